@@ -1,0 +1,218 @@
+"""What an engine promises to the doors, and the data that crosses: the one call they share is `submit`.
+
+Every method may be called from any thread and returns at once. What is refused raises a
+:class:`~dimstream_server.errors.Refused` right there, and nothing of it was kept; what is accepted is
+answered exactly once through its future. Futures are completed on the device thread, so a callback must
+only hand over (``loop.call_soon_threadsafe``). One stream's futures complete in the order of submission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from dimstream_models.bundle import Bundle
+from dimstream_server.pipeline.flags import FlagName, Thresholds
+
+InDtype = Literal["uint8", "uint16", "float32"]
+OutDtype = Literal["uint16", "float32"]
+Plane = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One bundle that the engine serves.
+
+    Parameters
+    ----------
+    gain, offset : float
+        Rescaling of the bundle (its `scale_linear`); 1 and 0 when it declares none.
+    """
+
+    id: str
+    name: str
+    sha256: str
+    gain: float
+    offset: float
+    thresholds: Thresholds
+    description: str
+    bundle: Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a stream is opened with; all its frames have this shape (H, W) and pixel type."""
+
+    model: str
+    shape: tuple[int, int]
+    in_dtype: InDtype
+    out_dtype: OutDtype = "uint16"
+    deliver_pixels: bool = True
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameTask:
+    """One frame to be denoised.
+
+    Parameters
+    ----------
+    seq : int
+        Place in the stream; the door has checked that none is missing and none comes twice.
+    pixels : ndarray
+        (H, W) photon counts; may be read-only and is not copied, so it must not change until answered.
+    t : int
+        Time point; a frame is compared with t - 1 of its plane. Equal to `seq` where the client names none.
+    plane : tuple of int
+        (channel, z, position).
+    """
+
+    seq: int
+    pixels: NDArray[Any]
+    t: int
+    plane: Plane = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fractions:
+    """Shares of the raw frame's pixels by the photons in the window around them; they add up to 1."""
+
+    background: float
+    uncertain: float
+    signal: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EngineResult:
+    """The one answer to one frame.
+
+    Parameters
+    ----------
+    flag, reason : str
+        `reason` is None when the flag is "ok".
+    ssim_prev, compared_seq
+        SSIM with the prediction of frame `compared_seq`; both None whenever nothing was compared.
+    pixels : ndarray or None
+        (H, W) denoised counts; None for a failed frame or when the stream wants no pixels.
+    error : str or None
+        Why a failed frame failed.
+    """
+
+    seq: int
+    status: Literal["done", "failed"]
+    flag: FlagName
+    reason: str | None
+    ssim_prev: float | None
+    compared_seq: int | None
+    fractions: Fractions | None
+    pixels: NDArray[Any] | None
+    model_id: str
+    model_sha256: str
+    queue_ms: float
+    infer_ms: float
+    total_ms: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What a stream's frames are denoised with and judged by from a sequence number on."""
+
+    from_seq: int
+    model: ModelInfo
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the frames of a stream."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    ok: int = 0
+    suspect: int = 0
+    unjudged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Bounds that keep the memory flat; what goes over one is refused.
+
+    Parameters
+    ----------
+    streams : int
+        Streams open at once, refused with `too_many_streams`.
+    queued_per_stream, queued : int
+        Frames accepted and not yet answered, of one stream (`over_credit`) and of all (`server_busy`).
+    planes_per_stream : int
+        (channel, z, position) planes that a stream may have (`too_many_planes`).
+    """
+
+    streams: int = 64
+    queued_per_stream: int = 64
+    queued: int = 256
+    planes_per_stream: int = 512
+
+
+class Engine(Protocol):
+    """Denoises the frames of many streams, each in its own order, with fair turns."""
+
+    def models(self) -> Mapping[str, ModelInfo]:
+        """Bundles that are served, by id."""
+
+    def open(self, spec: StreamSpec) -> str:
+        """Id of a new stream; its session is composed and warmed meanwhile, and its frames wait for it.
+
+        Raises
+        ------
+        UnknownModel, WrongDtype, WrongShape, TooManyStreams, Draining
+        """
+
+    def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
+        """Result of one frame. A model that raises gives a result with status "failed", not an exception.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed, WrongShape, WrongDtype, NotFinite, TooManyPlanes, StreamQueueFull,
+        ServerBusy, Draining
+        """
+
+    def skip(self, stream: str, seq_from: int, seq_to: int, reason: str) -> None:
+        """Take note that frames `seq_from` to `seq_to` (inclusive) will never come.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed
+        """
+
+    def update(
+        self, stream: str, from_seq: int, model: str | None = None, thresholds: Thresholds | None = None
+    ) -> Future[InForce]:
+        """Change model or thresholds from frame `from_seq` on; answered when the change is sure to happen.
+
+        A new model brings its bundle's thresholds unless `thresholds` are given too. The future raises
+        BadUpdate when `from_seq` has been denoised already.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed, UnknownModel, BadUpdate
+        """
+
+    def close(self, stream: str) -> Future[Counts]:
+        """Take no more frames of this stream; answered after all that were accepted.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed
+        """
+
+    def drain(self) -> Future[None]:
+        """Take nothing more, answer everything that was accepted, then stop; may be called again."""
+
+    def queue_length(self) -> int:
+        """Frames accepted and not yet answered."""

@@ -1,0 +1,148 @@
+"""Errors of the server, each with the code that travels on the wire.
+
+::
+
+    ServerError
+    ├── StartError                     the server does not start
+    │   ├── DeviceUnavailable          device_unavailable
+    │   ├── RuntimeInstallation        runtime_installation
+    │   ├── UnsupportedNetwork         unsupported_network
+    │   └── DuplicateModel             duplicate_model
+    ├── Refused                        one request is refused; stream and server live on
+    │   ├── UnknownModel               unknown_model
+    │   ├── UnknownStream              unknown_stream
+    │   ├── StreamClosed               stream_closed
+    │   ├── TooManyStreams             too_many_streams    (retryable)
+    │   ├── TooManyPlanes              too_many_planes
+    │   ├── StreamQueueFull            over_credit         (retryable)
+    │   ├── ServerBusy                 server_busy         (retryable)
+    │   ├── Draining                   draining            (retryable)
+    │   ├── WrongShape                 wrong_shape
+    │   ├── WrongDtype                 wrong_dtype
+    │   ├── NotFinite                  not_finite
+    │   └── BadUpdate                  bad_field
+    └── FrameFailed                    frame_failed; an accepted frame has no prediction
+"""
+
+from __future__ import annotations
+
+
+class ServerError(Exception):
+    """Anything that the server says no to; the message says what was expected, what came, what to do."""
+
+    code = "internal"
+    retryable = False
+
+
+class StartError(ServerError):
+    """The server cannot start as it was asked to."""
+
+
+class DeviceUnavailable(StartError):
+    """The device that was asked for is not there; there is no fall-back to another."""
+
+    code = "device_unavailable"
+
+
+class RuntimeInstallation(StartError):
+    """Not exactly one of onnxruntime and onnxruntime-gpu is installed."""
+
+    code = "runtime_installation"
+
+
+class UnsupportedNetwork(StartError):
+    """The bundle's network does not take and give one image, or its opset cannot be served."""
+
+    code = "unsupported_network"
+
+
+class DuplicateModel(StartError):
+    """Two bundles have the same id."""
+
+    code = "duplicate_model"
+
+
+class Refused(ServerError):
+    """One request is refused; nothing of it was kept."""
+
+
+class UnknownModel(Refused):
+    """No bundle has this id."""
+
+    code = "unknown_model"
+
+
+class UnknownStream(Refused):
+    """No open stream has this id."""
+
+    code = "unknown_stream"
+
+
+class StreamClosed(Refused):
+    """The stream has been asked to close and takes nothing more."""
+
+    code = "stream_closed"
+
+
+class TooManyStreams(Refused):
+    """As many streams are open as the settings allow."""
+
+    code = "too_many_streams"
+    retryable = True
+
+
+class TooManyPlanes(Refused):
+    """The stream has as many (channel, z, position) planes as the settings allow."""
+
+    code = "too_many_planes"
+
+
+class StreamQueueFull(Refused):
+    """As many frames of this stream wait as the settings allow."""
+
+    code = "over_credit"
+    retryable = True
+
+
+class ServerBusy(Refused):
+    """As many frames of all streams together wait as the settings allow."""
+
+    code = "server_busy"
+    retryable = True
+
+
+class Draining(Refused):
+    """The server is stopping: it answers what it accepted and takes nothing more."""
+
+    code = "draining"
+    retryable = True
+
+
+class WrongShape(Refused):
+    """The frame is not of the shape that the stream was opened with."""
+
+    code = "wrong_shape"
+
+
+class WrongDtype(Refused):
+    """The pixel type is not one that the stream or the server takes."""
+
+    code = "wrong_dtype"
+
+
+class NotFinite(Refused):
+    """The frame holds NaN or infinity."""
+
+    code = "not_finite"
+
+
+class BadUpdate(Refused):
+    """The update names a sequence number that is past, or changes nothing."""
+
+    code = "bad_field"
+
+
+class FrameFailed(ServerError):
+    """The model raised, or gave NaN or infinity, on this frame."""
+
+    code = "frame_failed"
