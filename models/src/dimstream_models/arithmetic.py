@@ -1,0 +1,241 @@
+"""The arithmetic that belongs to a model, in plain numpy: the reference that every faster path must equal.
+
+All functions take one frame, ``(H, W)``. Nothing here needs scipy, scikit-image or ONNX Runtime; the tests
+compare with them.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+Float32: TypeAlias = NDArray[np.float32]
+Float64: TypeAlias = NDArray[np.float64]
+Normalisation: TypeAlias = Literal["mean_absolute_deviation", "maximum"]
+
+TINY = 1e-6
+"""Floor of every divisor in `normalise_prediction`: a blank prediction becomes zeros, never nan."""
+
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+"""Stabilising constants of SSIM (Wang et al. 2004, doi 10.1109/TIP.2003.819861)."""
+
+
+def padded_side(side: int, step: int, min_side: int = 0) -> int:
+    """Smallest multiple of `step` that is at least `side` and `min_side`.
+
+    Parameters
+    ----------
+    side
+        Length of the frame's side, px.
+    step
+        The network accepts only multiples of it.
+    min_side
+        Smallest side that the network accepts, px.
+    """
+    return -(-max(side, min_side) // step) * step
+
+
+def edge_pad(counts: Array, step: int, *, min_side: int = 0) -> Array:
+    """Frame with its last row and last column repeated until both sides are multiples of `step`.
+
+    The padding is below and to the right, so ``padded[:H, :W]`` is the frame again.
+
+    Parameters
+    ----------
+    counts
+        (H, W), any type; it is kept.
+    step, min_side
+        As in `padded_side`.
+
+    Raises
+    ------
+    ValueError
+        When the frame is not two-dimensional or has no pixels.
+    """
+    _require_frame(counts)
+    height, width = counts.shape
+    below = padded_side(height, step, min_side) - height
+    right = padded_side(width, step, min_side) - width
+    return np.pad(counts, ((0, below), (0, right)), mode="edge")
+
+
+def normalise_prediction(prediction: Array, method: Normalisation) -> Float32:
+    """Prediction on a scale of its own, as SSIM between adjacent frames wants it.
+
+    It is taken before rescaling: with one fixed data range for all frames the check for invented structure
+    inverts, because predictions of an empty field are all close to zero.
+
+    Parameters
+    ----------
+    prediction
+        (H, W), the network's output.
+    method
+        ``mean_absolute_deviation``: (p - mean) / mean|p - mean|, steady when one pixel lights up;
+        ``maximum``: p / max, as the paper's predictions are.
+
+    Returns
+    -------
+    (H, W) float32
+    """
+    p = prediction.astype(np.float64)
+    if method == "mean_absolute_deviation":
+        centred = p - p.mean()
+        return np.asarray(centred / max(float(np.abs(centred).mean()), TINY), np.float32)
+    if method == "maximum":
+        return np.asarray(p / max(float(p.max()), TINY), np.float32)
+    raise ValueError(f"normalisation is 'mean_absolute_deviation' or 'maximum', not {method!r}")
+
+
+def ssim(a: Array, b: Array, *, data_range: float, window: int = 7) -> float:
+    """Mean structural similarity of two frames (Wang et al. 2004, doi 10.1109/TIP.2003.819861).
+
+    Equals ``skimage.metrics.structural_similarity`` with its defaults (uniform window, sample covariance,
+    mean over the positions where the whole window lies inside) within 1e-6. Computed in float64.
+
+    Parameters
+    ----------
+    a, b
+        (H, W), of the same shape.
+    data_range
+        Distance between the smallest and largest value that pixels can take; never guessed from the type.
+    window
+        Side of the window, px, odd.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ, the window is even, or a side is shorter than the window.
+    """
+    _require_comparable(a, b, window)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    mean_x, mean_y = _window_means(x, window), _window_means(y, window)
+    unbiased = window**2 / (window**2 - 1)
+    var_x = unbiased * (_window_means(x * x, window) - mean_x * mean_x)
+    var_y = unbiased * (_window_means(y * y, window) - mean_y * mean_y)
+    covariance = unbiased * (_window_means(x * y, window) - mean_x * mean_y)
+    c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
+    )
+    return float(similarity.mean())
+
+
+def rescale(
+    prediction: Array, gain: float, offset: float, minimum: float | None, maximum: float | None
+) -> Float32:
+    """Prediction in counts: ``clip(gain * prediction + offset, minimum, maximum)`` in float32.
+
+    Parameters
+    ----------
+    prediction
+        (H, W), the network's output.
+    gain, offset
+        One pair per model, fitted on its training data (paper, Rescaling of predictions); never per frame.
+    minimum, maximum
+        Bounds in counts; None leaves that side open.
+    """
+    scaled: Float32 = prediction.astype(np.float32) * np.float32(gain) + np.float32(offset)
+    if minimum is None and maximum is None:
+        return scaled
+    low = None if minimum is None else np.float32(minimum)
+    high = None if maximum is None else np.float32(maximum)
+    return np.clip(scaled, low, high)
+
+
+def as_counts(values: Array, dtype: DTypeLike) -> Array:
+    """Frame in the type in which it is delivered.
+
+    Parameters
+    ----------
+    values
+        (H, W), counts; finite.
+    dtype
+        ``uint16``: rounded half to even and clipped to 0..65535; ``float32``: as it is.
+
+    Raises
+    ------
+    ValueError
+        For any other type, or when uint16 is asked of values that are not finite.
+    """
+    wanted = np.dtype(dtype)
+    if wanted == np.float32:
+        return values.astype(np.float32)
+    if wanted != np.uint16:
+        raise ValueError(f"frames are delivered as uint16 or float32, not as {wanted}")
+    if not np.isfinite(values).all():
+        raise ValueError("counts must be finite to become uint16; the frame holds nan or infinity")
+    return np.clip(np.rint(values), 0, 65535).astype(np.uint16)
+
+
+def window_sums(counts: Array, window: int = 10) -> Float64:
+    """Sum of the counts in the window around each pixel, borders reflected (paper, Hallucination check).
+
+    Equals ``np.rint(scipy.ndimage.uniform_filter(x, window, mode="reflect") * window**2)`` of float64 x:
+    an even window reaches one pixel further up and left than down and right.
+
+    Parameters
+    ----------
+    counts
+        (H, W), photon counts.
+    window
+        Side of the window, px.
+
+    Returns
+    -------
+    (H, W) float64, whole numbers
+    """
+    _require_frame(counts)
+    before = window // 2
+    reach = (before, window - 1 - before)
+    reflected = np.pad(counts.astype(np.float64), (reach, reach), mode="symmetric")
+    return np.rint(_over_windows(reflected, window, np.sum))
+
+
+def signal_fractions(
+    counts: Array, window: int, background_max: float, signal_min: float
+) -> tuple[float, float, float]:
+    """Shares of background, uncertain and signal pixels of a raw frame; they add up to 1.
+
+    Parameters
+    ----------
+    counts
+        (H, W), photon counts.
+    window
+        Side of the window whose sum classes a pixel, px (paper: 10).
+    background_max
+        Background: sums up to and including this (paper: 5).
+    signal_min
+        Signal: sums above this (paper: 25).
+    """
+    sums = window_sums(counts, window)
+    background = float((sums <= background_max).mean())
+    signal = float((sums > signal_min).mean())
+    uncertain = float(((sums > background_max) & (sums <= signal_min)).mean())
+    return background, uncertain, signal
+
+
+def _require_frame(frame: Array) -> None:
+    if frame.ndim != 2 or frame.size == 0:
+        raise ValueError(f"expected one frame (H, W) with pixels, got an array of shape {frame.shape}")
+
+
+def _require_comparable(a: Array, b: Array, window: int) -> None:
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"SSIM wants two frames (H, W) of one shape, got {a.shape} and {b.shape}")
+    if window % 2 == 0 or window < 3:
+        raise ValueError(f"SSIM wants an odd window of at least 3 px, got {window}")
+    if min(a.shape) < window:
+        raise ValueError(f"SSIM with a window of {window} px wants sides of at least that, got {a.shape}")
+
+
+def _window_means(image: Float64, window: int) -> Float64:
+    return _over_windows(image, window, np.mean)
+
+
+def _over_windows(image: Float64, window: int, reduce: Callable[..., Any]) -> Float64:
+    rows = reduce(sliding_window_view(image, window, axis=0), axis=-1)  # (H - window + 1, W)
+    result: Float64 = reduce(sliding_window_view(rows, window, axis=1), axis=-1)
+    return result
