@@ -1,0 +1,76 @@
+"""The model bundle: a valid BioImage.IO 0.5 model, read, written, verified and refused here.
+
+`docs/bundle.md` is the authority on the format.
+"""
+
+from dimstream_models.bundle.errors import (
+    BundleError,
+    BundleExists,
+    BundleNotFound,
+    ChangedFile,
+    ExternalData,
+    InvalidBundle,
+    MissingFile,
+    NotOnnx,
+    TestTensorMismatch,
+    TooLarge,
+    UnknownFormatVersion,
+    UnknownProcessing,
+    UnsafePath,
+    UnsupportedModel,
+)
+from dimstream_models.bundle.model import UNET_RCAN, Author, Bundle, BundleDraft, Citation
+from dimstream_models.bundle.processing import (
+    Clip,
+    EnsureDtype,
+    FixedZeroMeanUnitVariance,
+    ScaleLinear,
+    Step,
+    ZeroMeanUnitVariance,
+    apply_steps,
+)
+from dimstream_models.bundle.schema import (
+    FORMAT_VERSION,
+    Calibration,
+    DimstreamConfig,
+    InputNormalisation,
+    Provenance,
+    SsimSettings,
+    Thresholds,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "UNET_RCAN",
+    "Author",
+    "Bundle",
+    "BundleDraft",
+    "BundleError",
+    "BundleExists",
+    "BundleNotFound",
+    "Calibration",
+    "ChangedFile",
+    "Citation",
+    "Clip",
+    "DimstreamConfig",
+    "EnsureDtype",
+    "ExternalData",
+    "FixedZeroMeanUnitVariance",
+    "InputNormalisation",
+    "InvalidBundle",
+    "MissingFile",
+    "NotOnnx",
+    "Provenance",
+    "ScaleLinear",
+    "SsimSettings",
+    "Step",
+    "TestTensorMismatch",
+    "Thresholds",
+    "TooLarge",
+    "UnknownFormatVersion",
+    "UnknownProcessing",
+    "UnsafePath",
+    "UnsupportedModel",
+    "ZeroMeanUnitVariance",
+    "apply_steps",
+]

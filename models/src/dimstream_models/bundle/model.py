@@ -1,0 +1,152 @@
+"""A bundle in memory, and the draft from which one is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from dimstream_models.arithmetic import Array
+from dimstream_models.bundle.processing import Clip, ScaleLinear, Step
+from dimstream_models.bundle.schema import (
+    SSIM_WITHOUT_CONFIG,
+    THRESHOLDS_WITHOUT_CONFIG,
+    DimstreamConfig,
+    SsimSettings,
+    Thresholds,
+)
+
+OneStep = TypeVar("OneStep", ScaleLinear, Clip)
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Someone who made the model."""
+
+    name: str
+    affiliation: str | None = None
+    orcid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Work to cite when the model is used."""
+
+    text: str
+    doi: str
+
+
+UNET_RCAN = Citation(
+    text="Ebrahimi et al. (2023), Deep learning enables fast, gentle STED microscopy (UNet-RCAN)",
+    doi="10.1038/s42003-023-05054-z",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A model that was read, checked against its hashes and understood."""
+
+    id: str
+    """Name on the wire and in URLs: letters, digits, ``.``, ``_``, ``-``."""
+    name: str
+    description: str
+    source: Path
+    """Folder or zip that it was read from."""
+    sha256: str
+    """Of the ONNX file; identifies the weights."""
+    onnx: bytes = field(repr=False)
+    input_axes: str
+    """``bcyx``, ``byx``, ``cyx`` or ``yx``: the network's input; b and c have length 1."""
+    output_axes: str
+    step: int
+    """The network takes sides that are multiples of it, px."""
+    min_side: int
+    """Smallest side that the network takes, px; a multiple of `step`."""
+    preprocessing: tuple[Step, ...]
+    """From counts to the network's input, float32."""
+    postprocessing: tuple[Step, ...]
+    """From the network's output, float32, to denoised counts."""
+    config: DimstreamConfig | None
+    """None in bundles that other software wrote."""
+    test_input: Array = field(repr=False)
+    """Shaped like `input_axes`, before preprocessing."""
+    test_output: Array = field(repr=False)
+    """Shaped like `output_axes`, after postprocessing."""
+    documentation: str = field(repr=False)
+    attachments: tuple[str, ...] = ()
+    """Paths inside the bundle; `read_attachment` opens them."""
+
+    @property
+    def gain(self) -> float | None:
+        """Factor of the one ``scale_linear`` step; None when there is none, or several."""
+        step = _only(ScaleLinear, self.postprocessing)
+        return None if step is None else step.gain
+
+    @property
+    def offset(self) -> float | None:
+        """Summand of the one ``scale_linear`` step, counts; None when there is none, or several."""
+        step = _only(ScaleLinear, self.postprocessing)
+        return None if step is None else step.offset
+
+    @property
+    def clip_min(self) -> float | None:
+        """Smallest denoised count; None when there is no bound, or several ``clip`` steps."""
+        step = _only(Clip, self.postprocessing)
+        return None if step is None else step.minimum
+
+    @property
+    def clip_max(self) -> float | None:
+        """Largest denoised count; None when there is no bound, or several ``clip`` steps."""
+        step = _only(Clip, self.postprocessing)
+        return None if step is None else step.maximum
+
+    @property
+    def ssim(self) -> SsimSettings:
+        """The bundle's SSIM settings, or the paper's when it states none."""
+        return SSIM_WITHOUT_CONFIG if self.config is None else self.config.ssim
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The bundle's thresholds, or the paper's window classes and no SSIM threshold."""
+        return THRESHOLDS_WITHOUT_CONFIG if self.config is None else self.config.thresholds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BundleDraft:
+    """All that `write_bundle` needs. Arrays and texts as the caller has them; hashes are made there."""
+
+    id: str
+    """Lower case letters, digits, ``.``, ``_``, ``-``."""
+    name: str
+    """5 to 128 characters: letters, digits, space, ``_``, ``+``, ``-``, ``(``, ``)``."""
+    description: str
+    authors: tuple[Author, ...]
+    licence: str
+    """SPDX identifier, e.g. ``BSD-3-Clause``."""
+    documentation: str
+    """Markdown, with a section whose title holds the word *Validation*."""
+    cover: bytes = field(repr=False)
+    """PNG, under 500 kB, width to height 2:1 or 1:1."""
+    onnx: bytes = field(repr=False)
+    """Takes and gives (1, 1, H, W) float32; normalises in the graph; all weights inside."""
+    test_input: Array = field(repr=False)
+    """(1, 1, H, W), counts."""
+    test_output: Array = field(repr=False)
+    """(1, 1, H, W), counts: what the network gives for `test_input`, rescaled and clipped."""
+    config: DimstreamConfig
+    step: int = 8
+    min_side: int = 8
+    gain: float = 1.0
+    offset: float = 0.0
+    clip_min: float | None = None
+    clip_max: float | None = None
+    attachments: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    """Path inside the bundle to the file that is copied there, e.g. the sample movie."""
+    citations: tuple[Citation, ...] = (UNET_RCAN,)
+    tags: tuple[str, ...] = ("denoising", "fluorescence-light-microscopy", "2d")
+    version: str = "0.1.0"
+
+
+def _only(kind: type[OneStep], steps: tuple[Step, ...]) -> OneStep | None:
+    found = [step for step in steps if isinstance(step, kind)]
+    return found[0] if len(found) == 1 else None

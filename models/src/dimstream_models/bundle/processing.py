@@ -1,0 +1,100 @@
+"""The processing steps that a bundle may declare around its network, as data and in numpy.
+
+The steps are BioImage.IO's. The fused graph and the training package must equal `apply_steps`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dimstream_models.arithmetic import Array
+
+StepDtype = Literal["float32", "float64", "uint8", "uint16"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureDtype:
+    """Cast; to a whole-number type the fraction is cut off and the value held inside the type's range."""
+
+    dtype: StepDtype
+
+    def apply(self, values: Array) -> Array:
+        """`values` in the step's type."""
+        wanted = np.dtype(self.dtype)
+        if wanted.kind == "u" and values.dtype != wanted:
+            limits = np.iinfo(wanted)
+            values = np.clip(values, limits.min, limits.max)
+        return values.astype(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleLinear:
+    """``gain * values + offset``."""
+
+    gain: float
+    offset: float
+
+    def apply(self, values: Array) -> Array:
+        """`values` scaled; floats keep their width."""
+        return _as_float(values) * self.gain + self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Values held between `minimum` and `maximum`; None leaves that side open."""
+
+    minimum: float | None
+    maximum: float | None
+
+    def apply(self, values: Array) -> Array:
+        """`values` clipped."""
+        return np.clip(values, self.minimum, self.maximum)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedZeroMeanUnitVariance:
+    """``(values - mean) / std`` with stored numbers."""
+
+    mean: float
+    std: float
+
+    def apply(self, values: Array) -> Array:
+        """`values` standardised; floats keep their width."""
+        return (_as_float(values) - self.mean) / self.std
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroMeanUnitVariance:
+    """``(values - mean) / (std + eps)`` with the frame's own mean and standard deviation."""
+
+    eps: float
+
+    def apply(self, values: Array) -> Array:
+        """`values` standardised; floats keep their width."""
+        values = _as_float(values)
+        mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        return (values - mean) / (std + self.eps)
+
+
+Step = EnsureDtype | ScaleLinear | Clip | FixedZeroMeanUnitVariance | ZeroMeanUnitVariance
+
+
+def apply_steps(steps: Iterable[Step], values: Array) -> Array:
+    """`values` after all steps, in their order.
+
+    Parameters
+    ----------
+    steps
+        `Bundle.preprocessing` or `Bundle.postprocessing`.
+    values
+        One frame, of any number of dimensions.
+    """
+    for step in steps:
+        values = step.apply(values)
+    return values
+
+
+def _as_float(values: Array) -> Array:
+    return values if values.dtype.kind == "f" else values.astype(np.float32)

@@ -1,0 +1,139 @@
+"""``config.dimstream``: what a bundle says beyond the BioImage.IO standard.
+
+`docs/bundle.md` is the authority on the format; `FORMAT_VERSION` is its version.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from dimstream_models.arithmetic import Normalisation
+
+FORMAT_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Confined(BaseModel):
+    """Frozen data that refuses keys it does not know and numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SsimSettings(Confined):
+    """How SSIM between a prediction and the one before it is taken."""
+
+    normalisation: Normalisation
+    """Applied to each prediction on its own, before rescaling."""
+    data_range: float = Field(gt=0)
+    """Of normalised predictions."""
+    window: int = Field(ge=3, le=101)
+    """Side of the window, px; odd."""
+
+    @model_validator(mode="after")
+    def _window_is_odd(self) -> Self:
+        if self.window % 2 == 0:
+            raise ValueError(f"the SSIM window must be odd, got {self.window}")
+        return self
+
+
+class Thresholds(Confined):
+    """What separates frames that can be believed from those that cannot, and signal from background."""
+
+    ssim: float | None = Field(ge=-1, le=1)
+    """Below it a frame is suspect; None: no frame can be judged."""
+    background_max: float = Field(ge=0)
+    """Largest window sum of a background pixel, counts."""
+    signal_min: float = Field(ge=0)
+    """Window sums above it are signal, counts."""
+    window_px: int = Field(ge=1, le=101)
+    """Side of the window that is summed, px."""
+
+    @model_validator(mode="after")
+    def _background_below_signal(self) -> Self:
+        if self.background_max > self.signal_min:
+            raise ValueError(
+                f"background_max ({self.background_max}) must not be above signal_min ({self.signal_min})"
+            )
+        return self
+
+
+class Calibration(Confined):
+    """Record of how the SSIM threshold was found."""
+
+    method: str
+    """One sentence: movies, statistic, rule."""
+    signal_pairs: int = Field(ge=1)
+    dark_pairs: int = Field(ge=1)
+    signal_quantiles: dict[str, float]
+    """Quantile, as text, to SSIM of adjacent frames with signal."""
+    dark_quantiles: dict[str, float]
+    """Quantile, as text, to SSIM of adjacent frames of an empty field."""
+    false_alarm_rate: Fraction
+    """Share of signal pairs below the threshold."""
+    auc: Fraction
+    """Area under the curve of signal against dark."""
+    doses_photons: tuple[float, ...]
+    """Doses of the signal movies, photons on a tubule."""
+    frame_interval_s: float = Field(gt=0)
+    seed: int
+    note: str = ""
+
+
+class InputNormalisation(Confined):
+    """How the network scales its input inside the graph; informative, nobody else applies it."""
+
+    kind: Literal["fixed", "maximum", "quantile"]
+    value: float | None = None
+    """The divisor when fixed, the quantile when quantile."""
+
+    @model_validator(mode="after")
+    def _value_belongs_to_kind(self) -> Self:
+        if (self.value is None) != (self.kind == "maximum"):
+            raise ValueError("value is the divisor (fixed) or the quantile (quantile); maximum has none")
+        return self
+
+
+class Provenance(Confined):
+    """How to make the model again."""
+
+    command: str
+    seed: int
+    versions: dict[str, str]
+    """Distribution to version."""
+    git_commit: str | None
+    settings: dict[str, JsonValue]
+
+
+class DimstreamConfig(Confined):
+    """``config.dimstream`` of a bundle."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    ssim: SsimSettings
+    thresholds: Thresholds
+    calibration: Calibration | None = None
+    input_normalisation: InputNormalisation | None = None
+    pixel_size_nm: float | None = Field(default=None, gt=0)
+    dose_photons: tuple[float, float] | None = None
+    """Lowest and highest dose that the model was trained for, photons on a tubule."""
+    provenance: Provenance | None = None
+    quality: dict[str, float] = Field(default_factory=dict)
+    """Figure of merit to number; the bundle's README says how each was measured."""
+    files: dict[str, Sha256] = Field(default_factory=dict)
+    """sha256 of files for which the standard has no place; `write_bundle` fills it in."""
+
+    @model_validator(mode="after")
+    def _threshold_has_its_record(self) -> Self:
+        if self.thresholds.ssim is not None and self.calibration is None:
+            raise ValueError("thresholds.ssim wants its calibration record; without one it must be null")
+        if self.dose_photons is not None and self.dose_photons[0] > self.dose_photons[1]:
+            raise ValueError("dose_photons is [lowest, highest]")
+        return self
+
+
+SSIM_WITHOUT_CONFIG = SsimSettings(normalisation="maximum", data_range=1.0, window=7)
+"""For bundles without ``config.dimstream``: as the paper's predictions are compared."""
+
+THRESHOLDS_WITHOUT_CONFIG = Thresholds(ssim=None, background_max=5, signal_min=25, window_px=10)
+"""For bundles without ``config.dimstream``: the paper's window classes, and no frame judged by SSIM."""
