@@ -1,0 +1,233 @@
+"""Every error of the client, and every error code that crosses the network.
+
+::
+
+    DimstreamError            .code
+    ├── ProtocolError         bytes that are not DIM1; .stream and .seq where the header told them
+    │   └── FrameError        a well-formed header whose pixels do not fit it, or do not fit the stream
+    ├── StreamError           the server refused something; .problem is what it said
+    ├── ConnectionLost        the server is silent or gone
+    ├── Timeout               a call took longer than it was allowed to; nothing is half done
+    └── TiffError             a file that cannot be read as a stack of counts
+
+The codes are stable: programs act on them. `docs/wire-protocol.md` says what a client must do on each.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
+
+__all__ = [
+    "Code",
+    "ConnectionLost",
+    "DimstreamError",
+    "FrameError",
+    "Problem",
+    "ProtocolError",
+    "StreamError",
+    "TiffError",
+    "Timeout",
+]
+
+
+class Code:
+    """Error codes as they travel on the wire."""
+
+    BAD_MAGIC: Final = "bad_magic"
+    BAD_HEADER: Final = "bad_header"
+    UNKNOWN_TYPE: Final = "unknown_type"
+    BAD_FIELD: Final = "bad_field"
+    OVERSIZE: Final = "oversize"
+    OVER_CREDIT: Final = "over_credit"
+    WRONG_SHAPE: Final = "wrong_shape"
+    WRONG_DTYPE: Final = "wrong_dtype"
+    WRONG_SIZE: Final = "wrong_size"
+    BAD_CHECKSUM: Final = "bad_checksum"
+    BAD_CODEC: Final = "bad_codec"
+    UNKNOWN_STREAM: Final = "unknown_stream"
+    UNKNOWN_MODEL: Final = "unknown_model"
+    SEQUENCE_GAP: Final = "sequence_gap"
+    DUPLICATE: Final = "duplicate"
+    NOT_FINITE: Final = "not_finite"
+    NOT_SUPPORTED: Final = "not_supported"
+    TOO_MANY_STREAMS: Final = "too_many_streams"
+    STREAM_CLOSED: Final = "stream_closed"
+    DRAINING: Final = "draining"
+    FRAME_FAILED: Final = "frame_failed"
+    BAD_TOKEN: Final = "bad_token"
+    INTERNAL: Final = "internal"
+    # HTTP and files only
+    BAD_IMAGE: Final = "bad_image"
+    # these never travel: the client says them of itself
+    CONNECTION_LOST: Final = "connection_lost"
+    TIMEOUT: Final = "timeout"
+
+
+class Meaning(NamedTuple):
+    """What a code always says: its title, its HTTP status, whether the same message may be sent again."""
+
+    title: str
+    status: int
+    retryable: bool
+
+
+MEANINGS: Final[Mapping[str, Meaning]] = {
+    Code.BAD_MAGIC: Meaning("Not a DIM1 message", 400, False),
+    Code.BAD_HEADER: Meaning("The header is not a JSON object", 400, False),
+    Code.UNKNOWN_TYPE: Meaning("Unknown message type", 400, False),
+    Code.BAD_FIELD: Meaning("A header field is missing, mistyped or unknown", 422, False),
+    Code.OVERSIZE: Meaning("Larger than the limit", 413, False),
+    Code.OVER_CREDIT: Meaning("Sent beyond the credit limit", 429, True),
+    Code.WRONG_SHAPE: Meaning("The frame has another shape than its stream", 422, False),
+    Code.WRONG_DTYPE: Meaning("Unsupported data type, or another one than the stream's", 422, False),
+    Code.WRONG_SIZE: Meaning("The payload has another size than its header says", 422, False),
+    Code.BAD_CHECKSUM: Meaning("The payload was damaged on its way", 422, True),
+    Code.BAD_CODEC: Meaning("Unknown codec, or a payload it cannot unpack", 422, False),
+    Code.UNKNOWN_STREAM: Meaning("No such stream", 404, False),
+    Code.UNKNOWN_MODEL: Meaning("No such model", 404, False),
+    Code.SEQUENCE_GAP: Meaning("A frame is missing before this one", 409, True),
+    Code.DUPLICATE: Meaning("This frame was accepted before", 409, False),
+    Code.NOT_FINITE: Meaning("The frame holds NaN or infinity", 422, False),
+    Code.NOT_SUPPORTED: Meaning("Not supported by this server", 501, False),
+    Code.TOO_MANY_STREAMS: Meaning("No room for another stream", 503, True),
+    Code.STREAM_CLOSED: Meaning("The stream is closed", 409, False),
+    Code.DRAINING: Meaning("The server is shutting down", 503, True),
+    Code.FRAME_FAILED: Meaning("The model failed on this frame", 500, False),
+    Code.BAD_TOKEN: Meaning("Missing or wrong token", 401, False),
+    Code.INTERNAL: Meaning("The server failed", 500, False),
+    Code.BAD_IMAGE: Meaning("The file cannot be read as a stack of counts", 422, False),
+}
+
+P = TypeVar("P", bound="Problem")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What went wrong: the members of RFC 9457 and dimstream's own.
+
+    Parameters
+    ----------
+    type : str
+        ``urn:dimstream:error:`` and the code.
+    title : str
+        The same for every problem of one code.
+    status : int
+        HTTP status code.
+    detail : str
+        What was expected, what came, what to do.
+    code : str
+        One of `Code`.
+    retryable : bool
+        Whether the refused message may be sent again unchanged.
+    stream, seq
+        What was refused, where that is known.
+    expected : mapping, optional
+        What the server would have taken, for example ``{"seq": 7}`` or ``{"shape": [600, 600]}``.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    stream: str | None = None
+    seq: int | None = None
+    expected: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls: builtins.type[P],  # `type` is a member here
+        code: str,
+        detail: str,
+        *,
+        stream: str | None = None,
+        seq: int | None = None,
+        expected: Mapping[str, Any] | None = None,
+    ) -> P:
+        """Return the problem with the title, status and retryability that belong to `code`."""
+        title, status, retryable = MEANINGS[code]
+        return cls(
+            type=f"urn:dimstream:error:{code}",
+            title=title,
+            status=status,
+            detail=detail,
+            code=code,
+            retryable=retryable,
+            stream=stream,
+            seq=seq,
+            expected=expected,
+        )
+
+
+class DimstreamError(Exception):
+    """Root of the tree; `code` is one of `Code`."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.detail} [{self.code}]"
+
+
+class ProtocolError(DimstreamError):
+    """The bytes are not a DIM1 message; `stream` and `seq` are given where the header told them."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        stream: str | None = None,
+        seq: int | None = None,
+        expected: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code, detail)
+        self.stream = stream
+        self.seq = seq
+        self.expected = expected
+
+    @property
+    def problem(self) -> Problem:
+        """The same as a `Problem`."""
+        return Problem.of(self.code, self.detail, stream=self.stream, seq=self.seq, expected=self.expected)
+
+
+class FrameError(ProtocolError):
+    """The pixels do not fit their header or their stream."""
+
+
+class StreamError(DimstreamError):
+    """The server refused a message; `problem` is what it said."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code, problem.detail)
+        self.problem = problem
+
+    @property
+    def seq(self) -> int | None:
+        """The frame that was refused, or None when it was something else."""
+        return self.problem.seq
+
+
+class ConnectionLost(DimstreamError):
+    """The server is silent or gone."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.CONNECTION_LOST, detail)
+
+
+class Timeout(DimstreamError):
+    """The call took longer than it was allowed to; nothing was sent by half."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.TIMEOUT, detail)
+
+
+class TiffError(DimstreamError):
+    """The file is no stack of counts; `code` is bad_image, oversize, wrong_dtype or not_finite."""

@@ -1,0 +1,279 @@
+"""The messages of DIM1, one frozen dataclass for each TYPE.
+
+The order of the fields is the order in which they are written into the header, so the same message is
+always the same bytes. `docs/wire-protocol.md` gives every field's unit and bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client.errors import Problem
+
+__all__ = [
+    "Ack",
+    "Close",
+    "Closed",
+    "Credit",
+    "Error",
+    "Fractions",
+    "Frame",
+    "Message",
+    "Model",
+    "Open",
+    "Opened",
+    "Ping",
+    "PlaneIndex",
+    "Pong",
+    "Result",
+    "Skip",
+    "Thresholds",
+    "Times",
+    "Update",
+    "Updated",
+]
+
+
+@dataclass(frozen=True)
+class PlaneIndex:
+    """Where a frame belongs: time point, channel, z plane, stage position, each counted from 0."""
+
+    t: int = 0
+    c: int = 0
+    z: int = 0
+    p: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model in force: rescaled counts are ``gain * prediction + offset`` where the bundle declares it."""
+
+    id: str
+    sha256: str
+    gain: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What makes a frame suspect, and a pixel background or signal.
+
+    Below `ssim` a frame is suspect. A 10x10 window sum of at most `background_max` photons is background,
+    above `signal_min` it is signal. None: not judged, or in UPDATE: unchanged.
+    """
+
+    ssim: float | None = None
+    background_max: float | None = None
+    signal_min: float | None = None
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """Fractions of the raw frame's pixels, together 1."""
+
+    background: float
+    uncertain: float
+    signal: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds in the queue, in the model, and from arrival to answer."""
+
+    queue: float
+    infer: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Open:
+    """Ask for a stream; the answer is OPENED, or ERROR without a stream.
+
+    `shape` is (H, W). `window` None takes the server's default. `stream` and `resume_token` are given
+    together, to resume.
+    """
+
+    TYPE: ClassVar[str] = "OPEN"
+    client: str
+    shape: tuple[int, int]
+    dtype: str
+    model: str | None = None
+    mode: str = "lossless"
+    axes: str = "YX"
+    out_dtype: str = "uint16"
+    deliver: str = "result"
+    save: bool = False
+    codecs: tuple[str, ...] = ("none",)
+    checksum: str = "none"
+    window: int | None = None
+    pixel_size_um: float | None = None
+    frame_interval_s: float | None = None
+    channels: tuple[str, ...] = ()
+    next_result: int = 0
+    stream: str | None = None
+    resume_token: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The stream is open; frames may be sent while ``seq < limit``."""
+
+    TYPE: ClassVar[str] = "OPENED"
+    stream: str
+    resume_token: str
+    boot_id: str
+    next_seq: int
+    limit: int
+    context_frames: int
+    model: Model
+    thresholds: Thresholds
+    max_frame_bytes: int
+    lease_s: float
+    window: int
+    codec: str = "none"
+    checksum: str = "none"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One raw frame: `pixels` (H, W), photon counts; `t_acq` seconds since 1970 by the sender's clock."""
+
+    TYPE: ClassVar[str] = "FRAME"
+    stream: str
+    seq: int
+    pixels: npt.NDArray[np.generic] = field(compare=False)
+    index: PlaneIndex = field(default_factory=PlaneIndex)
+    t_acq: float | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Frames `seq_from` to `seq_to` (both included) will never come. Costs no credit.
+
+    It takes its place in the sequence like a frame (the server refuses it with sequence_gap when something
+    before it is missing), raises the limit on both sides by the number of frames skipped, and is
+    answered by CREDIT.
+    """
+
+    TYPE: ClassVar[str] = "SKIP"
+    stream: str
+    seq_from: int
+    seq_to: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one frame; `pixels` is None when the frame failed or only flags were asked for."""
+
+    TYPE: ClassVar[str] = "RESULT"
+    stream: str
+    seq: int
+    status: str
+    flag: str
+    reason: str | None
+    ssim_prev: float | None
+    compared_seq: int | None
+    fractions: Fractions | None
+    pixels: npt.NDArray[np.generic] | None = field(compare=False)
+    model_sha256: str
+    t_ms: Times
+    limit: int
+    index: PlaneIndex = field(default_factory=PlaneIndex)
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Frames may be sent while ``seq < limit``; limits are absolute and only grow."""
+
+    TYPE: ClassVar[str] = "CREDIT"
+    stream: str
+    limit: int
+
+
+@dataclass(frozen=True)
+class Ack:
+    """Every result before `next_result` has arrived; the server may forget them."""
+
+    TYPE: ClassVar[str] = "ACK"
+    stream: str
+    next_result: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """Take this model or these thresholds from frame `from_seq` on."""
+
+    TYPE: ClassVar[str] = "UPDATE"
+    stream: str
+    from_seq: int
+    model: str | None = None
+    thresholds: Thresholds | None = None
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What is in force from frame `from_seq` on."""
+
+    TYPE: ClassVar[str] = "UPDATED"
+    stream: str
+    from_seq: int
+    model: Model
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True)
+class Close:
+    """No frame comes after `last_seq`; None when none was ever sent."""
+
+    TYPE: ClassVar[str] = "CLOSE"
+    stream: str
+    last_seq: int | None = None
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The stream is over and its files, each with name and sha256, are final."""
+
+    TYPE: ClassVar[str] = "CLOSED"
+    stream: str
+    counts: Mapping[str, int]
+    files: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Are you there? `t` comes back unchanged."""
+
+    TYPE: ClassVar[str] = "PING"
+    t: float
+
+
+@dataclass(frozen=True)
+class Pong:
+    """Here; `boot_id` changes when the server restarts, `queue` is the number of frames waiting in it."""
+
+    TYPE: ClassVar[str] = "PONG"
+    t: float
+    boot_id: str
+    queue: int
+
+
+@dataclass(frozen=True)
+class Error(Problem):
+    """A message was refused; with `seq` it was a FRAME or SKIP, without it the oldest unanswered request."""
+
+    TYPE: ClassVar[str] = "ERROR"
+
+
+Message = Union[
+    Open, Opened, Frame, Skip, Result, Credit, Ack, Update, Updated, Close, Closed, Ping, Pong, Error
+]  # fmt: skip

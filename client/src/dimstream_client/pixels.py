@@ -1,0 +1,126 @@
+"""Pixels on the wire: arrays to payload bytes and back, checked before anything is allocated."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client import fields as checks
+from dimstream_client.errors import Code, FrameError
+from dimstream_client.fields import Check, Refused
+
+Part = Union[bytes, memoryview]
+
+_LAYOUT: Final[Mapping[str, Check]] = {
+    "shape": checks.shape,
+    "dtype": checks.dtype,
+    "codec": checks.codec,
+    "crc32": checks.crc32,
+}
+
+
+class _Layout(NamedTuple):
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    codec: str
+    crc32: int | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+
+def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[str, Any], Part]:
+    """Return the header fields shape, dtype, codec and crc32, and the payload; "none" copies nothing.
+
+    Raises
+    ------
+    FrameError
+        wrong_dtype, wrong_shape or bad_codec.
+    """
+    name = pixels.dtype.name
+    if name not in checks.DTYPES:
+        raise FrameError(
+            Code.WRONG_DTYPE, f"pixels are {pixels.dtype}, expected one of {', '.join(checks.DTYPES)}"
+        )
+    if pixels.ndim != 2 or not all(1 <= side <= checks.MAX_SIDE for side in pixels.shape):
+        raise FrameError(
+            Code.WRONG_SHAPE,
+            f"pixels have shape {pixels.shape}, expected (H, W), 1 to {checks.MAX_SIDE} each",
+        )
+    packed = np.ascontiguousarray(pixels, dtype=np.dtype(name).newbyteorder("<"))
+    payload: Part = packed.data.cast("B")
+    if codec == "zlib":
+        payload = zlib.compress(payload, 1)
+    elif codec != "none":
+        raise FrameError(Code.BAD_CODEC, f"codec {codec!r} is unknown, expected one of {checks.CODECS}")
+    header: dict[str, Any] = {"shape": list(pixels.shape), "dtype": name, "codec": codec}
+    if checksum:
+        header["crc32"] = zlib.crc32(payload)
+    return header, payload
+
+
+def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
+    """Return the pixels, a read-only view of `payload` unless it was packed.
+
+    Raises
+    ------
+    FrameError
+        wrong_shape, wrong_dtype, bad_codec, bad_field, oversize, bad_checksum or wrong_size.
+    """
+    layout = _layout(header)
+    size = max(layout.nbytes, len(payload))
+    if size > max_bytes:
+        raise FrameError(
+            Code.OVERSIZE,
+            f"{size} bytes of pixels came, at most {max_bytes} are taken",
+            expected={"max_frame_bytes": max_bytes},
+        )
+    if layout.crc32 is not None and (found := zlib.crc32(payload)) != layout.crc32:
+        raise FrameError(
+            Code.BAD_CHECKSUM,
+            f"crc32 of the payload is {found}, the header says {layout.crc32}; send it again",
+        )
+    data = _inflated(payload, layout) if layout.codec == "zlib" else payload
+    if len(data) != layout.nbytes:
+        raise FrameError(
+            Code.WRONG_SIZE,
+            f"payload of {len(data)} bytes, expected {layout.nbytes} for {list(layout.shape)} {layout.dtype}",
+            expected={"bytes": layout.nbytes},
+        )
+    pixels = np.frombuffer(data, dtype=layout.dtype).reshape(layout.shape)
+    if not pixels.flags.aligned:
+        pixels = pixels.copy()
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _layout(header: Mapping[str, Any]) -> _Layout:
+    values: dict[str, Any] = {"codec": "none", "crc32": None}
+    for key, check in _LAYOUT.items():
+        value = header.get(key)
+        if value is None and key in values:
+            continue
+        try:
+            values[key] = check(value)
+        except Refused as refusal:
+            raise FrameError(
+                refusal.code, f"field {key}: expected {refusal}, got {checks.short(value)}"
+            ) from None
+    values["dtype"] = np.dtype(values["dtype"]).newbyteorder("<")
+    return _Layout(**values)
+
+
+def _inflated(payload: Part, layout: _Layout) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(payload, layout.nbytes + 1)
+    except zlib.error as error:
+        raise FrameError(Code.BAD_CODEC, f"the payload is no zlib stream: {error}") from None
+    if len(data) <= layout.nbytes and not (unpacker.eof and not unpacker.unused_data):
+        raise FrameError(Code.BAD_CODEC, "the zlib stream is cut short or has bytes behind it")
+    return data

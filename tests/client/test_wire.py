@@ -1,0 +1,284 @@
+import json
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dimstream_client import messages as m
+from dimstream_client.errors import MEANINGS, Code, FrameError, Problem, ProtocolError
+from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
+
+LIMIT = 1_000_000
+COUNTS = np.arange(6, dtype=np.uint16).reshape(2, 3)
+MODEL = m.Model(id="er", sha256="ab", gain=2.0, offset=-0.5)
+THRESHOLDS = m.Thresholds(ssim=0.8, background_max=5, signal_min=25)
+RESULT = m.Result(
+    stream="s",
+    seq=4,
+    status="done",
+    flag="suspect",
+    reason="below_threshold",
+    ssim_prev=0.25,
+    compared_seq=3,
+    fractions=m.Fractions(0.5, 0.25, 0.25),
+    pixels=COUNTS,
+    model_sha256="ab",
+    t_ms=m.Times(0.5, 2.0, 3.0),
+    limit=12,
+    index=m.PlaneIndex(t=4),
+)
+MESSAGES = [
+    m.Open(client="test", shape=(600, 600), dtype="uint16"),
+    m.Open(
+        client="µm", shape=(1, 65535), dtype="float32", model="er", mode="latest", axes="TZYX",
+        out_dtype="float32", deliver="flags", save=True, codecs=("none", "zlib"), checksum="crc32", window=2,
+        pixel_size_um=0.02, frame_interval_s=0.6, channels=("SiR",), next_result=3, stream="s",
+        resume_token="t", user="u",
+    ),
+    m.Opened(
+        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, context_frames=1, model=MODEL,
+        thresholds=THRESHOLDS, max_frame_bytes=LIMIT, lease_s=60.0, window=8,
+    ),
+    m.Frame(stream="s", seq=0, pixels=COUNTS),
+    m.Frame(
+        stream="s", seq=2**53 - 1, pixels=COUNTS.astype(np.float32), index=m.PlaneIndex(1, 2, 3, 4),
+        t_acq=1.5, meta={"laser": {"power": 0.5}},
+    ),
+    m.Skip(stream="s", seq_from=3, seq_to=5, reason="replaced"),
+    RESULT,
+    replace(
+        RESULT, status="failed", flag="unjudged", pixels=None, ssim_prev=None, compared_seq=None,
+        fractions=None, reason=None, error=Problem.of(Code.FRAME_FAILED, "out of memory"),
+    ),
+    m.Credit(stream="s", limit=9),
+    m.Ack(stream="s", next_result=5),
+    m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(ssim=0.5)),
+    m.Updated(stream="s", from_seq=7, model=MODEL, thresholds=THRESHOLDS),
+    m.Close(stream="s", last_seq=9),
+    m.Close(stream="s"),
+    m.Closed(stream="s", counts={"done": 10}, files=({"name": "a.ome.tif", "sha256": "ab"},)),
+    m.Ping(t=1.25),
+    m.Pong(t=1.25, boot_id="b", queue=3),
+    m.Error.of(Code.SEQUENCE_GAP, "expected 3", stream="s", seq=5, expected={"seq": 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.TYPE)
+@pytest.mark.parametrize("options", [{}, {"codec": "zlib"}, {"checksum": True}], ids=str)
+def test_a_message_survives_the_way_there(message, options):
+    parts = [bytes(part) for part in encode(message, **options)]
+    arrived = decode(parts, max_payload_bytes=LIMIT)
+    assert arrived == message
+    pixels = getattr(message, "pixels", None)
+    if pixels is not None:
+        np.testing.assert_array_equal(arrived.pixels, pixels)
+        assert arrived.pixels.dtype == pixels.dtype
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.TYPE)
+def test_the_same_message_is_always_the_same_bytes(message):
+    assert [bytes(p) for p in encode(message)] == [bytes(p) for p in encode(message)]
+
+
+def test_a_frame_is_these_bytes():
+    parts = [bytes(p) for p in encode(m.Frame(stream="s1", seq=7, pixels=COUNTS), checksum=True)]
+    assert parts == [
+        b"DIM1FRAME",
+        b'{"stream":"s1","seq":7,"shape":[2,3],"dtype":"uint16","codec":"none","crc32":2729687952,'
+        b'"index":{"t":0,"c":0,"z":0,"p":0},"meta":{}}',
+        b"\x00\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00",
+    ]
+
+
+def test_pixels_are_copied_neither_there_nor_back():
+    *_, payload = encode(m.Frame(stream="s", seq=0, pixels=COUNTS))
+    assert np.shares_memory(np.frombuffer(payload, np.uint16), COUNTS)
+    arrived = decode(
+        [b"DIM1FRAME", b'{"stream":"s","seq":0,"shape":[2,3],"dtype":"uint16"}', payload],
+        max_payload_bytes=12,
+    )
+    assert np.shares_memory(arrived.pixels, COUNTS)
+    assert not arrived.pixels.flags.writeable
+
+
+@pytest.mark.parametrize("pixels", [COUNTS.astype(">u2"), np.asfortranarray(COUNTS), COUNTS[::-1, ::2]])
+def test_any_memory_layout_travels(pixels):
+    parts = encode(m.Frame(stream="s", seq=0, pixels=pixels))
+    np.testing.assert_array_equal(decode(parts, max_payload_bytes=LIMIT).pixels, pixels)
+
+
+def test_unaligned_pixels_arrive_aligned():
+    parts = encode(m.Frame(stream="s", seq=0, pixels=COUNTS))
+    shifted = memoryview(b"x" + bytes(parts[2]))[1:]
+    pixels = decode([*parts[:2], shifted], max_payload_bytes=LIMIT).pixels
+    assert pixels.flags.aligned
+    np.testing.assert_array_equal(pixels, COUNTS)
+
+
+FRAME = {"stream": "s", "seq": 3, "shape": [2, 3], "dtype": "uint16", "codec": "none"}
+OPEN = {"client": "test", "shape": [2, 3], "dtype": "uint16"}
+PAYLOAD = COUNTS.tobytes()
+
+
+def frame(payload=PAYLOAD, **changes):
+    return [b"DIM1FRAME", json.dumps({**FRAME, **changes}).encode(), payload]
+
+
+def opening(**changes):
+    return [b"DIM1OPEN", json.dumps({**OPEN, **changes}).encode()]
+
+
+HOSTILE = {
+    "nothing": ([], Code.BAD_MAGIC),
+    "one empty part": ([b""], Code.BAD_MAGIC),
+    "another protocol": ([b"GET / HTTP/1.1", b"{}"], Code.BAD_MAGIC),
+    "another version": ([b"DIM2FRAME", b"{}"], Code.BAD_MAGIC),
+    "a type that is not known": ([b"DIM1FLY", b"{}"], Code.UNKNOWN_TYPE),
+    "a type that is no text": ([b"DIM1\xff\x00", b"{}"], Code.UNKNOWN_TYPE),
+    "an empty type": ([b"DIM1", b"{}"], Code.UNKNOWN_TYPE),
+    "no header": ([b"DIM1PING"], Code.BAD_HEADER),
+    "four parts": ([b"DIM1PING", b"{}", b"", b""], Code.BAD_HEADER),
+    "a payload where none belongs": ([b"DIM1PING", b'{"t":1}', b"x"], Code.BAD_HEADER),
+    "no JSON": ([b"DIM1PING", b"{t:1}"], Code.BAD_HEADER),
+    "no UTF-8": ([b"DIM1PING", b'{"t":"\xff"}'], Code.BAD_HEADER),
+    "a list": ([b"DIM1PING", b"[1]"], Code.BAD_HEADER),
+    "NaN": ([b"DIM1PING", b'{"t":NaN}'], Code.BAD_HEADER),
+    "a deep nest": ([b"DIM1PING", b"[" * 60_000], Code.BAD_HEADER),
+    "a huge header": ([b"DIM1PING", b" " * (MAX_HEADER_BYTES + 1)], Code.OVERSIZE),
+    "a long number": ([b"DIM1PING", b'{"t":' + b"9" * 60_000 + b"}"], {Code.BAD_HEADER, Code.BAD_FIELD}),
+    "infinity in disguise": ([b"DIM1PING", b'{"t":1e999}'], Code.BAD_FIELD),
+    "a missing field": ([b"DIM1PING", b"{}"], Code.BAD_FIELD),
+    "true for a number": ([b"DIM1PING", b'{"t":true}'], Code.BAD_FIELD),
+    "a negative seq": (frame(seq=-1), Code.BAD_FIELD),
+    "a seq beyond 2^53": (frame(seq=2**53), Code.BAD_FIELD),
+    "a fractional seq": (frame(seq=1.5), Code.BAD_FIELD),
+    "a surrogate": (frame(stream="\ud800"), Code.BAD_FIELD),
+    "no payload": (frame()[:2], Code.WRONG_SIZE),
+    "a short payload": (frame(PAYLOAD[:-1]), Code.WRONG_SIZE),
+    "a long payload": (frame(PAYLOAD + b"x"), Code.WRONG_SIZE),
+    "three axes": (frame(shape=[1, 2, 3]), Code.WRONG_SHAPE),
+    "an empty side": (frame(b"", shape=[0, 3]), Code.WRONG_SHAPE),
+    "a negative side": (frame(shape=[-2, -3]), Code.WRONG_SHAPE),
+    "a declared giant": (frame(shape=[65535, 65535]), Code.OVERSIZE),
+    "a sent giant": (frame(bytes(LIMIT + 1)), Code.OVERSIZE),
+    "objects": (frame(dtype="object"), Code.WRONG_DTYPE),
+    "no dtype": ([b"DIM1FRAME", b'{"stream":"s","seq":3,"shape":[2,3]}', PAYLOAD], Code.WRONG_DTYPE),
+    "a codec that is not known": (frame(codec="blosc2"), Code.BAD_CODEC),
+    "no zlib stream": (frame(codec="zlib"), Code.BAD_CODEC),
+    "a bomb": (frame(zlib.compress(bytes(900_000)), codec="zlib"), Code.WRONG_SIZE),
+    "a cut zlib stream": (frame(zlib.compress(PAYLOAD)[:-3], codec="zlib"), Code.BAD_CODEC),
+    "a zlib stream and more": (frame(zlib.compress(PAYLOAD) + b"x", codec="zlib"), Code.BAD_CODEC),
+    "a wrong checksum": (frame(crc32=1), Code.BAD_CHECKSUM),
+    "a checksum that is none": (frame(crc32="x"), Code.BAD_FIELD),
+    "meta that is no object": (frame(meta=[1]), Code.BAD_FIELD),
+    "a mistyped setting": (opening(pixelsize=0.02), Code.BAD_FIELD),
+    "a mode that is not known": (opening(mode="fast"), Code.BAD_FIELD),
+    "a window of 0": (opening(window=0), Code.BAD_FIELD),
+    "a pixel of no size": (opening(pixel_size_um=0), Code.BAD_FIELD),
+    "a stream of int16": (opening(dtype="int16"), Code.WRONG_DTYPE),
+    "codecs without none": (opening(codecs=["zlib"]), Code.BAD_CODEC),
+    "a mistyped threshold": (
+        [b"DIM1UPDATE", b'{"stream":"s","from_seq":0,"thresholds":{"sim":1}}'], Code.BAD_FIELD,
+    ),
+    "a hole that ends before it starts": (
+        [b"DIM1SKIP", b'{"stream":"s","seq_from":3,"seq_to":2,"reason":""}'], Code.BAD_FIELD,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "code"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_bytes_that_are_not_dim1_are_refused_by_code(parts, code):
+    with pytest.raises(ProtocolError) as refused:
+        decode(parts, max_payload_bytes=LIMIT)
+    assert refused.value.code in (code if isinstance(code, set) else {code})
+    assert refused.value.problem.code == refused.value.code
+
+
+def test_a_refusal_names_stream_and_seq():
+    with pytest.raises(FrameError) as refused:
+        decode(frame(PAYLOAD[:-1]), max_payload_bytes=LIMIT)
+    assert (refused.value.stream, refused.value.seq) == ("s", 3)
+    assert refused.value.expected == {"bytes": 12}
+
+
+def test_header_fields_of_a_later_version_are_passed_over():
+    assert decode(frame(exposure_ms=5), max_payload_bytes=LIMIT).seq == 3
+
+
+@pytest.mark.parametrize(
+    ("pixels", "code"),
+    [
+        (COUNTS.astype(np.int16), Code.WRONG_DTYPE),
+        (COUNTS.astype(object), Code.WRONG_DTYPE),
+        (COUNTS[0], Code.WRONG_SHAPE),
+        (COUNTS[:0], Code.WRONG_SHAPE),
+    ],
+)
+def test_pixels_that_cannot_travel_are_refused_before_they_are_sent(pixels, code):
+    with pytest.raises(FrameError) as refused:
+        encode(m.Frame(stream="s", seq=0, pixels=pixels))
+    assert refused.value.code == code
+
+
+def test_meta_that_json_cannot_hold_is_refused():
+    for meta in ({"x": float("nan")}, {"x": object()}, {"x": "y" * MAX_HEADER_BYTES}):
+        with pytest.raises(ProtocolError):
+            encode(m.Frame(stream="s", seq=0, pixels=COUNTS, meta=meta))
+
+
+NAMES = [message.TYPE.encode() for message in MESSAGES]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    "stream",
+    "seq",
+    "shape",
+    "dtype",
+    "codec",
+    "crc32",
+    "index",
+    "meta",
+    "model",
+    "t",
+    "limit",
+    "files",
+]
+
+
+@st.composite
+def damaged(draw):
+    """Parts of a good message in which some fields and bytes were exchanged."""
+    parts = [bytes(part) for part in encode(draw(st.sampled_from(MESSAGES)))]
+    header = json.loads(parts[1])
+    header.update(draw(st.dictionaries(st.sampled_from([*FIELDS, *header]), JSON, max_size=3)))
+    parts[1] = json.dumps(header).encode()
+    parts = draw(st.sampled_from([parts, parts[:2], [*parts, draw(st.binary(max_size=20))]]))
+    spot = draw(st.integers(0, len(parts) - 1))
+    if draw(st.booleans()):
+        parts[spot] = parts[spot][: draw(st.integers(0, len(parts[spot])))] + draw(st.binary(max_size=3))
+    return parts
+
+
+@given(
+    damaged() | st.lists(st.binary(max_size=40) | st.sampled_from([b"DIM1" + n for n in NAMES]), max_size=4)
+)
+def test_hostile_bytes_raise_nothing_but_protocol_errors(parts):
+    try:
+        message = decode(parts, max_payload_bytes=LIMIT)
+    except ProtocolError as refused:
+        refused.problem.detail.encode()
+        encode(m.Error(**vars(refused.problem)))
+    else:
+        encode(message)
+
+
+def test_every_code_has_its_meaning():
+    own = {value for name, value in vars(Code).items() if name.isupper()}
+    assert own - set(MEANINGS) == {Code.CONNECTION_LOST, Code.TIMEOUT}
+    assert set(MEANINGS) <= own
