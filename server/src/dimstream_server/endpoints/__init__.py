@@ -1,0 +1,1 @@
+"""The two doors, ZeroMQ and HTTP: they translate, and share the one call `engine.submit`."""

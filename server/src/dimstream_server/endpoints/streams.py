@@ -1,0 +1,389 @@
+"""Server side of DIM1 streams without sockets: who may send which frame, and what credit that leaves.
+
+The engine knows streams too, but neither peers, sequence numbers nor credit: those live here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dimstream_client.messages import (
+    Ack,
+    Close,
+    Closed,
+    Credit,
+    Fractions,
+    Frame,
+    Model,
+    Open,
+    PlaneIndex,
+    Result,
+    Skip,
+    Times,
+    Update,
+    Updated,
+)
+from dimstream_client.messages import Thresholds as WireThresholds
+from dimstream_server.endpoints.problems import DoorRefusal, error_message
+from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
+from dimstream_server.errors import StreamClosed, TooManyStreams, UnknownStream, WrongDtype, WrongShape
+from dimstream_server.pipeline.flags import Thresholds
+
+LATEST_WINDOW = 2
+FRAME_CODECS = ("none", "zlib")
+
+
+@dataclass(eq=False)
+class ServerStream:
+    """One open stream: the frames that it may send, and the results that it is owed.
+
+    Parameters
+    ----------
+    id : str
+        The engine's id for it; also its name on the wire.
+    peer : bytes
+        ROUTER identity of the peer that opened it; nobody else may use it.
+    window : int
+        Frames that may be in flight.
+    thresholds : Thresholds
+        What an UPDATE that names only some of them keeps.
+    heard_at : float
+        When its peer was last heard, on the clock of the caller.
+    """
+
+    id: str
+    peer: bytes
+    spec: StreamSpec
+    window: int
+    thresholds: Thresholds
+    client: str = ""
+    mode: str = "lossless"
+    checksum: bool = False
+    heard_at: float = 0.0
+    next_seq: int = 0
+    acknowledged: int = 0
+    closing: bool = False
+    _owed: dict[int, PlaneIndex] = field(default_factory=dict)
+    _indexed: bool = False
+
+    @property
+    def limit(self) -> int:
+        """First sequence number that may not be sent yet; it only ever grows."""
+        return self.next_seq + self.window - len(self._owed)
+
+    @property
+    def in_flight(self) -> int:
+        """Frames accepted whose results were not handed over."""
+        return len(self._owed)
+
+    def task(self, frame: Frame) -> FrameTask:
+        """The engine's task for a frame that is in turn, within the credit and of the stream's kind.
+
+        Raises
+        ------
+        StreamClosed, DoorRefusal, WrongShape, WrongDtype
+            Nothing changed; `next_seq` is still what is expected.
+        """
+        self.refuse_when_closing()
+        self._refuse_out_of_turn(frame.seq)
+        if frame.seq >= self.limit:
+            raise DoorRefusal(
+                "over_credit",
+                f"frame {frame.seq} is over the credit: only those below {self.limit} may be sent; "
+                "wait for a RESULT",
+                expected={"seq": self.next_seq, "limit": self.limit},
+            )
+        self._refuse_other_kind(frame)
+        index = frame.index
+        # A sender that never says where its frames belong has one plane, and time is its sequence.
+        named = self._indexed or index != PlaneIndex()
+        time_point = index.t if named else frame.seq
+        return FrameTask(frame.seq, frame.pixels, t=time_point, plane=(index.c, index.z, index.p))
+
+    def accept(self, frame: Frame) -> None:
+        """Take note that the engine has taken this frame, which is owed a RESULT from now on."""
+        self._owed[frame.seq] = frame.index
+        self._indexed = self._indexed or frame.index != PlaneIndex()
+        self.next_seq = frame.seq + 1
+
+    def check_skip(self, skip: Skip) -> None:
+        """Refuse a SKIP that is out of turn.
+
+        Raises
+        ------
+        StreamClosed, DoorRefusal
+        """
+        self.refuse_when_closing()
+        self._refuse_out_of_turn(skip.seq_from)
+
+    def skipped(self, seq_to: int) -> Credit:
+        """The answer to a SKIP that was taken: the limit, raised by as many frames as were skipped."""
+        self.next_seq = seq_to + 1
+        return self.credit()
+
+    def credit(self) -> Credit:
+        """The present limit, which may be told any number of times."""
+        return Credit(stream=self.id, limit=self.limit)
+
+    def result(self, result: EngineResult) -> Result:
+        """RESULT of the oldest frame that is owed one; its limit counts it as handed over."""
+        fractions = result.fractions
+        failed = result.status == "failed"
+        return Result(
+            stream=self.id,
+            seq=result.seq,
+            status=result.status,
+            flag=result.flag,
+            reason=result.reason,
+            ssim_prev=result.ssim_prev,
+            compared_seq=result.compared_seq,
+            fractions=None
+            if fractions is None
+            else Fractions(fractions.background, fractions.uncertain, fractions.signal),
+            pixels=result.pixels,
+            model_sha256=result.model_sha256,
+            t_ms=Times(round(result.queue_ms, 3), round(result.infer_ms, 3), round(result.total_ms, 3)),
+            limit=self.limit + 1,
+            index=self._owed[result.seq],
+            error=error_message("frame_failed", result.error or "", seq=result.seq) if failed else None,
+        )
+
+    def handed_over(self, seq: int) -> None:
+        """Take note that the RESULT of `seq` was handed to the socket, or never can be."""
+        del self._owed[seq]
+
+    def acknowledge(self, ack: Ack) -> None:
+        """Take note of what the client holds safely; a resumed stream will start from there.
+
+        Raises
+        ------
+        DoorRefusal
+        """
+        if ack.next_result > self.next_seq:
+            raise DoorRefusal(
+                "bad_field", f"expected next_result of at most {self.next_seq}, got {ack.next_result}"
+            )
+        self.acknowledged = max(self.acknowledged, ack.next_result)
+
+    def new_thresholds(self, update: Update) -> Thresholds | None:
+        """Thresholds that an UPDATE asks for, completed by those in force; None when it names none.
+
+        Raises
+        ------
+        StreamClosed
+        """
+        self.refuse_when_closing()
+        asked, now = update.thresholds, self.thresholds
+        if asked is None:
+            return None
+        return Thresholds(
+            ssim=now.ssim if asked.ssim is None else asked.ssim,
+            background_max=now.background_max if asked.background_max is None else asked.background_max,
+            signal_min=now.signal_min if asked.signal_min is None else asked.signal_min,
+        )
+
+    def updated(self, in_force: InForce) -> Updated:
+        """UPDATED, once the engine has said what is in force from when on."""
+        self.thresholds = in_force.thresholds
+        return Updated(
+            stream=self.id,
+            from_seq=in_force.from_seq,
+            model=wire_model(in_force.model),
+            thresholds=wire_thresholds(in_force.thresholds),
+        )
+
+    def close(self, message: Close) -> bool:
+        """Whether CLOSE is new; it is refused while frames up to its `last_seq` are missing.
+
+        Raises
+        ------
+        DoorRefusal
+        """
+        last = message.last_seq
+        if last is not None and last != self.next_seq - 1:
+            raise DoorRefusal(
+                "sequence_gap" if last >= self.next_seq else "bad_field",
+                f"CLOSE names {last} as the last frame, but {self.next_seq} is expected next",
+                expected={"seq": self.next_seq},
+            )
+        already, self.closing = self.closing, True
+        return not already
+
+    def closed(self, counts: Counts) -> Closed:
+        """CLOSED, after the last RESULT."""
+        return Closed(
+            stream=self.id,
+            counts={name: getattr(counts, name) for name in Counts.__dataclass_fields__},
+        )
+
+    def refuse_when_closing(self) -> None:
+        """Raise StreamClosed once CLOSE was taken."""
+        if self.closing:
+            raise StreamClosed(f"stream {self.id} has been closed and takes nothing more; open a new one")
+
+    def _refuse_out_of_turn(self, seq: int) -> None:
+        if seq > self.next_seq:
+            raise DoorRefusal(
+                "sequence_gap",
+                f"expected frame {self.next_seq}, got {seq}; send from {self.next_seq} on, "
+                "or name the hole in a SKIP",
+                expected={"seq": self.next_seq},
+            )
+        if seq < self.next_seq:
+            raise DoorRefusal(
+                "duplicate",
+                f"frame {seq} was taken before; {self.next_seq} is expected next",
+                expected={"seq": self.next_seq},
+            )
+
+    def _refuse_other_kind(self, frame: Frame) -> None:
+        if frame.pixels.shape != self.spec.shape:
+            raise WrongShape(
+                f"expected a frame of shape {list(self.spec.shape)} (height, width), as the stream was "
+                f"opened, got {list(frame.pixels.shape)}; open another stream for another shape"
+            )
+        if frame.pixels.dtype.name != self.spec.in_dtype:
+            raise WrongDtype(
+                f"expected {self.spec.in_dtype} pixels, as the stream was opened, "
+                f"got {frame.pixels.dtype.name}; open another stream for another pixel type"
+            )
+
+
+class StreamBook:
+    """All open streams of the ZeroMQ door, bounded in number and in credit.
+
+    Parameters
+    ----------
+    max_streams : int
+        Streams open at once.
+    default_window, max_window : int
+        Window where OPEN names none, and the largest that is granted.
+    max_credit : int
+        Frames in flight of all streams together; later streams get smaller windows.
+    """
+
+    def __init__(self, *, max_streams: int, default_window: int, max_window: int, max_credit: int) -> None:
+        self._streams: dict[str, ServerStream] = {}
+        self._max_streams = max_streams
+        self._default_window = default_window
+        self._max_window = max_window
+        self._max_credit = max_credit
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __contains__(self, stream: ServerStream) -> bool:
+        return stream.id in self._streams
+
+    def __iter__(self) -> Iterator[ServerStream]:
+        return iter(tuple(self._streams.values()))
+
+    def window_for(self, message: Open) -> int:
+        """Window that a new stream gets.
+
+        Raises
+        ------
+        TooManyStreams
+            No stream or no credit is left.
+        """
+        if len(self._streams) >= self._max_streams:
+            raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
+        left = self._max_credit - sum(stream.window for stream in self._streams.values())
+        if left < 1:
+            raise TooManyStreams(f"all {self._max_credit} frames of credit are promised; try again later")
+        wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
+        return min(wanted, self._max_window, left)
+
+    def add(self, stream: ServerStream) -> None:
+        """Enter a stream."""
+        self._streams[stream.id] = stream
+
+    def find(self, peer: bytes, stream_id: str) -> ServerStream:
+        """The stream of this id, when this peer opened it.
+
+        Raises
+        ------
+        UnknownStream
+            There is none; another peer's stream is not told apart.
+        """
+        stream = self.get(peer, stream_id)
+        if stream is None:
+            raise UnknownStream(f"this peer has no open stream {stream_id!r}; OPEN one first")
+        return stream
+
+    def get(self, peer: bytes, stream_id: str) -> ServerStream | None:
+        """The stream of this id, or None unless this peer opened it."""
+        stream = self._streams.get(stream_id)
+        return stream if stream is not None and stream.peer == peer else None
+
+    def remove(self, stream: ServerStream) -> None:
+        """Forget a stream; its id is unknown from now on."""
+        self._streams.pop(stream.id, None)
+
+    def in_flight(self) -> int:
+        """Frames of all streams whose results were not handed over."""
+        return sum(stream.in_flight for stream in self._streams.values())
+
+    def of_peer(self, peer: bytes) -> list[ServerStream]:
+        """Streams that this peer opened."""
+        return [stream for stream in self._streams.values() if stream.peer == peer]
+
+    def silent_since(self, moment: float) -> list[ServerStream]:
+        """Streams whose peer was last heard before `moment`."""
+        return [stream for stream in self._streams.values() if stream.heard_at < moment]
+
+
+def choose_codec(offered: tuple[str, ...]) -> str:
+    """The first codec on the client's list that this server reads.
+
+    Raises
+    ------
+    DoorRefusal
+        It reads none of them.
+    """
+    for codec in offered:
+        if codec in FRAME_CODECS:
+            return codec
+    raise DoorRefusal(
+        "bad_codec", f"expected one of {', '.join(FRAME_CODECS)} in codecs, got {list(offered)}"
+    )
+
+
+def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
+    """Refuse a stream whose frames would all be too large.
+
+    Raises
+    ------
+    DoorRefusal
+    """
+    nbytes = message.shape[0] * message.shape[1] * np.dtype(message.dtype).itemsize
+    if nbytes > max_frame_bytes:
+        raise DoorRefusal(
+            "oversize",
+            f"expected frames of at most {max_frame_bytes} bytes, but shape and dtype make {nbytes}",
+            expected={"max_frame_bytes": max_frame_bytes},
+        )
+
+
+def spec_of(message: Open, *, model: str) -> StreamSpec:
+    """What the engine is asked to open; it checks shape and pixel types itself."""
+    options: dict[str, Any] = {"in_dtype": message.dtype, "out_dtype": message.out_dtype}
+    return StreamSpec(
+        model=model,
+        shape=message.shape,
+        deliver_pixels=message.deliver == "result",
+        label=message.client,
+        **options,
+    )
+
+
+def wire_model(model: ModelInfo) -> Model:
+    """The model as OPENED and UPDATED name it."""
+    return Model(id=model.id, sha256=model.sha256, gain=model.gain, offset=model.offset)
+
+
+def wire_thresholds(thresholds: Thresholds) -> WireThresholds:
+    """The thresholds as OPENED and UPDATED name them."""
+    return WireThresholds(thresholds.ssim, thresholds.background_max, thresholds.signal_min)

@@ -1,0 +1,335 @@
+"""The streaming door: DIM1 messages from any number of peers in, the engine's answers out.
+
+What a stream may do is `streams`' to say, how bytes travel is `router`'s; this joins them to the engine.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from dimstream_client.errors import ProtocolError
+from dimstream_client.messages import Ack, Close, Frame, Message, Open, Opened, Ping, Pong, Skip, Update
+from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
+from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
+from dimstream_server.endpoints.router import MAX_REPLIES_QUEUED, Outgoing, Part, Router
+from dimstream_server.endpoints.streams import (
+    ServerStream,
+    StreamBook,
+    check_frame_bytes,
+    choose_codec,
+    spec_of,
+    wire_model,
+    wire_thresholds,
+)
+from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo
+from dimstream_server.errors import Draining, ServerError, UnknownModel
+from dimstream_server.metrics import Metrics
+from dimstream_server.settings import Settings
+
+DOOR = "zmq"
+CONTEXT_FRAMES = 1
+_log = logging.getLogger(__name__)
+
+
+class ZmqEndpoint:
+    """Takes DIM1 messages and answers them.
+
+    Parameters
+    ----------
+    boot_id : str
+        Changes with every start of the server, so that a client can tell.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, *, boot_id: str) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._boot_id = boot_id
+        self._endpoint = settings.zmq.endpoint
+        self._lease_s = settings.zmq.lease_s
+        self._max_frame_bytes = settings.limits.max_frame_bytes
+        self._book = StreamBook(
+            max_streams=settings.limits.max_streams,
+            default_window=settings.zmq.window,
+            max_window=settings.zmq.max_window,
+            max_credit=settings.limits.max_credit,
+        )
+        self._router = Router(
+            # Twice the limit, so that a frame somewhat too large is told so instead of cut off.
+            max_message_bytes=2 * self._max_frame_bytes + MAX_HEADER_BYTES,
+            send_queue=settings.zmq.max_window + MAX_REPLIES_QUEUED,
+            receive_queue=settings.zmq.window,
+        )
+        self._draining = False
+        self._unanswered = 0  # UPDATEs and CLOSEs
+        self._handlers: Mapping[type[Any], Callable[[bytes, Any], None]] = {
+            Open: self._open,
+            Frame: self._frame,
+            Skip: self._skip,
+            Ack: self._ack,
+            Update: self._update,
+            Close: self._close,
+            Ping: self._ping,
+        }
+        metrics.watch("dimstream_streams_open", "ZeroMQ streams that are open.", lambda: len(self._book))
+
+    def bind(self) -> str:
+        """The endpoint that was bound, with the port that was picked.
+
+        Raises
+        ------
+        CannotBind
+        """
+        return self._router.bind(self._endpoint)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve from now on, on this loop and from its thread."""
+        self._loop = loop
+        self._router.start(loop, self._handle)
+        self._sweep = loop.call_later(self._lease_s / 2, self._look_for_silent_peers)
+
+    def streams(self) -> list[ServerStream]:
+        """Streams that are open."""
+        return list(self._book)
+
+    def begin_drain(self) -> None:
+        """Take no more streams and frames; what was accepted is still answered."""
+        self._draining = True
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every accepted frame, UPDATE and CLOSE was answered."""
+        return not self._book.in_flight() and not self._unanswered and self._router.is_idle
+
+    async def close(self, *, flush_s: float) -> None:
+        """Close once everything that was sent has gone out, or after `flush_s` seconds."""
+        self._sweep.cancel()
+        self._router.stop()
+        await asyncio.to_thread(self._router.close, flush_s=flush_s)
+
+    def abandon(self) -> None:
+        """Close a door that was never started."""
+        self._router.close(flush_s=0)
+
+    # --- from the peers
+
+    def _handle(self, peer: bytes, parts: list[Part]) -> None:
+        stream: str | None = None
+        seq: int | None = None
+        try:
+            message = decode(parts, max_payload_bytes=self._max_frame_bytes)
+            stream = getattr(message, "stream", None)
+            seq = message.seq_from if isinstance(message, Skip) else getattr(message, "seq", None)
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                raise DoorRefusal("unknown_type", f"{message.TYPE} is the server's to send")
+            handler(peer, message)
+        except ProtocolError as error:
+            self._refuse(peer, error.code, error.detail, error.stream, error.seq, error.expected)
+        except ServerError as error:
+            problem = problem_of(error)
+            self._refuse(peer, problem.code, problem.detail, stream, seq, problem.expected)
+        except Exception:
+            _log.exception("cannot handle a message event=internal_error door=zmq stream=%s", stream)
+            self._refuse(
+                peer, "internal", "the server failed on this message; see its log", stream, seq, None
+            )
+
+    def _refuse(
+        self,
+        peer: bytes,
+        code: str,
+        detail: str,
+        stream_id: str | None,
+        seq: int | None,
+        expected: Mapping[str, Any] | None,
+    ) -> None:
+        """Tell a refusal; where it was about a frame, also which frame would be taken instead."""
+        self._metrics.refused(DOOR, code)
+        _log.info("refused event=refused door=zmq code=%s stream=%s seq=%s", code, stream_id, seq)
+        stream = None if stream_id is None or seq is None else self._book.get(peer, stream_id)
+        if stream is not None:
+            expected = {**(expected or {}), "seq": stream.next_seq}
+        self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
+
+    def _open(self, peer: bytes, message: Open) -> None:
+        self._refuse_when_draining()
+        if message.stream is not None or message.resume_token is not None:
+            # Resuming will look up the stream by its token here, within its lease.
+            raise DoorRefusal("bad_token", "no stream can be resumed with this token; OPEN without one")
+        if message.save:
+            raise DoorRefusal("not_supported", "this server does not record; OPEN with save false")
+        model = self._model(message.model)
+        check_frame_bytes(message, self._max_frame_bytes)
+        codec = choose_codec(message.codecs)
+        window = self._book.window_for(message)
+        spec = spec_of(message, model=model.id)
+        stream = ServerStream(
+            id=self._engine.open(spec),
+            peer=peer,
+            spec=spec,
+            window=window,
+            thresholds=model.thresholds,
+            client=message.client,
+            mode=message.mode,
+            checksum=message.checksum == "crc32",
+            heard_at=self._loop.time(),
+        )
+        self._book.add(stream)
+        _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
+        self._say(peer, self._opened(stream, model, codec))
+
+    def _opened(self, stream: ServerStream, model: ModelInfo, codec: str) -> Opened:
+        return Opened(
+            stream=stream.id,
+            resume_token=secrets.token_hex(16),  # nothing keeps it yet: see _open
+            boot_id=self._boot_id,
+            next_seq=stream.next_seq,
+            limit=stream.limit,
+            context_frames=CONTEXT_FRAMES,
+            model=wire_model(model),
+            thresholds=wire_thresholds(model.thresholds),
+            max_frame_bytes=self._max_frame_bytes,
+            lease_s=self._lease_s,
+            window=stream.window,
+            codec=codec,
+            checksum="crc32" if stream.checksum else "none",
+        )
+
+    def _model(self, model_id: str | None) -> ModelInfo:
+        models = self._engine.models()
+        if model_id is None and len(models) == 1:
+            return next(iter(models.values()))
+        if model_id is None or model_id not in models:
+            asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
+            raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
+        return models[model_id]
+
+    def _frame(self, peer: bytes, frame: Frame) -> None:
+        stream = self._find(peer, frame.stream)
+        self._refuse_when_draining()
+        future = self._engine.submit(stream.id, stream.task(frame))
+        stream.accept(frame)
+        future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
+
+    def _skip(self, peer: bytes, skip: Skip) -> None:
+        stream = self._find(peer, skip.stream)
+        self._refuse_when_draining()
+        stream.check_skip(skip)
+        self._engine.skip(stream.id, skip.seq_from, skip.seq_to, skip.reason)
+        self._say(peer, stream.skipped(skip.seq_to))
+
+    def _ack(self, peer: bytes, ack: Ack) -> None:
+        self._find(peer, ack.stream).acknowledge(ack)
+
+    def _update(self, peer: bytes, update: Update) -> None:
+        stream = self._find(peer, update.stream)
+        self._refuse_when_draining()
+        thresholds = stream.new_thresholds(update)
+        future = self._engine.update(stream.id, update.from_seq, update.model, thresholds)
+        self._unanswered += 1
+        future.add_done_callback(partial(self._on_loop, partial(self._tell_updated, stream)))
+
+    def _close(self, peer: bytes, message: Close) -> None:
+        stream = self._find(peer, message.stream)
+        if stream.close(message):
+            self._unanswered += 1
+            future = self._engine.close(stream.id)
+            future.add_done_callback(partial(self._on_loop, partial(self._tell_closed, stream)))
+
+    def _ping(self, peer: bytes, ping: Ping) -> None:
+        now = self._loop.time()
+        for stream in self._book.of_peer(peer):
+            stream.heard_at = now
+        self._say(peer, Pong(t=ping.t, boot_id=self._boot_id, queue=self._engine.queue_length()))
+
+    def _find(self, peer: bytes, stream_id: str) -> ServerStream:
+        stream = self._book.find(peer, stream_id)
+        stream.heard_at = self._loop.time()
+        return stream
+
+    def _refuse_when_draining(self) -> None:
+        if self._draining:
+            raise Draining("the server is shutting down and takes nothing new; try again when it is back")
+
+    # --- from the engine
+
+    def _on_loop(self, then: Callable[[Any], None], future: Future[Any]) -> None:
+        """Called on the device thread, in the order of the frames, which the loop keeps."""
+        self._loop.call_soon_threadsafe(then, future)
+
+    def _deliver(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
+        problem = future.exception()
+        if problem is not None:  # an engine answers even a failed frame with a result
+            _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
+            stream.handed_over(seq)
+            self._refuse(
+                stream.peer, "internal", "the server lost this frame; see its log", stream.id, seq, None
+            )
+            return
+        result = future.result()
+        self._metrics.answered(DOOR, result)
+        if stream not in self._book:
+            self._metrics.undeliverable.inc()
+            return
+        outgoing = Outgoing(
+            make=lambda: encode(stream.result(result), checksum=stream.checksum),
+            sent=partial(stream.handed_over, seq),
+            lost=partial(self._undeliverable, stream, seq),
+            owed=True,
+        )
+        self._router.send(stream.peer, outgoing)
+
+    def _tell_updated(self, stream: ServerStream, future: Future[InForce]) -> None:
+        self._unanswered -= 1
+        problem = future.exception()
+        if problem is None:
+            self._say(stream.peer, stream.updated(future.result()))
+        elif isinstance(problem, ServerError):
+            self._refuse(stream.peer, problem.code, str(problem), stream.id, None, None)
+        else:
+            _log.error("no update event=internal_error stream=%s", stream.id, exc_info=problem)
+            self._refuse(
+                stream.peer, "internal", "the server failed on UPDATE; see its log", stream.id, None, None
+            )
+
+    def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
+        self._unanswered -= 1
+        message = stream.closed(future.result())
+        forget = partial(self._book.remove, stream)
+        self._router.send(
+            stream.peer, Outgoing(make=lambda: encode(message), sent=forget, lost=forget, owed=True)
+        )
+        _log.info("closed event=closed door=zmq stream=%s counts=%s", stream.id, dict(message.counts))
+
+    def _say(self, peer: bytes, message: Message) -> None:
+        self._router.send(peer, Outgoing(make=lambda: encode(message)))
+
+    # --- peers that are gone
+
+    def _undeliverable(self, stream: ServerStream, seq: int) -> None:
+        self._metrics.undeliverable.inc()
+        stream.handed_over(seq)
+        self._forget(stream)
+
+    def _forget(self, stream: ServerStream) -> None:
+        """End the stream of a peer that is gone. Resuming will keep it, and its results, for its lease."""
+        if stream not in self._book:
+            return
+        self._book.remove(stream)
+        _log.warning("peer gone event=peer_gone door=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
+        if not stream.closing:
+            self._engine.close(stream.id)
+
+    def _look_for_silent_peers(self) -> None:
+        """Tell those that were silent for a lease their credit, which harms nobody and finds who is gone."""
+        for stream in self._book.silent_since(self._loop.time() - self._lease_s):
+            credit = stream.credit()
+            self._router.send(
+                stream.peer,
+                Outgoing(make=partial(encode, credit), lost=partial(self._forget, stream)),
+            )
+        self._sweep = self._loop.call_later(self._lease_s / 2, self._look_for_silent_peers)

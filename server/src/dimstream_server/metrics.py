@@ -1,0 +1,71 @@
+"""Figures of a running server, in a Prometheus registry of its own."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from dimstream_server.engine.protocol import EngineResult
+
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Counters that both doors write; read through `exposition`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._frames = Counter(
+            "dimstream_frames",
+            "Frames answered.",
+            ["door", "model", "status", "flag"],
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "dimstream_frame_seconds",
+            "Time of a frame in the queue, in the network, and in all of the engine.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._refusals = Counter(
+            "dimstream_refusals",
+            "Messages and requests refused, by error code.",
+            ["door", "code"],
+            registry=self.registry,
+        )
+        self.undeliverable = Counter(
+            "dimstream_results_undeliverable",
+            "Results whose peer was gone when they were ready.",
+            registry=self.registry,
+        )
+        self.requests = Counter(
+            "dimstream_http_requests",
+            "HTTP answers.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self._gauges: list[Gauge] = []
+        self._stage_children = [self._stages.labels(stage) for stage in ("queue", "infer", "total")]
+        ProcessCollector(registry=self.registry)
+
+    def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Expose `read()` as the gauge `name`."""
+        gauge = Gauge(name, documentation, registry=self.registry)
+        gauge.set_function(read)
+        self._gauges.append(gauge)
+
+    def answered(self, door: str, result: EngineResult) -> None:
+        """Count one frame that left the engine."""
+        self._frames.labels(door, result.model_id, result.status, result.flag).inc()
+        times_ms = (result.queue_ms, result.infer_ms, result.total_ms)
+        for child, time_ms in zip(self._stage_children, times_ms, strict=True):
+            child.observe(time_ms / 1000)
+
+    def refused(self, door: str, code: str) -> None:
+        """Count one refusal."""
+        self._refusals.labels(door, code).inc()
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)
