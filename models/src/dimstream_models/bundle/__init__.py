@@ -29,6 +29,7 @@ from dimstream_models.bundle.processing import (
     ZeroMeanUnitVariance,
     apply_steps,
 )
+from dimstream_models.bundle.reading import read_attachment, read_bundle
 from dimstream_models.bundle.schema import (
     FORMAT_VERSION,
     Calibration,
@@ -38,6 +39,8 @@ from dimstream_models.bundle.schema import (
     SsimSettings,
     Thresholds,
 )
+from dimstream_models.bundle.tensors import check_test_output, check_test_tensor
+from dimstream_models.bundle.writing import pack_bundle, write_bundle
 
 __all__ = [
     "FORMAT_VERSION",
@@ -73,4 +76,10 @@ __all__ = [
     "UnsupportedModel",
     "ZeroMeanUnitVariance",
     "apply_steps",
+    "check_test_output",
+    "check_test_tensor",
+    "pack_bundle",
+    "read_attachment",
+    "read_bundle",
+    "write_bundle",
 ]

@@ -37,7 +37,7 @@ class Citation:
 
 
 UNET_RCAN = Citation(
-    text="Ebrahimi et al. (2023), Deep learning enables fast, gentle STED microscopy (UNet-RCAN)",
+    text="UNet-RCAN: Ebrahimi, Stephan, Kim, Carravilla, Eggeling, Jakobs, Han, Commun Biol 2023, 6, 674",
     doi="10.1038/s42003-023-05054-z",
 )
 

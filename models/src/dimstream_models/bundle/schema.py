@@ -3,13 +3,13 @@
 `docs/bundle.md` is the authority on the format; `FORMAT_VERSION` is its version.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from dimstream_models.arithmetic import Normalisation
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

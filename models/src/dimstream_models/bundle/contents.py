@@ -1,0 +1,200 @@
+"""The files of a bundle, from a folder or a zip: confined to it, bounded in size, hashed."""
+
+import hashlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from dimstream_models.bundle.errors import (
+    BundleNotFound,
+    ChangedFile,
+    InvalidBundle,
+    MissingFile,
+    TooLarge,
+    UnsafePath,
+)
+
+DESCRIPTION_NAMES = ("bioimageio.yaml", "rdf.yaml")
+"""Names that the description may have; the second is the older one."""
+
+MAX_FILE_BYTES = 512 * 2**20
+"""Weights, test tensors and attachments may each be as large as this."""
+MAX_ENTRIES = 1000
+"""Files in a zip."""
+BLOCK_BYTES = 2**20
+
+
+class Contents(Protocol):
+    """Files of one bundle, by their path inside it."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file, or None when there is none."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file, which `size` knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A bundle that lies unpacked in a folder."""
+
+    root: Path
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file, or None when there is none."""
+        path = self._path(name)
+        return path.stat().st_size if path.is_file() else None
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file, for reading."""
+        return self._path(name).open("rb")
+
+    def _path(self, name: str) -> Path:
+        path = self.root / name
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise UnsafePath(f"{name!r} is a link that leads out of the bundle {self.root}; copy the file in")
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A bundle in a zip; nothing is unpacked to the disk."""
+
+    zip: zipfile.ZipFile
+
+    def size(self, name: str) -> int | None:
+        """Bytes of the file, or None when there is none."""
+        try:
+            return self.zip.getinfo(name).file_size
+        except KeyError:
+            return None
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file, for reading."""
+        return self.zip.open(name)
+
+
+@contextmanager
+def open_contents(source: Path) -> Iterator[Contents]:
+    """Files of the bundle at `source`.
+
+    Raises
+    ------
+    BundleNotFound
+        When there is neither a folder nor a file.
+    InvalidBundle
+        When the file is no zip, or one that cannot be read.
+    UnsafePath, TooLarge
+        When the zip holds paths that lead out of it, or too much.
+    """
+    if source.is_dir():
+        yield Folder(source)
+        return
+    if not source.is_file():
+        raise BundleNotFound(
+            f"no bundle at {source}: expected a folder or a zip with a {DESCRIPTION_NAMES[0]}"
+        )
+    try:
+        with zipfile.ZipFile(source) as archive:
+            _check_entries(archive, source)
+            yield Archive(archive)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise InvalidBundle(
+            f"{source} is no zip that can be read ({error}); pack the bundle again"
+        ) from error
+
+
+def safe_name(name: str, *, where: str) -> str:
+    """`name`, when it is a plain relative path that means the same on every system.
+
+    Raises
+    ------
+    UnsafePath
+        When it is absolute, climbs with ``..``, has a drive, or backslashes.
+    """
+    parts = name.split("/")
+    plain = name and "\\" not in name and ":" not in name and "\0" not in name
+    if not plain or any(part in ("", ".", "..") for part in parts):
+        raise UnsafePath(f"{where}: {name!r} is not a plain path inside the bundle, such as 'weights.onnx'")
+    return name
+
+
+def read(contents: Contents, name: str, *, where: str, limit: int, sha256: str | None = None) -> bytes:
+    """Bytes of a file, at most `limit`, with the stated hash.
+
+    Raises
+    ------
+    MissingFile, TooLarge, ChangedFile, UnsafePath
+    """
+    _check_size(contents, name, where=where, limit=limit)
+    with contents.open(name) as file:
+        data = file.read(limit + 1)
+    _check_hash(hashlib.sha256(data).hexdigest(), sha256, name=name, where=where)
+    return data
+
+
+def verify(contents: Contents, name: str, *, where: str, sha256: str | None) -> None:
+    """Check that a file is there and has the stated hash, without holding it in memory.
+
+    Raises
+    ------
+    MissingFile, TooLarge, ChangedFile, UnsafePath
+    """
+    _check_size(contents, name, where=where, limit=MAX_FILE_BYTES)
+    if sha256 is None:
+        return
+    digest = hashlib.sha256()
+    with contents.open(name) as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    _check_hash(digest.hexdigest(), sha256, name=name, where=where)
+
+
+def description_name(contents: Contents, source: Path) -> str:
+    """Name of the file that describes the bundle.
+
+    Raises
+    ------
+    BundleNotFound
+        When there is none.
+    """
+    for name in DESCRIPTION_NAMES:
+        if contents.size(name) is not None:
+            return name
+    raise BundleNotFound(f"{source} is no bundle: it holds no {' or '.join(DESCRIPTION_NAMES)} at its top")
+
+
+def _check_size(contents: Contents, name: str, *, where: str, limit: int) -> None:
+    size = contents.size(safe_name(name, where=where))
+    if size is None:
+        raise MissingFile(f"{where} names {name!r}, which is not in the bundle; copy the whole bundle again")
+    if size > limit:
+        raise TooLarge(f"{where}: {name!r} has {size} bytes, more than the {limit} that are accepted")
+
+
+def _check_hash(found: str, stated: str | None, *, name: str, where: str) -> None:
+    if stated is not None and found != stated.lower():
+        raise ChangedFile(
+            f"{where}: {name!r} has sha256 {found}, the description states {stated}; "
+            "the file was changed or damaged: copy the bundle again"
+        )
+
+
+def _check_entries(archive: zipfile.ZipFile, source: Path) -> None:
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise TooLarge(f"{source} holds {len(entries)} files, more than the {MAX_ENTRIES} that are accepted")
+    names = [entry.filename.removesuffix("/") for entry in entries]
+    if len(set(names)) != len(names):
+        raise InvalidBundle(f"{source} holds two files of one name; pack the bundle again")
+    for entry, name in zip(entries, names, strict=True):
+        safe_name(entry.orig_filename.removesuffix("/"), where=str(source))
+        if entry.flag_bits & 0x1:
+            raise InvalidBundle(f"{source}: {name!r} is encrypted; pack the bundle without a password")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise UnsafePath(f"{source}: {name!r} is a link; pack the file itself")

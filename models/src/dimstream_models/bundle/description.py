@@ -1,0 +1,186 @@
+"""The part of a BioImage.IO 0.5 model description that dimstream uses.
+
+Other fields of the standard are left alone, so these models alone do not refuse unknown keys; whatever
+changes pixels is checked to the last key in `declared`.
+"""
+
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from dimstream_models.bundle.errors import InvalidBundle, UnknownFormatVersion, UnsupportedModel
+from dimstream_models.bundle.schema import FORMAT_VERSION, DimstreamConfig, Sha256
+
+STANDARD_VERSION = "0.5.4"
+"""Version of the standard that `write_bundle` follows."""
+KNOWN_STANDARD = re.compile(r"0\.5\.\d{1,3}")
+MAX_SIDE = 2**20
+
+Validated = TypeVar("Validated", bound=BaseModel)
+
+
+class FromStandard(BaseModel):
+    """Frozen data in the standard's shape."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class FileEntry(FromStandard):
+    """A file that the description names."""
+
+    source: str
+    sha256: Sha256 | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """True for a web address: nothing of the bundle."""
+        return "://" in self.source
+
+
+def _spelled_out(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+File = Annotated[FileEntry, BeforeValidator(_spelled_out)]
+Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+
+
+class Series(FromStandard):
+    """Sides ``min + n * step``."""
+
+    min: Side
+    step: Side
+
+
+class SameAs(FromStandard):
+    """A side given by another axis."""
+
+    tensor_id: str
+    axis_id: str
+    offset: int = 0
+
+
+class Axis(FromStandard):
+    """One axis of a tensor."""
+
+    type: str
+    id: str | None = None
+    size: Side | Series | SameAs | None = None
+    channel_names: tuple[str, ...] | None = None
+    scale: float = 1.0
+    halo: int = 0
+
+    @property
+    def letter(self) -> str:
+        """``b``, ``c``, or the id of a space axis."""
+        if self.type in ("batch", "channel"):
+            return self.type[0]
+        return (self.id or "x") if self.type == "space" else f"{self.type}:{self.id or self.type}"
+
+
+class ProcessingEntry(FromStandard):
+    """A step as it is written."""
+
+    id: str
+    settings: dict[str, Any] = Field(default_factory=dict, alias="kwargs")
+
+
+class Data(FromStandard):
+    """What a tensor's values are."""
+
+    type: str = "float32"
+
+
+class Tensor(FromStandard):
+    """An input or output."""
+
+    id: str
+    axes: tuple[Axis, ...]
+    test_tensor: File | None = None
+    data: Data | tuple[Data, ...] = Data()
+    preprocessing: tuple[ProcessingEntry, ...] = ()
+    postprocessing: tuple[ProcessingEntry, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """Type of the described values, outside all processing."""
+        if isinstance(self.data, Data):
+            return self.data.type
+        return self.data[0].type if self.data else Data().type
+
+
+class OnnxEntry(FileEntry):
+    """The weights."""
+
+    external_data: File | None = None
+
+
+class Weights(FromStandard):
+    """Weights in all their formats; the others are not looked at."""
+
+    onnx: OnnxEntry | None = None
+
+
+class Description(FromStandard):
+    """A model description."""
+
+    name: str = Field(min_length=1, max_length=128)
+    id: str | None = None
+    description: str = Field(default="", max_length=1024)
+    documentation: File | None = None
+    covers: tuple[File, ...] = ()
+    attachments: tuple[File, ...] = ()
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    weights: Weights
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+def parse_description(raw: dict[str, Any], *, name: str) -> Description:
+    """Description in `raw`, of a version that is known.
+
+    Raises
+    ------
+    UnknownFormatVersion, UnsupportedModel, InvalidBundle
+    """
+    version = raw.get("format_version")
+    if not isinstance(version, str) or not KNOWN_STANDARD.fullmatch(version):
+        raise UnknownFormatVersion(
+            f"{name}: format_version is {version!r}; known are 0.5.0 and later 0.5 versions of BioImage.IO"
+        )
+    if raw.get("type") != "model":
+        raise UnsupportedModel(f"{name} describes a {raw.get('type')!r}; expected type: model")
+    return _validated(Description, raw, where=name)
+
+
+def parse_config(described: Description, *, name: str) -> DimstreamConfig | None:
+    """``config.dimstream``, or None when the bundle has none.
+
+    Raises
+    ------
+    UnknownFormatVersion, InvalidBundle
+    """
+    if "dimstream" not in described.config:
+        return None
+    raw = described.config["dimstream"]
+    where = f"{name}: config.dimstream"
+    if not isinstance(raw, dict):
+        raise InvalidBundle(f"{where} must be a mapping, it is {raw!r}")
+    version = raw.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise UnknownFormatVersion(
+            f"{where}.format_version is {version!r}; known is {FORMAT_VERSION}: "
+            "install the dimstream that wrote the bundle, or a later one"
+        )
+    return _validated(DimstreamConfig, raw, where=where)
+
+
+def _validated(model: type[Validated], raw: dict[str, Any], *, where: str) -> Validated:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        shown = repr(first["input"])[:80]
+        raise InvalidBundle(f"{where}: {field}: {first['msg']}; it is {shown}") from error

@@ -1,0 +1,150 @@
+"""Just enough of the ONNX file format to refuse what is none, or keeps weights elsewhere, without `onnx`.
+
+An ONNX file is one protocol buffer, ``ModelProto``. Field numbers are those of ``onnx.proto3``.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dimstream_models.bundle.errors import ExternalData, NotOnnx
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+MODEL_IR_VERSION, MODEL_GRAPH, MODEL_OPSET = 1, 7, 8
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
+GRAPH_NODE = 1
+TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+
+TENSOR = "TensorProto"
+WAY_TO_TENSORS: dict[str, dict[int, str]] = {
+    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "GraphProto": {1: "NodeProto", 5: TENSOR, 15: "SparseTensorProto"},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: TENSOR,
+        6: "GraphProto",
+        10: TENSOR,
+        11: "GraphProto",
+        22: "SparseTensorProto",
+        23: "SparseTensorProto",
+    },
+    "SparseTensorProto": {1: TENSOR, 2: TENSOR},
+}
+MAX_DEPTH = 64
+
+
+class Field(NamedTuple):
+    """One field of a message: its number, and its value."""
+
+    number: int
+    value: int | memoryview
+
+
+def check_onnx(data: bytes, *, name: str) -> int:
+    """ONNX opset of a model that holds all of its weights.
+
+    Parameters
+    ----------
+    data
+        The file.
+    name
+        For messages.
+
+    Raises
+    ------
+    NotOnnx
+        When the bytes are no ONNX model with a graph.
+    ExternalData
+        When a tensor lies in another file, inside the bundle or outside.
+    """
+    try:
+        fields = list(_fields(memoryview(data)))
+        opset = _opset(fields)
+        _refuse_external_data(memoryview(data), "ModelProto", name, 0)
+    except (ValueError, IndexError) as error:
+        raise NotOnnx(f"{name!r} is no ONNX model ({error}); export the network again") from error
+    return opset
+
+
+def _opset(fields: list[Field]) -> int:
+    numbers = {field.number for field in fields}
+    graphs = [field.value for field in fields if field.number == MODEL_GRAPH]
+    if not {MODEL_IR_VERSION, MODEL_GRAPH, MODEL_OPSET} <= numbers or not isinstance(graphs[-1], memoryview):
+        raise ValueError("it states no version, graph and opset")
+    if GRAPH_NODE not in {field.number for field in _fields(graphs[-1])}:
+        raise ValueError("its graph has no node")
+    for field in fields:
+        if field.number == MODEL_OPSET and isinstance(field.value, memoryview):
+            stated = {part.number: part.value for part in _fields(field.value)}
+            domain, version = stated.get(OPSET_DOMAIN, b""), stated.get(OPSET_VERSION)
+            if isinstance(version, int) and domain in (b"", b"ai.onnx"):
+                return version
+    raise ValueError("it states no opset of the standard operators")
+
+
+def _refuse_external_data(message: memoryview, kind: str, name: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError("it is nested too deeply")
+    for number, value in _fields(message):
+        inner = WAY_TO_TENSORS.get(kind, {}).get(number)
+        if inner is not None and isinstance(value, memoryview):
+            _refuse_external_data(value, inner, name, depth + 1)
+        elif kind == TENSOR and (
+            number == TENSOR_EXTERNAL_DATA or (number, value) == (TENSOR_DATA_LOCATION, 1)
+        ):
+            raise ExternalData(
+                f"{name!r} keeps weights in another file{_location(value)}; a bundle's ONNX file holds all "
+                "of them: export with external_data=False"
+            )
+
+
+def _location(value: int | memoryview) -> str:
+    if not isinstance(value, memoryview):
+        return ""
+    entry = {
+        field.number: bytes(field.value) for field in _fields(value) if isinstance(field.value, memoryview)
+    }
+    if entry.get(ENTRY_KEY) != b"location":
+        return ""
+    return f", {entry.get(ENTRY_VALUE, b'').decode('utf-8', 'backslashreplace')!r}"
+
+
+def _fields(message: memoryview) -> Iterator[Field]:
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
+        number, wire_type = tag >> 3, tag & 7
+        if number == 0:
+            raise ValueError("a field has number 0")
+        if wire_type == VARINT:
+            value, position = _varint(message, position)
+            yield Field(number, value)
+        else:
+            start, position = _span(message, position, wire_type)
+            yield Field(number, message[start:position])
+
+
+def _span(message: memoryview, position: int, wire_type: int) -> tuple[int, int]:
+    if wire_type == BYTES:
+        length, position = _varint(message, position)
+    elif wire_type in (FIXED32, FIXED64):
+        length = 4 if wire_type == FIXED32 else 8
+    else:
+        raise ValueError(f"a field has wire type {wire_type}")
+    if position + length > len(message):
+        raise ValueError("it is cut off")
+    return position, position + length
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    result = 0
+    for shift in range(0, 70, 7):
+        byte = message[position]
+        position += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, position
+    raise ValueError("a number has more than ten bytes")

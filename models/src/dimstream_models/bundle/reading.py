@@ -1,0 +1,203 @@
+"""Reading a bundle: nothing is believed before it was checked, nothing is executed."""
+
+import hashlib
+import re
+from os import PathLike
+from pathlib import Path
+
+from dimstream_models.arithmetic import Array
+from dimstream_models.bundle import contents as files
+from dimstream_models.bundle import declared, yaml_text
+from dimstream_models.bundle.contents import Contents
+from dimstream_models.bundle.description import (
+    Description,
+    FileEntry,
+    OnnxEntry,
+    Tensor,
+    parse_config,
+    parse_description,
+)
+from dimstream_models.bundle.errors import (
+    ExternalData,
+    InvalidBundle,
+    MissingFile,
+    UnsupportedModel,
+)
+from dimstream_models.bundle.model import Bundle
+from dimstream_models.bundle.onnx_file import check_onnx
+from dimstream_models.bundle.schema import DimstreamConfig
+from dimstream_models.bundle.tensors import MAX_TENSOR_BYTES, from_npy
+
+MAX_TEXT_BYTES = 2**20
+
+
+def read_bundle(path: str | PathLike[str]) -> Bundle:
+    """Bundle in a folder or zip, its files checked against their hashes.
+
+    Whether the network reproduces its test output needs a runtime: `check_test_tensor`.
+
+    Parameters
+    ----------
+    path
+        Folder, or zip, with ``bioimageio.yaml`` at its top.
+
+    Raises
+    ------
+    BundleError
+        Each reason has its own class, listed in `dimstream_models.bundle.errors`.
+    """
+    source = Path(path)
+    with files.open_contents(source) as contents:
+        name = files.description_name(contents, source)
+        text = files.read(contents, name, where=str(source), limit=yaml_text.MAX_YAML_BYTES)
+        described = parse_description(yaml_text.parse(text, name=name), name=name)
+        config = parse_config(described, name=name)
+        _check_other_files(contents, described, config)
+        return _bundle(source, contents, described, config)
+
+
+def read_attachment(bundle: Bundle, name: str) -> bytes:
+    """Bytes of a file that came with the bundle, checked against its hash again.
+
+    Parameters
+    ----------
+    bundle
+        As `read_bundle` gave it; its folder or zip must still be there.
+    name
+        One of `Bundle.attachments`.
+
+    Raises
+    ------
+    BundleError
+        As `read_bundle`; `MissingFile` when the bundle names no such attachment.
+    """
+    with files.open_contents(bundle.source) as contents:
+        yaml_name = files.description_name(contents, bundle.source)
+        text = files.read(contents, yaml_name, where=str(bundle.source), limit=yaml_text.MAX_YAML_BYTES)
+        described = parse_description(yaml_text.parse(text, name=yaml_name), name=yaml_name)
+        for entry in described.attachments:
+            if entry.source == name:
+                return _read(contents, entry, where="attachments", limit=files.MAX_FILE_BYTES)
+    raise MissingFile(f"{bundle.source} has no attachment {name!r}; it has {list(bundle.attachments)}")
+
+
+def _bundle(
+    source: Path, contents: Contents, described: Description, config: DimstreamConfig | None
+) -> Bundle:
+    taken, given = _single(described.inputs, "inputs"), _single(described.outputs, "outputs")
+    input_axes, output_axes = (
+        declared.layout(taken, where="inputs.0"),
+        declared.layout(given, where="outputs.0"),
+    )
+    step, min_side = declared.sides(taken)
+    declared.check_same_size(taken, given)
+    before, after = declared.preprocessing(taken), declared.postprocessing(given)
+    onnx = _weights(contents, described.weights.onnx, ours=config is not None)
+    test_input = _test_tensor(contents, taken, where="inputs.0.test_tensor", ours=config is not None)
+    test_output = _test_tensor(contents, given, where="outputs.0.test_tensor", ours=config is not None)
+    _check_shapes(test_input, test_output, input_axes, output_axes, step, min_side)
+    return Bundle(
+        id=_served_id(described.id or source.stem),
+        name=described.name,
+        description=described.description,
+        source=source,
+        sha256=hashlib.sha256(onnx).hexdigest(),
+        onnx=onnx,
+        input_axes=input_axes,
+        output_axes=output_axes,
+        step=step,
+        min_side=min_side,
+        preprocessing=before,
+        postprocessing=after,
+        config=config,
+        test_input=test_input,
+        test_output=test_output,
+        documentation=_documentation(contents, described.documentation),
+        attachments=tuple(entry.source for entry in described.attachments if not entry.is_remote),
+    )
+
+
+def _single(tensors: tuple[Tensor, ...], where: str) -> Tensor:
+    if len(tensors) != 1:
+        raise UnsupportedModel(
+            f"{where}: the model has {len(tensors)}; served are image-to-image models with one"
+        )
+    return tensors[0]
+
+
+def _weights(contents: Contents, entry: OnnxEntry | None, *, ours: bool) -> bytes:
+    where = "weights.onnx"
+    if entry is None:
+        raise UnsupportedModel(f"{where} is missing; dimstream runs ONNX weights: export the model to ONNX")
+    if entry.external_data is not None:
+        raise ExternalData(
+            f"{where}.external_data names {entry.external_data.source!r}; a bundle's ONNX file holds all of "
+            "its weights: export with external_data=False"
+        )
+    _require_hash(entry, where=where, ours=ours)
+    onnx = _read(contents, entry, where=where, limit=files.MAX_FILE_BYTES)
+    check_onnx(onnx, name=entry.source)
+    return onnx
+
+
+def _test_tensor(contents: Contents, tensor: Tensor, *, where: str, ours: bool) -> Array:
+    if tensor.test_tensor is None:
+        raise InvalidBundle(f"{where} is missing; a model is served only after it reproduced its test tensor")
+    _require_hash(tensor.test_tensor, where=where, ours=ours)
+    return from_npy(_read(contents, tensor.test_tensor, where=where, limit=MAX_TENSOR_BYTES), where=where)
+
+
+def _documentation(contents: Contents, entry: FileEntry | None) -> str:
+    if entry is None or entry.is_remote:
+        return ""
+    try:
+        return _read(contents, entry, where="documentation", limit=MAX_TEXT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBundle(f"documentation: {entry.source!r} is no UTF-8 text: {error}") from error
+
+
+def _check_other_files(contents: Contents, described: Description, config: DimstreamConfig | None) -> None:
+    for field, entries in (("covers", described.covers), ("attachments", described.attachments)):
+        for number, entry in enumerate(entries):
+            if not entry.is_remote:
+                files.verify(contents, entry.source, where=f"{field}.{number}", sha256=entry.sha256)
+    for name, sha256 in ({} if config is None else config.files).items():
+        files.verify(contents, name, where="config.dimstream.files", sha256=sha256)
+
+
+def _read(contents: Contents, entry: FileEntry, *, where: str, limit: int) -> bytes:
+    if entry.is_remote:
+        raise MissingFile(f"{where} is at {entry.source!r}, not in the bundle; download the packaged model")
+    return files.read(contents, entry.source, where=where, limit=limit, sha256=entry.sha256)
+
+
+def _require_hash(entry: FileEntry, *, where: str, ours: bool) -> None:
+    if ours and entry.sha256 is None:
+        raise InvalidBundle(f"{where}.sha256 is missing; a bundle with config.dimstream states it")
+
+
+def _check_shapes(
+    test_input: Array, test_output: Array, input_axes: str, output_axes: str, step: int, min_side: int
+) -> None:
+    for where, tensor, axes in (
+        ("inputs.0", test_input, input_axes),
+        ("outputs.0", test_output, output_axes),
+    ):
+        if tensor.ndim != len(axes) or any(side != 1 for side in tensor.shape[:-2]):
+            raise InvalidBundle(
+                f"{where}.test_tensor has shape {tensor.shape}; axes {axes!r} want one frame of one channel"
+            )
+    if any(side % step or side < min_side for side in test_input.shape[-2:]):
+        raise InvalidBundle(
+            f"inputs.0.test_tensor has shape {test_input.shape}; "
+            f"sides must be multiples of {step} from {min_side}"
+        )
+    if test_input.shape[-2:] != test_output.shape[-2:]:
+        raise UnsupportedModel(
+            f"the test output {test_output.shape} is not as large as the test input {test_input.shape}"
+        )
+
+
+def _served_id(stated: str) -> str:
+    """`stated` with everything that has a meaning in a URL turned into dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stated).strip("-.") or "model"

@@ -1,0 +1,119 @@
+"""Test tensors: ``.npy`` in and out, and the check that a model reproduces its own."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+
+from dimstream_models.arithmetic import Array
+from dimstream_models.bundle.errors import InvalidBundle, TestTensorMismatch
+from dimstream_models.bundle.model import Bundle
+from dimstream_models.bundle.processing import apply_steps
+
+MAX_TENSOR_BYTES = 64 * 2**20
+RELATIVE_TOLERANCE = 1e-3
+"""The BioImage.IO standard's."""
+ABSOLUTE_TOLERANCE = 1e-3
+"""The BioImage.IO standard's, counts."""
+
+
+def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
+    """Check that the network reproduces the bundle's test output.
+
+    Parameters
+    ----------
+    bundle
+        As `read_bundle` gave it.
+    run
+        The bare network: its input, float32 and shaped like `Bundle.input_axes`, to its output. The
+        bundle's pre- and postprocessing are applied here.
+
+    Raises
+    ------
+    TestTensorMismatch
+    """
+    prediction = run(apply_steps(bundle.preprocessing, bundle.test_input))
+    check_test_output(bundle, apply_steps(bundle.postprocessing, prediction))
+
+
+def check_test_output(
+    bundle: Bundle,
+    output: Array,
+    *,
+    relative: float = RELATIVE_TOLERANCE,
+    absolute: float = ABSOLUTE_TOLERANCE,
+) -> None:
+    """Check that denoised counts are the bundle's test output.
+
+    Parameters
+    ----------
+    bundle
+        As `read_bundle` gave it.
+    output
+        Denoised counts for `Bundle.test_input`, by any path; axes of length 1 in front may be left out.
+    relative, absolute
+        Every pixel must agree within ``absolute + relative * |test output|``.
+
+    Raises
+    ------
+    TestTensorMismatch
+    """
+    height, width = bundle.test_output.shape[-2:]
+    if output.shape[-2:] != (height, width) or output.size != height * width:
+        raise TestTensorMismatch(
+            f"{bundle.id}: the model turns the test input into shape {output.shape}, "
+            f"the bundle's test output has {bundle.test_output.shape}"
+        )
+    found = output.reshape(height, width).astype(np.float64)
+    stated = bundle.test_output.reshape(height, width).astype(np.float64)
+    wrong = ~np.isclose(found, stated, rtol=relative, atol=absolute)
+    if wrong.any():
+        worst = float(np.abs(found - stated)[wrong].max())
+        raise TestTensorMismatch(
+            f"{bundle.id}: the model does not reproduce its test output: {int(wrong.sum())} of {wrong.size} "
+            f"pixels differ, by up to {worst:.6g} counts, where {absolute:g} + {relative:g} of the value is "
+            "accepted; the bundle was put together wrongly, or the device computes wrongly"
+        )
+
+
+def to_npy(tensor: Array) -> bytes:
+    """The array as a ``.npy`` file, little-endian, C order."""
+    buffer = io.BytesIO()
+    little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+    np.lib.format.write_array(buffer, little, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def from_npy(data: bytes, *, where: str) -> Array:
+    """Array of finite numbers in a ``.npy`` file; what it declares is checked before memory is taken.
+
+    Raises
+    ------
+    InvalidBundle
+    """
+    buffer = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(buffer)
+        if version != (1, 0):
+            raise ValueError(f"version {version} of the format, expected (1, 0)")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
+        if dtype.kind not in "uif" or dtype.itemsize > 8:
+            raise ValueError(f"values of type {dtype}, expected real numbers")
+        if len(data) - buffer.tell() != _bytes(shape, dtype):
+            raise ValueError(f"it declares shape {shape} of {dtype}, its length is another")
+        flat = np.frombuffer(data, dtype, offset=buffer.tell())
+    except (ValueError, OverflowError) as error:
+        raise InvalidBundle(f"{where} is no .npy file that can be used: {error}") from error
+    array = flat.reshape(shape, order="F" if fortran else "C")
+    if not np.isfinite(array).all():
+        raise InvalidBundle(f"{where} holds nan or infinity; a test tensor must be finite")
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _bytes(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> int:
+    total = dtype.itemsize
+    for side in shape:
+        if side < 1:
+            raise ValueError(f"shape {shape} has an empty side")
+        total *= side
+    return total
