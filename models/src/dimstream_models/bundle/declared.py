@@ -118,9 +118,7 @@ def preprocessing(tensor: Tensor) -> tuple[Step, ...]:
     """
     where = "inputs.0.preprocessing"
     steps = _steps(tensor.preprocessing, PREPROCESSING, where=where)
-    described = _step(
-        ProcessingEntry(id="ensure_dtype", kwargs={"dtype": tensor.dtype}), PREPROCESSING, where
-    )
+    described = _step(_cast_to(tensor), PREPROCESSING, where)
     if not steps or not isinstance(steps[0], EnsureDtype):
         steps = (described, *steps)
     if not isinstance(steps[-1], EnsureDtype):
@@ -141,8 +139,7 @@ def postprocessing(tensor: Tensor) -> tuple[Step, ...]:
     steps = _steps(tensor.postprocessing, POSTPROCESSING, where=where)
     if tensor.dtype == NETWORK_DTYPE or (steps and isinstance(steps[-1], EnsureDtype)):
         return steps
-    implied = ProcessingEntry(id="ensure_dtype", kwargs={"dtype": tensor.dtype})
-    return (*steps, _step(implied, POSTPROCESSING, where))
+    return (*steps, _step(_cast_to(tensor), POSTPROCESSING, where))
 
 
 def layout(tensor: Tensor, *, where: str) -> str:
@@ -209,6 +206,10 @@ def _series(axis: Axis) -> Series:
         f"inputs.0 axis {axis.letter!r} has size {axis.size!r}; served are models that take frames of any "
         "size (min and step)"
     )
+
+
+def _cast_to(tensor: Tensor) -> ProcessingEntry:
+    return ProcessingEntry.model_validate({"id": "ensure_dtype", "kwargs": {"dtype": tensor.dtype}})
 
 
 def _steps(entries: tuple[ProcessingEntry, ...], known: tuple[str, ...], *, where: str) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ changes pixels is checked to the last key in `declared`.
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from dimstream_models.bundle.errors import InvalidBundle, UnknownFormatVersion, UnsupportedModel
 from dimstream_models.bundle.schema import FORMAT_VERSION, DimstreamConfig, Sha256
@@ -83,7 +83,7 @@ class ProcessingEntry(FromStandard):
     """A step as it is written."""
 
     id: str
-    settings: dict[str, Any] = Field(default_factory=dict, alias="kwargs")
+    settings: dict[str, Any] = Field(default_factory=dict, validation_alias=AliasChoices("kwargs"))
 
 
 class Data(FromStandard):
