@@ -61,7 +61,7 @@ class ChannelAttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, width, ...)
         """Return `x` plus its attended features."""
-        y = self.conv2(self.inner(self.conv1(x)))
+        y: Tensor = self.conv2(self.inner(self.conv1(x)))
         pooled = y.mean(dim=tuple(range(2, y.ndim)), keepdim=True)  # (B, width, 1, ...)
         weight = torch.sigmoid(self.excite(functional.leaky_relu(self.squeeze(pooled), LEAKY_SLOPE)))
         return x + y * weight
@@ -116,9 +116,7 @@ class UNet(nn.Module):
             ChannelAttentionBlock(width, reduced, kernel=kernel, activation=activation, dims=dims)
             for width in reversed(widths)
         )
-        self.bridge = nn.Sequential(
-            block(widths[-1], 2 * widths[-1]), block(2 * widths[-1], 2 * widths[-1])
-        )
+        self.bridge = nn.Sequential(block(widths[-1], 2 * widths[-1]), block(2 * widths[-1], 2 * widths[-1]))
         self.last = block(widths[0], 1, 1)
         self.dropout = nn.Dropout(dropout)
         self.pool = nn.MaxPool2d(2) if dims == 2 else nn.MaxPool3d(2)
@@ -241,10 +239,12 @@ def initialise(network: nn.Module, initializer: Initializer, generator: torch.Ge
                 nn.init.zeros_(module.bias)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, dims: int) -> nn.Module:
-    layer = nn.Conv2d if dims == 2 else nn.Conv3d
+def _conv(inputs: int, outputs: int, kernel: int, dims: int) -> nn.Conv2d | nn.Conv3d:
+    layer: type[nn.Conv2d | nn.Conv3d] = nn.Conv2d if dims == 2 else nn.Conv3d
     return layer(inputs, outputs, kernel, padding=kernel // 2)
 
 
 def _activation(name: Activation) -> nn.Module:
-    return {"identity": nn.Identity, "leaky_relu": lambda: nn.LeakyReLU(LEAKY_SLOPE), "tanh": nn.Tanh}[name]()
+    if name == "leaky_relu":
+        return nn.LeakyReLU(LEAKY_SLOPE)
+    return nn.Tanh() if name == "tanh" else nn.Identity()

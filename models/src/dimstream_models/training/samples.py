@@ -1,0 +1,81 @@
+"""Training samples: patches of simulated scenes, seen by a photon detector at random doses.
+
+The scenes are drawn once and kept as a library of noise-free images; every step crops, turns and
+exposes them anew, so no noise is ever seen twice. A step's samples depend on the seed and the step
+alone, which makes a resumed run equal to an undisturbed one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimstream_models.training.settings import SimulationSettings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's samples, all (B, 1, y, x) float32."""
+
+    counts: Tensor  # photon counts, as the detector gives them
+    expected: Tensor  # expected photons of the light alone, at the same dose
+
+
+class Sampler:
+    """Draws batches from a library of scenes that lies on the device.
+
+    Parameters
+    ----------
+    library : (N, H, W) tensor
+        Noise-free scenes.
+    settings : SimulationSettings
+        Doses, dark counts, background.
+    seed : int
+        Of the whole run.
+    """
+
+    def __init__(self, library: Tensor, settings: SimulationSettings, seed: int) -> None:
+        self.library = library
+        self.settings = settings
+        self.seed = seed
+        self.generator = torch.Generator(device=library.device)
+
+    def batch(self, step: int, *, size: int, patch_px: int) -> Batch:
+        """Return the samples of one step: the same for the same seed and step."""
+        self.generator.manual_seed(self.seed * 1_000_003 + step)
+        structure = self._turn(self._crop(size, patch_px))
+        full = (self._uniform(size) >= self.settings.empty_share).float()
+        lit = (self._uniform(size) < self.settings.background_share).float()
+        background = lit * self._log_uniform(size, self.settings.background)
+        expected = full * self._log_uniform(size, self.settings.dose) * structure + background
+        dark = self._log_uniform(size, self.settings.dark_counts)
+        return Batch(torch.poisson(expected + dark, generator=self.generator), expected)
+
+    def _crop(self, size: int, patch_px: int) -> Tensor:
+        device = self.library.device
+        number, height, width = self.library.shape
+        which = self._integers(number, size)
+        top, left = self._integers(height - patch_px + 1, size), self._integers(width - patch_px + 1, size)
+        ahead = torch.arange(patch_px, device=device)
+        rows, columns = top[:, None, None] + ahead[:, None], left[:, None, None] + ahead
+        return self.library[which[:, None, None], rows, columns][:, None].float()  # (B, 1, y, x)
+
+    def _turn(self, patches: Tensor) -> Tensor:
+        """Return each patch in one of its eight orientations."""
+        flip, mirror, transpose = (self._uniform(len(patches)) < 0.5 for _ in range(3))
+        patches = torch.where(flip, patches.flip(-2), patches)
+        patches = torch.where(mirror, patches.flip(-1), patches)
+        return torch.where(transpose, patches.transpose(-1, -2), patches)
+
+    def _uniform(self, size: int) -> Tensor:  # (B, 1, 1, 1)
+        return torch.rand((size, 1, 1, 1), device=self.library.device, generator=self.generator)
+
+    def _log_uniform(self, size: int, bounds: tuple[float, float]) -> Tensor:
+        low, high = np.log(bounds)
+        return torch.exp(low + (high - low) * self._uniform(size))
+
+    def _integers(self, end: int, size: int) -> Tensor:  # (B,)
+        return torch.randint(end, (size,), device=self.library.device, generator=self.generator)
