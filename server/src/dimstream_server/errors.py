@@ -19,6 +19,7 @@
     │   ├── Draining                   draining            (retryable)
     │   ├── WrongShape                 wrong_shape
     │   ├── WrongDtype                 wrong_dtype
+    │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
     │   └── BadUpdate                  bad_field
     └── FrameFailed                    frame_failed; an accepted frame has no prediction
@@ -128,6 +129,12 @@ class WrongDtype(Refused):
     """The pixel type is not one that the stream or the server takes."""
 
     code = "wrong_dtype"
+
+
+class Oversize(Refused):
+    """The frame has more pixels than the settings allow."""
+
+    code = "oversize"
 
 
 class NotFinite(Refused):

@@ -29,15 +29,15 @@ class ModelInfo:
 
     Parameters
     ----------
-    gain, offset : float
-        Rescaling of the bundle (its `scale_linear`); 1 and 0 when it declares none.
+    gain, offset : float or None
+        Rescaling of the bundle: its one `scale_linear` step; None when it declares none, or several.
     """
 
     id: str
     name: str
     sha256: str
-    gain: float
-    offset: float
+    gain: float | None
+    offset: float | None
     thresholds: Thresholds
     description: str
     bundle: Bundle
@@ -150,13 +150,16 @@ class EngineLimits:
     queued_per_stream, queued : int
         Frames accepted and not yet answered, of one stream (`over_credit`) and of all (`server_busy`).
     planes_per_stream : int
-        (channel, z, position) planes that a stream may have (`too_many_planes`).
+        (channel, z, position) planes that a stream may have (`too_many_planes`); each keeps a float32 frame.
+    frame_pixels : int
+        Pixels that a frame may have (`oversize`).
     """
 
     streams: int = 64
     queued_per_stream: int = 64
     queued: int = 256
     planes_per_stream: int = 512
+    frame_pixels: int = 2**26
 
 
 class Engine(Protocol):
@@ -170,7 +173,7 @@ class Engine(Protocol):
 
         Raises
         ------
-        UnknownModel, WrongDtype, WrongShape, TooManyStreams, Draining
+        UnknownModel, WrongDtype, WrongShape, Oversize, TooManyStreams, Draining
         """
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
@@ -200,7 +203,7 @@ class Engine(Protocol):
 
         Raises
         ------
-        UnknownStream, StreamClosed, UnknownModel, BadUpdate
+        UnknownStream, StreamClosed, UnknownModel, WrongShape, BadUpdate
         """
 
     def close(self, stream: str) -> Future[Counts]:

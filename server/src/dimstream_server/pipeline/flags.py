@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from dimstream_models.bundle import Bundle
 
 FlagName = Literal["ok", "suspect", "unjudged"]
 
@@ -23,3 +26,111 @@ class Thresholds:
     ssim: float | None
     background_max: float = 5.0
     signal_min: float = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Judgement of one frame; `reason` is None when it is "ok"."""
+
+    flag: FlagName
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """The last frame of a plane, with which the next is compared.
+
+    Parameters
+    ----------
+    normalised
+        Its prediction on the model's device; None when the frame failed.
+    """
+
+    seq: int
+    t: int
+    shape: tuple[int, int]
+    model_sha256: str
+    normalised: Any
+
+
+def thresholds_of(bundle: Bundle) -> Thresholds:
+    """The thresholds that a bundle brings."""
+    own = bundle.thresholds
+    return Thresholds(ssim=own.ssim, background_max=own.background_max, signal_min=own.signal_min)
+
+
+def obstacle(
+    last: Remembered | None,
+    *,
+    seq: int,
+    t: int,
+    shape: tuple[int, int],
+    model_sha256: str,
+    only_plane: bool,
+) -> str | None:
+    """Why a frame cannot be compared with the last one of its plane; None when it can.
+
+    Parameters
+    ----------
+    only_plane : bool
+        Whether the stream has one plane so far. Then a hole in the sequence is a hole in the plane; with
+        several planes the time points tell.
+    """
+    if last is None:
+        return "first frame"
+    if last.normalised is None:
+        return f"the previous frame {last.seq} failed"
+    if last.model_sha256 != model_sha256:
+        return "model changed"
+    if last.shape != shape:
+        return "shape changed"
+    return _gap(last, seq, t, only_plane=only_plane)
+
+
+def judge(
+    *,
+    obstacle: str | None,
+    ssim: float | None,
+    thresholds: Thresholds,
+    minimum: float,
+    maximum: float,
+) -> Flag:
+    """Flag of a frame that was denoised.
+
+    Parameters
+    ----------
+    obstacle : str or None
+        Why there is no comparison, from `obstacle`; then `ssim` is not looked at.
+    ssim : float or None
+        SSIM with the plane's previous prediction.
+    minimum, maximum : float
+        Of the raw frame. One value everywhere carries no image, whatever the network makes of it.
+    """
+    if minimum == maximum:
+        return Flag("suspect", f"blank frame: every pixel is {minimum:g}")
+    if obstacle is not None:
+        return Flag("unjudged", obstacle)
+    if thresholds.ssim is None:
+        return Flag("unjudged", "no SSIM threshold in the bundle")
+    if ssim is None or not math.isfinite(ssim):
+        return Flag("unjudged", "SSIM is not a number")
+    if ssim < thresholds.ssim:
+        digits = 2 if round(ssim, 2) != round(thresholds.ssim, 2) else 5
+        return Flag("suspect", f"SSIM {ssim:.{digits}f} below {thresholds.ssim:.{digits}f}")
+    return Flag("ok", None)
+
+
+def _gap(last: Remembered, seq: int, t: int, *, only_plane: bool) -> str | None:
+    if only_plane and seq != last.seq + 1:
+        return f"gap: {_range('frame', last.seq + 1, seq - 1)} skipped"
+    if t < last.t:
+        return f"gap: time point {t} came after {last.t}"
+    if t > last.t + 1:
+        return f"gap: {_range('time point', last.t + 1, t - 1)} missing"
+    if t == last.t and seq != last.seq + 1:
+        return f"gap: time point {t} came again"
+    return None
+
+
+def _range(noun: str, first: int, final: int) -> str:
+    return f"{noun} {first}" if first == final else f"{noun}s {first}-{final}"

@@ -1,0 +1,57 @@
+"""What the callers' threads ask of the device thread; all of it crosses by one queue."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from dimstream_server.engine.loading import ModelKey
+from dimstream_server.engine.protocol import InForce, StreamSpec
+from dimstream_server.engine.streams import Goodbye, Hole, Job
+from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.fused_model import FusedModel
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """Begin a stream."""
+
+    stream: str
+    spec: StreamSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Append:
+    """Something that waits for its turn in a stream."""
+
+    stream: str
+    item: Job | Hole | Goodbye
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChangeStream:
+    """Change model or thresholds from a sequence number on."""
+
+    stream: str
+    from_seq: int
+    model: str | None
+    thresholds: Thresholds | None
+    future: Future[InForce]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """The loader's outcome."""
+
+    key: ModelKey
+    model: FusedModel | Exception
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drain:
+    """Answer everything, then stop."""
+
+    future: Future[None]
+
+
+Command = OpenStream | Append | ChangeStream | Loaded | Drain

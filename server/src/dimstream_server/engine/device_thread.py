@@ -1,0 +1,232 @@
+"""The thread of one device: it owns the sessions, the queues and the memories of all its streams."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from dimstream_server.engine.answering import answer
+from dimstream_server.engine.commands import Append, ChangeStream, Command, Drain, Loaded, OpenStream
+from dimstream_server.engine.loading import Loader, ModelKey
+from dimstream_server.engine.protocol import InForce, ModelInfo
+from dimstream_server.engine.streams import Goodbye, Hole, Job, PendingUpdate, StreamState
+from dimstream_server.errors import Refused, ServerError
+from dimstream_server.pipeline.fused_model import FusedModel
+
+
+class Books(Protocol):
+    """What the device thread reports; each call may come from the device thread only."""
+
+    def answered(self, stream: str) -> None:
+        """One accepted frame is about to get its answer."""
+
+    def closed(self, stream: str) -> None:
+        """A stream has ended."""
+
+    def may_stop(self) -> bool:
+        """Whether no command waits; when True, none will come any more."""
+
+    def broken(self) -> None:
+        """The thread dies of an error; no command will be looked at any more."""
+
+
+class DeviceThread:
+    """Works off its commands and gives the streams turns of one frame each, round robin.
+
+    Parameters
+    ----------
+    ready : mapping
+        Fused models to start with.
+    """
+
+    def __init__(
+        self,
+        infos: Mapping[str, ModelInfo],
+        loader: Loader,
+        ready: Mapping[ModelKey, FusedModel],
+        books: Books,
+    ) -> None:
+        self.commands: SimpleQueue[Command] = SimpleQueue()
+        self._infos = infos
+        self._loader = loader
+        self._books = books
+        self._models: dict[ModelKey, FusedModel | Exception] = dict(ready)
+        self._loading: set[ModelKey] = set()
+        self._streams: dict[str, StreamState] = {}
+        self._turns: deque[StreamState] = deque()
+        self._drains: list[Future[None]] = []
+        self._thread = threading.Thread(target=self._work, name="dimstream-device", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self._is_drained():
+                self._take_commands()
+                if self._turns:
+                    self._take_turn(self._turns.popleft())
+        except BaseException as error:
+            self._books.broken()
+            self._abandon(ServerError(f"the device thread died: {error!r}; restart the server"))
+            raise
+        finally:
+            self._loader.stop()
+        for future in self._drains:
+            future.set_result(None)
+
+    def _is_drained(self) -> bool:
+        if not self._drains or self._turns or self._loading:
+            return False
+        return not any(state.waiting for state in self._streams.values()) and self._books.may_stop()
+
+    def _take_commands(self) -> None:
+        """Obey every command that waits; with no turn to take, wait for the first."""
+        if not self._turns:
+            self._obey(self.commands.get())
+        while not self.commands.empty():  # this thread is the only one that takes
+            self._obey(self.commands.get())
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Append(stream=stream, item=item):
+                self._append(self._streams[stream], item)
+            case OpenStream(stream=stream, spec=spec):
+                info = self._infos[spec.model]
+                state = StreamState(stream, spec, InForce(0, info, info.thresholds))
+                self._streams[stream] = state
+                self._want(state.key(state.in_force))
+            case ChangeStream():
+                self._change(command)
+            case Loaded(key=key, model=model):
+                self._welcome(key, model)
+            case Drain(future=future):
+                self._drains.append(future)
+
+    def _append(self, state: StreamState, item: Job | Hole | Goodbye) -> None:
+        state.waiting.append(item)
+        self._give_turn(state)
+
+    def _give_turn(self, state: StreamState) -> None:
+        if state.waiting and not state.has_turn:
+            state.has_turn = True
+            self._turns.append(state)
+
+    def _take_turn(self, state: StreamState) -> None:
+        """Work off a stream's queue up to and including one frame, or to a model that is not ready."""
+        state.has_turn = False
+        while state.waiting:
+            item = state.waiting[0]
+            if isinstance(item, Job):
+                if self._answer(state, item):
+                    self._give_turn(state)
+                return
+            state.waiting.popleft()
+            if isinstance(item, Hole):
+                state.tally["skipped"] += item.seq_to - item.seq_from + 1
+            else:
+                self._end(state, item)
+
+    def _answer(self, state: StreamState, job: Job) -> bool:
+        """Whether the frame was worked off; False when its model is still being made ready."""
+        model = self._model_for(state, job.task.seq)
+        if model is None:
+            return False
+        wanted = job.future.set_running_or_notify_cancel()
+        result = answer(state, job, model) if wanted else None
+        state.waiting.popleft()
+        self._books.answered(state.id)
+        if result is not None:
+            job.future.set_result(result)
+        return True
+
+    def _model_for(self, state: StreamState, seq: int) -> FusedModel | Exception | None:
+        """The model for frame `seq`, after the updates that are due; None when one is not ready."""
+        while (update := state.due_update(seq)) is not None:
+            if state.key(update.in_force) not in self._models:
+                return None
+            state.in_force = state.updates.popleft().in_force
+        return self._models.get(state.key(state.in_force))
+
+    def _end(self, state: StreamState, goodbye: Goodbye) -> None:
+        del self._streams[state.id]
+        self._books.closed(state.id)
+        if goodbye.future.set_running_or_notify_cancel():
+            goodbye.future.set_result(state.counts())
+
+    def _change(self, command: ChangeStream) -> None:
+        state = self._streams[command.stream]
+        base = state.next_in_force()
+        info = base.model if command.model is None else self._infos[command.model]
+        thresholds = base.thresholds if command.model is None else info.thresholds
+        in_force = InForce(command.from_seq, info, command.thresholds or thresholds)
+        update = PendingUpdate(in_force, command.future)
+        try:
+            state.plan(update)
+        except Refused as error:
+            command.future.set_exception(error)
+            return
+        key = state.key(in_force)
+        self._want(key)
+        if key in self._models:
+            self._settle(state, update)
+
+    def _settle(self, state: StreamState, update: PendingUpdate) -> None:
+        """Say whether a planned update will happen, now that its model is or is not ready."""
+        model = self._models[state.key(update.in_force)]
+        if isinstance(model, Exception):
+            state.updates.remove(update)
+            update.future.set_exception(model)
+        else:
+            update.future.set_result(update.in_force)
+
+    def _want(self, key: ModelKey) -> None:
+        if key not in self._models and key not in self._loading:
+            self._loading.add(key)
+            self._loader.load_aside(key, lambda outcome: self.commands.put(_loaded(key, outcome)))
+
+    def _welcome(self, key: ModelKey, model: FusedModel | Exception) -> None:
+        self._loading.discard(key)
+        self._models[key] = model
+        for state in self._streams.values():
+            for update in [one for one in state.updates if state.key(one.in_force) == key]:
+                if not update.future.done():
+                    self._settle(state, update)
+            self._give_turn(state)
+
+    def _abandon(self, error: ServerError) -> None:
+        """Fail every future that was promised."""
+        while not self.commands.empty():
+            _fail(_promised(self.commands.get()), error)
+        for state in self._streams.values():
+            _fail([*(_promised_item(item) for item in state.waiting)], error)
+            _fail([update.future for update in state.updates], error)
+        _fail(self._drains, error)
+
+
+def _loaded(key: ModelKey, outcome: Future[FusedModel]) -> Loaded:
+    error = outcome.exception()
+    if error is None:
+        return Loaded(key, outcome.result())
+    return Loaded(key, error if isinstance(error, Exception) else ServerError(repr(error)))
+
+
+def _promised_item(item: Job | Hole | Goodbye) -> Any:
+    return None if isinstance(item, Hole) else item.future
+
+
+def _promised(command: Command) -> list[Any]:
+    if isinstance(command, Append):
+        return [_promised_item(command.item)]
+    return [command.future] if isinstance(command, ChangeStream | Drain) else []
+
+
+def _fail(futures: Any, error: ServerError) -> None:
+    for future in futures:
+        if future is not None and not future.done():
+            future.set_exception(error)

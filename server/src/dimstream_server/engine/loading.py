@@ -1,0 +1,115 @@
+"""Bundles made ready to serve: checked, fused and warmed up, off the device thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from dimstream_models.arithmetic import Array
+from dimstream_models.bundle import Bundle, check_test_tensor
+from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
+from dimstream_server.errors import DuplicateModel
+from dimstream_server.pipeline.flags import thresholds_of
+from dimstream_server.pipeline.fused_model import FusedModel
+from dimstream_server.pipeline.runtime import Device, open_session
+
+
+class ModelKey(NamedTuple):
+    """Names one fused graph."""
+
+    model: str
+    in_dtype: InDtype
+    out_dtype: OutDtype
+
+
+class Loader:
+    """Makes fused models on a thread of its own, one after another, while frames go on.
+
+    Parameters
+    ----------
+    bundles : iterable of Bundle
+        All that may be served.
+    threads : int or None
+        CPU threads of one run; None: one for each core.
+    """
+
+    def __init__(self, bundles: Iterable[Bundle], device: Device, *, threads: int | None) -> None:
+        self._bundles = _by_id(bundles)
+        self._device = device
+        self._threads = threads
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-loader")
+
+    def infos(self) -> dict[str, ModelInfo]:
+        """The bundles as the doors see them."""
+        return {bundle.id: model_info(bundle) for bundle in self._bundles.values()}
+
+    def check_test_tensors(self) -> None:
+        """Let every bare network reproduce its bundle's test output.
+
+        Raises
+        ------
+        DeviceUnavailable, TestTensorMismatch
+        """
+        for bundle in self._bundles.values():
+            check_test_tensor(bundle, bare_network(bundle, self._device))
+
+    def load(self, key: ModelKey) -> FusedModel:
+        """Fused model, warmed up, on the caller's thread.
+
+        Raises
+        ------
+        DeviceUnavailable, UnsupportedNetwork
+        """
+        return FusedModel(
+            self._bundles[key.model],
+            device=self._device,
+            in_dtype=key.in_dtype,
+            out_dtype=key.out_dtype,
+            threads=self._threads,
+        )
+
+    def load_aside(self, key: ModelKey, then: Callable[[Future[FusedModel]], None]) -> None:
+        """Load on the loader's thread and call `then` with the outcome there."""
+        self._thread.submit(self.load, key).add_done_callback(then)
+
+    def stop(self) -> None:
+        """End the loader's thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def model_info(bundle: Bundle) -> ModelInfo:
+    """What the doors see of a bundle."""
+    return ModelInfo(
+        id=bundle.id,
+        name=bundle.name,
+        sha256=bundle.sha256,
+        gain=bundle.gain,
+        offset=bundle.offset,
+        thresholds=thresholds_of(bundle),
+        description=bundle.description,
+        bundle=bundle,
+    )
+
+
+def bare_network(bundle: Bundle, device: Device) -> Callable[[Array], Array]:
+    """The bundle's network without its bracket, from its input to its output."""
+    session = open_session(bundle.onnx, device)
+    name = session.get_inputs()[0].name
+
+    def run(values: Array) -> Array:
+        output: Array = session.run(None, {name: values})[0]
+        return output
+
+    return run
+
+
+def _by_id(bundles: Iterable[Bundle]) -> dict[str, Bundle]:
+    found: dict[str, Bundle] = {}
+    for bundle in bundles:
+        if bundle.id in found:
+            raise DuplicateModel(
+                f"{found[bundle.id].source} and {bundle.source} both hold a model {bundle.id!r}; serve one"
+            )
+        found[bundle.id] = bundle
+    return found

@@ -1,0 +1,176 @@
+"""The engine of one device in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from types import MappingProxyType
+from typing import Final
+
+from dimstream_models.bundle import Bundle
+from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenStream
+from dimstream_server.engine.device_thread import DeviceThread
+from dimstream_server.engine.ledger import Ledger, check_frame, check_spec
+from dimstream_server.engine.loading import Loader, ModelKey
+from dimstream_server.engine.protocol import (
+    Counts,
+    EngineLimits,
+    EngineResult,
+    FrameTask,
+    InDtype,
+    InForce,
+    ModelInfo,
+    OutDtype,
+    StreamSpec,
+)
+from dimstream_server.engine.streams import Goodbye, Hole, Job
+from dimstream_server.errors import BadUpdate, UnknownModel
+from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.runtime import check_installation, parse_device
+
+PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint16"),)
+
+
+class LocalEngine:
+    """The `Engine` protocol on one device: one thread owns everything that changes.
+
+    All bundles have reproduced their test tensors and are warmed up when the constructor returns.
+
+    Parameters
+    ----------
+    bundles : iterable of Bundle
+        To serve; their ids differ.
+    device : str
+        "cpu" or "cuda:N"; there is no fall-back.
+    threads : int or None
+        CPU threads of one run; None: one for each core.
+    pairs_at_start
+        Pixel types (in, out) that are composed before the first stream; others when a stream wants them.
+
+    Raises
+    ------
+    RuntimeInstallation, DeviceUnavailable, DuplicateModel, UnsupportedNetwork, TestTensorMismatch
+    """
+
+    def __init__(
+        self,
+        bundles: Iterable[Bundle],
+        *,
+        device: str = "cpu",
+        limits: EngineLimits | None = None,
+        threads: int | None = None,
+        pairs_at_start: Iterable[tuple[InDtype, OutDtype]] = PAIRS_AT_START,
+    ) -> None:
+        check_installation()
+        loader = Loader(bundles, parse_device(device), threads=threads)
+        loader.check_test_tensors()
+        self._infos = MappingProxyType(loader.infos())
+        self._limits = limits or EngineLimits()
+        self._ledger = Ledger(self._limits)
+        self._lock = (
+            threading.Lock()
+        )  # over the ledger, and so that commands are queued as they were accepted
+        keys = [ModelKey(model, *pair) for model in self._infos for pair in pairs_at_start]
+        ready = {key: loader.load(key) for key in keys}
+        self._thread = DeviceThread(self._infos, loader, ready, self)
+        self._thread.start()
+
+    def models(self) -> Mapping[str, ModelInfo]:
+        """Bundles that are served, by id."""
+        return self._infos
+
+    def open(self, spec: StreamSpec) -> str:
+        """Id of a new stream; see `Engine.open`."""
+        check_spec(spec, self._info(spec.model).bundle, self._limits)
+        with self._lock:
+            stream = self._ledger.open(spec)
+            self._thread.commands.put(OpenStream(stream, spec))
+        return stream
+
+    def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
+        """Result of one frame; see `Engine.submit`. Cancelled before its turn, it is not denoised."""
+        accepted_at = time.perf_counter()
+        with self._lock:
+            spec = self._ledger.spec(stream)
+        check_frame(task, spec)
+        job = Job(task, accepted_at, Future())
+        with self._lock:
+            self._ledger.accept(stream, task)
+            self._thread.commands.put(Append(stream, job))
+        return job.future
+
+    def skip(self, stream: str, seq_from: int, seq_to: int, reason: str) -> None:
+        """Take note of a hole; see `Engine.skip`."""
+        with self._lock:
+            self._ledger.check_open(stream)
+            self._thread.commands.put(Append(stream, Hole(seq_from, seq_to, reason)))
+
+    def update(
+        self, stream: str, from_seq: int, model: str | None = None, thresholds: Thresholds | None = None
+    ) -> Future[InForce]:
+        """Change model or thresholds from a frame on; see `Engine.update`."""
+        if model is None and thresholds is None:
+            raise BadUpdate("an update names a model, thresholds or both; it named neither")
+        if model is not None:
+            with self._lock:
+                spec = self._ledger.spec(stream)
+            check_spec(spec, self._info(model).bundle, self._limits)
+        future: Future[InForce] = Future()
+        future.set_running_or_notify_cancel()  # too late to take back: frames may depend on it
+        with self._lock:
+            self._ledger.check_open(stream)
+            self._thread.commands.put(ChangeStream(stream, from_seq, model, thresholds, future))
+        return future
+
+    def close(self, stream: str) -> Future[Counts]:
+        """Take no more frames of a stream; see `Engine.close`."""
+        future: Future[Counts] = Future()
+        with self._lock:
+            self._ledger.closing(stream)
+            self._thread.commands.put(Append(stream, Goodbye(future)))
+        return future
+
+    def drain(self) -> Future[None]:
+        """Answer everything that was accepted, then stop; see `Engine.drain`."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            self._ledger.draining = True
+            if self._ledger.stopped:
+                future.set_result(None)
+            else:
+                self._thread.commands.put(Drain(future))
+        return future
+
+    def queue_length(self) -> int:
+        """Frames accepted and not yet answered."""
+        return self._ledger.queued
+
+    def answered(self, stream: str) -> None:
+        """Book-keeping for the device thread."""
+        with self._lock:
+            self._ledger.answered(stream)
+
+    def closed(self, stream: str) -> None:
+        """Book-keeping for the device thread."""
+        with self._lock:
+            self._ledger.closed(stream)
+
+    def may_stop(self) -> bool:
+        """Book-keeping for the device thread."""
+        with self._lock:
+            self._ledger.stopped = self._thread.commands.empty()
+            return self._ledger.stopped
+
+    def broken(self) -> None:
+        """Book-keeping for the device thread."""
+        with self._lock:
+            self._ledger.draining = self._ledger.stopped = True
+
+    def _info(self, model: str) -> ModelInfo:
+        info = self._infos.get(model)
+        if info is None:
+            raise UnknownModel(f"no model {model!r} is served; served are {', '.join(sorted(self._infos))}")
+        return info

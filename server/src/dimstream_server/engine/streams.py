@@ -1,0 +1,104 @@
+"""One stream on the device thread: what waits, what is remembered and what is in force."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from dimstream_server.engine.loading import ModelKey
+from dimstream_server.engine.protocol import (
+    Counts,
+    EngineResult,
+    FrameTask,
+    InForce,
+    Plane,
+    StreamSpec,
+)
+from dimstream_server.errors import BadUpdate
+from dimstream_server.pipeline.flags import Remembered
+
+PENDING_UPDATES = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A frame that was accepted."""
+
+    task: FrameTask
+    accepted_at: float
+    future: Future[EngineResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Frames that will never come."""
+
+    seq_from: int
+    seq_to: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Goodbye:
+    """The end of a stream."""
+
+    future: Future[Counts]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingUpdate:
+    """A change that waits for its sequence number."""
+
+    in_force: InForce
+    future: Future[InForce]
+
+
+@dataclass(slots=True, eq=False)
+class StreamState:
+    """All that the device thread keeps of one stream."""
+
+    id: str
+    spec: StreamSpec
+    in_force: InForce
+    waiting: deque[Job | Hole | Goodbye] = field(default_factory=deque)
+    updates: deque[PendingUpdate] = field(default_factory=deque)
+    planes: dict[Plane, Remembered] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+    last_seq: int = -1
+    has_turn: bool = False
+
+    def key(self, in_force: InForce) -> ModelKey:
+        """The fused model that this stream needs for what is in force."""
+        return ModelKey(in_force.model.id, self.spec.in_dtype, self.spec.out_dtype)
+
+    def counts(self) -> Counts:
+        """What became of the frames so far."""
+        return Counts(**self.tally)
+
+    def plan(self, update: PendingUpdate) -> None:
+        """Let an update wait for its frame.
+
+        Raises
+        ------
+        BadUpdate
+            When that frame is past, an update for a later frame waits, or too many wait.
+        """
+        from_seq = update.in_force.from_seq
+        earliest = self.updates[-1].in_force.from_seq if self.updates else self.last_seq + 1
+        if from_seq < earliest:
+            raise BadUpdate(
+                f"from_seq must be at least {earliest}, got {from_seq}: frames before it are done"
+            )
+        if len(self.updates) >= PENDING_UPDATES:
+            raise BadUpdate(f"{PENDING_UPDATES} updates of this stream wait already; send their frames first")
+        self.updates.append(update)
+
+    def next_in_force(self) -> InForce:
+        """What will be in force after all updates that wait."""
+        return self.updates[-1].in_force if self.updates else self.in_force
+
+    def due_update(self, seq: int) -> PendingUpdate | None:
+        """The first update that must happen before frame `seq`."""
+        due = bool(self.updates) and self.updates[0].in_force.from_seq <= seq
+        return self.updates[0] if due else None

@@ -1,0 +1,189 @@
+"""A bundle ready to denoise frames of one pair of pixel types: its fused graph in a session."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from dimstream_models.bundle import Bundle
+from dimstream_server.errors import FrameFailed, UnsupportedNetwork
+from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.fusing import OUTPUTS, compose
+from dimstream_server.pipeline.runtime import Device, open_session
+
+Normalised: TypeAlias = Any
+"""(H, W) float32 on the model's device: an ndarray on the CPU, an OrtValue on CUDA. Only handed back."""
+
+WARM_UP_SHAPE: Final = (64, 72)
+LONGEST_ERROR: Final = 300
+
+
+class Measures(NamedTuple):
+    """What was measured of one frame, in the order of `fusing.MEASURES`."""
+
+    ssim: float
+    background: float
+    uncertain: float
+    signal: float
+    minimum: float
+    maximum: float
+    prediction_mean: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedOutput:
+    """What the fused graph makes of one frame.
+
+    Parameters
+    ----------
+    denoised : ndarray
+        (H, W) uint16 or float32 counts.
+    normalised
+        The `previous` of the plane's next frame.
+    measures : Measures
+        Its `ssim` means nothing where `previous` was None.
+    """
+
+    denoised: NDArray[Any]
+    normalised: Normalised
+    measures: Measures
+
+    @property
+    def finite(self) -> bool:
+        """Whether the prediction is free of NaN and infinity."""
+        return math.isfinite(self.measures.prediction_mean)
+
+
+class FusedModel:
+    """Denoises one frame after another; belongs to one thread at a time.
+
+    Parameters
+    ----------
+    device : Device
+        Where it runs; nowhere else.
+    in_dtype, out_dtype : str
+        Pixel types of the raw and the denoised counts.
+    threads : int or None
+        CPU threads of one run; None: one for each core.
+
+    Raises
+    ------
+    DeviceUnavailable, UnsupportedNetwork
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, device: Device, in_dtype: str, out_dtype: str, threads: int | None = None
+    ) -> None:
+        model = compose(bundle, in_dtype, out_dtype).SerializeToString()
+        self.bundle = bundle
+        self.session = open_session(model, device, threads=threads)
+        self._device = device
+        self._in_dtype = np.dtype(in_dtype)
+        self._thresholds: Thresholds | None = None
+        self._scalars: dict[str, NDArray[np.float32]] = {}
+        self._zeros = np.zeros((0, 0), np.float32)
+        self._frame_buffer: tuple[tuple[int, ...], Any] | None = None
+        self._warm_up()
+
+    def run(self, pixels: NDArray[Any], previous: Normalised | None, thresholds: Thresholds) -> FusedOutput:
+        """Denoised counts of a frame and what was measured of it.
+
+        Parameters
+        ----------
+        pixels : ndarray
+            (H, W) raw counts in the model's input type; may be read-only and need not be contiguous.
+        previous
+            `normalised` of the frame to compare with, of the same shape; None when there is none.
+
+        Raises
+        ------
+        FrameFailed
+            When the network raises.
+        """
+        pixels = np.ascontiguousarray(pixels, self._in_dtype)
+        scalars = self._scalars_of(thresholds)
+        try:
+            if self._device.cuda is None:
+                return self._run_on_cpu(pixels, previous, scalars)
+            return self._run_on_cuda(pixels, previous, scalars, self._device.cuda)
+        except Exception as error:  # ONNX Runtime's classes have no base but Exception
+            raise FrameFailed(f"the model raised on this frame: {_first_line(error)}") from error
+
+    def _run_on_cpu(
+        self, pixels: NDArray[Any], previous: Normalised | None, scalars: dict[str, NDArray[np.float32]]
+    ) -> FusedOutput:
+        before = self._nothing_before(pixels.shape) if previous is None else previous
+        feeds = {"frame": pixels, "previous": before, **scalars}
+        denoised, normalised, measures = self.session.run(OUTPUTS, feeds)
+        return FusedOutput(denoised, normalised, Measures(*measures.tolist()))
+
+    def _run_on_cuda(
+        self,
+        pixels: NDArray[Any],
+        previous: Normalised | None,
+        scalars: dict[str, NDArray[np.float32]],
+        device_id: int,
+    ) -> FusedOutput:
+        """Only the two frames and seven numbers cross the bus; the last prediction stays on the device."""
+        if previous is None:
+            zeros = self._nothing_before(pixels.shape)
+            previous = ort.OrtValue.ortvalue_from_numpy(zeros, "cuda", device_id)
+        binding = self.session.io_binding()
+        binding.bind_ortvalue_input("frame", self._on_device(pixels, device_id))
+        binding.bind_ortvalue_input("previous", previous)
+        for name, value in scalars.items():
+            binding.bind_cpu_input(name, value)
+        binding.bind_output("denoised", "cpu")
+        binding.bind_output("normalised", "cuda", device_id)  # from the session's arena, freed with its plane
+        binding.bind_output("measures", "cpu")
+        self.session.run_with_iobinding(binding)
+        denoised, normalised, measures = binding.get_outputs()
+        return FusedOutput(denoised.numpy(), normalised, Measures(*measures.numpy().tolist()))
+
+    def _on_device(self, pixels: NDArray[Any], device_id: int) -> Any:
+        """The frame in the device buffer that all frames of its shape reuse."""
+        if self._frame_buffer is not None and self._frame_buffer[0] == pixels.shape:
+            self._frame_buffer[1].update_inplace(pixels)
+        else:
+            value = ort.OrtValue.ortvalue_from_numpy(pixels, "cuda", device_id)
+            self._frame_buffer = (pixels.shape, value)
+        return self._frame_buffer[1]
+
+    def _nothing_before(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        if self._zeros.shape != shape:
+            self._zeros = np.zeros(shape, np.float32)
+        return self._zeros
+
+    def _scalars_of(self, thresholds: Thresholds) -> dict[str, NDArray[np.float32]]:
+        if thresholds != self._thresholds:
+            self._scalars = {
+                "background_max": np.asarray(thresholds.background_max, np.float32),
+                "signal_min": np.asarray(thresholds.signal_min, np.float32),
+            }
+            self._thresholds = thresholds
+        return self._scalars
+
+    def _warm_up(self) -> None:
+        side = max(self.bundle.min_side, self.bundle.ssim.window)
+        shape = (max(side, WARM_UP_SHAPE[0]), max(side, WARM_UP_SHAPE[1]))
+        dark = np.zeros(shape, self._in_dtype)
+        try:
+            output = self.run(dark, None, Thresholds(ssim=None))
+        except FrameFailed as error:
+            raise UnsupportedNetwork(f"{self.bundle.id}: an empty frame {shape} failed: {error}") from error
+        if output.denoised.shape != shape:
+            raise UnsupportedNetwork(
+                f"{self.bundle.id}: the network made {output.denoised.shape} of a frame {shape}; "
+                "only networks that keep the size are served"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    """What ONNX Runtime says, without its build paths that may follow."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:LONGEST_ERROR]

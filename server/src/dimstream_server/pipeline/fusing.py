@@ -1,0 +1,200 @@
+"""One ONNX graph from counts to counts: the bundle's network inside the bracket that belongs to it.
+
+``frame`` → cast → preprocessing → edge padding → network → crop → postprocessing → ``denoised``; beside it
+the prediction normalised on its own and its SSIM with the plane's previous one, taken before rescaling, and
+what is measured of the raw frame. The bracket is built in the opset of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import onnx
+from onnx import compose as onnx_compose
+from onnx import version_converter
+
+from dimstream_models.bundle import Bundle
+from dimstream_server.errors import UnsupportedNetwork
+from dimstream_server.pipeline import measures
+from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
+from dimstream_server.pipeline.steps import apply_steps, as_counts
+
+INPUTS: Final = ("frame", "previous", "background_max", "signal_min")
+OUTPUTS: Final = ("denoised", "normalised", "measures")
+MEASURES: Final = (
+    "ssim",
+    "background",
+    "uncertain",
+    "signal",
+    "minimum",
+    "maximum",
+    "prediction_mean",
+)
+"""What the output `measures` holds, in this order; the mean of a prediction that holds nan is not finite."""
+
+LOWEST_OPSET: Final = 17
+LOWEST_IR: Final = 8
+NETWORK: Final = "network/"
+STRIPPED: Final = frozenset({"doc_string", "metadata_props"})
+FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
+
+
+def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
+    """Fused graph of a bundle for one pair of pixel types, free of documentation and source paths.
+
+    Parameters
+    ----------
+    in_dtype : str
+        Of the raw counts: "uint8", "uint16" or "float32".
+    out_dtype : str
+        Of the denoised counts: "uint16" or "float32".
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs `INPUTS`: two frames (H, W), the second float32, and two float32 scalars. Outputs `OUTPUTS`:
+        two frames (H, W), the second float32, and (7,) float32, see `MEASURES`.
+
+    Raises
+    ------
+    UnsupportedNetwork
+        When the network has not one input and one output of the declared rank, or cannot be read.
+    """
+    network = _network(bundle)
+    source, target = network.graph.input[0], network.graph.output[0]
+    nodes = Nodes()
+    frame = nodes.cast("frame", "float32") if in_dtype != "float32" else "frame"
+    _enter(nodes, bundle, frame, source)
+    own = len(nodes.nodes)
+    prediction = _leave(nodes, bundle, frame, target)
+    mean = nodes.add("ReduceMean", prediction, keepdims=0)
+    measures.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
+    as_counts(nodes, apply_steps(nodes, bundle.postprocessing, prediction), out_dtype, to="denoised")
+    _measure(nodes, bundle, frame, mean)
+    inside = list(network.graph.node)
+    del network.graph.node[:]
+    network.graph.node.extend([*nodes.nodes[:own], *inside, *nodes.nodes[own:]])
+    network.graph.initializer.extend(nodes.constants)
+    _rename_ends(network, in_dtype, out_dtype)
+    return _checked(network, bundle)
+
+
+def strip(message: Any) -> None:
+    """Remove documentation and metadata (source paths, stack traces) from a message, at every depth."""
+    for field, value in message.ListFields():
+        if field.name in STRIPPED:
+            message.ClearField(field.name)
+        elif hasattr(value, "ListFields"):
+            strip(value)
+        elif field.message_type is not None:
+            for part in value:
+                strip(part)
+
+
+def _network(bundle: Bundle) -> onnx.ModelProto:
+    """The bundle's network in an opset for the bracket, its names prefixed, with one input and output."""
+    try:
+        network = onnx.load_model_from_string(bundle.onnx)
+        opset = next(entry.version for entry in network.opset_import if entry.domain in ("", "ai.onnx"))
+        if opset < LOWEST_OPSET:
+            network = version_converter.convert_version(network, LOWEST_OPSET)
+    except Exception as error:  # protobuf and onnx raise classes of their own, some of them private
+        raise UnsupportedNetwork(f"{bundle.id}: the network cannot be read as ONNX: {error}") from error
+    strip(network)
+    del network.graph.value_info[:]  # inferred shapes, stale for other frame sizes
+    weights = {tensor.name for tensor in network.graph.initializer}
+    inputs = [value for value in network.graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(network.graph.output) != 1:
+        raise UnsupportedNetwork(
+            f"{bundle.id}: expected a network with one input and one output, "
+            f"got {len(inputs)} and {len(network.graph.output)}"
+        )
+    del network.graph.input[:]
+    network.graph.input.extend(inputs)
+    _check_ends(bundle, inputs[0], network.graph.output[0])
+    network.ir_version = max(network.ir_version, LOWEST_IR)
+    return onnx_compose.add_prefix(network, NETWORK)
+
+
+def _check_ends(bundle: Bundle, source: onnx.ValueInfoProto, target: onnx.ValueInfoProto) -> None:
+    for value, axes in ((source, bundle.input_axes), (target, bundle.output_axes)):
+        kind = value.type.tensor_type
+        if kind.elem_type not in FLOATS:
+            raise UnsupportedNetwork(
+                f"{bundle.id}: {value.name} must be of floats, not type {kind.elem_type}"
+            )
+        if kind.HasField("shape") and len(kind.shape.dim) != len(axes):
+            raise UnsupportedNetwork(
+                f"{bundle.id}: {value.name} has {len(kind.shape.dim)} dimensions, its axes are {axes!r}"
+            )
+    fixed = [
+        dim.dim_value
+        for axis, dim in zip(bundle.input_axes, source.type.tensor_type.shape.dim, strict=False)
+        if axis in "yx" and dim.dim_value
+    ]
+    if fixed:
+        raise UnsupportedNetwork(
+            f"{bundle.id}: the network takes frames of fixed sides {fixed} only; export it with dynamic ones"
+        )
+
+
+def _enter(nodes: Nodes, bundle: Bundle, frame: str, source: onnx.ValueInfoProto) -> None:
+    """From the float32 frame to the network's input: preprocessing, edge padding, its axes and type."""
+    values = apply_steps(nodes, bundle.preprocessing, frame)
+    if bundle.step > 1 or bundle.min_side > 1:
+        values = _edge_padded(nodes, values, bundle.step, bundle.min_side)
+    single = [place for place, axis in enumerate(bundle.input_axes) if axis in "bc"]
+    if single:
+        values = nodes.add("Unsqueeze", values, nodes.integers(single))
+    nodes.cast_to(values, source.type.tensor_type.elem_type, to=source.name)
+
+
+def _leave(nodes: Nodes, bundle: Bundle, frame: str, target: onnx.ValueInfoProto) -> str:
+    """From the network's output to the prediction (H, W) float32: its axes taken off, cropped."""
+    values = target.name
+    if target.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        values = nodes.cast(values, "float32")
+    single = [place for place, axis in enumerate(bundle.output_axes) if axis in "bc"]
+    if single:
+        values = nodes.add("Squeeze", values, nodes.integers(single))
+    both = nodes.integers([0, 1])
+    return nodes.add("Slice", values, nodes.integers([0, 0]), nodes.add("Shape", frame), both)
+
+
+def _edge_padded(nodes: Nodes, values: str, step: int, min_side: int) -> str:
+    """Frame whose last row and column are repeated to multiples of `step`, at least `min_side`."""
+    sides = nodes.add("Shape", values)
+    wanted = nodes.add("Max", sides, nodes.integers([min_side, min_side]))
+    steps = nodes.add("Div", nodes.add("Add", wanted, nodes.integers([step - 1])), nodes.integers([step]))
+    missing = nodes.add("Sub", nodes.add("Mul", steps, nodes.integers([step])), sides)
+    reach = nodes.add("Concat", nodes.integers([0, 0]), missing, axis=0)
+    return nodes.add("Pad", values, reach, mode="edge")
+
+
+def _measure(nodes: Nodes, bundle: Bundle, frame: str, mean: str) -> None:
+    """Add the output `measures`; its parts stand in the order of `MEASURES`."""
+    similarity = measures.ssim(nodes, "normalised", "previous", bundle.ssim)
+    shares = measures.fractions(nodes, frame, bundle.thresholds.window_px, "background_max", "signal_min")
+    extrema = [nodes.add(kind, frame, keepdims=0) for kind in ("ReduceMin", "ReduceMax")]
+    scalars = [similarity, *shares, *extrema, mean]
+    start = nodes.integers([0])
+    nodes.add("Concat", *(nodes.add("Unsqueeze", one, start) for one in scalars), axis=0, to="measures")
+
+
+def _rename_ends(model: onnx.ModelProto, in_dtype: str, out_dtype: str) -> None:
+    graph = model.graph
+    graph.name = "dimstream"
+    del graph.input[:], graph.output[:]
+    graph.input.extend([frame_info("frame", in_dtype), frame_info("previous", "float32")])
+    graph.input.extend([float_info("background_max", []), float_info("signal_min", [])])
+    graph.output.extend([frame_info("denoised", out_dtype), frame_info("normalised", "float32")])
+    graph.output.append(float_info("measures", [len(MEASURES)]))
+    model.producer_name, model.producer_version, model.domain = "dimstream", "", ""
+
+
+def _checked(model: onnx.ModelProto, bundle: Bundle) -> onnx.ModelProto:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise UnsupportedNetwork(f"{bundle.id}: the network does not fit its opset: {error}") from error
+    return model

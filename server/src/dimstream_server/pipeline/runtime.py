@@ -1,0 +1,131 @@
+"""ONNX Runtime: which one is installed, what it is asked for, and whether that is what it gave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Final
+
+import onnxruntime as ort
+
+from dimstream_server.errors import DeviceUnavailable, RuntimeInstallation
+
+DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu")
+ERRORS_ONLY: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where networks run.
+
+    Parameters
+    ----------
+    cuda : int or None
+        Number of the CUDA device; None is the CPU.
+    """
+
+    cuda: int | None
+
+    @property
+    def name(self) -> str:
+        """As it is written in settings: "cpu" or "cuda:N"."""
+        return "cpu" if self.cuda is None else f"cuda:{self.cuda}"
+
+    @property
+    def providers(self) -> list[Any]:
+        """Execution providers to ask for, the wanted one first."""
+        if self.cuda is None:
+            return ["CPUExecutionProvider"]
+        # EXHAUSTIVE, the default search, stalls about 0.6 s on each new shape
+        options = {"device_id": str(self.cuda), "cudnn_conv_algo_search": "HEURISTIC"}
+        return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def parse_device(text: str) -> Device:
+    """Device of a setting.
+
+    Raises
+    ------
+    DeviceUnavailable
+        When it is neither "cpu" nor "cuda:N".
+    """
+    if text == "cpu":
+        return Device(cuda=None)
+    if match := re.fullmatch(r"cuda:(\d+)", text):
+        return Device(cuda=int(match[1]))
+    raise DeviceUnavailable(f"a device is 'cpu' or 'cuda:N', not {text!r}")
+
+
+def check_installation(installed: Callable[[str], Any] = metadata.distribution) -> str:
+    """Name of the one ONNX Runtime distribution that is installed; both write the same import folder.
+
+    Raises
+    ------
+    RuntimeInstallation
+        When none or both are installed.
+    """
+    found = [name for name in DISTRIBUTIONS if _is_installed(name, installed)]
+    if len(found) == 1:
+        return found[0]
+    raise RuntimeInstallation(
+        f"exactly one of {' and '.join(DISTRIBUTIONS)} must be installed, found {found or 'none'}; "
+        "uninstall both, then install dimstream-server[cpu] or dimstream-server[gpu]"
+    )
+
+
+def open_session(model: bytes, device: Device, *, threads: int | None = None) -> ort.InferenceSession:
+    """Session of a model on exactly the device that was asked for.
+
+    Parameters
+    ----------
+    threads : int or None
+        CPU threads of one run; None: one for each core.
+
+    Raises
+    ------
+    DeviceUnavailable
+        When ONNX Runtime gives another provider: it would silently run on the CPU.
+    """
+    _check_built_for(device)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    # spinning threads gain nothing measurable and take the cores from the event loop
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = ort.InferenceSession(model, options, providers=device.providers)
+    _check_given(device, session.get_providers())
+    return session
+
+
+def _is_installed(name: str, installed: Callable[[str], Any]) -> bool:
+    try:
+        installed(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _wanted(device: Device) -> str:
+    return "CPUExecutionProvider" if device.cuda is None else "CUDAExecutionProvider"
+
+
+def _check_built_for(device: Device) -> None:
+    available = ort.get_available_providers()
+    if _wanted(device) not in available:
+        raise DeviceUnavailable(
+            f"{device.name} was asked for, but the installed ONNX Runtime only has {available}; "
+            "install dimstream-server[gpu] in place of [cpu], or serve with --device cpu"
+        )
+
+
+def _check_given(device: Device, given: Iterable[str]) -> None:
+    first = next(iter(given), None)
+    if first != _wanted(device):
+        raise DeviceUnavailable(
+            f"{device.name} was asked for and ONNX Runtime gave {first}; "
+            "check the driver and the CUDA libraries (nvidia-smi), or serve with --device cpu"
+        )
