@@ -66,7 +66,7 @@ def tiny_unet() -> bytes:
         weights((1, 4, 3, 3), "decode"),
         numpy_helper.from_array(np.array(1e-6, np.float32), "tiny"),
     ]
-    frame = ["batch", 1, "y", "x"]
+    frame: list[str | int | None] = ["batch", 1, "y", "x"]
     graph = helper.make_graph(
         nodes,
         "tiny_unet",
