@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.errors import InvalidRecipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveRange = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-
-
-class Confined(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SimulationSettings(Confined):

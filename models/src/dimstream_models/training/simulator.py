@@ -213,7 +213,7 @@ class Scene:
         nodes = self.tubules[0].nodes_at(t_s) + _MARGIN
         for cell, brightness in self.sheet_cells:
             outline = nodes[self.tubules[0].cells[cell]]
-            sheets[polygon2mask(padded, outline)] = brightness  # type: ignore[no-untyped-call]
+            sheets[polygon2mask(padded, outline)] = brightness
         holes = ndimage.gaussian_filter((self.sheet_texture < -1.2).astype(float), 1.0)
         return np.asarray(sheets * (1 - holes) * (1 + 0.12 * self.sheet_texture))
 

@@ -1,0 +1,99 @@
+"""From a trained torch network to a self-contained ONNX file that takes photon counts."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dimstream_models.training.errors import ParityError
+from dimstream_models.training.network import FixedScale, UNetRCAN
+
+PARITY = 1e-5  # of the largest value, between torch and ONNX Runtime
+PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))
+_OPSET = 17
+
+
+class Denoiser(nn.Module):
+    """Photon counts in, the fine output of the network out: what the ONNX file computes."""
+
+    def __init__(self, network: UNetRCAN, input_scale_photons: float) -> None:
+        super().__init__()
+        self.normalise = FixedScale(input_scale_photons)
+        self.network = network
+
+    def forward(self, counts: Tensor) -> Tensor:  # (B, 1, y, x)
+        """Return the normalised prediction."""
+        _, fine = self.network(self.normalise(counts))
+        return fine  # type: ignore[no-any-return]
+
+
+def export_onnx(denoiser: Denoiser) -> bytes:
+    """Return the ONNX file, any size divisible by the network's step, after a parity check.
+
+    Raises
+    ------
+    ParityError
+        When ONNX Runtime's output differs from torch's by more than 1e-5 of the largest value.
+    """
+    denoiser = denoiser.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # the exporter without torch.dynamo: one file, the opset asked for, no source paths inside
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            denoiser,
+            (torch.zeros(1, 1, 64, 64),),
+            buffer,  # type: ignore[arg-type]
+            opset_version=_OPSET,
+            input_names=["counts"],
+            output_names=["prediction"],
+            dynamic_axes={name: {0: "b", 2: "y", 3: "x"} for name in ("counts", "prediction")},
+            dynamo=False,
+        )
+    content = _without_traces(buffer.getvalue())
+    check_parity(denoiser, content)
+    return content
+
+
+def check_parity(denoiser: Denoiser, content: bytes) -> float:
+    """Return the largest relative difference between torch and ONNX Runtime at three sizes."""
+    run = OnnxRunner(content)
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for shape in PARITY_SHAPES:
+        counts = rng.poisson(2.0, (1, 1, *shape)).astype(np.float32)
+        with torch.no_grad():
+            expected = denoiser(torch.from_numpy(counts)).numpy()
+        worst = max(worst, float(np.abs(run(counts) - expected).max() / np.abs(expected).max()))
+    if not worst <= PARITY:
+        raise ParityError(f"expected ONNX Runtime within {PARITY:g} of torch, got {worst:g}")
+    return worst
+
+
+class OnnxRunner:
+    """Callable that runs an ONNX file on the CPU: (B, 1, y, x) float32 to the same."""
+
+    def __init__(self, content: bytes) -> None:
+        self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, counts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the network's output."""
+        return np.asarray(self._session.run(None, {self._input: counts})[0])
+
+
+def _without_traces(content: bytes) -> bytes:
+    model = onnx.load_model_from_string(content)
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
