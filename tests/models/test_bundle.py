@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -256,6 +258,13 @@ def test_steps_compute_what_the_standard_says() -> None:
     standard = apply_steps([ZeroMeanUnitVariance(0.1)], counts)
     np.testing.assert_allclose(standard, (counts - counts.mean()) / (counts.std() + 0.1), rtol=1e-6)
     assert standard.dtype == np.float32
+
+
+def test_reading_bundles_loads_no_runtime() -> None:
+    heavy = ["onnx", "onnxruntime", "torch", "scipy", "skimage", "bioimageio", "zmq", "fastapi", "asyncio"]
+    code = f"import sys, dimstream_models.bundle; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_the_public_names_are_those_promised() -> None:

@@ -112,6 +112,11 @@ def linked_outside(folder: Path) -> None:
     (folder / "weights.onnx").symlink_to(outside)
 
 
+def looped(folder: Path) -> None:
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to("README.md")
+
+
 def post(*steps: dict[str, Any]) -> Damage:
     return setting("outputs", 0, "postprocessing", to=list(steps))
 
@@ -208,6 +213,9 @@ CASES = {
     "yaml: a Python object": Case(
         text(b"a: !!python/object/apply:os.getcwd []\n"), bundle.InvalidBundle, "no valid YAML"
     ),
+    "yaml: a tag with nonsense": Case(text(b"a: !!bool maybe\n"), bundle.InvalidBundle, "no valid YAML"),
+    "yaml: an empty number": Case(text(b"a: !!int ''\n"), bundle.InvalidBundle, "no valid YAML"),
+    "yaml: no such date": Case(text(b"a: !!timestamp soon\n"), bundle.InvalidBundle, "no valid YAML"),
     "yaml: too large": Case(text(b"# " + b"x" * 300_000), bundle.TooLarge, "300002 bytes"),
     "path: climbs out": Case(
         setting("weights", "onnx", "source", to="../weights.onnx"), bundle.UnsafePath, r"'\.\./weights\.onnx'"
@@ -218,6 +226,9 @@ CASES = {
     "path: another system's": Case(
         setting("covers", 0, to="..\\cover.png"), bundle.UnsafePath, "plain path inside the bundle"
     ),
+    "path: half a character": Case(setting("documentation", to="\ud800.md"), bundle.UnsafePath, "plain path"),
+    "path: endless": Case(setting("documentation", to="a" * 5000), bundle.UnsafePath, "plain path"),
+    "path: a loop of links": Case(looped, bundle.UnsafePath, "README.md"),
     "path: a link that leads out": Case(linked_outside, bundle.UnsafePath, "link that leads out"),
     "onnx: text": Case(weights(b"this is no network"), bundle.NotOnnx, "no ONNX model"),
     "onnx: empty": Case(weights(b""), bundle.NotOnnx, "no version, graph and opset"),
@@ -317,6 +328,10 @@ ZIPS: dict[str, tuple[Callable[[zipfile.ZipFile], object], type[bundle.BundleErr
     "drive": (lambda archive: archive.writestr("C:/evil", b""), bundle.UnsafePath),
     "backslashes": (lambda archive: archive.writestr("..\\evil", b""), bundle.UnsafePath),
     "link": (link_entry, bundle.UnsafePath),
+    "packed by an unusual method": (
+        lambda archive: archive.writestr("a", b"b" * 100, zipfile.ZIP_BZIP2),
+        bundle.InvalidBundle,
+    ),
     "thousands of files": (thousand_entries, bundle.TooLarge),
 }
 

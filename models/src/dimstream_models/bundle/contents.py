@@ -26,6 +26,7 @@ MAX_FILE_BYTES = 512 * 2**20
 """Weights, test tensors and attachments may each be as large as this."""
 MAX_ENTRIES = 1000
 """Files in a zip."""
+MAX_NAME_LENGTH = 200
 BLOCK_BYTES = 2**20
 
 
@@ -56,7 +57,7 @@ class Folder:
 
     def _path(self, name: str) -> Path:
         path = self.root / name
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        if not _resolved(path).is_relative_to(_resolved(self.root)):
             raise UnsafePath(f"{name!r} is a link that leads out of the bundle {self.root}; copy the file in")
         return path
 
@@ -115,10 +116,10 @@ def safe_name(name: str, *, where: str) -> str:
     Raises
     ------
     UnsafePath
-        When it is absolute, climbs with ``..``, has a drive, or backslashes.
+        When it is absolute, climbs with ``..``, has a drive, backslashes or characters that do not print.
     """
     parts = name.split("/")
-    plain = name and "\\" not in name and ":" not in name and "\0" not in name
+    plain = name.isprintable() and "\\" not in name and ":" not in name and len(name) <= MAX_NAME_LENGTH
     if not plain or any(part in ("", ".", "..") for part in parts):
         raise UnsafePath(f"{where}: {name!r} is not a plain path inside the bundle, such as 'weights.onnx'")
     return name
@@ -169,6 +170,13 @@ def description_name(contents: Contents, source: Path) -> str:
     raise BundleNotFound(f"{source} is no bundle: it holds no {' or '.join(DESCRIPTION_NAMES)} at its top")
 
 
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise UnsafePath(f"{path} cannot be followed to a file: {error}") from error
+
+
 def _check_size(contents: Contents, name: str, *, where: str, limit: int) -> None:
     size = contents.size(safe_name(name, where=where))
     if size is None:
@@ -196,5 +204,7 @@ def _check_entries(archive: zipfile.ZipFile, source: Path) -> None:
         safe_name(entry.orig_filename.removesuffix("/"), where=str(source))
         if entry.flag_bits & 0x1:
             raise InvalidBundle(f"{source}: {name!r} is encrypted; pack the bundle without a password")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InvalidBundle(f"{source}: {name!r} is packed by a method that is not read; use deflate")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UnsafePath(f"{source}: {name!r} is a link; pack the file itself")

@@ -154,7 +154,7 @@ def parse_description(raw: dict[str, Any], *, name: str) -> Description:
     return _validated(Description, raw, where=name)
 
 
-def parse_config(described: Description, *, name: str) -> DimstreamConfig | None:
+def parse_config(described: Description) -> DimstreamConfig | None:
     """``config.dimstream``, or None when the bundle has none.
 
     Raises
@@ -164,7 +164,7 @@ def parse_config(described: Description, *, name: str) -> DimstreamConfig | None
     if "dimstream" not in described.config:
         return None
     raw = described.config["dimstream"]
-    where = f"{name}: config.dimstream"
+    where = "config.dimstream"
     if not isinstance(raw, dict):
         raise InvalidBundle(f"{where} must be a mapping, it is {raw!r}")
     version = raw.get("format_version")

@@ -48,10 +48,8 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
     """
     source = Path(path)
     with files.open_contents(source) as contents:
-        name = files.description_name(contents, source)
-        text = files.read(contents, name, where=str(source), limit=yaml_text.MAX_YAML_BYTES)
-        described = parse_description(yaml_text.parse(text, name=name), name=name)
-        config = parse_config(described, name=name)
+        described = _described(contents, source)
+        config = parse_config(described)
         _check_other_files(contents, described, config)
         return _bundle(source, contents, described, config)
 
@@ -72,13 +70,16 @@ def read_attachment(bundle: Bundle, name: str) -> bytes:
         As `read_bundle`; `MissingFile` when the bundle names no such attachment.
     """
     with files.open_contents(bundle.source) as contents:
-        yaml_name = files.description_name(contents, bundle.source)
-        text = files.read(contents, yaml_name, where=str(bundle.source), limit=yaml_text.MAX_YAML_BYTES)
-        described = parse_description(yaml_text.parse(text, name=yaml_name), name=yaml_name)
-        for entry in described.attachments:
+        for entry in _described(contents, bundle.source).attachments:
             if entry.source == name:
                 return _read(contents, entry, where="attachments", limit=files.MAX_FILE_BYTES)
     raise MissingFile(f"{bundle.source} has no attachment {name!r}; it has {list(bundle.attachments)}")
+
+
+def _described(contents: Contents, source: Path) -> Description:
+    name = files.description_name(contents, source)
+    text = files.read(contents, name, where=str(source), limit=yaml_text.MAX_YAML_BYTES)
+    return parse_description(yaml_text.parse(text, name=name), name=name)
 
 
 def _bundle(

@@ -12,6 +12,9 @@ MAX_NODES = 50_000
 """With every alias written out: a few hundred bytes can stand for billions of nodes."""
 LINE_WIDTH = 100
 
+WRONG_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for wrong text; beside its own errors those of its constructors for ``!!bool maybe``."""
+
 
 def parse(data: bytes, *, name: str) -> dict[str, Any]:
     """Mapping that the text holds.
@@ -29,7 +32,7 @@ def parse(data: bytes, *, name: str) -> dict[str, Any]:
         value = loader.construct_document(node)
     except RecursionError as error:
         raise InvalidBundle(f"{name} is nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except WRONG_YAML as error:
         raise InvalidBundle(f"{name} is no valid YAML in UTF-8: {error}") from error
     if not isinstance(value, dict):
         raise InvalidBundle(f"{name} must hold a mapping, it holds a {type(value).__name__}")
