@@ -97,8 +97,24 @@ def open_session(model: bytes, device: Device, *, threads: int | None = None) ->
     # spinning threads gain nothing measurable and take the cores from the event loop
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(model, options, providers=device.providers)
-    _check_given(device, session.get_providers())
+    check_given(device, session.get_providers())
     return session
+
+
+def check_given(device: Device, given: Iterable[str]) -> None:
+    """Compare a session's providers with the device that was asked for.
+
+    Raises
+    ------
+    DeviceUnavailable
+        When the first is another: ONNX Runtime falls back to the CPU with no more than a warning.
+    """
+    first = next(iter(given), None)
+    if first != _wanted(device):
+        raise DeviceUnavailable(
+            f"{device.name} was asked for and ONNX Runtime gave {first}; "
+            "check the driver and the CUDA libraries (nvidia-smi), or serve with --device cpu"
+        )
 
 
 def _is_installed(name: str, installed: Callable[[str], Any]) -> bool:
@@ -119,13 +135,4 @@ def _check_built_for(device: Device) -> None:
         raise DeviceUnavailable(
             f"{device.name} was asked for, but the installed ONNX Runtime only has {available}; "
             "install dimstream-server[gpu] in place of [cpu], or serve with --device cpu"
-        )
-
-
-def _check_given(device: Device, given: Iterable[str]) -> None:
-    first = next(iter(given), None)
-    if first != _wanted(device):
-        raise DeviceUnavailable(
-            f"{device.name} was asked for and ONNX Runtime gave {first}; "
-            "check the driver and the CUDA libraries (nvidia-smi), or serve with --device cpu"
         )
