@@ -67,15 +67,22 @@ def _raising() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     return nodes, [_constant("zeros", [0.0], np.float32), _constant("mark", MARKED, np.float32)]
 
 
-NETWORKS = {"identity": _identity, "blur": _blur, "nan": _nan, "raising": _raising}
+def _halving() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Half as many pixels a side: not what a denoiser does."""
+    return [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])], []
+
+
+NETWORKS = {"halving": _halving, "identity": _identity, "blur": _blur, "nan": _nan, "raising": _raising}
 
 
 def make_network(kind: str, *, opset: int = 17, axes: str = "bcyx", ir_version: int = 8) -> bytes:
     """ONNX bytes of one of `NETWORKS`, its names those that the bracket might use, full of stray texts."""
     nodes, weights = NETWORKS[kind]()
-    sides = {"b": "batch", "c": 1, "y": "H", "x": "W"}
+    single = {"c": 1}
     info = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [sides[axis] for axis in axes])
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, [single.get(axis, name + axis) for axis in axes]
+        )
         for name in "xy"
     ]
     graph = helper.make_graph(nodes, "main", info[:1], info[1:], weights, doc_string="/secret/graph.py")

@@ -13,6 +13,7 @@ import pytest
 
 from dimstream_models.bundle import Bundle, TestTensorMismatch
 from dimstream_server import errors
+from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import (
     Counts,
@@ -23,6 +24,7 @@ from dimstream_server.engine.protocol import (
     FrameTask,
     StreamSpec,
 )
+from dimstream_server.engine.streams import Hole
 from dimstream_server.pipeline.flags import Thresholds
 
 BundleMaker = Callable[..., Bundle]
@@ -91,8 +93,11 @@ class _Gate:
         if on_device:
             assert self._opened.wait(SECONDS)
 
-    def open(self) -> None:
+    def release(self) -> None:
         self._opened.set()
+
+    def open(self) -> None:
+        self.release()
         self._engine.close(self._stream).result(SECONDS)
 
 
@@ -351,6 +356,45 @@ def test_draining_answers_everything_and_then_stops(tiny_bundle: BundleMaker) ->
     engine.drain().result(0)
     with pytest.raises(errors.Draining):
         engine.close(stream)
+
+
+def test_a_model_that_cannot_be_made_ready_fails_its_frames_only(tiny_bundle: BundleMaker) -> None:
+    """Without pairs at the start, the bad network is met when a stream wants it."""
+    halving = tiny_bundle("halving", test_output=np.full((1, 1, 8, 8), 1, np.float32))
+    engine = LocalEngine([halving, tiny_bundle("blur")], threads=1, pairs_at_start=())
+    bad, good = engine.open(replace(SPEC, model="halving")), engine.open(SPEC)
+    failed, done = _run(engine, bad, _task(0))[0], _run(engine, good, _task(0))[0]
+    assert (failed.status, done.status) == ("failed", "done")
+    assert failed.error is not None
+    assert "only networks that keep the size" in failed.error
+    with pytest.raises(errors.UnsupportedNetwork):
+        engine.update(good, 1, model="halving").result(SECONDS)
+    after = _run(engine, good, _task(1))[0]
+    assert (after.model_id, after.flag) == ("blur", "ok")
+    engine.drain().result(SECONDS)
+
+
+def test_a_fault_of_the_engine_costs_one_frame(engine: Engine, stream: str) -> None:
+    _run(engine, stream, _task(0))
+    failed, after = _run(engine, stream, replace(_task(1), t="later"), _task(2))  # type: ignore[arg-type]
+    assert failed.error == "internal error (TypeError); see the server's log"
+    assert after.reason == "the previous frame 1 failed"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_device_thread_leaves_nobody_waiting(tiny_bundle: BundleMaker) -> None:
+    engine = LocalEngine([tiny_bundle()], threads=1)
+    gate = _Gate(engine)
+    stream = engine.open(SPEC)
+    engine._thread.commands.put(Append("no such stream", Hole(0, 0, "")))
+    promised = [engine.submit(stream, _task(0)), engine.update(stream, 1, model="blur"), engine.close(stream)]
+    gate.release()
+    for future in promised:
+        with pytest.raises(errors.ServerError, match="the device thread died"):
+            future.result(SECONDS)
+    with pytest.raises(errors.Draining):
+        engine.open(SPEC)
+    engine._thread._thread.join(SECONDS)  # so that its last words belong to this test
 
 
 def test_an_engine_does_not_start_with_a_wrong_test_tensor(tiny_bundle: BundleMaker) -> None:

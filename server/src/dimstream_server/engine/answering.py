@@ -45,8 +45,10 @@ def answer(state: StreamState, job: Job, model: FusedModel | Exception) -> Engin
         verdict = _denoise(state, job.task, model)
     except FrameFailed as error:
         log.warning("stream %s, frame %d failed: %s", state.id, job.task.seq, error)
-        _remember(state, job.task, None)
-        verdict = _Verdict(FAILED, error=str(error))
+        verdict = _failed(state, job.task, str(error))
+    except Exception as error:  # a fault of ours costs one frame, not the streams of everybody
+        log.exception("stream %s, frame %d met a fault in the engine", state.id, job.task.seq)
+        verdict = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
     state.tally.update(("failed" if verdict.error else "done", verdict.flag.flag))
     return _result(state, job, verdict, started)
 
@@ -77,6 +79,11 @@ def _denoise(state: StreamState, task: FrameTask, model: FusedModel | Exception)
         fractions=Fractions(measures.background, measures.uncertain, measures.signal),
         pixels=output.denoised if state.spec.deliver_pixels else None,
     )
+
+
+def _failed(state: StreamState, task: FrameTask, error: str) -> _Verdict:
+    _remember(state, task, None)
+    return _Verdict(FAILED, error=error)
 
 
 def _hindrance(state: StreamState, task: FrameTask, last: Remembered | None) -> str | None:

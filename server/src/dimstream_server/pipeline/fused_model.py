@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +22,7 @@ Normalised: TypeAlias = Any
 
 WARM_UP_SHAPE: Final = (64, 72)
 LONGEST_ERROR: Final = 300
+BUILD_PATH: Final = re.compile(r"/\S*onnxruntime\S*:\d+ ")
 
 
 class Measures(NamedTuple):
@@ -172,18 +174,21 @@ class FusedModel:
         side = max(self.bundle.min_side, self.bundle.ssim.window)
         shape = (max(side, WARM_UP_SHAPE[0]), max(side, WARM_UP_SHAPE[1]))
         dark = np.zeros(shape, self._in_dtype)
+        refusal = "only networks that keep the size of a frame are served"
         try:
             output = self.run(dark, None, Thresholds(ssim=None))
         except FrameFailed as error:
-            raise UnsupportedNetwork(f"{self.bundle.id}: an empty frame {shape} failed: {error}") from error
-        if output.denoised.shape != shape:
             raise UnsupportedNetwork(
-                f"{self.bundle.id}: the network made {output.denoised.shape} of a frame {shape}; "
-                "only networks that keep the size are served"
+                f"{self.bundle.id}: an empty frame {shape} failed, {refusal}: {error}"
+            ) from error
+        if output.denoised.shape != shape:
+            made = output.denoised.shape
+            raise UnsupportedNetwork(
+                f"{self.bundle.id}: the network made {made} of a frame {shape}; {refusal}"
             )
 
 
 def _first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without its build paths that may follow."""
+    """What ONNX Runtime says, without the paths of its own build."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:LONGEST_ERROR]
+    return BUILD_PATH.sub("", lines[0])[:LONGEST_ERROR]
