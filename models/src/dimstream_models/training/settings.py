@@ -74,7 +74,7 @@ class CalibrationSettings(Confined):
     dose: PositiveRange = Field((0.3, 10.0), description="photons on a tubule's pixel, log-uniform")
     dark_counts: PositiveRange = Field((0.003, 0.5), description="counts/px of dark movies, log-uniform")
     false_alarm_rate: float = Field(0.005, gt=0, lt=1, description="of signal frames")
-    ssim_data_range: float = Field(8.0, gt=0, description="in mean absolute deviations of the prediction")
+    ssim_data_range: float = Field(16.0, gt=0, description="in mean absolute deviations of the prediction")
 
 
 class BundleSettings(Confined):

@@ -239,9 +239,10 @@ def expose(
     Returns
     -------
     (H, W) uint16
-        Poisson photon counts.
+        Poisson photon counts; the counter saturates.
     """
-    return rng.poisson(dose * structure + dark_counts).astype(np.uint16)
+    counts = rng.poisson(dose * structure + dark_counts)
+    return np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def simulate_movie(
