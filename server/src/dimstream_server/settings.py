@@ -116,10 +116,13 @@ class HttpTable(_Table):
         str, AfterValidator(_loopback_address), Field(description="HOST:PORT to bind; port 0 picks one")
     ] = "127.0.0.1:8570"
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body, as it arrives")] = (
-        1024 * MIB
+        512 * MIB
     )
     max_requests: Annotated[int, Field(ge=1, le=1024, description="requests denoised at the same time")] = 8
     window: Annotated[int, Field(ge=1, le=1024, description="frames in flight of one request")] = 4
+    stall_s: Annotated[
+        float, Field(gt=0, le=3600, description="silence after which an unfinished body is given up")
+    ] = 30.0
     keep_alive_s: Annotated[int, Field(ge=1, le=3600, description="how long an idle connection is kept")] = 75
 
 

@@ -24,6 +24,7 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
     "not_acceptable": Meaning("The answer cannot be given in this form", 406, False),
     "unsupported_media_type": Meaning("The body is of a type that is not read here", 415, False),
     "bad_request": Meaning("The request cannot be understood", 400, False),
+    "request_timeout": Meaning("The body did not come in time", 408, True),
     "bad_host": Meaning("The request was meant for another host", 421, False),
     "too_many_planes": Meaning("The stream has too many planes", 422, False),
     "server_busy": Meaning("The server has as much work as it takes", 503, True),

@@ -58,6 +58,7 @@ class ServerStream:
     spec: StreamSpec
     window: int
     thresholds: Thresholds
+    model: str = ""
     client: str = ""
     mode: str = "lossless"
     checksum: bool = False
@@ -186,7 +187,7 @@ class ServerStream:
 
     def updated(self, in_force: InForce) -> Updated:
         """UPDATED, once the engine has said what is in force from when on."""
-        self.thresholds = in_force.thresholds
+        self.model, self.thresholds = in_force.model.id, in_force.thresholds
         return Updated(
             stream=self.id,
             from_seq=in_force.from_seq,

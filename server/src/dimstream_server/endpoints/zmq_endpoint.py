@@ -15,7 +15,7 @@ from dimstream_client.errors import ProtocolError
 from dimstream_client.messages import Ack, Close, Frame, Message, Open, Opened, Ping, Pong, Skip, Update
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
-from dimstream_server.endpoints.router import MAX_REPLIES_QUEUED, Outgoing, Part, Router
+from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.streams import (
     ServerStream,
     StreamBook,
@@ -32,7 +32,28 @@ from dimstream_server.settings import Settings
 
 DOOR = "zmq"
 CONTEXT_FRAMES = 1
+SPARE_REPLIES = 16  # beside a window of results in a peer's send queue
 _log = logging.getLogger(__name__)
+
+
+def bind_router(settings: Settings) -> tuple[Router, str]:
+    """A socket that suits these settings, and the endpoint that was bound, with the port that was picked.
+
+    Raises
+    ------
+    CannotBind
+    """
+    router = Router(
+        # Twice the limit, so that a frame somewhat too large is told so instead of cut off.
+        max_message_bytes=2 * settings.limits.max_frame_bytes + MAX_HEADER_BYTES,
+        send_queue=settings.zmq.max_window + SPARE_REPLIES,
+        receive_queue=settings.zmq.window,
+    )
+    try:
+        return router, router.bind(settings.zmq.endpoint)
+    except CannotBind:
+        router.close(flush_s=0)
+        raise
 
 
 class ZmqEndpoint:
@@ -40,15 +61,18 @@ class ZmqEndpoint:
 
     Parameters
     ----------
+    router : Router
+        Bound, not started.
     boot_id : str
         Changes with every start of the server, so that a client can tell.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, *, boot_id: str) -> None:
+    def __init__(
+        self, engine: Engine, router: Router, settings: Settings, metrics: Metrics, *, boot_id: str
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._boot_id = boot_id
-        self._endpoint = settings.zmq.endpoint
         self._lease_s = settings.zmq.lease_s
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._book = StreamBook(
@@ -57,12 +81,7 @@ class ZmqEndpoint:
             max_window=settings.zmq.max_window,
             max_credit=settings.limits.max_credit,
         )
-        self._router = Router(
-            # Twice the limit, so that a frame somewhat too large is told so instead of cut off.
-            max_message_bytes=2 * self._max_frame_bytes + MAX_HEADER_BYTES,
-            send_queue=settings.zmq.max_window + MAX_REPLIES_QUEUED,
-            receive_queue=settings.zmq.window,
-        )
+        self._router = router
         self._draining = False
         self._unanswered = 0  # UPDATEs and CLOSEs
         self._handlers: Mapping[type[Any], Callable[[bytes, Any], None]] = {
@@ -75,15 +94,6 @@ class ZmqEndpoint:
             Ping: self._ping,
         }
         metrics.watch("dimstream_streams_open", "ZeroMQ streams that are open.", lambda: len(self._book))
-
-    def bind(self) -> str:
-        """The endpoint that was bound, with the port that was picked.
-
-        Raises
-        ------
-        CannotBind
-        """
-        return self._router.bind(self._endpoint)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve from now on, on this loop and from its thread."""
@@ -109,10 +119,6 @@ class ZmqEndpoint:
         self._sweep.cancel()
         self._router.stop()
         await asyncio.to_thread(self._router.close, flush_s=flush_s)
-
-    def abandon(self) -> None:
-        """Close a door that was never started."""
-        self._router.close(flush_s=0)
 
     # --- from the peers
 
@@ -173,6 +179,7 @@ class ZmqEndpoint:
             spec=spec,
             window=window,
             thresholds=model.thresholds,
+            model=model.id,
             client=message.client,
             mode=message.mode,
             checksum=message.checksum == "crc32",

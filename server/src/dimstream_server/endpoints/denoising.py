@@ -1,0 +1,128 @@
+"""One request's stack through one short engine stream, in a worker thread that may wait."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_server.endpoints.answers import JSON, open_sink
+from dimstream_server.endpoints.images import ReadableStack, open_body
+from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, ModelInfo, OutDtype, StreamSpec
+from dimstream_server.errors import FrameFailed
+from dimstream_server.metrics import Metrics
+
+DOOR = "http"
+
+
+class Abandoned(Exception):
+    """The client has gone; nobody waits for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a request asks for."""
+
+    model: ModelInfo
+    body: bytes | bytearray
+    content_type: str
+    media_type: str
+    out_dtype: OutDtype
+    axes: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """What a request gets: the file, and a flag for each frame."""
+
+    file: memoryview | bytes
+    axes: str
+    shape: tuple[int, ...]
+    frames: tuple[tuple[PlaneIndex, EngineResult], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Denoiser:
+    """Fills orders by the engine.
+
+    Parameters
+    ----------
+    window : int
+        Frames of one request that wait in the engine at once.
+    max_bytes, max_frame_bytes : int
+        Largest stack and frame, unpacked.
+    """
+
+    engine: Engine
+    metrics: Metrics
+    window: int
+    max_bytes: int
+    max_frame_bytes: int
+
+    def denoise(self, order: Order, gone: threading.Event) -> Denoised:
+        """The denoised file and its flags; blocks until they are there.
+
+        Raises
+        ------
+        Abandoned
+            `gone` was set meanwhile.
+        ServerError, dimstream_client.errors.DimstreamError
+            The body or the stack is refused, or a frame failed whose pixels were wanted.
+        """
+        stack = open_body(
+            order.body,
+            order.content_type,
+            axes=order.axes,
+            max_bytes=self.max_bytes,
+            max_frame_bytes=self.max_frame_bytes,
+        )
+        with closing(stack):
+            sink = open_sink(order.media_type, stack, order.out_dtype)
+            frames = []
+            for index, result in self._results(order, stack, gone):
+                self.metrics.answered(DOOR, result)
+                if result.pixels is not None:
+                    sink.write(result.pixels)
+                elif order.media_type != JSON:
+                    raise FrameFailed(f"frame {result.seq} failed: {result.error}")
+                frames.append((index, result))
+            return Denoised(sink.finish(), stack.axes, tuple(stack.shape), tuple(frames))
+
+    def _results(
+        self, order: Order, stack: ReadableStack, gone: threading.Event
+    ) -> Iterator[tuple[PlaneIndex, EngineResult]]:
+        """Results in the order of the frames; each (c, z, p) plane is compared with its own past."""
+        stream = self.engine.open(self._spec(order, stack))
+        waiting: deque[tuple[PlaneIndex, Future[EngineResult]]] = deque()
+        try:
+            for seq in range(len(stack)):
+                if gone.is_set():
+                    raise Abandoned
+                if len(waiting) == self.window:
+                    index, future = waiting.popleft()
+                    yield index, future.result()
+                index = stack.index(seq)
+                task = FrameTask(seq, stack.read(seq), t=index.t, plane=(index.c, index.z, index.p))
+                waiting.append((index, self.engine.submit(stream, task)))
+            while waiting:
+                index, future = waiting.popleft()
+                yield index, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+            self.engine.close(stream)
+
+    def _spec(self, order: Order, stack: ReadableStack) -> StreamSpec:
+        height, width = stack.shape[-2:]
+        options: dict[Literal["in_dtype"], Any] = {"in_dtype": stack.dtype}
+        return StreamSpec(
+            model=order.model.id,
+            shape=(height, width),
+            out_dtype=order.out_dtype,
+            deliver_pixels=order.media_type != JSON,
+            label=DOOR,
+            **options,
+        )

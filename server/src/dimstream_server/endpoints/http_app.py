@@ -1,0 +1,241 @@
+"""The request door: stacks by POST, what the server is and does by GET. It only translates."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from dimstream_server.endpoints.answers import JSON, choose_media_type
+from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order
+from dimstream_server.endpoints.descriptions import (
+    ModelBody,
+    ModelsBody,
+    ReportBody,
+    StreamBody,
+    StreamsBody,
+    count_flags,
+    worst_flag,
+)
+from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, describe_problems, problems
+from dimstream_server.endpoints.requests import (
+    CLIENT_CLOSED_REQUEST,
+    Observer,
+    add_problem_handlers,
+    is_gone,
+    read_body,
+)
+from dimstream_server.endpoints.streams import ServerStream
+from dimstream_server.engine.protocol import Engine, ModelInfo, OutDtype
+from dimstream_server.errors import Draining, ServerBusy, UnknownModel
+from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
+from dimstream_server.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class DenoiseQuery(BaseModel):
+    """Query parameters of a denoise request; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out_dtype: Annotated[OutDtype, Field(description="Pixel type of the answer.")] = "uint16"
+    report: Annotated[
+        Literal["json"] | None, Field(description="`json`: the flags of all frames instead of pixels.")
+    ] = None
+    axes: Annotated[
+        str | None,
+        Field(
+            pattern="^[PTCZptcz]{0,4}[Yy][Xx]$",
+            description="Overrules the axes of the file, e.g. `ZYX` for an NPY z-stack.",
+        ),
+    ] = None
+
+
+class HttpDoor:
+    """Answers HTTP requests by the engine.
+
+    Parameters
+    ----------
+    list_streams : callable
+        The ZeroMQ streams that are open.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        list_streams: Callable[[], list[ServerStream]],
+    ) -> None:
+        self._engine = engine
+        self._limits = settings.http
+        self._metrics = metrics
+        self._list_streams = list_streams
+        self._denoiser = Denoiser(
+            engine=engine,
+            metrics=metrics,
+            window=settings.http.window,
+            max_bytes=settings.http.max_body_bytes,
+            max_frame_bytes=settings.limits.max_frame_bytes,
+        )
+        self._workers = ThreadPoolExecutor(settings.http.max_requests, thread_name_prefix="http")
+        self._busy = 0
+        self._draining = False
+        self.app = self._make_app()
+
+    def begin_drain(self) -> None:
+        """Refuse new work; requests that are being denoised are finished."""
+        self._draining = True
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether no request is being denoised."""
+        return self._busy == 0
+
+    def close(self) -> None:
+        """Let the worker threads end."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _make_app(self) -> FastAPI:
+        app = FastAPI(
+            title="dimstream",
+            summary="Denoised microscopy frames, each with a flag on whether it can be believed.",
+            docs_url=None,  # they load scripts from elsewhere
+            redoc_url=None,
+        )
+        describe_problems(app)
+        add_problem_handlers(app, self._metrics)
+        app.add_middleware(Observer, metrics=self._metrics)
+        get: Any = app.get
+        app.post(
+            "/v1/models/{model_id}/denoise",
+            summary="Denoise an image or a stack",
+            response_class=Response,
+            responses=problems(400, 404, 406, 408, 413, 415, 421, 422, 500, 503),
+            openapi_extra=DENOISE_OPENAPI,
+        )(self.denoise)
+        common = problems(421, 500)
+        get("/v1/models", summary="Models that are served", responses=common)(self.models)
+        get("/v1/models/{model_id}", summary="One model", responses={**common, **problems(404)})(self.model)
+        get("/v1/streams", summary="ZeroMQ streams that are open", responses=common)(self.streams)
+        get("/livez", summary="The process runs", responses=common)(self.livez)
+        get("/readyz", summary="Work is taken", responses={**common, **problems(503)})(self.readyz)
+        get(
+            "/metrics",
+            summary="Figures in Prometheus' text format",
+            response_class=Response,
+            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **common},
+        )(self.metrics)
+        return app
+
+    async def denoise(
+        self, model_id: str, query: Annotated[DenoiseQuery, Query()], request: Request
+    ) -> Response:
+        """Denoise the frames of a TIFF or NPY file; each (channel, z, position) is compared with its past."""
+        if self._draining:
+            raise Draining("the server is shutting down; try again when it is back")
+        model = self._model(model_id)
+        media_type = JSON if query.report else choose_media_type(request.headers.get("accept", "*/*"))
+        if self._busy >= self._limits.max_requests:
+            raise ServerBusy(f"{self._busy} requests are being denoised, as many as are taken; try again")
+        self._busy += 1
+        try:
+            body = await read_body(
+                request, max_bytes=self._limits.max_body_bytes, stall_s=self._limits.stall_s
+            )
+            order = Order(
+                model=model,
+                body=body,
+                content_type=request.headers.get("content-type", ""),
+                media_type=media_type,
+                out_dtype=query.out_dtype,
+                axes=query.axes,
+            )
+            denoised = await self._fill(order, request)
+        except Abandoned:
+            _log.info("client gone event=client_gone door=http model=%s", model_id)
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        finally:
+            self._busy -= 1
+        return _answer(order, denoised)
+
+    async def _fill(self, order: Order, request: Request) -> Denoised:
+        """Denoise in a worker thread, and tell it to stop when the client goes."""
+        gone = threading.Event()
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._workers, self._denoiser.denoise, order, gone)
+        watch = asyncio.ensure_future(is_gone(request, gone))
+        try:
+            return await work
+        finally:
+            gone.set()  # also when this task is cancelled
+            watch.cancel()
+
+    def _model(self, model_id: str) -> ModelInfo:
+        models = self._engine.models()
+        if model_id not in models:
+            raise UnknownModel(f"there is no model {model_id!r}; expected one of {', '.join(sorted(models))}")
+        return models[model_id]
+
+    async def models(self) -> ModelsBody:
+        """List the models."""
+        return ModelsBody(models=[ModelBody.of(model) for model in self._engine.models().values()])
+
+    async def model(self, model_id: str) -> ModelBody:
+        """Describe one model."""
+        return ModelBody.of(self._model(model_id))
+
+    async def streams(self) -> StreamsBody:
+        """List the ZeroMQ streams that are open."""
+        return StreamsBody(streams=[StreamBody.of(stream) for stream in self._list_streams()])
+
+    async def livez(self) -> dict[Literal["status"], Literal["alive"]]:
+        """Answer as long as the process can."""
+        return {"status": "alive"}
+
+    async def readyz(self) -> dict[Literal["status"], Literal["ready"]]:
+        """Answer 200 while work is taken, 503 while the server drains."""
+        if self._draining:
+            raise Draining("the server is shutting down; it takes no new work")
+        return {"status": "ready"}
+
+    async def metrics(self) -> Response:
+        """Give the figures."""
+        return Response(self._metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+
+
+def _answer(order: Order, denoised: Denoised) -> Response:
+    headers = {
+        "Dimstream-Model": order.model.id,
+        "Dimstream-Model-Sha256": order.model.sha256,
+        "Dimstream-Flag": worst_flag(denoised),
+        "Dimstream-Flags": ", ".join(f"{flag}={n}" for flag, n in count_flags(denoised).items()),
+        "Dimstream-T-Ms": _times(denoised),
+    }
+    if len(denoised.frames) == 1:
+        _, result = denoised.frames[0]
+        if result.reason is not None:
+            headers["Dimstream-Reason"] = result.reason
+        if result.ssim_prev is not None:
+            headers["Dimstream-Ssim-Prev"] = f"{result.ssim_prev:.6f}"
+    if order.media_type == JSON:
+        report = ReportBody.of(order, denoised)
+        return JSONResponse(report.model_dump(mode="json"), headers=headers)
+    return Response(denoised.file, media_type=order.media_type, headers=headers)
+
+
+def _times(denoised: Denoised) -> str:
+    results = [result for _, result in denoised.frames]
+    sums = {
+        "queue": sum(result.queue_ms for result in results),
+        "infer": sum(result.infer_ms for result in results),
+        "total": sum(result.total_ms for result in results),
+    }
+    return ", ".join(f"{name}={value:.3f}" for name, value in sums.items())

@@ -1,0 +1,156 @@
+"""What every HTTP request goes through: its body read and counted, its refusals told, its answer counted."""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dimstream_client.errors import DimstreamError, Problem
+from dimstream_server.endpoints.denoising import DOOR, Abandoned
+from dimstream_server.endpoints.problems import (
+    PROBLEM_MEDIA_TYPE,
+    DoorRefusal,
+    error_message,
+    problem_body,
+    problem_headers,
+    problem_of,
+)
+from dimstream_server.errors import ServerError
+from dimstream_server.metrics import Metrics
+from dimstream_server.settings import is_loopback
+
+CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
+_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
+_log = logging.getLogger(__name__)
+
+
+async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> bytearray:
+    """The body, counted as it arrives.
+
+    Raises
+    ------
+    DoorRefusal
+        oversize: it is larger than `max_bytes`, or says so; request_timeout: nothing came for `stall_s`
+        seconds; unsupported_media_type: it is compressed.
+    Abandoned
+        The client went away.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise DoorRefusal(
+            "unsupported_media_type",
+            f"the body is {encoding}-encoded; send it as it is",
+            headers={"Accept-Encoding": "identity"},
+        )
+    too_large = DoorRefusal("oversize", f"the body is larger than the {max_bytes} bytes that are taken")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise too_large
+    body = bytearray()
+    chunks = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(stall_s):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return body
+            if len(body) + len(chunk) > max_bytes:
+                raise too_large
+            body += chunk
+    except TimeoutError as error:
+        raise DoorRefusal("request_timeout", f"nothing of the body came for {stall_s:g} s") from error
+    except ClientDisconnect as error:
+        raise Abandoned from error
+
+
+async def is_gone(request: Request, gone: threading.Event) -> None:
+    """Set `gone` as soon as the client of a request whose body was read has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+def add_problem_handlers(app: FastAPI, metrics: Metrics) -> None:
+    """Tell every refusal and failure as ``application/problem+json``."""
+
+    def tell(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+        metrics.refused(DOOR, problem.code)
+        return JSONResponse(
+            problem_body(problem),
+            status_code=problem.status,
+            headers={**problem_headers(problem), **(headers or {})},
+            media_type=PROBLEM_MEDIA_TYPE,
+        )
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ServerError | DimstreamError)
+        return tell(problem_of(error), error.headers if isinstance(error, DoorRefusal) else None)
+
+    async def not_routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
+        detail = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
+        return tell(error_message(code, detail), dict(error.headers or {}))
+
+    async def bad_query(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"])
+        return tell(error_message("bad_query", f"{where}: {first['msg']} (got {first.get('input')!r:.200})"))
+
+    async def failed(request: Request, error: Exception) -> Response:
+        _log.error("request failed event=internal_error path=%s", request.url.path, exc_info=error)
+        return tell(error_message("internal", "the server failed on this request; its log says why"))
+
+    handlers: dict[type[Exception], Any] = {
+        ServerError: refused,
+        DimstreamError: refused,
+        HTTPException: not_routed,
+        RequestValidationError: bad_query,
+        Exception: failed,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+class Observer:
+    """ASGI middleware: counts answers, and refuses requests that were meant for another host.
+
+    A page of any site can make a browser ask a loopback address under that site's own name (DNS rebinding);
+    such a request carries that name in ``Host``.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none")
+                self._metrics.requests.labels(route, str(message["status"])).inc()
+            await send(message)
+
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+        if not is_loopback(name):
+            problem = error_message("bad_host", f"expected a loopback name in Host, got {host[:200]!r}")
+            self._metrics.refused(DOOR, problem.code)
+            response = JSONResponse(
+                problem_body(problem), status_code=problem.status, media_type=PROBLEM_MEDIA_TYPE
+            )
+            await response(scope, receive, counted)
+            return
+        await self._app(scope, receive, counted)

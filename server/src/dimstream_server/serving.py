@@ -1,0 +1,244 @@
+"""Wires the engine to the two doors, and takes them through their life: bind, load, serve, drain, stop.
+
+Ports are bound first, so that a taken one is told before bundles are loaded; nothing is answered before
+every bundle has reproduced its test tensor and is warm.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvicorn
+
+from dimstream_models.bundle import BundleError, read_bundle
+from dimstream_server.endpoints.http_app import HttpDoor
+from dimstream_server.endpoints.router import CannotBind
+from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
+from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.protocol import Engine, EngineLimits
+from dimstream_server.errors import StartError
+from dimstream_server.metrics import Metrics
+from dimstream_server.settings import Settings, split_address
+
+POLL_S = 0.005
+FLUSH_S = 5.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """Why the server did not start, in one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running server is found; what the ready file says."""
+
+    zmq: str
+    http: str
+    pid: int
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: a stop concerns both doors."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings) -> bool:
+    """Serve until SIGTERM or SIGINT; whether every accepted frame could be answered.
+
+    Raises
+    ------
+    CannotStart
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    return await serve_until(stop, settings)
+
+
+def load_engine(settings: Settings) -> Engine:
+    """The engine with every bundle verified and warm.
+
+    Raises
+    ------
+    CannotStart
+    """
+    if not settings.server.bundles:
+        raise CannotStart(
+            "no bundle to serve: give --bundle PATH, or bundles in the settings file"
+        )
+    bundles = []
+    for path in settings.server.bundles:
+        try:
+            bundles.append(read_bundle(path))
+        except BundleError as error:
+            raise CannotStart(f"bundle {path}: {error}") from error
+    try:
+        return LocalEngine(bundles, device=settings.server.device, limits=engine_limits(settings))
+    except (StartError, BundleError) as error:
+        raise CannotStart(str(error)) from error
+
+
+def engine_limits(settings: Settings) -> EngineLimits:
+    """Bounds of the engine: whatever the doors have promised fits."""
+    limits, http = settings.limits, settings.http
+    return EngineLimits(
+        # An HTTP request's stream may still be closing while the next request opens its own.
+        streams=limits.max_streams + 2 * http.max_requests,
+        queued_per_stream=max(settings.zmq.max_window, http.window),
+        queued=limits.max_credit + 2 * http.max_requests * http.window,
+    )
+
+
+async def serve_until(
+    stop: asyncio.Event,
+    settings: Settings,
+    *,
+    load: Callable[[Settings], Engine] = load_engine,
+    on_ready: Callable[[Addresses], None] | None = None,
+) -> bool:
+    """Serve until `stop` is set, then drain; whether every accepted frame could be answered.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the engine; called in a worker thread.
+    on_ready : callable, optional
+        Called with the addresses once work is taken.
+
+    Raises
+    ------
+    CannotStart
+    """
+    with contextlib.ExitStack() as stack:
+        http_socket = stack.enter_context(_bind_http(settings.http.address))
+        try:
+            router, zmq_address = bind_router(settings)
+        except CannotBind as error:
+            raise CannotStart(str(error)) from error
+        stack.callback(router.close, flush_s=0)
+        engine = await asyncio.to_thread(load, settings)
+        metrics = Metrics()
+        metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
+        zmq_door = ZmqEndpoint(engine, router, settings, metrics, boot_id=secrets.token_hex(8))
+        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams)
+        http_server, http_task = await _start_http(http_door, http_socket, settings)
+        zmq_door.start(asyncio.get_running_loop())
+        addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
+        with _ready_file(settings.server.ready_file, addresses):
+            _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
+            if on_ready is not None:
+                on_ready(addresses)
+            await _until_stopped(stop, http_task)
+        _log.info("draining event=draining queue=%d", engine.queue_length())
+        return await _drain(engine, zmq_door, http_door, http_server, http_task, settings.server.drain_s)
+
+
+async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((stopping, http_task), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+
+
+async def _drain(
+    engine: Engine,
+    zmq_door: ZmqEndpoint,
+    http_door: HttpDoor,
+    http_server: uvicorn.Server,
+    http_task: asyncio.Task[None],
+    drain_s: float,
+) -> bool:
+    """Close the doors to new work, answer what was accepted, then stop engine, doors and sockets."""
+    zmq_door.begin_drain()
+    http_door.begin_drain()
+    complete = True
+    try:
+        async with asyncio.timeout(drain_s):
+            while not (zmq_door.is_drained and http_door.is_drained):
+                await asyncio.sleep(POLL_S)
+            await asyncio.wrap_future(engine.drain())
+    except TimeoutError:
+        complete = False
+        _log.error("not everything was answered event=drain_timeout queue=%d", engine.queue_length())
+    http_server.should_exit = True
+    await zmq_door.close(flush_s=FLUSH_S)
+    await http_task
+    http_door.close()
+    _log.info("stopped event=stopped complete=%s", complete)
+    return complete
+
+
+def _bind_http(address: str) -> socket.socket:
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen()  # so that a second server on the same port fails now and not when it is warm
+    except OSError as error:
+        bound.close()
+        raise CannotStart(f"cannot bind the HTTP address {address}: {error.strerror}") from error
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _start_http(
+    door: HttpDoor, bound: socket.socket, settings: Settings
+) -> tuple[uvicorn.Server, asyncio.Task[None]]:
+    config = uvicorn.Config(
+        door.app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        timeout_keep_alive=settings.http.keep_alive_s,
+        # By then the drain has waited for requests; what is left are bodies that nobody will read.
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+    server = _HttpServer(config)
+    task = asyncio.ensure_future(server.serve(sockets=[bound]))
+    while not server.started:
+        if task.done():
+            task.result()
+            raise CannotStart("the HTTP server did not start; see its log")
+        await asyncio.sleep(POLL_S)
+    return server, task
+
+
+@contextlib.contextmanager
+def _ready_file(path: Path | None, addresses: Addresses) -> Iterator[None]:
+    """The file is there, whole, exactly as long as work is taken."""
+    if path is None:
+        yield
+        return
+    unfinished = path.with_name(f".{path.name}.{addresses.pid}")
+    try:
+        unfinished.write_text(json.dumps(asdict(addresses)) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise CannotStart(f"cannot write the ready file {path}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
