@@ -1,1 +1,40 @@
 """Client of dimstream: send frames to the denoising service, get them back with a flag for each."""
+
+from dimstream_client.client import Client, FrameLike, StreamedResults
+from dimstream_client.errors import (
+    Code,
+    ConnectionLost,
+    DimstreamError,
+    FrameError,
+    Problem,
+    ProtocolError,
+    StreamError,
+    TiffError,
+    Timeout,
+)
+from dimstream_client.messages import Fractions, Model, PlaneIndex, Result, Thresholds, Times, Updated
+from dimstream_client.stream import Results, Stream
+
+__all__ = [
+    "Client",
+    "Code",
+    "ConnectionLost",
+    "DimstreamError",
+    "Fractions",
+    "FrameError",
+    "FrameLike",
+    "Model",
+    "PlaneIndex",
+    "Problem",
+    "ProtocolError",
+    "Result",
+    "Results",
+    "Stream",
+    "StreamError",
+    "StreamedResults",
+    "Thresholds",
+    "TiffError",
+    "Timeout",
+    "Times",
+    "Updated",
+]

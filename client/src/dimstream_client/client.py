@@ -1,0 +1,227 @@
+"""The client: a connection to one dimstream server, and streams over it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client.connection import Connection
+from dimstream_client.errors import Code, ConnectionLost, FrameError, StreamError, Timeout
+from dimstream_client.fields import DTYPES
+from dimstream_client.inbox import OnResult
+from dimstream_client.messages import Open, PlaneIndex, Pong, Result
+from dimstream_client.stream import Stream, wait
+
+__all__ = ["Client", "FrameLike", "StreamedResults"]
+
+_PATIENCE_S = 0.5  # of the feeder, before it looks whether it was stopped
+
+FrameLike = Union["npt.NDArray[Any]", "tuple[npt.NDArray[Any], PlaneIndex]"]
+
+
+class Client:
+    """A connection to a dimstream server.
+
+    Use it as a context manager. Its one I/O thread owns the socket; nothing here blocks longer than told.
+
+    Parameters
+    ----------
+    endpoint : str
+        ``tcp://HOST:PORT`` of the server's ZeroMQ door.
+    timeout_s : float
+        How long calls block by default, and how long a server that owes an answer may be silent.
+    name : str
+        Shown by the server.
+
+    Examples
+    --------
+    ::
+
+        with Client("tcp://127.0.0.1:5801") as client:
+            for result in client.stream(frames):
+                show(result.pixels, result.flag)
+
+    Raises
+    ------
+    ConnectionLost
+        The endpoint is none. Whether a server is there is found out by the first call.
+    """
+
+    def __init__(self, endpoint: str, *, timeout_s: float = 10.0, name: str = "dimstream-client") -> None:
+        self.timeout_s = timeout_s
+        self.name = name
+        self._connection = Connection(endpoint, timeout_s=timeout_s)
+
+    def open(
+        self, shape: tuple[int, int], dtype: str, *, on_result: OnResult | None = None, **settings: Any
+    ) -> Stream:
+        """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
+
+        Parameters
+        ----------
+        shape, dtype
+            Of every frame; dtype is uint8, uint16 or float32.
+        on_result : callable, optional
+            Called with each result, on the I/O thread: be quick. Otherwise take `Stream.results`.
+        **settings
+            Of `messages.Open`: model, mode, window, out_dtype, deliver, checksum, codecs, pixel_size_um,
+            frame_interval_s, channels, axes, user.
+
+        Raises
+        ------
+        StreamError
+            The server refused: unknown_model, too_many_streams, wrong_dtype, draining ...
+        Timeout, ConnectionLost
+        """
+        request = Open(client=self.name, shape=(int(shape[0]), int(shape[1])), dtype=dtype, **settings)
+        return Stream(self._connection, request, timeout_s=self.timeout_s, on_result=on_result)
+
+    def stream(self, frames: Iterable[FrameLike], *, copy: bool = True, **settings: Any) -> StreamedResults:
+        """Send every frame and iterate over the results, in order, as they come.
+
+        Frames are taken from the iterable on a thread of their own, so a slow camera delays no result.
+
+        Parameters
+        ----------
+        frames : iterable of (H, W) ndarray, or of pairs of such an array and its `PlaneIndex`
+        copy : bool
+            False when the arrays will not be changed any more.
+        **settings
+            As for `open`.
+
+        Raises
+        ------
+        StreamError
+            From ``next``: a frame was refused, see its `seq`; the iterator goes on after it.
+        """
+        return StreamedResults(self, frames, copy=copy, settings=settings)
+
+    def ping(self, *, timeout_s: float | None = None) -> Pong:
+        """Ask whether the server is there.
+
+        Raises
+        ------
+        Timeout, ConnectionLost
+        """
+        patience = self.timeout_s if timeout_s is None else timeout_s
+        return wait(self._connection.ping(), patience, f"no PONG came from {self._connection.endpoint}")
+
+    def close(self) -> None:
+        """Close the connection; streams that are open end with `ConnectionLost`."""
+        self._connection.stop()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StreamedResults:
+    """Iterator over the results of `Client.stream`; `stream` is the stream once the first frame came."""
+
+    def __init__(
+        self, client: Client, frames: Iterable[FrameLike], *, copy: bool, settings: dict[str, Any]
+    ) -> None:
+        self.stream: Stream | None = None
+        self._client = client
+        self._frames = iter(frames)
+        self._copy = copy
+        self._settings = settings
+        self._feeder: _Feeder | None = None
+        self._started = False
+
+    def __iter__(self) -> StreamedResults:
+        return self
+
+    def __next__(self) -> Result:
+        if not self._started:
+            self._started = True
+            self._start()
+        if self.stream is None or self._feeder is None:
+            raise StopIteration
+        result = self.stream.take()
+        if result is None:
+            self._feeder.raise_failure()
+            raise StopIteration
+        return result
+
+    def close(self) -> None:
+        """Send no more frames and close the stream without waiting."""
+        if self._feeder is not None:
+            self._feeder.stop()
+
+    def _start(self) -> None:
+        first = next(self._frames, None)
+        if first is None:
+            return
+        pixels = first[0] if isinstance(first, tuple) else first
+        if not isinstance(pixels, np.ndarray) or pixels.ndim != 2:
+            raise FrameError(
+                Code.WRONG_SHAPE, f"expected frames as (H, W) arrays, got {type(pixels).__name__} "
+                f"of shape {getattr(pixels, 'shape', None)}"
+            )  # fmt: skip
+        if pixels.dtype.name not in DTYPES:
+            raise FrameError(
+                Code.WRONG_DTYPE, f"frames are {pixels.dtype}, expected {', '.join(DTYPES)}; convert them"
+            )
+        self.stream = self._client.open(pixels.shape, pixels.dtype.name, **self._settings)
+        self._feeder = _Feeder(self.stream, first, self._frames, copy=self._copy)
+        # A loop that is left early leaves no thread and no stream behind.
+        weakref.finalize(self, self._feeder.stop)
+
+
+class _Feeder:
+    """Sends frames on a thread of its own, so that results are taken while the next frame is waited for."""
+
+    def __init__(self, stream: Stream, first: FrameLike, rest: Iterator[FrameLike], *, copy: bool) -> None:
+        self._stream = stream
+        self._first, self._rest = first, rest
+        self._copy = copy
+        self._stopped = threading.Event()
+        self._failure: BaseException | None = None
+        threading.Thread(target=self._run, name="dimstream-feeder", daemon=True).start()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stopped.set()
+        with contextlib.suppress(ConnectionLost):  # then the stream is gone already
+            self._stream.abandon()
+
+    def raise_failure(self) -> None:
+        """Raise what the iterable of frames raised, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _run(self) -> None:
+        try:
+            # What ends the stream is found among its results.
+            with contextlib.suppress(StreamError, ConnectionLost):
+                self._send(self._first)
+                for frame in self._rest:
+                    if self._stopped.is_set():
+                        return
+                    self._send(frame)
+        except BaseException as error:
+            self._failure = error
+        with contextlib.suppress(ConnectionLost):
+            self._stream.finish()
+
+    def _send(self, frame: FrameLike) -> None:
+        pixels, index = frame if isinstance(frame, tuple) else (frame, None)
+        while not self._stopped.is_set():
+            try:
+                self._stream.send(pixels, index=index, copy=self._copy, timeout_s=_PATIENCE_S)
+            except Timeout:
+                continue
+            return

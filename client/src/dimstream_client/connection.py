@@ -1,0 +1,414 @@
+"""The I/O thread of a client: it alone owns the DEALER socket and the sessions of its streams."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+import zmq
+
+from dimstream_client.errors import Code, ConnectionLost, DimstreamError, ProtocolError, StreamError
+from dimstream_client.fields import MAX_WINDOW
+from dimstream_client.messages import (
+    Ack,
+    Close,
+    Closed,
+    Credit,
+    Error,
+    Message,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Result,
+    Update,
+    Updated,
+)
+from dimstream_client.session import Item, Session
+from dimstream_client.wire import decode, encode
+
+_POLL_MS: Final = 100
+_PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
+_BYTES_PER_PIXEL: Final = 4
+
+
+class Receiver(Protocol):
+    """Takes what happens on one stream; called on the I/O thread."""
+
+    def deliver(self, result: Result) -> None:
+        """Take a result."""
+
+    def fail(self, error: DimstreamError, *, frames: int) -> None:
+        """Take an error; `frames` frames will get no result because of it."""
+
+    def room(self) -> int:
+        """Return for how many frames, not answered yet, there is room."""
+
+    def end(self) -> None:
+        """Nothing more will come."""
+
+
+@dataclass
+class _Line:
+    """One open stream, as the I/O thread sees it."""
+
+    session: Session
+    receiver: Receiver
+    result_bytes: int
+    acked: int
+    closing: Future[Closed] | None = None
+
+    @property
+    def stream(self) -> str:
+        return self.session.opened.stream
+
+
+class _Asked(NamedTuple):
+    """A request that is to be answered by a message of this TYPE, or by ERROR."""
+
+    answer: str
+    stream: str | None
+    future: Future[Any]
+    then: Callable[[Any], None] | None
+
+
+class Connection:
+    """A DEALER socket and the thread that owns it.
+
+    Parameters
+    ----------
+    endpoint : str
+        ``tcp://HOST:PORT``.
+    timeout_s : float
+        A server that owes an answer and is silent for so long is taken for lost.
+
+    Raises
+    ------
+    ConnectionLost
+        The endpoint is none.
+    """
+
+    def __init__(self, endpoint: str, *, timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._woken = False
+        self._stopping = False
+        self._wake_lock = threading.Lock()
+        self._context = zmq.Context()
+        self._bell_in = self._context.socket(zmq.PAIR)
+        self._bell_out = self._context.socket(zmq.PAIR)
+        self._bell_in.bind("inproc://bell")
+        self._bell_out.connect("inproc://bell")
+        self._lines: dict[str, _Line] = {}
+        self._asked: deque[_Asked] = deque()
+        self._ping_sent: float | None = None
+        self._heard = time.monotonic()
+        self._owed_since: float | None = None
+        try:
+            self._dealer = self._connect()
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+        self._thread = threading.Thread(target=self._run, name="dimstream-io", daemon=True)
+        self._thread.start()
+
+    # --- called from any thread
+
+    def open(self, request: Open, receiver: Receiver) -> Future[Opened]:
+        """Send OPEN; what happens on the stream goes to `receiver` from then on."""
+        future: Future[Opened] = Future()
+        then = partial(self._opened, request, receiver)
+        self._call(lambda: self._ask(request, _Asked(Opened.TYPE, None, future, then)))
+        return future
+
+    def update(self, request: Update) -> Future[Updated]:
+        """Send UPDATE, behind the frames that were offered before it."""
+        future: Future[Updated] = Future()
+        self._call(lambda: self._ask(request, _Asked(Updated.TYPE, request.stream, future, None)))
+        return future
+
+    def ping(self) -> Future[Pong]:
+        """Send PING."""
+        future: Future[Pong] = Future()
+        self._call(lambda: self._ask(Ping(time.time()), _Asked(Pong.TYPE, None, future, None)))
+        return future
+
+    def offer(self, item: Item) -> None:
+        """Send a frame or SKIP as soon as there is credit."""
+        self._call(lambda: self._offer(item))
+
+    def look_again(self, stream: str) -> None:
+        """See whether frames can go: there is room for their results now."""
+        if not self._stopping:
+            self._call(lambda: self._pump(self._lines.get(stream)))
+
+    def close_stream(self, stream: str, *, drop: bool) -> Future[Closed]:
+        """Send CLOSE once every frame is answered; with `drop` those that were not sent are dropped."""
+        future: Future[Closed] = Future()
+        self._call(lambda: self._close_stream(stream, future, drop=drop))
+        return future
+
+    def stop(self) -> None:
+        """End the thread and close the socket; what was not sent is dropped."""
+        if self._thread.is_alive() and not self._stopping:
+            self._call(self._stop)
+        self._thread.join()
+
+    def _call(self, command: Callable[[], None]) -> None:
+        if self._stopping:
+            raise ConnectionLost("the client was closed; make another")
+        self._commands.put(command)
+        if not self._woken:
+            self._woken = True
+            with self._wake_lock:
+                if not self._bell_in.closed:
+                    self._bell_in.send(b"")
+
+    # --- the I/O thread
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        dealer = self._context.socket(zmq.DEALER)
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.setsockopt(zmq.SNDHWM, 0)  # credit bounds it
+        dealer.setsockopt(zmq.RCVHWM, 0)
+        dealer.setsockopt(zmq.IPV6, int("[" in self.endpoint))
+        try:
+            dealer.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            dealer.close()
+            raise ConnectionLost(
+                f"cannot connect to {self.endpoint!r} ({error.strerror}); expected tcp://HOST:PORT"
+            ) from error
+        return dealer
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._bell_out, zmq.POLLIN)
+        poller.register(self._dealer, zmq.POLLIN)
+        try:
+            while not self._stopping:
+                ready = dict(poller.poll(None if self._owed_since is None else _POLL_MS))
+                if self._bell_out in ready:
+                    self._obey()
+                if self._dealer in ready:
+                    self._receive()
+                self._note_debts()
+                if self._is_lost():
+                    poller.unregister(self._dealer)
+                    self._reconnect()
+                    poller.register(self._dealer, zmq.POLLIN)
+        except Exception as error:  # nobody may wait for this thread in vain
+            self._fail_all(DimstreamError(Code.INTERNAL, f"the client's I/O thread failed: {error!r}"))
+            raise
+        finally:
+            self._stopping = True
+            self._dealer.close()
+            self._bell_out.close()
+            with self._wake_lock:
+                self._bell_in.close()
+            self._context.term()
+
+    def _obey(self) -> None:
+        while self._bell_out.poll(0):
+            self._bell_out.recv()
+        self._woken = False
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                return
+            command()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                parts = self._dealer.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._heard = time.monotonic()
+            self._handle([part.buffer for part in parts])
+
+    def _handle(self, parts: Sequence[memoryview]) -> None:
+        largest = max((line.result_bytes for line in self._lines.values()), default=0)
+        try:
+            message = decode(parts, max_payload_bytes=largest)
+        except ProtocolError as error:
+            self._misunderstood(error)
+            return
+        line = self._lines.get(getattr(message, "stream", None) or "")
+        if isinstance(message, Error):
+            self._refused(message, line)
+        elif isinstance(message, (Opened, Updated, Closed, Pong)):
+            self._answered(message)
+        elif line is not None and isinstance(message, Result):
+            if line.session.result(message):
+                line.receiver.deliver(message)
+            self._pump(line)
+        elif line is not None and isinstance(message, Credit):
+            line.session.credit(message)
+            self._pump(line)
+
+    def _misunderstood(self, error: ProtocolError) -> None:
+        """A damaged RESULT is lost for good; anything else comes from no dimstream server."""
+        line = self._lines.get(error.stream or "")
+        if line is None or error.seq is None:
+            self._fail_all(error)
+        elif line.session.lost_result(error.seq):
+            line.receiver.fail(error, frames=1)
+            self._pump(line)
+
+    def _refused(self, error: Error, line: _Line | None) -> None:
+        if line is not None and error.seq is not None:
+            before = line.session.frames
+            refusal = line.session.refused(error)
+            if refusal is not None:
+                line.receiver.fail(refusal, frames=before - line.session.frames)
+            self._pump(line)
+            return
+        asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.stream == error.stream), None)
+        if asked is not None:
+            self._asked.remove(asked)
+            _fail(asked.future, StreamError(error))
+            if asked.answer == Closed.TYPE and line is not None:
+                self._forget(line)
+            return
+        for each in [line] if line is not None else list(self._lines.values()):
+            each.receiver.fail(StreamError(error), frames=0)
+
+    def _answered(self, message: Opened | Updated | Closed | Pong) -> None:
+        stream = message.stream if isinstance(message, (Updated, Closed)) else None
+        asked = next((a for a in self._asked if a.answer == message.TYPE and a.stream == stream), None)
+        if isinstance(message, Pong):
+            self._ping_sent = None
+        if asked is None:
+            return
+        self._asked.remove(asked)
+        wanted = asked.future.set_running_or_notify_cancel()
+        if isinstance(message, Opened) and not wanted:
+            self._say(Close(message.stream))  # it came too late for who asked
+            return
+        if asked.then is not None:
+            asked.then(message)
+        if wanted:
+            asked.future.set_result(message)
+
+    # --- requests
+
+    def _ask(self, message: Message, asked: _Asked) -> None:
+        self._asked.append(asked)
+        self._note_debts()
+        self._say(message)
+
+    def _opened(self, request: Open, receiver: Receiver, opened: Opened) -> None:
+        self._lines[opened.stream] = _Line(
+            session=Session(opened, latest=request.mode == "latest"),
+            receiver=receiver,
+            result_bytes=request.shape[0] * request.shape[1] * _BYTES_PER_PIXEL,
+            acked=opened.next_seq,
+        )
+
+    def _offer(self, item: Item) -> None:
+        line = self._lines.get(item.stream)
+        if line is None:
+            return  # the stream has failed, which its receiver was told
+        if line.session.over is not None:
+            line.receiver.fail(line.session.over, frames=1)
+            return
+        line.session.offer(item)
+        self._pump(line)
+
+    def _pump(self, line: _Line | None) -> None:
+        """Send what may be sent now; CLOSE when nothing is left."""
+        if line is None:
+            return
+        session = line.session
+        room = MAX_WINDOW if line.closing is not None else line.receiver.room() - session.owed
+        for item in session.outgoing(room=room):
+            opened = session.opened
+            self._say(item, codec=opened.codec, checksum=opened.checksum == "crc32")
+        if session.next_result - line.acked >= session.opened.window:
+            line.acked = session.next_result
+            self._say(Ack(line.stream, line.acked))
+        if line.closing is not None and session.is_idle:
+            future, line.closing = line.closing, None
+            asked = _Asked(Closed.TYPE, line.stream, future, lambda _: self._forget(line))
+            self._ask(Close(line.stream, session.last_seq), asked)
+
+    def _close_stream(self, stream: str, future: Future[Closed], *, drop: bool) -> None:
+        line = self._lines.get(stream)
+        if line is None:
+            _fail(future, ConnectionLost(f"stream {stream} ended before it could be closed"))
+            return
+        if drop:
+            line.session.drop_unsent()
+        line.closing = future
+        self._pump(line)
+
+    def _forget(self, line: _Line) -> None:
+        self._lines.pop(line.stream, None)
+        line.receiver.end()
+
+    def _say(self, message: Message, *, codec: str = "none", checksum: bool = False) -> None:
+        self._dealer.send_multipart(encode(message, codec=codec, checksum=checksum), copy=False)
+
+    # --- silence
+
+    def _note_debts(self) -> None:
+        """Remember since when the server owes an answer, if it does."""
+        owes = bool(self._asked) or not all(line.session.is_idle for line in self._lines.values())
+        if not owes:
+            self._owed_since = self._ping_sent = None
+        elif self._owed_since is None:
+            self._owed_since = time.monotonic()
+
+    def _is_lost(self) -> bool:
+        """Ask a silent server whether it is there; return whether it has been silent for too long."""
+        if self._owed_since is None:
+            return False
+        now = time.monotonic()
+        silent_s = now - max(self._heard, self._owed_since)
+        if silent_s > self.timeout_s:
+            return True
+        if silent_s > self.timeout_s * _PING_SHARE and self._ping_sent is None:
+            self._ping_sent = now
+            self._say(Ping(time.time()))
+        return False
+
+    def _reconnect(self) -> None:
+        """Give up the old socket with all its streams. Resuming will OPEN them anew, with their tokens."""
+        self._dealer.close()
+        self._fail_all(
+            ConnectionLost(
+                f"the server at {self.endpoint} owes an answer and has been silent for {self.timeout_s:g} s; "
+                "check that it runs and can be reached, then open the stream again"
+            )
+        )
+        self._owed_since = self._ping_sent = None
+        self._dealer = self._connect()
+
+    def _fail_all(self, error: DimstreamError) -> None:
+        for asked in self._asked:
+            _fail(asked.future, error)
+        self._asked.clear()
+        for line in list(self._lines.values()):
+            line.receiver.fail(error, frames=line.session.frames)
+            if line.closing is not None:
+                _fail(line.closing, error)
+            self._forget(line)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._fail_all(ConnectionLost("the client was closed"))
+
+
+def _fail(future: Future[Any], error: DimstreamError) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)

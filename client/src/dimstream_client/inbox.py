@@ -1,0 +1,123 @@
+"""Where the I/O thread leaves the results of one stream, and where who sends waits for room."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from dimstream_client.errors import Code, DimstreamError, FrameError, StreamError, Timeout
+from dimstream_client.messages import Result
+from dimstream_client.session import FINAL_CODES
+
+OnResult = Callable[[Result], None]
+
+_END: Final = None
+
+
+class _Event(NamedTuple):
+    what: Result | DimstreamError | None
+    frames: int  # that leave the stream with it
+
+
+class Inbox:
+    """Results and errors of one stream, of bounded number.
+
+    `deliver`, `fail`, `end` and `room` are called on the I/O thread, the others by the program. Each counter
+    has one writer.
+
+    Parameters
+    ----------
+    on_result : callable, optional
+        Called on the I/O thread with each result; then nothing is left here to be taken.
+    """
+
+    def __init__(self, on_result: OnResult | None) -> None:
+        self.on_result = on_result
+        self.capacity = 0
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._errors: deque[DimstreamError] = deque()
+        self._failure: DimstreamError | None = None
+        self._room = threading.Semaphore(0)
+        self._delivered = 0
+        self._taken = 0
+
+    # --- the I/O thread
+
+    def deliver(self, result: Result) -> None:
+        """Take a result."""
+        if self.on_result is None:
+            self._delivered += 1
+            self._events.put(_Event(result, 1))
+            return
+        try:
+            self.on_result(result)
+        except Exception as error:  # the program's own fault, told at its next call
+            problem = DimstreamError(Code.INTERNAL, f"on_result failed on frame {result.seq}: {error!r}")
+            problem.__cause__ = error
+            self._errors.append(problem)
+        self._room.release()
+
+    def fail(self, error: DimstreamError, *, frames: int) -> None:
+        """Take an error; `frames` frames will get no result because of it."""
+        told_before = self._failure is not None
+        is_final = not isinstance(error, (StreamError, FrameError)) or error.code in FINAL_CODES
+        if is_final and not told_before:
+            self._failure = error
+            for _ in range(self.capacity):  # nobody may wait for room any more
+                self._room.release()
+        if self.on_result is None and not told_before:
+            self._delivered += frames
+            self._events.put(_Event(error, frames))
+        elif not told_before and not is_final:
+            self._errors.append(error)
+            for _ in range(frames):
+                self._room.release()
+
+    def end(self) -> None:
+        """Take note that nothing more comes."""
+        self._events.put(_Event(_END, 0))
+
+    def room(self) -> int:
+        """Return for how many frames, not answered yet, there is room."""
+        return self.capacity - (self._delivered - self._taken)
+
+    # --- the program
+
+    def grant(self, capacity: int) -> None:
+        """Allow so many frames between sending and taking."""
+        self.capacity = capacity
+        for _ in range(capacity):
+            self._room.release()
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until one more frame may be sent; False when the time is up."""
+        return self._room.acquire(timeout=timeout_s) if timeout_s > 0 else self._room.acquire(blocking=False)
+
+    def raise_untold(self) -> None:
+        """Raise what a program that takes results by callback was not told yet."""
+        if self._errors:
+            raise self._errors.popleft()
+
+    def raise_errors(self) -> None:
+        """Raise what was not told yet, or why the stream is over."""
+        self.raise_untold()
+        if self._failure is not None:
+            raise self._failure
+
+    def take(self, timeout_s: float | None) -> Result | None:
+        """Return the next result, or None when nothing more comes; raise an error in its place."""
+        try:
+            what, frames = self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            raise Timeout(f"no result came for {timeout_s:g} s") from None
+        self._taken += frames
+        for _ in range(frames):
+            self._room.release()
+        if isinstance(what, DimstreamError):
+            raise what
+        if what is _END:
+            self.end()  # so that it is found again
+        return what

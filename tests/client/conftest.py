@@ -1,0 +1,168 @@
+"""A small honest DIM1 server: it echoes pixels, keeps order and credit, and refuses what it is told to."""
+
+import threading
+import time
+from collections import deque
+
+import pytest
+import zmq
+
+from dimstream_client import messages as m
+from dimstream_client.errors import Code, ProtocolError
+from dimstream_client.wire import decode, encode
+
+MODEL = m.Model(id="echo", sha256="ab")
+
+
+class Peer:
+    """Run `serve` on a thread; the attributes may be changed while it runs.
+
+    `refuse` maps a seq to the codes with which its frame is refused, one after the other; `hold` answers
+    nothing but PING while set; `freeze` not even that.
+    """
+
+    def __init__(self, *, window=8, refuse=None, damage=()):
+        self.window = window
+        self.refuse = {seq: deque(codes) for seq, codes in (refuse or {}).items()}
+        self.damage = set(damage)
+        self.hold = threading.Event()
+        self.freeze = threading.Event()
+        self.draining = False
+        self.log = []
+        self.opened = []
+        self._streams = {}
+        self._held = deque()
+        self._stop = threading.Event()
+        self._context = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.LINGER, 0)
+        port = self._router.bind_to_random_port("tcp://127.0.0.1")
+        self.endpoint = f"tcp://127.0.0.1:{port}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
+        self._router.close()
+        self._context.term()
+
+    def seqs(self, kind="FRAME"):
+        return [message.seq for message in self.log if kind == message.TYPE]
+
+    def skips(self):
+        return [(s.seq_from, s.seq_to) for s in self.log if s.TYPE == "SKIP"]
+
+    def _serve(self):
+        while not self._stop.is_set():
+            if not self.hold.is_set():
+                while self._held:
+                    self._answer(*self._held.popleft())
+            if self.freeze.is_set():
+                time.sleep(0.01)
+                continue
+            if not self._router.poll(1 if self._held else 10):
+                continue
+            peer, *parts = self._router.recv_multipart()
+            try:
+                message = decode(parts, max_payload_bytes=2**24)
+                self.log.append(message)
+                getattr(self, "_" + message.TYPE.lower())(peer, message)
+            except ProtocolError as error:
+                self._say(peer, m.Error(**vars(error.problem)))
+
+    def _say(self, peer, message, **options):
+        parts = [bytes(part) for part in encode(message, **options)]
+        if message.TYPE == "RESULT" and message.seq in self.damage:
+            parts[2] = bytes(len(parts[2]))
+        self._router.send_multipart([peer, *parts])
+
+    def _open(self, peer, message):
+        if message.model == "none":
+            self._say(peer, m.Error.of(Code.UNKNOWN_MODEL, "there is no model 'none'"))
+            return
+        stream = f"s{len(self.opened)}"
+        self.opened.append(message)
+        window = message.window or (2 if message.mode == "latest" else self.window)
+        self._streams[stream] = {
+            "next": 0, "window": window, "owed": 0, "thresholds": m.Thresholds(ssim=0.5),
+            "checksum": message.checksum,
+        }  # fmt: skip
+        opened = m.Opened(
+            stream=stream, resume_token="t", boot_id="b", next_seq=0, limit=window, context_frames=1,
+            model=MODEL, thresholds=m.Thresholds(ssim=0.5), max_frame_bytes=2**24, lease_s=60.0,
+            window=window, checksum=message.checksum,
+        )  # fmt: skip
+        self._say(peer, opened)
+
+    def _limit(self, state):
+        return state["next"] + state["window"] - state["owed"]
+
+    def _in_turn(self, peer, stream, seq):
+        state = self._streams[stream]
+        code = None
+        if seq != state["next"]:
+            code = Code.SEQUENCE_GAP if seq > state["next"] else Code.DUPLICATE
+        elif self.draining:
+            code = Code.DRAINING
+        elif self.refuse.get(seq):
+            code = self.refuse[seq].popleft()
+        elif seq >= self._limit(state):
+            code = Code.OVER_CREDIT
+        if code:
+            expected = {"seq": state["next"]}
+            self._say(peer, m.Error.of(code, "refused", stream=stream, seq=seq, expected=expected))
+        return code is None
+
+    def _frame(self, peer, frame):
+        if self._in_turn(peer, frame.stream, frame.seq):
+            state = self._streams[frame.stream]
+            state["next"] += 1
+            state["owed"] += 1
+            self._held.append((peer, frame))
+
+    def _skip(self, peer, skip):
+        if self._in_turn(peer, skip.stream, skip.seq_from):
+            state = self._streams[skip.stream]
+            state["next"] = skip.seq_to + 1
+            self._say(peer, m.Credit(skip.stream, self._limit(state)))
+
+    def _answer(self, peer, frame):
+        state = self._streams[frame.stream]
+        state["owed"] -= 1
+        result = m.Result(
+            stream=frame.stream, seq=frame.seq, status="done", flag="ok", reason=None, ssim_prev=0.9,
+            compared_seq=None, fractions=None, pixels=frame.pixels, model_sha256="ab",
+            t_ms=m.Times(0, 1, 1), limit=self._limit(state), index=frame.index,
+        )  # fmt: skip
+        self._say(peer, result, checksum=state["checksum"] == "crc32")
+
+    def _ack(self, peer, ack):
+        pass
+
+    def _update(self, peer, update):
+        if update.model not in (None, "echo"):
+            self._say(peer, m.Error.of(Code.UNKNOWN_MODEL, "unknown", stream=update.stream))
+            return
+        self._say(peer, m.Updated(update.stream, update.from_seq, MODEL, update.thresholds or m.Thresholds()))
+
+    def _close(self, peer, close):
+        state = self._streams.pop(close.stream)
+        self._say(peer, m.Closed(close.stream, counts={"frames": state["next"]}))
+
+    def _ping(self, peer, ping):
+        self._say(peer, m.Pong(ping.t, "b", len(self._held)))
+
+
+@pytest.fixture
+def peer():
+    """Start peers; all are stopped at the end."""
+    peers = []
+
+    def start(**options):
+        peers.append(Peer(**options))
+        return peers[-1]
+
+    yield start
+    for each in peers:
+        each.stop()
