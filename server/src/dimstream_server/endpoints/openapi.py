@@ -71,6 +71,7 @@ def describe_problems(app: FastAPI) -> None:
             document = get_openapi(
                 title=app.title, version=app.version, summary=app.summary, routes=app.routes
             )
+            _forget_default_refusals(document)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, ReportBody):
                 schema = model.model_json_schema(ref_template=_REF)
@@ -80,3 +81,14 @@ def describe_problems(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _forget_default_refusals(document: dict[str, Any]) -> None:
+    """Take out the 422 of FastAPI's own form: refusals are problems here."""
+    schemas = document.get("components", {}).get("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]

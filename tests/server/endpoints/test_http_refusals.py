@@ -1,0 +1,215 @@
+"""Hostile and mistaken requests: each gets a problem with its code, and the server lives on."""
+
+import http.client
+import io
+import json
+import struct
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+PATH = "/v1/models/blur/denoise"
+SHAPE = (24, 32)
+
+
+def npy(array: Any, **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def npy_header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+def saved(array: Any, **options: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **options)
+    return file.getvalue()
+
+
+def huge_tiff() -> bytes:
+    """One page that declares 60,000 x 60,000 pixels."""
+    data = bytearray(saved(np.zeros(SHAPE, np.uint16)))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tags = file.pages[0].tags
+        offsets = [tags[name].valueoffset for name in ("ImageWidth", "ImageLength")]
+    for offset in offsets:
+        data[offset : offset + 4] = struct.pack("<I", 60000)
+    return bytes(data)
+
+
+NAN = np.full(SHAPE, np.nan, np.float32)
+COUNTS = np.random.default_rng(0).poisson(3.0, SHAPE).astype(np.uint16)
+BODIES: dict[str, tuple[int, str, bytes]] = {
+    "empty": (422, "bad_image", b""),
+    "garbage": (422, "bad_image", b"certainly no image"),
+    "truncated tiff": (422, "bad_image", saved(COUNTS)[:600]),
+    "tiff of magic only": (422, "bad_image", b"II*\0"),
+    "tiff of 0 pages": (422, "bad_image", b"II*\0\0\0\0\0"),
+    "rgb": (422, "bad_image", saved(np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")),
+    "paletted": (
+        422,
+        "bad_image",
+        saved(np.zeros(SHAPE, np.uint8), photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
+    ),
+    "nan tiff": (422, "not_finite", saved(NAN)),
+    "nan npy": (422, "not_finite", npy(NAN)),
+    "nan float64 npy": (422, "not_finite", npy(NAN.astype(np.float64))),
+    "huge tiff": (413, "oversize", huge_tiff()),
+    "huge npy": (
+        413,
+        "oversize",
+        npy_header("{'descr': '<u2', 'fortran_order': False, 'shape': (60000, 60000)}\n"),
+    ),
+    "large frame": (413, "oversize", npy(np.zeros((1024, 600), np.uint16))),
+    "pickled npy": (422, "wrong_dtype", npy(np.array([[{}]], dtype=object), allow_pickle=True)),
+    "truncated npy": (422, "bad_image", npy(COUNTS)[:-3]),
+    "npy with a tail": (422, "bad_image", npy(COUNTS) + b"x"),
+    "npy of no pixels": (422, "bad_image", npy(np.zeros((0, 5, 5), np.uint16))),
+    "npy of one axis": (422, "bad_image", npy(np.zeros(5, np.uint16))),
+    "npy header that is code": (422, "bad_image", npy_header("__import__('os').abort()\n")),
+    "npy header cut short": (422, "bad_image", b"\x93NUMPY\x01\x00\xff\xff{"),
+    "npy version 9": (422, "bad_image", b"\x93NUMPY\x09\x00\x01\x00\n"),
+    "int64 npy": (422, "wrong_dtype", npy(COUNTS.astype(np.int64))),
+    "complex npy": (422, "wrong_dtype", npy(COUNTS.astype(np.complex64))),
+    "negative npy": (422, "wrong_dtype", npy(COUNTS.astype(np.int16) - 100)),
+}
+
+
+def problem_of(answer: Any, status: int, code: str) -> dict[str, Any]:
+    assert answer.headers["Content-Type"] == "application/problem+json", answer
+    problem: dict[str, Any] = json.loads(answer.body)
+    assert (answer.status, problem["code"]) == (status, code), problem
+    return problem
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_bad_body_has_its_problem_and_the_server_lives_on(request_of: Any, case: str) -> None:
+    status, code, body = BODIES[case]
+    problem = problem_of(request_of("POST", PATH, body), status, code)
+    assert "\n" not in problem["detail"]
+    assert request_of("POST", PATH, npy(COUNTS)).status == 200
+
+
+FORMS: dict[str, tuple[str, bytes, str]] = {
+    "cut short": ("bad_multipart", b'--cut\r\nContent-Disposition: form-data; name="file"\r\n\r\nII*', "cut"),
+    "no boundary": ("bad_multipart", b"--cut--\r\n", ""),
+    "another field": (
+        "bad_multipart",
+        b'--cut\r\nContent-Disposition: form-data; name="image"\r\n\r\nII*\r\n--cut--\r\n',
+        "cut",
+    ),
+    "nothing": ("bad_multipart", b"--cut--\r\n", "cut"),
+    "garbage": ("bad_multipart", b"\0" * 100, "cut"),
+}
+
+
+@pytest.mark.parametrize("case", FORMS)
+def test_a_bad_form_is_refused(request_of: Any, case: str) -> None:
+    code, body, boundary = FORMS[case]
+    content_type = f"multipart/form-data; boundary={boundary}" if boundary else "multipart/form-data"
+    problem_of(request_of("POST", PATH, body, {"Content-Type": content_type}), 400, code)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/none", 404, "not_found"),
+        ("GET", "/docs", 404, "not_found"),
+        ("GET", PATH, 405, "method_not_allowed"),
+        ("PUT", "/v1/models", 405, "method_not_allowed"),
+        ("GET", "/v1/models/none", 404, "unknown_model"),
+        ("POST", "/v1/models/none/denoise", 404, "unknown_model"),
+        ("POST", PATH + "?outdtype=uint16", 422, "bad_query"),
+        ("POST", PATH + "?out_dtype=int8", 422, "bad_query"),
+        ("POST", PATH + "?report=xml", 422, "bad_query"),
+        ("POST", PATH + "?axes=QYX", 422, "bad_query"),
+        ("POST", PATH + "?axes=TTYX", 422, "bad_image"),
+    ],
+)
+def test_a_bad_request_has_its_problem(
+    request_of: Any, method: str, path: str, status: int, code: str
+) -> None:
+    answer = request_of(method, path, npy(COUNTS) if method == "POST" else None)
+    problem_of(answer, status, code)
+    if status == 405:
+        assert answer.headers["Allow"]
+
+
+def test_a_body_of_another_type_is_unsupported(request_of: Any) -> None:
+    answer = request_of("POST", PATH, b'{"image": "base64"}', {"Content-Type": "application/json"})
+    problem_of(answer, 415, "unsupported_media_type")
+    answer = request_of("POST", PATH, npy(COUNTS), {"Content-Encoding": "gzip"})
+    problem_of(answer, 415, "unsupported_media_type")
+
+
+def test_sizes_are_counted_as_bytes_arrive(request_of: Any) -> None:
+    body = npy(np.zeros((40, 256, 256), np.uint16))  # 5 MiB, of 4 that are taken
+    problem_of(request_of("POST", PATH, body), 413, "oversize")
+    chunks = iter([body[i : i + 65536] for i in range(0, len(body), 65536)])
+    problem_of(request_of("POST", PATH, chunks, chunked=True), 413, "oversize")
+
+
+def test_a_compressed_tiff_that_unfolds_is_refused_by_what_it_declares(request_of: Any) -> None:
+    bomb = saved(np.zeros((20, 700, 700), np.uint16), compression="zlib", photometric="minisblack")
+    assert len(bomb) < 2**20
+    problem_of(request_of("POST", PATH, bomb), 413, "oversize")
+
+
+def test_another_host_name_is_refused(request_of: Any) -> None:
+    problem_of(request_of("GET", "/livez", headers={"Host": "evil.example:80"}), 421, "bad_host")
+    assert request_of("GET", "/livez", headers={"Host": "localhost:8570"}).status == 200
+    assert request_of("GET", "/livez", headers={"Host": "[::1]:8570"}).status == 200
+
+
+def test_no_cross_origin_headers_are_sent(request_of: Any) -> None:
+    answer = request_of("GET", "/v1/models", headers={"Origin": "http://evil.example"})
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+    assert answer.headers["Server"] is None
+
+
+def test_requests_beyond_the_limit_are_told_to_come_again(start_server: Any, request_of: Any) -> None:
+    server = start_server(http={"max_requests": 1})
+    busy = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
+    busy.putrequest("POST", PATH)
+    body = npy(COUNTS)
+    busy.putheader("Content-Length", str(len(body)))
+    busy.endheaders(body[:-1])  # one byte is still to come
+    answer = request_of("POST", PATH, body, server=server)
+    while answer.status == 200:  # until the first request is seen
+        answer = request_of("POST", PATH, body, server=server)
+    problem_of(answer, 503, "server_busy")
+    assert answer.headers["Retry-After"] == "1"
+    busy.send(body[-1:])
+    assert busy.getresponse().status == 200
+    busy.close()
+    assert request_of("POST", PATH, body, server=server).status == 200
+
+
+def test_a_body_that_stalls_is_given_up(start_server: Any, request_of: Any) -> None:
+    server = start_server(http={"stall_s": 0.2})
+    slow = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
+    slow.putrequest("POST", PATH)
+    slow.putheader("Content-Length", "1000")
+    slow.endheaders(b"\x93NUMPY")
+    response = slow.getresponse()
+    assert (response.status, json.loads(response.read())["code"]) == (408, "request_timeout")
+    slow.close()
+
+
+def test_a_stop_finishes_requests_that_run(start_server: Any, request_of: Any) -> None:
+    server = start_server()
+    body = npy(np.random.default_rng(0).poisson(3.0, (20, 300, 300)).astype(np.uint16))
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(request_of("POST", PATH, body, server=server)))
+    thread.start()
+    while not server.engine.queue_length():
+        assert thread.is_alive()
+    server.begin_stop()
+    thread.join()
+    assert answers[0].status == 200
+    assert server.wait_stopped()
