@@ -10,7 +10,7 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
-.PHONY: demo dev test lint bench clean
+.PHONY: demo dev test lint bench clean light-bundle
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --bundle models/bundles/er-sted-light --out demo
@@ -26,6 +26,22 @@ lint: dev
 
 bench: $(VENV)/.installed
 	$(BIN)/dimstream-server bench --bundle models/bundles/er-sted-light --out bench
+
+# Trains the model that ships again: some hours on two cores, resumable. Its figures want the shared data.
+LIGHT := $(BIN)/dimstream-train make models/recipes/er-sted-light.yaml --run runs/er-sted-light \
+	--documentation models/recipes/er-sted-light.md --out models/bundles/er-sted-light
+COMPARE := $(BIN)/dimstream-train compare models/bundles/er-sted-light
+DATA := $(or $(DIMSTREAM_SHARED),../shared)/data
+SIM := $(DATA)/14_sim_er_sted
+REAL := area1:area002_001 area2:area002_002 area3:area002_003 syt1:syt_triggered_001 syt2:syt_control_002
+
+light-bundle: dev
+	$(LIGHT)
+	for kind in pairs movie; do $(COMPARE) --name $$kind --noisy $(SIM)/$${kind}_low.tif \
+		--truth $(SIM)/$${kind}_truth_x100.tif --truth-factor 0.01 --out runs/er-sted-light/$$kind.json || exit 1; done
+	for movie in $(REAL); do $(COMPARE) --name $${movie%:*} --noisy $(DATA)/06_sted_live_movies/$${movie#*:}.tif \
+		--out runs/er-sted-light/$${movie%:*}.json || exit 1; done
+	$(LIGHT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality runs/er-sted-light/$(name).json)
 
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 

@@ -57,7 +57,8 @@ def make_bundle(
     quality : mapping of str to float
         Figures measured elsewhere (`dimstream-train compare`), kept in the bundle.
     documentation : str
-        The bundle's README, with `{figure}` for each figure that it names.
+        The bundle's README, with `{figure}` for each figure that it names; one that is not there reads
+        "not measured".
     command : str
         The command that repeats all this, for the record.
     """
@@ -77,7 +78,7 @@ def make_bundle(
             description=recipe.bundle.description,
             authors=tuple(Author(name) for name in recipe.bundle.authors),
             licence=recipe.bundle.license,
-            documentation=documentation.format(**figures),
+            documentation=documentation.format_map(_Measured(figures)),
             cover=draw_cover(sample[0], restore(denoise, rescaling, sample[0])),
             onnx=onnx_file,
             test_input=test_input,
@@ -151,6 +152,13 @@ def draw_cover(raw: NDArray[Any], restored: NDArray[Any]) -> bytes:
 def read_quality(paths: list[Path]) -> dict[str, float]:
     """Return the figures of several `dimstream-train compare` files, flat."""
     return {name: value for path in paths for name, value in json.loads(path.read_text())["figures"].items()}
+
+
+class _Measured(dict[str, float]):
+    """Figures by name, for a text that names some which were not measured."""
+
+    def __missing__(self, name: str) -> str:
+        return "not measured"
 
 
 def _own_figures(
