@@ -144,9 +144,7 @@ class StreamedResults:
         return self
 
     def __next__(self) -> Result:
-        if not self._started:
-            self._started = True
-            self._start()
+        self.start()
         if self.stream is None or self._feeder is None:
             raise StopIteration
         result = self.stream.take()
@@ -154,6 +152,19 @@ class StreamedResults:
             self._feeder.raise_failure()
             raise StopIteration
         return result
+
+    def start(self) -> None:
+        """Take the first frame and open the stream now, instead of with the first result.
+
+        Raises
+        ------
+        StreamError
+            The server refused the stream.
+        FrameError, Timeout, ConnectionLost
+        """
+        if not self._started:
+            self._started = True
+            self._start()
 
     def close(self) -> None:
         """Send no more frames and close the stream without waiting."""

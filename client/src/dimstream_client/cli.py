@@ -1,0 +1,180 @@
+"""The command ``dimstream``: stream or denoise a TIFF, list models, ping.
+
+Exit codes: 0 done; 1 done, but frames are missing; 2 wrong usage; 3 a file that cannot be read or written;
+4 the server refused, is lost or silent; 130 interrupted. Errors are one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from dimstream_client.client import Client
+from dimstream_client.errors import DimstreamError, TiffError
+from dimstream_client.http_door import HttpDoor
+
+DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_DESCRIPTION: Final = "Send microscopy frames to a dimstream server and get them back denoised."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    run = arguments.run
+    try:
+        return int(run(arguments))
+    except KeyboardInterrupt:
+        return _say("interrupted; what was written is complete up to there", INTERRUPTED)
+    except TiffError as error:
+        return _say(f"{getattr(arguments, 'source', '')}: {error}", UNREADABLE)
+    except DimstreamError as error:
+        return _say(str(error), REFUSED)
+    except OSError as error:
+        return _say(f"{error.filename or ''}: {error.strerror or error}", UNREADABLE)
+
+
+def _say(text: str, code: int) -> int:
+    print("dimstream: " + " ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dimstream", description=_DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    stream = commands.add_parser(
+        "stream",
+        help="stream a TIFF stack frame by frame over ZeroMQ",
+        description="Stream a TIFF stack like a microscope would. Writes OUT and, beside it, "
+        "OUT.flags.jsonl with one line a frame.",
+    )
+    _add_files(stream)
+    stream.add_argument("--server", required=True, metavar="tcp://HOST:PORT", help="its ZeroMQ door")
+    stream.add_argument("--interval", type=_seconds, default=0.0, metavar="S", help="seconds between frames")
+    stream.add_argument("--mode", choices=("lossless", "latest"), default="lossless")
+    stream.add_argument("--window", type=_window, metavar="N", help="frames in flight, 1 to 1024")
+    stream.add_argument("--checksum", action="store_true", help="guard every frame by crc32")
+    stream.add_argument("--quiet", action="store_true", help="show no progress")
+    stream.set_defaults(run=_stream)
+
+    denoise = commands.add_parser("denoise", help="denoise a whole TIFF in one HTTP request")
+    _add_files(denoise)
+    denoise.add_argument("--server", required=True, metavar="http://HOST:PORT", help="its HTTP door")
+    denoise.set_defaults(run=_denoise)
+
+    models = commands.add_parser("models", help="list the models that a server has")
+    models.add_argument("--server", required=True, metavar="http://HOST:PORT")
+    models.set_defaults(run=_models)
+
+    ping = commands.add_parser("ping", help="ask whether a server is there")
+    ping.add_argument("--server", required=True, metavar="tcp://HOST:PORT")
+    ping.set_defaults(run=_ping)
+    for command in (stream, denoise, models, ping):
+        command.add_argument(
+            "--timeout", type=_seconds, default=300.0 if command is denoise else 10.0, metavar="S",
+            help="seconds a server may be silent (default: %(default)s)",
+        )  # fmt: skip
+    return parser
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", type=Path, metavar="IN.tif")
+    command.add_argument("out", type=Path, metavar="OUT.ome.tif")
+    command.add_argument("--model", metavar="ID", help="needed where a server has several")
+    command.add_argument("--out-dtype", choices=("uint16", "float32"), default="uint16")
+    command.add_argument(
+        "--axes", metavar="TYX", help="overrule the file: a movie that was saved as a z-stack is TYX"
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value
+
+
+def _window(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1024")
+    return value
+
+
+def _is_same_file(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.out.exists() and arguments.out.samefile(arguments.source))
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    if not find_spec("tifffile") or not find_spec("tqdm"):
+        return _say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
+    # Only here: the rest of the client works without them.
+    from tqdm import tqdm
+
+    from dimstream_client.file_streaming import Pace, flags_path, stream_file
+    from dimstream_client.tiff import open_stack
+
+    with open_stack(arguments.source, axes=arguments.axes) as stack:
+        if _is_same_file(arguments):
+            return _say(f"{arguments.out} would be overwritten while it is read; name another", USAGE)
+        settings = {
+            "model": arguments.model,
+            "mode": arguments.mode,
+            "window": arguments.window,
+            "out_dtype": arguments.out_dtype,
+            "checksum": "crc32" if arguments.checksum else "none",
+            "pixel_size_um": stack.pixel_size_um,
+            "frame_interval_s": stack.frame_interval_s,
+            "channels": stack.scale.channels,
+        }
+        with Client(arguments.server, timeout_s=arguments.timeout) as client:
+            client.ping()  # before anything is written
+            bar = tqdm(total=len(stack), unit="frame", disable=arguments.quiet)
+
+            def on_frame(counts: dict[str, int]) -> None:
+                bar.set_postfix({flag: n for flag, n in counts.items() if n}, refresh=False)
+                bar.update()
+
+            with bar:
+                pace = Pace(arguments.interval, settings)
+                counts = stream_file(client, stack, arguments.out, pace, on_frame=on_frame)
+    print(
+        f"{arguments.out}: " + ", ".join(f"{n} {flag}" for flag, n in counts.items() if n)
+        + f"; flags in {flags_path(arguments.out)}"
+    )  # fmt: skip
+    if counts["missing"]:
+        return _say(f"{counts['missing']} frames have no result; their pages are zero", INCOMPLETE)
+    return DONE
+
+
+def _denoise(arguments: argparse.Namespace) -> int:
+    if _is_same_file(arguments):
+        return _say(f"{arguments.out} would be overwritten; name another", USAGE)
+    options: dict[str, Any] = {"out_dtype": arguments.out_dtype}
+    if arguments.axes:
+        options["axes"] = arguments.axes
+    door = HttpDoor(arguments.server, timeout_s=arguments.timeout)
+    arguments.out.write_bytes(door.denoise(arguments.model, arguments.source, options))
+    print(arguments.out)
+    return DONE
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    for model in HttpDoor(arguments.server, timeout_s=arguments.timeout).models():
+        print(f"{model['id']}\t{model['sha256'][:12]}\t{model['name']}")
+    return DONE
+
+
+def _ping(arguments: argparse.Namespace) -> int:
+    with Client(arguments.server, timeout_s=arguments.timeout) as client:
+        start = time.perf_counter()
+        pong = client.ping()
+        elapsed_ms = (time.perf_counter() - start) * 1e3
+    print(f"{arguments.server}: {elapsed_ms:.2f} ms, {pong.queue} frames waiting, boot {pong.boot_id}")
+    return DONE

@@ -1,0 +1,86 @@
+"""The server's HTTP door, by the standard library: models, and whole files denoised in one request."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from dimstream_client.errors import ConnectionLost, Problem, ProtocolError, StreamError
+
+_MEMBERS = frozenset(Problem.__dataclass_fields__)
+
+
+class HttpDoor:
+    """One HTTP door, such as ``http://127.0.0.1:8080``.
+
+    Raises
+    ------
+    ConnectionLost
+        The address is none.
+    """
+
+    def __init__(self, server: str, *, timeout_s: float) -> None:
+        parts = urlsplit(server)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConnectionLost(f"cannot connect to {server!r}; expected http://HOST:PORT")
+        self._server = server
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._prefix = parts.path.rstrip("/")
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models that are served."""
+        body = self._request("GET", "/v1/models", None, {})
+        return list(json.loads(body)["models"])
+
+    def denoise(self, model: str | None, file: Path, options: Mapping[str, str]) -> bytes:
+        """Return the denoised OME-TIFF of a TIFF file; `model` None is the only one that is served.
+
+        Raises
+        ------
+        StreamError
+            The server refused the file, see its code.
+        ConnectionLost
+        """
+        path = f"/v1/models/{quote(model or self._only_model(), safe='')}/denoise"
+        if options:
+            path += "?" + urlencode(options)
+        headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
+        return self._request("POST", path, file.read_bytes(), headers)
+
+    def _only_model(self) -> str:
+        ids = [str(model["id"]) for model in self.models()]
+        if len(ids) != 1:
+            raise StreamError(
+                Problem.of("unknown_model", f"{len(ids)} models are served, say which with --model: {ids}")
+            )
+        return ids[0]
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+        try:
+            self._connection.request(method, self._prefix + path, body, dict(headers))
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ConnectionLost(
+                f"no answer from {self._server} ({error!r}); check that the server's HTTP door is there"
+            ) from error
+        finally:
+            self._connection.close()
+        if response.status != 200:
+            raise _refusal(response.status, answer)
+        return answer
+
+
+def _refusal(status: int, answer: bytes) -> StreamError | ProtocolError:
+    try:
+        members = json.loads(answer)
+        problem = Problem(**{name: value for name, value in members.items() if name in _MEMBERS})
+    except (ValueError, TypeError, AttributeError):
+        shown = ascii(answer[:80].decode("utf-8", "replace"))
+        return ProtocolError("bad_header", f"HTTP {status} without a problem document: {shown}")
+    return StreamError(problem)

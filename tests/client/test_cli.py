@@ -1,0 +1,214 @@
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+import tifffile
+
+from dimstream_client.cli import main
+from dimstream_client.errors import Code, Problem
+from dimstream_client.tiff import Scale, StackWriter, open_stack
+
+RNG = np.random.default_rng(3)
+
+
+def written(path, axes, shape, dtype="uint16"):
+    data = RNG.poisson(3, shape).astype(dtype)
+    with StackWriter(path, axes=axes, shape=shape, dtype=dtype, scale=Scale(0.02, None, 0.6)) as writer:
+        for frame in data.reshape(-1, *shape[-2:]):
+            writer.write(frame)
+    return data
+
+
+def flags(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+STACKS = {
+    "YX": (12, 16),
+    "TYX": (5, 12, 16),
+    "ZYX": (5, 12, 16),
+    "TZYX": (2, 3, 12, 16),
+    "TCYX": (2, 3, 12, 16),
+}
+
+
+@pytest.mark.parametrize(("axes", "shape"), STACKS.items())
+def test_a_stack_comes_back_with_its_axes_and_scale(tmp_path, peer, axes, shape):
+    data = written(tmp_path / "in.tif", axes, shape)
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "out.ome.tif"), "--server", peer().endpoint]
+    assert main(command) == 0
+    with open_stack(tmp_path / "out.ome.tif") as stack:
+        assert (stack.axes, stack.shape, stack.dtype) == (axes, shape, "uint16")
+        assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, 0.6)
+        np.testing.assert_array_equal(stack.asarray(), data)
+        lines = flags(tmp_path / "out.flags.jsonl")
+        places = [stack.index(n) for n in range(len(stack))]
+    assert [line["seq"] for line in lines] == list(range(len(places)))
+    assert [tuple(line["index"].values()) for line in lines] == [(p.t, p.c, p.z, p.p) for p in places]
+    assert {"flag", "reason", "ssim_prev", "t_ms", "round_trip_ms", "fractions", "t_acq"} <= lines[0].keys()
+
+
+def test_frames_are_paced_and_progress_is_shown(tmp_path, peer, capsys):
+    written(tmp_path / "in.tif", "TYX", (4, 8, 8))
+    server = peer()
+    assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+                 "--interval", "0.05"]) == 0  # fmt: skip
+    times = [line["t_acq"] for line in flags(tmp_path / "o.flags.jsonl")]
+    assert times[-1] - times[0] > 0.1
+    assert "4/4" in capsys.readouterr().err
+    assert (server.opened[0].pixel_size_um, server.opened[0].frame_interval_s) == (0.02, 0.6)
+
+
+def test_a_refused_frame_leaves_a_page_of_zeros_and_says_so(tmp_path, peer, capsys):
+    data = written(tmp_path / "in.tif", "TYX", (6, 8, 8)) + 1
+    server = peer(refuse={2: [Code.NOT_FINITE], 5: [Code.NOT_FINITE]})
+    assert (
+        main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint]) == 1
+    )
+    pages = tifffile.imread(tmp_path / "o.tif")
+    assert not pages[2].any()
+    assert not pages[5].any()
+    np.testing.assert_array_equal(pages[3], data[3] - 1)
+    lines = flags(tmp_path / "o.flags.jsonl")
+    assert [line["seq"] for line in lines if line["status"] == "refused"] == [2, 5]
+    assert "2 frames have no result" in capsys.readouterr().err
+
+
+def test_latest_mode_keeps_pages_in_their_places(tmp_path, peer):
+    data = written(tmp_path / "in.tif", "TYX", (30, 8, 8))
+    server = peer()
+    server.hold.set()
+    threading.Timer(0.2, server.hold.clear).start()
+    main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+          "--mode", "latest", "--quiet"])  # fmt: skip
+    pages = tifffile.imread(tmp_path / "o.tif")
+    np.testing.assert_array_equal(pages[29], data[29])
+    assert [line["status"] for line in flags(tmp_path / "o.flags.jsonl")][2] == "skipped"
+
+
+def test_a_movie_saved_as_a_z_stack_can_be_told_so(tmp_path, peer):
+    written(tmp_path / "in.tif", "ZYX", (3, 8, 8))
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", peer().endpoint]
+    assert main([*command, "--axes", "TYX"]) == 0
+    assert [line["index"]["t"] for line in flags(tmp_path / "o.flags.jsonl")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["{dir}/none.tif", "{dir}/o.tif"], 3, "none.tif"),
+        (["{dir}/text.tif", "{dir}/o.tif"], 3, "TIFF"),
+        (["{dir}/in.tif", "{dir}/no/o.tif"], 3, "o.tif"),
+        (["{dir}/in.tif", "{dir}/in.tif"], 2, "overwritten"),
+        (["{dir}/in.tif", "{dir}/o.tif", "--model", "none"], 4, "unknown_model"),
+        (
+            ["{dir}/in.tif", "{dir}/o.tif", "--server", "tcp://127.0.0.1:9", "--timeout", "0.2"],
+            4,
+            "127.0.0.1:9",
+        ),
+        (["{dir}/in.tif", "{dir}/o.tif", "--server", "here"], 4, "expected tcp"),
+    ],
+)
+def test_errors_are_one_line_and_nothing_is_written(tmp_path, peer, capsys, options, code, says):
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
+    (tmp_path / "text.tif").write_text("no image")
+    command = ["stream", "--server", peer().endpoint, "--quiet", *(o.format(dir=tmp_path) for o in options)]
+    assert main(command) == code
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "o.tif").exists()
+
+
+def test_a_file_that_is_cut_in_the_middle_ends_with_its_sound_part(tmp_path, peer, capsys):
+    written(tmp_path / "in.tif", "TYX", (3, 8, 8), dtype="float32")
+    data = tifffile.imread(tmp_path / "in.tif")
+    data[2, 0, 0] = np.nan
+    tifffile.imwrite(tmp_path / "nan.tif", data, photometric="minisblack")
+    assert main(["stream", str(tmp_path / "nan.tif"), str(tmp_path / "o.tif"), "--server", peer().endpoint,
+                 "--quiet", "--out-dtype", "float32"]) == 3  # fmt: skip
+    assert "frame 2 holds NaN" in capsys.readouterr().err
+    with open_stack(tmp_path / "o.tif") as stack:
+        assert len(stack) == 2
+
+
+def test_wrong_usage_is_told_by_argparse(capsys):
+    for command in (["stream"], ["stream", "a", "b", "--server", "x", "--window", "0"], []):
+        with pytest.raises(SystemExit) as refused:
+            main(command)
+        assert refused.value.code == 2
+
+
+def test_ping_answers(peer, capsys):
+    assert main(["ping", "--server", peer().endpoint]) == 0
+    assert "boot b" in capsys.readouterr().out
+
+
+class Door(BaseHTTPRequestHandler):
+    def do_GET(self):
+        models = [{"id": "er light", "sha256": "ab" * 32, "name": "ER"}]
+        self.answer(200, json.dumps({"models": models}).encode())
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append((self.path, self.headers["Content-Type"], self.headers["Accept"]))
+        if self.path.startswith("/v1/models/none/"):
+            members = {**vars(Problem.of(Code.UNKNOWN_MODEL, "there is no model 'none'")), "instance": "/x"}
+            self.answer(404, json.dumps(members).encode())
+        elif self.path.startswith("/v1/models/proxy/"):
+            self.answer(502, b"<html>")
+        else:
+            self.answer(200, body[::-1])
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args): ...
+
+
+@pytest.fixture
+def door():
+    server = HTTPServer(("127.0.0.1", 0), Door)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_file_is_denoised_in_one_request(tmp_path, door):
+    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
+               f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
+    assert main([*command, "--axes", "TYX"]) == 0
+    assert (tmp_path / "o.tif").read_bytes() == b"FFIT"
+    assert door.asked == [
+        ("/v1/models/er%20light/denoise?out_dtype=uint16&axes=TYX", "image/tiff", "image/tiff")
+    ]
+
+
+def test_http_refusals_are_one_line(tmp_path, door, capsys):
+    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
+               f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
+    assert main([*command, "--model", "none"]) == 4
+    assert main([*command, "--model", "proxy"]) == 4
+    assert main([*command[:-1], "http://127.0.0.1:9"]) == 4
+    assert main([*command[:-1], "tcp://127.0.0.1:9"]) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert [any(word in line for word in words) for line, words in zip(
+        lines, [["unknown_model"], ["HTTP 502"], ["no answer"], ["expected http"]], strict=True
+    )] == [True] * 4  # fmt: skip
+    assert not (tmp_path / "o.tif").exists()
+
+
+def test_models_are_listed(door, capsys):
+    assert main(["models", "--server", f"http://127.0.0.1:{door.server_port}"]) == 0
+    assert capsys.readouterr().out.startswith("er light\tabababababab\tER")
