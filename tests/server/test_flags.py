@@ -37,6 +37,11 @@ JUDGEMENTS: dict[str, tuple[dict[str, Any], Flag]] = {
     "no threshold": ({"thresholds": Thresholds(None)}, Flag("unjudged", "no SSIM threshold in the bundle")),
     "no number": ({"ssim": math.nan}, Flag("unjudged", "SSIM is not a number")),
     "blank": ({"maximum": 0.0}, Flag("suspect", "blank frame: every pixel is 0")),
+    "no signal": ({"background": 1.0}, Flag("suspect", "no signal: no window holds more than 5 photons")),
+    "no signal, not calibrated": (
+        {"background": 1.0, "thresholds": Thresholds(None)},
+        Flag("unjudged", "no SSIM threshold in the bundle"),
+    ),
     "blank first": (
         {"minimum": 9.0, "obstacle": "first frame"},
         Flag("suspect", "blank frame: every pixel is 9"),
@@ -54,5 +59,12 @@ def test_what_hinders_a_comparison(
 
 @pytest.mark.parametrize(("changes", "flag"), JUDGEMENTS.values(), ids=JUDGEMENTS)
 def test_the_flag_and_its_reason(changes: dict[str, Any], flag: Flag) -> None:
-    usual = {"obstacle": None, "ssim": 0.9, "thresholds": Thresholds(0.6), "minimum": 0.0, "maximum": 9.0}
+    usual = {
+        "obstacle": None,
+        "ssim": 0.9,
+        "thresholds": Thresholds(0.6),
+        "minimum": 0.0,
+        "maximum": 9.0,
+        "background": 0.5,
+    }
     assert judge(**usual | changes) == flag

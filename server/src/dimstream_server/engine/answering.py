@@ -73,6 +73,7 @@ def _denoise(state: StreamState, task: FrameTask, model: FusedModel | Exception)
             thresholds=thresholds,
             minimum=measures.minimum,
             maximum=measures.maximum,
+            background=measures.background,
         ),
         ssim_prev=similarity,
         compared_seq=None if compared is None else compared.seq,

@@ -94,6 +94,7 @@ def judge(
     thresholds: Thresholds,
     minimum: float,
     maximum: float,
+    background: float,
 ) -> Flag:
     """Flag of a frame that was denoised.
 
@@ -105,9 +106,14 @@ def judge(
         SSIM with the plane's previous prediction.
     minimum, maximum : float
         Of the raw frame. One value everywhere carries no image, whatever the network makes of it.
+    background : float
+        Fraction of background pixels. Where a calibrated bundle finds nothing else there is no signal to
+        restore; two such predictions can be alike only because both are flat.
     """
     if minimum == maximum:
         return Flag("suspect", f"blank frame: every pixel is {minimum:g}")
+    if thresholds.ssim is not None and background >= 1:
+        return Flag("suspect", f"no signal: no window holds more than {thresholds.background_max:g} photons")
     if obstacle is not None:
         return Flag("unjudged", obstacle)
     if thresholds.ssim is None:
