@@ -175,6 +175,12 @@ def test_a_retryable_refusal_is_sent_again_from_there(peer, code):
         assert values(client.stream(movie(20))) == list(range(20))
 
 
+def test_a_busy_server_is_tried_again_until_it_has_room(peer):
+    server = peer(refuse={3: [Code.SERVER_BUSY] * 8})
+    with Client(server.endpoint) as client:
+        assert values(client.stream(movie(6))) == list(range(6))
+
+
 def test_a_refused_frame_surfaces_with_its_seq_and_the_stream_goes_on(peer):
     server = peer(refuse={3: [Code.NOT_FINITE], 19: [Code.WRONG_DTYPE]})
     seqs, refused = [], []

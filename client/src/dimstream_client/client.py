@@ -44,7 +44,7 @@ class Client:
     --------
     ::
 
-        with Client("tcp://127.0.0.1:5801") as client:
+        with Client("tcp://127.0.0.1:5570") as client:
             for result in client.stream(frames):
                 show(result.pixels, result.flag)
 

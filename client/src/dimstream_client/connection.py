@@ -8,14 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final
 
 import zmq
 
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, ProtocolError, StreamError
 from dimstream_client.fields import MAX_WINDOW
+from dimstream_client.lines import Asked, Line, Receiver, fail
 from dimstream_client.messages import (
     Ack,
     Close,
@@ -36,47 +36,8 @@ from dimstream_client.wire import decode, encode
 
 _POLL_MS: Final = 100
 _PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
+_BUSY_S: Final = 0.1  # before a server that was too busy is tried again
 _BYTES_PER_PIXEL: Final = 4
-
-
-class Receiver(Protocol):
-    """Takes what happens on one stream; called on the I/O thread."""
-
-    def deliver(self, result: Result) -> None:
-        """Take a result."""
-
-    def fail(self, error: DimstreamError, *, frames: int) -> None:
-        """Take an error; `frames` frames will get no result because of it."""
-
-    def room(self) -> int:
-        """Return for how many frames, not answered yet, there is room."""
-
-    def end(self) -> None:
-        """Nothing more will come."""
-
-
-@dataclass
-class _Line:
-    """One open stream, as the I/O thread sees it."""
-
-    session: Session
-    receiver: Receiver
-    result_bytes: int
-    acked: int
-    closing: Future[Closed] | None = None
-
-    @property
-    def stream(self) -> str:
-        return self.session.opened.stream
-
-
-class _Asked(NamedTuple):
-    """A request that is to be answered by a message of this TYPE, or by ERROR."""
-
-    answer: str
-    stream: str | None
-    future: Future[Any]
-    then: Callable[[Any], None] | None
 
 
 class Connection:
@@ -107,8 +68,8 @@ class Connection:
         self._bell_out = self._context.socket(zmq.PAIR)
         self._bell_in.bind("inproc://bell")
         self._bell_out.connect("inproc://bell")
-        self._lines: dict[str, _Line] = {}
-        self._asked: deque[_Asked] = deque()
+        self._lines: dict[str, Line] = {}
+        self._asked: deque[Asked] = deque()
         self._ping_sent: float | None = None
         self._heard = time.monotonic()
         self._owed_since: float | None = None
@@ -126,19 +87,19 @@ class Connection:
         """Send OPEN; what happens on the stream goes to `receiver` from then on."""
         future: Future[Opened] = Future()
         then = partial(self._opened, request, receiver)
-        self._call(lambda: self._ask(request, _Asked(Opened.TYPE, None, future, then)))
+        self._call(lambda: self._ask(request, Asked(Opened.TYPE, None, future, then)))
         return future
 
     def update(self, request: Update) -> Future[Updated]:
         """Send UPDATE, behind the frames that were offered before it."""
         future: Future[Updated] = Future()
-        self._call(lambda: self._ask(request, _Asked(Updated.TYPE, request.stream, future, None)))
+        self._call(lambda: self._ask(request, Asked(Updated.TYPE, request.stream, future, None)))
         return future
 
     def ping(self) -> Future[Pong]:
         """Send PING."""
         future: Future[Pong] = Future()
-        self._call(lambda: self._ask(Ping(time.time()), _Asked(Pong.TYPE, None, future, None)))
+        self._call(lambda: self._ask(Ping(time.time()), Asked(Pong.TYPE, None, future, None)))
         return future
 
     def offer(self, item: Item) -> None:
@@ -200,6 +161,7 @@ class Connection:
                     self._obey()
                 if self._dealer in ready:
                     self._receive()
+                self._retry()
                 self._note_debts()
                 if self._is_lost():
                     poller.unregister(self._dealer)
@@ -265,10 +227,12 @@ class Connection:
             line.receiver.fail(error, frames=1)
             self._pump(line)
 
-    def _refused(self, error: Error, line: _Line | None) -> None:
+    def _refused(self, error: Error, line: Line | None) -> None:
         if line is not None and error.seq is not None:
             before = line.session.frames
             refusal = line.session.refused(error)
+            if line.session.is_waiting:
+                line.retry_at = time.monotonic() + _BUSY_S
             if refusal is not None:
                 line.receiver.fail(refusal, frames=before - line.session.frames)
             self._pump(line)
@@ -276,7 +240,7 @@ class Connection:
         asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.stream == error.stream), None)
         if asked is not None:
             self._asked.remove(asked)
-            _fail(asked.future, StreamError(error))
+            fail(asked.future, StreamError(error))
             if asked.answer == Closed.TYPE and line is not None:
                 self._forget(line)
             return
@@ -302,13 +266,13 @@ class Connection:
 
     # --- requests
 
-    def _ask(self, message: Message, asked: _Asked) -> None:
+    def _ask(self, message: Message, asked: Asked) -> None:
         self._asked.append(asked)
         self._note_debts()
         self._say(message)
 
     def _opened(self, request: Open, receiver: Receiver, opened: Opened) -> None:
-        self._lines[opened.stream] = _Line(
+        self._lines[opened.stream] = Line(
             session=Session(opened, latest=request.mode == "latest"),
             receiver=receiver,
             result_bytes=request.shape[0] * request.shape[1] * _BYTES_PER_PIXEL,
@@ -325,7 +289,7 @@ class Connection:
         line.session.offer(item)
         self._pump(line)
 
-    def _pump(self, line: _Line | None) -> None:
+    def _pump(self, line: Line | None) -> None:
         """Send what may be sent now; CLOSE when nothing is left."""
         if line is None:
             return
@@ -339,20 +303,26 @@ class Connection:
             self._say(Ack(line.stream, line.acked))
         if line.closing is not None and session.is_idle:
             future, line.closing = line.closing, None
-            asked = _Asked(Closed.TYPE, line.stream, future, lambda _: self._forget(line))
+            asked = Asked(Closed.TYPE, line.stream, future, lambda _: self._forget(line))
             self._ask(Close(line.stream, session.last_seq), asked)
+
+    def _retry(self) -> None:
+        for line in self._lines.values():
+            if line.session.is_waiting and time.monotonic() >= line.retry_at:
+                line.session.is_waiting = False
+                self._pump(line)
 
     def _close_stream(self, stream: str, future: Future[Closed], *, drop: bool) -> None:
         line = self._lines.get(stream)
         if line is None:
-            _fail(future, ConnectionLost(f"stream {stream} ended before it could be closed"))
+            fail(future, ConnectionLost(f"stream {stream} ended before it could be closed"))
             return
         if drop:
             line.session.drop_unsent()
         line.closing = future
         self._pump(line)
 
-    def _forget(self, line: _Line) -> None:
+    def _forget(self, line: Line) -> None:
         self._lines.pop(line.stream, None)
         line.receiver.end()
 
@@ -396,19 +366,14 @@ class Connection:
 
     def _fail_all(self, error: DimstreamError) -> None:
         for asked in self._asked:
-            _fail(asked.future, error)
+            fail(asked.future, error)
         self._asked.clear()
         for line in list(self._lines.values()):
             line.receiver.fail(error, frames=line.session.frames)
             if line.closing is not None:
-                _fail(line.closing, error)
+                fail(line.closing, error)
             self._forget(line)
 
     def _stop(self) -> None:
         self._stopping = True
         self._fail_all(ConnectionLost("the client was closed"))
-
-
-def _fail(future: Future[Any], error: DimstreamError) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_exception(error)

@@ -54,6 +54,8 @@ class Code:
     NOT_FINITE: Final = "not_finite"
     NOT_SUPPORTED: Final = "not_supported"
     TOO_MANY_STREAMS: Final = "too_many_streams"
+    TOO_MANY_PLANES: Final = "too_many_planes"
+    SERVER_BUSY: Final = "server_busy"
     STREAM_CLOSED: Final = "stream_closed"
     DRAINING: Final = "draining"
     FRAME_FAILED: Final = "frame_failed"
@@ -93,6 +95,8 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     Code.NOT_FINITE: Meaning("The frame holds NaN or infinity", 422, False),
     Code.NOT_SUPPORTED: Meaning("Not supported by this server", 501, False),
     Code.TOO_MANY_STREAMS: Meaning("No room for another stream", 503, True),
+    Code.TOO_MANY_PLANES: Meaning("The stream has too many planes", 422, False),
+    Code.SERVER_BUSY: Meaning("The server has as much work as it takes", 503, True),
     Code.STREAM_CLOSED: Meaning("The stream is closed", 409, False),
     Code.DRAINING: Meaning("The server is shutting down", 503, True),
     Code.FRAME_FAILED: Meaning("The model failed on this frame", 500, False),

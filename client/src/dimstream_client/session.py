@@ -35,6 +35,7 @@ class Session:
         self.next_result = opened.next_seq
         self.context: Frame | None = None
         self.over: StreamError | None = None
+        self.is_waiting = False  # the server was too busy: whoever sends waits a little, then resets this
         self._latest = latest
         self._unsent: deque[Item] = deque()
         self._sent: deque[Item] = deque()
@@ -77,7 +78,7 @@ class Session:
     def outgoing(self, *, room: int) -> list[Item]:
         """Return what may be sent now, in order, with at most `room` frames."""
         ready: list[Item] = []
-        while self._unsent and self._may_send(room=room):
+        while not self.is_waiting and self._unsent and self._may_send(room=room):
             item = self._unsent.popleft()
             room -= isinstance(item, Frame)
             self.limit += self._fresh(item)
@@ -125,7 +126,8 @@ class Session:
             return None
         expected = _expected_seq(error)
         start = seq if expected is None else expected
-        if error.retryable and self._may_retry(start):
+        if error.retryable and (code == Code.SERVER_BUSY or self._may_retry(start)):
+            self.is_waiting = code == Code.SERVER_BUSY
             self._rewind(start, behind=seq)
             if code == Code.OVER_CREDIT and self.owed:
                 self.limit = min(self.limit, seq)

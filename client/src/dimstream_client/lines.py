@@ -1,0 +1,59 @@
+"""What a connection knows of each open stream, and of each request that is not answered yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from dimstream_client.errors import DimstreamError
+from dimstream_client.messages import Closed, Result
+from dimstream_client.session import Session
+
+
+class Receiver(Protocol):
+    """Takes what happens on one stream; called on the I/O thread."""
+
+    def deliver(self, result: Result) -> None:
+        """Take a result."""
+
+    def fail(self, error: DimstreamError, *, frames: int) -> None:
+        """Take an error; `frames` frames will get no result because of it."""
+
+    def room(self) -> int:
+        """Return for how many frames, not answered yet, there is room."""
+
+    def end(self) -> None:
+        """Nothing more will come."""
+
+
+@dataclass
+class Line:
+    """One open stream, as the I/O thread sees it."""
+
+    session: Session
+    receiver: Receiver
+    result_bytes: int
+    acked: int
+    closing: Future[Closed] | None = None
+    retry_at: float = 0.0  # by time.monotonic, when the server was too busy
+
+    @property
+    def stream(self) -> str:
+        return self.session.opened.stream
+
+
+class Asked(NamedTuple):
+    """A request that is to be answered by a message of this TYPE, or by ERROR."""
+
+    answer: str
+    stream: str | None
+    future: Future[Any]
+    then: Callable[[Any], None] | None
+
+
+def fail(future: Future[Any], error: DimstreamError) -> None:
+    """Give the future an error, unless nobody wants it any more."""
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
