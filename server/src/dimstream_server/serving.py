@@ -77,9 +77,7 @@ def load_engine(settings: Settings) -> Engine:
     CannotStart
     """
     if not settings.server.bundles:
-        raise CannotStart(
-            "no bundle to serve: give --bundle PATH, or bundles in the settings file"
-        )
+        raise CannotStart("no bundle to serve: give --bundle PATH, or bundles in the settings file")
     bundles = []
     for path in settings.server.bundles:
         try:
@@ -123,6 +121,9 @@ async def serve_until(
     ------
     CannotStart
     """
+    ready_file = settings.server.ready_file
+    if ready_file is not None and not ready_file.parent.is_dir():
+        raise CannotStart(f"cannot write the ready file {ready_file}: there is no such folder")
     with contextlib.ExitStack() as stack:
         http_socket = stack.enter_context(_bind_http(settings.http.address))
         try:
@@ -138,13 +139,17 @@ async def serve_until(
         http_server, http_task = await _start_http(http_door, http_socket, settings)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
-        with _ready_file(settings.server.ready_file, addresses):
-            _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
-            if on_ready is not None:
-                on_ready(addresses)
-            await _until_stopped(stop, http_task)
-        _log.info("draining event=draining queue=%d", engine.queue_length())
-        return await _drain(engine, zmq_door, http_door, http_server, http_task, settings.server.drain_s)
+        try:
+            with _ready_file(ready_file, addresses):
+                _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
+                if on_ready is not None:
+                    on_ready(addresses)
+                await _until_stopped(stop, http_task)
+        finally:
+            complete = await _drain(
+                engine, zmq_door, http_door, http_server, http_task, settings.server.drain_s
+            )
+        return complete
 
 
 async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:
@@ -164,6 +169,7 @@ async def _drain(
     """Close the doors to new work, answer what was accepted, then stop engine, doors and sockets."""
     zmq_door.begin_drain()
     http_door.begin_drain()
+    _log.info("draining event=draining queue=%d", engine.queue_length())
     complete = True
     try:
         async with asyncio.timeout(drain_s):

@@ -45,8 +45,8 @@ class ModelBody(_Body):
     name: str
     sha256: str = Field(description="of the ONNX weights")
     description: str
-    gain: float = Field(description="counts out = gain * prediction + offset")
-    offset: float
+    gain: float | None = Field(description="counts out = gain * prediction + offset; null: none declared")
+    offset: float | None
     thresholds: ThresholdsBody
 
     @classmethod

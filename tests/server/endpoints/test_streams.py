@@ -1,0 +1,212 @@
+"""Credit, sequence and ownership of streams, without sockets or engine."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
+from dimstream_client.messages import Thresholds as WireThresholds
+from dimstream_server.endpoints.problems import ALL_MEANINGS, DoorRefusal
+from dimstream_server.endpoints.streams import ServerStream, StreamBook, choose_codec
+from dimstream_server.engine.protocol import Counts, EngineResult, StreamSpec
+from dimstream_server.errors import (
+    Refused,
+    ServerError,
+    StreamClosed,
+    TooManyStreams,
+    UnknownStream,
+    WrongDtype,
+    WrongShape,
+)
+from dimstream_server.pipeline.flags import Thresholds
+
+PIXELS = np.ones((4, 6), np.uint16)
+
+
+def make_stream(*, window: int = 2, id: str = "s", peer: bytes = b"peer") -> ServerStream:
+    spec = StreamSpec(model="blur", shape=(4, 6), in_dtype="uint16")
+    return ServerStream(id=id, peer=peer, spec=spec, window=window, thresholds=Thresholds(0.5))
+
+
+def frame(seq: int, **index: int) -> Frame:
+    return Frame("s", seq, PIXELS, index=PlaneIndex(**index))
+
+
+def accept(stream: ServerStream, seq: int) -> None:
+    stream.task(frame(seq))
+    stream.accept(frame(seq))
+
+
+def result(seq: int) -> EngineResult:
+    return EngineResult(seq, "done", "ok", None, 0.9, seq - 1, None, PIXELS, "blur", "ab", 0.1, 0.2, 0.3)
+
+
+def test_the_limit_grows_only_when_a_result_is_handed_over() -> None:
+    stream = make_stream(window=2)
+    accept(stream, 0)
+    accept(stream, 1)
+    assert (stream.limit, stream.in_flight) == (2, 2)
+    with pytest.raises(DoorRefusal, match="over the credit") as caught:
+        stream.task(frame(2))
+    assert (caught.value.code, caught.value.expected) == ("over_credit", {"seq": 2, "limit": 2})
+    assert stream.result(result(0)).limit == 3
+    assert stream.limit == 2  # made, but not handed over
+    stream.handed_over(0)
+    assert stream.limit == 3
+    accept(stream, 2)
+
+
+def test_a_skip_raises_the_limit_by_the_frames_skipped() -> None:
+    stream = make_stream(window=2)
+    accept(stream, 0)
+    stream.check_skip(Skip("s", 1, 5, "slow"))
+    assert stream.skipped(5).limit == 7
+    assert (stream.next_seq, stream.limit) == (6, 7)
+    accept(stream, 6)
+    with pytest.raises(DoorRefusal, match="over the credit"):
+        stream.task(frame(7))
+    stream.handed_over(0)
+    assert stream.limit == 8
+
+
+@pytest.mark.parametrize(("seq", "code"), [(0, "duplicate"), (2, "sequence_gap"), (900, "sequence_gap")])
+def test_frames_out_of_turn_are_refused_and_change_nothing(seq: int, code: str) -> None:
+    stream = make_stream()
+    accept(stream, 0)
+    for offer in (lambda: stream.task(frame(seq)), lambda: stream.check_skip(Skip("s", seq, seq, ""))):
+        with pytest.raises(DoorRefusal) as caught:
+            offer()
+        assert (caught.value.code, caught.value.expected) == (code, {"seq": 1})
+    accept(stream, 1)
+
+
+def test_a_refusal_of_the_engine_leaves_the_frame_in_turn() -> None:
+    stream = make_stream()
+    stream.task(frame(0))  # and the engine says no: accept is never called
+    stream.task(frame(0))
+    assert (stream.next_seq, stream.in_flight) == (0, 0)
+
+
+def test_another_shape_or_pixel_type_is_refused() -> None:
+    stream = make_stream()
+    with pytest.raises(WrongShape, match=r"\[4, 6\].*\[6, 4\]"):
+        stream.task(Frame("s", 0, PIXELS.T))
+    with pytest.raises(WrongDtype, match="expected uint16"):
+        stream.task(Frame("s", 0, PIXELS.astype(np.uint8)))
+
+
+def test_time_is_the_sequence_until_a_frame_says_where_it_belongs() -> None:
+    unnamed = make_stream(window=9)
+    for seq in range(3):
+        assert unnamed.task(frame(seq)).t == seq
+        unnamed.accept(frame(seq))
+    named = make_stream(window=9)
+    downwards = [frame(0, z=1), frame(1, z=0), frame(2, t=1, z=1), frame(3, t=1, z=0)]
+    tasks = []
+    for one in downwards:
+        tasks.append(named.task(one))
+        named.accept(one)
+    assert [(task.t, task.plane) for task in tasks] == [
+        (0, (0, 1, 0)),
+        (0, (0, 0, 0)),
+        (1, (0, 1, 0)),
+        (1, (0, 0, 0)),
+    ]
+
+
+def test_a_result_carries_the_index_of_its_frame() -> None:
+    stream = make_stream()
+    stream.accept(frame(0, c=1, p=3))
+    assert stream.result(result(0)).index == PlaneIndex(c=1, p=3)
+
+
+def test_a_closed_stream_takes_nothing_more() -> None:
+    stream = make_stream()
+    accept(stream, 0)
+    with pytest.raises(DoorRefusal) as caught:
+        stream.close(Close("s", last_seq=3))
+    assert (caught.value.code, caught.value.expected) == ("sequence_gap", {"seq": 1})
+    assert stream.close(Close("s", last_seq=0))
+    assert not stream.close(Close("s", last_seq=0))  # said twice, done once
+    for offer in (
+        lambda: stream.task(frame(1)),
+        lambda: stream.check_skip(Skip("s", 1, 1, "")),
+        lambda: stream.new_thresholds(Update("s", 1, model="other")),
+    ):
+        with pytest.raises(StreamClosed):
+            offer()
+    counts = dict(stream.closed(Counts(done=1, ok=1)).counts)
+    assert counts == {"done": 1, "failed": 0, "skipped": 0, "ok": 1, "suspect": 0, "unjudged": 0}
+
+
+def test_an_update_keeps_the_thresholds_that_it_does_not_name() -> None:
+    stream = make_stream()
+    assert stream.new_thresholds(Update("s", 0, model="other")) is None
+    asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(signal_min=30.0)))
+    assert asked == Thresholds(0.5, 5.0, 30.0)
+
+
+def test_results_that_were_never_sent_cannot_be_acknowledged() -> None:
+    stream = make_stream()
+    accept(stream, 0)
+    stream.acknowledge(Ack("s", 1))
+    assert stream.acknowledged == 1
+    with pytest.raises(DoorRefusal, match="at most 1, got 2"):
+        stream.acknowledge(Ack("s", 2))
+
+
+def open_message(**fields: Any) -> Open:
+    return Open(client="test", shape=(4, 6), dtype="uint16", **fields)
+
+
+def test_the_book_bounds_streams_credit_and_windows() -> None:
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20)
+    assert book.window_for(open_message()) == 8
+    assert book.window_for(open_message(mode="latest")) == 2
+    assert book.window_for(open_message(window=500)) == 16
+    book.add(make_stream(window=16, id="a"))
+    assert book.window_for(open_message()) == 4
+    book.add(make_stream(window=4, id="b"))
+    with pytest.raises(TooManyStreams, match="credit"):
+        book.window_for(open_message())
+    book.remove(book.find(b"peer", "b"))
+    book.add(make_stream(window=1, id="c"))
+    book.add(make_stream(window=1, id="d"))
+    with pytest.raises(TooManyStreams, match="streams"):
+        book.window_for(open_message())
+
+
+def test_the_book_shows_a_stream_to_its_peer_only() -> None:
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20)
+    stream = make_stream()
+    book.add(stream)
+    assert book.find(b"peer", "s") is stream
+    with pytest.raises(UnknownStream):
+        book.find(b"other", "s")
+    with pytest.raises(UnknownStream):
+        book.find(b"peer", "t")
+
+
+def test_silent_streams_are_found() -> None:
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20)
+    book.add(make_stream())
+    book.find(b"peer", "s").heard_at = 5.0
+    assert [stream.id for stream in book.silent_since(6.0)] == ["s"]
+    assert book.silent_since(5.0) == []
+
+
+def test_the_first_codec_that_is_read_here_is_chosen() -> None:
+    assert choose_codec(("blosc2", "zlib", "none")) == "zlib"
+    assert choose_codec(("none", "zlib")) == "none"
+    with pytest.raises(DoorRefusal, match="none, zlib"):
+        choose_codec(("blosc2",))
+
+
+def every_error(kind: type[ServerError]) -> list[type[ServerError]]:
+    return [kind, *(deep for sub in kind.__subclasses__() for deep in every_error(sub))]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in every_error(Refused) if kind is not DoorRefusal])
+def test_every_refusal_of_the_engine_can_be_told(kind: type[Refused]) -> None:
+    assert ALL_MEANINGS[kind.code].retryable == kind.retryable

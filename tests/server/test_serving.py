@@ -1,0 +1,243 @@
+"""The command line in processes of its own: ready file, both doors, refusals to start, clean stops."""
+
+import http.client
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from dimstream_client.messages import Frame, Open, Opened, Result
+from dimstream_client.wire import decode, encode
+from dimstream_models.bundle import (
+    Author,
+    Bundle,
+    BundleDraft,
+    Calibration,
+    DimstreamConfig,
+    InputNormalisation,
+    Provenance,
+    SsimSettings,
+    Thresholds,
+    write_bundle,
+)
+
+COMMAND = [sys.executable, "-m", "dimstream_server.cli"]
+LOCAL = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"]
+START_S = 60
+
+
+def cover() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(9 * 8))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b""))
+    )
+
+
+def config() -> DimstreamConfig:
+    return DimstreamConfig(
+        ssim=SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7),
+        thresholds=Thresholds(ssim=0.6, background_max=5, signal_min=25, window_px=10),
+        calibration=Calibration(
+            method="none: a test",
+            signal_pairs=1,
+            dark_pairs=1,
+            signal_quantiles={"0.5": 0.9},
+            dark_quantiles={"0.5": 0.3},
+            false_alarm_rate=0.0,
+            auc=1.0,
+            doses_photons=(1.0,),
+            frame_interval_s=1.0,
+            seed=0,
+        ),
+        input_normalisation=InputNormalisation(kind="maximum"),
+        pixel_size_nm=20.0,
+        dose_photons=(1.0, 1.0),
+        provenance=Provenance(command="a test", seed=0, versions={}, git_commit=None, settings={}),
+        quality={},
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle_path(tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = np.random.default_rng(0).poisson(3.0, (1, 1, 32, 32)).astype(np.float32)
+    draft = BundleDraft(
+        id="identity",
+        name="Identity",
+        description="Gives what it gets.",
+        authors=(Author(name="Ada Example"),),
+        licence="BSD-3-Clause",
+        documentation="# Identity\n\n## Validation\n\nNone.\n",
+        cover=cover(),
+        onnx=tiny_bundle("identity").onnx,
+        test_input=counts,
+        test_output=counts,
+        config=config(),
+    )
+    path = tmp_path_factory.mktemp("bundles") / "identity"
+    write_bundle(path, draft)
+    return path
+
+
+class Process:
+    """A server process."""
+
+    def __init__(self, arguments: list[str], ready_file: Path) -> None:
+        self.ready_file = ready_file
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", *arguments, "--ready-file", str(ready_file)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ready(self) -> dict[str, Any]:
+        deadline = time.monotonic() + START_S
+        while not self.ready_file.exists():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        found: dict[str, Any] = json.loads(self.ready_file.read_text())  # atomic: never seen by half
+        return found
+
+    def end(self) -> tuple[int, str]:
+        _, log = self.process.communicate(timeout=START_S)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def make(*arguments: str) -> Process:
+        started.append(Process([*arguments], tmp_path / f"ready-{len(started)}.json"))
+        return started[-1]
+
+    yield make
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def refused(*arguments: str) -> str:
+    """What a server that does not start says."""
+    done = subprocess.run(
+        [*COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=START_S, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("dimstream-server: ")
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_both_doors_serve_and_a_stop_answers_what_was_accepted(
+    serve: Any, bundle_path: Path, number: signal.Signals
+) -> None:
+    running = serve("--bundle", str(bundle_path), *LOCAL)
+    ready = running.ready()
+    assert ready["pid"] == running.process.pid
+    connection = http.client.HTTPConnection(ready["http"].removeprefix("http://"), timeout=20)
+    connection.request("GET", "/v1/models")
+    answer = json.loads(connection.getresponse().read())
+    assert [model["id"] for model in answer["models"]] == ["identity"], answer
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(ready["zmq"])
+
+    def receive() -> Any:
+        assert dealer.poll(20_000)
+        return decode(dealer.recv_multipart(), max_payload_bytes=1 << 30)
+
+    dealer.send_multipart(encode(Open(client="test", shape=(256, 256), dtype="uint16")))
+    opened = receive()
+    assert isinstance(opened, Opened)
+    counts = np.random.default_rng(0).poisson(3.0, (256, 256)).astype(np.uint16)
+    for seq in range(8):
+        dealer.send_multipart(encode(Frame(opened.stream, seq, counts)))
+    first = receive()
+    running.process.send_signal(number)
+    answers = [first]
+    while dealer.poll(2000):
+        answers.append(receive())
+    results = [answer for answer in answers if isinstance(answer, Result)]
+    assert [result.seq for result in results] == list(range(len(results)))
+    assert {answer.code for answer in answers if not isinstance(answer, Result)} <= {"draining"}
+    assert len(answers) == 8
+    np.testing.assert_array_equal(results[-1].pixels, counts)
+    code, log = running.end()
+    assert code == 0, log
+    assert "Traceback" not in log
+    assert not running.ready_file.exists()
+    connection.close()
+    context.destroy(linger=0)
+
+
+def test_a_file_says_it_all_and_the_command_line_wins(serve: Any, bundle_path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "dimstream.toml"
+    file.write_text(
+        f'[server]\nbundles = ["{bundle_path}"]\ndevice = "cuda:0"\n'
+        '[zmq]\nendpoint = "tcp://127.0.0.1:0"\n[http]\naddress = "127.0.0.1:0"\n'
+    )
+    running = serve("--config", str(file), "--device", "cpu")
+    assert running.ready()["http"].startswith("http://127.0.0.1:")
+    running.process.terminate()
+    assert running.end()[0] == 0
+
+
+def test_a_second_server_on_the_same_ports_is_told_so(serve: Any, bundle_path: Path) -> None:
+    running = serve("--bundle", str(bundle_path), *LOCAL)
+    ready = running.ready()
+    address = ready["http"].removeprefix("http://")
+    bundle = ["--bundle", str(bundle_path)]
+    said = refused(*bundle, "--http", address, "--zmq", "tcp://127.0.0.1:0")
+    assert f"cannot bind the HTTP address {address}: Address already in use" in said
+    said = refused(*bundle, "--http", "127.0.0.1:0", "--zmq", ready["zmq"])
+    assert f"cannot bind the ZeroMQ endpoint {ready['zmq']}: Address already in use" in said
+
+
+def test_refusals_to_start_are_one_line_and_exit_code_2(bundle_path: Path, tmp_path: Path) -> None:
+    mistyped = tmp_path / "mistyped.toml"
+    mistyped.write_text("[zmq]\nendpont = 'tcp://127.0.0.1:0'\n")
+    bundle = ["--bundle", str(bundle_path)]
+    assert "no bundle to serve" in refused(*LOCAL)
+    assert str(tmp_path / "none") in refused("--bundle", str(tmp_path / "none"), *LOCAL)
+    assert "identity" in refused(*bundle, *bundle, *LOCAL)
+    assert "did you mean 'zmq.endpoint'?" in refused(*bundle, "--config", str(mistyped))
+    assert "other machines" in refused(*bundle, "--http", "0.0.0.0:0")
+    assert "other machines" in refused(*bundle, "--zmq", "tcp://*:0")
+    assert "server.device" in refused(*bundle, *LOCAL, "--device", "gpu")
+    unwritable = str(tmp_path / "no" / "ready.json")
+    assert f"cannot write the ready file {unwritable}: there is no such folder" in refused(
+        *bundle, *LOCAL, "--ready-file", unwritable
+    )
+
+
+def test_asked_for_cuda_without_one_is_a_refusal(bundle_path: Path) -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("there is a CUDA device here")
+    assert "cuda:0" in refused("--bundle", str(bundle_path), *LOCAL, "--device", "cuda:0")
+
+
+def test_ports_are_free_again_after_a_stop(serve: Any, bundle_path: Path) -> None:
+    running = serve("--bundle", str(bundle_path), *LOCAL)
+    host, port = running.ready()["http"].removeprefix("http://").split(":")
+    running.process.terminate()
+    assert running.end()[0] == 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, int(port)))
