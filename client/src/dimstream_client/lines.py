@@ -41,6 +41,7 @@ class Line:
 
     @property
     def stream(self) -> str:
+        """The server's name for it."""
         return self.session.opened.stream
 
 
