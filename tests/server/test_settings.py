@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dimstream_server.settings import SettingsError, load_settings, make_settings, split_address
+from dimstream_server.settings import Settings, SettingsError, load_settings, make_settings, split_address
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -107,3 +107,17 @@ def test_loopback_endpoints_are_taken(endpoint: str, bound: str) -> None:
 def test_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="expected HOST:PORT"):
         split_address(address)
+
+
+def test_the_document_lists_every_setting_with_its_default() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    rows = [
+        line.split("|") for line in text.splitlines() if line.startswith("| `") and "." in line.split("|")[1]
+    ]
+    told = {row[1].strip().strip("`"): row[2].strip().strip("`") for row in rows}
+    known = {
+        f"{table}.{key}": "none" if value in ((), None) else str(value)
+        for table, keys in Settings().model_dump().items()
+        for key, value in keys.items()
+    }
+    assert told == known

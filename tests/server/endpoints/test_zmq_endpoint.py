@@ -353,3 +353,22 @@ def test_a_stop_answers_every_accepted_frame_and_refuses_new_ones(
     assert results == list(range(len(results)))
     assert len(results) + len(refusals) == 8
     assert set(refusals) <= {"draining"}
+
+
+def test_results_of_a_peer_that_is_gone_are_counted(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
+) -> None:
+    server = start_server()
+    gone = connect(server)
+    opened = gone.open(shape=(700, 700))
+    for seq in range(8):
+        gone.send(Frame(opened.stream, seq, make_counts((700, 700))))
+    assert gone.receive().seq == 0  # so all have probably arrived, and most wait
+    gone.close()
+    deadline = time.monotonic() + 10
+    while b"dimstream_results_undeliverable_total 0.0" in request_of("GET", "/metrics", server=server).body:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert json.loads(request_of("GET", "/v1/streams", server=server).body) == {"streams": []}
+    peer = connect(server)
+    assert peer.denoise(peer.open().stream, 0, make_counts()).seq == 0
