@@ -1,0 +1,1 @@
+"""The inference server: joins the wire, the bundles and ONNX Runtime."""

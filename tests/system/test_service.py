@@ -1,0 +1,128 @@
+"""The service as its users meet it: commands, hostile neighbours, a stop in the middle."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zmq
+from numpy.typing import NDArray
+from shipped import BUNDLE
+
+from dimstream_client import Client
+from dimstream_client.cli import main as dimstream
+from dimstream_server.demo import main as demo
+
+STACKS = {
+    "TYX": (3, 40, 48),
+    "ZYX": (3, 40, 48),
+    "TZYX": (2, 3, 40, 48),
+    "TCYX": (2, 2, 40, 48),
+}
+
+
+def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
+    assert demo(["--bundle", str(BUNDLE), "--out", str(tmp_path), "--interval", "0"]) == 0
+    with tifffile.TiffFile(tmp_path / "denoised.ome.tif") as file:
+        assert file.series[0].axes == "TYX"
+        metadata = file.ome_metadata or ""
+    assert 'PhysicalSizeX="0.02"' in metadata
+    assert 'TimeIncrement="4.6"' in metadata
+    records = [json.loads(line) for line in (tmp_path / "flags.jsonl").read_text().splitlines()]
+    assert [record["seq"] for record in records] == list(range(48))
+    assert {"ssim_prev", "flag", "reason", "t_ms"} <= set(records[0])
+    flags = [record["flag"] for record in records]
+    assert flags == ["unjudged"] + ["ok"] * 29 + ["suspect"] * 11 + ["ok"] * 7
+    assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("axes", "shape"), STACKS.items(), ids=STACKS)
+def test_stacks_keep_axes_and_pixel_size(
+    server: dict[str, Any], tmp_path: Path, axes: str, shape: tuple[int, ...]
+) -> None:
+    stack = np.random.default_rng(0).poisson(2.0, shape).astype(np.uint16)
+    source, streamed, posted = (tmp_path / name for name in ("in.ome.tif", "streamed.ome.tif", "posted.tif"))
+    metadata = {
+        "axes": axes,
+        "PhysicalSizeX": 0.02,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": 0.02,
+        "PhysicalSizeYUnit": "µm",
+    }
+    tifffile.imwrite(source, stack, ome=True, photometric="minisblack", metadata=metadata)
+    assert dimstream(["stream", str(source), str(streamed), "--server", server["zmq"]]) == 0
+    assert dimstream(["denoise", str(source), str(posted), "--server", server["http"]]) == 0
+    for path in (streamed, posted):
+        with tifffile.TiffFile(path) as file:
+            assert (file.series[0].axes, file.series[0].shape) == (axes, shape)
+            assert 'PhysicalSizeX="0.02"' in (file.ome_metadata or "")
+    assert np.array_equal(tifffile.imread(streamed), tifffile.imread(posted))
+    flags = (tmp_path / "streamed.flags.jsonl").read_text().splitlines()
+    assert len(flags) == int(np.prod(shape[:-2]))
+
+
+def test_every_plane_has_its_own_memory(server: dict[str, Any], sample: NDArray[np.uint16]) -> None:
+    alone = sample[:4, :64, :64]
+    from dimstream_client import PlaneIndex
+
+    mixed = [
+        (frame, PlaneIndex(t=t, c=c))
+        for t, cell in enumerate(alone)
+        for c, frame in enumerate((cell, sample[t, 64:128, 64:128]))
+    ]
+    with Client(server["zmq"]) as client:
+        expected = [result.ssim_prev for result in client.stream(alone)]
+        found = [result.ssim_prev for result in client.stream(mixed) if result.index.c == 0]
+    assert found == expected
+
+
+def test_hostile_bytes_leave_others_alone(server: dict[str, Any], sample: NDArray[np.uint16]) -> None:
+    rng = np.random.default_rng(0)
+    with Client(server["zmq"]) as client, zmq.Context() as context, context.socket(zmq.DEALER) as hostile:
+        hostile.setsockopt(zmq.LINGER, 0)
+        hostile.connect(server["zmq"])
+        results = client.stream([frame[:64, :64] for frame in sample[:20]])
+        for _ in range(20):
+            next(results)
+            hostile.send_multipart(
+                [rng.bytes(int(rng.integers(0, 200))) for _ in range(int(rng.integers(1, 5)))]
+            )
+            hostile.send_multipart([b"DIM1FRAME", rng.bytes(40), rng.bytes(10)])
+        assert hostile.poll(5000)
+        header = json.loads(hostile.recv_multipart()[1])
+        assert header["code"] in {"bad_magic", "bad_header", "unknown_type"}
+        assert client.ping().queue >= 0
+
+
+def test_sigterm_answers_every_accepted_frame(tmp_path: Path, eventually: Any) -> None:
+    ready = tmp_path / "ready.json"
+    command = [sys.executable, "-m", "dimstream_server.cli", "serve", "--bundle", str(BUNDLE)]
+    ends = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file", str(ready)]
+    frame = np.random.default_rng(0).poisson(1.0, (256, 256)).astype(np.uint16)
+    answered: list[int] = []
+    enough = threading.Event()
+    with subprocess.Popen([*command, *ends]) as process:
+        try:
+            eventually(ready.exists)
+            with Client(json.loads(ready.read_text())["zmq"]) as client:
+
+                def take(result: Any) -> None:
+                    answered.append(result.seq)
+                    enough.set()
+
+                stream = client.open(frame.shape, "uint16", window=8, on_result=take)
+                for _ in range(8):
+                    stream.send(frame)
+                assert enough.wait(20)  # the rest of the window is accepted by now
+                process.send_signal(signal.SIGTERM)
+                eventually(lambda: len(answered) == 8)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    assert answered == list(range(8))
