@@ -181,22 +181,23 @@ def test_a_busy_server_is_tried_again_until_it_has_room(peer):
         assert values(client.stream(movie(6))) == list(range(6))
 
 
-def test_a_refused_frame_surfaces_with_its_seq_and_the_stream_goes_on(peer):
+def test_a_refused_frame_surfaces_in_its_place_and_the_stream_goes_on(peer):
     server = peer(refuse={3: [Code.NOT_FINITE], 19: [Code.WRONG_DTYPE]})
-    seqs, refused = [], []
+    server.hold.set()
+    threading.Timer(0.1, server.hold.clear).start()
+    told = []
     with Client(server.endpoint) as client:
         results = client.stream(movie(20))
         while True:
             try:
-                seqs.append(next(results).seq)
+                told.append(next(results).seq)
             except StreamError as error:
-                refused.append((error.seq, error.code))
+                told.append((error.seq, error.code))
             except StopIteration:
                 break
-    assert refused == [(3, Code.NOT_FINITE), (19, Code.WRONG_DTYPE)]
-    assert seqs == [n for n in range(20) if n not in (3, 19)]
-    assert (3, 3) in server.skips()
-    assert (19, 19) in server.skips()
+    refused = {3: (3, Code.NOT_FINITE), 19: (19, Code.WRONG_DTYPE)}
+    assert told == [refused.get(n, n) for n in range(20)]
+    assert {(3, 3), (19, 19)} <= set(server.skips())
 
 
 def test_a_refused_frame_surfaces_at_the_next_call_of_a_callback_user(peer):
@@ -244,7 +245,7 @@ def test_a_draining_server_still_answers_what_it_accepted(peer):
         until(lambda: server.seqs() == [0, 1])
         server.draining = True
         stream.send(movie(1)[0])
-        server.hold.clear()
+        server.hold.clear()  # the refusal may come before the results, but is told behind them
         results = stream.results()
         assert [next(results).seq for _ in range(2)] == [0, 1]
         with pytest.raises(StreamError) as drained:
@@ -379,20 +380,11 @@ def test_limits_are_absolute_so_old_credit_is_harmless(peer):
         assert next(stream.results()).seq == 0
 
 
-HEAVY = {
-    "torch", "tifffile", "imagecodecs", "tqdm", "scipy", "skimage", "onnx", "onnxruntime", "pydantic",
-    "fastapi", "asyncio", "tornado", "matplotlib", "PIL", "yaml", "h5py",
-}  # fmt: skip
-
-
-def test_importing_the_client_loads_nothing_heavy():
+def test_importing_the_client_loads_nothing_but_numpy_zmq_and_the_standard_library():
     code = "import dimstream_client, sys; print(*{name.split('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(run.stdout.split())
-    known = sys.stdlib_module_names | {"numpy", "zmq", "dimstream_client", "__main__"}
-    foreign = {name for name in loaded - known if not name.startswith("_")}
-    assert not loaded & (HEAVY - {"asyncio"})
-    assert foreign <= {"cython_runtime"} | {name for name in foreign if "editable" in name}
+    loaded = {name for name in run.stdout.split() if not name.startswith(("_", "cython"))}
+    assert loaded - sys.stdlib_module_names == {"numpy", "zmq", "dimstream_client"}
 
 
 def test_the_public_names_are_these():

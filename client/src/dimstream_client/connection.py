@@ -234,7 +234,7 @@ class Connection:
             if line.session.is_waiting:
                 line.retry_at = time.monotonic() + _BUSY_S
             if refusal is not None:
-                line.receiver.fail(refusal, frames=before - line.session.frames)
+                line.refusals.append((refusal, before - line.session.frames))
             self._pump(line)
             return
         asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.stream == error.stream), None)
@@ -284,7 +284,8 @@ class Connection:
         if line is None:
             return  # the stream has failed, which its receiver was told
         if line.session.over is not None:
-            line.receiver.fail(line.session.over, frames=1)
+            line.refusals.append((line.session.over, 1))
+            line.tell_refusals()
             return
         line.session.offer(item)
         self._pump(line)
@@ -293,6 +294,7 @@ class Connection:
         """Send what may be sent now; CLOSE when nothing is left."""
         if line is None:
             return
+        line.tell_refusals()
         session = line.session
         room = MAX_WINDOW if line.closing is not None else line.receiver.room() - session.owed
         for item in session.outgoing(room=room):
@@ -369,6 +371,7 @@ class Connection:
             fail(asked.future, error)
         self._asked.clear()
         for line in list(self._lines.values()):
+            line.tell_refusals(wait=False)
             line.receiver.fail(error, frames=line.session.frames)
             if line.closing is not None:
                 fail(line.closing, error)

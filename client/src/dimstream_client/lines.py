@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from dimstream_client.errors import DimstreamError
+from dimstream_client.errors import DimstreamError, StreamError
 from dimstream_client.messages import Closed, Result
 from dimstream_client.session import Session
 
@@ -38,6 +39,15 @@ class Line:
     acked: int
     closing: Future[Closed] | None = None
     retry_at: float = 0.0  # by time.monotonic, when the server was too busy
+
+    refusals: deque[tuple[StreamError, int]] = field(default_factory=deque)
+
+    def tell_refusals(self, *, wait: bool = True) -> None:
+        """Pass refusals on in the place of their results: behind those of the frames before."""
+        oldest = self.session.oldest_owed if wait else None
+        while self.refusals and (oldest is None or (self.refusals[0][0].seq or 0) < oldest):
+            refusal, frames = self.refusals.popleft()
+            self.receiver.fail(refusal, frames=frames)
 
     @property
     def stream(self) -> str:

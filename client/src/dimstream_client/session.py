@@ -50,6 +50,11 @@ class Session:
         return sum(isinstance(item, Frame) for item in self._sent)
 
     @property
+    def oldest_owed(self) -> int | None:
+        """Number of the oldest frame that was sent and not answered."""
+        return next((item.seq for item in self._sent if isinstance(item, Frame)), None)
+
+    @property
     def frames(self) -> int:
         """Frames that were taken and not answered."""
         return self.owed + sum(isinstance(item, Frame) for item in self._unsent)
