@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,10 @@ def run_server(settings: Settings) -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         complete = runner.run(serve(settings))
-    return 0 if complete else EXIT_DRAIN_INCOMPLETE
+    if not complete:
+        logging.shutdown()
+        os._exit(EXIT_DRAIN_INCOMPLETE)  # threads that still wait for the device would hold the process
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

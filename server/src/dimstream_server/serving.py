@@ -20,7 +20,7 @@ import uvicorn
 
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_server.endpoints.http_app import HttpDoor
-from dimstream_server.endpoints.router import CannotBind
+from dimstream_server.endpoints.router import CannotBind, Router
 from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
@@ -121,15 +121,10 @@ async def serve_until(
     ------
     CannotStart
     """
-    ready_file = settings.server.ready_file
-    if ready_file is not None and not ready_file.parent.is_dir():
-        raise CannotStart(f"cannot write the ready file {ready_file}: there is no such folder")
+    _check_ready_file(settings.server.ready_file)
     with contextlib.ExitStack() as stack:
         http_socket = stack.enter_context(_bind_http(settings.http.address))
-        try:
-            router, zmq_address = bind_router(settings)
-        except CannotBind as error:
-            raise CannotStart(str(error)) from error
+        router, zmq_address = _bind_zmq(settings)
         stack.callback(router.close, flush_s=0)
         engine = await asyncio.to_thread(load, settings)
         metrics = Metrics()
@@ -140,15 +135,15 @@ async def serve_until(
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
         try:
-            with _ready_file(ready_file, addresses):
+            with _ready_file(settings.server.ready_file, addresses):
                 _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
                 if on_ready is not None:
                     on_ready(addresses)
                 await _until_stopped(stop, http_task)
         finally:
-            complete = await _drain(
-                engine, zmq_door, http_door, http_server, http_task, settings.server.drain_s
-            )
+            complete = await _drain(engine, zmq_door, http_door, settings.server.drain_s)
+            http_server.should_exit = True
+            await http_task
         return complete
 
 
@@ -162,11 +157,9 @@ async def _drain(
     engine: Engine,
     zmq_door: ZmqEndpoint,
     http_door: HttpDoor,
-    http_server: uvicorn.Server,
-    http_task: asyncio.Task[None],
     drain_s: float,
 ) -> bool:
-    """Close the doors to new work, answer what was accepted, then stop engine, doors and sockets."""
+    """Close the doors to new work, answer what was accepted, then stop the engine and the ZeroMQ door."""
     zmq_door.begin_drain()
     http_door.begin_drain()
     _log.info("draining event=draining queue=%d", engine.queue_length())
@@ -179,9 +172,7 @@ async def _drain(
     except TimeoutError:
         complete = False
         _log.error("not everything was answered event=drain_timeout queue=%d", engine.queue_length())
-    http_server.should_exit = True
     await zmq_door.close(flush_s=FLUSH_S)
-    await http_task
     http_door.close()
     _log.info("stopped event=stopped complete=%s", complete)
     return complete
@@ -199,6 +190,13 @@ def _bind_http(address: str) -> socket.socket:
         bound.close()
         raise CannotStart(f"cannot bind the HTTP address {address}: {error.strerror}") from error
     return bound
+
+
+def _bind_zmq(settings: Settings) -> tuple[Router, str]:
+    try:
+        return bind_router(settings)
+    except CannotBind as error:
+        raise CannotStart(str(error)) from error
 
 
 def _url(bound: socket.socket) -> str:
@@ -230,6 +228,11 @@ async def _start_http(
             raise CannotStart("the HTTP server did not start; see its log")
         await asyncio.sleep(POLL_S)
     return server, task
+
+
+def _check_ready_file(path: Path | None) -> None:
+    if path is not None and not path.parent.is_dir():
+        raise CannotStart(f"cannot write the ready file {path}: there is no such folder")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, describe_problem
 from dimstream_server.endpoints.requests import (
     CLIENT_CLOSED_REQUEST,
     Observer,
-    add_problem_handlers,
+    ProblemTeller,
     is_gone,
     read_body,
 )
@@ -111,8 +111,9 @@ class HttpDoor:
             redoc_url=None,
         )
         describe_problems(app)
-        add_problem_handlers(app, self._metrics)
-        app.add_middleware(Observer, metrics=self._metrics)
+        teller = ProblemTeller(self._metrics)
+        teller.add_to(app)
+        app.add_middleware(Observer, metrics=self._metrics, teller=teller)
         get: Any = app.get
         app.post(
             "/v1/models/{model_id}/denoise",

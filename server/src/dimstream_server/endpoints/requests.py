@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -77,11 +78,27 @@ async def is_gone(request: Request, gone: threading.Event) -> None:
     gone.set()
 
 
-def add_problem_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Tell every refusal and failure as ``application/problem+json``."""
+class ProblemTeller:
+    """Tells every refusal and failure as ``application/problem+json``, and counts it."""
 
-    def tell(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-        metrics.refused(DOOR, problem.code)
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def add_to(self, app: FastAPI) -> None:
+        """Handle all that the routes of `app` raise."""
+        handlers: dict[type[Exception], Any] = {
+            ServerError: self._refused,
+            DimstreamError: self._refused,
+            HTTPException: self._not_routed,
+            RequestValidationError: self._bad_query,
+            Exception: self._failed,
+        }
+        for kind, handler in handlers.items():
+            app.add_exception_handler(kind, handler)
+
+    def tell(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+        """The answer that says `problem`."""
+        self._metrics.refused(DOOR, problem.code)
         return JSONResponse(
             problem_body(problem),
             status_code=problem.status,
@@ -89,35 +106,23 @@ def add_problem_handlers(app: FastAPI, metrics: Metrics) -> None:
             media_type=PROBLEM_MEDIA_TYPE,
         )
 
-    async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, ServerError | DimstreamError)
-        return tell(problem_of(error), error.headers if isinstance(error, DoorRefusal) else None)
+    async def _refused(self, _: Request, error: ServerError | DimstreamError) -> Response:
+        return self.tell(problem_of(error), error.headers if isinstance(error, DoorRefusal) else None)
 
-    async def not_routed(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+    async def _not_routed(self, request: Request, error: HTTPException) -> Response:
         code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
         detail = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-        return tell(error_message(code, detail), dict(error.headers or {}))
+        return self.tell(error_message(code, detail), error.headers)
 
-    async def bad_query(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
+    async def _bad_query(self, _: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
-        return tell(error_message("bad_query", f"{where}: {first['msg']} (got {first.get('input')!r:.200})"))
+        detail = f"{where}: {first['msg']} (got {first.get('input')!r:.200})"
+        return self.tell(error_message("bad_query", detail))
 
-    async def failed(request: Request, error: Exception) -> Response:
+    async def _failed(self, request: Request, error: Exception) -> Response:
         _log.error("request failed event=internal_error path=%s", request.url.path, exc_info=error)
-        return tell(error_message("internal", "the server failed on this request; its log says why"))
-
-    handlers: dict[type[Exception], Any] = {
-        ServerError: refused,
-        DimstreamError: refused,
-        HTTPException: not_routed,
-        RequestValidationError: bad_query,
-        Exception: failed,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+        return self.tell(error_message("internal", "the server failed on this request; its log says why"))
 
 
 class Observer:
@@ -127,9 +132,10 @@ class Observer:
     such a request carries that name in ``Host``.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller) -> None:
         self._app = app
         self._metrics = metrics
+        self._teller = teller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -146,10 +152,8 @@ class Observer:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
         name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
         if not is_loopback(name):
-            problem = error_message("bad_host", f"expected a loopback name in Host, got {host[:200]!r}")
-            self._metrics.refused(DOOR, problem.code)
-            response = JSONResponse(
-                problem_body(problem), status_code=problem.status, media_type=PROBLEM_MEDIA_TYPE
+            response = self._teller.tell(
+                error_message("bad_host", f"expected a loopback name in Host, got {host[:200]!r}")
             )
             await response(scope, receive, counted)
             return

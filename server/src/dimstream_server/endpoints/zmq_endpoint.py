@@ -278,14 +278,17 @@ class ZmqEndpoint:
             )
             return
         result = future.result()
-        self._metrics.answered(DOOR, result)
-        if stream not in self._book:
+        if stream in self._book:
+            self._send_result(stream, result)
+        else:
             self._metrics.undeliverable.inc()
-            return
+        self._metrics.answered(DOOR, result)
+
+    def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
         outgoing = Outgoing(
             make=lambda: encode(stream.result(result), checksum=stream.checksum),
-            sent=partial(stream.handed_over, seq),
-            lost=partial(self._undeliverable, stream, seq),
+            sent=partial(stream.handed_over, result.seq),
+            lost=partial(self._undeliverable, stream, result.seq),
             owed=True,
         )
         self._router.send(stream.peer, outgoing)
