@@ -1,7 +1,7 @@
 """Refusals as both doors tell them: RFC 9457 problem details with a stable `code`.
 
-What a code means is the client's to say (`dimstream_client.errors.MEANINGS`); codes that only HTTP or only
-this server's limits need are added here.
+What a code means is the client's to say (`dimstream_client.errors.MEANINGS`); codes that only HTTP needs are
+added here.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,6 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
     "bad_request": Meaning("The request cannot be understood", 400, False),
     "request_timeout": Meaning("The body did not come in time", 408, True),
     "bad_host": Meaning("The request was meant for another host", 421, False),
-    "too_many_planes": Meaning("The stream has too many planes", 422, False),
-    "server_busy": Meaning("The server has as much work as it takes", 503, True),
 }
 
 

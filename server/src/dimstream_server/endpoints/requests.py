@@ -121,7 +121,7 @@ class ProblemTeller:
         return self.tell(error_message("bad_query", detail))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
-        _log.error("request failed event=internal_error path=%s", request.url.path, exc_info=error)
+        _log.error("request failed event=internal_error path=%r", request.url.path, exc_info=error)
         return self.tell(error_message("internal", "the server failed on this request; its log says why"))
 
 

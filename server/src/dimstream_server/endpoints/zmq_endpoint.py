@@ -139,7 +139,7 @@ class ZmqEndpoint:
             problem = problem_of(error)
             self._refuse(peer, problem.code, problem.detail, stream, seq, problem.expected)
         except Exception:
-            _log.exception("cannot handle a message event=internal_error door=zmq stream=%s", stream)
+            _log.exception("cannot handle a message event=internal_error door=zmq stream=%r", stream)
             self._refuse(
                 peer, "internal", "the server failed on this message; see its log", stream, seq, None
             )
@@ -155,7 +155,7 @@ class ZmqEndpoint:
     ) -> None:
         """Tell a refusal; where it was about a frame, also which frame would be taken instead."""
         self._metrics.refused(DOOR, code)
-        _log.info("refused event=refused door=zmq code=%s stream=%s seq=%s", code, stream_id, seq)
+        _log.info("refused event=refused door=zmq code=%s stream=%r seq=%s", code, stream_id, seq)
         stream = None if stream_id is None or seq is None else self._book.get(peer, stream_id)
         if stream is not None:
             expected = {**(expected or {}), "seq": stream.next_seq}
@@ -276,6 +276,7 @@ class ZmqEndpoint:
             self._refuse(
                 stream.peer, "internal", "the server lost this frame; see its log", stream.id, seq, None
             )
+            self._say(stream.peer, stream.credit())
             return
         result = future.result()
         if stream in self._book:
