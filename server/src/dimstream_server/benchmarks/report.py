@@ -1,0 +1,152 @@
+"""The figures beside their goals: a table to read and a JSON file to compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from dimstream_server.benchmarks.machine import Machine
+from dimstream_server.benchmarks.model import BARE, HTTP, ROUTES, ZMQ_1, ZMQ_8, ModelFigures
+from dimstream_server.benchmarks.plan import MEAN_COUNTS, SEED, SHAPE
+from dimstream_server.benchmarks.race import RouteFigures, Spread
+
+FORMAT_VERSION: Final = 1
+TITLES: Final = {
+    "bare": "bare session.run",
+    "zmq_1": "ZeroMQ, window 1",
+    "zmq_1_crc32": "ZeroMQ, window 1, crc32",
+    "zmq_8": "ZeroMQ, window 8",
+    "zmq_8_crc32": "ZeroMQ, window 8, crc32",
+    "http": "HTTP, NPY",
+}
+HEAD: Final = ("route", "latency ms", "quartiles", "added ms", "quartiles", "frames/s", "of bare")
+MODELS: Final = {"identity": "identity network (only the bracket is left)", "shipped": "shipped network"}
+MAX_ADDED_ZMQ_MS: Final = 1.5
+MAX_ADDED_HTTP_MS: Final = 3.0
+MIN_RATIO: Final = 0.95
+MAX_GROWTH_PERCENT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that one run measured; `models` has the keys of `MODELS`."""
+
+    created: str
+    quick: bool
+    machine: Machine
+    models: dict[str, ModelFigures]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound and what was measured; `value` and `met` are None where it cannot be measured."""
+
+    name: str
+    bound: str
+    limit: float
+    value: float | None
+    met: bool | None
+
+
+def check_goals(figures: Figures) -> list[Goal]:
+    """The service's goals, met or not."""
+    identity, shipped = figures.models["identity"], figures.models["shipped"]
+    growth = None if identity.memory is None else identity.memory.growth_percent
+    return [
+        _at_most("ZeroMQ adds, window 1, ms", MAX_ADDED_ZMQ_MS, _added(identity, ZMQ_1)),
+        _at_most("HTTP adds, ms", MAX_ADDED_HTTP_MS, _added(identity, HTTP)),
+        _at_least("shipped network, window 8, of bare", MIN_RATIO, _ratio(shipped, ZMQ_8)),
+        _at_most("memory grows, %", MAX_GROWTH_PERCENT, growth),
+    ]
+
+
+def as_table(figures: Figures) -> str:
+    """The figures as aligned text."""
+    machine = figures.machine
+    load = "" if machine.load_before is None else f", load before {machine.load_before:.1f}"
+    lines = [f"{machine.cpu}, {machine.cores} cores, {machine.device}, {machine.system}{load}"]
+    for key, title in MODELS.items():
+        lines += ["", *_model_lines(title, figures.models[key])]
+    lines += ["", "goals", *_aligned([_goal_row(goal) for goal in check_goals(figures)])]
+    if figures.quick:
+        lines += ["", "--quick shows that it runs; its figures mean nothing"]
+    elif machine.load_before is not None and machine.load_before > 0.5:
+        lines += ["", "the machine was busy before: measure again when it is not"]
+    return "\n".join(lines)
+
+
+def write_json(figures: Figures, path: Path) -> None:
+    """Write all figures, the goals among them."""
+    document = {
+        "format_version": FORMAT_VERSION,
+        "frame": {"shape": list(SHAPE), "dtype": "uint16", "mean_counts": MEAN_COUNTS, "seed": SEED},
+        **asdict(figures),
+        "goals": [asdict(goal) for goal in check_goals(figures)],
+    }
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _added(model: ModelFigures, route: str) -> float | None:
+    added = model.routes[route].added_ms
+    return None if added is None else added.median
+
+
+def _ratio(model: ModelFigures, route: str) -> float | None:
+    ratio = model.routes[route].throughput_ratio
+    return None if ratio is None else ratio.median
+
+
+def _at_most(name: str, limit: float, value: float | None) -> Goal:
+    return Goal(name, "at most", limit, value, None if value is None else value <= limit)
+
+
+def _at_least(name: str, limit: float, value: float | None) -> Goal:
+    return Goal(name, "at least", limit, value, None if value is None else value >= limit)
+
+
+def _model_lines(title: str, model: ModelFigures) -> Iterator[str]:
+    plan = model.plan
+    yield f"{title}: {plan.rounds} rounds of {plan.lap_frames} frames, {SHAPE[0]} x {SHAPE[1]} uint16"
+    yield from _aligned([HEAD, *(_route_row(name, model.routes[name]) for name in ROUTES)])
+    start = model.start_up_s
+    peak = "cannot be read here" if model.peak_rss_mib is None else f"{model.peak_rss_mib:.0f} MiB"
+    yield f"start-up {start.median:.2f} s ({_quartiles(start)}, {start.n} starts); peak memory {peak}"
+    if model.memory is not None:
+        memory = model.memory
+        yield f"memory over {memory.frames} frames: {memory.growth_percent:+.2f} % after the warm-up"
+
+
+def _route_row(name: str, route: RouteFigures) -> tuple[str, ...]:
+    added, ratio = route.added_ms, route.throughput_ratio
+    return (
+        TITLES[name],
+        f"{route.latency_ms.median:.2f}",
+        _quartiles(route.latency_ms),
+        "" if added is None else f"{added.median:.2f}",
+        "" if added is None else _quartiles(added),
+        f"{route.frames_per_s:.1f}",
+        "1" if ratio is None and name == BARE else "" if ratio is None else f"{ratio.median:.3f}",
+    )
+
+
+def _goal_row(goal: Goal) -> tuple[str, ...]:
+    value = "cannot be measured here" if goal.value is None else f"{goal.value:.3f}"
+    verdict = {True: "met", False: "NOT MET", None: "unknown"}[goal.met]
+    return (goal.name, f"{goal.bound} {goal.limit:g}", value, verdict)
+
+
+def _quartiles(spread: Spread) -> str:
+    return f"{spread.low:.2f} - {spread.high:.2f}"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+    return [
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,226 @@
+"""The ways that a frame can go, each timed from counts in to denoised counts out.
+
+*Bare* is ``session.run`` of the fused graph in this process; the others go through a server's doors.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_client.client import Client
+from dimstream_client.messages import Result, Times
+from dimstream_models.bundle import Bundle
+from dimstream_server.benchmarks.errors import BenchmarkError
+from dimstream_server.pipeline.flags import thresholds_of
+from dimstream_server.pipeline.fused_model import FusedModel
+from dimstream_server.pipeline.fusing import OUTPUTS
+from dimstream_server.pipeline.runtime import parse_device
+
+Counts = NDArray[Any]
+Checksum = Literal["none", "crc32"]
+
+PATIENCE_S: Final = 120.0
+NPY: Final = "application/x-npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """One route's turn.
+
+    Parameters
+    ----------
+    elapsed_ms : float
+        From the first frame's departure to the last one's arrival.
+    latencies_ms : list of float
+        Of each frame.
+    server_ms : list of Times
+        What the server says of each frame, where it does.
+    """
+
+    elapsed_ms: float
+    latencies_ms: list[float]
+    server_ms: list[Times] = field(default_factory=list)
+
+    @property
+    def interval_ms(self) -> float:
+        """Time per frame."""
+        return self.elapsed_ms / len(self.latencies_ms)
+
+
+class Route(Protocol):
+    """A way for frames; opened and closed by whoever made it."""
+
+    name: str
+
+    def lap(self, frames: Sequence[Counts]) -> Lap:
+        """Send all frames and take all answers."""
+
+    def denoise(self, frame: Counts) -> Counts:
+        """One frame's denoised counts, uint16."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class BareRoute:
+    """The fused graph itself, with the session settings of the service; each frame is the next's previous.
+
+    On CUDA `FusedModel.run` is timed: it binds the buffers on the device, which plain ``run`` cannot.
+    """
+
+    name = "bare"
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self._device = parse_device(device)
+        self._model = FusedModel(bundle, device=self._device, in_dtype="uint16", out_dtype="uint16")
+        self._thresholds = thresholds_of(bundle)
+        self._feeds: dict[str, NDArray[Any]] = {
+            "background_max": np.asarray(self._thresholds.background_max, np.float32),
+            "signal_min": np.asarray(self._thresholds.signal_min, np.float32),
+        }
+        self._previous: Any = None
+
+    def denoise(self, frame: Counts) -> Counts:
+        """One frame's denoised counts."""
+        if self._device.cuda is not None:
+            output = self._model.run(frame, self._previous, self._thresholds)
+            self._previous = output.normalised
+            return output.denoised
+        previous = np.zeros(frame.shape, np.float32) if self._previous is None else self._previous
+        feeds = {"frame": frame, "previous": previous, **self._feeds}
+        denoised, self._previous, _ = self._model.session.run(OUTPUTS, feeds)
+        return np.asarray(denoised)
+
+    def lap(self, frames: Sequence[Counts]) -> Lap:
+        """One frame after another."""
+        return one_by_one(self, frames)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ZmqRoute:
+    """A stream of the real client, `window` frames in flight."""
+
+    def __init__(
+        self, name: str, client: Client, frame: Counts, *, window: int, checksum: Checksum = "none"
+    ) -> None:
+        self.name = name
+        self._window = window
+        self._stream = client.open(frame.shape, frame.dtype.name, window=window, checksum=checksum)
+        granted = self._stream.opened
+        if (granted.window, granted.checksum) != (window, checksum):
+            raise BenchmarkError(
+                f"{name}: asked for window {window} and checksum {checksum}, "
+                f"granted were {granted.window} and {granted.checksum}"
+            )
+
+    def denoise(self, frame: Counts) -> Counts:
+        """One frame's denoised counts."""
+        self._stream.send(frame)
+        pixels = self._take().pixels
+        assert pixels is not None  # _take lets no other result through
+        return pixels
+
+    def lap(self, frames: Sequence[Counts]) -> Lap:
+        """Frames at most `window` ahead of their results."""
+        sent: deque[float] = deque()
+        arrivals: list[tuple[float, Times]] = []
+        started = time.perf_counter()
+        for frame in frames:
+            if len(sent) == self._window:
+                arrivals.append(self._arrival(sent))
+            sent.append(time.perf_counter())
+            self._stream.send(frame)
+        while sent:
+            arrivals.append(self._arrival(sent))
+        elapsed_ms = (time.perf_counter() - started) * 1e3
+        return Lap(elapsed_ms, [latency for latency, _ in arrivals], [times for _, times in arrivals])
+
+    def close(self) -> None:
+        """End the stream."""
+        self._stream.close()
+
+    def _arrival(self, sent: deque[float]) -> tuple[float, Times]:
+        times = self._take().t_ms
+        return (time.perf_counter() - sent.popleft()) * 1e3, times
+
+    def _take(self) -> Result:
+        result = self._stream.take(timeout_s=PATIENCE_S)
+        if result is None or result.pixels is None:
+            raise BenchmarkError(f"{self.name}: a frame was not denoised: {result}")
+        return result
+
+
+class _Reply(NamedTuple):
+    pixels: Counts
+    server_ms: Times
+
+
+class HttpRoute:
+    """Requests by ``http.client`` over one connection that is kept: an NPY body there and an NPY back."""
+
+    name = "http"
+
+    def __init__(self, url: str, model: str) -> None:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        self._target = f"/v1/models/{model}/denoise"
+        self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_S)
+
+    def denoise(self, frame: Counts) -> Counts:
+        """One frame's denoised counts."""
+        return self._ask(frame).pixels
+
+    def lap(self, frames: Sequence[Counts]) -> Lap:
+        """One request after another."""
+        latencies, server = [], []
+        started = time.perf_counter()
+        for frame in frames:
+            sent = time.perf_counter()
+            server.append(self._ask(frame).server_ms)
+            latencies.append((time.perf_counter() - sent) * 1e3)
+        return Lap((time.perf_counter() - started) * 1e3, latencies, server)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _ask(self, frame: Counts) -> _Reply:
+        body = io.BytesIO()
+        np.save(body, frame, allow_pickle=False)
+        headers = {"Content-Type": NPY, "Accept": NPY}
+        self._connection.request("POST", self._target, body=body.getbuffer(), headers=headers)
+        response = self._connection.getresponse()
+        data = response.read()
+        if response.status != http.client.OK:
+            raise BenchmarkError(f"http: status {response.status}, expected 200: {data[:300]!r}")
+        pixels = np.load(io.BytesIO(data), allow_pickle=False)
+        return _Reply(pixels, _times(response.headers["Dimstream-T-Ms"]))
+
+
+def one_by_one(route: Route, frames: Sequence[Counts]) -> Lap:
+    """A lap whose next frame leaves when the last one's answer is there."""
+    latencies = []
+    started = time.perf_counter()
+    for frame in frames:
+        sent = time.perf_counter()
+        route.denoise(frame)
+        latencies.append((time.perf_counter() - sent) * 1e3)
+    return Lap((time.perf_counter() - started) * 1e3, latencies)
+
+
+def _times(header: str) -> Times:
+    """From ``queue=0.051, infer=9.1, total=9.2``."""
+    pairs = (item.strip().split("=") for item in header.split(","))
+    return Times(**{name: float(value) for name, value in pairs})

@@ -1,0 +1,212 @@
+"""The benchmark runs on real servers and names every figure; how large they are is no test's business."""
+
+import io
+import json
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from dimstream_client.messages import Times
+from dimstream_models.bundle import Author, BundleDraft, read_bundle, write_bundle
+from dimstream_server.benchmarks import main
+from dimstream_server.benchmarks.errors import BenchmarkError
+from dimstream_server.benchmarks.identity import write_identity_bundle
+from dimstream_server.benchmarks.memory import SAMPLES, growth_percent
+from dimstream_server.benchmarks.model import ROUTES
+from dimstream_server.benchmarks.plan import make_plan
+from dimstream_server.benchmarks.race import Spread, check_same_pixels, race, route_figures
+from dimstream_server.benchmarks.report import TITLES
+from dimstream_server.benchmarks.routes import Counts, Lap, one_by_one
+from dimstream_server.benchmarks.server_process import running_server
+
+SPREAD = {"median", "low", "high", "n"}
+COMPARED = {
+    "zmq_1": {"added_ms", "throughput_ratio", "server_ms"},
+    "zmq_1_crc32": {"added_ms", "throughput_ratio", "server_ms"},
+    "zmq_8": {"throughput_ratio", "server_ms"},
+    "zmq_8_crc32": {"throughput_ratio", "server_ms"},
+    "http": {"added_ms", "throughput_ratio", "server_ms"},
+    "bare": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def bundle_path(tiny_bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dark = np.zeros((1, 1, 16, 16), np.float32)
+    blur = tiny_bundle("blur", threshold=None)
+    path = tmp_path_factory.mktemp("bundles") / "blur"
+    draft = BundleDraft(
+        id="blur",
+        name="Tiny blur",
+        description="A blur.",
+        authors=(Author("Ada Example"),),
+        licence="BSD-3-Clause",
+        documentation="# Blur\n\n## Validation\n\nNone.\n",
+        cover=bytes(imagecodecs.png_encode(np.zeros((8, 8), np.uint8))),
+        onnx=blur.onnx,
+        test_input=dark,
+        test_output=dark,
+        config=blur.config,
+    )
+    write_bundle(path, draft)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quick_run(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[str]]:
+    """What one quick run wrote, and the lines that it printed."""
+    out = tmp_path_factory.mktemp("run") / "bench"
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(["--bundle", str(bundle_path), "--out", str(out), "--quick"]) == 0
+    return json.loads((out / "bench.json").read_text()), printed.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module")
+def document(quick_run: tuple[Any, list[str]]) -> Any:
+    return quick_run[0]
+
+
+def test_the_json_names_every_figure(document: Any) -> None:
+    assert document["format_version"] == 1
+    assert document["quick"] is True
+    assert document["frame"]["shape"] == [600, 600]
+    assert document["machine"]["cpu"]
+    assert document["machine"]["cores"] >= 1
+    assert {"numpy", "pyzmq", "dimstream-server"} <= document["machine"]["versions"].keys()
+    assert {model["id"] for model in document["models"].values()} == {"identity", "blur"}
+
+
+@pytest.mark.parametrize("model", ["identity", "shipped"])
+def test_every_route_of_every_model_has_its_figures(document: Any, model: str) -> None:
+    figures = document["models"][model]
+    assert figures["start_up_s"].keys() == SPREAD
+    assert figures["peak_rss_mib"] > 10
+    assert figures["routes"].keys() == set(ROUTES) == set(COMPARED) == set(TITLES)
+    for name, route in figures["routes"].items():
+        assert route["latency_ms"].keys() == route["interval_ms"].keys() == SPREAD
+        assert route["latency_ms"]["n"] == 2 * 4
+        assert {field for field, value in route.items() if value} - {"latency_ms", "interval_ms"} == COMPARED[
+            name
+        ]
+
+
+def test_memory_is_watched_on_the_identity_only(document: Any) -> None:
+    memory = document["models"]["identity"]["memory"]
+    assert len(memory["rss_mib"]) == SAMPLES
+    assert memory["growth_percent"] == pytest.approx(growth_percent(memory["rss_mib"]))
+    assert document["models"]["shipped"]["memory"] is None
+
+
+def test_goals_are_judged_by_the_figures(document: Any) -> None:
+    zmq, http, ratio, memory = document["goals"]
+    identity, shipped = document["models"]["identity"], document["models"]["shipped"]
+    assert zmq["value"] == identity["routes"]["zmq_1"]["added_ms"]["median"]
+    assert http["value"] == identity["routes"]["http"]["added_ms"]["median"]
+    assert ratio["value"] == shipped["routes"]["zmq_8"]["throughput_ratio"]["median"]
+    assert memory["value"] == identity["memory"]["growth_percent"]
+    assert [goal["limit"] for goal in document["goals"]] == [1.5, 3.0, 0.95, 2.0]
+    assert [goal["met"] for goal in document["goals"]] == [
+        zmq["value"] <= 1.5,
+        http["value"] <= 3.0,
+        ratio["value"] >= 0.95,
+        memory["value"] <= 2.0,
+    ]
+
+
+def test_the_table_is_aligned_and_shows_routes_and_goals(quick_run: tuple[Any, list[str]]) -> None:
+    lines = quick_run[1]
+    head = next(line for line in lines if line.startswith("route"))
+    for title in TITLES.values():
+        rows = [line for line in lines if line.startswith(f"{title}  ")]
+        assert len(rows) == 2
+        assert all(len(row) <= len(head) for row in rows)
+    assert sum(line.endswith((" met", " NOT MET")) for line in lines) == 4
+
+
+def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bundle", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert "no bundle at" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_does_not_start_ends_the_benchmark(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BenchmarkError, match="ended with status 2 before it was ready"),
+        running_server(tmp_path / "none", "cpu"),
+    ):
+        pass
+
+
+def test_the_identity_bundle_takes_the_bracket_of_the_one_it_stands_for(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    shipped = read_bundle(bundle_path)
+    identity = write_identity_bundle(tmp_path / "identity", like=shipped)
+    assert (identity.ssim, identity.step) == (shipped.ssim, shipped.step)
+
+
+class FakeRoute:
+    """Gives what it gets, and `more`; notes its turns."""
+
+    def __init__(self, name: str, turns: list[str], more: int = 0) -> None:
+        self.name = name
+        self._turns = turns
+        self._more = more
+
+    def denoise(self, frame: Counts) -> Counts:
+        return frame + np.uint16(self._more)
+
+    def lap(self, frames: Sequence[Counts]) -> Lap:
+        self._turns.append(self.name)
+        return one_by_one(self, frames)
+
+    def close(self) -> None:
+        pass
+
+
+def test_routes_take_turns_round_after_round() -> None:
+    turns: list[str] = []
+    done: list[int] = []
+    frames = [np.zeros((8, 8), np.uint16)] * 3
+    laps = race([FakeRoute(name, turns) for name in "ABC"], frames, 2, done.append)
+    assert turns == list("ABCABC")
+    assert done == [3] * 6
+    assert {name: len(own) for name, own in laps.items()} == {"A": 2, "B": 2, "C": 2}
+
+
+def test_a_route_with_other_pixels_is_not_measured() -> None:
+    frame = np.full((8, 8), 5, np.uint16)
+    check_same_pixels(FakeRoute("bare", []), [FakeRoute("near", [], more=1)], frame)
+    with pytest.raises(BenchmarkError, match="far gives other pixels"):
+        check_same_pixels(FakeRoute("bare", []), [FakeRoute("far", [], more=2)], frame)
+
+
+def test_figures_are_paired_within_the_rounds() -> None:
+    """The second round is ten times as slow for everybody, which the differences and ratios survive."""
+    server = [Times(queue=1.0, infer=2.0, total=3.0)]
+    laps = {
+        "bare": [Lap(20.0, [10.0, 10.0]), Lap(200.0, [100.0, 100.0])],
+        "zmq": [Lap(25.0, [11.0, 13.0], server), Lap(250.0, [102.0, 102.0], server)],
+    }
+    figures = route_figures(laps, "bare", ["bare", "zmq"])
+    assert figures["zmq"].added_ms == Spread(median=2.0, low=2.0, high=2.0, n=2)
+    assert figures["zmq"].throughput_ratio == Spread(median=0.8, low=0.8, high=0.8, n=2)
+    assert figures["zmq"].server_ms == {"queue": 1.0, "infer": 2.0, "total": 3.0}
+    assert figures["bare"].added_ms is figures["bare"].throughput_ratio is None
+
+
+def test_growth_leaves_the_warm_up_out() -> None:
+    assert growth_percent([50.0] * 10 + [100.0] * 90) == 0
+    assert growth_percent([50.0] * 10 + [100.0] * 80 + [103.0] * 10) == pytest.approx(3)
+
+
+def test_frames_set_the_rounds_of_both_models() -> None:
+    plan = make_plan(320, quick=False)
+    assert (plan.identity.rounds * plan.identity.lap_frames, plan.identity.memory_frames) == (320, 10_000)
+    assert plan.shipped.rounds * plan.shipped.lap_frames == 80
+    assert plan.shipped.memory_frames == 0
