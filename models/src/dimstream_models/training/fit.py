@@ -147,10 +147,16 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.fit.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(self.network.parameters(), self.recipe.fit.clip_value)
+        self._clip_gradients()
         self.optimiser.step()
         return loss.detach()
+
+    def _clip_gradients(self) -> None:
+        settings, parameters = self.recipe.fit, list(self.network.parameters())
+        if settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        if settings.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, settings.clip_value)
 
     def _loss(self, batch: Batch) -> Tensor:
         scale = self.recipe.network.input_scale_photons

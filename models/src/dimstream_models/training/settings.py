@@ -25,8 +25,8 @@ class SimulationSettings(Confined):
     fields: int = Field(1500, ge=1, description="independent scenes")
     validation_fields: int = Field(48, ge=1, description="scenes that training never sees")
     side_px: int = Field(256, ge=64, description="side of each scene, px")
-    dense_share: Share = Field(0.27, description="cell bodies among the scenes")
-    sparse_share: Share = Field(0.13, description="sparse filaments and puncta among the scenes")
+    dense_share: Share = Field(0.33, description="cell bodies among the scenes")
+    sparse_share: Share = Field(0.12, description="sparse filaments and puncta among the scenes")
     empty_share: Share = Field(0.06, description="patches without any structure")
     dose: PositiveRange = Field((0.25, 12.0), description="photons on a tubule's pixel, log-uniform")
     dark_counts: PositiveRange = Field((0.001, 0.05), description="counts/px without light, log-uniform")
@@ -53,13 +53,16 @@ class NetworkSettings(Confined):
 class FitSettings(Confined):
     """The optimisation."""
 
-    steps: int = Field(15_000, ge=1)
+    steps: int = Field(12_000, ge=1)
     batch: int = Field(4, ge=1)
     patch_px: int = Field(128, ge=16, multiple_of=8)
-    learning_rate: float = Field(5e-4, gt=0, description="peak, after warm-up; falls to 0 on a cosine")
-    warmup_steps: int = Field(500, ge=1)
+    learning_rate: float = Field(2e-3, gt=0, description="peak, after warm-up; falls to 0 on a cosine")
+    warmup_steps: int = Field(200, ge=1)
     edge_weight: float = Field(0.05, ge=0, description="of the loss on the 4-neighbour Laplacian")
-    clip_value: float | None = Field(0.1, gt=0, description="clips gradients by value; null: no clipping")
+    clip_norm: float | None = Field(1.0, gt=0, description="gradients longer than this are shortened to it")
+    clip_value: float | None = Field(
+        None, gt=0, description="bound of each gradient value (paper: 0.1 to 0.001)"
+    )
     loss_limit: float = Field(1000.0, gt=0, description="a run whose loss exceeds this has failed (paper)")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 on a GPU only")
     validate_every: int = Field(500, ge=1, description="steps between validations and checkpoints")

@@ -167,9 +167,10 @@ class Scene:
             0.6 + 0.5 * _smooth_noise(rng, padded, rng.uniform(15, 60)), 0, None
         )
         if kind == "dense":
-            texture = _smooth_noise(rng, padded, rng.uniform(2.5, 12))
-            haze = haze + rng.uniform(0, 1) * np.clip(texture + rng.uniform(-1, 1), 0, None)
-        radius_nm, psf_fwhm_nm = rng.uniform(30, 60), rng.uniform(45, 100)
+            fibres = _smooth_noise(rng, padded, rng.uniform(1.5, 8), rng.uniform(1, 6))
+            haze = haze + rng.uniform(0, 1.2) * np.clip(fibres + rng.uniform(-1, 1.5), 0, None)
+        # a cell body lies deep: the depletion is aberrated and the image softer
+        radius_nm, psf_fwhm_nm = rng.uniform(30, 60), rng.uniform(45, 180 if kind == "dense" else 100)
         return cls(
             shape,
             tubules,
@@ -287,9 +288,19 @@ def _draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
     return np.asarray(1 / (1 + np.exp(np.clip((across - place - bow * along**2) * max(padded) / 3, -50, 50))))
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> Array:
-    """Return Gaussian noise of correlation length `sigma_px`, zero mean, unit variance."""
-    noise = ndimage.gaussian_filter(rng.normal(size=shape), sigma_px, mode="wrap")
+def _smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, int], sigma_px: float, elongation: float = 1.0
+) -> Array:
+    """Return Gaussian noise of correlation length `sigma_px`, zero mean, unit variance.
+
+    With `elongation` over 1 it is stretched by that along a random direction, as bundles of fibres are.
+    """
+    angle = rng.uniform(0, np.pi)
+    y, x = np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    reach = (along * elongation) ** 2 + across**2
+    transfer = np.exp(-2 * (np.pi * sigma_px) ** 2 * reach)  # of a Gaussian, periodic
+    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=shape)) * transfer).real
     return np.asarray((noise - noise.mean()) / noise.std())
 
 
