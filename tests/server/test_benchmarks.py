@@ -22,7 +22,7 @@ from dimstream_server.benchmarks.plan import make_plan
 from dimstream_server.benchmarks.race import Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.report import TITLES
 from dimstream_server.benchmarks.routes import Counts, Lap, one_by_one
-from dimstream_server.benchmarks.server_process import running_server
+from dimstream_server.server_process import ServerProcessError, running_server
 
 SPREAD = {"median", "low", "high", "n"}
 COMPARED = {
@@ -136,7 +136,7 @@ def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_server_that_does_not_start_ends_the_benchmark(tmp_path: Path) -> None:
     with (
-        pytest.raises(BenchmarkError, match="ended with status 2 before it was ready"),
+        pytest.raises(ServerProcessError, match="ended with status 2 before it was ready"),
         running_server(tmp_path / "none", "cpu"),
     ):
         pass

@@ -12,14 +12,15 @@ from shipped import BUNDLE
 
 from dimstream_client.tiff import open_stack
 from dimstream_models.bundle import read_attachment, read_bundle
-from dimstream_server.demo import MOVIE, running_server
+from dimstream_server.demo import MOVIE
+from dimstream_server.server_process import RunningServer, running_server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[dict[str, Any]]:
-    """Addresses of a running server: zmq, http, pid."""
-    with running_server(BUNDLE) as addresses:
-        yield addresses
+def server() -> Iterator[RunningServer]:
+    """A running server."""
+    with running_server(BUNDLE) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from dimstream_models.bundle import read_bundle
 from dimstream_models.training.onnx_export import OnnxRunner
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import FrameTask, StreamSpec
+from dimstream_server.server_process import RunningServer
 
 REAL = {
     "01 ER movie": "01_er_movie_cc0/example_ER_network_1Hz.tif",
@@ -103,28 +104,28 @@ def read_movie(path: Path) -> NDArray[Any]:
 
 @pytest.mark.parametrize("out_dtype", ["uint16", "float32"])
 def test_the_sample_through_every_door(
-    server: dict[str, Any], sample: NDArray[np.uint16], out_dtype: str
+    server: RunningServer, sample: NDArray[np.uint16], out_dtype: str
 ) -> None:
     movie = sample[26:34, :100, :117]  # across the border to the empty field; sides not divisible by 8
-    by_zmq = through_zmq(server["zmq"], movie, out_dtype)
-    by_zmq.assert_equals(through_http(server["http"], movie, out_dtype))
+    by_zmq = through_zmq(server.zmq, movie, out_dtype)
+    by_zmq.assert_equals(through_http(server.http, movie, out_dtype))
     by_zmq.assert_equals(in_process(movie, out_dtype))
     assert [flag for flag, _, _ in by_zmq.judged] == ["unjudged", "ok", "ok", "ok", *["suspect"] * 4]
 
 
 @pytest.mark.parametrize("name", REAL.values(), ids=REAL)
-def test_real_movies_through_both_doors(shared: Path, server: dict[str, Any], name: str) -> None:
+def test_real_movies_through_both_doors(shared: Path, server: RunningServer, name: str) -> None:
     movie = read_movie(shared / name)[:8]
-    by_zmq = through_zmq(server["zmq"], movie, "float32")
-    by_zmq.assert_equals(through_http(server["http"], movie, "float32"))
+    by_zmq = through_zmq(server.zmq, movie, "float32")
+    by_zmq.assert_equals(through_http(server.http, movie, "float32"))
     assert np.isfinite(by_zmq.pixels).all()
     assert [flag for flag, _, _ in by_zmq.judged] == ["unjudged"] + ["ok"] * 7
 
 
-def test_a_real_dark_recording_is_suspect(shared: Path, server: dict[str, Any]) -> None:
+def test_a_real_dark_recording_is_suspect(shared: Path, server: RunningServer) -> None:
     field = read_movie(shared / "11_dark_noise" / "apd_late_gate.tif")
     halves = np.stack([field[:124, :248], field[125:249, :248]])  # two independent looks at nothing
-    assert through_zmq(server["zmq"], halves, "uint16").judged[1][0] == "suspect"
+    assert through_zmq(server.zmq, halves, "uint16").judged[1][0] == "suspect"
 
 
 def test_the_fused_graph_equals_the_numpy_path(sample: NDArray[np.uint16]) -> None:
@@ -147,8 +148,8 @@ def test_the_fused_graph_equals_the_numpy_path(sample: NDArray[np.uint16]) -> No
         assert answer.judged[i][2] == pytest.approx(expected, abs=1e-4)
 
 
-def test_fractions_are_the_papers_classes(server: dict[str, Any], sample: NDArray[np.uint16]) -> None:
-    with Client(server["zmq"]) as client:
+def test_fractions_are_the_papers_classes(server: RunningServer, sample: NDArray[np.uint16]) -> None:
+    with Client(server.zmq) as client:
         result = next(iter(client.stream(sample[:1])))
     assert result.fractions is not None
     found = (result.fractions.background, result.fractions.uncertain, result.fractions.signal)

@@ -18,6 +18,7 @@ from shipped import BUNDLE
 from dimstream_client import Client
 from dimstream_client.cli import main as dimstream
 from dimstream_server.demo import main as demo
+from dimstream_server.server_process import RunningServer
 
 STACKS = {
     "TYX": (3, 40, 48),
@@ -44,7 +45,7 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("axes", "shape"), STACKS.items(), ids=STACKS)
 def test_stacks_keep_axes_and_pixel_size(
-    server: dict[str, Any], tmp_path: Path, axes: str, shape: tuple[int, ...]
+    server: RunningServer, tmp_path: Path, axes: str, shape: tuple[int, ...]
 ) -> None:
     stack = np.random.default_rng(0).poisson(2.0, shape).astype(np.uint16)
     source, streamed, posted = (tmp_path / name for name in ("in.ome.tif", "streamed.ome.tif", "posted.tif"))
@@ -56,8 +57,8 @@ def test_stacks_keep_axes_and_pixel_size(
         "PhysicalSizeYUnit": "µm",
     }
     tifffile.imwrite(source, stack, ome=True, photometric="minisblack", metadata=metadata)
-    assert dimstream(["stream", str(source), str(streamed), "--server", server["zmq"]]) == 0
-    assert dimstream(["denoise", str(source), str(posted), "--server", server["http"]]) == 0
+    assert dimstream(["stream", str(source), str(streamed), "--server", server.zmq]) == 0
+    assert dimstream(["denoise", str(source), str(posted), "--server", server.http]) == 0
     for path in (streamed, posted):
         with tifffile.TiffFile(path) as file:
             assert (file.series[0].axes, file.series[0].shape) == (axes, shape)
@@ -67,7 +68,7 @@ def test_stacks_keep_axes_and_pixel_size(
     assert len(flags) == int(np.prod(shape[:-2]))
 
 
-def test_every_plane_has_its_own_memory(server: dict[str, Any], sample: NDArray[np.uint16]) -> None:
+def test_every_plane_has_its_own_memory(server: RunningServer, sample: NDArray[np.uint16]) -> None:
     alone = sample[:4, :64, :64]
     from dimstream_client import PlaneIndex
 
@@ -76,17 +77,17 @@ def test_every_plane_has_its_own_memory(server: dict[str, Any], sample: NDArray[
         for t, cell in enumerate(alone)
         for c, frame in enumerate((cell, sample[t, 64:128, 64:128]))
     ]
-    with Client(server["zmq"]) as client:
+    with Client(server.zmq) as client:
         expected = [result.ssim_prev for result in client.stream(alone)]
         found = [result.ssim_prev for result in client.stream(mixed) if result.index.c == 0]
     assert found == expected
 
 
-def test_hostile_bytes_leave_others_alone(server: dict[str, Any], sample: NDArray[np.uint16]) -> None:
+def test_hostile_bytes_leave_others_alone(server: RunningServer, sample: NDArray[np.uint16]) -> None:
     rng = np.random.default_rng(0)
-    with Client(server["zmq"]) as client, zmq.Context() as context, context.socket(zmq.DEALER) as hostile:
+    with Client(server.zmq) as client, zmq.Context() as context, context.socket(zmq.DEALER) as hostile:
         hostile.setsockopt(zmq.LINGER, 0)
-        hostile.connect(server["zmq"])
+        hostile.connect(server.zmq)
         results = client.stream([frame[:64, :64] for frame in sample[:20]])
         for _ in range(20):
             next(results)

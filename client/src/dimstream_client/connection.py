@@ -38,6 +38,7 @@ _POLL_MS: Final = 100
 _PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
 _BUSY_S: Final = 0.1  # before a server that was too busy is tried again
 _BYTES_PER_PIXEL: Final = 4
+_ACK_EVERY: Final = 16  # results, or a window of them
 
 
 class Connection:
@@ -300,7 +301,7 @@ class Connection:
         for item in session.outgoing(room=room):
             opened = session.opened
             self._say(item, codec=opened.codec, checksum=opened.checksum == "crc32")
-        if session.next_result - line.acked >= session.opened.window:
+        if session.next_result - line.acked >= max(session.opened.window, _ACK_EVERY):
             line.acked = session.next_result
             self._say(Ack(line.stream, line.acked))
         if line.closing is not None and session.is_idle:
@@ -329,7 +330,8 @@ class Connection:
         line.receiver.end()
 
     def _say(self, message: Message, *, codec: str = "none", checksum: bool = False) -> None:
-        self._dealer.send_multipart(encode(message, codec=codec, checksum=checksum), copy=False)
+        # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
+        self._dealer.send_multipart(encode(message, codec=codec, checksum=checksum), copy=True)
 
     # --- silence
 

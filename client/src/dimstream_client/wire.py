@@ -192,9 +192,12 @@ def decode(parts: Sequence[Part], *, max_payload_bytes: int) -> Message:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value):
+    if type(value) not in _JSON_TYPES and is_dataclass(value):
         return {f.name: _plain(item) for f in fields(value) if (item := getattr(value, f.name)) is not None}
     return value
+
+
+_JSON_TYPES: Final = frozenset({str, int, float, bool, dict, list, tuple})  # most values, at a glance
 
 
 def _dump(header: Mapping[str, Any]) -> bytes:

@@ -6,13 +6,10 @@ Leaves `denoised.ome.tif`, `flags.jsonl` and `summary.png`.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,9 @@ from numpy.typing import NDArray
 from dimstream_client.cli import main as dimstream
 from dimstream_client.tiff import open_stack
 from dimstream_models.bundle import Bundle, BundleError, read_attachment, read_bundle
+from dimstream_server.server_process import ServerProcessError, running_server
 
 MOVIE, TRUTH = "sample/movie.ome.tif", "sample/truth.ome.tif"
-START_S = 60.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,46 +36,15 @@ def main(argv: Sequence[str]) -> int:
         bundle = read_bundle(arguments.bundle)
         movie = read_attachment(bundle, MOVIE)
         truth = read_attachment(bundle, TRUTH)
-    except BundleError as error:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        with running_server(arguments.bundle) as server:
+            status = _stream(movie, arguments.out, server.zmq, arguments.interval)
+    except (BundleError, ServerProcessError, OSError) as error:
         print(f"dimstream-server demo: {error}", file=sys.stderr)
         return 2
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with running_server(arguments.bundle) as addresses:
-        status = _stream(movie, arguments.out, addresses["zmq"], arguments.interval)
     if status == 0:
         _report(bundle, arguments.out, movie, truth)
     return status
-
-
-@contextlib.contextmanager
-def running_server(bundle: Path) -> Iterator[dict[str, Any]]:
-    """Serve one bundle on free ports in a process of its own; yields what its ready file says.
-
-    Raises
-    ------
-    RuntimeError
-        When the server ends, or is not ready in time; it has said why on stderr.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        ready = Path(scratch) / "ready.json"
-        command = [sys.executable, "-m", "dimstream_server.cli", "serve", "--bundle", str(bundle)]
-        free = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file", str(ready)]
-        with subprocess.Popen([*command, *free, "--log-level", "warning"]) as server:
-            try:
-                yield _wait_until_ready(server, ready)
-            finally:
-                server.terminate()
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], ready: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + START_S
-    while not ready.exists():
-        if server.poll() is not None:
-            raise RuntimeError(f"the server ended with exit status {server.returncode} before it was ready")
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the server was not ready within {START_S:g} s")
-        time.sleep(0.02)
-    return dict(json.loads(ready.read_text()))
 
 
 def _stream(movie: bytes, out: Path, endpoint: str, interval_s: float) -> int:

@@ -19,6 +19,7 @@ from dimstream_server.benchmarks.model import ModelFigures, frames_of, measure_m
 from dimstream_server.benchmarks.plan import FRAMES, Plan, make_plan
 from dimstream_server.benchmarks.report import Figures, as_table, write_json
 from dimstream_server.errors import ServerError
+from dimstream_server.server_process import ServerProcessError
 
 CANNOT_RUN = 2
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         plan = make_plan(arguments.frames, quick=arguments.quick)
         figures = measure(shipped, plan, device=arguments.device, quick=arguments.quick)
-    except (BundleError, BenchmarkError, ServerError, DimstreamError, OSError) as error:
+    except (BundleError, BenchmarkError, ServerProcessError, ServerError, DimstreamError, OSError) as error:
         return _say(str(error))
     path = arguments.out / "bench.json"
     write_json(figures, path)
@@ -47,7 +48,8 @@ def measure(shipped: Bundle, plan: Plan, *, device: str, quick: bool) -> Figures
 
     Raises
     ------
-    BenchmarkError, BundleError, dimstream_server.errors.ServerError, dimstream_client.errors.DimstreamError
+    BenchmarkError, BundleError, ServerProcessError, dimstream_server.errors.ServerError,
+    dimstream_client.errors.DimstreamError
     """
     from tqdm import tqdm
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from dimstream_server.benchmarks.routes import Counts, Route
-from dimstream_server.benchmarks.server_process import RunningServer
+from dimstream_server.server_process import RunningServer
 
 SAMPLES: Final = 100
 WARM_UP_SAMPLES: Final = 10

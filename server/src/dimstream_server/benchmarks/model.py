@@ -14,7 +14,7 @@ from dimstream_server.benchmarks.memory import MemoryFigures, watch_memory
 from dimstream_server.benchmarks.plan import ModelPlan, make_frames
 from dimstream_server.benchmarks.race import RouteFigures, Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.routes import PATIENCE_S, BareRoute, Counts, HttpRoute, Route, ZmqRoute
-from dimstream_server.benchmarks.server_process import RunningServer, running_server
+from dimstream_server.server_process import RunningServer, running_server
 
 WINDOW: Final = 8
 BARE: Final = BareRoute.name
@@ -62,7 +62,8 @@ def measure_model(bundle: Bundle, plan: ModelPlan, device: str, on_frames: OnFra
 
     Raises
     ------
-    BenchmarkError, dimstream_server.errors.StartError, dimstream_client.errors.DimstreamError
+    BenchmarkError, ServerProcessError, dimstream_server.errors.StartError,
+    dimstream_client.errors.DimstreamError
     """
     frames = make_frames(plan.lap_frames)
     start_ups = [_start_up_s(bundle.source, device) for _ in range(plan.starts - 1)]

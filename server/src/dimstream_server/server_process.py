@@ -1,4 +1,4 @@
-"""A real `dimstream-server serve` on free ports, with its start-up time and its memory."""
+"""A real `dimstream-server serve` in a process of its own: for the demo, the benchmark and the tests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from dimstream_server.benchmarks.errors import BenchmarkError
-
 START_S: Final = 120.0
 STOP_S: Final = 60.0
 _POLL_S: Final = 0.002
 _KIB_PER_MIB: Final = 1024
+
+
+class ServerProcessError(Exception):
+    """The server did not start, ran away or did not stop; the text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class RunningServer:
 
         Raises
         ------
-        BenchmarkError
+        ServerProcessError
             The server is gone.
         """
         if not Path("/proc/self/status").exists():
@@ -51,20 +53,20 @@ class RunningServer:
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         except FileNotFoundError as error:
-            raise BenchmarkError(f"the server (pid {self.pid}) ended while it was measured") from error
+            raise ServerProcessError(f"the server (pid {self.pid}) ended while it was measured") from error
         found = [line.split() for line in lines if line.startswith(f"{kind}:")]
         if not found:
-            raise BenchmarkError(f"the server (pid {self.pid}) ended while it was measured")
+            raise ServerProcessError(f"the server (pid {self.pid}) ended while it was measured")
         return int(found[0][1]) / _KIB_PER_MIB
 
 
 @contextmanager
-def running_server(bundle: Path, device: str) -> Iterator[RunningServer]:
+def running_server(bundle: Path, device: str = "cpu") -> Iterator[RunningServer]:
     """Serve one bundle in a process of its own, and stop it in the end.
 
     Raises
     ------
-    BenchmarkError
+    ServerProcessError
         It ends before it is ready, is not ready in time, or does not stop cleanly; why is on stderr.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -91,9 +93,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path) -> None:
     deadline = time.monotonic() + START_S
     while not ready.exists():
         if process.poll() is not None:
-            raise BenchmarkError(f"the server ended with status {process.returncode} before it was ready")
+            raise ServerProcessError(f"the server ended with status {process.returncode} before it was ready")
         if time.monotonic() > deadline:
-            raise BenchmarkError(f"the server was not ready within {START_S:g} s")
+            raise ServerProcessError(f"the server was not ready within {START_S:g} s")
         time.sleep(_POLL_S)
 
 
@@ -102,6 +104,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         status = process.wait(STOP_S)
     except subprocess.TimeoutExpired as error:
-        raise BenchmarkError(f"the server did not stop within {STOP_S:g} s of SIGTERM") from error
+        raise ServerProcessError(f"the server did not stop within {STOP_S:g} s of SIGTERM") from error
     if status != 0:
-        raise BenchmarkError(f"the server stopped with status {status}, expected 0")
+        raise ServerProcessError(f"the server stopped with status {status}, expected 0")
