@@ -24,7 +24,7 @@ def test_rescaling_recovers_a_known_scale(tiny_recipe: Recipe) -> None:
     )
     rescaling = fit_rescaling(bright, denoise, fields=6)  # so bright that photon noise hardly matters
     assert rescaling.gain == pytest.approx(4 * 70, rel=0.02)
-    assert rescaling.offset == pytest.approx(-0.5 * 4 * 70, rel=0.05)
+    assert rescaling.offset == pytest.approx(-0.5 * 4 * 70, abs=60)  # 1 % of a tubule's high-dose counts
 
 
 def test_area_under_curve_counts_pairs() -> None:
