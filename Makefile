@@ -1,5 +1,5 @@
 # Two commands set up everything on a fresh machine: `make demo` and `make test`.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # cpu or gpu: which ONNX Runtime the server is installed with.
 DEVICE ?= cpu
 

@@ -72,6 +72,7 @@ def make_bundle(
     test_input = sample[:1, None, :64, :72].astype(np.float32)
     with tempfile.TemporaryDirectory() as scratch:
         attachments = _write_sample(Path(scratch), recipe, sample, truth)
+        attachments |= {f"training/{name}": run / name for name in ("loss.csv", "loss.png")}
         draft = BundleDraft(
             id=recipe.bundle.id,
             name=recipe.bundle.name,
