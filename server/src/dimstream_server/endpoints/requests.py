@@ -55,16 +55,15 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
     if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
-    chunks = request.stream()
+    loop = asyncio.get_running_loop()
     try:
-        while True:
-            async with asyncio.timeout(stall_s):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return body
-            if len(body) + len(chunk) > max_bytes:
-                raise too_large
-            body += chunk
+        async with asyncio.timeout(stall_s) as stall:
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > max_bytes:
+                    raise too_large
+                body += chunk
+                stall.reschedule(loop.time() + stall_s)
+        return body
     except TimeoutError as error:
         raise DoorRefusal("request_timeout", f"nothing of the body came for {stall_s:g} s") from error
     except ClientDisconnect as error:
