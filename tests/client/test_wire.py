@@ -146,6 +146,8 @@ HOSTILE = {
     "no UTF-8": ([b"DIM1PING", b'{"t":"\xff"}'], Code.BAD_HEADER),
     "a list": ([b"DIM1PING", b"[1]"], Code.BAD_HEADER),
     "NaN": ([b"DIM1PING", b'{"t":NaN}'], Code.BAD_HEADER),
+    "a name twice": ([b"DIM1PING", b'{"t":1,"t":2}'], Code.BAD_HEADER),
+    "a name twice within": ([b"DIM1PING", b'{"t":1,"later":{"a":1,"a":1}}'], Code.BAD_HEADER),
     "a deep nest": ([b"DIM1PING", b"[" * 60_000], Code.BAD_HEADER),
     "a huge header": ([b"DIM1PING", b" " * (MAX_HEADER_BYTES + 1)], Code.OVERSIZE),
     "a long number": ([b"DIM1PING", b'{"t":' + b"9" * 60_000 + b"}"], {Code.BAD_HEADER, Code.BAD_FIELD}),

@@ -226,7 +226,8 @@ def _type_of(parts: Sequence[Part]) -> str:
             Code.UNKNOWN_TYPE, f"message type {name!r} is unknown, expected one of {', '.join(_HEADERS)}"
         )
     if len(parts) not in (2, 3):
-        raise ProtocolError(Code.BAD_HEADER, f"{name} came with {len(parts)} parts, expected 2 or 3")
+        came = "1 part" if len(parts) == 1 else "more than 3 parts"  # a reader need not count them all
+        raise ProtocolError(Code.BAD_HEADER, f"{name} came with {came}, expected 2 or 3")
     return name
 
 
@@ -234,7 +235,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_LOAD: Final = json.JSONDecoder(parse_constant=_no_constant).decode
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{checks.short(max(names, key=names.count))} stands twice in one object")
+    return members
+
+
+_LOAD: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_repeats).decode
 
 
 def _header_of(name: str, parts: Sequence[Part]) -> dict[str, Any]:
