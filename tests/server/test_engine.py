@@ -25,7 +25,7 @@ from dimstream_server.engine.protocol import (
     StreamSpec,
 )
 from dimstream_server.engine.streams import Hole
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 BundleMaker = Callable[..., Bundle]
 SHAPE = (24, 27)
@@ -226,12 +226,34 @@ def test_a_new_model_starts_with_its_frame(engine: Engine, stream: str) -> None:
 
 
 def test_new_thresholds_start_with_their_frame(engine: Engine, stream: str) -> None:
-    strict = Thresholds(ssim=1.0, background_max=1e5, signal_min=2e5)
-    assert engine.update(stream, 2, thresholds=strict).result(SECONDS).thresholds == strict
+    strict = NewThresholds(ssim=1.0, background_max=1e5, signal_min=2e5)
+    in_force = engine.update(stream, 2, thresholds=strict).result(SECONDS)
+    assert in_force.thresholds == Thresholds(ssim=1.0, background_max=1e5, signal_min=2e5)
     _, before, after = _run(engine, stream, _task(0), _task(1), _task(2))
     assert (before.flag, before.fractions) == ("ok", Fractions(0, 0, 1))
     assert (after.flag, after.fractions) == ("suspect", Fractions(1, 0, 0))
     assert after.compared_seq == 1
+
+
+def test_an_update_keeps_what_an_earlier_one_that_waits_will_have_changed(
+    engine: Engine, stream: str
+) -> None:
+    first = engine.update(stream, 2, thresholds=NewThresholds(ssim=0.125))
+    second = engine.update(stream, 4, thresholds=NewThresholds(signal_min=30.0))
+    assert first.result(SECONDS).thresholds.ssim == 0.125
+    assert second.result(SECONDS).thresholds == Thresholds(ssim=0.125, background_max=5.0, signal_min=30.0)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [NewThresholds(background_max=26.0), NewThresholds(background_max=-1.0), NewThresholds(signal_min=1e299)],
+)
+def test_thresholds_that_contradict_each_other_are_refused(
+    engine: Engine, stream: str, new: NewThresholds
+) -> None:
+    with pytest.raises(errors.BadUpdate, match="0 <= background_max <= signal_min"):
+        engine.update(stream, 0, thresholds=new).result(SECONDS)
+    assert _run(engine, stream, _task(0))[0].status == "done"
 
 
 def test_an_update_for_a_frame_that_is_done_is_refused(engine: Engine, stream: str) -> None:

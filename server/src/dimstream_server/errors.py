@@ -144,7 +144,7 @@ class NotFinite(Refused):
 
 
 class BadUpdate(Refused):
-    """The update names a sequence number that is past, or changes nothing."""
+    """The update names a sequence number that is past, contradicts itself, or changes nothing."""
 
     code = "bad_field"
 

@@ -8,7 +8,7 @@ import pytest
 from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
 from dimstream_client.messages import Thresholds as WireThresholds
 from dimstream_server.endpoints.problems import ALL_MEANINGS, DoorRefusal
-from dimstream_server.endpoints.streams import ServerStream, StreamBook, choose_codec
+from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream, StreamBook, choose_codec
 from dimstream_server.engine.protocol import Counts, EngineResult, StreamSpec
 from dimstream_server.errors import (
     Refused,
@@ -19,7 +19,7 @@ from dimstream_server.errors import (
     WrongDtype,
     WrongShape,
 )
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 PIXELS = np.ones((4, 6), np.uint16)
 
@@ -140,11 +140,20 @@ def test_a_closed_stream_takes_nothing_more() -> None:
     assert counts == {"done": 1, "failed": 0, "skipped": 0, "ok": 1, "suspect": 0, "unjudged": 0}
 
 
-def test_an_update_keeps_the_thresholds_that_it_does_not_name() -> None:
+def test_an_update_hands_on_the_thresholds_that_it_names() -> None:
     stream = make_stream()
     assert stream.new_thresholds(Update("s", 0, model="other")) is None
     asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(signal_min=30.0)))
-    assert asked == Thresholds(0.5, 5.0, 30.0)
+    assert asked == NewThresholds(signal_min=30.0)
+
+
+def test_a_skip_to_the_end_of_all_numbers_is_refused() -> None:
+    stream = make_stream()
+    with pytest.raises(DoorRefusal, match="expected seq_to of at most") as caught:
+        stream.check_skip(Skip("s", 0, 2**53 - 1, ""))
+    assert caught.value.code == "bad_field"
+    stream.check_skip(Skip("s", 0, LAST_SEQ, ""))
+    assert stream.skipped(LAST_SEQ).limit <= 2**53 - 1
 
 
 def test_results_that_were_never_sent_cannot_be_acknowledged() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dimstream_client.fields import MAX_INTEGER, MAX_WINDOW
 from dimstream_client.messages import (
     Ack,
     Close,
@@ -29,9 +30,10 @@ from dimstream_client.messages import Thresholds as WireThresholds
 from dimstream_server.endpoints.problems import DoorRefusal, error_message
 from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.errors import StreamClosed, TooManyStreams, UnknownStream, WrongDtype, WrongShape
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 LATEST_WINDOW = 2
+LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
 FRAME_CODECS = ("none", "zlib")
 
 
@@ -48,7 +50,7 @@ class ServerStream:
     window : int
         Frames that may be in flight.
     thresholds : Thresholds
-        What an UPDATE that names only some of them keeps.
+        In force, as far as its peer was told.
     heard_at : float
         When its peer was last heard, on the clock of the caller.
     """
@@ -118,6 +120,8 @@ class ServerStream:
         """
         self.refuse_when_closing()
         self._refuse_out_of_turn(skip.seq_from)
+        if skip.seq_to > LAST_SEQ:
+            raise DoorRefusal("bad_field", f"expected seq_to of at most {LAST_SEQ}, got {skip.seq_to}")
 
     def skipped(self, seq_to: int) -> Credit:
         """The answer to a SKIP that was taken: the limit, raised by as many frames as were skipped."""
@@ -168,22 +172,16 @@ class ServerStream:
             )
         self.acknowledged = max(self.acknowledged, ack.next_result)
 
-    def new_thresholds(self, update: Update) -> Thresholds | None:
-        """Thresholds that an UPDATE asks for, completed by those in force; None when it names none.
+    def new_thresholds(self, update: Update) -> NewThresholds | None:
+        """Thresholds that an UPDATE names; None when it names none.
 
         Raises
         ------
         StreamClosed
         """
         self.refuse_when_closing()
-        asked, now = update.thresholds, self.thresholds
-        if asked is None:
-            return None
-        return Thresholds(
-            ssim=now.ssim if asked.ssim is None else asked.ssim,
-            background_max=now.background_max if asked.background_max is None else asked.background_max,
-            signal_min=now.signal_min if asked.signal_min is None else asked.signal_min,
-        )
+        asked = update.thresholds
+        return asked if asked is None else NewThresholds(asked.ssim, asked.background_max, asked.signal_min)
 
     def updated(self, in_force: InForce) -> Updated:
         """UPDATED, once the engine has said what is in force from when on."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.protocol import InForce, StreamSpec
 from dimstream_server.engine.streams import Goodbye, Hole, Job
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 
 
@@ -35,7 +35,7 @@ class ChangeStream:
     stream: str
     from_seq: int
     model: str | None
-    thresholds: Thresholds | None
+    thresholds: NewThresholds | None
     future: Future[InForce]
 
 

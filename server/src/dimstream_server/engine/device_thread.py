@@ -164,9 +164,11 @@ class DeviceThread:
         base = state.next_in_force()
         info = base.model if command.model is None else self._infos[command.model]
         thresholds = base.thresholds if command.model is None else info.thresholds
-        in_force = InForce(command.from_seq, info, command.thresholds or thresholds)
-        update = PendingUpdate(in_force, command.future)
         try:
+            if command.thresholds is not None:
+                thresholds = command.thresholds.over(thresholds)
+            in_force = InForce(command.from_seq, info, thresholds)
+            update = PendingUpdate(in_force, command.future)
             state.plan(update)
         except Refused as error:
             command.future.set_exception(error)

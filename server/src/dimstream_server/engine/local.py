@@ -27,7 +27,7 @@ from dimstream_server.engine.protocol import (
 )
 from dimstream_server.engine.streams import Goodbye, Hole, Job
 from dimstream_server.errors import BadUpdate, UnknownModel
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.pipeline.runtime import check_installation, parse_device
 
 PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint16"),)
@@ -108,7 +108,7 @@ class LocalEngine:
             self._thread.commands.put(Append(stream, Hole(seq_from, seq_to, reason)))
 
     def update(
-        self, stream: str, from_seq: int, model: str | None = None, thresholds: Thresholds | None = None
+        self, stream: str, from_seq: int, model: str | None = None, thresholds: NewThresholds | None = None
     ) -> Future[InForce]:
         """Change model or thresholds from a frame on; see `Engine.update`."""
         if model is None and thresholds is None:

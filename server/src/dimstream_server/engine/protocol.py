@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.pipeline.flags import FlagName, Thresholds
+from dimstream_server.pipeline.flags import FlagName, NewThresholds, Thresholds
 
 InDtype = Literal["uint8", "uint16", "float32"]
 OutDtype = Literal["uint16", "float32"]
@@ -194,12 +194,13 @@ class Engine(Protocol):
         """
 
     def update(
-        self, stream: str, from_seq: int, model: str | None = None, thresholds: Thresholds | None = None
+        self, stream: str, from_seq: int, model: str | None = None, thresholds: NewThresholds | None = None
     ) -> Future[InForce]:
         """Change model or thresholds from frame `from_seq` on; answered when the change is sure to happen.
 
-        A new model brings its bundle's thresholds unless `thresholds` are given too. The future raises
-        BadUpdate when `from_seq` has been denoised already.
+        `thresholds` are put over those that a new model's bundle brings, or, without a new model, over those
+        that will be in force then. The future raises BadUpdate when `from_seq` has been denoised already, and
+        when `thresholds` contradict each other.
 
         Raises
         ------

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from dimstream_models.bundle import Bundle
+from dimstream_server.errors import BadUpdate
 
 FlagName = Literal["ok", "suspect", "unjudged"]
+HIGHEST_COUNT: Final = 1e12
+"""Photons in a window, as a threshold: far above any detector and exact enough in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,35 @@ class Thresholds:
     ssim: float | None
     background_max: float = 5.0
     signal_min: float = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewThresholds:
+    """Thresholds that are to change; None: unchanged."""
+
+    ssim: float | None = None
+    background_max: float | None = None
+    signal_min: float | None = None
+
+    def over(self, before: Thresholds) -> Thresholds:
+        """What is in force once these were put over `before`.
+
+        Raises
+        ------
+        BadUpdate
+            A window could be background and signal at once, or a threshold is no photon count.
+        """
+        after = Thresholds(
+            ssim=before.ssim if self.ssim is None else self.ssim,
+            background_max=before.background_max if self.background_max is None else self.background_max,
+            signal_min=before.signal_min if self.signal_min is None else self.signal_min,
+        )
+        if not 0 <= after.background_max <= after.signal_min <= HIGHEST_COUNT:
+            raise BadUpdate(
+                f"expected 0 <= background_max <= signal_min <= {HIGHEST_COUNT:g}, "
+                f"got {after.background_max:g} and {after.signal_min:g}; change both in one UPDATE"
+            )
+        return after
 
 
 @dataclass(frozen=True, slots=True)
