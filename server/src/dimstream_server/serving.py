@@ -20,6 +20,8 @@ import uvicorn
 
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_server.endpoints.http_app import HttpDoor
+from dimstream_server.endpoints.http_protocol import protocol_telling
+from dimstream_server.endpoints.requests import ProblemTeller
 from dimstream_server.endpoints.router import CannotBind, Router
 from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
@@ -131,7 +133,7 @@ async def serve_until(
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         zmq_door = ZmqEndpoint(engine, router, settings, metrics, boot_id=secrets.token_hex(8))
         http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams)
-        http_server, http_task = await _start_http(http_door, http_socket, settings)
+        http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
         try:
@@ -205,12 +207,12 @@ def _url(bound: socket.socket) -> str:
 
 
 async def _start_http(
-    door: HttpDoor, bound: socket.socket, settings: Settings
+    door: HttpDoor, bound: socket.socket, settings: Settings, metrics: Metrics
 ) -> tuple[uvicorn.Server, asyncio.Task[None]]:
     config = uvicorn.Config(
         door.app,
         loop="none",
-        http="httptools",
+        http=protocol_telling(ProblemTeller(metrics)),
         ws="none",
         lifespan="off",
         timeout_keep_alive=settings.http.keep_alive_s,

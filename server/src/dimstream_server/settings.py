@@ -121,7 +121,7 @@ class HttpTable(_Table):
     max_requests: Annotated[int, Field(ge=1, le=1024, description="requests denoised at the same time")] = 8
     window: Annotated[int, Field(ge=1, le=1024, description="frames in flight of one request")] = 4
     stall_s: Annotated[
-        float, Field(gt=0, le=3600, description="silence after which an unfinished body is given up")
+        float, Field(gt=0, le=3600, description="time in which the next 64 KiB of a body must come")
     ] = 30.0
     keep_alive_s: Annotated[int, Field(ge=1, le=3600, description="how long an idle connection is kept")] = 75
 

@@ -109,6 +109,7 @@ class HttpDoor:
             summary="Denoised microscopy frames, each with a flag on whether it can be believed.",
             docs_url=None,  # they load scripts from elsewhere
             redoc_url=None,
+            redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer
         )
         describe_problems(app)
         teller = ProblemTeller(self._metrics)

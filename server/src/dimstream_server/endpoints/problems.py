@@ -24,6 +24,7 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
     "not_acceptable": Meaning("The answer cannot be given in this form", 406, False),
     "unsupported_media_type": Meaning("The body is of a type that is not read here", 415, False),
     "bad_request": Meaning("The request cannot be understood", 400, False),
+    "head_too_large": Meaning("The request's head is larger than the limit", 431, False),
     "request_timeout": Meaning("The body did not come in time", 408, True),
     "bad_host": Meaning("The request was meant for another host", 421, False),
 }

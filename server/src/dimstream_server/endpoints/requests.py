@@ -27,6 +27,7 @@ from dimstream_server.errors import ServerError
 from dimstream_server.metrics import Metrics
 from dimstream_server.settings import is_loopback
 
+PROGRESS_BYTES = 65_536
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
     Raises
     ------
     DoorRefusal
-        oversize: it is larger than `max_bytes`, or says so; request_timeout: nothing came for `stall_s`
-        seconds; unsupported_media_type: it is compressed.
+        oversize: it is larger than `max_bytes`, or says so; request_timeout: less than `PROGRESS_BYTES` came
+        within `stall_s` seconds; unsupported_media_type: it is compressed.
     Abandoned
         The client went away.
     """
-    encoding = request.headers.get("content-encoding", "identity")
+    encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise DoorRefusal(
             "unsupported_media_type",
@@ -55,6 +56,7 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
     if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
+    enough = PROGRESS_BYTES  # a byte now and then would keep its place among the requests for ever
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(stall_s) as stall:
@@ -62,10 +64,16 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
                 if len(body) + len(chunk) > max_bytes:
                     raise too_large
                 body += chunk
-                stall.reschedule(loop.time() + stall_s)
+                if len(body) >= enough:
+                    enough = len(body) + PROGRESS_BYTES
+                    stall.reschedule(loop.time() + stall_s)
         return body
     except TimeoutError as error:
-        raise DoorRefusal("request_timeout", f"nothing of the body came for {stall_s:g} s") from error
+        raise DoorRefusal(
+            "request_timeout",
+            f"expected the next {PROGRESS_BYTES} bytes of the body, or its end, within {stall_s:g} s; "
+            f"{len(body)} bytes came in all",
+        ) from error
     except ClientDisconnect as error:
         raise Abandoned from error
 
@@ -149,6 +157,7 @@ class Observer:
             await send(message)
 
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        host = host.lower()
         name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
         if not is_loopback(name):
             response = self._teller.tell(
