@@ -9,6 +9,7 @@ from dimstream_models.arithmetic import Array
 from dimstream_models.bundle.errors import InvalidBundle, TestTensorMismatch
 from dimstream_models.bundle.model import Bundle
 from dimstream_models.bundle.processing import apply_steps
+from dimstream_models.npy import read_header
 
 MAX_TENSOR_BYTES = 64 * 2**20
 RELATIVE_TOLERANCE = 1e-3
@@ -93,10 +94,7 @@ def from_npy(data: bytes, *, where: str) -> Array:
     """
     buffer = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(buffer)
-        if version != (1, 0):
-            raise ValueError(f"version {version} of the format, expected (1, 0)")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
+        shape, fortran, dtype = read_header(buffer)
         if dtype.kind not in "uif" or dtype.itemsize > 8:
             raise ValueError(f"values of type {dtype}, expected real numbers")
         if len(data) - buffer.tell() != _bytes(shape, dtype):

@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.tiff import open_stack
 from dimstream_client.tiff_metadata import Scale
+from dimstream_models.npy import read_header
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.errors import NotFinite, WrongDtype
 
@@ -25,10 +25,6 @@ _CASTS = {"int16": "uint16", "float64": "float32"}
 _AXES_OF_NDIM = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TZCYX"}
 _TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY_MAGIC = b"\x93NUMPY"
-_NPY_HEADERS: dict[tuple[int, int], Callable[..., Any]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 class ReadableStack(Protocol):
@@ -171,10 +167,7 @@ def read_npy(body: bytes | bytearray, *, axes: str | None, max_bytes: int) -> Ar
     """
     start = io.BytesIO(body[:65536])
     try:
-        version = np.lib.format.read_magic(start)
-        if version not in _NPY_HEADERS:
-            raise DoorRefusal("bad_image", f"NPY version {version} is not read here, expected 1.0 or 2.0")
-        shape, fortran_order, dtype = _NPY_HEADERS[version](start)
+        shape, fortran_order, dtype = read_header(start)
     except ValueError as error:
         raise DoorRefusal("bad_image", f"the NPY header cannot be read: {str(error)[:200]}") from error
     if dtype.name not in (*DTYPES, *_CASTS):

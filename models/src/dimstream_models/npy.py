@@ -1,0 +1,41 @@
+"""What an ``.npy`` file says of itself, before anything of its size is allocated."""
+
+from collections.abc import Callable, Mapping
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+_READERS: Mapping[tuple[int, int], Callable[[IO[bytes]], Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class Header(NamedTuple):
+    """Shape, order and type of the values that follow."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """The header, with the file left where the values begin.
+
+    Raises
+    ------
+    ValueError
+        Whatever is wrong with it.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in _READERS:
+            raise ValueError(f"version {version} of the format, expected (1, 0) or (2, 0)")
+        header = Header(*_READERS[version](file))
+    except ValueError:
+        raise
+    except Exception as error:  # numpy tokenizes and parses the text, and lets through what that raises
+        raise ValueError(f"its header is no dictionary ({type(error).__name__})") from error
+    if any(type(side) is not int or side < 0 for side in header.shape):
+        raise ValueError(f"shape {header.shape}, expected whole numbers from 0 on")
+    return header
