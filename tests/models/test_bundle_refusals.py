@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,10 @@ def tensor(array: np.ndarray[Any, Any], *, pickled: bool = False) -> Damage:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=pickled)
     return replaced("test_input.npy", buffer.getvalue(), "inputs", 0, "test_tensor")
+
+
+def npy_header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 
 
 def huge_npy() -> bytes:
@@ -261,6 +266,17 @@ CASES = {
         bundle.InvalidBundle,
         "no .npy file",
     ),
+    "tensor: npy header of minuses": Case(
+        replaced("test_input.npy", npy_header("-" * 9000 + "1\n"), "inputs", 0, "test_tensor"),
+        bundle.InvalidBundle,
+        "no .npy file",
+    ),
+    "tensor: npy header badly indented": Case(
+        replaced("test_input.npy", npy_header(" \n  x\n y\n"), "inputs", 0, "test_tensor"),
+        bundle.InvalidBundle,
+        "no .npy file",
+    ),
+    "id: too long": Case(setting("id", to="x" * 201), bundle.InvalidBundle, "at most 200 characters"),
     "tensor: none": Case(
         without("inputs", 0, "test_tensor"), bundle.InvalidBundle, r"inputs\.0\.test_tensor is missing"
     ),
@@ -371,6 +387,22 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
 def test_nothing_at_the_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bundle.BundleNotFound, match="absent"):
         read_bundle(tmp_path / "absent")
+
+
+def test_a_path_that_the_system_refuses_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(bundle.InvalidBundle, match="cannot be read"):
+        read_bundle(tmp_path / ("x" * 300))
+
+
+def test_a_file_that_the_system_cannot_read_is_refused(
+    written: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "weights.onnx")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(bundle.InvalidBundle, match=r"weights.onnx cannot be read \(Permission denied\)"):
+        read_bundle(written.source)
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

@@ -89,24 +89,29 @@ def open_contents(source: Path) -> Iterator[Contents]:
     BundleNotFound
         When there is neither a folder nor a file.
     InvalidBundle
-        When the file is no zip, or one that cannot be read.
+        When the file is no zip, or the system cannot read it, or a file of the folder.
     UnsafePath, TooLarge
         When the zip holds paths that lead out of it, or too much.
     """
-    if source.is_dir():
-        yield Folder(source)
-        return
-    if not source.is_file():
-        raise BundleNotFound(
-            f"no bundle at {source}: expected a folder or a zip with a {DESCRIPTION_NAMES[0]}"
-        )
     try:
+        if source.is_dir():
+            yield Folder(source)
+            return
+        if not source.is_file():
+            raise BundleNotFound(
+                f"no bundle at {source}: expected a folder or a zip with a {DESCRIPTION_NAMES[0]}"
+            )
         with zipfile.ZipFile(source) as archive:
             _check_entries(archive, source)
             yield Archive(archive)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise InvalidBundle(
             f"{source} is no zip that can be read ({error}); pack the bundle again"
+        ) from error
+    except OSError as error:
+        raise InvalidBundle(
+            f"{error.filename or source} cannot be read ({error.strerror}); "
+            "check the path, and that this user may read it"
         ) from error
 
 

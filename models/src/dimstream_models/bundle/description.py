@@ -16,6 +16,8 @@ STANDARD_VERSION = "0.5.4"
 """Version of the standard that `write_bundle` follows."""
 KNOWN_STANDARD = re.compile(r"0\.5\.\d{1,3}")
 MAX_SIDE = 2**20
+MAX_ID = 200
+"""Characters; ids travel in every header and stand in URLs."""
 
 Validated = TypeVar("Validated", bound=BaseModel)
 
@@ -126,7 +128,7 @@ class Description(FromStandard):
     """A model description."""
 
     name: str = Field(min_length=1, max_length=128)
-    id: str | None = None
+    id: str | None = Field(default=None, max_length=MAX_ID)
     description: str = Field(default="", max_length=1024)
     documentation: File | None = None
     covers: tuple[File, ...] = ()

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle import Bundle, check_test_tensor
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
-from dimstream_server.errors import DuplicateModel
+from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.flags import thresholds_of
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import Device, open_session
+from dimstream_server.pipeline.runtime import Device, first_line, open_session
 
 
 class ModelKey(NamedTuple):
@@ -49,7 +49,7 @@ class Loader:
 
         Raises
         ------
-        DeviceUnavailable, TestTensorMismatch
+        DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch
         """
         for bundle in self._bundles.values():
             check_test_tensor(bundle, bare_network(bundle, self._device))
@@ -94,11 +94,16 @@ def model_info(bundle: Bundle) -> ModelInfo:
 
 def bare_network(bundle: Bundle, device: Device) -> Callable[[Array], Array]:
     """The bundle's network without its bracket, from its input to its output."""
-    session = open_session(bundle.onnx, device)
+    session = open_session(bundle.onnx, device, name=bundle.id)
     name = session.get_inputs()[0].name
 
     def run(values: Array) -> Array:
-        output: Array = session.run(None, {name: values})[0]
+        try:
+            output: Array = session.run(None, {name: values})[0]
+        except Exception as error:  # ONNX Runtime's classes have no base but Exception
+            raise UnsupportedNetwork(
+                f"{bundle.id}: the network fails on its test input: {first_line(error)}; export it again"
+            ) from error
         return output
 
     return run

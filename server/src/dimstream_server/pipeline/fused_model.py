@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -15,14 +14,12 @@ from dimstream_models.bundle import Bundle
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fusing import OUTPUTS, compose
-from dimstream_server.pipeline.runtime import Device, open_session
+from dimstream_server.pipeline.runtime import Device, first_line, open_session
 
 Normalised: TypeAlias = Any
 """(H, W) float32 on the model's device: an ndarray on the CPU, an OrtValue on CUDA. Only handed back."""
 
 WARM_UP_SHAPE: Final = (64, 72)
-LONGEST_ERROR: Final = 300
-BUILD_PATH: Final = re.compile(r"/\S*onnxruntime\S*:\d+ ")
 
 
 class Measures(NamedTuple):
@@ -83,7 +80,7 @@ class FusedModel:
     ) -> None:
         model = compose(bundle, in_dtype, out_dtype).SerializeToString()
         self.bundle = bundle
-        self.session = open_session(model, device, threads=threads)
+        self.session = open_session(model, device, name=bundle.id, threads=threads)
         self._device = device
         self._in_dtype = np.dtype(in_dtype)
         self._thresholds: Thresholds | None = None
@@ -114,7 +111,7 @@ class FusedModel:
                 return self._run_on_cpu(pixels, previous, scalars)
             return self._run_on_cuda(pixels, previous, scalars, self._device.cuda)
         except Exception as error:  # ONNX Runtime's classes have no base but Exception
-            raise FrameFailed(f"the model raised on this frame: {_first_line(error)}") from error
+            raise FrameFailed(f"the model raised on this frame: {first_line(error)}") from error
 
     def _run_on_cpu(
         self, pixels: NDArray[Any], previous: Normalised | None, scalars: dict[str, NDArray[np.float32]]
@@ -186,9 +183,3 @@ class FusedModel:
             raise UnsupportedNetwork(
                 f"{self.bundle.id}: the network made {made} of a frame {shape}; {refusal}"
             )
-
-
-def _first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without the paths of its own build."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return BUILD_PATH.sub("", lines[0])[:LONGEST_ERROR]

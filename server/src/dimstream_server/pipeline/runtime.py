@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
-from dimstream_server.errors import DeviceUnavailable, RuntimeInstallation
+from dimstream_server.errors import DeviceUnavailable, RuntimeInstallation, UnsupportedNetwork
 
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu")
 ERRORS_ONLY: Final = 3
+LONGEST_ERROR: Final = 300
+BUILD_PATH: Final = re.compile(r"/\S*onnxruntime\S*:\d+ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,15 @@ def check_installation(installed: Callable[[str], Any] = metadata.distribution) 
     )
 
 
-def open_session(model: bytes, device: Device, *, threads: int | None = None) -> ort.InferenceSession:
+def open_session(
+    model: bytes, device: Device, *, name: str, threads: int | None = None
+) -> ort.InferenceSession:
     """Session of a model on exactly the device that was asked for.
 
     Parameters
     ----------
+    name : str
+        For messages.
     threads : int or None
         CPU threads of one run; None: one for each core.
 
@@ -87,6 +93,8 @@ def open_session(model: bytes, device: Device, *, threads: int | None = None) ->
     ------
     DeviceUnavailable
         When ONNX Runtime gives another provider: it would silently run on the CPU.
+    UnsupportedNetwork
+        When ONNX Runtime cannot read or prepare the model.
     """
     _check_built_for(device)
     options = ort.SessionOptions()
@@ -96,9 +104,23 @@ def open_session(model: bytes, device: Device, *, threads: int | None = None) ->
     options.log_severity_level = ERRORS_ONLY
     # spinning threads gain nothing measurable and take the cores from the event loop
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(model, options, providers=device.providers)
+    try:
+        # On a CPU its fall-back only tries the same again, and prints so.
+        session = ort.InferenceSession(
+            model, options, providers=device.providers, enable_fallback=int(device.cuda is not None)
+        )
+    except Exception as error:  # its classes have no base but Exception
+        raise UnsupportedNetwork(
+            f"{name}: ONNX Runtime cannot load the network: {first_line(error)}; export it again"
+        ) from error
     check_given(device, session.get_providers())
     return session
+
+
+def first_line(error: Exception) -> str:
+    """What ONNX Runtime says, without the paths of its own build."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return BUILD_PATH.sub("", lines[0])[:LONGEST_ERROR]
 
 
 def check_given(device: Device, given: Iterable[str]) -> None:
