@@ -215,7 +215,8 @@ def _broken(kind: str) -> bytes:
         inputs.append(helper.make_tensor_value_info("z", element, fixed))
     output = helper.make_tensor_value_info("y", element, fixed)
     operator = "NoSuchOperator" if kind == "operator" else "Identity"
-    graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", inputs, [output])
+    node = helper.make_node(operator, ["x"], ["y"], name="Identity_0")
+    graph = helper.make_graph([node], "g", inputs, [output])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
 
 
@@ -239,6 +240,9 @@ def test_networks_that_cannot_be_served_are_refused(
 def test_bytes_that_are_no_onnx_are_refused(tiny_bundle: BundleMaker) -> None:
     with pytest.raises(UnsupportedNetwork, match="cannot be read"):
         compose(tiny_bundle(onnx=b"no protobuf at all"), "uint16", "uint16")
+    damaged = _broken("name").replace(b"Identity_0", b"Identity\xff0")
+    with pytest.raises(UnsupportedNetwork, match="cannot be read"):
+        compose(tiny_bundle(onnx=damaged), "uint16", "uint16")
 
 
 def test_the_composed_model_is_valid_onnx(tiny_bundle: BundleMaker) -> None:

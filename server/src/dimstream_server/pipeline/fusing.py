@@ -7,6 +7,8 @@ what is measured of the raw frame. The bracket is built in the opset of the netw
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import onnx
@@ -93,13 +95,11 @@ def strip(message: Any) -> None:
 
 def _network(bundle: Bundle) -> onnx.ModelProto:
     """The bundle's network in an opset for the bracket, its names prefixed, with one input and output."""
-    try:
+    with _reading(bundle):
         network = onnx.load_model_from_string(bundle.onnx)
         opset = next(entry.version for entry in network.opset_import if entry.domain in ("", "ai.onnx"))
         if opset < LOWEST_OPSET:
             network = version_converter.convert_version(network, LOWEST_OPSET)
-    except Exception as error:  # protobuf and onnx raise classes of their own, some of them private
-        raise UnsupportedNetwork(f"{bundle.id}: the network cannot be read as ONNX: {error}") from error
     strip(network)
     del network.graph.value_info[:]  # inferred shapes, stale for other frame sizes
     weights = {tensor.name for tensor in network.graph.initializer}
@@ -113,7 +113,17 @@ def _network(bundle: Bundle) -> onnx.ModelProto:
     network.graph.input.extend(inputs)
     _check_ends(bundle, inputs[0], network.graph.output[0])
     network.ir_version = max(network.ir_version, LOWEST_IR)
-    return onnx_compose.add_prefix(network, NETWORK)
+    with _reading(bundle):  # names that are no UTF-8 come to light here
+        return onnx_compose.add_prefix(network, NETWORK)
+
+
+@contextmanager
+def _reading(bundle: Bundle) -> Iterator[None]:
+    """Translate what protobuf and onnx raise: classes of their own, some of them private."""
+    try:
+        yield
+    except Exception as error:
+        raise UnsupportedNetwork(f"{bundle.id}: the network cannot be read as ONNX: {error}") from error
 
 
 def _check_ends(bundle: Bundle, source: onnx.ValueInfoProto, target: onnx.ValueInfoProto) -> None:
