@@ -195,6 +195,55 @@ def test_a_declared_giant_is_refused_before_memory_is_taken():
     assert refused.value.code == Code.OVERSIZE
 
 
+def ome(attributes, inside="<TiffData/>", outside=""):
+    """Return a frame whose OME-XML says this."""
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        f'{outside}<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="32" '
+        f'SizeY="32" SizeZ="1" SizeC="1" {attributes}><Channel ID="C:0"/>{inside}</Pixels></Image></OME>'
+    )
+    return saved(counts(32, 32), description=xml, metadata=None)
+
+
+MODULO = (
+    '<StructuredAnnotations><XMLAnnotation ID="A:0" Namespace="openmicroscopy.org/omero/dimension/modulo">'
+    '<Value><Modulo><ModuloAlongT Type="lifetime" Start="0" End="1000000000"/></Modulo></Value>'
+    "</XMLAnnotation></StructuredAnnotations>"
+)
+ENDLESS = {
+    "time points": ome('SizeT="1000000000"'),
+    "planes of an entry": ome('SizeT="1"', '<TiffData IFD="0" PlaneCount="1000000000"/>'),
+    "lifetimes": ome('SizeT="1"', outside=MODULO),
+}
+
+
+@pytest.mark.parametrize("file", ENDLESS.values(), ids=ENDLESS.keys())
+def test_a_declared_multitude_is_refused_before_memory_is_taken(file):
+    with pytest.raises(TiffError, match="1000000000 planes, at most 1000000") as refused:
+        open_stack(file)
+    assert refused.value.code == Code.OVERSIZE
+
+
+def test_a_chain_of_too_many_pages_is_refused_before_they_are_read(monkeypatch):
+    monkeypatch.setattr("dimstream_client.tiff.MAX_PLANES", 3)
+    with pytest.raises(TiffError, match="4 planes, at most 3") as refused:
+        open_stack(saved(counts(5, 8, 8)[:, :, :7], metadata=None))
+    assert refused.value.code == Code.OVERSIZE
+
+
+@pytest.mark.parametrize("bits", [0, 33, 65535])
+def test_samples_of_an_unknown_size_are_refused(bits):
+    frame = page_tag(saved(counts(32, 32)).getvalue(), 258, bits)
+    with pytest.raises(TiffError, match=f"samples of {bits} bits") as refused:
+        open_stack(io.BytesIO(frame))
+    assert refused.value.code == Code.BAD_IMAGE
+
+
+def test_a_folder_is_told_as_such(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        open_stack(tmp_path)
+
+
 def test_an_empty_path_and_a_missing_one(tmp_path):
     (tmp_path / "a.tif").touch()
     with pytest.raises(TiffError, match="empty"):

@@ -19,11 +19,18 @@ import tifffile
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.fields import DTYPES, MAX_SIDE
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.tiff_metadata import Scale, scale_of_imagej, scale_of_ome, scale_of_resolution
+from dimstream_client.tiff_metadata import (
+    Scale,
+    planes_of_ome,
+    scale_of_imagej,
+    scale_of_ome,
+    scale_of_resolution,
+)
 from dimstream_client.tiff_writer import Source, StackWriter
 
 __all__ = ["Scale", "Stack", "StackWriter", "open_stack"]
 
+MAX_PLANES: Final = 1_000_000  # more take minutes only to be listed
 _FRAME_AXES: Final = "PTCZ"
 _UNNAMED_AXES: Final = "QI"  # tifffile's letters for an axis that the file does not name
 _CASTS: Final = {"int16": "uint16", "float64": "float32"}
@@ -126,7 +133,7 @@ def open_stack(source: Source, *, max_bytes: int | None = None, axes: str | None
     TiffError
         bad_image: no TIFF, no frames, truncated, unknown compression, colour, palette, axes that are not
         among P, T, C, Z, Y, X; oversize; wrong_dtype; not_finite.
-    FileNotFoundError, PermissionError
+    FileNotFoundError, PermissionError, IsADirectoryError
     """
     if isinstance(source, (str, os.PathLike)):
         source = os.fspath(source)
@@ -160,7 +167,7 @@ class _as_tiff_errors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Exception) and not isinstance(
-            error, (TiffError, FileNotFoundError, PermissionError)
+            error, (TiffError, FileNotFoundError, PermissionError, IsADirectoryError)
         ):
             raise TiffError(
                 Code.BAD_IMAGE,
@@ -203,7 +210,14 @@ class _Reader:
         key = page.keyframe
         if key.compression == 1 and sum(page.databytecounts) < key.nbytes:
             raise _truncated(n)
-        return np.asarray(page.asarray())
+        pixels = np.asarray(page.asarray())
+        if pixels.shape != key.shape:  # tifffile gives nothing for samples of a kind that it does not know
+            raise TiffError(
+                Code.BAD_IMAGE,
+                f"frame {n} has samples of {key.bitspersample} bits, format {key.sampleformat}, that cannot "
+                "be read; expected counts of 8, 16 or 32 bits: save it anew",
+            )
+        return pixels
 
 
 def _truncated(n: int) -> TiffError:
@@ -213,7 +227,9 @@ def _truncated(n: int) -> TiffError:
 
 
 def _stack(file: tifffile.TiffFile, *, max_bytes: int | None, axes: str | None) -> Stack:
-    _check_chain(file)
+    _check_planes(_count_pages(file))
+    if file.ome_metadata:
+        _check_planes(planes_of_ome(file.ome_metadata))
     series = tuple(file.series)
     first = series[0]
     if any((s.axes, s.shape, s.dtype) != (first.axes, first.shape, first.dtype) for s in series):
@@ -241,8 +257,16 @@ def _stack(file: tifffile.TiffFile, *, max_bytes: int | None, axes: str | None) 
     return Stack(axes=found, shape=shape, dtype=dtype, scale=_scale(file), _reader=reader)
 
 
-def _check_chain(file: tifffile.TiffFile) -> None:
-    """Refuse a broken chain of pages, of which tifffile takes the sound part and logs the rest."""
+def _check_planes(declared: float) -> None:
+    if declared > MAX_PLANES:
+        raise TiffError(
+            Code.OVERSIZE,
+            f"the file declares {declared:.0f} planes, at most {MAX_PLANES} are taken; split it",
+        )
+
+
+def _count_pages(file: tifffile.TiffFile) -> int:
+    """Return the number of pages; refuse a broken chain, of which tifffile takes the sound part."""
     layout, handle = file.tiff, file.filehandle
     handle.seek(8 if layout.is_bigtiff else 4)
     seen: set[int] = set()
@@ -253,9 +277,12 @@ def _check_chain(file: tifffile.TiffFile) -> None:
         if end + layout.offsetsize > handle.size or offset in seen:
             raise _truncated(len(seen))
         seen.add(offset)
+        if len(seen) > MAX_PLANES:
+            break
         handle.seek(end)
     if not seen:
         raise TiffError(Code.BAD_IMAGE, "the TIFF holds no pages, expected at least one frame")
+    return len(seen)
 
 
 def _byteorder(file: tifffile.TiffFile) -> Literal["little", "big"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,24 @@ def scale_of_ome(xml: str) -> Scale:
         frame_interval_s=_measure(pixels, "TimeIncrement", _SECONDS, "s"),
         channels=tuple(name for name in names if name) if all(names) else (),
     )
+
+
+def planes_of_ome(xml: str) -> float:
+    """Return how many planes OME-XML declares: of all images, of all their entries, or along a lifetime axis.
+
+    Whoever reads the file makes lists of that length, so it is to be looked at first.
+    """
+    images, entries, along = 0.0, 0.0, 0.0
+    for node in ElementTree.fromstring(xml).iter():
+        name = node.tag.rpartition("}")[2]
+        if name == "Pixels":
+            images += math.prod(float(node.get(f"Size{axis}", 1)) for axis in "ZCT")
+        elif name == "TiffData":
+            entries += float(node.get("PlaneCount", node.get("NumPlanes", 1)))
+        elif name.startswith("ModuloAlong") and "Start" in node.attrib:
+            length = float(node.get("End", 0)) - float(node.get("Start", 0))
+            along = max(along, abs(length) / max(abs(float(node.get("Step", 1))), 1e-9))
+    return max(images, entries, along)
 
 
 def scale_of_imagej(metadata: Mapping[str, Any], pixels_per_unit: float | None) -> Scale:
