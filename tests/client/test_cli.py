@@ -1,6 +1,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,7 +136,8 @@ def test_a_file_that_is_cut_in_the_middle_ends_with_its_sound_part(tmp_path, pee
 
 
 def test_wrong_usage_is_told_by_argparse(capsys):
-    for command in (["stream"], ["stream", "a", "b", "--server", "x", "--window", "0"], []):
+    wrong_timeout = ["ping", "--server", "x", "--timeout", "0"]
+    for command in (["stream"], ["stream", "a", "b", "--server", "x", "--window", "0"], wrong_timeout, []):
         with pytest.raises(SystemExit) as refused:
             main(command)
         assert refused.value.code == 2
@@ -192,6 +194,39 @@ def test_a_file_is_denoised_in_one_request(tmp_path, door):
     assert door.asked == [
         ("/v1/models/er%20light/denoise?out_dtype=uint16&axes=TYX", "image/tiff", "image/tiff")
     ]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path, door, capsys):
+    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    for place in (tmp_path, tmp_path / "no" / "o.tif"):
+        command = ["denoise", str(tmp_path / "in.tif"), str(place), "--server"]
+        assert main([*command, f"http://127.0.0.1:{door.server_port}"]) == 3
+        assert str(place) in capsys.readouterr().err
+    assert door.asked == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path, door, capsys):
+    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    command = ["denoise", str(tmp_path / "in.tif"), "/dev/full", "--server"]
+    assert main([*command, f"http://127.0.0.1:{door.server_port}"]) == 3
+    assert capsys.readouterr().err == "dimstream: /dev/full: No space left on device\n"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999", "http://127.0.0.1:abc", "http://[::1", ""])
+def test_an_address_that_is_none_is_told_in_one_line(tmp_path, capsys, address):
+    assert main(["models", "--server", address]) == 4
+    err = capsys.readouterr().err
+    assert "expected http://HOST:PORT" in err
+    assert err.count("\n") == 1
+
+
+def test_the_input_is_not_overwritten_by_its_flags(tmp_path, peer, capsys):
+    data = written(tmp_path / "a.flags.jsonl", "TYX", (2, 8, 8))
+    command = ["stream", str(tmp_path / "a.flags.jsonl"), str(tmp_path / "a.tif"), "--server"]
+    assert main([*command, peer().endpoint, "--quiet"]) == 2
+    assert "a.flags.jsonl would be overwritten" in capsys.readouterr().err
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.flags.jsonl"), data)
 
 
 def test_http_refusals_are_one_line(tmp_path, door, capsys):

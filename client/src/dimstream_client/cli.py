@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DimstreamError as error:
         return _say(str(error), REFUSED)
     except OSError as error:
-        return _say(f"{error.filename or ''}: {error.strerror or error}", UNREADABLE)
+        where = error.filename or getattr(arguments, "out", "")  # a full disk names no file
+        return _say(f"{where}: {error.strerror or error}", UNREADABLE)
 
 
 def _say(text: str, code: int) -> int:
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     ping.set_defaults(run=_ping)
     for command in (stream, denoise, models, ping):
         command.add_argument(
-            "--timeout", type=_seconds, default=300.0 if command is denoise else 10.0, metavar="S",
+            "--timeout", type=_patience, default=300.0 if command is denoise else 10.0, metavar="S",
             help="seconds a server may be silent (default: %(default)s)",
         )  # fmt: skip
     return parser
@@ -100,6 +101,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _patience(text: str) -> float:
+    value = _seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError("no server answers within 0 seconds")
+    return value
+
+
 def _window(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 1024:
@@ -107,8 +115,17 @@ def _window(text: str) -> int:
     return value
 
 
-def _is_same_file(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.out.exists() and arguments.out.samefile(arguments.source))
+def _overwritten(source: Path, *written: Path) -> Path | None:
+    """Return which of the files that will be written is the source."""
+    return next((path for path in written if path.exists() and path.samefile(source)), None)
+
+
+def _check_writable(out: Path) -> None:
+    """Raise OSError now, and not when the answer has come."""
+    existed = out.exists()
+    out.open("ab").close()
+    if not existed:
+        out.unlink()
 
 
 def _stream(arguments: argparse.Namespace) -> int:
@@ -121,8 +138,8 @@ def _stream(arguments: argparse.Namespace) -> int:
     from dimstream_client.tiff import open_stack
 
     with open_stack(arguments.source, axes=arguments.axes) as stack:
-        if _is_same_file(arguments):
-            return _say(f"{arguments.out} would be overwritten while it is read; name another", USAGE)
+        if same := _overwritten(arguments.source, arguments.out, flags_path(arguments.out)):
+            return _say(f"{same} would be overwritten while it is read; name another", USAGE)
         settings = {
             "model": arguments.model,
             "mode": arguments.mode,
@@ -154,8 +171,9 @@ def _stream(arguments: argparse.Namespace) -> int:
 
 
 def _denoise(arguments: argparse.Namespace) -> int:
-    if _is_same_file(arguments):
+    if _overwritten(arguments.source, arguments.out):
         return _say(f"{arguments.out} would be overwritten; name another", USAGE)
+    _check_writable(arguments.out)
     options: dict[str, Any] = {"out_dtype": arguments.out_dtype}
     if arguments.axes:
         options["axes"] = arguments.axes

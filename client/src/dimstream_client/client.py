@@ -111,7 +111,9 @@ class Client:
         Timeout, ConnectionLost
         """
         patience = self.timeout_s if timeout_s is None else timeout_s
-        return wait(self._connection.ping(), patience, f"no PONG came from {self._connection.endpoint}")
+        endpoint = self._connection.endpoint
+        what = f"check that {endpoint} is the ZeroMQ door of a server that runs: no PONG came"
+        return wait(self._connection.ping(), patience, what)
 
     def close(self) -> None:
         """Close the connection; streams that are open end with `ConnectionLost`."""

@@ -24,12 +24,18 @@ class HttpDoor:
     """
 
     def __init__(self, server: str, *, timeout_s: float) -> None:
-        parts = urlsplit(server)
+        try:
+            parts = urlsplit(server)
+            port = parts.port
+        except ValueError as error:
+            raise ConnectionLost(
+                f"cannot connect to {server!r} ({error}); expected http://HOST:PORT"
+            ) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConnectionLost(f"cannot connect to {server!r}; expected http://HOST:PORT")
         self._server = server
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._connection = kind(parts.hostname, port, timeout=timeout_s)
         self._prefix = parts.path.rstrip("/")
 
     def models(self) -> list[dict[str, Any]]:
@@ -46,7 +52,7 @@ class HttpDoor:
             The server refused the file, see its code.
         ConnectionLost
         """
-        path = f"/v1/models/{quote(model or self._only_model(), safe='')}/denoise"
+        path = f"/v1/models/{quote(self._only_model() if model is None else model, safe='')}/denoise"
         if options:
             path += "?" + urlencode(options)
         headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
