@@ -34,7 +34,7 @@ class Outgoing:
     Parameters
     ----------
     make : callable
-        Its parts, made when there is room, so that a RESULT carries the credit of then.
+        Its parts, made when it is the peer's next, so that a RESULT carries the credit of then.
     sent, lost : callable, optional
         Called once: it was handed to the socket, or never can be, because the peer is gone.
     owed : bool
@@ -75,6 +75,8 @@ class Router:
         }.items():
             self._socket.setsockopt(option, value)
         self._outboxes: dict[bytes, deque[Outgoing]] = {}
+        # The first of each outbox, made: to make it again for each try would cost a checksum each time.
+        self._made: dict[bytes, list[Part]] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -177,7 +179,7 @@ class Router:
 
     def _try(self, peer: bytes, outgoing: Outgoing) -> Literal["sent", "full", "gone"]:
         try:
-            parts = outgoing.make()
+            parts = self._made.pop(peer, None) or outgoing.make()
         except Exception:
             _log.exception("cannot encode a message event=internal_error door=zmq")
             self._lost(outgoing)
@@ -186,6 +188,7 @@ class Router:
             # Only the first part can be refused: MANDATORY looks for the peer and its room there.
             self._socket.send(peer, zmq.NOBLOCK | zmq.SNDMORE)
         except zmq.Again:
+            self._made[peer] = parts
             return "full"
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:

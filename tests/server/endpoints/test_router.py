@@ -1,0 +1,48 @@
+"""The ROUTER socket alone, with a peer that does not read."""
+
+import asyncio
+from typing import Any
+
+import zmq
+
+from dimstream_server.endpoints.router import RETRY_S, Outgoing, Router
+
+PAYLOAD = bytes(2**20)
+
+
+def test_a_message_that_waits_for_room_is_made_once() -> None:
+    made: list[int] = []
+    sent: list[int] = []
+
+    def outgoing(n: int) -> Outgoing:
+        def make() -> list[Any]:
+            made.append(n)
+            return [b"%d" % n, PAYLOAD]
+
+        return Outgoing(make=make, sent=lambda: sent.append(n), owed=True)
+
+    async def fill(router: Router, peer: zmq.Socket[bytes]) -> None:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        router.start(asyncio.get_running_loop(), lambda identity, parts: heard.put_nowait(identity))
+        peer.send(b"here")
+        identity = await heard.get()
+        for n in range(64):
+            router.send(identity, outgoing(n))
+        await asyncio.sleep(10 * RETRY_S)
+        assert made == [*sent, len(sent)]  # those that went, and the one that waits at the door
+        while len(sent) < 64:
+            await asyncio.to_thread(peer.recv_multipart)
+            await asyncio.sleep(RETRY_S)
+        assert made == sent == list(range(64))
+        assert router.is_idle
+        router.stop()
+
+    router = Router(max_message_bytes=1024, send_queue=1, receive_queue=8)
+    context = zmq.Context()
+    peer = context.socket(zmq.DEALER)
+    peer.setsockopt(zmq.RCVHWM, 1)
+    peer.setsockopt(zmq.RCVTIMEO, 20_000)
+    peer.connect(router.bind("tcp://127.0.0.1:0"))
+    asyncio.run(fill(router, peer))
+    context.destroy(linger=0)
+    router.close(flush_s=0)
