@@ -4,6 +4,7 @@ import io
 import json
 import re
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import tifffile
 from dimstream_client.messages import Frame
 from dimstream_client.tiff import StackWriter, open_stack
 from dimstream_client.tiff_metadata import Scale
+from dimstream_server.endpoints.denoising import Denoiser, Order
+from dimstream_server.engine.local import LocalEngine
+from dimstream_server.metrics import Metrics
 
 PATH = "/v1/models/blur/denoise"
 SHAPE = (24, 32)
@@ -215,6 +219,17 @@ def test_a_frame_that_fails_is_named(request_of: Any, make_counts: Any) -> None:
     assert "frame 1" in problem_of(request_of("POST", path, npy(movie)), 500, "frame_failed")["detail"]
     report = json.loads(request_of("POST", path, npy(movie), {"Accept": "application/json"}).body)
     assert [frame["status"] for frame in report["frames"]] == ["done", "failed", "done"]
+
+
+def test_the_pixels_of_an_answer_are_held_once(tiny_bundle: Any) -> None:
+    engine = LocalEngine([tiny_bundle("blur")], threads=1)
+    denoiser = Denoiser(engine, Metrics(), window=2, max_bytes=2**20, max_frame_bytes=2**20)
+    stack = npy(np.ones((3, *SHAPE), np.uint16))
+    order = Order(engine.models()["blur"], stack, "", "application/x-npy", "uint16", None)
+    denoised = denoiser.denoise(order, threading.Event())
+    assert len(denoised.file) > 3 * 24 * 32 * 2
+    assert [result.pixels for _, result in denoised.frames] == [None] * 3
+    engine.drain().result(20)
 
 
 def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dimstream_client.messages import PlaneIndex
@@ -36,7 +36,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Denoised:
-    """What a request gets: the file, and a flag for each frame."""
+    """What a request gets: the file, and a flag for each frame, its pixels taken off."""
 
     file: memoryview | bytes
     axes: str
@@ -88,7 +88,7 @@ class Denoiser:
                     sink.write(result.pixels)
                 elif order.media_type != JSON:
                     raise FrameFailed(f"frame {result.seq} failed: {result.error}")
-                frames.append((index, result))
+                frames.append((index, replace(result, pixels=None)))  # the sink has them
             return Denoised(sink.finish(), stack.axes, tuple(stack.shape), tuple(frames))
 
     def _results(

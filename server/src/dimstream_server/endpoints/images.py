@@ -19,6 +19,7 @@ from dimstream_server.errors import NotFinite, WrongDtype
 TIFF, NPY = "image/tiff", "application/x-npy"
 FORM = "multipart/form-data"
 FORM_FIELD = "file"
+FORM_BLOCK_BYTES = 65_536
 BODY_TYPES = (TIFF, NPY, "application/octet-stream", FORM)
 DTYPES = ("uint8", "uint16", "float32")
 _CASTS = {"int16": "uint16", "float64": "float32"}
@@ -203,7 +204,7 @@ def _npy_axes(axes: str | None, shape: tuple[int, ...]) -> str:
     return named
 
 
-def form_file(body: bytes | bytearray, boundary: bytes) -> bytes:
+def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
     """The part `file` of a multipart form.
 
     Raises
@@ -214,7 +215,8 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytes:
     form = _Form()
     try:
         parser = MultipartParser(boundary, form.callbacks())
-        parser.write(bytes(body))
+        for start in range(0, len(body), FORM_BLOCK_BYTES):  # not all at once: each write takes a copy
+            parser.write(bytes(body[start : start + FORM_BLOCK_BYTES]))
         parser.finalize()
     except FormParserError as error:
         raise DoorRefusal("bad_multipart", f"the form cannot be read: {str(error)[:200]}") from error
@@ -230,11 +232,11 @@ class _Form:
     """Collects the parts of a form."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[str, bytes]] = []
+        self.parts: list[tuple[str, bytearray]] = []
         self.ended = False
         self._header = [b"", b""]
         self._name = ""
-        self._data: list[bytes] = []
+        self._data = bytearray()
 
     def callbacks(self) -> Any:
         return {
@@ -242,13 +244,13 @@ class _Form:
             "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
             "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
             "on_header_end": self._end_header,
-            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
-            "on_part_end": lambda: self.parts.append((self._name, b"".join(self._data))),
+            "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
+            "on_part_end": lambda: self.parts.append((self._name, self._data)),
             "on_end": self._end,
         }
 
     def _begin(self) -> None:
-        self._name, self._data = "", []
+        self._name, self._data = "", bytearray()
 
     def _add(self, place: int, data: bytes) -> None:
         self._header[place] += data
