@@ -346,6 +346,19 @@ def test_a_plane_too_many_is_refused(engine: Engine, stream: str) -> None:
     assert _run(engine, stream, _task(4, t=1))[0].compared_seq == 0
 
 
+def test_the_planes_of_all_streams_keep_bounded_bytes(tiny_bundle: BundleMaker) -> None:
+    limits = replace(LIMITS, plane_bytes=3 * 4 * SPEC.shape[0] * SPEC.shape[1])
+    engine = LocalEngine([tiny_bundle()], limits=limits, threads=1)
+    first, second = engine.open(SPEC), engine.open(SPEC)
+    _run(engine, first, _task(0, t=0, plane=(0, 0, 0)), _task(1, t=0, plane=(0, 1, 0)))
+    _run(engine, second, _task(0, t=0, plane=(0, 0, 0)))
+    with pytest.raises(errors.TooManyPlanes, match="may keep"):
+        engine.submit(second, _task(1, t=0, plane=(0, 1, 0)))
+    engine.close(first).result(SECONDS)
+    assert _run(engine, second, _task(1, t=0, plane=(0, 1, 0)))[0].status == "done"
+    engine.drain().result(SECONDS)
+
+
 def test_a_closed_stream_takes_nothing_more(engine: Engine) -> None:
     stream = engine.open(SPEC)
     gate = _Gate(engine)

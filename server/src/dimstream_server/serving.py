@@ -100,6 +100,7 @@ def engine_limits(settings: Settings) -> EngineLimits:
         streams=limits.max_streams + 2 * http.max_requests,
         queued_per_stream=max(settings.zmq.max_window, http.window),
         queued=limits.max_credit + 2 * http.max_requests * http.window,
+        plane_bytes=limits.max_plane_bytes,
     )
 
 

@@ -136,6 +136,19 @@ class LimitsTable(_Table):
     max_credit: Annotated[
         int, Field(ge=1, description="frames in flight of all streams; bounds the memory they take")
     ] = 512
+    max_credit_bytes: Annotated[
+        int, Field(ge=1024, description="bytes of the frames in flight of all streams, raw or denoised")
+    ] = 4096 * MIB
+    max_plane_bytes: Annotated[
+        int, Field(ge=1024, description="bytes of the last predictions that planes are compared with")
+    ] = 4096 * MIB
+
+    @model_validator(mode="after")
+    def _a_frame_fits(self) -> Self:
+        for name in ("max_credit_bytes", "max_plane_bytes"):
+            if getattr(self, name) < 4 * self.max_frame_bytes:  # a byte a pixel may become a float32
+                raise ValueError(f"{name} is less than 4 * max_frame_bytes, got {getattr(self, name)}")
+        return self
 
 
 class Settings(_Table):

@@ -170,7 +170,7 @@ def open_message(**fields: Any) -> Open:
 
 
 def test_the_book_bounds_streams_credit_and_windows() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20)
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=2**20)
     assert book.window_for(open_message()) == 8
     assert book.window_for(open_message(mode="latest")) == 2
     assert book.window_for(open_message(window=500)) == 16
@@ -186,8 +186,21 @@ def test_the_book_bounds_streams_credit_and_windows() -> None:
         book.window_for(open_message())
 
 
+def test_the_book_bounds_the_bytes_that_are_promised() -> None:
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=1000)
+    assert book.window_for(open_message(window=16)) == 16  # of 48 bytes
+    assert book.window_for(open_message(window=16, out_dtype="float32")) == 10  # of 96
+    book.add(make_stream(window=16, id="a"))
+    assert book.window_for(open_message(out_dtype="float32")) == 2
+    book.add(make_stream(window=4, id="b"))
+    book.remove(book.find(b"peer", "a"))
+    book.add(make_stream(window=15, id="c"))
+    with pytest.raises(TooManyStreams, match="bytes for frames in flight 912 are promised"):
+        book.window_for(open_message(out_dtype="float32"))
+
+
 def test_the_book_shows_a_stream_to_its_peer_only() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20)
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=2**20)
     stream = make_stream()
     book.add(stream)
     assert book.find(b"peer", "s") is stream
@@ -198,7 +211,7 @@ def test_the_book_shows_a_stream_to_its_peer_only() -> None:
 
 
 def test_silent_streams_are_found() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20)
+    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=2**20)
     book.add(make_stream())
     book.find(b"peer", "s").heard_at = 5.0
     assert [stream.id for stream in book.silent_since(6.0)] == ["s"]

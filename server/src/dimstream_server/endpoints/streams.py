@@ -77,6 +77,11 @@ class ServerStream:
         return self.next_seq + self.window - len(self._owed)
 
     @property
+    def frame_bytes(self) -> int:
+        """Bytes of a raw or a denoised frame, whichever is larger."""
+        return _frame_bytes(self.spec)
+
+    @property
     def in_flight(self) -> int:
         """Frames accepted whose results were not handed over."""
         return len(self._owed)
@@ -259,16 +264,26 @@ class StreamBook:
         Streams open at once.
     default_window, max_window : int
         Window where OPEN names none, and the largest that is granted.
-    max_credit : int
-        Frames in flight of all streams together; later streams get smaller windows.
+    max_credit, max_credit_bytes : int
+        Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more; later
+        streams get smaller windows.
     """
 
-    def __init__(self, *, max_streams: int, default_window: int, max_window: int, max_credit: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_streams: int,
+        default_window: int,
+        max_window: int,
+        max_credit: int,
+        max_credit_bytes: int,
+    ) -> None:
         self._streams: dict[str, ServerStream] = {}
         self._max_streams = max_streams
         self._default_window = default_window
         self._max_window = max_window
         self._max_credit = max_credit
+        self._max_credit_bytes = max_credit_bytes
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -289,9 +304,16 @@ class StreamBook:
         """
         if len(self._streams) >= self._max_streams:
             raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
-        left = self._max_credit - sum(stream.window for stream in self._streams.values())
+        left = self._max_credit - sum(stream.window for stream in self)
         if left < 1:
             raise TooManyStreams(f"all {self._max_credit} frames of credit are promised; try again later")
+        promised = sum(stream.window * stream.frame_bytes for stream in self)
+        left = min(left, (self._max_credit_bytes - promised) // _frame_bytes(message))
+        if left < 1:
+            raise TooManyStreams(
+                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised; "
+                "try again later, or with smaller frames"
+            )
         wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
         return min(wanted, self._max_window, left)
 
@@ -332,6 +354,12 @@ class StreamBook:
     def silent_since(self, moment: float) -> list[ServerStream]:
         """Streams whose peer was last heard before `moment`."""
         return [stream for stream in self._streams.values() if stream.heard_at < moment]
+
+
+def _frame_bytes(kind: Open | StreamSpec) -> int:
+    dtype = kind.dtype if isinstance(kind, Open) else kind.in_dtype
+    largest = max(np.dtype(dtype).itemsize, np.dtype(kind.out_dtype).itemsize)
+    return kind.shape[0] * kind.shape[1] * largest
 
 
 def choose_codec(offered: tuple[str, ...]) -> str:

@@ -80,6 +80,7 @@ class ZmqEndpoint:
             default_window=settings.zmq.window,
             max_window=settings.zmq.max_window,
             max_credit=settings.limits.max_credit,
+            max_credit_bytes=settings.limits.max_credit_bytes,
         )
         self._router = router
         self._draining = False

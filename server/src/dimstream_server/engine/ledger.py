@@ -28,6 +28,7 @@ from dimstream_server.errors import (
 )
 
 LOWEST_SIDE: Final = 8
+PREDICTION_BYTES: Final = 4  # a pixel; float32
 
 
 @dataclass(slots=True)
@@ -36,6 +37,11 @@ class _Account:
     queued: int = 0
     closing: bool = False
     planes: set[Plane] = field(default_factory=set)
+
+    @property
+    def plane_bytes(self) -> int:
+        """Of one remembered prediction."""
+        return PREDICTION_BYTES * self.spec.shape[0] * self.spec.shape[1]
 
 
 class Ledger:
@@ -46,6 +52,7 @@ class Ledger:
         self.draining = False
         self.stopped = False
         self._limits = limits
+        self._plane_bytes = 0
         self._accounts: dict[str, _Account] = {}
 
     def open(self, spec: StreamSpec) -> str:
@@ -87,12 +94,10 @@ class Ledger:
             raise StreamQueueFull(f"{account.queued} frames of this stream wait, which is the limit")
         if self.queued >= limits.queued:
             raise ServerBusy(f"{self.queued} frames of all streams wait, which is the limit; try again later")
-        if task.plane not in account.planes and len(account.planes) >= limits.planes_per_stream:
-            raise TooManyPlanes(
-                f"a stream may have {limits.planes_per_stream} (channel, z, position) planes; "
-                f"{task.plane} would be one more: spread them over several streams"
-            )
-        account.planes.add(task.plane)
+        if task.plane not in account.planes:
+            self._check_room_for_plane(account, task.plane)
+            account.planes.add(task.plane)
+            self._plane_bytes += account.plane_bytes
         account.queued += 1
         self.queued += 1
 
@@ -116,7 +121,21 @@ class Ledger:
 
     def closed(self, stream: str) -> None:
         """Forget a stream whose frames are all answered."""
-        del self._accounts[stream]
+        account = self._accounts.pop(stream)
+        self._plane_bytes -= account.plane_bytes * len(account.planes)
+
+    def _check_room_for_plane(self, account: _Account, plane: Plane) -> None:
+        limits = self._limits
+        if len(account.planes) >= limits.planes_per_stream:
+            raise TooManyPlanes(
+                f"a stream may have {limits.planes_per_stream} (channel, z, position) planes; "
+                f"{plane} would be one more: spread them over several streams"
+            )
+        if self._plane_bytes + account.plane_bytes > limits.plane_bytes:
+            raise TooManyPlanes(
+                f"the planes of all streams may keep {limits.plane_bytes} bytes of predictions; {plane} "
+                f"would be more: use fewer (channel, z, position) planes, or raise limits.max_plane_bytes"
+            )
 
     def _check_serving(self) -> None:
         if self.draining:

@@ -151,6 +151,8 @@ class EngineLimits:
         Frames accepted and not yet answered, of one stream (`over_credit`) and of all (`server_busy`).
     planes_per_stream : int
         (channel, z, position) planes that a stream may have (`too_many_planes`); each keeps a float32 frame.
+    plane_bytes : int
+        Bytes of these frames, of all streams (`too_many_planes`).
     frame_pixels : int
         Pixels that a frame may have (`oversize`).
     """
@@ -159,6 +161,7 @@ class EngineLimits:
     queued_per_stream: int = 64
     queued: int = 256
     planes_per_stream: int = 512
+    plane_bytes: int = 2**32
     frame_pixels: int = 2**26
 
 
