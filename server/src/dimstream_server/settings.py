@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MIB = 1024 * 1024
+MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
 
 
 class SettingsError(Exception):
@@ -129,9 +130,9 @@ class HttpTable(_Table):
 class LimitsTable(_Table):
     """``[limits]``: what both doors refuse."""
 
-    max_frame_bytes: Annotated[int, Field(ge=1024, description="largest frame, in bytes of its pixels")] = (
-        128 * MIB
-    )
+    max_frame_bytes: Annotated[
+        int, Field(ge=1024, le=MOST_BYTES, description="largest frame, in bytes of its pixels")
+    ] = 128 * MIB
     max_streams: Annotated[int, Field(ge=1, le=65536, description="streams open at the same time")] = 64
     max_credit: Annotated[
         int, Field(ge=1, description="frames in flight of all streams; bounds the memory they take")
@@ -147,7 +148,7 @@ class LimitsTable(_Table):
     def _a_frame_fits(self) -> Self:
         for name in ("max_credit_bytes", "max_plane_bytes"):
             if getattr(self, name) < 4 * self.max_frame_bytes:  # a byte a pixel may become a float32
-                raise ValueError(f"{name} is less than 4 * max_frame_bytes, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least 4 * max_frame_bytes, got {getattr(self, name)}")
         return self
 
 
@@ -195,6 +196,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply; expected tables of plain values") from error
     settings = make_settings(tables, source=str(path))
     server = tables.setdefault("server", {})
     server["bundles"] = [str(path.parent / bundle) for bundle in settings.server.bundles]
