@@ -24,6 +24,17 @@ def test_a_resumed_run_has_the_weights_of_an_undisturbed_one(
     assert resumed["step"] == undisturbed["step"] == tiny_recipe.fit.steps
     for name, weight in undisturbed["network"].items():
         assert torch.equal(weight, resumed["network"][name]), name
+    tuned = [load_best(tiny_recipe, run).state_dict() for run in (tmp_path, tiny_run)]
+    assert all(torch.equal(tuned[0][name], tuned[1][name]) for name in tuned[0])
+
+
+def test_fine_tuning_goes_on_from_the_best_network(tiny_recipe: Recipe, tiny_run: Path) -> None:
+    assert tiny_recipe.fine_tuning is not None
+    first = torch.load(tiny_run / "best.pt", weights_only=True)
+    tuned = load_best(tiny_recipe, tiny_run).state_dict()
+    moved = [float((tuned[name] - weight).abs().max()) for name, weight in first.items()]
+    reach = 10 * tiny_recipe.fine_tuning.steps * tiny_recipe.fine_tuning.learning_rate  # of Adam's steps
+    assert 0 < max(moved) < reach
 
 
 def test_a_run_learns_and_leaves_its_loss_curve(tiny_recipe: Recipe, tiny_run: Path) -> None:
@@ -65,6 +76,29 @@ def test_samples_depend_on_seed_and_step_alone_and_are_poisson() -> None:
         assert 0.25 <= photons <= 12.0
         standard_error = np.sqrt(photons / counts.size)
         assert abs(counts.mean() - photons - 0.01) < 5 * standard_error
+
+
+def test_specks_shine_in_the_counts_and_not_in_what_is_learned() -> None:
+    flat = {"empty_share": 0, "background_share": 0, "dark_counts": (0.001, 0.0011), "dose": (0.3, 0.31)}
+    settings = SimulationSettings(speck_share=1.0, speck=(300.0, 301.0), **flat)
+    batch = Sampler(torch.ones(1, 64, 64).half(), settings, seed=1).batch(0, size=8, patch_px=64)
+    assert batch.counted is not None
+    for counts, expected, counted in zip(batch.counts, batch.expected, batch.counted, strict=True):
+        assert counts.max() > 150
+        assert expected.max() < 0.4
+        assert (counts * counted).max() < 10
+        assert counted.mean() > 0.9
+
+
+def test_what_does_not_count_does_not_change_the_loss() -> None:
+    target = torch.zeros(1, 1, 8, 8)
+    wrong = torch.zeros(1, 1, 8, 8)
+    wrong[..., 3, 4] = 100.0
+    counted = (wrong == 0).float()
+    weight = torch.ones(1)
+    clean = restoration_loss((target, target), target, weight, 0.05)
+    assert torch.equal(restoration_loss((wrong, wrong), target, weight, 0.05, counted), clean)
+    assert restoration_loss((wrong, wrong), target, weight, 0.05) > clean
 
 
 def test_the_loss_is_the_published_one_on_both_outputs() -> None:

@@ -1,7 +1,8 @@
 """A seeded training run: checkpoints, exact resume, loss curve.
 
 A run folder holds `recipe.yaml`, `last.pt` (network, optimiser, history), `best.pt` (the network with
-the lowest validation error), `loss.csv` and `loss.png`.
+the lowest validation error), `loss.csv` and `loss.png`; a recipe with fine-tuning has them once more in
+`fine-tuning/`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dimstream_models.training.scenes import Purpose, draw_library
 from dimstream_models.training.settings import NetworkSettings, Recipe, write_recipe
 
 matplotlib.use("Agg")
+FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's
 
 
 @dataclass
@@ -52,8 +54,8 @@ def build_network(settings: NetworkSettings) -> UNetRCAN:
     )
 
 
-def fit(recipe: Recipe, run: Path, *, device: str = "cpu", stop_after: int | None = None) -> UNetRCAN:
-    """Train, or go on with a run that was stopped, and return the best network.
+def fit(recipe: Recipe, run: Path, *, device: str = "cpu", stop_after: int | None = None) -> None:
+    """Train, or go on with a run that was stopped; `load_best` gives the network.
 
     Parameters
     ----------
@@ -73,17 +75,21 @@ def fit(recipe: Recipe, run: Path, *, device: str = "cpu", stop_after: int | Non
     CheckpointMismatch
         When the folder holds a run of another recipe.
     """
-    run.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, run, device)
     trainer.resume()
     trainer.train(stop_after or recipe.fit.steps)
-    return load_best(recipe, run)
+    if recipe.fine_tuning is not None and trainer.step == recipe.fit.steps:
+        second = Trainer(recipe.for_fine_tuning(), run / FINE_TUNING, device)
+        second.start_from(run / "best.pt")
+        second.resume()
+        second.train(recipe.fine_tuning.steps)
 
 
 def load_best(recipe: Recipe, run: Path) -> UNetRCAN:
-    """Return the network of the run's best checkpoint, on the CPU, ready to predict."""
+    """Return the run's best network, fine-tuned where the recipe says so, on the CPU, ready to predict."""
+    folder = run if recipe.fine_tuning is None else run / FINE_TUNING
     network = build_network(recipe.network)
-    network.load_state_dict(torch.load(run / "best.pt", map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
     return network.eval()
 
 
@@ -91,6 +97,7 @@ class Trainer:
     """Owns everything that changes during one run."""
 
     def __init__(self, recipe: Recipe, run: Path, device: str) -> None:
+        run.mkdir(parents=True, exist_ok=True)
         self.recipe, self.run, self.device = recipe, run, torch.device(device)
         self.network = build_network(recipe.network)
         initialise(self.network, recipe.network.initializer, torch.Generator().manual_seed(recipe.seed))
@@ -99,6 +106,10 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.fit.learning_rate)
         self.history = History()
         self.step = 0
+
+    def start_from(self, checkpoint: Path) -> None:
+        """Begin with the weights of another run's best network."""
+        self.network.load_state_dict(torch.load(checkpoint, map_location=self.device, weights_only=True))
 
     def resume(self) -> None:
         """Load the run's last checkpoint, if it has one."""
@@ -165,7 +176,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             coarse, fine = self.network(batch.counts / scale)
         return restoration_loss(
-            (coarse.float(), fine.float()), target, shot_noise_weight(target), self.recipe.fit.edge_weight
+            (coarse.float(), fine.float()),
+            target,
+            shot_noise_weight(target),
+            self.recipe.fit.edge_weight,
+            batch.counted,
         )
 
     def _learning_rate(self) -> float:
@@ -207,7 +222,7 @@ class Trainer:
         write_loss_curve(self.history, self.run)
 
     def _identity(self) -> str:
-        return self.recipe.model_dump_json(exclude={"calibration", "bundle"})
+        return self.recipe.model_dump_json(exclude={"calibration", "bundle", "fine_tuning"})
 
 
 def write_loss_curve(history: History, run: Path) -> None:

@@ -8,7 +8,11 @@ from torch.nn import functional
 
 
 def restoration_loss(
-    outputs: tuple[Tensor, Tensor], target: Tensor, weight: Tensor, edge_weight: float
+    outputs: tuple[Tensor, Tensor],
+    target: Tensor,
+    weight: Tensor,
+    edge_weight: float,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Return the summed loss of the coarse and the fine output (Ebrahimi 2023, Methods).
 
@@ -20,10 +24,12 @@ def restoration_loss(
         Of each sample; see `shot_noise_weight`.
     edge_weight : float
         Of the same error on the 4-neighbour Laplacian.
+    counted : (B, 1, y, x) tensor, optional
+        1 where errors count, 0 where they do not; by default everywhere.
     """
     total = torch.zeros((), device=target.device)
     for output in outputs:
-        error = output - target
+        error = output - target if counted is None else (output - target) * counted
         total = total + (weight * (_rms(error) + edge_weight * _rms(laplacian(error)))).mean()
     return total
 

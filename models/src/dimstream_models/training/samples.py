@@ -15,13 +15,16 @@ from torch import Tensor
 
 from dimstream_models.training.settings import SimulationSettings
 
+SPECK_FOOT = 0.02  # photons: fainter than this a speck does not disturb its pixel
+
 
 @dataclass(frozen=True)
 class Batch:
     """One step's samples, all (B, 1, y, x) float32."""
 
     counts: Tensor  # photon counts, as the detector gives them
-    expected: Tensor  # expected photons of the light alone, at the same dose
+    expected: Tensor  # expected photons of the light alone, at the same dose, without specks
+    counted: Tensor | None = None  # 1 where the loss looks, 0 on a speck
 
 
 class Sampler:
@@ -52,7 +55,21 @@ class Sampler:
         background = lit * self._log_uniform(size, self.settings.background)
         expected = full * self._log_uniform(size, self.settings.dose) * structure + background
         dark = self._log_uniform(size, self.settings.dark_counts)
-        return Batch(torch.poisson(expected + dark, generator=self.generator), expected)
+        if not self.settings.speck_share:
+            return Batch(torch.poisson(expected + dark, generator=self.generator), expected)
+        speck = self._speck(size, patch_px)
+        counts = torch.poisson(expected + dark + speck, generator=self.generator)
+        return Batch(counts, expected, (speck < SPECK_FOOT).float())
+
+    def _speck(self, size: int, patch_px: int) -> Tensor:
+        """Return the light of one round speck in some patches, nothing in the others."""
+        places = torch.arange(patch_px, device=self.library.device)
+        from_y = places[:, None] - self._uniform(size) * patch_px
+        from_x = places - self._uniform(size) * patch_px
+        width = 0.7 + 1.3 * self._uniform(size)
+        lit = (self._uniform(size) < self.settings.speck_share).float()
+        peak = lit * self._log_uniform(size, self.settings.speck)
+        return peak * torch.exp(-(from_y**2 + from_x**2) / (2 * width**2))
 
     def _crop(self, size: int, patch_px: int) -> Tensor:
         device = self.library.device

@@ -32,6 +32,10 @@ class SimulationSettings(Confined):
     dark_counts: PositiveRange = Field((0.001, 0.05), description="counts/px without light, log-uniform")
     background: PositiveRange = Field((0.01, 0.5), description="photons/px of uniform light, log-uniform")
     background_share: Share = Field(0.4, description="patches with uniform background light")
+    speck_share: Share = Field(0.0, description="patches with one speck that outshines everything")
+    speck: PositiveRange = Field(
+        (20.0, 400.0), description="photons on a speck's brightest pixel, log-uniform"
+    )
     dose_ratio: float = Field(70.0, gt=0, description="high dose over low dose (the paper: about 70)")
     frame_interval_s: float = Field(4.6, gt=0, description="of simulated movies, s")
 
@@ -68,6 +72,14 @@ class FitSettings(Confined):
     validate_every: int = Field(500, ge=1, description="steps between validations and checkpoints")
 
 
+class FineTuningSettings(Confined):
+    """A second, short fit that starts from the best network of the first."""
+
+    steps: int = Field(2_000, ge=1)
+    learning_rate: float = Field(4e-4, gt=0)
+    speck_share: Share = Field(0.3, description="teaches that a bright speck says nothing of the rest")
+
+
 class CalibrationSettings(Confined):
     """Where the flag's threshold comes from: simulated signal and dark movies."""
 
@@ -99,8 +111,23 @@ class Recipe(Confined):
     simulation: SimulationSettings = SimulationSettings()
     network: NetworkSettings = NetworkSettings()
     fit: FitSettings = FitSettings()
+    fine_tuning: FineTuningSettings | None = None
     calibration: CalibrationSettings = CalibrationSettings()
     bundle: BundleSettings
+
+    def for_fine_tuning(self) -> Recipe:
+        """Return the recipe of the second fit: other steps, other noise, the same scenes."""
+        if self.fine_tuning is None:
+            raise InvalidRecipe("expected a recipe with fine_tuning, got one without")
+        again = self.fine_tuning
+        fit = {"steps": again.steps, "learning_rate": again.learning_rate}
+        return self.model_copy(
+            update={
+                "fit": self.fit.model_copy(update=fit),
+                "simulation": self.simulation.model_copy(update={"speck_share": again.speck_share}),
+                "fine_tuning": None,
+            }
+        )
 
 
 def read_recipe(path: Path) -> Recipe:
