@@ -125,5 +125,5 @@ def _draw_trace(axes: Any, records: Sequence[dict[str, Any]], threshold: float |
         axes.scatter(frames, heights, color=colour, s=18, label=f"{flag} ({len(frames)})", zorder=2)
     if threshold is not None:
         axes.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-    axes.set(xlabel="frame", ylabel="SSIM to frame before", ylim=(-0.05, 1))
+    axes.set(xlabel="frame", ylabel="SSIM", ylim=(-0.05, 1))
     axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.3), frameon=False)
