@@ -1,0 +1,51 @@
+"""The bundle that ships: valid to others, small, and as good as its README says."""
+
+import gc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from shipped import BUNDLE
+
+from dimstream_models.bundle import read_bundle
+from dimstream_models.training.compare import bundle_denoiser, compare
+from dimstream_models.training.photometry import measure_photometry
+
+
+def test_bioimageio_core_passes_it() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # core's own dependencies' deprecations are not ours to fix
+        from bioimageio.core import test_model
+
+        summary = test_model(BUNDLE / "bioimageio.yaml")
+        gc.collect()  # it leaves files open, which would warn later
+    assert summary.status == "passed", summary.format()
+
+
+def test_it_is_small_and_says_how_it_was_made() -> None:
+    bundle = read_bundle(BUNDLE)
+    assert len(bundle.onnx) < 3e6
+    assert bundle.config is not None
+    assert bundle.config.calibration is not None
+    assert bundle.config.calibration.auc >= 0.99
+    assert bundle.config.provenance is not None
+    assert bundle.config.provenance.settings["simulation"]
+    assert "not measured" not in bundle.documentation
+
+
+@pytest.mark.parametrize("kind", ["pairs", "movie"])
+def test_it_beats_tuned_filters_by_two_decibels(shared: Path, kind: str) -> None:
+    folder = shared / "14_sim_er_sted"
+    noisy = tifffile.imread(folder / f"{kind}_low.tif")[::8].astype(np.float64)
+    truth = tifffile.imread(folder / f"{kind}_truth_x100.tif")[::8] / 100
+    result = compare(bundle_denoiser(read_bundle(BUNDLE)), noisy, truth, same_scale=True)
+    assert result.margin_db() > 2
+    assert result.margin_ssim() > 0
+
+
+def test_brightness_holds_still() -> None:
+    found = measure_photometry(bundle_denoiser(read_bundle(BUNDLE)), seed=5)
+    assert found.speck < 0.02
+    assert found.jitter < 1.1 * found.photon_noise  # of 24 frames: known to about 15 %
