@@ -27,7 +27,7 @@ lint: dev
 bench: $(VENV)/.installed
 	$(BIN)/dimstream-server bench --bundle models/bundles/er-sted-light --out bench
 
-# Trains the model that ships again: some hours on two cores, resumable. Its figures want the shared data.
+# Trains the model that ships again: about an hour on two cores, resumable. Its figures want the shared data.
 LIGHT := $(BIN)/dimstream-train make models/recipes/er-sted-light.yaml --run runs/er-sted-light \
 	--documentation models/recipes/er-sted-light.md --out models/bundles/er-sted-light
 COMPARE := $(BIN)/dimstream-train compare models/bundles/er-sted-light
