@@ -151,9 +151,10 @@ class Problem:
         stream: str | None = None,
         seq: int | None = None,
         expected: Mapping[str, Any] | None = None,
+        meanings: Mapping[str, Meaning] = MEANINGS,
     ) -> P:
         """Return the problem with the title, status and retryability that belong to `code`."""
-        title, status, retryable = MEANINGS[code]
+        title, status, retryable = meanings[code]
         return cls(
             type=f"urn:dimstream:error:{code}",
             title=title,

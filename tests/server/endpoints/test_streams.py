@@ -7,8 +7,10 @@ import pytest
 
 from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
 from dimstream_client.messages import Thresholds as WireThresholds
+from dimstream_server.endpoints.opening import choose_codec
 from dimstream_server.endpoints.problems import ALL_MEANINGS, DoorRefusal
-from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream, StreamBook, choose_codec
+from dimstream_server.endpoints.stream_book import StreamBook
+from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream
 from dimstream_server.engine.protocol import Counts, EngineResult, StreamSpec
 from dimstream_server.errors import (
     Refused,

@@ -67,18 +67,7 @@ def error_message(
     expected: Mapping[str, Any] | None = None,
 ) -> Error:
     """ERROR as it travels on the wire, with the title, status and retryability of its code."""
-    title, status, retryable = ALL_MEANINGS[code]
-    return Error(
-        type=f"urn:dimstream:error:{code}",
-        title=title,
-        status=status,
-        detail=detail,
-        code=code,
-        retryable=retryable,
-        stream=stream,
-        seq=seq,
-        expected=expected,
-    )
+    return Error.of(code, detail, stream=stream, seq=seq, expected=expected, meanings=ALL_MEANINGS)
 
 
 def problem_of(error: ServerError | DimstreamError) -> Problem:

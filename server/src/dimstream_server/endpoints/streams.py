@@ -3,9 +3,7 @@
 The engine knows streams too, but neither peers, sequence numbers nor credit: those live here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -29,12 +27,10 @@ from dimstream_client.messages import (
 from dimstream_client.messages import Thresholds as WireThresholds
 from dimstream_server.endpoints.problems import DoorRefusal, error_message
 from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
-from dimstream_server.errors import StreamClosed, TooManyStreams, UnknownStream, WrongDtype, WrongShape
+from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
-LATEST_WINDOW = 2
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
-FRAME_CODECS = ("none", "zlib")
 
 
 @dataclass(eq=False)
@@ -79,7 +75,7 @@ class ServerStream:
     @property
     def frame_bytes(self) -> int:
         """Bytes of a raw or a denoised frame, whichever is larger."""
-        return _frame_bytes(self.spec)
+        return largest_frame_bytes(self.spec)
 
     @property
     def in_flight(self) -> int:
@@ -255,155 +251,11 @@ class ServerStream:
             )
 
 
-class StreamBook:
-    """All open streams of the ZeroMQ door, bounded in number and in credit.
-
-    Parameters
-    ----------
-    max_streams : int
-        Streams open at once.
-    default_window, max_window : int
-        Window where OPEN names none, and the largest that is granted.
-    max_credit, max_credit_bytes : int
-        Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more; later
-        streams get smaller windows.
-    """
-
-    def __init__(
-        self,
-        *,
-        max_streams: int,
-        default_window: int,
-        max_window: int,
-        max_credit: int,
-        max_credit_bytes: int,
-    ) -> None:
-        self._streams: dict[str, ServerStream] = {}
-        self._max_streams = max_streams
-        self._default_window = default_window
-        self._max_window = max_window
-        self._max_credit = max_credit
-        self._max_credit_bytes = max_credit_bytes
-
-    def __len__(self) -> int:
-        return len(self._streams)
-
-    def __contains__(self, stream: ServerStream) -> bool:
-        return stream.id in self._streams
-
-    def __iter__(self) -> Iterator[ServerStream]:
-        return iter(tuple(self._streams.values()))
-
-    def window_for(self, message: Open) -> int:
-        """Window that a new stream gets.
-
-        Raises
-        ------
-        TooManyStreams
-            No stream or no credit is left.
-        """
-        if len(self._streams) >= self._max_streams:
-            raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
-        left = self._max_credit - sum(stream.window for stream in self)
-        if left < 1:
-            raise TooManyStreams(f"all {self._max_credit} frames of credit are promised; try again later")
-        promised = sum(stream.window * stream.frame_bytes for stream in self)
-        left = min(left, (self._max_credit_bytes - promised) // _frame_bytes(message))
-        if left < 1:
-            raise TooManyStreams(
-                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised; "
-                "try again later, or with smaller frames"
-            )
-        wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
-        return min(wanted, self._max_window, left)
-
-    def add(self, stream: ServerStream) -> None:
-        """Enter a stream."""
-        self._streams[stream.id] = stream
-
-    def find(self, peer: bytes, stream_id: str) -> ServerStream:
-        """The stream of this id, when this peer opened it.
-
-        Raises
-        ------
-        UnknownStream
-            There is none; another peer's stream is not told apart.
-        """
-        stream = self.get(peer, stream_id)
-        if stream is None:
-            raise UnknownStream(f"this peer has no open stream {stream_id!r}; OPEN one first")
-        return stream
-
-    def get(self, peer: bytes, stream_id: str) -> ServerStream | None:
-        """The stream of this id, or None unless this peer opened it."""
-        stream = self._streams.get(stream_id)
-        return stream if stream is not None and stream.peer == peer else None
-
-    def remove(self, stream: ServerStream) -> None:
-        """Forget a stream; its id is unknown from now on."""
-        self._streams.pop(stream.id, None)
-
-    def in_flight(self) -> int:
-        """Frames of all streams whose results were not handed over."""
-        return sum(stream.in_flight for stream in self._streams.values())
-
-    def of_peer(self, peer: bytes) -> list[ServerStream]:
-        """Streams that this peer opened."""
-        return [stream for stream in self._streams.values() if stream.peer == peer]
-
-    def silent_since(self, moment: float) -> list[ServerStream]:
-        """Streams whose peer was last heard before `moment`."""
-        return [stream for stream in self._streams.values() if stream.heard_at < moment]
-
-
-def _frame_bytes(kind: Open | StreamSpec) -> int:
+def largest_frame_bytes(kind: Open | StreamSpec) -> int:
+    """Bytes of one frame of a stream, raw or denoised, whichever is more."""
     dtype = kind.dtype if isinstance(kind, Open) else kind.in_dtype
     largest = max(np.dtype(dtype).itemsize, np.dtype(kind.out_dtype).itemsize)
     return kind.shape[0] * kind.shape[1] * largest
-
-
-def choose_codec(offered: tuple[str, ...]) -> str:
-    """The first codec on the client's list that this server reads.
-
-    Raises
-    ------
-    DoorRefusal
-        It reads none of them.
-    """
-    for codec in offered:
-        if codec in FRAME_CODECS:
-            return codec
-    raise DoorRefusal(
-        "bad_codec", f"expected one of {', '.join(FRAME_CODECS)} in codecs, got {list(offered)}"
-    )
-
-
-def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
-    """Refuse a stream whose frames would all be too large.
-
-    Raises
-    ------
-    DoorRefusal
-    """
-    nbytes = message.shape[0] * message.shape[1] * np.dtype(message.dtype).itemsize
-    if nbytes > max_frame_bytes:
-        raise DoorRefusal(
-            "oversize",
-            f"expected frames of at most {max_frame_bytes} bytes, but shape and dtype make {nbytes}",
-            expected={"max_frame_bytes": max_frame_bytes},
-        )
-
-
-def spec_of(message: Open, *, model: str) -> StreamSpec:
-    """What the engine is asked to open; it checks shape and pixel types itself."""
-    options: dict[str, Any] = {"in_dtype": message.dtype, "out_dtype": message.out_dtype}
-    return StreamSpec(
-        model=model,
-        shape=message.shape,
-        deliver_pixels=message.deliver == "result",
-        label=message.client,
-        **options,
-    )
 
 
 def wire_model(model: ModelInfo) -> Model:

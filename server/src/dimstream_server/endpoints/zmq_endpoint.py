@@ -14,17 +14,11 @@ from typing import Any
 from dimstream_client.errors import ProtocolError
 from dimstream_client.messages import Ack, Close, Frame, Message, Open, Opened, Ping, Pong, Skip, Update
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
+from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
-from dimstream_server.endpoints.streams import (
-    ServerStream,
-    StreamBook,
-    check_frame_bytes,
-    choose_codec,
-    spec_of,
-    wire_model,
-    wire_thresholds,
-)
+from dimstream_server.endpoints.stream_book import StreamBook
+from dimstream_server.endpoints.streams import ServerStream, wire_model, wire_thresholds
 from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo
 from dimstream_server.errors import Draining, ServerError, UnknownModel
 from dimstream_server.metrics import Metrics

@@ -1,0 +1,55 @@
+"""What OPEN asks for, before there is a stream."""
+
+from typing import Any
+
+import numpy as np
+
+from dimstream_client.messages import Open
+from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.engine.protocol import StreamSpec
+
+FRAME_CODECS = ("none", "zlib")
+
+
+def choose_codec(offered: tuple[str, ...]) -> str:
+    """The first codec on the client's list that this server reads.
+
+    Raises
+    ------
+    DoorRefusal
+        It reads none of them.
+    """
+    for codec in offered:
+        if codec in FRAME_CODECS:
+            return codec
+    raise DoorRefusal(
+        "bad_codec", f"expected one of {', '.join(FRAME_CODECS)} in codecs, got {list(offered)}"
+    )
+
+
+def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
+    """Refuse a stream whose frames would all be too large.
+
+    Raises
+    ------
+    DoorRefusal
+    """
+    nbytes = message.shape[0] * message.shape[1] * np.dtype(message.dtype).itemsize
+    if nbytes > max_frame_bytes:
+        raise DoorRefusal(
+            "oversize",
+            f"expected frames of at most {max_frame_bytes} bytes, but shape and dtype make {nbytes}",
+            expected={"max_frame_bytes": max_frame_bytes},
+        )
+
+
+def spec_of(message: Open, *, model: str) -> StreamSpec:
+    """What the engine is asked to open; it checks shape and pixel types itself."""
+    options: dict[str, Any] = {"in_dtype": message.dtype, "out_dtype": message.out_dtype}
+    return StreamSpec(
+        model=model,
+        shape=message.shape,
+        deliver_pixels=message.deliver == "result",
+        label=message.client,
+        **options,
+    )

@@ -1,0 +1,110 @@
+"""All open streams of the ZeroMQ door, and what room they leave for another."""
+
+from collections.abc import Iterator
+
+from dimstream_client.messages import Open
+from dimstream_server.endpoints.streams import ServerStream, largest_frame_bytes
+from dimstream_server.errors import TooManyStreams, UnknownStream
+
+LATEST_WINDOW = 2
+
+
+class StreamBook:
+    """All open streams of the ZeroMQ door, bounded in number and in credit.
+
+    Parameters
+    ----------
+    max_streams : int
+        Streams open at once.
+    default_window, max_window : int
+        Window where OPEN names none, and the largest that is granted.
+    max_credit, max_credit_bytes : int
+        Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more; later
+        streams get smaller windows.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_streams: int,
+        default_window: int,
+        max_window: int,
+        max_credit: int,
+        max_credit_bytes: int,
+    ) -> None:
+        self._streams: dict[str, ServerStream] = {}
+        self._max_streams = max_streams
+        self._default_window = default_window
+        self._max_window = max_window
+        self._max_credit = max_credit
+        self._max_credit_bytes = max_credit_bytes
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __contains__(self, stream: ServerStream) -> bool:
+        return stream.id in self._streams
+
+    def __iter__(self) -> Iterator[ServerStream]:
+        return iter(tuple(self._streams.values()))
+
+    def window_for(self, message: Open) -> int:
+        """Window that a new stream gets.
+
+        Raises
+        ------
+        TooManyStreams
+            No stream or no credit is left.
+        """
+        if len(self._streams) >= self._max_streams:
+            raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
+        left = self._max_credit - sum(stream.window for stream in self)
+        if left < 1:
+            raise TooManyStreams(f"all {self._max_credit} frames of credit are promised; try again later")
+        promised = sum(stream.window * stream.frame_bytes for stream in self)
+        left = min(left, (self._max_credit_bytes - promised) // largest_frame_bytes(message))
+        if left < 1:
+            raise TooManyStreams(
+                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised; "
+                "try again later, or with smaller frames"
+            )
+        wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
+        return min(wanted, self._max_window, left)
+
+    def add(self, stream: ServerStream) -> None:
+        """Enter a stream."""
+        self._streams[stream.id] = stream
+
+    def find(self, peer: bytes, stream_id: str) -> ServerStream:
+        """The stream of this id, when this peer opened it.
+
+        Raises
+        ------
+        UnknownStream
+            There is none; another peer's stream is not told apart.
+        """
+        stream = self.get(peer, stream_id)
+        if stream is None:
+            raise UnknownStream(f"this peer has no open stream {stream_id!r}; OPEN one first")
+        return stream
+
+    def get(self, peer: bytes, stream_id: str) -> ServerStream | None:
+        """The stream of this id, or None unless this peer opened it."""
+        stream = self._streams.get(stream_id)
+        return stream if stream is not None and stream.peer == peer else None
+
+    def remove(self, stream: ServerStream) -> None:
+        """Forget a stream; its id is unknown from now on."""
+        self._streams.pop(stream.id, None)
+
+    def in_flight(self) -> int:
+        """Frames of all streams whose results were not handed over."""
+        return sum(stream.in_flight for stream in self._streams.values())
+
+    def of_peer(self, peer: bytes) -> list[ServerStream]:
+        """Streams that this peer opened."""
+        return [stream for stream in self._streams.values() if stream.peer == peer]
+
+    def silent_since(self, moment: float) -> list[ServerStream]:
+        """Streams whose peer was last heard before `moment`."""
+        return [stream for stream in self._streams.values() if stream.heard_at < moment]
