@@ -10,8 +10,8 @@ import tifffile
 from shipped import BUNDLE
 
 from dimstream_models.bundle import read_bundle
-from dimstream_models.training.compare import bundle_denoiser, compare
-from dimstream_models.training.photometry import measure_photometry
+from dimstream_models.training.evaluation.compare import bundle_denoiser, compare
+from dimstream_models.training.evaluation.photometry import measure_photometry
 
 
 def test_bioimageio_core_passes_it() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimstream_models.training.fit import fit
+from dimstream_models.training.fitting.trainer import fit
 from dimstream_models.training.settings import Recipe
 
 

@@ -10,12 +10,17 @@ import tifffile
 import torch
 
 from dimstream_models.bundle import Bundle, read_bundle
-from dimstream_models.training.bundling import SAMPLE_EMPTY, SAMPLE_FRAMES, make_bundle
 from dimstream_models.training.cli import main
-from dimstream_models.training.compare import bundle_denoiser, compare, mean_of_the_others, noise_floor_db
 from dimstream_models.training.errors import ParityError
-from dimstream_models.training.fit import load_best
-from dimstream_models.training.onnx_export import Denoiser, OnnxRunner, check_parity, export_onnx
+from dimstream_models.training.evaluation.compare import (
+    bundle_denoiser,
+    compare,
+    mean_of_the_others,
+    noise_floor_db,
+)
+from dimstream_models.training.export.bundling import SAMPLE_EMPTY, SAMPLE_FRAMES, make_bundle
+from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, check_parity, export_onnx
+from dimstream_models.training.fitting.trainer import load_best
 from dimstream_models.training.settings import Recipe
 
 DOCUMENTATION = "# Tiny\n\n## Validation\n\nMargin {pairs_margin_db} dB, threshold {ssim_threshold}.\n"

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from dimstream_models.bundle import SsimSettings
-from dimstream_models.training.calibrate import (
+from dimstream_models.training.calibration.threshold import (
     adjacent_similarity,
     area_under_curve,
     calibrate_ssim,

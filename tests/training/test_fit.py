@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dimstream_models.training.errors import CheckpointMismatch, Diverged, InvalidRecipe
-from dimstream_models.training.fit import Trainer, fit, load_best
-from dimstream_models.training.losses import laplacian, restoration_loss, shot_noise_weight
-from dimstream_models.training.samples import Sampler
+from dimstream_models.training.fitting.losses import laplacian, restoration_loss, shot_noise_weight
+from dimstream_models.training.fitting.trainer import Trainer, fit, load_best
 from dimstream_models.training.settings import Recipe, SimulationSettings, read_recipe, write_recipe
+from dimstream_models.training.simulation.samples import Sampler
 
 
 def test_a_resumed_run_has_the_weights_of_an_undisturbed_one(

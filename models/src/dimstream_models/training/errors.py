@@ -2,8 +2,16 @@
 
 TrainingError
 ├── InvalidRecipe        a settings file that cannot be obeyed
+├── InvalidPairs         images or a pairs list that cannot be used
+│   └── NotPhotonCounts  photons are to be split, and the data are no photon counts
+├── InvalidPrepared      a folder that `prepare` did not write, or whose files changed
 ├── Diverged             the loss exceeded its limit or is no number: the run has failed
 ├── CheckpointMismatch   a run folder that belongs to another recipe
+├── OutOfMemory          not even one patch fits the memory
+├── InvalidKerasFile     weights or a configuration that the published code cannot have written
+├── SearchError          a study that cannot be gone on with, or in which no run succeeded
+├── CannotCalibrate      movies or pairs from which no scale or threshold follows
+├── CannotEvaluate       pairs or settings on which a figure cannot be taken
 └── ParityError          an exported graph that does not compute what torch computes
 """
 
@@ -16,12 +24,44 @@ class InvalidRecipe(TrainingError):
     """A settings file that cannot be obeyed."""
 
 
+class InvalidPairs(TrainingError):
+    """Images or a pairs list that cannot be used."""
+
+
+class NotPhotonCounts(InvalidPairs):
+    """Photons are to be split, and the data are no photon counts."""
+
+
+class InvalidPrepared(TrainingError):
+    """A folder that `prepare` did not write, or whose files changed."""
+
+
 class Diverged(TrainingError):
     """The loss exceeded its limit or is no number: the run has failed."""
 
 
 class CheckpointMismatch(TrainingError):
     """A run folder that belongs to another recipe."""
+
+
+class OutOfMemory(TrainingError):
+    """Not even one patch fits the memory."""
+
+
+class InvalidKerasFile(TrainingError):
+    """Weights or a configuration that the published code cannot have written."""
+
+
+class SearchError(TrainingError):
+    """A study that cannot be gone on with, or in which no run succeeded."""
+
+
+class CannotCalibrate(TrainingError):
+    """Movies or pairs from which no scale or threshold follows."""
+
+
+class CannotEvaluate(TrainingError):
+    """Pairs or settings on which a figure cannot be taken."""
 
 
 class ParityError(TrainingError):

@@ -15,9 +15,9 @@ from tqdm import trange
 
 from dimstream_models.arithmetic import normalise_prediction, ssim
 from dimstream_models.bundle import Calibration, SsimSettings
-from dimstream_models.training.scenes import Purpose, draw_scene, scene_generator
 from dimstream_models.training.settings import Recipe
-from dimstream_models.training.simulator import expose, simulate_movie
+from dimstream_models.training.simulation.scenes import Purpose, draw_scene, scene_generator
+from dimstream_models.training.simulation.simulator import expose, simulate_movie
 
 Denoise = Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 Floats = NDArray[np.float64]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.training.calibrate import Denoise
-from dimstream_models.training.scenes import scene_generator
-from dimstream_models.training.simulator import Scene, expose
+from dimstream_models.training.calibration.threshold import Denoise
+from dimstream_models.training.simulation.scenes import scene_generator
+from dimstream_models.training.simulation.simulator import Scene, expose
 
 REGION_PX = 64
 SPECK_PHOTONS = 200.0

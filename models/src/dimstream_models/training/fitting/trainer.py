@@ -20,11 +20,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dimstream_models.training.errors import CheckpointMismatch, Diverged
-from dimstream_models.training.losses import restoration_loss, shot_noise_weight
+from dimstream_models.training.fitting.losses import restoration_loss, shot_noise_weight
 from dimstream_models.training.network import UNetRCAN, initialise
-from dimstream_models.training.samples import Batch, Sampler
-from dimstream_models.training.scenes import Purpose, draw_library
 from dimstream_models.training.settings import NetworkSettings, Recipe, write_recipe
+from dimstream_models.training.simulation.samples import Batch, Sampler
+from dimstream_models.training.simulation.scenes import Purpose, draw_library
 
 matplotlib.use("Agg")
 FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's

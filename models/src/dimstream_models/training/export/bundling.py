@@ -28,13 +28,13 @@ from dimstream_models.bundle import (
     Thresholds,
     write_bundle,
 )
-from dimstream_models.training.calibrate import Denoise, Rescaling, calibrate_ssim, fit_rescaling
-from dimstream_models.training.fit import load_best
-from dimstream_models.training.onnx_export import Denoiser, OnnxRunner, export_onnx
-from dimstream_models.training.photometry import measure_photometry
-from dimstream_models.training.scenes import scene_generator
+from dimstream_models.training.calibration.threshold import Denoise, Rescaling, calibrate_ssim, fit_rescaling
+from dimstream_models.training.evaluation.photometry import measure_photometry
+from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, export_onnx
+from dimstream_models.training.fitting.trainer import load_best
 from dimstream_models.training.settings import Recipe
-from dimstream_models.training.simulator import PIXEL_SIZE_NM, Scene, expose
+from dimstream_models.training.simulation.scenes import scene_generator
+from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM, Scene, expose
 
 SAMPLE_FRAMES = 48
 SAMPLE_EMPTY = slice(30, 40)  # the stage has left the cell

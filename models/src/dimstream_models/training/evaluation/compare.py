@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dimstream_models.arithmetic import edge_pad, rescale
 from dimstream_models.bundle import Bundle
-from dimstream_models.training.filters import (
+from dimstream_models.training.evaluation.filters import (
     FILTERS,
     Score,
     Stack,
@@ -20,7 +20,7 @@ from dimstream_models.training.filters import (
     fit_gain_and_offset,
     score,
 )
-from dimstream_models.training.onnx_export import OnnxRunner
+from dimstream_models.training.export.onnx_export import OnnxRunner
 
 DenoiseCounts = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulator import Kind, Scene
+from dimstream_models.training.simulation.simulator import Kind, Scene
 
 Purpose = Literal["training", "validation", "calibration", "sample"]
 _STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1, "calibration": 2, "sample": 3}

@@ -1,0 +1,1 @@
+"""How good a bundle is: on pairs, against classical filters, against the truth's own noise."""

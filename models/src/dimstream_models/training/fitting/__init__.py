@@ -1,0 +1,1 @@
+"""The optimisation: losses, schedule, checkpoints, resume."""

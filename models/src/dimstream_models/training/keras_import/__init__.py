@@ -1,0 +1,1 @@
+"""Weights of the published Keras code, read by structure, without TensorFlow."""

@@ -1,0 +1,1 @@
+"""The hyperparameter search of the paper: space, trials, total score, importance of the knobs."""

@@ -1,0 +1,32 @@
+"""Everything that a training run can be told, validated, in one frozen file.
+
+A recipe names the data, their normalisation, the network, the fit, the search, the calibration and the
+bundle; a run writes it back whole. Unknown keys are refused, units and bounds stand beside each field.
+"""
+
+from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings
+from dimstream_models.training.settings.data import NormalisationSettings, PairsSettings, SimulationSettings
+from dimstream_models.training.settings.fit import LARGEST, FineTuningSettings, FitSettings, LossSettings
+from dimstream_models.training.settings.network import Activation, Initializer, NetworkSettings
+from dimstream_models.training.settings.recipe import Recipe, read_recipe, write_recipe
+from dimstream_models.training.settings.search import SearchSettings, SearchSpace
+
+__all__ = [
+    "LARGEST",
+    "Activation",
+    "BundleSettings",
+    "CalibrationSettings",
+    "FineTuningSettings",
+    "FitSettings",
+    "Initializer",
+    "LossSettings",
+    "NetworkSettings",
+    "NormalisationSettings",
+    "PairsSettings",
+    "Recipe",
+    "SearchSettings",
+    "SearchSpace",
+    "SimulationSettings",
+    "read_recipe",
+    "write_recipe",
+]

@@ -1,0 +1,41 @@
+"""Rescaling to counts, the threshold of the flag, and what the bundle says of itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dimstream_models.bundle.schema import Confined
+from dimstream_models.training.settings.data import PositiveRange
+
+
+class CalibrationSettings(Confined):
+    """How scale and offset are fitted, and where the flag's threshold comes from."""
+
+    rescaling: Literal["least_squares", "clipped_quantiles"] = Field(
+        "least_squares",
+        description="on training pairs: all values, or clipped to the 1st and 99th quantile (paper)",
+    )
+    false_alarm_rate: float = Field(0.005, gt=0, lt=1, description="of signal frames")
+    ssim_data_range: float = Field(16.0, gt=0, description="in mean absolute deviations of the prediction")
+    movies: int = Field(12, ge=1, description="simulated, of each kind, signal and dark")
+    frames: int = Field(16, ge=3, description="in each simulated movie")
+    side_px: int = Field(256, ge=64, description="of simulated movies, px")
+    dose: PositiveRange = Field((0.3, 10.0), description="photons on a tubule's pixel, log-uniform")
+    dark_counts: PositiveRange = Field((0.003, 0.5), description="counts/px of dark movies, log-uniform")
+
+
+class BundleSettings(Confined):
+    """What the bundle says of itself."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name on the wire and in URLs")
+    name: str = Field(description="for people")
+    description: str = Field(description="one sentence")
+    authors: tuple[str, ...] = Field(("the dimstream developers",), min_length=1)
+    license: str = Field("BSD-3-Clause", description="SPDX identifier, of the weights")
+    pixel_size_nm: float | None = Field(
+        None, gt=0, description="of the training images; null: theirs, if stated"
+    )
+    background_max: float = Field(5, ge=0, description="10x10 window sums up to this are background (paper)")
+    signal_min: float = Field(25, ge=0, description="10x10 window sums above this are signal (paper)")

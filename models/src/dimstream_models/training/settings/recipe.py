@@ -1,0 +1,85 @@
+"""Everything that a training run can be told, validated, in one frozen file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from dimstream_models.bundle.schema import Confined
+from dimstream_models.training.errors import InvalidRecipe
+from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings
+from dimstream_models.training.settings.data import NormalisationSettings, PairsSettings, SimulationSettings
+from dimstream_models.training.settings.fit import FineTuningSettings, FitSettings
+from dimstream_models.training.settings.network import NetworkSettings
+from dimstream_models.training.settings.search import SearchSettings
+
+
+class Recipe(Confined):
+    """A whole run: data, normalisation, network, fit, search, calibration, bundle."""
+
+    seed: int = Field(0, ge=0, description="of everything random: weights, order, noise")
+    simulation: SimulationSettings | None = None
+    pairs: PairsSettings | None = None
+    normalisation: NormalisationSettings = NormalisationSettings()
+    network: NetworkSettings = NetworkSettings()
+    fit: FitSettings = FitSettings()
+    fine_tuning: FineTuningSettings | None = None
+    search: SearchSettings = SearchSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    bundle: BundleSettings
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if (self.simulation is None) == (self.pairs is None):
+            raise ValueError("expected either simulation or pairs, as what to train on")
+        if self.fine_tuning is not None and self.simulation is None:
+            raise ValueError("fine_tuning adds simulated specks: expected simulation with it")
+        step = 2 ** len(self.network.filters)
+        if self.fit.patch_px % step:
+            raise ValueError(
+                f"patch_px must be divisible by {step}, as network.filters has"
+                f" {len(self.network.filters)} levels; got {self.fit.patch_px}"
+            )
+        if self.pairs is not None and self.pairs.split_photons and self.normalisation.kind != "fixed":
+            raise ValueError("split_photons wants normalisation kind fixed: the parts share one scale")
+        return self
+
+    def for_fine_tuning(self) -> Recipe:
+        """Return the recipe of the second fit: other epochs, other noise, the same scenes."""
+        if self.fine_tuning is None or self.simulation is None:
+            raise InvalidRecipe("expected a recipe with fine_tuning, got one without")
+        again = self.fine_tuning
+        fit = {"epochs": again.epochs, "learning_rate": again.learning_rate}
+        return self.model_copy(
+            update={
+                "fit": self.fit.model_copy(update=fit),
+                "simulation": self.simulation.model_copy(update={"speck_share": again.speck_share}),
+                "fine_tuning": None,
+            }
+        )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe in a YAML file; relative paths in it are relative to the file.
+
+    Raises
+    ------
+    InvalidRecipe
+        When the file is missing, is no YAML mapping, or holds an unknown key or a value out of range.
+    """
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise InvalidRecipe(f"expected a recipe at {path}, got: {error}") from error
+    if recipe.pairs is None:
+        return recipe
+    prepared = (path.parent / recipe.pairs.prepared).resolve()
+    return recipe.model_copy(update={"pairs": recipe.pairs.model_copy(update={"prepared": prepared})})
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write every setting, defaults included, as YAML."""
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))

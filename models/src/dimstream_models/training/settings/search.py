@@ -1,0 +1,38 @@
+"""The hyperparameter search: which knobs are turned, and how each setting is judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dimstream_models.bundle.schema import Confined
+from dimstream_models.training.settings.network import Activation, Initializer
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+PatchSide = Annotated[int, Field(ge=16, multiple_of=8)]
+
+
+class SearchSpace(Confined):
+    """The values that each knob may take: the paper's Methods, "Network training"."""
+
+    activation: tuple[Activation, ...] = Field(("leaky_relu", "tanh"), min_length=1)
+    initializer: tuple[Initializer, ...] = Field(
+        ("glorot_uniform", "lecun_uniform", "orthogonal"), min_length=1
+    )
+    clip_value: tuple[Positive | None, ...] = Field((0.1, 0.01, 0.001), min_length=1)
+    l2_weight: tuple[NotNegative, ...] = Field((0.0, 0.01, 0.001), min_length=1)
+    learning_rate: tuple[Positive, ...] = Field((1e-3, 5e-4, 1e-4, 5e-5, 1e-5, 1e-6), min_length=1)
+    patch_px: tuple[PatchSide, ...] = Field((128, 200, 256, 304), min_length=1)
+
+
+class SearchSettings(Confined):
+    """The paper's protocol: many short runs, a total score, the best trained to convergence."""
+
+    space: SearchSpace = SearchSpace()
+    sampler: Literal["random", "grid", "tpe"] = "random"
+    trials: int = Field(147, ge=1, description="settings tried (the paper: 147 and 393)")
+    epochs: int = Field(10, ge=1, description="of each trial (paper)")
+    instances: int | None = Field(1000, ge=1, description="patches that each trial trains on (paper)")
+    best: int = Field(5, ge=0, description="trials retrained to convergence on everything (paper)")
