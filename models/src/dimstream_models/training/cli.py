@@ -19,10 +19,12 @@ from dimstream_models.training.commands import (
     init,
     prepare,
     search,
+    simulate,
 )
 from dimstream_models.training.errors import TrainingError
 
 COMMANDS = (
+    simulate,
     init,
     prepare,
     fit,

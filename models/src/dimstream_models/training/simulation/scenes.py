@@ -14,8 +14,14 @@ from tqdm import tqdm
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.simulator import Kind, Scene
 
-Purpose = Literal["training", "validation", "calibration", "sample"]
-_STREAMS: dict[Purpose, int] = {"training": 0, "validation": 1, "calibration": 2, "sample": 3}
+Purpose = Literal["training", "validation", "calibration", "sample", "experiment"]
+_STREAMS: dict[Purpose, int] = {
+    "training": 0,
+    "validation": 1,
+    "calibration": 2,
+    "sample": 3,
+    "experiment": 4,
+}
 
 
 def scene_generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
