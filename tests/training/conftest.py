@@ -14,10 +14,10 @@ def tiny_recipe() -> Recipe:
     return Recipe.model_validate(
         {
             "seed": 3,
-            "simulation": {"fields": 6, "validation_fields": 2, "side_px": 72},
+            "simulation": {"fields": 6, "validation_fields": 2, "side_px": 72, "steps_per_epoch": 10},
             "network": {"filters": [2, 3], "filters_cab": 2, "num_rg": 1, "num_cab": 1},
-            "fit": {"steps": 40, "batch": 2, "patch_px": 32, "validate_every": 10, "warmup_steps": 5},
-            "fine_tuning": {"steps": 10, "learning_rate": 1e-4, "speck_share": 0.5},
+            "fit": {"epochs": 4, "batch": 2, "patch_px": 32, "warmup_steps": 5},
+            "fine_tuning": {"epochs": 1, "learning_rate": 1e-4, "speck_share": 0.5},
             "calibration": {"movies": 2, "frames": 3, "side_px": 64},
             "bundle": {"id": "tiny", "name": "a tiny model", "description": "For tests only."},
         }

@@ -15,21 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Activation = Literal["identity", "leaky_relu", "tanh"]
-Initializer = Literal["glorot_uniform", "lecun_uniform", "orthogonal"]
+from dimstream_models.training.settings import Activation, Initializer, NetworkSettings
+
 LEAKY_SLOPE = 0.3  # Keras' default; torch's would be 0.01
-
-
-class FixedScale(nn.Module):
-    """Photon counts divided by one constant: brightness never hangs on a single pixel of the frame."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, counts: Tensor) -> Tensor:
-        """Return `counts / scale`."""
-        return counts / self.scale
 
 
 class ConvBlock(nn.Module):
@@ -203,6 +191,7 @@ class UNetRCAN(nn.Module):
         dims: Literal[2, 3] = 2,
     ) -> None:
         super().__init__()
+        self.step = 2 ** len(filters)  # sides must be divisible by it
         self.unet = UNet(
             filters, filters_cab, kernel=kernel, activation=activation, dropout=dropout, dims=dims
         )
@@ -221,6 +210,20 @@ class UNetRCAN(nn.Module):
         """Return the coarse (U-Net) and the fine (RCAN, the denoised image) restoration."""
         coarse = self.unet(x)
         return coarse, self.rcan(torch.cat([coarse, x], dim=1))
+
+
+def build_network(settings: NetworkSettings, *, dims: Literal[2, 3] = 2) -> UNetRCAN:
+    """Return the network that the settings describe."""
+    return UNetRCAN(
+        filters=settings.filters,
+        filters_cab=settings.filters_cab,
+        num_rg=settings.num_rg,
+        num_cab=settings.num_cab,
+        kernel=settings.kernel,
+        activation=settings.activation,
+        dropout=settings.dropout,
+        dims=dims,
+    )
 
 
 def initialise(network: nn.Module, initializer: Initializer, generator: torch.Generator) -> None:

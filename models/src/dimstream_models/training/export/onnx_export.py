@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dimstream_models.training.errors import ParityError
-from dimstream_models.training.network import FixedScale, UNetRCAN
+from dimstream_models.training.network import UNetRCAN
+from dimstream_models.training.normalisation import FixedScale
 
 PARITY = 1e-5  # of the largest value, between torch and ONNX Runtime
 PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))

@@ -20,11 +20,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dimstream_models.training.errors import CheckpointMismatch, Diverged
+from dimstream_models.training.fitting.batches import Batch, SampleSource, batches
 from dimstream_models.training.fitting.losses import restoration_loss, shot_noise_weight
-from dimstream_models.training.network import UNetRCAN, initialise
-from dimstream_models.training.settings import NetworkSettings, Recipe, write_recipe
-from dimstream_models.training.simulation.samples import Batch, Sampler
-from dimstream_models.training.simulation.scenes import Purpose, draw_library
+from dimstream_models.training.fitting.sources import open_sources
+from dimstream_models.training.network import UNetRCAN, build_network, initialise
+from dimstream_models.training.normalisation import build_normaliser, build_truth_normaliser
+from dimstream_models.training.settings import Recipe, write_recipe
 
 matplotlib.use("Agg")
 FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's
@@ -41,17 +42,10 @@ class History:
         return min((row[2] for row in self.rows), default=math.inf)
 
 
-def build_network(settings: NetworkSettings) -> UNetRCAN:
-    """Return the network that the settings describe, in two dimensions."""
-    return UNetRCAN(
-        filters=settings.filters,
-        filters_cab=settings.filters_cab,
-        num_rg=settings.num_rg,
-        num_cab=settings.num_cab,
-        kernel=settings.kernel,
-        activation=settings.activation,
-        dropout=settings.dropout,
-    )
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's loss curve."""
+    with (run / "loss.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def fit(recipe: Recipe, run: Path, *, device: str = "cpu", stop_after: int | None = None) -> None:
@@ -77,12 +71,12 @@ def fit(recipe: Recipe, run: Path, *, device: str = "cpu", stop_after: int | Non
     """
     trainer = Trainer(recipe, run, device)
     trainer.resume()
-    trainer.train(stop_after or recipe.fit.steps)
-    if recipe.fine_tuning is not None and trainer.step == recipe.fit.steps:
+    trainer.train(stop_after)
+    if recipe.fine_tuning is not None and trainer.done:
         second = Trainer(recipe.for_fine_tuning(), run / FINE_TUNING, device)
         second.start_from(run / "best.pt")
         second.resume()
-        second.train(recipe.fine_tuning.steps)
+        second.train(None)
 
 
 def load_best(recipe: Recipe, run: Path) -> UNetRCAN:
@@ -106,6 +100,13 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.fit.learning_rate)
         self.history = History()
         self.step = 0
+        batch = 4 if isinstance(recipe.fit.batch, str) else recipe.fit.batch
+        self.sources = open_sources(recipe, batch=batch, device=self.device)
+        self.steps = recipe.fit.epochs * self.sources.training.steps_per_epoch
+        self.normaliser = build_normaliser(recipe.normalisation)
+        self.truth_normaliser = build_truth_normaliser(
+            recipe.normalisation, dose_ratio=self.sources.dose_ratio
+        )
 
     def start_from(self, checkpoint: Path) -> None:
         """Begin with the weights of another run's best network."""
@@ -127,30 +128,26 @@ class Trainer:
         self.history = History([tuple(row) for row in state["history"]])
         self.step = state["step"]
 
-    def train(self, until: int) -> None:
+    def train(self, until: int | None) -> None:
         """Take steps until `until` or the recipe's end, whichever comes first."""
-        settings, simulation = self.recipe.fit, self.recipe.simulation
-        if self.step >= min(until, settings.steps):
-            return
-        sampler = self._sampler("training", simulation.fields)
-        validation = self._validation_batches()
         losses: list[Tensor] = []
-        end = min(until, settings.steps)
-        with tqdm(total=settings.steps, initial=self.step, desc="fit", unit="step", mininterval=2) as bar:
-            while self.step < end:
-                batch = sampler.batch(self.step, size=settings.batch, patch_px=settings.patch_px)
+        end = self.steps if until is None else min(until, self.steps)
+        if self.step >= end:
+            return
+        with tqdm(total=self.steps, initial=self.step, desc="fit", unit="step", mininterval=2) as bar:
+            for batch in batches(self.sources.training, self.step, end, device=self.device):
                 losses.append(self._take_step(batch))
                 self.step += 1
                 bar.update()
-                if self.step % settings.validate_every == 0 or self.step == end:
-                    self._validate(float(torch.stack(losses).mean()), validation)
+                if self.step % self.sources.training.steps_per_epoch == 0 or self.step == end:
+                    self._validate(float(torch.stack(losses).mean()), self.sources.validation)
                     bar.set_postfix(validation=f"{self.history.rows[-1][2]:.4f}")
                     losses.clear()
 
-    def _sampler(self, purpose: Purpose, fields: int) -> Sampler:
-        seed, simulation = self.recipe.seed, self.recipe.simulation
-        library = torch.from_numpy(draw_library(seed, simulation, purpose=purpose, fields=fields))
-        return Sampler(library.to(self.device), simulation, seed)
+    @property
+    def done(self) -> bool:
+        """Whether the recipe's end is reached."""
+        return self.step == self.steps
 
     def _take_step(self, batch: Batch) -> Tensor:
         for group in self.optimiser.param_groups:
@@ -170,16 +167,16 @@ class Trainer:
             torch.nn.utils.clip_grad_value_(parameters, settings.clip_value)
 
     def _loss(self, batch: Batch) -> Tensor:
-        scale = self.recipe.network.input_scale_photons
-        target = batch.expected / scale
+        target = self.truth_normaliser(batch.truth)
         half = self.recipe.fit.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            coarse, fine = self.network(batch.counts / scale)
+            coarse, fine = self.network(self.normaliser(batch.counts))
+        weighted = self.recipe.fit.loss.shot_noise_weighted
         return restoration_loss(
             (coarse.float(), fine.float()),
             target,
-            shot_noise_weight(target),
-            self.recipe.fit.edge_weight,
+            shot_noise_weight(target) if weighted else target.new_ones(len(target)),
+            self.recipe.fit.loss.edge_weight,
             batch.counted,
         )
 
@@ -187,18 +184,14 @@ class Trainer:
         settings = self.recipe.fit
         if self.step < settings.warmup_steps:
             return settings.learning_rate * (self.step + 1) / settings.warmup_steps
-        share = (self.step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        share = (self.step - settings.warmup_steps) / max(1, self.steps - settings.warmup_steps)
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
-    def _validation_batches(self) -> list[Batch]:
-        sampler = self._sampler("validation", self.recipe.simulation.validation_fields)
-        settings = self.recipe.fit
-        return [sampler.batch(i, size=settings.batch, patch_px=settings.patch_px) for i in range(24)]
-
-    def _validate(self, training_loss: float, batches: list[Batch]) -> None:
+    def _validate(self, training_loss: float, source: SampleSource) -> None:
         self.network.eval()
         with torch.no_grad():
-            loss = float(torch.stack([self._loss(batch) for batch in batches]).mean())
+            steps = range(source.steps_per_epoch)
+            loss = float(torch.stack([self._loss(source.batch(i).to(self.device)) for i in steps]).mean())
         self.network.train()
         limit = self.recipe.fit.loss_limit
         if not max(training_loss, loss) < limit:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.settings.data import Share
 
-LARGEST = "largest"
+LARGEST: Final = "largest"
 
 
 class LossSettings(Confined):

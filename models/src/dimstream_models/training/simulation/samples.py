@@ -7,24 +7,26 @@ alone, which makes a resumed run equal to an undisturbed one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.settings import SimulationSettings
 
 SPECK_FOOT = 0.02  # photons: fainter than this a speck does not disturb its pixel
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One step's samples, all (B, 1, y, x) float32."""
+class SimulatedSource:
+    """A sampler as the source of a fit: an epoch is as long as one likes, no noise comes twice."""
 
-    counts: Tensor  # photon counts, as the detector gives them
-    expected: Tensor  # expected photons of the light alone, at the same dose, without specks
-    counted: Tensor | None = None  # 1 where the loss looks, 0 on a speck
+    def __init__(self, sampler: Sampler, *, size: int, patch_px: int, steps_per_epoch: int) -> None:
+        self._sampler, self._size, self._patch_px = sampler, size, patch_px
+        self.steps_per_epoch = steps_per_epoch
+
+    def batch(self, step: int) -> Batch:
+        """Return the samples of one step."""
+        return self._sampler.batch(step, size=self._size, patch_px=self._patch_px)
 
 
 class Sampler:
@@ -47,7 +49,10 @@ class Sampler:
         self.generator = torch.Generator(device=library.device)
 
     def batch(self, step: int, *, size: int, patch_px: int) -> Batch:
-        """Return the samples of one step: the same for the same seed and step."""
+        """Return the samples of one step: the same for the same seed and step.
+
+        The truth is the expected photons of the light alone, at the same dose, without specks.
+        """
         self.generator.manual_seed(self.seed * 1_000_003 + step)
         structure = self._turn(self._crop(size, patch_px))
         full = (self._uniform(size) >= self.settings.empty_share).float()

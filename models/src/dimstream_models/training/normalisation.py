@@ -1,0 +1,98 @@
+"""How counts become numbers near one: inside the network's graph, so that no client can do it differently.
+
+Each image of a batch is taken on its own: a patch in training, the whole frame in service, as the
+published code does. `fixed` never lets brightness hang on a single pixel; `maximum` is the paper's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dimstream_models.training.settings import NormalisationSettings
+
+LEAST_DIVISOR = 1e-6  # an image of zeros stays zeros
+
+
+class Normaliser(nn.Module):
+    """Counts divided by one number per image, (B, 1, y, x) to the same; `divisor` says which."""
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """Return `counts / divisor(counts)`."""
+        return counts / self.divisor(counts).clamp_min(LEAST_DIVISOR)
+
+    def divisor(self, counts: Tensor) -> Tensor:
+        """Return what each image is divided by, (B, 1, 1, 1)."""
+        raise NotImplementedError
+
+
+class FixedScale(Normaliser):
+    """One constant, whatever the image: brightness never hangs on a single pixel of the frame."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """Return `counts / scale`."""
+        return counts / self.scale
+
+    def divisor(self, counts: Tensor) -> Tensor:
+        """Return the constant."""
+        return counts.new_full((len(counts), 1, 1, 1), self.scale)
+
+
+class MaximumScale(Normaliser):
+    """Each image's largest value, as in the paper: one bright pixel rescales the whole image."""
+
+    def divisor(self, counts: Tensor) -> Tensor:
+        """Return each image's maximum."""
+        return counts.amax(dim=(1, 2, 3), keepdim=True)
+
+
+class QuantileScale(Normaliser):
+    """Each image's quantile, interpolated linearly between its neighbours as `numpy.quantile` does.
+
+    `torch.quantile` takes at most 16 million values and cannot be exported: this sorts, at any size.
+    """
+
+    def __init__(self, quantile: float) -> None:
+        super().__init__()
+        self.quantile = quantile
+
+    def divisor(self, counts: Tensor) -> Tensor:
+        """Return each image's quantile."""
+        flat = counts.flatten(1)  # (B, N)
+        # in double, as in single precision a place among 360,000 is off by 0.02; as tensors, so that
+        # the exported graph works it out for each size anew
+        place = (torch._shape_as_tensor(flat)[1:] - 1).double() * self.quantile
+        below = place.long()
+        above = place.ceil().long()
+        ordered = flat.sort(dim=1).values
+        low, high = ordered.index_select(1, below), ordered.index_select(1, above)  # (B, 1)
+        value = low + (high - low) * (place - below).to(counts.dtype)
+        return value[:, :, None, None]
+
+
+def build_normaliser(settings: NormalisationSettings) -> Normaliser:
+    """Return the normaliser of the counts that the network is shown."""
+    if settings.kind == "maximum" or settings.value is None:
+        return MaximumScale()
+    return FixedScale(settings.value) if settings.kind == "fixed" else QuantileScale(settings.value)
+
+
+def build_truth_normaliser(settings: NormalisationSettings, *, dose_ratio: float) -> Normaliser:
+    """Return the normaliser of the truths in training.
+
+    Parameters
+    ----------
+    settings : NormalisationSettings
+        The counts' own; maximum and quantile take the truth's own statistic.
+    dose_ratio : float
+        Mean truth over mean counts of the training data: with kind fixed and no `target_value` the
+        truth's divisor is the counts' times this, so that both come out alike.
+    """
+    if settings.kind != "fixed":
+        return build_normaliser(settings)
+    assert settings.value is not None  # the settings make sure
+    return FixedScale(settings.target_value or settings.value * dose_ratio)

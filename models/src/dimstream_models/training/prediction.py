@@ -1,0 +1,63 @@
+"""A network as a plain function on frames: in torch, or from an ONNX file as it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dimstream_models.arithmetic import edge_pad
+from dimstream_models.training.network import UNetRCAN
+from dimstream_models.training.normalisation import Normaliser
+
+Denoise = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Counts (H, W) of any type to the normalised prediction (H, W), before any rescaling."""
+
+
+def network_denoiser(network: UNetRCAN, normaliser: Normaliser, *, device: str = "cpu") -> Denoise:
+    """Return a torch network as a function from counts (H, W), any size, to its fine output (H, W)."""
+    network = network.to(device).eval()
+    step = network.step
+
+    def predict(padded: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            _, fine = network(normaliser(torch.from_numpy(padded).to(device)))
+        return np.asarray(fine.float().cpu().numpy())
+
+    return lambda counts: _on_padded(predict, counts, step, step)
+
+
+def onnx_denoiser(content: bytes, *, step: int, min_side: int) -> Denoise:
+    """Return an ONNX file as a function from counts (H, W), any size, to its prediction (H, W).
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    step, min_side : int
+        Sides are padded to a multiple of `step`, and to `min_side` at least, px.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def predict(padded: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run(None, {name: padded})[0])
+
+    return lambda counts: _on_padded(predict, counts, step, min_side)
+
+
+def _on_padded(
+    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    counts: NDArray[Any],
+    step: int,
+    min_side: int,
+) -> NDArray[np.float32]:
+    """Return the prediction of a frame whose edges were repeated to a size that the network takes."""
+    height, width = counts.shape
+    padded = edge_pad(counts, step, min_side=min_side).astype(np.float32)
+    return predict(padded[None, None])[0, 0, :height, :width]
