@@ -1,0 +1,55 @@
+"""What an image must be before a figure is taken of it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.training.errors import CannotEvaluate
+
+Image: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def as_floats(image: Image, *, min_side: int = 1) -> Floats:
+    """Return the image in double precision, so that no integer type wraps around.
+
+    Raises
+    ------
+    CannotEvaluate
+        When it is no image (H, W) or volume (Z, H, W), a side is shorter than `min_side`, or it holds nan
+        or infinity.
+    """
+    if image.ndim not in (2, 3) or min(image.shape) < min_side:
+        wanted = f"an image (H, W) or a volume (Z, H, W) with sides of at least {min_side} px"
+        raise CannotEvaluate(f"expected {wanted}, got an array of shape {image.shape}")
+    values = np.asarray(image, np.float64)
+    if not np.isfinite(values).all():
+        raise CannotEvaluate("expected finite pixels, got nan or infinity: the image has no figures")
+    return values
+
+
+def as_plane(image: Image, *, min_side: int = 1) -> Floats:
+    """Return an image (H, W) in double precision.
+
+    Raises
+    ------
+    CannotEvaluate
+        When it has not two dimensions, a side is shorter than `min_side`, or it holds nan or infinity.
+    """
+    if image.ndim != 2:
+        raise CannotEvaluate(f"expected one image (H, W), got an array of shape {image.shape}")
+    return as_floats(image, min_side=min_side)
+
+
+def require_same_shape(a: Image, b: Image) -> None:
+    """Refuse two images of different shapes.
+
+    Raises
+    ------
+    CannotEvaluate
+    """
+    if a.shape != b.shape:
+        raise CannotEvaluate(f"expected two images of one shape, got {a.shape} and {b.shape}")
