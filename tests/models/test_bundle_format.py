@@ -1,5 +1,6 @@
 """The format byte by byte: a change of these literals is a change of the format (`docs/bundle.md`)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from dimstream_models.bundle import (
     BundleDraft,
     Citation,
     DimstreamConfig,
+    RescalingRecord,
     SsimSettings,
     Thresholds,
+    WindowCalibration,
     read_bundle,
     write_bundle,
 )
@@ -150,12 +153,56 @@ EXPECTED_NPY = (
 )
 
 
+EXPECTED_RECORDS = b"""\
+    rescaling:
+      method: clipped_quantiles
+      data: 3 training fields
+      images: 3
+      pixels: 1200
+      r_squared: 0.75
+      rms_error: 2.5
+      prediction_bounds:
+      - 0.0
+      - 1.5
+      truth_bounds:
+      - 0.0
+      - 90.0
+    window_calibration:
+      method: window sums of a dark movie
+      dark_frames: 20
+      dark_quantiles:
+        '0.995': 4.0
+      background_share: 0.995
+      signal_share: 0.0
+      note: ''
+"""
+RECORDS = {
+    "rescaling": RescalingRecord(
+        method="clipped_quantiles",
+        data="3 training fields",
+        images=3,
+        pixels=1200,
+        r_squared=0.75,
+        rms_error=2.5,
+        prediction_bounds=(0, 1.5),
+        truth_bounds=(0, 90),
+    ),
+    "window_calibration": WindowCalibration(
+        method="window sums of a dark movie",
+        dark_frames=20,
+        dark_quantiles={"0.995": 4},
+        background_share=0.995,
+        signal_share=0,
+    ),
+}
+
+
 @pytest.fixture
-def tiny(tmp_path: Path) -> Path:
+def tiny_draft(tmp_path: Path) -> BundleDraft:
     movie = tmp_path / "m.tif"
     movie.write_bytes(b"II*\0")
     counts = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
-    draft = BundleDraft(
+    return BundleDraft(
         id="tiny",
         name="Tiny model",
         description="Lets every count pass.",
@@ -180,11 +227,25 @@ def tiny(tmp_path: Path) -> Path:
         citations=(Citation("A paper", "10.1038/s42003-023-05054-z"),),
         tags=("denoising",),
     )
-    return write_bundle(tmp_path / "tiny", draft).source
+
+
+@pytest.fixture
+def tiny(tiny_draft: BundleDraft, tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "tiny", tiny_draft).source
 
 
 def test_the_description_is_these_bytes(tiny: Path) -> None:
     assert (tiny / "bioimageio.yaml").read_bytes() == EXPECTED_YAML
+
+
+def test_records_that_joined_later_are_these_bytes(tiny_draft: BundleDraft, tmp_path: Path) -> None:
+    config = tiny_draft.config.model_copy(update=RECORDS)
+    bundle = write_bundle(tmp_path / "recorded", replace(tiny_draft, config=config))
+    before, rest = EXPECTED_YAML.split(b"    input_normalisation: null\n")
+    expected = before + EXPECTED_RECORDS + b"    input_normalisation: null\n" + rest
+    assert (bundle.source / "bioimageio.yaml").read_bytes() == expected
+    assert bundle.config is not None
+    assert {name: getattr(bundle.config, name) for name in RECORDS} == RECORDS
 
 
 def test_a_test_tensor_is_these_bytes(tiny: Path) -> None:

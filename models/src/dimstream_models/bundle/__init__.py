@@ -36,8 +36,10 @@ from dimstream_models.bundle.schema import (
     DimstreamConfig,
     InputNormalisation,
     Provenance,
+    RescalingRecord,
     SsimSettings,
     Thresholds,
+    WindowCalibration,
 )
 from dimstream_models.bundle.tensors import check_test_output, check_test_tensor
 from dimstream_models.bundle.writing import pack_bundle, write_bundle
@@ -64,6 +66,7 @@ __all__ = [
     "MissingFile",
     "NotOnnx",
     "Provenance",
+    "RescalingRecord",
     "ScaleLinear",
     "SsimSettings",
     "Step",
@@ -74,6 +77,7 @@ __all__ = [
     "UnknownProcessing",
     "UnsafePath",
     "UnsupportedModel",
+    "WindowCalibration",
     "ZeroMeanUnitVariance",
     "apply_steps",
     "check_test_output",

@@ -3,13 +3,23 @@
 `docs/bundle.md` is the authority on the format; `FORMAT_VERSION` is its version.
 """
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from dimstream_models.arithmetic import Normalisation
 
 FORMAT_VERSION: Final = 1
+ADDITIONS: Final = frozenset({"rescaling", "window_calibration"})
+"""Keys that joined this version late: left out when null, so that older dimstream reads what lacks them."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -75,9 +85,47 @@ class Calibration(Confined):
     auc: Fraction
     """Area under the curve of signal against dark."""
     doses_photons: tuple[float, ...]
-    """Doses of the signal movies, photons on a tubule."""
-    frame_interval_s: float = Field(gt=0)
-    seed: int
+    """Doses of the signal movies, photons on a tubule; empty when they are real."""
+    frame_interval_s: float | None = Field(gt=0)
+    """None when the movies state none."""
+    seed: int | None
+    """Of simulated movies; None when they are real."""
+    note: str = ""
+
+
+class RescalingRecord(Confined):
+    """Record of how gain and offset were found: on training images only."""
+
+    method: Literal["least_squares", "clipped_quantiles", "normalisation"]
+    """A straight line through all pixels; through pixels clipped to quantiles (paper); or no fit, for want
+    of clean images: the gain is the divisor that the network's training used."""
+    data: str
+    """What it was fitted on, in one sentence."""
+    images: int = Field(ge=0)
+    pixels: int = Field(ge=0)
+    """That took part in the fit."""
+    r_squared: float | None = Field(default=None, le=1)
+    """Share of the truth's variance that the line explains."""
+    rms_error: float | None = Field(default=None, ge=0)
+    """Root mean square of truth minus rescaled prediction, counts."""
+    prediction_bounds: tuple[float, float] | None = None
+    """Quantiles to which predictions were clipped before the fit."""
+    truth_bounds: tuple[float, float] | None = None
+    """Quantiles to which truths were clipped before the fit, counts."""
+
+
+class WindowCalibration(Confined):
+    """Record of how the window sums' thresholds were measured on a movie without a sample."""
+
+    method: str
+    """One sentence: movies, statistic, rule."""
+    dark_frames: int = Field(ge=1)
+    dark_quantiles: dict[str, float]
+    """Quantile, as text, to window sum of the dark movie, counts."""
+    background_share: Fraction
+    """Of the dark movie's windows, those that are called background."""
+    signal_share: Fraction
+    """Of the dark movie's windows, those that are called signal."""
     note: str = ""
 
 
@@ -113,6 +161,10 @@ class DimstreamConfig(Confined):
     ssim: SsimSettings
     thresholds: Thresholds
     calibration: Calibration | None = None
+    rescaling: RescalingRecord | None = None
+    """None: gain and offset were not fitted by dimstream, or there are none."""
+    window_calibration: WindowCalibration | None = None
+    """None: the window sums' thresholds are the paper's, or somebody's choice."""
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
     dose_photons: tuple[float, float] | None = None
@@ -130,6 +182,11 @@ class DimstreamConfig(Confined):
         if self.dose_photons is not None and self.dose_photons[0] > self.dose_photons[1]:
             raise ValueError("dose_photons is [lowest, highest]")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_silent_additions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        return {key: value for key, value in dumped.items() if key not in ADDITIONS or value is not None}
 
 
 SSIM_WITHOUT_CONFIG = SsimSettings(normalisation="maximum", data_range=1.0, window=7)
