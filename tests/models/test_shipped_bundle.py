@@ -10,8 +10,9 @@ import tifffile
 from shipped import BUNDLE
 
 from dimstream_models.bundle import read_bundle
-from dimstream_models.training.evaluation.compare import bundle_denoiser, compare
+from dimstream_models.training.evaluation.compare import compare
 from dimstream_models.training.evaluation.photometry import measure_photometry
+from dimstream_models.training.evaluation.restoring import restorer
 
 
 def test_bioimageio_core_passes_it() -> None:
@@ -40,12 +41,12 @@ def test_it_beats_tuned_filters_by_two_decibels(shared: Path, kind: str) -> None
     folder = shared / "14_sim_er_sted"
     noisy = tifffile.imread(folder / f"{kind}_low.tif")[::8].astype(np.float64)
     truth = tifffile.imread(folder / f"{kind}_truth_x100.tif")[::8] / 100
-    result = compare(bundle_denoiser(read_bundle(BUNDLE)), noisy, truth, same_scale=True)
+    result = compare(restorer(read_bundle(BUNDLE)), noisy, truth, same_scale=True)
     assert result.margin_db() > 2
     assert result.margin_ssim() > 0
 
 
 def test_brightness_holds_still() -> None:
-    found = measure_photometry(bundle_denoiser(read_bundle(BUNDLE)), seed=5)
+    found = measure_photometry(restorer(read_bundle(BUNDLE)), seed=5)
     assert found.speck < 0.02
     assert found.jitter < 1.1 * found.photon_noise  # of 24 frames: known to about 15 %

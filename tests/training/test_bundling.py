@@ -1,6 +1,5 @@
 """From a run to a bundle: the same numbers in torch, in ONNX and in BioImage.IO's own hands."""
 
-import json
 import warnings
 from pathlib import Path
 
@@ -12,12 +11,6 @@ import torch
 from dimstream_models.bundle import Bundle, read_bundle
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import ParityError
-from dimstream_models.training.evaluation.compare import (
-    bundle_denoiser,
-    compare,
-    mean_of_the_others,
-    noise_floor_db,
-)
 from dimstream_models.training.export.bundling import SAMPLE_EMPTY, SAMPLE_FRAMES, make_bundle
 from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, check_parity, export_onnx
 from dimstream_models.training.fitting.trainer import load_best
@@ -81,40 +74,6 @@ def test_the_bundle_says_how_it_was_made(tiny_recipe: Recipe, bundle: Bundle) ->
     movie = tifffile.imread(bundle.source / "sample" / "movie.ome.tif")
     assert movie.shape == (SAMPLE_FRAMES, 256, 256)
     assert movie[SAMPLE_EMPTY].mean() < 0.1 * movie[0].mean()
-
-
-def test_compare_scores_the_bundle_and_every_filter(bundle: Bundle, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    truth = np.kron(rng.random((3, 6, 6)) > 0.6, np.ones((8, 8))) * 3.0
-    result = compare(bundle_denoiser(bundle), rng.poisson(truth).astype(float), truth, same_scale=True)
-    best = max(each.psnr_db for each in result.filters.values())
-    assert result.own_scale is not None
-    assert result.margin_db() == pytest.approx(result.own_scale.psnr_db - best)
-    assert result.filters["gaussian"].psnr_db > result.noisy.psnr_db + 3
-    assert result.gain_and_offset.psnr_db >= result.one_gain.psnr_db >= result.own_scale.psnr_db
-
-
-def test_the_mean_of_the_others_takes_bleaching_out() -> None:
-    rng = np.random.default_rng(0)
-    still = rng.uniform(20, 60, (64, 64))
-    fading = still * np.linspace(1, 0.5, 12)[:, None, None]
-    movie = rng.poisson(fading).astype(float)
-    truth = mean_of_the_others(movie)
-    assert np.abs(truth / fading - 1).mean() < 0.05
-    error = np.mean((truth - fading) ** 2, axis=(1, 2))
-    reached = float(np.mean(10 * np.log10(truth.max() ** 2 / error)))
-    assert noise_floor_db(movie) == pytest.approx(reached, abs=0.5)
-
-
-def test_the_command_compares_a_movie(bundle: Bundle, tmp_path: Path) -> None:
-    movie = np.random.default_rng(0).poisson(4.0, (4, 48, 40)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "movie.tif", movie, photometric="minisblack")
-    arguments = ["compare", str(bundle.source), "--name", "still", "--noisy", str(tmp_path / "movie.tif")]
-    assert main([*arguments, "--out", str(tmp_path / "figures.json")]) == 0
-    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
-    assert {"still_floor_db", "still_psnr_db", "still_margin_db", "still_margin_ssim", "still_ssim"} == set(
-        figures
-    )
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,12 +27,8 @@ def _run(arguments: argparse.Namespace) -> None:
     import tifffile
 
     from dimstream_models.bundle import read_bundle
-    from dimstream_models.training.evaluation.compare import (
-        bundle_denoiser,
-        compare,
-        mean_of_the_others,
-        noise_floor_db,
-    )
+    from dimstream_models.training.evaluation.compare import compare, mean_of_the_others, noise_floor_db
+    from dimstream_models.training.evaluation.restoring import restorer
 
     noisy = tifffile.imread(arguments.noisy).astype(float)
     figures: dict[str, float] = {}
@@ -41,8 +37,8 @@ def _run(arguments: argparse.Namespace) -> None:
         figures[f"{arguments.name}_floor_db"] = round(noise_floor_db(noisy), 2)
     else:
         truth = tifffile.imread(arguments.truth) * arguments.truth_factor
-    denoise = bundle_denoiser(read_bundle(arguments.bundle))
-    result = compare(denoise, noisy, truth, same_scale=arguments.truth is not None)
+    restore = restorer(read_bundle(arguments.bundle))
+    result = compare(restore, noisy, truth, same_scale=arguments.truth is not None)
     ours = result.own_scale or result.one_gain
     figures |= {
         f"{arguments.name}_psnr_db": round(ours.psnr_db, 2),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dimstream_models.arithmetic import edge_pad, rescale
-from dimstream_models.bundle import Bundle
 from dimstream_models.training.evaluation.filters import (
     FILTERS,
     Score,
@@ -20,9 +17,7 @@ from dimstream_models.training.evaluation.filters import (
     fit_gain_and_offset,
     score,
 )
-from dimstream_models.training.export.onnx_export import OnnxRunner
-
-DenoiseCounts = Callable[[NDArray[np.generic]], NDArray[np.float32]]
+from dimstream_models.training.evaluation.restoring import Restore
 
 
 @dataclass(frozen=True)
@@ -50,28 +45,18 @@ class Comparison:
         return {**asdict(self), "margin_db": self.margin_db(), "margin_ssim": self.margin_ssim()}
 
 
-def bundle_denoiser(bundle: Bundle) -> DenoiseCounts:
-    """Return the bundle as a function from counts (H, W) to rescaled counts (H, W) float32."""
-    run = OnnxRunner(bundle.onnx)
-
-    def denoise(counts: NDArray[np.generic]) -> NDArray[np.float32]:
-        height, width = counts.shape
-        padded = edge_pad(counts, bundle.step, min_side=bundle.min_side).astype(np.float32)
-        prediction = run(padded[None, None])[0, 0, :height, :width]
-        return rescale(prediction, bundle.gain or 1.0, bundle.offset or 0.0, bundle.clip_min, bundle.clip_max)
-
-    return denoise
-
-
-def compare(denoise: DenoiseCounts, noisy: Stack, truth: Stack, *, same_scale: bool) -> Comparison:
+def compare(restore: Restore, noisy: Stack, truth: Stack, *, same_scale: bool) -> Comparison:
     """Score the bundle and every filter on (N, H, W) counts against their truth.
 
     Parameters
     ----------
+    restore : Restore
+        The bundle, as `restorer` gives it.
+    noisy, truth : (N, H, W) float64
     same_scale : bool
         Whether the truth is in the bundle's own output counts.
     """
-    restored = np.stack([denoise(image) for image in tqdm(noisy, desc="bundle", unit="image")]).astype(float)
+    restored = np.stack([restore(image) for image in tqdm(noisy, desc="bundle", unit="image")]).astype(float)
     names = tqdm(FILTERS, desc="filters", unit="filter")
     return Comparison(
         noisy=score(fit_gain_and_offset(noisy, truth), truth),

@@ -14,7 +14,8 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-Stack = NDArray[np.float64]  # (N, H, W)
+Floats = NDArray[np.float64]
+Stack = Floats  # (N, H, W)
 Filter = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
 FILTERS: Mapping[str, tuple[Filter, tuple[float, ...]]] = {
@@ -55,9 +56,17 @@ def fit_gain(restored: Stack, truth: Stack) -> Stack:
     return restored * (np.vdot(restored, truth) / max(float(np.vdot(restored, restored)), 1e-12))
 
 
+def straight_line(restored: Floats, truth: Floats) -> tuple[float, float]:
+    """Return gain and offset that bring images closest to the truth; gain 0 where they are constant."""
+    centred = restored - restored.mean()
+    spread = float(np.vdot(centred, centred))
+    gain = float(np.vdot(centred, truth)) / spread if spread else 0.0
+    return gain, float(truth.mean() - gain * restored.mean())
+
+
 def fit_gain_and_offset(restored: Stack, truth: Stack) -> Stack:
     """Return `restored` on the straight line that brings it closest to the truth."""
-    gain, offset = np.polyfit(restored.ravel(), truth.ravel(), 1)
+    gain, offset = straight_line(restored, truth)
     return np.asarray(gain * restored + offset)
 
 

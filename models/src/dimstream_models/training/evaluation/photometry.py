@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.training.calibration.threshold import Denoise
+from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.simulation.scenes import scene_generator
 from dimstream_models.training.simulation.simulator import Scene, expose
 
@@ -25,14 +25,14 @@ class Photometry:
     speck: float  # largest change of a region's mean when a bright speck shines elsewhere
 
 
-def measure_photometry(denoise: Denoise, *, seed: int, dose: float = 1.0, frames: int = 24) -> Photometry:
+def measure_photometry(restore: Restore, *, seed: int, dose: float = 1.0, frames: int = 24) -> Photometry:
     """Denoise one static field again and again, then with a bright speck that comes and goes."""
     rng = scene_generator(seed, "validation", 0)
     structure = Scene.random(rng, (256, 256)).structure()
     counts = [expose(structure, dose=dose, dark_counts=0.01, rng=rng) for _ in range(frames)]
     spot = rng.poisson(_speck(structure.shape, SPECK_PHOTONS)).astype(np.uint16)
-    plain = np.stack([_regions(denoise(frame)) for frame in counts])  # (T, regions)
-    specked = np.stack([_regions(denoise(frame + spot)) for frame in counts])
+    plain = np.stack([_regions(restore(frame)) for frame in counts])  # (T, regions)
+    specked = np.stack([_regions(restore(frame + spot)) for frame in counts])
     raw = np.stack([_regions(frame.astype(np.float32)) for frame in counts])
     lit = raw.mean(axis=0) > 0.25 * raw.mean()  # regions with something in them
     lit[-1] = False  # the speck's own

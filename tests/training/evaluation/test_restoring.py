@@ -1,0 +1,45 @@
+"""The bundle's arithmetic here is the service's: what it states of itself, and step by step."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+from shipped import BUNDLE
+
+from dimstream_models.bundle import Clip, ScaleLinear, TestTensorMismatch, read_bundle
+from dimstream_models.training.errors import CannotEvaluate
+from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
+
+
+def test_it_computes_padding_network_crop_gain_offset_and_clip() -> None:
+    bundle = read_bundle(BUNDLE)
+    counts = np.random.default_rng(0).poisson(0.7, (45, 67)).astype(np.uint16)
+    padded = np.pad(counts, ((0, 3), (0, 5)), mode="edge").astype(np.float32)
+    session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
+    network = session.run(None, {session.get_inputs()[0].name: padded[None, None]})[0][0, 0, :45, :67]
+    assert bundle.gain is not None
+    assert bundle.offset is not None
+    expected = np.clip(bundle.gain * network + bundle.offset, bundle.clip_min, bundle.clip_max)
+    restored = restorer(bundle)(counts)
+    assert restored.dtype == np.float32
+    np.testing.assert_allclose(restored, expected, rtol=1e-5, atol=1e-4)  # float32 in another order
+
+
+def test_a_bundle_that_does_not_reproduce_its_test_output_is_refused() -> None:
+    bundle = read_bundle(BUNDLE)
+    doubled = replace(bundle, test_output=2 * bundle.test_output)
+    with pytest.raises(TestTensorMismatch):
+        restorer(doubled)
+
+
+def test_a_network_with_other_axes_is_refused() -> None:
+    with pytest.raises(CannotEvaluate, match="axes bcyx in and out, er-sted-light has yx"):
+        restorer(replace(read_bundle(BUNDLE), input_axes="yx"))
+
+
+def test_a_scale_is_a_step_or_a_record_of_one() -> None:
+    bundle = read_bundle(BUNDLE)
+    assert has_own_scale(bundle)
+    assert has_own_scale(replace(bundle, postprocessing=(ScaleLinear(2.0, 0.0),), config=None))
+    assert not has_own_scale(replace(bundle, postprocessing=(Clip(0.0, None),)))
