@@ -8,6 +8,7 @@ TrainingError
 ├── Diverged             the loss exceeded its limit or is no number: the run has failed
 ├── CheckpointMismatch   a run folder that belongs to another recipe
 ├── OutOfMemory          not even one patch fits the memory
+├── NotAvailable         a device, a precision or a package that this machine does not have
 ├── InvalidKerasFile     weights or a configuration that the published code cannot have written
 ├── SearchError          a study that cannot be gone on with, or in which no run succeeded
 ├── CannotCalibrate      movies or pairs from which no scale or threshold follows
@@ -46,6 +47,10 @@ class CheckpointMismatch(TrainingError):
 
 class OutOfMemory(TrainingError):
     """Not even one patch fits the memory."""
+
+
+class NotAvailable(TrainingError):
+    """A device, a precision or a package that this machine does not have."""
 
 
 class InvalidKerasFile(TrainingError):

@@ -13,7 +13,13 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("fit", help="train, or go on with a run that was stopped")
     parser.add_argument("recipe", type=Path, help="YAML file of settings")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and the loss curve")
-    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument(
+        "--split-photons",
+        action="store_true",
+        help="no clean images: train on the low-dose images alone, by splitting their photons",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log as well")
     parser.set_defaults(run_command=_run)
 
 
@@ -21,4 +27,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.fitting.trainer import fit
     from dimstream_models.training.settings import read_recipe
 
-    fit(read_recipe(arguments.recipe), arguments.run, device=arguments.device)
+    recipe = read_recipe(arguments.recipe)
+    if arguments.split_photons:
+        recipe = recipe.with_split_photons()
+    try:
+        fit(recipe, arguments.run, device=arguments.device, tensorboard=arguments.tensorboard)
+    except KeyboardInterrupt:
+        print(f"{arguments.run} is kept, its best network too: the same command goes on with it")
+        raise
+    print(f"{arguments.run} is finished: its best network is in best.pt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,7 +46,7 @@ class SampleSource(Protocol):
 
 def batches(
     source: SampleSource, start: int, end: int, *, device: torch.device, ahead: int = AHEAD
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the batches of steps `start` to `end` (exclusive), the next ones made while one is used.
 
     One background thread asks the source, so the source needs no lock; at most `ahead` batches wait.

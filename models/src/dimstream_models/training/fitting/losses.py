@@ -1,46 +1,56 @@
-"""The loss of the published code: root mean square error of both outputs plus an edge term."""
+"""What is minimised: the published loss of both outputs, with its edge term and its penalty on kernels."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from dimstream_models.training.settings import LossSettings
+
+EPSILON = 1e-6  # under the root, as published: its slope stays finite at no error
 
 
 def restoration_loss(
-    outputs: tuple[Tensor, Tensor],
-    target: Tensor,
-    weight: Tensor,
-    edge_weight: float,
-    counted: Tensor | None = None,
+    outputs: tuple[Tensor, Tensor], truth: Tensor, settings: LossSettings, counted: Tensor | None = None
 ) -> Tensor:
-    """Return the summed loss of the coarse and the fine output (Ebrahimi 2023, Methods).
+    """Return the summed error of the coarse and the fine output (Ebrahimi 2023, Methods).
 
     Parameters
     ----------
-    outputs, target : (B, 1, y, x) tensors
+    outputs, truth : (B, 1, y, x) tensors
         Normalised predictions and the truth.
-    weight : (B,) tensor
-        Of each sample; see `shot_noise_weight`.
-    edge_weight : float
-        Of the same error on the 4-neighbour Laplacian.
+    settings : LossSettings
+        Kind of error, weight of the same error on the 4-neighbour Laplacian, weight of each sample.
     counted : (B, 1, y, x) tensor, optional
         1 where errors count, 0 where they do not; by default everywhere.
     """
-    total = torch.zeros((), device=target.device)
+    weight = shot_noise_weight(truth) if settings.shot_noise_weighted else truth.new_ones(len(truth))
+    measure = _rms if settings.kind == "rms" else _mean_square
+    total = torch.zeros((), device=truth.device)
     for output in outputs:
-        error = output - target if counted is None else (output - target) * counted
-        total = total + (weight * (_rms(error) + edge_weight * _rms(laplacian(error)))).mean()
+        error = output - truth if counted is None else (output - truth) * counted
+        total = total + (weight * (measure(error) + settings.edge_weight * measure(laplacian(error)))).mean()
     return total
 
 
-def shot_noise_weight(target: Tensor) -> Tensor:
+def kernel_penalty(network: nn.Module, weight: float) -> Tensor | float:
+    """Return `weight` times half the sum of squared kernels: once, and never of biases.
+
+    (The published code counts it once for each output, and biases too.)
+    """
+    if not weight:
+        return 0.0
+    return 0.5 * weight * torch.stack([p.square().sum() for p in network.parameters() if p.ndim > 1]).sum()
+
+
+def shot_noise_weight(truth: Tensor) -> Tensor:
     """Return (B,) weights that let faint and bright samples count alike.
 
     Photon noise, and with it the smallest error that can be reached, grows with the square root of the
     photons; the loss of each sample is taken in units of that.
     """
-    return 1 / torch.sqrt(target.mean(dim=(1, 2, 3)) + 0.01)
+    return 1 / torch.sqrt(truth.mean(dim=(1, 2, 3)) + 0.01)
 
 
 def laplacian(image: Tensor) -> Tensor:  # (B, 1, y, x)
@@ -50,4 +60,8 @@ def laplacian(image: Tensor) -> Tensor:  # (B, 1, y, x)
 
 
 def _rms(error: Tensor) -> Tensor:  # (B, 1, y, x) -> (B,)
-    return torch.sqrt(error.square().mean(dim=(1, 2, 3)) + 1e-6)
+    return torch.sqrt(_mean_square(error) + EPSILON)
+
+
+def _mean_square(error: Tensor) -> Tensor:  # (B, 1, y, x) -> (B,)
+    return error.square().mean(dim=(1, 2, 3))

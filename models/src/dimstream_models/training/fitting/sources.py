@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.fitting.batches import SampleSource
@@ -30,23 +32,28 @@ def open_sources(recipe: Recipe, *, batch: int, device: torch.device) -> Sources
     """Return the sources of a recipe, with `batch` patches in a step."""
     if recipe.simulation is None:
         raise InvalidRecipe("training on pairs is not there yet")
-    training = _sampler(recipe, recipe.simulation, "training", recipe.simulation.fields, device)
-    validation = _sampler(
-        recipe, recipe.simulation, "validation", recipe.simulation.validation_fields, device
-    )
-    patch_px = recipe.fit.patch_px
+    return _simulated(recipe, recipe.simulation, batch, device)
+
+
+def _simulated(recipe: Recipe, settings: SimulationSettings, batch: int, device: torch.device) -> Sources:
+    def library(purpose: Purpose, fields: int) -> Tensor:
+        return torch.from_numpy(draw_library(recipe.seed, settings, purpose=purpose, fields=fields))
+
+    def source(scenes: Tensor, steps_per_epoch: int) -> SimulatedSource:
+        sampler = Sampler(scenes.to(device), settings, recipe.seed)
+        return SimulatedSource(
+            sampler, size=batch, patch_px=recipe.fit.patch_px, steps_per_epoch=steps_per_epoch
+        )
+
+    training = library("training", settings.fields)
+    validation = library("validation", settings.validation_fields)
     return Sources(
-        SimulatedSource(
-            training, size=batch, patch_px=patch_px, steps_per_epoch=recipe.simulation.steps_per_epoch
-        ),
-        SimulatedSource(validation, size=batch, patch_px=patch_px, steps_per_epoch=VALIDATION_BATCHES),
+        source(training, settings.steps_per_epoch),
+        source(validation, VALIDATION_BATCHES),
         dose_ratio=1.0,  # the truth is the expected photons of the very same exposure
-        hashes={},
+        hashes={"training scenes": _sha256(training), "validation scenes": _sha256(validation)},
     )
 
 
-def _sampler(
-    recipe: Recipe, simulation: SimulationSettings, purpose: Purpose, fields: int, device: torch.device
-) -> Sampler:
-    library = torch.from_numpy(draw_library(recipe.seed, simulation, purpose=purpose, fields=fields))
-    return Sampler(library.to(device), simulation, recipe.seed)
+def _sha256(library: Tensor) -> str:
+    return hashlib.sha256(library.numpy().data).hexdigest()

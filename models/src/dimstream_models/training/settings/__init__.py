@@ -6,7 +6,13 @@ bundle; a run writes it back whole. Unknown keys are refused, units and bounds s
 
 from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings
 from dimstream_models.training.settings.data import NormalisationSettings, PairsSettings, SimulationSettings
-from dimstream_models.training.settings.fit import LARGEST, FineTuningSettings, FitSettings, LossSettings
+from dimstream_models.training.settings.fit import (
+    LARGEST,
+    FineTuningSettings,
+    FitSettings,
+    LossSettings,
+    Precision,
+)
 from dimstream_models.training.settings.network import Activation, Initializer, NetworkSettings
 from dimstream_models.training.settings.recipe import Recipe, read_recipe, write_recipe
 from dimstream_models.training.settings.search import SearchSettings, SearchSpace
@@ -23,6 +29,7 @@ __all__ = [
     "NetworkSettings",
     "NormalisationSettings",
     "PairsSettings",
+    "Precision",
     "Recipe",
     "SearchSettings",
     "SearchSpace",

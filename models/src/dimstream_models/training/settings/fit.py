@@ -10,6 +10,7 @@ from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.settings.data import Share
 
 LARGEST: Final = "largest"
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class LossSettings(Confined):
@@ -34,6 +35,7 @@ class FitSettings(Confined):
     batch: Annotated[int, Field(ge=1)] | Literal["largest"] = Field(
         LARGEST, description="patches in a step; `largest`: as many as the memory holds (paper: 36 to 6)"
     )
+    batch_limit: int = Field(64, ge=1, description="`largest` goes no further, however much the memory holds")
     patch_px: int = Field(128, ge=16, multiple_of=8, description="side of a patch, px (paper: 128 to 304)")
     learning_rate: float = Field(1e-3, gt=0, description="at its highest (paper: 1e-3 to 1e-6)")
     warmup_steps: int = Field(0, ge=0, description="steps in which the learning rate rises to its highest")
@@ -53,9 +55,7 @@ class FitSettings(Confined):
         1.0, gt=0, description="gradients longer than this are shortened to it; null: none"
     )
     loss_limit: float = Field(1000.0, gt=0, description="a run whose loss exceeds this has failed (paper)")
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the arithmetic; mixed precision on a GPU only"
-    )
+    precision: Precision = Field("float32", description="of the arithmetic; mixed precision on a GPU only")
     checkpoint_every_s: float = Field(
         300.0, gt=0, description="also within an epoch, so that a kill costs no more than this"
     )
@@ -70,6 +70,6 @@ class FitSettings(Confined):
 class FineTuningSettings(Confined):
     """A second, short fit that starts from the best network of the first, on simulated specks."""
 
-    epochs: int = Field(4, ge=1)
-    learning_rate: float = Field(4e-4, gt=0)
+    epochs: int = Field(4, ge=1, description="at most")
+    learning_rate: float = Field(4e-4, gt=0, description="at its highest")
     speck_share: Share = Field(0.3, description="teaches that a bright speck says nothing of the rest")

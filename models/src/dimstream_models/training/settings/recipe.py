@@ -20,7 +20,7 @@ from dimstream_models.training.settings.search import SearchSettings
 class Recipe(Confined):
     """A whole run: data, normalisation, network, fit, search, calibration, bundle."""
 
-    seed: int = Field(0, ge=0, description="of everything random: weights, order, noise")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything random: weights, order, noise")
     simulation: SimulationSettings | None = None
     pairs: PairsSettings | None = None
     normalisation: NormalisationSettings = NormalisationSettings()
@@ -46,6 +46,23 @@ class Recipe(Confined):
         if self.pairs is not None and self.pairs.split_photons and self.normalisation.kind != "fixed":
             raise ValueError("split_photons wants normalisation kind fixed: the parts share one scale")
         return self
+
+    def with_split_photons(self) -> Recipe:
+        """Return the recipe that needs no clean images: parts of each frame's photons teach each other.
+
+        Raises
+        ------
+        InvalidRecipe
+            When it is not about pairs, or its normalisation does not suit.
+        """
+        if self.pairs is None:
+            raise InvalidRecipe("splitting photons wants pairs to train on, got a recipe with simulation")
+        settings = self.model_dump()
+        settings["pairs"]["split_photons"] = True
+        try:
+            return Recipe.model_validate(settings)
+        except ValidationError as error:
+            raise InvalidRecipe(f"the recipe cannot be trained on split photons: {error}") from error
 
     def for_fine_tuning(self) -> Recipe:
         """Return the recipe of the second fit: other epochs, other noise, the same scenes."""

@@ -1,0 +1,154 @@
+"""What a run is and how it stands: `record.json`, beside the settings in `recipe.yaml`."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue, ValidationError
+
+from dimstream_models.bundle.schema import Confined
+from dimstream_models.training.errors import CheckpointMismatch, Diverged
+from dimstream_models.training.fitting.checkpoints import write_whole
+from dimstream_models.training.settings import Recipe
+
+RECORD = "record.json"
+PACKAGES = ("dimstream-models", "torch", "numpy", "scipy", "scikit-image")
+# what does not change the weights, or has a record of its own
+_FREE = ("bundle", "calibration", "search", "fine_tuning", "fit.checkpoint_every_s", "pairs.prepared")
+
+State = Literal["training", "stopped", "failed", "finished"]
+
+
+class RunRecord(Confined):
+    """Everything that a run's weights follow from, and how far it has come."""
+
+    state: State = "training"
+    """A run that was killed still says training."""
+    reason: str | None = None
+    """Why it failed."""
+    seed: int
+    batch: int
+    """Patches in a step, as found when the recipe says `largest`."""
+    dose_ratio: float
+    """Mean truth over mean counts of the training data: the truths' divisor follows from it."""
+    data: dict[str, str]
+    """Hashes of what it is trained on and judged by."""
+    device: str
+    started: str
+    """ISO 8601, UTC."""
+    command: str
+    versions: dict[str, str]
+    git_commit: str | None
+    """Of the checkout that the package runs from; None outside one."""
+    git_dirty: bool | None
+    """Whether files of that checkout were changed."""
+    settings: dict[str, JsonValue]
+    """The whole recipe."""
+
+
+def begin_record(
+    recipe: Recipe, *, batch: int, dose_ratio: float, data: Mapping[str, str], device: str
+) -> RunRecord:
+    """Return the record of a run that begins now."""
+    commit, dirty = git_state()
+    return RunRecord(
+        seed=recipe.seed,
+        batch=batch,
+        dose_ratio=dose_ratio,
+        data=dict(data),
+        device=device,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        versions=package_versions(),
+        git_commit=commit,
+        git_dirty=dirty,
+        settings=recipe.model_dump(mode="json"),
+    )
+
+
+def write_record(record: RunRecord, run: Path) -> None:
+    """Write the record into the run's folder."""
+    write_whole(run / RECORD, record.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_record(run: Path) -> RunRecord:
+    """Return the record of a run.
+
+    Raises
+    ------
+    CheckpointMismatch
+        When the folder holds none that a fit wrote.
+    """
+    try:
+        return RunRecord.model_validate_json((run / RECORD).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CheckpointMismatch(
+            f"expected a run that `dimstream-train fit` wrote at {run}: {error}"
+        ) from error
+
+
+def check_goes_on(record: RunRecord, recipe: Recipe, run: Path) -> None:
+    """Check that a run can be gone on with under a recipe.
+
+    Raises
+    ------
+    Diverged
+        When it has failed.
+    CheckpointMismatch
+        When the recipe is another, naming each setting that differs.
+    """
+    before, now = dict(_flat(record.settings)), dict(_flat(recipe.model_dump(mode="json")))
+    differing = [
+        f"{name} is {before.get(name)!r} in the run and {now.get(name)!r} in the recipe"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and not name.startswith(_FREE)
+    ]
+    if differing:
+        raise CheckpointMismatch(
+            f"{run} holds a run of another recipe ({'; '.join(differing)}): choose an empty folder or"
+            " restore the settings"
+        )
+    if record.state == "failed":
+        raise Diverged(f"{run} has failed: {record.reason}; choose other settings and an empty folder")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the weights hang on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Return commit, and whether files were changed, of the checkout that this package runs from.
+
+    Both None for an installed package, also when it happens to lie within someone's checkout.
+    """
+    here = Path(__file__)
+    if _git("ls-files", "--error-unmatch", here.name) is None:
+        return None, None
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return _git("rev-parse", "HEAD"), None if changed is None else bool(changed)
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting under its dotted name."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
