@@ -1,0 +1,224 @@
+"""What `dimstream-train prepare` stores: registered pairs as whole counts, and an index of them.
+
+A prepared folder holds `prepared.json` (the index), `fields/00000.npy`, … (uint16, low dose and high dose
+of one field, or low dose alone) and `report.html`. The index is written last: a folder without it is not
+finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from dimstream_models.bundle.schema import Confined, Sha256
+from dimstream_models.npy import read_header
+from dimstream_models.training.errors import InvalidPrepared
+
+FORMAT_VERSION: Final = 1
+INDEX, REPORT, FIELDS = "prepared.json", "report.html", "fields"
+
+Role = Literal["training", "validation", "test"]
+Counts: TypeAlias = NDArray[np.uint16]
+Side = Annotated[int, Field(ge=1)]
+ShiftPx = tuple[float, float]
+
+
+class SourceImage(Confined):
+    """Where a plane came from."""
+
+    path: str
+    stack: str | None = None
+    """Of an Imspector file."""
+    plane: int = Field(ge=0)
+    sha256: Sha256
+    """Of the whole file."""
+
+
+class PreparedField(Confined):
+    """One field of view at low dose and, where there is one, at high dose."""
+
+    name: str
+    day: str
+    """Measurement day."""
+    field_of_view: str
+    """Images that share it show the same place, a movie's frames for one, and have the same role."""
+    role: Role
+    file: str = Field(pattern=r"^fields/\d{5,}\.npy$")
+    """Relative to the folder: (2, H, W) uint16, low and high dose, or (1, H, W), low dose alone."""
+    shape: tuple[Side, Side]
+    """Height and width, px, after cropping."""
+    has_high: bool
+    shift_px: ShiftPx | None = None
+    """By how much the high-dose image lay off, (y, x), as measured; None: not registered."""
+    moved: bool = False
+    """Whether it was moved by that; shifts within the error of the measurement are left."""
+    correlation: float | None = None
+    """Of both images, smoothed, as stored."""
+    mean_low: float = Field(ge=0)
+    mean_high: float | None = Field(default=None, ge=0)
+    """Mean counts per pixel."""
+    sha256: Sha256
+    """Of the file."""
+    sources: tuple[SourceImage, ...] = Field(min_length=1, max_length=2)
+
+
+class LeftOut(Confined):
+    """A pair that was refused."""
+
+    name: str
+    reason: str
+
+
+class PrepareSettings(Confined):
+    """How images became prepared pairs."""
+
+    registered: bool = Field(True, description="high dose registered to low dose")
+    max_shift_px: float = Field(10.0, gt=0, description="pairs further apart are refused")
+    leave_out_refused: bool = Field(False, description="leave pairs over the bound out, and say so")
+    subtract_low: float = Field(0.0, description="counts/px that the camera adds at low dose")
+    subtract_high: float = Field(0.0, description="counts/px that the camera adds at high dose")
+    pixel_size_nm: float | None = Field(None, gt=0, description="null: as the files state it")
+    stacks: Literal["measured", "fields", "one-field"] = Field(
+        "measured",
+        description="planes of a stack show different fields of view, or one (a movie, a z-stack);"
+        " `measured`: one where neighbouring planes look alike",
+    )
+    validation_days: tuple[str, ...] = Field((), description="measurement days to validate on")
+    test_days: tuple[str, ...] = Field((), description="measurement days that no choice sees")
+    validation_share: float = Field(0.1, ge=0, lt=1, description="of the other fields of view")
+    test_share: float = Field(0.1, ge=0, lt=1, description="of the other fields of view")
+    seed: int = Field(0, ge=0, description="of the drawing of fields of view")
+
+
+class PreparedIndex(Confined):
+    """`prepared.json`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    settings: PrepareSettings
+    pixel_size_nm: float | None = Field(gt=0)
+    roles: str
+    """One sentence: by what the roles were given."""
+    left_out: tuple[LeftOut, ...]
+    fields: tuple[PreparedField, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared fields of view; the images stay on disk until they are opened."""
+
+    folder: Path
+    index: PreparedIndex
+    sha256: str  # of all images and their roles
+
+    @property
+    def fields(self) -> tuple[PreparedField, ...]:
+        """All fields, of every role."""
+        return self.index.fields
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """Side of a pixel, nm; None where nothing stated it."""
+        return self.index.pixel_size_nm
+
+    def of(self, role: Role) -> tuple[PreparedField, ...]:
+        """Return the fields of one role."""
+        return tuple(field for field in self.fields if field.role == role)
+
+    def open(self, field: PreparedField) -> tuple[Counts, Counts | None]:
+        """Return low dose and high dose of a field, (H, W), memory-mapped."""
+        planes = np.load(self.folder / field.file, mmap_mode="r", allow_pickle=False)
+        return planes[0], planes[1] if field.has_high else None
+
+    def dose_ratio(self, role: Role = "training") -> float:
+        """Return the mean counts at high dose over those at low dose.
+
+        Raises
+        ------
+        InvalidPrepared
+            When there is no high dose, or not a single count at low dose.
+        """
+        fields = self.of(role)
+        low = sum(field.mean_low * _area(field) for field in fields)
+        high = sum((field.mean_high or 0.0) * _area(field) for field in fields)
+        if not low or not high:
+            raise InvalidPrepared(
+                f"expected counts at low and at high dose in the {role} fields of {self.folder}, got none:"
+                " prepare again with images of both"
+            )
+        return high / low
+
+    def check(self, fields: Iterable[PreparedField]) -> None:
+        """Compare the files of some fields with their hashes.
+
+        Raises
+        ------
+        InvalidPrepared
+            When a file is not the one that was prepared.
+        """
+        for field in fields:
+            with (self.folder / field.file).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != field.sha256:
+                    raise _changed(self.folder, f"{field.file} has changed")
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Return what `prepare` stored; files are compared by size here, by hash in `Prepared.check`.
+
+    Raises
+    ------
+    InvalidPrepared
+        When `prepare` did not finish the folder, or a file is missing or of another shape.
+    """
+    try:
+        index = PreparedIndex.model_validate_json((folder / INDEX).read_bytes())
+    except OSError as error:
+        raise InvalidPrepared(
+            f"expected a folder that `dimstream-train prepare` finished, got {folder}: {error}"
+        ) from error
+    except ValidationError as error:
+        raise InvalidPrepared(f"{folder / INDEX} is not as `prepare` writes it: {error}") from error
+    for field in index.fields:
+        _check_shape(folder, field)
+    return Prepared(folder, index, identity(index.fields))
+
+
+def identity(fields: Iterable[PreparedField]) -> str:
+    """Return one hash for all images and their roles, whatever the order."""
+    text = json.dumps(sorted((field.name, field.role, field.sha256) for field in fields))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_prepared(path: Path) -> bool:
+    """Return whether the folder has the index that `prepare` writes."""
+    return (path / INDEX).is_file()
+
+
+def _check_shape(folder: Path, field: PreparedField) -> None:
+    path, expected = folder / field.file, (2 if field.has_high else 1, *field.shape)
+    try:
+        with path.open("rb") as file:
+            header, values_at = read_header(file), file.tell()
+    except (OSError, ValueError) as error:
+        raise _changed(folder, f"{field.file} cannot be read ({error})") from error
+    whole = values_at + 2 * math.prod(expected) == path.stat().st_size
+    if header != (expected, False, np.dtype("<u2")) or not whole:
+        raise _changed(
+            folder, f"expected {expected} uint16 in {field.file}, got {header.shape} {header.dtype}"
+        )
+
+
+def _area(field: PreparedField) -> int:
+    return field.shape[0] * field.shape[1]
+
+
+def _changed(folder: Path, what: str) -> InvalidPrepared:
+    return InvalidPrepared(f"{folder} is not as it was prepared: {what}; run `dimstream-train prepare` again")
