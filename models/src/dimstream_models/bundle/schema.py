@@ -3,7 +3,7 @@
 `docs/bundle.md` is the authority on the format; `FORMAT_VERSION` is its version.
 """
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,8 +18,6 @@ from pydantic import (
 from dimstream_models.arithmetic import Normalisation
 
 FORMAT_VERSION: Final = 1
-ADDITIONS: Final = frozenset({"rescaling", "window_calibration"})
-"""Keys that joined this version late: left out when null, so that older dimstream reads what lacks them."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -29,6 +27,20 @@ class Confined(BaseModel):
     """Frozen data that refuses keys it does not know and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Growing(Confined):
+    """Confined data to which keys were added within this version of the format.
+
+    An added key is left out when it says nothing, so that older dimstream reads what does not need it.
+    """
+
+    additions: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _without_silent_additions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        return {key: value for key, value in dumped.items() if value or key not in self.additions}
 
 
 class SsimSettings(Confined):
@@ -143,20 +155,24 @@ class InputNormalisation(Confined):
         return self
 
 
-class Provenance(Confined):
+class Provenance(Growing):
     """How to make the model again."""
 
+    additions = frozenset({"data"})
     command: str
     seed: int
     versions: dict[str, str]
     """Distribution to version."""
     git_commit: str | None
     settings: dict[str, JsonValue]
+    data: dict[str, str] = Field(default_factory=dict)
+    """What it was trained on to its hash."""
 
 
-class DimstreamConfig(Confined):
+class DimstreamConfig(Growing):
     """``config.dimstream`` of a bundle."""
 
+    additions = frozenset({"rescaling", "window_calibration"})
     format_version: Literal[1] = FORMAT_VERSION
     ssim: SsimSettings
     thresholds: Thresholds
@@ -182,11 +198,6 @@ class DimstreamConfig(Confined):
         if self.dose_photons is not None and self.dose_photons[0] > self.dose_photons[1]:
             raise ValueError("dose_photons is [lowest, highest]")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_silent_additions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        dumped: dict[str, Any] = dump(self)
-        return {key: value for key, value in dumped.items() if key not in ADDITIONS or value is not None}
 
 
 SSIM_WITHOUT_CONFIG = SsimSettings(normalisation="maximum", data_range=1.0, window=7)

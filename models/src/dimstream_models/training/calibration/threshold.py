@@ -1,95 +1,119 @@
-"""What a trained network is told about the world: its rescaling and the threshold of its flag.
+"""The SSIM of adjacent predictions below which a frame is suspect, from movies with and without a sample.
 
-Both come from training scenes and simulated movies only; no test image takes part.
+Source: the paper's Methods, "Quality control metrics": adjacent predictions of a movie with signal are
+compared with those of a movie of the detector's dark noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import trange
 
 from dimstream_models.arithmetic import normalise_prediction, ssim
 from dimstream_models.bundle import Calibration, SsimSettings
-from dimstream_models.training.settings import Recipe
-from dimstream_models.training.simulation.scenes import Purpose, draw_scene, scene_generator
-from dimstream_models.training.simulation.simulator import expose, simulate_movie
+from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.prediction import Denoise
+from dimstream_models.training.settings import CalibrationSettings
 
-Denoise = Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 Floats = NDArray[np.float64]
+Movie = NDArray[Any]
+"""Photon counts, (T, H, W)."""
+
 SSIM_WINDOW = 7
-_QUANTILES = (0.0, 0.005, 0.01, 0.05, 0.5, 0.95, 0.99, 0.995, 1.0)
+MIN_FRAMES = 3  # of a movie: two pairs
+MIN_PAIRS = 3  # of each kind: with fewer, even perfect separation may be chance
+CHANCE = 1.645  # standard deviations above 1/2 that chance alone reaches once in twenty times
+QUANTILES = (0.0, 0.005, 0.01, 0.05, 0.5, 0.95, 0.99, 0.995, 1.0)
 
 
 @dataclass(frozen=True)
-class Rescaling:
-    """From normalised predictions to counts of the high dose: `gain * prediction + offset`."""
+class SsimThreshold:
+    """Adjacent predictions less alike than `value` make a frame suspect."""
 
-    gain: float
-    offset: float
+    value: float
+    settings: SsimSettings
+    record: Calibration
 
 
-def fit_rescaling(recipe: Recipe, denoise: Denoise, *, fields: int = 48) -> Rescaling:
-    """Fit scale and offset by least squares on training scenes and their high-dose images.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the movies come from, for the record."""
 
-    Source: the paper's Methods, "Network training" (scale and offset per model, from training instances
-    alone); without its clipping to the 1st and 99th quantile, which in a sparse field removes the signal.
+    movies: str  # "simulated signal movies and simulated empty fields"
+    doses_photons: tuple[float, ...] = ()
+    frame_interval_s: float | None = None
+    seed: int | None = None
+    note: str = ""
+
+
+def calibrate_ssim(
+    signal: Iterable[Movie],
+    dark: Iterable[Movie],
+    denoise: Denoise,
+    settings: CalibrationSettings,
+    *,
+    origin: Origin,
+) -> SsimThreshold:
+    """Return the threshold between movies of a sample and movies without one.
+
+    It lies halfway between the dark movies' upper and the signal movies' lower quantile when these leave a
+    gap, and at the signal's quantile otherwise. Each prediction is normalised on its own, before any
+    rescaling.
+
+    Parameters
+    ----------
+    signal, dark : iterable of (T, H, W) photon counts
+        Taken one by one.
+    denoise : callable
+        From counts to the normalised prediction.
+
+    Raises
+    ------
+    CannotCalibrate
+        When a movie is too short, or the two kinds cannot be told apart better than by chance.
     """
-    simulation, rows = recipe.simulation, []
-    for index in trange(fields, desc="scale and offset", unit="field"):
-        rng = scene_generator(recipe.seed, "training", index)
-        structure = draw_scene(rng, simulation, recipe.calibration.side_px).structure()
-        dose = float(np.exp(rng.uniform(*np.log(recipe.calibration.dose))))
-        dark = float(np.exp(rng.uniform(*np.log(simulation.dark_counts))))
-        low = expose(structure, dose=dose, dark_counts=dark, rng=rng)
-        high = expose(structure, dose=dose * simulation.dose_ratio, dark_counts=dark, rng=rng)
-        rows.append((denoise(low).ravel(), high.ravel().astype(np.float64)))
-    prediction, truth = (np.concatenate(column).astype(np.float64) for column in zip(*rows, strict=True))
-    gain, offset = np.polyfit(prediction, truth, 1)
-    return Rescaling(float(gain), float(offset))
-
-
-def calibrate_ssim(recipe: Recipe, denoise: Denoise) -> tuple[float, SsimSettings, Calibration]:
-    """Find the SSIM of adjacent predictions below which a frame is suspect.
-
-    The threshold lies halfway between the empty fields' upper and the signal's lower quantile when
-    these leave a gap, and at the signal's quantile otherwise. Source: the paper's Methods, "Quality
-    control metrics" (adjacent predictions of a signal movie and of a dark movie).
-    """
-    settings = recipe.calibration
-    scale = SsimSettings(
-        normalisation="mean_absolute_deviation", data_range=settings.ssim_data_range, window=SSIM_WINDOW
-    )
-    signal, doses = _signal_similarity(recipe, denoise, scale)
-    dark = _dark_similarity(recipe, denoise, scale)
-    floor = float(np.quantile(signal, settings.false_alarm_rate))
-    ceiling = float(np.quantile(dark, 1 - settings.false_alarm_rate))
-    threshold = round((floor + ceiling) / 2 if ceiling < floor else floor, 4)
+    scale = ssim_settings(settings)
+    alike = _similarities(signal, denoise, scale, "signal")
+    invented = _similarities(dark, denoise, scale, "dark")
+    auc = area_under_curve(alike, invented)
+    _check_separation(alike, invented, auc)
+    floor = float(np.quantile(alike, settings.false_alarm_rate))
+    ceiling = float(np.quantile(invented, 1 - settings.false_alarm_rate))
+    value = round((floor + ceiling) / 2 if ceiling < floor else floor, 4)
     record = Calibration(
-        method="SSIM of adjacent predictions, each normalised by its mean absolute deviation, of simulated"
-        " signal movies and of simulated empty fields; the threshold is halfway between the signal's"
+        method="SSIM of adjacent predictions, each normalised by its mean absolute deviation, of"
+        f" {origin.movies}; the threshold is halfway between the signal's"
         f" {settings.false_alarm_rate:g} and the empty fields' {1 - settings.false_alarm_rate:g} quantile"
         " when they leave a gap, else the signal's quantile",
-        signal_pairs=len(signal),
-        dark_pairs=len(dark),
-        signal_quantiles=_quantiles(signal),
-        dark_quantiles=_quantiles(dark),
-        false_alarm_rate=round(float(np.mean(signal < threshold)), 5),
-        auc=round(area_under_curve(signal, dark), 5),
-        doses_photons=tuple(round(dose, 3) for dose in doses),
-        frame_interval_s=recipe.simulation.frame_interval_s,
-        seed=recipe.seed,
+        signal_pairs=len(alike),
+        dark_pairs=len(invented),
+        signal_quantiles=quantiles(alike),
+        dark_quantiles=quantiles(invented),
+        false_alarm_rate=round(float(np.mean(alike < value)), 5),
+        auc=round(auc, 5),
+        doses_photons=origin.doses_photons,
+        frame_interval_s=origin.frame_interval_s,
+        seed=origin.seed,
+        note=origin.note,
     )
-    return threshold, scale, record
+    return SsimThreshold(value, scale, record)
 
 
-def adjacent_similarity(movie: NDArray[np.uint16], denoise: Denoise, scale: SsimSettings) -> list[float]:
+def ssim_settings(settings: CalibrationSettings) -> SsimSettings:
+    """Return how SSIM is taken: of predictions that are normalised by a robust statistic of their own."""
+    return SsimSettings(
+        normalisation="mean_absolute_deviation", data_range=settings.ssim_data_range, window=SSIM_WINDOW
+    )
+
+
+def adjacent_similarity(movie: Movie, denoise: Denoise, scale: SsimSettings) -> list[float]:
     """Return the SSIM of every two adjacent predictions of a movie (T, H, W)."""
-    planes = [normalise_prediction(denoise(frame), scale.normalisation) for frame in movie]
+    planes = (normalise_prediction(denoise(frame), scale.normalisation) for frame in movie)
     return [
         ssim(before, after, data_range=scale.data_range, window=scale.window)
         for before, after in pairwise(planes)
@@ -103,38 +127,41 @@ def area_under_curve(signal: Floats, dark: Floats) -> float:
     return float((below + upto).mean() / (2 * len(dark)))
 
 
-def _signal_similarity(recipe: Recipe, denoise: Denoise, scale: SsimSettings) -> tuple[Floats, Floats]:
-    settings, found = recipe.calibration, []
-    doses = np.geomspace(*settings.dose, settings.movies)
-    for index in trange(settings.movies, desc="signal movies", unit="movie"):
-        rng = _movie_generator(recipe, "signal", index)
-        scene = draw_scene(rng, recipe.simulation, settings.side_px)
-        movie, _ = simulate_movie(
-            scene,
-            frames=settings.frames,
-            frame_interval_s=recipe.simulation.frame_interval_s,
-            dose=doses[index],
-            dark_counts=float(np.exp(rng.uniform(*np.log(recipe.simulation.dark_counts)))),
-            rng=rng,
-        )
+def quantiles(values: NDArray[Any]) -> dict[str, float]:
+    """Return the distribution, quantile as text to value."""
+    return {f"{q:g}": round(float(np.quantile(values, q)), 5) for q in QUANTILES}
+
+
+def _similarities(movies: Iterable[Movie], denoise: Denoise, scale: SsimSettings, kind: str) -> Floats:
+    found: list[float] = []
+    for movie in movies:
+        if movie.ndim != 3 or len(movie) < MIN_FRAMES:
+            raise CannotCalibrate(
+                f"expected {kind} movies (T, H, W) of at least {MIN_FRAMES} frames, got shape {movie.shape}:"
+                " record a longer one"
+            )
         found += adjacent_similarity(movie, denoise, scale)
-    return np.asarray(found), doses
-
-
-def _dark_similarity(recipe: Recipe, denoise: Denoise, scale: SsimSettings) -> Floats:
-    settings, found = recipe.calibration, []
-    rates = np.geomspace(*settings.dark_counts, settings.movies)
-    for index in trange(settings.movies, desc="dark movies", unit="movie"):
-        rng = _movie_generator(recipe, "dark", index)
-        shape = (settings.frames, settings.side_px, settings.side_px)
-        found += adjacent_similarity(rng.poisson(rates[index], shape).astype(np.uint16), denoise, scale)
+    if len(found) < MIN_PAIRS:
+        raise CannotCalibrate(
+            f"expected at least {MIN_PAIRS} pairs of adjacent {kind} frames, got {len(found)}:"
+            " record a longer movie"
+        )
     return np.asarray(found)
 
 
-def _movie_generator(recipe: Recipe, kind: str, index: int) -> np.random.Generator:
-    purpose: Purpose = "calibration"
-    return scene_generator(recipe.seed, purpose, 2 * index + (kind == "dark"))
+def _check_separation(signal: Floats, dark: Floats, auc: float) -> None:
+    """Refuse what a coin could have told apart (normal approximation of the rank sum)."""
+    spread = np.sqrt((len(signal) + len(dark) + 1) / (12 * len(signal) * len(dark)))
+    if auc > 0.5 + CHANCE * spread:
+        return
+    raise CannotCalibrate(
+        f"expected predictions of the signal movies to be more alike than those of the dark movies, got an"
+        f" area under the curve of {auc:.3f}, no better than chance: SSIM of {_spread(signal)} for signal and"
+        f" {_spread(dark)} for dark. Check that the movies are not swapped and that the dark movie was"
+        " recorded without a sample"
+    )
 
 
-def _quantiles(values: Floats) -> dict[str, float]:
-    return {f"{q:g}": round(float(np.quantile(values, q)), 5) for q in _QUANTILES}
+def _spread(values: Sequence[float] | Floats) -> str:
+    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
+    return f"{low:.3f} / {middle:.3f} / {high:.3f} (5, 50, 95 % of {len(values)} pairs)"

@@ -13,21 +13,35 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("export", help="from a finished run to a calibrated bundle that serves")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle, replaced")
-    parser.add_argument("--documentation", type=Path, required=True, help="its README, with {figures}")
-    parser.add_argument("--quality", type=Path, action="append", default=[], help="JSON of `compare`")
+    parser.add_argument(
+        "--signal", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies of a sample"
+    )
+    parser.add_argument(
+        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="the same without a sample"
+    )
+    parser.add_argument(
+        "--documentation", type=Path, help="README with {figures} (default: a model card is written)"
+    )
+    parser.add_argument(
+        "--quality", type=Path, action="append", default=[], help="JSON of figures that `compare` wrote"
+    )
+    parser.add_argument("--device", default="cpu", help="torch device to calibrate on (default: cpu)")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from dimstream_models.training.export.bundling import make_bundle, read_quality
-    from dimstream_models.training.settings import read_recipe
+    from dimstream_models.training.calibration.movies import Movies
+    from dimstream_models.training.export.bundling import export_run
+    from dimstream_models.training.export.figures import read_quality
 
-    bundle = make_bundle(
-        read_recipe(arguments.run / "recipe.yaml"),
+    documentation = arguments.documentation
+    bundle = export_run(
         arguments.run,
         arguments.out,
+        movies=Movies(arguments.signal, arguments.dark),
+        documentation=None if documentation is None else documentation.read_text(encoding="utf-8"),
         quality=read_quality(arguments.quality),
-        documentation=arguments.documentation.read_text(),
         command=f"dimstream-train export {arguments.run.name}",
+        device=arguments.device,
     )
     print(f"{bundle.id} {bundle.sha256[:12]} in {arguments.out}")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dimstream_models.training.errors import ParityError
 from dimstream_models.training.network import UNetRCAN
-from dimstream_models.training.normalisation import FixedScale
+from dimstream_models.training.normalisation import Normaliser
 
 PARITY = 1e-5  # of the largest value, between torch and ONNX Runtime
 PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))
@@ -24,9 +24,9 @@ _OPSET = 17
 class Denoiser(nn.Module):
     """Photon counts in, the fine output of the network out: what the ONNX file computes."""
 
-    def __init__(self, network: UNetRCAN, input_scale_photons: float) -> None:
+    def __init__(self, network: UNetRCAN, normaliser: Normaliser) -> None:
         super().__init__()
-        self.normalise = FixedScale(input_scale_photons)
+        self.normalise = normaliser
         self.network = network
 
     def forward(self, counts: Tensor) -> Tensor:  # (B, 1, y, x)

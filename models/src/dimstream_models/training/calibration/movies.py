@@ -1,0 +1,68 @@
+"""Recorded movies to calibrate with: of a sample, and of the detector alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dimstream_models.training.calibration.threshold import Movie, Origin, SsimThreshold, calibrate_ssim
+from dimstream_models.training.calibration.windows import WindowThresholds, measure_windows
+from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.pairs.images import ImageFile, read_planes
+from dimstream_models.training.prediction import Denoise
+from dimstream_models.training.settings import CalibrationSettings
+
+
+@dataclass(frozen=True)
+class Movies:
+    """Files of photon counts, each one movie (T, H, W); read one by one, when they are needed."""
+
+    signal: Sequence[Path] = ()
+    dark: Sequence[Path] = ()
+
+    def threshold(self, denoise: Denoise, settings: CalibrationSettings) -> SsimThreshold | None:
+        """Return the SSIM threshold between both kinds; None without movies of a sample.
+
+        Raises
+        ------
+        CannotCalibrate
+            When there are signal movies only, a movie is too short, or they cannot be told apart.
+        InvalidPairs
+            When a file holds no planes of counts.
+        """
+        if not self.signal:
+            return None
+        if not self.dark:
+            raise CannotCalibrate(
+                "expected a dark movie beside the signal movie, got none: record the detector without sample"
+            )
+        origin = Origin(
+            movies="recorded movies of a sample and of recorded movies without one",
+            note=f"{_named(self.signal, 'signal')}; {_named(self.dark, 'dark')}",
+        )
+        signal, dark = _read(self.signal, "signal movies"), _read(self.dark, "dark movies")
+        return calibrate_ssim(signal, dark, denoise, settings, origin=origin)
+
+    def windows(self, settings: CalibrationSettings, *, signal_min: float) -> WindowThresholds | None:
+        """Return thresholds of the window sums that the dark movies respect; None without dark movies."""
+        if not self.dark:
+            return None
+        return measure_windows(
+            _read(self.dark, "window sums"),
+            signal_min=signal_min,
+            rate=settings.false_alarm_rate,
+            note=_named(self.dark, "dark"),
+        )
+
+
+def _read(paths: Sequence[Path], what: str) -> Iterator[Movie]:
+    for path in tqdm(paths, desc=what, unit="movie"):
+        yield read_planes(ImageFile(path)).values
+
+
+def _named(paths: Sequence[Path], kind: str) -> str:
+    files = ", ".join(f"{path.name} (sha256 {ImageFile(path).sha256()[:16]})" for path in paths)
+    return f"{kind}: {files}"

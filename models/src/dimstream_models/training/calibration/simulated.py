@@ -1,0 +1,86 @@
+"""Pairs and movies to calibrate with, from the scenes of a simulated recipe; no test image takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from tqdm import trange
+
+from dimstream_models.training.calibration.rescaling import PredictedPair, Rescaling, fit_rescaling
+from dimstream_models.training.calibration.threshold import Movie, Origin, SsimThreshold, calibrate_ssim
+from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.prediction import Denoise
+from dimstream_models.training.settings import Recipe, SimulationSettings
+from dimstream_models.training.simulation.scenes import draw_scene, scene_generator
+from dimstream_models.training.simulation.simulator import expose, simulate_movie
+
+FIELDS = 48
+
+
+def rescaling_of_scenes(recipe: Recipe, denoise: Denoise, *, fields: int = FIELDS) -> Rescaling:
+    """Return scale and offset, fitted on training scenes and their high-dose images."""
+    return fit_rescaling(
+        _training_pairs(recipe, denoise, fields),
+        recipe.calibration.rescaling,
+        data=f"{fields} simulated training fields",
+    )
+
+
+def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> SsimThreshold:
+    """Return the SSIM threshold between simulated movies of moving scenes and of empty fields."""
+    settings = recipe.calibration
+    origin = Origin(
+        movies="simulated signal movies and of simulated empty fields",
+        doses_photons=tuple(round(float(dose), 3) for dose in _doses(recipe)),
+        frame_interval_s=_simulation(recipe).frame_interval_s,
+        seed=recipe.seed,
+    )
+    return calibrate_ssim(_signal_movies(recipe), _dark_movies(recipe), denoise, settings, origin=origin)
+
+
+def _training_pairs(recipe: Recipe, denoise: Denoise, fields: int) -> Iterator[PredictedPair]:
+    simulation = _simulation(recipe)
+    for index in trange(fields, desc="scale and offset", unit="field"):
+        rng = scene_generator(recipe.seed, "training", index)
+        structure = draw_scene(rng, simulation, recipe.calibration.side_px).structure()
+        dose = float(np.exp(rng.uniform(*np.log(recipe.calibration.dose))))
+        dark = float(np.exp(rng.uniform(*np.log(simulation.dark_counts))))
+        low = expose(structure, dose=dose, dark_counts=dark, rng=rng)
+        high = expose(structure, dose=dose * simulation.dose_ratio, dark_counts=dark, rng=rng)
+        yield denoise(low), high
+
+
+def _signal_movies(recipe: Recipe) -> Iterator[Movie]:
+    settings, simulation = recipe.calibration, _simulation(recipe)
+    doses = _doses(recipe)
+    for index in trange(settings.movies, desc="signal movies", unit="movie"):
+        rng = scene_generator(recipe.seed, "calibration", 2 * index)
+        movie, _ = simulate_movie(
+            draw_scene(rng, simulation, settings.side_px),
+            frames=settings.frames,
+            frame_interval_s=simulation.frame_interval_s,
+            dose=float(doses[index]),
+            dark_counts=float(np.exp(rng.uniform(*np.log(simulation.dark_counts)))),
+            rng=rng,
+        )
+        yield movie
+
+
+def _dark_movies(recipe: Recipe) -> Iterator[Movie]:
+    settings = recipe.calibration
+    rates = np.geomspace(*settings.dark_counts, settings.movies)
+    for index in trange(settings.movies, desc="dark movies", unit="movie"):
+        rng = scene_generator(recipe.seed, "calibration", 2 * index + 1)
+        shape = (settings.frames, settings.side_px, settings.side_px)
+        yield rng.poisson(rates[index], shape).astype(np.uint16)
+
+
+def _doses(recipe: Recipe) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.geomspace(*recipe.calibration.dose, recipe.calibration.movies)
+
+
+def _simulation(recipe: Recipe) -> SimulationSettings:
+    if recipe.simulation is None:
+        raise CannotCalibrate("expected a recipe with simulation, got one on pairs: give movies instead")
+    return recipe.simulation

@@ -1,0 +1,98 @@
+"""What a window sum must exceed to be more than the detector's own counts, from a movie without a sample.
+
+Source: the paper's Methods, "Quality control metrics": the counts in a sliding window of 10x10 px class a
+pixel as background (up to 5), uncertain or signal (above 25); "the window size and thresholds must be
+adapted per use case". The numbers of the paper belong to its detector; a movie of the detector alone
+gives those of another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.arithmetic import window_sums
+from dimstream_models.bundle import Thresholds, WindowCalibration
+from dimstream_models.training.errors import CannotCalibrate
+
+WINDOW_PX = 10
+QUANTILES = (0.5, 0.95, 0.99, 0.995, 0.999, 1.0)
+
+
+@dataclass(frozen=True)
+class WindowThresholds:
+    """Window sums up to `background_max` are background, those above `signal_min` signal, in counts."""
+
+    background_max: float
+    signal_min: float
+    record: WindowCalibration | None = None
+
+    def with_ssim(self, ssim: float | None) -> Thresholds:
+        """Return them beside the threshold of the SSIM, as a bundle has them."""
+        return Thresholds(
+            ssim=ssim,
+            background_max=self.background_max,
+            signal_min=self.signal_min,
+            window_px=WINDOW_PX,
+        )
+
+
+def measure_windows(
+    dark: Iterable[NDArray[Any]], *, signal_min: float, rate: float, note: str = ""
+) -> WindowThresholds:
+    """Return thresholds that a field of view without a sample respects.
+
+    Parameters
+    ----------
+    dark : iterable of (T, H, W) photon counts
+        Movies without a sample.
+    signal_min : float
+        The least that signal must exceed (the paper: 25); raised to the largest sum of the dark movies.
+    rate : float
+        Share of the dark movies' windows that may lie above `background_max`.
+
+    Raises
+    ------
+    CannotCalibrate
+        When there is no frame, or it is smaller than the window.
+    """
+    tally: Counter[float] = Counter()
+    frames = 0
+    for frame in (frame for movie in dark for frame in movie):
+        tally.update(_sums(frame))
+        frames += 1
+    if not frames:
+        raise CannotCalibrate("expected dark movies with frames, got none")
+    values = np.array(sorted(tally))
+    shares = np.cumsum([tally[value] for value in values]) / tally.total()
+    background_max = _quantile(values, shares, 1 - rate)
+    signal_min = max(signal_min, float(values[-1]))
+    record = WindowCalibration(
+        method=f"{WINDOW_PX}x{WINDOW_PX} window sums of movies without a sample: background_max is their"
+        f" {1 - rate:g} quantile, signal_min their largest, or the settings' when that is larger",
+        dark_frames=frames,
+        dark_quantiles={f"{q:g}": _quantile(values, shares, q) for q in QUANTILES},
+        background_share=round(float(shares[values <= background_max][-1]), 6),
+        signal_share=0.0,
+        note=note,
+    )
+    return WindowThresholds(background_max, signal_min, record)
+
+
+def _sums(frame: NDArray[Any]) -> dict[float, int]:
+    if min(frame.shape) < WINDOW_PX:
+        raise CannotCalibrate(
+            f"expected dark frames of at least {WINDOW_PX} px a side, got {frame.shape}: crop less"
+        )
+    values, times = np.unique(window_sums(frame, WINDOW_PX), return_counts=True)
+    return dict(zip(values.tolist(), times.tolist(), strict=True))
+
+
+def _quantile(values: NDArray[np.float64], shares: NDArray[np.float64], q: float) -> float:
+    """Return the smallest value that at least the share `q` does not exceed."""
+    return float(values[min(int(np.searchsorted(shares, q - 1e-12)), len(values) - 1)])

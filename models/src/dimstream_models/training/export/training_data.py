@@ -1,0 +1,156 @@
+"""What an export takes from the data that a network was trained on: simulated scenes or prepared pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from dimstream_models.training.calibration.rescaling import Rescaling
+from dimstream_models.training.calibration.simulated import rescaling_of_scenes, threshold_of_scenes
+from dimstream_models.training.calibration.threshold import SsimThreshold
+from dimstream_models.training.calibration.training_pairs import (
+    rescaling_of_pairs,
+    rescaling_of_split_photons,
+)
+from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.export.figures import Restore, photometry_figures, validation_figures
+from dimstream_models.training.export.sample import Movie, simulate_sample, write_sample
+from dimstream_models.training.normalisation import FixedScale, build_truth_normaliser
+from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.prepared import Prepared, Role, read_prepared
+from dimstream_models.training.prediction import Denoise
+from dimstream_models.training.settings import PairsSettings, Recipe, SimulationSettings
+from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
+
+
+class TrainingData(Protocol):
+    """Data that a network was trained on."""
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """Side of a pixel, nm."""
+
+    @property
+    def dose_photons(self) -> tuple[float, float] | None:
+        """Lowest and highest dose, photons on a structure, where it is known."""
+
+    def rescaling(self, denoise: Denoise) -> Rescaling:
+        """Return scale and offset, of training images only."""
+
+    def threshold(self, denoise: Denoise) -> SsimThreshold | None:
+        """Return the SSIM threshold that follows from the data alone; None: from recorded movies only."""
+
+    def example(self) -> Pair:
+        """Return a field of view to show."""
+
+    def figures(self, restore: Restore) -> dict[str, float]:
+        """Return figures of merit."""
+
+    def attachments(self, folder: Path) -> dict[str, Path]:
+        """Write files that go with the bundle; path inside the bundle to file."""
+
+
+@dataclass(frozen=True)
+class SimulatedData:
+    """Scenes of a simulated recipe."""
+
+    recipe: Recipe
+    simulation: SimulationSettings
+    pixel_size_nm: float | None = PIXEL_SIZE_NM
+
+    @property
+    def dose_photons(self) -> tuple[float, float] | None:
+        """Of the calibration, which lies within the training's."""
+        return self.recipe.calibration.dose
+
+    def rescaling(self, denoise: Denoise) -> Rescaling:
+        """Return the fit to training scenes at a high dose."""
+        return rescaling_of_scenes(self.recipe, denoise)
+
+    def threshold(self, denoise: Denoise) -> SsimThreshold | None:
+        """Return the threshold between simulated movies."""
+        return threshold_of_scenes(self.recipe, denoise)
+
+    def example(self) -> Pair:
+        """Return the first frame of the sample movie."""
+        movie, truth = self._sample
+        return Pair("sample", "simulated", movie[0], truth[0], self.pixel_size_nm)
+
+    def figures(self, restore: Restore) -> dict[str, float]:
+        """Return the photometry on a static field."""
+        return photometry_figures(restore, seed=self.recipe.seed)
+
+    def attachments(self, folder: Path) -> dict[str, Path]:
+        """Write the sample movie and its truth."""
+        return write_sample(folder, *self._sample, frame_interval_s=self.simulation.frame_interval_s)
+
+    @cached_property
+    def _sample(self) -> tuple[Movie, Movie]:
+        return simulate_sample(self.simulation, seed=self.recipe.seed)
+
+
+@dataclass(frozen=True)
+class PairedData:
+    """Prepared pairs, or frames alone whose photons are split; none of the images is attached."""
+
+    recipe: Recipe
+    pairs: PairsSettings
+    prepared: Prepared
+    dose_ratio: float
+    """Mean truth over mean counts of the training data."""
+    dose_photons: tuple[float, float] | None = None
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """As `prepare` found it."""
+        return self.prepared.pixel_size_nm
+
+    def rescaling(self, denoise: Denoise) -> Rescaling:
+        """Return the fit to the training fields; of split photons what the normalisation implies."""
+        if not self.pairs.split_photons:
+            return rescaling_of_pairs(self.prepared.folder, denoise, self.recipe.calibration.rescaling)
+        truths = build_truth_normaliser(self.recipe.normalisation, dose_ratio=self.dose_ratio)
+        if not isinstance(truths, FixedScale):
+            raise CannotCalibrate(
+                "expected normalisation kind fixed with split photons: the parts share a scale"
+            )
+        return rescaling_of_split_photons(truths.scale, kept_share=self.pairs.kept_share)
+
+    def threshold(self, denoise: Denoise) -> SsimThreshold | None:
+        """Return None: single images say nothing of adjacent frames."""
+        return None
+
+    def example(self) -> Pair:
+        """Return the first validation field; the first training field where there is none."""
+        return next(islice(read_pairs(self.prepared.folder, role=self._shown), 1))
+
+    def figures(self, restore: Restore) -> dict[str, float]:
+        """Return how close validation fields come to their clean images."""
+        if self.pairs.split_photons or self._shown != "validation":
+            return {}
+        return validation_figures(restore, read_pairs(self.prepared.folder, role="validation"))
+
+    def attachments(self, folder: Path) -> dict[str, Path]:
+        """Return nothing: whose images these are, and under what licence, only their owner knows."""
+        return {}
+
+    @property
+    def _shown(self) -> Role:
+        return "validation" if self.prepared.of("validation") else "training"
+
+
+def training_data(recipe: Recipe, *, dose_ratio: float) -> TrainingData:
+    """Return the data of a recipe.
+
+    Raises
+    ------
+    InvalidPrepared
+        When the prepared folder is not there, or not as it was.
+    """
+    if recipe.simulation is not None:
+        return SimulatedData(recipe, recipe.simulation)
+    assert recipe.pairs is not None  # the settings make sure
+    return PairedData(recipe, recipe.pairs, read_prepared(recipe.pairs.prepared), dose_ratio)
