@@ -1,0 +1,151 @@
+"""Whether images are photon counts: variance against mean, measured on the data themselves.
+
+Photon counts are Poisson: their variance is their mean. A camera's gain and offset, averaging, interpolation
+and scaling for display all break that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, signal
+
+from dimstream_models.training.errors import NotPhotonCounts
+
+Stack = NDArray[Any]  # (T, H, W): frames of one field of view; a single image is a stack of one
+
+ACCEPTED: Final = (0.75, 1.3)  # variance / mean over all pixels
+ACCEPTED_CLASS: Final = (0.6, 1.6)  # and in each class of brightness
+"""Measured on avalanche photodiodes: 0.98-1.13 over all pixels of five STED movies and seven STED images, and
+0.86 where dead time sets in. Cameras, averages and copies for display gave 0.60 and less, or 2.5 and more."""
+LARGEST_ERROR: Final = 0.1  # standard error of variance / mean from which nothing follows
+CERTAIN: Final = 3.0  # standard errors by which the bounds must be missed
+FEWEST_PIXELS: Final = 1000  # that make a class; the standard error of fewer is itself uncertain
+SMOOTH_PX: Final = 4.0  # Gaussian by which pixels are told bright from dark
+SECOND_DIFFERENCE: Final = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6  # of unit norm
+OVERLAP: Final = 35 / 18  # by which overlapping differences understate a standard error
+EDGES: Final = 2.0 ** np.arange(-9, 18)  # of the classes, counts
+
+
+@dataclass(frozen=True)
+class NoiseClass:
+    """Pixels of similar brightness."""
+
+    mean: float  # counts
+    ratio: float  # variance / mean; 1 for photon counts
+    error: float  # standard error of the ratio
+
+
+@dataclass(frozen=True)
+class PhotonStatistics:
+    """Variance over mean, of all pixels and by brightness."""
+
+    ratio: float
+    error: float
+    classes: tuple[NoiseClass, ...]  # from dark to bright, those that tell something
+    smallest: float  # value of a pixel
+    largest: float
+
+    def __str__(self) -> str:
+        ratios = [each.ratio for each in self.classes] or [self.ratio]
+        return (
+            f"variance/mean {self.ratio:.3g} +- {self.error:.2g}, {min(ratios):.3g} to {max(ratios):.3g} in"
+            f" classes of brightness; values from {self.smallest:g} to {self.largest:g}"
+        )
+
+
+def check_photon_counts(stacks: Iterable[Stack]) -> PhotonStatistics:
+    """Return the statistics of images that are photon counts.
+
+    Parameters
+    ----------
+    stacks : iterable of (T, H, W) arrays
+        Frames of one field of view in order, or single images with T = 1.
+
+    Raises
+    ------
+    NotPhotonCounts
+        When a value is no whole number or negative, the variance is not the mean, or there are too few counts
+        to tell; with what was measured.
+    """
+    measured = measure_noise(_whole(stack) for stack in stacks)
+    whole = NoiseClass(np.nan, measured.ratio, measured.error)
+    if _missed(whole, ACCEPTED) or any(_missed(each, ACCEPTED_CLASS) for each in measured.classes):
+        raise NotPhotonCounts(
+            f"expected photon counts, whose variance is their mean; got {measured}. Photons can be split only"
+            " in the raw counts of a counting detector: give those, not camera images, averages or copies for"
+            " display, and subtract a constant that the file adds (`dimstream-train prepare --subtract-low`)"
+        )
+    if not measured.error < LARGEST_ERROR:
+        raise NotPhotonCounts(
+            f"expected enough counts to tell whether they are photons, got {measured}: bring more images, or"
+            " mask what is far brighter than the sample"
+        )
+    return measured
+
+
+def measure_noise(stacks: Iterable[Stack]) -> PhotonStatistics:
+    """Return variance over mean as it is, from the finest detail of images or of differences of frames.
+
+    Second differences along both axes leave the noise of single pixels; of two frames their difference is
+    taken first, which takes out what stands still.
+    """
+    sums, smallest, largest = np.zeros((6, len(EDGES) + 1)), np.inf, -np.inf
+    for stack in stacks:
+        smallest, largest = min(smallest, stack.min()), max(largest, stack.max())
+        for difference, total in _exposures(stack):
+            sums += _sums(difference, total)
+    classes = (_noise_class(column) for column in sums.T if column[0] >= FEWEST_PIXELS)
+    whole = _noise_class(sums.sum(axis=1))
+    told = tuple(each for each in classes if each.error < LARGEST_ERROR)
+    return PhotonStatistics(whole.ratio, whole.error, told, float(smallest), float(largest))
+
+
+def _exposures(stack: Stack) -> Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield differences of neighbouring frames and their sums; of a single image itself."""
+    frames = stack.astype(float)
+    if len(frames) == 1:
+        yield frames[0], frames[0]
+    for first, second in zip(frames[::2], frames[1::2], strict=False):
+        yield first - second, first + second
+
+
+def _sums(difference: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (6, classes): number, variance, mean, and the sums of their products, by brightness."""
+    variance = signal.convolve2d(difference, SECOND_DIFFERENCE, mode="valid") ** 2
+    mean = signal.convolve2d(total, SECOND_DIFFERENCE**2, mode="valid")
+    bright = ndimage.gaussian_filter(total, SMOOTH_PX)[1:-1, 1:-1]
+    which = np.searchsorted(EDGES, bright.ravel())
+    products = (np.ones_like(mean), variance, mean, variance**2, variance * mean, mean**2)
+    return np.stack([np.bincount(which, each.ravel(), minlength=len(EDGES) + 1) for each in products])
+
+
+def _noise_class(sums: NDArray[np.float64]) -> NoiseClass:
+    number, variance, mean, variance2, product, mean2 = map(float, sums)
+    if mean <= 0:
+        return NoiseClass(0.0, np.nan, np.inf)
+    ratio = variance / mean
+    residual = max(variance2 - 2 * ratio * product + ratio**2 * mean2, 0.0)
+    return NoiseClass(mean / number, ratio, OVERLAP * np.sqrt(residual) / mean)
+
+
+def _missed(noise: NoiseClass, bounds: tuple[float, float]) -> bool:
+    margin = CERTAIN * noise.error
+    return noise.ratio + margin < bounds[0] or noise.ratio - margin > bounds[1]
+
+
+def _whole(stack: Stack) -> Stack:
+    if stack.dtype.kind == "f" and not (fine := stack == np.rint(stack)).all():
+        raise NotPhotonCounts(
+            f"expected whole numbers of photons, got {stack[~fine][0]:g}: averages and rescaled images hold"
+            " no counts; give the raw ones"
+        )
+    if stack.min() < 0:
+        raise NotPhotonCounts(
+            f"expected photon counts from 0 on, got {stack.min():g}: add what was subtracted"
+        )
+    return stack
