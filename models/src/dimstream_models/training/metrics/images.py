@@ -53,3 +53,15 @@ def require_same_shape(a: Image, b: Image) -> None:
     """
     if a.shape != b.shape:
         raise CannotEvaluate(f"expected two images of one shape, got {a.shape} and {b.shape}")
+
+
+def require_range(data_range: float) -> float:
+    """Return the data range, if it is one.
+
+    Raises
+    ------
+    CannotEvaluate
+    """
+    if not 0 < data_range < np.inf:
+        raise CannotEvaluate(f"expected a data range above 0, got {data_range}")
+    return data_range

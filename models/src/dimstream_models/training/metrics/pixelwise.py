@@ -11,8 +11,13 @@ from typing import Final
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.metrics.images import Floats, Image, as_floats, require_same_shape
+from dimstream_models.training.metrics.images import (
+    Floats,
+    Image,
+    as_floats,
+    require_range,
+    require_same_shape,
+)
 
 SSIM_WINDOW: Final = 7
 
@@ -49,7 +54,7 @@ def psnr(prediction: Image, truth: Image, *, data_range: float) -> float | None:
     """
     p, t = _pair(prediction, truth)
     error = float(np.square(p - t).mean())
-    return None if error == 0 else float(10 * np.log10(_positive(data_range) ** 2 / error))
+    return None if error == 0 else float(10 * np.log10(require_range(data_range) ** 2 / error))
 
 
 def ssim(prediction: Image, truth: Image, *, data_range: float) -> float:
@@ -70,7 +75,7 @@ def ssim(prediction: Image, truth: Image, *, data_range: float) -> float:
         positive.
     """
     p, t = _pair(prediction, truth, min_side=SSIM_WINDOW)
-    return float(structural_similarity(t, p, data_range=_positive(data_range), win_size=SSIM_WINDOW))
+    return float(structural_similarity(t, p, data_range=require_range(data_range), win_size=SSIM_WINDOW))
 
 
 def pearson(prediction: Image, truth: Image) -> float | None:
@@ -95,12 +100,6 @@ def pearson(prediction: Image, truth: Image) -> float | None:
 def _pair(prediction: Image, truth: Image, *, min_side: int = 1) -> tuple[Floats, Floats]:
     require_same_shape(prediction, truth)
     return as_floats(prediction, min_side=min_side), as_floats(truth, min_side=min_side)
-
-
-def _positive(data_range: float) -> float:
-    if not 0 < data_range < np.inf:
-        raise CannotEvaluate(f"expected a data range above 0, got {data_range}")
-    return data_range
 
 
 def _centred(values: Floats) -> Floats:
