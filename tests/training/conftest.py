@@ -9,6 +9,11 @@ from dimstream_models.training.fitting.trainer import fit
 from dimstream_models.training.settings import Recipe
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
     return Recipe.model_validate(

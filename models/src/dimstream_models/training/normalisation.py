@@ -6,7 +6,12 @@ published code does. `fixed` never lets brightness hang on a single pixel; `maxi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dimstream_models.training.settings import NormalisationSettings
@@ -72,6 +77,15 @@ class QuantileScale(Normaliser):
         low, high = ordered.index_select(1, below), ordered.index_select(1, above)  # (B, 1)
         value = low + (high - low) * (place - below).to(counts.dtype)
         return value[:, :, None, None]
+
+
+def suggest_scale(images: Iterable[NDArray[Any]]) -> float:
+    """Return a divisor (fixed) that brings the structures of images (H, W) near one.
+
+    The 99th percentile of their counts, to two digits, and at least 1.
+    """
+    counts = np.concatenate([np.asarray(image)[::4, ::4].ravel() for image in images])
+    return max(1.0, float(f"{np.quantile(counts, 0.99):.2g}"))
 
 
 def build_normaliser(settings: NormalisationSettings) -> Normaliser:

@@ -1,12 +1,90 @@
-"""`dimstream-train init`."""
+"""`dimstream-train init`: a commented recipe to begin with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimstream_models.training.commands import Commands
 
 if TYPE_CHECKING:
-    from dimstream_models.training.commands import Commands
+    from dimstream_models.training.settings import Recipe
+
+# the published network, and the training that the paper's Methods describe
+_PAPER: dict[str, dict[str, Any]] = {
+    "normalisation": {"kind": "maximum", "value": None},
+    "network": {"filters": (64, 128, 256), "num_rg": 3, "num_cab": 8, "kernel": 7, "dropout": 0.2},
+    "fit": {"patch_px": 304, "learning_rate": 1e-4, "clip_value": 0.01, "clip_norm": None},
+    "calibration": {"rescaling": "clipped_quantiles"},
+}
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
+    parser = commands.add_parser("init", help="write a commented recipe to begin with")
+    parser.add_argument("out", type=Path, help="YAML file, which must not exist yet")
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument(
+        "--prepared",
+        type=Path,
+        default=Path("prepared"),
+        help="folder of `dimstream-train prepare`; when it is there, scales follow from it",
+    )
+    data.add_argument("--simulated", action="store_true", help="train on simulated scenes instead of pairs")
+    parser.add_argument(
+        "--paper", action="store_true", help="the published sizes and settings: only with a large GPU"
+    )
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.training.errors import InvalidRecipe
+    from dimstream_models.training.settings.commented import commented
+
+    out: Path = arguments.out
+    text = commented(_recipe(arguments))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("x") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InvalidRecipe(f"expected a new file, {out} exists: choose another name or remove it") from error
+    print(f"{out}: look through it, then `dimstream-train fit {out} --run RUN`")
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from dimstream_models.training.settings import Recipe
+
+    name = arguments.out.stem.lower().replace("_", "-")
+    settings: dict[str, dict[str, Any]] = {part: dict(values) for part, values in _PAPER.items()}
+    if not arguments.paper:
+        settings = {}
+    settings["bundle"] = {
+        "id": name if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) else "my-model",
+        "name": name,
+        "description": "One sentence on what it restores and what it was trained on.",
+    }
+    if arguments.simulated:
+        settings |= {"simulation": {}, "fine_tuning": {}}
+        return Recipe.model_validate(settings)
+    here = arguments.out.resolve().parent
+    settings["pairs"] = {"prepared": os.path.relpath(arguments.prepared.resolve(), here)}
+    return Recipe.model_validate(_measured(settings, arguments.prepared, paper=arguments.paper))
+
+
+def _measured(settings: dict[str, dict[str, Any]], folder: Path, *, paper: bool) -> dict[str, dict[str, Any]]:
+    """Return the settings with what the prepared images say, when they are there."""
+    from dimstream_models.training.normalisation import suggest_scale
+    from dimstream_models.training.pairs.prepared import is_prepared, read_prepared
+
+    if not is_prepared(folder):
+        return settings
+    prepared = read_prepared(folder)
+    bundle = settings["bundle"] | {"pixel_size_nm": prepared.pixel_size_nm}
+    if paper:  # each image's own maximum
+        return settings | {"bundle": bundle}
+    scale = suggest_scale(prepared.open(field)[0] for field in prepared.of("training"))
+    return settings | {"bundle": bundle, "normalisation": {"value": scale}}

@@ -18,6 +18,11 @@ from dimstream_models.training.settings import Recipe
 HEADROOM = 0.05  # of a GPU's memory, for data that waits and for what fragments
 CPU_SHARE = 0.5  # of the free memory: the machine has other work, and a swapping fit is none
 CPU_OVERHEAD = 1.5  # peak over what is kept for the way back; measured: 0.8 to 1.2 at a batch of 2 or more
+MEMINFO = Path("/proc/meminfo")
+CONTROL_GROUPS = (  # version 2 and 1: folder, what is allowed, what is used
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 _MEBI = 2**20
 
 
@@ -67,19 +72,15 @@ def free_memory() -> int:
         When the system does not say.
     """
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError) as error:
         raise NotAvailable(
             "this system does not say how much memory is free: expected a number as fit.batch"
         ) from error
-    for group, bound, used in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
+    for group, allowed, used in CONTROL_GROUPS:
         with suppress(OSError, ValueError):  # no such group, or its bound is "max"
-            limit = int(Path(group, bound).read_text())
-            free = min(free, limit - int(Path(group, used).read_text()))
+            free = min(free, int((group / allowed).read_text()) - int((group / used).read_text()))
     return max(0, free)
 
 

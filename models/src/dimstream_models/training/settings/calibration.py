@@ -32,7 +32,9 @@ class BundleSettings(Confined):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name on the wire and in URLs")
     name: str = Field(description="for people")
     description: str = Field(description="one sentence")
-    authors: tuple[str, ...] = Field(("the dimstream developers",), min_length=1)
+    authors: tuple[str, ...] = Field(
+        ("the dimstream developers",), min_length=1, description="names, of the model"
+    )
     license: str = Field("BSD-3-Clause", description="SPDX identifier, of the weights")
     pixel_size_nm: float | None = Field(
         None, gt=0, description="of the training images; null: theirs, if stated"

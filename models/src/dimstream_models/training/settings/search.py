@@ -17,21 +17,35 @@ PatchSide = Annotated[int, Field(ge=16, multiple_of=8)]
 class SearchSpace(Confined):
     """The values that each knob may take: the paper's Methods, "Network training"."""
 
-    activation: tuple[Activation, ...] = Field(("leaky_relu", "tanh"), min_length=1)
-    initializer: tuple[Initializer, ...] = Field(
-        ("glorot_uniform", "lecun_uniform", "orthogonal"), min_length=1
+    activation: tuple[Activation, ...] = Field(
+        ("leaky_relu", "tanh"), min_length=1, description="values of network.activation"
     )
-    clip_value: tuple[Positive | None, ...] = Field((0.1, 0.01, 0.001), min_length=1)
-    l2_weight: tuple[NotNegative, ...] = Field((0.0, 0.01, 0.001), min_length=1)
-    learning_rate: tuple[Positive, ...] = Field((1e-3, 5e-4, 1e-4, 5e-5, 1e-5, 1e-6), min_length=1)
-    patch_px: tuple[PatchSide, ...] = Field((128, 200, 256, 304), min_length=1)
+    initializer: tuple[Initializer, ...] = Field(
+        ("glorot_uniform", "lecun_uniform", "orthogonal"),
+        min_length=1,
+        description="values of network.initializer",
+    )
+    clip_value: tuple[Positive | None, ...] = Field(
+        (0.1, 0.01, 0.001), min_length=1, description="values of fit.clip_value"
+    )
+    l2_weight: tuple[NotNegative, ...] = Field(
+        (0.0, 0.01, 0.001), min_length=1, description="values of fit.loss.l2_weight"
+    )
+    learning_rate: tuple[Positive, ...] = Field(
+        (1e-3, 5e-4, 1e-4, 5e-5, 1e-5, 1e-6), min_length=1, description="values of fit.learning_rate"
+    )
+    patch_px: tuple[PatchSide, ...] = Field(
+        (128, 200, 256, 304), min_length=1, description="values of fit.patch_px, px"
+    )
 
 
 class SearchSettings(Confined):
     """The paper's protocol: many short runs, a total score, the best trained to convergence."""
 
     space: SearchSpace = SearchSpace()
-    sampler: Literal["random", "grid", "tpe"] = "random"
+    sampler: Literal["random", "grid", "tpe"] = Field(
+        "random", description="how settings are chosen: drawn, one after another, or from what scored well"
+    )
     trials: int = Field(147, ge=1, description="settings tried (the paper: 147 and 393)")
     epochs: int = Field(10, ge=1, description="of each trial (paper)")
     instances: int | None = Field(1000, ge=1, description="patches that each trial trains on (paper)")

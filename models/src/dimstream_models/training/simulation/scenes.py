@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.simulator import Kind, Scene
 
+FEW_FIELDS = 16  # are drawn sooner than processes start
 Purpose = Literal["training", "validation", "calibration", "sample", "experiment"]
 _STREAMS: dict[Purpose, int] = {
     "training": 0,
@@ -45,6 +46,8 @@ def draw_library(
 ) -> NDArray[np.float16]:
     """Return `fields` noise-free scenes, (N, H, W), a typical tubule's peak is 1."""
     jobs = [(seed, purpose, i, settings) for i in range(fields)]
+    if fields <= FEW_FIELDS:
+        return np.stack([_draw_field(job) for job in jobs])
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         images = pool.map(_draw_field, jobs, chunksize=8)
         return np.stack(list(tqdm(images, total=fields, desc=f"{purpose} scenes", unit="field")))

@@ -1,0 +1,74 @@
+"""`dimstream-train init`: every knob, explained, and a file that reads back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from dimstream_models.training.cli import main
+from dimstream_models.training.settings import Recipe, read_recipe
+from dimstream_models.training.settings.commented import commented
+
+
+def knobs(settings: BaseModel) -> Iterator[tuple[str, str | None]]:
+    """Every field that holds a value, with its description."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from knobs(value)
+        elif value is not None or "Settings" not in str(field.annotation):
+            yield name, field.description
+
+
+@pytest.mark.parametrize("arguments", [[], ["--simulated"], ["--paper"], ["--simulated", "--paper"]], ids=str)
+def test_the_file_explains_every_knob_and_reads_back(tmp_path: Path, arguments: list[str]) -> None:
+    path = tmp_path / "My_model.yaml"
+    assert main(["init", str(path), *arguments]) == 0
+    recipe = read_recipe(path)
+    assert recipe.bundle.id == "my-model"
+    assert (recipe.simulation is None) == ("--simulated" not in arguments)
+    assert recipe.network.filters == ((64, 128, 256) if "--paper" in arguments else (8, 16, 32))
+    lines = path.read_text().splitlines()
+    words = " ".join(" ".join(line.strip(" #") for line in lines).split())
+    for name, description in knobs(recipe):
+        at = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{name}: "))
+        assert lines[at - 1].strip().startswith("# "), f"{name} has no comment"
+        assert description, f"{name} has no description"
+        assert " ".join(description.split()) in words, f"the description of {name} is missing"
+
+
+def test_ranges_and_choices_are_said(tmp_path: Path) -> None:
+    main(["init", str(tmp_path / "r.yaml")])
+    text = " ".join((tmp_path / "r.yaml").read_text().replace("#", "").split())
+    for said in (
+        "patch, px (paper: 128 to 304) [whole number, at least 16, a multiple of 8] patch_px: 128",
+        "[glorot_uniform | lecun_uniform | orthogonal] initializer: glorot_uniform",
+        "[number, at least 0, below 1] dropout: 0.0",
+        "[whole number, at least 1 or null] early_stopping_patience: 6",
+    ):
+        assert said in text
+
+
+def test_any_recipe_survives_being_commented(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(commented(tiny_recipe))
+    assert read_recipe(tmp_path / "r.yaml") == tiny_recipe
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("mine")
+    assert main(["init", str(path)]) == 2
+    assert f"expected a new file, {path} exists" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+
+
+def test_prepared_is_found_from_where_the_recipe_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "recipes/a.yaml", "--prepared", "data/prepared"]) == 0
+    recipe = read_recipe(tmp_path / "recipes" / "a.yaml")
+    assert recipe.pairs is not None
+    assert recipe.pairs.prepared == tmp_path / "data" / "prepared"
+    assert str(tmp_path) not in (tmp_path / "recipes" / "a.yaml").read_text()

@@ -1,0 +1,85 @@
+"""The loss, against the same written plainly in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from dimstream_models.training.fitting.losses import (
+    kernel_penalty,
+    laplacian,
+    restoration_loss,
+    shot_noise_weight,
+)
+from dimstream_models.training.network import UNetRCAN
+from dimstream_models.training.settings import LossSettings
+
+Floats = NDArray[np.float64]
+PLAIN = LossSettings(edge_weight=0.0)
+
+
+def edges(image: Floats) -> Floats:
+    """The 4-neighbour Laplacian of (y, x), pixel by pixel, without the border."""
+    height, width = image.shape
+    found = np.zeros((height - 2, width - 2))
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            around = image[y - 1, x] + image[y + 1, x] + image[y, x - 1] + image[y, x + 1]
+            found[y - 1, x - 1] = around - 4 * image[y, x]
+    return found
+
+
+def plain_loss(outputs: list[Floats], truth: Floats, settings: LossSettings) -> float:
+    """The published loss, image by image."""
+    total = 0.0
+    for output in outputs:
+        for predicted, wanted in zip(output[:, 0], truth[:, 0], strict=True):
+            errors = []
+            for difference in (predicted - wanted, edges(predicted - wanted)):
+                square = np.linalg.norm(difference) ** 2 / difference.size
+                errors.append(np.sqrt(square + 1e-6) if settings.kind == "rms" else square)
+            weight = 1 / np.sqrt(wanted.mean() + 0.01) if settings.shot_noise_weighted else 1.0
+            total += weight * (errors[0] + settings.edge_weight * errors[1]) / len(truth)
+    return total
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("edge_weight", [0.0, 0.05])
+@pytest.mark.parametrize("kind", ["rms", "mse"])
+def test_the_loss_is_the_published_one_on_both_outputs(kind: str, edge_weight: float, weighted: bool) -> None:
+    settings = LossSettings.model_validate(
+        {"kind": kind, "edge_weight": edge_weight, "shot_noise_weighted": weighted}
+    )
+    coarse, fine, truth = np.random.default_rng(0).uniform(0, 2, size=(3, 2, 1, 8, 9))
+    loss = restoration_loss((torch.tensor(coarse), torch.tensor(fine)), torch.tensor(truth), settings)
+    assert float(loss) == pytest.approx(plain_loss([coarse, fine], truth, settings), rel=1e-12)
+
+
+def test_what_does_not_count_does_not_change_the_loss() -> None:
+    truth = torch.zeros(1, 1, 8, 8)
+    wrong = torch.zeros(1, 1, 8, 8)
+    wrong[..., 3, 4] = 100.0
+    clean = restoration_loss((truth, truth), truth, LossSettings())
+    assert torch.equal(restoration_loss((wrong, wrong), truth, LossSettings(), (wrong == 0).float()), clean)
+    assert restoration_loss((wrong, wrong), truth, LossSettings()) > clean
+
+
+def test_no_error_has_a_finite_slope() -> None:
+    output = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    restoration_loss((output, output), torch.zeros(1, 1, 8, 8), PLAIN).backward()
+    assert output.grad is not None
+    assert torch.isfinite(output.grad).all()
+
+
+def test_the_penalty_is_half_the_squared_kernels_once_and_no_bias() -> None:
+    network = UNetRCAN(filters=(2, 3), filters_cab=2, num_rg=1, num_cab=1, kernel=3)
+    squares = {name: float((p.detach().double() ** 2).sum()) for name, p in network.named_parameters()}
+    expected = 0.5 * 0.01 * sum(value for name, value in squares.items() if name.endswith("weight"))
+    assert float(torch.as_tensor(kernel_penalty(network, 0.01)).detach()) == pytest.approx(expected, rel=1e-5)
+    assert kernel_penalty(network, 0.0) == 0.0
+
+
+def test_laplacian_and_weight_at_known_values() -> None:
+    y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
+    assert torch.allclose(laplacian((x**2 + y**2)[None, None]), torch.full((1, 1, 3, 4), 4.0))
+    assert shot_noise_weight(torch.full((2, 1, 4, 4), 0.24)).tolist() == pytest.approx([2.0, 2.0])
