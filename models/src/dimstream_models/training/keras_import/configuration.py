@@ -1,0 +1,143 @@
+"""The published configuration file: what it says of the network, and what that means in the weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dimstream_models.bundle import InvalidBundle
+from dimstream_models.bundle.yaml_text import MAX_YAML_BYTES, parse
+from dimstream_models.training.errors import InvalidKerasFile
+from dimstream_models.training.keras_import.sizes import Sizes
+from dimstream_models.training.settings import Activation
+
+Width = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=1, le=64)]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "leaky_relu": "identity",
+    "leakyrelu": "leaky_relu",
+    "tanh": "tanh",
+    "identity": "identity",
+    "model-code": "leaky_relu",
+}
+"""What the published code computes for each name in its configuration; `model-code` stands for the
+original repository's model files, which have no such option and always compute LeakyReLU."""
+
+SIZE_KEYS = {
+    "filters": "filters",
+    "filters_cab": "filters_cab",
+    "num_RG": "num_rg",
+    "num_cab": "num_cab",
+    "kernel": "kernel",
+}
+"""The configuration's names of sizes to ours."""
+
+
+class KerasConfig(BaseModel):
+    """Section `model` of the published configuration; the keys of its training are left aside.
+
+    Sizes may be left out: they follow from the weights, and are checked against them where stated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] | None = None
+    """Widths of the U-Net's levels; the first as written is the RCAN's."""
+    filters_cab: Width | None = None
+    num_rg: Count | None = Field(None, alias="num_RG")
+    num_cab: Count | None = None
+    kernel: Annotated[int, Field(ge=1, le=31)] | None = None
+    dropout: float = Field(0.2, ge=0, lt=1)
+    activation: str | None = None
+    """As the published code names it; None: not stated."""
+    normalization_type: str = "instance"
+    """Section `data`: by each image's own maximum (`instance`), or the data set's."""
+    normalization_range: tuple[Literal[0], Literal[1]] = (0, 1)
+    """Section `data`: other ranges are no division by the maximum, which the bundle's graph does."""
+
+    @property
+    def stated_sizes(self) -> dict[str, Any]:
+        """Sizes that are stated, by the names of `Sizes`."""
+        stated = {name: getattr(self, name) for name in SIZE_KEYS.values()}
+        return {name: size for name, size in stated.items() if size is not None}
+
+    def contradictions(self, found: Sizes) -> list[str]:
+        """Return what the configuration states otherwise than the weights have it, a sentence each."""
+        stated = self.stated_sizes
+        return [
+            f"{key} is {_plain(stated[name])} in the configuration and {_plain(has)} in the weights"
+            for key, name in SIZE_KEYS.items()
+            if name in stated and _comparable(stated[name]) != _comparable(has := getattr(found, name))
+        ]
+
+
+def read_keras_config(path: Path) -> KerasConfig:
+    """Return the configuration in a YAML (.yml, .yaml) or JSON (.json) file.
+
+    Parameters
+    ----------
+    path : Path
+        The published file, with sections `model` and `data`, or a flat mapping of the keys of `model`.
+
+    Raises
+    ------
+    InvalidKerasFile
+        When there is no such file, it is larger than 256 KiB or no mapping, holds a value out of range, or
+        names no key of the network.
+    """
+    document = _read_mapping(path)
+    section, data = (document.get(name, instead) for name, instead in (("model", document), ("data", {})))
+    if not isinstance(section, dict) or not isinstance(data, dict):
+        raise InvalidKerasFile(f"{path}: expected mappings under model and data")
+    if not {*SIZE_KEYS, "activation"} & set(section):
+        raise InvalidKerasFile(
+            f"{path} configures no network: expected {', '.join(SIZE_KEYS)}, activation, at the top or under"
+            f" model, got {', '.join(map(str, list(section)[:8])) or 'nothing'}"
+        )
+    normalisation = {key: value for key, value in data.items() if str(key).startswith("normalization_")}
+    try:
+        return KerasConfig.model_validate({**section, **normalisation})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise InvalidKerasFile(f"{path}: {field}: {first['msg']}, got {first['input']!r}") from error
+
+
+def inner_activation(named: str) -> Activation:
+    """Return what the published code computes for an activation of that name: nothing for most."""
+    return ACTIVATIONS.get(named, "identity")
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_YAML_BYTES + 1)
+    except OSError as error:
+        raise InvalidKerasFile(f"expected a configuration file at {path}: {error.strerror}") from error
+    if len(data) > MAX_YAML_BYTES:
+        raise InvalidKerasFile(
+            f"{path}: expected a configuration of at most {MAX_YAML_BYTES} bytes, got more"
+        )
+    if path.suffix.lower() not in (".yml", ".yaml", ".json"):
+        raise InvalidKerasFile(
+            f"{path}: expected a .yml, .yaml or .json file; write its `model` part as YAML"
+        )
+    try:
+        value = json.loads(data) if path.suffix.lower() == ".json" else parse(data, name=str(path))
+    except (ValueError, RecursionError, InvalidBundle) as error:
+        raise InvalidKerasFile(f"{path} is no configuration in YAML or JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidKerasFile(f"{path}: expected a mapping, got a {type(value).__name__}")
+    return value
+
+
+def _comparable(value: int | tuple[int, ...]) -> object:
+    return (value[0], sorted(value)) if isinstance(value, tuple) else value
+
+
+def _plain(value: int | tuple[int, ...]) -> object:
+    return list(value) if isinstance(value, tuple) else value
