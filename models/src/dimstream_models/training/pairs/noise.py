@@ -50,6 +50,12 @@ class PhotonStatistics:
     smallest: float  # value of a pixel
     largest: float
 
+    @property
+    def poisson(self) -> bool:
+        """Whether nothing speaks against photon counts: variance is mean, overall and in each class."""
+        whole = NoiseClass(np.nan, self.ratio, self.error)
+        return not (_missed(whole, ACCEPTED) or any(_missed(each, ACCEPTED_CLASS) for each in self.classes))
+
     def __str__(self) -> str:
         ratios = [each.ratio for each in self.classes] or [self.ratio]
         return (
@@ -73,8 +79,7 @@ def check_photon_counts(stacks: Iterable[Stack]) -> PhotonStatistics:
         to tell; with what was measured.
     """
     measured = measure_noise(_whole(stack) for stack in stacks)
-    whole = NoiseClass(np.nan, measured.ratio, measured.error)
-    if _missed(whole, ACCEPTED) or any(_missed(each, ACCEPTED_CLASS) for each in measured.classes):
+    if not measured.poisson:
         raise NotPhotonCounts(
             f"expected photon counts, whose variance is their mean; got {measured}. Photons can be split only"
             " in the raw counts of a counting detector: give those, not camera images, averages or copies for"

@@ -30,6 +30,7 @@ Role = Literal["training", "validation", "test"]
 Counts: TypeAlias = NDArray[np.uint16]
 Side = Annotated[int, Field(ge=1)]
 ShiftPx = tuple[float, float]
+FieldsOfView = Literal["measured", "files", "planes"]
 
 
 class SourceImage(Confined):
@@ -84,18 +85,23 @@ class PrepareSettings(Confined):
     registered: bool = Field(True, description="high dose registered to low dose")
     max_shift_px: float = Field(10.0, gt=0, description="pairs further apart are refused")
     leave_out_refused: bool = Field(False, description="leave pairs over the bound out, and say so")
-    subtract_low: float = Field(0.0, description="counts/px that the camera adds at low dose")
-    subtract_high: float = Field(0.0, description="counts/px that the camera adds at high dose")
+    subtract_low: int = Field(0, description="counts/px that the camera adds at low dose")
+    subtract_high: int = Field(0, description="counts/px that the camera adds at high dose")
     pixel_size_nm: float | None = Field(None, gt=0, description="null: as the files state it")
-    stacks: Literal["measured", "fields", "one-field"] = Field(
+    fields_of_view: FieldsOfView = Field(
         "measured",
-        description="planes of a stack show different fields of view, or one (a movie, a z-stack);"
-        " `measured`: one where neighbouring planes look alike",
+        description="measured: images that look alike show one, such as the frames of a movie; files: each"
+        " file shows one; planes: each plane shows its own. A list's column `field` always counts",
     )
     validation_days: tuple[str, ...] = Field((), description="measurement days to validate on")
     test_days: tuple[str, ...] = Field((), description="measurement days that no choice sees")
-    validation_share: float = Field(0.1, ge=0, lt=1, description="of the other fields of view")
-    test_share: float = Field(0.1, ge=0, lt=1, description="of the other fields of view")
+    validation_share: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="of the fields of view of all other days; null: 0.1 unless days are named",
+    )
+    test_share: float | None = Field(None, ge=0, lt=1, description="likewise")
     seed: int = Field(0, ge=0, description="of the drawing of fields of view")
 
 
@@ -107,6 +113,8 @@ class PreparedIndex(Confined):
     pixel_size_nm: float | None = Field(gt=0)
     roles: str
     """One sentence: by what the roles were given."""
+    matched_by_order: tuple[str, ...]
+    """Measurement days whose low and high files have different names, and were matched by their order."""
     left_out: tuple[LeftOut, ...]
     fields: tuple[PreparedField, ...] = Field(min_length=1)
 

@@ -1,0 +1,105 @@
+"""Pictures of the report on prepared pairs, as PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dimstream_models.training.pairs.noise import PhotonStatistics
+from dimstream_models.training.pairs.prepared import Counts, PreparedField
+from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
+from dimstream_models.training.pairs.storing import Overlay
+
+Histograms = Mapping[str, NDArray[np.int64]]  # name to the number of pixels of each count
+
+
+def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
+    """Return a picture of all measured shifts, one colour for each measurement day."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    for day in dict.fromkeys(field.day for field in fields):
+        shifts = np.array([field.shift_px for field in fields if field.day == day and field.shift_px])
+        axes.plot(shifts[:, 1], shifts[:, 0], "o", markersize=4, alpha=0.7, label=day)
+    for radius, style in ((bound_px, "-"), (NEGLIGIBLE_PX, ":")):
+        axes.add_patch(Circle((0, 0), radius, fill=False, linestyle=style, color="grey"))
+    largest = max(np.abs([field.shift_px for field in fields if field.shift_px]).max(), NEGLIGIBLE_PX)
+    reach = 1.15 * largest
+    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
+    axes.set(xlabel="high dose to the right (px)", ylabel="high dose down (px)")
+    axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def draw_overlays(overlays: Sequence[Overlay]) -> bytes:
+    """Return pairs before and after registration: low dose red, high dose green, so that both give yellow."""
+    figure = Figure(figsize=(6, 3 * len(overlays)), layout="constrained")
+    for row, overlay in zip(figure.subplots(len(overlays), 2, squeeze=False), overlays, strict=True):
+        for axes, images in zip(row, (overlay.before, overlay.after), strict=True):
+            axes.imshow(_red_green(*images), interpolation="nearest")
+            axes.set_axis_off()
+        row[0].set_title(f"{overlay.name}: before", fontsize="small")
+        row[1].set_title(
+            f"moved by {overlay.shift_px[0]:+.2f}, {overlay.shift_px[1]:+.2f} px", fontsize="small"
+        )
+    return _png(figure)
+
+
+def draw_histograms(doses: Mapping[str, Histograms]) -> bytes:
+    """Return histograms of counts, one panel for each dose, one line for each role."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    for axes, (dose, histograms) in zip(
+        figure.subplots(1, len(doses), squeeze=False)[0], doses.items(), strict=True
+    ):
+        for name, pixels in histograms.items():
+            _draw_histogram(axes, name, pixels)
+        axes.set(
+            xscale="symlog", yscale="log", xlabel=f"counts per pixel, {dose} dose", ylabel="share of pixels"
+        )
+        axes.set_xlim(left=-0.5)
+        axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def draw_noise(doses: Mapping[str, PhotonStatistics]) -> bytes:
+    """Return variance over mean against mean, one line for each dose; photon counts lie at 1."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(1.0, color="grey", linestyle=":")
+    for dose, noise in doses.items():
+        means, ratios, errors = zip(
+            *((each.mean, each.ratio, each.error) for each in noise.classes), strict=True
+        )
+        axes.errorbar(means, ratios, yerr=errors, marker="o", markersize=4, label=f"{dose} dose")
+    axes.set(xscale="log", xlabel="mean (counts per pixel)", ylabel="variance / mean", ylim=(0, None))
+    axes.legend()
+    return _png(figure)
+
+
+def _draw_histogram(axes: Axes, name: str, pixels: NDArray[np.int64]) -> None:
+    """Draw counts one by one up to 16, then in ever wider bins."""
+    used = np.flatnonzero(pixels)[-1] + 1
+    edges = np.unique(np.append(np.arange(16), np.geomspace(16, max(used, 17), 60)).astype(int))
+    shares = (
+        np.add.reduceat(pixels, edges[edges < len(pixels)])[: len(edges) - 1] / np.diff(edges) / pixels.sum()
+    )
+    shown = shares > 0
+    axes.plot(edges[:-1][shown], shares[shown], drawstyle="steps-post", label=name)
+
+
+def _red_green(low: Counts, high: Counts) -> NDArray[np.float64]:  # (H, W, 3)
+    smooth = [ndimage.gaussian_filter(image.astype(float), 1) for image in (low, high)]
+    red, green = (np.clip(image / max(np.quantile(image, 0.995), 1e-9), 0, 1) for image in smooth)
+    return np.stack([red, green, np.zeros_like(red)], axis=-1)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()

@@ -1,0 +1,141 @@
+"""From image files to a prepared folder: read, check, register, crop, store, give roles, report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dimstream_models.training.errors import InvalidPairs
+from dimstream_models.training.pairs.listing import ListedPair, list_pairs
+from dimstream_models.training.pairs.prepared import (
+    FIELDS,
+    INDEX,
+    FieldsOfView,
+    Prepared,
+    PreparedIndex,
+    PrepareSettings,
+    identity,
+    is_prepared,
+    read_prepared,
+)
+from dimstream_models.training.pairs.report import write_report
+from dimstream_models.training.pairs.roles import View, give_roles
+from dimstream_models.training.pairs.storing import FieldStore, Stored
+from dimstream_models.training.pairs.views import connect, look_alike
+
+
+def prepare(
+    sources: Sequence[Path], out: Path, settings: PrepareSettings, *, replace: bool = False
+) -> Prepared:
+    """Return what was stored at `out`: registered pairs with roles, and a report of their quality.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        Folders of measurement days, CSV lists, or images of low dose alone: see `list_pairs`.
+    out : Path
+        Made here, with its parents; nothing is there before all of it is.
+    settings : PrepareSettings
+        Registration, offsets, roles.
+    replace : bool
+        Put the new folder in the place of a prepared one.
+
+    Raises
+    ------
+    InvalidPairs
+        When files do not fit together, hold no counts, lie further apart than the bound, or do not suffice
+        for the roles; nothing is left behind then.
+    """
+    _check_target(out, replace=replace)
+    listed = list_pairs(sources)
+    _refuse_mixture(listed)
+    with _new_folder(out) as part:
+        store = FieldStore(part, settings)
+        store.add_all(listed)
+        index = _index(store)
+        write_report(Prepared(part, index, identity(index.fields)), store.overlays)
+        (part / INDEX).write_text(index.model_dump_json(indent=1) + "\n")
+    return read_prepared(out)
+
+
+def _refuse_mixture(listed: Sequence[ListedPair]) -> None:
+    alone = [pair.name for pair in listed if pair.high is None]
+    if alone and len(alone) < len(listed):
+        raise InvalidPairs(
+            f"expected a high dose for every pair, or for none, got none for {', '.join(alone[:9])}: prepare"
+            " these apart, to split their photons"
+        )
+
+
+def _index(store: FieldStore) -> PreparedIndex:
+    stored, settings = store.stored, store.settings
+    if not stored:
+        raise InvalidPairs(f"expected pairs within {settings.max_shift_px:g} px of each other, got none")
+    groups = connect(len(stored), _links(stored, settings.fields_of_view))
+    members: dict[int, list[Stored]] = {}
+    for each, group in zip(stored, groups, strict=True):
+        members.setdefault(group, []).append(each)
+    views = {group: _view(those) for group, those in members.items()}
+    roles = give_roles(list(views.values()), settings)
+    fields = tuple(
+        each.field.model_copy(
+            update={"field_of_view": views[group].name, "role": roles.of[views[group].name]}
+        )
+        for each, group in zip(stored, groups, strict=True)
+    )
+    return PreparedIndex(
+        settings=settings,
+        pixel_size_nm=store.pixel_size_nm(),
+        roles=roles.reason,
+        matched_by_order=tuple(
+            dict.fromkeys(each.listed.day for each in stored if each.listed.matched == "order")
+        ),
+        left_out=tuple(store.left_out),
+        fields=fields,
+    )
+
+
+def _links(stored: Sequence[Stored], fields_of_view: FieldsOfView) -> Iterator[tuple[int, int]]:
+    """Yield which two images show one field of view."""
+    first_of: dict[object, int] = {}
+    for index, each in enumerate(stored):
+        if each.listed.field is not None:
+            yield first_of.setdefault((each.listed.day, each.listed.field), index), index
+        if fields_of_view == "files":
+            yield first_of.setdefault(each.listed.name, index), index
+    if fields_of_view == "measured":
+        yield from look_alike([each.sketch for each in stored])
+
+
+def _view(members: Sequence[Stored]) -> View:
+    return View(
+        members[0].field.name,
+        frozenset(each.field.day for each in members),
+        frozenset(each.listed.role for each in members),
+    )
+
+
+def _check_target(out: Path, *, replace: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (replace and is_prepared(out)):
+        holds = "holds prepared pairs: give --replace" if is_prepared(out) else "is no prepared folder"
+        raise InvalidPairs(f"expected a new folder, got {out}, which {holds}; or choose another --out")
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to fill, and put it at `out` when it is full; remove it when anything goes wrong."""
+    part, old = (out.absolute().with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    try:
+        (part / FIELDS).mkdir(parents=True)
+        yield part
+        if out.exists():
+            out.rename(old)
+        part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,159 @@
+"""The report on prepared pairs: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.training.pairs import pictures
+from dimstream_models.training.pairs.noise import measure_noise
+from dimstream_models.training.pairs.prepared import REPORT, Counts, Prepared, PreparedField, Role
+from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
+from dimstream_models.training.pairs.storing import Overlay
+
+MEASURED_FIELDS: Final = 64  # whose noise is measured, evenly chosen
+STYLE: Final = """
+body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse }
+td, th { padding: .15em .8em .15em 0; text-align: left; vertical-align: top }
+img { max-width: 100% }
+"""
+
+
+COLUMNS: Final = (
+    "image",
+    "role",
+    "day",
+    "field of view",
+    "height x width (px)",
+    "shift down, right (px)",
+    "correlation",
+    "mean low",
+    "mean high",
+)
+
+
+def write_report(prepared: Prepared, overlays: Sequence[Overlay]) -> None:
+    """Write `report.html` beside the fields."""
+    body = "\n".join(_sections(prepared, overlays))
+    (prepared.folder / REPORT).write_text(
+        f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Prepared pairs</title>"
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n",
+        encoding="utf-8",
+    )
+
+
+def _sections(prepared: Prepared, overlays: Sequence[Overlay]) -> Iterator[str]:
+    index, fields = prepared.index, prepared.fields
+    yield "<h1>Prepared pairs</h1>"
+    yield _table(("role", "images", "fields of view", "measurement days"), _roles(prepared))
+    yield _paragraph(f"Roles: {index.roles}. Images that share a field of view share a role.")
+    size = "not stated" if prepared.pixel_size_nm is None else f"{prepared.pixel_size_nm:g} nm"
+    yield _paragraph(f"Pixel size: {size}. sha256 of all images and roles: {prepared.sha256}")
+    if index.matched_by_order:
+        days = ", ".join(index.matched_by_order)
+        yield _paragraph(f"Files were matched by their order, as their names differ: {days}.")
+    if index.left_out:
+        yield "<h2>Left out</h2>"
+        yield _table(("pair", "high dose lies off by"), ((each.name, each.reason) for each in index.left_out))
+    if any(field.shift_px for field in fields):
+        yield "<h2>Registration</h2>"
+        yield _paragraph(
+            f"By how much the high dose was moved onto the low. Circles: the bound of"
+            f" {index.settings.max_shift_px:g} px, beyond which pairs are refused, and {NEGLIGIBLE_PX:g} px,"
+            " below which the shift is within the error of its measurement and the image was left as it is."
+        )
+        yield _picture(pictures.draw_shifts(fields, index.settings.max_shift_px), "shifts of all pairs")
+        yield _paragraph("The pairs furthest apart; low dose red, high dose green, both yellow.")
+        yield _picture(pictures.draw_overlays(overlays), "overlays before and after registration")
+    yield "<h2>Counts</h2>"
+    yield _picture(pictures.draw_histograms(_histograms(prepared)), "histograms of counts")
+    yield "<h2>Noise</h2>"
+    yield from _noise(prepared)
+    yield "<h2>Images</h2>"
+    yield _table(COLUMNS, map(_row, fields))
+    yield f"<h2>Settings</h2>{_table((), ((name, str(value)) for name, value in index.settings))}"
+
+
+def _roles(prepared: Prepared) -> Iterator[tuple[str, ...]]:
+    for role in get_args(Role):
+        fields = prepared.of(role)
+        views, days = ({getattr(field, name) for field in fields} for name in ("field_of_view", "day"))
+        yield role, str(len(fields)), str(len(views)), ", ".join(sorted(days))
+
+
+def _histograms(prepared: Prepared) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """Return pixels for each count, by dose and role."""
+    doses = ("low", "high") if prepared.fields[0].has_high else ("low",)
+    histograms: dict[str, dict[str, NDArray[np.int64]]] = {dose: {} for dose in doses}
+    for field in prepared.fields:
+        for dose, image in zip(doses, prepared.open(field), strict=False):
+            assert image is not None  # `doses` has no high where there is none
+            pixels = histograms[dose].setdefault(field.role, np.zeros(2**16, np.int64))
+            pixels += np.bincount(image.ravel(), minlength=2**16)
+    return histograms
+
+
+def _noise(prepared: Prepared) -> Iterator[str]:
+    yield _paragraph(
+        "Variance over mean, from the finest detail of each image (second differences along both axes), for"
+        " pixels of similar brightness. Photon counts lie at 1. A camera's gain and offset, averaging and"
+        " scaling lead elsewhere; interpolation lowers it, so that moved high-dose images lie below."
+    )
+    fields = prepared.fields[:: -(-len(prepared.fields) // MEASURED_FIELDS)]
+    measured = {"low": measure_noise(prepared.open(field)[0][None] for field in fields)}
+    if fields[0].has_high:
+        measured["high"] = measure_noise(_high(prepared, field)[None] for field in fields)
+    yield _picture(pictures.draw_noise(measured), "variance over mean")
+    for dose, noise in measured.items():
+        verdict = "as photon counts have it" if noise.poisson else "not as photon counts have it"
+        yield _paragraph(f"{dose} dose: {noise}: {verdict}.")
+
+
+def _high(prepared: Prepared, field: PreparedField) -> Counts:
+    high = prepared.open(field)[1]
+    assert high is not None  # asked for only where there is one
+    return high
+
+
+def _row(field: PreparedField) -> tuple[str, ...]:
+    return (
+        field.name,
+        field.role,
+        field.day,
+        field.field_of_view,
+        f"{field.shape[0]} x {field.shape[1]}",
+        _shift(field),
+        _number(field.correlation, ".3f"),
+        _number(field.mean_low, ".4g"),
+        _number(field.mean_high, ".4g"),
+    )
+
+
+def _shift(field: PreparedField) -> str:
+    if field.shift_px is None:
+        return "not registered"
+    return f"{field.shift_px[0]:+.2f}, {field.shift_px[1]:+.2f}{'' if field.moved else ' (left as it is)'}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>\n{body}</table>"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def _picture(png: bytes, caption: str) -> str:
+    return f"<img alt='{escape(caption)}' src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
