@@ -3,6 +3,7 @@
 `docs/bundle.md` is the authority on the format.
 """
 
+from dimstream_models.bundle.drafting import open_draft
 from dimstream_models.bundle.errors import (
     BundleError,
     BundleExists,
@@ -82,6 +83,7 @@ __all__ = [
     "apply_steps",
     "check_test_output",
     "check_test_tensor",
+    "open_draft",
     "pack_bundle",
     "read_attachment",
     "read_bundle",

@@ -28,6 +28,26 @@ class FromStandard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+class Tolerance(FromStandard):
+    """How far from the test output a pixel may lie: ``absolute + relative * |test output|``, counts."""
+
+    relative_tolerance: float = Field(default=1e-3, ge=0, le=1e-2)
+    absolute_tolerance: float = Field(default=1e-3, ge=0)
+    output_ids: tuple[str, ...] = ()
+    weights_formats: tuple[str, ...] = ()
+
+    def concerns(self, output_id: str) -> bool:
+        """True when it is stated for the ONNX weights and the output."""
+        formats, outputs = self.weights_formats, self.output_ids
+        return (not formats or "onnx" in formats) and (not outputs or output_id in outputs)
+
+
+class BioimageioConfig(FromStandard):
+    """``config.bioimageio``, the standard's own."""
+
+    reproducibility_tolerance: tuple[Tolerance, ...] = ()
+
+
 class FileEntry(FromStandard):
     """A file that the description names."""
 
@@ -156,6 +176,19 @@ def parse_description(raw: dict[str, Any], *, name: str) -> Description:
     return _validated(Description, raw, where=name)
 
 
+def parse_tolerance(described: Description) -> Tolerance:
+    """What ``config.bioimageio`` tolerates of the only output, or the standard's default.
+
+    Raises
+    ------
+    InvalidBundle
+    """
+    where = "config.bioimageio"
+    stated = _validated(BioimageioConfig, described.config.get("bioimageio") or {}, where=where)
+    concerning = (each for each in stated.reproducibility_tolerance if each.concerns(described.outputs[0].id))
+    return next(concerning, Tolerance())
+
+
 def parse_config(described: Description) -> DimstreamConfig | None:
     """``config.dimstream``, or None when the bundle has none.
 
@@ -178,7 +211,7 @@ def parse_config(described: Description) -> DimstreamConfig | None:
     return _validated(DimstreamConfig, raw, where=where)
 
 
-def _validated(model: type[Validated], raw: dict[str, Any], *, where: str) -> Validated:
+def _validated(model: type[Validated], raw: Any, *, where: str) -> Validated:
     try:
         return model.model_validate(raw)
     except ValidationError as error:

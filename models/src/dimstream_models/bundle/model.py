@@ -73,6 +73,10 @@ class Bundle:
     test_output: Array = field(repr=False)
     """Shaped like `output_axes`, after postprocessing."""
     documentation: str = field(repr=False)
+    relative_tolerance: float = 1e-3
+    """Share of the test output by which the model may miss it."""
+    absolute_tolerance: float = 1e-3
+    """Counts that come on top of that."""
     attachments: tuple[str, ...] = ()
     """Paths inside the bundle; `read_attachment` opens them."""
 
@@ -140,6 +144,9 @@ class BundleDraft:
     offset: float = 0.0
     clip_min: float | None = None
     clip_max: float | None = None
+    absolute_tolerance: float | None = None
+    """Counts by which the test output may be missed, at most 1 % of its largest; None: the standard's 1e-3.
+    Half precision needs more."""
     attachments: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     """Path inside the bundle to the file that is copied there, e.g. the sample movie."""
     citations: tuple[Citation, ...] = (UNET_RCAN,)

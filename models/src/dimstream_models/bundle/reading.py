@@ -14,8 +14,10 @@ from dimstream_models.bundle.description import (
     FileEntry,
     OnnxEntry,
     Tensor,
+    Tolerance,
     parse_config,
     parse_description,
+    parse_tolerance,
 )
 from dimstream_models.bundle.errors import (
     ExternalData,
@@ -26,7 +28,7 @@ from dimstream_models.bundle.errors import (
 from dimstream_models.bundle.model import Bundle
 from dimstream_models.bundle.onnx_file import check_onnx
 from dimstream_models.bundle.schema import DimstreamConfig
-from dimstream_models.bundle.tensors import MAX_TENSOR_BYTES, from_npy
+from dimstream_models.bundle.tensors import DEFAULT_TOLERANCE, LARGEST_TOLERANCE, MAX_TENSOR_BYTES, from_npy
 
 MAX_TEXT_BYTES = 2**20
 
@@ -97,6 +99,7 @@ def _bundle(
     test_input = _test_tensor(contents, taken, where="inputs.0.test_tensor", ours=config is not None)
     test_output = _test_tensor(contents, given, where="outputs.0.test_tensor", ours=config is not None)
     _check_shapes(test_input, test_output, input_axes, output_axes, step, min_side)
+    tolerance = _tolerance(described, test_output)
     return Bundle(
         id=_served_id(described.id or source.stem),
         name=described.name,
@@ -114,6 +117,8 @@ def _bundle(
         test_input=test_input,
         test_output=test_output,
         documentation=_documentation(contents, described.documentation),
+        relative_tolerance=tolerance.relative_tolerance,
+        absolute_tolerance=tolerance.absolute_tolerance,
         attachments=tuple(entry.source for entry in described.attachments if not entry.is_remote),
     )
 
@@ -146,6 +151,17 @@ def _test_tensor(contents: Contents, tensor: Tensor, *, where: str, ours: bool) 
         raise InvalidBundle(f"{where} is missing; a model is served only after it reproduced its test tensor")
     _require_hash(tensor.test_tensor, where=where, ours=ours)
     return from_npy(_read(contents, tensor.test_tensor, where=where, limit=MAX_TENSOR_BYTES), where=where)
+
+
+def _tolerance(described: Description, test_output: Array) -> Tolerance:
+    tolerance, largest = parse_tolerance(described), float(test_output.max())
+    if tolerance.absolute_tolerance > max(LARGEST_TOLERANCE * largest, DEFAULT_TOLERANCE):
+        raise InvalidBundle(
+            "config.bioimageio.reproducibility_tolerance: absolute_tolerance"
+            f" {tolerance.absolute_tolerance:g} is more than {LARGEST_TOLERANCE:g} of the test output's largest"
+            f" value {largest:g}; with so much tolerated, a wrong network would pass"
+        )
+    return tolerance
 
 
 def _documentation(contents: Contents, entry: FileEntry | None) -> str:

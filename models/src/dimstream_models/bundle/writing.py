@@ -26,6 +26,8 @@ TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
 RESERVED = frozenset({*DESCRIPTION_NAMES, WEIGHTS, README.lower(), COVER, TEST_INPUT, TEST_OUTPUT})
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+RELATIVE_TOLERANCE = 1e-3
+"""Of the test output; what the standard has by default."""
 MAX_COVER_BYTES = 500_000
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip can state: the same files give the same zip."""
@@ -96,6 +98,39 @@ def pack_bundle(folder: str | PathLike[str], zip_path: str | PathLike[str]) -> B
     return read_bundle(target)
 
 
+def description_of(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, JsonValue]:
+    """What `write_bundle` puts into the description.
+
+    Parameters
+    ----------
+    draft
+        What to write.
+    hashes
+        sha256 of each file, by its path inside the bundle.
+    """
+    opset = check_onnx(draft.onnx, name=WEIGHTS)
+    config = draft.config.model_copy(update={"files": {name: hashes[name] for name in (README, COVER)}})
+    return {
+        "format_version": STANDARD_VERSION,
+        "type": "model",
+        "id": draft.id,
+        "name": draft.name,
+        "version": draft.version,
+        "description": draft.description,
+        "authors": [_author(author) for author in draft.authors],
+        "license": draft.licence,
+        "cite": [{"text": work.text, "doi": work.doi} for work in draft.citations],
+        "tags": list(draft.tags),
+        "documentation": README,
+        "covers": [COVER],
+        "attachments": [_file(name, hashes) for name in sorted(draft.attachments)],
+        "inputs": [_input(draft, hashes)],
+        "outputs": [_output(draft, hashes)],
+        "weights": {"onnx": {**_file(WEIGHTS, hashes), "opset_version": opset}},
+        "config": {**_tolerance(draft), "dimstream": config.model_dump(mode="json")},
+    }
+
+
 def _check_target(target: Path, *, replace: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
@@ -145,7 +180,7 @@ def _write_files(root: Path, draft: BundleDraft) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, root / name)
         hashes[name] = hashlib.sha256((root / name).read_bytes()).hexdigest()
-    (root / DESCRIPTION).write_bytes(yaml_text.dump(_description(draft, hashes)))
+    (root / DESCRIPTION).write_bytes(yaml_text.dump(description_of(draft, hashes)))
 
 
 def _put_in_place(part: Path, target: Path) -> None:
@@ -158,28 +193,14 @@ def _put_in_place(part: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def _description(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, JsonValue]:
-    opset = check_onnx(draft.onnx, name=WEIGHTS)
-    config = draft.config.model_copy(update={"files": {name: hashes[name] for name in (README, COVER)}})
-    return {
-        "format_version": STANDARD_VERSION,
-        "type": "model",
-        "id": draft.id,
-        "name": draft.name,
-        "version": draft.version,
-        "description": draft.description,
-        "authors": [_author(author) for author in draft.authors],
-        "license": draft.licence,
-        "cite": [{"text": work.text, "doi": work.doi} for work in draft.citations],
-        "tags": list(draft.tags),
-        "documentation": README,
-        "covers": [COVER],
-        "attachments": [_file(name, hashes) for name in sorted(draft.attachments)],
-        "inputs": [_input(draft, hashes)],
-        "outputs": [_output(draft, hashes)],
-        "weights": {"onnx": {**_file(WEIGHTS, hashes), "opset_version": opset}},
-        "config": {"dimstream": config.model_dump(mode="json")},
+def _tolerance(draft: BundleDraft) -> dict[str, JsonValue]:
+    if draft.absolute_tolerance is None:
+        return {}
+    stated: dict[str, JsonValue] = {
+        "relative_tolerance": RELATIVE_TOLERANCE,
+        "absolute_tolerance": float(draft.absolute_tolerance),
     }
+    return {"bioimageio": {"reproducibility_tolerance": [stated]}}
 
 
 def _author(author: Author) -> dict[str, JsonValue]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dimstream_models.bundle import SsimSettings
 from dimstream_models.training.calibration.threshold import Movie, Origin, SsimThreshold, calibrate_ssim
 from dimstream_models.training.calibration.windows import WindowThresholds, measure_windows
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.pairs.images import ImageFile, read_planes
 from dimstream_models.training.prediction import Denoise
-from dimstream_models.training.settings import CalibrationSettings
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Movies:
     signal: Sequence[Path] = ()
     dark: Sequence[Path] = ()
 
-    def threshold(self, denoise: Denoise, settings: CalibrationSettings) -> SsimThreshold | None:
+    def threshold(
+        self, denoise: Denoise, scale: SsimSettings, *, false_alarm_rate: float
+    ) -> SsimThreshold | None:
         """Return the SSIM threshold between both kinds; None without movies of a sample.
 
         Raises
@@ -44,16 +46,22 @@ class Movies:
             note=f"{_named(self.signal, 'signal')}; {_named(self.dark, 'dark')}",
         )
         signal, dark = _read(self.signal, "signal movies"), _read(self.dark, "dark movies")
-        return calibrate_ssim(signal, dark, denoise, settings, origin=origin)
+        return calibrate_ssim(signal, dark, denoise, scale, false_alarm_rate=false_alarm_rate, origin=origin)
 
-    def windows(self, settings: CalibrationSettings, *, signal_min: float) -> WindowThresholds | None:
-        """Return thresholds of the window sums that the dark movies respect; None without dark movies."""
+    def windows(self, *, signal_min: float, rate: float) -> WindowThresholds | None:
+        """Return thresholds of the window sums that the dark movies respect; None without dark movies.
+
+        Parameters
+        ----------
+        signal_min, rate : float
+            As `measure_windows` takes them.
+        """
         if not self.dark:
             return None
         return measure_windows(
             _read(self.dark, "window sums"),
-            signal_min=signal_min,
-            rate=settings.false_alarm_rate,
+            least=signal_min,
+            rate=rate,
             note=_named(self.dark, "dark"),
         )
 

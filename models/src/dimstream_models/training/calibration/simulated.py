@@ -8,7 +8,13 @@ import numpy as np
 from tqdm import trange
 
 from dimstream_models.training.calibration.rescaling import PredictedPair, Rescaling, fit_rescaling
-from dimstream_models.training.calibration.threshold import Movie, Origin, SsimThreshold, calibrate_ssim
+from dimstream_models.training.calibration.threshold import (
+    Movie,
+    Origin,
+    SsimThreshold,
+    calibrate_ssim,
+    ssim_settings,
+)
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import Recipe, SimulationSettings
@@ -29,14 +35,20 @@ def rescaling_of_scenes(recipe: Recipe, denoise: Denoise, *, fields: int = FIELD
 
 def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> SsimThreshold:
     """Return the SSIM threshold between simulated movies of moving scenes and of empty fields."""
-    settings = recipe.calibration
     origin = Origin(
         movies="simulated signal movies and of simulated empty fields",
         doses_photons=tuple(round(float(dose), 3) for dose in _doses(recipe)),
         frame_interval_s=_simulation(recipe).frame_interval_s,
         seed=recipe.seed,
     )
-    return calibrate_ssim(_signal_movies(recipe), _dark_movies(recipe), denoise, settings, origin=origin)
+    return calibrate_ssim(
+        _signal_movies(recipe),
+        _dark_movies(recipe),
+        denoise,
+        ssim_settings(recipe.calibration.ssim_data_range),
+        false_alarm_rate=recipe.calibration.false_alarm_rate,
+        origin=origin,
+    )
 
 
 def _training_pairs(recipe: Recipe, denoise: Denoise, fields: int) -> Iterator[PredictedPair]:

@@ -6,7 +6,7 @@ compared with those of a movie of the detector's dark noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import normalise_prediction, ssim
+from dimstream_models.arithmetic import Normalisation, normalise_prediction, ssim
 from dimstream_models.bundle import Calibration, SsimSettings
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.prediction import Denoise
-from dimstream_models.training.settings import CalibrationSettings
 
 Floats = NDArray[np.float64]
 Movie = NDArray[Any]
@@ -28,6 +27,10 @@ SSIM_WINDOW = 7
 MIN_FRAMES = 3  # of a movie: two pairs
 MIN_PAIRS = 3  # of each kind: with fewer, even perfect separation may be chance
 CHANCE = 1.645  # standard deviations above 1/2 that chance alone reaches once in twenty times
+_STATISTIC: Mapping[Normalisation, str] = {
+    "mean_absolute_deviation": "mean absolute deviation",
+    "maximum": "maximum",
+}
 QUANTILES = (0.0, 0.005, 0.01, 0.05, 0.5, 0.95, 0.99, 0.995, 1.0)
 
 
@@ -55,8 +58,9 @@ def calibrate_ssim(
     signal: Iterable[Movie],
     dark: Iterable[Movie],
     denoise: Denoise,
-    settings: CalibrationSettings,
+    scale: SsimSettings,
     *,
+    false_alarm_rate: float,
     origin: Origin,
 ) -> SsimThreshold:
     """Return the threshold between movies of a sample and movies without one.
@@ -71,24 +75,27 @@ def calibrate_ssim(
         Taken one by one.
     denoise : callable
         From counts to the normalised prediction.
+    scale : SsimSettings
+        How SSIM is taken, here and in service.
+    false_alarm_rate : float
+        Share of the signal pairs that may lie below the threshold.
 
     Raises
     ------
     CannotCalibrate
         When a movie is too short, or the two kinds cannot be told apart better than by chance.
     """
-    scale = ssim_settings(settings)
     alike = _similarities(signal, denoise, scale, "signal")
     invented = _similarities(dark, denoise, scale, "dark")
     auc = area_under_curve(alike, invented)
     _check_separation(alike, invented, auc)
-    floor = float(np.quantile(alike, settings.false_alarm_rate))
-    ceiling = float(np.quantile(invented, 1 - settings.false_alarm_rate))
+    floor = float(np.quantile(alike, false_alarm_rate))
+    ceiling = float(np.quantile(invented, 1 - false_alarm_rate))
     value = round((floor + ceiling) / 2 if ceiling < floor else floor, 4)
     record = Calibration(
-        method="SSIM of adjacent predictions, each normalised by its mean absolute deviation, of"
+        method=f"SSIM of adjacent predictions, each normalised by its {_STATISTIC[scale.normalisation]}, of"
         f" {origin.movies}; the threshold is halfway between the signal's"
-        f" {settings.false_alarm_rate:g} and the empty fields' {1 - settings.false_alarm_rate:g} quantile"
+        f" {false_alarm_rate:g} and the empty fields' {1 - false_alarm_rate:g} quantile"
         " when they leave a gap, else the signal's quantile",
         signal_pairs=len(alike),
         dark_pairs=len(invented),
@@ -104,11 +111,15 @@ def calibrate_ssim(
     return SsimThreshold(value, scale, record)
 
 
-def ssim_settings(settings: CalibrationSettings) -> SsimSettings:
-    """Return how SSIM is taken: of predictions that are normalised by a robust statistic of their own."""
-    return SsimSettings(
-        normalisation="mean_absolute_deviation", data_range=settings.ssim_data_range, window=SSIM_WINDOW
-    )
+def ssim_settings(data_range: float) -> SsimSettings:
+    """Return how SSIM is taken: of predictions that are normalised by a robust statistic of their own.
+
+    Parameters
+    ----------
+    data_range : float
+        In mean absolute deviations.
+    """
+    return SsimSettings(normalisation="mean_absolute_deviation", data_range=data_range, window=SSIM_WINDOW)
 
 
 def adjacent_similarity(movie: Movie, denoise: Denoise, scale: SsimSettings) -> list[float]:

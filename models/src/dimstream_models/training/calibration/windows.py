@@ -21,6 +21,7 @@ from dimstream_models.bundle import Thresholds, WindowCalibration
 from dimstream_models.training.errors import CannotCalibrate
 
 WINDOW_PX = 10
+SIGNAL_CARE = 5  # so much rarer than background's false alarms are those of signal
 QUANTILES = (0.5, 0.95, 0.99, 0.995, 0.999, 1.0)
 
 
@@ -43,7 +44,7 @@ class WindowThresholds:
 
 
 def measure_windows(
-    dark: Iterable[NDArray[Any]], *, signal_min: float, rate: float, note: str = ""
+    dark: Iterable[NDArray[Any]], *, least: float, rate: float, note: str = ""
 ) -> WindowThresholds:
     """Return thresholds that a field of view without a sample respects.
 
@@ -51,10 +52,11 @@ def measure_windows(
     ----------
     dark : iterable of (T, H, W) photon counts
         Movies without a sample.
-    signal_min : float
-        The least that signal must exceed (the paper: 25); raised to the largest sum of the dark movies.
+    least : float
+        What that signal must exceed at least (the paper: 25); raised where a dark movie exceeds it too often.
     rate : float
-        Share of the dark movies' windows that may lie above `background_max`.
+        Share of the dark movies' windows that may lie above `background_max`; a fifth of it above
+        `signal_min`, so that a hot pixel does not decide.
 
     Raises
     ------
@@ -71,14 +73,15 @@ def measure_windows(
     values = np.array(sorted(tally))
     shares = np.cumsum([tally[value] for value in values]) / tally.total()
     background_max = _quantile(values, shares, 1 - rate)
-    signal_min = max(signal_min, float(values[-1]))
+    signal_min = max(least, _quantile(values, shares, 1 - rate / SIGNAL_CARE))
     record = WindowCalibration(
         method=f"{WINDOW_PX}x{WINDOW_PX} window sums of movies without a sample: background_max is their"
-        f" {1 - rate:g} quantile, signal_min their largest, or the settings' when that is larger",
+        f" {1 - rate:g} quantile, signal_min their {1 - rate / SIGNAL_CARE:g} quantile, or {least:g} when that"
+        " is larger",
         dark_frames=frames,
         dark_quantiles={f"{q:g}": _quantile(values, shares, q) for q in QUANTILES},
-        background_share=round(float(shares[values <= background_max][-1]), 6),
-        signal_share=0.0,
+        background_share=round(_share_up_to(values, shares, background_max), 6),
+        signal_share=round(1 - _share_up_to(values, shares, signal_min), 6),
         note=note,
     )
     return WindowThresholds(background_max, signal_min, record)
@@ -91,6 +94,10 @@ def _sums(frame: NDArray[Any]) -> dict[float, int]:
         )
     values, times = np.unique(window_sums(frame, WINDOW_PX), return_counts=True)
     return dict(zip(values.tolist(), times.tolist(), strict=True))
+
+
+def _share_up_to(values: NDArray[np.float64], shares: NDArray[np.float64], bound: float) -> float:
+    return float(shares[np.searchsorted(values, bound, "right") - 1])
 
 
 def _quantile(values: NDArray[np.float64], shares: NDArray[np.float64], q: float) -> float:

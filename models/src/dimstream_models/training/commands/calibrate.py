@@ -1,12 +1,61 @@
-"""`dimstream-train calibrate`."""
+"""`dimstream-train calibrate`: scale, offset and thresholds of a bundle, found anew."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from dimstream_models.training.commands import Commands
+from dimstream_models.training.commands import Commands
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
+    parser = commands.add_parser(
+        "calibrate", help="scale and offset from training pairs, thresholds from a signal and a dark movie"
+    )
+    parser.add_argument("bundle", type=Path, help="folder or zip")
+    parser.add_argument(
+        "--pairs", type=Path, help="training pairs: a prepared folder, low/ and high/, or a CSV list"
+    )
+    parser.add_argument(
+        "--rescaling",
+        choices=("least_squares", "clipped_quantiles"),
+        default="least_squares",
+        help="fit through all pixels (default), or through pixels clipped to their quantiles (the paper)",
+    )
+    parser.add_argument(
+        "--signal", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies of a sample"
+    )
+    parser.add_argument(
+        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="the same without a sample"
+    )
+    parser.add_argument(
+        "--false-alarm-rate", type=float, default=0.005, help="share of signal frames (default: 0.005)"
+    )
+    parser.add_argument("--signal-min", type=float, help="least 10x10 window sum of signal, counts")
+    parser.add_argument("--out", type=Path, help="folder or zip (default: in the bundle's place)")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.training.calibration.movies import Movies
+    from dimstream_models.training.export.recalibrating import Wanted, recalibrate
+
+    wanted = Wanted(
+        pairs=arguments.pairs,
+        method=arguments.rescaling,
+        movies=Movies(arguments.signal, arguments.dark),
+        false_alarm_rate=arguments.false_alarm_rate,
+        signal_min=arguments.signal_min,
+        command=f"dimstream-train calibrate {arguments.bundle.name}",
+    )
+    target = arguments.out or arguments.bundle
+    bundle = recalibrate(arguments.bundle, target, wanted)
+    limits = bundle.thresholds
+    print(f"{bundle.id} {bundle.sha256[:12]} in {target}")
+    print(f"denoised counts: {bundle.gain or 1:g} times the prediction {bundle.offset or 0:+g}")
+    print(
+        f"suspect below an SSIM of {limits.ssim}; window sums: background up to {limits.background_max:g},",
+        end="",
+    )
+    print(f" signal above {limits.signal_min:g}")

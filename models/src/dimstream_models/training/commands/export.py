@@ -25,6 +25,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--quality", type=Path, action="append", default=[], help="JSON of figures that `compare` wrote"
     )
+    parser.add_argument(
+        "--float16", action="store_true", help="write a second bundle for GPUs beside it, BUNDLE-float16"
+    )
     parser.add_argument("--device", default="cpu", help="torch device to calibrate on (default: cpu)")
     parser.set_defaults(run_command=_run)
 
@@ -34,14 +37,15 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.export.bundling import export_run
     from dimstream_models.training.export.figures import read_quality
 
-    documentation = arguments.documentation
+    documentation, out = arguments.documentation, arguments.out
     bundle = export_run(
         arguments.run,
-        arguments.out,
+        out,
         movies=Movies(arguments.signal, arguments.dark),
         documentation=None if documentation is None else documentation.read_text(encoding="utf-8"),
         quality=read_quality(arguments.quality),
         command=f"dimstream-train export {arguments.run.name}",
+        half=out.with_name(f"{out.name}-float16") if arguments.float16 else None,
         device=arguments.device,
     )
-    print(f"{bundle.id} {bundle.sha256[:12]} in {arguments.out}")
+    print(f"{bundle.id} {bundle.sha256[:12]} in {out}")

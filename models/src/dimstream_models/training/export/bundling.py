@@ -14,12 +14,13 @@ from pydantic import JsonValue
 
 from dimstream_models.bundle import Bundle, Provenance
 from dimstream_models.training.calibration.movies import Movies
+from dimstream_models.training.calibration.threshold import ssim_settings
 from dimstream_models.training.errors import Diverged
 from dimstream_models.training.export.card import FIELD_PICTURE, fill
 from dimstream_models.training.export.figures import Restore, threshold_figures
 from dimstream_models.training.export.pictures import draw_field
 from dimstream_models.training.export.training_data import training_data
-from dimstream_models.training.export.writing import NetworkDraft, restore, write_network
+from dimstream_models.training.export.writing import NetworkDraft, restore, write_half, write_network
 from dimstream_models.training.fitting.record import RunRecord, read_record
 from dimstream_models.training.fitting.trainer import load_best
 from dimstream_models.training.normalisation import build_normaliser
@@ -38,6 +39,7 @@ def export_run(
     documentation: str | None = None,
     quality: Mapping[str, float] | None = None,
     command: str,
+    half: Path | None = None,
     device: str = "cpu",
 ) -> Bundle:
     """Calibrate and export the run's best network into a bundle folder, replacing it.
@@ -58,6 +60,8 @@ def export_run(
         Figures measured elsewhere (`dimstream-train compare`), kept in the bundle.
     command : str
         The command that does this, for the record.
+    half : Path, optional
+        Folder of a second bundle, in half precision, for GPUs.
     device : str
         A torch device to calibrate on.
 
@@ -68,7 +72,7 @@ def export_run(
     CannotCalibrate
         When no scale or threshold follows from the data or the movies.
     ParityError, BundleError
-        When the bundle would not serve what torch computes.
+        When a bundle would not serve what torch computes.
     """
     recipe, record = read_recipe(run / "recipe.yaml"), read_record(run)
     if record.state == "failed":
@@ -77,7 +81,11 @@ def export_run(
     network = load_best(recipe, run)
     denoise = network_denoiser(network, build_normaliser(recipe.normalisation), device=device)
     rescaling = data.rescaling(denoise)
-    threshold = movies.threshold(denoise, recipe.calibration) or data.threshold(denoise)
+    threshold = movies.threshold(
+        denoise,
+        ssim_settings(recipe.calibration.ssim_data_range),
+        false_alarm_rate=recipe.calibration.false_alarm_rate,
+    ) or data.threshold(denoise)
 
     def restored(counts: NDArray[Any]) -> NDArray[np.float32]:
         return restore(denoise, rescaling, counts)
@@ -89,24 +97,26 @@ def export_run(
         attachments |= {f"training/{name}": run / name for name in RUN_FILES}
         if documentation is None:
             attachments[FIELD_PICTURE] = _write_field(Path(scratch), example, restored)
-        return write_network(
-            folder,
-            NetworkDraft(
-                network=network,
-                normalisation=recipe.normalisation,
-                bundle=recipe.bundle,
-                example=example.low,
-                rescaling=rescaling,
-                threshold=threshold,
-                windows=movies.windows(recipe.calibration, signal_min=recipe.bundle.signal_min),
-                documentation=None if documentation is None else fill(documentation, figures),
-                figures=figures,
-                provenance=_provenance(recipe, record, command),
-                pixel_size_nm=data.pixel_size_nm,
-                dose_photons=data.dose_photons,
-                attachments=attachments,
+        draft = NetworkDraft(
+            network=network,
+            normalisation=recipe.normalisation,
+            bundle=recipe.bundle,
+            example=example.low,
+            rescaling=rescaling,
+            threshold=threshold,
+            windows=movies.windows(
+                signal_min=recipe.bundle.signal_min, rate=recipe.calibration.false_alarm_rate
             ),
+            documentation=None if documentation is None else fill(documentation, figures),
+            figures=figures,
+            provenance=_provenance(recipe, record, command),
+            pixel_size_nm=data.pixel_size_nm,
+            dose_photons=data.dose_photons,
+            attachments=attachments,
         )
+        if half is not None:
+            write_half(half, draft)
+        return write_network(folder, draft)
 
 
 def _write_field(folder: Path, example: Pair, restored: Restore) -> Path:

@@ -6,12 +6,21 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from dimstream_models.bundle import Calibration, DimstreamConfig, RescalingRecord, WindowCalibration
-from dimstream_models.training.settings import BundleSettings
+from dimstream_models.bundle import (
+    BundleDraft,
+    Calibration,
+    DimstreamConfig,
+    InputNormalisation,
+    RescalingRecord,
+    WindowCalibration,
+)
 
 FIELD_PICTURE = "pictures/field.png"
 LOSS_CURVE = "training/loss.png"
 CALIBRATION = "## Calibration"
+HALF_ERROR = "float16_error"
+"""Figure: largest difference to float32, as a share of the largest prediction."""
+MARK = "<!-- A model card of dimstream-train, which may write it anew. -->"
 
 _RESCALED_BY = {
     "least_squares": "a straight line fitted by least squares through all pixels of",
@@ -32,73 +41,82 @@ def fill(template: str, figures: Mapping[str, float]) -> str:
     return template.format_map(_Measured(figures))
 
 
-def write_card(
-    bundle: BundleSettings, config: DimstreamConfig, gain: float, offset: float, attachments: Collection[str]
-) -> str:
+def write_card(draft: BundleDraft) -> str:
     """Return the README of a bundle that brings none of its own."""
-    return (
-        "\n\n".join(
-            (
-                f"# {bundle.name}",
-                bundle.description,
-                *([f"![noisy, restored, truth]({FIELD_PICTURE})"] if FIELD_PICTURE in attachments else []),
-                "\n".join(_usage(config)),
-                calibration_section(config, gain, offset),
-                _validation(config.quality),
-                _limits(config),
-                _training(config, attachments),
-            )
-        )
-        + "\n"
+    config = draft.config
+    picture = f"![noisy, restored, truth]({FIELD_PICTURE})" if FIELD_PICTURE in draft.attachments else ""
+    parts = (
+        f"# {draft.name}",
+        draft.description,
+        picture,
+        "\n".join(_usage(config)),
+        calibration_section(draft),
+        _validation(config.quality),
+        half_section(config.quality),
+        _limits(config),
+        _training(config, draft.attachments),
+        MARK,
     )
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def calibration_section(config: DimstreamConfig, gain: float, offset: float) -> str:
+def renewed(draft: BundleDraft) -> str:
+    """Return the README of a draft calibrated anew: a new card, or the old text with a new section."""
+    if MARK in draft.documentation:
+        return write_card(draft)
+    section = f"{calibration_section(draft)}\n\nWhat this page says elsewhere was measured before.\n\n"
+    found = re.search(rf"^{CALIBRATION}$.*?(?=^## |\Z)", draft.documentation, re.MULTILINE | re.DOTALL)
+    first = found or re.search(r"^## ", draft.documentation, re.MULTILINE)
+    start = first.start() if first else len(draft.documentation)
+    return draft.documentation[:start] + section + draft.documentation[found.end() if found else start :]
+
+
+def calibration_section(draft: BundleDraft) -> str:
     """Return the section that says how predictions become counts, and when a frame is suspect."""
-    return "\n\n".join(
-        (
-            CALIBRATION,
-            _rescaling(config.rescaling, gain, offset),
-            _threshold(config.thresholds.ssim, config.calibration),
-            _windows(config),
-        )
+    config = draft.config
+    parts = (
+        CALIBRATION,
+        _rescaling(config.rescaling, draft.gain, draft.offset),
+        _threshold(config.thresholds.ssim, config.calibration),
+        _windows(config),
     )
+    return "\n\n".join(parts)
 
 
-def with_calibration(documentation: str, section: str) -> str:
-    """Return a README with its calibration section replaced, or put before the first other section."""
-    found = re.search(rf"^{CALIBRATION}$.*?(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
-    if found:
-        return documentation[: found.start()] + section + "\n\n" + documentation[found.end() :]
-    first = re.search(r"^## ", documentation, re.MULTILINE)
-    place = first.start() if first else len(documentation)
-    return documentation[:place] + section + "\n\n" + documentation[place:]
+def half_section(quality: Mapping[str, float]) -> str:
+    """Return the section on half precision; nothing for a bundle in float32."""
+    if HALF_ERROR not in quality:
+        return ""
+    return (
+        "## Half precision\n\nFor GPUs: from the first convolution on, weights and arithmetic are float16;"
+        " input, normalisation, the means of channel attention and the output are float32. Predictions differ"
+        f" from the float32 network's by {quality[HALF_ERROR]:.2g} of the largest prediction at most, as"
+        " measured in half arithmetic on the example frame and on Poisson noise. On a CPU it is slower."
+    )
 
 
 def _usage(config: DimstreamConfig) -> Iterator[str]:
-    normalisation = config.input_normalisation
-    if normalisation is None:
-        divided = "The network normalises them itself"
-    elif normalisation.kind == "fixed":
-        divided = f"The network divides them by {normalisation.value:g} itself, always"
-    elif normalisation.kind == "maximum":
-        divided = "The network divides each frame by its maximum itself, so one bright pixel rescales a frame"
-    else:
-        divided = f"The network divides each frame by its {normalisation.value:g} quantile itself"
     yield (
-        f"- **Input**: photon counts, one frame, (H, W), not divided by anything. {divided}."
-        " Camera values must be turned into photons first (minus offset, times gain)."
+        f"- **Input**: photon counts, one frame, (H, W), not divided by anything. {_divided(config)}. Camera"
+        " values must be turned into photons first (minus offset, times gain)."
     )
-    yield (
-        "- **Output**: denoised counts, rescaled as *Calibration* says and clipped at 0 and 65535."
-        if config.rescaling is not None
-        else "- **Output**: the prediction, clipped at 0 and 65535, on the scale that *Calibration* names."
-    )
+    yield "- **Output**: the prediction on the scale that *Calibration* names, clipped at 0 and 65535."
     if config.pixel_size_nm is not None:
         yield f"- **Pixels** of {config.pixel_size_nm:g} nm."
     if config.dose_photons is not None:
         low, high = config.dose_photons
         yield f"- **Dose**: {low:g} to {high:g} photons on a structure's pixel."
+
+
+def _divided(config: DimstreamConfig) -> str:
+    match config.input_normalisation:
+        case InputNormalisation(kind="fixed", value=value):
+            return f"The network divides them by {value:g} itself, always"
+        case InputNormalisation(kind="quantile", value=value):
+            return f"The network divides each frame by its {value:g} quantile itself"
+        case InputNormalisation(kind="maximum"):
+            return "The network divides each frame by its maximum itself: one bright pixel rescales the frame"
+    return "The network normalises them itself"
 
 
 def _rescaling(record: RescalingRecord | None, gain: float, offset: float) -> str:
@@ -111,7 +129,7 @@ def _rescaling(record: RescalingRecord | None, gain: float, offset: float) -> st
     if record is None:
         return f"{line}; how this was found is not recorded."
     text = f"{line}: {_RESCALED_BY[record.method]} {record.data}"
-    if not record.pixels or record.r_squared is None or record.rms_error is None:
+    if record.r_squared is None or record.rms_error is None:
         return f"{text}."
     return (
         f"{text} ({record.images} images, {record.pixels} pixels; it explains {record.r_squared:.4f} of the"
@@ -125,15 +143,14 @@ def _threshold(threshold: float | None, record: Calibration | None) -> str:
             "No frame is judged: there is no threshold of the SSIM between adjacent predictions."
             " `dimstream-train calibrate --signal MOVIE --dark MOVIE` finds one."
         )
-    quantiles = ", ".join(
-        f"{kind} {found.get('0.05', float('nan')):.3f} to {found.get('0.95', float('nan')):.3f}"
-        for kind, found in (("signal", record.signal_quantiles), ("dark", record.dark_quantiles))
+    spreads = ", ".join(
+        f"{kind} {values.get('0.05', float('nan')):.3f} to {values.get('0.95', float('nan')):.3f}"
+        for kind, values in (("signal", record.signal_quantiles), ("dark", record.dark_quantiles))
     )
     return (
         f"A frame is suspect below an SSIM of {threshold:g} to the prediction before it. {record.method}."
-        f" Nine in ten of {record.signal_pairs} signal and {record.dark_pairs} dark pairs: {quantiles}."
-        f" Area under the curve {record.auc:g}, false alarms {record.false_alarm_rate:g}."
-        + (f" {record.note}." if record.note else "")
+        f" Nine in ten of {record.signal_pairs} signal and {record.dark_pairs} dark pairs: {spreads}."
+        f" Area under the curve {record.auc:g}, false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
     )
 
 
@@ -149,8 +166,12 @@ def _windows(config: DimstreamConfig) -> str:
 def _measured(record: WindowCalibration) -> str:
     return (
         f"{record.method}. Of {record.dark_frames} dark frames' windows {record.background_share:.4f} are"
-        f" background." + (f" {record.note}." if record.note else "")
+        f" background.{_note(record.note)}"
     )
+
+
+def _note(note: str) -> str:
+    return f" {note}." if note else ""
 
 
 def _validation(quality: Mapping[str, float]) -> str:
@@ -161,25 +182,25 @@ def _validation(quality: Mapping[str, float]) -> str:
 
 
 def _limits(config: DimstreamConfig) -> str:
-    size = f" of about {config.pixel_size_nm:g} nm" if config.pixel_size_nm is not None else " of that size"
+    size = "" if config.pixel_size_nm is None else f" of about {config.pixel_size_nm:g} nm"
     return (
         "## Limits\n\nThe network knows what it was trained on: that structure, that label, that microscope,"
         f" pixels{size}. On anything else it may invent structure that looks right. Where a frame holds no"
-        " photons the output is invented always: heed the flag, and keep the raw frames."
+        " photons the output is always invented: heed the flag, and keep the raw frames."
     )
 
 
 def _training(config: DimstreamConfig, attachments: Collection[str]) -> str:
-    parts = ["## Training"]
-    if LOSS_CURVE in attachments:
-        parts.append(f"![loss curve]({LOSS_CURVE})")
-    if config.provenance is None:
-        return "\n\n".join((*parts, "How the network was trained is not recorded."))
+    curve = f"![loss curve]({LOSS_CURVE})" if LOSS_CURVE in attachments else ""
     made = config.provenance
+    if made is None:
+        told = "How the network was trained is not recorded."
+        return "\n\n".join(filter(None, ("## Training", curve, told)))
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    parts.append(f"`{made.command}`, seed {made.seed}, commit {made.git_commit or 'unknown'}. {versions}.")
+    told = f"`{made.command}`, seed {made.seed}, commit {made.git_commit or 'unknown'}. {versions}."
     rows = "\n".join(f"| {knob} | {_cell(value)} |" for knob, value in _flat(made.settings))
-    return "\n\n".join((*parts, f"| setting | value |\n|---|---|\n{rows}"))
+    table = f"| setting | value |\n|---|---|\n{rows}"
+    return "\n\n".join(filter(None, ("## Training", curve, told, table)))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

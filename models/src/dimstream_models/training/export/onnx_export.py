@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -66,16 +67,21 @@ def export_onnx(denoiser: Denoiser) -> bytes:
 def check_parity(denoiser: Denoiser, content: bytes) -> float:
     """Return the largest relative difference between torch and ONNX Runtime at three sizes."""
     run = OnnxRunner(content)
-    rng = np.random.default_rng(0)
     worst = 0.0
-    for shape in PARITY_SHAPES:
-        counts = rng.poisson(2.0, (1, 1, *shape)).astype(np.float32)
+    for counts in parity_inputs():
         with torch.no_grad():
             expected = denoiser(torch.from_numpy(counts)).numpy()
         worst = max(worst, float(np.abs(run(counts) - expected).max() / np.abs(expected).max()))
     if not worst <= PARITY:
         raise ParityError(f"expected ONNX Runtime within {PARITY:g} of torch, got {worst:g}")
     return worst
+
+
+def parity_inputs() -> Iterator[NDArray[np.float32]]:
+    """Yield Poisson counts of three sizes, (1, 1, y, x)."""
+    rng = np.random.default_rng(0)
+    for shape in PARITY_SHAPES:
+        yield rng.poisson(2.0, (1, 1, *shape)).astype(np.float32)
 
 
 class OnnxRunner:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +26,8 @@ from dimstream_models.bundle import (
 from dimstream_models.training.calibration.rescaling import Rescaling
 from dimstream_models.training.calibration.threshold import SsimThreshold, ssim_settings
 from dimstream_models.training.calibration.windows import WindowThresholds
-from dimstream_models.training.export.card import write_card
+from dimstream_models.training.export.card import HALF_ERROR, half_section, write_card
+from dimstream_models.training.export.half import HALF_LIMIT, half_error, half_precision
 from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, export_onnx
 from dimstream_models.training.export.pictures import draw_cover
 from dimstream_models.training.network import UNetRCAN
@@ -72,10 +74,51 @@ def write_network(folder: Path, draft: NetworkDraft) -> Bundle:
     BundleError
         When what the draft says cannot be a bundle.
     """
-    onnx = export_onnx(Denoiser(draft.network, build_normaliser(draft.normalisation)))
-    bundle = write_bundle(folder, _bundle_draft(draft, onnx), replace=True)
-    check_test_tensor(bundle, OnnxRunner(bundle.onnx))
-    return bundle
+    return write_checked(folder, _bundle_draft(draft))
+
+
+def write_half(folder: Path, draft: NetworkDraft) -> Bundle:
+    """Write a network's bundle in half precision, for GPUs; its id ends in ``-float16``.
+
+    Its test output is the float32 network's, and its tolerance what float16 needs.
+
+    Raises
+    ------
+    ParityError
+        When half precision changes predictions by more than 0.5 % of the largest.
+    BundleError
+        As `write_network`.
+    """
+    full = _bundle_draft(draft)
+    half = half_precision(full.onnx)
+    denoiser = Denoiser(draft.network, build_normaliser(draft.normalisation))
+    error = half_error(denoiser, half, (full.test_input, _padded(draft.example, full.step)))
+    quality = {**full.config.quality, HALF_ERROR: float(f"{error:.3g}")}
+    marked = replace(
+        full,
+        id=f"{full.id}-float16",
+        name=f"{full.name} (float16)",
+        onnx=half,
+        absolute_tolerance=HALF_LIMIT * float(full.test_output.max()),
+        config=full.config.model_copy(update={"quality": quality}),
+    )
+    own = draft.documentation is not None
+    documentation = f"{full.documentation}\n{half_section(quality)}\n" if own else write_card(marked)
+    return write_checked(folder, replace(marked, documentation=documentation))
+
+
+def write_checked(folder: Path, draft: BundleDraft) -> Bundle:
+    """Write a bundle, replacing one that lies there, and let it reproduce its test output.
+
+    Raises
+    ------
+    BundleError
+        When the draft breaks the format, or the network does not give the test output.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        tried = write_bundle(Path(scratch) / draft.id, draft)
+        check_test_tensor(tried, OnnxRunner(tried.onnx))
+    return write_bundle(folder, draft, replace=True)
 
 
 def restore(denoise: Denoise, rescaling: Rescaling | None, counts: NDArray[Any]) -> NDArray[np.float32]:
@@ -86,35 +129,39 @@ def restore(denoise: Denoise, rescaling: Rescaling | None, counts: NDArray[Any])
 
 def lit_tile(counts: NDArray[Any], step: int) -> NDArray[np.float32]:
     """Return the part of a frame with the most counts, of a size that the network takes, (1, 1, y, x)."""
-    padded = edge_pad(counts, step)
-    height, width = (min(side, steps * step) for side, steps in zip(padded.shape, TEST_STEPS, strict=True))
-    places = [
-        (y, x)
-        for y in range(0, padded.shape[0] - height + 1, height)
-        for x in range(0, padded.shape[1] - width + 1, width)
-    ]
-    y, x = max(places, key=lambda place: float(padded[place[0] :, place[1] :][:height, :width].sum()))
-    return padded[None, None, y : y + height, x : x + width].astype(np.float32)
+    padded = _padded(counts, step)
+    rows, columns = padded.shape[2:]
+    height, width = min(rows, TEST_STEPS[0] * step), min(columns, TEST_STEPS[1] * step)
+    tiles = (
+        padded[..., y : y + height, x : x + width]
+        for y in range(0, rows - height + 1, height)
+        for x in range(0, columns - width + 1, width)
+    )
+    return max(tiles, key=lambda tile: float(tile.sum()))
 
 
-def _bundle_draft(draft: NetworkDraft, onnx: bytes) -> BundleDraft:
+def _padded(counts: NDArray[Any], step: int) -> NDArray[np.float32]:  # (1, 1, y, x)
+    return np.asarray(edge_pad(counts, step)[None, None], dtype=np.float32)
+
+
+def _bundle_draft(draft: NetworkDraft) -> BundleDraft:
+    onnx = export_onnx(Denoiser(draft.network, build_normaliser(draft.normalisation)))
     step, stated, scale = draft.network.step, draft.bundle, draft.rescaling
     denoise = onnx_denoiser(onnx, step=step, min_side=step)
     test_input = lit_tile(draft.example, step)
     gain, offset = (1.0, 0.0) if scale is None else (scale.gain, scale.offset)
-    config = _config(draft)
-    return BundleDraft(
+    bundle = BundleDraft(
         id=stated.id,
         name=stated.name,
         description=stated.description,
         authors=tuple(Author(name) for name in stated.authors),
         licence=stated.license,
-        documentation=draft.documentation or write_card(stated, config, gain, offset, draft.attachments),
+        documentation=draft.documentation or "",
         cover=draw_cover(draft.example, restore(denoise, scale, draft.example)),
         onnx=onnx,
         test_input=test_input,
         test_output=restore(denoise, scale, test_input[0, 0])[None, None],
-        config=config,
+        config=_config(draft),
         step=step,
         min_side=step,
         gain=gain,
@@ -123,13 +170,14 @@ def _bundle_draft(draft: NetworkDraft, onnx: bytes) -> BundleDraft:
         clip_max=MAX_COUNTS,
         attachments=draft.attachments,
     )
+    return bundle if draft.documentation else replace(bundle, documentation=write_card(bundle))
 
 
 def _config(draft: NetworkDraft) -> DimstreamConfig:
     stated, judged = draft.bundle, draft.threshold
     windows = draft.windows or WindowThresholds(stated.background_max, stated.signal_min)
     return DimstreamConfig(
-        ssim=judged.settings if judged else ssim_settings(CalibrationSettings()),
+        ssim=judged.settings if judged else ssim_settings(CalibrationSettings().ssim_data_range),
         thresholds=windows.with_ssim(judged.value if judged else None),
         calibration=judged.record if judged else None,
         rescaling=draft.rescaling.record if draft.rescaling else None,

@@ -1,0 +1,164 @@
+"""A bundle's scale, offset and thresholds, found anew and written into it with the record of how."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import tifffile
+from numpy.typing import NDArray
+
+from dimstream_models.arithmetic import rescale
+from dimstream_models.bundle import Bundle, BundleDraft, DimstreamConfig, open_draft, pack_bundle
+from dimstream_models.training.calibration.movies import Movies
+from dimstream_models.training.calibration.rescaling import Rescaling, RescalingMethod
+from dimstream_models.training.calibration.threshold import SsimThreshold
+from dimstream_models.training.calibration.training_pairs import rescaling_of_pairs
+from dimstream_models.training.calibration.windows import WindowThresholds
+from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.export.card import HALF_ERROR, renewed
+from dimstream_models.training.export.figures import threshold_figures
+from dimstream_models.training.export.pictures import draw_cover
+from dimstream_models.training.export.sample import MOVIE
+from dimstream_models.training.export.writing import write_checked
+from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.prediction import Denoise, onnx_denoiser
+
+SCALE_FREE = ("ssim_threshold", "calibration_auc", HALF_ERROR)
+"""Figures that do not hang on scale and offset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be calibrated, and on what."""
+
+    pairs: Path | None = None
+    """Training pairs, for scale and offset."""
+    method: RescalingMethod = "least_squares"
+    movies: Movies = field(default_factory=Movies)
+    """Signal and dark movies, for the thresholds."""
+    false_alarm_rate: float = 0.005
+    signal_min: float | None = None
+    """Least window sum of signal; None: as the bundle has it."""
+    command: str = ""
+    """For the record."""
+
+
+def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
+    """Write a bundle with a new scale, new thresholds, or both; the network stays as it is.
+
+    Parameters
+    ----------
+    source : Path
+        Folder or zip of a bundle that dimstream wrote.
+    target : Path
+        Folder, or zip when its name ends so; it may be `source`, which is then replaced in one move.
+    wanted : Wanted
+        What to find anew.
+
+    Raises
+    ------
+    CannotCalibrate
+        When nothing is wanted, or no scale or threshold follows from the images.
+    InvalidPairs, InvalidPrepared
+        When images cannot be read.
+    BundleError
+        When the bundle is none of dimstream's, or cannot be written.
+    """
+    if wanted.pairs is None and not wanted.movies.signal and not wanted.movies.dark:
+        raise CannotCalibrate(
+            "expected training pairs for scale and offset, or movies for the thresholds, got neither: give"
+            " --pairs PAIRS, or --signal MOVIE --dark MOVIE"
+        )
+    if not 0 < wanted.false_alarm_rate < 1 or (wanted.signal_min or 0) < 0:
+        raise CannotCalibrate(
+            f"expected a false alarm rate between 0 and 1 and a window sum from 0 on, got"
+            f" {wanted.false_alarm_rate:g} and {wanted.signal_min}"
+        )
+    with open_draft(source) as draft:
+        return _write(target, _calibrated(draft, wanted))
+
+
+def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
+    denoise = onnx_denoiser(draft.onnx, step=draft.step, min_side=draft.min_side)
+    limits, movies = draft.config.thresholds, wanted.movies
+    threshold = movies.threshold(denoise, draft.config.ssim, false_alarm_rate=wanted.false_alarm_rate)
+    windows = movies.windows(
+        signal_min=limits.signal_min if wanted.signal_min is None else wanted.signal_min,
+        rate=wanted.false_alarm_rate,
+    )
+    config = _with_thresholds(draft.config, threshold, windows)
+    draft = replace(draft, config=_with_command(config, wanted.command))
+    if wanted.pairs is not None:
+        rescaling = rescaling_of_pairs(wanted.pairs, denoise, wanted.method)
+        draft = _rescaled(draft, rescaling, denoise, _example(draft, wanted.pairs))
+    return replace(draft, documentation=renewed(draft))
+
+
+def _with_thresholds(
+    config: DimstreamConfig, threshold: SsimThreshold | None, windows: WindowThresholds | None
+) -> DimstreamConfig:
+    if windows is not None:
+        stated = windows.with_ssim(config.thresholds.ssim)
+        config = config.model_copy(update={"thresholds": stated, "window_calibration": windows.record})
+    if threshold is None:
+        return config
+    judging = {
+        "thresholds": config.thresholds.model_copy(update={"ssim": threshold.value}),
+        "calibration": threshold.record,
+        "quality": {**config.quality, **threshold_figures(threshold)},
+    }
+    return config.model_copy(update=judging)
+
+
+def _with_command(config: DimstreamConfig, command: str) -> DimstreamConfig:
+    if config.provenance is None:
+        return config
+    told = config.provenance.model_copy(update={"command": f"{config.provenance.command}; {command}"})
+    return config.model_copy(update={"provenance": told})
+
+
+def _rescaled(
+    draft: BundleDraft, rescaling: Rescaling, denoise: Denoise, example: NDArray[Any]
+) -> BundleDraft:
+    """Return the draft with another scale, and everything that is in its counts made anew or left out."""
+
+    def restore(counts: NDArray[Any]) -> NDArray[Any]:
+        return rescale(denoise(counts), rescaling.gain, rescaling.offset, draft.clip_min, draft.clip_max)
+
+    test_output = restore(draft.test_input[0, 0])[None, None]
+    tolerance = draft.absolute_tolerance
+    if tolerance is not None:
+        tolerance *= float(test_output.max()) / float(draft.test_output.max())
+    stated = {"rescaling": rescaling.record, "quality": _without_counts(draft.config.quality)}
+    return replace(
+        draft,
+        gain=rescaling.gain,
+        offset=rescaling.offset,
+        test_output=test_output,
+        absolute_tolerance=tolerance,
+        config=draft.config.model_copy(update=stated),
+        cover=draw_cover(example, restore(example)),
+    )
+
+
+def _without_counts(quality: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that do not hang on the scale; the others were measured with another one."""
+    return {name: quality[name] for name in SCALE_FREE if name in quality}
+
+
+def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:
+    """Return a frame for the cover: of the bundle's sample movie, or the first of the pairs."""
+    if MOVIE in draft.attachments:
+        return tifffile.imread(draft.attachments[MOVIE], key=0)
+    return next(read_pairs(pairs, role="training")).low
+
+
+def _write(target: Path, draft: BundleDraft) -> Bundle:
+    if target.suffix.lower() != ".zip":
+        return write_checked(target, draft)
+    with tempfile.TemporaryDirectory() as scratch:
+        return pack_bundle(write_checked(Path(scratch) / draft.id, draft).source, target)
