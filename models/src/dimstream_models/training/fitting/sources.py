@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.fitting.batches import SampleSource
-from dimstream_models.training.settings import Recipe, SimulationSettings
+from dimstream_models.training.pairs.patches import PatchSource
+from dimstream_models.training.pairs.photons import SplitPhotonSource
+from dimstream_models.training.pairs.prepared import Role, read_prepared
+from dimstream_models.training.settings import PairsSettings, Recipe, SimulationSettings
 from dimstream_models.training.simulation.samples import Sampler, SimulatedSource
 from dimstream_models.training.simulation.scenes import Purpose, draw_library
 
@@ -29,10 +31,34 @@ class Sources:
 
 
 def open_sources(recipe: Recipe, *, batch: int, device: torch.device) -> Sources:
-    """Return the sources of a recipe, with `batch` patches in a step."""
-    if recipe.simulation is None:
-        raise InvalidRecipe("training on pairs is not there yet")
+    """Return the sources of a recipe, with `batch` patches in a step.
+
+    Raises
+    ------
+    InvalidPrepared, InvalidPairs
+        When the prepared pairs are not whole, or lack fields for training or for validation.
+    NotPhotonCounts
+        When photons are to be split and the images are no photon counts.
+    """
+    if recipe.pairs is not None:
+        return _prepared(recipe, recipe.pairs, batch)
+    assert recipe.simulation is not None  # the recipe makes sure
     return _simulated(recipe, recipe.simulation, batch, device)
+
+
+def _prepared(recipe: Recipe, settings: PairsSettings, batch: int) -> Sources:
+    prepared = read_prepared(settings.prepared)
+    kind = SplitPhotonSource if settings.split_photons else PatchSource
+
+    def source(role: Role) -> SampleSource:
+        return kind(prepared, role, settings, batch=batch, patch_px=recipe.fit.patch_px, seed=recipe.seed)
+
+    return Sources(
+        source("training"),
+        source("validation"),
+        dose_ratio=1.0 if settings.split_photons else prepared.dose_ratio(),
+        hashes={"prepared": prepared.sha256},
+    )
 
 
 def _simulated(recipe: Recipe, settings: SimulationSettings, batch: int, device: torch.device) -> Sources:
