@@ -1,5 +1,6 @@
 """A run on simulated scenes: resumed, fine-tuned, recorded, refused."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,12 @@ def test_tensorboard_gets_the_curve(tiny_recipe: Recipe, tmp_path: Path) -> None
     log = accumulators.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     found = {each.step: each.value for each in log.Scalars("validation_loss")}
     assert found == pytest.approx({row.step: row.validation_loss for row in read_history(tmp_path)})
+
+
+def test_tensorboard_that_is_missing_is_asked_for(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(NotAvailable, match=r"pip install 'dimstream-models\[tensorboard\]'"):
+        fit(tiny_recipe, tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()

@@ -33,6 +33,8 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         fit(recipe, arguments.run, device=arguments.device, tensorboard=arguments.tensorboard)
     except KeyboardInterrupt:
-        print(f"{arguments.run} is kept, its best network too: the same command goes on with it")
+        best = arguments.run / "best.pt"
+        so_far = f"; its best network so far is {best}" if best.exists() else ""
+        print(f"the same command goes on with {arguments.run}{so_far}")
         raise
     print(f"{arguments.run} is finished: its best network is in best.pt")

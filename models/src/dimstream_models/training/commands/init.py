@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _PAPER: dict[str, dict[str, Any]] = {
     "normalisation": {"kind": "maximum", "value": None},
     "network": {"filters": (64, 128, 256), "num_rg": 3, "num_cab": 8, "kernel": 7, "dropout": 0.2},
-    "fit": {"patch_px": 304, "learning_rate": 1e-4, "clip_value": 0.01, "clip_norm": None},
+    "fit": {
+        "batch": "largest",
+        "patch_px": 304,
+        "learning_rate": 1e-4,
+        "clip_value": 0.01,
+        "clip_norm": None,
+    },
     "calibration": {"rescaling": "clipped_quantiles"},
 }
 

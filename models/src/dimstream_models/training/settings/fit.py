@@ -33,7 +33,7 @@ class FitSettings(Confined):
 
     epochs: int = Field(100, ge=1, description="at most (the paper: up to 100; 10 when screening)")
     batch: Annotated[int, Field(ge=1)] | Literal["largest"] = Field(
-        LARGEST, description="patches in a step; `largest`: as many as the memory holds (paper: 36 to 6)"
+        8, description="patches in a step; `largest`: as many as the memory holds (the paper: 36 to 6)"
     )
     batch_limit: int = Field(64, ge=1, description="`largest` goes no further, however much the memory holds")
     patch_px: int = Field(128, ge=16, multiple_of=8, description="side of a patch, px (paper: 128 to 304)")

@@ -99,4 +99,6 @@ def read_recipe(path: Path) -> Recipe:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write every setting, defaults included, as YAML."""
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    partial = path.with_name(f"{path.name}.partial")  # a kill leaves the old file or the new one
+    partial.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    partial.replace(path)
