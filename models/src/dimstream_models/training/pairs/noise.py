@@ -94,20 +94,37 @@ def check_photon_counts(stacks: Iterable[Stack]) -> PhotonStatistics:
 
 
 def measure_noise(stacks: Iterable[Stack]) -> PhotonStatistics:
-    """Return variance over mean as it is, from the finest detail of images or of differences of frames.
+    """Return variance over mean as it is, whether or not the images are photon counts."""
+    meter = NoiseMeter()
+    for stack in stacks:
+        meter.add(stack)
+    return meter.statistics()
+
+
+class NoiseMeter:
+    """Measures variance over mean, image by image, from the finest detail or from differences of frames.
 
     Second differences along both axes leave the noise of single pixels; of two frames their difference is
     taken first, which takes out what stands still.
     """
-    sums, smallest, largest = np.zeros((6, len(EDGES) + 1)), np.inf, -np.inf
-    for stack in stacks:
-        smallest, largest = min(smallest, stack.min()), max(largest, stack.max())
+
+    def __init__(self) -> None:
+        self._sums = np.zeros((6, len(EDGES) + 1))
+        self._smallest, self._largest = np.inf, -np.inf
+
+    def add(self, stack: Stack) -> None:
+        """Measure frames of one field of view, or a single image with T = 1."""
+        self._smallest = min(self._smallest, float(stack.min()))
+        self._largest = max(self._largest, float(stack.max()))
         for difference, total in _exposures(stack):
-            sums += _sums(difference, total)
-    classes = (_noise_class(column) for column in sums.T if column[0] >= FEWEST_PIXELS)
-    whole = _noise_class(sums.sum(axis=1))
-    told = tuple(each for each in classes if each.error < LARGEST_ERROR)
-    return PhotonStatistics(whole.ratio, whole.error, told, float(smallest), float(largest))
+            self._sums += _sums(difference, total)
+
+    def statistics(self) -> PhotonStatistics:
+        """Return what all images so far say together."""
+        whole = _noise_class(self._sums.sum(axis=1))
+        classes = (_noise_class(column) for column in self._sums.T if column[0] >= FEWEST_PIXELS)
+        told = tuple(each for each in classes if each.error < LARGEST_ERROR)
+        return PhotonStatistics(whole.ratio, whole.error, told, self._smallest, self._largest)
 
 
 def _exposures(stack: Stack) -> Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]:

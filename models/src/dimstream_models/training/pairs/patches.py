@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,8 @@ from numpy.typing import NDArray
 
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.fitting.batches import Batch
-from dimstream_models.training.pairs.prepared import Counts, Prepared, PreparedField, Role
+from dimstream_models.training.pairs.prepared import Counts, Dose, Prepared, PreparedField, Role
 from dimstream_models.training.settings import PairsSettings
-
-Dose = Literal["low", "high"]
 
 
 class Stream(IntEnum):

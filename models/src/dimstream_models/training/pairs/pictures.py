@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dimstream_models.training.pairs.noise import PhotonStatistics
-from dimstream_models.training.pairs.prepared import Counts, PreparedField
+from dimstream_models.training.pairs.prepared import Counts, Dose, PreparedField
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
 
@@ -32,18 +32,21 @@ def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
     largest = max(np.abs([field.shift_px for field in fields if field.shift_px]).max(), NEGLIGIBLE_PX)
     reach = 1.15 * largest
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
-    axes.set(xlabel="high dose to the right (px)", ylabel="high dose down (px)")
+    axes.set(xlabel="high dose moved right (px)", ylabel="high dose moved down (px)")
     axes.legend(fontsize="small")
     return _png(figure)
 
 
 def draw_overlays(overlays: Sequence[Overlay]) -> bytes:
     """Return pairs before and after registration: low dose red, high dose green, so that both give yellow."""
-    figure = Figure(figsize=(6, 3 * len(overlays)), layout="constrained")
-    for row, overlay in zip(figure.subplots(len(overlays), 2, squeeze=False), overlays, strict=True):
+    rows = -(-len(overlays) // 2)  # two pairs in each
+    figure = Figure(figsize=(10, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, 4, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for row, overlay in zip(panels.reshape(-1, 2), overlays, strict=False):
         for axes, images in zip(row, (overlay.before, overlay.after), strict=True):
             axes.imshow(_red_green(*images), interpolation="nearest")
-            axes.set_axis_off()
         row[0].set_title(f"{overlay.name}: before", fontsize="small")
         row[1].set_title(
             f"moved by {overlay.shift_px[0]:+.2f}, {overlay.shift_px[1]:+.2f} px", fontsize="small"
@@ -67,12 +70,14 @@ def draw_histograms(doses: Mapping[str, Histograms]) -> bytes:
     return _png(figure)
 
 
-def draw_noise(doses: Mapping[str, PhotonStatistics]) -> bytes:
+def draw_noise(doses: Mapping[Dose, PhotonStatistics]) -> bytes:
     """Return variance over mean against mean, one line for each dose; photon counts lie at 1."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(1.0, color="grey", linestyle=":")
     for dose, noise in doses.items():
+        if not noise.classes:
+            continue
         means, ratios, errors = zip(
             *((each.mean, each.ratio, each.error) for each in noise.classes), strict=True
         )

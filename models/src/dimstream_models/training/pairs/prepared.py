@@ -27,6 +27,7 @@ FORMAT_VERSION: Final = 1
 INDEX, REPORT, FIELDS = "prepared.json", "report.html", "fields"
 
 Role = Literal["training", "validation", "test"]
+Dose = Literal["low", "high"]
 Counts: TypeAlias = NDArray[np.uint16]
 Side = Annotated[int, Field(ge=1)]
 ShiftPx = tuple[float, float]
@@ -143,7 +144,11 @@ class Prepared:
 
     def open(self, field: PreparedField) -> tuple[Counts, Counts | None]:
         """Return low dose and high dose of a field, (H, W), memory-mapped."""
-        planes = np.load(self.folder / field.file, mmap_mode="r", allow_pickle=False)
+        path, shape = self.folder / field.file, _shape(field)
+        values_at = path.stat().st_size - 2 * math.prod(
+            shape
+        )  # as `read_prepared` found it; np.load is slower
+        planes = np.asarray(np.memmap(path, np.uint16, "r", values_at, shape))
         return planes[0], planes[1] if field.has_high else None
 
     def dose_ratio(self, role: Role = "training") -> float:
@@ -211,7 +216,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def _check_shape(folder: Path, field: PreparedField) -> None:
-    path, expected = folder / field.file, (2 if field.has_high else 1, *field.shape)
+    path, expected = folder / field.file, _shape(field)
     try:
         with path.open("rb") as file:
             header, values_at = read_header(file), file.tell()
@@ -222,6 +227,10 @@ def _check_shape(folder: Path, field: PreparedField) -> None:
         raise _changed(
             folder, f"expected {expected} uint16 in {field.file}, got {header.shape} {header.dtype}"
         )
+
+
+def _shape(field: PreparedField) -> tuple[int, int, int]:
+    return 2 if field.has_high else 1, *field.shape
 
 
 def _area(field: PreparedField) -> int:

@@ -56,7 +56,8 @@ def prepare(
         store = FieldStore(part, settings)
         store.add_all(listed)
         index = _index(store)
-        write_report(Prepared(part, index, identity(index.fields)), store.overlays)
+        noise = {dose: meter.statistics() for dose, meter in store.noise.items()}
+        write_report(Prepared(part, index, identity(index.fields)), store.overlays, noise)
         (part / INDEX).write_text(index.model_dump_json(indent=1) + "\n")
     return read_prepared(out)
 

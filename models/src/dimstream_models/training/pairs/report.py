@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Final, get_args
 
@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.training.pairs import pictures
-from dimstream_models.training.pairs.noise import measure_noise
-from dimstream_models.training.pairs.prepared import REPORT, Counts, Prepared, PreparedField, Role
+from dimstream_models.training.pairs.noise import PhotonStatistics
+from dimstream_models.training.pairs.prepared import REPORT, Dose, Prepared, PreparedField, Role
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
 
-MEASURED_FIELDS: Final = 64  # whose noise is measured, evenly chosen
 STYLE: Final = """
 body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse }
@@ -38,9 +37,11 @@ COLUMNS: Final = (
 )
 
 
-def write_report(prepared: Prepared, overlays: Sequence[Overlay]) -> None:
+def write_report(
+    prepared: Prepared, overlays: Sequence[Overlay], noise: Mapping[Dose, PhotonStatistics]
+) -> None:
     """Write `report.html` beside the fields."""
-    body = "\n".join(_sections(prepared, overlays))
+    body = "\n".join(_sections(prepared, overlays, noise))
     (prepared.folder / REPORT).write_text(
         f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Prepared pairs</title>"
         f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n",
@@ -48,7 +49,9 @@ def write_report(prepared: Prepared, overlays: Sequence[Overlay]) -> None:
     )
 
 
-def _sections(prepared: Prepared, overlays: Sequence[Overlay]) -> Iterator[str]:
+def _sections(
+    prepared: Prepared, overlays: Sequence[Overlay], noise: Mapping[Dose, PhotonStatistics]
+) -> Iterator[str]:
     index, fields = prepared.index, prepared.fields
     yield "<h1>Prepared pairs</h1>"
     yield _table(("role", "images", "fields of view", "measurement days"), _roles(prepared))
@@ -60,7 +63,9 @@ def _sections(prepared: Prepared, overlays: Sequence[Overlay]) -> Iterator[str]:
         yield _paragraph(f"Files were matched by their order, as their names differ: {days}.")
     if index.left_out:
         yield "<h2>Left out</h2>"
-        yield _table(("pair", "high dose lies off by"), ((each.name, each.reason) for each in index.left_out))
+        yield _table(
+            ("pair", "high dose would have to move by"), ((each.name, each.reason) for each in index.left_out)
+        )
     if any(field.shift_px for field in fields):
         yield "<h2>Registration</h2>"
         yield _paragraph(
@@ -74,7 +79,7 @@ def _sections(prepared: Prepared, overlays: Sequence[Overlay]) -> Iterator[str]:
     yield "<h2>Counts</h2>"
     yield _picture(pictures.draw_histograms(_histograms(prepared)), "histograms of counts")
     yield "<h2>Noise</h2>"
-    yield from _noise(prepared)
+    yield from _noise(noise)
     yield "<h2>Images</h2>"
     yield _table(COLUMNS, map(_row, fields))
     yield f"<h2>Settings</h2>{_table((), ((name, str(value)) for name, value in index.settings))}"
@@ -99,26 +104,16 @@ def _histograms(prepared: Prepared) -> dict[str, dict[str, NDArray[np.int64]]]:
     return histograms
 
 
-def _noise(prepared: Prepared) -> Iterator[str]:
+def _noise(doses: Mapping[Dose, PhotonStatistics]) -> Iterator[str]:
     yield _paragraph(
-        "Variance over mean, from the finest detail of each image (second differences along both axes), for"
-        " pixels of similar brightness. Photon counts lie at 1. A camera's gain and offset, averaging and"
-        " scaling lead elsewhere; interpolation lowers it, so that moved high-dose images lie below."
+        "Variance over mean of the images as they came, from their finest detail (second differences along"
+        " both axes), for pixels of similar brightness. Photon counts lie at 1. A camera's gain and offset,"
+        " averaging, interpolation and scaling lead elsewhere."
     )
-    fields = prepared.fields[:: -(-len(prepared.fields) // MEASURED_FIELDS)]
-    measured = {"low": measure_noise(prepared.open(field)[0][None] for field in fields)}
-    if fields[0].has_high:
-        measured["high"] = measure_noise(_high(prepared, field)[None] for field in fields)
-    yield _picture(pictures.draw_noise(measured), "variance over mean")
-    for dose, noise in measured.items():
+    yield _picture(pictures.draw_noise(doses), "variance over mean")
+    for dose, noise in doses.items():
         verdict = "as photon counts have it" if noise.poisson else "not as photon counts have it"
         yield _paragraph(f"{dose} dose: {noise}: {verdict}.")
-
-
-def _high(prepared: Prepared, field: PreparedField) -> Counts:
-    high = prepared.open(field)[1]
-    assert high is not None  # asked for only where there is one
-    return high
 
 
 def _row(field: PreparedField) -> tuple[str, ...]:

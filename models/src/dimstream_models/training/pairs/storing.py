@@ -6,6 +6,7 @@ import hashlib
 import heapq
 import io
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.counts import whole_counts
 from dimstream_models.training.pairs.images import SQUARE
 from dimstream_models.training.pairs.listing import ListedPair
+from dimstream_models.training.pairs.noise import NoiseMeter
 from dimstream_models.training.pairs.opening import Pair, open_pair
 from dimstream_models.training.pairs.prepared import (
     FIELDS,
     Counts,
+    Dose,
     LeftOut,
     PreparedField,
     PrepareSettings,
@@ -67,9 +70,10 @@ class FieldStore:
     stored: list[Stored] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     overlays: list[Overlay] = field(default_factory=list)
-    pixel_sizes: dict[str, float] = field(
-        default_factory=dict
-    )  # name of a pair to nm, where a file states it
+    noise: dict[Dose, NoiseMeter] = field(default_factory=lambda: defaultdict(NoiseMeter))
+    """Of the images as they came."""
+    pixel_sizes: dict[str, float] = field(default_factory=dict)
+    """Name of a pair to nm, where a file states it."""
 
     def add_all(self, listed: Sequence[ListedPair]) -> None:
         """Store every plane of every pair.
@@ -118,9 +122,11 @@ class FieldStore:
         if pair.pixel_size_nm is not None:
             self.pixel_sizes[pair.name] = pair.pixel_size_nm
         low, high = self._counts(pair)
+        self.noise["low"].add(low[None])
         if high is None:
             self._store(files, pair, sources, (low,), sketch(low))
             return
+        self.noise["high"].add(high[None])
         shift = measure_shift(low, high) if self.settings.registered else None
         if shift is not None and math.hypot(*shift) > self.settings.max_shift_px:
             reason = f"{shift[0]:+.1f} px down and {shift[1]:+.1f} px right"
