@@ -1,12 +1,33 @@
-"""`dimstream-train importance`."""
+"""`dimstream-train importance`: which knobs matter, and which of their values suit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from dimstream_models.training.commands import Commands
+from dimstream_models.training.commands import Commands
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
+    parser = commands.add_parser("importance", help="which knobs of a search matter, which values suit")
+    parser.add_argument("study", type=Path, help="folder of the study that `search` made")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the chart and the tables")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.training.search.importance import measure_importance
+    from dimstream_models.training.search.importance_chart import write_importance
+    from dimstream_models.training.search.study import read_trials
+
+    found = measure_importance(read_trials(arguments.study))
+    write_importance(found, arguments.out)
+    print(found.verdict)
+    for knob in found.knobs:
+        best = max(knob.values, key=lambda each: each.expected_score or 0.0)
+        print(
+            f"{knob.knob}: permutation {knob.permutation:.3f} ± {knob.permutation_spread:.3f}, impurity"
+            f" {knob.impurity:.3f}; best {best.value}"
+        )
+    print(f"{arguments.out}: importance.png, importance.csv, suitability.csv")

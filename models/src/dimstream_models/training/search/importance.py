@@ -1,0 +1,255 @@
+"""Which knobs matter, and which of their values suit: a random forest on the trials of a study.
+
+Source: the paper's Methods, "Feature importance" (scikit-learn's RandomForestRegressor on the settings and
+total scores of all runs), and Results, SI tables 1 and 2. What the paper leaves open is decided here:
+
+- Numbers enter the forest as their rank among the values tried, which is all that a tree sees of them (no
+  clipping is the largest bound of all); kinds enter as one column each (one-hot).
+- *Impurity importance*: how much splits on a knob lower the variance, shares of 1; a kind's columns are
+  added up. It favours knobs with many values, and is taken on the runs that the forest learned from.
+- *Permutation importance*: by how much R² falls on runs that the forest has not seen when a knob is shuffled
+  as a whole, over five folds and ten shuffles each; its spread is their standard deviation. It may be
+  negative: then the knob says nothing.
+- *Suitability* of a value: the score that the forest predicts on average when every run is given that value
+  and keeps the rest of its setting (partial dependence: Friedman 2001, doi 10.1214/aos/1013203451), scaled
+  within the knob from 0, its worst value, to 1, its best. A plain mean of scores would mix in whatever else
+  the runs with that value happened to have.
+- Runs that failed have no score and take no part; how many there were stands beside each value, and one
+  with which every run failed has suitability 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.model_selection import KFold
+
+from dimstream_models.training.errors import SearchError
+from dimstream_models.training.search.scoring import total_scores
+from dimstream_models.training.search.space import PLACES, Setting, Value, in_order
+from dimstream_models.training.search.study import Trial
+
+FOLDS: Final = 5
+SHUFFLES: Final = 10
+TREES: Final = 200
+LEAST_RUNS: Final = 2 * FOLDS
+"""So that every fold holds two runs at least, without which it has no R²."""
+MEANINGLESS_BELOW: Final = 0.3
+"""R² on unseen runs under which a reader is warned."""
+
+Codes: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ValueSuitability:
+    """One value of a knob."""
+
+    value: Value
+    succeeded: int
+    failed: int
+    mean_score: float | None
+    """Of its runs that succeeded."""
+    expected_score: float | None
+    """Predicted by the forest when every run is given this value; None: all its runs failed."""
+    suitability: float | None
+    """0 (worst of the knob) to 1 (best); None when the knob had this value alone."""
+
+
+@dataclass(frozen=True)
+class KnobImportance:
+    """One knob."""
+
+    knob: str
+    impurity: float
+    permutation: float
+    permutation_spread: float
+    values: tuple[ValueSuitability, ...]
+    """In the order of size, or of name."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What the forest says, and whether it is worth listening to."""
+
+    knobs: tuple[KnobImportance, ...]
+    """Most important first, by permutation."""
+    runs: int
+    failed: int
+    r_squared: float
+    """On runs that the forest has not seen (five folds)."""
+    r_squared_out_of_bag: float
+    """On the runs that each tree has not seen."""
+
+    @property
+    def verdict(self) -> str:
+        """Return a sentence on how far the importances can be believed."""
+        share = (
+            f"On runs that it has not seen, the forest explains {max(self.r_squared, 0):.0%} of the score's"
+        )
+        share += f" variance (R² {self.r_squared:.2f} over {FOLDS} folds of {self.runs} runs)"
+        if self.r_squared < MEANINGLESS_BELOW:
+            return f"{share}: too little for importances and suitabilities to mean much; more runs may help."
+        return f"{share}."
+
+
+def measure_importance(trials: Sequence[Trial], *, seed: int = 0) -> Importance:
+    """Return the importance of every knob and the suitability of every value.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Of a study; those that failed are counted, those at work are left out.
+    seed : int
+        Of forest, folds and shuffles.
+
+    Raises
+    ------
+    SearchError
+        When fewer than ten runs succeeded, or all have one score.
+    """
+    finished = [(each.setting, each.outcome.figures) for each in trials if each.outcome]
+    failed = [setting for setting, figures in finished if figures is None]
+    if len(finished) - len(failed) < LEAST_RUNS:
+        raise SearchError(
+            f"expected at least {LEAST_RUNS} runs that succeeded, got {len(finished) - len(failed)} (and"
+            f" {len(failed)} that failed): raise --trials and go on with the search"
+        )
+    done = [setting for setting, figures in finished if figures]
+    scores = np.array([each.total for each in total_scores([figures for _, figures in finished]) if each])
+    if np.ptp(scores) == 0:
+        raise SearchError(f"expected runs that differ, got {len(done)} of one total score: nothing matters")
+    return _from_forests(_Table.of(done), scores, failed, seed)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The settings as ranks among the values tried."""
+
+    values: tuple[tuple[Value, ...], ...]  # of each knob, in order
+    codes: Codes  # (runs, knobs)
+
+    @classmethod
+    def of(cls, settings: Sequence[Setting]) -> _Table:
+        values = tuple(in_order(each[knob] for each in settings) for knob in PLACES)
+        codes = [[v.index(each[knob]) for knob, v in zip(PLACES, values, strict=True)] for each in settings]
+        return cls(values, np.array(codes))
+
+    def widths(self) -> list[int]:
+        """Return how many columns each knob takes: a kind as many as it has values."""
+        return [len(v) if any(isinstance(each, str) for each in v) else 1 for v in self.values]
+
+    def columns(self, codes: Codes) -> Floats:
+        """Return what the forest is given, (runs, columns)."""
+        blocks = [
+            codes[:, i : i + 1] if width == 1 else np.eye(width)[codes[:, i]]
+            for i, width in enumerate(self.widths())
+        ]
+        return np.concatenate(blocks, axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Forest:
+    """A forest on settings."""
+
+    table: _Table
+    forest: Any  # scikit-learn's
+
+    @classmethod
+    def of(cls, table: _Table, codes: Codes, scores: Floats, seed: int) -> _Forest:
+        forest = RandomForestRegressor(TREES, oob_score=True, random_state=seed)
+        return cls(table, forest.fit(table.columns(codes), scores))
+
+    def predict(self, codes: Codes) -> Floats:
+        """Return the score expected of settings, (..., knobs) to (...)."""
+        flat = codes.reshape(-1, codes.shape[-1])
+        return np.asarray(self.forest.predict(self.table.columns(flat))).reshape(codes.shape[:-1])
+
+    def impurity(self) -> Floats:
+        """Return the impurity importance of each knob, a kind's columns added up."""
+        widths = self.table.widths()
+        owners = np.repeat(np.arange(len(widths)), widths)
+        return np.bincount(owners, self.forest.feature_importances_, len(widths)).astype(np.float64)
+
+
+def _from_forests(table: _Table, scores: Floats, failed: Sequence[Setting], seed: int) -> Importance:
+    forest = _Forest.of(table, table.codes, scores, seed)
+    impurity = forest.impurity()
+    falls, r_squared = _on_unseen_runs(table, scores, seed)
+    knobs = [
+        KnobImportance(
+            knob=knob,
+            impurity=float(impurity[i]),
+            permutation=float(falls[i].mean()),
+            permutation_spread=float(falls[i].std(ddof=1)),
+            values=_suitabilities(forest, i, scores, [each[knob] for each in failed]),
+        )
+        for i, knob in enumerate(PLACES)
+    ]
+    return Importance(
+        knobs=tuple(sorted(knobs, key=lambda each: -each.permutation)),
+        runs=len(scores),
+        failed=len(failed),
+        r_squared=r_squared,
+        r_squared_out_of_bag=float(forest.forest.oob_score_),
+    )
+
+
+def _on_unseen_runs(table: _Table, scores: Floats, seed: int) -> tuple[Floats, float]:
+    """Return the falls of R² of each knob, (knobs, folds * shuffles), and R² itself.
+
+    Errors are taken relative to the variance of all runs: that of a small fold is hardly known.
+    """
+    rng, falls, errors = np.random.default_rng(seed), [], np.empty_like(scores)
+    for seen, unseen in KFold(FOLDS, shuffle=True, random_state=seed).split(scores):
+        forest = _Forest.of(table, table.codes[seen], scores[seen], seed)
+        errors[unseen] = np.square(forest.predict(table.codes[unseen]) - scores[unseen])
+        shuffled = np.square(forest.predict(_shuffled(table.codes[unseen], rng)) - scores[unseen])
+        falls.append(shuffled.mean(axis=-1) - errors[unseen].mean())  # (knobs, shuffles)
+    return np.concatenate(falls, axis=1) / scores.var(), float(1 - errors.mean() / scores.var())
+
+
+def _shuffled(codes: Codes, rng: np.random.Generator) -> Codes:
+    """Return copies of the runs with one knob shuffled in each, (knobs, shuffles, runs, knobs)."""
+    knobs = codes.shape[1]
+    copies = np.tile(codes, (knobs, SHUFFLES, 1, 1))
+    for knob in range(knobs):
+        for copy in copies[knob]:
+            rng.shuffle(copy[:, knob])
+    return copies
+
+
+def _suitabilities(
+    forest: _Forest, knob: int, scores: Floats, failed: Sequence[Value]
+) -> tuple[ValueSuitability, ...]:
+    table = forest.table
+    tried, codes = table.values[knob], table.codes[:, knob]
+    given = np.tile(table.codes, (len(tried), 1, 1))  # (values, runs, knobs): every run with each value
+    given[:, :, knob] = np.arange(len(tried))[:, None]
+    expected = dict(zip(tried, forest.predict(given).mean(axis=1).tolist(), strict=True))
+    everything = in_order([*tried, *failed])
+
+    def rate(value: Value) -> ValueSuitability:
+        own = scores[codes == tried.index(value)] if value in tried else scores[:0]
+        return ValueSuitability(
+            value=value,
+            succeeded=len(own),
+            failed=failed.count(value),
+            mean_score=float(own.mean()) if len(own) else None,
+            expected_score=expected.get(value),
+            suitability=_suitability(value, expected) if len(everything) > 1 else None,
+        )
+
+    return tuple(rate(value) for value in everything)
+
+
+def _suitability(value: Value, expected: dict[Value, float]) -> float:
+    if value not in expected:
+        return 0.0
+    worst, best = min(expected.values()), max(expected.values())
+    return 1.0 if best == worst else (expected[value] - worst) / (best - worst)

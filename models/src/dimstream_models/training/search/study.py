@@ -1,0 +1,221 @@
+"""The ledger of a search: a folder that several processes share, and that survives a kill of any of them.
+
+    FOLDER/
+        journal.log     Optuna's journal: every trial, its setting, its figures or why it failed
+        recipe.yaml     what is searched
+        trials/NAME/    run of a trial, named by its setting: checkpoints, loss curve, outcome.json
+        best/NAME/      run of one of the best, trained to convergence
+        locks/          held by the living; the kernel lets go of those of the dead
+
+A process claims a trial by holding its lock. A trial that the journal calls running and whose lock is free
+was left by a dead process: the next claim takes it up again, and its fit goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from dimstream_models.training.errors import SearchError
+from dimstream_models.training.search.journal import open_journal
+from dimstream_models.training.search.locks import FileLock
+from dimstream_models.training.search.outcomes import Outcome
+from dimstream_models.training.search.proposals import distributions
+from dimstream_models.training.search.space import Setting, name_of
+from dimstream_models.training.settings import Recipe, write_recipe
+
+NAME: Final = "dimstream"  # of the one study in the journal
+DIRECTIONS: Final = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE, StudyDirection.MINIMIZE)
+UNRESOLVED: Final = float("inf")  # in the journal, whose values are numbers
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting that was tried, or is at work."""
+
+    number: int
+    setting: Setting
+    outcome: Outcome | None
+    """None: not finished."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the trial's run folder."""
+        return name_of(self.setting)
+
+
+Propose = Callable[[Sequence[Trial]], Setting | None]
+
+
+class Study:
+    """The trials of a search; each process has one, over the same folder."""
+
+    def __init__(self, folder: Path, recipe: Recipe, data: str) -> None:
+        """Begin a study, or go on with the one that the folder holds.
+
+        Parameters
+        ----------
+        folder : Path
+            Of the study.
+        recipe : Recipe
+            What is searched.
+        data : str
+            sha256 of the prepared data.
+
+        Raises
+        ------
+        SearchError
+            When the folder holds a study of another recipe or of other data.
+        """
+        self.folder, self.recipe = folder, recipe
+        self._held: dict[str, FileLock] = {}
+        self._claims = FileLock(folder / "locks" / "claims")
+        with self._claims:
+            self._journal = open_journal(folder / "journal.log")
+            self._id = self._begin(_identity(recipe, data))
+
+    def run_of(self, trial: Trial) -> Path:
+        """Return the folder of the trial's run."""
+        return self.folder / "trials" / trial.name
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Return all trials so far, of all processes, in the order of their claims."""
+        return tuple(_trial(each) for each in self._journal.get_all_trials(self._id, deepcopy=False))
+
+    def claim(self, propose: Propose) -> Trial | None:
+        """Return a trial that is this process's alone: one that a dead process left, or a new one.
+
+        Parameters
+        ----------
+        propose : callable
+            From all trials so far to the next setting; None when there is none.
+        """
+        with self._claims:
+            trials = self.trials()
+            for trial in trials:
+                if trial.outcome is None and self.hold(_lock_of(trial)):
+                    return trial
+            setting = propose(trials)
+            return None if setting is None else self._new(setting)
+
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
+        """Write down what came of a trial that was claimed."""
+        key = self._journal.get_trial_id_from_study_id_trial_number(self._id, trial.number)
+        self._journal.set_trial_user_attr(key, "outcome", outcome.model_dump(mode="json"))
+        state = TrialState.FAIL if outcome.figures is None else TrialState.COMPLETE
+        self._journal.set_trial_state_values(key, state, _values(outcome))
+        self.let_go(_lock_of(trial))
+
+    def hold(self, name: str) -> bool:
+        """Take a lock of the study until it is let go or this process dies; False when it is held already."""
+        lock = FileLock(self.folder / "locks" / name)
+        if name in self._held or not lock.take(wait=False):
+            return False
+        self._held[name] = lock
+        return True
+
+    def let_go(self, name: str) -> None:
+        """Let go of a lock that this study holds."""
+        self._held.pop(name).let_go()
+
+    def close(self) -> None:
+        """Let go of everything that is held: what is not finished may be taken up again."""
+        while self._held:
+            self._held.popitem()[1].let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _begin(self, identity: Mapping[str, Any]) -> int:
+        try:
+            key = self._journal.get_study_id_from_name(NAME)
+        except KeyError:
+            key = self._journal.create_new_study(DIRECTIONS, NAME)
+        known = self._journal.get_study_user_attrs(key).get("identity")
+        if known is None:
+            write_recipe(self.recipe, self.folder / "recipe.yaml")
+            self._journal.set_study_user_attr(key, "identity", identity)
+        elif known != identity:
+            raise SearchError(
+                f"{self.folder} holds a study of another recipe ({'; '.join(_differences(known, identity))}):"
+                " choose an empty folder or restore the recipe"
+            )
+        return key
+
+    def _new(self, setting: Setting) -> Trial:
+        """Add a running trial in one write: a kill leaves all of it or nothing."""
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(setting),
+            distributions=distributions(self.recipe.search.space),
+        )
+        key = self._journal.create_new_trial(self._id, template)
+        trial = _trial(self._journal.get_trial(key))
+        if not self.hold(_lock_of(trial)):
+            raise SearchError(f"expected {_lock_of(trial)} of {self.folder} to be free, as its trial is new")
+        return trial
+
+
+def read_trials(folder: Path) -> tuple[Trial, ...]:
+    """Return the trials of the study in a folder.
+
+    Raises
+    ------
+    SearchError
+        When the folder holds no study.
+    """
+    path = folder / "journal.log"
+    if not path.is_file():
+        raise SearchError(f"expected the folder of a study, with its journal.log, at {folder}")
+    journal = open_journal(path)
+    try:
+        key = journal.get_study_id_from_name(NAME)
+    except KeyError as error:
+        raise SearchError(f"{path} holds no study of dimstream-train search") from error
+    return tuple(_trial(each) for each in journal.get_all_trials(key, deepcopy=False))
+
+
+def _lock_of(trial: Trial) -> str:
+    return f"trial-{trial.number:04d}"
+
+
+def _trial(frozen: FrozenTrial) -> Trial:
+    """Return a trial of the journal; one whose outcome was written and not its end is not finished."""
+    done = frozen.user_attrs["outcome"] if frozen.state.is_finished() else None
+    outcome = None if done is None else Outcome.model_validate(done)
+    return Trial(frozen.number, frozen.params, outcome)
+
+
+def _values(outcome: Outcome) -> list[float] | None:
+    figures = outcome.figures
+    if figures is None:
+        return None
+    resolution = UNRESOLVED if figures.resolution_px is None else figures.resolution_px
+    return [figures.ssim, figures.mae, resolution]
+
+
+def _identity(recipe: Recipe, data: str) -> dict[str, Any]:
+    """Return what every trial of a study must have in common, as JSON holds it."""
+    values = recipe.model_dump(mode="json", exclude={"bundle": True, "search": {"sampler", "trials", "best"}})
+    values["calibration"] = {"rescaling": recipe.calibration.rescaling}
+    values["pairs"] = {**values["pairs"], "prepared": data}  # a folder may move; its content may not change
+    return values
+
+
+def _differences(known: Mapping[str, Any], asked: Mapping[str, Any], place: str = "") -> list[str]:
+    found = []
+    for key in sorted({*known, *asked}):
+        before, now = known.get(key), asked.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += _differences(before, now, f"{place}{key}.")
+        elif before != now:
+            found.append(f"{place}{key}: {before} in the study, {now} now")
+    return found
