@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dimstream_models.bundle import SsimSettings
 from dimstream_models.training.calibration.threshold import Movie, Origin, SsimThreshold, calibrate_ssim
 from dimstream_models.training.calibration.windows import WindowThresholds, measure_windows
-from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.errors import CannotCalibrate, InvalidPairs
 from dimstream_models.training.pairs.images import ImageFile, read_planes
 from dimstream_models.training.prediction import Denoise
 
@@ -72,5 +72,8 @@ def _read(paths: Sequence[Path], what: str) -> Iterator[Movie]:
 
 
 def _named(paths: Sequence[Path], kind: str) -> str:
+    for path in paths:
+        if not path.is_file():
+            raise InvalidPairs(f"{path}: expected a {kind} movie, there is no such file")
     files = ", ".join(f"{path.name} (sha256 {ImageFile(path).sha256()[:16]})" for path in paths)
     return f"{kind}: {files}"

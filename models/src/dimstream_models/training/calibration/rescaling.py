@@ -68,7 +68,7 @@ def fit_rescaling(pairs: Iterable[PredictedPair], method: RescalingMethod, *, da
         for prediction, truth in pairs:
             moments.add(*_flat(prediction, truth))
         return _line(moments, method, data)
-    sample = _Sample()
+    sample = _Sample(SAMPLE_PIXELS)
     for prediction, truth in pairs:
         sample.add(*_flat(prediction, truth))
     return _clipped_line(sample, data)
@@ -100,7 +100,7 @@ class _Moments:
 class _Sample:
     """A bounded random choice of pixels; every pixel of every image has the same chance."""
 
-    def __init__(self, limit: int = SAMPLE_PIXELS) -> None:
+    def __init__(self, limit: int) -> None:
         self.limit, self.images = limit, 0
         self._rng = np.random.default_rng(0)
         self._share = 1.0

@@ -42,22 +42,21 @@ def rescaling_of_pairs(pairs: Path, denoise: Denoise, method: RescalingMethod) -
     return fit_rescaling(_predicted(pairs, denoise), method, data=_described(pairs))
 
 
-def rescaling_of_split_photons(divisor: float, *, kept_share: float) -> Rescaling:
-    """Return the gain that turns predictions of a network trained on split photons into the input's counts.
+def rescaling_of_split_photons(divisor: float) -> Rescaling:
+    """Return the gain that turns predictions of a network trained on split photons into its input's counts.
 
-    In training the network is shown the share `kept_share` of each frame's photons, and its truth is the rest
-    over `divisor`; in service it is shown all of them. From its input's counts c it thus predicts
-    `(1 - kept_share) / kept_share * c / divisor`, up to noise: the gain is the inverse. No clean image
-    exists, so nothing is fitted, and the offset is 0.
+    The network is shown one part of each frame's photons, and its truth is the other part, scaled to the same
+    expectation and divided by `divisor`: so it gives back the light that it is shown over `divisor`. No
+    clean image exists, so nothing is fitted, the offset is 0, and denoised counts are of the input's dose.
     """
     record = RescalingRecord(
         method="normalisation",
-        data=f"split photons: denoised counts are those of the input's own dose (truths in training were"
-        f" divided by {divisor:g}, and {kept_share:g} of the photons were shown)",
+        data="split photons, at the input's own dose: there are no clean images, and truths in training were"
+        f" divided by {divisor:g}",
         images=0,
         pixels=0,
     )
-    return Rescaling(divisor * kept_share / (1 - kept_share), 0.0, record)
+    return Rescaling(divisor, 0.0, record)
 
 
 def _predicted(pairs: Path, denoise: Denoise) -> Iterator[PredictedPair]:

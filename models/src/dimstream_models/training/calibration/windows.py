@@ -76,8 +76,8 @@ def measure_windows(
     signal_min = max(least, _quantile(values, shares, 1 - rate / SIGNAL_CARE))
     record = WindowCalibration(
         method=f"{WINDOW_PX}x{WINDOW_PX} window sums of movies without a sample: background_max is their"
-        f" {1 - rate:g} quantile, signal_min their {1 - rate / SIGNAL_CARE:g} quantile, or {least:g} when that"
-        " is larger",
+        f" {1 - rate:g} quantile, signal_min the larger of their {1 - rate / SIGNAL_CARE:g} quantile and"
+        f" {least:g}",
         dark_frames=frames,
         dark_quantiles={f"{q:g}": _quantile(values, shares, q) for q in QUANTILES},
         background_share=round(_share_up_to(values, shares, background_max), 6),

@@ -25,7 +25,7 @@ MARK = "<!-- A model card of dimstream-train, which may write it anew. -->"
 _RESCALED_BY = {
     "least_squares": "a straight line fitted by least squares through all pixels of",
     "clipped_quantiles": "a straight line fitted through the pixels, clipped at 1st and 99th quantile, of",
-    "normalisation": "the normalisation alone, without a fit, for",
+    "normalisation": "by the normalisation alone, for want of a fit:",
 }
 
 

@@ -71,7 +71,7 @@ def half_error(denoiser: Denoiser, half: bytes, examples: Iterable[NDArray[Any]]
     denoiser = denoiser.eval().cpu()
     rounded, run = _RoundedDenoiser(denoiser).eval(), OnnxRunner(half)
     worst = 0.0
-    for counts in (*examples, *parity_inputs()):
+    for counts in (*examples, *parity_inputs(denoiser.network.step)):
         with torch.inference_mode():
             expected, found = (net(torch.from_numpy(counts)).numpy() for net in (denoiser, rounded))
         difference = max(np.abs(found - expected).max(), np.abs(run(counts) - expected).max())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +20,8 @@ from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import Normaliser
 
 PARITY = 1e-5  # of the largest value, between torch and ONNX Runtime
-PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))
+ROUNDING = 8.0  # or of torch's own distance from double precision, for networks that amplify rounding
+PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))  # made up to the network's step
 _OPSET = 17
 
 
@@ -42,7 +45,7 @@ def export_onnx(denoiser: Denoiser) -> bytes:
     Raises
     ------
     ParityError
-        When ONNX Runtime's output differs from torch's by more than 1e-5 of the largest value.
+        As `check_parity`.
     """
     denoiser = denoiser.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     buffer = io.BytesIO()
@@ -51,7 +54,7 @@ def export_onnx(denoiser: Denoiser) -> bytes:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             denoiser,
-            (torch.zeros(1, 1, 64, 64),),
+            (torch.zeros(1, 1, *[2 * denoiser.network.step] * 2),),
             buffer,  # type: ignore[arg-type]
             opset_version=_OPSET,
             input_names=["counts"],
@@ -65,23 +68,47 @@ def export_onnx(denoiser: Denoiser) -> bytes:
 
 
 def check_parity(denoiser: Denoiser, content: bytes) -> float:
-    """Return the largest relative difference between torch and ONNX Runtime at three sizes."""
+    """Return the largest relative difference between torch and ONNX Runtime at three sizes.
+
+    Raises
+    ------
+    ParityError
+        When it exceeds 1e-5 and is not rounding: some networks amplify that of float32 beyond, in torch as
+        well; theirs may be 8 times torch's distance from double precision.
+    """
     run = OnnxRunner(content)
     worst = 0.0
-    for counts in parity_inputs():
-        with torch.no_grad():
-            expected = denoiser(torch.from_numpy(counts)).numpy()
-        worst = max(worst, float(np.abs(run(counts) - expected).max() / np.abs(expected).max()))
-    if not worst <= PARITY:
-        raise ParityError(f"expected ONNX Runtime within {PARITY:g} of torch, got {worst:g}")
+    for counts in parity_inputs(denoiser.network.step):
+        expected = _predict(denoiser, torch.from_numpy(counts))
+        difference = float(np.abs(run(counts) - expected).max() / np.abs(expected).max())
+        if not difference <= PARITY:
+            _check_rounding(denoiser, counts, difference)
+        worst = max(worst, difference)
     return worst
 
 
-def parity_inputs() -> Iterator[NDArray[np.float32]]:
-    """Yield Poisson counts of three sizes, (1, 1, y, x)."""
+def _check_rounding(denoiser: Denoiser, counts: NDArray[np.float32], difference: float) -> None:
+    single = _predict(denoiser, torch.from_numpy(counts))
+    double = _predict(deepcopy(denoiser).double(), torch.from_numpy(counts).double())
+    rounding = float(np.abs(single - double).max() / np.abs(double).max())
+    if not difference <= ROUNDING * rounding:
+        raise ParityError(
+            f"expected ONNX Runtime within {PARITY:g} of torch, got {difference:g}; rounding explains"
+            f" {rounding:g} (torch in single against double precision)"
+        )
+
+
+def _predict(denoiser: Denoiser, counts: Tensor) -> NDArray[Any]:
+    with torch.no_grad():
+        return np.asarray(denoiser(counts).numpy())
+
+
+def parity_inputs(step: int) -> Iterator[NDArray[np.float32]]:
+    """Yield Poisson counts of three sizes that the network takes, (1, 1, y, x)."""
     rng = np.random.default_rng(0)
     for shape in PARITY_SHAPES:
-        yield rng.poisson(2.0, (1, 1, *shape)).astype(np.float32)
+        sides = (-(-side // step) * step for side in shape)
+        yield rng.poisson(2.0, (1, 1, *sides)).astype(np.float32)
 
 
 class OnnxRunner:

@@ -117,7 +117,7 @@ class PairedData:
             raise CannotCalibrate(
                 "expected normalisation kind fixed with split photons: the parts share a scale"
             )
-        return rescaling_of_split_photons(truths.scale, kept_share=self.pairs.kept_share)
+        return rescaling_of_split_photons(truths.scale)
 
     def threshold(self, denoise: Denoise) -> SsimThreshold | None:
         """Return None: single images say nothing of adjacent frames."""
