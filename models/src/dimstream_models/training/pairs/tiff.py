@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -39,18 +41,35 @@ def read_tiff(path: Path, stack: str | None) -> tuple[NDArray[Any], tuple[float,
     """
     if stack is not None:
         raise InvalidPairs(f"a TIFF file has no stack {stack!r}: name the file alone")
-    with tifffile.TiffFile(path) as file:
+    with _complaints_raised(), tifffile.TiffFile(path) as file:
         first = file.series[0]
         if any((each.shape, each.dtype) != (first.shape, first.dtype) for each in file.series):
             raise InvalidPairs("expected planes of one size, got several sizes: save each as its own file")
-        sizes = dict(zip(first.axes, first.shape, strict=True))
-        if not first.axes.endswith("YX") or sizes.get("C", 1) > 1:
+        # tifffile calls the planes of a stack channels (C, S) when it is told nothing; beside another axis,
+        # or last, as in a coloured image, they are channels
+        if not first.axes.endswith("YX") or (first.ndim > 3 and set("CS") & set(first.axes)):
             raise InvalidPairs(
                 f"expected planes of one channel, got axes {first.axes} of {first.shape}: save the"
                 " channel that was counted on its own; a coloured copy for display holds no counts"
             )
         values = np.stack([each.asarray() for each in file.series])
         return _signed(values, file.imagej_metadata or {}), _sides_nm(file)
+
+
+@contextmanager
+def _complaints_raised() -> Iterator[None]:
+    """Raise what tifffile only logs: of a truncated stack it returns the planes that are left."""
+    complaints: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    if complaints:
+        raise ValueError("; ".join(complaints))
 
 
 def _signed(values: NDArray[Any], imagej: Mapping[str, Any]) -> NDArray[Any]:

@@ -1,0 +1,130 @@
+"""Image files: planes, pixel sizes, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from dimstream_models.training.errors import InvalidPairs
+from dimstream_models.training.pairs.images import ImageFile, read_planes
+
+STACK = np.arange(5 * 20 * 30, dtype=np.uint16).reshape(5, 20, 30)
+OME = {
+    "axes": "ZYX",
+    "PhysicalSizeX": 0.02,
+    "PhysicalSizeXUnit": "µm",
+    "PhysicalSizeY": 20,
+    "PhysicalSizeYUnit": "nm",
+}
+
+STATED = {
+    "plain": ({"photometric": "minisblack"}, None),
+    "samples": ({"photometric": "rgb", "planarconfig": "separate"}, None),
+    "dots per inch are no pixel size": ({"photometric": "minisblack", "resolution": (300, 300)}, None),
+    "OME": ({"ome": True, "metadata": OME}, 20.0),
+    "ImageJ, um": ({"imagej": True, "resolution": (50, 50), "metadata": {"unit": "um"}}, 20.0),
+    "ImageJ, as Fiji spells it": (
+        {"imagej": True, "resolution": (50, 50), "metadata": {"unit": r"\u00B5m"}},
+        20.0,
+    ),
+    "ImageJ, pixel": ({"imagej": True, "resolution": (1, 1), "metadata": {"unit": "pixel"}}, None),
+}
+
+
+@pytest.mark.parametrize(("options", "nm"), STATED.values(), ids=STATED)
+def test_stacks_of_every_dialect_give_their_planes_and_pixel_size(
+    tmp_path: Path, options: dict[str, Any], nm: float | None
+) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", STACK, **options)
+    planes = read_planes(ImageFile(tmp_path / "stack.tif"))
+    np.testing.assert_array_equal(planes.values, STACK)
+    assert planes.pixel_size_nm == (None if nm is None else pytest.approx(nm))
+
+
+def test_planes_written_one_by_one_are_one_stack(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
+        for plane in STACK:
+            file.write(plane, contiguous=False)
+    np.testing.assert_array_equal(read_planes(ImageFile(tmp_path / "stack.tif")).values, STACK)
+
+
+def test_signed_images_of_imagej_come_without_what_it_adds(shared: Path) -> None:
+    folder = shared / "05_sted_images_mit"
+    name = "STEDActinDendriteFCN__images_to_predict__01_Block_1.tif"
+    planes = read_planes(ImageFile(folder / name))
+    assert tifffile.imread(folder / name).min() == 32768  # as stored
+    assert (planes.values.min(), planes.values.max()) == (0, 158)  # as its README says
+    assert planes.pixel_size_nm == pytest.approx(20, rel=1e-6)
+
+
+REFUSED = {
+    "colours": ("image.tif", np.zeros((8, 8, 3), np.uint8), {}, "expected planes of one channel"),
+    "channels": (
+        "image.tif",
+        STACK[None].repeat(2, 0),
+        {"imagej": True, "metadata": {"axes": "TCYX"}},
+        "expected planes of one channel",
+    ),
+    "complex": ("image.tif", np.zeros((8, 8), np.complex64), {}, "expected planes of real numbers"),
+    "not finite": ("image.tif", np.full((8, 8), np.nan, np.float32), {}, "expected finite numbers"),
+    "oblong pixels": (
+        "image.tif",
+        STACK,
+        {"imagej": True, "resolution": (50, 25), "metadata": {"unit": "um"}},
+        "expected square pixels, got 40 x 20 nm",
+    ),
+    "another format": ("image.png", STACK[0], {}, "expected a file named .tif"),
+}
+
+
+@pytest.mark.parametrize(("name", "values", "options", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_holds_no_counts_is_refused_by_name(
+    tmp_path: Path, name: str, values: np.ndarray[Any, Any], options: dict[str, Any], reason: str
+) -> None:
+    tifffile.imwrite(tmp_path / name, values, **options)
+    with pytest.raises(InvalidPairs, match=reason) as caught:
+        read_planes(ImageFile(tmp_path / name))
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 60, 95])
+def test_truncated_files_are_refused(tmp_path: Path, kept: int) -> None:
+    tifffile.imwrite(tmp_path / "image.tif", STACK, compression="zlib")
+    whole = (tmp_path / "image.tif").read_bytes()
+    (tmp_path / "image.tif").write_bytes(whole[: len(whole) * kept // 100])
+    with pytest.raises(InvalidPairs, match="cannot be read"):
+        read_planes(ImageFile(tmp_path / "image.tif"))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPairs, match="no such file"):
+        read_planes(ImageFile(tmp_path / "image.tif"))
+
+
+SUMS = {"Data000 [Cut]": 9.51e6, "1": 1.56e7, "Data004 [Cut]": 2.14e7}  # from the data's README
+
+
+@pytest.mark.parametrize(("stack", "total"), SUMS.items(), ids=SUMS)
+def test_stacks_of_an_imspector_file_go_by_name_or_index(shared: Path, stack: str, total: float) -> None:
+    planes = read_planes(ImageFile(shared / "12_formats" / "data_analysis_example.msr", stack))
+    assert planes.values.shape == (1, 200, 200)
+    assert planes.values.sum() == pytest.approx(total, rel=4e-3)  # three digits there
+    assert planes.pixel_size_nm is None  # the file gives 0.16 of no unit
+
+
+@pytest.mark.parametrize("stack", [None, "3", "Data001 [Cut]"])
+def test_ambiguous_and_unknown_stacks_are_refused_with_those_there_are(
+    shared: Path, stack: str | None
+) -> None:
+    with pytest.raises(InvalidPairs, match=r"1: 'Data002 \[Cut\]'"):
+        read_planes(ImageFile(shared / "12_formats" / "data_analysis_example.msr", stack))
+
+
+def test_imspector_files_without_their_reader_say_what_to_install(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "msr_reader", None)
+    with pytest.raises(InvalidPairs, match=r"pip install 'dimstream-models\[train,msr\]'"):
+        read_planes(ImageFile(shared / "12_formats" / "data_analysis_example.msr", "0"))
