@@ -26,8 +26,8 @@ def recipe_file(tiny_recipe: Recipe, tmp_path: Path) -> Path:
     settings = tiny_recipe.model_dump()
     settings["simulation"] |= {"side_px": 64, "steps_per_epoch": 20}
     settings["network"]["dropout"] = 0.2
-    settings["fit"] |= {"epochs": 8, "checkpoint_every_s": 0.02}
-    write_recipe(Recipe.model_validate(settings), tmp_path / "recipe.yaml")
+    settings["fit"] |= {"epochs": 4, "checkpoint_every_s": 0.02}
+    write_recipe(Recipe.model_validate({**settings, "fine_tuning": None}), tmp_path / "recipe.yaml")
     return tmp_path / "recipe.yaml"
 
 
@@ -83,12 +83,39 @@ def test_a_run_that_is_killed_again_and_again_is_an_undisturbed_one(
     assert (killed / "loss.csv").read_text() == (tmp_path / "undisturbed" / "loss.csv").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to see processes in")
+def test_a_kill_while_scenes_are_drawn_leaves_no_process_behind(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_file).model_dump(mode="json")
+    recipe["simulation"] |= {"fields": 20_000, "side_px": 128}
+    recipe_file.write_text(json.dumps(recipe))
+    process = command(recipe_file, tmp_path / "run")
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers: list[int] = []
+    while not workers:
+        assert process.poll() is None
+        workers = [int(pid) for pid in tasks.read_text().split() if b"spawn_main" in cmdline(int(pid))]
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)
+    while any(b"spawn_main" in cmdline(pid) for pid in workers):
+        time.sleep(0.05)  # the test's own time limit is the bound
+
+
+def cmdline(pid: int) -> bytes:
+    """The command of a process, nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def test_the_command_says_that_a_run_is_finished_or_failed(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = read_recipe(recipe_file).model_dump(mode="json")
     recipe["fit"] |= {"epochs": 1}
-    recipe_file.write_text(json.dumps({**recipe, "fine_tuning": None}))  # JSON is YAML
+    recipe_file.write_text(json.dumps(recipe))  # JSON is YAML
     arguments = ["fit", str(recipe_file), "--run", str(tmp_path / "run")]
     assert main(arguments) == main(arguments) == 0
     assert "is finished: its best network is in best.pt" in capsys.readouterr().out

@@ -7,7 +7,7 @@ published code does. `fixed` never lets brightness hang on a single pixel; `maxi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,7 +58,9 @@ class MaximumScale(Normaliser):
 class QuantileScale(Normaliser):
     """Each image's quantile, interpolated linearly between its neighbours as `numpy.quantile` does.
 
-    `torch.quantile` takes at most 16 million values and cannot be exported: this sorts, at any size.
+    `torch.quantile` takes at most 16 million values and cannot be exported. This takes the largest
+    values down to the quantile, which for one near 1 costs little (ONNX Runtime, 600x600, one core: 1 ms
+    at 0.999, 26 ms for the median), at any size.
     """
 
     def __init__(self, quantile: float) -> None:
@@ -68,14 +70,16 @@ class QuantileScale(Normaliser):
     def divisor(self, counts: Tensor) -> Tensor:
         """Return each image's quantile."""
         flat = counts.flatten(1)  # (B, N)
-        # in double, as in single precision a place among 360,000 is off by 0.02; as tensors, so that
-        # the exported graph works it out for each size anew
-        place = (torch._shape_as_tensor(flat)[1:] - 1).double() * self.quantile
-        below = place.long()
-        above = place.ceil().long()
-        ordered = flat.sort(dim=1).values
-        low, high = ordered.index_select(1, below), ordered.index_select(1, above)  # (B, 1)
-        value = low + (high - low) * (place - below).to(counts.dtype)
+        # in double, as in single precision a place among 360,000 is off by 0.02; as tensors, so that the
+        # exported graph works it out for each size anew; (1,), as the exporter makes () single
+        end = torch._shape_as_tensor(flat)[1:] - 1
+        place = end.double() * self.quantile
+        below, above = place.long(), place.ceil().long()
+        number = cast(int, (end + 1 - below)[0])
+        largest = flat.topk(number, dim=1).values  # (B, number), descending to `below`
+        low = largest[:, -1:]
+        high = largest.index_select(1, (end - above).to(flat.device))
+        value = low + (high - low) * (place - below).to(counts)  # (B, 1)
         return value[:, :, None, None]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
@@ -48,9 +49,22 @@ def draw_library(
     jobs = [(seed, purpose, i, settings) for i in range(fields)]
     if fields <= FEW_FIELDS:
         return np.stack([_draw_field(job) for job in jobs])
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_end_with_parent) as pool:
         images = pool.map(_draw_field, jobs, chunksize=8)
         return np.stack(list(tqdm(images, total=fields, desc=f"{purpose} scenes", unit="field")))
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when its parent is killed: it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # workers are started by one
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_field(job: tuple[int, Purpose, int, SimulationSettings]) -> NDArray[np.float16]:
