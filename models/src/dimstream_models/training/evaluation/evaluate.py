@@ -1,0 +1,131 @@
+"""A bundle on pairs that no choice has seen: every figure of every image, one image in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from dimstream_models.bundle import Bundle
+from dimstream_models.training.errors import CannotEvaluate
+from dimstream_models.training.evaluation.closeness import Perceptual
+from dimstream_models.training.evaluation.figures import Row
+from dimstream_models.training.evaluation.pictures import Shown
+from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
+from dimstream_models.training.evaluation.scoring import Recorded, Scorer, ScoringSettings
+from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.prepared import Role, is_prepared
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of a bundle on some pairs, and the pairs that are shown."""
+
+    bundle: Bundle
+    pairs: str  # where they came from
+    settings: ScoringSettings
+    rows: tuple[Row, ...]
+    shown: tuple[tuple[str, Shown], ...]  # why it was chosen, and what is shown
+
+
+def evaluate(
+    bundle: Bundle,
+    pairs: Path,
+    *,
+    role: Role = "test",
+    again: Path | None = None,
+    settings: ScoringSettings | None = None,
+    lpips: Perceptual | None = None,
+) -> Evaluation:
+    """Return all figures of a bundle on pairs.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    pairs : Path
+        Anything that `read_pairs` reads.
+    role : Role
+        Of the fields of a prepared folder.
+    again : Path or None
+        A second recording of the same fields, in the same order.
+    settings : ScoringSettings or None
+        None: the defaults.
+    lpips : Perceptual or None
+        None: LPIPS is not taken.
+
+    Raises
+    ------
+    CannotEvaluate
+        When a pair has no truth, or images do not fit together; the message names the pair.
+    InvalidPairs, InvalidPrepared
+        When pairs cannot be read.
+    TestTensorMismatch
+        When the bundle does not do what it says of itself.
+    """
+    settings = settings or ScoringSettings()
+    scorer = Scorer(restorer(bundle), has_own_scale(bundle), settings, lpips)
+    rows: list[Row] = []
+    for recorded in tqdm(_recorded(pairs, role, again), desc="pairs", unit="pair"):
+        rows += _named(recorded, scorer.rows)
+    if not rows:
+        raise CannotEvaluate(f"expected at least one pair at {pairs}, got none")
+    chosen = _chosen(rows)
+    shown = {
+        recorded.index: _named(recorded, scorer.shown)
+        for recorded in _recorded(pairs, role, again)
+        if recorded.index in chosen
+    }
+    pictures = tuple((why, shown[index]) for index, why in chosen.items())
+    where = f"{pairs} ({role} fields)" if is_prepared(pairs) else str(pairs)
+    return Evaluation(bundle, where, settings, tuple(rows), pictures)
+
+
+def _named(recorded: Recorded, function: Callable[[Recorded], T]) -> T:
+    try:
+        return function(recorded)
+    except CannotEvaluate as error:
+        raise CannotEvaluate(f"{recorded.pair.name}: {error}") from error
+
+
+def _recorded(pairs: Path, role: Role, again: Path | None) -> Iterator[Recorded]:
+    first = read_pairs(pairs, role=role)
+    if again is None:
+        yield from (Recorded(index, pair) for index, pair in enumerate(first))
+        return
+    both = zip_longest(first, read_pairs(again, role=role))
+    for index, (pair, second) in enumerate(both):
+        if pair is None or second is None:
+            raise CannotEvaluate(f"expected as many pairs in {again} as in {pairs}: one has {index}")
+        _require_two_recordings(pair, second)
+        yield Recorded(index, pair, second)
+
+
+def _require_two_recordings(pair: Pair, second: Pair) -> None:
+    if pair.low.shape != second.low.shape:
+        raise CannotEvaluate(
+            f"expected two recordings of one shape, got {pair.low.shape} in {pair.name} and"
+            f" {second.low.shape} in {second.name}"
+        )
+    if np.array_equal(pair.low, second.low):
+        raise CannotEvaluate(
+            f"expected two recordings, got the same image as {pair.name} and {second.name}: its noise agrees"
+            " with itself, and correlation tells nothing of resolution"
+        )
+
+
+def _chosen(rows: Sequence[Row]) -> dict[int, str]:
+    """Return the pairs to show, by number, and why: those of median, highest and lowest SSIM."""
+    found = [row.figures["ssim"].value or 0.0 for row in rows if row.kind == "fitted"]
+    order = sorted(range(len(found)), key=found.__getitem__)
+    why = {order[len(order) // 2]: "median", order[-1]: "highest", order[0]: "lowest"}
+    return {
+        index: f"the prediction with the {what} SSIM on the line that fits it best"
+        for index, what in why.items()
+    }

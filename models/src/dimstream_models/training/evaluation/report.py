@@ -1,0 +1,206 @@
+"""The report as one HTML file that needs nothing else: no scripts, no fonts, pictures inside.
+
+It is well-formed XML as well, so that programs can read it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Final
+
+from dimstream_models.training.evaluation.evaluate import Evaluation
+from dimstream_models.training.evaluation.figures import KINDS, METRICS, Row, Unit, unit_of
+from dimstream_models.training.evaluation.pictures import draw_distributions, draw_pair
+from dimstream_models.training.evaluation.statements import number_of_pairs, statements, warnings
+from dimstream_models.training.evaluation.summary import (
+    Summary,
+    absences,
+    differences,
+    summarise,
+)
+from dimstream_models.training.metrics.statistics import Outcome
+
+NONE: Final = "–"
+STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 90em; margin: 2em auto; padding: 0 1em; color: #222 }
+h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em }
+table { border-collapse: collapse; font-size: 13px } .wide { overflow-x: auto }
+th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th { border-bottom: 1px solid #888 } .text, th:first-child, td:first-child { text-align: left }
+td.text { white-space: normal }
+img { max-width: 100% } figure { margin: 1em 0 } figcaption { color: #555; font-size: 13px }
+dt { font-weight: 600 } .warning { background: #fff3cd; border-left: 4px solid #d39e00; padding: 6px 12px }
+"""
+
+
+def render(evaluation: Evaluation) -> str:
+    """Return the report as HTML text."""
+    bundle, rows = evaluation.bundle, evaluation.rows
+    images = number_of_pairs(rows)
+    parts = [
+        f"<h1>{escape(bundle.name)}: evaluation on {images} {'pair' if images == 1 else 'pairs'}</h1>",
+        f"<p>Bundle <code>{escape(bundle.id)}</code>, weights sha256 <code>{bundle.sha256[:16]}…</code>;"
+        f" pairs <code>{escape(evaluation.pairs)}</code>.</p>",
+        *(f'<p class="warning">{escape(text)}</p>' for text in warnings(rows)),
+        "<h2>Medians</h2>",
+        _medians(rows),
+        "<h2>Images</h2>",
+        *_pictures(evaluation),
+        "<h2>Distributions</h2>",
+        _distributions(rows),
+        "<h2>How the figures were taken</h2>",
+        _definitions(statements(rows, evaluation.settings)),
+        "<h2>All images together</h2>",
+        _summaries(rows),
+        "<h2>Are the kinds different?</h2>",
+        _differences(rows),
+        "<h2>Each image</h2>",
+        _images(rows),
+        "<h2>Figures that are absent</h2>",
+        _absences(rows),
+    ]
+    title = escape(f"{bundle.id}: evaluation")
+    return (
+        '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="utf-8"/>'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _pictures(evaluation: Evaluation) -> Iterable[str]:
+    for why, shown in evaluation.shown:
+        caption = (
+            f"{shown.name}: {why}. A the truth. B the noisy image as recorded. C the prediction, in the"
+            f" truth's counts and shades. D the detail in which {shown.correlated} agree. K truth, noisy"
+            " image and prediction along the line in A, the latter two on the straight line that brings each"
+            " closest to the truth."
+        )
+        yield _picture(draw_pair(shown), caption)
+
+
+def _distributions(rows: Sequence[Row]) -> str:
+    caption = (
+        "A point is an image; the box holds the middle half, its line is the median, the shape behind it the"
+        " density. Brackets: Mann-Whitney U."
+    )
+    return _picture(draw_distributions(rows, differences(rows)), caption)
+
+
+def _picture(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    text = escape(caption, quote=True)
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{data}"/>'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _definitions(entries: Mapping[str, str]) -> str:
+    items = (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in entries.items())
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def _medians(rows: Sequence[Row]) -> str:
+    summaries = summarise(rows)
+    kinds = [kind for kind in KINDS if any(each.kind == kind for each in summaries)]
+    body = []
+    for metric in METRICS:
+        found = {each.kind: each for each in summaries if each.metric == metric}
+        if found:
+            label = _label(metric.title, unit_of(metric, rows))
+            body.append([label, metric.better, *(_median(found.get(kind)) for kind in kinds)])
+    notes = _definitions({kind: KINDS[kind] for kind in kinds})
+    return _table(["median (quartiles)", "better is", *kinds], body) + notes
+
+
+def _median(summary: Summary | None) -> str:
+    if summary is None:
+        return NONE
+    return f"{summary.median:.4g} ({summary.lower_quartile:.4g} to {summary.upper_quartile:.4g})"
+
+
+def _summaries(rows: Sequence[Row]) -> str:
+    head = ["figure", "kind", "N", "median", "quartiles", "mean", "sd", "Shapiro-Wilk W", "p"]
+    body = [
+        [
+            _label(each.metric.title, each.unit),
+            each.kind,
+            str(each.n),
+            _number(each.median),
+            f"{each.lower_quartile:.4g} to {each.upper_quartile:.4g}",
+            _number(each.mean),
+            _number(each.sd),
+            _number(each.shapiro_wilk.statistic),
+            _number(each.shapiro_wilk.p),
+        ]
+        for each in summarise(rows)
+    ]
+    return _table(head, body, text=(1,))
+
+
+def _differences(rows: Sequence[Row]) -> str:
+    head = ["figure", "between", "Mann-Whitney U", "p", ""]
+    body = [
+        [
+            each.metric.title,
+            f"{each.first} and {each.second}",
+            _number(each.outcome.statistic),
+            _number(each.outcome.p),
+            _mark(each.outcome),
+        ]
+        for each in differences(rows)
+    ]
+    marks = "<p>n.s.: p ≥ 0.05; *: p &lt; 0.05; **: p &lt; 0.01; ***: p &lt; 0.001.</p>"
+    return _table(head, body, text=(1, 4)) + marks
+
+
+def _mark(outcome: Outcome) -> str:
+    return outcome.mark or outcome.why_none or NONE
+
+
+def _images(rows: Sequence[Row]) -> str:
+    metrics = [each for each in METRICS if any(each.key in row.figures for row in rows)]
+    units = {each.key: unit_of(each, rows) for each in metrics}
+    head = ["image", "day", "kind", *(_label(each.title, units[each.key]) for each in metrics)]
+    body = [
+        [
+            row.image,
+            row.day or NONE,
+            row.kind,
+            *(_number(row.value(each, units[each.key])) for each in metrics),
+        ]
+        for row in rows
+    ]
+    return _table(head, body, text=(1, 2))
+
+
+def _absences(rows: Sequence[Row]) -> str:
+    body = [[each.metric.title, each.kind, str(each.images), each.reason] for each in absences(rows)]
+    return _table(["figure", "kind", "images", "reason"], body, text=(1, 3)) if body else "<p>None.</p>"
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, text: Sequence[int] = ()) -> str:
+    """Return a table; columns in `text`, and the first, are set left."""
+
+    def cells(tag: str, values: Sequence[str]) -> str:
+        return "".join(
+            f'<{tag} class="text">{escape(value)}</{tag}>'
+            if place in text
+            else f"<{tag}>{escape(value)}</{tag}>"
+            for place, value in enumerate(values)
+        )
+
+    lines = "".join(f"<tr>{cells('td', row)}</tr>\n" for row in body)
+    table = f"<table><thead><tr>{cells('th', head)}</tr></thead>\n<tbody>{lines}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def _label(title: str, unit: Unit) -> str:
+    return f"{title} / {unit}" if unit else title
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4g}"

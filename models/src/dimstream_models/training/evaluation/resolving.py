@@ -1,0 +1,111 @@
+"""To what detail two images of one field agree, and what an image shows of itself.
+
+Fourier ring correlation says something of resolution only between images that are independent in their
+noise. The program behind the paper's rolling FRC correlates two recordings, or the predictions of two inputs
+(Zhao et al. 2022, doi 10.1101/2022.12.01.518675); here, where there is no second recording, the photons of
+the one are dealt out to two. Two images made of every other pixel are not used: how well they agree hangs on
+how finely the sample is sampled, and that program calls it unstable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
+from dimstream_models.training.evaluation.figures import Figure, absent, take
+from dimstream_models.training.evaluation.restoring import Restore
+from dimstream_models.training.metrics.decorrelation import decorrelation
+from dimstream_models.training.metrics.frc import frc_resolution_px
+from dimstream_models.training.metrics.reasons import WHY_NONE
+from dimstream_models.training.metrics.rolling_frc import RollingFrc, rolling_frc
+from dimstream_models.training.pairs.photons import check_photon_counts, split_photons
+
+Plane = NDArray[Any]  # (H, W)
+
+AGREEMENT: Final = ("frc", "rfrc_mean", "rfrc_min")
+HALVES: Final = "two halves of the photons"
+RECORDINGS: Final = "two recordings"
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two images of one field, independent in their noise."""
+
+    first: Plane
+    second: Plane
+    how: str
+
+    def restored(self, restore: Restore) -> Twins:
+        """Return what a bundle makes of both."""
+        return Twins(restore(self.first), restore(self.second), f"the predictions of {self.how}")
+
+
+def twins(counts: Plane, again: Plane | None, rng: np.random.Generator) -> Twins:
+    """Return both recordings of a field or, where there is one, two halves of its photons.
+
+    Each photon goes to either half with probability 1/2: of Poisson counts, both are independent Poisson
+    counts of half the light.
+
+    Raises
+    ------
+    NotPhotonCounts
+        When there is one recording and it holds no photon counts.
+    """
+    if again is not None:
+        return Twins(counts, again, RECORDINGS)
+    check_photon_counts([counts[None]])
+    return Twins(*split_photons(np.rint(counts).astype(np.int64), 0.5, rng), HALVES)
+
+
+@dataclass(frozen=True)
+class Resolving:
+    """How resolution is measured.
+
+    Parameters
+    ----------
+    skip : int
+        Side of the rolling FRC's squares that get one value, px.
+    background : float
+        The rolling FRC leaves out what is not brighter than this, of 255.
+    """
+
+    skip: int
+    background: float
+
+    def alone(self, image: Plane) -> dict[str, Figure]:
+        """Return the resolution that an image shows by itself."""
+        found = take(lambda: decorrelation(image).resolution_px, otherwise=WHY_NONE["decorrelation"])
+        return {"decorrelation": found}
+
+    def of_twins(self, make: Callable[[], Twins]) -> tuple[dict[str, Figure], str]:
+        """Return the detail to which twins agree, and what they are; "" where there are none."""
+        try:
+            pair = make()
+        except NotPhotonCounts as error:
+            return absent(AGREEMENT, str(error)), ""
+        return self.agreement(pair.first, pair.second), pair.how
+
+    def agreement(self, first: Plane, second: Plane) -> dict[str, Figure]:
+        """Return the detail to which two images agree."""
+        try:
+            mapped = self.map(first, second)
+        except CannotEvaluate as error:
+            return absent(AGREEMENT, str(error))
+        return {
+            "frc": take(lambda: frc_resolution_px(first, second), otherwise=WHY_NONE["frc"]),
+            "rfrc_mean": take(lambda: mapped.mean_px, otherwise=WHY_NONE["rolling_frc"]),
+            "rfrc_min": take(lambda: mapped.minimum_px, otherwise=WHY_NONE["rolling_frc"]),
+        }
+
+    def against(self, image: Plane, truth: Plane) -> dict[str, Figure]:
+        """Return the detail to which an image agrees with its truth, under names of its own."""
+        return {f"truth_{key}": found for key, found in self.agreement(image, truth).items()}
+
+    def map(self, first: Plane, second: Plane) -> RollingFrc:
+        """Return the detail to which two images agree around each pixel."""
+        return rolling_frc(first, second, skip=self.skip, background=self.background)

@@ -1,0 +1,235 @@
+"""All figures of one pair, and what the report shows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
+from dimstream_models.training.evaluation.closeness import Perceptual, closeness, floor
+from dimstream_models.training.evaluation.figures import Figure, Kind, Row, absent
+from dimstream_models.training.evaluation.filters import straight_line
+from dimstream_models.training.evaluation.lines import Point, line_through_structure
+from dimstream_models.training.evaluation.pictures import Shown
+from dimstream_models.training.evaluation.resolving import Resolving, Twins, twins
+from dimstream_models.training.evaluation.restoring import Restore
+from dimstream_models.training.metrics.profiles import line_profile, normalise_together
+from dimstream_models.training.pairs.opening import Pair
+
+Floats = NDArray[np.float64]  # (H, W)
+Line = tuple[float, float]  # gain and offset
+Figures = dict[str, Figure]
+
+NO_SCALE: Final = "the bundle has no gain and offset: run `dimstream-train calibrate` on training pairs"
+AGAINST_TRUTH: Final = "the prediction and the truth"
+LOW, HIGH, FLOOR = range(3)  # streams of random numbers of a pair
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How figures are taken.
+
+    Parameters
+    ----------
+    background : float
+        The rolling FRC leaves out what is not brighter than this, of 255 (paper: 20).
+    skip : int
+        Side of the rolling FRC's squares that get one value, px.
+    data_range : float or None
+        Of SSIM and PSNR; None: each truth's own largest minus smallest value.
+    pixel_size_nm : float or None
+        None: as the pairs state it.
+    line : pair of points (y, x) or None
+        Along which profiles are drawn; None: where each truth rises and falls most.
+    seed : int
+        Of the dealing out of photons and of the floor's noise.
+    """
+
+    background: float = 20.0
+    skip: int = 4
+    data_range: float | None = None
+    pixel_size_nm: float | None = None
+    line: tuple[Point, Point] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.skip <= 32 and 0 <= self.background < 255 and self.seed >= 0):
+            raise CannotEvaluate(
+                "expected a skip from 1 to 32 px, a background from 0 to 255 and a seed from 0 on, got"
+                f" {self.skip}, {self.background:g} and {self.seed}"
+            )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A pair, and a second recording of the same field where there is one."""
+
+    index: int  # number of the pair, part of the seed
+    pair: Pair
+    again: Pair | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """A pair and its prediction, and the straight lines that bring images closest to the truth."""
+
+    low: Floats
+    truth: Floats
+    prediction: Floats
+    noisy_line: Line
+    line: Line
+
+    @property
+    def noisy(self) -> Floats:
+        """The noisy image in the truth's counts."""
+        return self.noisy_line[0] * self.low + self.noisy_line[1]
+
+    @property
+    def fitted(self) -> Floats:
+        """The prediction in the truth's counts."""
+        return self.line[0] * self.prediction + self.line[1]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Takes figures of pairs, one by one.
+
+    Parameters
+    ----------
+    restore : Restore
+        The bundle, as `restorer` gives it.
+    own_scale : bool
+        Whether its predictions are in counts.
+    settings : ScoringSettings
+    lpips : Perceptual or None
+        None: no weights were given, and no LPIPS is taken.
+    """
+
+    restore: Restore
+    own_scale: bool
+    settings: ScoringSettings
+    lpips: Perceptual | None = None
+
+    def rows(self, recorded: Recorded) -> list[Row]:
+        """Return all figures of a pair, a row for each kind of image.
+
+        Raises
+        ------
+        CannotEvaluate
+            When the pair has no truth that can be compared with, or the bundle predicts no numbers.
+        """
+        images = self._images(recorded.pair)
+        return [
+            self._row(recorded.pair, images, "noisy", *self._of_noisy(recorded, images)),
+            self._row(recorded.pair, images, "prediction", *self._of_prediction(recorded, images)),
+            self._row(recorded.pair, images, "fitted", self._near(images.fitted, images.truth)),
+            self._row(recorded.pair, images, "truth", *self._of_truth(recorded, images)),
+            self._row(recorded.pair, images, "floor", self._of_floor(recorded, images)),
+        ]
+
+    def shown(self, recorded: Recorded) -> Shown:
+        """Return what the report shows of a pair.
+
+        Raises
+        ------
+        CannotEvaluate
+            As `rows`; also when the line leaves the image.
+        """
+        images = self._images(recorded.pair)
+        line = self.settings.line or line_through_structure(images.truth)
+        compared = {"truth": images.truth, "noisy": images.noisy, "prediction": images.fitted}
+        profiles = {kind: line_profile(image, *line) for kind, image in compared.items()}
+        mapped = self._mapped(recorded, images)
+        return Shown(
+            name=recorded.pair.name,
+            pixel_size_nm=self._pixel_size_nm(recorded.pair),
+            truth=images.truth,
+            noisy=images.low,
+            prediction=images.fitted,
+            resolution_px=self._resolution(mapped),
+            correlated=mapped.how,
+            line=line,
+            profiles=normalise_together(profiles),
+        )
+
+    @property
+    def _resolving(self) -> Resolving:
+        return Resolving(self.settings.skip, self.settings.background)
+
+    def _images(self, pair: Pair) -> Images:
+        if pair.high is None:
+            raise CannotEvaluate("expected a pair with a truth at high dose, got low dose alone")
+        if np.ptp(pair.high) == 0:
+            raise CannotEvaluate(f"expected a truth with something in it, all of it is {pair.high[0, 0]:g}")
+        low, truth = pair.low.astype(np.float64), pair.high.astype(np.float64)
+        if self.settings.line is not None:
+            line_profile(truth, *self.settings.line)  # a line outside is refused now, not when it is drawn
+        prediction = self.restore(pair.low).astype(np.float64)
+        if not np.isfinite(prediction).all():
+            raise CannotEvaluate("the bundle's prediction holds nan or infinity: train or import it anew")
+        return Images(low, truth, prediction, straight_line(low, truth), straight_line(prediction, truth))
+
+    def _row(self, pair: Pair, images: Images, kind: Kind, figures: Figures, correlated: str = "") -> Row:
+        line = {"noisy": images.noisy_line, "fitted": images.line}.get(kind)
+        data_range, pixel_size_nm = self._data_range(images.truth), self._pixel_size_nm(pair)
+        return Row(pair.name, pair.day, kind, figures, data_range, pixel_size_nm, line, correlated)
+
+    def _of_noisy(self, recorded: Recorded, images: Images) -> tuple[Figures, str]:
+        agreed, how = self._resolving.of_twins(lambda: self._low_twins(recorded))
+        near = self._near(images.noisy, images.truth)
+        return near | self._detail(images.low, images.truth) | agreed, how
+
+    def _of_prediction(self, recorded: Recorded, images: Images) -> tuple[Figures, str]:
+        agreed, how = self._resolving.of_twins(lambda: self._low_twins(recorded).restored(self.restore))
+        near = self._near(images.prediction, images.truth)
+        if not self.own_scale:
+            near |= absent(near.keys() - {"pearson"}, NO_SCALE)
+        return near | self._detail(images.prediction, images.truth) | agreed, how
+
+    def _of_truth(self, recorded: Recorded, images: Images) -> tuple[Figures, str]:
+        agreed, how = self._resolving.of_twins(lambda: self._high_twins(recorded))
+        return self._resolving.alone(images.truth) | agreed, how
+
+    def _of_floor(self, recorded: Recorded, images: Images) -> Figures:
+        data_range = self._data_range(images.truth)
+        return floor(images.truth, data_range=data_range, lpips=self.lpips, rng=self._rng(recorded, FLOOR))
+
+    def _near(self, image: Floats, truth: Floats) -> Figures:
+        return closeness(image, truth, data_range=self._data_range(truth), lpips=self.lpips)
+
+    def _detail(self, image: Floats, truth: Floats) -> Figures:
+        return self._resolving.alone(image) | self._resolving.against(image, truth)
+
+    def _low_twins(self, recorded: Recorded) -> Twins:
+        again = None if recorded.again is None else recorded.again.low
+        return twins(recorded.pair.low, again, self._rng(recorded, LOW))
+
+    def _high_twins(self, recorded: Recorded) -> Twins:
+        again = None if recorded.again is None else recorded.again.high
+        assert recorded.pair.high is not None  # `_images` has refused the pair otherwise
+        return twins(recorded.pair.high, again, self._rng(recorded, HIGH))
+
+    def _mapped(self, recorded: Recorded, images: Images) -> Twins:
+        """Return the two images whose agreement is the prediction's map."""
+        try:
+            return self._low_twins(recorded).restored(self.restore)
+        except NotPhotonCounts:
+            return Twins(images.prediction, images.truth, AGAINST_TRUTH)
+
+    def _resolution(self, mapped: Twins) -> Floats:
+        try:
+            return self._resolving.map(mapped.first, mapped.second).resolution_px.astype(np.float64)
+        except CannotEvaluate:  # the table says why
+            return np.full(mapped.first.shape, np.nan)
+
+    def _rng(self, recorded: Recorded, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, recorded.index, stream])
+
+    def _data_range(self, truth: Floats) -> float:
+        return self.settings.data_range or float(np.ptp(truth))
+
+    def _pixel_size_nm(self, pair: Pair) -> float | None:
+        return self.settings.pixel_size_nm or pair.pixel_size_nm
