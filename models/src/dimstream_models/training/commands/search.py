@@ -43,8 +43,9 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.search.protocol import search
 
     recipe, folder = _recipe(arguments), arguments.study
+    here = arguments.device if arguments.ray is None else "cpu"
     try:
-        found = search(recipe, folder, device=arguments.device, workers=_workers(arguments))
+        found = search(recipe, folder, device=here, workers=_workers(arguments))
     except KeyboardInterrupt:
         print(f"{folder} is kept, unfinished runs too: the same command goes on with it")
         raise

@@ -33,13 +33,19 @@ class RayCluster:
         SearchError
             When there is no cluster at the address, or it has not what a trial takes.
         """
-        self._device = device
+        self._device = "cpu" if device == "cpu" else "cuda"  # Ray shows each worker the GPU that is its own
         self._at_work: dict[Any, Job] = {}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                include_dashboard=False if address == "local" else None,
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise SearchError(f"expected a Ray cluster at {address}: {error}") from error
-        kind = "CPU" if device == "cpu" else "GPU"
+        kind = "CPU" if self._device == "cpu" else "GPU"
         self._size = int(ray.cluster_resources().get(kind, 0))  # type: ignore[no-untyped-call]
         if not self._size:
             ray.shutdown()
