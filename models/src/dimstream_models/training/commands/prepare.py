@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InvalidPairs(f"options that cannot be obeyed: {error}") from error
     prepared = prepare(arguments.source, arguments.out, settings, replace=arguments.replace)
     for pair in prepared.index.left_out:
-        print(f"left out: {pair.name}: high dose lies off by {pair.reason}")
+        print(f"left out: {pair.name}: {pair.reason}")
     for day in prepared.index.matched_by_order:
         print(f"matched by order, as names differ: {day}")
     for role in ("training", "validation", "test"):

@@ -63,9 +63,7 @@ def _sections(
         yield _paragraph(f"Files were matched by their order, as their names differ: {days}.")
     if index.left_out:
         yield "<h2>Left out</h2>"
-        yield _table(
-            ("pair", "high dose would have to move by"), ((each.name, each.reason) for each in index.left_out)
-        )
+        yield _table(("pair", "reason"), ((each.name, each.reason) for each in index.left_out))
     if any(field.shift_px for field in fields):
         yield "<h2>Registration</h2>"
         yield _paragraph(

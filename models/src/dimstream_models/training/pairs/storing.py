@@ -94,7 +94,7 @@ class FieldStore:
         if self.left_out and not self.settings.leave_out_refused:
             refused = "".join(f"\n  {each.name}: {each.reason}" for each in self.left_out)
             raise InvalidPairs(
-                f"expected the images of a pair within {self.settings.max_shift_px:g} px of each other; of"
+                f"expected the images of each pair within {self.settings.max_shift_px:g} px of each other; of"
                 f" {len(self.left_out) + len(self.stored)} pairs these are not:{refused}\nNothing was stored."
                 " Compare the two images of each; then mend the files or the list, raise --max-shift, or give"
                 " --leave-out-refused"
@@ -128,8 +128,7 @@ class FieldStore:
             return
         self.noise["high"].add(high[None])
         shift = measure_shift(low, high) if self.settings.registered else None
-        if shift is not None and math.hypot(*shift) > self.settings.max_shift_px:
-            reason = f"{shift[0]:+.1f} px down and {shift[1]:+.1f} px right"
+        if (reason := self._refused(shift)) is not None:
             self.left_out.append(LeftOut(name=pair.name, reason=reason))
             return
         aligned = align(low, high, shift or (0.0, 0.0))
@@ -138,6 +137,16 @@ class FieldStore:
             before, after = (_middle(low), _middle(high)), (_middle(aligned.low), _middle(aligned.high))
             kept = [*self.overlays, Overlay(pair.name, shift, before, after)]
             self.overlays = heapq.nlargest(OVERLAYS, kept, key=Overlay.apart_px)
+
+    def _refused(self, shift: ShiftPx | None) -> str | None:
+        """Return why a pair with that shift is not stored, None where it is."""
+        if not self.settings.registered:
+            return None
+        if shift is None:
+            return "one of its images shows nothing"
+        if math.hypot(*shift) > self.settings.max_shift_px:
+            return f"high dose would have to move {shift[0]:+.1f} px down and {shift[1]:+.1f} px right"
+        return None
 
     def _counts(self, pair: Pair) -> tuple[Counts, Counts | None]:
         low = whole_counts(pair.low, subtract=self.settings.subtract_low, name=f"{pair.name}, low dose")
