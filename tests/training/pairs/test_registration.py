@@ -1,0 +1,88 @@
+"""Registration against known sub-pixel shifts, at the doses of real pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from training.pairs.experiments import draw_structure, shift_periodic
+
+from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX, align, correlation, measure_shift
+
+
+@pytest.fixture(scope="module")
+def errors_px(shared: Path) -> NDArray[np.float64]:
+    """Errors of 16 shifts of up to 6 px, on simulated ER at 0.2 photons per pixel in the mean, (16, 2)."""
+    folder, rng = shared / "14_sim_er_sted", np.random.default_rng(0)
+    lows = tifffile.imread(folder / "pairs_low.tif", key=range(16))
+    truths = tifffile.imread(folder / "pairs_truth_x100.tif", key=range(16)) / 100
+    errors = []
+    for low, truth in zip(lows, truths, strict=True):
+        shift = rng.uniform(-6, 6, 2)
+        margin = np.s_[8:-8, 8:-8]  # what the Fourier shift wraps around is cut off
+        high = rng.poisson(shift_periodic(truth, (-shift[0], -shift[1])))[margin]
+        measured = measure_shift(low[margin], high)
+        assert measured is not None
+        errors.append(np.abs(np.subtract(measured, shift)))
+    return np.array(errors)
+
+
+def test_shifts_at_a_photon_per_pixel_are_found_to_a_tenth_of_a_pixel(errors_px: NDArray[np.float64]) -> None:
+    # photon noise alone: measured 0.046 in the median of 32 such images, 0.042 at 600 x 600 px
+    assert np.median(errors_px) < 0.07
+    assert np.quantile(errors_px, 0.9) < 0.2
+    assert errors_px.max() < 0.4  # in a field with hardly a tubule
+
+
+@pytest.mark.parametrize("shift", [(0.5, -0.5), (3.25, 7.75), (-9.1, 0.02)])
+def test_shifts_at_high_dose_are_found_to_a_hundredth(shift: tuple[float, float]) -> None:
+    rng, structure = np.random.default_rng(2), draw_structure(2, 128)
+    low = rng.poisson(1000 * structure)
+    high = rng.poisson(1000 * shift_periodic(structure, (-shift[0], -shift[1])))
+    assert measure_shift(low, high) == pytest.approx(shift, abs=0.02)
+
+
+def test_alignment_puts_the_high_dose_onto_the_low_and_crops_what_it_left() -> None:
+    shift = (2.4, -3.7)
+    truth = 1000 * draw_structure(3)
+    low, high = truth.astype(np.uint16), shift_periodic(truth, (-2.4, 3.7)).round().astype(np.uint16)
+    aligned = align(low, high, shift)
+    assert aligned.moved
+    assert aligned.low.shape == aligned.high.shape == (96 - 4, 96 - 5)
+    np.testing.assert_array_equal(aligned.low, low[4:, :-5])
+    # a cubic spline on structure of sigma 2 px: 1 % of the largest value
+    assert np.abs(aligned.high.astype(float) - aligned.low).max() < 0.01 * truth.max()
+
+
+def test_interpolation_gives_whole_counts_from_zero_on() -> None:
+    high = np.zeros((32, 32), np.uint16)
+    high[16, 16] = 65535  # a spline undershoots beside it
+    moved = align(high, high, (0.5, 0.5)).high
+    assert moved.dtype == np.uint16
+    assert moved.max() < 40000  # spread, not wrapped
+
+
+def test_shifts_within_the_error_leave_the_image_as_it_is() -> None:
+    high = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+    aligned = align(high, high, (0.6 * NEGLIGIBLE_PX, -0.6 * NEGLIGIBLE_PX))
+    assert not aligned.moved
+    np.testing.assert_array_equal(aligned.high, high)
+
+
+def test_correlation_rises_with_alignment_and_is_none_for_nothing() -> None:
+    truth = 50 * draw_structure(4)
+    low, high = truth.astype(np.uint16), np.roll(truth, 4, axis=0).astype(np.uint16)
+    aligned = align(low, high, (-4.0, 0.0))
+    apart, together = correlation(low, high), correlation(aligned.low, aligned.high)
+    assert apart is not None
+    assert together is not None
+    assert apart < 0.7 < 0.99 < together
+    assert correlation(low, np.zeros_like(low)) is None
+
+
+@pytest.mark.parametrize("empty", ["low", "high", "both"])
+def test_where_nothing_is_seen_there_is_no_shift(empty: str) -> None:
+    image = (50 * draw_structure(5)).astype(np.uint16)
+    low, high = (np.zeros_like(image) if empty in (dose, "both") else image for dose in ("low", "high"))
+    assert measure_shift(low, high) is None
