@@ -41,9 +41,11 @@ def test_the_memory_that_is_free_bounds_the_batch(
 ) -> None:
     recipe = with_fit(tiny_recipe, patch_px=128, batch="largest", batch_limit=1000)
     free = largest.free_memory()
-    one = largest._memory_of_a_patch(recipe)
+    weights, one = largest._memory_of_a_step(recipe)
     for room, expected in ((7.5, 7), (1.0, 1), (5000.0, 1000)):
-        monkeypatch.setattr(largest, "free_memory", lambda room=room: int(room * one / largest.CPU_SHARE) + 1)
+        monkeypatch.setattr(
+            largest, "free_memory", lambda room=room: int((weights + room * one) / largest.CPU_SHARE) + 1
+        )
         assert largest.find_largest_batch(recipe, CPU) == expected
     monkeypatch.setattr(largest, "free_memory", lambda: int(0.5 * one))
     with pytest.raises(OutOfMemory, match="not even one patch of 128 px fits"):
@@ -67,7 +69,7 @@ def kib(name):
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
 before = kib("VmRSS")
 learner.step(largest._some_batch(recipe, torch.device("cpu"), number), 0, 1e-3)
-print((kib("VmHWM") - before) * 1024 / (number * largest._memory_of_a_patch(recipe)))
+print((kib("VmHWM") - before) * 1024 / (number * largest._memory_of_a_step(recipe)[1]))
 """
 
 

@@ -40,10 +40,11 @@ def find_largest_batch(recipe: Recipe, device: torch.device) -> int:
     """
     limit = recipe.fit.batch_limit
     if device.type == "cuda":
-        found = _largest_by_trying(recipe, device, limit)
+        found = largest_that_fits(lambda number: _fits_gpu(recipe, device, number), limit)
     else:
-        found = min(limit, int(CPU_SHARE * free_memory() / _memory_of_a_patch(recipe)))
-    if not found:
+        weights, patch = _memory_of_a_step(recipe)
+        found = min(limit, int((CPU_SHARE * free_memory() - weights) / patch))
+    if found < 1:
         raise OutOfMemory(
             f"not even one patch of {recipe.fit.patch_px} px fits the memory of {device}: expected a smaller"
             " fit.patch_px or a smaller network"
@@ -84,26 +85,21 @@ def free_memory() -> int:
     return max(0, free)
 
 
-def _largest_by_trying(recipe: Recipe, device: torch.device, limit: int) -> int:
+def _fits_gpu(recipe: Recipe, device: torch.device, number: int) -> bool:
     total = torch.cuda.get_device_properties(device).total_memory
-    ballast = torch.empty(int(HEADROOM * total), dtype=torch.uint8, device=device)
-
-    def fits(number: int) -> bool:
-        try:
-            _two_steps(recipe, device, number)
-        except (OutOfMemory, torch.OutOfMemoryError):  # in a step, or for the weights themselves
-            return False
-        finally:
-            gc.collect()
-            torch.cuda.empty_cache()
-        return True
-
-    found = largest_that_fits(fits, limit)
-    del ballast
-    return found
+    try:
+        ballast = torch.empty(int(HEADROOM * total), dtype=torch.uint8, device=device)
+        _take_two_steps(recipe, device, number)
+        del ballast
+    except (OutOfMemory, torch.OutOfMemoryError):  # in a step, or for ballast and weights
+        return False
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+    return True
 
 
-def _two_steps(recipe: Recipe, device: torch.device, number: int) -> None:
+def _take_two_steps(recipe: Recipe, device: torch.device, number: int) -> None:
     """Take two steps: the second has the optimiser's state beside it."""
     learner = Learner(recipe, device=device)
     for step in range(2):
@@ -111,8 +107,8 @@ def _two_steps(recipe: Recipe, device: torch.device, number: int) -> None:
     torch.cuda.synchronize(device)
 
 
-def _memory_of_a_patch(recipe: Recipe) -> float:
-    """Return the bytes that each patch of a step takes, weights and optimiser beside.
+def _memory_of_a_step(recipe: Recipe) -> tuple[float, float]:
+    """Return the bytes that weights, gradients and optimiser take, and those of each patch.
 
     What autograd keeps for the way back is counted in a real step of one patch.
     """
@@ -127,7 +123,8 @@ def _memory_of_a_patch(recipe: Recipe) -> float:
     learner = Learner(recipe, device=device)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         learner.step(_some_batch(recipe, device, 1), 0, recipe.fit.learning_rate)
-    return CPU_OVERHEAD * max(sum(kept.values()), _MEBI)
+    weights = sum(parameter.nbytes for parameter in learner.network.parameters())
+    return 4.0 * weights, CPU_OVERHEAD * max(sum(kept.values()), _MEBI)
 
 
 def _some_batch(recipe: Recipe, device: torch.device, number: int) -> Batch:
