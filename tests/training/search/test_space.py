@@ -72,6 +72,11 @@ def test_a_value_that_does_not_suit_the_network_is_refused(searched_recipe: Reci
         with_setting(deep, {**SETTING, "patch_px": 200})
 
 
+def test_a_value_that_stands_twice_in_the_space_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"each value once, got \[0.1, None, 0.1\]"):
+        SearchSpace(clip_value=(0.1, None, 0.1))
+
+
 def test_values_stand_in_order_and_no_bound_after_every_bound() -> None:
     assert in_order([0.1, None, 0.001, 0.1]) == (0.001, 0.1, None)
     assert in_order(["tanh", "leaky_relu"]) == ("leaky_relu", "tanh")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.settings.network import Activation, Initializer
@@ -37,6 +37,13 @@ class SearchSpace(Confined):
     patch_px: tuple[PatchSide, ...] = Field(
         (128, 200, 256, 304), min_length=1, description="values of fit.patch_px, px"
     )
+
+    @field_validator("*")
+    @classmethod
+    def _each_value_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"expected each value once, got {list(values)}")
+        return values
 
 
 class SearchSettings(Confined):
