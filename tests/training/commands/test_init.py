@@ -72,3 +72,23 @@ def test_prepared_is_found_from_where_the_recipe_lies(
     assert recipe.pairs is not None
     assert recipe.pairs.prepared == tmp_path / "data" / "prepared"
     assert str(tmp_path) not in (tmp_path / "recipes" / "a.yaml").read_text()
+
+
+def test_other_values_are_written_as_told(tmp_path: Path) -> None:
+    told = ["fit.learning_rate=2e-3", "network.filters=[4, 8]", "fit.early_stopping_patience=null", "seed=7"]
+    arguments = [word for each in told for word in ("--set", each)]
+    assert main(["init", str(tmp_path / "r.yaml"), *arguments]) == 0
+    recipe = read_recipe(tmp_path / "r.yaml")
+    assert (recipe.fit.learning_rate, recipe.network.filters, recipe.seed) == (2e-3, (4, 8), 7)
+    assert recipe.fit.early_stopping_patience is None
+
+
+@pytest.mark.parametrize(
+    "mistyped", ["fit.epoch=3", "fit.epochs", "fit.epochs=0", "seed.x=3", "fit.epochs=[", "fitt.epochs=3"]
+)
+def test_mistyped_values_are_refused_and_nothing_is_written(
+    tmp_path: Path, mistyped: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", str(tmp_path / "r.yaml"), "--set", mistyped]) == 2
+    assert "expected" in capsys.readouterr().err
+    assert not (tmp_path / "r.yaml").exists()

@@ -43,6 +43,13 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--paper", action="store_true", help="the published sizes and settings: only with a large GPU"
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="write another value than the default, such as fit.epochs=40; may be given again",
+    )
     parser.set_defaults(run_command=_run)
 
 
@@ -62,10 +69,42 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from pydantic import ValidationError
+
+    from dimstream_models.training.errors import InvalidRecipe
     from dimstream_models.training.settings import Recipe
 
+    settings = _beginning(arguments)
+    for assignment in arguments.set:
+        _set(settings, assignment)
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise InvalidRecipe(f"expected settings that a recipe can hold, got: {error}") from error
+
+
+def _set(settings: dict[str, Any], assignment: str) -> None:
+    """Put the value of `a.b=VALUE`, read as YAML, where the key says."""
+    import yaml
+
+    from dimstream_models.training.errors import InvalidRecipe
+
+    key, separator, value = assignment.partition("=")
+    *sections, name = key.split(".")
+    try:
+        for section in sections:
+            settings = settings.setdefault(section, {})
+        settings[name] = yaml.safe_load(value)
+    except (AttributeError, TypeError, yaml.YAMLError):
+        separator = ""
+    if not separator:
+        raise InvalidRecipe(f"expected --set SECTION.KEY=VALUE, such as fit.epochs=40, got {assignment!r}")
+
+
+def _beginning(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that differ from the defaults before anyone has said a word."""
     name = arguments.out.stem.lower().replace("_", "-")
-    settings: dict[str, dict[str, Any]] = {part: dict(values) for part, values in _PAPER.items()}
+    settings: dict[str, Any] = {part: dict(values) for part, values in _PAPER.items()}
     if not arguments.paper:
         settings = {}
     settings["bundle"] = {
@@ -74,11 +113,10 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         "description": "One sentence on what it restores and what it was trained on.",
     }
     if arguments.simulated:
-        settings |= {"simulation": {}, "fine_tuning": {}}
-        return Recipe.model_validate(settings)
+        return settings | {"simulation": {}, "fine_tuning": {}}
     here = arguments.out.resolve().parent
     settings["pairs"] = {"prepared": os.path.relpath(arguments.prepared.resolve(), here)}
-    return Recipe.model_validate(_measured(settings, arguments.prepared, paper=arguments.paper))
+    return _measured(settings, arguments.prepared, paper=arguments.paper)
 
 
 def _measured(settings: dict[str, dict[str, Any]], folder: Path, *, paper: bool) -> dict[str, dict[str, Any]]:
