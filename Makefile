@@ -24,8 +24,9 @@ lint: dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed
+bench: dev  ## What the service adds, and how fast training is; results in bench/
 	$(BIN)/dimstream-server bench --bundle models/bundles/er-sted-light --out bench
+	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
 
 # Trains the model that ships again: about an hour on two cores, resumable. Its figures want the shared data.
 LIGHT := $(BIN)/dimstream-train make models/recipes/er-sted-light.yaml --run runs/er-sted-light \

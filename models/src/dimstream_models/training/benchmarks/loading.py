@@ -1,0 +1,123 @@
+"""Does loading data ever hold the network up? Steps from the loader against steps on one batch in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count, repeat
+
+import torch
+
+from dimstream_models.training.benchmarks.plan import Plan, recipe_of
+from dimstream_models.training.benchmarks.spread import Spread
+from dimstream_models.training.fitting.batches import AHEAD, Batch, batches
+from dimstream_models.training.fitting.learner import Learner
+from dimstream_models.training.pairs.patches import PatchSource
+from dimstream_models.training.pairs.prepared import Prepared
+from dimstream_models.training.settings import Recipe
+
+
+@dataclass(frozen=True)
+class LoadingFigures:
+    """Steps per second of both, their ratio within each round, and how much of the time is waiting.
+
+    Parameters
+    ----------
+    loaded_steps_per_s, held_steps_per_s : Spread
+        Of laps from the loader, and of laps on one batch in memory.
+    ratio : Spread
+        The first by the second within a round.
+    waited_share : Spread
+        Of a lap from the loader, spent on nothing but waiting for a batch. Others' work on the machine
+        blurs the ratio, but not this.
+    """
+
+    loaded_steps_per_s: Spread
+    held_steps_per_s: Spread
+    ratio: Spread
+    waited_share: Spread
+
+
+def measure_loading(
+    prepared: Prepared, plan: Plan, device: torch.device, on_step: Callable[[], object]
+) -> LoadingFigures:
+    """Return how fast steps are from the loader and from memory, lap by lap in turn.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Fields with low and high dose.
+    plan : Plan
+        Settings, laps and their lengths.
+    device : torch.device
+        On which steps are taken.
+    on_step : callable
+        Called after each step.
+    """
+    recipe = recipe_of(plan.loading, prepared.folder)
+    source = open_source(recipe, prepared)
+    learner = Learner(recipe, device=device, dose_ratio=prepared.dose_ratio())
+    one = source.batch(0).to(device)
+    steps = count()
+
+    def take(batch: Batch) -> None:
+        learner.step(batch, next(steps), 1e-4)
+        on_step()
+
+    laps: dict[str, list[_Lap]] = {"loaded": [], "held": []}
+    end = plan.rounds * (plan.lap_steps + AHEAD)
+    with closing(batches(source, 0, end, device=device)) as upcoming:
+        routes = {"loaded": upcoming, "held": repeat(one)}
+        for turn in range(plan.rounds):
+            for route in sorted(routes, reverse=bool(turn % 2)):  # so that a drift favours neither
+                laps[route].append(_lap(routes[route], plan.lap_steps, take, device))
+    pairs = zip(laps["loaded"], laps["held"], strict=True)
+    return LoadingFigures(
+        Spread.of([plan.lap_steps / lap.seconds for lap in laps["loaded"]]),
+        Spread.of([plan.lap_steps / lap.seconds for lap in laps["held"]]),
+        Spread.of([held.seconds / loaded.seconds for loaded, held in pairs]),
+        Spread.of([lap.waited / lap.seconds for lap in laps["loaded"]]),
+    )
+
+
+def open_source(recipe: Recipe, prepared: Prepared) -> PatchSource:
+    """Return the loader that `fit` would use."""
+    assert recipe.pairs is not None
+    assert isinstance(recipe.fit.batch, int)
+    return PatchSource(
+        prepared,
+        "training",
+        recipe.pairs,
+        batch=recipe.fit.batch,
+        patch_px=recipe.fit.patch_px,
+        seed=recipe.seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Lap:
+    seconds: float
+    waited: float  # for batches
+
+
+def _lap(upcoming: Iterator[Batch], steps: int, take: Callable[[Batch], None], device: torch.device) -> _Lap:
+    """Take steps; the batches that wait already are used up first, untimed."""
+    for _ in range(AHEAD):
+        take(next(upcoming))
+    wait(device)
+    waited, start = 0.0, time.perf_counter()
+    for _ in range(steps):
+        asked = time.perf_counter()
+        batch = next(upcoming)
+        waited += time.perf_counter() - asked
+        take(batch)
+    wait(device)
+    return _Lap(time.perf_counter() - start, waited)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

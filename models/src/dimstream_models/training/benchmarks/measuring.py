@@ -1,0 +1,156 @@
+"""One run of the benchmark, and its figures beside their goals."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from tqdm import tqdm
+
+from dimstream_models.training.benchmarks.arithmetic import ArithmeticFigures, measure_arithmetic
+from dimstream_models.training.benchmarks.fields import write_fields
+from dimstream_models.training.benchmarks.figures_of_merit import FigureTimes, measure_figures_of_merit
+from dimstream_models.training.benchmarks.loading import LoadingFigures, measure_loading
+from dimstream_models.training.benchmarks.memory import MemoryFigures, measure_memory
+from dimstream_models.training.benchmarks.plan import MIXED, Plan, make_plan
+from dimstream_models.training.errors import NotAvailable, OutOfMemory
+from dimstream_models.training.fitting.batches import AHEAD
+
+MIN_LOADING_RATIO: Final = 0.95
+MAX_MEMORY_MIB: Final = 1500.0
+MAX_DECORRELATION_S: Final = 0.5
+MAX_ROLLING_FRC_S: Final = 3.0
+FORMAT_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """On what was measured; others' work in the minute before makes figures worse."""
+
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    torch: str
+    load_before: float | None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound and what was measured; `value` and `met` are None where it was left out."""
+
+    name: str
+    bound: str
+    limit: float
+    value: float | None
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that one run measured, and why it left out what it left out."""
+
+    created: str
+    quick: bool
+    machine: Machine
+    plan: Plan
+    loading: LoadingFigures
+    memory: MemoryFigures | None
+    figures_of_merit: FigureTimes
+    arithmetic: Mapping[str, ArithmeticFigures]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def goals(self) -> list[Goal]:
+        """Return the goals, met or not."""
+        times, memory = self.figures_of_merit, self.memory
+        added = None if memory is None else memory.added_mib
+        return [
+            _at_least(
+                "steps from the loader, of steps in memory", MIN_LOADING_RATIO, self.loading.ratio.median
+            ),
+            _at_most("memory that data add to torch's own, MiB", MAX_MEMORY_MIB, added),
+            _at_most("decorrelation analysis, s", MAX_DECORRELATION_S, times.decorrelation_s.median),
+            _at_most("rFRC map, s", MAX_ROLLING_FRC_S, times.rolling_frc_s.median),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures, ready for JSON."""
+        goals = [asdict(goal) for goal in self.goals()]
+        return {"format_version": FORMAT_VERSION, **asdict(self), "goals": goals}
+
+
+def measure(device: torch.device, *, quick: bool) -> Results:
+    """Return what one run measures on a device; data are made up and removed again."""
+    gpu = device.type == "cuda"
+    plan, machine = make_plan(gpu=gpu, quick=quick), describe_machine(device)
+    created, left_out = datetime.now(UTC).isoformat(timespec="seconds"), dict[str, str]()
+    with tempfile.TemporaryDirectory(prefix="dimstream-bench-") as scratch:
+        prepared = write_fields(Path(scratch) / "prepared", plan.fields, plan.side_px)
+        steps = 2 * plan.rounds * (plan.lap_steps + AHEAD)
+        with tqdm(total=steps, desc="loading", unit="step") as bar:
+            loading = measure_loading(prepared, plan, device, bar.update)
+        memory = measure_memory(prepared, plan, quick=quick)
+    if memory is None:
+        left_out["memory"] = "this system has no /proc to read it from"
+    return Results(
+        created=created,
+        quick=quick,
+        machine=machine,
+        plan=plan,
+        loading=loading,
+        memory=memory,
+        figures_of_merit=measure_figures_of_merit(plan),
+        arithmetic=_arithmetic(plan, device, left_out),
+        left_out=left_out,
+    )
+
+
+def describe_machine(device: torch.device) -> Machine:
+    """Return this machine, now."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return Machine(
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        device=gpu or "no GPU",
+        torch=torch.__version__,
+        load_before=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )
+
+
+def _arithmetic(plan: Plan, device: torch.device, left_out: dict[str, str]) -> dict[str, ArithmeticFigures]:
+    figures: dict[str, ArithmeticFigures] = {}
+    if plan.arithmetic is None:
+        left_out["arithmetic"] = "no GPU: give --device cuda where there is one"
+        return figures
+    for precision in ("float32", *MIXED):
+        try:
+            figures[precision] = measure_arithmetic(plan.arithmetic, precision, device)
+        except (NotAvailable, OutOfMemory) as error:
+            left_out[precision] = str(error)
+        gc.collect()
+        torch.cuda.empty_cache()
+    return figures
+
+
+def _cpu() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _at_most(name: str, limit: float, value: float | None) -> Goal:
+    return Goal(name, "at most", limit, value, None if value is None else value <= limit)
+
+
+def _at_least(name: str, limit: float, value: float | None) -> Goal:
+    return Goal(name, "at least", limit, value, None if value is None else value >= limit)

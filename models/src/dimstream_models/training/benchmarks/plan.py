@@ -1,0 +1,91 @@
+"""How much is measured, and with which settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dimstream_models.training.settings import NetworkSettings, Precision, Recipe
+
+SIDE_PX: Final = 600
+SEED: Final = 0
+LIGHT: Final = NetworkSettings()
+PUBLISHED: Final = NetworkSettings(
+    filters=(64, 128, 256), filters_cab=4, num_rg=3, num_cab=8, kernel=7, dropout=0.2
+)
+MIXED: Final[tuple[Precision, ...]] = ("bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Training steps that are taken: a network, patches of a side, as many in each step."""
+
+    network: NetworkSettings
+    patch_px: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run of the benchmark measures.
+
+    Parameters
+    ----------
+    loading : Steps
+        Taken from the loader and on one batch held in memory, by turns.
+    rounds, lap_steps : int
+        Laps of each, and timed steps in a lap.
+    memory : Steps
+        Taken while memory is watched.
+    fields, side_px : int
+        Prepared fields of view, square.
+    memory_steps : int
+        Steps taken before the rest of the epoch is only loaded.
+    figure_repeats : int
+        Times that each figure of merit is taken.
+    arithmetic : Steps or None
+        Taken on a GPU in each precision; None: left out.
+    """
+
+    loading: Steps
+    rounds: int
+    lap_steps: int
+    memory: Steps
+    fields: int
+    side_px: int
+    memory_steps: int
+    figure_repeats: int
+    arithmetic: Steps | None
+
+
+def make_plan(*, gpu: bool, quick: bool) -> Plan:
+    """Return the plan for a CPU or a GPU, or one that only shows that it runs."""
+    if quick:
+        tiny = Steps(NetworkSettings(filters=(2, 3), filters_cab=2, num_rg=1, num_cab=1), 32, 2)
+        return Plan(tiny, 2, 2, tiny, 3, 96, 2, 1, tiny if gpu else None)
+    return Plan(
+        # the paper's batch for its patches of 128 px, or what two CPU cores train on in an hour
+        loading=Steps(PUBLISHED, 128, 36) if gpu else Steps(LIGHT, 128, 8),
+        rounds=8,
+        lap_steps=5,
+        memory=Steps(LIGHT, 304, 6),
+        fields=441,  # with four patches of 304 px in each: the paper's 1,764
+        side_px=SIDE_PX,
+        memory_steps=3,
+        figure_repeats=5,
+        arithmetic=Steps(PUBLISHED, 304, 6) if gpu else None,  # the paper's largest
+    )
+
+
+def recipe_of(steps: Steps, prepared: Path, *, precision: Precision = "float32") -> Recipe:
+    """Return the recipe that takes such steps on prepared pairs."""
+    return Recipe.model_validate(
+        {
+            "seed": SEED,
+            "pairs": {"prepared": prepared},
+            "network": steps.network.model_dump(),
+            "fit": {"patch_px": steps.patch_px, "batch": steps.batch, "precision": precision},
+            "bundle": {"id": "bench", "name": "bench", "description": "Never exported."},
+        }
+    )
