@@ -94,7 +94,7 @@ class Lpips:
         require_same_shape(prediction, truth)
         shown = (self._as_photograph(image, require_range(data_range)) for image in (prediction, truth))
         pairs = zip(self._heads, *(self._features(image) for image in shown), strict=True)
-        distances = [(head * (_unit(a) - _unit(b)) ** 2).sum(1).mean() for head, a, b in pairs]
+        distances = [(head * (_unit_length(a) - _unit_length(b)) ** 2).sum(1).mean() for head, a, b in pairs]
         return float(torch.stack(distances).sum())
 
     def _as_photograph(self, image: Image, data_range: float) -> Tensor:
@@ -115,8 +115,8 @@ def _convolution(trunk: Mapping[str, Tensor], number: int, device: str) -> tuple
     return weight.to(device, torch.float32), bias.to(device, torch.float32)
 
 
-def _unit(features: Tensor) -> Tensor:
-    return features / (features.norm(dim=1, keepdim=True) + _TINY)
+def _unit_length(features: Tensor) -> Tensor:
+    return functional.normalize(features, dim=1, eps=_TINY)
 
 
 def _trunk_shapes() -> dict[str, tuple[int, ...]]:
