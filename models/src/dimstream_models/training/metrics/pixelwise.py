@@ -1,7 +1,7 @@
 """How far a prediction is from its truth, pixel by pixel: MAE, SSIM, PSNR, Pearson correlation.
 
-Source: the paper's Methods, "Quality control metrics". SSIM and PSNR are scikit-image's, always with a data
-range: left to guess, it takes 65535 for uint16 and calls any two dim images alike.
+Source: the paper's Methods, "Quality control metrics". SSIM is scikit-image's and PSNR equals its, always
+with a data range: left to guess, it takes 65535 for uint16 and calls any two dim images alike.
 """
 
 from __future__ import annotations
