@@ -13,10 +13,10 @@ from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX, align, c
 
 @pytest.fixture(scope="module")
 def errors_px(shared: Path) -> NDArray[np.float64]:
-    """Errors of 16 shifts of up to 6 px, on simulated ER at 0.2 photons per pixel in the mean, (16, 2)."""
+    """Errors of 8 shifts of up to 6 px, on simulated ER at 0.2 photons per pixel in the mean, (8, 2)."""
     folder, rng = shared / "14_sim_er_sted", np.random.default_rng(0)
-    lows = tifffile.imread(folder / "pairs_low.tif", key=range(16))
-    truths = tifffile.imread(folder / "pairs_truth_x100.tif", key=range(16)) / 100
+    lows = tifffile.imread(folder / "pairs_low.tif", key=range(8))
+    truths = tifffile.imread(folder / "pairs_truth_x100.tif", key=range(8)) / 100
     errors = []
     for low, truth in zip(lows, truths, strict=True):
         shift = rng.uniform(-6, 6, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+import imagecodecs
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,12 +18,13 @@ from dimstream_models.training.pairs.prepared import Counts, Dose, PreparedField
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
 
+GAP_PX = 8  # between the two halves of an overlay
 Histograms = Mapping[str, NDArray[np.int64]]  # name to the number of pixels of each count
 
 
 def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
     """Return a picture of all measured shifts, one colour for each measurement day."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = Figure(figsize=(5, 5))
     axes = figure.subplots()
     for day in dict.fromkeys(field.day for field in fields):
         shifts = np.array([field.shift_px for field in fields if field.day == day and field.shift_px])
@@ -37,26 +39,19 @@ def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
     return _png(figure)
 
 
-def draw_overlays(overlays: Sequence[Overlay]) -> bytes:
-    """Return pairs before and after registration: low dose red, high dose green, so that both give yellow."""
-    rows = -(-len(overlays) // 2)  # two pairs in each
-    figure = Figure(figsize=(10, 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, 4, squeeze=False)
-    for axes in panels.flat:
-        axes.set_axis_off()
-    for row, overlay in zip(panels.reshape(-1, 2), overlays, strict=False):
-        for axes, images in zip(row, (overlay.before, overlay.after), strict=True):
-            axes.imshow(_red_green(*images), interpolation="nearest")
-        row[0].set_title(f"{overlay.name}: before", fontsize="small")
-        row[1].set_title(
-            f"moved by {overlay.shift_px[0]:+.2f}, {overlay.shift_px[1]:+.2f} px", fontsize="small"
-        )
-    return _png(figure)
+def draw_overlay(overlay: Overlay) -> bytes:
+    """Return a pair before (left) and after registration: low dose red, high dose green, both yellow."""
+    before, after = (_red_green(*images) for images in (overlay.before, overlay.after))
+    canvas = np.zeros((len(before), 2 * before.shape[1] + GAP_PX, 3), np.uint8)
+    canvas[:, : before.shape[1]] = before
+    canvas[: len(after), before.shape[1] + GAP_PX :][:, : after.shape[1]] = after
+    return bytes(imagecodecs.png_encode(canvas))
 
 
 def draw_histograms(doses: Mapping[str, Histograms]) -> bytes:
     """Return histograms of counts, one panel for each dose, one line for each role."""
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=(9, 3.5))
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.16, top=0.97)
     for axes, (dose, histograms) in zip(
         figure.subplots(1, len(doses), squeeze=False)[0], doses.items(), strict=True
     ):
@@ -72,7 +67,8 @@ def draw_histograms(doses: Mapping[str, Histograms]) -> bytes:
 
 def draw_noise(doses: Mapping[Dose, PhotonStatistics]) -> bytes:
     """Return variance over mean against mean, one line for each dose; photon counts lie at 1."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4))
+    figure.subplots_adjust(bottom=0.14, top=0.96)
     axes = figure.subplots()
     axes.axhline(1.0, color="grey", linestyle=":")
     for dose, noise in doses.items():
@@ -82,7 +78,8 @@ def draw_noise(doses: Mapping[Dose, PhotonStatistics]) -> bytes:
             *((each.mean, each.ratio, each.error) for each in noise.classes), strict=True
         )
         axes.errorbar(means, ratios, yerr=errors, marker="o", markersize=4, label=f"{dose} dose")
-    axes.set(xscale="log", xlabel="mean (counts per pixel)", ylabel="variance / mean", ylim=(0, None))
+    axes.set(xscale="log", xlabel="mean (counts per pixel)", ylabel="variance / mean")
+    axes.set_ylim(0, max(1.5, axes.get_ylim()[1]))
     axes.legend()
     return _png(figure)
 
@@ -98,10 +95,10 @@ def _draw_histogram(axes: Axes, name: str, pixels: NDArray[np.int64]) -> None:
     axes.plot(edges[:-1][shown], shares[shown], drawstyle="steps-post", label=name)
 
 
-def _red_green(low: Counts, high: Counts) -> NDArray[np.float64]:  # (H, W, 3)
+def _red_green(low: Counts, high: Counts) -> NDArray[np.uint8]:  # (H, W, 3)
     smooth = [ndimage.gaussian_filter(image.astype(float), 1) for image in (low, high)]
-    red, green = (np.clip(image / max(np.quantile(image, 0.995), 1e-9), 0, 1) for image in smooth)
-    return np.stack([red, green, np.zeros_like(red)], axis=-1)
+    red, green = (np.clip(255 * image / max(np.quantile(image, 0.995), 1e-9), 0, 255) for image in smooth)
+    return np.stack([red, green, np.zeros_like(red)], axis=-1).astype(np.uint8)
 
 
 def _png(figure: Figure) -> bytes:

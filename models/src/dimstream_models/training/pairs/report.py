@@ -21,6 +21,7 @@ body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 
 table { border-collapse: collapse }
 td, th { padding: .15em .8em .15em 0; text-align: left; vertical-align: top }
 img { max-width: 100% }
+figure { display: inline-block; margin: 0 1em 1em 0 }
 """
 
 
@@ -72,8 +73,13 @@ def _sections(
             " below which the shift is within the error of its measurement and the image was left as it is."
         )
         yield _picture(pictures.draw_shifts(fields, index.settings.max_shift_px), "shifts of all pairs")
-        yield _paragraph("The pairs furthest apart; low dose red, high dose green, both yellow.")
-        yield _picture(pictures.draw_overlays(overlays), "overlays before and after registration")
+        yield _paragraph(
+            "The pairs furthest apart, before and after; low dose red, high dose green, both yellow."
+        )
+        for overlay in overlays:
+            moved = f"{overlay.name}: {overlay.shift_px[0]:+.2f} px down, {overlay.shift_px[1]:+.2f} px right"
+            picture = _picture(pictures.draw_overlay(overlay), moved)
+            yield f"<figure>{picture}<figcaption>{escape(moved)}</figcaption></figure>"
     yield "<h2>Counts</h2>"
     yield _picture(pictures.draw_histograms(_histograms(prepared)), "histograms of counts")
     yield "<h2>Noise</h2>"

@@ -85,6 +85,7 @@ def _by_day_and_share(views: Sequence[View], settings: PrepareSettings) -> Roles
     drawn = [others[index] for index in np.random.default_rng(settings.seed).permutation(len(others))]
     test = _number(_share(settings.test_share, settings.test_days), len(drawn))
     validation = _number(_share(settings.validation_share, settings.validation_days), len(drawn))
+    validation = min(validation, len(drawn) - test)
     of |= dict.fromkeys(drawn[:test], "test") | dict.fromkeys(drawn[test : test + validation], "validation")
     of |= dict.fromkeys(drawn[test + validation :], "training")
     return Roles(of, _reason(by_day, settings.seed, test=test, validation=validation, number=len(drawn)))
