@@ -1,11 +1,22 @@
 """Small experiments on disk: known structure, known shifts, photon counts."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from dimstream_models.training.pairs.prepared import (
+    Prepared,
+    PreparedField,
+    PreparedIndex,
+    PrepareSettings,
+    Role,
+    SourceImage,
+    read_prepared,
+)
 
 SIDE_PX = 96
 DOSE_RATIO = 20
@@ -45,3 +56,39 @@ def write_day(folder: Path, seeds: range, shift: tuple[float, float] = (0, 0)) -
             (folder / dose).mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(folder / dose / f"field-{seed}.tif", image)
     return folder
+
+
+def store_fields(
+    folder: Path, images: list[tuple[NDArray[np.uint16], NDArray[np.uint16] | None]], roles: list[Role]
+) -> Prepared:
+    """Write a prepared folder of given images, field-0, field-1, …"""
+    (folder / "fields").mkdir()
+    fields = []
+    for index, ((low, high), role) in enumerate(zip(images, roles, strict=True)):
+        path = folder / "fields" / f"{index:05d}.npy"
+        np.save(path, np.stack([low] if high is None else [low, high]))
+        fields.append(
+            PreparedField(
+                name=f"field-{index}",
+                day="day",
+                field_of_view=f"field-{index}",
+                role=role,
+                file=f"fields/{path.name}",
+                shape=low.shape,
+                has_high=high is not None,
+                mean_low=float(low.mean()),
+                mean_high=None if high is None else float(high.mean()),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                sources=(SourceImage(path="nowhere.tif", plane=0, sha256="0" * 64),),
+            )
+        )
+    index = PreparedIndex(
+        settings=PrepareSettings(),
+        pixel_size_nm=None,
+        roles="as given",
+        matched_by_order=(),
+        left_out=(),
+        fields=tuple(fields),
+    )
+    (folder / "prepared.json").write_text(index.model_dump_json())
+    return read_prepared(folder)
