@@ -29,7 +29,7 @@ bench: dev  ## What the service adds, and how fast training is; results in bench
 	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
 
 # Trains the model that ships again: about an hour on two cores, resumable. Its figures want the shared data.
-LIGHT := $(BIN)/dimstream-train make models/recipes/er-sted-light.yaml --run runs/er-sted-light \
+LIGHT := $(BIN)/dimstream-train export runs/er-sted-light \
 	--documentation models/recipes/er-sted-light.md --out models/bundles/er-sted-light
 COMPARE := $(BIN)/dimstream-train compare models/bundles/er-sted-light
 DATA := $(or $(DIMSTREAM_SHARED),../shared)/data
@@ -37,6 +37,7 @@ SIM := $(DATA)/14_sim_er_sted
 REAL := area1:area002_001 area2:area002_002 area3:area002_003 syt1:syt_triggered_001 syt2:syt_control_002
 
 light-bundle: dev
+	$(BIN)/dimstream-train fit models/recipes/er-sted-light.yaml --run runs/er-sted-light
 	$(LIGHT)
 	for kind in pairs movie; do $(COMPARE) --name $$kind --noisy $(SIM)/$${kind}_low.tif \
 		--truth $(SIM)/$${kind}_truth_x100.tif --truth-factor 0.01 --out runs/er-sted-light/$$kind.json || exit 1; done
