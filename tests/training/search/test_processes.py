@@ -84,7 +84,7 @@ def _begun(folder: Path) -> Counter[str]:
 
 def test_processes_share_a_grid_without_doing_anything_twice(folder: Path, start: Start) -> None:
     processes = [start(), start()]
-    answers = [process.communicate(timeout=60) for process in processes]
+    answers = [process.communicate(timeout=150) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     trials = read_trials(folder)
     assert len({trial.name for trial in trials}) == len(trials) == TRIALS
@@ -99,7 +99,7 @@ def test_the_work_of_a_killed_process_is_taken_over_by_the_living(folder: Path, 
         victim = start()
         _wait_for_trials(folder, 8 * kill)
         victim.kill()  # SIGKILL: no clean-up of any kind
-    _, errors = living.communicate(timeout=60)
+    _, errors = living.communicate(timeout=150)
     assert living.returncode == 0, errors
     trials = read_trials(folder)
     assert len({trial.name for trial in trials}) == len(trials) == TRIALS

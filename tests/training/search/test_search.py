@@ -87,6 +87,7 @@ def test_the_folder_holds_tables_pictures_and_a_report(finished: Finished) -> No
     assert float(rows[0]["resolution_nm"]) == pytest.approx(20 * float(rows[0]["resolution_px"]))
     assert all((folder / row["run"] / "best.pt").is_file() for row in rows)
     assert {row["state"] for row in rows} == {"succeeded"}
+    assert {row["clip_value"] for row in rows} == {"none"}
     report = (folder / "report.html").read_text()
     assert report.count("data:image/png;base64,") == 3
     assert results.retrained[0].trial.name in report
@@ -164,7 +165,7 @@ def test_a_search_that_is_stopped_and_killed_ends_as_an_undisturbed_one(
         while not when() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(number)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=150)
         return subprocess.CompletedProcess(command, process.returncode, out, errors)
 
     def begun(part: str, runs: int) -> Callable[[], bool]:

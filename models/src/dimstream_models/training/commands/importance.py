@@ -26,8 +26,9 @@ def _run(arguments: argparse.Namespace) -> None:
     print(found.verdict)
     for knob in found.knobs:
         best = max(knob.values, key=lambda each: each.expected_score or 0.0)
+        suits = f"{best.value} suits best" if len(knob.values) > 1 else f"only {best.value} was tried"
         print(
             f"{knob.knob}: permutation {knob.permutation:.3f} ± {knob.permutation_spread:.3f}, impurity"
-            f" {knob.impurity:.3f}; best {best.value}"
+            f" {knob.impurity:.3f}; {suits}"
         )
     print(f"{arguments.out}: importance.png, importance.csv, suitability.csv")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.search.importance import Importance, KnobImportance
 from dimstream_models.training.search.pictures import DONE, FAILED, label, png
-from dimstream_models.training.search.table import as_csv
+from dimstream_models.training.search.table import as_csv, told
 
 
 def write_importance(importance: Importance, folder: Path) -> None:
@@ -35,7 +35,11 @@ def write_importance(importance: Importance, folder: Path) -> None:
         }
         for knob in importance.knobs
     ]
-    values = [{"knob": knob.knob, **asdict(value)} for knob in importance.knobs for value in knob.values]
+    values = [
+        {"knob": knob.knob, **asdict(value), "value": told(value.value)}
+        for knob in importance.knobs
+        for value in knob.values
+    ]
     write_whole(folder / "importance.csv", as_csv(tuple(knobs[0]), knobs))
     write_whole(folder / "suitability.csv", as_csv(tuple(values[0]), values))
     write_whole(folder / "importance.png", draw_importance(importance))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.search.ranking import Scored
-from dimstream_models.training.search.space import PLACES
+from dimstream_models.training.search.space import PLACES, Value
 
 Cell = str | float | int | None
 
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def write_table(runs: Sequence[Scored], path: Path, *, folder: Path, pixel_size_nm: float | None) -> None:
-    """Write runs, best first, as CSV; what does not exist is empty.
+    """Write runs, best first, as CSV; what is not known is empty.
 
     Parameters
     ----------
@@ -48,6 +48,11 @@ def write_table(runs: Sequence[Scored], path: Path, *, folder: Path, pixel_size_
     """
     rows = [_row(place, run, folder, pixel_size_nm) for place, run in enumerate(runs, 1)]
     write_whole(path, as_csv(COLUMNS, rows))
+
+
+def told(value: Value) -> Cell:
+    """Return a knob's value as tables tell it: an empty cell would mean that it is not known."""
+    return "none" if value is None else value
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> bytes:
@@ -65,7 +70,7 @@ def _row(place: int, scored: Scored, folder: Path, pixel_size_nm: float | None) 
         "rank": place if score else None,
         "trial": scored.trial.number,
         "state": _state(scored),
-        **scored.trial.setting,
+        **{knob: told(value) for knob, value in scored.trial.setting.items()},
         "run": scored.run.relative_to(folder).as_posix(),
     }
     if outcome:
