@@ -144,6 +144,17 @@ def test_the_data_range_and_the_line_are_as_set(one: Path, pairs: Path) -> None:
     assert [shown.line for _, shown in found.shown] == [settings.line]
 
 
+def test_a_perceptual_distance_is_taken_of_what_is_compared(one: Path, pairs: Path) -> None:
+    def distance(prediction: Floats, truth: Floats, *, data_range: float) -> float:
+        return float(np.abs(prediction - truth).max() / data_range)
+
+    found = evaluate(read_bundle(BUNDLE), one, settings=ScoringSettings(skip=16), lpips=distance)
+    _, truth, prediction = _field(pairs)
+    expected = np.abs(prediction - truth).max() / np.ptp(truth)
+    assert _values(found.rows[1])["lpips"] == pytest.approx(expected)
+    assert [row.kind for row in found.rows if _values(row).get("lpips") is None] == ["truth"]
+
+
 def test_shown_are_median_best_and_worst(evaluation: Evaluation) -> None:
     ssim = {row.image: _values(row)["ssim"] for row in evaluation.rows if row.kind == "fitted"}
     order = sorted(ssim, key=lambda image: ssim[image] or 0)

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from shipped import BUNDLE
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.evaluation.evaluate import Evaluation
-from dimstream_models.training.evaluation.figures import KINDS, METRICS
+from dimstream_models.training.evaluation.figures import KINDS, METRICS, Figure, Row
 from dimstream_models.training.evaluation.pictures import draw_distributions, draw_pair, scale_bar_nm
 from dimstream_models.training.evaluation.statements import warnings
 from dimstream_models.training.evaluation.writing import write_report
@@ -97,7 +98,7 @@ def test_the_page_shows_every_image_kind_and_mark(evaluation: Evaluation, page: 
 
 
 def test_names_of_files_are_escaped(evaluation: Evaluation, tmp_path: Path) -> None:
-    rows = tuple(row.__class__(**{**vars(row), "image": "<b>&\"'"}) for row in evaluation.rows)
+    rows = tuple(replace(row, image="<b>&\"'") for row in evaluation.rows)
     changed = Evaluation(evaluation.bundle, "<i>", evaluation.settings, rows, ())
     write_report(changed, tmp_path)
     page = ElementTree.fromstring((tmp_path / "report.html").read_text())
@@ -106,15 +107,28 @@ def test_names_of_files_are_escaped(evaluation: Evaluation, tmp_path: Path) -> N
 
 
 def test_predictions_on_another_scale_are_warned_of(evaluation: Evaluation) -> None:
-    assert list(warnings(evaluation.rows)) == []
-    far = [
-        row.__class__(**{**vars(row), "line": (0.014, 0.0)}) if row.kind == "fitted" else row
-        for row in evaluation.rows
-    ]
-    (warning,) = warnings(far)
-    assert "wants a gain of 0.014" in warning
-    (warning,) = warnings([row for row in evaluation.rows if row.image == "day1/field3"])
-    assert warning == "1 pair is too few to speak of a distribution."
+    calm = list(evaluation.rows)
+    assert not any("gain" in warning for warning in warnings(calm))
+    far = [replace(row, line=(0.014, 0.0)) if row.kind == "fitted" else row for row in calm]
+    assert any("the median one wants a gain of 0.014" in warning for warning in warnings(far))
+
+
+def test_predictions_sharper_than_their_truth_are_warned_of(evaluation: Evaluation) -> None:
+    def with_resolution(truth_px: float) -> list[Row]:
+        sharpness = {"prediction": 3.0, "truth": truth_px}
+        return [
+            replace(row, figures={**row.figures, "rfrc_mean": Figure(sharpness.get(row.kind))})
+            for row in evaluation.rows
+        ]
+
+    assert list(warnings(with_resolution(2.9))) == []
+    (warning,) = warnings(with_resolution(4.0))
+    assert "in finer detail (rolling FRC, median 60 nm) than two images of the truth do (80 nm)" in warning
+
+
+def test_few_pairs_are_warned_of(evaluation: Evaluation) -> None:
+    one = [row for row in evaluation.rows if row.image == "day1/field3"]
+    assert list(warnings(one))[-1] == "1 pair is too few to speak of a distribution."
 
 
 def test_scale_bars_are_round_and_fit() -> None:
@@ -123,9 +137,7 @@ def test_scale_bars_are_round_and_fit() -> None:
 
 def test_pictures_are_drawn_of_whatever_there_is(evaluation: Evaluation) -> None:
     shown = evaluation.shown[0][1]
-    blank = shown.__class__(
-        **{**vars(shown), "pixel_size_nm": None, "resolution_px": np.full_like(shown.truth, np.nan)}
-    )
+    blank = replace(shown, pixel_size_nm=None, resolution_px=np.full_like(shown.truth, np.nan))
     assert imread(io.BytesIO(draw_pair(blank))).shape[1] > 1000
     assert imread(io.BytesIO(draw_distributions(evaluation.rows[:5], []))).shape[1] > 1000
 
@@ -149,6 +161,7 @@ def test_the_command_writes_the_report(one: Path, tmp_path: Path, capsys: pytest
     assert json.loads((out / "summary.json").read_text())["settings"]["line"] == [[0, 0], [50, 60]]
 
 
+WEIGHTS = ("--lpips-trunk", "vgg.pth", "--lpips-trunk-sha256", "00" * 32, "--lpips-heads", "heads.pth")
 REFUSED = {
     "no pairs": (["{tmp}/none", "--out", "{tmp}/out"], "none"),
     "a file where the folder goes": (
@@ -159,6 +172,10 @@ REFUSED = {
     "a trunk without its hash": (
         ["{one}", "--out", "{tmp}/out", "--lpips-trunk", "vgg.pth"],
         "--lpips-trunk-sha256",
+    ),
+    "a trunk that is not there": (
+        ["{one}", "--out", "{tmp}/out", *WEIGHTS],
+        "vgg.pth",
     ),
 }
 

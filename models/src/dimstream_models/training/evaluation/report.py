@@ -74,9 +74,9 @@ def _pictures(evaluation: Evaluation) -> Iterable[str]:
     for why, shown in evaluation.shown:
         caption = (
             f"{shown.name}: {why}. A the truth. B the noisy image as recorded. C the prediction, in the"
-            f" truth's counts and shades. D the detail in which {shown.correlated} agree. K truth, noisy"
-            " image and prediction along the line in A, the latter two on the straight line that brings each"
-            " closest to the truth."
+            f" truth's counts and shades. D the detail in which {shown.correlated} agree; black where there"
+            " is only background, or no such detail. K truth, noisy image and prediction along the line in A,"
+            " the latter two on the straight line that brings each closest to the truth."
         )
         yield _picture(draw_pair(shown), caption)
 

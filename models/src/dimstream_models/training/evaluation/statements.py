@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from dimstream_models.training.evaluation.figures import Kind, Row
+from dimstream_models.training.evaluation.figures import METRICS, Kind, Row, unit_of
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
 from dimstream_models.training.evaluation.scoring import NO_SCALE, ScoringSettings
+from dimstream_models.training.evaluation.summary import values_of
 
 ONE_SCALE: Final = (0.8, 1.25)
 """Gains of the line between a prediction and its truth from which on their counts are not the same."""
@@ -52,8 +53,22 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
             f" wants a gain of {gain:.3g}. MAE, SSIM, PSNR and LPIPS of kind `prediction` measure that first"
             " of all; those of kind `fitted` do not."
         )
+    yield from _too_regular(rows)
     if (pairs := number_of_pairs(rows)) < FEW_PAIRS:
         yield f"{pairs} {'pair is' if pairs == 1 else 'pairs are'} too few to speak of a distribution."
+
+
+def _too_regular(rows: Sequence[Row]) -> Iterator[str]:
+    """Warn of predictions that look sharper than the light that they were made of."""
+    metric = next(each for each in METRICS if each.key == "rfrc_mean")
+    prediction, truth = values_of(rows, metric, "prediction"), values_of(rows, metric, "truth")
+    if prediction and truth and (finer := np.median(prediction)) < (coarser := np.median(truth)):
+        unit = unit_of(metric, rows)
+        yield (
+            f"The predictions of two images agree in finer detail (rolling FRC, median {finer:.3g} {unit})"
+            f" than two images of the truth do ({coarser:.3g} {unit}). That shows how regular the network's"
+            " output is, not what it resolves: go by the agreement with the truth."
+        )
 
 
 def number_of_pairs(rows: Sequence[Row]) -> int:
