@@ -87,13 +87,17 @@ def test_without_a_gap_the_false_alarm_rate_decides() -> None:
 REFUSED: dict[str, tuple[Callable[[], SsimThreshold], str]] = {
     "a still image": (
         lambda: calibrate([movie("signal")], [movie("dark", 1)]),
-        r"dark movies \(T, H, W\) of at least 3 frames, got shape \(1, 40, 48\)",
+        r"dark movies \(T, H, W\) of at least 3 frames, .* got shape \(1, 40, 48\)",
     ),
     "two pairs": (
         lambda: calibrate([movie("signal", 3)], [movie("dark")]),
         "at least 3 pairs of adjacent signal frames, got 2",
     ),
     "a plane": (lambda: calibrate([movie("signal")[0]], [movie("dark")]), r"got shape \(40, 48\)"),
+    "frames smaller than the window": (
+        lambda: calibrate([movie("signal")], [movie("dark")[:, :6]]),
+        r"7 px a side, got shape \(8, 6, 48\)",
+    ),
     "swapped movies": (
         lambda: calibrate([movie("dark")], [movie("signal")]),
         r"area under the curve of 0\.000, no better than chance: SSIM of .* for signal and .* for dark",
@@ -109,6 +113,24 @@ REFUSED: dict[str, tuple[Callable[[], SsimThreshold], str]] = {
 def test_movies_that_say_nothing_are_refused(wrong: Callable[[], SsimThreshold], message: str) -> None:
     with pytest.raises(CannotCalibrate, match=message):
         wrong()
+
+
+def test_predictions_that_are_no_numbers_are_refused() -> None:
+    def broken(counts: Counts) -> NDArray[np.float32]:
+        return np.where(counts > 70, np.inf, counts).astype(np.float32)
+
+    with (
+        pytest.raises(CannotCalibrate, match="finite predictions of the signal movies"),
+        np.errstate(all="ignore"),
+    ):
+        calibrate_ssim(
+            [movie("signal")],
+            [movie("dark")],
+            broken,
+            SCALE,
+            false_alarm_rate=0.01,
+            origin=Origin(movies="broken"),
+        )
 
 
 def test_movies_are_read_from_files_and_named_in_the_record(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From a run to a bundle: the same numbers in torch, in ONNX and in BioImage.IO's own hands."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -9,12 +10,19 @@ import pytest
 import tifffile
 import torch
 
-from dimstream_models.bundle import Bundle, read_bundle
+from dimstream_models.bundle import Bundle, BundleExists, read_bundle
 from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.cli import main
-from dimstream_models.training.errors import CannotEvaluate, Diverged, ParityError
+from dimstream_models.training.errors import (
+    CannotEvaluate,
+    Diverged,
+    InvalidPrepared,
+    InvalidRecipe,
+    ParityError,
+)
 from dimstream_models.training.export import sample
 from dimstream_models.training.export.bundling import export_run
+from dimstream_models.training.export.card import fill
 from dimstream_models.training.export.figures import read_quality
 from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, check_parity, export_onnx
 from dimstream_models.training.fitting.record import read_record, write_record
@@ -95,6 +103,7 @@ def resting(day: Path, pairs_run: Path, tmp_path_factory: pytest.TempPathFactory
     """The run on pairs, exported by the command alone."""
     out = tmp_path_factory.mktemp("out") / "resting"
     movies = ["--signal", str(day / "signal.ome.tif"), "--dark", str(day / "dark.ome.tif")]
+    movies += ["--sample", str(day / "signal.ome.tif")]
     assert main(["export", str(pairs_run), "--out", str(out), *movies, "--float16"]) == 0
     return read_bundle(out)
 
@@ -141,7 +150,8 @@ def test_the_model_card_shows_what_was_measured(resting: Bundle) -> None:
         "## Limits",
     ):
         assert part in card
-    assert {"pictures/field.png", "training/loss.csv", "training/loss.png"} == set(resting.attachments)
+    training = {"training/loss.csv", "training/loss.png"}
+    assert set(resting.attachments) == {"pictures/field.png", "sample/signal.ome.tif", *training}
     assert "/tmp" not in card
 
 
@@ -180,6 +190,33 @@ def test_a_failed_run_is_not_exported(tiny_recipe: Recipe, tiny_run: Path, tmp_p
     write_record(failed, tmp_path)
     with pytest.raises(Diverged, match=r"has failed, so it is not exported: the loss reached inf"):
         export_run(tmp_path, tmp_path / "out", movies=Movies(), command="")
+
+
+def test_pairs_that_have_changed_since_the_fit_are_refused(
+    pairs_recipe: Recipe, pairs_run: Path, prepared: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prepared, tmp_path / "prepared")
+    index = tmp_path / "prepared" / "prepared.json"
+    index.write_text(index.read_text().replace('"role": "test"', '"role": "training"', 1))
+    shutil.copytree(pairs_run, tmp_path / "run")
+    assert pairs_recipe.pairs is not None
+    moved = pairs_recipe.pairs.model_copy(update={"prepared": tmp_path / "prepared"})
+    write_recipe(pairs_recipe.model_copy(update={"pairs": moved}), tmp_path / "run" / "recipe.yaml")
+    with pytest.raises(InvalidPrepared, match="not what the run was trained on"):
+        export_run(tmp_path / "run", tmp_path / "out", command="")
+
+
+def test_what_is_no_bundle_is_not_replaced(pairs_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(BundleExists, match="holds no bundle"):
+        export_run(pairs_run, tmp_path, command="")
+
+
+@pytest.mark.parametrize("text", ["{pairs_psnr:.2f}", "{", "{a.b}", "a}"])
+def test_braces_that_are_no_figures_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRecipe, match="for plain braces"):
+        fill(text, {})
+    assert fill("{a} of {{b}}", {"a": 1.5}) == "1.5 of {b}"
 
 
 def test_a_quality_file_without_figures_is_refused(tmp_path: Path) -> None:

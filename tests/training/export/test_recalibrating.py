@@ -9,6 +9,7 @@ import tifffile
 
 from dimstream_models.bundle import (
     Bundle,
+    InvalidBundle,
     MissingFile,
     UnsupportedModel,
     check_test_tensor,
@@ -114,6 +115,9 @@ def test_a_card_is_written_anew(old: Bundle, pairs_run: Path, day: Path, tmp_pat
 def test_a_zip_stays_a_zip(old: Bundle, day: Path, tmp_path: Path) -> None:
     pack_bundle(old.source, tmp_path / "tiny.zip")
     made = recalibrate(tmp_path / "tiny.zip", tmp_path / "tiny.zip", Wanted(pairs=day))
+    (tmp_path / "thesis.zip").write_bytes(b"PK")
+    with pytest.raises(InvalidBundle, match="is no zip"):
+        recalibrate(tmp_path / "tiny.zip", tmp_path / "thesis.zip", Wanted(pairs=day))
     assert made.source == tmp_path / "tiny.zip"
     assert made.attachments == old.attachments
     assert made.config is not None

@@ -43,7 +43,7 @@ from dimstream_models.bundle.schema import (
     WindowCalibration,
 )
 from dimstream_models.bundle.tensors import check_test_output, check_test_tensor
-from dimstream_models.bundle.writing import pack_bundle, write_bundle
+from dimstream_models.bundle.writing import check_target, pack_bundle, write_bundle
 
 __all__ = [
     "FORMAT_VERSION",
@@ -81,6 +81,7 @@ __all__ = [
     "WindowCalibration",
     "ZeroMeanUnitVariance",
     "apply_steps",
+    "check_target",
     "check_test_output",
     "check_test_tensor",
     "open_draft",

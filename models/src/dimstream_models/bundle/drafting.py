@@ -75,7 +75,8 @@ def _draft(
     try:
         authors = tuple(Author(**author) for author in raw["authors"])
         citations = tuple(Citation(**work) for work in raw["cite"])
-        licence, tags, version = str(raw["license"]), tuple(raw["tags"]), str(raw["version"])
+        licence = None if raw["license"] is None else str(raw["license"])
+        tags, version = tuple(raw["tags"]), str(raw["version"])
     except (KeyError, TypeError) as error:
         raise InvalidBundle(
             f"{bundle.source}: authors, cite, license, tags or version are not as dimstream writes"

@@ -125,8 +125,8 @@ class BundleDraft:
     """5 to 128 characters: letters, digits, space, ``_``, ``+``, ``-``, ``(``, ``)``."""
     description: str
     authors: tuple[Author, ...]
-    licence: str
-    """SPDX identifier, e.g. ``BSD-3-Clause``."""
+    licence: str | None
+    """SPDX identifier, e.g. ``BSD-3-Clause``; None: nobody has stated one."""
     documentation: str
     """Markdown, with a section whose title holds the word *Validation*."""
     cover: bytes = field(repr=False)

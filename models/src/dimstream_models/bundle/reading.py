@@ -158,8 +158,8 @@ def _tolerance(described: Description, test_output: Array) -> Tolerance:
     if tolerance.absolute_tolerance > max(LARGEST_TOLERANCE * largest, DEFAULT_TOLERANCE):
         raise InvalidBundle(
             "config.bioimageio.reproducibility_tolerance: absolute_tolerance"
-            f" {tolerance.absolute_tolerance:g} is more than {LARGEST_TOLERANCE:g} of the test output's largest"
-            f" value {largest:g}; with so much tolerated, a wrong network would pass"
+            f" {tolerance.absolute_tolerance:g} is more than {LARGEST_TOLERANCE:g} of the test output's"
+            f" largest value {largest:g}; with so much tolerated, a wrong network would pass"
         )
     return tolerance
 

@@ -53,7 +53,7 @@ def write_bundle(folder: str | PathLike[str], draft: BundleDraft, *, replace: bo
         When the draft breaks the format; nothing is left behind then.
     """
     target = Path(folder)
-    _check_target(target, replace=replace)
+    check_target(target, replace=replace)
     _check_draft(draft)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.parent / f".{target.name}.{os.getpid()}.part"
@@ -131,7 +131,14 @@ def description_of(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, Json
     }
 
 
-def _check_target(target: Path, *, replace: bool) -> None:
+def check_target(target: Path, *, replace: bool) -> None:
+    """Check that a bundle may be written to a folder, before work is done for it.
+
+    Raises
+    ------
+    BundleExists
+        When something lies there that may not be replaced.
+    """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not replace:

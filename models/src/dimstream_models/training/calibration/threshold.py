@@ -146,16 +146,20 @@ def quantiles(values: NDArray[Any]) -> dict[str, float]:
 def _similarities(movies: Iterable[Movie], denoise: Denoise, scale: SsimSettings, kind: str) -> Floats:
     found: list[float] = []
     for movie in movies:
-        if movie.ndim != 3 or len(movie) < MIN_FRAMES:
+        if movie.ndim != 3 or len(movie) < MIN_FRAMES or min(movie.shape[1:]) < scale.window:
             raise CannotCalibrate(
-                f"expected {kind} movies (T, H, W) of at least {MIN_FRAMES} frames, got shape {movie.shape}:"
-                " record a longer one"
+                f"expected {kind} movies (T, H, W) of at least {MIN_FRAMES} frames, {scale.window} px a side,"
+                f" got shape {movie.shape}: record a longer or larger one"
             )
         found += adjacent_similarity(movie, denoise, scale)
     if len(found) < MIN_PAIRS:
         raise CannotCalibrate(
             f"expected at least {MIN_PAIRS} pairs of adjacent {kind} frames, got {len(found)}:"
             " record a longer movie"
+        )
+    if not np.isfinite(found).all():
+        raise CannotCalibrate(
+            f"expected finite predictions of the {kind} movies, the network gave nan or infinity"
         )
     return np.asarray(found)
 

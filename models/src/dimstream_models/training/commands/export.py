@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--documentation", type=Path, help="README with {figures} (default: a model card is written)"
     )
+    parser.add_argument("--sample", type=Path, metavar="MOVIE", help="TIFF that goes with the bundle")
     parser.add_argument(
         "--quality", type=Path, action="append", default=[], help="JSON of figures that `compare` wrote"
     )
@@ -35,6 +36,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.calibration.movies import Movies
     from dimstream_models.training.export.bundling import export_run
+    from dimstream_models.training.export.card import read_template
     from dimstream_models.training.export.figures import read_quality
 
     documentation, out = arguments.documentation, arguments.out
@@ -42,7 +44,8 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.run,
         out,
         movies=Movies(arguments.signal, arguments.dark),
-        documentation=None if documentation is None else documentation.read_text(encoding="utf-8"),
+        documentation=None if documentation is None else read_template(documentation),
+        sample=arguments.sample,
         quality=read_quality(arguments.quality),
         command=f"dimstream-train export {arguments.run.name}",
         half=out.with_name(f"{out.name}-float16") if arguments.float16 else None,

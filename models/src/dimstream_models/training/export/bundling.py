@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from dimstream_models.bundle import Bundle, Provenance
+from dimstream_models.bundle import Bundle, Provenance, check_target
 from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.calibration.threshold import ssim_settings
 from dimstream_models.training.errors import Diverged
@@ -37,6 +37,7 @@ def export_run(
     *,
     movies: Movies | None = None,
     documentation: str | None = None,
+    sample: Path | None = None,
     quality: Mapping[str, float] | None = None,
     command: str,
     half: Path | None = None,
@@ -56,6 +57,8 @@ def export_run(
     documentation : str, optional
         The bundle's README, with `{figure}` for each figure that it names; one that is not there reads
         "not measured". Without it a model card is written.
+    sample : Path, optional
+        A movie that goes with the bundle, under its own name; whose images may, their owner knows.
     quality : mapping of str to float, optional
         Figures measured elsewhere (`dimstream-train compare`), kept in the bundle.
     command : str
@@ -69,15 +72,20 @@ def export_run(
     ------
     Diverged
         When the run has failed.
+    InvalidPrepared
+        When the images that it was trained on have changed, or changed their roles.
     CannotCalibrate
         When no scale or threshold follows from the data or the movies.
     ParityError, BundleError
         When a bundle would not serve what torch computes.
     """
+    for each in (folder, half):
+        if each is not None:
+            check_target(each, replace=True)
     recipe, record = read_recipe(run / "recipe.yaml"), read_record(run)
     if record.state == "failed":
         raise Diverged(f"{run} has failed, so it is not exported: {record.reason}")
-    data, movies = training_data(recipe, dose_ratio=record.dose_ratio), movies or Movies()
+    data, movies = training_data(recipe, record), movies or Movies()
     network = load_best(recipe, run)
     denoise = network_denoiser(network, build_normaliser(recipe.normalisation), device=device)
     rescaling = data.rescaling(denoise)
@@ -95,6 +103,8 @@ def export_run(
     with tempfile.TemporaryDirectory() as scratch:
         attachments = data.attachments(Path(scratch))
         attachments |= {f"training/{name}": run / name for name in RUN_FILES}
+        if sample is not None:
+            attachments[f"sample/{sample.name}"] = sample
         if documentation is None:
             attachments[FIELD_PICTURE] = _write_field(Path(scratch), example, restored)
         draft = NetworkDraft(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from dimstream_models.bundle import (
@@ -14,6 +15,7 @@ from dimstream_models.bundle import (
     RescalingRecord,
     WindowCalibration,
 )
+from dimstream_models.training.errors import InvalidRecipe
 
 FIELD_PICTURE = "pictures/field.png"
 LOSS_CURVE = "training/loss.png"
@@ -36,9 +38,35 @@ class _Measured(dict[str, float]):
         return "not measured"
 
 
+def read_template(path: Path) -> str:
+    """Return the text of a README with `{figures}`.
+
+    Raises
+    ------
+    InvalidRecipe
+        When there is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRecipe(f"expected a README at {path}, got: {error}") from error
+
+
 def fill(template: str, figures: Mapping[str, float]) -> str:
-    """Return a README whose `{figure}`s are numbers; one that is not there reads "not measured"."""
-    return template.format_map(_Measured(figures))
+    """Return a README whose `{figure}`s are numbers; one that is not there reads "not measured".
+
+    Raises
+    ------
+    InvalidRecipe
+        When braces in it are no figure's.
+    """
+    try:
+        return template.format_map(_Measured(figures))
+    except (ValueError, LookupError, AttributeError) as error:
+        raise InvalidRecipe(
+            f"expected a README in which braces hold the name of a figure, got: {error}; write {{{{ and }}}}"
+            " for plain braces"
+        ) from error
 
 
 def write_card(draft: BundleDraft) -> str:

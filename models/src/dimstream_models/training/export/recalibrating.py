@@ -12,7 +12,15 @@ import tifffile
 from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import rescale
-from dimstream_models.bundle import Bundle, BundleDraft, DimstreamConfig, open_draft, pack_bundle
+from dimstream_models.bundle import (
+    Bundle,
+    BundleDraft,
+    DimstreamConfig,
+    check_target,
+    open_draft,
+    pack_bundle,
+    read_bundle,
+)
 from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.calibration.rescaling import Rescaling, RescalingMethod
 from dimstream_models.training.calibration.threshold import SsimThreshold
@@ -78,8 +86,20 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
             f"expected a false alarm rate between 0 and 1 and a window sum from 0 on, got"
             f" {wanted.false_alarm_rate:g} and {wanted.signal_min}"
         )
+    _check_target(target)
     with open_draft(source) as draft:
         return _write(target, _calibrated(draft, wanted))
+
+
+def _check_target(target: Path) -> None:
+    if not _is_zip(target):
+        check_target(target, replace=True)
+    elif target.exists():
+        read_bundle(target)  # what is no bundle is not replaced
+
+
+def _is_zip(target: Path) -> bool:
+    return target.suffix.lower() == ".zip"
 
 
 def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
@@ -158,7 +178,7 @@ def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:
 
 
 def _write(target: Path, draft: BundleDraft) -> Bundle:
-    if target.suffix.lower() != ".zip":
+    if not _is_zip(target):
         return write_checked(target, draft)
     with tempfile.TemporaryDirectory() as scratch:
         return pack_bundle(write_checked(Path(scratch) / draft.id, draft).source, target)

@@ -15,9 +15,10 @@ from dimstream_models.training.calibration.training_pairs import (
     rescaling_of_pairs,
     rescaling_of_split_photons,
 )
-from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.errors import CannotCalibrate, InvalidPrepared
 from dimstream_models.training.export.figures import Restore, photometry_figures, validation_figures
 from dimstream_models.training.export.sample import Movie, simulate_sample, write_sample
+from dimstream_models.training.fitting.record import RunRecord
 from dimstream_models.training.normalisation import FixedScale, build_truth_normaliser
 from dimstream_models.training.pairs.opening import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Prepared, Role, read_prepared
@@ -142,15 +143,21 @@ class PairedData:
         return "validation" if self.prepared.of("validation") else "training"
 
 
-def training_data(recipe: Recipe, *, dose_ratio: float) -> TrainingData:
-    """Return the data of a recipe.
+def training_data(recipe: Recipe, record: RunRecord) -> TrainingData:
+    """Return the data of a run.
 
     Raises
     ------
     InvalidPrepared
-        When the prepared folder is not there, or not as it was.
+        When the prepared folder is not there, or not the one that the run was trained on.
     """
     if recipe.simulation is not None:
         return SimulatedData(recipe, recipe.simulation)
     assert recipe.pairs is not None  # the settings make sure
-    return PairedData(recipe, recipe.pairs, read_prepared(recipe.pairs.prepared), dose_ratio)
+    prepared = read_prepared(recipe.pairs.prepared)
+    if record.data.get("prepared") != prepared.sha256:
+        raise InvalidPrepared(
+            f"{prepared.folder} is not what the run was trained on: its images or their roles have changed,"
+            " so a training field of today may be yesterday's test; restore it, or fit again"
+        )
+    return PairedData(recipe, recipe.pairs, prepared, record.dose_ratio)

@@ -20,6 +20,7 @@ from dimstream_models.bundle import (
     DimstreamConfig,
     InputNormalisation,
     Provenance,
+    SsimSettings,
     check_test_tensor,
     write_bundle,
 )
@@ -52,6 +53,8 @@ class NetworkDraft:
     """None: declared absent, predictions are delivered on the network's own scale."""
     threshold: SsimThreshold | None = None
     """None: no frame is judged."""
+    ssim: SsimSettings | None = None
+    """How SSIM is taken where there is no threshold that says so; None: as calibrations do by default."""
     windows: WindowThresholds | None = None
     """None: the bundle settings', which are the paper's unless told otherwise."""
     documentation: str | None = None
@@ -177,7 +180,9 @@ def _config(draft: NetworkDraft) -> DimstreamConfig:
     stated, judged = draft.bundle, draft.threshold
     windows = draft.windows or WindowThresholds(stated.background_max, stated.signal_min)
     return DimstreamConfig(
-        ssim=judged.settings if judged else ssim_settings(CalibrationSettings().ssim_data_range),
+        ssim=judged.settings
+        if judged
+        else draft.ssim or ssim_settings(CalibrationSettings().ssim_data_range),
         thresholds=windows.with_ssim(judged.value if judged else None),
         calibration=judged.record if judged else None,
         rescaling=draft.rescaling.record if draft.rescaling else None,
