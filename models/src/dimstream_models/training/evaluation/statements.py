@@ -28,9 +28,10 @@ def statements(rows: Sequence[Row], settings: ScoringSettings) -> dict[str, str]
         "Noise floor": "What the light behind the truth would score. The light is not known: the truth,"
         " smoothed by the Gaussian of the smallest unbiased risk, stands in for it, and fresh photon noise on"
         " that for the truth. Only for truths whose variance is their mean, as photon counts' is.",
-        "FRC, rolling FRC": f"The detail in which two images agree: {_correlated(rows)}; for a prediction,"
-        " what the bundle makes of both. Threshold 1/7. A half has half of the photons, so these are figures"
-        " of half the dose. What a network invents alike from both agrees, too: it need not be true.",
+        "FRC, rolling FRC": "The detail in which two independent images of a field agree"
+        f" ({_correlated(rows)}); for a prediction, what the bundle makes of both. Threshold 1/7. A half has half"
+        " of the photons, so its figures are those of half the dose. What a network invents alike from both"
+        " agrees, too: it need not be true.",
         "FRC, rolling FRC against the truth": "The detail in which image and truth agree. Threshold 1/7. As"
         " long as the truth was recorded on its own, nothing that is invented counts. Two noisy halves agree"
         " in less than a clean image and a noisy one: do not compare these figures with those above.",
@@ -102,4 +103,4 @@ def _data_range(rows: Sequence[Row], settings: ScoringSettings) -> str:
 
 def _correlated(rows: Sequence[Row]) -> str:
     ways = sorted({row.correlated for row in rows} & {HALVES, RECORDINGS})
-    return " or ".join(ways) if ways else "nothing, as there are no two independent images of a field"
+    return "here " + " or ".join(ways) if ways else "here there are none"
