@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,20 @@ from pydantic import JsonValue
 
 from dimstream_models.bundle import Bundle, Provenance, check_target
 from dimstream_models.training.calibration.movies import Movies
-from dimstream_models.training.calibration.threshold import ssim_settings
+from dimstream_models.training.calibration.rescaling import Rescaling
+from dimstream_models.training.calibration.threshold import SsimThreshold, ssim_settings
+from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.errors import Diverged
 from dimstream_models.training.export.card import FIELD_PICTURE, fill
-from dimstream_models.training.export.figures import Restore, threshold_figures
+from dimstream_models.training.export.figures import threshold_figures
 from dimstream_models.training.export.pictures import draw_field
-from dimstream_models.training.export.training_data import training_data
+from dimstream_models.training.export.training_data import TrainingData, training_data
 from dimstream_models.training.export.writing import NetworkDraft, restore, write_half, write_network
 from dimstream_models.training.fitting.record import RunRecord, read_record
 from dimstream_models.training.fitting.trainer import load_best
 from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.pairs.opening import Pair
-from dimstream_models.training.prediction import network_denoiser
+from dimstream_models.training.prediction import Denoise, network_denoiser
 from dimstream_models.training.settings import Recipe, read_recipe
 
 RUN_FILES = ("loss.csv", "loss.png")
@@ -85,38 +88,29 @@ def export_run(
     recipe, record = read_recipe(run / "recipe.yaml"), read_record(run)
     if record.state == "failed":
         raise Diverged(f"{run} has failed, so it is not exported: {record.reason}")
-    data, movies = training_data(recipe, record), movies or Movies()
-    network = load_best(recipe, run)
+    data, network = training_data(recipe, record), load_best(recipe, run)
     denoise = network_denoiser(network, build_normaliser(recipe.normalisation), device=device)
-    rescaling = data.rescaling(denoise)
-    threshold = movies.threshold(
-        denoise,
-        ssim_settings(recipe.calibration.ssim_data_range),
-        false_alarm_rate=recipe.calibration.false_alarm_rate,
-    ) or data.threshold(denoise)
-
-    def restored(counts: NDArray[Any]) -> NDArray[np.float32]:
-        return restore(denoise, rescaling, counts)
-
-    figures = {**(quality or {}), **threshold_figures(threshold), **data.figures(restored)}
+    calibrated = _calibrate(recipe, data, movies or Movies(), denoise)
+    figures = {
+        **(quality or {}),
+        **threshold_figures(calibrated.threshold),
+        **data.figures(calibrated.restored),
+    }
     example = data.example()
     with tempfile.TemporaryDirectory() as scratch:
-        attachments = data.attachments(Path(scratch))
-        attachments |= {f"training/{name}": run / name for name in RUN_FILES}
+        attachments = data.attachments(Path(scratch)) | {f"training/{name}": run / name for name in RUN_FILES}
         if sample is not None:
             attachments[f"sample/{sample.name}"] = sample
         if documentation is None:
-            attachments[FIELD_PICTURE] = _write_field(Path(scratch), example, restored)
+            attachments[FIELD_PICTURE] = _write_field(Path(scratch), example, calibrated)
         draft = NetworkDraft(
             network=network,
             normalisation=recipe.normalisation,
             bundle=recipe.bundle,
             example=example.low,
-            rescaling=rescaling,
-            threshold=threshold,
-            windows=movies.windows(
-                signal_min=recipe.bundle.signal_min, rate=recipe.calibration.false_alarm_rate
-            ),
+            rescaling=calibrated.rescaling,
+            threshold=calibrated.threshold,
+            windows=calibrated.windows,
             documentation=None if documentation is None else fill(documentation, figures),
             figures=figures,
             provenance=_provenance(recipe, record, command),
@@ -129,8 +123,34 @@ def export_run(
         return write_network(folder, draft)
 
 
-def _write_field(folder: Path, example: Pair, restored: Restore) -> Path:
-    images = {"noisy": example.low, "restored": restored(example.low)}
+@dataclass(frozen=True)
+class _Calibrated:
+    """A network's prediction, its scale, and its thresholds."""
+
+    denoise: Denoise
+    rescaling: Rescaling
+    threshold: SsimThreshold | None
+    windows: WindowThresholds | None
+
+    def restored(self, counts: NDArray[Any]) -> NDArray[np.float32]:
+        return restore(self.denoise, self.rescaling, counts)
+
+
+def _calibrate(recipe: Recipe, data: TrainingData, movies: Movies, denoise: Denoise) -> _Calibrated:
+    settings = recipe.calibration
+    recorded = movies.threshold(
+        denoise, ssim_settings(settings.ssim_data_range), false_alarm_rate=settings.false_alarm_rate
+    )
+    return _Calibrated(
+        denoise,
+        data.rescaling(denoise),
+        recorded or data.threshold(denoise),
+        movies.windows(signal_min=recipe.bundle.signal_min, rate=settings.false_alarm_rate),
+    )
+
+
+def _write_field(folder: Path, example: Pair, calibrated: _Calibrated) -> Path:
+    images = {"noisy": example.low, "restored": calibrated.restored(example.low)}
     if example.high is not None:
         images["truth"] = example.high
     path = folder / "field.png"
