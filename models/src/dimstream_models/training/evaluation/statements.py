@@ -29,9 +29,9 @@ def statements(rows: Sequence[Row], settings: ScoringSettings) -> dict[str, str]
         " smoothed by the Gaussian of the smallest unbiased risk, stands in for it, and fresh photon noise on"
         " that for the truth. Only for truths whose variance is their mean, as photon counts' is.",
         "FRC, rolling FRC": "The detail in which two independent images of a field agree"
-        f" ({_correlated(rows)}); for a prediction, what the bundle makes of both. Threshold 1/7. A half has half"
-        " of the photons, so its figures are those of half the dose. What a network invents alike from both"
-        " agrees, too: it need not be true.",
+        f" ({_correlated(rows)}); for a prediction, what the bundle makes of both. Threshold 1/7. A half"
+        " has half of the photons, so its figures are those of half the dose. What a network invents alike"
+        " from both agrees, too: it need not be true.",
         "FRC, rolling FRC against the truth": "The detail in which image and truth agree. Threshold 1/7. As"
         " long as the truth was recorded on its own, nothing that is invented counts. Two noisy halves agree"
         " in less than a clean image and a noisy one: do not compare these figures with those above.",
