@@ -149,9 +149,10 @@ def test_ping_answers(peer, capsys):
 
 
 class Door(BaseHTTPRequestHandler):
+    models = ({"id": "er light", "sha256": "ab" * 32, "name": "ER", "gain": 70.5, "offset": -2.0},)
+
     def do_GET(self):
-        models = [{"id": "er light", "sha256": "ab" * 32, "name": "ER"}]
-        self.answer(200, json.dumps({"models": models}).encode())
+        self.answer(200, json.dumps({"models": list(self.models)}).encode())
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -244,6 +245,11 @@ def test_http_refusals_are_one_line(tmp_path, door, capsys):
     assert not (tmp_path / "o.tif").exists()
 
 
-def test_models_are_listed(door, capsys):
+def test_models_are_listed_with_their_scale(door, capsys, monkeypatch):
+    raw = {"id": "raw", "sha256": "cd" * 32, "name": "Raw", "gain": None, "offset": None}
+    monkeypatch.setattr(Door, "models", (*Door.models, raw))
     assert main(["models", "--server", f"http://127.0.0.1:{door.server_port}"]) == 0
-    assert capsys.readouterr().out.startswith("er light\tabababababab\tER")
+    assert capsys.readouterr().out.splitlines() == [
+        "er light\tabababababab\tER\t70.5 * prediction -2",
+        "raw\tcdcdcdcdcdcd\tRaw\tno scale",
+    ]

@@ -185,7 +185,9 @@ def _denoise(arguments: argparse.Namespace) -> int:
 
 def _models(arguments: argparse.Namespace) -> int:
     for model in HttpDoor(arguments.server, timeout_s=arguments.timeout).models():
-        print(f"{model['id']}\t{model['sha256'][:12]}\t{model['name']}")
+        gain, offset = model.get("gain"), model.get("offset")
+        scale = "no scale" if gain is None else f"{gain:g} * prediction {offset or 0:+g}"
+        print(f"{model['id']}\t{model['sha256'][:12]}\t{model['name']}\t{scale}")
     return DONE
 
 
