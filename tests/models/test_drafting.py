@@ -20,6 +20,7 @@ DRAFTS = {
     "half precision": {"absolute_tolerance": 0.2},
     "no scale": {"gain": 1.0, "offset": 0.0, "clip_min": None},
     "an author by name": {"authors": (Author("Ada"), Author("Ben", orcid="0000-0002-1825-0097"))},
+    "no licence": {"licence": None},
     "other words": {"tags": ("denoising",), "version": "2.0.1", "licence": "MIT", "citations": ()},
 }
 
@@ -58,7 +59,7 @@ CHANGES: dict[str, tuple[dict[str, object], type[bundle.BundleError], str]] = {
         bundle.InvalidBundle,
         "unexpected keyword argument 'github_user'",
     ),
-    "no licence": ({"license": None}, bundle.UnsupportedModel, "without loss"),
+    "no tags": ({"tags": None}, bundle.InvalidBundle, "not as dimstream writes them"),
 }
 
 
