@@ -35,7 +35,7 @@ class BundleSettings(Confined):
     authors: tuple[str, ...] = Field(
         ("the dimstream developers",), min_length=1, description="names, of the model"
     )
-    license: str = Field("BSD-3-Clause", description="SPDX identifier, of the weights")
+    license: str | None = Field("BSD-3-Clause", description="SPDX identifier, of the weights")
     pixel_size_nm: float | None = Field(
         None, gt=0, description="of the training images; null: theirs, if stated"
     )
