@@ -8,7 +8,7 @@ import tifffile
 from numpy.typing import NDArray
 from training.pairs.experiments import draw_structure, shift_periodic
 
-from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX, align, correlation, measure_shift
+from dimstream_models.training.pairs.registration import Shift, align, correlation, measure_shift
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def errors_px(shared: Path) -> NDArray[np.float64]:
         high = rng.poisson(shift_periodic(truth, (-shift[0], -shift[1])))[margin]
         measured = measure_shift(low[margin], high)
         assert measured is not None
-        errors.append(np.abs(np.subtract(measured, shift)))
+        errors.append(np.abs(np.subtract(measured.px, shift)))
     return np.array(errors)
 
 
@@ -40,11 +40,13 @@ def test_shifts_at_high_dose_are_found_to_a_hundredth(shift: tuple[float, float]
     rng, structure = np.random.default_rng(2), draw_structure(2, 128)
     low = rng.poisson(1000 * structure)
     high = rng.poisson(1000 * shift_periodic(structure, (-shift[0], -shift[1])))
-    assert measure_shift(low, high) == pytest.approx(shift, abs=0.02)
+    measured = measure_shift(low, high)
+    assert measured is not None
+    assert measured.px == pytest.approx(shift, abs=0.02)
 
 
 def test_alignment_puts_the_high_dose_onto_the_low_and_crops_what_it_left() -> None:
-    shift = (2.4, -3.7)
+    shift = Shift((2.4, -3.7), (0.02, 0.02))
     truth = 1000 * draw_structure(3)
     low, high = truth.astype(np.uint16), shift_periodic(truth, (-2.4, 3.7)).round().astype(np.uint16)
     aligned = align(low, high, shift)
@@ -58,22 +60,66 @@ def test_alignment_puts_the_high_dose_onto_the_low_and_crops_what_it_left() -> N
 def test_interpolation_gives_whole_counts_from_zero_on() -> None:
     high = np.zeros((32, 32), np.uint16)
     high[16, 16] = 65535  # a spline undershoots beside it
-    moved = align(high, high, (0.5, 0.5)).high
+    moved = align(high, high, Shift((0.5, 0.5), (0.01, 0.01))).high
     assert moved.dtype == np.uint16
     assert moved.max() < 40000  # spread, not wrapped
 
 
-def test_shifts_within_the_error_leave_the_image_as_it_is() -> None:
+LEFT = {
+    "not measured": None,
+    "not worth it": Shift((0.06, -0.06), (0.001, 0.001)),
+    "explained by its error": Shift((0.5, -0.4), (0.3, 0.3)),
+}
+
+
+@pytest.mark.parametrize("shift", LEFT.values(), ids=LEFT)
+def test_what_is_not_certain_is_left_as_it_is(shift: Shift | None) -> None:
     high = np.arange(1024, dtype=np.uint16).reshape(32, 32)
-    aligned = align(high, high, (0.6 * NEGLIGIBLE_PX, -0.6 * NEGLIGIBLE_PX))
+    aligned = align(high, high, shift)
     assert not aligned.moved
     np.testing.assert_array_equal(aligned.high, high)
+
+
+def test_errors_are_those_of_repeated_measurements() -> None:
+    shift, structure = (0.7, -1.3), draw_structure(6) / 10
+    displaced = shift_periodic(structure, (-shift[0], -shift[1]))
+    strayed, stated = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        measured = measure_shift(rng.poisson(structure), rng.poisson(20 * displaced))
+        assert measured is not None
+        strayed.append(np.subtract(measured.px, shift))
+        stated.append(measured.error_px)
+    # of 40 draws in two directions a spread is known to 8 %; the blocks' own error is about 10 %
+    assert np.sqrt(np.mean(np.square(stated))) == pytest.approx(np.sqrt(np.mean(np.square(strayed))), rel=0.3)
+
+
+def test_noise_alone_moves_no_real_pair(shared: Path) -> None:
+    """Camera frames of the same illumination: nothing moved between them, the shift found is noise."""
+    folder = shared / "07_pairs_dlsim_mit"
+    for index in range(6):
+        low, high = (tifffile.imread(folder / f"{kind}_{index:02d}.tif") for kind in ("LE", "HE"))
+        shift = measure_shift(low - np.uint16(90), high - np.uint16(90))
+        assert shift is not None
+        assert not shift.certain
+
+
+def test_drift_during_an_average_is_found_alike_in_all_its_channels(shared: Path) -> None:
+    """One frame against the mean of 50, in three channels of one field of view."""
+    folder, shifts = shared / "09_pairs_fmd_confocal", []
+    for channel in "BGR":
+        low, high = (tifffile.imread(folder / dose / f"BPAE_{channel}.tif") for dose in ("low", "high"))
+        shift = measure_shift(low, high)
+        assert shift is not None
+        assert shift.certain
+        shifts.append(shift.px)
+    np.testing.assert_allclose(shifts, [np.mean(shifts, axis=0)] * 3, atol=0.1)
 
 
 def test_correlation_rises_with_alignment_and_is_none_for_nothing() -> None:
     truth = 50 * draw_structure(4)
     low, high = truth.astype(np.uint16), np.roll(truth, 4, axis=0).astype(np.uint16)
-    aligned = align(low, high, (-4.0, 0.0))
+    aligned = align(low, high, Shift((-4.0, 0.0), (0.01, 0.01)))
     apart, together = correlation(low, high), correlation(aligned.low, aligned.high)
     assert apart is not None
     assert together is not None

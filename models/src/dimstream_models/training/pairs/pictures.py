@@ -15,7 +15,6 @@ from scipy import ndimage
 
 from dimstream_models.training.pairs.noise import PhotonStatistics
 from dimstream_models.training.pairs.prepared import Counts, Dose, PreparedField
-from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
 
 GAP_PX = 8  # between the two halves of an overlay
@@ -23,16 +22,20 @@ Histograms = Mapping[str, NDArray[np.int64]]  # name to the number of pixels of 
 
 
 def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
-    """Return a picture of all measured shifts, one colour for each measurement day."""
+    """Return a picture of all measured shifts, with their errors, one colour for each measurement day."""
     figure = Figure(figsize=(5, 5))
     axes = figure.subplots()
+    reach = 0.0
     for day in dict.fromkeys(field.day for field in fields):
-        shifts = np.array([field.shift_px for field in fields if field.day == day and field.shift_px])
-        axes.plot(shifts[:, 1], shifts[:, 0], "o", markersize=4, alpha=0.7, label=day)
-    for radius, style in ((bound_px, "-"), (NEGLIGIBLE_PX, ":")):
-        axes.add_patch(Circle((0, 0), radius, fill=False, linestyle=style, color="grey"))
-    largest = max(np.abs([field.shift_px for field in fields if field.shift_px]).max(), NEGLIGIBLE_PX)
-    reach = 1.15 * largest
+        measured = [
+            (*f.shift_px, *f.shift_error_px)
+            for f in fields
+            if f.day == day and f.shift_px and f.shift_error_px
+        ]
+        down, right, down_error, right_error = np.array(measured).T
+        axes.errorbar(right, down, down_error, right_error, "o", markersize=4, linewidth=0.7, label=day)
+        reach = max(reach, 1.1 * float(np.abs(measured).max()))
+    axes.add_patch(Circle((0, 0), bound_px, fill=False, color="grey"))
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
     axes.set(xlabel="high dose moved right (px)", ylabel="high dose moved down (px)")
     axes.legend(fontsize="small")

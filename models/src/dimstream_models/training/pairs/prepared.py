@@ -61,8 +61,10 @@ class PreparedField(Confined):
     has_high: bool
     shift_px: ShiftPx | None = None
     """By how much the high-dose image lay off, (y, x), as measured; None: not registered."""
+    shift_error_px: ShiftPx | None = None
+    """Standard error of both."""
     moved: bool = False
-    """Whether it was moved by that; shifts within the error of the measurement are left."""
+    """Whether it was moved by that; a shift that its error explains is left."""
     correlation: float | None = None
     """Of both images, smoothed, as stored."""
     mean_low: float = Field(ge=0)

@@ -15,10 +15,31 @@ from dimstream_models.training.pairs.prepared import Counts, ShiftPx
 
 UPSAMPLE: Final = 100  # the peak is sought on a grid of 0.01 px
 SMOOTH_PX: Final = 1.5
+BLOCK_PX: Final = 16  # wider than what smoothing and optics link
+NEGLIGIBLE_PX: Final = 0.1  # shorter shifts are not worth an interpolation
+CERTAIN: Final = (
+    6.0  # squared shift over squared error from which on it is no accident: 95 % of chance stay below
+)
 SPLINE_EDGE_PX: Final = 1  # cut beyond what was uncovered: a spline is less certain where its image ends
-NEGLIGIBLE_PX: Final = 0.15
-"""Shorter shifts are left: they are within the error of the measurement at one photon per pixel (0.05 px
-in the median of 304 x 304 px), and interpolation would only blur the high dose."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far the high-dose image must be moved to lie on the low-dose image."""
+
+    px: ShiftPx  # (down, right)
+    error_px: ShiftPx  # standard error of each
+
+    @property
+    def length_px(self) -> float:
+        """How far apart the images lie."""
+        return math.hypot(*self.px)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the image is to be moved: further than nothing worth it, and than its error explains."""
+        squares = sum((by / max(error, 1e-9)) ** 2 for by, error in zip(self.px, self.error_px, strict=True))
+        return self.length_px > NEGLIGIBLE_PX and squares > CERTAIN
 
 
 @dataclass(frozen=True)
@@ -27,13 +48,12 @@ class Aligned:
 
     low: Counts
     high: Counts
+    shift: Shift | None  # as measured; None: not measured
     moved: bool  # whether the high dose was interpolated
 
 
-def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> ShiftPx | None:
-    """Return how far (y, x) the high-dose image must be moved to lie on the low-dose image, px.
-
-    None where one of them shows nothing at all.
+def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> Shift | None:
+    """Return how far the high-dose image must be moved, None where an image shows nothing at all.
 
     Plain cross-correlation of variance-stabilised images, its peak found by an upsampled Fourier transform
     (Guizar-Sicairos et al. 2008, doi 10.1364/OL.33.000156). Phase correlation, the default of scikit-image,
@@ -42,28 +62,28 @@ def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> ShiftPx | None:
     """
     if not np.ptp(low) or not np.ptp(high):
         return None
-    whole = [int(by) for by in _peak(low, high, upsample=1)]
-    shared_low = tuple(_overlap(side, by) for side, by in zip(low.shape, whole, strict=True))
-    shared_high = tuple(_overlap(side, -by) for side, by in zip(low.shape, whole, strict=True))
-    rest = _peak(low[shared_low], high[shared_high], upsample=UPSAMPLE)
-    return whole[0] + rest[0], whole[1] + rest[1]
+    whole = _peak(_windowed(low), _windowed(high), upsample=1)
+    seen_low, seen_high = (
+        _windowed(image[tuple(_covered(side, sign * by) for side, by in zip(low.shape, whole, strict=True))])
+        for image, sign in ((low, 1), (high, -1))
+    )
+    rest = _peak(seen_low, seen_high, upsample=UPSAMPLE)
+    return Shift((whole[0] + rest[0], whole[1] + rest[1]), _error(seen_low, seen_high, rest))
 
 
-def align(low: Counts, high: Counts, shift: ShiftPx) -> Aligned:
-    """Return both images with the high dose moved by `shift` and the borders that it left cropped.
+def align(low: Counts, high: Counts, shift: Shift | None) -> Aligned:
+    """Return both images with the high dose moved, where the shift is certain, and borders cropped.
 
     The high dose is moved, by a cubic spline, because interpolation blurs noise and links its pixels, and the
-    high dose has less of it.
+    high dose has less of it. An uncertain shift is left: moved by mere noise, the pair would be worse.
     """
-    if math.hypot(*shift) <= NEGLIGIBLE_PX:
-        return Aligned(low, high, moved=False)
-    spline = ndimage.shift(high.astype(float), shift, order=3, mode="mirror")
+    if shift is None or not shift.certain:
+        return Aligned(low, high, shift, moved=False)
+    spline = ndimage.shift(high.astype(float), shift.px, order=3, mode="mirror")
     moved = np.clip(np.rint(spline), 0, np.iinfo(np.uint16).max).astype(np.uint16)
-    covered = tuple(
-        _overlap(side, math.copysign(math.ceil(abs(by)) + SPLINE_EDGE_PX, by) if by else 0)
-        for side, by in zip(low.shape, shift, strict=True)
-    )
-    return Aligned(low[covered], moved[covered], moved=True)
+    cut = (math.copysign(math.ceil(abs(by)) + SPLINE_EDGE_PX, by) if by else 0 for by in shift.px)
+    covered = tuple(_covered(side, by) for side, by in zip(low.shape, cut, strict=True))
+    return Aligned(low[covered], moved[covered], shift, moved=True)
 
 
 def correlation(low: Counts, high: Counts) -> float | None:
@@ -73,14 +93,35 @@ def correlation(low: Counts, high: Counts) -> float | None:
     return float(np.corrcoef(_stabilised(low).ravel(), _stabilised(high).ravel())[0, 1])
 
 
-def _peak(low: NDArray[Any], high: NDArray[Any], *, upsample: int) -> ShiftPx:
-    shift, _, _ = phase_cross_correlation(
-        _windowed(low), _windowed(high), upsample_factor=upsample, normalization=None
-    )
+def _peak(low: NDArray[np.float64], high: NDArray[np.float64], *, upsample: int) -> ShiftPx:
+    shift, _, _ = phase_cross_correlation(low, high, upsample_factor=upsample, normalization=None)
     return float(shift[0]), float(shift[1])
 
 
-def _overlap(side: int, by: float) -> slice:
+def _error(low: NDArray[np.float64], high: NDArray[np.float64], shift: ShiftPx) -> ShiftPx:
+    """Return the standard error of a shift, from what it leaves unexplained.
+
+    The peak is where the residual, weighed with the gradient, sums to 0. How far that sum strays is told by
+    its parts, block by block: the residual's noise is stronger where the image is bright, and linked between
+    neighbours (Conley 1999, doi 10.1016/S0304-4076(98)00084-0).
+    """
+    moved = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(high), shift)).real
+    scale = (low * moved).sum() / (moved**2).sum()
+    residual = low - scale * moved
+    errors = []
+    for gradient in np.gradient(moved):
+        strayed = math.sqrt((_block_sums(residual * gradient) ** 2).sum())
+        errors.append(float(strayed / abs(scale * (gradient**2).sum())))
+    return errors[0], errors[1]
+
+
+def _block_sums(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums over blocks, those at the far borders smaller."""
+    starts = (np.arange(0, side, BLOCK_PX) for side in image.shape)
+    return np.add.reduceat(np.add.reduceat(image, next(starts), axis=0), next(starts), axis=1)
+
+
+def _covered(side: int, by: float) -> slice:
     """Return where an image of that side is still covered by one that was moved by whole pixels."""
     return slice(max(0, int(by)), side + min(0, int(by)))
 

@@ -68,16 +68,16 @@ def _sections(
     if any(field.shift_px for field in fields):
         yield "<h2>Registration</h2>"
         yield _paragraph(
-            f"By how much the high dose was moved onto the low. Circles: the bound of"
-            f" {index.settings.max_shift_px:g} px, beyond which pairs are refused, and {NEGLIGIBLE_PX:g} px,"
-            " below which the shift is within the error of its measurement and the image was left as it is."
+            f"By how much the high dose lay off the low, with standard errors; pairs beyond"
+            f" {index.settings.max_shift_px:g} px are refused. Shifts of less than {NEGLIGIBLE_PX:g} px, and"
+            " those that their error explains, were left: these images are as they came."
         )
         yield _picture(pictures.draw_shifts(fields, index.settings.max_shift_px), "shifts of all pairs")
         yield _paragraph(
             "The pairs furthest apart, before and after; low dose red, high dose green, both yellow."
         )
         for overlay in overlays:
-            moved = f"{overlay.name}: {overlay.shift_px[0]:+.2f} px down, {overlay.shift_px[1]:+.2f} px right"
+            moved = f"{overlay.name}: {overlay.shift.px[0]:+.2f} px down, {overlay.shift.px[1]:+.2f} px right"
             picture = _picture(pictures.draw_overlay(overlay), moved)
             yield f"<figure>{picture}<figcaption>{escape(moved)}</figcaption></figure>"
     yield "<h2>Counts</h2>"
@@ -135,9 +135,11 @@ def _row(field: PreparedField) -> tuple[str, ...]:
 
 
 def _shift(field: PreparedField) -> str:
-    if field.shift_px is None:
+    if field.shift_px is None or field.shift_error_px is None:
         return "not registered"
-    return f"{field.shift_px[0]:+.2f}, {field.shift_px[1]:+.2f}{'' if field.moved else ' (left as it is)'}"
+    measured = zip(field.shift_px, field.shift_error_px, strict=True)
+    text = ", ".join(f"{by:+.2f} \u00b1 {error:.2f}" for by, error in measured)
+    return text if field.moved else f"{text} (left)"
 
 
 def _number(value: float | None, form: str) -> str:

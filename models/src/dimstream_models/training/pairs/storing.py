@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from tqdm import tqdm
@@ -28,10 +27,15 @@ from dimstream_models.training.pairs.prepared import (
     LeftOut,
     PreparedField,
     PrepareSettings,
-    ShiftPx,
     SourceImage,
 )
-from dimstream_models.training.pairs.registration import align, correlation, measure_shift
+from dimstream_models.training.pairs.registration import (
+    Aligned,
+    Shift,
+    align,
+    correlation,
+    measure_shift,
+)
 from dimstream_models.training.pairs.views import Sketch, sketch
 
 OVERLAYS: Final = 6  # pairs kept to be shown, the furthest apart
@@ -43,13 +47,9 @@ class Overlay:
     """The middle of a pair, before and after its registration."""
 
     name: str
-    shift_px: ShiftPx
+    shift: Shift
     before: tuple[Counts, Counts]  # low and high dose, as they came
     after: tuple[Counts, Counts]  # aligned and cropped
-
-    def apart_px(self) -> float:
-        """Return how far the images lay apart."""
-        return math.hypot(*self.shift_px)
 
 
 @dataclass(frozen=True)
@@ -124,28 +124,28 @@ class FieldStore:
         low, high = self._counts(pair)
         self.noise["low"].add(low[None])
         if high is None:
-            self._store(files, pair, sources, (low,), sketch(low))
+            self._store(files, pair, sources, low, sketch(low))
             return
         self.noise["high"].add(high[None])
         shift = measure_shift(low, high) if self.settings.registered else None
         if (reason := self._refused(shift)) is not None:
             self.left_out.append(LeftOut(name=pair.name, reason=reason))
             return
-        aligned = align(low, high, shift or (0.0, 0.0))
-        self._store(files, pair, sources, (aligned.low, aligned.high), sketch(high), shift, aligned.moved)
+        aligned = align(low, high, shift)
+        self._store(files, pair, sources, aligned, sketch(high))
         if shift is not None:
             before, after = (_middle(low), _middle(high)), (_middle(aligned.low), _middle(aligned.high))
             kept = [*self.overlays, Overlay(pair.name, shift, before, after)]
-            self.overlays = heapq.nlargest(OVERLAYS, kept, key=Overlay.apart_px)
+            self.overlays = heapq.nlargest(OVERLAYS, kept, key=lambda overlay: overlay.shift.length_px)
 
-    def _refused(self, shift: ShiftPx | None) -> str | None:
+    def _refused(self, shift: Shift | None) -> str | None:
         """Return why a pair with that shift is not stored, None where it is."""
         if not self.settings.registered:
             return None
         if shift is None:
             return "one of its images shows nothing"
-        if math.hypot(*shift) > self.settings.max_shift_px:
-            return f"high dose would have to move {shift[0]:+.1f} px down and {shift[1]:+.1f} px right"
+        if shift.length_px > self.settings.max_shift_px:
+            return f"high dose would have to move {shift.px[0]:+.1f} px down and {shift.px[1]:+.1f} px right"
         return None
 
     def _counts(self, pair: Pair) -> tuple[Counts, Counts | None]:
@@ -165,16 +165,14 @@ class FieldStore:
         files: ListedPair,
         pair: Pair,
         sources: tuple[SourceImage, ...],
-        planes: tuple[Counts, ...],
+        image: Counts | Aligned,
         sketched: Sketch,
-        shift: ShiftPx | None = None,
-        moved: bool = False,
     ) -> None:
+        planes = (image.low, image.high) if isinstance(image, Aligned) else (image,)
         file = f"{FIELDS}/{len(self.stored):05d}.npy"
         content = io.BytesIO()
         np.save(content, np.stack(planes))
         (self.folder / file).write_bytes(content.getbuffer())
-        means = [float(plane.mean()) for plane in planes]
         prepared = PreparedField(
             name=pair.name,
             day=pair.day,
@@ -183,15 +181,26 @@ class FieldStore:
             file=file,
             shape=planes[0].shape,
             has_high=len(planes) == 2,
-            shift_px=shift,
-            moved=moved,
-            correlation=correlation(*planes) if len(planes) == 2 else None,
-            mean_low=means[0],
-            mean_high=means[1] if len(planes) == 2 else None,
+            mean_low=float(planes[0].mean()),
             sha256=hashlib.sha256(content.getbuffer()).hexdigest(),
             sources=sources,
+            **_of_high(image),
         )
         self.stored.append(Stored(prepared, files, sketched))
+
+
+def _of_high(image: Counts | Aligned) -> dict[str, Any]:
+    """Return what only a field with a high dose has."""
+    if not isinstance(image, Aligned):
+        return {}
+    shift = image.shift
+    return {
+        "shift_px": None if shift is None else shift.px,
+        "shift_error_px": None if shift is None else shift.error_px,
+        "moved": image.moved,
+        "correlation": correlation(image.low, image.high),
+        "mean_high": float(image.high.mean()),
+    }
 
 
 def _middle(image: Counts) -> Counts:
