@@ -61,7 +61,7 @@ def test_the_command_prints_the_choice_of_roles(
 ) -> None:
     assert main(["prepare", *map(str, two_days), "--out", str(tmp_path / "new" / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "training: 5 images of 5 fields of view" in printed
+    assert "training: images 5, fields of view 5" in printed
     assert "1 for validation and 1 for test of 7 fields of view, drawn with seed 0" in printed
     assert len(read_prepared(tmp_path / "new" / "out").fields) == 7
 

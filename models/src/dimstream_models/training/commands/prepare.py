@@ -112,5 +112,5 @@ def _run(arguments: argparse.Namespace) -> None:
     for role in ("training", "validation", "test"):
         fields = prepared.of(role)
         views = len({field.field_of_view for field in fields})
-        print(f"{role}: {len(fields)} images of {views} fields of view")
+        print(f"{role}: images {len(fields)}, fields of view {views}")
     print(f"roles: {prepared.index.roles}; report: {arguments.out / REPORT}")

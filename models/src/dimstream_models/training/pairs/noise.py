@@ -6,13 +6,13 @@ and scaling for display all break that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from dimstream_models.training.errors import NotPhotonCounts
 
@@ -26,7 +26,8 @@ LARGEST_ERROR: Final = 0.1  # standard error of variance / mean from which nothi
 CERTAIN: Final = 3.0  # standard errors by which the bounds must be missed
 FEWEST_PIXELS: Final = 1000  # that make a class; the standard error of fewer is itself uncertain
 SMOOTH_PX: Final = 4.0  # Gaussian by which pixels are told bright from dark
-SECOND_DIFFERENCE: Final = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6  # of unit norm
+SECOND_DIFFERENCE: Final = (1.0, -2.0, 1.0)
+NORM: Final = 36.0  # sum of the squares of the second difference along both axes
 OVERLAP: Final = 35 / 18  # by which overlapping differences understate a standard error
 EDGES: Final = 2.0 ** np.arange(-9, 18)  # of the classes, counts
 
@@ -138,12 +139,19 @@ def _exposures(stack: Stack) -> Iterable[tuple[NDArray[np.float64], NDArray[np.f
 
 def _sums(difference: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (6, classes): number, variance, mean, and the sums of their products, by brightness."""
-    variance = signal.convolve2d(difference, SECOND_DIFFERENCE, mode="valid") ** 2
-    mean = signal.convolve2d(total, SECOND_DIFFERENCE**2, mode="valid")
+    variance = _along_both_axes(difference, SECOND_DIFFERENCE) ** 2 / NORM
+    mean = _along_both_axes(total, [weight**2 for weight in SECOND_DIFFERENCE]) / NORM
     bright = ndimage.gaussian_filter(total, SMOOTH_PX)[1:-1, 1:-1]
     which = np.searchsorted(EDGES, bright.ravel())
     products = (np.ones_like(mean), variance, mean, variance**2, variance * mean, mean**2)
     return np.stack([np.bincount(which, each.ravel(), minlength=len(EDGES) + 1) for each in products])
+
+
+def _along_both_axes(image: NDArray[np.float64], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Return each inner pixel and its neighbours before and after, weighed along one axis, then the other."""
+    before, here, after = weights
+    rows = before * image[:-2] + here * image[1:-1] + after * image[2:]
+    return np.asarray(before * rows[:, :-2] + here * rows[:, 1:-1] + after * rows[:, 2:])
 
 
 def _noise_class(sums: NDArray[np.float64]) -> NoiseClass:

@@ -45,8 +45,8 @@ def give_roles(views: Sequence[View], settings: PrepareSettings) -> Roles:
         raise InvalidPairs(
             f"expected at least one field of view to train on and one to validate on, got none for"
             f" {' and '.join(sorted(missing))} of {len(views)} in all ({roles.reason}): bring more fields of"
-            " view, or choose other days or shares, such as --test-share 0; where different fields were taken"
-            " for one, see --fields-of-view"
+            " view, or choose other days or shares, such as --test-share 0. Where different fields were taken"
+            " for one, or one movie must serve for both, --fields-of-view planes takes each image for itself"
         )
     return roles
 
