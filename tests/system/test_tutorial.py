@@ -15,8 +15,8 @@ SMALLER = {
     "--fields 12": "--fields 3",
     "--side 304": "--side 128",
     "--set pairs.stride_px=64 --set fit.batch=8 --set fit.epochs=40": (
-        "--set pairs.stride_px=32 --set fit.batch=2 --set fit.epochs=2 --set fit.patch_px=64 --set network.filters='[4, 8]'"
-        " --set network.num_cab=1"
+        "--set pairs.stride_px=32 --set fit.batch=2 --set fit.epochs=2 --set fit.patch_px=64"
+        " --set network.filters='[4, 8]' --set network.num_cab=1"
     ),
     "--set fit.batch=8 --set fit.epochs=10 \\\n": (
         "--set fit.batch=2 --set fit.epochs=2 --set network.filters='[2, 4]' --set network.num_cab=1 \\\n"
