@@ -97,6 +97,23 @@ def test_an_id_that_is_none_is_refused(
     assert not (tmp_path / "b").exists()
 
 
+def test_a_folder_that_is_no_bundle_stays(
+    imported: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/a.txt").write_text("mine")
+    assert main([*imported, str(tmp_path / "notes")]) == 2
+    assert "holds no bundle" in capsys.readouterr().err
+    assert (tmp_path / "notes/a.txt").read_text() == "mine"
+
+
+def test_a_device_that_is_not_there_is_refused(
+    imported: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*imported, str(tmp_path / "b"), "--device", "cuda:99"]) == 2
+    assert "cuda:99" in capsys.readouterr().err
+
+
 def test_volumes_are_refused_as_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = Published((2,), 1, 1, 1, dims=3)
     write_keras2(tmp_path / "w.h5", network, network.draw())

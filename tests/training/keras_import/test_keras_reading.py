@@ -122,6 +122,15 @@ def test_state_of_the_training_in_keras_3_is_left_aside(tmp_path: Path) -> None:
     check(read_keras_weights(tmp_path / "w.weights.h5", config(network)).network, layers)
 
 
+def test_names_joined_as_on_windows_are_read(tmp_path: Path) -> None:
+    network, layers = Published(), Published().draw()
+    with h5py.File(tmp_path / "w.weights.h5", "w") as file:
+        for layer, place in network.tree().items():
+            group = file.create_group("layers\\" + place.replace("/", "\\"))
+            group["vars/0"], group["vars/1"] = layers[layer]
+    check(read_keras_weights(tmp_path / "w.weights.h5", config(network)).network, layers)
+
+
 @pytest.mark.parametrize("counted", ["u_net", "rcan", "cnn_block", "cab", "rg"])
 def test_counters_in_a_keras_3_tree_do_not_matter(tmp_path: Path, counted: str) -> None:
     network, layers = Published((2, 3), 1, 3, 3), Published((2, 3), 1, 3, 3).draw()

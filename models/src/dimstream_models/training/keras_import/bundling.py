@@ -12,12 +12,20 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import JsonValue, ValidationError
 
-from dimstream_models.bundle import Bundle, InvalidBundle, Provenance, TooLarge, UnsupportedModel
+from dimstream_models.bundle import (
+    Bundle,
+    InvalidBundle,
+    Provenance,
+    TooLarge,
+    UnsupportedModel,
+    check_target,
+)
 from dimstream_models.bundle.contents import MAX_FILE_BYTES
 from dimstream_models.bundle.schema import SSIM_WITHOUT_CONFIG
 from dimstream_models.training.calibration.rescaling import RescalingMethod
 from dimstream_models.training.calibration.training_pairs import rescaling_of_pairs
 from dimstream_models.training.export.writing import NetworkDraft, write_network
+from dimstream_models.training.fitting.device import require_device
 from dimstream_models.training.fitting.record import git_state, package_versions
 from dimstream_models.training.keras_import.reading import KerasNetwork
 from dimstream_models.training.normalisation import build_normaliser
@@ -66,11 +74,15 @@ def write_keras_bundle(read: KerasNetwork, folder: Path, stated: KerasBundle) ->
         When the network takes volumes.
     TooLarge
         When its weights exceed what a bundle holds.
+    NotAvailable
+        When torch cannot use the device.
     CannotCalibrate, InvalidPairs, InvalidPrepared
         When no scale and offset follow from the pairs.
     ParityError, BundleError
         As `write_network`.
     """
+    check_target(folder, replace=True)
+    require_device(stated.device)
     _check_servable(read)
     settings = _settings(folder, stated)
     example, pixel_size_nm = _example(stated.pairs)

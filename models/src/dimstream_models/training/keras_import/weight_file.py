@@ -178,7 +178,7 @@ def _stored(group: h5py.Group, name: str) -> StoredArray:
 def _keras3(file: h5py.File, names: list[str]) -> list[StoredArray]:
     layers = {}
     for name in names:
-        *parents, last = name.split("/")
+        *parents, last = name.replace("\\", "/").split("/")  # as early Keras on Windows joins them
         if last == "vars" and parents[:1] != ["optimizer"] and isinstance(group := file[name], h5py.Group):
             arrays = [_stored(group, number) for number in sorted(group, key=int)]
             if any(array.shape and array.dataset.dtype.kind == "f" for array in arrays):
