@@ -10,6 +10,7 @@ from shipped import BUNDLE
 
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.cli import main
+from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.compare import compare, mean_of_the_others, noise_floor_db
 from dimstream_models.training.evaluation.filters import straight_line
 from dimstream_models.training.evaluation.restoring import restorer
@@ -47,6 +48,29 @@ def test_the_command_compares_a_movie(tmp_path: Path) -> None:
     assert {"still_floor_db", "still_psnr_db", "still_margin_db", "still_margin_ssim", "still_ssim"} == set(
         figures
     )
+
+
+def test_the_command_compares_one_image_with_its_truth(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.kron(rng.integers(1, 9, (6, 5)), np.ones((8, 8), int)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "truth.tif", truth)
+    counts = rng.poisson(truth).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "noisy.tif", counts)
+    images = ["--noisy", str(tmp_path / "noisy.tif"), "--truth", str(tmp_path / "truth.tif")]
+    arguments = ["compare", str(BUNDLE), "--name", "image", *images]
+    assert main([*arguments, "--out", str(tmp_path / "figures.json")]) == 0
+    noisy = json.loads((tmp_path / "figures.json").read_text())["comparison"]["noisy"]
+    fitted = np.polyval(np.polyfit(counts.ravel(), truth.ravel(), 1), counts)
+    expected = 10 * np.log10(truth.max() ** 2.0 / np.mean((fitted - truth) ** 2))
+    assert noisy["psnr_db"] == pytest.approx(expected)
+
+
+def test_images_without_a_truth_of_their_size_are_refused() -> None:
+    one = np.ones((1, 48, 40))
+    with pytest.raises(CannotEvaluate, match="two frames or more"):
+        mean_of_the_others(one)
+    with pytest.raises(CannotEvaluate, match=r"noisy \(1, 48, 40\), truth \(2, 48, 40\)"):
+        compare(restorer(read_bundle(BUNDLE)), one, np.ones((2, 48, 40)), same_scale=True)
 
 
 def test_the_straight_line_is_numpys_and_flat_images_have_none() -> None:

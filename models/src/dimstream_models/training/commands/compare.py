@@ -14,8 +14,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("compare", help="a bundle against the best-tuned classical filters")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--name", required=True, help="prefix of the figures")
-    parser.add_argument("--noisy", type=Path, required=True, help="TIFF stack of counts")
-    parser.add_argument("--truth", type=Path, help="TIFF stack; without it the mean of the other frames")
+    parser.add_argument("--noisy", type=Path, required=True, help="image or stack of counts")
+    parser.add_argument("--truth", type=Path, help="as many images; without it the mean of the other frames")
     parser.add_argument(
         "--truth-factor", type=float, default=1.0, help="truth times this is in high-dose counts"
     )
@@ -24,19 +24,18 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import tifffile
-
     from dimstream_models.bundle import read_bundle
     from dimstream_models.training.evaluation.compare import compare, mean_of_the_others, noise_floor_db
     from dimstream_models.training.evaluation.restoring import restorer
+    from dimstream_models.training.pairs.images import ImageFile, read_planes
 
-    noisy = tifffile.imread(arguments.noisy).astype(float)
+    noisy = read_planes(ImageFile(arguments.noisy)).values.astype(float)  # (N, H, W)
     figures: dict[str, float] = {}
     if arguments.truth is None:
         truth = mean_of_the_others(noisy)
         figures[f"{arguments.name}_floor_db"] = round(noise_floor_db(noisy), 2)
     else:
-        truth = tifffile.imread(arguments.truth) * arguments.truth_factor
+        truth = read_planes(ImageFile(arguments.truth)).values * arguments.truth_factor
     restore = restorer(read_bundle(arguments.bundle))
     result = compare(restore, noisy, truth, same_scale=arguments.truth is not None)
     ours = result.own_scale or result.one_gain

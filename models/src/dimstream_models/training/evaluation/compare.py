@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from tqdm import tqdm
 
+from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.filters import (
     FILTERS,
     Score,
@@ -55,7 +56,16 @@ def compare(restore: Restore, noisy: Stack, truth: Stack, *, same_scale: bool) -
     noisy, truth : (N, H, W) float64
     same_scale : bool
         Whether the truth is in the bundle's own output counts.
+
+    Raises
+    ------
+    CannotEvaluate
+        When not every image has a truth of its size.
     """
+    if noisy.shape != truth.shape:
+        raise CannotEvaluate(
+            f"expected a truth for each image, of its size; got noisy {noisy.shape}, truth {truth.shape}"
+        )
     restored = np.stack([restore(image) for image in tqdm(noisy, desc="bundle", unit="image")]).astype(float)
     names = tqdm(FILTERS, desc="filters", unit="filter")
     return Comparison(
@@ -72,7 +82,14 @@ def mean_of_the_others(movie: Stack) -> Stack:
 
     The truth that a movie of a still sample holds: bleaching is taken out by the frames' means. Its own
     photon noise, 1 / (T - 1) of a frame's variance, is a floor that no restoration gets below.
+
+    Raises
+    ------
+    CannotEvaluate
+        When there is one frame only.
     """
+    if len(movie) < 2:
+        raise CannotEvaluate("expected a movie of two frames or more, got one image: give its truth")
     level = movie.mean(axis=(1, 2))
     levelled = movie / level[:, None, None]
     others = (levelled.sum(axis=0) - levelled) / (len(movie) - 1)
