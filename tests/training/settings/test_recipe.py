@@ -55,11 +55,43 @@ def test_recipes_that_cannot_be_obeyed_are_refused(tmp_path: Path, parts: dict[s
     assert said in str(refusal.value)
 
 
-@pytest.mark.parametrize("content", [b"just words", b"bundle: [", b"\xff\xfe\x00", b""], ids=repr)
+NO_RECIPES: dict[str, bytes] = {
+    "words": b"just words",
+    "no YAML": b"bundle: [",
+    "no text": b"\xff\xfe\x00",
+    "nothing": b"",
+    "no day of any month": b"seed: 2020-13-45",
+    "no integer": b"seed: !!int x",
+    "too deep": b"[" * 5000,
+    "stands for billions": b"a: &a [x,x]\n"
+    + b"".join(
+        b"k%d: &k%d [%s]\n" % (i, i, b",".join([b"*k%d" % (i - 1) if i else b"*a"] * 9)) for i in range(9)
+    ),
+    "too large": b"# " + b"x" * 300_000,
+}
+
+
+@pytest.mark.parametrize("content", NO_RECIPES.values(), ids=NO_RECIPES)
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "recipe.yaml").write_bytes(content)
     with pytest.raises(InvalidRecipe, match="expected a recipe at"):
         read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = yaml.safe_dump({"pairs": PAIRS, "bundle": BUNDLE})
+    (tmp_path / "recipe.yaml").write_text(f"{text}seed: 3\nseed: 4\n")
+    with pytest.raises(InvalidRecipe, match="'seed' stands twice"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_each_refused_setting_is_named_with_what_came(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("fit: {lr: 3, epochs: many}\npairs: {prepared: prepared}\n")
+    with pytest.raises(InvalidRecipe) as refusal:
+        read_recipe(tmp_path / "recipe.yaml")
+    assert "fit.lr: unknown key, got 3; " in str(refusal.value)
+    assert "got 'many'" in str(refusal.value)
+    assert "bundle: missing" in str(refusal.value)
 
 
 def test_a_recipe_survives_its_file(tiny_recipe: Recipe, tmp_path: Path) -> None:

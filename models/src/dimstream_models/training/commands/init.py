@@ -73,6 +73,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
     from dimstream_models.training.errors import InvalidRecipe
     from dimstream_models.training.settings import Recipe
+    from dimstream_models.training.settings.complaints import complaints
 
     settings = _beginning(arguments)
     for assignment in arguments.set:
@@ -80,13 +81,14 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
-        raise InvalidRecipe(f"expected settings that a recipe can hold, got: {error}") from error
+        raise InvalidRecipe(f"expected settings that a recipe can hold, got: {complaints(error)}") from error
 
 
 def _set(settings: dict[str, Any], assignment: str) -> None:
     """Put the value of `a.b=VALUE`, read as YAML, where the key says."""
     import yaml
 
+    from dimstream_models.bundle.yaml_text import WRONG_YAML
     from dimstream_models.training.errors import InvalidRecipe
 
     key, separator, value = assignment.partition("=")
@@ -95,7 +97,7 @@ def _set(settings: dict[str, Any], assignment: str) -> None:
         for section in sections:
             settings = settings.setdefault(section, {})
         settings[name] = yaml.safe_load(value)
-    except (AttributeError, TypeError, yaml.YAMLError):
+    except WRONG_YAML:
         separator = ""
     if not separator:
         raise InvalidRecipe(f"expected --set SECTION.KEY=VALUE, such as fit.epochs=40, got {assignment!r}")

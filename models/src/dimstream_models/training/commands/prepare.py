@@ -86,6 +86,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from dimstream_models.training.pairs.prepared import REPORT, PrepareSettings
     from dimstream_models.training.pairs.preparing import prepare
+    from dimstream_models.training.settings.complaints import complaints
 
     try:
         settings = PrepareSettings(
@@ -103,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
         )
     except ValidationError as error:
-        raise InvalidPairs(f"options that cannot be obeyed: {error}") from error
+        raise InvalidPairs(f"options that cannot be obeyed: {complaints(error)}") from error
     prepared = prepare(arguments.source, arguments.out, settings, replace=arguments.replace)
     for pair in prepared.index.left_out:
         print(f"left out: {pair.name}: {pair.reason}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from dimstream_models.bundle import InvalidBundle
 from dimstream_models.bundle.schema import Confined
+from dimstream_models.bundle.yaml_text import MAX_YAML_BYTES, parse
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings
+from dimstream_models.training.settings.complaints import complaints
 from dimstream_models.training.settings.data import NormalisationSettings, PairsSettings, SimulationSettings
 from dimstream_models.training.settings.fit import FineTuningSettings, FitSettings
 from dimstream_models.training.settings.network import NetworkSettings
@@ -62,7 +65,9 @@ class Recipe(Confined):
         try:
             return Recipe.model_validate(settings)
         except ValidationError as error:
-            raise InvalidRecipe(f"the recipe cannot be trained on split photons: {error}") from error
+            raise InvalidRecipe(
+                f"the recipe cannot be trained on split photons: {complaints(error)}"
+            ) from error
 
     def for_fine_tuning(self) -> Recipe:
         """Return the recipe of the second fit: other epochs, other noise, the same scenes."""
@@ -85,16 +90,27 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     InvalidRecipe
-        When the file is missing, is no YAML mapping, or holds an unknown key or a value out of range.
+        When the file is missing, is no YAML mapping, or holds an unknown key, a key twice, or a value out of
+        range.
     """
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        recipe = Recipe.model_validate(_read_mapping(path))
+        if recipe.pairs is None:
+            return recipe
+        prepared = (path.parent / recipe.pairs.prepared).resolve()
+    except ValidationError as error:
+        raise InvalidRecipe(f"expected a recipe at {path}, got: {complaints(error)}") from error
+    except (OSError, ValueError, InvalidBundle) as error:
         raise InvalidRecipe(f"expected a recipe at {path}, got: {error}") from error
-    if recipe.pairs is None:
-        return recipe
-    prepared = (path.parent / recipe.pairs.prepared).resolve()
     return recipe.model_copy(update={"pairs": recipe.pairs.model_copy(update={"prepared": prepared})})
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        data = file.read(MAX_YAML_BYTES + 1)
+    if len(data) > MAX_YAML_BYTES:
+        raise ValueError(f"more than {MAX_YAML_BYTES} bytes")
+    return parse(data, name=path.name)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
