@@ -53,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except OSError as error:
+        print(
+            f"dimstream-train: expected files and folders that can be read and written, got: {error}."
+            " Check the path, its permissions and the space on its disk",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("dimstream-train: stopped", file=sys.stderr)
         return 130
