@@ -101,6 +101,21 @@ def test_a_checkpoint_without_a_record_is_refused(tiny_recipe: Recipe, tmp_path:
         fit(tiny_recipe, tmp_path)
 
 
+def test_a_folder_of_something_else_is_refused_and_left_alone(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("# with my comments\n")
+    with pytest.raises(CheckpointMismatch, match=r"which holds recipe\.yaml: choose another"):
+        fit(tiny_recipe, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+    assert (tmp_path / "recipe.yaml").read_text() == "# with my comments\n"
+
+
+def test_what_a_kill_before_the_record_left_is_no_obstacle(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "record.json.partial").write_text("{")
+    (tmp_path / "tensorboard").mkdir()
+    fit(tiny_recipe, tmp_path, stop_after=1)
+    assert read_record(tmp_path).state == "stopped"
+
+
 def test_a_run_without_a_network_says_so(tiny_recipe: Recipe, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointMismatch, match=r"expected a checkpoint at .*best\.pt"):
         load_best(tiny_recipe, tmp_path)

@@ -24,6 +24,7 @@ from dimstream_models.training.fitting.record import (
     begin_record,
     check_goes_on,
     read_record,
+    write_record,
 )
 from dimstream_models.training.fitting.sources import Sources, open_sources
 from dimstream_models.training.fitting.tensorboard import tensorboard as open_tensorboard
@@ -33,6 +34,7 @@ from dimstream_models.training.settings import Recipe, write_recipe
 __all__ = ["FINE_TUNING", "build_network", "fit", "load_best", "read_history", "read_record"]
 
 FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's
+LEFT_BEHIND = (f"{RECORD}.partial", "tensorboard")  # by a run that was killed before it had a record
 
 
 def fit(
@@ -65,7 +67,7 @@ def fit(
     Diverged
         When the loss exceeds its limit or is no number, now or before in this run.
     CheckpointMismatch
-        When the folder holds a run of other settings or other data.
+        When the folder holds a run of other settings or other data, or anything but a run.
     OutOfMemory
         When the batch does not fit the memory.
     NotAvailable
@@ -119,7 +121,9 @@ def _fit_stage(
     A second stage goes on from the best network of the first's folder, with its batch.
     """
     before = read_record(run) if (run / RECORD).exists() or (run / LAST).exists() else None
-    if before is not None:
+    if before is None:
+        _check_unused(run)
+    else:
         check_goes_on(before, recipe, run)
         write_recipe(recipe, run / "recipe.yaml")  # what the bundle says of itself may have changed
         if before.state == "finished":
@@ -135,6 +139,16 @@ def _fit_stage(
         return trainer.train(stop_after)
 
 
+def _check_unused(run: Path) -> None:
+    """Refuse a folder of something else, whose files the run's would replace."""
+    here = sorted(path.name for path in run.iterdir() if path.name not in LEFT_BEHIND) if run.is_dir() else []
+    if here:
+        raise CheckpointMismatch(
+            f"expected a new folder or one that holds a run, got {run}, which holds {', '.join(here[:5])}:"
+            " choose another"
+        )
+
+
 def _batch(recipe: Recipe, device: torch.device, before: RunRecord | None) -> int:
     if before is not None:
         return before.batch
@@ -148,11 +162,13 @@ def _record(
     """Return the run's record: the one that it has, when its data are still the same, or a new one."""
     if before is None:
         run.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, run / "recipe.yaml")
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        return begin_record(
+        record = begin_record(
             recipe, batch=batch, dose_ratio=sources.dose_ratio, data=sources.hashes, device=name
         )
+        write_record(record, run)  # first: it makes the folder a run's
+        write_recipe(recipe, run / "recipe.yaml")
+        return record
     if before.data != dict(sources.hashes):
         raise CheckpointMismatch(f"the data of {run} have changed since it began: choose an empty folder")
     return before
