@@ -34,7 +34,7 @@ from dimstream_models.training.settings import Recipe, write_recipe
 __all__ = ["FINE_TUNING", "build_network", "fit", "load_best", "read_history", "read_record"]
 
 FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's
-LEFT_BEHIND = (f"{RECORD}.partial", "tensorboard")  # by a run that was killed before it had a record
+REPLACED = ("recipe.yaml", BEST, "loss.csv", "loss.png")  # what a run writes beside its record and its place
 
 
 def fit(
@@ -140,12 +140,12 @@ def _fit_stage(
 
 
 def _check_unused(run: Path) -> None:
-    """Refuse a folder of something else, whose files the run's would replace."""
-    here = sorted(path.name for path in run.iterdir() if path.name not in LEFT_BEHIND) if run.is_dir() else []
+    """Refuse a folder in which the run's files would replace others."""
+    here = [name for name in REPLACED if (run / name).exists()]
     if here:
         raise CheckpointMismatch(
-            f"expected a new folder or one that holds a run, got {run}, which holds {', '.join(here[:5])}:"
-            " choose another"
+            f"expected a new folder or one that holds a run, got {run}, which holds {', '.join(here)} of"
+            " something else: choose another"
         )
 
 
