@@ -59,8 +59,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     out: Path = arguments.out
     text = commented(_recipe(arguments))
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x") as file:
             file.write(text)
     except FileExistsError as error:
