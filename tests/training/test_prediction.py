@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dimstream_models.training.errors import NotAvailable
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import FixedScale
 from dimstream_models.training.prediction import network_denoiser, onnx_denoiser
@@ -31,6 +32,12 @@ def test_any_size_is_padded_with_its_edge(network: UNetRCAN, size: tuple[int, in
     found = network_denoiser(network.train(), FixedScale(4.0))(counts)
     assert found.dtype == np.float32
     assert found == pytest.approx(wanted[: size[0], : size[1]], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("device", ["a GPU", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(network: UNetRCAN, device: str) -> None:
+    with pytest.raises(NotAvailable, match="expected"):
+        network_denoiser(network, FixedScale(4.0), device=device)
 
 
 class Fine(nn.Module):

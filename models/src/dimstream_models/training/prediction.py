@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import edge_pad
+from dimstream_models.training.fitting.device import require_device
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import Normaliser
 
@@ -18,13 +19,20 @@ Denoise = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def network_denoiser(network: UNetRCAN, normaliser: Normaliser, *, device: str = "cpu") -> Denoise:
-    """Return a torch network as a function from counts (H, W), any size, to its fine output (H, W)."""
-    network = network.to(device).eval()
+    """Return a torch network as a function from counts (H, W), any size, to its fine output (H, W).
+
+    Raises
+    ------
+    NotAvailable
+        When the device is not there.
+    """
+    place = require_device(device)
+    network = network.to(place).eval()
     step = network.step
 
     def predict(padded: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            _, fine = network(normaliser(torch.from_numpy(padded).to(device)))
+            _, fine = network(normaliser(torch.from_numpy(padded).to(place)))
         return np.asarray(fine.float().cpu().numpy())
 
     return lambda counts: _on_padded(predict, counts, step, step)
