@@ -103,9 +103,7 @@ def test_a_checkpoint_without_a_record_is_refused(tiny_recipe: Recipe, tmp_path:
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tiny_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("# with my comments\n")
-    with pytest.raises(
-        CheckpointMismatch, match="holds recipe.yaml of something else"
-    ):
+    with pytest.raises(CheckpointMismatch, match="of something else: choose another"):
         fit(tiny_recipe, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
     assert (tmp_path / "recipe.yaml").read_text() == "# with my comments\n"
