@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -81,7 +82,7 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
             "expected training pairs for scale and offset, or movies for the thresholds, got neither: give"
             " --pairs PAIRS, or --signal MOVIE --dark MOVIE"
         )
-    if not 0 < wanted.false_alarm_rate < 1 or (wanted.signal_min or 0) < 0:
+    if not 0 < wanted.false_alarm_rate < 1 or not 0 <= (wanted.signal_min or 0) < math.inf:
         raise CannotCalibrate(
             f"expected a false alarm rate between 0 and 1 and a window sum from 0 on, got"
             f" {wanted.false_alarm_rate:g} and {wanted.signal_min}"
