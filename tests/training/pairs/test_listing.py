@@ -96,6 +96,8 @@ LISTS = {
     "unknown role": ("low,role\na.tif,train\n", "line 2: expected a role of training, validation, test"),
     "twice": ("low,high\na.tif,b.tif\na.tif,c.tif\n", "list/a"),
     "one image in two pairs": ("low,high\na.tif,b.tif\nc.tif,b.tif\n", "images listed twice"),
+    "a column twice": ("low,low\na.tif,b.tif\n", "each once"),
+    "a null byte": ("low,high\na\0.tif,b.tif\n", "line 2: expected a low-dose image"),
     "no text": (b"low,high\n\xff\xfe,b.tif\n", "UTF-8"),
 }
 

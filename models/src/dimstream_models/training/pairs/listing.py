@@ -127,10 +127,11 @@ def _list_csv(path: Path) -> list[ListedPair]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, restkey="", strict=True)
             columns = tuple(rows.fieldnames or ())
-            if "low" not in columns or not set(columns) <= set(COLUMNS):
+            once = len(set(columns)) == len(columns)
+            if "low" not in columns or not once or not set(columns) <= set(COLUMNS):
                 raise InvalidPairs(
-                    f"{path}: expected columns low and high, and day, field, role as needed, with commas"
-                    f" between them; got {', '.join(columns) or 'nothing'}"
+                    f"{path}: expected columns low and high, and day, field, role as needed, each once,"
+                    f" with commas between them; got {', '.join(columns) or 'nothing'}"
                 )
             listed = [_row(path, rows.line_num, row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -142,7 +143,7 @@ def _list_csv(path: Path) -> list[ListedPair]:
 
 def _row(path: Path, line: int, row: dict[str, str | None]) -> ListedPair:
     cells = {key: (value or "").strip() for key, value in row.items() if key}
-    if "" in row or not cells["low"]:
+    if "" in row or not cells["low"] or "\0" in "".join(cells.values()):
         raise InvalidPairs(f"{path}, line {line}: expected a low-dose image and as many cells as columns")
     day = cells.get("day") or path.stem
     low = _image_file(path.parent, cells["low"])
