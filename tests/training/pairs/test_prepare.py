@@ -188,6 +188,25 @@ def test_pairs_that_do_not_fit_are_refused_by_name(tmp_path: Path, high: np.ndar
     assert os.listdir(tmp_path) == ["day"]
 
 
+@pytest.mark.parametrize("shape", [(15, 64), (1, 200), (2, 3)])
+@pytest.mark.parametrize("registered", [True, False])
+def test_images_smaller_than_any_patch_are_refused_by_name(
+    tmp_path: Path, shape: tuple[int, int], registered: bool
+) -> None:
+    image = np.random.default_rng(0).poisson(5.0, shape).astype(np.uint16)
+    for dose in ("low", "high"):
+        tifffile.imwrite(tmp_path / f"{dose}.tif", image)
+    with pytest.raises(InvalidPairs, match=rf"at least 16 px a side.*got {shape[0]} x {shape[1]} px"):
+        prepare([tmp_path], tmp_path / "out", PrepareSettings(registered=registered))
+
+
+def test_images_of_nothing_are_stored_and_reported_without_a_complaint(tmp_path: Path) -> None:
+    for dose in ("low", "high"):
+        tifffile.imwrite(tmp_path / f"{dose}.tif", np.zeros((4, 32, 32), np.uint16), photometric="minisblack")
+    settings = PrepareSettings(registered=False, fields_of_view="planes")
+    assert len(prepare([tmp_path], tmp_path / "out", settings).fields) == 4
+
+
 def test_pairs_and_low_dose_alone_are_not_mixed(tmp_path: Path, two_days: list[Path]) -> None:
     shutil.copytree(two_days[0] / "low", tmp_path / "alone" / "low")
     with pytest.raises(InvalidPairs, match="got none for alone/field-0, alone/field-1"):

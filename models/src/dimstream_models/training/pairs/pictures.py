@@ -83,7 +83,8 @@ def draw_noise(doses: Mapping[Dose, PhotonStatistics]) -> bytes:
         axes.errorbar(means, ratios, yerr=errors, marker="o", markersize=4, label=f"{dose} dose")
     axes.set(xscale="log", xlabel="mean (counts per pixel)", ylabel="variance / mean")
     axes.set_ylim(0, max(1.5, axes.get_ylim()[1]))
-    axes.legend()
+    if any(noise.classes for noise in doses.values()):
+        axes.legend()
     return _png(figure)
 
 

@@ -40,6 +40,7 @@ from dimstream_models.training.pairs.views import Sketch, sketch
 
 OVERLAYS: Final = 6  # pairs kept to be shown, the furthest apart
 OVERLAY_PX: Final = 192
+SMALLEST_PX: Final = 16  # the smallest patch that a recipe can ask for; less cannot be registered either
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,12 @@ class FieldStore:
     def _add(self, files: ListedPair, pair: Pair, sources: tuple[SourceImage, ...]) -> None:
         if pair.pixel_size_nm is not None:
             self.pixel_sizes[pair.name] = pair.pixel_size_nm
+        if min(pair.low.shape) < SMALLEST_PX:
+            height, width = pair.low.shape
+            raise InvalidPairs(
+                f"{pair.name}: expected images of at least {SMALLEST_PX} px a side, the smallest patch, got"
+                f" {height} x {width} px: leave it out"
+            )
         low, high = self._counts(pair)
         self.noise["low"].add(low[None])
         if high is None:
