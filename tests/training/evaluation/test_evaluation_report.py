@@ -97,6 +97,22 @@ def test_the_page_shows_every_image_kind_and_mark(evaluation: Evaluation, page: 
     assert ["SSIM", "noisy and prediction", "0", "0.007937", "**"] in cells
 
 
+def test_a_report_stands_only_where_all_of_it_is_written(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while the table is written, after an earlier evaluation into the same folder."""
+    write_report(evaluation, tmp_path)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dimstream_models.training.fitting.checkpoints.os.fsync", die)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(evaluation, tmp_path)
+    assert not (tmp_path / "report.html").exists()
+    json.loads((tmp_path / "summary.json").read_text())  # the earlier one, whole
+
+
 def test_names_of_files_are_escaped(evaluation: Evaluation, tmp_path: Path) -> None:
     rows = tuple(replace(row, image="<b>&\"'") for row in evaluation.rows)
     changed = Evaluation(evaluation.bundle, "<i>", evaluation.settings, rows, ())
@@ -192,6 +208,9 @@ def test_the_command_says_what_is_wrong(
 
 
 @pytest.mark.parametrize("option", [["--pixel-size-nm", "0"], ["--data-range", "nan"], ["--line", "1,2,3"]])
-def test_options_that_cannot_be_are_refused_by_the_parser(option: list[str], tmp_path: Path) -> None:
+def test_options_that_cannot_be_are_refused_by_the_parser(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         main(["evaluate", str(BUNDLE), "pairs", "--out", str(tmp_path / "out"), *option])
+    assert f"argument {option[0]}: expected " in capsys.readouterr().err

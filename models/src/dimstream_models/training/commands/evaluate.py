@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,12 +84,18 @@ def _lpips(arguments: argparse.Namespace) -> Lpips | None:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     return value
 
 
 def _line(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    y0, x0, y1, x1 = (float(part) for part in text.split(","))
+    try:
+        y0, x0, y1, x1 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected Y0,X0,Y1,X1 such as 10,20,10,80, got {text}") from error
     return (y0, x0), (y1, x1)

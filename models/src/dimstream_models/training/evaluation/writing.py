@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dimstream_models.training.evaluation.figures import METRICS, Metric, Row
 from dimstream_models.training.evaluation.report import render
 from dimstream_models.training.evaluation.statements import number_of_pairs, statements, warnings
 from dimstream_models.training.evaluation.summary import Difference, Summary, absences, differences, summarise
+from dimstream_models.training.fitting.checkpoints import write_whole
 
 TABLE, SUMMARY, REPORT = "figures.csv", "summary.json", "report.html"
 FIRST_COLUMNS: Final = ("image", "day", "kind", "data_range", "pixel_size_nm", "gain", "offset", "correlated")
@@ -38,18 +40,21 @@ def make_folder(folder: Path) -> None:
 def write_report(evaluation: Evaluation, folder: Path) -> None:
     """Write `figures.csv`, `summary.json` and `report.html`, replacing those of an earlier evaluation.
 
+    The report comes last: where one is, all three are whole and belong together, whenever a kill comes.
+
     Raises
     ------
     CannotEvaluate
         When the folder cannot be written into.
     """
-    make_folder(folder)
-    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows(_table(evaluation))
+    table = io.StringIO()
+    csv.writer(table).writerows(_table(evaluation))
     summary = json.dumps(_summary(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
-    (folder / REPORT).write_text(render(evaluation), encoding="utf-8")
+    report = render(evaluation)
+    make_folder(folder)
+    (folder / REPORT).unlink(missing_ok=True)
+    for name, text in ((TABLE, table.getvalue()), (SUMMARY, summary + "\n"), (REPORT, report)):
+        write_whole(folder / name, text.encode("utf-8"))
 
 
 def _table(evaluation: Evaluation) -> Iterator[list[object]]:
