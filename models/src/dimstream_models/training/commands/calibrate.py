@@ -54,8 +54,6 @@ def _run(arguments: argparse.Namespace) -> None:
     limits = bundle.thresholds
     print(f"{bundle.id} {bundle.sha256[:12]} in {target}")
     print(f"denoised counts: {bundle.gain or 1:g} times the prediction {bundle.offset or 0:+g}")
-    print(
-        f"suspect below an SSIM of {limits.ssim}; window sums: background up to {limits.background_max:g},",
-        end="",
-    )
-    print(f" signal above {limits.signal_min:g}")
+    judged = "no SSIM threshold" if limits.ssim is None else f"suspect below an SSIM of {limits.ssim:g}"
+    sums = f"background up to {limits.background_max:g}, signal above {limits.signal_min:g}"
+    print(f"{judged}; window sums: {sums}")
