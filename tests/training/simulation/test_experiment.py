@@ -54,3 +54,23 @@ def test_what_exists_is_not_overwritten(experiment: Path, capsys: pytest.Capture
     assert "choose another --out" in capsys.readouterr().err
     assert main(["simulate", "--out", str(experiment / "new"), "--days", "0"]) == 2
     assert "at least one day" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dose", ["0", "-1", "nan", "inf", "1e30"])
+def test_a_dose_that_no_source_has_is_refused(
+    dose: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", "--out", str(tmp_path / "experiment"), "--dose", dose]) == 2
+    assert "a dose above 0 and up to 1e+06" in capsys.readouterr().err
+
+
+def test_nothing_is_there_before_all_of_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between the pairs and the movies."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dimstream_models.training.simulation.experiment.simulate_movie", stop)
+    arguments = ["--days", "1", "--fields", "1", "--side", "64"]
+    assert main(["simulate", "--out", str(tmp_path / "experiment"), *arguments]) == 130
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM, expose
 DARK_COUNTS = 0.01  # counts/px of the detector alone
 DRIFT_PX = 1.0  # standard deviation of the shift between the images of a pair
 MOVIE_FRAMES = 24
+BRIGHTEST = 1e6  # photons; counters saturate long before
 _MOVIE_FIELD = 1_000_000  # scenes of movies lie far from those of any pair
 
 
@@ -32,6 +34,8 @@ def simulate_experiment(
     settings: SimulationSettings,
 ) -> None:
     """Write `day-1/low/field-00.tif`, `day-1/high/…`, …, `signal.tif` and `dark.tif` into a new folder.
+
+    Nothing is there before all of it is.
 
     Each pair shows one field of view at low dose and at high dose; between its two images the stage drifts
     by about a pixel, so that there is something to register.
@@ -54,11 +58,29 @@ def simulate_experiment(
     """
     if folder.exists():
         raise TrainingError(f"expected a new folder, got {folder}, which exists: choose another --out")
-    if min(days, fields) < 1 or side_px < 64 or not dose > 0:
+    if min(days, fields) < 1 or side_px < 64 or not 0 < dose <= BRIGHTEST:
         raise TrainingError(
-            "expected at least one day and field, a side of at least 64 px and a positive dose,"
-            f" got {days}, {fields}, {side_px} and {dose}"
+            "expected at least one day and field, a side of at least 64 px and a dose above 0"
+            f" and up to {BRIGHTEST:g}, got {days}, {fields}, {side_px} and {dose}"
         )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        part = Path(scratch) / folder.name
+        _write_pairs(part, days=days, fields=fields, side_px=side_px, dose=dose, seed=seed, settings=settings)
+        _write_movies(part, side_px=side_px, dose=dose, seed=seed, settings=settings)
+        part.rename(folder)
+
+
+def _write_pairs(
+    folder: Path,
+    *,
+    days: int,
+    fields: int,
+    side_px: int,
+    dose: float,
+    seed: int,
+    settings: SimulationSettings,
+) -> None:
     with tqdm(total=days * fields, desc="pairs", unit="pair") as bar:
         for index in range(days * fields):
             rng = scene_generator(seed, "experiment", index)
@@ -67,6 +89,11 @@ def simulate_experiment(
                 name = f"day-{index // fields + 1}/{kind}/field-{index % fields:02d}.tif"
                 _write(folder / name, image, settings)
             bar.update()
+
+
+def _write_movies(
+    folder: Path, *, side_px: int, dose: float, seed: int, settings: SimulationSettings
+) -> None:
     rng = scene_generator(seed, "experiment", _MOVIE_FIELD)
     signal, _ = simulate_movie(
         draw_scene(rng, settings, side_px),
