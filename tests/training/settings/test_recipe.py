@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.settings import Recipe, read_recipe, write_recipe
 
-BUNDLE = {"id": "a", "name": "b", "description": "c"}
+BUNDLE = {"id": "a", "name": "a name", "description": "c"}
 PAIRS = {"prepared": "prepared"}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"fit": {"step": 3}}, "fit.step"),
@@ -118,3 +119,9 @@ def test_splitting_photons_is_validated_like_the_rest() -> None:
     )
     with pytest.raises(InvalidRecipe, match="wants normalisation kind fixed"):
         maximum.with_split_photons()
+
+
+@pytest.mark.parametrize("wrong", [{"name": "b"}, {"name": "ER/light"}, {"id": "er-"}, {"id": "ER"}], ids=str)
+def test_names_that_a_bundle_cannot_have_are_refused_before_any_training(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Recipe.model_validate({"simulation": {}, "bundle": BUNDLE | wrong})

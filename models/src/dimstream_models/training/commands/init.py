@@ -110,8 +110,8 @@ def _beginning(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.paper:
         settings = {}
     settings["bundle"] = {
-        "id": name if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) else "my-model",
-        "name": name,
+        "id": name if re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name) else "my-model",
+        "name": name if re.fullmatch(r"[\w -]{5,128}", name, re.ASCII) else "my model",
         "description": "One sentence on what it restores and what it was trained on.",
     }
     if arguments.simulated:

@@ -29,8 +29,11 @@ class CalibrationSettings(Confined):
 class BundleSettings(Confined):
     """What the bundle says of itself."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name on the wire and in URLs")
-    name: str = Field(description="for people")
+    id: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", description="name on the wire and in URLs")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_+\- ()]{5,128}$",
+        description="for people: 5 to 128 of letters, digits, _ + - ( )",
+    )
     description: str = Field(description="one sentence")
     authors: tuple[str, ...] = Field(
         ("the dimstream developers",), min_length=1, description="names, of the model"
