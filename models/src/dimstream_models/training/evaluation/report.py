@@ -5,7 +5,6 @@ It is well-formed XML as well, so that programs can read it.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
@@ -21,16 +20,13 @@ from dimstream_models.training.evaluation.summary import (
     summarise,
 )
 from dimstream_models.training.metrics.statistics import Outcome
+from dimstream_models.training.web_page import picture, web_page
 
 NONE: Final = "–"
 STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 90em; margin: 2em auto; padding: 0 1em; color: #222 }
-h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em }
-table { border-collapse: collapse; font-size: 13px } .wide { overflow-x: auto }
-th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+.wide { overflow-x: auto } th, td { white-space: nowrap } td.text { white-space: normal }
 th { border-bottom: 1px solid #888 } .text, th:first-child, td:first-child { text-align: left }
-td.text { white-space: normal }
-img { max-width: 100% } figure { margin: 1em 0 } figcaption { color: #555; font-size: 13px }
+figure { margin: 1em 0 } figcaption { color: #555; font-size: 13px }
 dt { font-weight: 600 } .warning { background: #fff3cd; border-left: 4px solid #d39e00; padding: 6px 12px }
 """
 
@@ -61,13 +57,7 @@ def render(evaluation: Evaluation) -> str:
         "<h2>Figures that are absent</h2>",
         _absences(rows),
     ]
-    title = escape(f"{bundle.id}: evaluation")
-    return (
-        '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="utf-8"/>'
-        f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return web_page(f"{bundle.id}: evaluation", parts, style=STYLE)
 
 
 def _pictures(evaluation: Evaluation) -> Iterable[str]:
@@ -90,12 +80,7 @@ def _distributions(rows: Sequence[Row]) -> str:
 
 
 def _picture(png: bytes, caption: str) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    text = escape(caption, quote=True)
-    return (
-        f'<figure><img alt="{text}" src="data:image/png;base64,{data}"/>'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    return f"<figure>{picture(png, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _definitions(entries: Mapping[str, str]) -> str:

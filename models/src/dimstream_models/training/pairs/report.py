@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Final, get_args
@@ -15,13 +14,10 @@ from dimstream_models.training.pairs.noise import PhotonStatistics
 from dimstream_models.training.pairs.prepared import REPORT, Dose, Prepared, PreparedField, Role
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
+from dimstream_models.training.web_page import picture, web_page
 
 STYLE: Final = """
-body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse }
-td, th { padding: .15em .8em .15em 0; text-align: left; vertical-align: top }
-img { max-width: 100% }
-figure { display: inline-block; margin: 0 1em 1em 0 }
+th, td { text-align: left } figure { display: inline-block; margin: 0 1em 1em 0 }
 """
 
 
@@ -42,12 +38,8 @@ def write_report(
     prepared: Prepared, overlays: Sequence[Overlay], noise: Mapping[Dose, PhotonStatistics]
 ) -> None:
     """Write `report.html` beside the fields."""
-    body = "\n".join(_sections(prepared, overlays, noise))
-    (prepared.folder / REPORT).write_text(
-        f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Prepared pairs</title>"
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n",
-        encoding="utf-8",
-    )
+    page = web_page("Prepared pairs", _sections(prepared, overlays, noise), style=STYLE)
+    (prepared.folder / REPORT).write_text(page, encoding="utf-8")
 
 
 def _sections(
@@ -72,16 +64,16 @@ def _sections(
             f" {index.settings.max_shift_px:g} px are refused. Shifts of less than {NEGLIGIBLE_PX:g} px, and"
             " those that their error explains, were left: these images are as they came."
         )
-        yield _picture(pictures.draw_shifts(fields, index.settings.max_shift_px), "shifts of all pairs")
+        yield picture(pictures.draw_shifts(fields, index.settings.max_shift_px), "shifts of all pairs")
         yield _paragraph(
             "The pairs furthest apart, before and after; low dose red, high dose green, both yellow."
         )
         for overlay in overlays:
             moved = f"{overlay.name}: {overlay.shift.px[0]:+.2f} px down, {overlay.shift.px[1]:+.2f} px right"
-            picture = _picture(pictures.draw_overlay(overlay), moved)
-            yield f"<figure>{picture}<figcaption>{escape(moved)}</figcaption></figure>"
+            shown = picture(pictures.draw_overlay(overlay), moved)
+            yield f"<figure>{shown}<figcaption>{escape(moved)}</figcaption></figure>"
     yield "<h2>Counts</h2>"
-    yield _picture(pictures.draw_histograms(_histograms(prepared)), "histograms of counts")
+    yield picture(pictures.draw_histograms(_histograms(prepared)), "histograms of counts")
     yield "<h2>Noise</h2>"
     yield from _noise(noise)
     yield "<h2>Images</h2>"
@@ -114,7 +106,7 @@ def _noise(doses: Mapping[Dose, PhotonStatistics]) -> Iterator[str]:
         " both axes), for pixels of similar brightness. Photon counts lie at 1. A camera's gain and offset,"
         " averaging, interpolation and scaling lead elsewhere."
     )
-    yield _picture(pictures.draw_noise(doses), "variance over mean")
+    yield picture(pictures.draw_noise(doses), "variance over mean")
     for dose, noise in doses.items():
         verdict = "as photon counts have it" if noise.poisson else "not as photon counts have it"
         yield _paragraph(f"{dose} dose: {noise}: {verdict}.")
@@ -154,7 +146,3 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
-
-
-def _picture(png: bytes, caption: str) -> str:
-    return f"<img alt='{escape(caption)}' src='data:image/png;base64,{base64.b64encode(png).decode()}'>"

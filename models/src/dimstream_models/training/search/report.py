@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -12,12 +11,8 @@ from dimstream_models.training.pairs.prepared import Prepared
 from dimstream_models.training.search.ranking import Scored
 from dimstream_models.training.search.space import PLACES
 from dimstream_models.training.settings import Recipe
+from dimstream_models.training.web_page import picture, web_page
 
-STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; font-size: 13px } img { max-width: 100% }
-th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #ddd }
-"""
 CAPTIONS: Final = {
     "knobs.png": "Total score of each trial against each knob; lines: medians; crosses: failed trials.",
     "losses.png": "Validation loss of each trial, coloured by its total score.",
@@ -67,12 +62,7 @@ def render(
         _failures(screened),
         *(_picture(name, content) for name, content in pictures.items()),
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>Search for'
-        f" {escape(recipe.bundle.id)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return web_page(f"Search for {recipe.bundle.id}", body)
 
 
 def _table(runs: Sequence[Scored], pixel_size_nm: float | None) -> str:
@@ -106,5 +96,4 @@ def _line(tag: str, cells: Iterable[str]) -> str:
 
 
 def _picture(name: str, content: bytes) -> str:
-    data, caption = base64.b64encode(content).decode("ascii"), CAPTIONS[name]
-    return f'<h2>{caption}</h2><img alt="{caption}" src="data:image/png;base64,{data}"/>'
+    return f"<h2>{CAPTIONS[name]}</h2>{picture(content, CAPTIONS[name])}"
