@@ -65,7 +65,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_tutorial_leads_to_a_model_that_serves(followed: Path) -> None:
-    flags = [json.loads(line) for line in (followed / "denoised.ome.flags.jsonl").read_text().splitlines()]
+    flags = [json.loads(line) for line in (followed / "denoised.flags.jsonl").read_text().splitlines()]
     assert [line["seq"] for line in flags] == list(range(24))
     assert {line["flag"] for line in flags[1:]} <= {"ok", "suspect"}
     assert flags[0]["flag"] == "unjudged"

@@ -42,4 +42,5 @@ def test_a_scale_is_a_step_or_a_record_of_one() -> None:
     bundle = read_bundle(BUNDLE)
     assert has_own_scale(bundle)
     assert has_own_scale(replace(bundle, postprocessing=(ScaleLinear(2.0, 0.0),), config=None))
-    assert not has_own_scale(replace(bundle, postprocessing=(Clip(0.0, None),)))
+    assert has_own_scale(replace(bundle, postprocessing=(Clip(0.0, None),)))
+    assert not has_own_scale(replace(bundle, postprocessing=(Clip(0.0, None),), config=None))

@@ -30,7 +30,8 @@ class DrawnSource:
         stripes = 4 * torch.rand((self.size, 1, 1, self.side), generator=generator)
         truth = stripes.expand(self.size, 1, self.side, self.side).contiguous()
         counts = torch.poisson(truth, generator=generator)
-        return Batch(self.spoil(step) * counts, self.spoil(step) * truth)
+        factor = self.spoil(step)  # once: it may send a signal, and a second one is obeyed at once
+        return Batch(factor * counts, factor * truth)
 
 
 TrainerFactory = Callable[..., Trainer]
