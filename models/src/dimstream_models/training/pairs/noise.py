@@ -6,7 +6,7 @@ and scaling for display all break that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,20 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dimstream_models.evidence.photons import (
+    ACCEPTED,
+    CERTAIN,
+    NORM,
+    SECOND_DIFFERENCE,
+    along_both_axes,
+)
 from dimstream_models.training.errors import NotPhotonCounts
 
 Stack = NDArray[Any]  # (T, H, W): frames of one field of view; a single image is a stack of one
 
-ACCEPTED: Final = (0.75, 1.3)  # variance / mean over all pixels
 ACCEPTED_CLASS: Final = (0.6, 1.6)  # and in each class of brightness
-"""Measured on avalanche photodiodes: 0.98-1.13 over all pixels of five STED movies and seven STED images, and
-0.86 where dead time sets in. Cameras, averages and copies for display gave 0.60 and less, or 2.5 and more."""
+"""Measured on avalanche photodiodes: 0.86 where dead time sets in; see `ACCEPTED` of all pixels."""
 LARGEST_ERROR: Final = 0.1  # standard error of variance / mean from which nothing follows
-CERTAIN: Final = 3.0  # standard errors by which the bounds must be missed
 FEWEST_PIXELS: Final = 1000  # that make a class; the standard error of fewer is itself uncertain
 SMOOTH_PX: Final = 4.0  # Gaussian by which pixels are told bright from dark
-SECOND_DIFFERENCE: Final = (1.0, -2.0, 1.0)
-NORM: Final = 36.0  # sum of the squares of the second difference along both axes
 OVERLAP: Final = 35 / 18  # by which overlapping differences understate a standard error
 EDGES: Final = 2.0 ** np.arange(-9, 18)  # of the classes, counts
 
@@ -139,19 +141,12 @@ def _exposures(stack: Stack) -> Iterable[tuple[NDArray[np.float64], NDArray[np.f
 
 def _sums(difference: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (6, classes): number, variance, mean, and the sums of their products, by brightness."""
-    variance = _along_both_axes(difference, SECOND_DIFFERENCE) ** 2 / NORM
-    mean = _along_both_axes(total, [weight**2 for weight in SECOND_DIFFERENCE]) / NORM
+    variance = along_both_axes(difference, SECOND_DIFFERENCE) ** 2 / NORM
+    mean = along_both_axes(total, [weight**2 for weight in SECOND_DIFFERENCE]) / NORM
     bright = ndimage.gaussian_filter(total, SMOOTH_PX)[1:-1, 1:-1]
     which = np.searchsorted(EDGES, bright.ravel())
     products = (np.ones_like(mean), variance, mean, variance**2, variance * mean, mean**2)
     return np.stack([np.bincount(which, each.ravel(), minlength=len(EDGES) + 1) for each in products])
-
-
-def _along_both_axes(image: NDArray[np.float64], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return each inner pixel and its neighbours before and after, weighed along one axis, then the other."""
-    before, here, after = weights
-    rows = before * image[:-2] + here * image[1:-1] + after * image[2:]
-    return np.asarray(before * rows[:, :-2] + here * rows[:, 1:-1] + after * rows[:, 2:])
 
 
 def _noise_class(sums: NDArray[np.float64]) -> NoiseClass:

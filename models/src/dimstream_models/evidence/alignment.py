@@ -1,0 +1,79 @@
+"""How far the sample moved between two frames: from small overviews of their predictions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from dimstream_models.arithmetic import Array, Float32, Float64
+
+OVERVIEW_PX: Final = 4
+"""Side of the squares that one pixel of an overview averages, px."""
+OVERVIEW_LIMIT: Final = 10.0
+"""Normalised predictions are held within this, so that no speck decides alone."""
+FARTHEST: Final = 0.25
+"""Of a side: no larger shift is looked for, for less would overlap than is certain."""
+SMALLEST_SIDE: Final = 8
+"""Of an overview: smaller ones tell no shift."""
+
+Shift = tuple[int, int]
+"""Rows and columns, px: where the sample of the frame before is found now."""
+
+
+def overview(normalised: Array) -> Float32:
+    """(H // 4, W // 4) float32: means of 4x4 px of a normalised prediction (H, W)."""
+    height, width = (side // OVERVIEW_PX for side in normalised.shape)
+    held = np.clip(normalised[: height * OVERVIEW_PX, : width * OVERVIEW_PX], -OVERVIEW_LIMIT, OVERVIEW_LIMIT)
+    blocks = held.astype(np.float64).reshape(height, OVERVIEW_PX, width, OVERVIEW_PX)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+
+
+def shift_between(before: Array, after: Array) -> Shift:
+    """Shift in whole px that brings the sample of `before` to its place in `after`.
+
+    The peak of the cross-correlation of both overviews, mean removed and Hann-windowed, with a parabola
+    through its neighbours; (0, 0) where the overviews are too small to tell.
+
+    Parameters
+    ----------
+    before, after
+        Overviews of one shape.
+    """
+    if min(before.shape) < SMALLEST_SIDE:
+        return 0, 0
+    correlation = _correlation(before, after)
+    rows, columns = (max(int(side * FARTHEST), 1) for side in before.shape)
+    near = np.roll(correlation, (rows, columns), (0, 1))[: 2 * rows + 1, : 2 * columns + 1]
+    peak = np.unravel_index(int(near.argmax()), near.shape)
+    found = (
+        (int(peak[0]) - rows + _vertex(near[:, peak[1]], int(peak[0]))) * OVERVIEW_PX,
+        (int(peak[1]) - columns + _vertex(near[peak[0]], int(peak[1]))) * OVERVIEW_PX,
+    )
+    return round(found[0]), round(found[1])
+
+
+def overlap(before: Array, after: Array, shift: Shift) -> tuple[Array, Array]:
+    """Parts of two frames (H, W) that show the same sample, once it has moved by `shift`."""
+    ends = [_overlapping(side, moved) for side, moved in zip(before.shape, shift, strict=True)]
+    (old_rows, new_rows), (old_columns, new_columns) = ends
+    return before[old_rows, old_columns], after[new_rows, new_columns]
+
+
+def _overlapping(side: int, moved: int) -> tuple[slice, slice]:
+    return slice(max(-moved, 0), side - max(moved, 0)), slice(max(moved, 0), side - max(-moved, 0))
+
+
+def _correlation(before: Array, after: Array) -> Float64:
+    window = np.outer(np.hanning(before.shape[0] + 2)[1:-1], np.hanning(before.shape[1] + 2)[1:-1])
+    old, new = (np.fft.rfft2((image - image.mean()) * window) for image in (before, after))
+    return np.fft.irfft2(new * old.conj(), before.shape)
+
+
+def _vertex(values: Float64, place: int) -> float:
+    """Place of the vertex of the parabola through a peak and its neighbours, from the peak; 0 at the edge."""
+    if not 0 < place < len(values) - 1:
+        return 0.0
+    left, middle, right = (float(value) for value in values[place - 1 : place + 2])
+    bend = left - 2 * middle + right
+    return 0.5 * (left - right) / bend if bend < 0 else 0.0

@@ -1,0 +1,41 @@
+"""Whether a frame ran into the detector's ceiling."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from dimstream_models.arithmetic import Array
+
+FEWEST_PIXELS: Final = 20
+"""At the maximum: fewer may be chance."""
+PILED_UP: Final = 0.5
+"""Share of the brightest pixels that sit exactly at the maximum; ordinary counts thin out towards it."""
+
+
+def shares_at_maximum(counts: Array) -> tuple[float, float]:
+    """Share of the pixels at the frame's maximum, and of those at most its square root below it."""
+    maximum = float(counts.max())
+    near = maximum - np.sqrt(max(maximum, 1.0))
+    return float((counts == maximum).mean()), float((counts >= near).mean())
+
+
+def saturated_share(
+    *, maximum: float, at_maximum: float, near_maximum: float, pixels: int, ceiling: float | None
+) -> float:
+    """Share of the pixels that are saturated; 0 when the brightest ones look like ordinary counts.
+
+    Parameters
+    ----------
+    at_maximum, near_maximum : float
+        From `shares_at_maximum`.
+    pixels : int
+        In the frame.
+    ceiling : float or None
+        Largest value that the pixel type holds; None for float32.
+    """
+    if ceiling is not None and maximum >= ceiling:
+        return at_maximum
+    piled_up = maximum > 1 and at_maximum * pixels >= FEWEST_PIXELS and at_maximum > PILED_UP * near_maximum
+    return at_maximum if piled_up else 0.0

@@ -1,0 +1,215 @@
+"""When a frame is believed, the reason that is given when it is not, and what is remembered in between."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dimstream_models.judging import Criteria, Distribution, Evidence, Judgement, PlaneJudge
+
+SIGNAL = Distribution((0.0, 0.05, 0.5, 1.0), (0.5, 0.7, 0.8, 0.95), pairs=199)
+DARK = Distribution((0.0, 0.5, 1.0), (0.0, 0.02, 0.08), pairs=99)
+CRITERIA: dict[str, Any] = {
+    "ssim": 0.3,
+    "split": 0.4,
+    "signal": SIGNAL,
+    "dark": DARK,
+    "frame_interval_s": 4.0,
+}
+GOOD: dict[str, Any] = {
+    "obstacle": None,
+    "ssim": 0.8,
+    "ssim_aligned": 0.8,
+    "minimum": 0.0,
+    "maximum": 9.0,
+    "background": 0.5,
+    "structure": 40.0,
+}
+LOW: dict[str, Any] = {"ssim": 0.1, "ssim_aligned": 0.1}
+EMPTY: dict[str, Any] = {"ssim": 0.02, "ssim_aligned": None, "structure": 0.3}
+
+
+def _judge(
+    *frames: dict[str, Any], witness_every: int = 0, first_seq: int = 0, **criteria: Any
+) -> list[Judgement]:
+    judge, limits = PlaneJudge(), Criteria(**CRITERIA | criteria)
+    return [
+        judge.judge(seq, Evidence(**GOOD | changes), limits, witness_every=witness_every)
+        for seq, changes in enumerate(frames, first_seq)
+    ]
+
+
+SINGLE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
+    "above": ({}, {}, "ok", None),
+    "at": ({"ssim": 0.3, "ssim_aligned": None}, {}, "ok", None),
+    "below": (LOW, {}, "suspect", "SSIM 0.10 below 0.30"),
+    "just below": ({"ssim": 0.2999, "ssim_aligned": None}, {}, "suspect", "SSIM 0.29990 below 0.30000"),
+    "aligned": ({"ssim": 0.1, "ssim_aligned": 0.7, "shift": (9, -4)}, {}, "ok", None),
+    "obstacle": ({"obstacle": "first frame", "ssim": None}, {}, "unjudged", "first frame"),
+    "no threshold": ({}, {"ssim": None}, "unjudged", "no SSIM threshold in the bundle"),
+    "no number": ({"ssim": math.nan, "ssim_aligned": None}, {}, "unjudged", "SSIM is not a number"),
+    "blank": ({"maximum": 0.0}, {}, "suspect", "blank frame: every pixel is 0"),
+    "blank, no threshold": ({"minimum": 9.0}, {"ssim": None}, "suspect", "blank frame: every pixel is 9"),
+    "no signal": (
+        {"background": 1.0},
+        {},
+        "suspect",
+        "no signal: no window holds more than 5 photons",
+    ),
+    "no structure": (EMPTY, {}, "suspect", "no structure: score 0.3 below 5, as noise alone has"),
+    "no structure, first": (
+        EMPTY | {"obstacle": "first frame"},
+        {},
+        "suspect",
+        "no structure: score 0.3 below 5, as noise alone has",
+    ),
+    "no structure, no threshold": (EMPTY, {"ssim": None}, "unjudged", "no SSIM threshold in the bundle"),
+    "no structure, not a number": (
+        {"structure": math.nan},
+        {},
+        "suspect",
+        "no structure: score nan below 5, as noise alone has; predictions are alike (SSIM 0.80) by a fixed"
+        " pattern or stray light",
+    ),
+    "saturated": ({"saturated": 0.2}, {}, "suspect", "saturated: 20.0% of the pixels are at 9"),
+    "a little saturated": ({"saturated": 0.005}, {}, "ok", None),
+    "halves agree": ({"obstacle": "first frame", "split_ssim": 0.6}, {}, "ok", None),
+    "halves disagree": (
+        {"split_ssim": 0.1},
+        {},
+        "suspect",
+        "the two halves of its photons disagree: SSIM 0.10 below 0.40",
+    ),
+    "halves agree on nothing": (
+        EMPTY | {"split_ssim": 0.9},
+        {},
+        "suspect",
+        "no structure: score 0.3 below 5, as noise alone has",
+    ),
+    "halves without a threshold": (
+        {"split_ssim": 0.1, "obstacle": "first frame"},
+        {"split": None},
+        "unjudged",
+        "first frame",
+    ),
+    "slow frames": (
+        LOW | {"frame_interval_s": 60.0},
+        {},
+        "unjudged",
+        "frames 60 s apart, the threshold is for 4 s: SSIM 0.10 may be motion",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "criteria", "flag", "reason"), SINGLE.values(), ids=SINGLE)
+def test_the_flag_of_a_single_frame_and_its_reason(
+    changes: dict[str, Any], criteria: dict[str, Any], flag: str, reason: str | None
+) -> None:
+    (found,) = _judge(changes, **criteria)
+    assert (found.flag, found.reason) == (flag, reason)
+
+
+NOTES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
+    "nothing": ([{}], ()),
+    "moved": ([{"ssim": 0.3, "ssim_aligned": 0.7, "shift": (0, 5)}], ("moved",)),
+    "shifted without gain": ([{"ssim_aligned": 0.82, "shift": (0, 5)}], ()),
+    "jump": ([{}, {}, LOW], ("jump",)),
+    "changing": ([{"split_ssim": 0.7} | LOW], ("changing",)),
+    "fixed pattern": ([{"structure": 0.0}], ("fixed_pattern",)),
+    "empty": ([EMPTY], ()),
+    "saturated": ([{"saturated": 1e-4}], ("saturated",)),
+    "fading": ([{"structure": 60.0}] * 3 + [{"structure": 15.0}] * 2, ("fading",)),
+    "dimmer": ([{"structure": 60.0}] * 3 + [{"structure": 32.0}] * 3, ()),
+    "slow": ([{"frame_interval_s": 13.0}], ("interval",)),
+    "a little slow": ([{"frame_interval_s": 11.0}], ()),
+}
+
+
+@pytest.mark.parametrize(("frames", "notes"), NOTES.values(), ids=NOTES)
+def test_notes_of_the_last_frame(frames: list[dict[str, Any]], notes: tuple[str, ...]) -> None:
+    assert _judge(*frames)[-1].notes == notes
+
+
+def test_one_bad_pair_turns_no_flag() -> None:
+    found = _judge({}, {}, LOW, {}, {})
+    assert [one.flag for one in found] == ["ok", "ok", "unjudged", "ok", "ok"]
+    assert found[2].reason == "jump: SSIM 0.10 below 0.30 for this frame alone"
+
+
+def test_a_second_bad_pair_does_and_two_good_ones_turn_it_back() -> None:
+    found = _judge({}, {}, LOW, LOW, {}, {}, {})
+    assert [one.flag for one in found] == ["ok", "ok", "unjudged", "suspect", "suspect", "ok", "ok"]
+    assert found[4].reason == "SSIM 0.10, the median of 3 frames, not yet above 0.34"
+
+
+def test_a_suspect_plane_is_believed_again_only_well_above_the_threshold() -> None:
+    barely = {"ssim": 0.32, "ssim_aligned": 0.32}
+    assert [one.flag for one in _judge(LOW, barely, barely, barely)] == ["suspect"] * 4
+    assert _judge(barely)[0].flag == "ok"
+    weak = {"structure": 6.0}
+    assert [one.flag for one in _judge(weak, EMPTY, weak)] == ["ok", "suspect", "suspect"]
+    assert _judge(weak, EMPTY, weak)[2].reason == (
+        "no structure: score 6.0 below 7, as noise alone has; predictions are alike (SSIM 0.80) by a fixed"
+        " pattern or stray light"
+    )
+
+
+def test_the_first_frame_without_structure_is_suspect_at_once() -> None:
+    assert [one.flag for one in _judge({}, {}, EMPTY, EMPTY)] == ["ok", "ok", "suspect", "suspect"]
+
+
+def test_since_when_is_the_first_frame_of_the_run() -> None:
+    judge, limits = PlaneJudge(), Criteria(**CRITERIA)
+    since = []
+    for seq, changes in enumerate([{}, EMPTY, EMPTY, {}, {}, {}, EMPTY], 10):
+        judge.judge(seq, Evidence(**GOOD | changes), limits)
+        since.append(judge.suspect_since)
+    assert since == [None, 11, 11, 11, None, None, 16]
+
+
+def test_a_gap_begins_a_new_comparison() -> None:
+    gap = {"obstacle": "gap: frame 5 skipped", "ssim": None}
+    flags = [one.flag for one in _judge(LOW, LOW, gap, {}, {})]
+    assert flags == ["suspect", "suspect", "unjudged", "ok", "ok"]
+
+
+def test_halves_that_agree_vouch_until_the_next_split() -> None:
+    asked = {"split_ssim": 0.7}
+    found = _judge(asked | LOW, LOW, LOW, LOW, witness_every=3)
+    assert [one.flag for one in found] == ["ok", "ok", "ok", "suspect"]
+    found = _judge(asked, EMPTY, {"split_ssim": 0.1}, {}, witness_every=3)
+    assert [one.flag for one in found] == ["ok", "suspect", "suspect", "ok"]
+
+
+PROBABILITIES = [
+    # SSIM, of signal at most that, of dark at least that
+    (0.01, 1 / 200, 0.75),
+    (0.05, 1 / 200, 0.25),
+    (0.3, 1 / 200, 1 / 100),
+    (0.6, 0.025, 1 / 100),
+    (0.75, 0.275, 1 / 100),
+    (0.99, 1.0, 1 / 100),
+]
+
+
+@pytest.mark.parametrize(("ssim", "p_signal", "p_dark"), PROBABILITIES)
+def test_probabilities_are_read_from_the_calibrations_quantiles(
+    ssim: float, p_signal: float, p_dark: float
+) -> None:
+    (found,) = _judge({"ssim": ssim, "ssim_aligned": None})
+    assert (found.p_signal, found.p_dark) == pytest.approx((p_signal, p_dark))
+
+
+def test_probabilities_of_the_calibration_itself_are_uniform() -> None:
+    values = np.random.default_rng(0).beta(8, 2, 4000)
+    shares = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+    known = Distribution.of({f"{q:g}": float(np.quantile(values, q)) for q in shares}, len(values))
+    found = np.array([known.at_most(value) for value in values])
+    for level in (0.05, 0.2, 0.5, 0.8):
+        assert (found <= level).mean() == pytest.approx(level, abs=0.02)
+
+
+def test_nothing_is_said_of_a_bundle_without_a_calibration() -> None:
+    (found,) = _judge({}, signal=None, dark=None)
+    assert (found.flag, found.p_signal, found.p_dark) == ("ok", None, None)
