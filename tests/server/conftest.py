@@ -108,6 +108,7 @@ def make_bundle(
     *,
     ssim: SsimSettings | None = None,
     threshold: float | None = 0.6,
+    split: float | None = None,
     opset: int = 17,
     ir_version: int = 8,
     **fields: Any,
@@ -115,7 +116,10 @@ def make_bundle(
     axes = fields.pop("axes", "bcyx")
     network = fields.pop("onnx", None) or make_network(kind, opset=opset, axes=axes, ir_version=ir_version)
     settings = ssim or SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7)
-    thresholds = Thresholds(ssim=threshold, background_max=5, signal_min=25, window_px=10)
+    # structure: noise is what most of these tests send
+    thresholds = Thresholds(
+        ssim=threshold, background_max=5, signal_min=25, window_px=10, structure=-1e6, split=split
+    )
     config = DimstreamConfig.model_construct(
         ssim=settings, thresholds=thresholds
     )  # no calibration record here

@@ -226,9 +226,9 @@ def test_a_new_model_starts_with_its_frame(engine: Engine, stream: str) -> None:
 
 
 def test_new_thresholds_start_with_their_frame(engine: Engine, stream: str) -> None:
-    strict = NewThresholds(ssim=1.0, background_max=1e5, signal_min=2e5)
+    strict = NewThresholds(ssim=1.0, background_max=1e5, signal_min=2e5, structure=-1e6)
     in_force = engine.update(stream, 2, thresholds=strict).result(SECONDS)
-    assert in_force.thresholds == Thresholds(ssim=1.0, background_max=1e5, signal_min=2e5)
+    assert in_force.thresholds == Thresholds(ssim=1.0, background_max=1e5, signal_min=2e5, structure=-1e6)
     _, before, after = _run(engine, stream, _task(0), _task(1), _task(2))
     assert (before.flag, before.fractions) == ("ok", Fractions(0, 0, 1))
     assert (after.flag, after.fractions) == ("suspect", Fractions(1, 0, 0))
@@ -241,7 +241,9 @@ def test_an_update_keeps_what_an_earlier_one_that_waits_will_have_changed(
     first = engine.update(stream, 2, thresholds=NewThresholds(ssim=0.125))
     second = engine.update(stream, 4, thresholds=NewThresholds(signal_min=30.0))
     assert first.result(SECONDS).thresholds.ssim == 0.125
-    assert second.result(SECONDS).thresholds == Thresholds(ssim=0.125, background_max=5.0, signal_min=30.0)
+    assert second.result(SECONDS).thresholds == Thresholds(
+        ssim=0.125, background_max=5.0, signal_min=30.0, structure=-1e6
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""When a frame is believed, and the reason that is given when it is not."""
+"""Which frame is compared with which, and what is in force."""
 
-import math
 from typing import Any
 
 import pytest
 
-from dimstream_server.pipeline.flags import Flag, Remembered, Thresholds, judge, obstacle
+from dimstream_server.errors import BadUpdate
+from dimstream_server.pipeline.flags import NewThresholds, Remembered, Thresholds, obstacle
 
 LAST: dict[str, Any] = {"seq": 4, "t": 4, "shape": (8, 8), "model_sha256": "a", "normalised": "prediction"}
 NEXT: dict[str, Any] = {"seq": 5, "t": 5, "shape": (8, 8), "model_sha256": "a", "only_plane": True}
@@ -28,26 +28,6 @@ OBSTACLES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], str | None]] =
     "failed before": ({"normalised": None}, {}, "the previous frame 4 failed"),
 }
 
-JUDGEMENTS: dict[str, tuple[dict[str, Any], Flag]] = {
-    "above": ({"ssim": 0.95}, Flag("ok", None)),
-    "at": ({"ssim": 0.6}, Flag("ok", None)),
-    "below": ({"ssim": 0.31}, Flag("suspect", "SSIM 0.31 below 0.60")),
-    "just below": ({"ssim": 0.5996}, Flag("suspect", "SSIM 0.59960 below 0.60000")),
-    "obstacle": ({"obstacle": "first frame", "ssim": 0.1}, Flag("unjudged", "first frame")),
-    "no threshold": ({"thresholds": Thresholds(None)}, Flag("unjudged", "no SSIM threshold in the bundle")),
-    "no number": ({"ssim": math.nan}, Flag("unjudged", "SSIM is not a number")),
-    "blank": ({"maximum": 0.0}, Flag("suspect", "blank frame: every pixel is 0")),
-    "no signal": ({"background": 1.0}, Flag("suspect", "no signal: no window holds more than 5 photons")),
-    "no signal, not calibrated": (
-        {"background": 1.0, "thresholds": Thresholds(None)},
-        Flag("unjudged", "no SSIM threshold in the bundle"),
-    ),
-    "blank first": (
-        {"minimum": 9.0, "obstacle": "first frame"},
-        Flag("suspect", "blank frame: every pixel is 9"),
-    ),
-}
-
 
 @pytest.mark.parametrize(("last", "following", "reason"), OBSTACLES.values(), ids=OBSTACLES)
 def test_what_hinders_a_comparison(
@@ -57,14 +37,12 @@ def test_what_hinders_a_comparison(
     assert obstacle(remembered, **NEXT | following) == reason
 
 
-@pytest.mark.parametrize(("changes", "flag"), JUDGEMENTS.values(), ids=JUDGEMENTS)
-def test_the_flag_and_its_reason(changes: dict[str, Any], flag: Flag) -> None:
-    usual = {
-        "obstacle": None,
-        "ssim": 0.9,
-        "thresholds": Thresholds(0.6),
-        "minimum": 0.0,
-        "maximum": 9.0,
-        "background": 0.5,
-    }
-    assert judge(**usual | changes) == flag
+def test_new_thresholds_change_what_they_name() -> None:
+    before = Thresholds(0.6, 5.0, 25.0, structure=5.0, split=0.4)
+    after = NewThresholds(structure=8.0, split=0.2).over(before)
+    assert after == Thresholds(0.6, 5.0, 25.0, structure=8.0, split=0.2)
+
+
+def test_thresholds_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(BadUpdate, match="background_max <= signal_min"):
+        NewThresholds(background_max=30.0).over(Thresholds(0.6))

@@ -23,6 +23,10 @@ from dimstream_models.bundle import (
     ZeroMeanUnitVariance,
     apply_steps,
 )
+from dimstream_models.evidence.alignment import overview
+from dimstream_models.evidence.saturation import shares_at_maximum
+from dimstream_models.evidence.structure import structure_score
+from dimstream_models.evidence.support import support
 from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline.fusing import MEASURES, compose
 
@@ -63,8 +67,9 @@ def _fused(
         "background_max": np.asarray(scalars.get("background_max", 5), np.float32),
         "signal_min": np.asarray(scalars.get("signal_min", 25), np.float32),
     }
-    denoised, normalised, measures = session.run(None, feeds)
-    return denoised, normalised, dict(zip(MEASURES, measures.tolist(), strict=True))
+    denoised, normalised, measures, overview, support = session.run(None, feeds)
+    beside = {"overview": overview, "support": support}
+    return denoised, normalised, dict(zip(MEASURES, measures.tolist(), strict=True)) | beside
 
 
 def _prediction(bundle: Bundle, frame: Array) -> Array:
@@ -169,6 +174,33 @@ def test_extremes_of_the_raw_frame_are_measured(tiny_bundle: BundleMaker) -> Non
     frame[8, 10] = 65535
     measures = _fused(tiny_bundle(), frame)[2]
     assert (measures["minimum"], measures["maximum"]) == (7, 65535)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("background_max", [5, 300])
+@pytest.mark.parametrize("normalisation", ["mean_absolute_deviation", "maximum"])
+def test_evidence_equals_the_numpy_reference(
+    tiny_bundle: BundleMaker, shape: tuple[int, int], background_max: float, normalisation: Any
+) -> None:
+    settings = SsimSettings(normalisation=normalisation, data_range=8.0, window=7)
+    bundle, frame = tiny_bundle("blur", ssim=settings), _counts(shape, seed=5)
+    frame[0, 0] = 4000  # a hot pixel
+    limits = {"background_max": background_max, "signal_min": 310}
+    _, normalised, found = _fused(bundle, frame, **limits)
+    assert found["structure"] == pytest.approx(structure_score(frame), rel=1e-3, abs=1e-3)
+    expected = support(frame, _prediction(bundle, frame), 10, background_max, 310)
+    assert found["reach"] == pytest.approx(expected.reach, rel=1e-5)
+    assert found["unsupported"] == pytest.approx(expected.unsupported, abs=1e-4)
+    assert (found["support"] != expected.classes).mean() < 1e-4
+    np.testing.assert_allclose(found["overview"], overview(normalised), atol=1e-5)
+    shares = shares_at_maximum(frame)
+    assert (found["at_maximum"], found["near_maximum"]) == pytest.approx(shares, abs=1e-7)
+
+
+def test_the_structure_score_of_a_blank_frame_is_zero(tiny_bundle: BundleMaker) -> None:
+    measures = _fused(tiny_bundle(), np.full((40, 50), 7, np.uint16))[2]
+    assert measures["structure"] == pytest.approx(0, abs=1e-3)
+    assert measures["unsupported"] == 0
 
 
 @pytest.mark.parametrize("opset", range(13, 22))

@@ -40,7 +40,8 @@ class Growing(Confined):
     @model_serializer(mode="wrap")
     def _without_silent_additions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         dumped: dict[str, Any] = dump(self)
-        return {key: value for key, value in dumped.items() if value or key not in self.additions}
+        silent = {key for key in self.additions if dumped.get(key) in (None, {})}
+        return {key: value for key, value in dumped.items() if key not in silent}
 
 
 class SsimSettings(Confined):
@@ -60,9 +61,10 @@ class SsimSettings(Confined):
         return self
 
 
-class Thresholds(Confined):
+class Thresholds(Growing):
     """What separates frames that can be believed from those that cannot, and signal from background."""
 
+    additions = frozenset({"structure", "split"})
     ssim: float | None = Field(ge=-1, le=1)
     """Below it a frame is suspect; None: no frame can be judged."""
     background_max: float = Field(ge=0)
@@ -71,6 +73,11 @@ class Thresholds(Confined):
     """Window sums above it are signal, counts."""
     window_px: int = Field(ge=1, le=101)
     """Side of the window that is summed, px."""
+    structure: float | None = None
+    """Raw frames whose structure score is below it show no more than noise; None: five standard errors."""
+    split: float | None = Field(default=None, ge=-1, le=1)
+    """SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged by
+    it."""
 
     @model_validator(mode="after")
     def _background_below_signal(self) -> Self:
@@ -81,9 +88,10 @@ class Thresholds(Confined):
         return self
 
 
-class Calibration(Confined):
+class Calibration(Growing):
     """Record of how the SSIM threshold was found."""
 
+    additions = frozenset({"chosen_false_alarm_rate"})
     method: str
     """One sentence: movies, statistic, rule."""
     signal_pairs: int = Field(ge=1)
@@ -102,6 +110,26 @@ class Calibration(Confined):
     """None when the movies state none."""
     seed: int | None
     """Of simulated movies; None when they are real."""
+    note: str = ""
+    chosen_false_alarm_rate: float | None = Field(default=None, gt=0, lt=1)
+    """What was asked for; `false_alarm_rate` is what came of it."""
+
+
+class ScoreCalibration(Confined):
+    """Record of how a score of single frames is distributed with and without a sample."""
+
+    method: str
+    """One sentence: movies, statistic, rule."""
+    signal_frames: int = Field(ge=1)
+    dark_frames: int = Field(ge=1)
+    signal_quantiles: dict[str, float]
+    """Quantile, as text, to score of frames with signal."""
+    dark_quantiles: dict[str, float]
+    """Quantile, as text, to score of frames of an empty field."""
+    false_alarm_rate: Fraction
+    """Share of signal frames below the threshold."""
+    auc: Fraction
+    """Area under the curve of signal against dark."""
     note: str = ""
 
 
@@ -172,7 +200,7 @@ class Provenance(Growing):
 class DimstreamConfig(Growing):
     """``config.dimstream`` of a bundle."""
 
-    additions = frozenset({"rescaling", "window_calibration"})
+    additions = frozenset({"rescaling", "window_calibration", "structure_calibration", "split_calibration"})
     format_version: Literal[1] = FORMAT_VERSION
     ssim: SsimSettings
     thresholds: Thresholds
@@ -181,6 +209,10 @@ class DimstreamConfig(Growing):
     """None: gain and offset were not fitted by dimstream, or there are none."""
     window_calibration: WindowCalibration | None = None
     """None: the window sums' thresholds are the paper's, or somebody's choice."""
+    structure_calibration: ScoreCalibration | None = None
+    """None: the structure score was not measured on movies."""
+    split_calibration: ScoreCalibration | None = None
+    """None when `thresholds.split` is."""
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
     dose_photons: tuple[float, float] | None = None

@@ -98,7 +98,7 @@ class BareRoute:
             return output.denoised
         previous = np.zeros(frame.shape, np.float32) if self._previous is None else self._previous
         feeds = {"frame": frame, "previous": previous, **self._feeds}
-        denoised, self._previous, _ = self._model.session.run(OUTPUTS, feeds)
+        denoised, self._previous, *_ = self._model.session.run(OUTPUTS, feeds)
         return np.asarray(denoised)
 
     def lap(self, frames: Sequence[Counts]) -> Lap:

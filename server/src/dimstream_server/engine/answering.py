@@ -1,43 +1,50 @@
-"""The one answer to one frame: denoise it, compare it with its plane's last, judge it, remember it."""
+"""The one answer to one frame: denoise it, weigh what speaks for it, judge it, remember it."""
 
 from __future__ import annotations
 
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask
+from dimstream_models.judging import FlagName
+from dimstream_server.engine.loading import LoadedModel
+from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, Trust
 from dimstream_server.engine.streams import Job, StreamState
+from dimstream_server.engine.weighing import Weighed, weigh
 from dimstream_server.errors import FrameFailed
-from dimstream_server.pipeline.flags import Flag, Remembered, judge, obstacle
-from dimstream_server.pipeline.fused_model import FusedModel, FusedOutput
+from dimstream_server.pipeline.flags import Remembered, obstacle
+from dimstream_server.pipeline.fused_model import FusedOutput
 
 log = logging.getLogger(__name__)
 
-FAILED = Flag("unjudged", "frame failed")
+FAILED: Final = "frame failed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Verdict:
     """The part of a result that does not depend on the clock."""
 
-    flag: Flag
+    flag: FlagName
+    reason: str | None
     ssim_prev: float | None = None
     compared_seq: int | None = None
     fractions: Fractions | None = None
     pixels: NDArray[Any] | None = None
+    trust: Trust | None = None
+    support: NDArray[np.uint8] | None = None
     error: str | None = None
 
 
-def answer(state: StreamState, job: Job, model: FusedModel | Exception) -> EngineResult:
+def answer(state: StreamState, job: Job, model: LoadedModel | Exception) -> EngineResult:
     """Result of a stream's next frame.
 
     Parameters
     ----------
-    model : FusedModel or Exception
+    model : LoadedModel or Exception
         The one in force for this stream, or why it could not be made ready.
     """
     started = time.perf_counter()
@@ -49,42 +56,44 @@ def answer(state: StreamState, job: Job, model: FusedModel | Exception) -> Engin
     except Exception as error:  # a fault of ours costs one frame, not the streams of everybody
         log.exception("stream %s, frame %d met a fault in the engine", state.id, job.task.seq)
         verdict = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
-    state.tally.update(("failed" if verdict.error else "done", verdict.flag.flag))
+    state.tally.update(("failed" if verdict.error else "done", verdict.flag))
     return _result(state, job, verdict, started)
 
 
-def _denoise(state: StreamState, task: FrameTask, model: FusedModel | Exception) -> _Verdict:
+def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> _Verdict:
     if isinstance(model, Exception):
         raise FrameFailed(f"the model could not be made ready: {model}") from model
     last = state.planes.get(task.plane)
     hindrance = _hindrance(state, task, last)
     compared = last if hindrance is None else None
-    thresholds = state.in_force.thresholds
-    output = model.run(task.pixels, None if compared is None else compared.normalised, thresholds)
+    previous = None if compared is None else compared.normalised
+    output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
         raise FrameFailed("the prediction holds NaN or infinity")
+    weighed = weigh(state, task, model, output, compared, hindrance)
     _remember(state, task, output)
     measures = output.measures
-    similarity = None if compared is None else measures.ssim
     return _Verdict(
-        flag=judge(
-            obstacle=hindrance,
-            ssim=similarity,
-            thresholds=thresholds,
-            minimum=measures.minimum,
-            maximum=measures.maximum,
-            background=measures.background,
-        ),
-        ssim_prev=similarity,
+        flag=weighed.judgement.flag,
+        reason=weighed.judgement.reason,
+        ssim_prev=None if compared is None else measures.ssim,
         compared_seq=None if compared is None else compared.seq,
         fractions=Fractions(measures.background, measures.uncertain, measures.signal),
         pixels=output.denoised if state.spec.deliver_pixels else None,
+        trust=weighed.trust,
+        support=_on_host(weighed) if state.spec.deliver_maps else None,
     )
+
+
+def _on_host(weighed: Weighed) -> NDArray[np.uint8]:
+    support = weighed.support
+    return support if isinstance(support, np.ndarray) else np.asarray(support.numpy())
 
 
 def _failed(state: StreamState, task: FrameTask, error: str) -> _Verdict:
     _remember(state, task, None)
-    return _Verdict(FAILED, error=error)
+    state.judges[task.plane].lost()
+    return _Verdict("unjudged", FAILED, error=error)
 
 
 def _hindrance(state: StreamState, task: FrameTask, last: Remembered | None) -> str | None:
@@ -106,6 +115,7 @@ def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -
         shape=state.spec.shape,
         model_sha256=state.in_force.model.sha256,
         normalised=None if output is None else output.normalised,
+        overview=None if output is None else output.overview,
     )
 
 
@@ -114,8 +124,8 @@ def _result(state: StreamState, job: Job, verdict: _Verdict, started: float) -> 
     return EngineResult(
         seq=job.task.seq,
         status="failed" if verdict.error else "done",
-        flag=verdict.flag.flag,
-        reason=verdict.flag.reason,
+        flag=verdict.flag,
+        reason=verdict.reason,
         ssim_prev=verdict.ssim_prev,
         compared_seq=verdict.compared_seq,
         fractions=verdict.fractions,
@@ -126,4 +136,6 @@ def _result(state: StreamState, job: Job, verdict: _Verdict, started: float) -> 
         infer_ms=(finished - started) * 1e3,
         total_ms=(finished - job.accepted_at) * 1e3,
         error=verdict.error,
+        trust=verdict.trust,
+        support=verdict.support,
     )

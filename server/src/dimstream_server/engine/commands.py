@@ -5,11 +5,10 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from dimstream_server.engine.loading import ModelKey
+from dimstream_server.engine.loading import LoadedModel, ModelKey
 from dimstream_server.engine.protocol import InForce, StreamSpec
 from dimstream_server.engine.streams import Goodbye, Hole, Job
 from dimstream_server.pipeline.flags import NewThresholds
-from dimstream_server.pipeline.fused_model import FusedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Loaded:
     """The loader's outcome."""
 
     key: ModelKey
-    model: FusedModel | Exception
+    model: LoadedModel | Exception
 
 
 @dataclass(frozen=True, slots=True, eq=False)

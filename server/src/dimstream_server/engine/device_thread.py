@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 from dimstream_server.engine.answering import answer
 from dimstream_server.engine.commands import Append, ChangeStream, Command, Drain, Loaded, OpenStream
-from dimstream_server.engine.loading import Loader, ModelKey
+from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo
 from dimstream_server.engine.streams import Goodbye, Hole, Job, PendingUpdate, StreamState
 from dimstream_server.errors import Refused, ServerError
-from dimstream_server.pipeline.fused_model import FusedModel
 
 
 class Books(Protocol):
@@ -40,21 +39,21 @@ class DeviceThread:
     Parameters
     ----------
     ready : mapping
-        Fused models to start with.
+        Models to start with.
     """
 
     def __init__(
         self,
         infos: Mapping[str, ModelInfo],
         loader: Loader,
-        ready: Mapping[ModelKey, FusedModel],
+        ready: Mapping[ModelKey, LoadedModel],
         books: Books,
     ) -> None:
         self.commands: SimpleQueue[Command] = SimpleQueue()
         self._infos = infos
         self._loader = loader
         self._books = books
-        self._models: dict[ModelKey, FusedModel | Exception] = dict(ready)
+        self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
         self._loading: set[ModelKey] = set()
         self._streams: dict[str, StreamState] = {}
         self._turns: deque[StreamState] = deque()
@@ -145,7 +144,7 @@ class DeviceThread:
             job.future.set_result(result)
         return True
 
-    def _model_for(self, state: StreamState, seq: int) -> FusedModel | Exception | None:
+    def _model_for(self, state: StreamState, seq: int) -> LoadedModel | Exception | None:
         """The model for frame `seq`, after the updates that are due; None when one is not ready."""
         while (update := state.due_update(seq)) is not None:
             if state.key(update.in_force) not in self._models:
@@ -192,7 +191,7 @@ class DeviceThread:
             self._loading.add(key)
             self._loader.load_aside(key, lambda outcome: self.commands.put(_loaded(key, outcome)))
 
-    def _welcome(self, key: ModelKey, model: FusedModel | Exception) -> None:
+    def _welcome(self, key: ModelKey, model: LoadedModel | Exception) -> None:
         self._loading.discard(key)
         self._models[key] = model
         for state in self._streams.values():
@@ -211,7 +210,7 @@ class DeviceThread:
         _fail(self._drains, error)
 
 
-def _loaded(key: ModelKey, outcome: Future[FusedModel]) -> Loaded:
+def _loaded(key: ModelKey, outcome: Future[LoadedModel]) -> Loaded:
     error = outcome.exception()
     if error is None:
         return Loaded(key, outcome.result())

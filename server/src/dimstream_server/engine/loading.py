@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle import Bundle, check_test_tensor
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
 from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
+from dimstream_server.pipeline.comparison import Aligner, Witness
 from dimstream_server.pipeline.flags import thresholds_of
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device, first_line, open_session
 
 
 class ModelKey(NamedTuple):
-    """Names one fused graph."""
+    """Names one model made ready, with or without the witness of split photons."""
 
     model: str
     in_dtype: InDtype
     out_dtype: OutDtype
+    witness: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """All that the frames of a stream go through; belongs to one thread at a time."""
+
+    fused: FusedModel
+    aligner: Aligner
+    witness: Witness | None
 
 
 class Loader:
@@ -54,22 +66,21 @@ class Loader:
         for bundle in self._bundles.values():
             check_test_tensor(bundle, bare_network(bundle, self._device))
 
-    def load(self, key: ModelKey) -> FusedModel:
-        """Fused model, warmed up, on the caller's thread.
+    def load(self, key: ModelKey) -> LoadedModel:
+        """Model made ready and warmed up, on the caller's thread.
 
         Raises
         ------
         DeviceUnavailable, UnsupportedNetwork
         """
-        return FusedModel(
-            self._bundles[key.model],
-            device=self._device,
-            in_dtype=key.in_dtype,
-            out_dtype=key.out_dtype,
-            threads=self._threads,
+        bundle, device, threads = self._bundles[key.model], self._device, self._threads
+        fused = FusedModel(
+            bundle, device=device, in_dtype=key.in_dtype, out_dtype=key.out_dtype, threads=threads
         )
+        witness = Witness(bundle, device, in_dtype=key.in_dtype, threads=threads) if key.witness else None
+        return LoadedModel(fused, Aligner(bundle, device, threads=threads), witness)
 
-    def load_aside(self, key: ModelKey, then: Callable[[Future[FusedModel]], None]) -> None:
+    def load_aside(self, key: ModelKey, then: Callable[[Future[LoadedModel]], None]) -> None:
         """Load on the loader's thread and call `then` with the outcome there."""
         self._thread.submit(self.load, key).add_done_callback(then)
 

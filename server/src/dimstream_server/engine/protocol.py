@@ -13,10 +13,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.pipeline.flags import FlagName, NewThresholds, Thresholds
+from dimstream_models.judging import FlagName
+from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 InDtype = Literal["uint8", "uint16", "float32"]
 OutDtype = Literal["uint16", "float32"]
@@ -45,7 +47,17 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What a stream is opened with; all its frames have this shape (H, W) and pixel type."""
+    """What a stream is opened with; all its frames have this shape (H, W) and pixel type.
+
+    Parameters
+    ----------
+    deliver_maps : bool
+        Whether results carry the support map.
+    witness_every : int
+        The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
+    frame_interval_s : float or None
+        Seconds between time points; None when unknown.
+    """
 
     model: str
     shape: tuple[int, int]
@@ -53,6 +65,9 @@ class StreamSpec:
     out_dtype: OutDtype = "uint16"
     deliver_pixels: bool = True
     label: str = ""
+    deliver_maps: bool = False
+    witness_every: int = 0
+    frame_interval_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +101,61 @@ class Fractions:
     signal: float
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessResult:
+    """What the split photons of a frame say.
+
+    Parameters
+    ----------
+    ssim : float or None
+        Of the predictions of both halves; None when they were refused.
+    refused : str or None
+        Why the photons were not split.
+    t_ms : float
+        What it took on top of the frame's inference, milliseconds.
+    """
+
+    ssim: float | None
+    refused: str | None
+    t_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trust:
+    """What speaks for and against a frame, beyond its flag; see `docs/flags.md`.
+
+    Parameters
+    ----------
+    ssim_aligned, shift_px : float and (rows, columns), or None
+        SSIM with the same frame as `ssim_prev` after this motion of the sample was taken out; None when
+        nothing was compared or the raw frame shows no structure to align by.
+    ssim_z : float or None
+        SSIM with the prediction of the plane above (z - 1) of the same time point.
+    p_signal, p_dark : float or None
+        Probability, by the bundle's calibration, of an SSIM at most this with a sample, and of one at
+        least this without.
+    structure : float
+        Of the raw frame, in standard errors above noise.
+    unsupported : float
+        Share of the predicted signal that no photons support.
+    suspect_since : int or None
+        First frame of the plane's present run of suspect ones.
+    notes : tuple of str
+        `dimstream_models.judging.Note`.
+    """
+
+    ssim_aligned: float | None = None
+    shift_px: tuple[int, int] | None = None
+    ssim_z: float | None = None
+    p_signal: float | None = None
+    p_dark: float | None = None
+    structure: float
+    unsupported: float
+    suspect_since: int | None = None
+    notes: tuple[str, ...] = ()
+    witness: WitnessResult | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EngineResult:
     """The one answer to one frame.
@@ -98,6 +168,10 @@ class EngineResult:
         SSIM with the prediction of frame `compared_seq`; both None whenever nothing was compared.
     pixels : ndarray or None
         (H, W) denoised counts; None for a failed frame or when the stream wants no pixels.
+    trust : Trust or None
+        None for a failed frame.
+    support : ndarray or None
+        (H, W) uint8, see `dimstream_models.evidence.support`; None unless the stream wants maps.
     error : str or None
         Why a failed frame failed.
     """
@@ -116,6 +190,8 @@ class EngineResult:
     infer_ms: float
     total_ms: float
     error: str | None = None
+    trust: Trust | None = None
+    support: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)

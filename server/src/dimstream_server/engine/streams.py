@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from dimstream_models.judging import PlaneJudge
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.protocol import (
     Counts,
@@ -64,13 +65,15 @@ class StreamState:
     waiting: deque[Job | Hole | Goodbye] = field(default_factory=deque)
     updates: deque[PendingUpdate] = field(default_factory=deque)
     planes: dict[Plane, Remembered] = field(default_factory=dict)
+    judges: defaultdict[Plane, PlaneJudge] = field(default_factory=lambda: defaultdict(PlaneJudge))
     tally: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
     has_turn: bool = False
 
     def key(self, in_force: InForce) -> ModelKey:
-        """The fused model that this stream needs for what is in force."""
-        return ModelKey(in_force.model.id, self.spec.in_dtype, self.spec.out_dtype)
+        """The model that this stream needs for what is in force."""
+        spec = self.spec
+        return ModelKey(in_force.model.id, spec.in_dtype, spec.out_dtype, witness=spec.witness_every > 0)
 
     def counts(self) -> Counts:
         """What became of the frames so far."""

@@ -1,15 +1,20 @@
-"""Whether a prediction can be believed: the flag of a frame and the reason for it."""
+"""What a stream's frames are judged by, and which frame each is compared with.
+
+The judgement itself is :mod:`dimstream_models.judging`.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
+from dimstream_models.judging import FIVE_SIGMA, Criteria
 from dimstream_server.errors import BadUpdate
 
-FlagName = Literal["ok", "suspect", "unjudged"]
 HIGHEST_COUNT: Final = 1e12
 """Photons in a window, as a threshold: far above any detector and exact enough in float32."""
 
@@ -24,11 +29,17 @@ class Thresholds:
         Below this SSIM with the plane's previous prediction a frame is suspect; None: never judged.
     background_max, signal_min : float
         Photon counts in a window: at most `background_max` is background, above `signal_min` is signal.
+    structure : float
+        Raw frames whose structure score is below it show no more than noise.
+    split : float or None
+        SSIM of the predictions of both halves of the photons below it is suspect; None: not judged by it.
     """
 
     ssim: float | None
     background_max: float = 5.0
     signal_min: float = 25.0
+    structure: float = FIVE_SIGMA
+    split: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,8 @@ class NewThresholds:
     ssim: float | None = None
     background_max: float | None = None
     signal_min: float | None = None
+    structure: float | None = None
+    split: float | None = None
 
     def over(self, before: Thresholds) -> Thresholds:
         """What is in force once these were put over `before`.
@@ -47,25 +60,14 @@ class NewThresholds:
         BadUpdate
             A window could be background and signal at once, or a threshold is no photon count.
         """
-        after = Thresholds(
-            ssim=before.ssim if self.ssim is None else self.ssim,
-            background_max=before.background_max if self.background_max is None else self.background_max,
-            signal_min=before.signal_min if self.signal_min is None else self.signal_min,
-        )
+        changes = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        after = replace(before, **changes)
         if not 0 <= after.background_max <= after.signal_min <= HIGHEST_COUNT:
             raise BadUpdate(
                 f"expected 0 <= background_max <= signal_min <= {HIGHEST_COUNT:g}, "
                 f"got {after.background_max:g} and {after.signal_min:g}; change both in one UPDATE"
             )
         return after
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """Judgement of one frame; `reason` is None when it is "ok"."""
-
-    flag: FlagName
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +78,8 @@ class Remembered:
     ----------
     normalised
         Its prediction on the model's device; None when the frame failed.
+    overview : ndarray or None
+        Its prediction's small copy.
     """
 
     seq: int
@@ -83,12 +87,30 @@ class Remembered:
     shape: tuple[int, int]
     model_sha256: str
     normalised: Any
+    overview: NDArray[np.float32] | None = None
 
 
 def thresholds_of(bundle: Bundle) -> Thresholds:
     """The thresholds that a bundle brings."""
     own = bundle.thresholds
-    return Thresholds(ssim=own.ssim, background_max=own.background_max, signal_min=own.signal_min)
+    return Thresholds(
+        ssim=own.ssim,
+        background_max=own.background_max,
+        signal_min=own.signal_min,
+        structure=FIVE_SIGMA if own.structure is None else own.structure,
+        split=own.split,
+    )
+
+
+def criteria_of(bundle: Bundle, thresholds: Thresholds) -> Criteria:
+    """What frames are judged by: a bundle's calibration, with the thresholds that are in force."""
+    return Criteria.of(
+        bundle,
+        ssim=thresholds.ssim,
+        structure=thresholds.structure,
+        split=thresholds.split,
+        background_max=thresholds.background_max,
+    )
 
 
 def obstacle(
@@ -117,45 +139,6 @@ def obstacle(
     if last.shape != shape:
         return "shape changed"
     return _gap(last, seq, t, only_plane=only_plane)
-
-
-def judge(
-    *,
-    obstacle: str | None,
-    ssim: float | None,
-    thresholds: Thresholds,
-    minimum: float,
-    maximum: float,
-    background: float,
-) -> Flag:
-    """Flag of a frame that was denoised.
-
-    Parameters
-    ----------
-    obstacle : str or None
-        Why there is no comparison, from `obstacle`; then `ssim` is not looked at.
-    ssim : float or None
-        SSIM with the plane's previous prediction.
-    minimum, maximum : float
-        Of the raw frame. One value everywhere carries no image, whatever the network makes of it.
-    background : float
-        Fraction of background pixels. Where a calibrated bundle finds nothing else there is no signal to
-        restore; two such predictions can be alike only because both are flat.
-    """
-    if minimum == maximum:
-        return Flag("suspect", f"blank frame: every pixel is {minimum:g}")
-    if thresholds.ssim is not None and background >= 1:
-        return Flag("suspect", f"no signal: no window holds more than {thresholds.background_max:g} photons")
-    if obstacle is not None:
-        return Flag("unjudged", obstacle)
-    if thresholds.ssim is None:
-        return Flag("unjudged", "no SSIM threshold in the bundle")
-    if ssim is None or not math.isfinite(ssim):
-        return Flag("unjudged", "SSIM is not a number")
-    if ssim < thresholds.ssim:
-        digits = 2 if round(ssim, 2) != round(thresholds.ssim, 2) else 5
-        return Flag("suspect", f"SSIM {ssim:.{digits}f} below {thresholds.ssim:.{digits}f}")
-    return Flag("ok", None)
 
 
 def _gap(last: Remembered, seq: int, t: int, *, only_plane: bool) -> str | None:

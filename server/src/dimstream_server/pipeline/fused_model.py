@@ -31,6 +31,11 @@ class Measures(NamedTuple):
     signal: float
     minimum: float
     maximum: float
+    at_maximum: float
+    near_maximum: float
+    structure: float
+    reach: float
+    unsupported: float
     prediction_mean: float
 
 
@@ -46,11 +51,17 @@ class FusedOutput:
         The `previous` of the plane's next frame.
     measures : Measures
         Its `ssim` means nothing where `previous` was None.
+    overview : ndarray
+        (H // 4, W // 4) float32, see `dimstream_models.evidence.alignment`.
+    support
+        (H, W) uint8 on the model's device, see `dimstream_models.evidence.support`.
     """
 
     denoised: NDArray[Any]
     normalised: Normalised
     measures: Measures
+    overview: NDArray[np.float32]
+    support: Any
 
     @property
     def finite(self) -> bool:
@@ -118,8 +129,8 @@ class FusedModel:
     ) -> FusedOutput:
         before = self._nothing_before(pixels.shape) if previous is None else previous
         feeds = {"frame": pixels, "previous": before, **scalars}
-        denoised, normalised, measures = self.session.run(OUTPUTS, feeds)
-        return FusedOutput(denoised, normalised, Measures(*measures.tolist()))
+        denoised, normalised, measures, overview, support = self.session.run(OUTPUTS, feeds)
+        return FusedOutput(denoised, normalised, Measures(*measures.tolist()), overview, support)
 
     def _run_on_cuda(
         self,
@@ -128,7 +139,8 @@ class FusedModel:
         scalars: dict[str, NDArray[np.float32]],
         device_id: int,
     ) -> FusedOutput:
-        """Only the two frames and seven numbers cross the bus; the last prediction stays on the device."""
+        """Two frames, an overview and a few numbers cross the bus; predictions and maps stay on the
+        device."""
         if previous is None:
             zeros = self._nothing_before(pixels.shape)
             previous = ort.OrtValue.ortvalue_from_numpy(zeros, "cuda", device_id)
@@ -140,9 +152,13 @@ class FusedModel:
         binding.bind_output("denoised", "cpu")
         binding.bind_output("normalised", "cuda", device_id)  # from the session's arena, freed with its plane
         binding.bind_output("measures", "cpu")
+        binding.bind_output("overview", "cpu")
+        binding.bind_output("support", "cuda", device_id)
         self.session.run_with_iobinding(binding)
-        denoised, normalised, measures = binding.get_outputs()
-        return FusedOutput(denoised.numpy(), normalised, Measures(*measures.numpy().tolist()))
+        denoised, normalised, measures, overview, support = binding.get_outputs()
+        return FusedOutput(
+            denoised.numpy(), normalised, Measures(*measures.numpy().tolist()), overview.numpy(), support
+        )
 
     def _on_device(self, pixels: NDArray[Any], device_id: int) -> Any:
         """The frame in the device buffer that all frames of its shape reuse."""

@@ -1,8 +1,9 @@
 """One ONNX graph from counts to counts: the bundle's network inside the bracket that belongs to it.
 
 ``frame`` → cast → preprocessing → edge padding → network → crop → postprocessing → ``denoised``; beside it
-the prediction normalised on its own and its SSIM with the plane's previous one, taken before rescaling, and
-what is measured of the raw frame. The bracket is built in the opset of the network.
+the prediction normalised on its own, its overview, and its SSIM with the plane's previous one, taken
+before rescaling, and what is measured of the raw frame and of the prediction on it. The bracket is built
+in the opset of the network.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from onnx import version_converter
 
 from dimstream_models.bundle import Bundle
 from dimstream_server.errors import UnsupportedNetwork
-from dimstream_server.pipeline import measures
+from dimstream_server.pipeline import measures, raw_measures
 from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
 from dimstream_server.pipeline.steps import apply_steps, as_counts
 
 INPUTS: Final = ("frame", "previous", "background_max", "signal_min")
-OUTPUTS: Final = ("denoised", "normalised", "measures")
+OUTPUTS: Final = ("denoised", "normalised", "measures", "overview", "support")
 MEASURES: Final = (
     "ssim",
     "background",
@@ -30,6 +31,11 @@ MEASURES: Final = (
     "signal",
     "minimum",
     "maximum",
+    "at_maximum",
+    "near_maximum",
+    "structure",
+    "reach",
+    "unsupported",
     "prediction_mean",
 )
 """What the output `measures` holds, in this order; the mean of a prediction that holds nan is not finite."""
@@ -55,29 +61,40 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     -------
     onnx.ModelProto
         Inputs `INPUTS`: two frames (H, W), the second float32, and two float32 scalars. Outputs `OUTPUTS`:
-        two frames (H, W), the second float32, and (7,) float32, see `MEASURES`.
+        two frames (H, W), the second float32, (12,) float32, see `MEASURES`, an overview (H // 4, W // 4)
+        float32, and a support map (H, W) uint8, see `evidence.support`.
 
     Raises
     ------
     UnsupportedNetwork
         When the network has not one input and one output of the declared rank, or cannot be read.
     """
-    network = _network(bundle)
-    source, target = network.graph.input[0], network.graph.output[0]
-    nodes = Nodes()
-    frame = nodes.cast("frame", "float32") if in_dtype != "float32" else "frame"
-    _enter(nodes, bundle, frame, source)
-    own = len(nodes.nodes)
-    prediction = _leave(nodes, bundle, frame, target)
+    network, nodes, own, frame, prediction = _bracketed(bundle, in_dtype)
     mean = nodes.add("ReduceMean", prediction, keepdims=0)
     measures.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
     as_counts(nodes, apply_steps(nodes, bundle.postprocessing, prediction), out_dtype, to="denoised")
-    _measure(nodes, bundle, frame, mean)
-    inside = list(network.graph.node)
-    del network.graph.node[:]
-    network.graph.node.extend([*nodes.nodes[:own], *inside, *nodes.nodes[own:]])
-    network.graph.initializer.extend(nodes.constants)
-    _rename_ends(network, in_dtype, out_dtype)
+    measures.overview(nodes, "normalised", to="overview")
+    _measure(nodes, bundle, frame, prediction, mean)
+    inputs = [frame_info("frame", in_dtype), frame_info("previous", "float32")]
+    inputs += [float_info("background_max", []), float_info("signal_min", [])]
+    outputs = [frame_info("denoised", out_dtype), frame_info("normalised", "float32")]
+    outputs += [float_info("measures", [len(MEASURES)]), float_info("overview", ["h", "w"])]
+    _close(network, nodes, own, inputs, [*outputs, frame_info("support", "uint8")])
+    return _checked(network, bundle)
+
+
+def compose_prediction(bundle: Bundle, in_dtype: str) -> onnx.ModelProto:
+    """Graph of a bundle from `frame` (H, W) to `normalised` (H, W) alone: half the photons need no more.
+
+    Raises
+    ------
+    UnsupportedNetwork
+        As `compose`.
+    """
+    network, nodes, own, _, prediction = _bracketed(bundle, in_dtype)
+    mean = nodes.add("ReduceMean", prediction, keepdims=0)
+    measures.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
+    _close(network, nodes, own, [frame_info("frame", in_dtype)], [frame_info("normalised", "float32")])
     return _checked(network, bundle)
 
 
@@ -91,6 +108,37 @@ def strip(message: Any) -> None:
         elif field.message_type is not None:
             for part in value:
                 strip(part)
+
+
+def _bracketed(bundle: Bundle, in_dtype: str) -> tuple[onnx.ModelProto, Nodes, int, str, str]:
+    """Network, the bracket's nodes, how many run before it, the float32 frame and the prediction (H, W)."""
+    network = _network(bundle)
+    source, target = network.graph.input[0], network.graph.output[0]
+    nodes = Nodes()
+    frame = nodes.cast("frame", "float32") if in_dtype != "float32" else "frame"
+    _enter(nodes, bundle, frame, source)
+    own = len(nodes.nodes)
+    return network, nodes, own, frame, _leave(nodes, bundle, frame, target)
+
+
+def _close(
+    model: onnx.ModelProto,
+    nodes: Nodes,
+    before: int,
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+) -> None:
+    """Put the first `before` nodes of the bracket before the network's, the others behind, and name the
+    ends."""
+    graph = model.graph
+    inside = list(graph.node)
+    del graph.node[:], graph.input[:], graph.output[:]
+    graph.node.extend([*nodes.nodes[:before], *inside, *nodes.nodes[before:]])
+    graph.initializer.extend(nodes.constants)
+    graph.input.extend(inputs)
+    graph.output.extend(outputs)
+    graph.name = "dimstream"
+    model.producer_name, model.producer_version, model.domain = "dimstream", "", ""
 
 
 def _network(bundle: Bundle) -> onnx.ModelProto:
@@ -181,25 +229,17 @@ def _edge_padded(nodes: Nodes, values: str, step: int, min_side: int) -> str:
     return nodes.add("Pad", values, reach, mode="edge")
 
 
-def _measure(nodes: Nodes, bundle: Bundle, frame: str, mean: str) -> None:
-    """Add the output `measures`; its parts stand in the order of `MEASURES`."""
+def _measure(nodes: Nodes, bundle: Bundle, frame: str, prediction: str, mean: str) -> None:
+    """Add the outputs `measures`, whose parts stand in the order of `MEASURES`, and `support`."""
     similarity = measures.ssim(nodes, "normalised", "previous", bundle.ssim)
-    shares = measures.fractions(nodes, frame, bundle.thresholds.window_px, "background_max", "signal_min")
-    extrema = [nodes.add(kind, frame, keepdims=0) for kind in ("ReduceMin", "ReduceMax")]
-    scalars = [similarity, *shares, *extrema, mean]
+    window = bundle.thresholds.window_px
+    found = raw_measures.classes(nodes, frame, window, "background_max", "signal_min")
+    unsupported = raw_measures.support(nodes, prediction, mean, found, to="support")
+    extremes = raw_measures.extremes(nodes, frame)
+    structure = raw_measures.structure(nodes, frame)
+    scalars = [similarity, *found.shares, *extremes, structure, found.reach, unsupported, mean]
     start = nodes.integers([0])
     nodes.add("Concat", *(nodes.add("Unsqueeze", one, start) for one in scalars), axis=0, to="measures")
-
-
-def _rename_ends(model: onnx.ModelProto, in_dtype: str, out_dtype: str) -> None:
-    graph = model.graph
-    graph.name = "dimstream"
-    del graph.input[:], graph.output[:]
-    graph.input.extend([frame_info("frame", in_dtype), frame_info("previous", "float32")])
-    graph.input.extend([float_info("background_max", []), float_info("signal_min", [])])
-    graph.output.extend([frame_info("denoised", out_dtype), frame_info("normalised", "float32")])
-    graph.output.append(float_info("measures", [len(MEASURES)]))
-    model.producer_name, model.producer_version, model.domain = "dimstream", "", ""
 
 
 def _checked(model: onnx.ModelProto, bundle: Bundle) -> onnx.ModelProto:

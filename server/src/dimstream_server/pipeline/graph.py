@@ -41,6 +41,31 @@ class Nodes:
         """Name of a constant float32 scalar."""
         return self._constant(np.asarray(value, np.float32))
 
+    def whole(self, value: int) -> str:
+        """Name of a constant int32 scalar."""
+        return self._constant(np.asarray(value, np.int32))
+
+    def tensor(self, values: np.ndarray[Any, Any]) -> str:
+        """Name of a constant float32 tensor."""
+        return self._constant(values.astype(np.float32))
+
+    def smallest(self, tensor: str, count: str) -> str:
+        """Name of the `count` (1,) smallest values of `tensor` (n,)."""
+        outputs = [f"{PREFIX}TopK_{len(self.nodes)}_{part}" for part in ("values", "places")]
+        self._append("TopK", (tensor, count), outputs, {"largest": 0})
+        return outputs[0]
+
+    def mean(self, tensor: str, *, axis: int) -> str:
+        """Name of the means of (1, 1, H, W) along one of the last two axes, which stays with length 1.
+
+        By a matrix product: the operator's axes are an attribute in one opset and an input in another.
+        """
+        length = self.add("Gather", self.add("Shape", tensor), self.integers([axis]))  # (1,)
+        share = self.add("Reciprocal", self.cast(length, "float32"))
+        ones = [self.integers([1]), length] if axis == 2 else [length, self.integers([1])]
+        weights = self.add("Expand", share, self.add("Concat", *ones, axis=0))
+        return self.add("MatMul", weights, tensor) if axis == 2 else self.add("MatMul", tensor, weights)
+
     def cast(self, tensor: str, dtype: str, *, to: str | None = None) -> str:
         """Name of `tensor` as `dtype`, e.g. "float32"."""
         return self.cast_to(tensor, element_type(dtype), to=to)
@@ -73,6 +98,6 @@ def frame_info(name: str, dtype: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, element_type(dtype), ["H", "W"])
 
 
-def float_info(name: str, shape: list[int]) -> onnx.ValueInfoProto:
-    """A graph input or output float32 of fixed shape; [] is a scalar."""
+def float_info(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+    """A graph input or output float32; [] is a scalar."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

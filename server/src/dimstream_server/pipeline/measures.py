@@ -1,13 +1,15 @@
-"""What is measured of a frame inside the fused graph, each as ONNX nodes.
+"""What is measured of a prediction inside the fused graph, each as ONNX nodes.
 
-The numpy reference is :mod:`dimstream_models.arithmetic`. One pooling with a square window beats two with
-its rows and columns, grouped convolutions and sums of shifted copies on a CPU (`docs/results.md`).
+The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.evidence`. One pooling
+with a square window beats two with its rows and columns, grouped convolutions and sums of shifted copies
+on a CPU (`docs/results.md`).
 """
 
 from __future__ import annotations
 
 from dimstream_models.arithmetic import SSIM_K1, SSIM_K2, TINY, Normalisation
 from dimstream_models.bundle import SsimSettings
+from dimstream_models.evidence.alignment import OVERVIEW_LIMIT, OVERVIEW_PX
 from dimstream_server.pipeline.graph import Nodes
 
 
@@ -24,7 +26,12 @@ def normalise_prediction(nodes: Nodes, prediction: str, mean: str, method: Norma
 
 
 def ssim(nodes: Nodes, x: str, y: str, settings: SsimSettings) -> str:
-    """Scalar: SSIM of two (H, W) float32 tensors, as `arithmetic.ssim` gives it.
+    """Scalar: SSIM of two (H, W) float32 tensors, as `arithmetic.ssim` gives it."""
+    return nodes.add("ReduceMean", ssim_map(nodes, x, y, settings), keepdims=0)
+
+
+def ssim_map(nodes: Nodes, x: str, y: str, settings: SsimSettings) -> str:
+    """(1, 1, H - window + 1, W - window + 1): SSIM of the windows that lie inside two (H, W) float32 tensors.
 
     The map is (2 p + C1)(2 u (E[xy] - p) + C2) / ((q + C1)(u (E[xx + yy] - q) + C2)) with p and q the
     product and the squares' sum of the window means and u = n / (n - 1). Both 2 are drawn out to the end
@@ -40,24 +47,16 @@ def ssim(nodes: Nodes, x: str, y: str, settings: SsimSettings) -> str:
     variances = nodes.add("Sub", mean_squares, q)
     above = nodes.add("Mul", _plus(nodes, p, c1 / 2), _plus(nodes, covariance, c2 / 2))
     below = nodes.add("Mul", _plus(nodes, q, c1), _plus(nodes, variances, c2))
-    mean = nodes.add("ReduceMean", nodes.add("Div", above, below), keepdims=0)
-    return nodes.add("Mul", mean, nodes.number(4))
+    return nodes.add("Mul", nodes.add("Div", above, below), nodes.number(4))
 
 
-def fractions(
-    nodes: Nodes, counts: str, window: int, background_max: str, signal_min: str
-) -> tuple[str, str, str]:
-    """Three scalars, as `arithmetic.signal_fractions` gives them: background, uncertain, signal."""
-    reflected = _reflected(nodes, _reflected(nodes, counts, window, axis=0), window, axis=1)
+def overview(nodes: Nodes, normalised: str, *, to: str) -> None:
+    """Add `to` (H // 4, W // 4): the prediction's small copy, as `evidence.alignment.overview` gives it."""
+    held = nodes.add("Clip", normalised, nodes.number(-OVERVIEW_LIMIT), nodes.number(OVERVIEW_LIMIT))
     flat = nodes.integers([0, 1])
-    means = nodes.add(
-        "AveragePool", nodes.add("Unsqueeze", reflected, flat), kernel_shape=[window, window]
-    )  # (1, 1, H, W)
-    dark = nodes.add("LessOrEqual", means, _as_mean(nodes, background_max, window))
-    bright = nodes.add("Greater", means, _as_mean(nodes, signal_min, window))
-    background, signal = _share(nodes, dark), _share(nodes, bright)
-    neither = nodes.add("Sub", nodes.number(1), nodes.add("Add", background, signal))
-    return background, nodes.add("Max", neither, nodes.number(0)), signal
+    square = [OVERVIEW_PX, OVERVIEW_PX]
+    small = nodes.add("AveragePool", nodes.add("Unsqueeze", held, flat), kernel_shape=square, strides=square)
+    nodes.add("Squeeze", small, flat, to=to)
 
 
 def _window_means(nodes: Nodes, x: str, y: str, side: int) -> list[str]:
@@ -71,35 +70,3 @@ def _window_means(nodes: Nodes, x: str, y: str, side: int) -> list[str]:
 
 def _plus(nodes: Nodes, tensor: str, constant: float) -> str:
     return nodes.add("Add", tensor, nodes.number(constant))
-
-
-def _as_mean(nodes: Nodes, threshold: str, window: int) -> str:
-    """Mean that lies between the whole-number sums `threshold` and the one above it."""
-    between = nodes.add("Add", nodes.add("Floor", threshold), nodes.number(0.5))
-    return nodes.add("Div", between, nodes.number(window**2))
-
-
-def _share(nodes: Nodes, mask: str) -> str:
-    return nodes.add("ReduceMean", nodes.cast(mask, "float32"), keepdims=0)
-
-
-def _reflected(nodes: Nodes, frame: str, window: int, *, axis: int) -> str:
-    """Frame with borders as ``numpy.pad(mode="symmetric")`` makes them, which ONNX's Pad cannot."""
-    before, after = window // 2, window - 1 - window // 2
-    length = nodes.add("Gather", nodes.add("Shape", frame), nodes.integers([axis]))  # (1,)
-    parts = [frame]
-    if before:
-        above = nodes.integers(list(range(-before, 0)))
-        parts.insert(0, _strip(nodes, frame, above, length, axis))
-    if after:
-        below = nodes.add("Add", nodes.integers(list(range(after))), length)
-        parts.append(_strip(nodes, frame, below, length, axis))
-    return nodes.add("Concat", *parts, axis=axis)
-
-
-def _strip(nodes: Nodes, frame: str, places: str, length: str, axis: int) -> str:
-    """Rows or columns at `places` of the endlessly reflected frame."""
-    period = nodes.add("Mul", length, nodes.integers([2]))
-    forward = nodes.add("Mod", places, period)
-    backward = nodes.add("Sub", nodes.add("Sub", period, nodes.integers([1])), forward)
-    return nodes.add("Gather", frame, nodes.add("Min", forward, backward), axis=axis)

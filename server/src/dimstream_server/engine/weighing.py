@@ -1,0 +1,146 @@
+"""What speaks for and against a frame that was denoised, gathered from the frame itself and its
+neighbours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from dimstream_models.evidence.alignment import Shift, shift_between
+from dimstream_models.evidence.saturation import saturated_share
+from dimstream_models.judging import Evidence, Judgement
+from dimstream_server.engine.loading import LoadedModel
+from dimstream_server.engine.protocol import FrameTask, Trust, WitnessResult
+from dimstream_server.engine.streams import StreamState
+from dimstream_server.pipeline.comparison import Testimony
+from dimstream_server.pipeline.flags import Remembered, criteria_of
+from dimstream_server.pipeline.fused_model import FusedOutput
+
+UNMOVED: Final[Shift] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighed:
+    """The judgement of a frame, what it rests on, and its support map on the device."""
+
+    judgement: Judgement
+    trust: Trust
+    support: Any
+
+
+def weigh(
+    state: StreamState,
+    task: FrameTask,
+    model: LoadedModel,
+    output: FusedOutput,
+    compared: Remembered | None,
+    obstacle: str | None,
+) -> Weighed:
+    """Gather the evidence on a frame and judge it.
+
+    Parameters
+    ----------
+    compared : Remembered or None
+        What `output.measures.ssim` was taken with; None when there was an `obstacle`.
+
+    Raises
+    ------
+    FrameFailed
+        ONNX Runtime raised on a comparison.
+    """
+    measures, spec, thresholds = output.measures, state.spec, state.in_force.thresholds
+    shift, aligned = _aligned(model, output, compared, least=thresholds.structure)
+    testimony, spent_ms = _testimony(state, task, model, output)
+    evidence = Evidence(
+        obstacle=obstacle,
+        ssim=None if compared is None else measures.ssim,
+        ssim_aligned=aligned,
+        shift=shift or UNMOVED,
+        minimum=measures.minimum,
+        maximum=measures.maximum,
+        background=measures.background,
+        structure=measures.structure,
+        saturated=_saturated(task, output),
+        split_ssim=None if testimony is None else testimony.ssim,
+        frame_interval_s=spec.frame_interval_s,
+    )
+    judge = state.judges[task.plane]
+    criteria = criteria_of(state.in_force.model.bundle, thresholds)
+    judgement = judge.judge(task.seq, evidence, criteria, witness_every=spec.witness_every)
+    asked = testimony is not None and testimony.refused is None
+    unsupported = testimony.unsupported if testimony is not None and asked else measures.unsupported
+    trust = Trust(
+        ssim_aligned=aligned,
+        shift_px=shift,
+        ssim_z=_similarity_in_depth(state, task, model, output),
+        p_signal=judgement.p_signal,
+        p_dark=judgement.p_dark,
+        structure=measures.structure,
+        unsupported=unsupported if judgement.structure_seen and unsupported is not None else 1.0,
+        suspect_since=judge.suspect_since,
+        notes=judgement.notes,
+        witness=None
+        if testimony is None
+        else WitnessResult(ssim=testimony.ssim, refused=testimony.refused, t_ms=spent_ms),
+    )
+    support = testimony.support if testimony is not None and asked else output.support
+    return Weighed(judgement, trust, support)
+
+
+def _aligned(
+    model: LoadedModel, output: FusedOutput, compared: Remembered | None, *, least: float
+) -> tuple[Shift | None, float | None]:
+    """Shift since the frame before and SSIM once it is taken out; of a frame without structure neither."""
+    if compared is None or compared.overview is None or not output.measures.structure >= least:
+        return None, None
+    shift = shift_between(compared.overview, output.overview)
+    if shift == UNMOVED:
+        return shift, output.measures.ssim
+    if not _overlaps(output, model, shift):
+        return None, None
+    return shift, model.aligner.ssim(compared.normalised, output.normalised, shift)
+
+
+def _overlaps(output: FusedOutput, model: LoadedModel, shift: Shift) -> bool:
+    """Whether a window of SSIM fits into what both frames show."""
+    sides = zip(output.denoised.shape, shift, strict=True)
+    least = model.fused.bundle.ssim.window
+    return all(side - abs(moved) >= least for side, moved in sides)
+
+
+def _similarity_in_depth(
+    state: StreamState, task: FrameTask, model: LoadedModel, output: FusedOutput
+) -> float | None:
+    channel, z, position = task.plane
+    above = state.planes.get((channel, z - 1, position))
+    if above is None or above.normalised is None or above.t != task.t:
+        return None
+    if above.shape != state.spec.shape or above.model_sha256 != state.in_force.model.sha256:
+        return None
+    return model.aligner.ssim(above.normalised, output.normalised)
+
+
+def _testimony(
+    state: StreamState, task: FrameTask, model: LoadedModel, output: FusedOutput
+) -> tuple[Testimony | None, float]:
+    """What the split photons say, and the milliseconds that it took; None for frames that are not asked."""
+    every = state.spec.witness_every
+    if model.witness is None or not every or task.t % every:
+        return None, 0.0
+    started = time.perf_counter()
+    testimony = model.witness.testify(task.pixels, output, seed=task.seq)
+    return testimony, (time.perf_counter() - started) * 1e3
+
+
+def _saturated(task: FrameTask, output: FusedOutput) -> float:
+    dtype, measures = task.pixels.dtype, output.measures
+    return saturated_share(
+        maximum=measures.maximum,
+        at_maximum=measures.at_maximum,
+        near_maximum=measures.near_maximum,
+        pixels=task.pixels.size,
+        ceiling=float(np.iinfo(dtype).max) if dtype.kind == "u" else None,
+    )

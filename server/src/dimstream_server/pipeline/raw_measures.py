@@ -1,0 +1,200 @@
+"""What is measured of the raw frame inside the fused graph, and of the prediction on it, each as ONNX nodes.
+
+The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.evidence`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dimstream_models.evidence import structure as reference
+from dimstream_models.evidence.support import (
+    ABOVE_DARKEST,
+    BACKGROUND_REACH,
+    DARKEST,
+    PREDICTED,
+    SIGNAL,
+    STRIDE_PX,
+    UNCERTAIN,
+    UNSUPPORTED,
+)
+from dimstream_server.pipeline.graph import Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Names of what the window sums of a raw frame say.
+
+    Parameters
+    ----------
+    shares : tuple of str
+        Three scalars, as `arithmetic.signal_fractions` gives them: background, uncertain, signal.
+    dark, bright : str
+        (1, 1, H, W) bool: pixels of the classes background and signal.
+    unsupporting : str
+        (1, 1, H, W) bool: pixels that support no prediction.
+    reach : str
+        Scalar: window sum that the frame's own background reaches.
+    """
+
+    shares: tuple[str, str, str]
+    dark: str
+    bright: str
+    unsupporting: str
+    reach: str
+
+
+def structure(nodes: Nodes, counts: str) -> str:
+    """Scalar: as `evidence.structure.structure_score` gives it for (H, W) float32 `counts`."""
+    detail = _detail(nodes, _sigma_clipped(nodes, counts))  # (1, 1, H, W)
+    squares = nodes.add("Mul", detail, detail)
+    weights = np.outer(reference.NEIGHBOURS, reference.NEIGHBOURS)[None, None]
+    around = nodes.add("Conv", detail, nodes.tensor(weights), pads=[reference.REACH_PX] * 4)
+    pairs = _pairs(nodes, counts)
+    biased = nodes.add("Mul", nodes.add("ReduceSum", squares, keepdims=0), nodes.number(reference.BIAS))
+    correlated = nodes.add("ReduceSum", nodes.add("Mul", detail, around), keepdims=0)
+    products = nodes.add("Add", correlated, nodes.add("Mul", biased, pairs))
+    of_noise = nodes.add("Mul", _product_of_near(nodes, squares), nodes.add("Mul", pairs, nodes.number(2)))
+    pixels = nodes.cast(nodes.add("Size", counts), "float32")
+    error = nodes.add("Sqrt", nodes.add("Mul", of_noise, pixels))
+    return nodes.add("Div", products, nodes.add("Max", error, nodes.number(1e-12)))
+
+
+def extremes(nodes: Nodes, counts: str) -> tuple[str, str, str, str]:
+    """Four scalars: minimum, maximum, and as `evidence.saturation.shares_at_maximum` the shares at and
+    near it."""
+    minimum, maximum = (nodes.add(kind, counts, keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
+    deviation = nodes.add("Sqrt", nodes.add("Max", maximum, nodes.number(1)))
+    near = nodes.add("GreaterOrEqual", counts, nodes.add("Sub", maximum, deviation))
+    return minimum, maximum, _share(nodes, nodes.add("Equal", counts, maximum)), _share(nodes, near)
+
+
+def classes(nodes: Nodes, counts: str, window: int, background_max: str, signal_min: str) -> Classes:
+    """The paper's classes of (H, W) float32 `counts`, and what supports a prediction."""
+    reflected = _reflected(nodes, _reflected(nodes, counts, window, axis=0), window, axis=1)
+    flat = nodes.integers([0, 1])
+    means = nodes.add(
+        "AveragePool", nodes.add("Unsqueeze", reflected, flat), kernel_shape=[window, window]
+    )  # (1, 1, H, W)
+    dark = nodes.add("LessOrEqual", means, _as_mean(nodes, background_max, window))
+    bright = nodes.add("Greater", means, _as_mean(nodes, signal_min, window))
+    background, signal = _share(nodes, dark), _share(nodes, bright)
+    neither = nodes.add("Sub", nodes.number(1), nodes.add("Add", background, signal))
+    reach = _background_reach(nodes, means, window)
+    least = _as_mean(nodes, nodes.add("Max", signal_min, reach), window)
+    shares = (background, nodes.add("Max", neither, nodes.number(0)), signal)
+    return Classes(shares, dark, bright, nodes.add("LessOrEqual", means, least), reach)
+
+
+def support(nodes: Nodes, prediction: str, mean: str, found: Classes, *, to: str) -> str:
+    """Add `to` (H, W) uint8, and return the scalar share, both as `evidence.support.support` gives them."""
+    centred = nodes.add("Sub", prediction, mean)
+    deviation = nodes.add("ReduceMean", nodes.add("Abs", centred), keepdims=0)
+    signal = nodes.add("Relu", nodes.add("Sub", centred, deviation))  # (H, W)
+    predicted = nodes.add("Greater", signal, nodes.number(0))
+    flat = nodes.integers([0, 1])
+    lacking = nodes.add("And", predicted, nodes.add("Squeeze", found.unsupporting, flat))
+    bright, dark = (nodes.add("Squeeze", mask, flat) for mask in (found.bright, found.dark))
+    bits = [
+        (bright, SIGNAL),
+        (nodes.add("Not", nodes.add("Or", dark, bright)), UNCERTAIN),
+        (predicted, PREDICTED),
+        (lacking, UNSUPPORTED),
+    ]
+    valued = [nodes.add("Mul", nodes.cast(mask, "float32"), nodes.number(bit)) for mask, bit in bits]
+    nodes.cast(nodes.add("Sum", *valued), "uint8", to=to)
+    unsupported = nodes.add("Mul", signal, nodes.cast(lacking, "float32"))
+    sums = [nodes.add("ReduceSum", one, keepdims=0) for one in (unsupported, signal)]
+    return nodes.add("Div", sums[0], nodes.add("Max", sums[1], nodes.number(1e-12)))
+
+
+def _sigma_clipped(nodes: Nodes, counts: str) -> str:
+    cap = nodes.add("ReduceMax", counts, keepdims=0)
+    for _ in range(reference.CLIP_ROUNDS):
+        held = nodes.add("Min", counts, cap)
+        mean = nodes.add("ReduceMean", held, keepdims=0)
+        centred = nodes.add("Sub", held, mean)
+        variance = nodes.add("ReduceMean", nodes.add("Mul", centred, centred), keepdims=0)
+        above = nodes.add("Mul", nodes.add("Sqrt", variance), nodes.number(reference.CLIP_DEVIATIONS))
+        cap = nodes.add("Min", cap, nodes.add("Add", mean, above))
+    return nodes.add("Min", counts, cap)
+
+
+def _detail(nodes: Nodes, values: str) -> str:
+    """(1, 1, H, W): values less the mean of what lies around them, then less their rows' and columns'."""
+    values = nodes.add("Unsqueeze", values, nodes.integers([0, 1]))
+    side, reach = reference.DETAIL_PX, reference.DETAIL_PX // 2
+    around = nodes.add(
+        "AveragePool", values, kernel_shape=[side, side], pads=[reach] * 4, count_include_pad=0
+    )
+    near = nodes.add("Sub", values, around)
+    even = nodes.add("Sub", near, nodes.mean(near, axis=3))
+    return nodes.add("Sub", even, nodes.mean(even, axis=2))
+
+
+def _product_of_near(nodes: Nodes, squares: str) -> str:
+    """Scalar: mean product of the squares of two different pixels of the same block."""
+    side, number = reference.BLOCK_PX, reference.BLOCK_PX**2
+    means = nodes.add("AveragePool", squares, kernel_shape=[side, side], strides=[side, side])
+    of_blocks = nodes.add("ReduceMean", nodes.add("Mul", means, means), keepdims=0)
+    with_itself = nodes.add("ReduceMean", nodes.add("Mul", squares, squares), keepdims=0)
+    both = nodes.add("Mul", of_blocks, nodes.number(number**2))
+    different = nodes.add("Sub", both, nodes.add("Mul", with_itself, nodes.number(number)))
+    mean = nodes.add("Div", different, nodes.number(number * (number - 1)))
+    return nodes.add("Max", mean, nodes.number(0))
+
+
+def _pairs(nodes: Nodes, counts: str) -> str:
+    """Scalar: neighbours inside the frame that a pixel has in the mean."""
+    sides = nodes.cast(nodes.add("Shape", counts), "float32")
+    lost = nodes.add("Div", nodes.number(reference.LOST_AT_BORDERS), sides)
+    along = nodes.add("Sub", nodes.number(reference.PAIRS_PER_AXIS), lost)
+    return nodes.add("ReduceProd", along, keepdims=0)
+
+
+def _background_reach(nodes: Nodes, means: str, window: int) -> str:
+    """Scalar, as `evidence.support.background_reach`, from the window means (1, 1, H, W)."""
+    steps = nodes.integers([STRIDE_PX, STRIDE_PX])
+    far = nodes.integers([np.iinfo(np.int64).max] * 2)
+    seen = nodes.add("Slice", means, nodes.integers([0, 0]), far, nodes.integers([2, 3]), steps)
+    values = nodes.add("Reshape", seen, nodes.integers([-1]))
+    share = nodes.add("Mul", nodes.cast(nodes.add("Size", values), "float32"), nodes.number(DARKEST))
+    count = nodes.cast(nodes.add("Ceil", share), "int64")
+    darkest = nodes.smallest(values, nodes.add("Reshape", count, nodes.integers([1])))
+    level = nodes.add("Mul", nodes.add("ReduceMax", darkest, keepdims=0), nodes.number(window**2))
+    root = nodes.add("Add", nodes.add("Sqrt", level), nodes.number(ABOVE_DARKEST + BACKGROUND_REACH))
+    return nodes.add("Mul", root, root)
+
+
+def _as_mean(nodes: Nodes, threshold: str, window: int) -> str:
+    """Mean that lies between the whole-number sums `threshold` and the one above it."""
+    between = nodes.add("Add", nodes.add("Floor", threshold), nodes.number(0.5))
+    return nodes.add("Div", between, nodes.number(window**2))
+
+
+def _share(nodes: Nodes, mask: str) -> str:
+    return nodes.add("ReduceMean", nodes.cast(mask, "float32"), keepdims=0)
+
+
+def _reflected(nodes: Nodes, frame: str, window: int, *, axis: int) -> str:
+    """Frame with borders as ``numpy.pad(mode="symmetric")`` makes them, which ONNX's Pad cannot."""
+    before, after = window // 2, window - 1 - window // 2
+    length = nodes.add("Gather", nodes.add("Shape", frame), nodes.integers([axis]))  # (1,)
+    parts = [frame]
+    if before:
+        above = nodes.integers(list(range(-before, 0)))
+        parts.insert(0, _strip(nodes, frame, above, length, axis))
+    if after:
+        below = nodes.add("Add", nodes.integers(list(range(after))), length)
+        parts.append(_strip(nodes, frame, below, length, axis))
+    return nodes.add("Concat", *parts, axis=axis)
+
+
+def _strip(nodes: Nodes, frame: str, places: str, length: str, axis: int) -> str:
+    """Rows or columns at `places` of the endlessly reflected frame."""
+    period = nodes.add("Mul", length, nodes.integers([2]))
+    forward = nodes.add("Mod", places, period)
+    backward = nodes.add("Sub", nodes.add("Sub", period, nodes.integers([1])), forward)
+    return nodes.add("Gather", frame, nodes.add("Min", forward, backward), axis=axis)
