@@ -11,13 +11,13 @@ from skimage.metrics import structural_similarity
 
 from dimstream_models.bundle import SsimSettings
 from dimstream_models.training.calibration.movies import Movies
+from dimstream_models.training.calibration.separation import area_under_curve
 from dimstream_models.training.calibration.simulated import rescaling_of_scenes, threshold_of_scenes
 from dimstream_models.training.calibration.threshold import (
+    FlagThresholds,
     Origin,
-    SsimThreshold,
     adjacent_similarity,
-    area_under_curve,
-    calibrate_ssim,
+    calibrate_flag,
     ssim_settings,
 )
 from dimstream_models.training.errors import CannotCalibrate, InvalidPairs
@@ -38,9 +38,9 @@ def movie(kind: str, frames: int = 8, *, photons: float = 60.0, seed: int = 0) -
     return rng.poisson(light, (frames, 40, 48)).astype(np.uint16)
 
 
-def calibrate(signal: list[Counts], dark: list[Counts], false_alarm_rate: float = 0.01) -> SsimThreshold:
+def calibrate(signal: list[Counts], dark: list[Counts], false_alarm_rate: float = 0.01) -> FlagThresholds:
     origin = Origin(movies="these and of those", note="stripes")
-    return calibrate_ssim(signal, dark, as_it_is, SCALE, false_alarm_rate=false_alarm_rate, origin=origin)
+    return calibrate_flag(signal, dark, as_it_is, SCALE, false_alarm_rate=false_alarm_rate, origin=origin)
 
 
 def test_area_under_curve_counts_pairs() -> None:
@@ -84,7 +84,7 @@ def test_without_a_gap_the_false_alarm_rate_decides() -> None:
     assert 0.6 < found.record.auc < 1
 
 
-REFUSED: dict[str, tuple[Callable[[], SsimThreshold], str]] = {
+REFUSED: dict[str, tuple[Callable[[], FlagThresholds], str]] = {
     "a still image": (
         lambda: calibrate([movie("signal")], [movie("dark", 1)]),
         r"dark movies \(T, H, W\) of at least 3 frames, .* got shape \(1, 40, 48\)",
@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[Callable[[], SsimThreshold], str]] = {
 
 
 @pytest.mark.parametrize(("wrong", "message"), REFUSED.values(), ids=REFUSED)
-def test_movies_that_say_nothing_are_refused(wrong: Callable[[], SsimThreshold], message: str) -> None:
+def test_movies_that_say_nothing_are_refused(wrong: Callable[[], FlagThresholds], message: str) -> None:
     with pytest.raises(CannotCalibrate, match=message):
         wrong()
 
@@ -123,7 +123,7 @@ def test_predictions_that_are_no_numbers_are_refused() -> None:
         pytest.raises(CannotCalibrate, match="finite predictions of the signal movies"),
         np.errstate(all="ignore"),
     ):
-        calibrate_ssim(
+        calibrate_flag(
             [movie("signal")],
             [movie("dark")],
             broken,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
+from dimstream_models.bundle import Thresholds
 from dimstream_models.training.calibration.windows import measure_windows
 from dimstream_models.training.errors import CannotCalibrate
 
@@ -24,7 +25,11 @@ def test_the_dark_movie_decides_as_scipy_sums_it() -> None:
     assert found.record.background_share == pytest.approx(np.mean(sums <= found.background_max), abs=1e-6)
     assert found.record.signal_share == pytest.approx(np.mean(sums > found.signal_min), abs=1e-6)
     assert found.record.note == "two movies"
-    assert found.with_ssim(0.4).ssim == 0.4
+    before = Thresholds(ssim=0.4, background_max=1, signal_min=2, window_px=10, structure=6.0)
+    after = found.over(before)
+    assert (after.ssim, after.structure) == (0.4, 6.0)
+    assert (after.background_max, after.signal_min) == (found.background_max, found.signal_min)
+    assert found.over(None).ssim is None
 
 
 def test_signal_stays_at_the_papers_bound_on_a_quiet_detector() -> None:

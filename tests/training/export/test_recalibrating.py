@@ -61,7 +61,8 @@ def test_the_record_and_the_readme_follow(old: Bundle, day: Path) -> None:
     assert made.config.rescaling.method == "clipped_quantiles"
     assert made.config.provenance is not None
     assert made.config.provenance.command.endswith("; dimstream-train calibrate tiny")
-    assert set(made.config.quality) == {"ssim_threshold", "calibration_auc"}  # the rest was in other counts
+    kept = {"ssim_threshold", "calibration_auc", "structure_threshold", "split_threshold"}
+    assert set(made.config.quality) == kept  # the rest was in other counts
     assert made.config.thresholds == old.config.thresholds
     title, rest = made.documentation.split("## Calibration")
     section, validation = rest.split("## Validation")

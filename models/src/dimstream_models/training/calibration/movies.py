@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dimstream_models.bundle import SsimSettings
-from dimstream_models.training.calibration.threshold import Movie, Origin, SsimThreshold, calibrate_ssim
+from dimstream_models.training.calibration.threshold import FlagThresholds, Movie, Origin, calibrate_flag
 from dimstream_models.training.calibration.windows import WindowThresholds, measure_windows
 from dimstream_models.training.errors import CannotCalibrate, InvalidPairs
 from dimstream_models.training.pairs.images import ImageFile, read_planes
@@ -25,7 +25,7 @@ class Movies:
 
     def threshold(
         self, denoise: Denoise, scale: SsimSettings, *, false_alarm_rate: float
-    ) -> SsimThreshold | None:
+    ) -> FlagThresholds | None:
         """Return the SSIM threshold between both kinds; None without movies of a sample.
 
         Raises
@@ -46,7 +46,7 @@ class Movies:
             note=f"{_named(self.signal, 'signal')}; {_named(self.dark, 'dark')}",
         )
         signal, dark = _read(self.signal, "signal movies"), _read(self.dark, "dark movies")
-        return calibrate_ssim(signal, dark, denoise, scale, false_alarm_rate=false_alarm_rate, origin=origin)
+        return calibrate_flag(signal, dark, denoise, scale, false_alarm_rate=false_alarm_rate, origin=origin)
 
     def windows(self, *, signal_min: float, rate: float) -> WindowThresholds | None:
         """Return thresholds of the window sums that the dark movies respect; None without dark movies.

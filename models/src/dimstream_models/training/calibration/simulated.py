@@ -9,10 +9,10 @@ from tqdm import trange
 
 from dimstream_models.training.calibration.rescaling import PredictedPair, Rescaling, fit_rescaling
 from dimstream_models.training.calibration.threshold import (
+    FlagThresholds,
     Movie,
     Origin,
-    SsimThreshold,
-    calibrate_ssim,
+    calibrate_flag,
     ssim_settings,
 )
 from dimstream_models.training.errors import CannotCalibrate
@@ -33,15 +33,15 @@ def rescaling_of_scenes(recipe: Recipe, denoise: Denoise, *, fields: int = FIELD
     )
 
 
-def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> SsimThreshold:
-    """Return the SSIM threshold between simulated movies of moving scenes and of empty fields."""
+def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> FlagThresholds:
+    """Return the flag's thresholds between simulated movies of moving scenes and of empty fields."""
     origin = Origin(
         movies="simulated signal movies and of simulated empty fields",
         doses_photons=tuple(round(float(dose), 3) for dose in _doses(recipe)),
         frame_interval_s=_simulation(recipe).frame_interval_s,
         seed=recipe.seed,
     )
-    return calibrate_ssim(
+    return calibrate_flag(
         _signal_movies(recipe),
         _dark_movies(recipe),
         denoise,
@@ -73,10 +73,19 @@ def _signal_movies(recipe: Recipe) -> Iterator[Movie]:
             frames=settings.frames,
             frame_interval_s=simulation.frame_interval_s,
             dose=float(doses[index]),
-            dark_counts=float(np.exp(rng.uniform(*np.log(simulation.dark_counts)))),
+            dark_counts=_background(rng, simulation),
             rng=rng,
         )
         yield movie
+
+
+def _background(rng: np.random.Generator, simulation: SimulationSettings) -> float:
+    """Return counts/px that are no structure: the detector's, and in some movies stray light, as in
+    training."""
+    dark = float(np.exp(rng.uniform(*np.log(simulation.dark_counts))))
+    if rng.random() >= simulation.background_share:
+        return dark
+    return dark + float(np.exp(rng.uniform(*np.log(simulation.background))))
 
 
 def _dark_movies(recipe: Recipe) -> Iterator[Movie]:

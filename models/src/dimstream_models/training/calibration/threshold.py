@@ -1,4 +1,5 @@
-"""The SSIM of adjacent predictions below which a frame is suspect, from movies with and without a sample.
+"""What makes a frame suspect, from movies with and without a sample: above all the SSIM of adjacent
+predictions.
 
 Source: the paper's Methods, "Quality control metrics": adjacent predictions of a movie with signal are
 compared with those of a movie of the detector's dark noise.
@@ -15,11 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Normalisation, normalise_prediction, ssim
-from dimstream_models.bundle import Calibration, SsimSettings
+from dimstream_models.bundle import Calibration, ScoreCalibration, SsimSettings, Thresholds
+from dimstream_models.training.calibration.scores import (
+    FrameScores,
+    ScoreThreshold,
+    split_threshold,
+    structure_threshold,
+)
+from dimstream_models.training.calibration.separation import Floats, area_under_curve, between, quantiles
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.prediction import Denoise
 
-Floats = NDArray[np.float64]
 Movie = NDArray[Any]
 """Photon counts, (T, H, W)."""
 
@@ -31,16 +38,38 @@ _STATISTIC: Mapping[Normalisation, str] = {
     "mean_absolute_deviation": "mean absolute deviation",
     "maximum": "maximum",
 }
-QUANTILES = (0.0, 0.005, 0.01, 0.05, 0.5, 0.95, 0.99, 0.995, 1.0)
 
 
 @dataclass(frozen=True)
-class SsimThreshold:
-    """Adjacent predictions less alike than `value` make a frame suspect."""
+class FlagThresholds:
+    """What makes a frame suspect: adjacent predictions less alike than `value`, and lower scores of its own.
+
+    Parameters
+    ----------
+    split : ScoreThreshold or None
+        None for movies that are no photon counts.
+    """
 
     value: float
     settings: SsimSettings
     record: Calibration
+    structure: ScoreThreshold
+    split: ScoreThreshold | None
+
+    def over(self, before: Thresholds) -> Thresholds:
+        """Return them in the place of a bundle's; what classes windows stays."""
+        split = None if self.split is None else self.split.value
+        return before.model_copy(
+            update={"ssim": self.value, "structure": self.structure.value, "split": split}
+        )
+
+    def records(self) -> dict[str, Calibration | ScoreCalibration | None]:
+        """Return how they were found, by the name of the record in a bundle's configuration."""
+        return {
+            "calibration": self.record,
+            "structure_calibration": self.structure.record,
+            "split_calibration": None if self.split is None else self.split.record,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +83,7 @@ class Origin:
     note: str = ""
 
 
-def calibrate_ssim(
+def calibrate_flag(
     signal: Iterable[Movie],
     dark: Iterable[Movie],
     denoise: Denoise,
@@ -62,12 +91,12 @@ def calibrate_ssim(
     *,
     false_alarm_rate: float,
     origin: Origin,
-) -> SsimThreshold:
-    """Return the threshold between movies of a sample and movies without one.
+) -> FlagThresholds:
+    """Return the thresholds between movies of a sample and movies without one.
 
-    It lies halfway between the dark movies' upper and the signal movies' lower quantile when these leave a
-    gap, and at the signal's quantile otherwise. Each prediction is normalised on its own, before any
-    rescaling.
+    That of SSIM lies halfway between the dark movies' upper and the signal movies' lower quantile when
+    these leave a gap, and at the signal's quantile otherwise. Each prediction is normalised on its own,
+    before any rescaling.
 
     Parameters
     ----------
@@ -85,13 +114,12 @@ def calibrate_ssim(
     CannotCalibrate
         When a movie is too short, or the two kinds cannot be told apart better than by chance.
     """
-    alike = _similarities(signal, denoise, scale, "signal")
-    invented = _similarities(dark, denoise, scale, "dark")
+    seen, empty = FrameScores(), FrameScores()
+    alike = _similarities(signal, denoise, scale, "signal", seen)
+    invented = _similarities(dark, denoise, scale, "dark", empty)
     auc = area_under_curve(alike, invented)
     _check_separation(alike, invented, auc)
-    floor = float(np.quantile(alike, false_alarm_rate))
-    ceiling = float(np.quantile(invented, 1 - false_alarm_rate))
-    value = round((floor + ceiling) / 2 if ceiling < floor else floor, 4)
+    value = between(alike, invented, false_alarm_rate)
     record = Calibration(
         method=f"SSIM of adjacent predictions, each normalised by its {_STATISTIC[scale.normalisation]}, of"
         f" {origin.movies}; the threshold is halfway between the signal's"
@@ -107,8 +135,15 @@ def calibrate_ssim(
         frame_interval_s=origin.frame_interval_s,
         seed=origin.seed,
         note=origin.note,
+        chosen_false_alarm_rate=false_alarm_rate,
     )
-    return SsimThreshold(value, scale, record)
+    return FlagThresholds(
+        value,
+        scale,
+        record,
+        structure_threshold(seen, empty, false_alarm_rate, note=origin.note),
+        split_threshold(seen, empty, false_alarm_rate, note=origin.note),
+    )
 
 
 def ssim_settings(data_range: float) -> SsimSettings:
@@ -131,19 +166,10 @@ def adjacent_similarity(movie: Movie, denoise: Denoise, scale: SsimSettings) -> 
     ]
 
 
-def area_under_curve(signal: Floats, dark: Floats) -> float:
-    """Return the probability that a signal pair is more alike than a dark pair (ties count half)."""
-    order = np.sort(dark)
-    below, upto = np.searchsorted(order, signal, "left"), np.searchsorted(order, signal, "right")
-    return float((below + upto).mean() / (2 * len(dark)))
-
-
-def quantiles(values: NDArray[Any]) -> dict[str, float]:
-    """Return the distribution, quantile as text to value."""
-    return {f"{q:g}": round(float(np.quantile(values, q)), 5) for q in QUANTILES}
-
-
-def _similarities(movies: Iterable[Movie], denoise: Denoise, scale: SsimSettings, kind: str) -> Floats:
+def _similarities(
+    movies: Iterable[Movie], denoise: Denoise, scale: SsimSettings, kind: str, scores: FrameScores
+) -> Floats:
+    """Return the SSIM of all pairs of adjacent predictions, and add to the scores of single frames."""
     found: list[float] = []
     for movie in movies:
         if movie.ndim != 3 or len(movie) < MIN_FRAMES or min(movie.shape[1:]) < scale.window:
@@ -152,6 +178,7 @@ def _similarities(movies: Iterable[Movie], denoise: Denoise, scale: SsimSettings
                 f" got shape {movie.shape}: record a longer or larger one"
             )
         found += adjacent_similarity(movie, denoise, scale)
+        scores.add(movie, denoise, scale)
     if len(found) < MIN_PAIRS:
         raise CannotCalibrate(
             f"expected at least {MIN_PAIRS} pairs of adjacent {kind} frames, got {len(found)}:"

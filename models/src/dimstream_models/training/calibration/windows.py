@@ -33,14 +33,14 @@ class WindowThresholds:
     signal_min: float
     record: WindowCalibration | None = None
 
-    def with_ssim(self, ssim: float | None) -> Thresholds:
-        """Return them beside the threshold of the SSIM, as a bundle has them."""
-        return Thresholds(
-            ssim=ssim,
-            background_max=self.background_max,
-            signal_min=self.signal_min,
-            window_px=WINDOW_PX,
-        )
+    def over(self, before: Thresholds | None) -> Thresholds:
+        """Return them in the place of a bundle's; None: of one in which no frame is judged."""
+        own = {
+            "background_max": self.background_max,
+            "signal_min": self.signal_min,
+            "window_px": WINDOW_PX,
+        }
+        return Thresholds(ssim=None, **own) if before is None else before.model_copy(update=own)
 
 
 def measure_windows(

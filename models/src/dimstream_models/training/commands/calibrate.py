@@ -30,6 +30,9 @@ def add(commands: Commands) -> None:
         "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="the same without a sample"
     )
     parser.add_argument(
+        "--simulated", action="store_true", help="thresholds from simulated movies of the bundle's own recipe"
+    )
+    parser.add_argument(
         "--false-alarm-rate", type=float, default=0.005, help="share of signal frames (default: 0.005)"
     )
     parser.add_argument("--signal-min", type=float, help="least 10x10 window sum of signal, counts")
@@ -45,6 +48,7 @@ def _run(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
         method=arguments.rescaling,
         movies=Movies(arguments.signal, arguments.dark),
+        simulated=arguments.simulated,
         false_alarm_rate=arguments.false_alarm_rate,
         signal_min=arguments.signal_min,
         command=f"dimstream-train calibrate {arguments.bundle.name}",
@@ -55,5 +59,9 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"{bundle.id} {bundle.sha256[:12]} in {target}")
     print(f"denoised counts: {bundle.gain or 1:g} times the prediction {bundle.offset or 0:+g}")
     judged = "no SSIM threshold" if limits.ssim is None else f"suspect below an SSIM of {limits.ssim:g}"
+    if limits.structure is not None:
+        judged += f", a structure score of {limits.structure:g}"
+    if limits.split is not None:
+        judged += f", an SSIM of split photons of {limits.split:g}"
     sums = f"background up to {limits.background_max:g}, signal above {limits.signal_min:g}"
     print(f"{judged}; window sums: {sums}")

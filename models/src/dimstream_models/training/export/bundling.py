@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from dimstream_models.bundle import Bundle, Provenance, check_target
 from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.calibration.rescaling import Rescaling
-from dimstream_models.training.calibration.threshold import SsimThreshold, ssim_settings
+from dimstream_models.training.calibration.threshold import FlagThresholds, ssim_settings
 from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.errors import Diverged
 from dimstream_models.training.export.card import FIELD_PICTURE, fill
@@ -129,7 +129,7 @@ class _Calibrated:
 
     denoise: Denoise
     rescaling: Rescaling
-    threshold: SsimThreshold | None
+    threshold: FlagThresholds | None
     windows: WindowThresholds | None
 
     def restored(self, counts: NDArray[Any]) -> NDArray[np.float32]:

@@ -106,6 +106,7 @@ def calibration_section(draft: BundleDraft) -> str:
         CALIBRATION,
         _rescaling(config.rescaling, draft.gain, draft.offset),
         _threshold(config.thresholds.ssim, config.calibration),
+        *_scores(config),
         _windows(config),
     )
     return "\n\n".join(parts)
@@ -180,6 +181,23 @@ def _threshold(threshold: float | None, record: Calibration | None) -> str:
         f" Nine in ten of {record.signal_pairs} signal and {record.dark_pairs} dark pairs: {spreads}."
         f" Area under the curve {record.auc:g}, false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
     )
+
+
+def _scores(config: DimstreamConfig) -> Iterator[str]:
+    limits = config.thresholds
+    told = (
+        (limits.structure, config.structure_calibration, "whose raw frame has a structure score below"),
+        (limits.split, config.split_calibration, "the halves of whose photons agree by an SSIM below"),
+    )
+    for threshold, record, what in told:
+        if threshold is not None and record is not None:
+            low, high = (record.signal_quantiles.get(q, float("nan")) for q in ("0.05", "0.95"))
+            yield (
+                f"So is a frame {what} {threshold:g}. {record.method}. Nine in ten of {record.signal_frames}"
+                f" signal frames: {low:.3g} to {high:.3g}; the highest of {record.dark_frames} dark frames:"
+                f" {record.dark_quantiles.get('1', float('nan')):.3g}. Area under the curve {record.auc:g},"
+                f" false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
+            )
 
 
 def _windows(config: DimstreamConfig) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dimstream_models.training.calibration.threshold import SsimThreshold
+from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.filters import fit_gain_and_offset
 from dimstream_models.training.evaluation.photometry import measure_photometry
@@ -32,11 +32,17 @@ def read_quality(paths: Iterable[Path]) -> dict[str, float]:
     return {name: value for path in paths for name, value in _figures(path).items()}
 
 
-def threshold_figures(threshold: SsimThreshold | None) -> dict[str, float]:
+def threshold_figures(threshold: FlagThresholds | None) -> dict[str, float]:
     """Return what the flag hangs on."""
     if threshold is None:
         return {}
-    return {"ssim_threshold": threshold.value, "calibration_auc": threshold.record.auc}
+    split = {} if threshold.split is None else {"split_threshold": threshold.split.value}
+    return {
+        "ssim_threshold": threshold.value,
+        "calibration_auc": threshold.record.auc,
+        "structure_threshold": threshold.structure.value,
+        **split,
+    }
 
 
 def photometry_figures(restore: Restore, *, seed: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tifffile
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from dimstream_models.arithmetic import rescale
 from dimstream_models.bundle import (
@@ -24,7 +25,8 @@ from dimstream_models.bundle import (
 )
 from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.calibration.rescaling import Rescaling, RescalingMethod
-from dimstream_models.training.calibration.threshold import SsimThreshold
+from dimstream_models.training.calibration.simulated import threshold_of_scenes
+from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.calibration.training_pairs import rescaling_of_pairs
 from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.errors import CannotCalibrate
@@ -35,8 +37,9 @@ from dimstream_models.training.export.sample import MOVIE
 from dimstream_models.training.export.writing import write_checked
 from dimstream_models.training.pairs.opening import read_pairs
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
+from dimstream_models.training.settings import CalibrationSettings, Recipe
 
-SCALE_FREE = ("ssim_threshold", "calibration_auc", HALF_ERROR)
+SCALE_FREE = ("ssim_threshold", "calibration_auc", "structure_threshold", "split_threshold", HALF_ERROR)
 """Figures that do not hang on scale and offset."""
 
 
@@ -50,6 +53,8 @@ class Wanted:
     movies: Movies = field(default_factory=Movies)
     """Signal and dark movies, for the thresholds."""
     false_alarm_rate: float = 0.005
+    simulated: bool = False
+    """Thresholds from the scenes of the recipe that the bundle was trained by."""
     signal_min: float | None = None
     """Least window sum of signal; None: as the bundle has it."""
     command: str = ""
@@ -77,10 +82,12 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
     BundleError
         When the bundle is none of dimstream's, or cannot be written.
     """
-    if wanted.pairs is None and not wanted.movies.signal and not wanted.movies.dark:
+    recorded = bool(wanted.movies.signal or wanted.movies.dark)
+    if wanted.simulated == recorded and (recorded or wanted.pairs is None):
         raise CannotCalibrate(
-            "expected training pairs for scale and offset, or movies for the thresholds, got neither: give"
-            " --pairs PAIRS, or --signal MOVIE --dark MOVIE"
+            "expected training pairs for scale and offset, or movies for the thresholds, either recorded or"
+            f" simulated, got {'both' if recorded else 'neither'}: give --pairs PAIRS, or --signal MOVIE"
+            " --dark MOVIE, or --simulated"
         )
     if not 0 < wanted.false_alarm_rate < 1 or not 0 <= (wanted.signal_min or 0) < math.inf:
         raise CannotCalibrate(
@@ -106,7 +113,11 @@ def _is_zip(target: Path) -> bool:
 def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
     denoise = onnx_denoiser(draft.onnx, step=draft.step, min_side=draft.min_side)
     limits, movies = draft.config.thresholds, wanted.movies
-    threshold = movies.threshold(denoise, draft.config.ssim, false_alarm_rate=wanted.false_alarm_rate)
+    threshold: FlagThresholds | None
+    if wanted.simulated:
+        draft, threshold = _simulated(draft, denoise, wanted.false_alarm_rate)
+    else:
+        threshold = movies.threshold(denoise, draft.config.ssim, false_alarm_rate=wanted.false_alarm_rate)
     windows = movies.windows(
         signal_min=limits.signal_min if wanted.signal_min is None else wanted.signal_min,
         rate=wanted.false_alarm_rate,
@@ -119,18 +130,41 @@ def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
     return replace(draft, documentation=renewed(draft))
 
 
+def _simulated(draft: BundleDraft, denoise: Denoise, rate: float) -> tuple[BundleDraft, FlagThresholds]:
+    """Return thresholds of simulated movies, by today's calibration settings, which go into the record."""
+    made = draft.config.provenance
+    if made is None or not made.settings.get("simulation"):
+        raise CannotCalibrate(
+            f"expected a bundle with the record of a simulated recipe, {draft.id} has none: give recorded"
+            " movies, --signal MOVIE --dark MOVIE"
+        )
+    scale = draft.config.ssim
+    settings = CalibrationSettings(false_alarm_rate=rate, ssim_data_range=scale.data_range)
+    stated = {**made.settings, "calibration": settings.model_dump(mode="json")}
+    try:
+        recipe = Recipe.model_validate(stated)
+    except ValidationError as error:
+        raise CannotCalibrate(
+            f"expected the recipe that {draft.id} was trained by in its record, got what is none: {error};"
+            " give recorded movies, --signal MOVIE --dark MOVIE"
+        ) from error
+    told = made.model_copy(update={"settings": stated})
+    config = draft.config.model_copy(update={"provenance": told})
+    return replace(draft, config=config), threshold_of_scenes(recipe, denoise)
+
+
 def _with_thresholds(
-    config: DimstreamConfig, threshold: SsimThreshold | None, windows: WindowThresholds | None
+    config: DimstreamConfig, threshold: FlagThresholds | None, windows: WindowThresholds | None
 ) -> DimstreamConfig:
     if windows is not None:
-        stated = windows.with_ssim(config.thresholds.ssim)
+        stated = windows.over(config.thresholds)
         config = config.model_copy(update={"thresholds": stated, "window_calibration": windows.record})
     if threshold is None:
         return config
     judging = {
-        "thresholds": config.thresholds.model_copy(update={"ssim": threshold.value}),
-        "calibration": threshold.record,
+        "thresholds": threshold.over(config.thresholds),
         "quality": {**config.quality, **threshold_figures(threshold)},
+        **threshold.records(),
     }
     return config.model_copy(update=judging)
 

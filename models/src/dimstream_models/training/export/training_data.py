@@ -10,7 +10,7 @@ from typing import Protocol
 
 from dimstream_models.training.calibration.rescaling import Rescaling
 from dimstream_models.training.calibration.simulated import rescaling_of_scenes, threshold_of_scenes
-from dimstream_models.training.calibration.threshold import SsimThreshold
+from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.calibration.training_pairs import (
     rescaling_of_pairs,
     rescaling_of_split_photons,
@@ -41,7 +41,7 @@ class TrainingData(Protocol):
     def rescaling(self, denoise: Denoise) -> Rescaling:
         """Return scale and offset, of training images only."""
 
-    def threshold(self, denoise: Denoise) -> SsimThreshold | None:
+    def threshold(self, denoise: Denoise) -> FlagThresholds | None:
         """Return the SSIM threshold that follows from the data alone; None: from recorded movies only."""
 
     def example(self) -> Pair:
@@ -71,7 +71,7 @@ class SimulatedData:
         """Return the fit to training scenes at a high dose."""
         return rescaling_of_scenes(self.recipe, denoise)
 
-    def threshold(self, denoise: Denoise) -> SsimThreshold | None:
+    def threshold(self, denoise: Denoise) -> FlagThresholds | None:
         """Return the threshold between simulated movies."""
         return threshold_of_scenes(self.recipe, denoise)
 
@@ -120,7 +120,7 @@ class PairedData:
             )
         return rescaling_of_split_photons(truths.scale)
 
-    def threshold(self, denoise: Denoise) -> SsimThreshold | None:
+    def threshold(self, denoise: Denoise) -> FlagThresholds | None:
         """Return None: single images say nothing of adjacent frames."""
         return None
 

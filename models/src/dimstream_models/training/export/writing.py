@@ -25,7 +25,7 @@ from dimstream_models.bundle import (
     write_bundle,
 )
 from dimstream_models.training.calibration.rescaling import Rescaling
-from dimstream_models.training.calibration.threshold import SsimThreshold, ssim_settings
+from dimstream_models.training.calibration.threshold import FlagThresholds, ssim_settings
 from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.export.card import HALF_ERROR, half_section, write_card
 from dimstream_models.training.export.half import HALF_LIMIT, half_error, half_precision
@@ -51,7 +51,7 @@ class NetworkDraft:
     """(H, W) photon counts: shown on the cover; its most lit part is the test tensor."""
     rescaling: Rescaling | None = None
     """None: declared absent, predictions are delivered on the network's own scale."""
-    threshold: SsimThreshold | None = None
+    threshold: FlagThresholds | None = None
     """None: no frame is judged."""
     ssim: SsimSettings | None = None
     """How SSIM is taken where there is no threshold that says so; None: as calibrations do by default."""
@@ -179,12 +179,14 @@ def _bundle_draft(draft: NetworkDraft) -> BundleDraft:
 def _config(draft: NetworkDraft) -> DimstreamConfig:
     stated, judged = draft.bundle, draft.threshold
     windows = draft.windows or WindowThresholds(stated.background_max, stated.signal_min)
+    thresholds = windows.over(None)
+    judging = {} if judged is None else judged.records()
     return DimstreamConfig(
         ssim=judged.settings
         if judged
         else draft.ssim or ssim_settings(CalibrationSettings().ssim_data_range),
-        thresholds=windows.with_ssim(judged.value if judged else None),
-        calibration=judged.record if judged else None,
+        thresholds=thresholds if judged is None else judged.over(thresholds),
+        **judging,
         rescaling=draft.rescaling.record if draft.rescaling else None,
         window_calibration=windows.record,
         input_normalisation=InputNormalisation(

@@ -19,11 +19,11 @@ class CalibrationSettings(Confined):
     )
     false_alarm_rate: float = Field(0.005, gt=0, lt=1, description="of signal frames")
     ssim_data_range: float = Field(16.0, gt=0, description="in mean absolute deviations of the prediction")
-    movies: int = Field(12, ge=1, description="simulated, of each kind, signal and dark")
+    movies: int = Field(24, ge=1, description="simulated, of each kind, signal and dark")
     frames: int = Field(16, ge=3, description="in each simulated movie")
     side_px: int = Field(256, ge=64, description="of simulated movies, px")
     dose: PositiveRange = Field((0.3, 10.0), description="photons on a tubule's pixel, log-uniform")
-    dark_counts: PositiveRange = Field((0.003, 0.5), description="counts/px of dark movies, log-uniform")
+    dark_counts: PositiveRange = Field((0.003, 2.0), description="counts/px of dark movies, log-uniform")
 
 
 class BundleSettings(Confined):
