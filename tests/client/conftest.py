@@ -3,7 +3,9 @@
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import zmq
 
@@ -18,13 +20,15 @@ class Peer:
     """Run `serve` on a thread; the attributes may be changed while it runs.
 
     `refuse` maps a seq to the codes with which its frame is refused, one after the other; `hold` answers
-    nothing but PING while set; `freeze` not even that.
+    nothing but PING while set; `freeze` not even that. Frames of `suspect` are flagged so, the others ok.
+    Maps say whether a pixel is odd.
     """
 
-    def __init__(self, *, window=8, refuse=None, damage=()):
+    def __init__(self, *, window=8, refuse=None, damage=(), suspect=()):
         self.window = window
         self.refuse = {seq: deque(codes) for seq, codes in (refuse or {}).items()}
         self.damage = set(damage)
+        self.suspect = set(suspect)
         self.hold = threading.Event()
         self.freeze = threading.Event()
         self.draining = False
@@ -86,7 +90,7 @@ class Peer:
         window = message.window or (2 if message.mode == "latest" else self.window)
         self._streams[stream] = {
             "next": 0, "window": window, "owed": 0, "thresholds": m.Thresholds(ssim=0.5),
-            "checksum": message.checksum,
+            "checksum": message.checksum, "asked": message, "since": {},
         }  # fmt: skip
         opened = m.Opened(
             stream=stream, resume_token="t", boot_id="b", next_seq=0, limit=window, context_frames=1,
@@ -130,12 +134,27 @@ class Peer:
     def _answer(self, peer, frame):
         state = self._streams[frame.stream]
         state["owed"] -= 1
+        asked = state["asked"]
         result = m.Result(
-            stream=frame.stream, seq=frame.seq, status="done", flag="ok", reason=None, ssim_prev=0.9,
-            compared_seq=None, fractions=None, pixels=frame.pixels, model_sha256="ab",
+            stream=frame.stream, seq=frame.seq, status="done",
+            flag="suspect" if frame.seq in self.suspect else "ok", reason=None, ssim_prev=0.9,
+            compared_seq=None, fractions=None,
+            pixels=frame.pixels if asked.deliver == "result" else None, model_sha256="ab",
             t_ms=m.Times(0, 1, 1), limit=self._limit(state), index=frame.index,
+            trust=self._trust(state, frame),
+            support=(frame.pixels % 2).astype(np.uint8) if asked.maps else None,
         )  # fmt: skip
         self._say(peer, result, checksum=state["checksum"] == "crc32")
+
+    def _trust(self, state, frame):
+        plane, every = replace(frame.index, t=0), state["asked"].witness_every
+        since = state["since"]
+        if frame.seq not in self.suspect:
+            since.pop(plane, None)
+        else:
+            since.setdefault(plane, frame.seq)
+        witness = m.WitnessResult(t_ms=2.0, ssim=0.5) if every and frame.index.t % every == 0 else None
+        return m.Trust(structure=9.5, unsupported=0.25, suspect_since=since.get(plane), witness=witness)
 
     def _ack(self, peer, ack):
         pass

@@ -96,6 +96,65 @@ def test_a_movie_saved_as_a_z_stack_can_be_told_so(tmp_path, peer):
     assert [line["index"]["t"] for line in flags(tmp_path / "o.flags.jsonl")] == [0, 1, 2]
 
 
+def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
+    data = written(tmp_path / "in.tif", "TCYX", (3, 2, 8, 8))
+    server = peer(refuse={4: [Code.NOT_FINITE]})
+    assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.ome.tif"), "--server", server.endpoint,
+                 "--maps", "--witness-every", "2", "--quiet"]) == 1  # fmt: skip
+    with open_stack(tmp_path / "o.maps.ome.tif") as maps:
+        assert (maps.axes, maps.shape, maps.dtype) == ("TCYX", data.shape, "uint8")
+        assert (maps.pixel_size_um, maps.frame_interval_s) == (0.02, 0.6)
+        expected = data % 2
+        expected[2, 0] = 0  # refused
+        np.testing.assert_array_equal(maps.asarray(), expected)
+    assert f"maps in {tmp_path / 'o.maps.ome.tif'}" in capsys.readouterr().out
+    lines = flags(tmp_path / "o.flags.jsonl")
+    assert lines[0]["trust"] == {
+        "structure": 9.5, "unsupported": 0.25, "ssim_aligned": None, "shift_px": None, "ssim_z": None,
+        "p_signal": None, "p_dark": None, "suspect_since": None, "notes": [],
+        "witness": {"t_ms": 2.0, "ssim": 0.5, "refused": None},
+    }  # fmt: skip
+    asked = [line["trust"]["witness"] is not None for line in lines if line["status"] == "done"]
+    assert asked == [True, True, False, False, True]
+    assert (server.opened[0].maps, server.opened[0].witness_every) == (True, 2)
+
+
+def test_without_maps_none_are_written(tmp_path, peer):
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
+    server = peer()
+    main(
+        ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint, "--quiet"]
+    )
+    assert not (tmp_path / "o.maps.ome.tif").exists()
+    assert (server.opened[0].maps, server.opened[0].witness_every) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "suspect", "says"),
+    [
+        ("TYX", (8, 8, 8), [], "8 ok; "),
+        ("TYX", (8, 8, 8), [1, 2, 5, 6, 7], "3 ok, 5 suspect, suspect since frame 5; "),
+        ("TYX", (8, 8, 8), [1, 2, 5, 6], "4 ok, 4 suspect, suspect since frame 5 to frame 6; "),
+        ("TCYX", (4, 2, 8, 8), [2, 4, 6], "5 ok, 3 suspect, suspect since frame 2; "),  # of one channel
+    ],
+)
+def test_the_summary_tells_since_when_frames_are_suspect(tmp_path, peer, capsys, axes, shape, suspect, says):
+    written(tmp_path / "in.tif", axes, shape)
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--quiet", "--server"]
+    assert main([*command, peer(suspect=suspect).endpoint]) == 0
+    assert f"o.tif: {says}" in capsys.readouterr().out
+
+
+def test_the_frame_interval_can_be_told(tmp_path, peer):
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
+    server = peer()
+    assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+                 "--frame-interval", "4.5", "--quiet"]) == 0  # fmt: skip
+    assert server.opened[0].frame_interval_s == 4.5
+    with open_stack(tmp_path / "o.tif") as stack:
+        assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, 4.5)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
@@ -136,8 +195,12 @@ def test_a_file_that_is_cut_in_the_middle_ends_with_its_sound_part(tmp_path, pee
 
 
 def test_wrong_usage_is_told_by_argparse(capsys):
-    wrong_timeout = ["ping", "--server", "x", "--timeout", "0"]
-    for command in (["stream"], ["stream", "a", "b", "--server", "x", "--window", "0"], wrong_timeout, []):
+    stream = ["stream", "a", "b", "--server", "x"]
+    for command in (
+        [], ["stream"], [*stream, "--window", "0"], [*stream, "--frame-interval", "0"],
+        [*stream, "--witness-every", "-1"], ["denoise", *stream[1:], "--output", "map"],
+        ["ping", "--server", "x", "--timeout", "0"],
+    ):  # fmt: skip
         with pytest.raises(SystemExit) as refused:
             main(command)
         assert refused.value.code == 2
@@ -167,6 +230,8 @@ class Door(BaseHTTPRequestHandler):
 
     def answer(self, status, body):
         self.send_response(status)
+        for name, value in self.server.told.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -177,7 +242,7 @@ class Door(BaseHTTPRequestHandler):
 @pytest.fixture
 def door():
     server = HTTPServer(("127.0.0.1", 0), Door)
-    server.asked = []
+    server.asked, server.told = [], {}
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -195,6 +260,18 @@ def test_a_file_is_denoised_in_one_request(tmp_path, door):
     assert door.asked == [
         ("/v1/models/er%20light/denoise?out_dtype=uint16&axes=TYX", "image/tiff", "image/tiff")
     ]
+
+
+def test_what_a_request_can_ask_for_reaches_the_server(tmp_path, door, capsys):
+    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    door.told = {"Dimstream-Flags": "ok=0, unjudged=0, suspect=1", "Dimstream-Reason": "blank frame"}
+    command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
+               f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
+    assert main([*command, "--witness-every", "1", "--frame-interval", "0.5", "--output", "support"]) == 0
+    query = "out_dtype=uint16&witness_every=1&frame_interval_s=0.5&output=support"
+    assert door.asked[0][0] == f"/v1/models/er%20light/denoise?{query}"
+    told = f"{tmp_path / 'o.tif'}: ok=0, unjudged=0, suspect=1; blank frame\n"
+    assert capsys.readouterr().out == told
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path, door, capsys):
@@ -220,6 +297,13 @@ def test_an_address_that_is_none_is_told_in_one_line(tmp_path, capsys, address):
     err = capsys.readouterr().err
     assert "expected http://HOST:PORT" in err
     assert err.count("\n") == 1
+
+
+def test_the_input_is_not_overwritten_by_maps(tmp_path, peer, capsys):
+    written(tmp_path / "a.maps.ome.tif", "TYX", (2, 8, 8))
+    command = ["stream", str(tmp_path / "a.maps.ome.tif"), str(tmp_path / "a.tif"), "--quiet", "--server"]
+    assert main([*command, peer().endpoint, "--maps"]) == 2
+    assert "a.maps.ome.tif would be overwritten" in capsys.readouterr().err
 
 
 def test_the_input_is_not_overwritten_by_its_flags(tmp_path, peer, capsys):

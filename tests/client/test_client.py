@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import dimstream_client
-from dimstream_client import Client, PlaneIndex, Thresholds
+from dimstream_client import Client, PlaneIndex, Thresholds, Trust, WitnessResult
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, FrameError, StreamError, Timeout
 from dimstream_client.messages import Credit
 
@@ -53,6 +54,27 @@ def test_settings_reach_the_server(peer):
         list(client.stream(movie(2), out_dtype="float32", window=3, pixel_size_um=0.02, user="u"))
     request = server.opened[0]
     assert (request.client, request.out_dtype, request.window) == ("scope", "float32", 3)
+
+
+def test_maps_come_with_the_results_and_without_pixels(peer):
+    frames = [np.arange(192, dtype=np.uint16).reshape(SHAPE) + value for value in range(3)]
+    with Client(peer().endpoint) as client:
+        for deliver in ("result", "flags"):
+            results = list(client.stream(frames, maps=True, deliver=deliver, checksum="crc32"))
+            assert [result.pixels is None for result in results] == [deliver == "flags"] * 3
+            for result, frame in zip(results, frames, strict=True):
+                assert result.support.dtype == np.uint8
+                np.testing.assert_array_equal(result.support, frame % 2)
+        assert next(client.stream(frames)).support is None
+
+
+def test_photons_are_split_now_and_then(peer):
+    with Client(peer().endpoint) as client:
+        results = list(client.stream(movie(5), witness_every=2))
+    assert [result.trust.witness is not None for result in results] == [True, False] * 2 + [True]
+    assert results[0].trust == Trust(
+        structure=9.5, unsupported=0.25, witness=WitnessResult(t_ms=2.0, ssim=0.5)
+    )
 
 
 def test_results_come_before_the_next_frame_of_a_slow_camera(peer):
@@ -368,6 +390,21 @@ def test_a_closed_client_says_so(peer):
     for call in (client.ping, lambda: stream.send(movie(1)[0])):
         with pytest.raises(ConnectionLost, match="closed"):
             call()
+
+
+def test_a_client_that_is_closed_while_another_thread_sends_does_not_hang(peer):
+    def send(stream):
+        frame = movie(1)[0]
+        with contextlib.suppress(ConnectionLost):
+            while True:
+                stream.send(frame, timeout_s=0)
+
+    server = peer()
+    for _ in range(100):
+        with Client(server.endpoint) as client:
+            sender = threading.Thread(target=send, args=(client.open(SHAPE, "uint16", mode="latest"),))
+            sender.start()
+        sender.join()
 
 
 def test_limits_are_absolute_so_old_credit_is_harmless(peer):

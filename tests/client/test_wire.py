@@ -14,7 +14,12 @@ from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 LIMIT = 1_000_000
 COUNTS = np.arange(6, dtype=np.uint16).reshape(2, 3)
 MODEL = m.Model(id="er", sha256="ab", gain=2.0, offset=-0.5)
-THRESHOLDS = m.Thresholds(ssim=0.8, background_max=5, signal_min=25)
+THRESHOLDS = m.Thresholds(ssim=0.8, background_max=5, signal_min=25, structure=4.5, split=0.5)
+MAP = np.array([[0, 1, 2], [6, 12, 13]], np.uint8)
+TRUST = m.Trust(
+    structure=12.5, unsupported=0.125, ssim_aligned=0.75, shift_px=(-1, 2), ssim_z=0.5, p_signal=0.25,
+    p_dark=0.5, suspect_since=3, notes=("moved", "fading"), witness=m.WitnessResult(t_ms=25.0, ssim=0.625),
+)  # fmt: skip
 RESULT = m.Result(
     stream="s",
     seq=4,
@@ -35,8 +40,8 @@ MESSAGES = [
     m.Open(
         client="µm", shape=(1, 65535), dtype="float32", model="er", mode="latest", axes="TZYX",
         out_dtype="float32", deliver="flags", save=True, codecs=("none", "zlib"), checksum="crc32", window=2,
-        pixel_size_um=0.02, frame_interval_s=0.6, channels=("SiR",), next_result=3, stream="s",
-        resume_token="t", user="u",
+        pixel_size_um=0.02, frame_interval_s=0.6, channels=("SiR",), maps=True, witness_every=10,
+        next_result=3, stream="s", resume_token="t", user="u",
     ),
     m.Opened(
         stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, context_frames=1, model=MODEL,
@@ -53,9 +58,16 @@ MESSAGES = [
         RESULT, status="failed", flag="unjudged", pixels=None, ssim_prev=None, compared_seq=None,
         fractions=None, reason=None, error=Problem.of(Code.FRAME_FAILED, "out of memory"),
     ),
+    replace(RESULT, trust=TRUST),
+    replace(RESULT, trust=TRUST, support=MAP),
+    replace(
+        RESULT, pixels=None, support=MAP,
+        trust=m.Trust(structure=-1, unsupported=1, witness=m.WitnessResult(0.5, refused="no counts")),
+    ),
     m.Credit(stream="s", limit=9),
     m.Ack(stream="s", next_result=5),
     m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(ssim=0.5)),
+    m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(structure=-1e6, split=-1)),
     m.Updated(stream="s", from_seq=7, model=MODEL, thresholds=THRESHOLDS),
     m.Close(stream="s", last_seq=9),
     m.Close(stream="s"),
@@ -72,10 +84,12 @@ def test_a_message_survives_the_way_there(message, options):
     parts = [bytes(part) for part in encode(message, **options)]
     arrived = decode(parts, max_payload_bytes=LIMIT)
     assert arrived == message
-    pixels = getattr(message, "pixels", None)
-    if pixels is not None:
-        np.testing.assert_array_equal(arrived.pixels, pixels)
-        assert arrived.pixels.dtype == pixels.dtype
+    for image in ("pixels", "support"):
+        sent, come = getattr(message, image, None), getattr(arrived, image, None)
+        assert (sent is None) == (come is None)
+        if sent is not None:
+            np.testing.assert_array_equal(come, sent)
+            assert come.dtype == sent.dtype
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.TYPE)
@@ -91,6 +105,39 @@ def test_a_frame_is_these_bytes():
         b'"index":{"t":0,"c":0,"z":0,"p":0},"meta":{}}',
         b"\x00\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00",
     ]
+
+
+def test_trust_and_a_map_are_these_bytes():
+    message = replace(RESULT, reason=None, ssim_prev=None, fractions=None, trust=TRUST, support=MAP)
+    assert [bytes(p) for p in encode(message, checksum=True)] == [
+        b"DIM1RESULT",
+        b'{"stream":"s","seq":4,"status":"done","flag":"suspect","compared_seq":3,"shape":[2,3],'
+        b'"dtype":"uint16","codec":"none","crc32":2729687952,"model_sha256":"ab",'
+        b'"t_ms":{"queue":0.5,"infer":2.0,"total":3.0},"limit":12,"index":{"t":4,"c":0,"z":0,"p":0},'
+        b'"trust":{"structure":12.5,"unsupported":0.125,"ssim_aligned":0.75,"shift_px":[-1,2],"ssim_z":0.5,'
+        b'"p_signal":0.25,"p_dark":0.5,"suspect_since":3,"notes":["moved","fading"],'
+        b'"witness":{"t_ms":25.0,"ssim":0.625}},"map":{"shape":[2,3],"codec":"none","crc32":4028764059}}',
+        b"\x00\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00",
+        b"\x00\x01\x02\x06\x0c\x0d",
+    ]
+
+
+def test_a_map_without_pixels_leaves_their_part_empty():
+    parts = [bytes(p) for p in encode(replace(RESULT, pixels=None, support=MAP), codec="zlib")]
+    assert parts[2] == b""
+    assert zlib.decompress(parts[3]) == MAP.tobytes()
+    assert '"map":{"shape":[2,3],"codec":"zlib"}' in parts[1].decode()
+
+
+def test_a_map_of_another_pixel_type_is_refused_before_it_is_sent():
+    with pytest.raises(FrameError, match="expected uint8") as refused:
+        encode(replace(RESULT, support=COUNTS))
+    assert refused.value.code == Code.WRONG_DTYPE
+
+
+def test_an_older_result_has_neither_trust_nor_map():
+    arrived = decode(result(map=None, trust=None)[:3], max_payload_bytes=LIMIT)
+    assert (arrived.trust, arrived.support) == (None, None)
 
 
 def test_pixels_are_copied_neither_there_nor_back():
@@ -125,6 +172,21 @@ PAYLOAD = COUNTS.tobytes()
 
 def frame(payload=PAYLOAD, **changes):
     return [b"DIM1FRAME", json.dumps({**FRAME, **changes}).encode(), payload]
+
+
+def result(*payloads, **changes):
+    """A RESULT with a map; without `payloads` those that it should have."""
+    parts = [bytes(part) for part in encode(replace(RESULT, trust=TRUST, support=MAP))]
+    header = json.dumps({**json.loads(parts[1]), **changes}).encode()
+    return [parts[0], header, *(payloads or parts[2:])]
+
+
+def trust(**changes):
+    kept = {**json.loads(encode(replace(RESULT, trust=TRUST))[1])["trust"], **changes}
+    return result(trust={name: value for name, value in kept.items() if value is not None})
+
+
+SHAPE = {"shape": [2, 3]}
 
 
 def opening(**changes):
@@ -185,6 +247,48 @@ HOSTILE = {
     "a mistyped threshold": (
         [b"DIM1UPDATE", b'{"stream":"s","from_seq":0,"thresholds":{"sim":1}}'], Code.BAD_FIELD,
     ),
+    "maps that are no boolean": (opening(maps=1), Code.BAD_FIELD),
+    "a split of every -1st frame": (opening(witness_every=-1), Code.BAD_FIELD),
+    "a split of every half frame": (opening(witness_every=0.5), Code.BAD_FIELD),
+    "four parts of a frame": ([*frame(), MAP.tobytes()], Code.BAD_HEADER),
+    "five parts of a result": ([*result(), b""], Code.BAD_HEADER),
+    "a map that the header does not name": (result(map=None), Code.BAD_HEADER),
+    "a map that did not come": (result(PAYLOAD), Code.WRONG_SIZE),
+    "a map and pixels that did not come": (result()[:2], Code.WRONG_SIZE),
+    "a map but empty pixels": (result(b"", MAP.tobytes()), Code.WRONG_SIZE),
+    "a map but pixels of no shape": (result(shape=None), Code.WRONG_SHAPE),
+    "an empty part without a map": (result(b"", map=None, shape=None), Code.WRONG_SHAPE),
+    "a map that is no object": (result(map=[2, 3]), Code.BAD_FIELD),
+    "a map of no shape": (result(map={}), Code.WRONG_SHAPE),
+    "a map of another shape than the pixels": (result(map={"shape": [3, 2]}), Code.WRONG_SHAPE),
+    "a short map": (result(PAYLOAD, MAP.tobytes()[:-1]), Code.WRONG_SIZE),
+    "a long map": (result(PAYLOAD, MAP.tobytes() + b"x"), Code.WRONG_SIZE),
+    "a map of uint16": (result(PAYLOAD, PAYLOAD, map={**SHAPE, "dtype": "uint16"}), Code.WRONG_SIZE),
+    "a declared giant of a map": (result(map={"shape": [65535, 65535]}), Code.OVERSIZE),
+    "a map with a wrong checksum": (result(map={**SHAPE, "crc32": 1}), Code.BAD_CHECKSUM),
+    "a map packed by a codec that is not known": (result(map={**SHAPE, "codec": "lz4"}), Code.BAD_CODEC),
+    "a map that is no zlib stream": (result(map={**SHAPE, "codec": "zlib"}), Code.BAD_CODEC),
+    "a map that is a bomb": (
+        result(PAYLOAD, zlib.compress(bytes(900_000)), map={**SHAPE, "codec": "zlib"}), Code.WRONG_SIZE,
+    ),
+    "trust that is no object": (result(trust=[1]), Code.BAD_FIELD),
+    "trust without its structure": (trust(structure=None), Code.BAD_FIELD),
+    "trust of more than all": (trust(unsupported=1.01), Code.BAD_FIELD),
+    "trust of an SSIM of 2": (trust(ssim_aligned=2), Code.BAD_FIELD),
+    "trust in depth of an SSIM of -2": (trust(ssim_z=-2), Code.BAD_FIELD),
+    "trust of less than chance": (trust(p_signal=-0.1), Code.BAD_FIELD),
+    "a shift along one axis": (trust(shift_px=[1]), Code.BAD_FIELD),
+    "a shift by half a pixel": (trust(shift_px=[0.5, 1]), Code.BAD_FIELD),
+    "a shift beyond any frame": (trust(shift_px=[0, -65536]), Code.BAD_FIELD),
+    "suspect since before the start": (trust(suspect_since=-1), Code.BAD_FIELD),
+    "notes that are no list": (trust(notes="moved"), Code.BAD_FIELD),
+    "notes that are numbers": (trust(notes=[1]), Code.BAD_FIELD),
+    "a witness without its time": (trust(witness={"ssim": 0.5}), Code.BAD_FIELD),
+    "a witness before it was asked": (trust(witness={"t_ms": -1}), Code.BAD_FIELD),
+    "a witness of an SSIM of 2": (trust(witness={"t_ms": 1, "ssim": 2}), Code.BAD_FIELD),
+    "a split threshold of 2": (
+        [b"DIM1UPDATE", b'{"stream":"s","from_seq":0,"thresholds":{"split":2}}'], Code.BAD_FIELD,
+    ),
     "a hole that ends before it starts": (
         [b"DIM1SKIP", b'{"stream":"s","seq_from":3,"seq_to":2,"reason":""}'], Code.BAD_FIELD,
     ),
@@ -208,6 +312,19 @@ def test_a_refusal_names_stream_and_seq():
 
 def test_header_fields_of_a_later_version_are_passed_over():
     assert decode(frame(exposure_ms=5), max_payload_bytes=LIMIT).seq == 3
+    assert decode(trust(mood="bright"), max_payload_bytes=LIMIT).trust == TRUST
+
+
+def test_an_ssim_that_rounding_led_beyond_1_is_taken():
+    parts = trust(ssim_aligned=1.0000005, witness={"t_ms": 1, "ssim": -1.0000005})
+    assert decode(parts, max_payload_bytes=LIMIT).trust.witness.ssim == -1.0000005
+
+
+def test_a_map_is_not_copied():
+    parts = encode(replace(RESULT, support=MAP))
+    arrived = decode(parts, max_payload_bytes=LIMIT).support
+    assert np.shares_memory(arrived, MAP)
+    assert not arrived.flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -250,6 +367,8 @@ FIELDS = [
     "t",
     "limit",
     "files",
+    "trust",
+    "map",
 ]
 
 

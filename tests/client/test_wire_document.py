@@ -17,12 +17,13 @@ TYPES = [
     "OPEN", "OPENED", "FRAME", "SKIP", "RESULT", "CREDIT", "ACK", "UPDATE", "UPDATED", "CLOSE", "CLOSED",
     "PING", "PONG", "ERROR",
 ]  # fmt: skip
+MEMBERS = (messages.Trust, messages.WitnessResult, messages.Fractions, messages.Times)
 MAX_FRAME_BYTES = 134_217_728
 
 
 def parts_of(block):
     kind, header, *payload = block.splitlines()
-    return [kind.encode(), header.encode(), *(bytes.fromhex(line.removeprefix("hex ")) for line in payload)]
+    return [kind.encode(), header.encode(), *(bytes.fromhex(line.removeprefix("hex")) for line in payload)]
 
 
 EXACT = [parts_of(block) for tag, block in BLOCKS if not tag]
@@ -67,9 +68,11 @@ def test_every_type_has_an_example():
 def test_every_field_of_a_message_is_described(name):
     section = re.search(rf"^### [^\n]*\b{name}\b.*?(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
     described = set(re.findall(r"`(\w+)`", section.group(0)))
-    names = {f.name for f in fields(getattr(messages, name.capitalize()))} - {"pixels"}
+    names = {f.name for f in fields(getattr(messages, name.capitalize()))} - {"pixels", "support"}
     if name in ("FRAME", "RESULT"):
         names |= {"shape", "dtype", "codec", "crc32"}
+    if name == "RESULT":
+        names |= {"map"} | {f.name for kind in MEMBERS for f in fields(kind)}
     assert names <= described
 
 

@@ -118,6 +118,9 @@ NOTES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
     "changing": ([{"split_ssim": 0.7} | LOW], ("changing",)),
     "fixed pattern": ([{"structure": 0.0}], ("fixed_pattern",)),
     "empty": ([EMPTY], ()),
+    "unsupported": ([{"unsupported": 0.6}], ("unsupported",)),
+    "half supported": ([{"unsupported": 0.4}], ()),
+    "empty, of course unsupported": ([EMPTY | {"unsupported": 1.0}], ()),
     "saturated": ([{"saturated": 1e-4}], ("saturated",)),
     "fading": ([{"structure": 60.0}] * 3 + [{"structure": 15.0}] * 2, ("fading",)),
     "dimmer": ([{"structure": 60.0}] * 3 + [{"structure": 32.0}] * 3, ()),
@@ -147,6 +150,9 @@ def test_a_suspect_plane_is_believed_again_only_well_above_the_threshold() -> No
     barely = {"ssim": 0.32, "ssim_aligned": 0.32}
     assert [one.flag for one in _judge(LOW, barely, barely, barely)] == ["suspect"] * 4
     assert _judge(barely)[0].flag == "ok"
+    back = _judge({}, EMPTY, LOW, {})
+    assert [one.flag for one in back] == ["ok", "suspect", "unjudged", "ok"]
+    assert (back[2].reason, back[2].notes) == ("the frame before showed no structure", ())
     weak = {"structure": 6.0}
     assert [one.flag for one in _judge(weak, EMPTY, weak)] == ["ok", "suspect", "suspect"]
     assert _judge(weak, EMPTY, weak)[2].reason == (
@@ -165,7 +171,7 @@ def test_since_when_is_the_first_frame_of_the_run() -> None:
     for seq, changes in enumerate([{}, EMPTY, EMPTY, {}, {}, {}, EMPTY], 10):
         judge.judge(seq, Evidence(**GOOD | changes), limits)
         since.append(judge.suspect_since)
-    assert since == [None, 11, 11, 11, None, None, 16]
+    assert since == [None, 11, 11, None, None, None, 16]
 
 
 def test_a_gap_begins_a_new_comparison() -> None:

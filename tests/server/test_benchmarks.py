@@ -103,19 +103,31 @@ def test_memory_is_watched_on_the_identity_only(document: Any) -> None:
 
 
 def test_goals_are_judged_by_the_figures(document: Any) -> None:
-    zmq, http, ratio, memory = document["goals"]
+    zmq, http, ratio, memory, flags, witness = document["goals"]
     identity, shipped = document["models"]["identity"], document["models"]["shipped"]
     assert zmq["value"] == identity["routes"]["zmq_1"]["added_ms"]["median"]
     assert http["value"] == identity["routes"]["http"]["added_ms"]["median"]
     assert ratio["value"] == shipped["routes"]["zmq_8"]["throughput_ratio"]["median"]
     assert memory["value"] == identity["memory"]["growth_percent"]
-    assert [goal["limit"] for goal in document["goals"]] == [1.5, 3.0, 0.95, 2.0]
+    assert flags["value"] == document["flags"]["default_ratio"]["median"]
+    assert witness["value"] == document["flags"]["witness_ratio"]["median"]
+    assert [goal["limit"] for goal in document["goals"]] == [1.5, 3.0, 0.95, 2.0, 1.1, 1.05]
     assert [goal["met"] for goal in document["goals"]] == [
         zmq["value"] <= 1.5,
         http["value"] <= 3.0,
         ratio["value"] >= 0.95,
         memory["value"] <= 2.0,
+        flags["value"] <= 1.1,
+        witness["value"] <= 1.05,
     ]
+
+
+def test_flags_are_timed_against_the_model_alone(document: Any) -> None:
+    flags = document["flags"]
+    model, default, witness = (flags[f"{name}_ms"]["median"] for name in ("model", "default", "witness"))
+    assert flags["default_ratio"]["median"] == pytest.approx(default / model)
+    assert flags["witness_ratio"]["median"] == pytest.approx((witness - default) / (2 * model))
+    assert min(model, default) > 0 < witness - default
 
 
 def test_the_table_is_aligned_and_shows_routes_and_goals(quick_run: tuple[Any, list[str]]) -> None:
@@ -125,7 +137,7 @@ def test_the_table_is_aligned_and_shows_routes_and_goals(quick_run: tuple[Any, l
         rows = [line for line in lines if line.startswith(f"{title}  ")]
         assert [len(row) for row in rows] == [len(head) for head in heads]
     assert len(heads) == 2
-    assert sum(line.endswith((" met", " NOT MET")) for line in lines) == 4
+    assert sum(line.endswith((" met", " NOT MET")) for line in lines) == 6
 
 
 def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,6 +197,15 @@ def test_evidence_equals_the_numpy_reference(
     assert (found["at_maximum"], found["near_maximum"]) == pytest.approx(shares, abs=1e-7)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e9, 1e12])
+def test_the_structure_score_has_no_unit(tiny_bundle: BundleMaker, scale: float) -> None:
+    frame = _counts((60, 70)).astype(np.float32)
+    expected = structure_score(frame)
+    assert _fused(tiny_bundle(), frame * np.float32(scale))[2]["structure"] == pytest.approx(
+        expected, rel=1e-2
+    )
+
+
 def test_the_structure_score_of_a_blank_frame_is_zero(tiny_bundle: BundleMaker) -> None:
     measures = _fused(tiny_bundle(), np.full((40, 50), 7, np.uint16))[2]
     assert measures["structure"] == pytest.approx(0, abs=1e-3)

@@ -61,7 +61,11 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("[zmq\n", "not valid TOML"),
         ("a = " + "[" * 3000, "nested too deeply"),
         (f"[limits]\nmax_frame_bytes = {2**62}\n", "limits.max_frame_bytes"),
-        (f"[limits]\nmax_frame_bytes = {2**31}\n", "max_credit_bytes must be at least"),
+        (f"[limits]\nmax_frame_bytes = {2**31}\n", "max_credit_bytes must be at least 5 *"),
+        (
+            "[limits]\nmax_frame_bytes = 1024\nmax_plane_bytes = 4095\n",
+            "max_plane_bytes must be at least 4 *",
+        ),
     ],
 )
 def test_bad_file_is_refused_in_one_line_that_names_the_key(tmp_path: Path, text: str, said: str) -> None:

@@ -68,6 +68,24 @@ def test_stacks_keep_axes_and_pixel_size(
     assert len(flags) == int(np.prod(shape[:-2]))
 
 
+def test_maps_are_the_same_through_both_commands(
+    server: RunningServer, sample: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    source, streamed, posted = (tmp_path / name for name in ("in.tif", "streamed.tif", "posted.tif"))
+    tifffile.imwrite(source, sample[:3, :96, :96], metadata={"axes": "TYX"}, photometric="minisblack")
+    asked = ["--witness-every", "2", "--frame-interval", "4.6"]
+    assert dimstream(["stream", str(source), str(streamed), "--server", server.zmq, "--maps", *asked]) == 0
+    command = ["denoise", str(source), str(posted), "--server", server.http, "--output", "support", *asked]
+    assert dimstream(command) == 0
+    maps = tifffile.imread(tmp_path / "streamed.maps.ome.tif")
+    assert (maps.dtype, maps.shape) == (np.uint8, (3, 96, 96))
+    assert set(np.unique(maps & 3)) <= {0, 1, 2}
+    assert (maps & 4).any()
+    assert np.array_equal(maps, tifffile.imread(posted))
+    lines = [json.loads(line) for line in (tmp_path / "streamed.flags.jsonl").read_text().splitlines()]
+    assert [line["trust"]["witness"] is not None for line in lines] == [True, False, True]
+
+
 def test_every_plane_has_its_own_memory(server: RunningServer, sample: NDArray[np.uint16]) -> None:
     alone = sample[:4, :64, :64]
     from dimstream_client import PlaneIndex

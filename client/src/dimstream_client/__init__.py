@@ -12,8 +12,9 @@ from dimstream_client.errors import (
     TiffError,
     Timeout,
 )
-from dimstream_client.messages import Fractions, Model, PlaneIndex, Result, Thresholds, Times, Updated
+from dimstream_client.messages import Model, PlaneIndex, Result, Times, Updated
 from dimstream_client.stream import Results, Stream
+from dimstream_client.trust import Fractions, Thresholds, Trust, WitnessResult
 
 __all__ = [
     "Client",
@@ -36,5 +37,7 @@ __all__ = [
     "TiffError",
     "Timeout",
     "Times",
+    "Trust",
     "Updated",
+    "WitnessResult",
 ]

@@ -1,7 +1,8 @@
-"""The command ``dimstream``: stream or denoise a TIFF, list models, ping.
+"""The command ``dimstream``: stream or denoise a TIFF, view volumes, list models, ping.
 
-Exit codes: 0 done; 1 done, but frames are missing; 2 wrong usage; 3 a file that cannot be read or written;
-4 the server refused, is lost or silent; 130 interrupted. Errors are one line on stderr.
+Exit codes: 0 done; 1 done, but frames are missing, or a crop leaves no plane; 2 wrong usage; 3 a file that
+cannot be read or written; 4 the server refused, is lost or silent; 130 interrupted. Errors are one line on
+stderr.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from dimstream_client import view_command
 from dimstream_client.client import Client
 from dimstream_client.errors import DimstreamError, TiffError
 from dimstream_client.http_door import HttpDoor
@@ -53,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "stream",
         help="stream a TIFF stack frame by frame over ZeroMQ",
         description="Stream a TIFF stack like a microscope would. Writes OUT and, beside it, "
-        "OUT.flags.jsonl with one line a frame.",
+        "OUT.flags.jsonl with one line a frame, and with --maps OUT.maps.ome.tif.",
     )
     _add_files(stream)
     stream.add_argument("--server", required=True, metavar="tcp://HOST:PORT", help="its ZeroMQ door")
@@ -61,12 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--mode", choices=("lossless", "latest"), default="lossless")
     stream.add_argument("--window", type=_window, metavar="N", help="frames in flight, 1 to 1024")
     stream.add_argument("--checksum", action="store_true", help="guard every frame by crc32")
+    stream.add_argument("--maps", action="store_true", help="write where predictions stand on photons")
     stream.add_argument("--quiet", action="store_true", help="show no progress")
     stream.set_defaults(run=_stream)
 
     denoise = commands.add_parser("denoise", help="denoise a whole TIFF in one HTTP request")
     _add_files(denoise)
     denoise.add_argument("--server", required=True, metavar="http://HOST:PORT", help="its HTTP door")
+    denoise.add_argument(
+        "--output", choices=("denoised", "support"), default="denoised",
+        help="support: instead of pixels a map of where predictions stand on photons",
+    )  # fmt: skip
     denoise.set_defaults(run=_denoise)
 
     models = commands.add_parser("models", help="list the models that a server has")
@@ -76,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     ping = commands.add_parser("ping", help="ask whether a server is there")
     ping.add_argument("--server", required=True, metavar="tcp://HOST:PORT")
     ping.set_defaults(run=_ping)
+    view_command.add(commands)
     for command in (stream, denoise, models, ping):
         command.add_argument(
             "--timeout", type=_patience, default=300.0 if command is denoise else 10.0, metavar="S",
@@ -92,6 +101,16 @@ def _add_files(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--axes", metavar="TYX", help="overrule the file: a movie that was saved as a z-stack is TYX"
     )
+    command.add_argument(
+        "--frame-interval",
+        type=_time_step,
+        metavar="S",
+        help="seconds between time points; overrules the file",
+    )
+    command.add_argument(
+        "--witness-every", type=_count, default=0, metavar="N",
+        help="split the photons of every N-th time point, to judge it by its halves; 1 judges single images",
+    )  # fmt: skip
 
 
 def _seconds(text: str) -> float:
@@ -105,6 +124,20 @@ def _patience(text: str) -> float:
     value = _seconds(text)
     if not value:
         raise argparse.ArgumentTypeError("no server answers within 0 seconds")
+    return value
+
+
+def _time_step(text: str) -> float:
+    value = _seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError("time points lie more than 0 seconds apart")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**53:
+        raise argparse.ArgumentTypeError(f"{text} is no number of time points")
     return value
 
 
@@ -134,12 +167,15 @@ def _stream(arguments: argparse.Namespace) -> int:
     # Only here: the rest of the client works without them.
     from tqdm import tqdm
 
-    from dimstream_client.file_streaming import Pace, flags_path, stream_file
+    from dimstream_client.file_streaming import Pace, flags_path, maps_path, stream_file
     from dimstream_client.tiff import open_stack
 
+    beside = [flags_path(arguments.out), *([maps_path(arguments.out)] if arguments.maps else [])]
     with open_stack(arguments.source, axes=arguments.axes) as stack:
-        if same := _overwritten(arguments.source, arguments.out, flags_path(arguments.out)):
+        if same := _overwritten(arguments.source, arguments.out, *beside):
             return _say(f"{same} would be overwritten while it is read; name another", USAGE)
+        if arguments.frame_interval is not None:
+            stack = replace(stack, scale=replace(stack.scale, frame_interval_s=arguments.frame_interval))
         settings = {
             "model": arguments.model,
             "mode": arguments.mode,
@@ -149,6 +185,8 @@ def _stream(arguments: argparse.Namespace) -> int:
             "pixel_size_um": stack.pixel_size_um,
             "frame_interval_s": stack.frame_interval_s,
             "channels": stack.scale.channels,
+            "maps": arguments.maps,
+            "witness_every": arguments.witness_every,
         }
         with Client(arguments.server, timeout_s=arguments.timeout) as client:
             client.ping()  # before anything is written
@@ -160,13 +198,11 @@ def _stream(arguments: argparse.Namespace) -> int:
 
             with bar:
                 pace = Pace(arguments.interval, settings)
-                counts = stream_file(client, stack, arguments.out, pace, on_frame=on_frame)
-    print(
-        f"{arguments.out}: " + ", ".join(f"{n} {flag}" for flag, n in counts.items() if n)
-        + f"; flags in {flags_path(arguments.out)}"
-    )  # fmt: skip
-    if counts["missing"]:
-        return _say(f"{counts['missing']} frames have no result; their pages are zero", INCOMPLETE)
+                tally = stream_file(client, stack, arguments.out, pace, on_frame=on_frame)
+    where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
+    print("; ".join((f"{arguments.out}: {tally}", *where)))
+    if missing := tally.counts["missing"]:
+        return _say(f"{missing} frames have no result; their pages are zero", INCOMPLETE)
     return DONE
 
 
@@ -174,12 +210,19 @@ def _denoise(arguments: argparse.Namespace) -> int:
     if _overwritten(arguments.source, arguments.out):
         return _say(f"{arguments.out} would be overwritten; name another", USAGE)
     _check_writable(arguments.out)
-    options: dict[str, Any] = {"out_dtype": arguments.out_dtype}
-    if arguments.axes:
-        options["axes"] = arguments.axes
-    door = HttpDoor(arguments.server, timeout_s=arguments.timeout)
-    arguments.out.write_bytes(door.denoise(arguments.model, arguments.source, options))
-    print(arguments.out)
+    options = {
+        "out_dtype": arguments.out_dtype,
+        "axes": arguments.axes,
+        "witness_every": arguments.witness_every or None,
+        "frame_interval_s": arguments.frame_interval,
+        "output": None if arguments.output == "denoised" else arguments.output,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    answer = HttpDoor(arguments.server, timeout_s=arguments.timeout).denoise(
+        arguments.model, arguments.source, given
+    )
+    arguments.out.write_bytes(answer.file)
+    print(f"{arguments.out}: {answer.flags}" if answer.flags else arguments.out)
     return DONE
 
 

@@ -72,7 +72,7 @@ class Client:
             Called with each result, on the I/O thread: be quick. Otherwise take `Stream.results`.
         **settings
             Of `messages.Open`: model, mode, window, out_dtype, deliver, checksum, codecs, pixel_size_um,
-            frame_interval_s, channels, axes, user.
+            frame_interval_s, channels, maps, witness_every, axes, user.
 
         Raises
         ------

@@ -174,9 +174,9 @@ class Connection:
         finally:
             self._stopping = True
             self._dealer.close()
-            self._bell_out.close()
-            with self._wake_lock:
+            with self._wake_lock:  # a bell without its other end would hold who rings it for ever
                 self._bell_in.close()
+                self._bell_out.close()
             self._context.term()
 
     def _obey(self) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dimstream_client.errors import Code, Problem
-from dimstream_client.messages import Fractions, Model, PlaneIndex, Thresholds, Times
+from dimstream_client.messages import Model, PlaneIndex, Times
+from dimstream_client.trust import Fractions, Thresholds, Trust, WitnessResult
 
 Check = Callable[[Any], Any]
 
@@ -85,6 +86,14 @@ def positive(value: Any) -> float:
     return result
 
 
+def duration(value: Any) -> float:
+    """Accept a finite number of at least 0."""
+    result = number(value)
+    if result < 0:
+        raise Refused("a number of at least 0")
+    return result
+
+
 def window(value: Any) -> int:
     """Accept a number of frames from 1 to 1,024."""
     if type(value) is not int or not 1 <= value <= MAX_WINDOW:
@@ -104,6 +113,14 @@ def shape(value: Any) -> tuple[int, int]:
     fits = isinstance(value, list) and len(value) == 2
     if not fits or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in value):
         raise Refused(f"[height, width], each an integer from 1 to {MAX_SIDE}", Code.WRONG_SHAPE)
+    return value[0], value[1]
+
+
+def shift(value: Any) -> tuple[int, int]:
+    """Accept [rows, columns], each from -65,535 to 65,535."""
+    fits = isinstance(value, list) and len(value) == 2
+    if not fits or not all(type(part) is int and abs(part) <= MAX_SIDE for part in value):
+        raise Refused(f"[rows, columns], each an integer from -{MAX_SIDE} to {MAX_SIDE}")
     return value[0], value[1]
 
 
@@ -204,12 +221,33 @@ codec = one_of(*CODECS, code=Code.BAD_CODEC)
 checksum = one_of(*CHECKSUMS)
 plane_index = record(PlaneIndex, {"t": count, "c": count, "z": count, "p": count})
 model = record(Model, {"id": text, "sha256": text, "gain": number, "offset": number})
-thresholds = record(Thresholds, {"ssim": ssim, "background_max": number, "signal_min": number})
-new_thresholds = record(
-    Thresholds, {"ssim": ssim, "background_max": number, "signal_min": number}, closed=True
-)
+_THRESHOLDS: Final[Mapping[str, Check]] = {
+    "ssim": ssim,
+    "background_max": number,
+    "signal_min": number,
+    "structure": number,
+    "split": ssim,
+}
+thresholds = record(Thresholds, _THRESHOLDS)
+new_thresholds = record(Thresholds, _THRESHOLDS, closed=True)
 fractions = record(Fractions, {"background": _is_fraction, "uncertain": _is_fraction, "signal": _is_fraction})
 times = record(Times, {"queue": number, "infer": number, "total": number})
+witness = record(WitnessResult, {"t_ms": duration, "ssim": ssim, "refused": text})
+trust = record(
+    Trust,
+    {
+        "structure": number,
+        "unsupported": _is_fraction,
+        "ssim_aligned": ssim,
+        "shift_px": shift,
+        "ssim_z": ssim,
+        "p_signal": _is_fraction,
+        "p_dark": _is_fraction,
+        "suspect_since": count,
+        "notes": texts,
+        "witness": witness,
+    },
+)
 PROBLEM_FIELDS: Final[Mapping[str, Check]] = {
     "type": detail,
     "title": detail,

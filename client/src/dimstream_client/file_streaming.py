@@ -1,11 +1,12 @@
-"""A TIFF stack streamed like a microscope would: denoised OME-TIFF and one JSON line a frame."""
+"""A TIFF stack streamed like a microscope would: denoised OME-TIFF, one JSON line a frame, support maps."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,20 +30,53 @@ class Pace:
     settings: dict[str, Any]
 
 
+@dataclass
+class Tally:
+    """How many frames have which flag or none, and the last run of suspect ones.
+
+    Parameters
+    ----------
+    suspect_since, suspect_to : int or None
+        First frame of that run, and its last, None while it lasts.
+    """
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
+    suspect_since: int | None = None
+    suspect_to: int | None = None
+    _plane: PlaneIndex | None = None
+    _seq: int = 0
+
+    def follow(self, result: Result) -> None:
+        """Take note of the next result."""
+        plane = replace(result.index, t=0)
+        if result.flag == "suspect":
+            self._plane, self._seq, self.suspect_to = plane, result.seq, None
+            self.suspect_since = result.trust.suspect_since if result.trust else None
+        elif plane == self._plane and self.suspect_to is None:
+            self.suspect_to = self._seq
+
+    def __str__(self) -> str:
+        told = [f"{n} {flag}" for flag, n in self.counts.items() if n]
+        if self.suspect_since is not None:
+            until = "" if self.suspect_to is None else f" to frame {self.suspect_to}"
+            told.append(f"suspect since frame {self.suspect_since}{until}")
+        return ", ".join(told)
+
+
 def flags_path(out: Path) -> Path:
     """Return where the flags of ``OUT.ome.tif`` are written: ``OUT.flags.jsonl`` beside it."""
-    name = out.name
-    for ending in (".ome.tif", ".ome.tiff", ".ome.btf", ".tif", ".tiff", ".btf"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return out.with_name(name + ".flags.jsonl")
+    return out.with_name(_stem(out) + ".flags.jsonl")
+
+
+def maps_path(out: Path) -> Path:
+    """Return where the support maps of ``OUT.ome.tif`` are written: ``OUT.maps.ome.tif`` beside it."""
+    return out.with_name(_stem(out) + ".maps.ome.tif")
 
 
 def stream_file(
     client: Client, stack: Stack, out: Path, pace: Pace, *, on_frame: Callable[[dict[str, int]], None]
-) -> dict[str, int]:
-    """Stream `stack` and write its results to `out` and `flags_path(out)`; return how many had which flag.
+) -> Tally:
+    """Stream `stack` and write its results to `out` and `flags_path(out)`; with maps also `maps_path(out)`.
 
     A frame without a result (refused, failed, or replaced in mode ``latest``) is a page of zeros, so that
     pages keep their places, and counted as ``missing``; its line in the flags says what happened.
@@ -51,15 +85,16 @@ def stream_file(
     ------
     TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
-    out_dtype = pace.settings["out_dtype"]
     feed = _Feed(stack)
     results = client.stream(feed.frames(pace.interval_s), copy=False, **pace.settings)
     results.start()  # before anything is written
-    with (
-        StackWriter(out, axes=stack.axes, shape=stack.shape, dtype=out_dtype, scale=stack.scale) as writer,
-        flags_path(out).open("w", encoding="utf-8") as lines,
-    ):
-        recorder = _Recorder(feed, writer, lines, np.zeros(stack.frame_shape, out_dtype), on_frame)
+    with ExitStack() as files:
+        pages = files.enter_context(_Pages(out, stack, pace.settings["out_dtype"]))
+        maps = None
+        if pace.settings.get("maps"):
+            maps = files.enter_context(_Pages(maps_path(out), stack, "uint8"))
+        lines = files.enter_context(flags_path(out).open("w", encoding="utf-8"))
+        recorder = _Recorder(feed, pages, maps, lines, on_frame)
         try:
             while True:
                 try:
@@ -72,7 +107,15 @@ def stream_file(
             recorder.fill_up_to(len(stack))
         finally:
             results.close()
-    return recorder.counts
+    return recorder.tally
+
+
+def _stem(out: Path) -> str:
+    name = out.name
+    for ending in (".ome.tif", ".ome.tiff", ".ome.btf", ".tif", ".tiff", ".btf"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
 
 
 class _Feed:
@@ -98,19 +141,37 @@ class _Feed:
         return self._handed.pop(n, (None, 0.0))
 
 
+class _Pages:
+    """An OME-TIFF with the axes and scale of a stack, and a page of zeros for each frame that has none."""
+
+    def __init__(self, path: Path, stack: Stack, dtype: str) -> None:
+        self._writer = StackWriter(path, axes=stack.axes, shape=stack.shape, dtype=dtype, scale=stack.scale)
+        self._blank = np.zeros(stack.frame_shape, dtype)
+
+    def write(self, pixels: npt.NDArray[Any] | None) -> None:
+        """Append one page."""
+        self._writer.write(self._blank if pixels is None else pixels)
+
+    def __enter__(self) -> _Pages:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+
 class _Recorder:
     """Writes results in their places; frame `n` of the stack is seq `n` of the stream."""
 
     def __init__(
         self,
         feed: _Feed,
-        writer: StackWriter,
+        pages: _Pages,
+        maps: _Pages | None,
         lines: TextIO,
-        blank: npt.NDArray[Any],
         on_frame: Callable[[dict[str, int]], None],
     ) -> None:
-        self.counts = dict.fromkeys((*_FLAGS, "missing"), 0)
-        self._feed, self._writer, self._lines, self._blank = feed, writer, lines, blank
+        self.tally = Tally()
+        self._feed, self._pages, self._maps, self._lines = feed, pages, maps, lines
         self._on_frame = on_frame
         self._refusals: dict[int, str] = {}
         self._next = 0
@@ -129,13 +190,15 @@ class _Recorder:
             "ssim_prev": result.ssim_prev,
             "compared_seq": result.compared_seq,
             "fractions": asdict(result.fractions) if result.fractions else None,
+            "trust": asdict(result.trust) if result.trust else None,
             "model_sha256": result.model_sha256,
             "t_ms": asdict(result.t_ms),
             "round_trip_ms": round((time.perf_counter() - sent) * 1e3, 3),
         }
         if result.error is not None:
             line["error"] = result.error.detail
-        self._put(line, result.pixels, "missing" if result.pixels is None else result.flag)
+        self.tally.follow(result)
+        self._put(line, result, "missing" if result.pixels is None else result.flag)
 
     def note(self, seq: int, why: str) -> None:
         """Remember why a frame will have no result."""
@@ -157,10 +220,12 @@ class _Recorder:
             }
             self._put(line, None, "missing")
 
-    def _put(self, line: dict[str, Any], pixels: npt.NDArray[Any] | None, counted: str) -> None:
+    def _put(self, line: dict[str, Any], result: Result | None, counted: str) -> None:
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
-        self._writer.write(self._blank if pixels is None else pixels)
-        self.counts[counted] += 1
+        self._pages.write(result.pixels if result else None)
+        if self._maps is not None:
+            self._maps.write(result.support if result else None)
+        self.tally.counts[counted] += 1
         self._next += 1
-        self._on_frame(self.counts)
+        self._on_frame(self.tally.counts)

@@ -6,12 +6,19 @@ import http.client
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from dimstream_client.errors import ConnectionLost, Problem, ProtocolError, StreamError
 
 _MEMBERS = frozenset(Problem.__dataclass_fields__)
+
+
+class Answer(NamedTuple):
+    """A file that the server made, and the flags of its frames, as text for people."""
+
+    file: bytes
+    flags: str
 
 
 class HttpDoor:
@@ -40,11 +47,16 @@ class HttpDoor:
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that are served."""
-        body = self._request("GET", "/v1/models", None, {})
+        _, body = self._request("GET", "/v1/models", None, {})
         return list(json.loads(body)["models"])
 
-    def denoise(self, model: str | None, file: Path, options: Mapping[str, str]) -> bytes:
+    def denoise(self, model: str | None, file: Path, options: Mapping[str, Any]) -> Answer:
         """Return the denoised OME-TIFF of a TIFF file; `model` None is the only one that is served.
+
+        Parameters
+        ----------
+        options : mapping
+            Query parameters, see `docs/http-api.md`.
 
         Raises
         ------
@@ -56,7 +68,9 @@ class HttpDoor:
         if options:
             path += "?" + urlencode(options)
         headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
-        return self._request("POST", path, file.read_bytes(), headers)
+        response, answer = self._request("POST", path, file.read_bytes(), headers)
+        told = (response.getheader(name) for name in ("Dimstream-Flags", "Dimstream-Reason"))
+        return Answer(answer, "; ".join(one for one in told if one))
 
     def _only_model(self) -> str:
         ids = [str(model["id"]) for model in self.models()]
@@ -66,7 +80,9 @@ class HttpDoor:
             )
         return ids[0]
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
             self._connection.request(method, self._prefix + path, body, dict(headers))
             response = self._connection.getresponse()
@@ -79,7 +95,7 @@ class HttpDoor:
             self._connection.close()
         if response.status != 200:
             raise _refusal(response.status, answer)
-        return answer
+        return response, answer
 
 
 def _refusal(status: int, answer: bytes) -> StreamError | ProtocolError:

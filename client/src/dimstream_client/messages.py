@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Problem
+from dimstream_client.trust import Fractions, Thresholds, Trust, WitnessResult
 
 __all__ = [
     "Ack",
@@ -34,8 +35,10 @@ __all__ = [
     "Skip",
     "Thresholds",
     "Times",
+    "Trust",
     "Update",
     "Updated",
+    "WitnessResult",
 ]
 
 
@@ -60,28 +63,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """What makes a frame suspect, and a pixel background or signal.
-
-    Below `ssim` a frame is suspect. A 10x10 window sum of at most `background_max` photons is background,
-    above `signal_min` it is signal. None: not judged, or in UPDATE: unchanged.
-    """
-
-    ssim: float | None = None
-    background_max: float | None = None
-    signal_min: float | None = None
-
-
-@dataclass(frozen=True)
-class Fractions:
-    """Fractions of the raw frame's pixels, together 1."""
-
-    background: float
-    uncertain: float
-    signal: float
-
-
-@dataclass(frozen=True)
 class Times:
     """Milliseconds in the queue, in the model, and from arrival to answer."""
 
@@ -94,8 +75,9 @@ class Times:
 class Open:
     """Ask for a stream; the answer is OPENED, or ERROR without a stream.
 
-    `shape` is (H, W). `window` None takes the server's default. `stream` and `resume_token` are given
-    together, to resume.
+    `shape` is (H, W). `window` None takes the server's default. `maps` asks for the support map of each
+    frame; `witness_every` n for the photons of the frames of every n-th time point to be split, 0 for
+    none. `stream` and `resume_token` are given together, to resume.
     """
 
     TYPE: ClassVar[str] = "OPEN"
@@ -114,6 +96,8 @@ class Open:
     pixel_size_um: float | None = None
     frame_interval_s: float | None = None
     channels: tuple[str, ...] = ()
+    maps: bool = False
+    witness_every: int = 0
     next_result: int = 0
     stream: str | None = None
     resume_token: str | None = None
@@ -171,7 +155,12 @@ class Skip:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one frame; `pixels` is None when the frame failed or only flags were asked for."""
+    """The answer to one frame; `pixels` is None when the frame failed or only flags were asked for.
+
+    `trust` is None when the frame failed. `support`, where maps were asked for, says of each pixel: bits 0
+    and 1 are its class (0 background, 1 uncertain, 2 signal), 4: signal is predicted there, 8: without
+    support.
+    """
 
     TYPE: ClassVar[str] = "RESULT"
     stream: str
@@ -188,6 +177,8 @@ class Result:
     limit: int
     index: PlaneIndex = field(default_factory=PlaneIndex)
     error: Problem | None = None
+    trust: Trust | None = None
+    support: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

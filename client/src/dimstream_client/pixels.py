@@ -64,6 +64,36 @@ def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[
     return header, payload
 
 
+def pack_map(support: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[str, Any], Part]:
+    """Return the members of the header's `map`, shape, codec and crc32, and the payload of a support map.
+
+    Raises
+    ------
+    FrameError
+        wrong_dtype, wrong_shape or bad_codec.
+    """
+    if support.dtype != np.uint8:
+        raise FrameError(Code.WRONG_DTYPE, f"the support map is {support.dtype}, expected uint8")
+    layout, payload = pack(support, codec=codec, checksum=checksum)
+    del layout["dtype"]
+    return layout, payload
+
+
+def unpack_map(layout: Any, payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
+    """Return the support map, (H, W) uint8, a read-only view of `payload` unless it was packed.
+
+    Raises
+    ------
+    FrameError
+        wrong_shape, bad_codec, bad_field, oversize, bad_checksum or wrong_size.
+    """
+    if not isinstance(layout, dict):
+        raise FrameError(
+            Code.BAD_FIELD, f"expected a JSON object with shape, codec, crc32, got {checks.short(layout)}"
+        )
+    return unpack({**layout, "dtype": "uint8"}, payload, max_bytes=max_bytes)
+
+
 def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
     """Return the pixels, a read-only view of `payload` unless it was packed.
 

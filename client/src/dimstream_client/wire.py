@@ -1,14 +1,16 @@
 """DIM1 on the wire: messages to message parts and back. Opens no socket.
 
-A message is ``[b"DIM1" + TYPE, header, payload]``: the header is a JSON object in UTF-8, the payload the
-pixels, little-endian, row by row. The payload part is absent when there are no pixels.
+A message is ``[b"DIM1" + TYPE, header, payload, map]``: the header is a JSON object in UTF-8, the payload the
+pixels, little-endian, row by row, the map the support map of a RESULT. Parts at the end that would be empty
+are absent.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any, Final, NoReturn
 
 import numpy.typing as npt
@@ -16,128 +18,31 @@ import numpy.typing as npt
 from dimstream_client import fields as checks
 from dimstream_client import messages
 from dimstream_client.errors import Code, FrameError, ProtocolError
-from dimstream_client.fields import Check, Refused
+from dimstream_client.fields import Refused
+from dimstream_client.headers import CLASSES, HEADERS, NULLABLE, REQUIRED, SETTINGS
 from dimstream_client.messages import Message
-from dimstream_client.pixels import Part, pack, unpack
+from dimstream_client.pixels import Part, pack, pack_map, unpack, unpack_map
 
 __all__ = ["MAGIC", "MAX_HEADER_BYTES", "decode", "encode"]
 
 MAGIC: Final = b"DIM1"
 MAX_HEADER_BYTES: Final = 65_536
 
-_HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
-    "OPEN": {
-        "client": checks.text,
-        "shape": checks.shape,
-        "dtype": checks.dtype,
-        "model": checks.text,
-        "mode": checks.one_of("lossless", "latest"),
-        "axes": checks.text,
-        "out_dtype": checks.out_dtype,
-        "deliver": checks.one_of("result", "flags"),
-        "save": checks.boolean,
-        "codecs": checks.codecs,
-        "checksum": checks.checksum,
-        "window": checks.window,
-        "pixel_size_um": checks.positive,
-        "frame_interval_s": checks.positive,
-        "channels": checks.texts,
-        "next_result": checks.count,
-        "stream": checks.text,
-        "resume_token": checks.text,
-        "user": checks.text,
-    },
-    "OPENED": {
-        "stream": checks.text,
-        "resume_token": checks.text,
-        "boot_id": checks.text,
-        "next_seq": checks.count,
-        "limit": checks.count,
-        "context_frames": checks.count,
-        "model": checks.model,
-        "thresholds": checks.thresholds,
-        "max_frame_bytes": checks.count,
-        "lease_s": checks.positive,
-        "window": checks.window,
-        "codec": checks.codec,
-        "checksum": checks.checksum,
-    },
-    "FRAME": {
-        "stream": checks.text,
-        "seq": checks.count,
-        "index": checks.plane_index,
-        "t_acq": checks.number,
-        "meta": checks.free,
-    },
-    "SKIP": {
-        "stream": checks.text,
-        "seq_from": checks.count,
-        "seq_to": checks.count,
-        "reason": checks.text,
-    },
-    "RESULT": {
-        "stream": checks.text,
-        "seq": checks.count,
-        "status": checks.one_of("done", "failed"),
-        "flag": checks.one_of("ok", "suspect", "unjudged"),
-        "reason": checks.text,
-        "ssim_prev": checks.ssim,
-        "compared_seq": checks.count,
-        "fractions": checks.fractions,
-        "model_sha256": checks.text,
-        "t_ms": checks.times,
-        "limit": checks.count,
-        "index": checks.plane_index,
-        "error": checks.problem,
-    },
-    "CREDIT": {"stream": checks.text, "limit": checks.count},
-    "ACK": {"stream": checks.text, "next_result": checks.count},
-    "UPDATE": {
-        "stream": checks.text,
-        "from_seq": checks.count,
-        "model": checks.text,
-        "thresholds": checks.new_thresholds,
-    },
-    "UPDATED": {
-        "stream": checks.text,
-        "from_seq": checks.count,
-        "model": checks.model,
-        "thresholds": checks.thresholds,
-    },
-    "CLOSE": {"stream": checks.text, "last_seq": checks.count},
-    "CLOSED": {"stream": checks.text, "counts": checks.counts, "files": checks.files},
-    "PING": {"t": checks.number},
-    "PONG": {"t": checks.number, "boot_id": checks.text, "queue": checks.count},
-    "ERROR": checks.PROBLEM_FIELDS,
-}
-_CLASSES: Final[Mapping[str, type[Any]]] = {name: getattr(messages, name.capitalize()) for name in _HEADERS}
-_REQUIRED: Final[Mapping[str, frozenset[str]]] = {
-    name: frozenset(
-        f.name
-        for f in fields(_CLASSES[name])
-        if f.name in header and f.default is MISSING and f.default_factory is MISSING
-    )
-    for name, header in _HEADERS.items()
-}
-# Null and absent mean the same here, and the message has no default for it.
-_NULLABLE: Final[Mapping[str, tuple[str, ...]]] = {
-    "RESULT": ("reason", "ssim_prev", "compared_seq", "fractions")
-}
-_SETTINGS: Final = frozenset({"OPEN", "UPDATE"})  # a mistyped setting must not pass unnoticed
-_WITH_PIXELS: Final = frozenset({"FRAME", "RESULT"})
+_MOST_PARTS: Final = {"RESULT": 4}
+_PARTS: Final = 3  # of all others
 _DUMP: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> list[Part]:
-    """Return the parts of `message`; its pixels are not copied when `codec` is "none".
+    """Return the parts of `message`; its pixels and map are not copied when `codec` is "none".
 
     Parameters
     ----------
     message : Message
     codec : {"none", "zlib"}
-        How the pixels are packed.
+        How pixels and map are packed.
     checksum : bool
-        Whether the header carries the crc32 of the payload.
+        Whether the header carries the crc32 of both.
 
     Raises
     ------
@@ -146,46 +51,53 @@ def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> 
     ProtocolError
         bad_field or oversize: the header cannot be written.
     """
-    payload: Part | None = None
+    payloads: dict[str, Part] = {}
     header: dict[str, Any] = {}
     for f in fields(message):
         value = getattr(message, f.name)
+        if value is None:
+            continue
         if f.name == "pixels":
-            if value is not None:
-                layout, payload = pack(value, codec=codec, checksum=checksum)
-                header.update(layout)
-        elif value is not None:
+            layout, payloads["pixels"] = pack(value, codec=codec, checksum=checksum)
+            header.update(layout)
+        elif f.name == "support":
+            header["map"], payloads["map"] = pack_map(value, codec=codec, checksum=checksum)
+        else:
             header[f.name] = _plain(value)
     parts: list[Part] = [MAGIC + message.TYPE.encode(), _dump(header)]
-    if payload is not None:
-        parts.append(payload)
+    if payloads:
+        parts.append(payloads.get("pixels", b""))
+    if "map" in payloads:
+        parts.append(payloads["map"])
     return parts
 
 
 def decode(parts: Sequence[Part], *, max_payload_bytes: int) -> Message:
-    """Return the message that `parts` carry; its pixels are a read-only view of the last part.
+    """Return the message that `parts` carry; its pixels and map are read-only views of them.
 
     Parameters
     ----------
     parts : sequence of bytes or memoryview
     max_payload_bytes : int
-        Neither the payload nor the unpacked pixels may be larger.
+        Neither a payload nor what is unpacked from it may be larger.
 
     Raises
     ------
     ProtocolError
         The bytes are not DIM1; its `code` says what is wrong, `stream` and `seq` where.
     FrameError
-        The pixels do not fit the header.
+        The pixels or the map do not fit the header.
     """
     name = _type_of(parts)
     header = _header_of(name, parts)
     values = _fields_of(name, header)
-    if name in _WITH_PIXELS:
-        values["pixels"] = _pixels_of(name, header, parts[2:], max_payload_bytes)
+    if name == "FRAME":
+        values["pixels"] = _pixels_of_frame(header, parts[2:], max_payload_bytes)
+    elif name == "RESULT":
+        values["pixels"], values["support"] = _images_of_result(header, parts[2:], max_payload_bytes)
     elif len(parts) == 3:
         _refuse(header, Code.BAD_HEADER, f"{name} has two parts, type and header, but a payload came too")
-    message: Message = _CLASSES[name](**values)
+    message: Message = CLASSES[name](**values)
     if isinstance(message, messages.Skip) and message.seq_to < message.seq_from:
         _refuse(header, Code.BAD_FIELD, f"SKIP field seq_to: expected at least seq_from {message.seq_from}")
     return message
@@ -221,13 +133,15 @@ def _type_of(parts: Sequence[Part]) -> str:
             Code.BAD_MAGIC, f"the first part must be DIM1 and a message type, but begins with {first[:16]!r}"
         )
     name = first[4:].decode("ascii", "replace")
-    if name not in _HEADERS:
+    if name not in HEADERS:
         raise ProtocolError(
-            Code.UNKNOWN_TYPE, f"message type {name!r} is unknown, expected one of {', '.join(_HEADERS)}"
+            Code.UNKNOWN_TYPE, f"message type {name!r} is unknown, expected one of {', '.join(HEADERS)}"
         )
-    if len(parts) not in (2, 3):
-        came = "1 part" if len(parts) == 1 else "more than 3 parts"  # a reader need not count them all
-        raise ProtocolError(Code.BAD_HEADER, f"{name} came with {came}, expected 2 or 3")
+    most = _MOST_PARTS.get(name, _PARTS)
+    if not 2 <= len(parts) <= most:
+        # a reader need not count them all
+        came = "1 part" if len(parts) == 1 else f"more than {most} parts"
+        raise ProtocolError(Code.BAD_HEADER, f"{name} came with {came}, expected 2 to {most}")
     return name
 
 
@@ -266,12 +180,12 @@ def _header_of(name: str, parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _fields_of(name: str, header: Mapping[str, Any]) -> dict[str, Any]:
-    known = _HEADERS[name]
-    values: dict[str, Any] = dict.fromkeys(_NULLABLE.get(name, ()))
+    known = HEADERS[name]
+    values: dict[str, Any] = dict.fromkeys(NULLABLE.get(name, ()))
     for key, check in known.items():
         value = header.get(key)
         if value is None:
-            if key in _REQUIRED[name] and key not in values:
+            if key in REQUIRED[name] and key not in values:
                 _refuse(header, Code.BAD_FIELD, f"{name} field {key} is missing", {"field": key})
             continue
         try:
@@ -283,25 +197,50 @@ def _fields_of(name: str, header: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} field {key}: expected {refusal}, got {checks.short(value)}",
                 {"field": key},
             )
-    if name in _SETTINGS and not header.keys() <= known.keys():
+    if name in SETTINGS and not header.keys() <= known.keys():
         unknown = checks.short(min(header.keys() - known.keys()))
         _refuse(header, Code.BAD_FIELD, f"{name} has no field {unknown}; its fields are {', '.join(known)}")
     return values
 
 
-def _pixels_of(
-    name: str, header: Mapping[str, Any], payloads: Sequence[Part], max_payload_bytes: int
-) -> npt.NDArray[Any] | None:
+def _pixels_of_frame(header: Mapping[str, Any], payloads: Sequence[Part], max_bytes: int) -> npt.NDArray[Any]:
     if not payloads:
-        if name == "FRAME":
-            _refuse(header, Code.WRONG_SIZE, "FRAME came without its payload part, expected the pixels")
-        return None
+        _refuse(header, Code.WRONG_SIZE, "FRAME came without its payload part, expected the pixels")
+    with _naming("FRAME", header):
+        return unpack(header, payloads[0], max_bytes=max_bytes)
+
+
+def _images_of_result(
+    header: Mapping[str, Any], payloads: Sequence[Part], max_bytes: int
+) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
+    """Pixels and support map; the part of the pixels is empty when there is only a map."""
+    layout = header.get("map")
+    if layout is None and len(payloads) == 2:
+        _refuse(header, Code.BAD_HEADER, "RESULT came with a fourth part, but its header names no map")
+    if layout is not None and len(payloads) < 2:
+        _refuse(header, Code.WRONG_SIZE, "RESULT names a map, but came without its fourth part")
+    pixels, support = None, None
+    if payloads and not (layout is not None and header.get("shape") is None and not len(payloads[0])):
+        with _naming("RESULT", header):
+            pixels = unpack(header, payloads[0], max_bytes=max_bytes)
+    if layout is not None:
+        with _naming("RESULT field map", header):
+            support = unpack_map(layout, payloads[1], max_bytes=max_bytes)
+    if pixels is not None and support is not None and support.shape != pixels.shape:
+        expected = f"expected the shape of the pixels, {list(pixels.shape)}"
+        _refuse(header, Code.WRONG_SHAPE, f"RESULT field map: {expected}, got {list(support.shape)}")
+    return pixels, support
+
+
+@contextmanager
+def _naming(what: str, header: Mapping[str, Any]) -> Iterator[None]:
+    """Let refusals of pixels say what they are of, and the message's stream and seq."""
     try:
-        return unpack(header, payloads[0], max_bytes=max_payload_bytes)
+        yield
     except FrameError as error:
         raise FrameError(
             error.code,
-            f"{name}: {error.detail}",
+            f"{what}: {error.detail}",
             stream=_stream_of(header),
             seq=_seq_of(header),
             expected=error.expected,

@@ -16,7 +16,7 @@ from typing import Final, Literal, Self
 from dimstream_models.bundle import Bundle, Calibration
 
 FlagName = Literal["ok", "suspect", "unjudged"]
-Note = Literal["moved", "jump", "changing", "fixed_pattern", "saturated", "fading", "interval"]
+Note = Literal["moved", "jump", "changing", "fixed_pattern", "unsupported", "saturated", "fading", "interval"]
 
 WINDOW: Final = 3
 """Frames over which similarities are smoothed, by their median: one bad pair turns no flag."""
@@ -32,6 +32,8 @@ MOVED_GAIN: Final = 0.05
 """SSIM that alignment must gain for the note `moved`."""
 SATURATED_MAX: Final = 0.01
 """Share of saturated pixels above which a frame is suspect."""
+MOSTLY: Final = 0.5
+"""Share of the predicted signal without photons above which the note `unsupported` is given."""
 FADED: Final = 1 / 2
 """Of a plane's best structure score: under it the note `fading` says that the sample bleaches."""
 LONG_INTERVAL: Final = 3.0
@@ -155,6 +157,8 @@ class Evidence:
         Of the raw frame; `background` is the share of its pixels in that class.
     saturated : float
         Share of its pixels that are saturated.
+    unsupported : float
+        Share of its predicted signal that no photons support.
     split_ssim : float or None
         Of the predictions of both halves of its photons; None when they were not split.
     frame_interval_s : float or None
@@ -170,6 +174,7 @@ class Evidence:
     background: float
     structure: float
     saturated: float = 0.0
+    unsupported: float = 0.0
     split_ssim: float | None = None
     frame_interval_s: float | None = None
 
@@ -231,12 +236,12 @@ class PlaneJudge:
         witness_every : int
             Frames for which the verdict of a split holds, when it is taken now and then; 0: for its own.
         """
-        self._follow(evidence, criteria)
+        returned = self._follow(evidence, criteria)
         if evidence.split_ssim is not None and criteria.split is not None:
             agreed = evidence.split_ssim >= criteria.split
             self._vouched_until = seq + max(witness_every, 1) - 1 if agreed else -1
         vouched = seq <= self._vouched_until
-        flag, reason = self._verdict(evidence, criteria, vouched=vouched)
+        flag, reason = self._verdict(evidence, criteria, vouched=vouched, returned=returned)
         if flag != "suspect":
             self.suspect_since = None
         elif self.suspect_since is None:
@@ -247,7 +252,7 @@ class PlaneJudge:
             reason=reason,
             p_signal=_probability(criteria.signal, similarity, "at_most"),
             p_dark=_probability(criteria.dark, similarity, "at_least"),
-            notes=tuple(self._notes(evidence, criteria, vouched=vouched)),
+            notes=() if returned else tuple(self._notes(evidence, criteria, vouched=vouched)),
             structure_seen=not self._empty,
         )
 
@@ -256,23 +261,26 @@ class PlaneJudge:
         self._similarities.clear()
         self._doubted = False
 
-    def _follow(self, evidence: Evidence, criteria: Criteria) -> None:
-        """Bring the smoothed state up to this frame."""
-        least = criteria.structure + (STRUCTURE_RECOVERY if self._empty else 0.0)
+    def _follow(self, evidence: Evidence, criteria: Criteria) -> bool:
+        """Bring the smoothed state up to this frame; True when it shows structure after one that did not."""
+        was_empty = self._empty
+        least = criteria.structure + (STRUCTURE_RECOVERY if was_empty else 0.0)
         self._empty = not evidence.structure >= least
         self._scores.append(evidence.structure)
         self._best_score = max(self._best_score, _median(self._scores))
-        if evidence.obstacle is not None:
+        returned = was_empty and not self._empty
+        if evidence.obstacle is not None or returned:
             self.lost()
         similarity = evidence.similarity
-        if similarity is None or criteria.ssim is None:
-            return
+        if similarity is None or criteria.ssim is None or returned:
+            return returned
         self._similarities.append(similarity)
         least = criteria.ssim_recovered if self._doubted else criteria.ssim
         self._doubted = _median(self._similarities) < least
+        return False
 
     def _verdict(
-        self, evidence: Evidence, criteria: Criteria, *, vouched: bool
+        self, evidence: Evidence, criteria: Criteria, *, vouched: bool, returned: bool
     ) -> tuple[FlagName, str | None]:
         """The first rule that applies, the surest first."""
         if evidence.minimum == evidence.maximum:
@@ -290,6 +298,8 @@ class PlaneJudge:
             return "suspect", f"the two halves of its photons disagree: SSIM {halves}"
         if vouched and (evidence.split_ssim is not None or evidence.obstacle is None):
             return "ok", None
+        if returned and evidence.obstacle is None:
+            return "unjudged", "the frame before showed no structure"
         return self._compared(evidence, criteria)
 
     def _compared(self, evidence: Evidence, criteria: Criteria) -> tuple[FlagName, str | None]:
@@ -342,6 +352,7 @@ class PlaneJudge:
             ("jump", unlike and not self._doubted and not self._empty),
             ("changing", unlike and vouched and not self._empty),
             ("fixed_pattern", alike and self._empty),
+            ("unsupported", evidence.unsupported > MOSTLY and not self._empty),
             ("saturated", evidence.saturated > 0),
             ("fading", self._is_fading(criteria)),
             ("interval", _is_long(evidence, criteria)),

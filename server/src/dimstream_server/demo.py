@@ -1,6 +1,6 @@
 """`dimstream-server demo`: the sample movie of a bundle through a real server and the real client.
 
-Leaves `denoised.ome.tif`, `flags.jsonl` and `summary.png`.
+Leaves `denoised.ome.tif`, the support maps, `flags.jsonl` and `summary.png`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from dimstream_client.cli import main as dimstream
 from dimstream_client.tiff import open_stack
-from dimstream_models.bundle import Bundle, BundleError, read_attachment, read_bundle
+from dimstream_models.bundle import Bundle, BundleError, Thresholds, read_attachment, read_bundle
+from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED
 from dimstream_server.server_process import ServerProcessError, running_server
 
 MOVIE, TRUTH = "sample/movie.ome.tif", "sample/truth.ome.tif"
+MAPS = "denoised.maps.ome.tif"
+COLUMNS = ("raw", "denoised", "truth", "support")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +56,16 @@ def _stream(movie: bytes, out: Path, endpoint: str, interval_s: float) -> int:
         source, denoised = Path(scratch) / "movie.ome.tif", out / "denoised.ome.tif"
         source.write_bytes(movie)
         status = dimstream(
-            ["stream", str(source), str(denoised), "--server", endpoint, "--interval", str(interval_s)]
+            [
+                "stream",
+                str(source),
+                str(denoised),
+                "--server",
+                endpoint,
+                "--interval",
+                str(interval_s),
+                "--maps",
+            ]
         )
     flags = out / "denoised.flags.jsonl"
     if status == 0:
@@ -64,10 +76,10 @@ def _stream(movie: bytes, out: Path, endpoint: str, interval_s: float) -> int:
 def _report(bundle: Bundle, out: Path, movie: bytes, truth: bytes) -> None:
     records = [json.loads(line) for line in (out / "flags.jsonl").read_text().splitlines()]
     stacks = []
-    for source in (BytesIO(movie), out / "denoised.ome.tif", BytesIO(truth)):
+    for source in (BytesIO(movie), out / "denoised.ome.tif", BytesIO(truth), out / MAPS):
         with open_stack(source) as stack:
             stacks.append(stack.asarray())
-    draw_summary(out / "summary.png", stacks, records, bundle.thresholds.ssim)
+    draw_summary(out / "summary.png", stacks, records, bundle.thresholds)
     counts = {flag: sum(r["flag"] == flag for r in records) for flag in ("ok", "suspect", "unjudged")}
     latency = float(np.median([r["t_ms"]["total"] for r in records]))
     print(f"{len(records)} frames: " + ", ".join(f"{n} {flag}" for flag, n in counts.items()))
@@ -76,14 +88,14 @@ def _report(bundle: Bundle, out: Path, movie: bytes, truth: bytes) -> None:
 
 
 def draw_summary(
-    path: Path, stacks: Sequence[NDArray[Any]], records: Sequence[dict[str, Any]], threshold: float | None
+    path: Path, stacks: Sequence[NDArray[Any]], records: Sequence[dict[str, Any]], limits: Thresholds
 ) -> None:
-    """Write the picture: raw, denoised and truth of a believed and of a suspect frame; the SSIM trace.
+    """Write the picture: raw, denoised, truth and support of a believed and of a suspect frame; both traces.
 
     Parameters
     ----------
-    stacks : three (T, H, W) arrays
-        Raw counts, denoised and true high-dose counts.
+    stacks : four (T, H, W) arrays
+        Raw counts, denoised and true high-dose counts, support maps.
     records : sequence of mappings
         The lines of `flags.jsonl`.
     """
@@ -92,18 +104,41 @@ def draw_summary(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure = plt.figure(figsize=(9, 9), layout="constrained")
-    grid = figure.add_gridspec(3, 3, height_ratios=(3, 3, 1.6))
+    figure = plt.figure(figsize=(11, 9), layout="constrained")
+    grid = figure.add_gridspec(4, 4, height_ratios=(3, 3, 1.3, 1.3))
     for row, frame in enumerate(_shown(records)):
         flag = records[frame]["flag"]
-        for column, (name, stack) in enumerate(zip(("raw", "denoised", "truth"), stacks, strict=True)):
+        for column, (name, stack) in enumerate(zip(COLUMNS, stacks, strict=True)):
             axes = figure.add_subplot(grid[row, column])
-            own_scale = stack[frame] if name == "denoised" and flag == "suspect" else stack
-            axes.imshow(stack[frame], cmap="magma", vmin=0, vmax=max(np.quantile(own_scale, 0.999), 1))
-            axes.set(xticks=[], yticks=[], title=f"{name}, frame {frame}" + f": {flag}" * (column == 1))
-    _draw_trace(figure.add_subplot(grid[2, :]), records, threshold)
-    figure.savefig(path, dpi=100)
+            if name == "support":
+                axes.imshow(_coloured(stack[frame]))
+            else:
+                own_scale = stack[frame] if name == "denoised" and flag == "suspect" else stack
+                axes.imshow(stack[frame], cmap="magma", vmin=0, vmax=max(np.quantile(own_scale, 0.999), 1))
+            axes.set(xticks=[], yticks=[], title=f"{name} {frame}" + f": {flag}" * (column == 1))
+    figure.supxlabel(
+        "support: green is predicted on photons, red without; grey: light in the raw frame", size=9
+    )
+    _draw_trace(figure.add_subplot(grid[2, :]), records, "SSIM", [_ssim(one) for one in records], limits.ssim)
+    scores = [one["trust"]["structure"] for one in records]
+    _draw_trace(figure.add_subplot(grid[3, :]), records, "structure", scores, limits.structure)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _coloured(support: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(H, W, 3): grey by class, red where signal is predicted without support, green where with it."""
+    picture = np.repeat(np.array([0.0, 0.3, 0.6])[support & CLASS][..., None], 3, axis=-1)
+    unsupported = (support & UNSUPPORTED) > 0
+    picture[unsupported] = (0.9, 0.1, 0.1)
+    picture[((support & PREDICTED) > 0) & ~unsupported] = (0.2, 0.8, 0.3)
+    return picture
+
+
+def _ssim(record: dict[str, Any]) -> float:
+    """The better of both, as it is judged; nan where there was no comparison."""
+    known = [value for value in (record["ssim_prev"], record["trust"]["ssim_aligned"]) if value is not None]
+    return max(known, default=np.nan)
 
 
 def _shown(records: Sequence[dict[str, Any]]) -> list[int]:
@@ -115,15 +150,20 @@ def _shown(records: Sequence[dict[str, Any]]) -> list[int]:
     return chosen
 
 
-def _draw_trace(axes: Any, records: Sequence[dict[str, Any]], threshold: float | None) -> None:
+def _draw_trace(
+    axes: Any,
+    records: Sequence[dict[str, Any]],
+    name: str,
+    trace: Sequence[float],
+    threshold: float | None,
+) -> None:
     colours = {"ok": "tab:green", "suspect": "tab:red", "unjudged": "tab:gray"}
-    trace = [np.nan if record["ssim_prev"] is None else record["ssim_prev"] for record in records]
     axes.plot(trace, color="0.7", zorder=1)
     for flag, colour in colours.items():
         frames = [i for i, record in enumerate(records) if record["flag"] == flag]
         heights = np.nan_to_num([trace[i] for i in frames])
         axes.scatter(frames, heights, color=colour, s=18, label=f"{flag} ({len(frames)})", zorder=2)
     if threshold is not None:
-        axes.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-    axes.set(xlabel="frame", ylabel="SSIM", ylim=(-0.05, 1))
-    axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.3), frameon=False)
+        axes.axhline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2g}")
+    axes.set(xlabel="frame", ylabel=name)
+    axes.legend(ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

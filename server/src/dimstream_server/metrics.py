@@ -1,12 +1,15 @@
 """Figures of a running server, in a Prometheus registry of its own."""
 
+import math
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.protocol import EngineResult, Trust
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_SCORES = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -26,6 +29,30 @@ class Metrics:
             "Time of a frame in the queue, in the network, and in all of the engine.",
             ["stage"],
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._notes = Counter(
+            "dimstream_notes",
+            "Notes on frames: what else was seen.",
+            ["model", "note"],
+            registry=self.registry,
+        )
+        self._witness = Counter(
+            "dimstream_witness",
+            "Frames whose photons were to be split: answered, or refused.",
+            ["model", "verdict"],
+            registry=self.registry,
+        )
+        self._unsupported = Histogram(
+            "dimstream_unsupported_share",
+            "Share of a frame's predicted signal that no photons support.",
+            buckets=_SHARES,
+            registry=self.registry,
+        )
+        self._structure = Histogram(
+            "dimstream_structure_score",
+            "Structure score of a raw frame, standard errors above noise.",
+            buckets=_SCORES,
             registry=self.registry,
         )
         self._refusals = Counter(
@@ -61,6 +88,17 @@ class Metrics:
         times_ms = (result.queue_ms, result.infer_ms, result.total_ms)
         for child, time_ms in zip(self._stage_children, times_ms, strict=True):
             child.observe(time_ms / 1000)
+        if result.trust is not None:
+            self._weighed(result.model_id, result.trust)
+
+    def _weighed(self, model: str, trust: Trust) -> None:
+        for note in trust.notes:
+            self._notes.labels(model, note).inc()
+        if trust.witness is not None:
+            self._witness.labels(model, "answered" if trust.witness.refused is None else "refused").inc()
+        for histogram, value in ((self._unsupported, trust.unsupported), (self._structure, trust.structure)):
+            if math.isfinite(value):  # one NaN would make the sum useless for ever
+                histogram.observe(value)
 
     def refused(self, door: str, code: str) -> None:
         """Count one refusal."""

@@ -138,7 +138,7 @@ class LimitsTable(_Table):
         int, Field(ge=1, description="frames in flight of all streams; bounds the memory they take")
     ] = 512
     max_credit_bytes: Annotated[
-        int, Field(ge=1024, description="bytes of the frames in flight of all streams, raw or denoised")
+        int, Field(ge=1024, description="bytes of the frames in flight of all streams, and of their maps")
     ] = 4096 * MIB
     max_plane_bytes: Annotated[
         int, Field(ge=1024, description="bytes of the last predictions that planes are compared with")
@@ -146,9 +146,12 @@ class LimitsTable(_Table):
 
     @model_validator(mode="after")
     def _a_frame_fits(self) -> Self:
-        for name in ("max_credit_bytes", "max_plane_bytes"):
-            if getattr(self, name) < 4 * self.max_frame_bytes:  # a byte a pixel may become a float32
-                raise ValueError(f"{name} must be at least 4 * max_frame_bytes, got {getattr(self, name)}")
+        # a byte a pixel may become a float32, and a byte of its map
+        for name, times in (("max_credit_bytes", 5), ("max_plane_bytes", 4)):
+            if getattr(self, name) < times * self.max_frame_bytes:
+                raise ValueError(
+                    f"{name} must be at least {times} * max_frame_bytes, got {getattr(self, name)}"
+                )
         return self
 
 

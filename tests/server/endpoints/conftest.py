@@ -156,11 +156,12 @@ def server(tiny_bundle: Callable[..., Bundle]) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def start_server(tiny_bundle: Callable[..., Bundle]) -> Iterator[ServerMaker]:
-    """Maker of servers: `start_server("blur", …, limits={…})`."""
+    """Maker of servers: `start_server("blur", some_bundle, …, limits={…})`."""
     running: list[RunningServer] = []
 
-    def make(*kinds: str, **tables: Any) -> RunningServer:
-        running.append(start([tiny_bundle(kind) for kind in kinds or ("blur",)], tables))
+    def make(*kinds: str | Bundle, **tables: Any) -> RunningServer:
+        bundles = [tiny_bundle(kind) if isinstance(kind, str) else kind for kind in kinds or ("blur",)]
+        running.append(start(bundles, tables))
         return running[-1]
 
     yield make

@@ -59,7 +59,14 @@ def test_models_are_listed_and_described(request_of: Any) -> None:
     models = json.loads(request_of("GET", "/v1/models").body)["models"]
     assert [model["id"] for model in models] == ["blur", "raising"]
     assert json.loads(request_of("GET", "/v1/models/blur").body) == models[0]
-    assert models[0]["thresholds"] == {"ssim": 0.6, "background_max": 5, "signal_min": 25}
+    assert models[0]["thresholds"] == {
+        "ssim": 0.6,
+        "background_max": 5,
+        "signal_min": 25,
+        "structure": -1e6,
+        "split": None,
+    }
+    assert models[0]["calibration"] is None
 
 
 def test_probes_and_metrics(request_of: Any, make_counts: Any) -> None:
@@ -245,7 +252,17 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
     assert set(good) == {"image/tiff", "application/x-npy", "image/png", "application/json"}
     assert set(denoise["responses"]["422"]["content"]) == {"application/problem+json"}
     names = {parameter["name"] for parameter in denoise["parameters"]}
-    assert names == {"model_id", "out_dtype", "report", "axes"}
+    assert names == {
+        "model_id",
+        "out_dtype",
+        "output",
+        "report",
+        "axes",
+        "witness_every",
+        "frame_interval_s",
+    }
+    frame = document["components"]["schemas"]["FrameBody"]["properties"]
+    assert "TrustBody" in str(frame["trust"])
     text = json.dumps(document)
     assert "HTTPValidationError" not in text
     references = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}

@@ -147,6 +147,13 @@ def test_a_bad_form_is_refused(request_of: Any, case: str) -> None:
         ("POST", PATH + "?report=xml", 422, "bad_query"),
         ("POST", PATH + "?axes=QYX", 422, "bad_query"),
         ("POST", PATH + "?axes=TTYX", 422, "bad_image"),
+        ("POST", PATH + "?output=maps", 422, "bad_query"),
+        ("POST", PATH + "?witness_every=-1", 422, "bad_query"),
+        ("POST", PATH + "?witness_every=1.5", 422, "bad_query"),
+        ("POST", PATH + f"?witness_every={2**53}", 422, "bad_query"),
+        ("POST", PATH + "?frame_interval_s=0", 422, "bad_query"),
+        ("POST", PATH + "?frame_interval_s=inf", 422, "bad_query"),
+        ("POST", PATH + "?frame_interval_s=nan", 422, "bad_query"),
     ],
 )
 def test_a_bad_request_has_its_problem(

@@ -7,7 +7,7 @@ import pytest
 
 from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
 from dimstream_client.messages import Thresholds as WireThresholds
-from dimstream_server.endpoints.opening import choose_codec
+from dimstream_server.endpoints.opening import choose_codec, spec_of
 from dimstream_server.endpoints.problems import ALL_MEANINGS, DoorRefusal
 from dimstream_server.endpoints.stream_book import StreamBook
 from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream
@@ -26,8 +26,8 @@ from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 PIXELS = np.ones((4, 6), np.uint16)
 
 
-def make_stream(*, window: int = 2, id: str = "s", peer: bytes = b"peer") -> ServerStream:
-    spec = StreamSpec(model="blur", shape=(4, 6), in_dtype="uint16")
+def make_stream(*, window: int = 2, id: str = "s", peer: bytes = b"peer", maps: bool = False) -> ServerStream:
+    spec = StreamSpec(model="blur", shape=(4, 6), in_dtype="uint16", deliver_maps=maps)
     return ServerStream(id=id, peer=peer, spec=spec, window=window, thresholds=Thresholds(0.5))
 
 
@@ -147,6 +147,9 @@ def test_an_update_hands_on_the_thresholds_that_it_names() -> None:
     assert stream.new_thresholds(Update("s", 0, model="other")) is None
     asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(signal_min=30.0)))
     assert asked == NewThresholds(signal_min=30.0)
+    every = {"ssim": 0.5, "background_max": 4.0, "signal_min": 20.0, "structure": 6.0, "split": 0.25}
+    asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(**every)))
+    assert asked == NewThresholds(**every)
 
 
 def test_a_skip_to_the_end_of_all_numbers_is_refused() -> None:
@@ -199,6 +202,21 @@ def test_the_book_bounds_the_bytes_that_are_promised() -> None:
     book.add(make_stream(window=15, id="c"))
     with pytest.raises(TooManyStreams, match="bytes for frames in flight 912 are promised"):
         book.window_for(open_message(out_dtype="float32"))
+
+
+def test_the_book_counts_the_bytes_of_maps() -> None:
+    book = StreamBook(max_streams=3, default_window=8, max_window=64, max_credit=100, max_credit_bytes=1440)
+    assert book.window_for(open_message(window=64)) == 30  # of 48 bytes
+    assert book.window_for(open_message(window=64, maps=True)) == 20  # of 72
+    book.add(make_stream(window=10, maps=True))
+    assert book.window_for(open_message(window=64)) == 15
+
+
+def test_what_open_asks_for_reaches_the_engine() -> None:
+    spec = spec_of(open_message(maps=True, witness_every=3, frame_interval_s=0.5), model="blur")
+    assert (spec.deliver_maps, spec.witness_every, spec.frame_interval_s) == (True, 3, 0.5)
+    spec = spec_of(open_message(), model="blur")
+    assert (spec.deliver_maps, spec.witness_every, spec.frame_interval_s) == (False, 0, None)
 
 
 def test_the_book_shows_a_stream_to_its_peer_only() -> None:

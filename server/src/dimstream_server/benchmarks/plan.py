@@ -41,16 +41,25 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the two models go through."""
+    """What the two models go through.
+
+    Parameters
+    ----------
+    flag_rounds, flag_frames : int
+        Laps of the shipped model without flags, with them and with the witness, and frames of each.
+    """
 
     identity: ModelPlan
     shipped: ModelPlan
+    flag_rounds: int = 10
+    flag_frames: int = 8
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
     """The plan for `frames` frames of the identity on each route; or as few as show that it runs."""
     if quick:
-        return Plan(ModelPlan(2, 4, starts=1, memory_frames=2 * SAMPLES), ModelPlan(2, 4, starts=1))
+        identity = ModelPlan(2, 4, starts=1, memory_frames=2 * SAMPLES)
+        return Plan(identity, ModelPlan(2, 4, starts=1), flag_rounds=1, flag_frames=2)
     return Plan(
         ModelPlan(_rounds(frames), LAP_FRAMES, starts=3, memory_frames=100 * SAMPLES),
         ModelPlan(_rounds(frames // SHIPPED_SHARE), LAP_FRAMES, starts=3),

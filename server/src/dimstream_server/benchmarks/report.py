@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from dimstream_server.benchmarks.flags import FlagFigures
 from dimstream_server.benchmarks.machine import Machine
 from dimstream_server.benchmarks.model import BARE, HTTP, ROUTES, ZMQ_1, ZMQ_8, ModelFigures
 from dimstream_server.benchmarks.plan import MEAN_COUNTS, SEED, SHAPE
@@ -28,6 +29,8 @@ MAX_ADDED_ZMQ_MS: Final = 1.5
 MAX_ADDED_HTTP_MS: Final = 3.0
 MIN_RATIO: Final = 0.95
 MAX_GROWTH_PERCENT: Final = 2.0
+MAX_FLAGS_RATIO: Final = 1.1
+MAX_WITNESS_RATIO: Final = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Figures:
     quick: bool
     machine: Machine
     models: dict[str, ModelFigures]
+    flags: FlagFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ def check_goals(figures: Figures) -> list[Goal]:
         _at_most("HTTP adds, ms", MAX_ADDED_HTTP_MS, _added(identity, HTTP)),
         _at_least("shipped network, window 8, of bare", MIN_RATIO, _ratio(shipped, ZMQ_8)),
         _at_most("memory grows, %", MAX_GROWTH_PERCENT, growth),
+        _at_most("default flags, of the model's time", MAX_FLAGS_RATIO, figures.flags.default_ratio.median),
+        _at_most("witness, of two inferences", MAX_WITNESS_RATIO, figures.flags.witness_ratio.median),
     ]
 
 
@@ -70,6 +76,7 @@ def as_table(figures: Figures) -> str:
     lines = [f"{machine.cpu}, {machine.cores} cores, {machine.device}, {machine.system}{load}"]
     for key, title in MODELS.items():
         lines += ["", *_model_lines(title, figures.models[key])]
+    lines += ["", *_flag_lines(figures.flags)]
     lines += ["", "goals", *_aligned([_goal_row(goal) for goal in check_goals(figures)])]
     if figures.quick:
         lines += ["", "--quick shows that it runs; its figures mean nothing"]
@@ -117,6 +124,19 @@ def _model_lines(title: str, model: ModelFigures) -> Iterator[str]:
     if model.memory is not None:
         memory = model.memory
         yield f"memory over {memory.frames} frames: {memory.growth_percent:+.2f} % after the warm-up"
+
+
+def _flag_lines(flags: FlagFigures) -> Iterator[str]:
+    default, witness = flags.default_ratio, flags.witness_ratio
+    yield f"flags, shipped network: the model alone {flags.model_ms.median:.1f} ms a frame"
+    yield (
+        f"with the default flags {flags.default_ms.median:.1f} ms, {default.median:.3f}"
+        f" ({_quartiles(default)}) times as much"
+    )
+    yield (
+        f"with the witness {flags.witness_ms.median:.1f} ms, which adds {witness.median:.3f}"
+        f" ({_quartiles(witness)}) of two inferences"
+    )
 
 
 def _route_row(name: str, route: RouteFigures) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Denoised stacks in answers: OME-TIFF, NPY and PNG, as the Accept header asks."""
+"""Denoised stacks and their maps in answers: OME-TIFF, NPY and PNG, as the Accept header asks."""
 
 import io
 import math
@@ -75,13 +75,13 @@ class NpySink:
 
 
 class PngSink:
-    """PNG, 16-bit grey, of a single frame."""
+    """PNG, 8- or 16-bit grey, of a single frame."""
 
     def __init__(self, stack: ReadableStack, dtype: str) -> None:
-        if len(stack) != 1 or dtype != "uint16":
+        if len(stack) != 1 or dtype not in ("uint8", "uint16"):
             raise DoorRefusal(
                 "not_acceptable",
-                f"PNG holds one 16-bit grey frame, asked for {len(stack)} of {dtype}; "
+                f"PNG holds one 8- or 16-bit grey frame, asked for {len(stack)} of {dtype}; "
                 f"accept {TIFF} or {NPY} instead",
             )
         self._file = b""

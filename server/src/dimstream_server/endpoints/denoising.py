@@ -16,6 +16,7 @@ from dimstream_server.errors import FrameFailed
 from dimstream_server.metrics import Metrics
 
 DOOR = "http"
+Output = Literal["denoised", "support"]
 
 
 class Abandoned(Exception):
@@ -24,7 +25,15 @@ class Abandoned(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a request asks for."""
+    """What a request asks for.
+
+    Parameters
+    ----------
+    output : {"denoised", "support"}
+        What a file holds: denoised counts of `out_dtype`, or support maps.
+    frame_interval_s : float or None
+        Overrules what the file says.
+    """
 
     model: ModelInfo
     body: bytes | bytearray
@@ -32,6 +41,18 @@ class Order:
     media_type: str
     out_dtype: OutDtype
     axes: str | None
+    output: Output = "denoised"
+    witness_every: int = 0
+    frame_interval_s: float | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Pixel type of the answer."""
+        return "uint8" if self.output == "support" else self.out_dtype
+
+    def wants(self, output: Output) -> bool:
+        """Whether the answer is a file of this."""
+        return self.media_type != JSON and self.output == output
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +99,19 @@ class Denoiser:
             axes=order.axes,
             max_bytes=self.max_bytes,
             max_frame_bytes=self.max_frame_bytes,
+            frame_interval_s=order.frame_interval_s,
         )
         with closing(stack):
-            sink = open_sink(order.media_type, stack, order.out_dtype)
+            sink = open_sink(order.media_type, stack, order.dtype)
             frames = []
             for index, result in self._results(order, stack, gone):
                 self.metrics.answered(DOOR, result)
-                if result.pixels is not None:
-                    sink.write(result.pixels)
+                image = result.support if order.output == "support" else result.pixels
+                if image is not None:
+                    sink.write(image)
                 elif order.media_type != JSON:
                     raise FrameFailed(f"frame {result.seq} failed: {result.error}")
-                frames.append((index, replace(result, pixels=None)))  # the sink has them
+                frames.append((index, replace(result, pixels=None, support=None)))  # the sink has them
             return Denoised(sink.finish(), stack.axes, tuple(stack.shape), tuple(frames))
 
     def _results(
@@ -122,7 +145,10 @@ class Denoiser:
             model=order.model.id,
             shape=(height, width),
             out_dtype=order.out_dtype,
-            deliver_pixels=order.media_type != JSON,
+            deliver_pixels=order.wants("denoised"),
             label=DOOR,
+            deliver_maps=order.wants("support"),
+            witness_every=order.witness_every,
+            frame_interval_s=stack.scale.frame_interval_s,
             **options,
         )

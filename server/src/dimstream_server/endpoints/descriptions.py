@@ -1,24 +1,21 @@
 """JSON bodies of the HTTP door, as the OpenAPI document shows them."""
 
-from collections import Counter
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dimstream_client.messages import PlaneIndex
-from dimstream_server.endpoints.denoising import Denoised, Order
+from dimstream_models.bundle import Calibration
 from dimstream_server.endpoints.streams import ServerStream
-from dimstream_server.engine.protocol import EngineResult, ModelInfo
-from dimstream_server.pipeline.flags import FlagName
-
-WORST_FIRST: tuple[FlagName, ...] = ("suspect", "unjudged", "ok")
+from dimstream_server.engine.protocol import ModelInfo
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """Frozen, and its keys are all that there are."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class ProblemBody(_Body):
+class ProblemBody(Body):
     """RFC 9457 problem details; act on `code`."""
 
     type: str
@@ -30,15 +27,39 @@ class ProblemBody(_Body):
     expected: dict[str, Any] | None = None
 
 
-class ThresholdsBody(_Body):
+class ThresholdsBody(Body):
     """What frames are judged by."""
 
     ssim: float | None = Field(description="below it a frame is suspect; null: never judged")
     background_max: float = Field(description="photon counts in a window that are still background")
     signal_min: float = Field(description="photon counts in a window above which it is signal")
+    structure: float = Field(description="raw frames that score below it show no more than noise")
+    split: float | None = Field(
+        description="below it the two halves of a frame's photons disagree; null: not judged by them"
+    )
 
 
-class ModelBody(_Body):
+class CalibrationBody(Body):
+    """How the SSIM of adjacent frames is distributed with and without a sample."""
+
+    signal_quantiles: dict[str, float] = Field(description="quantile to SSIM, with a sample")
+    dark_quantiles: dict[str, float] = Field(description="quantile to SSIM, of an empty field")
+    signal_pairs: int
+    dark_pairs: int
+    false_alarm_rate: float = Field(description="share of signal pairs below the threshold")
+    auc: float = Field(description="area under the curve of signal against dark")
+    doses_photons: tuple[float, ...] = Field(
+        description="of the signal movies, photons on a tubule; empty when they are real"
+    )
+    frame_interval_s: float | None = Field(description="of the movies; null when they state none")
+
+    @classmethod
+    def of(cls, record: Calibration) -> Self:
+        """The summary of a bundle's record."""
+        return cls(**{name: getattr(record, name) for name in cls.model_fields})
+
+
+class ModelBody(Body):
     """A model that is served."""
 
     id: str
@@ -48,11 +69,13 @@ class ModelBody(_Body):
     gain: float | None = Field(description="counts out = gain * prediction + offset; null: none declared")
     offset: float | None
     thresholds: ThresholdsBody
+    calibration: CalibrationBody | None = Field(description="null: the SSIM threshold was not calibrated")
 
     @classmethod
     def of(cls, model: ModelInfo) -> Self:
         """The description of `model`."""
         limits = model.thresholds
+        record = None if model.bundle.config is None else model.bundle.config.calibration
         return cls(
             id=model.id,
             name=model.name,
@@ -61,18 +84,23 @@ class ModelBody(_Body):
             gain=model.gain,
             offset=model.offset,
             thresholds=ThresholdsBody(
-                ssim=limits.ssim, background_max=limits.background_max, signal_min=limits.signal_min
+                ssim=limits.ssim,
+                background_max=limits.background_max,
+                signal_min=limits.signal_min,
+                structure=limits.structure,
+                split=limits.split,
             ),
+            calibration=None if record is None else CalibrationBody.of(record),
         )
 
 
-class ModelsBody(_Body):
+class ModelsBody(Body):
     """All models that are served."""
 
     models: list[ModelBody]
 
 
-class StreamBody(_Body):
+class StreamBody(Body):
     """An open ZeroMQ stream."""
 
     id: str
@@ -105,109 +133,7 @@ class StreamBody(_Body):
         )
 
 
-class StreamsBody(_Body):
+class StreamsBody(Body):
     """All ZeroMQ streams that are open."""
 
     streams: list[StreamBody]
-
-
-class IndexBody(_Body):
-    """Where a frame belongs."""
-
-    t: int
-    c: int
-    z: int
-    p: int
-
-
-class FractionsBody(_Body):
-    """Shares of the raw frame's pixels."""
-
-    background: float
-    uncertain: float
-    signal: float
-
-
-class TimesBody(_Body):
-    """Milliseconds."""
-
-    queue: float
-    infer: float
-    total: float
-
-
-class FrameBody(_Body):
-    """One frame's flag."""
-
-    seq: int
-    index: IndexBody
-    status: Literal["done", "failed"]
-    flag: FlagName
-    reason: str | None
-    ssim_prev: float | None = Field(description="SSIM with the prediction of frame `compared_seq`")
-    compared_seq: int | None
-    fractions: FractionsBody | None
-    t_ms: TimesBody
-    error: str | None = None
-
-    @classmethod
-    def of(cls, index: PlaneIndex, result: EngineResult) -> Self:
-        """The flag of one frame."""
-        shares = result.fractions
-        return cls(
-            seq=result.seq,
-            index=IndexBody(t=index.t, c=index.c, z=index.z, p=index.p),
-            status=result.status,
-            flag=result.flag,
-            reason=result.reason,
-            ssim_prev=result.ssim_prev,
-            compared_seq=result.compared_seq,
-            fractions=None
-            if shares is None
-            else FractionsBody(
-                background=shares.background, uncertain=shares.uncertain, signal=shares.signal
-            ),
-            t_ms=TimesBody(
-                queue=round(result.queue_ms, 3),
-                infer=round(result.infer_ms, 3),
-                total=round(result.total_ms, 3),
-            ),
-            error=result.error,
-        )
-
-
-class ReportBody(_Body):
-    """The flags of a stack, without its pixels."""
-
-    model: str
-    model_sha256: str
-    axes: str
-    shape: tuple[int, ...]
-    flag: FlagName = Field(description="the worst of all frames: suspect, then unjudged, then ok")
-    counts: dict[FlagName, int]
-    frames: list[FrameBody]
-
-    @classmethod
-    def of(cls, order: Order, denoised: Denoised) -> Self:
-        """The report on a filled order."""
-        return cls(
-            model=order.model.id,
-            model_sha256=order.model.sha256,
-            axes=denoised.axes,
-            shape=denoised.shape,
-            flag=worst_flag(denoised),
-            counts=count_flags(denoised),
-            frames=[FrameBody.of(index, result) for index, result in denoised.frames],
-        )
-
-
-def count_flags(denoised: Denoised) -> dict[FlagName, int]:
-    """How many frames have each flag."""
-    found = Counter(result.flag for _, result in denoised.frames)
-    return {flag: found[flag] for flag in reversed(WORST_FIRST)}
-
-
-def worst_flag(denoised: Denoised) -> FlagName:
-    """The worst flag that any frame has."""
-    found = {result.flag for _, result in denoised.frames}
-    return next(flag for flag in WORST_FIRST if flag in found)

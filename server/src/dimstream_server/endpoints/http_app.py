@@ -11,18 +11,18 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from dimstream_client.fields import MAX_INTEGER
 from dimstream_server.endpoints.answers import JSON, choose_media_type
-from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order
+from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order, Output
 from dimstream_server.endpoints.descriptions import (
     ModelBody,
     ModelsBody,
-    ReportBody,
     StreamBody,
     StreamsBody,
-    count_flags,
-    worst_flag,
 )
+from dimstream_server.endpoints.flag_headers import headers_of
 from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, describe_problems, problems
+from dimstream_server.endpoints.reports import ReportBody
 from dimstream_server.endpoints.requests import (
     CLIENT_CLOSED_REQUEST,
     Observer,
@@ -44,7 +44,15 @@ class DenoiseQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out_dtype: Annotated[OutDtype, Field(description="Pixel type of the answer.")] = "uint16"
+    out_dtype: Annotated[OutDtype, Field(description="Pixel type of the denoised counts.")] = "uint16"
+    output: Annotated[
+        Output,
+        Field(
+            description="`support`: instead of denoised counts, uint8 maps of where predictions stand on"
+            " photons. Bits 0 and 1: 0 background, 1 uncertain, 2 signal; 4: signal is predicted; 8: without"
+            " support."
+        ),
+    ] = "denoised"
     report: Annotated[
         Literal["json"] | None, Field(description="`json`: the flags of all frames instead of pixels.")
     ] = None
@@ -54,6 +62,19 @@ class DenoiseQuery(BaseModel):
             pattern="^[PTCZptcz]{0,4}[Yy][Xx]$",
             description="Overrules the axes of the file, e.g. `ZYX` for an NPY z-stack.",
         ),
+    ] = None
+    witness_every: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_INTEGER,
+            description="Split the photons of every n-th time point, from 0 on, and judge its frames by both"
+            " halves: two more inferences each. 1 judges single images, 0 splits none.",
+        ),
+    ] = 0
+    frame_interval_s: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="Seconds between time points; overrules the file."),
     ] = None
 
 
@@ -159,6 +180,9 @@ class HttpDoor:
                 media_type=media_type,
                 out_dtype=query.out_dtype,
                 axes=query.axes,
+                output=query.output,
+                witness_every=query.witness_every,
+                frame_interval_s=query.frame_interval_s,
             )
             denoised = await self._fill(order, request)
         except Abandoned:
@@ -214,30 +238,8 @@ class HttpDoor:
 
 
 def _answer(order: Order, denoised: Denoised) -> Response:
-    headers = {
-        "Dimstream-Model": order.model.id,
-        "Dimstream-Model-Sha256": order.model.sha256,
-        "Dimstream-Flag": worst_flag(denoised),
-        "Dimstream-Flags": ", ".join(f"{flag}={n}" for flag, n in count_flags(denoised).items()),
-        "Dimstream-T-Ms": _times(denoised),
-    }
-    if len(denoised.frames) == 1:
-        _, result = denoised.frames[0]
-        if result.reason is not None:
-            headers["Dimstream-Reason"] = result.reason
-        if result.ssim_prev is not None:
-            headers["Dimstream-Ssim-Prev"] = f"{result.ssim_prev:.6f}"
+    headers = headers_of(order, denoised)
     if order.media_type == JSON:
         report = ReportBody.of(order, denoised)
         return JSONResponse(report.model_dump(mode="json"), headers=headers)
     return Response(denoised.file, media_type=order.media_type, headers=headers)
-
-
-def _times(denoised: Denoised) -> str:
-    results = [result for _, result in denoised.frames]
-    sums = {
-        "queue": sum(result.queue_ms for result in results),
-        "infer": sum(result.infer_ms for result in results),
-        "total": sum(result.total_ms for result in results),
-    }
-    return ", ".join(f"{name}={value:.3f}" for name, value in sums.items())

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.tiff import open_stack
+from dimstream_client.tiff import Stack, open_stack
 from dimstream_client.tiff_metadata import Scale
 from dimstream_models.npy import read_header
 from dimstream_server.endpoints.problems import DoorRefusal
@@ -107,7 +108,13 @@ class ArrayStack:
 
 
 def open_body(
-    body: bytes | bytearray, content_type: str, *, axes: str | None, max_bytes: int, max_frame_bytes: int
+    body: bytes | bytearray,
+    content_type: str,
+    *,
+    axes: str | None,
+    max_bytes: int,
+    max_frame_bytes: int,
+    frame_interval_s: float | None = None,
 ) -> ReadableStack:
     """The stack that a request body holds.
 
@@ -119,6 +126,8 @@ def open_body(
         Overrules what the file says.
     max_bytes, max_frame_bytes : int
         Largest stack and frame, unpacked, checked before memory is taken.
+    frame_interval_s : float, optional
+        Overrules what the file says.
 
     Raises
     ------
@@ -130,9 +139,13 @@ def open_body(
         body = form_file(body, options.get(b"boundary", b""))
     magic = bytes(body[:6])
     if magic.startswith(_TIFF_MAGICS):
-        stack: ReadableStack = open_stack(io.BytesIO(body), max_bytes=max_bytes, axes=axes)
+        stack: ReadableStack = _timed(
+            open_stack(io.BytesIO(body), max_bytes=max_bytes, axes=axes), frame_interval_s
+        )
     elif magic == _NPY_MAGIC:
-        stack = read_npy(body, axes=axes, max_bytes=max_bytes)
+        array = read_npy(body, axes=axes, max_bytes=max_bytes)
+        array.scale = Scale(frame_interval_s=frame_interval_s)
+        stack = array
     else:
         raise _not_an_image(media_type, len(body))
     frame_bytes = stack.shape[-2] * stack.shape[-1] * np.dtype(stack.dtype).itemsize
@@ -142,6 +155,12 @@ def open_body(
             "oversize", f"expected frames of at most {max_frame_bytes} bytes, the file has {frame_bytes}"
         )
     return stack
+
+
+def _timed(stack: Stack, frame_interval_s: float | None) -> Stack:
+    if frame_interval_s is None:
+        return stack
+    return replace(stack, scale=replace(stack.scale, frame_interval_s=frame_interval_s))
 
 
 def _not_an_image(media_type: str, nbytes: int) -> DoorRefusal:

@@ -7,21 +7,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dimstream_server.endpoints.answers import JSON, PNG
-from dimstream_server.endpoints.descriptions import ProblemBody, ReportBody
+from dimstream_server.endpoints.descriptions import ProblemBody
+from dimstream_server.endpoints.flag_headers import DESCRIPTIONS
 from dimstream_server.endpoints.images import FORM, FORM_FIELD, NPY, TIFF
 from dimstream_server.endpoints.problems import PROBLEM_MEDIA_TYPE
+from dimstream_server.endpoints.reports import ReportBody
 
 _REF = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_HEADERS = {
-    "Dimstream-Flag": "The worst flag of all frames: suspect, then unjudged, then ok.",
-    "Dimstream-Flags": "How many frames have each flag: `ok=5, unjudged=1, suspect=0`.",
-    "Dimstream-Reason": "Single frames: why the flag is not ok.",
-    "Dimstream-Ssim-Prev": "Single frames: SSIM with the prediction before, where there was one.",
-    "Dimstream-Model": "Id of the model.",
-    "Dimstream-Model-Sha256": "Of its ONNX weights.",
-    "Dimstream-T-Ms": "Milliseconds in queue, inference and in all, summed over the frames.",
-}
 _BODIES = {
     TIFF: _BINARY,
     NPY: _BINARY,
@@ -43,10 +36,11 @@ DENOISE_OPENAPI: dict[str, Any] = {
     },
     "responses": {
         "200": {
-            "description": "The denoised stack, with the axes, pixel size and time step that came; "
-            "as JSON, the flags only. PNG for a single uint16 frame.",
+            "description": "The denoised stack, or its support maps (uint8), with the axes, pixel size and "
+            "time step that came; as JSON, the flags only. PNG for a single frame of uint16 or uint8.",
             "headers": {
-                name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in DESCRIPTIONS.items()
             },
             "content": {
                 **dict.fromkeys((TIFF, NPY, PNG), _BINARY),

@@ -51,5 +51,8 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         shape=message.shape,
         deliver_pixels=message.deliver == "result",
         label=message.client,
+        deliver_maps=message.maps,
+        witness_every=message.witness_every,
+        frame_interval_s=message.frame_interval_s,
         **options,
     )

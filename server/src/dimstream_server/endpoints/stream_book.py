@@ -19,8 +19,8 @@ class StreamBook:
     default_window, max_window : int
         Window where OPEN names none, and the largest that is granted.
     max_credit, max_credit_bytes : int
-        Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more; later
-        streams get smaller windows.
+        Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more, with
+        their maps; later streams get smaller windows.
     """
 
     def __init__(

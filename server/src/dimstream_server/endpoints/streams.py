@@ -3,7 +3,7 @@
 The engine knows streams too, but neither peers, sequence numbers nor credit: those live here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -13,20 +13,24 @@ from dimstream_client.messages import (
     Close,
     Closed,
     Credit,
-    Fractions,
     Frame,
-    Model,
     Open,
     PlaneIndex,
     Result,
     Skip,
-    Times,
     Update,
     Updated,
 )
-from dimstream_client.messages import Thresholds as WireThresholds
 from dimstream_server.endpoints.problems import DoorRefusal, error_message
-from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
+from dimstream_server.endpoints.wire_values import (
+    wire_fractions,
+    wire_model,
+    wire_ssim,
+    wire_thresholds,
+    wire_times,
+    wire_trust,
+)
+from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
@@ -74,7 +78,7 @@ class ServerStream:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a raw or a denoised frame, whichever is larger."""
+        """Bytes of a raw or a denoised frame, whichever is larger, and of its map."""
         return largest_frame_bytes(self.spec)
 
     @property
@@ -135,7 +139,6 @@ class ServerStream:
 
     def result(self, result: EngineResult) -> Result:
         """RESULT of the oldest frame that is owed one; its limit counts it as handed over."""
-        fractions = result.fractions
         failed = result.status == "failed"
         return Result(
             stream=self.id,
@@ -143,17 +146,17 @@ class ServerStream:
             status=result.status,
             flag=result.flag,
             reason=result.reason,
-            ssim_prev=result.ssim_prev,
+            ssim_prev=wire_ssim(result.ssim_prev),
             compared_seq=result.compared_seq,
-            fractions=None
-            if fractions is None
-            else Fractions(fractions.background, fractions.uncertain, fractions.signal),
+            fractions=wire_fractions(result.fractions),
             pixels=result.pixels,
             model_sha256=result.model_sha256,
-            t_ms=Times(round(result.queue_ms, 3), round(result.infer_ms, 3), round(result.total_ms, 3)),
+            t_ms=wire_times(result),
             limit=self.limit + 1,
             index=self._owed[result.seq],
             error=error_message("frame_failed", result.error or "", seq=result.seq) if failed else None,
+            trust=wire_trust(result.trust),
+            support=result.support,
         )
 
     def handed_over(self, seq: int) -> None:
@@ -182,7 +185,7 @@ class ServerStream:
         """
         self.refuse_when_closing()
         asked = update.thresholds
-        return asked if asked is None else NewThresholds(asked.ssim, asked.background_max, asked.signal_min)
+        return None if asked is None else NewThresholds(**asdict(asked))
 
     def updated(self, in_force: InForce) -> Updated:
         """UPDATED, once the engine has said what is in force from when on."""
@@ -252,17 +255,10 @@ class ServerStream:
 
 
 def largest_frame_bytes(kind: Open | StreamSpec) -> int:
-    """Bytes of one frame of a stream, raw or denoised, whichever is more."""
-    dtype = kind.dtype if isinstance(kind, Open) else kind.in_dtype
+    """Bytes of one frame of a stream, raw or denoised, whichever is more, and of its map."""
+    if isinstance(kind, Open):
+        dtype, with_map = kind.dtype, kind.maps
+    else:
+        dtype, with_map = kind.in_dtype, kind.deliver_maps
     largest = max(np.dtype(dtype).itemsize, np.dtype(kind.out_dtype).itemsize)
-    return kind.shape[0] * kind.shape[1] * largest
-
-
-def wire_model(model: ModelInfo) -> Model:
-    """The model as OPENED and UPDATED name it."""
-    return Model(id=model.id, sha256=model.sha256, gain=model.gain, offset=model.offset)
-
-
-def wire_thresholds(thresholds: Thresholds) -> WireThresholds:
-    """The thresholds as OPENED and UPDATED name them."""
-    return WireThresholds(thresholds.ssim, thresholds.background_max, thresholds.signal_min)
+    return kind.shape[0] * kind.shape[1] * (largest + with_map)

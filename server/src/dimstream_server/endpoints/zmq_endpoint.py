@@ -18,7 +18,8 @@ from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, 
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
-from dimstream_server.endpoints.streams import ServerStream, wire_model, wire_thresholds
+from dimstream_server.endpoints.streams import ServerStream
+from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
 from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo
 from dimstream_server.errors import Draining, ServerError, UnknownModel
 from dimstream_server.metrics import Metrics

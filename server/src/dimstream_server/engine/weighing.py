@@ -51,43 +51,43 @@ def weigh(
     FrameFailed
         ONNX Runtime raised on a comparison.
     """
-    measures, spec, thresholds = output.measures, state.spec, state.in_force.thresholds
-    shift, aligned = _aligned(model, output, compared, least=thresholds.structure)
+    shift, aligned = _aligned(model, output, compared, least=state.in_force.thresholds.structure)
     testimony, spent_ms = _testimony(state, task, model, output)
-    evidence = Evidence(
+    source = output.measures if testimony is None else testimony
+    measured = Evidence(
         obstacle=obstacle,
-        ssim=None if compared is None else measures.ssim,
+        ssim=None if compared is None else output.measures.ssim,
         ssim_aligned=aligned,
         shift=shift or UNMOVED,
-        minimum=measures.minimum,
-        maximum=measures.maximum,
-        background=measures.background,
-        structure=measures.structure,
+        minimum=output.measures.minimum,
+        maximum=output.measures.maximum,
+        background=output.measures.background,
+        structure=output.measures.structure,
         saturated=_saturated(task, output),
+        unsupported=source.unsupported,
         split_ssim=None if testimony is None else testimony.ssim,
-        frame_interval_s=spec.frame_interval_s,
+        frame_interval_s=state.spec.frame_interval_s,
     )
-    judge = state.judges[task.plane]
-    criteria = criteria_of(state.in_force.model.bundle, thresholds)
-    judgement = judge.judge(task.seq, evidence, criteria, witness_every=spec.witness_every)
-    asked = testimony is not None and testimony.refused is None
-    unsupported = testimony.unsupported if testimony is not None and asked else measures.unsupported
+    judgement = _judged(state, task, measured)
     trust = Trust(
         ssim_aligned=aligned,
         shift_px=shift,
         ssim_z=_similarity_in_depth(state, task, model, output),
         p_signal=judgement.p_signal,
         p_dark=judgement.p_dark,
-        structure=measures.structure,
-        unsupported=unsupported if judgement.structure_seen and unsupported is not None else 1.0,
-        suspect_since=judge.suspect_since,
+        structure=measured.structure,
+        unsupported=measured.unsupported if judgement.structure_seen else 1.0,
+        suspect_since=state.judges[task.plane].suspect_since,
         notes=judgement.notes,
-        witness=None
-        if testimony is None
-        else WitnessResult(ssim=testimony.ssim, refused=testimony.refused, t_ms=spent_ms),
+        witness=None if testimony is None else WitnessResult(testimony.ssim, testimony.refused, spent_ms),
     )
-    support = testimony.support if testimony is not None and asked else output.support
-    return Weighed(judgement, trust, support)
+    return Weighed(judgement, trust, output.support if testimony is None else testimony.support)
+
+
+def _judged(state: StreamState, task: FrameTask, measured: Evidence) -> Judgement:
+    criteria = criteria_of(state.in_force.model.bundle, state.in_force.thresholds)
+    judge = state.judges[task.plane]
+    return judge.judge(task.seq, measured, criteria, witness_every=state.spec.witness_every)
 
 
 def _aligned(

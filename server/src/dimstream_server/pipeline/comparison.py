@@ -97,19 +97,19 @@ class Testimony:
     Parameters
     ----------
     refused : str or None
-        Why they were not asked; then all others are None.
+        Why the photons were not split; then `unsupported` and `support` are those of the whole frame alone.
     ssim : float or None
-        Of the predictions of both.
-    unsupported : float or None
-        Share of the predicted signal that lacks photons, or on which they disagree.
+        Of the predictions of both halves; None when refused.
+    unsupported : float
+        Share of the predicted signal that lacks photons, or on which the halves disagree.
     support
         (H, W) uint8 on the device: the support map with what they disagree on.
     """
 
-    refused: str | None = None
-    ssim: float | None = None
-    unsupported: float | None = None
-    support: Any = None
+    refused: str | None
+    ssim: float | None
+    unsupported: float
+    support: Any
 
 
 class Witness:
@@ -149,10 +149,10 @@ class Witness:
         """
         refusal = no_photons(pixels)
         if refusal is not None:
-            return Testimony(refused=refusal)
+            return Testimony(refusal, None, output.measures.unsupported, output.support)
         halves = [np.ascontiguousarray(half, self._in_dtype) for half in split_photons(pixels, seed)]
         first, second = (self._network.run({"frame": half}, (), ("normalised",))[0] for half in halves)
         feeds = {"first": first, "second": second, "normalised": output.normalised, "support": output.support}
         measures, support = self._agreement.run(feeds, ("measures",), ("map",))
         ssim, unsupported = measures.tolist()
-        return Testimony(ssim=ssim, unsupported=unsupported, support=support)
+        return Testimony(None, ssim, unsupported, support)

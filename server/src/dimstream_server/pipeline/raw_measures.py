@@ -48,7 +48,7 @@ class Classes:
 
 def structure(nodes: Nodes, counts: str) -> str:
     """Scalar: as `evidence.structure.structure_score` gives it for (H, W) float32 `counts`."""
-    detail = _detail(nodes, _sigma_clipped(nodes, counts))  # (1, 1, H, W)
+    detail = _scaled(nodes, _detail(nodes, _sigma_clipped(nodes, counts)))  # (1, 1, H, W)
     squares = nodes.add("Mul", detail, detail)
     weights = np.outer(reference.NEIGHBOURS, reference.NEIGHBOURS)[None, None]
     around = nodes.add("Conv", detail, nodes.tensor(weights), pads=[reference.REACH_PX] * 4)
@@ -132,6 +132,12 @@ def _detail(nodes: Nodes, values: str) -> str:
     near = nodes.add("Sub", values, around)
     even = nodes.add("Sub", near, nodes.mean(near, axis=3))
     return nodes.add("Sub", even, nodes.mean(even, axis=2))
+
+
+def _scaled(nodes: Nodes, detail: str) -> str:
+    """Detail in units of its largest value, so that fourth powers stay within float32; scores have no unit."""
+    largest = nodes.add("ReduceMax", nodes.add("Abs", detail), keepdims=0)
+    return nodes.add("Div", detail, nodes.add("Max", largest, nodes.number(1e-12)))
 
 
 def _product_of_near(nodes: Nodes, squares: str) -> str:

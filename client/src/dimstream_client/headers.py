@@ -1,0 +1,117 @@
+"""The header of each TYPE of DIM1: its fields in the order in which they are written, and what each
+accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Final
+
+from dimstream_client import fields as checks
+from dimstream_client import messages
+from dimstream_client.fields import Check
+
+__all__ = ["CLASSES", "HEADERS", "NULLABLE", "REQUIRED", "SETTINGS"]
+
+HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
+    "OPEN": {
+        "client": checks.text,
+        "shape": checks.shape,
+        "dtype": checks.dtype,
+        "model": checks.text,
+        "mode": checks.one_of("lossless", "latest"),
+        "axes": checks.text,
+        "out_dtype": checks.out_dtype,
+        "deliver": checks.one_of("result", "flags"),
+        "save": checks.boolean,
+        "codecs": checks.codecs,
+        "checksum": checks.checksum,
+        "window": checks.window,
+        "pixel_size_um": checks.positive,
+        "frame_interval_s": checks.positive,
+        "channels": checks.texts,
+        "maps": checks.boolean,
+        "witness_every": checks.count,
+        "next_result": checks.count,
+        "stream": checks.text,
+        "resume_token": checks.text,
+        "user": checks.text,
+    },
+    "OPENED": {
+        "stream": checks.text,
+        "resume_token": checks.text,
+        "boot_id": checks.text,
+        "next_seq": checks.count,
+        "limit": checks.count,
+        "context_frames": checks.count,
+        "model": checks.model,
+        "thresholds": checks.thresholds,
+        "max_frame_bytes": checks.count,
+        "lease_s": checks.positive,
+        "window": checks.window,
+        "codec": checks.codec,
+        "checksum": checks.checksum,
+    },
+    "FRAME": {
+        "stream": checks.text,
+        "seq": checks.count,
+        "index": checks.plane_index,
+        "t_acq": checks.number,
+        "meta": checks.free,
+    },
+    "SKIP": {
+        "stream": checks.text,
+        "seq_from": checks.count,
+        "seq_to": checks.count,
+        "reason": checks.text,
+    },
+    "RESULT": {
+        "stream": checks.text,
+        "seq": checks.count,
+        "status": checks.one_of("done", "failed"),
+        "flag": checks.one_of("ok", "suspect", "unjudged"),
+        "reason": checks.text,
+        "ssim_prev": checks.ssim,
+        "compared_seq": checks.count,
+        "fractions": checks.fractions,
+        "model_sha256": checks.text,
+        "t_ms": checks.times,
+        "limit": checks.count,
+        "index": checks.plane_index,
+        "error": checks.problem,
+        "trust": checks.trust,
+    },
+    "CREDIT": {"stream": checks.text, "limit": checks.count},
+    "ACK": {"stream": checks.text, "next_result": checks.count},
+    "UPDATE": {
+        "stream": checks.text,
+        "from_seq": checks.count,
+        "model": checks.text,
+        "thresholds": checks.new_thresholds,
+    },
+    "UPDATED": {
+        "stream": checks.text,
+        "from_seq": checks.count,
+        "model": checks.model,
+        "thresholds": checks.thresholds,
+    },
+    "CLOSE": {"stream": checks.text, "last_seq": checks.count},
+    "CLOSED": {"stream": checks.text, "counts": checks.counts, "files": checks.files},
+    "PING": {"t": checks.number},
+    "PONG": {"t": checks.number, "boot_id": checks.text, "queue": checks.count},
+    "ERROR": checks.PROBLEM_FIELDS,
+}
+CLASSES: Final[Mapping[str, type[Any]]] = {name: getattr(messages, name.capitalize()) for name in HEADERS}
+REQUIRED: Final[Mapping[str, frozenset[str]]] = {
+    name: frozenset(
+        f.name
+        for f in fields(CLASSES[name])
+        if f.name in header and f.default is MISSING and f.default_factory is MISSING
+    )
+    for name, header in HEADERS.items()
+}
+# Null and absent mean the same here, and the message has no default for it.
+NULLABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "RESULT": ("reason", "ssim_prev", "compared_seq", "fractions")
+}
+SETTINGS: Final = frozenset({"OPEN", "UPDATE"})  # a mistyped setting must not pass unnoticed

@@ -1,0 +1,141 @@
+"""What is known of each plane of a z-stack: the records that `dimstream stream` writes, read again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dimstream_client.errors import Code, DimstreamError
+from dimstream_client.messages import PlaneIndex
+
+_REPAIR: Final = "give the lines that `dimstream stream` writes"
+
+
+class RecordError(DimstreamError):
+    """What cannot be read as the records of a z-stack; `code` is bad_field."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.BAD_FIELD, detail)
+
+
+@dataclass(frozen=True)
+class PlaneRecord:
+    """What the server said of one plane.
+
+    Parameters
+    ----------
+    flag, reason : str
+        `reason` is None when the flag is "ok"; of a frame without a result it says why.
+    structure, unsupported : float or None
+        Of the frame; None when it has no result.
+    ssim_above : float or None
+        SSIM with the prediction of z - 1 at the same time; None where nothing was compared.
+    witness_ssim : float or None
+        SSIM of the predictions of both halves of the photons; None when they were not split.
+    """
+
+    z: int
+    flag: str
+    reason: str | None
+    structure: float | None
+    unsupported: float | None
+    ssim_above: float | None
+    witness_ssim: float | None
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a file: JSON lines, or the JSON report that the HTTP door gives.
+
+    Raises
+    ------
+    RecordError
+        It is neither.
+    OSError
+    """
+    content = path.read_bytes()
+    report = _json(content)
+    if isinstance(report, dict) and "frames" in report:
+        return _of_report(report)
+    records = [_json(line) for line in content.splitlines()]
+    for n, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            raise RecordError(
+                f"expected JSON objects in the lines of {path}, got none in line {n}; {_REPAIR}"
+            )
+    return records
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _of_report(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The records of an HTTP report, each told its model."""
+    frames = report["frames"]
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise RecordError(f"expected a list of objects as `frames`, got {frames!r:.100}; {_REPAIR}")
+    return [{"model_sha256": report.get("model_sha256"), **frame} for frame in frames]
+
+
+def index_of(record: Mapping[str, Any]) -> PlaneIndex:
+    """Return where the frame of a record belongs.
+
+    Raises
+    ------
+    RecordError
+    """
+    index = record.get("index")
+    places: dict[str, Any] = {axis: index.get(axis) for axis in "tczp"} if isinstance(index, Mapping) else {}
+    if not places or any(type(place) is not int or place < 0 for place in places.values()):
+        raise RecordError(
+            f"expected records with an index of t, c, z and p from 0, got {index!r:.100}; {_REPAIR}"
+        )
+    return PlaneIndex(**places)
+
+
+def plane_of(record: Mapping[str, Any]) -> PlaneRecord:
+    """Return what a record says of its plane.
+
+    Raises
+    ------
+    RecordError
+    """
+    at, trust = index_of(record), _object(record, "trust")
+    if not trust and record.get("status") == "done":
+        raise RecordError(
+            f"expected `trust` in the record of {at}, got none: its server is older than the judgement of "
+            "volumes; stream the stack by a newer one"
+        )
+    reason = record.get("error") or record.get("reason")
+    return PlaneRecord(
+        z=at.z,
+        flag=str(record.get("flag", "unjudged")),
+        reason=None if reason is None else str(reason),
+        structure=_number(trust, "structure"),
+        unsupported=_number(trust, "unsupported"),
+        ssim_above=_number(trust, "ssim_z"),
+        witness_ssim=_number(_object(trust, "witness"), "ssim"),
+    )
+
+
+def _object(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = members.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise RecordError(f"expected an object or null as `{name}`, got {value!r:.100}; {_REPAIR}")
+    return value or {}
+
+
+def _number(members: Mapping[str, Any], name: str) -> float | None:
+    value = members.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RecordError(f"expected a number or null as `{name}`, got {value!r:.100}; {_REPAIR}")
+    return float(value) if math.isfinite(value) else None

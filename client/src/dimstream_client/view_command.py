@@ -1,0 +1,261 @@
+"""The command ``dimstream view``: show denoised z-stacks, and crop them to planes that can be believed.
+
+`docs/volumes.md` explains what it shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dimstream_client import views
+from dimstream_client.criteria import Criteria
+from dimstream_client.http_door import HttpDoor
+from dimstream_client.plane_records import RecordError, index_of, read_records
+from dimstream_client.volumes import SHARE_OF_TIMES, Crop, Series, VolumeReport, judge_volumes
+
+if TYPE_CHECKING:  # it needs the extra, and the rest of the client works without
+    from dimstream_client.volume_files import VolumeFile
+
+_DONE, _INCOMPLETE, _USAGE, _UNREADABLE = 0, 1, 2, 3  # as in `dimstream_client.cli`
+_CRITERIA: Final = ("ssim", "structure", "split")
+_FLAGS_ENDING: Final = ".flags.jsonl"
+
+
+class _Refused(Exception):
+    """What was asked for cannot be done; the command ends with `code`."""
+
+    def __init__(self, text: str, code: int = _USAGE) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the flags of the stack say; `criteria_from` names who told the criteria."""
+
+    report: VolumeReport
+    criteria_from: str
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of ``dimstream``."""
+    view = commands.add_parser(
+        "view",
+        help="show a denoised z-stack, and which of its planes can be believed",
+        description="Draw orthogonal slices (OUT.orthogonal.png) and the maximum projection "
+        "(OUT.projection.png) of a denoised z-stack, and propose by its flags how to crop it "
+        "(OUT.volume.json). Everything counts from 0.",
+    )
+    view.add_argument("source", type=Path, metavar="OUT.ome.tif")
+    view.add_argument("--flags", type=Path, metavar="OUT.flags.jsonl", help="default: beside OUT.ome.tif")
+    view.add_argument("--out-dir", type=Path, metavar="DIR", help="default: beside OUT.ome.tif")
+    view.add_argument("--crop", type=Path, metavar="CROPPED.ome.tif", help="write the cropped stack")
+    view.add_argument("--axes", metavar="TZYX", help="overrule the file")
+    times = view.add_mutually_exclusive_group()
+    times.add_argument(
+        "--time", type=int, default=0, metavar="T", help="time point that is drawn (default: 0)"
+    )
+    times.add_argument("--all-times", action="store_true", help="draw each time point, on one scale")
+    for name in ("channel", "position"):
+        view.add_argument(f"--{name}", type=int, default=0, metavar="N", help="that is drawn (default: 0)")
+    for name in ("plane", "row", "column"):
+        view.add_argument(f"--{name}", type=int, metavar="N", help="of the slice (default: the middle)")
+    view.add_argument("--aspect", type=float, metavar="R", help="z step / pixel size (default: the file's)")
+    for name, of_what in zip(_CRITERIA, ("neighbouring planes", "the raw frame", "photon halves")):
+        view.add_argument(f"--{name}", type=float, metavar="S", help=f"threshold, of {of_what}")
+    view.add_argument("--server", metavar="http://HOST:PORT", help="has the model, and so its thresholds")
+    view.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds it may be silent")
+    view.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code.
+
+    Raises
+    ------
+    DimstreamError, OSError
+    """
+    if not find_spec("tifffile") or not find_spec("imagecodecs"):
+        return _say('this needs tifffile and imagecodecs: pip install "dimstream-client[tiff]"', _USAGE)
+    try:
+        return _view(arguments)
+    except _Refused as refusal:
+        return _say(str(refusal), refusal.code)
+    except RecordError as error:
+        return _say(str(error), _UNREADABLE)
+
+
+def _say(text: str, code: int) -> int:
+    print("dimstream: " + " ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    # Only here: the rest of the client works without the extra.
+    from dimstream_client.tiff import open_stack
+    from dimstream_client.volume_files import VolumeFile
+
+    if arguments.crop and arguments.crop.exists() and arguments.crop.samefile(arguments.source):
+        raise _Refused(f"{arguments.crop} would be overwritten while it is read; name another")
+    with open_stack(arguments.source, axes=arguments.axes) as stack:
+        file = VolumeFile(stack)
+        _check_places(arguments, file)
+        judged = _judge(arguments, file)
+        written = list(_draw(arguments, file, judged))
+        if judged is not None:
+            written.append(_write_report(arguments, judged))
+        if judged is not None and arguments.crop:
+            crop = _shared_crop(judged.report)
+            file.write_cropped(arguments.crop, crop.first, crop.last)
+            written.append(arguments.crop)
+    print("written: " + ", ".join(str(path) for path in written))
+    return _DONE
+
+
+def _flags_of(source: Path) -> Path:
+    from dimstream_client.file_streaming import flags_path  # needs the extra
+
+    return flags_path(source)
+
+
+def _check_places(arguments: argparse.Namespace, file: VolumeFile) -> None:
+    lengths = {"time": file.times, "channel": file.channels, "position": file.positions}
+    for name, length in {**lengths, **dict(zip(("plane", "row", "column"), file.shape))}.items():
+        at = getattr(arguments, name)
+        if at is not None and not 0 <= at < length:
+            raise _Refused(f"expected --{name} from 0 to {length - 1}, got {at}")
+
+
+def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
+    """Judge the planes by their flags; None, and a note, where nobody told the flags and there are none."""
+    path = arguments.flags or _flags_of(arguments.source)
+    if arguments.flags is None and not path.exists():
+        if arguments.crop:
+            raise _Refused(f"expected flags to crop by, there is no {path}; tell --flags", _UNREADABLE)
+        _say(f"note: there is no {path}, so no crop is proposed; tell --flags", _DONE)
+        return None
+    records = read_records(path)
+    for at in map(index_of, records):
+        if not file.holds(at):
+            raise RecordError(
+                f"expected the flags of {arguments.source}, got in {path} a record of {at}, which it "
+                "does not have; tell the flags that were written with it"
+            )
+    criteria, criteria_from = _choose_criteria(arguments, records)
+    return _Judged(judge_volumes(records, criteria), criteria_from)
+
+
+def _choose_criteria(
+    arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]
+) -> tuple[Criteria, str]:
+    """The criteria, and who told them."""
+    told = {name: value for name in _CRITERIA if (value := getattr(arguments, name)) is not None}
+    names = [f"--{name}" for name in told]
+    if not arguments.server:
+        return Criteria(**told), ", ".join([*names, *(["shipped defaults"] if len(told) < 3 else [])])
+    model = _model_of(arguments, records)
+    try:
+        criteria = Criteria.of({**model["thresholds"], **told})
+    except ValueError as error:
+        raise _Refused(f"{model['id']}: {error}") from error
+    return criteria, ", ".join([*names, f"model {model['id']}"])
+
+
+def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The server's description of the model that denoised the stack."""
+    models = HttpDoor(arguments.server, timeout_s=arguments.timeout).models()
+    used = sorted({str(record["model_sha256"]) for record in records if record.get("model_sha256")})
+    matching = [model for model in models if [model["sha256"]] == used]
+    if not matching:
+        raise _Refused(
+            f"expected on {arguments.server} the one model that denoised the stack, of sha256 {used}, got "
+            f"{[model['id'] for model in models]}; leave --server out and tell --ssim, --structure, --split"
+        )
+    return matching[0]
+
+
+def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | None) -> Iterator[Path]:
+    """Write the pictures, and give their paths."""
+    c, p = arguments.channel, arguments.position
+    series = None if judged is None else judged.report.of(c, p)
+    kept = None if series is None else series.kept(file.depth)
+    told = {name: getattr(arguments, name) for name in ("plane", "row", "column")}
+    place = replace(
+        views.middle(file.shape, kept), **{name: at for name, at in told.items() if at is not None}
+    )
+    aspect = _aspect(arguments, file)
+    contrast = file.contrast(c, p)
+    for t in range(file.times) if arguments.all_times else [arguments.time]:
+        stack = file.read(t, c, p)
+        try:
+            slices = views.orthogonal(stack, place, contrast, aspect=aspect, kept=kept)
+        except ValueError as error:
+            raise _Refused(f"{error}, or tell --aspect") from error
+        prefix = f"t{t:0{len(str(file.times - 1))}d}." if arguments.all_times else ""
+        yield _write(arguments, f"{prefix}orthogonal.png", views.png_bytes(slices))
+        over_depth = views.projection(stack, contrast, kept=kept)
+        yield _write(arguments, f"{prefix}projection.png", views.png_bytes(over_depth))
+
+
+def _aspect(arguments: argparse.Namespace, file: VolumeFile) -> float:
+    told = file.aspect if arguments.aspect is None else float(arguments.aspect)
+    if told is None:
+        _say(
+            "note: the file tells no z step or no pixel size: planes are drawn 1 pixel thick; tell --aspect",
+            0,
+        )
+    return 1.0 if told is None else told
+
+
+def _write(arguments: argparse.Namespace, ending: str, content: bytes) -> Path:
+    """Write OUT.`ending`."""
+    flags = _flags_of(arguments.source)
+    folder = arguments.out_dir or flags.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    path: Path = folder / f"{flags.name[: -len(_FLAGS_ENDING)]}.{ending}"
+    path.write_bytes(content)
+    return path
+
+
+def _write_report(arguments: argparse.Namespace, judged: _Judged) -> Path:
+    """Write OUT.volume.json, and print the proposed crop of each channel and position."""
+    for series in judged.report.series:
+        criteria = f"by {judged.report.criteria} ({judged.criteria_from})"
+        print(f"{arguments.source}: {_told(series, several=len(judged.report.series) > 1)}; {criteria}")
+    report = {
+        "source": arguments.source.name,
+        "criteria_from": judged.criteria_from,
+        **judged.report.as_json(),
+    }
+    return _write(arguments, "volume.json", (json.dumps(report, indent=1) + "\n").encode())
+
+
+def _told(series: Series, *, several: bool) -> str:
+    """What is proposed, in a line."""
+    which = f"channel {series.c}, position {series.p}: " if several else ""
+    over = f" in at least {SHARE_OF_TIMES:.0%} of the {series.times} time points" if series.times > 1 else ""
+    crop = series.crop
+    if crop is None:
+        return f"{which}no plane of {len(series.planes)} is believed{over}"
+    parts = [f"{which}keep z {crop.first} to {crop.last} of {series.planes[0]} to {series.planes[-1]}{over}"]
+    if crop.holes:
+        parts.append(f"inside, not believed: z {', '.join(map(str, crop.holes))}")
+    if crop.left_out:
+        parts.append(f"believed, but apart: z {', '.join(map(str, crop.left_out))}")
+    return "; ".join(parts)
+
+
+def _shared_crop(report: VolumeReport) -> Crop:
+    """The planes that every channel and position keeps: a file has one length along z."""
+    crops = [series.crop for series in report.series if series.crop is not None]
+    first, last = max((one.first for one in crops), default=0), min((one.last for one in crops), default=-1)
+    if len(crops) < len(report.series) or first > last:
+        raise _Refused("no plane is kept in all channels and positions, so nothing was cropped", _INCOMPLETE)
+    return Crop(first, last)

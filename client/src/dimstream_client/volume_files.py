@@ -1,0 +1,119 @@
+"""The z-stacks of a TIFF file: read one at a time, drawn, and written again without the planes that are cut.
+
+Needs the extra ``tiff`` (tifffile, imagecodecs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client.errors import Code, TiffError
+from dimstream_client.messages import PlaneIndex
+from dimstream_client.tiff import Scale, Stack, StackWriter
+from dimstream_client.views import Brightness, Contrast
+
+
+def aspect_of(scale: Scale) -> float | None:
+    """Return z step / pixel size; None where the file does not say both."""
+    if scale.z_step_um is None or scale.pixel_size_um is None:
+        return None
+    return scale.z_step_um / scale.pixel_size_um
+
+
+class VolumeFile:
+    """The z-stacks of an open stack.
+
+    Parameters
+    ----------
+    stack : Stack
+        Stays open.
+
+    Attributes
+    ----------
+    times, channels, positions, depth : int
+        Lengths of T, C, P and Z.
+    shape : tuple of int
+        (Z, H, W) of one z-stack.
+    aspect : float or None
+        z step / pixel size; None where the file does not say both.
+
+    Raises
+    ------
+    TiffError
+        bad_image: it has no planes along z.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        sizes = dict(zip(stack.axes, stack.shape))
+        if sizes.get("Z", 1) < 2:
+            raise TiffError(
+                Code.BAD_IMAGE,
+                f"expected a z-stack, of several planes along Z, got axes {stack.axes} of {stack.shape}; "
+                "a z-stack that was saved as a movie is told by --axes ZYX",
+            )
+        self._stack = stack
+        self.times, self.channels, self.positions, self.depth = (sizes.get(axis, 1) for axis in "TCPZ")
+        self.shape = (self.depth, *stack.frame_shape)
+        self.aspect = aspect_of(stack.scale)
+
+    def read(self, t: int, c: int, p: int) -> npt.NDArray[Any]:
+        """Return the z-stack of one time point, channel and position, (Z, H, W).
+
+        Raises
+        ------
+        TiffError
+            A frame cannot be read.
+        """
+        out = np.empty(self.shape, self._stack.dtype)
+        for z in range(self.depth):
+            out[z] = self._stack.read(self._number(PlaneIndex(t, c, z, p)))
+        return out
+
+    def contrast(self, c: int, p: int) -> Contrast:
+        """Return the contrast of all time points of a channel and position."""
+        brightness = Brightness(self.times * self.depth, self._stack.frame_shape)
+        for t in range(self.times):
+            for z in range(self.depth):
+                brightness.add(self._stack.read(self._number(PlaneIndex(t, c, z, p))))
+        return brightness.contrast()
+
+    def holds(self, at: PlaneIndex) -> bool:
+        """Return whether the file has such a plane."""
+        return at.t < self.times and at.c < self.channels and at.p < self.positions and at.z < self.depth
+
+    def write_cropped(self, path: Path, first: int, last: int) -> None:
+        """Write the stack again with the planes from `first` to `last` alone; its scale is kept.
+
+        Raises
+        ------
+        TiffError
+            bad_image: the axes cannot be written, or a frame cannot be read.
+        OSError
+        """
+        stack = self._stack
+        shape = tuple(
+            last - first + 1 if axis == "Z" else length for axis, length in zip(stack.axes, stack.shape)
+        )
+        try:
+            writer = StackWriter(path, axes=stack.axes, shape=shape, dtype=stack.dtype, scale=stack.scale)
+        except ValueError as error:
+            raise TiffError(Code.BAD_IMAGE, f"{error}; save it with P as the first axis") from error
+        with writer:
+            for frame in self._frames(first, last):
+                writer.write(frame)
+
+    def _frames(self, first: int, last: int) -> Iterator[npt.NDArray[Any]]:
+        """The frames of these planes, in the order in which the file stores them."""
+        wanted = (n for n in range(len(self._stack)) if first <= self._stack.index(n).z <= last)
+        return (self._stack.read(n) for n in wanted)
+
+    def _number(self, at: PlaneIndex) -> int:
+        """Return which frame of the file this is."""
+        axes, shape = self._stack.axes[:-2], self._stack.shape[:-2]
+        places = tuple(getattr(at, axis.lower()) for axis in axes)
+        return int(np.ravel_multi_index(places, shape))

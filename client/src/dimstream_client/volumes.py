@@ -1,0 +1,228 @@
+"""Which planes of denoised z-stacks can be believed, and how to crop the stacks so that they can.
+
+At the ends of a z-stack the sample ends, and what is predicted there is invented (the paper crops peripheral
+frames for it: Methods, "Post processing volumetric data"). `docs/volumes.md` explains the rule to the people
+who use it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from dimstream_client.criteria import Criteria
+from dimstream_client.plane_records import PlaneRecord, RecordError, index_of, plane_of
+
+__all__ = [
+    "Criteria",
+    "Crop",
+    "Plane",
+    "RecordError",
+    "Series",
+    "Volume",
+    "VolumeReport",
+    "judge_volumes",
+    "propose_crop",
+]
+
+HOLE_PLANES: Final = 1
+"""Planes in a row that are not believed and yet do not end a crop."""
+SHARE_OF_TIMES: Final = 0.9
+"""Of the time points, in which a plane must be believed to be in the series' crop."""
+
+
+@dataclass(frozen=True)
+class Plane(PlaneRecord):
+    """One plane of a z-stack: what is known of it, and whether it is believed.
+
+    Parameters
+    ----------
+    ssim_below : float or None
+        SSIM with the prediction of z + 1 at the same time; None where nothing was compared.
+    why_not : str or None
+        What speaks against it; None when it is believed.
+    """
+
+    ssim_below: float | None
+    believed: bool
+    why_not: str | None
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Planes to keep.
+
+    Parameters
+    ----------
+    first, last : int
+        Both kept, and believed.
+    holes : tuple of int
+        Planes between them that are not believed; they are named, not cut.
+    left_out : tuple of int
+        Planes outside that are believed: too far from the others.
+    """
+
+    first: int
+    last: int
+    holes: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
+
+    def keeps(self, z: int) -> bool:
+        """Return whether plane `z` is inside and no hole."""
+        return self.first <= z <= self.last and z not in self.holes
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The z-stack of one time point, channel and position; `crop` is None when no plane is believed."""
+
+    t: int
+    c: int
+    p: int
+    crop: Crop | None
+    planes: tuple[Plane, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The z-stacks of one channel and position over time.
+
+    Parameters
+    ----------
+    times : int
+        Time points.
+    planes : tuple of int
+        The z that there are.
+    believed_share : tuple of float
+        Share of the time points in which each of `planes` is believed.
+    crop : Crop or None
+        One for all time points, of the planes that are believed in at least `SHARE_OF_TIMES` of them.
+    """
+
+    c: int
+    p: int
+    times: int
+    planes: tuple[int, ...]
+    believed_share: tuple[float, ...]
+    crop: Crop | None
+
+    def kept(self, depth: int) -> list[bool]:
+        """Return, for each of `depth` planes, whether the crop keeps it."""
+        return [self.crop is not None and self.crop.keeps(z) for z in range(depth)]
+
+
+@dataclass(frozen=True)
+class VolumeReport:
+    """What is to be said of the z-stacks of a file."""
+
+    criteria: Criteria
+    series: tuple[Series, ...]
+    volumes: tuple[Volume, ...]
+
+    def of(self, c: int, p: int) -> Series | None:
+        """Return the series of a channel and position; None where no frame was recorded."""
+        return next((one for one in self.series if (one.c, one.p) == (c, p)), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as what `json.dumps` takes."""
+        return asdict(self)
+
+
+def judge_volumes(records: Iterable[Mapping[str, Any]], criteria: Criteria) -> VolumeReport:
+    """Return which planes are believed, and the crop of each z-stack and of each series.
+
+    Parameters
+    ----------
+    records : iterable of mapping
+        One for each frame, as `dimstream stream` writes them: ``index``, ``flag``, ``reason``, and
+        ``trust`` where the frame has a result. The frames of the HTTP report are the same.
+
+    Raises
+    ------
+    RecordError
+        They are no such records, tell one plane twice, or are of a movie without z.
+    """
+    stacks = _stacks(records)
+    volumes = tuple(_volume(place, planes, criteria) for place, planes in sorted(stacks.items()))
+    places = sorted({(volume.c, volume.p) for volume in volumes})
+    return VolumeReport(criteria, tuple(_series(c, p, volumes) for c, p in places), volumes)
+
+
+def propose_crop(believed: Iterable[int]) -> Crop | None:
+    """Return the longest run of believed planes, given by their z; None when there are none.
+
+    A run goes on over up to `HOLE_PLANES` planes that are not believed. The longest is the one with the
+    most believed planes, the first of several.
+    """
+    runs: list[list[int]] = []
+    ordered = sorted(set(believed))
+    for z in ordered:
+        if runs and z - runs[-1][-1] <= HOLE_PLANES + 1:
+            runs[-1].append(z)
+        else:
+            runs.append([z])
+    if not runs:
+        return None
+    longest = max(runs, key=len)
+    first, last, kept = longest[0], longest[-1], set(longest)
+    holes = tuple(z for z in range(first, last) if z not in kept)
+    return Crop(first, last, holes, tuple(z for z in ordered if z not in kept))
+
+
+def _stacks(records: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int, int], list[PlaneRecord]]:
+    """Planes by (t, c, p), each in the order of z."""
+    found: dict[tuple[int, int, int], dict[int, PlaneRecord]] = {}
+    for record in records:
+        at = index_of(record)
+        stack = found.setdefault((at.t, at.c, at.p), {})
+        if at.z in stack:
+            raise RecordError(f"expected one record for each plane, got two for {at}; stream the stack again")
+        stack[at.z] = plane_of(record)
+    if not any(len(stack) > 1 for stack in found.values()):
+        raise RecordError(
+            "expected the records of a z-stack, with several planes at one time point, got "
+            f"{len(found)} single planes; stream a z-stack that was saved as a movie with --axes ZYX"
+        )
+    return {place: [stack[z] for z in sorted(stack)] for place, stack in found.items()}
+
+
+def _volume(place: tuple[int, int, int], records: Sequence[PlaneRecord], criteria: Criteria) -> Volume:
+    above = {record.z: record.ssim_above for record in records}
+    planes = tuple(_judged(record, above.get(record.z + 1), criteria) for record in records)
+    return Volume(*place, propose_crop(plane.z for plane in planes if plane.believed), planes)
+
+
+def _judged(record: PlaneRecord, below: float | None, criteria: Criteria) -> Plane:
+    why_not = _why_not(record, below, criteria)
+    return Plane(**vars(record), ssim_below=below, believed=why_not is None, why_not=why_not)
+
+
+def _why_not(plane: PlaneRecord, below: float | None, criteria: Criteria) -> str | None:
+    """The first rule that speaks against a plane, the surest first; None when none does."""
+    if plane.structure is None:
+        return f"no result: {plane.reason or 'none is recorded'}"
+    if plane.structure < criteria.structure:
+        return f"no structure: score {plane.structure:.1f} below {criteria.structure:g}"
+    if plane.flag == "suspect":
+        return f"suspect: {plane.reason}"
+    if plane.witness_ssim is not None and criteria.split is not None:
+        if plane.witness_ssim >= criteria.split:
+            return None
+        return f"the halves of its photons disagree: SSIM {plane.witness_ssim:.2f} below {criteria.split:g}"
+    known = [ssim for ssim in (plane.ssim_above, below) if ssim is not None]
+    if not known:  # then the comparison in time has the word
+        return None if plane.flag == "ok" else "nothing vouches for it: it was compared with no other frame"
+    if max(known) >= criteria.ssim:
+        return None
+    return f"unlike its neighbours in depth: SSIM {max(known):.2f} below {criteria.ssim:g}"
+
+
+def _series(c: int, p: int, volumes: Iterable[Volume]) -> Series:
+    stacks = [volume for volume in volumes if (volume.c, volume.p) == (c, p)]
+    believed = Counter(plane.z for volume in stacks for plane in volume.planes if plane.believed)
+    depth = tuple(sorted({plane.z for volume in stacks for plane in volume.planes}))
+    share = tuple(believed[z] / len(stacks) for z in depth)
+    crop = propose_crop(z for z, part in zip(depth, share) if part >= SHARE_OF_TIMES)
+    return Series(c, p, len(stacks), depth, share, crop)

@@ -1,0 +1,68 @@
+"""Headers of a denoise answer: the flags of its frames, for those who want its pixels."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from dimstream_server.endpoints.denoising import Denoised, Order
+from dimstream_server.endpoints.reports import count_flags, worst_flag
+from dimstream_server.endpoints.wire_values import wire_ssim, wire_trust
+from dimstream_server.engine.protocol import EngineResult
+
+DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "Dimstream-Flag": "The worst flag of all frames: suspect, then unjudged, then ok.",
+    "Dimstream-Flags": "How many frames have each flag: `ok=5, unjudged=1, suspect=0`.",
+    "Dimstream-Reason": "Single frames: why the flag is not ok.",
+    "Dimstream-Ssim-Prev": "Single frames: SSIM with the prediction before, where there was one.",
+    "Dimstream-Structure": "Single frames: structure score of the raw frame, standard errors above noise.",
+    "Dimstream-Unsupported": "Single frames: share of the predicted signal that no photons support.",
+    "Dimstream-Notes": "Single frames: what else was seen, separated by commas; absent when nothing was.",
+    "Dimstream-Witness-Ssim": "Single frames whose photons were split: SSIM of what both halves predict.",
+    "Dimstream-Witness-Refused": "Single frames whose photons were to be split: why they could not be.",
+    "Dimstream-Model": "Id of the model.",
+    "Dimstream-Model-Sha256": "Of its ONNX weights.",
+    "Dimstream-T-Ms": "Milliseconds in queue, inference and in all, summed over the frames.",
+}
+
+
+def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
+    """What the headers of the answer to a filled order say, each described in `DESCRIPTIONS`."""
+    headers = {
+        "Dimstream-Model": order.model.id,
+        "Dimstream-Model-Sha256": order.model.sha256,
+        "Dimstream-Flag": worst_flag(denoised),
+        "Dimstream-Flags": ", ".join(f"{flag}={n}" for flag, n in count_flags(denoised).items()),
+        "Dimstream-T-Ms": _times(denoised),
+    }
+    if len(denoised.frames) == 1:
+        _, result = denoised.frames[0]
+        headers.update((name, value) for name, value in _of_frame(result) if value)
+    return headers
+
+
+def _of_frame(result: EngineResult) -> Iterator[tuple[str, str]]:
+    """All that is told of a single frame, empty where there is nothing to tell."""
+    yield "Dimstream-Reason", result.reason or ""
+    yield "Dimstream-Ssim-Prev", _six_digits(wire_ssim(result.ssim_prev))
+    trust = wire_trust(result.trust)
+    if trust is None:
+        return
+    yield "Dimstream-Structure", f"{trust.structure:.3f}"
+    yield "Dimstream-Unsupported", _six_digits(trust.unsupported)
+    yield "Dimstream-Notes", ", ".join(trust.notes)
+    if trust.witness is not None:
+        yield "Dimstream-Witness-Ssim", _six_digits(trust.witness.ssim)
+        yield "Dimstream-Witness-Refused", trust.witness.refused or ""
+
+
+def _six_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _times(denoised: Denoised) -> str:
+    results = [result for _, result in denoised.frames]
+    sums = {
+        "queue": sum(result.queue_ms for result in results),
+        "infer": sum(result.infer_ms for result in results),
+        "total": sum(result.total_ms for result in results),
+    }
+    return ", ".join(f"{name}={value:.3f}" for name, value in sums.items())

@@ -1,0 +1,155 @@
+"""The flags of a stack as HTTP reports them, in JSON."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Literal, Self
+
+from pydantic import Field
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_models.judging import FlagName, Note
+from dimstream_server.endpoints.denoising import Denoised, Order
+from dimstream_server.endpoints.descriptions import Body
+from dimstream_server.endpoints.wire_values import wire_fractions, wire_ssim, wire_times, wire_trust
+from dimstream_server.engine.protocol import EngineResult
+
+WORST_FIRST: tuple[FlagName, ...] = ("suspect", "unjudged", "ok")
+
+
+class IndexBody(Body):
+    """Where a frame belongs."""
+
+    t: int
+    c: int
+    z: int
+    p: int
+
+
+class FractionsBody(Body):
+    """Shares of the raw frame's pixels."""
+
+    background: float
+    uncertain: float
+    signal: float
+
+
+class TimesBody(Body):
+    """Milliseconds."""
+
+    queue: float
+    infer: float
+    total: float
+
+
+class WitnessBody(Body):
+    """What the split photons of a frame say."""
+
+    t_ms: float = Field(description="milliseconds that it took")
+    ssim: float | None = Field(description="of the predictions of both halves; null when they were refused")
+    refused: str | None = Field(description="why the photons were not split")
+
+
+class TrustBody(Body):
+    """What speaks for and against a frame, beyond its flag."""
+
+    structure: float = Field(description="of the raw frame, standard errors above noise")
+    unsupported: float = Field(description="share of the predicted signal that no photons support")
+    ssim_aligned: float | None = Field(
+        description="as `ssim_prev`, after the motion `shift_px` was taken out; null when nothing was"
+        " compared or there is no structure to align by"
+    )
+    shift_px: tuple[int, int] | None = Field(description="rows, columns")
+    ssim_z: float | None = Field(
+        description="SSIM with the prediction of the plane above (z - 1) of the same time point"
+    )
+    p_signal: float | None = Field(
+        description="probability of a similarity at most this with a sample, by the model's calibration"
+    )
+    p_dark: float | None = Field(description="probability of a similarity at least this without a sample")
+    suspect_since: int | None = Field(
+        description="first frame of the plane's run of suspect ones; null when this one is not"
+    )
+    notes: tuple[Note, ...] = Field(description="what else was seen")
+    witness: WitnessBody | None = Field(description="null when the photons were not to be split")
+
+
+class FrameBody(Body):
+    """One frame's flag."""
+
+    seq: int
+    index: IndexBody
+    status: Literal["done", "failed"]
+    flag: FlagName
+    reason: str | None
+    ssim_prev: float | None = Field(description="SSIM with the prediction of frame `compared_seq`")
+    compared_seq: int | None
+    fractions: FractionsBody | None
+    trust: TrustBody | None = Field(description="null when the frame failed")
+    t_ms: TimesBody
+    error: str | None = None
+
+    @classmethod
+    def of(cls, index: PlaneIndex, result: EngineResult) -> Self:
+        """The flag of one frame."""
+        shares, trust = wire_fractions(result.fractions), wire_trust(result.trust)
+        return cls(
+            seq=result.seq,
+            index=IndexBody(**asdict(index)),
+            status=result.status,
+            flag=result.flag,
+            reason=result.reason,
+            ssim_prev=wire_ssim(result.ssim_prev),
+            compared_seq=result.compared_seq,
+            fractions=None if shares is None else FractionsBody(**asdict(shares)),
+            trust=None if trust is None else TrustBody(**asdict(trust)),
+            t_ms=TimesBody(**asdict(wire_times(result))),
+            error=result.error,
+        )
+
+
+class ReportBody(Body):
+    """The flags of a stack, without its pixels."""
+
+    model: str
+    model_sha256: str
+    axes: str
+    shape: tuple[int, ...]
+    flag: FlagName = Field(description="the worst of all frames: suspect, then unjudged, then ok")
+    counts: dict[FlagName, int]
+    suspect_since: int | None = Field(
+        description="first frame of the last run of suspect ones; null when none is suspect"
+    )
+    frames: list[FrameBody]
+
+    @classmethod
+    def of(cls, order: Order, denoised: Denoised) -> Self:
+        """The report on a filled order."""
+        return cls(
+            model=order.model.id,
+            model_sha256=order.model.sha256,
+            axes=denoised.axes,
+            shape=denoised.shape,
+            flag=worst_flag(denoised),
+            counts=count_flags(denoised),
+            suspect_since=suspect_since(denoised),
+            frames=[FrameBody.of(index, result) for index, result in denoised.frames],
+        )
+
+
+def count_flags(denoised: Denoised) -> dict[FlagName, int]:
+    """How many frames have each flag."""
+    found = Counter(result.flag for _, result in denoised.frames)
+    return {flag: found[flag] for flag in reversed(WORST_FIRST)}
+
+
+def worst_flag(denoised: Denoised) -> FlagName:
+    """The worst flag that any frame has."""
+    found = {result.flag for _, result in denoised.frames}
+    return next(flag for flag in WORST_FIRST if flag in found)
+
+
+def suspect_since(denoised: Denoised) -> int | None:
+    """First frame of the last run of suspect ones; None when none is suspect."""
+    suspect = [result.trust for _, result in denoised.frames if result.flag == "suspect"]
+    last = suspect[-1] if suspect else None
+    return None if last is None else last.suspect_since
