@@ -15,6 +15,7 @@ from dimstream_models.bundle import Bundle, read_bundle
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
+from dimstream_server.pipeline.comparison import Aligner, Witness
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device
@@ -70,11 +71,30 @@ def test_pixels_and_measures_equal_the_cpus(bundle: Bundle, shape: tuple[int, in
         before = (one.normalised, other.normalised)
 
 
-def test_the_last_prediction_stays_on_the_device(bundle: Bundle) -> None:
+def test_predictions_and_maps_stay_on_the_device(bundle: Bundle) -> None:
     cuda = _models(bundle, "uint16", "uint16")[1]
     output = cuda.run(_frames((64, 64))[0], None, THRESHOLDS)
-    assert isinstance(output.normalised, ort.OrtValue)
-    assert output.normalised.device_name() == "cuda"
+    for kept in (output.normalised, output.support):
+        assert isinstance(kept, ort.OrtValue)
+        assert kept.device_name() == "cuda"
+    assert isinstance(output.overview, np.ndarray)
+
+
+def test_alignment_and_witness_equal_the_cpus(bundle: Bundle) -> None:
+    models, frames = _models(bundle, "uint16", "uint16"), _frames((96, 120), 2)
+    found = []
+    for model, device in zip(models, (Device(None), Device(0)), strict=True):
+        outputs = [model.run(frame, None, THRESHOLDS) for frame in frames]
+        aligner = Aligner(bundle, device, threads=None)
+        witness = Witness(bundle, device, in_dtype="uint16", threads=None)
+        testimony = witness.testify(frames[0], outputs[0], seed=3)
+        shifted = aligner.ssim(outputs[0].normalised, outputs[1].normalised, (4, -7))
+        support = testimony.support
+        support = support if isinstance(support, np.ndarray) else support.numpy()
+        found.append((shifted, testimony.ssim, testimony.unsupported, support))
+    cpu, cuda = found
+    assert cuda[:3] == pytest.approx(cpu[:3], abs=2e-3)
+    assert (cpu[3] != cuda[3]).mean() < 2e-3
 
 
 def test_reused_buffers_do_not_mix_frames_up(bundle: Bundle) -> None:
@@ -93,10 +113,17 @@ def test_interleaved_streams_are_judged_as_on_the_cpu(bundle: Bundle, engine: Lo
     on_cpu.drain().result(60)
     for cuda, cpu in zip(*results, strict=True):
         assert (cuda.seq, cuda.flag, cuda.compared_seq) == (cpu.seq, cpu.flag, cpu.compared_seq)
+        assert cuda.trust is not None
+        assert cpu.trust is not None
+        assert cuda.trust.structure == pytest.approx(cpu.trust.structure, rel=1e-3, abs=1e-2)
+        assert (cuda.support is None, cuda.trust.notes) == (cpu.support is None, cpu.trust.notes)
 
 
 def _interleaved(engine: LocalEngine, spec: StreamSpec) -> list[EngineResult]:
-    streams = [engine.open(spec), engine.open(replace(spec, deliver_pixels=False))]
+    streams = [
+        engine.open(spec),
+        engine.open(replace(spec, deliver_pixels=False, deliver_maps=True, witness_every=2)),
+    ]
     futures: list[Future[EngineResult]] = [
         engine.submit(stream, FrameTask(seq, frame, seq))
         for seq, frame in enumerate(_frames(spec.shape, 6))

@@ -135,7 +135,7 @@ def _detail(nodes: Nodes, values: str) -> str:
 
 
 def _scaled(nodes: Nodes, detail: str) -> str:
-    """Detail in units of its largest value, so that fourth powers stay within float32; scores have no unit."""
+    """Detail in units of its largest value: fourth powers stay within float32, and scores have no unit."""
     largest = nodes.add("ReduceMax", nodes.add("Abs", detail), keepdims=0)
     return nodes.add("Div", detail, nodes.add("Max", largest, nodes.number(1e-12)))
 
