@@ -41,11 +41,17 @@ def _poisson(rate: float) -> np.ndarray:
     return np.random.default_rng(3).poisson(rate, (200, 200)).astype(float)
 
 
+def _shaded() -> np.ndarray:
+    light = np.repeat(np.linspace(0.2, 12, 200)[None], 200, axis=0)
+    return np.random.default_rng(5).poisson(light).astype(float)
+
+
 REFUSED = {
     "fractions": (_poisson(2) / 3, "whole photon counts"),
     "negative": (_poisson(2) - 1, "from 0 on"),
     "offset": (_poisson(2) + 100, "variance/mean 0.0"),
     "gain": (_poisson(20) * 5, "variance/mean 4.9"),
+    "shaded, gain and offset": (5 * _shaded() + 100, "variance/mean"),
     "binned mean": (np.rint((_poisson(30) + np.roll(_poisson(30), 1, 0)) / 2), "variance/mean 0"),
     "too small": (_poisson(2)[:2], "at least 3 px"),
 }

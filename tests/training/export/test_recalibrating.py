@@ -100,6 +100,27 @@ def test_a_dark_movie_alone_gives_the_window_sums(old: Bundle, day: Path) -> Non
     assert made.config.calibration == old.config.calibration
 
 
+def test_the_scenes_of_the_recipe_give_the_thresholds_of_the_export(old: Bundle, tmp_path: Path) -> None:
+    rate = old.config.calibration.chosen_false_alarm_rate  # type: ignore[union-attr]
+    made = recalibrate(old.source, tmp_path / "new", Wanted(simulated=True, false_alarm_rate=rate))
+    assert made.config is not None
+    assert old.config is not None
+    assert made.config.calibration is not None
+    for name in ("thresholds", "structure_calibration", "split_calibration"):
+        assert getattr(made.config, name) is not None
+    assert made.thresholds.ssim == pytest.approx(old.thresholds.ssim, abs=1e-3)  # torch there, ONNX here
+    assert made.thresholds.split == pytest.approx(old.thresholds.split, abs=1e-3)
+    found, before = made.config.structure_calibration, old.config.structure_calibration
+    assert found == before  # no network takes part
+    assert "structure score" in made.documentation
+
+
+def test_scenes_are_not_made_up_for_a_bundle_without_their_recipe(pairs_run: Path, tmp_path: Path) -> None:
+    assert main(["export", str(pairs_run), "--out", str(tmp_path / "resting")]) == 0
+    with pytest.raises(CannotCalibrate, match="resting has none: give recorded movies"):
+        recalibrate(tmp_path / "resting", tmp_path / "resting", Wanted(simulated=True))
+
+
 def test_a_card_is_written_anew(old: Bundle, pairs_run: Path, day: Path, tmp_path: Path) -> None:
     assert main(["export", str(pairs_run), "--out", str(tmp_path / "resting")]) == 0
     uncalibrated = read_bundle(tmp_path / "resting")
@@ -140,6 +161,7 @@ def test_what_cannot_be_calibrated_leaves_the_bundle_alone(old: Bundle, day: Pat
     swapped = Movies([day / "dark.ome.tif"], [day / "signal.ome.tif"])
     for wanted, message in (
         (Wanted(), "got neither"),
+        (Wanted(simulated=True, movies=swapped), "got both"),
         (Wanted(pairs=day, movies=swapped), "no better than chance"),
         (Wanted(pairs=day / "low.ome.tif"), "got the low dose alone"),
         (Wanted(pairs=day, false_alarm_rate=1.5), "false alarm rate between 0 and 1"),

@@ -131,15 +131,16 @@ def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
 
 
 def _simulated(draft: BundleDraft, denoise: Denoise, rate: float) -> tuple[BundleDraft, FlagThresholds]:
-    """Return thresholds of simulated movies, by today's calibration settings, which go into the record."""
+    """Return thresholds of simulated movies of the recipe in the record, which then keeps the rate."""
     made = draft.config.provenance
     if made is None or not made.settings.get("simulation"):
         raise CannotCalibrate(
             f"expected a bundle with the record of a simulated recipe, {draft.id} has none: give recorded"
             " movies, --signal MOVIE --dark MOVIE"
         )
-    scale = draft.config.ssim
-    settings = CalibrationSettings(false_alarm_rate=rate, ssim_data_range=scale.data_range)
+    settings = CalibrationSettings.model_validate(made.settings.get("calibration", {})).model_copy(
+        update={"false_alarm_rate": rate, "ssim_data_range": draft.config.ssim.data_range}
+    )
     stated = {**made.settings, "calibration": settings.model_dump(mode="json")}
     try:
         recipe = Recipe.model_validate(stated)
