@@ -39,7 +39,13 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     assert [record["seq"] for record in records] == list(range(48))
     assert {"ssim_prev", "flag", "reason", "t_ms"} <= set(records[0])
     flags = [record["flag"] for record in records]
-    assert flags == ["unjudged"] + ["ok"] * 29 + ["suspect"] * 11 + ["ok"] * 7
+    assert flags == ["unjudged"] + ["ok"] * 29 + ["suspect"] * 10 + ["unjudged"] + ["ok"] * 7
+    assert [record["trust"]["suspect_since"] for record in records] == [None] * 30 + [30] * 10 + [None] * 8
+    maps = tifffile.imread(tmp_path / "denoised.maps.ome.tif")
+    assert (maps.shape, maps.dtype) == ((48, 256, 256), np.uint8)
+    predicted = (maps & 4) > 0
+    assert ((maps & 8) > 0)[30:40][predicted[30:40]].all()
+    assert ((maps & 8) > 0)[:30].sum() < 0.1 * predicted[:30].sum()
     assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
 
 
