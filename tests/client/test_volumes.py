@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from dimstream_client.errors import RecordError
 from dimstream_client.plane_records import read_records
-from dimstream_client.volumes import Criteria, Crop, RecordError, judge_volumes, propose_crop
+from dimstream_client.volumes import Criteria, Crop, judge_volumes, propose_crop
 
 SPLIT = Criteria(ssim=0.4, structure=5, split=0.6)
 

@@ -168,6 +168,7 @@ def _stream(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from dimstream_client.file_streaming import Pace, flags_path, maps_path, stream_file
+    from dimstream_client.proposals import stream_line
     from dimstream_client.tiff import open_stack
 
     beside = [flags_path(arguments.out), *([maps_path(arguments.out)] if arguments.maps else [])]
@@ -201,6 +202,8 @@ def _stream(arguments: argparse.Namespace) -> int:
                 tally = stream_file(client, stack, arguments.out, pace, on_frame=on_frame)
     where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
     print("; ".join((f"{arguments.out}: {tally}", *where)))
+    if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
+        print(stream_line(beside[0], tally.thresholds))
     if missing := tally.counts["missing"]:
         return _say(f"{missing} frames have no result; their pages are zero", INCOMPLETE)
     return DONE

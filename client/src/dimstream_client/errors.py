@@ -8,7 +8,8 @@
     ├── StreamError           the server refused something; .problem is what it said
     ├── ConnectionLost        the server is silent or gone
     ├── Timeout               a call took longer than it was allowed to; nothing is half done
-    └── TiffError             a file that cannot be read as a stack of counts
+    ├── TiffError             a file that cannot be read as a stack of counts
+    └── RecordError           what cannot be read as the flags of a z-stack's planes
 
 The codes are stable: programs act on them. `docs/wire-protocol.md` says what a client must do on each.
 """
@@ -27,6 +28,7 @@ __all__ = [
     "FrameError",
     "Problem",
     "ProtocolError",
+    "RecordError",
     "StreamError",
     "TiffError",
     "Timeout",
@@ -236,3 +238,10 @@ class Timeout(DimstreamError):
 
 class TiffError(DimstreamError):
     """The file is no stack of counts; `code` is bad_image, oversize, wrong_dtype or not_finite."""
+
+
+class RecordError(DimstreamError):
+    """The records are not those of a z-stack's planes; `code` is bad_field."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.BAD_FIELD, detail)

@@ -18,6 +18,7 @@ from dimstream_client.errors import FrameError, StreamError
 from dimstream_client.messages import PlaneIndex, Result
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.tiff import Stack, StackWriter
+from dimstream_client.trust import Thresholds
 
 _FLAGS = ("ok", "suspect", "unjudged")
 
@@ -38,11 +39,14 @@ class Tally:
     ----------
     suspect_since, suspect_to : int or None
         First frame of that run, and its last, None while it lasts.
+    thresholds : Thresholds or None
+        What the server judged by; None of a stack without frames.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
     suspect_since: int | None = None
     suspect_to: int | None = None
+    thresholds: Thresholds | None = None
     _plane: PlaneIndex | None = None
     _seq: int = 0
 
@@ -95,6 +99,7 @@ def stream_file(
             maps = files.enter_context(_Pages(maps_path(out), stack, "uint8"))
         lines = files.enter_context(flags_path(out).open("w", encoding="utf-8"))
         recorder = _Recorder(feed, pages, maps, lines, on_frame)
+        recorder.tally.thresholds = results.stream.opened.thresholds if results.stream else None
         try:
             while True:
                 try:
@@ -173,6 +178,7 @@ class _Recorder:
         self.tally = Tally()
         self._feed, self._pages, self._maps, self._lines = feed, pages, maps, lines
         self._on_frame = on_frame
+        self._over_time = dict(zip(feed.stack.axes, feed.stack.shape)).get("T", 1) > 1
         self._refusals: dict[int, str] = {}
         self._next = 0
 
@@ -197,7 +203,8 @@ class _Recorder:
         }
         if result.error is not None:
             line["error"] = result.error.detail
-        self.tally.follow(result)
+        if self._over_time:  # else nothing is suspect "since": the dark ends of a z-stack always are
+            self.tally.follow(result)
         self._put(line, result, "missing" if result.pixels is None else result.flag)
 
     def note(self, seq: int, why: str) -> None:

@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dimstream_client.errors import Code, DimstreamError
+from dimstream_client.errors import RecordError
 from dimstream_client.messages import PlaneIndex
 
 _REPAIR: Final = "give the lines that `dimstream stream` writes"
-
-
-class RecordError(DimstreamError):
-    """What cannot be read as the records of a z-stack; `code` is bad_field."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(Code.BAD_FIELD, detail)
 
 
 @dataclass(frozen=True)

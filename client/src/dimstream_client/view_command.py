@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import views
 from dimstream_client.criteria import Criteria
+from dimstream_client.errors import RecordError
 from dimstream_client.http_door import HttpDoor
-from dimstream_client.plane_records import RecordError, index_of, read_records
-from dimstream_client.volumes import SHARE_OF_TIMES, Crop, Series, VolumeReport, judge_volumes
+from dimstream_client.plane_records import index_of, read_records
+from dimstream_client.proposals import told
+from dimstream_client.volumes import VolumeReport, judge_volumes
 
 if TYPE_CHECKING:  # it needs the extra, and the rest of the client works without
     from dimstream_client.volume_files import VolumeFile
@@ -112,7 +114,11 @@ def _view(arguments: argparse.Namespace) -> int:
         if judged is not None:
             written.append(_write_report(arguments, judged))
         if judged is not None and arguments.crop:
-            crop = _shared_crop(judged.report)
+            crop = judged.report.shared_crop()
+            if crop is None:
+                raise _Refused(
+                    "no plane is kept in all channels and positions, so nothing was cropped", _INCOMPLETE
+                )
             file.write_cropped(arguments.crop, crop.first, crop.last)
             written.append(arguments.crop)
     print("written: " + ", ".join(str(path) for path in written))
@@ -228,34 +234,10 @@ def _write_report(arguments: argparse.Namespace, judged: _Judged) -> Path:
     """Write OUT.volume.json, and print the proposed crop of each channel and position."""
     for series in judged.report.series:
         criteria = f"by {judged.report.criteria} ({judged.criteria_from})"
-        print(f"{arguments.source}: {_told(series, several=len(judged.report.series) > 1)}; {criteria}")
+        print(f"{arguments.source}: {told(series, several=len(judged.report.series) > 1)}; {criteria}")
     report = {
         "source": arguments.source.name,
         "criteria_from": judged.criteria_from,
         **judged.report.as_json(),
     }
     return _write(arguments, "volume.json", (json.dumps(report, indent=1) + "\n").encode())
-
-
-def _told(series: Series, *, several: bool) -> str:
-    """What is proposed, in a line."""
-    which = f"channel {series.c}, position {series.p}: " if several else ""
-    over = f" in at least {SHARE_OF_TIMES:.0%} of the {series.times} time points" if series.times > 1 else ""
-    crop = series.crop
-    if crop is None:
-        return f"{which}no plane of {len(series.planes)} is believed{over}"
-    parts = [f"{which}keep z {crop.first} to {crop.last} of {series.planes[0]} to {series.planes[-1]}{over}"]
-    if crop.holes:
-        parts.append(f"inside, not believed: z {', '.join(map(str, crop.holes))}")
-    if crop.left_out:
-        parts.append(f"believed, but apart: z {', '.join(map(str, crop.left_out))}")
-    return "; ".join(parts)
-
-
-def _shared_crop(report: VolumeReport) -> Crop:
-    """The planes that every channel and position keeps: a file has one length along z."""
-    crops = [series.crop for series in report.series if series.crop is not None]
-    first, last = max((one.first for one in crops), default=0), min((one.last for one in crops), default=-1)
-    if len(crops) < len(report.series) or first > last:
-        raise _Refused("no plane is kept in all channels and positions, so nothing was cropped", _INCOMPLETE)
-    return Crop(first, last)

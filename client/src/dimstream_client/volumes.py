@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from dimstream_client.criteria import Criteria
-from dimstream_client.plane_records import PlaneRecord, RecordError, index_of, plane_of
+from dimstream_client.errors import RecordError
+from dimstream_client.plane_records import PlaneRecord, index_of, plane_of
 
 __all__ = [
     "Criteria",
     "Crop",
     "Plane",
-    "RecordError",
     "Series",
     "Volume",
     "VolumeReport",
@@ -125,6 +125,18 @@ class VolumeReport:
         """Return the series of a channel and position; None where no frame was recorded."""
         return next((one for one in self.series if (one.c, one.p) == (c, p)), None)
 
+    def shared_crop(self) -> Crop | None:
+        """Return the planes that every channel and position keeps; None when there are none.
+
+        A file has one length along z. Holes are those of any of them.
+        """
+        crops = [one.crop for one in self.series if one.crop is not None]
+        if not crops or len(crops) < len(self.series):
+            return None
+        first, last = max(one.first for one in crops), min(one.last for one in crops)
+        holes = sorted({z for one in crops for z in one.holes if first <= z <= last})
+        return Crop(first, last, tuple(holes)) if first <= last else None
+
     def as_json(self) -> dict[str, Any]:
         """Return it as what `json.dumps` takes."""
         return asdict(self)
@@ -146,8 +158,11 @@ def judge_volumes(records: Iterable[Mapping[str, Any]], criteria: Criteria) -> V
     """
     stacks = _stacks(records)
     volumes = tuple(_volume(place, planes, criteria) for place, planes in sorted(stacks.items()))
-    places = sorted({(volume.c, volume.p) for volume in volumes})
-    return VolumeReport(criteria, tuple(_series(c, p, volumes) for c, p in places), volumes)
+    places: dict[tuple[int, int], list[Volume]] = {}
+    for volume in volumes:
+        places.setdefault((volume.c, volume.p), []).append(volume)
+    series = tuple(_series(c, p, of_place) for (c, p), of_place in sorted(places.items()))
+    return VolumeReport(criteria, series, volumes)
 
 
 def propose_crop(believed: Iterable[int]) -> Crop | None:
@@ -219,8 +234,7 @@ def _why_not(plane: PlaneRecord, below: float | None, criteria: Criteria) -> str
     return f"unlike its neighbours in depth: SSIM {max(known):.2f} below {criteria.ssim:g}"
 
 
-def _series(c: int, p: int, volumes: Iterable[Volume]) -> Series:
-    stacks = [volume for volume in volumes if (volume.c, volume.p) == (c, p)]
+def _series(c: int, p: int, stacks: Sequence[Volume]) -> Series:
     believed = Counter(plane.z for volume in stacks for plane in volume.planes if plane.believed)
     depth = tuple(sorted({plane.z for volume in stacks for plane in volume.planes}))
     share = tuple(believed[z] / len(stacks) for z in depth)

@@ -17,6 +17,7 @@ import tifffile
 from dimstream_client.messages import Frame
 from dimstream_client.tiff import StackWriter, open_stack
 from dimstream_client.tiff_metadata import Scale
+from dimstream_server.endpoints.answers import allows
 from dimstream_server.endpoints.denoising import Denoiser, Order
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.metrics import Metrics
@@ -205,6 +206,26 @@ def test_the_answer_is_what_accept_prefers(
     assert answer.headers["Content-Type"] == media_type
 
 
+ALLOWED = {
+    "": True,
+    "*/*": True,
+    "image/png": True,
+    "image/*;q=0.1": True,
+    "text/html, */*;q=0.8": True,
+    "image/tiff": False,
+    "application/json, image/tiff": False,
+    "image/png;q=0, */*": False,
+    "*/*;q=0": False,
+    "image/*;q=0, image/png": True,
+    "image/png;q=high": False,
+}
+
+
+@pytest.mark.parametrize(("accept", "allowed"), ALLOWED.items())
+def test_the_most_specific_range_of_accept_decides(accept: str, allowed: bool) -> None:
+    assert allows(accept, "image/png") == allowed
+
+
 def test_an_accept_that_cannot_be_met_is_refused(request_of: Any, make_counts: Any) -> None:
     answer = request_of("POST", PATH, npy(make_counts()), {"Accept": "text/html, image/png;q=0"})
     problem_of(answer, 406, "not_acceptable")
@@ -260,9 +281,16 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "axes",
         "witness_every",
         "frame_interval_s",
+        "view",
+        "time",
+        "channel",
+        "position",
+        "aspect",
     }
     frame = document["components"]["schemas"]["FrameBody"]["properties"]
     assert "TrustBody" in str(frame["trust"])
+    assert "VolumeBody" in str(document["components"]["schemas"]["ReportBody"]["properties"]["volumes"])
+    assert "Dimstream-View" in denoise["responses"]["200"]["headers"]
     text = json.dumps(document)
     assert "HTTPValidationError" not in text
     references = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}

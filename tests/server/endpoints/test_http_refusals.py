@@ -154,6 +154,17 @@ def test_a_bad_form_is_refused(request_of: Any, case: str) -> None:
         ("POST", PATH + "?frame_interval_s=0", 422, "bad_query"),
         ("POST", PATH + "?frame_interval_s=inf", 422, "bad_query"),
         ("POST", PATH + "?frame_interval_s=nan", 422, "bad_query"),
+        ("POST", PATH + "?view=orthogonal", 406, "not_acceptable"),  # of an image
+        ("POST", PATH + "?view=top", 422, "bad_query"),
+        ("POST", PATH + "?view=projection&report=json", 422, "bad_query"),
+        ("POST", PATH + "?view=projection&output=support", 422, "bad_query"),
+        ("POST", PATH + "?view=projection&aspect=2", 422, "bad_query"),
+        ("POST", PATH + "?view=projection&time=-1", 422, "bad_query"),
+        ("POST", PATH + "?view=projection&channel=0.5", 422, "bad_query"),
+        ("POST", PATH + "?view=orthogonal&aspect=0", 422, "bad_query"),
+        ("POST", PATH + "?view=orthogonal&aspect=inf", 422, "bad_query"),
+        ("POST", PATH + "?time=0", 422, "bad_query"),
+        ("POST", PATH + "?aspect=2", 422, "bad_query"),
     ],
 )
 def test_a_bad_request_has_its_problem(

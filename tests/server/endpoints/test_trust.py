@@ -247,9 +247,9 @@ def test_counts_beyond_any_measure_harm_neither_stream_nor_report(
     opened = peer.open(SHAPE, dtype="float32", model=None)
     results = [peer.denoise(opened.stream, seq, frame) for seq, frame in enumerate(movie)]
     assert [result.status for result in results] == ["done"] * 3
-    assert results[1].trust.structure == 0
+    assert results[1].trust.structure == pytest.approx(results[0].trust.structure, rel=0.5)
     report = report_of(server, movie)
-    assert report["frames"][1]["trust"]["structure"] == 0
+    assert report["frames"][1]["trust"]["structure"] == pytest.approx(results[1].trust.structure, rel=1e-3)
     assert "nan" not in request_of("GET", "/metrics", server=server).body.decode().lower()
 
 

@@ -112,6 +112,21 @@ def test_a_stack_without_scale_is_drawn_one_pixel_a_plane_and_says_so() -> None:
     assert sink.told.endswith("aspect=unknown")
 
 
+def test_the_aspect_can_be_told_and_a_projection_has_none() -> None:
+    stack = stack_of()
+    picture = fill(ViewSink(stack, "uint16", view="orthogonal", aspect=3.0), stack)
+    assert picture.shape == (12 + GAP_PX + 18, 16 + GAP_PX + 18)
+    thick = stack_of(scale=Scale(0.02, 1e6))
+    assert fill(ViewSink(thick, "uint16", view="projection"), thick).shape == (12, 16)
+
+
+def test_holes_are_told() -> None:
+    stack = stack_of()
+    sink = ViewSink(stack, "uint16", view="projection", criteria=Criteria())
+    fill(sink, stack, structures=[20.0, 1.0, 20.0, 1.0, 20.0, 20.0])
+    assert sink.told.endswith("keep=0-5, holes=1 3")
+
+
 REFUSED: dict[str, tuple[ArrayStack, dict[str, Any], str]] = {
     "movie": (stack_of("TYX"), {}, "not_acceptable"),
     "single plane": (stack_of("ZYX", (1, 12, 16)), {}, "not_acceptable"),

@@ -142,6 +142,16 @@ def choose_media_type(accept: str) -> str:
     return best
 
 
+def allows(accept: str, offer: str) -> bool:
+    """Whether an ``Accept`` header allows this kind of answer: its most specific range decides."""
+    matching = [one for one in map(_parse_range, accept.split(",")) if _matches(one[0], offer)]
+    return not accept.strip() or (bool(matching) and min(matching, key=_wildcards)[1] > 0)
+
+
+def _wildcards(one: tuple[str, float]) -> int:
+    return one[0].count("*")
+
+
 def _parse_range(part: str) -> tuple[str, float]:
     wanted, *parameters = (item.strip().lower() for item in part.split(";"))
     for parameter in parameters:

@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_server.endpoints.answers import JSON, open_sink
+from dimstream_server.endpoints.answers import JSON, StackSink, open_sink
 from dimstream_server.endpoints.images import ReadableStack, open_body
+from dimstream_server.endpoints.views import ViewOrder, ViewSink, criteria_of
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, ModelInfo, OutDtype, StreamSpec
 from dimstream_server.errors import FrameFailed
 from dimstream_server.metrics import Metrics
@@ -33,6 +34,8 @@ class Order:
         What a file holds: denoised counts of `out_dtype`, or support maps.
     frame_interval_s : float or None
         Overrules what the file says.
+    view : ViewOrder or None
+        The picture that is given instead of the stack.
     """
 
     model: ModelInfo
@@ -44,6 +47,7 @@ class Order:
     output: Output = "denoised"
     witness_every: int = 0
     frame_interval_s: float | None = None
+    view: ViewOrder | None = None
 
     @property
     def dtype(self) -> str:
@@ -57,12 +61,19 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Denoised:
-    """What a request gets: the file, and a flag for each frame, its pixels taken off."""
+    """What a request gets: the file, and a flag for each frame, its pixels taken off.
+
+    Parameters
+    ----------
+    view : str or None
+        What a picture shows, for a header; None of a stack.
+    """
 
     file: memoryview | bytes
     axes: str
     shape: tuple[int, ...]
     frames: tuple[tuple[PlaneIndex, EngineResult], ...]
+    view: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +113,21 @@ class Denoiser:
             frame_interval_s=order.frame_interval_s,
         )
         with closing(stack):
-            sink = open_sink(order.media_type, stack, order.dtype)
+            picture = _picture(order, stack)
+            sink: StackSink = picture or open_sink(order.media_type, stack, order.dtype)
             frames = []
             for index, result in self._results(order, stack, gone):
                 self.metrics.answered(DOOR, result)
+                if picture is not None:
+                    picture.note(index, result)
                 image = result.support if order.output == "support" else result.pixels
                 if image is not None:
                     sink.write(image)
                 elif order.media_type != JSON:
                     raise FrameFailed(f"frame {result.seq} failed: {result.error}")
                 frames.append((index, replace(result, pixels=None, support=None)))  # the sink has them
-            return Denoised(sink.finish(), stack.axes, tuple(stack.shape), tuple(frames))
+            file, shape = sink.finish(), tuple(stack.shape)
+            return Denoised(file, stack.axes, shape, tuple(frames), picture.told if picture else None)
 
     def _results(
         self, order: Order, stack: ReadableStack, gone: threading.Event
@@ -152,3 +167,10 @@ class Denoiser:
             frame_interval_s=stack.scale.frame_interval_s,
             **options,
         )
+
+
+def _picture(order: Order, stack: ReadableStack) -> ViewSink | None:
+    """Where the frames are drawn; None when they are not."""
+    if order.view is None:
+        return None
+    return ViewSink(stack, order.dtype, **asdict(order.view), criteria=criteria_of(order.model))

@@ -18,6 +18,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Notes": "Single frames: what else was seen, separated by commas; absent when nothing was.",
     "Dimstream-Witness-Ssim": "Single frames whose photons were split: SSIM of what both halves predict.",
     "Dimstream-Witness-Refused": "Single frames whose photons were to be split: why they could not be.",
+    "Dimstream-View": "Views: the z-stack that is drawn (t, c, p), which planes to keep (`keep=3-16`, `none`"
+    " or `unjudged`), where slices lie (plane, row, column), and z step / pixel size (aspect).",
     "Dimstream-Model": "Id of the model.",
     "Dimstream-Model-Sha256": "Of its ONNX weights.",
     "Dimstream-T-Ms": "Milliseconds in queue, inference and in all, summed over the frames.",
@@ -36,6 +38,8 @@ def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
     if len(denoised.frames) == 1:
         _, result = denoised.frames[0]
         headers.update((name, value) for name, value in _of_frame(result) if value)
+    if denoised.view is not None:
+        headers["Dimstream-View"] = denoised.view
     return headers
 
 

@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from dimstream_client.fields import MAX_INTEGER
-from dimstream_server.endpoints.answers import JSON, choose_media_type
-from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order, Output
+from dimstream_server.endpoints.answers import JSON
+from dimstream_server.endpoints.denoise_query import DenoiseQuery
+from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order
 from dimstream_server.endpoints.descriptions import (
     ModelBody,
     ModelsBody,
@@ -31,51 +30,12 @@ from dimstream_server.endpoints.requests import (
     read_body,
 )
 from dimstream_server.endpoints.streams import ServerStream
-from dimstream_server.engine.protocol import Engine, ModelInfo, OutDtype
+from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import Draining, ServerBusy, UnknownModel
 from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
 from dimstream_server.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-
-class DenoiseQuery(BaseModel):
-    """Query parameters of a denoise request; unknown ones are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    out_dtype: Annotated[OutDtype, Field(description="Pixel type of the denoised counts.")] = "uint16"
-    output: Annotated[
-        Output,
-        Field(
-            description="`support`: instead of denoised counts, uint8 maps of where predictions stand on"
-            " photons. Bits 0 and 1: 0 background, 1 uncertain, 2 signal; 4: signal is predicted; 8: without"
-            " support."
-        ),
-    ] = "denoised"
-    report: Annotated[
-        Literal["json"] | None, Field(description="`json`: the flags of all frames instead of pixels.")
-    ] = None
-    axes: Annotated[
-        str | None,
-        Field(
-            pattern="^[PTCZptcz]{0,4}[Yy][Xx]$",
-            description="Overrules the axes of the file, e.g. `ZYX` for an NPY z-stack.",
-        ),
-    ] = None
-    witness_every: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MAX_INTEGER,
-            description="Split the photons of every n-th time point, from 0 on, and judge its frames by both"
-            " halves: two more inferences each. 1 judges single images, 0 splits none.",
-        ),
-    ] = 0
-    frame_interval_s: Annotated[
-        float | None,
-        Field(gt=0, allow_inf_nan=False, description="Seconds between time points; overrules the file."),
-    ] = None
 
 
 class HttpDoor:
@@ -165,7 +125,8 @@ class HttpDoor:
         if self._draining:
             raise Draining("the server is shutting down; try again when it is back")
         model = self._model(model_id)
-        media_type = JSON if query.report else choose_media_type(request.headers.get("accept", "*/*"))
+        view = query.view_order()
+        media_type = query.media_type(request.headers.get("accept", "*/*"))
         if self._busy >= self._limits.max_requests:
             raise ServerBusy(f"{self._busy} requests are being denoised, as many as are taken; try again")
         self._busy += 1
@@ -183,26 +144,30 @@ class HttpDoor:
                 output=query.output,
                 witness_every=query.witness_every,
                 frame_interval_s=query.frame_interval_s,
+                view=view,
             )
-            denoised = await self._fill(order, request)
+            return await self._fill(order, request)
         except Abandoned:
             _log.info("client gone event=client_gone door=http model=%s", model_id)
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         finally:
             self._busy -= 1
-        return _answer(order, denoised)
 
-    async def _fill(self, order: Order, request: Request) -> Denoised:
+    async def _fill(self, order: Order, request: Request) -> Response:
         """Denoise in a worker thread, and tell it to stop when the client goes."""
         gone = threading.Event()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._workers, self._denoiser.denoise, order, gone)
+        work = loop.run_in_executor(self._workers, self._work, order, gone)
         watch = asyncio.ensure_future(is_gone(request, gone))
         try:
             return await work
         finally:
             gone.set()  # also when this task is cancelled
             watch.cancel()
+
+    def _work(self, order: Order, gone: threading.Event) -> Response:
+        """The answer to an order; in a worker thread, since the report of a long stack takes its time."""
+        return _answer(order, self._denoiser.denoise(order, gone))
 
     def _model(self, model_id: str) -> ModelInfo:
         models = self._engine.models()

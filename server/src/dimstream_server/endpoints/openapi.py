@@ -37,7 +37,8 @@ DENOISE_OPENAPI: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "The denoised stack, or its support maps (uint8), with the axes, pixel size and "
-            "time step that came; as JSON, the flags only. PNG for a single frame of uint16 or uint8.",
+            "time step that came; as JSON, the flags only. PNG for a single frame of uint16 "
+            "or uint8, and for a view of a z-stack.",
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}}
                 for name, text in DESCRIPTIONS.items()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from dimstream_client.messages import PlaneIndex
 from dimstream_models.judging import FlagName, Note
 from dimstream_server.endpoints.denoising import Denoised, Order
 from dimstream_server.endpoints.descriptions import Body
+from dimstream_server.endpoints.views import criteria_of
+from dimstream_server.endpoints.volume_bodies import CriteriaBody, SeriesBody, VolumeBody, volume_members
 from dimstream_server.endpoints.wire_values import wire_fractions, wire_ssim, wire_times, wire_trust
 from dimstream_server.engine.protocol import EngineResult
 
@@ -120,10 +122,22 @@ class ReportBody(Body):
         description="first frame of the last run of suspect ones; null when none is suspect"
     )
     frames: list[FrameBody]
+    criteria: CriteriaBody | None = Field(
+        default=None,
+        description="what the planes of z-stacks are judged by; null without z, or without an SSIM threshold",
+    )
+    series: list[SeriesBody] | None = Field(
+        default=None, description="by channel and position: which planes of z-stacks to keep; null as above"
+    )
+    volumes: list[VolumeBody] | None = Field(
+        default=None,
+        description="by time point, channel and position: which planes to believe; null as above",
+    )
 
     @classmethod
     def of(cls, order: Order, denoised: Denoised) -> Self:
         """The report on a filled order."""
+        frames = [FrameBody.of(index, result) for index, result in denoised.frames]
         return cls(
             model=order.model.id,
             model_sha256=order.model.sha256,
@@ -132,8 +146,18 @@ class ReportBody(Body):
             flag=worst_flag(denoised),
             counts=count_flags(denoised),
             suspect_since=suspect_since(denoised),
-            frames=[FrameBody.of(index, result) for index, result in denoised.frames],
+            frames=frames,
+            **_volumes(order, denoised, frames),
         )
+
+
+def _volumes(order: Order, denoised: Denoised, frames: list[FrameBody]) -> dict[str, Any]:
+    """What is to be said of z-stacks; nothing where there are none, or nothing to judge them by."""
+    criteria = criteria_of(order.model)
+    depth = dict(zip(denoised.axes, denoised.shape, strict=True)).get("Z", 1)
+    if criteria is None or depth < 2:
+        return {}
+    return volume_members([frame.model_dump() for frame in frames], criteria)
 
 
 def count_flags(denoised: Denoised) -> dict[FlagName, int]:

@@ -1,6 +1,6 @@
 """Pictures of denoised z-stacks in answers: orthogonal slices or a projection, as PNG."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,25 @@ from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import EngineResult, ModelInfo
 
 View = Literal["orthogonal", "projection"]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOrder:
+    """What a request wants to see.
+
+    Parameters
+    ----------
+    time, channel, position : int
+        Of the z-stack that is drawn.
+    aspect : float or None
+        z step / pixel size; None: as the stack says.
+    """
+
+    view: View
+    time: int = 0
+    channel: int = 0
+    position: int = 0
+    aspect: float | None = None
 
 
 def criteria_of(model: ModelInfo) -> Criteria | None:
@@ -37,6 +56,8 @@ class ViewSink:
     view : {"orthogonal", "projection"}
     time, channel, position : int
         Of the z-stack that is drawn.
+    aspect : float or None
+        z step / pixel size; None: as the stack says.
     criteria : Criteria or None
         What planes are judged by; None: they are not.
 
@@ -56,14 +77,17 @@ class ViewSink:
         time: int = 0,
         channel: int = 0,
         position: int = 0,
+        aspect: float | None = None,
         criteria: Criteria | None = None,
     ) -> None:
         sizes = dict(zip(stack.axes, stack.shape, strict=True))
-        _check(sizes, {"T": time, "C": channel, "P": position}, stack)
+        _check(sizes, {"time": time, "channel": channel, "position": position}, stack)
         depth, self._frame_shape = sizes["Z"], (sizes["Y"], sizes["X"])
         self._stack, self._view, self._criteria = stack, view, criteria
         self._place = {"t": time, "c": channel, "p": position}
-        self._aspect = _aspect(stack, depth)
+        self._aspect = aspect_of(stack.scale) if aspect is None else aspect
+        if view == "orthogonal":
+            _check_thickness(depth, self._aspect or 1.0)
         self._brightness = views.Brightness(depth * sizes.get("T", 1), self._frame_shape)
         self._planes = np.zeros((depth, *self._frame_shape), dtype)  # (Z, H, W)
         self._records: list[dict[str, Any]] = []
@@ -102,7 +126,7 @@ class ViewSink:
         series = self._judged()
         kept = None if series is None else series.kept(len(self._planes))
         contrast = self._brightness.contrast()
-        self._told = {**{name: str(at) for name, at in self._place.items()}, "keep": _keep(series)}
+        self._told = {**{name: str(at) for name, at in self._place.items()}, **_kept(series)}
         if self._view == "projection":
             return views.png_bytes(views.projection(self._planes, contrast, kept=kept))
         place = views.middle(self._planes.shape, kept)
@@ -126,24 +150,26 @@ def _check(sizes: dict[str, int], place: dict[str, int], stack: ReadableStack) -
         raise DoorRefusal(
             "not_acceptable",
             f"a view wants a z-stack, of several planes along Z, got axes {stack.axes} of {stack.shape}; "
-            "name them by ?axes=, or ask for the frames",
+            "tell axes=ZYX of a z-stack that was saved as a movie, or leave view out",
         )
-    for axis, at in place.items():
-        if not 0 <= at < sizes.get(axis, 1):
-            raise DoorRefusal("bad_query", f"expected {axis} from 0 to {sizes.get(axis, 1) - 1}, got {at}")
+    for name, at in place.items():
+        last = sizes.get(name[0].upper(), 1) - 1
+        if not 0 <= at <= last:
+            raise DoorRefusal("bad_query", f"expected {name} from 0 to {last}, got {at}")
 
 
-def _aspect(stack: ReadableStack, depth: int) -> float | None:
-    """z step / pixel size; None when the stack does not say both, and planes are drawn one pixel thick."""
-    aspect = aspect_of(stack.scale)
+def _check_thickness(depth: int, aspect: float) -> None:
     try:
-        views.plane_of_rows(depth, aspect or 1.0)
+        views.plane_of_rows(depth, aspect)
     except ValueError as error:
-        raise DoorRefusal("not_acceptable", str(error)) from error
-    return aspect
+        raise DoorRefusal("not_acceptable", f"{error}, or tell aspect") from error
 
 
-def _keep(series: Series | None) -> str:
+def _kept(series: Series | None) -> dict[str, str]:
     if series is None:
-        return "unjudged"
-    return "none" if series.crop is None else f"{series.crop.first}-{series.crop.last}"
+        return {"keep": "unjudged"}
+    crop = series.crop
+    if crop is None:
+        return {"keep": "none"}
+    holes = {"holes": " ".join(map(str, crop.holes))} if crop.holes else {}
+    return {"keep": f"{crop.first}-{crop.last}", **holes}

@@ -1,0 +1,126 @@
+"""What the query of a denoise request may say, and what of it makes no sense together."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dimstream_client.fields import MAX_INTEGER
+from dimstream_server.endpoints.answers import JSON, PNG, allows, choose_media_type
+from dimstream_server.endpoints.denoising import Output
+from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.endpoints.views import View, ViewOrder
+from dimstream_server.engine.protocol import OutDtype
+
+Place = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+_ALL: tuple[View, ...] = ("orthogonal", "projection")
+_HEEDED_BY: dict[str, tuple[View, ...]] = {
+    "time": _ALL,
+    "channel": _ALL,
+    "position": _ALL,
+    "aspect": ("orthogonal",),
+}
+
+
+class DenoiseQuery(BaseModel):
+    """Query parameters of a denoise request; unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out_dtype: Annotated[OutDtype, Field(description="Pixel type of the denoised counts.")] = "uint16"
+    output: Annotated[
+        Output,
+        Field(
+            description="`support`: instead of denoised counts, uint8 maps of where predictions stand on"
+            " photons. Bits 0 and 1: 0 background, 1 uncertain, 2 signal; 4: signal is predicted; 8: without"
+            " support."
+        ),
+    ] = "denoised"
+    report: Annotated[
+        Literal["json"] | None, Field(description="`json`: the flags of all frames instead of pixels.")
+    ] = None
+    axes: Annotated[
+        str | None,
+        Field(
+            pattern="^[PTCZptcz]{0,4}[Yy][Xx]$",
+            description="Overrules the axes of the file, e.g. `ZYX` for an NPY z-stack.",
+        ),
+    ] = None
+    witness_every: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_INTEGER,
+            description="Split the photons of every n-th time point, from 0 on, and judge its frames by both"
+            " halves: two more inferences each. 1 judges single images, 0 splits none.",
+        ),
+    ] = 0
+    frame_interval_s: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="Seconds between time points; overrules the file."),
+    ] = None
+    view: Annotated[
+        View | None,
+        Field(
+            description="Instead of the stack an 8-bit grey PNG of one z-stack: `orthogonal` slices xy, yz"
+            " and xz, or the maximum `projection` along z. Planes that cannot be believed are dimmed in"
+            " slices and left out of the projection."
+        ),
+    ] = None
+    time: Annotated[Place, Field(description="Time point that a view shows.")] = 0
+    channel: Annotated[Place, Field(description="Channel that a view shows.")] = 0
+    position: Annotated[Place, Field(description="Position that a view shows.")] = 0
+    aspect: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="z step / pixel size of an orthogonal view; overrules the file. Where neither says"
+            " it, planes are drawn 1 pixel thick.",
+        ),
+    ] = None
+
+    def view_order(self) -> ViewOrder | None:
+        """The picture that is asked for; None when none is.
+
+        Raises
+        ------
+        DoorRefusal
+            bad_query: it does not go with what else is asked for.
+        """
+        for name, views in _HEEDED_BY.items():
+            if name in self.model_fields_set and self.view not in views:
+                raise DoorRefusal(
+                    "bad_query",
+                    f"expected {name} beside view={' or view='.join(views)}, which alone heeds it, got "
+                    f"{f'view={self.view}' if self.view else 'no view'}; add that or leave {name} out",
+                )
+        if self.view is None:
+            return None
+        if self.report is not None:
+            raise DoorRefusal(
+                "bad_query", "expected view or report=json, got both; ask for the report in another request"
+            )
+        if self.output == "support":
+            raise DoorRefusal(
+                "bad_query",
+                "expected a view of denoised counts, got output=support, whose maps hold classes and no"
+                " brightness; leave view or output out",
+            )
+        return ViewOrder(self.view, self.time, self.channel, self.position, self.aspect)
+
+    def media_type(self, accept: str) -> str:
+        """The kind of answer, of those that an ``Accept`` header allows.
+
+        Raises
+        ------
+        DoorRefusal
+            not_acceptable: it allows none that can be given.
+        """
+        if self.view is None:
+            return JSON if self.report else choose_media_type(accept)
+        if not allows(accept, PNG):
+            raise DoorRefusal(
+                "not_acceptable",
+                f"a view is {PNG}, which Accept {accept[:200]!r} does not allow; accept it or leave view out",
+            )
+        return PNG

@@ -1,0 +1,76 @@
+"""What HTTP reports of z-stacks: the members of `dimstream view`'s volume.json."""
+
+from typing import Any
+
+from pydantic import Field
+
+from dimstream_client.criteria import Criteria
+from dimstream_client.volumes import judge_volumes
+from dimstream_server.endpoints.descriptions import Body
+
+
+class CriteriaBody(Body):
+    """What planes are judged by."""
+
+    ssim: float = Field(description="least SSIM with a neighbour in depth")
+    structure: float = Field(description="least structure score of the raw plane")
+    split: float | None = Field(description="least SSIM of what both halves of the photons predict")
+
+
+class CropBody(Body):
+    """Planes to keep."""
+
+    first: int
+    last: int = Field(description="kept too")
+    holes: tuple[int, ...] = Field(description="planes between them that are not believed")
+    left_out: tuple[int, ...] = Field(description="planes outside that are believed")
+
+
+class VolumePlaneBody(Body):
+    """What is known of one plane, and whether it is believed."""
+
+    z: int
+    flag: str
+    reason: str | None
+    structure: float | None
+    unsupported: float | None
+    ssim_above: float | None = Field(description="SSIM with the prediction of z - 1 at the same time")
+    ssim_below: float | None = Field(description="SSIM with the prediction of z + 1 at the same time")
+    witness_ssim: float | None = Field(description="of what both halves of its photons predict")
+    believed: bool
+    why_not: str | None = Field(description="the first rule that speaks against it")
+
+
+class VolumeBody(Body):
+    """The z-stack of one time point, channel and position."""
+
+    t: int
+    c: int
+    p: int
+    crop: CropBody | None = Field(description="null when no plane is believed")
+    planes: list[VolumePlaneBody]
+
+
+class SeriesBody(Body):
+    """The z-stacks of one channel and position over time."""
+
+    c: int
+    p: int
+    times: int = Field(description="time points")
+    planes: tuple[int, ...] = Field(description="the z that there are")
+    believed_share: tuple[float, ...] = Field(
+        description="share of the time points in which each is believed"
+    )
+    crop: CropBody | None = Field(
+        description="one for all time points, of the planes that are believed in nearly all of them"
+    )
+
+
+def volume_members(frames: list[dict[str, Any]], criteria: Criteria) -> dict[str, Any]:
+    """`criteria`, `series` and `volumes` of a report on the frames of a z-stack."""
+    judged = judge_volumes(frames, criteria).as_json()
+    return {
+        "criteria": CriteriaBody(**judged["criteria"]),
+        "series": [SeriesBody(**one) for one in judged["series"]],
+        "volumes": [VolumeBody(**one) for one in judged["volumes"]],
+    }
