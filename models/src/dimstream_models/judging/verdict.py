@@ -69,9 +69,8 @@ def _compared(evidence: Evidence, least: float, criteria: Criteria, memory: Plan
 
 
 def _why_empty(evidence: Evidence, criteria: Criteria, memory: PlaneMemory) -> str:
-    least = (
-        criteria.structure if evidence.structure < criteria.structure else memory.least_structure(criteria)
-    )
+    recovering = evidence.structure >= criteria.structure
+    least = memory.least_structure(criteria) if recovering else criteria.structure
     reason = f"no structure: score {evidence.structure:.1f} below {least:g}, as noise alone has"
     if not evidence.is_alike(criteria):
         return reason
