@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED, background_reach, support
+from dimstream_models.evidence.support import (
+    CLASS,
+    PREDICTED,
+    UNSUPPORTED,
+    all_unsupported,
+    background_reach,
+    support,
+)
 
 
 def _half_full(background: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,3 +55,9 @@ def test_the_reach_of_a_flat_background_holds_almost_all_of_it(rate: float) -> N
     sums = ndimage.uniform_filter(counts.astype(float), 10, mode="reflect") * 100
     assert (sums <= background_reach(counts, 10)).mean() > 0.97
     assert background_reach(counts, 10) < 100 * rate + 6 * np.sqrt(100 * rate) + 6
+
+
+def test_without_structure_all_that_is_predicted_is_unsupported() -> None:
+    bits = np.array([0, 1, 2, 4, 5, 6, 12, 14], np.uint8)
+    np.testing.assert_array_equal(all_unsupported(bits), [0, 1, 2, 12, 13, 14, 12, 14])
+    assert all_unsupported(bits).dtype == np.uint8

@@ -83,6 +83,11 @@ def support(
     return Support(bits.astype(np.uint8), share, reach)
 
 
+def all_unsupported(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Support map of a frame that shows no structure: whatever is predicted there stands on nothing."""
+    return np.where(bits & PREDICTED, bits | np.uint8(UNSUPPORTED), bits)
+
+
 def background_reach(counts: Array, window: int) -> float:
     """Window sum that a frame's background reaches, counts: from its darkest windows."""
     darkest = np.sort(window_sums(counts, window)[::STRIDE_PX, ::STRIDE_PX], axis=None)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dimstream_models.bundle import BundleError
 from dimstream_models.training.commands import (
+    audit,
     bench,
     calibrate,
     compare,
@@ -34,6 +35,7 @@ COMMANDS = (
     export,
     evaluate,
     compare,
+    audit,
     import_keras,
     bench,
 )

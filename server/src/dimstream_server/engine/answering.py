@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
+from dimstream_models.evidence.support import all_unsupported
 from dimstream_models.judging import FlagName
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, Trust
@@ -90,9 +90,7 @@ def _on_host(weighed: Weighed) -> NDArray[np.uint8]:
     """The support map; of a frame that shows nothing, all that is predicted is unsupported."""
     support = weighed.support
     on_host = support if isinstance(support, np.ndarray) else np.asarray(support.numpy())
-    if weighed.judgement.structure_seen:
-        return on_host
-    return np.where(on_host & PREDICTED, on_host | np.uint8(UNSUPPORTED), on_host)
+    return on_host if weighed.judgement.structure_seen else all_unsupported(on_host)
 
 
 def _failed(state: StreamState, task: FrameTask, error: str) -> _Verdict:

@@ -1,0 +1,232 @@
+"""One audit: simulated movies of every condition and recorded ones, followed with a bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dimstream_models.bundle import Bundle
+from dimstream_models.training.audit.conditions import Condition, conditions
+from dimstream_models.training.audit.following import FollowedFrame, FrameRecord, MovieFollower
+from dimstream_models.training.audit.pixels import PixelTally, tally_pixels
+from dimstream_models.training.audit.worlds import PHYSICS, Extent, Physics, SimulatedMovie, simulate
+from dimstream_models.training.errors import CannotEvaluate
+from dimstream_models.training.pairs.images import ImageFile, read_planes
+
+Role = Literal["signal", "dark"]
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+QUICK: Final = Extent(side_px=(80, 96), frames=(8, 9))
+DYING_TIMES: Final = 2
+"""So many times as many movies of each condition that dies: each has one death."""
+SMALLEST_PX: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """What an audit does.
+
+    Parameters
+    ----------
+    movies : int
+        Of each condition in each simulated world; those that die have twice as many.
+    witness_every : int
+        The photons of every n-th frame are split; 0: of none.
+    quick : bool
+        Whether only to show that it runs: fewer conditions, small and short movies, one of each.
+    """
+
+    seed: int = 0
+    movies: int = 3
+    witness_every: int = 4
+    quick: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One frame that the report shows; images (H, W)."""
+
+    name: str
+    raw: NDArray[Any]
+    prediction: NDArray[np.float32]
+    truth: NDArray[np.float32]
+    support: NDArray[np.uint8]
+    dose: float
+    flag: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AuditedMovie:
+    """A simulated movie that was followed.
+
+    Parameters
+    ----------
+    doses : tuple of float
+        Of each frame.
+    changes_at : int or None
+        See `SimulatedMovie`.
+    pixels, witnessed : PixelTally
+        Of the frames whose photons were split (of all, when none were), without and with what their halves
+        disagree on.
+    """
+
+    physics: Physics
+    condition: Condition
+    number: int
+    shape: tuple[int, int]
+    doses: tuple[float, ...]
+    changes_at: int | None
+    records: tuple[FrameRecord, ...]
+    pixels: PixelTally
+    witnessed: PixelTally
+    shown: Shown | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordedMovie:
+    """A recorded file that was followed."""
+
+    path: Path
+    role: Role
+    sha256: str
+    shape: tuple[int, int]
+    dtype: str
+    records: tuple[FrameRecord, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """All that was followed."""
+
+    bundle: Bundle
+    settings: AuditSettings
+    simulated: tuple[AuditedMovie, ...]
+    recorded: tuple[RecordedMovie, ...]
+
+
+def run_audit(
+    bundle: Bundle, settings: AuditSettings, *, signal: Sequence[Path] = (), dark: Sequence[Path] = ()
+) -> Audit:
+    """Follow simulated and recorded movies with a bundle.
+
+    Parameters
+    ----------
+    signal, dark : sequence of Path
+        Image files, each one movie: of a sample, and of none.
+
+    Raises
+    ------
+    CannotEvaluate
+        When the settings ask for nothing, the network does not fit, or a file's frames are too small.
+    InvalidPairs
+        When a file cannot be read.
+    """
+    if settings.movies < 1 or settings.witness_every < 0 or settings.seed < 0:
+        raise CannotEvaluate(
+            "expected at least one movie of each condition, and a seed and a distance of witnessed frames of"
+            f" 0 or more, got {settings.movies}, {settings.seed} and {settings.witness_every}"
+        )
+    follower = MovieFollower(bundle, witness_every=settings.witness_every)
+    files: list[tuple[Path, Role]] = [(path, "signal") for path in signal]
+    files += [(path, "dark") for path in dark]
+    recorded = [_recorded(follower, *file) for file in tqdm(files, desc="recorded movies", unit="file")]
+    jobs = list(plan(settings))
+    simulated = _in_threads(lambda job: _simulated(follower, settings, *job), jobs, "simulated movies")
+    return Audit(bundle, settings, tuple(simulated), tuple(recorded))
+
+
+def plan(settings: AuditSettings) -> Iterator[tuple[Condition, Physics, int]]:
+    """Yield the simulated movies of an audit: condition, world and number."""
+    for condition in conditions(quick=settings.quick):
+        times = DYING_TIMES if condition.kind == "dying" else 1
+        for number in range(1 if settings.quick else times * settings.movies):
+            for physics in PHYSICS:
+                yield condition, physics, number
+
+
+def served(values: NDArray[Any]) -> NDArray[Any]:
+    """Return planes in a pixel type that the service takes: whole numbers as uint16 where they fit, else
+    float32."""
+    if values.dtype in (np.uint8, np.uint16):
+        return values
+    fits = values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max
+    return values.astype(np.uint16 if fits else np.float32)
+
+
+def _simulated(
+    follower: MovieFollower, settings: AuditSettings, condition: Condition, physics: Physics, number: int
+) -> AuditedMovie:
+    extent = QUICK if settings.quick else Extent()
+    movie = simulate(condition, physics, number, seed=settings.seed, extent=extent)
+    every = max(settings.witness_every, 1)
+    to_show = (len(movie.counts) - 1) // every * every if condition.shown and not number else None
+    records, pixels, witnessed, shown = [], PixelTally(), PixelTally(), None
+    for frame in follower.follow(movie.counts):
+        seq = frame.record.seq
+        if seq % every == 0:
+            pixels += tally_pixels(frame.support, movie.truth[seq], movie.doses[seq])
+        if frame.witnessed is not None:
+            witnessed += tally_pixels(frame.witnessed, movie.truth[seq], movie.doses[seq])
+        if seq == to_show:
+            shown = _shown(movie, frame)
+        records.append(frame.record)
+    return AuditedMovie(
+        physics=physics,
+        condition=condition,
+        number=number,
+        shape=movie.counts.shape[1:],
+        doses=movie.doses,
+        changes_at=movie.changes_at,
+        records=tuple(records),
+        pixels=pixels,
+        witnessed=witnessed,
+        shown=shown,
+    )
+
+
+def _shown(movie: SimulatedMovie, frame: FollowedFrame) -> Shown:
+    seq = frame.record.seq
+    return Shown(
+        name=f"{movie.condition.name} ({movie.physics}), frame {seq}",
+        raw=movie.counts[seq],
+        prediction=frame.prediction,
+        truth=movie.truth[seq],
+        support=frame.support if frame.witnessed is None else frame.witnessed,
+        dose=movie.doses[seq],
+        flag=frame.record.verdict.judgement.flag,
+    )
+
+
+def _recorded(follower: MovieFollower, path: Path, role: Role) -> RecordedMovie:
+    file = ImageFile(path)
+    planes = served(read_planes(file).values)
+    if min(planes.shape[1:]) < max(SMALLEST_PX, follower.bundle.ssim.window):
+        raise CannotEvaluate(
+            f"{path}: expected frames of at least {SMALLEST_PX} px a side, got {planes.shape[1:]}: crop less"
+        )
+    return RecordedMovie(
+        path=path,
+        role=role,
+        sha256=file.sha256(),
+        shape=planes.shape[1:],
+        dtype=str(planes.dtype),
+        records=tuple(frame.record for frame in follower.follow(planes)),
+    )
+
+
+def _in_threads(work: Callable[[Job], Done], jobs: Sequence[Job], what: str) -> Iterable[Done]:
+    """Return what became of each job, in their order; the first failure, or Ctrl-C, ends all."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        return list(tqdm(pool.map(work, jobs), total=len(jobs), desc=what, unit="movie"))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,234 @@
+"""All figures of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from dimstream_models.training.audit.alarms import (
+    WAYS,
+    Death,
+    Rate,
+    allowing_threshold,
+    deaths,
+    false_alarms,
+    missed_frames,
+    noticed,
+    of_kind,
+    rate,
+    suspect,
+)
+from dimstream_models.training.audit.auditing import Audit, AuditedMovie
+from dimstream_models.training.audit.conditions import ENOUGH_PHOTONS, Condition
+from dimstream_models.training.audit.following import FrameRecord
+from dimstream_models.training.audit.intervals import Estimate, Tally, share
+from dimstream_models.training.audit.pixels import PixelTally
+from dimstream_models.training.audit.recorded import ALL, RecordedRow, measure_recorded
+from dimstream_models.training.audit.scores import AreaRow, areas
+
+CLAIMED: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+"""Probabilities at which claimed and measured shares are compared."""
+ENOUGH: Final = f"all of at least {ENOUGH_PHOTONS:g} photon"
+
+By = Literal["all", "condition", "dose", "background"]
+Probability = Literal["p_signal", "p_dark"]
+CLAIMS: Final[Mapping[str, tuple[Probability, Callable[[Condition], bool]]]] = {
+    "movies of a sample": ("p_signal", lambda each: each.kind == "signal" and not each.jumps),
+    "empty movies": ("p_dark", lambda each: each.kind == "empty"),
+    "empty movies, flat": ("p_dark", lambda each: each.kind == "empty" and each.blemish == "none"),
+}
+"""Probabilities that the flag states, and the movies of which they are stated. A jump of the stage is no pair
+of adjacent frames."""
+
+
+@dataclass(frozen=True)
+class RateRow:
+    """A rate of one condition, or of several together."""
+
+    name: str
+    way: str
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class PixelRow:
+    """How right the support map is, for movies that share something.
+
+    Parameters
+    ----------
+    recall, precision : Estimate
+        Share of the invented pixels that are called unsupported, and of those so called that are invented.
+    real_lost : Estimate
+        Share of the real pixels that are called unsupported.
+    invented : Estimate
+        Share of invented ones among both: what the precision of a coin would be.
+    """
+
+    by: By
+    name: str
+    way: str
+    recall: Estimate
+    precision: Estimate
+    real_lost: Estimate
+    invented: Estimate
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """How often a probability that the flag states is at most `claimed`.
+
+    Parameters
+    ----------
+    of : str
+        Which movies: one of `CLAIMS`.
+    """
+
+    of: str
+    probability: Probability
+    claimed: float
+    measured: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """All figures of an audit."""
+
+    areas: tuple[AreaRow, ...]
+    false_alarms: tuple[RateRow, ...]
+    missed: tuple[RateRow, ...]
+    saturated: tuple[RateRow, ...]
+    deaths: Mapping[str, tuple[Death, ...]]
+    noticed: Mapping[str, Mapping[str, Estimate]]
+    thresholds_at_allowed: Mapping[str, float | None]
+    pixels: tuple[PixelRow, ...]
+    claims: tuple[ClaimRow, ...]
+    recorded: tuple[RecordedRow, ...]
+
+    def area(self, score: str) -> Estimate:
+        """Return the area under the curve of a score over all conditions."""
+        return next(row.estimate for row in self.areas if (row.score, row.condition) == (score, None))
+
+
+def measure(audit: Audit) -> Figures:
+    """Return all figures of an audit; the same audit gives the same ones."""
+    movies, seed = audit.simulated, audit.settings.seed
+    ways = {way: tuple(deaths(movies, way)) for way in WAYS}
+    return Figures(
+        areas=tuple(areas(movies, seed=seed)),
+        false_alarms=tuple(_false_alarms(movies, seed)),
+        missed=tuple(_missed(movies, seed)),
+        saturated=tuple(_saturated(movies, seed)),
+        deaths=ways,
+        noticed={
+            way: {by: noticed(_enough(found), by=by, seed=seed) for by in ("flagged", "at_allowed")}
+            for way, found in ways.items()
+        },
+        thresholds_at_allowed={way: allowing_threshold(movies, way) for way in WAYS},
+        pixels=tuple(_pixels(movies, seed)),
+        claims=tuple(_claims(movies, seed)),
+        recorded=tuple(measure_recorded(audit.recorded, seed=seed)),
+    )
+
+
+def _enough(found: Sequence[Death]) -> list[Death]:
+    return [death for death in found if death.dose >= ENOUGH_PHOTONS]
+
+
+def _false_alarms(movies: Sequence[AuditedMovie], seed: int) -> list[RateRow]:
+    groups = _by_condition(of_kind(movies, "signal"))
+    groups[ENOUGH] = [movie for movie in of_kind(movies, "signal") if movie.condition.dose >= ENOUGH_PHOTONS]
+    return [
+        RateRow(name, way, false_alarms(some, way, seed=seed))
+        for name, some in groups.items()
+        for way in WAYS
+    ]
+
+
+def _missed(movies: Sequence[AuditedMovie], seed: int) -> list[RateRow]:
+    groups = {**_by_condition(of_kind(movies, "empty")), ALL: of_kind(movies, "empty")}
+    return [
+        RateRow(name, way, missed_frames(some, way, seed=seed))
+        for name, some in groups.items()
+        for way in WAYS
+    ]
+
+
+def _saturated(movies: Sequence[AuditedMovie], seed: int) -> list[RateRow]:
+    rows = []
+    for name, some in _by_condition(of_kind(movies, "saturated")).items():
+        for way in WAYS:
+            groups = ((movie.physics, movie.records) for movie in some)
+            rows.append(RateRow(name, way, rate(groups, suspect(way), seed=seed)))
+    return rows
+
+
+def _pixels(movies: Sequence[AuditedMovie], seed: int) -> list[PixelRow]:
+    judged = [movie for movie in movies if movie.condition.kind != "saturated"]
+    lit = of_kind(movies, "signal")
+    groups: list[tuple[By, str, list[AuditedMovie]]] = [("all", ALL, judged)]
+    groups += [("condition", name, some) for name, some in _by_condition(judged).items()]
+    groups += [("dose", name, some) for name, some in _grouped(lit, lambda movie: movie.condition.dose)]
+    groups += [
+        ("background", name, some) for name, some in _grouped(lit, lambda movie: movie.condition.background)
+    ]
+    return [
+        _pixel_row(by, name, way, [(movie.physics, getattr(movie, tally)) for movie in some], seed)
+        for by, name, some in groups
+        for way, tally in (("alone", "pixels"), ("witnessed", "witnessed"))
+    ]
+
+
+def _pixel_row(by: By, name: str, way: str, tallies: Sequence[tuple[str, PixelTally]], seed: int) -> PixelRow:
+    def of(part: str, *wholes: str) -> Estimate:
+        pairs = [
+            Tally(physics, getattr(each, part), sum(getattr(each, whole) for whole in wholes))
+            for physics, each in tallies
+        ]
+        return share(pairs, seed=seed)
+
+    return PixelRow(
+        by,
+        name,
+        way,
+        recall=of("invented_unsupported", "invented"),
+        precision=of("invented_unsupported", "invented_unsupported", "real_unsupported"),
+        real_lost=of("real_unsupported", "real"),
+        invented=of("invented", "invented", "real"),
+    )
+
+
+def _claims(movies: Sequence[AuditedMovie], seed: int) -> list[ClaimRow]:
+    rows = []
+    for title, (name, belongs) in CLAIMS.items():
+        known = [
+            (movie.physics, [p for record in movie.records if (p := _claim(record, name)) is not None])
+            for movie in movies
+            if belongs(movie.condition)
+        ]
+        for claimed in CLAIMED:
+            tallies = [
+                Tally(physics, sum(p <= claimed for p in found), len(found)) for physics, found in known
+            ]
+            rows.append(ClaimRow(title, name, claimed, share(tallies, seed=seed)))
+    return rows
+
+
+def _claim(record: FrameRecord, name: Probability) -> float | None:
+    judgement = record.verdict.judgement
+    return judgement.p_signal if name == "p_signal" else judgement.p_dark
+
+
+def _by_condition(movies: Sequence[AuditedMovie]) -> dict[str, list[AuditedMovie]]:
+    return dict(_grouped(movies, lambda movie: movie.condition.name))
+
+
+def _grouped(
+    movies: Sequence[AuditedMovie], key: Callable[[AuditedMovie], float | str]
+) -> list[tuple[str, list[AuditedMovie]]]:
+    found: dict[float | str, list[AuditedMovie]] = {}
+    for movie in movies:
+        found.setdefault(key(movie), []).append(movie)
+    if not all(isinstance(each, str) for each in found):
+        found = dict(sorted(found.items()))
+    return [(each if isinstance(each, str) else f"{each:g}", some) for each, some in found.items()]

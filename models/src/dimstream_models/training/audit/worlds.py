@@ -1,0 +1,227 @@
+"""Simulated movies with their exact truth, from two microscopes that have nothing in common.
+
+`simulator` is the one that models are trained on, with scenes that no training has seen; `other` is
+:mod:`other_physics`. A movie is the same for the same seed, physics, condition and number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.training.audit.blemishes import blemished
+from dimstream_models.training.audit.conditions import CONDITIONS, Condition
+from dimstream_models.training.audit.other_physics import (
+    DEAD_TIME,
+    OtherScene,
+    count_with_dead_time,
+    dark_map,
+)
+from dimstream_models.training.settings import SimulationSettings
+from dimstream_models.training.simulation.scenes import draw_scene
+
+Physics = Literal["simulator", "other"]
+PHYSICS: Final[tuple[Physics, ...]] = ("simulator", "other")
+Field = Callable[[int], NDArray[np.float32]]
+"""Frame to noise-free image (H, W), a typical structure's peak is 1."""
+
+STREAM: Final = 20_271
+"""Sets the audit's random numbers apart from those of every purpose of `simulation.scenes`."""
+SIDES_PX: Final = (160, 256)
+LENGTHS: Final = (16, 24)
+SWING_PX: Final = 40
+"""A drifting field turns round after so many px."""
+INTERVAL_S: Final = 4.6
+"""Between two frames of the training simulator."""
+EDGE_PX: Final = 2.0
+"""Over which a half-empty field of the simulator ends."""
+LEAST_SHOWN: Final = 0.02
+"""Share of the pixels that must reach half a typical structure's peak; emptier fields are drawn anew, for
+whether they show a sample is a matter of taste."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Bounds of a movie's side, px, and of its number of frames; both included."""
+
+    side_px: tuple[int, int] = SIDES_PX
+    frames: tuple[int, int] = LENGTHS
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedMovie:
+    """A movie and what is true of it.
+
+    Parameters
+    ----------
+    counts : ndarray
+        (T, H, W) uint16.
+    truth : ndarray
+        (T, H, W) float32, expected photons of the sample.
+    doses : tuple of float
+        Photons on a typical structure's peak, in each frame.
+    changes_at : int or None
+        First frame without light of the sample, or of another field; None for what stays.
+    """
+
+    physics: Physics
+    condition: Condition
+    number: int
+    counts: NDArray[np.uint16]
+    truth: NDArray[np.float32]
+    doses: tuple[float, ...]
+    changes_at: int | None
+
+    @property
+    def died_at(self) -> int | None:
+        """First frame without light of the sample; None when it does not end."""
+        return self.changes_at if self.condition.dies else None
+
+
+class World(Protocol):
+    """One microscope with one kind of samples."""
+
+    def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
+        """Draw a field of view."""
+
+    def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
+        """Draw how the dark rate differs over the field, (H, W) of mean 1."""
+
+    def detector(
+        self, rng: np.random.Generator
+    ) -> Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.uint16]]:
+        """Draw a detector: from expected counts (H, W) to counts."""
+
+
+class TrainingWorld:
+    """The training simulator: its scenes, and a detector that is Poisson and nothing else."""
+
+    def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
+        """Draw a field of view of the kinds that training has."""
+        scene = draw_scene(rng, SimulationSettings(), side_px)
+        if half_empty:
+            scene = replace(scene, cover=_half(rng, scene.cover.shape))
+        return lambda frame: scene.structure(frame * INTERVAL_S)
+
+    def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
+        """Return the same rate everywhere."""
+        return np.ones((side_px, side_px))
+
+    def detector(
+        self, rng: np.random.Generator
+    ) -> Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.uint16]]:
+        """Return a detector that counts each photon."""
+        return lambda expected, own: own.poisson(expected).astype(np.uint16)
+
+
+class OtherWorld:
+    """Samples, optics and detector of :mod:`other_physics`."""
+
+    def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
+        """Draw filaments, vesicles, patches, or all of them."""
+        return OtherScene.random(rng, side_px, half_empty=half_empty).structure
+
+    def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
+        """Draw an uneven dark rate."""
+        return dark_map(rng, (side_px, side_px))
+
+    def detector(
+        self, rng: np.random.Generator
+    ) -> Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.uint16]]:
+        """Draw a detector with a dead time."""
+        dead_time = rng.uniform(*DEAD_TIME)
+        return lambda expected, own: count_with_dead_time(expected, dead_time, own)
+
+
+WORLDS: Final[Mapping[Physics, World]] = {"simulator": TrainingWorld(), "other": OtherWorld()}
+
+
+def simulate(
+    condition: Condition, physics: Physics, number: int, *, seed: int, extent: Extent | None = None
+) -> SimulatedMovie:
+    """Return a movie of a condition.
+
+    Parameters
+    ----------
+    number : int
+        Of the movie among those of its condition.
+    extent : Extent or None
+        Bounds of its size; None: the usual ones.
+    """
+    extent = extent or Extent()
+    own = (seed, STREAM, PHYSICS.index(physics), CONDITIONS.index(condition), number)
+    rng = np.random.default_rng(own)
+    side_px = int(rng.integers(extent.side_px[0], extent.side_px[1] + 1))
+    frames = int(rng.integers(extent.frames[0], extent.frames[1] + 1))
+    middle = int(rng.integers(frames // 3, frames // 2 + 1))
+    changes_at = middle if condition.dies or condition.jumps else None
+    field = _field(condition, WORLDS[physics], rng, side_px, changes_at)
+    doses = _doses(condition, frames, changes_at)
+    truth = np.stack([np.float32(dose) * field(frame) for frame, dose in enumerate(doses)])
+    counts = _counted(condition, WORLDS[physics], rng, truth)
+    return SimulatedMovie(physics, condition, number, counts, truth, doses, changes_at)
+
+
+def _doses(condition: Condition, frames: int, changes_at: int | None) -> tuple[float, ...]:
+    ends = changes_at if condition.dies and changes_at is not None else frames
+    left = [condition.dose * 0.5 ** (frame / condition.half_life_frames) for frame in range(ends)]
+    return (*left, *[0.0] * (frames - ends))
+
+
+def _field(
+    condition: Condition, world: World, rng: np.random.Generator, side_px: int, changes_at: int | None
+) -> Field:
+    if not condition.dose:
+        return lambda frame: np.zeros((side_px, side_px), np.float32)
+    if condition.jumps and changes_at is not None:
+        fields = [_showing(condition, world, rng, side_px) for _ in range(2)]
+        return lambda frame: fields[frame >= changes_at](frame)
+    if not condition.drift_px:
+        return _showing(condition, world, rng, side_px)
+    whole = _showing(condition, world, rng, side_px + 2 * SWING_PX)
+    angle = rng.uniform(0, 2 * np.pi)
+    step = np.rint(condition.drift_px * np.array([np.sin(angle), np.cos(angle)])).astype(int)
+    return lambda frame: _window(whole(frame), step, frame, side_px)
+
+
+def _showing(condition: Condition, world: World, rng: np.random.Generator, side_px: int) -> Field:
+    """Return a field that shows enough of a sample."""
+    while True:
+        field = world.field(rng, side_px, half_empty=condition.half_empty)
+        if float((field(0) >= 0.5).mean()) >= LEAST_SHOWN:
+            return field
+
+
+def _window(
+    image: NDArray[np.float32], step: NDArray[np.int_], frame: int, side_px: int
+) -> NDArray[np.float32]:
+    """Return the part of a larger field that the drifting stage shows; it goes to and fro."""
+    longest = max(int(np.abs(step).max()), 1)
+    turn = max(SWING_PX // longest, 1)
+    steps = turn - abs(frame % (2 * turn) - turn)  # 0, 1, …, turn, …, 1, 0, 1, …
+    top, left = (int(SWING_PX + steps * part) for part in step)
+    return image[top : top + side_px, left : left + side_px]
+
+
+def _counted(
+    condition: Condition, world: World, rng: np.random.Generator, truth: NDArray[np.float32]
+) -> NDArray[np.uint16]:
+    background = condition.background * world.darkness(rng, truth.shape[-1])
+    spoiled, detect = blemished(condition.blemish, background, rng), world.detector(rng)
+    frames = [
+        spoiled.counted(detect(spoiled.expected(light.astype(np.float64), rng), rng), rng) for light in truth
+    ]
+    counts = np.stack(frames)
+    return counts if condition.ceiling is None else np.minimum(counts, np.uint16(condition.ceiling))
+
+
+def _half(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return 1 on one side of a straight line through the middle, 0 on the other."""
+    y, x = np.indices(shape) - np.array(shape).reshape(2, 1, 1) / 2
+    angle = rng.uniform(0, 2 * np.pi)
+    across = (x * np.cos(angle) + y * np.sin(angle)) / EDGE_PX
+    return np.asarray(1 / (1 + np.exp(np.clip(across, -50, 50))))

@@ -1,0 +1,58 @@
+"""Movies that were followed, made by hand."""
+
+from collections.abc import Sequence
+
+from dimstream_models.judging import Evidence, FlagName, Judgement
+from dimstream_models.training.audit.auditing import AuditedMovie
+from dimstream_models.training.audit.conditions import Condition
+from dimstream_models.training.audit.following import FrameRecord, Verdict
+from dimstream_models.training.audit.pixels import PixelTally
+from dimstream_models.training.audit.worlds import Physics
+
+
+def make_record(
+    seq: int, flag: FlagName = "ok", *, ssim: float = 0.8, structure: float = 20.0, p: float = 0.5
+) -> FrameRecord:
+    """A frame whose decision score is its SSIM."""
+    evidence = Evidence(
+        obstacle=None if seq else "first frame",
+        ssim=ssim if seq else None,
+        minimum=0,
+        maximum=9,
+        background=0.5,
+        structure=structure,
+    )
+    verdict = Verdict(Judgement(flag, None, p_signal=p, p_dark=p), None, ssim)
+    return FrameRecord(
+        seq=seq,
+        evidence=evidence,
+        shift=None,
+        uncertain=0.25,
+        signal=0.25,
+        refused=None,
+        verdict=verdict,
+        alone=verdict,
+    )
+
+
+def make_movie(
+    condition: Condition,
+    records: Sequence[FrameRecord],
+    *,
+    physics: Physics = "simulator",
+    changes_at: int | None = None,
+    doses: Sequence[float] | None = None,
+    pixels: PixelTally | None = None,
+) -> AuditedMovie:
+    return AuditedMovie(
+        physics=physics,
+        condition=condition,
+        number=0,
+        shape=(64, 64),
+        doses=tuple(doses or [condition.dose] * len(records)),
+        changes_at=changes_at,
+        records=tuple(records),
+        pixels=pixels or PixelTally(),
+        witnessed=PixelTally(),
+        shown=None,
+    )

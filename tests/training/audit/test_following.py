@@ -1,0 +1,160 @@
+"""The audit judges as the service does: the same movie through the real engine and through the follower."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from shipped import BUNDLE
+
+from dimstream_models.arithmetic import ssim
+from dimstream_models.bundle import Bundle, SsimSettings, read_bundle
+from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
+from dimstream_models.training.audit.decision import Margins
+from dimstream_models.training.audit.following import FollowedFrame, MovieFollower
+from dimstream_models.training.audit.similarity import DISAGREE, ssim_map, witnessed_support
+from dimstream_models.training.errors import CannotEvaluate
+from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
+from dimstream_server.pipeline.comparing import DISAGREE as SERVED_DISAGREE
+
+EVERY = 2
+SECONDS = 60
+ADJACENT = slice(26, 36)  # of the sample movie: the stage leaves the cell at frame 30
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    """The bundle that ships, judging by split photons as well, with its sample movie's own threshold."""
+    shipped = read_bundle(BUNDLE)
+    assert shipped.config is not None
+    thresholds = shipped.thresholds.model_copy(update={"split": 0.4})
+    return replace(shipped, config=shipped.config.model_copy(update={"thresholds": thresholds}))
+
+
+@pytest.fixture(scope="module")
+def movie() -> NDArray[np.uint16]:
+    """Ten frames, 250 x 243 px so that padding takes part, the last of them a step aside."""
+    frames = tifffile.imread(BUNDLE / "sample" / "movie.ome.tif")[ADJACENT].copy()
+    frames[2] = np.roll(frames[2], (9, -6), (0, 1))
+    return np.ascontiguousarray(frames[:, :250, :243])
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Bundle, movie: NDArray[np.uint16]) -> Iterator[list[EngineResult]]:
+    engine = LocalEngine([bundle], threads=1)
+    spec = StreamSpec(bundle.id, movie.shape[1:], "uint16", deliver_maps=True, witness_every=EVERY)
+    stream = engine.open(spec)
+    futures = [engine.submit(stream, FrameTask(seq, frame, seq)) for seq, frame in enumerate(movie)]
+    yield [future.result(SECONDS) for future in futures]
+    engine.drain().result(SECONDS)
+
+
+@pytest.fixture(scope="module")
+def followed(bundle: Bundle, movie: NDArray[np.uint16]) -> list[FollowedFrame]:
+    return list(MovieFollower(bundle, witness_every=EVERY).follow(movie))
+
+
+def test_flags_reasons_and_notes_are_the_services(
+    served: list[EngineResult], followed: list[FollowedFrame]
+) -> None:
+    ours = [each.record.verdict.judgement for each in followed]
+    assert [each.flag for each in ours] == [result.flag for result in served]
+    assert [each.reason for each in ours] == [result.reason for result in served]
+    assert [each.notes for each in ours] == [result.trust.notes for result in served if result.trust]
+    assert {"ok", "suspect"} <= {each.flag for each in ours}  # so that there is something to differ in
+
+
+def test_scores_are_the_services(served: list[EngineResult], followed: list[FollowedFrame]) -> None:
+    for result, each in zip(served, followed, strict=True):
+        record, evidence, trust = each.record, each.record.evidence, result.trust
+        assert trust is not None
+        assert result.fractions is not None
+        pairs: list[tuple[str, Any, Any]] = [
+            ("ssim", result.ssim_prev, evidence.ssim),
+            ("aligned", trust.ssim_aligned, evidence.ssim_aligned),
+            ("structure", trust.structure, evidence.structure),
+            ("background", result.fractions.background, evidence.background),
+            ("uncertain", result.fractions.uncertain, record.uncertain),
+            ("signal", result.fractions.signal, record.signal),
+            ("unsupported", trust.unsupported, record.unsupported),
+            ("p_signal", trust.p_signal, record.verdict.judgement.p_signal),
+            ("p_dark", trust.p_dark, record.verdict.judgement.p_dark),
+            ("split", trust.witness.ssim if trust.witness else None, evidence.split_ssim),
+        ]
+        for name, theirs, ours in pairs:
+            assert (theirs is None) == (ours is None), (name, record.seq)
+            if theirs is not None:
+                assert ours == pytest.approx(theirs, abs=1e-3), (name, record.seq)
+        assert trust.shift_px == record.shift
+        assert trust.suspect_since == record.verdict.suspect_since
+
+
+def test_maps_are_the_services(served: list[EngineResult], followed: list[FollowedFrame]) -> None:
+    for result, each in zip(served, followed, strict=True):
+        ours = each.support if each.witnessed is None else each.witnessed
+        assert result.support is not None
+        assert (each.witnessed is not None) == (each.record.seq % EVERY == 0)
+        assert np.mean(ours != result.support) < 1e-3  # rounding at the edge of what is predicted
+
+
+def test_the_service_disagrees_at_the_same_ssim() -> None:
+    assert DISAGREE == SERVED_DISAGREE
+
+
+def test_without_a_witness_the_verdict_is_the_same(bundle: Bundle, movie: NDArray[np.uint16]) -> None:
+    for each in MovieFollower(bundle).follow(movie[:4]):
+        assert each.record.verdict == each.record.alone
+        assert each.record.evidence.split_ssim is None
+        assert each.witnessed is None
+
+
+def test_the_decision_is_below_zero_where_the_frame_is_suspect(followed: list[FollowedFrame]) -> None:
+    for each in followed[1:]:
+        flag = each.record.alone.judgement.flag
+        assert (each.record.alone.decision < 0) == (flag == "suspect"), each.record.seq
+
+
+def test_the_mean_of_the_map_is_the_ssim() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 40, 53)).astype(np.float32)
+    settings = SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7)
+    found = ssim_map(a, a + b, settings)
+    assert found.shape == (34, 47)
+    assert found.mean() == pytest.approx(ssim(a, a + b, data_range=8.0, window=7), abs=1e-9)
+
+
+def test_only_what_is_predicted_becomes_unsupported() -> None:
+    bits = np.full((9, 9), PREDICTED, np.uint8)
+    bits[0, 0] = 0
+    similarity = np.ones((3, 3))
+    similarity[0, 0] = DISAGREE - 0.01
+    found = witnessed_support(bits, similarity, 7)
+    assert found[0, 0] == 0
+    assert (found[:4, :4].ravel()[1:] == PREDICTED | UNSUPPORTED).all()
+    assert (found[4:] == PREDICTED).all()
+    assert (found[:, 4:] == PREDICTED).all()
+
+
+def test_predictions_that_are_no_numbers_are_refused(bundle: Bundle) -> None:
+    def broken(counts: NDArray[Any]) -> NDArray[np.float32]:
+        return np.full(counts.shape, np.nan, np.float32)
+
+    follower = MovieFollower(bundle, broken)
+    with pytest.raises(CannotEvaluate, match="frame 0 gave nan"):
+        list(follower.follow(np.ones((1, 32, 32), np.uint16)))
+
+
+def test_a_margin_is_a_share_of_what_is_possible(followed: list[FollowedFrame], bundle: Bundle) -> None:
+    criteria = MovieFollower(bundle, lambda counts: counts).criteria
+    assert criteria.ssim is not None
+    evidence = replace(followed[1].record.evidence, split_ssim=None, structure=1e9, ssim_aligned=None)
+    middle = (1 + criteria.ssim) / 2
+    margins = Margins(criteria, witness_every=0)
+    assert margins.decide(0, replace(evidence, ssim=middle)) == pytest.approx(0.5)
+    assert margins.decide(1, replace(evidence, ssim=-1.0)) == pytest.approx(0.5)  # the median's
+    assert margins.decide(2, replace(evidence, ssim=middle, structure=0.0)) == pytest.approx(-1.0)
+    assert margins.decide(3, replace(evidence, ssim=-1.0)) > 1e6  # compared with a frame without structure
