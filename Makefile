@@ -10,7 +10,7 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
-.PHONY: demo dev test lint bench clean light-bundle
+.PHONY: demo dev test lint bench clean light-bundle audit
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --bundle models/bundles/er-sted-light --out demo
@@ -45,10 +45,18 @@ light-bundle: dev
 		--out runs/er-sted-light/$${movie%:*}.json || exit 1; done
 	$(LIGHT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality runs/er-sted-light/$(name).json)
 
+# How right the flags of the model that ships are: six to fifteen minutes. Its recorded movies are the shared data.
+SIGNAL := $(addprefix $(DATA)/06_sted_live_movies/,area002_001.tif area002_002.tif area002_003.tif \
+	syt_control_002.tif syt_triggered_001.tif) $(DATA)/01_er_movie_cc0/example_ER_network_1Hz.tif $(SIM)/movie_low.tif
+DARK := $(addprefix $(DATA)/11_dark_noise/,camera_bg0.tif camera_bg2.tif apd_late_gate.tif) $(SIM)/movie_dark.tif
+
+audit: dev
+	$(BIN)/dimstream-train audit models/bundles/er-sted-light --signal $(SIGNAL) --dark $(DARK) --out audit
+
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 
 clean:
-	rm -rf $(VENV) demo bench
+	rm -rf $(VENV) demo bench audit
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
