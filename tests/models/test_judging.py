@@ -184,8 +184,23 @@ def test_halves_that_agree_vouch_until_the_next_split() -> None:
     asked = {"split_ssim": 0.7}
     found = _judge(asked | LOW, LOW, LOW, LOW, witness_every=3)
     assert [one.flag for one in found] == ["ok", "ok", "ok", "suspect"]
+    gap = {"obstacle": "gap: frame 5 skipped", "ssim": None}
+    found = _judge(asked, gap, LOW, witness_every=8)
+    assert [one.flag for one in found] == ["ok", "unjudged", "suspect"]
     found = _judge(asked, EMPTY, {"split_ssim": 0.1}, {}, witness_every=3)
     assert [one.flag for one in found] == ["ok", "suspect", "suspect", "ok"]
+
+
+def test_vouching_counts_the_frames_of_the_plane_and_ends_with_a_failed_one() -> None:
+    judge, limits = PlaneJudge(), Criteria(**CRITERIA)
+
+    def flag(seq: int, **changes: Any) -> str:
+        return judge.judge(seq, Evidence(**GOOD | LOW | changes), limits, witness_every=3).flag
+
+    assert [flag(0, split_ssim=0.7), flag(20), flag(40), flag(60)] == ["ok", "ok", "ok", "suspect"]
+    assert flag(80, split_ssim=0.7) == "ok"
+    judge.lost()
+    assert flag(100) == "suspect"
 
 
 PROBABILITIES = [

@@ -13,9 +13,8 @@ from dimstream_models.arithmetic import normalise_prediction
 from dimstream_models.bundle import Bundle, SsimSettings
 from dimstream_models.evidence.alignment import overlap
 from dimstream_models.evidence.photons import split_photons
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
+from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
-from dimstream_server.pipeline.comparing import DISAGREE
 from dimstream_server.pipeline.comparison import Aligner, Witness
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel

@@ -20,7 +20,7 @@ def test_ordinary_counts_are_not_saturated(rate: float) -> None:
     assert _share(counts, 65535) == 0
 
 
-@pytest.mark.parametrize("limit", [8, 60, 1010])
+@pytest.mark.parametrize("limit", [4, 8, 60, 1010])
 def test_counts_cut_off_at_a_limit_are(limit: int) -> None:
     light = np.full((300, 300), 2.0)
     light[100:140] = 1.5 * limit

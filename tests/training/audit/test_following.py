@@ -12,14 +12,13 @@ from shipped import BUNDLE
 
 from dimstream_models.arithmetic import ssim
 from dimstream_models.bundle import Bundle, SsimSettings, read_bundle
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
+from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_models.training.audit.decision import Margins
 from dimstream_models.training.audit.following import FollowedFrame, MovieFollower
-from dimstream_models.training.audit.similarity import DISAGREE, ssim_map, witnessed_support
+from dimstream_models.training.audit.similarity import ssim_map, witnessed_support
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
-from dimstream_server.pipeline.comparing import DISAGREE as SERVED_DISAGREE
 
 EVERY = 2
 SECONDS = 60
@@ -99,10 +98,6 @@ def test_maps_are_the_services(served: list[EngineResult], followed: list[Follow
         assert result.support is not None
         assert (each.witnessed is not None) == (each.record.seq % EVERY == 0)
         assert np.mean(ours != result.support) < 1e-3  # rounding at the edge of what is predicted
-
-
-def test_the_service_disagrees_at_the_same_ssim() -> None:
-    assert DISAGREE == SERVED_DISAGREE
 
 
 def test_without_a_witness_the_verdict_is_the_same(bundle: Bundle, movie: NDArray[np.uint16]) -> None:

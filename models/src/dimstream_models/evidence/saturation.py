@@ -12,12 +12,14 @@ FEWEST_PIXELS: Final = 20
 """At the maximum: fewer may be chance."""
 PILED_UP: Final = 0.5
 """Share of the brightest pixels that sit exactly at the maximum; ordinary counts thin out towards it."""
+NEAR: Final = 0.5
+"""The brightest pixels reach so many square roots of the maximum below it, and one count at least."""
 
 
 def shares_at_maximum(counts: Array) -> tuple[float, float]:
-    """Share of the pixels at the frame's maximum, and of those at most its square root below it."""
+    """Share of the pixels at the frame's maximum, and of those that are no more than `NEAR` it."""
     maximum = float(counts.max())
-    near = maximum - np.sqrt(max(maximum, 1.0))
+    near = maximum - max(NEAR * np.sqrt(max(maximum, 0.0)), 1.0)
     return float((counts == maximum).mean()), float((counts >= near).mean())
 
 

@@ -10,6 +10,7 @@ rows and columns.)
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -46,7 +47,8 @@ def structure_score(counts: Array) -> float:
     """Structure of a raw frame, in standard errors above that of noise alone.
 
     About 0, give or take 1, for any frame of noise that is independent from pixel to pixel; 10 and more for a
-    600x600 frame with a photon on each tubule's pixel. It grows with the side of the frame.
+    600x600 frame with a photon on each tubule's pixel. It grows with the side of the frame. Two photons that
+    touch are one standard error at most: in a frame with hardly any, chance alone brings some together.
 
     Parameters
     ----------
@@ -57,8 +59,9 @@ def structure_score(counts: Array) -> float:
     squares = detail * detail
     pairs = float(np.prod([PAIRS_PER_AXIS - LOST_AT_BORDERS / side for side in counts.shape]))
     products = float((detail * _neighbours(detail)).sum()) + BIAS * pairs * float(squares.sum())
-    error = float(np.sqrt(2 * pairs * detail.size * _product_of_near(squares)))
-    return products / max(error, 1e-12)
+    chance = 2 * pairs * detail.size * _product_of_near(squares)
+    coincidence = 2 * float(squares.max())
+    return products / max(math.sqrt(chance + coincidence**2), 1e-12)
 
 
 def sigma_clipped(values: Float64) -> Float64:
@@ -88,14 +91,15 @@ def _window_sum(values: Float64, side: int) -> Float64:
 
 
 def _product_of_near(squares: Float64) -> float:
-    """Mean product of the squares of two different pixels of the same `BLOCK_PX` block.
+    """Mean product of the squares of two different pixels of the same `BLOCK_PX` block, of whole blocks.
 
     Near and not over the whole frame: noise is stronger where there is more light.
     """
     height, width = (side - side % BLOCK_PX for side in squares.shape)
-    blocks = squares[:height, :width].reshape(height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
+    whole = squares[:height, :width]
+    blocks = whole.reshape(height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
     of_blocks = float((blocks.sum(axis=(1, 3)) ** 2).mean())
-    with_itself = BLOCK_PX**2 * float((squares * squares).mean())
+    with_itself = BLOCK_PX**2 * float((whole * whole).mean())
     return max(of_blocks - with_itself, 0.0) / (BLOCK_PX**2 * (BLOCK_PX**2 - 1))
 
 

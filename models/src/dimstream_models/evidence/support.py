@@ -35,6 +35,10 @@ BACKGROUND_REACH: Final = 1.4
 """How far background reaches over its middle: 2.8 standard deviations, in square roots of counts."""
 
 
+DISAGREE: Final = 0.3
+"""SSIM of a window of both halves' predictions, below which they show different things there."""
+
+
 @dataclass(frozen=True)
 class Support:
     """How much of a frame's predicted signal stands on photons.

@@ -8,7 +8,7 @@ them.
 from dimstream_models.judging.criteria import FIVE_SIGMA, Criteria, Distribution
 from dimstream_models.judging.evidence import Evidence, FlagName, Judgement, Note
 from dimstream_models.judging.judge import PlaneJudge
-from dimstream_models.judging.memory import WINDOW
+from dimstream_models.judging.memory import WINDOW, PlaneMemory
 
 __all__ = [
     "FIVE_SIGMA",
@@ -20,4 +20,5 @@ __all__ = [
     "Judgement",
     "Note",
     "PlaneJudge",
+    "PlaneMemory",
 ]

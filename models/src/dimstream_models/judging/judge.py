@@ -23,7 +23,7 @@ class PlaneJudge:
 
     suspect_since: int | None = None
     _memory: PlaneMemory = field(default_factory=PlaneMemory)
-    _vouched_until: int = -1
+    _vouched_for: int = 0  # frames, this one included
 
     def judge(self, seq: int, evidence: Evidence, criteria: Criteria, *, witness_every: int = 0) -> Judgement:
         """Flag of the next frame of the plane.
@@ -33,13 +33,10 @@ class PlaneJudge:
         seq : int
             Of the frame in its stream.
         witness_every : int
-            Frames for which the verdict of a split holds, when it is taken now and then; 0: for its own.
+            Frames of the plane for which the verdict of a split holds; 0: for its own.
         """
         self._memory.follow(evidence, criteria)
-        if evidence.split_ssim is not None and criteria.split is not None:
-            agreed = evidence.split_ssim >= criteria.split
-            self._vouched_until = seq + max(witness_every, 1) - 1 if agreed else -1
-        vouched = seq <= self._vouched_until
+        vouched = self._is_vouched(evidence, criteria, witness_every)
         flag, reason = verdict_on(evidence, criteria, self._memory, vouched=vouched)
         if flag != "suspect":
             self.suspect_since = None
@@ -58,3 +55,12 @@ class PlaneJudge:
     def lost(self) -> None:
         """Take note that the plane's frame failed: what follows has nothing before it."""
         self._memory.begin_anew()
+        self._vouched_for = 0
+
+    def _is_vouched(self, evidence: Evidence, criteria: Criteria, witness_every: int) -> bool:
+        """Whether the halves of its photons, or of those of a frame shortly before, agreed."""
+        self._vouched_for = 0 if evidence.obstacle is not None else max(self._vouched_for - 1, 0)
+        if evidence.split_ssim is not None and criteria.split is not None:
+            agreed = evidence.split_ssim >= criteria.split
+            self._vouched_for = max(witness_every, 1) if agreed else 0
+        return self._vouched_for > 0

@@ -9,14 +9,12 @@ import onnx
 from onnx import helper
 
 from dimstream_models.bundle import SsimSettings
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
+from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.pipeline import measures
 from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
 
 OPSET: Final = 17
 IR: Final = 8
-DISAGREE: Final = 0.3
-"""SSIM of a window of both halves' predictions, below which they show different things there."""
 
 
 def compose_alignment(settings: SsimSettings) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dimstream_models.evidence import structure as reference
+from dimstream_models.evidence.saturation import NEAR
 from dimstream_models.evidence.support import (
     ABOVE_DARKEST,
     BACKGROUND_REACH,
@@ -58,7 +59,9 @@ def structure(nodes: Nodes, counts: str) -> str:
     products = nodes.add("Add", correlated, nodes.add("Mul", biased, pairs))
     of_noise = nodes.add("Mul", _product_of_near(nodes, squares), nodes.add("Mul", pairs, nodes.number(2)))
     pixels = nodes.cast(nodes.add("Size", counts), "float32")
-    error = nodes.add("Sqrt", nodes.add("Mul", of_noise, pixels))
+    largest = nodes.add("ReduceMax", squares, keepdims=0)
+    coincidence = nodes.add("Mul", nodes.add("Mul", largest, largest), nodes.number(4))
+    error = nodes.add("Sqrt", nodes.add("Add", nodes.add("Mul", of_noise, pixels), coincidence))
     return nodes.add("Div", products, nodes.add("Max", error, nodes.number(1e-12)))
 
 
@@ -66,8 +69,9 @@ def extremes(nodes: Nodes, counts: str) -> tuple[str, str, str, str]:
     """Four scalars: minimum, maximum, and as `evidence.saturation.shares_at_maximum` the shares at and
     near it."""
     minimum, maximum = (nodes.add(kind, counts, keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
-    deviation = nodes.add("Sqrt", nodes.add("Max", maximum, nodes.number(1)))
-    near = nodes.add("GreaterOrEqual", counts, nodes.add("Sub", maximum, deviation))
+    reach = nodes.add("Mul", nodes.add("Sqrt", maximum), nodes.number(NEAR))
+    least = nodes.add("Sub", maximum, nodes.add("Max", reach, nodes.number(1)))
+    near = nodes.add("GreaterOrEqual", counts, least)
     return minimum, maximum, _share(nodes, nodes.add("Equal", counts, maximum)), _share(nodes, near)
 
 
@@ -141,13 +145,16 @@ def _scaled(nodes: Nodes, detail: str) -> str:
 
 
 def _product_of_near(nodes: Nodes, squares: str) -> str:
-    """Scalar: mean product of the squares of two different pixels of the same block."""
+    """Scalar: mean product of the squares of two different pixels of the same block, of whole blocks."""
     side, number = reference.BLOCK_PX, reference.BLOCK_PX**2
-    means = nodes.add("AveragePool", squares, kernel_shape=[side, side], strides=[side, side])
-    of_blocks = nodes.add("ReduceMean", nodes.add("Mul", means, means), keepdims=0)
-    with_itself = nodes.add("ReduceMean", nodes.add("Mul", squares, squares), keepdims=0)
-    both = nodes.add("Mul", of_blocks, nodes.number(number**2))
-    different = nodes.add("Sub", both, nodes.add("Mul", with_itself, nodes.number(number)))
+    fourth = nodes.add("Mul", squares, squares)
+    both = nodes.add("Concat", squares, fourth, axis=1)  # (1, 2, H, W)
+    means = nodes.add("AveragePool", both, kernel_shape=[side, side], strides=[side, side])
+    of_squares, of_fourth = nodes.split(means, 2, axis=1)
+    of_blocks = nodes.add("ReduceMean", nodes.add("Mul", of_squares, of_squares), keepdims=0)
+    with_itself = nodes.add("ReduceMean", of_fourth, keepdims=0)
+    summed = nodes.add("Mul", of_blocks, nodes.number(number**2))
+    different = nodes.add("Sub", summed, nodes.add("Mul", with_itself, nodes.number(number)))
     mean = nodes.add("Div", different, nodes.number(number * (number - 1)))
     return nodes.add("Max", mean, nodes.number(0))
 

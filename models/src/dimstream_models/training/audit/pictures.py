@@ -113,7 +113,7 @@ def draw_rates(rows: Sequence[RateRow], title: str) -> bytes:
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(-1, 1100)
     _axes(axes, title, "per thousand frames (Clopper-Pearson 95 %)", "")
-    axes.legend(handles=_ways(), fontsize=8, loc="upper right")
+    figure.legend(handles=_ways(), loc="outside upper right", ncols=2, fontsize=8)
     return _png(figure)
 
 

@@ -28,7 +28,7 @@ class Score:
 
 MEASURED: Final = (
     Score("ssim", "SSIM with the frame before", lambda record: record.evidence.ssim),
-    Score("best_ssim", "the same, aligned where that is better", lambda record: record.evidence.similarity),
+    Score("best_ssim", "SSIM, aligned where that is better", lambda record: record.evidence.similarity),
     Score("structure", "structure of the raw frame", lambda record: record.evidence.structure),
     Score("split_ssim", "SSIM of both halves of the photons", lambda record: record.evidence.split_ssim),
     Score("signal_share", "share of signal pixels", lambda record: record.signal),

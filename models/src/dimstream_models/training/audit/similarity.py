@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from dimstream_models.arithmetic import SSIM_K1, SSIM_K2, Array, Float64
 from dimstream_models.bundle import SsimSettings
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
-
-DISAGREE: Final = 0.3
-"""SSIM of a window of both halves' predictions, below which they show different things there; a test holds
-it to the server's."""
+from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
 
 
 def ssim_map(a: Array, b: Array, settings: SsimSettings) -> Float64:
