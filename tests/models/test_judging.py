@@ -124,6 +124,7 @@ NOTES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
     "saturated": ([{"saturated": 1e-4}], ("saturated",)),
     "fading": ([{"structure": 60.0}] * 3 + [{"structure": 15.0}] * 2, ("fading",)),
     "dimmer": ([{"structure": 60.0}] * 3 + [{"structure": 32.0}] * 3, ()),
+    "dead at once": ([{"structure": 60.0}] * 3 + [EMPTY], ()),
     "slow": ([{"frame_interval_s": 13.0}], ("interval",)),
     "a little slow": ([{"frame_interval_s": 11.0}], ()),
 }

@@ -30,7 +30,7 @@ def notes_of(
         ("fixed_pattern", alike and memory.empty),
         ("unsupported", evidence.unsupported > MOSTLY and not memory.empty),
         ("saturated", evidence.saturated > 0),
-        ("fading", memory.is_fading(criteria)),
+        ("fading", memory.is_fading(criteria) and not memory.empty),
         ("interval", evidence.is_slow(criteria)),
     ]
     return tuple(note for note, seen in found if seen)
