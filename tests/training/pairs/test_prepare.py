@@ -256,6 +256,7 @@ def test_options_out_of_range_are_refused(tmp_path: Path, capsys: pytest.Capture
 KILLED = """
 import os, signal, sys
 from dimstream_models.training.pairs import report
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start deaf to Ctrl-C
 def stop(*_):
     os.kill(os.getpid(), signal.{signal})
 report.pictures.draw_histograms = stop
