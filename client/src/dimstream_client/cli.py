@@ -1,4 +1,4 @@
-"""The command ``dimstream``: stream or denoise a TIFF, view volumes, list models, ping.
+"""The command ``dimstream``: stream or denoise a TIFF, view volumes, list models, ping, make keys.
 
 Exit codes: 0 done; 1 done, but frames are missing, or a crop leaves no plane; 2 wrong usage; 3 a file that
 cannot be read or written; 4 the server refused, is lost or silent; 130 interrupted. Errors are one line on
@@ -16,10 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from dimstream_client import view_command
-from dimstream_client.client import Client
-from dimstream_client.errors import DimstreamError, TiffError
-from dimstream_client.http_door import HttpDoor
+from dimstream_client import credentials, view_command
+from dimstream_client.credentials import client_of, door_of
+from dimstream_client.errors import DimstreamError, KeyFileError, TiffError
 
 DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -36,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("interrupted; what was written is complete up to there", INTERRUPTED)
     except TiffError as error:
         return _say(f"{getattr(arguments, 'source', '')}: {error}", UNREADABLE)
+    except KeyFileError as error:
+        return _say(str(error), UNREADABLE)
     except DimstreamError as error:
         return _say(str(error), REFUSED)
     except OSError as error:
@@ -85,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     ping.add_argument("--server", required=True, metavar="tcp://HOST:PORT")
     ping.set_defaults(run=_ping)
     view_command.add(commands)
+    credentials.add_keygen(commands)
+    for command in (stream, ping):
+        credentials.add_keys(command)
+    for command in (denoise, models):
+        credentials.add_token(command)
     for command in (stream, denoise, models, ping):
         command.add_argument(
             "--timeout", type=_patience, default=300.0 if command is denoise else 10.0, metavar="S",
@@ -189,7 +195,7 @@ def _stream(arguments: argparse.Namespace) -> int:
             "maps": arguments.maps,
             "witness_every": arguments.witness_every,
         }
-        with Client(arguments.server, timeout_s=arguments.timeout) as client:
+        with client_of(arguments) as client:
             client.ping()  # before anything is written
             bar = tqdm(total=len(stack), unit="frame", disable=arguments.quiet)
 
@@ -221,16 +227,14 @@ def _denoise(arguments: argparse.Namespace) -> int:
         "output": None if arguments.output == "denoised" else arguments.output,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    answer = HttpDoor(arguments.server, timeout_s=arguments.timeout).denoise(
-        arguments.model, arguments.source, given
-    )
+    answer = door_of(arguments).denoise(arguments.model, arguments.source, given)
     arguments.out.write_bytes(answer.file)
     print(f"{arguments.out}: {answer.flags}" if answer.flags else arguments.out)
     return DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    for model in HttpDoor(arguments.server, timeout_s=arguments.timeout).models():
+    for model in door_of(arguments).models():
         gain, offset = model.get("gain"), model.get("offset")
         scale = "no scale" if gain is None else f"{gain:g} * prediction {offset or 0:+g}"
         print(f"{model['id']}\t{model['sha256'][:12]}\t{model['name']}\t{scale}")
@@ -238,7 +242,7 @@ def _models(arguments: argparse.Namespace) -> int:
 
 
 def _ping(arguments: argparse.Namespace) -> int:
-    with Client(arguments.server, timeout_s=arguments.timeout) as client:
+    with client_of(arguments) as client:
         start = time.perf_counter()
         pong = client.ping()
         elapsed_ms = (time.perf_counter() - start) * 1e3

@@ -16,6 +16,7 @@ from dimstream_client.connection import Connection
 from dimstream_client.errors import Code, ConnectionLost, FrameError, StreamError, Timeout
 from dimstream_client.fields import DTYPES
 from dimstream_client.inbox import OnResult
+from dimstream_client.keys import FilePath, choose_curve_keys
 from dimstream_client.messages import Open, PlaneIndex, Pong, Result
 from dimstream_client.stream import Stream, wait
 
@@ -39,6 +40,9 @@ class Client:
         How long calls block by default, and how long a server that owes an answer may be silent.
     name : str
         Shown by the server.
+    server_key, key : path, optional
+        Files of the server's public key and of the client's own secret key; both or neither. With them the
+        connection is encrypted (CURVE), and each side knows the other. Without, it is neither.
 
     Examples
     --------
@@ -51,13 +55,25 @@ class Client:
     Raises
     ------
     ConnectionLost
-        The endpoint is none. Whether a server is there is found out by the first call.
+        The endpoint is none. Whether a server is there, and takes the key (`NotAdmitted`), is found out by
+        the first call.
+    KeyFileError
+        A key cannot be read, or one of the two is missing.
     """
 
-    def __init__(self, endpoint: str, *, timeout_s: float = 10.0, name: str = "dimstream-client") -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        timeout_s: float = 10.0,
+        name: str = "dimstream-client",
+        server_key: FilePath | None = None,
+        key: FilePath | None = None,
+    ) -> None:
         self.timeout_s = timeout_s
         self.name = name
-        self._connection = Connection(endpoint, timeout_s=timeout_s)
+        keys = choose_curve_keys(server_key=server_key, key=key)
+        self._connection = Connection(endpoint, timeout_s=timeout_s, keys=keys)
 
     def open(
         self, shape: tuple[int, int], dtype: str, *, on_result: OnResult | None = None, **settings: Any

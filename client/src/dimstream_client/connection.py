@@ -13,9 +13,18 @@ from typing import Final
 
 import zmq
 
-from dimstream_client.errors import Code, ConnectionLost, DimstreamError, ProtocolError, StreamError
+from dimstream_client.errors import (
+    Code,
+    ConnectionLost,
+    DimstreamError,
+    NotAdmitted,
+    ProtocolError,
+    StreamError,
+)
 from dimstream_client.fields import MAX_WINDOW
+from dimstream_client.keys import CurveKeys
 from dimstream_client.lines import Asked, Line, Receiver, fail
+from dimstream_client.link import Link
 from dimstream_client.messages import (
     Ack,
     Close,
@@ -36,6 +45,7 @@ from dimstream_client.wire import decode, encode
 
 _POLL_MS: Final = 100
 _PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
+_HANG_UP_SHARE: Final = 0.5  # of it passes before a server that hangs up on each handshake is given up
 _BUSY_S: Final = 0.1  # before a server that was too busy is tried again
 _BYTES_PER_PIXEL: Final = 4
 _ACK_EVERY: Final = 16  # results, or a window of them
@@ -50,6 +60,8 @@ class Connection:
         ``tcp://HOST:PORT``.
     timeout_s : float
         A server that owes an answer and is silent for so long is taken for lost.
+    keys : CurveKeys, optional
+        Without them nothing is encrypted.
 
     Raises
     ------
@@ -57,8 +69,9 @@ class Connection:
         The endpoint is none.
     """
 
-    def __init__(self, endpoint: str, *, timeout_s: float) -> None:
+    def __init__(self, endpoint: str, *, timeout_s: float, keys: CurveKeys | None = None) -> None:
         self.endpoint = endpoint
+        self._keys = keys
         self.timeout_s = timeout_s
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._woken = False
@@ -74,8 +87,10 @@ class Connection:
         self._ping_sent: float | None = None
         self._heard = time.monotonic()
         self._owed_since: float | None = None
+        self._expelled: NotAdmitted | None = None
         try:
-            self._dealer = self._connect()
+            self._link = Link(self._context, endpoint, keys)
+            self._link.connect()
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -136,48 +151,37 @@ class Connection:
 
     # --- the I/O thread
 
-    def _connect(self) -> zmq.Socket[bytes]:
-        dealer = self._context.socket(zmq.DEALER)
-        dealer.setsockopt(zmq.LINGER, 0)
-        dealer.setsockopt(zmq.SNDHWM, 0)  # credit bounds it
-        dealer.setsockopt(zmq.RCVHWM, 0)
-        dealer.setsockopt(zmq.IPV6, int("[" in self.endpoint))
-        try:
-            dealer.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            dealer.close()
-            raise ConnectionLost(
-                f"cannot connect to {self.endpoint!r} ({error.strerror}); expected tcp://HOST:PORT"
-            ) from error
-        return dealer
-
     def _run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._bell_out, zmq.POLLIN)
-        poller.register(self._dealer, zmq.POLLIN)
+        poller = self._poller()
         try:
             while not self._stopping:
                 ready = dict(poller.poll(None if self._owed_since is None else _POLL_MS))
                 if self._bell_out in ready:
                     self._obey()
-                if self._dealer in ready:
+                if self._link.socket in ready:
                     self._receive()
                 self._retry()
                 self._note_debts()
-                if self._is_lost():
-                    poller.unregister(self._dealer)
-                    self._reconnect()
-                    poller.register(self._dealer, zmq.POLLIN)
+                lost = self._link.refusal() or self._expelled or self._silence()
+                if lost is not None:
+                    self._hang_up(lost)
+                    poller = self._poller()
         except Exception as error:  # nobody may wait for this thread in vain
             self._fail_all(DimstreamError(Code.INTERNAL, f"the client's I/O thread failed: {error!r}"))
             raise
         finally:
             self._stopping = True
-            self._dealer.close()
+            self._link.close()
             with self._wake_lock:  # a bell without its other end would hold who rings it for ever
                 self._bell_in.close()
                 self._bell_out.close()
             self._context.term()
+
+    def _poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
+        for socket in (self._bell_out, self._link.socket, self._link.monitor):
+            poller.register(socket, zmq.POLLIN)
+        return poller
 
     def _obey(self) -> None:
         while self._bell_out.poll(0):
@@ -193,7 +197,7 @@ class Connection:
     def _receive(self) -> None:
         while True:
             try:
-                parts = self._dealer.recv_multipart(zmq.NOBLOCK, copy=False)
+                parts = self._link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             self._heard = time.monotonic()
@@ -229,6 +233,9 @@ class Connection:
             self._pump(line)
 
     def _refused(self, error: Error, line: Line | None) -> None:
+        if error.code == Code.NOT_ADMITTED:  # whatever it was said of: nothing else will be answered
+            self._expelled = NotAdmitted(error.detail)
+            return
         if line is not None and error.seq is not None:
             before = line.session.frames
             refusal = line.session.refused(error)
@@ -330,8 +337,9 @@ class Connection:
         line.receiver.end()
 
     def _say(self, message: Message, *, codec: str = "none", checksum: bool = False) -> None:
+        self._link.connect()
         # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
-        self._dealer.send_multipart(encode(message, codec=codec, checksum=checksum), copy=True)
+        self._link.socket.send_multipart(encode(message, codec=codec, checksum=checksum), copy=True)
 
     # --- silence
 
@@ -343,30 +351,31 @@ class Connection:
         elif self._owed_since is None:
             self._owed_since = time.monotonic()
 
-    def _is_lost(self) -> bool:
-        """Ask a silent server whether it is there; return whether it has been silent for too long."""
+    def _silence(self) -> ConnectionLost | None:
+        """Ask a silent server whether it is there; return what it has been silent for too long means."""
         if self._owed_since is None:
-            return False
+            return None
         now = time.monotonic()
         silent_s = now - max(self._heard, self._owed_since)
         if silent_s > self.timeout_s:
-            return True
-        if silent_s > self.timeout_s * _PING_SHARE and self._ping_sent is None:
-            self._ping_sent = now
-            self._say(Ping(time.time()))
-        return False
-
-    def _reconnect(self) -> None:
-        """Give up the old socket with all its streams. Resuming will OPEN them anew, with their tokens."""
-        self._dealer.close()
-        self._fail_all(
-            ConnectionLost(
+            return ConnectionLost(
                 f"the server at {self.endpoint} owes an answer and has been silent for {self.timeout_s:g} s; "
                 "check that it runs and can be reached, then open the stream again"
             )
-        )
-        self._owed_since = self._ping_sent = None
-        self._dealer = self._connect()
+        if silent_s > self.timeout_s * _PING_SHARE and self._ping_sent is None:
+            self._ping_sent = now
+            self._say(Ping(time.time()))
+        return self._link.hung_up(for_s=self.timeout_s * _HANG_UP_SHARE)
+
+    def _hang_up(self, error: ConnectionLost) -> None:
+        """Give up the old socket with all its streams; the next message connects a new one.
+
+        Resuming will OPEN the streams anew, with their tokens.
+        """
+        self._link.close()
+        self._fail_all(error)
+        self._owed_since = self._ping_sent = self._expelled = None
+        self._link = Link(self._context, self.endpoint, self._keys)
 
     def _fail_all(self, error: DimstreamError) -> None:
         for asked in self._asked:

@@ -7,6 +7,8 @@
     │   └── FrameError        a well-formed header whose pixels do not fit it, or do not fit the stream
     ├── StreamError           the server refused something; .problem is what it said
     ├── ConnectionLost        the server is silent or gone
+    │   └── NotAdmitted       the server does not take the client's key, or the client's lack of one
+    ├── KeyFileError          a file of keys or tokens that cannot be read or written
     ├── Timeout               a call took longer than it was allowed to; nothing is half done
     ├── TiffError             a file that cannot be read as a stack of counts
     └── RecordError           what cannot be read as the flags of a z-stack's planes
@@ -26,6 +28,8 @@ __all__ = [
     "ConnectionLost",
     "DimstreamError",
     "FrameError",
+    "KeyFileError",
+    "NotAdmitted",
     "Problem",
     "ProtocolError",
     "RecordError",
@@ -62,12 +66,14 @@ class Code:
     DRAINING: Final = "draining"
     FRAME_FAILED: Final = "frame_failed"
     BAD_TOKEN: Final = "bad_token"
+    NOT_ADMITTED: Final = "not_admitted"
     INTERNAL: Final = "internal"
     # HTTP and files only
     BAD_IMAGE: Final = "bad_image"
     # these never travel: the client says them of itself
     CONNECTION_LOST: Final = "connection_lost"
     TIMEOUT: Final = "timeout"
+    BAD_KEY_FILE: Final = "bad_key_file"
 
 
 class Meaning(NamedTuple):
@@ -103,6 +109,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     Code.DRAINING: Meaning("The server is shutting down", 503, True),
     Code.FRAME_FAILED: Meaning("The model failed on this frame", 500, False),
     Code.BAD_TOKEN: Meaning("Missing or wrong token", 401, False),
+    Code.NOT_ADMITTED: Meaning("The client's key is not admitted", 403, False),
     Code.INTERNAL: Meaning("The server failed", 500, False),
     Code.BAD_IMAGE: Meaning("The file cannot be read as a stack of counts", 422, False),
 }
@@ -227,6 +234,21 @@ class ConnectionLost(DimstreamError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.CONNECTION_LOST, detail)
+
+
+class NotAdmitted(ConnectionLost):
+    """The server wants a key and got none, got one that it does not know, or took it back; or wants none."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.code = Code.NOT_ADMITTED
+
+
+class KeyFileError(DimstreamError):
+    """The file holds no key or token of the kind that was expected, or cannot be written; never says it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.BAD_KEY_FILE, detail)
 
 
 class Timeout(DimstreamError):

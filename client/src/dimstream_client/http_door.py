@@ -24,13 +24,22 @@ class Answer(NamedTuple):
 class HttpDoor:
     """One HTTP door, such as ``http://127.0.0.1:8080``.
 
+    Parameters
+    ----------
+    server : str
+        ``http://HOST:PORT`` or ``https://HOST:PORT``, with the path under which a proxy has it.
+    timeout_s : float
+        How long it may be silent.
+    token : str, optional
+        Sent with each request. By ``http`` to another machine everyone on the way can read it.
+
     Raises
     ------
     ConnectionLost
         The address is none.
     """
 
-    def __init__(self, server: str, *, timeout_s: float) -> None:
+    def __init__(self, server: str, *, timeout_s: float, token: str | None = None) -> None:
         try:
             parts = urlsplit(server)
             port = parts.port
@@ -43,6 +52,7 @@ class HttpDoor:
         self._server = server
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, port, timeout=timeout_s)
+        self._credentials = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._prefix = parts.path.rstrip("/")
 
     def models(self) -> list[dict[str, Any]]:
@@ -84,7 +94,7 @@ class HttpDoor:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
-            self._connection.request(method, self._prefix + path, body, dict(headers))
+            self._connection.request(method, self._prefix + path, body, {**headers, **self._credentials})
             response = self._connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:

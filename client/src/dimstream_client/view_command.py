@@ -14,10 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dimstream_client import views
+from dimstream_client import credentials, views
 from dimstream_client.criteria import Criteria
 from dimstream_client.errors import RecordError
-from dimstream_client.http_door import HttpDoor
 from dimstream_client.plane_records import index_of, read_records
 from dimstream_client.proposals import told
 from dimstream_client.volumes import VolumeReport, judge_volumes
@@ -74,6 +73,7 @@ def add(commands: Any) -> None:
         view.add_argument(f"--{name}", type=float, metavar="S", help=f"threshold, of {of_what}")
     view.add_argument("--server", metavar="http://HOST:PORT", help="has the model, and so its thresholds")
     view.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds it may be silent")
+    credentials.add_token(view)
     view.set_defaults(run=run)
 
 
@@ -176,7 +176,7 @@ def _choose_criteria(
 
 def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The server's description of the model that denoised the stack."""
-    models = HttpDoor(arguments.server, timeout_s=arguments.timeout).models()
+    models = credentials.door_of(arguments).models()
     used = sorted({str(record["model_sha256"]) for record in records if record.get("model_sha256")})
     matching = [model for model in models if [model["sha256"]] == used]
     if not matching:

@@ -19,6 +19,7 @@ from pathlib import Path
 import uvicorn
 
 from dimstream_models.bundle import BundleError, read_bundle
+from dimstream_server.addresses import split_address
 from dimstream_server.endpoints.http_app import HttpDoor
 from dimstream_server.endpoints.http_protocol import protocol_telling
 from dimstream_server.endpoints.requests import ProblemTeller
@@ -28,7 +29,7 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import StartError
 from dimstream_server.metrics import Metrics
-from dimstream_server.settings import Settings, split_address
+from dimstream_server.settings import Settings
 
 POLL_S = 0.005
 FLUSH_S = 5.0

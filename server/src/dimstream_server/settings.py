@@ -4,71 +4,36 @@ The table in ``docs/server.md`` says the same in prose; a test compares the two.
 """
 
 import difflib
-import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from dimstream_server.addresses import (
+    check_http_address,
+    check_zmq_endpoint,
+    is_public_address,
+    is_public_endpoint,
+)
 
 MIB = 1024 * 1024
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
+_IN_PART = "in part"  # context of a file's settings, to which the command line may add
+_PATHS = (("zmq", "server_secret_key"), ("zmq", "allowed_clients"), ("http", "tokens"))
 
 
 class SettingsError(Exception):
     """A setting is unknown, missing or out of its bounds; the text is one line for the operator."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is ``localhost`` or a loopback address literal."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
-
-    Raises
-    ------
-    ValueError
-        There is no port, or it is not a number from 0 to 65535.
-    """
-    host, colon, port = address.rpartition(":")
-    bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    if not colon or not host or bare_ipv6 or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"expected HOST:PORT with a port from 0 to 65535, got {address!r}")
-    return host.strip("[]"), int(port)
-
-
-def _refuse_public(host: str, what: str) -> None:
-    if not is_loopback(host):
-        raise ValueError(
-            f"{what} would be reachable from other machines, which this version refuses because nothing "
-            "there is encrypted or authenticated yet; bind a loopback address (127.0.0.1) and tunnel to it"
-        )
-
-
-def _loopback_address(address: str) -> str:
-    host, _ = split_address(address)
-    _refuse_public(host, f"http address {address!r}")
-    return address
-
-
-def _loopback_endpoint(endpoint: str) -> str:
-    scheme, separator, rest = endpoint.partition("://")
-    if separator and scheme == "ipc" and rest:
-        return endpoint
-    if not separator or scheme != "tcp":
-        raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {endpoint!r}")
-    host, port = split_address(rest.replace(":*", ":0"))
-    _refuse_public(host, f"zmq endpoint {endpoint!r}")
-    shown = f"[{host}]" if ":" in host else host
-    return f"tcp://{shown.replace('localhost', '127.0.0.1')}:{port}"
 
 
 class _Table(BaseModel):
@@ -87,13 +52,16 @@ class ServerTable(_Table):
     drain_s: Annotated[
         float, Field(gt=0, le=3600, description="longest time that a stop waits for accepted frames")
     ] = 60.0
+    insecure_lan: Annotated[
+        bool, Field(description="bind beyond loopback without keys and tokens: anyone there may use it")
+    ] = False
 
 
 class ZmqTable(_Table):
     """``[zmq]``: the streaming door."""
 
     endpoint: Annotated[
-        str, AfterValidator(_loopback_endpoint), Field(description="where the ROUTER binds; port 0 picks one")
+        str, AfterValidator(check_zmq_endpoint), Field(description="where the ROUTER binds; port 0 picks one")
     ] = "tcp://127.0.0.1:5570"
     window: Annotated[
         int, Field(ge=1, le=1024, description="frames in flight when OPEN names no window (`lossless`)")
@@ -102,6 +70,12 @@ class ZmqTable(_Table):
     lease_s: Annotated[
         float, Field(gt=0, le=86400, description="silence after which a stream's peer is looked for")
     ] = 60.0
+    server_secret_key: Annotated[
+        Path | None, Field(description="the server's CURVE key; connections are encrypted")
+    ] = None
+    allowed_clients: Annotated[
+        Path | None, Field(description="folder of .pub files, or a file: the clients that may connect")
+    ] = None
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
@@ -109,12 +83,21 @@ class ZmqTable(_Table):
             raise ValueError(f"window {self.window} is larger than max_window {self.max_window}")
         return self
 
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.server_secret_key is None) != (self.allowed_clients is None):
+            raise ValueError(
+                "expected both server_secret_key and allowed_clients, or neither, got one; "
+                "`dimstream-server keygen FOLDER` makes the key"
+            )
+        return self
+
 
 class HttpTable(_Table):
     """``[http]``: the request door."""
 
     address: Annotated[
-        str, AfterValidator(_loopback_address), Field(description="HOST:PORT to bind; port 0 picks one")
+        str, AfterValidator(check_http_address), Field(description="HOST:PORT to bind; port 0 picks one")
     ] = "127.0.0.1:8570"
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request body, as it arrives")] = (
         512 * MIB
@@ -125,6 +108,12 @@ class HttpTable(_Table):
         float, Field(gt=0, le=3600, description="time in which the next 64 KiB of a body must come")
     ] = 30.0
     keep_alive_s: Annotated[int, Field(ge=1, le=3600, description="how long an idle connection is kept")] = 75
+    tokens: Annotated[
+        Path | None, Field(description="folder of .token files, or a file: requests must carry one of them")
+    ] = None
+    host_names: Annotated[
+        tuple[str, ...], Field(description="names under which the server is asked, beside loopback ones")
+    ] = ()
 
 
 class LimitsTable(_Table):
@@ -143,6 +132,16 @@ class LimitsTable(_Table):
     max_plane_bytes: Annotated[
         int, Field(ge=1024, description="bytes of the last predictions that planes are compared with")
     ] = 4096 * MIB
+
+    max_streams_per_client: Annotated[
+        int, Field(ge=1, le=65536, description="streams that one client (key, or connection) may have open")
+    ] = 64
+    max_credit_per_client: Annotated[
+        int, Field(ge=1, description="frames in flight of all streams of one client")
+    ] = 512
+    max_requests_per_client: Annotated[
+        int, Field(ge=1, le=1024, description="requests of one client (token, or address) at the same time")
+    ] = 8
 
     @model_validator(mode="after")
     def _a_frame_fits(self) -> Self:
@@ -163,6 +162,60 @@ class Settings(_Table):
     http: HttpTable = HttpTable()
     limits: LimitsTable = LimitsTable()
 
+    @model_validator(mode="after")
+    def _doors_are_locked(self, info: ValidationInfo) -> Self:
+        """What other machines can reach has a lock, unless it was said that it shall have none."""
+        if info.context != _IN_PART:
+            refuse_open_doors(self)
+        return self
+
+
+def refuse_open_doors(settings: Settings) -> None:
+    """Refuse doors without locks beyond loopback, unless `insecure_lan` asks for them.
+
+    Raises
+    ------
+    ValueError
+    """
+    public_zmq = is_public_endpoint(settings.zmq.endpoint)
+    public_http = is_public_address(settings.http.address)
+    locks = [
+        name
+        for name, path in {
+            "zmq.server_secret_key": settings.zmq.server_secret_key,
+            "http.tokens": settings.http.tokens,
+        }.items()
+        if path is not None
+    ]
+    if settings.server.insecure_lan:
+        _refuse_contradiction(locks, public=public_zmq or public_http)
+        return
+    if public_zmq and "zmq.server_secret_key" not in locks:
+        raise ValueError(
+            f"zmq endpoint {settings.zmq.endpoint!r} could be reached from other machines, got no keys: make "
+            "some by `dimstream-server keygen FOLDER` and set zmq.server_secret_key and zmq.allowed_clients, "
+            "or bind a loopback address (docs/security.md)"
+        )
+    if public_http and "http.tokens" not in locks:
+        raise ValueError(
+            f"http address {settings.http.address!r} could be reached from other machines, got no tokens: "
+            "make one by `dimstream-server keygen FOLDER --token NAME` and set http.tokens, or bind a "
+            "loopback address (docs/security.md)"
+        )
+
+
+def _refuse_contradiction(locks: list[str], *, public: bool) -> None:
+    if locks:
+        raise ValueError(
+            f"insecure_lan leaves the doors open, but got {' and '.join(locks)} that lock them; "
+            "leave out one or the other"
+        )
+    if not public:
+        raise ValueError(
+            "insecure_lan opens the doors to other machines, but got loopback addresses that none can "
+            "reach; leave it out, or set zmq.endpoint or http.address"
+        )
+
 
 def make_settings(tables: Mapping[str, Any], *, source: str) -> Settings:
     """Settings from plain tables.
@@ -179,8 +232,12 @@ def make_settings(tables: Mapping[str, Any], *, source: str) -> Settings:
     SettingsError
         A key is unknown or a value is out of its bounds.
     """
+    return _validated(tables, source, None)
+
+
+def _validated(tables: Mapping[str, Any], source: str, context: str | None) -> Settings:
     try:
-        return Settings.model_validate(tables)
+        return Settings.model_validate(tables, context=context)
     except ValidationError as error:
         raise SettingsError(f"{source}: {_explain(error)}") from error
 
@@ -201,11 +258,14 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except RecursionError as error:
         raise SettingsError(f"{path} is nested too deeply; expected tables of plain values") from error
-    settings = make_settings(tables, source=str(path))
+    settings = _validated(tables, str(path), _IN_PART)
     server = tables.setdefault("server", {})
     server["bundles"] = [str(path.parent / bundle) for bundle in settings.server.bundles]
     if settings.server.ready_file is not None:
         server["ready_file"] = str(path.parent / settings.server.ready_file)
+    for table, key in _PATHS:
+        if key in tables.get(table, {}):
+            tables[table][key] = str(path.parent / tables[table][key])
     return tables
 
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
+from dimstream_server.addresses import is_loopback
 from dimstream_server.endpoints.denoising import DOOR, Abandoned
 from dimstream_server.endpoints.problems import (
     PROBLEM_MEDIA_TYPE,
@@ -25,7 +26,6 @@ from dimstream_server.endpoints.problems import (
 )
 from dimstream_server.errors import ServerError
 from dimstream_server.metrics import Metrics
-from dimstream_server.settings import is_loopback
 
 PROGRESS_BYTES = 65_536
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it

@@ -1,0 +1,83 @@
+"""Keys and tokens of the command ``dimstream``: options, environment variables, ``keygen``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from dimstream_client.client import Client
+from dimstream_client.http_door import HttpDoor
+from dimstream_client.keys import TOKEN, make_pair, read_only_entry
+
+_KEY: Final = "DIMSTREAM_KEY"
+_SERVER_KEY: Final = "DIMSTREAM_SERVER_KEY"
+_TOKEN_FILE: Final = "DIMSTREAM_TOKEN_FILE"
+
+
+def add_keys(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that speaks ZeroMQ."""
+    _add(command, "--key", _KEY, "NAME.key", "your secret key, for a server that wants keys")
+    _add(command, "--server-key", _SERVER_KEY, "server.pub", "the server's public key")
+
+
+def add_token(command: argparse.ArgumentParser) -> None:
+    """Add the option of a command that speaks HTTP."""
+    _add(command, "--token-file", _TOKEN_FILE, "NAME.token", "your token, for a server that wants one")
+
+
+def add_keygen(commands: Any) -> None:
+    """Add the command that makes a key pair."""
+    keygen = commands.add_parser(
+        "keygen",
+        help="make a key for a server that wants keys",
+        description="Make NAME.key, your secret, and NAME.pub, for the server. Nothing is overwritten.",
+    )
+    keygen.add_argument("folder", type=Path, metavar="FOLDER")
+    keygen.add_argument("--name", default="client", help="who it is, in the server's log (default: client)")
+    keygen.set_defaults(run=_keygen)
+
+
+def client_of(arguments: argparse.Namespace) -> Client:
+    """Return the client that the options of `add_keys` ask for.
+
+    Raises
+    ------
+    KeyFileError, ConnectionLost
+    """
+    return Client(
+        arguments.server,
+        timeout_s=arguments.timeout,
+        server_key=arguments.server_key,
+        key=arguments.key,
+    )
+
+
+def door_of(arguments: argparse.Namespace) -> HttpDoor:
+    """Return the HTTP door that the option of `add_token` asks for.
+
+    Raises
+    ------
+    KeyFileError, ConnectionLost
+    """
+    path = arguments.token_file
+    token = None if path is None else read_only_entry(path, TOKEN).value
+    return HttpDoor(arguments.server, timeout_s=arguments.timeout, token=token)
+
+
+def _add(command: argparse.ArgumentParser, option: str, variable: str, metavar: str, text: str) -> None:
+    default = os.environ.get(variable)
+    command.add_argument(
+        option,
+        type=Path,
+        metavar=metavar,
+        default=Path(default) if default else None,
+        help=f"{text} (default: ${variable})",
+    )
+
+
+def _keygen(arguments: argparse.Namespace) -> int:
+    secret, public = make_pair(arguments.folder, arguments.name)
+    print(f"{secret}: keep it to yourself\n{public}: give it to the people who run the server")
+    return 0
