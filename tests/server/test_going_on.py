@@ -70,7 +70,8 @@ def _memory(results: list[EngineResult], next_seq: int) -> StreamMemory:
     last: dict[Any, PlaneRecord] = {}
     counts = Counts()
     for result in results[:next_seq]:
-        assert result.plane is not None and result.counts is not None
+        assert result.plane is not None
+        assert result.counts is not None
         last[result.plane.plane] = replace(result.plane, judge=json.loads(json.dumps(result.plane.judge)))
         counts = result.counts
     return StreamMemory(next_seq, tuple(last.values()), counts, THRESHOLDS)

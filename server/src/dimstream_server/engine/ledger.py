@@ -88,7 +88,9 @@ class Ledger:
         self._check_serving()
         account = self._open_account(stream)
         if account.forgotten.get(task.plane) != task.seq:
-            raise BadReminder(f"frame {task.seq} of plane {task.plane} is not waited for; send the next frame")
+            raise BadReminder(
+                f"frame {task.seq} of plane {task.plane} is not waited for; send the next frame"
+            )
         del account.forgotten[task.plane]
 
     def spec(self, stream: str) -> StreamSpec:
