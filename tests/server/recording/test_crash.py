@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +62,7 @@ def kill_at(child: subprocess.Popen[str], file: Path, nbytes: int) -> None:
     while child.poll() is None and (not file.exists() or file.stat().st_size < nbytes):
         time.sleep(0.0005)
     child.kill()
-    child.wait()
+    assert child.wait() == -signal.SIGKILL
     assert child.stdout is not None
     child.stdout.close()
 
