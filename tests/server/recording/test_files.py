@@ -238,3 +238,13 @@ def test_times_of_a_hundred_thousand_planes_are_left_to_the_lines(
     monkeypatch.setattr("dimstream_server.recording.ome.MOST_TIMES", 2)
     folder, _ = record(recorder, [PlaneIndex(t=t) for t in range(3)])
     assert metadata(folder / "raw.ome.tif").images[0].pixels.planes == []
+
+
+def test_clocks_that_make_no_sense_do_not_keep_a_recording_open(recorder: Recorder) -> None:
+    recording = recorder.begin(make_spec(pixel_size_um=5e-324))
+    for seq, t_acq in enumerate((1e300, -1e308, 1.7e308, None)):
+        recording.offer(replace(make_frame(seq), t_acq=t_acq))
+    recording.finish().result(20)
+    (image,) = metadata(recording.folder / "raw.ome.tif").images
+    assert image.acquisition_date.year == 2026
+    assert [plane.the_t for plane in image.pixels.planes] == [0, 1]

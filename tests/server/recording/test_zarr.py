@@ -93,4 +93,5 @@ def test_without_zarr_it_is_refused_with_what_to_install(
     recorder = make_recorder(tmp_path)
     with pytest.raises(RecordingRefused, match=r"install dimstream-server\[zarr\]"):
         recorder.begin(make_spec(format="zarr"))
+    assert not list(tmp_path.iterdir())  # nothing of it is left
     recorder.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 from dimstream_server.recording.description import DESCRIPTION, Description
 from dimstream_server.recording.frame_lines import LINES
 from dimstream_server.recording.images import Images, open_images
+from dimstream_server.recording.page_file import sync_path
 from dimstream_server.recording.settling import LOST, SUMS, Settled, settle
 from dimstream_server.recording.spec import RecordedFile
 
@@ -34,7 +34,7 @@ def complete(folder: Path, *, sync: bool, images: Images | None = None) -> Settl
         images.complete(settled.lines)
         if sync:
             images.sync()
-            _sync(folder / LINES)
+            sync_path(folder / LINES)
     finally:
         images.close()
     return settled
@@ -59,10 +59,10 @@ def sum_up(folder: Path, *, sync: bool, on_progress: Progress | None = None) -> 
     unfinished = folder / f".{SUMS}"
     unfinished.write_text(sums, encoding="utf-8")
     if sync:
-        _sync(unfinished)
+        sync_path(unfinished)
     unfinished.replace(folder / SUMS)
     if sync:
-        _sync(folder)
+        sync_path(folder)
     return tuple(files)
 
 
@@ -105,11 +105,3 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in (_files(path) if path.is_dir() else [path]))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -184,7 +184,13 @@ def folder_name(spec: RecordingSpec) -> str:
 
 
 def utc(seconds: float) -> str:
-    """Time in ISO 8601, as OME and people read it."""
+    """Time in ISO 8601, as OME and people read it.
+
+    Raises
+    ------
+    ValueError, OverflowError, OSError
+        No calendar reaches so far.
+    """
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -82,12 +83,11 @@ def ome_xml(
 
 def _image_xml(image: _Image, n: int, series: Series) -> Iterator[bytes]:
     description = image.description
-    started = description.opened_at if image.started_at is None else image.started_at
     name = f"{description.stream} {image.kind}"
     if len(image.stack.series) > 1:
         name += f" position {series.position}"
     yield (
-        f'<Image ID="Image:{n}" Name={_quoted(name)}><AcquisitionDate>{utc(started)}</AcquisitionDate>'
+        f'<Image ID="Image:{n}" Name={_quoted(name)}><AcquisitionDate>{_started(image)}</AcquisitionDate>'
         + ('<ExperimenterRef ID="Experimenter:0"/>' if description.user else "")
         + f"<Description>{escape(_IMAGES[image.kind])}</Description>"
         + f'<Pixels ID="Pixels:{n}" {_pixels(image)}>'
@@ -98,6 +98,14 @@ def _image_xml(image: _Image, n: int, series: Series) -> Iterator[bytes]:
         yield from _times(image, series)
     references = "".join(f'<AnnotationRef ID="Annotation:{k}"/>' for k in range(len(image.annotations)))
     yield f"</Pixels>{references}</Image>".encode()
+
+
+def _started(image: _Image) -> str:
+    """When the first frame was taken, by the sender's clock, if that makes sense."""
+    try:
+        return utc(image.description.opened_at if image.started_at is None else image.started_at)
+    except (ValueError, OverflowError, OSError):
+        return image.description.opened_at_utc
 
 
 def _pixels(image: _Image) -> str:
@@ -148,7 +156,9 @@ def _times(image: _Image, series: Series) -> Iterator[bytes]:
     for (t, c, z), recorded in sorted(series.planes.items()):
         if recorded.t_acq is not None and image.started_at is not None:
             after = round(recorded.t_acq - image.started_at, 6)
-            yield (f'<Plane TheT="{t}" TheC="{c}" TheZ="{z}" DeltaT="{after!r}" DeltaTUnit="s"/>').encode()
+            if math.isfinite(after):
+                attributes = f'TheT="{t}" TheC="{c}" TheZ="{z}" DeltaT="{after!r}" DeltaTUnit="s"'
+                yield f"<Plane {attributes}/>".encode()
 
 
 def _recording(image: _Image) -> dict[str, str]:

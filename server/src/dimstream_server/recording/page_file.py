@@ -184,6 +184,20 @@ class PageFile:
         return self._other_head if page else self._first_head
 
 
+def sync_path(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk.
+
+    Raises
+    ------
+    OSError
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _write(file: FileIO, content: bytes | bytearray | memoryview) -> int:
     """Write all of it: the system may take less at a time."""
     view = memoryview(content)

@@ -107,6 +107,6 @@ def _resolution(pixel_size_um: float | None) -> tuple[int, bytes]:
     """The unit, and pixels per unit."""
     if not pixel_size_um:
         return _NO_UNIT, struct.pack("<II", 1, 1)
-    per_cm = 1e4 / pixel_size_um
+    per_cm = min(1e4 / pixel_size_um, 2.0**32 - 1)
     scale = 1000 if per_cm < 4e6 else 1
-    return _CM, struct.pack("<II", min(max(round(per_cm * scale), 1), 2**32 - 1), scale)
+    return _CM, struct.pack("<II", max(round(per_cm * scale), 1), scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from typing import Final
 from dimstream_server.errors import RecordingRefused
 from dimstream_server.recording.description import DESCRIPTION, Description, folder_name
 from dimstream_server.recording.disk import LOOK_S, DiskWatch
-from dimstream_server.recording.frame_lines import Lines
 from dimstream_server.recording.images import open_images
 from dimstream_server.recording.recording import Recording, Workshop
 from dimstream_server.recording.settling import lock_lines, settle
@@ -96,12 +96,15 @@ class Recorder:
         folder = self._folder / folder_name(spec)
         try:
             folder.mkdir()
-            Description.of(spec).write(folder)
-            return self._opened(folder, spec, on_room, on_written)
         except FileExistsError:
             raise RecordingRefused(f"there is a recording {folder} already; resume it") from None
         except OSError as error:
             raise _refused(folder, error) from error
+        try:
+            return self._made(folder, spec, on_room, on_written)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # it holds no frame yet
+            raise
 
     def resume(
         self,
@@ -126,13 +129,7 @@ class Recorder:
                 return self._open[folder][0]
         if not folder.exists():
             return self.begin(spec, on_room=on_room, on_written=on_written)
-        try:
-            if not (folder / DESCRIPTION).exists():
-                Description.of(spec).write(folder)
-            Description.read(folder).refuse_other(spec, folder)
-            return self._opened(folder, spec, on_room, on_written)
-        except OSError as error:
-            raise _refused(folder, error) from error
+        return self._made(folder, spec, on_room, on_written)
 
     def problem(self) -> str | None:
         """Why recordings are not well, found out within the last second; None when they are."""
@@ -153,6 +150,21 @@ class Recorder:
             recording.leave()
         self._open.clear()
 
+    def _made(
+        self,
+        folder: Path,
+        spec: RecordingSpec,
+        on_room: Callable[[], None] | None,
+        on_written: Callable[[int], None] | None,
+    ) -> Recording:
+        try:
+            if not (folder / DESCRIPTION).exists():
+                Description.of(spec).write(folder)
+            Description.read(folder).refuse_other(spec, folder)
+            return self._opened(folder, spec, on_room, on_written)
+        except OSError as error:
+            raise _refused(folder, error) from error
+
     def _opened(
         self,
         folder: Path,
@@ -167,9 +179,8 @@ class Recorder:
         except BaseException:
             file.close()
             raise
-        lines: Lines = settled.lines
         recording = Recording(
-            folder, images, file, lines, self._workshop, on_room=on_room, on_written=on_written
+            folder, images, file, settled.lines, self._workshop, on_room=on_room, on_written=on_written
         )
         with self._lock:
             self._open[folder] = recording, spec

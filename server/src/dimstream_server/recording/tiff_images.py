@@ -11,7 +11,7 @@ from dimstream_server.recording.frame_lines import Lines
 from dimstream_server.recording.hyperstack import arrange
 from dimstream_server.recording.images import pixels_of
 from dimstream_server.recording.ome import ome_xml
-from dimstream_server.recording.page_file import PageFile
+from dimstream_server.recording.page_file import PageFile, sync_path
 from dimstream_server.recording.spec import RecordedFrame
 
 
@@ -22,7 +22,8 @@ class TiffImages:
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
-        self._description = description
+        self._folder, self._description = folder, description
+        self._names_synced = False  # that the folder names the files is on the disk
         self._files = {
             kind: PageFile(
                 folder / f"{kind}.ome.tif",
@@ -60,6 +61,9 @@ class TiffImages:
         """See `Images`."""
         for file in self._files.values():
             file.sync()
+        if not self._names_synced:
+            sync_path(self._folder)
+            self._names_synced = True
 
     def close(self) -> None:
         """See `Images`."""

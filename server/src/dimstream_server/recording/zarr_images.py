@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,10 +53,6 @@ class ZarrImages:
 
     def cut(self, frames: int) -> None:
         """See `Images`: what has no line is written again, in its place."""
-        if frames == 0:
-            for path in self._folder.glob("*.ome.zarr"):
-                shutil.rmtree(path)
-            self._arrays.clear()
 
     def complete(self, lines: Lines) -> None:
         """See `Images`."""
