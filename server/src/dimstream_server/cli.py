@@ -1,4 +1,4 @@
-"""`dimstream-server`: serve, bench, demo."""
+"""`dimstream-server`: serve, bench, demo, recover."""
 
 import argparse
 import asyncio
@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dimstream_server.demo import main as demo
 
         return int(demo(words[1:]))
+    if words[:1] == ["recover"]:
+        from dimstream_server.recording.recovering import main as recover
+
+        return recover(words[1:])
     arguments = _parser().parse_args(words)
     try:
         return run_server(_settings(arguments))
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     serve_parser = commands.add_parser("serve", help="serve bundles until SIGTERM or Ctrl-C")
     commands.add_parser("bench", help="measure what the service adds to the bare network", add_help=False)
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
+    commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
     add = serve_parser.add_argument
     add("--bundle", action="append", metavar="PATH", help="folder or zip; give it again for more models")
     add("--zmq", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH; port 0 picks a free one")
