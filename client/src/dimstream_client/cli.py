@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--window", type=_window, metavar="N", help="frames in flight, 1 to 1024")
     stream.add_argument("--checksum", action="store_true", help="guard every frame by crc32")
     stream.add_argument("--maps", action="store_true", help="write where predictions stand on photons")
+    stream.add_argument("--save", action="store_true", help="let the server record raw and denoised frames")
     stream.add_argument(
         "--resume", action="store_true", help="go on where OUT was broken off; the rest as the first time"
     )
@@ -215,6 +216,7 @@ def _stream(arguments: argparse.Namespace) -> int:
             "channels": stack.scale.channels,
             "maps": arguments.maps,
             "witness_every": arguments.witness_every,
+            "save": arguments.save,
         }
         with client_of(arguments, outage_s=arguments.outage) as client:
             client.ping()  # before anything is written
@@ -240,6 +242,11 @@ def _stream(arguments: argparse.Namespace) -> int:
     print("; ".join((f"{arguments.out}: {tally}", *where)))
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
         print(stream_line(beside[0], tally.thresholds))
+    if tally.closed is not None:
+        for file in tally.closed.files:
+            print(f"recorded by the server: {file.get('name')} sha256 {file.get('sha256')}")
+        if tally.closed.error is not None:
+            return _say(tally.closed.error.detail, INCOMPLETE)
     if missing := tally.counts["missing"]:
         return _say(f"{missing} frames have no result; their pages are zero", INCOMPLETE)
     return DONE

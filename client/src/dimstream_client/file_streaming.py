@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dimstream_client.broken_off import Note, count_lines, keep_lines, read_note
 from dimstream_client.client import Client, StreamedResults
 from dimstream_client.errors import FrameError, StreamError
-from dimstream_client.messages import Frame, PlaneIndex, Result
+from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.tiff import Stack, StackWriter
 from dimstream_client.tiff_writer import page_offsets
@@ -44,12 +44,15 @@ class Tally:
         First frame of that run, and its last, None while it lasts.
     thresholds : Thresholds or None
         What the server judged by; None of a stack without frames.
+    closed : Closed or None
+        What the server said in the end; None of a stack without frames.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
     suspect_since: int | None = None
     suspect_to: int | None = None
     thresholds: Thresholds | None = None
+    closed: Closed | None = None
     _plane: PlaneIndex | None = None
     _seq: int = 0
 
@@ -161,6 +164,8 @@ def _record(
                     recorder.note(error.seq, str(error))
         except StopIteration:
             recorder.fill_up_to(len(stack))
+            if results.stream is not None:
+                recorder.tally.closed = results.stream.close()
         finally:
             results.close()
     return recorder.tally

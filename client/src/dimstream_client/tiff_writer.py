@@ -56,7 +56,9 @@ class StackWriter:
         self._goes_on = written > 0
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         big = nbytes > 2**32 - 2**25
-        self._writer = tifffile.TiffWriter(target, bigtiff=big, ome=False, append="force" if written else False)
+        self._writer = tifffile.TiffWriter(
+            target, bigtiff=big, ome=False, append="force" if written else False
+        )
 
     def write(self, pixels: npt.NDArray[Any]) -> None:
         """Append one frame, (H, W), in the order of the axes."""

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", metavar="DEVICE", help="cpu or cuda:N")
     add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
     add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `none`")
+    add("--record", metavar="FOLDER", help="where streams are recorded that ask for it")
     add("--log-level", choices=("debug", "info", "warning", "error"))
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
     return parser
@@ -91,6 +92,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("server", "device"): arguments.device,
         ("server", "ready_file"): arguments.ready_file,
         ("server", "state"): arguments.state,
+        ("recording", "folder"): arguments.record,
         ("server", "log_level"): arguments.log_level,
     }
     overrides = {place: value for place, value in given.items() if value is not None}

@@ -84,8 +84,8 @@ class Recorder:
             Called on the writer's thread, once, when a frame that was refused may be offered again. It must
             only hand over.
         on_written : callable, optional
-            Called with the number of each frame that is on the disk, on the writer's thread. It must only
-            hand over.
+            Called with the number of each frame once it is on the disk, or once the recording has stopped
+            and will not have it; on the writer's thread. It must only hand over.
 
         Raises
         ------

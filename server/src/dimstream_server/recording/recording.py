@@ -159,8 +159,8 @@ class Recording:
         self._commit(lambda: self._write_pixels(frame), after=frame.seq)
         if self._failure is None:
             self._pages += 1
-            if self._on_written is not None:
-                self._on_written(frame.seq)
+        if self._on_written is not None:
+            self._on_written(frame.seq)
 
     def _write_pixels(self, frame: RecordedFrame) -> bytes:
         disk = self._workshop.disk
