@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--http", metavar="HOST:PORT", help="port 0 picks a free one")
     add("--device", metavar="DEVICE", help="cpu or cuda:N")
     add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
+    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `none`")
     add("--log-level", choices=("debug", "info", "warning", "error"))
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
     return parser
@@ -84,6 +85,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("http", "address"): arguments.http,
         ("server", "device"): arguments.device,
         ("server", "ready_file"): arguments.ready_file,
+        ("server", "state"): arguments.state,
         ("server", "log_level"): arguments.log_level,
     }
     overrides = {place: value for place, value in given.items() if value is not None}
