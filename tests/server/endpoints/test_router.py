@@ -23,7 +23,7 @@ def test_a_message_that_waits_for_room_is_made_once() -> None:
 
     async def fill(router: Router, peer: zmq.Socket[bytes]) -> None:
         heard: asyncio.Queue[bytes] = asyncio.Queue()
-        router.start(asyncio.get_running_loop(), lambda identity, parts: heard.put_nowait(identity))
+        router.start(asyncio.get_running_loop(), lambda identity, parts, key: heard.put_nowait(identity))
         peer.send(b"here")
         identity = await heard.get()
         for n in range(64):
