@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (SettingsError, CannotStart, KeyFileError) as error:
-        print(f"dimstream-server: {error}", file=sys.stderr)
+        said = error.detail if isinstance(error, KeyFileError) else error
+        print(f"dimstream-server: {said}", file=sys.stderr)
         return EXIT_CANNOT_START
 
 
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--host-name",
         action="append",
         metavar="NAME",
-        help="by which HTTP may be asked, beside loopback ones",
+        help="by which HTTP may be asked, beside loopback",
     )
     insecure = "bind beyond loopback without keys and tokens: anyone there may use it"
     add("--insecure-lan", action="store_true", default=None, help=insecure)

@@ -24,8 +24,8 @@ def add_keygen(commands: Any) -> None:
     keygen = commands.add_parser(
         "keygen",
         help="make the server's keys, or a token for HTTP",
-        description="Make server.key and server.pub in FOLDER and the folder clients/ for the keys of those who "
-        "may connect; with --token only one token for HTTP. Nothing is overwritten.",
+        description="Make server.key and server.pub in FOLDER, and the folder clients/ for the keys of those "
+        "who may connect; with --token only one token for HTTP. Nothing is overwritten.",
     )
     keygen.add_argument("folder", type=Path, metavar="FOLDER")
     keygen.add_argument("--token", metavar="NAME", help="make tokens/NAME.token, and no keys")
