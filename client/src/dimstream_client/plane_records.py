@@ -59,7 +59,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             raise RecordError(
                 f"expected JSON objects in the lines of {path}, got none in line {n}; {_REPAIR}"
             )
-    return records
+    return [record for record in records if "event" not in record]  # those of a server's recording
 
 
 def _json(text: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""`dimstream-server`: serve, keygen, bench, demo."""
+"""`dimstream-server`: serve, keygen, bench, demo, recover."""
 
 import argparse
 import asyncio
@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dimstream_server.demo import main as demo
 
         return int(demo(words[1:]))
+    if words[:1] == ["recover"]:
+        from dimstream_server.recording.recovering import main as recover
+
+        return recover(words[1:])
     arguments = _parser().parse_args(words)
     try:
         return int(arguments.run(arguments))
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_keygen(commands)
     commands.add_parser("bench", help="measure what the service adds to the bare network", add_help=False)
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
+    commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
     add = serve_parser.add_argument
     add("--bundle", action="append", metavar="PATH", help="folder or zip; give it again for more models")
     add("--zmq", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH; port 0 picks a free one")
@@ -93,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     insecure = "bind beyond loopback without keys and tokens: anyone there may use it"
     add("--insecure-lan", action="store_true", default=None, help=insecure)
+    add("--record", metavar="FOLDER", help="where streams are recorded that ask for it")
     add("--log-level", choices=("debug", "info", "warning", "error"))
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
     return parser
@@ -106,6 +112,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("server", "device"): arguments.device,
         ("server", "ready_file"): arguments.ready_file,
         ("server", "state"): arguments.state,
+        ("recording", "folder"): arguments.record,
         ("server", "log_level"): arguments.log_level,
         ("zmq", "server_secret_key"): arguments.server_key,
         ("zmq", "allowed_clients"): arguments.allowed_clients,

@@ -30,9 +30,10 @@ from dimstream_server.endpoints.router import CannotBind, Router
 from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
-from dimstream_server.errors import StartError
+from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.journal import Journal, JournalError
 from dimstream_server.metrics import Metrics
+from dimstream_server.recording import Recorder
 from dimstream_server.settings import NO_STATE, Settings
 
 JOURNAL = "journal.sqlite"
@@ -138,10 +139,14 @@ async def serve_until(
         router, zmq_address = _bind_zmq(settings, access, metrics)
         stack.callback(router.close, flush_s=0)
         journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
+        recorder = _make_recorder(settings)
         engine = await asyncio.to_thread(load, settings)
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         zmq_door = ZmqEndpoint(
-            engine, router, settings, metrics, journal, access=access, boot_id=secrets.token_hex(8)
+            *(engine, router, settings, metrics, journal),
+            access=access,
+            boot_id=secrets.token_hex(8),
+            recorder=recorder,
         )
         http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams, tokens=access.tokens)
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
@@ -163,6 +168,8 @@ async def serve_until(
                 await _until_stopped(stop, http_task)
         finally:
             complete = await _drain(engine, zmq_door, http_door, settings.server.drain_s)
+            if recorder is not None:
+                await asyncio.to_thread(recorder.close)
             http_server.should_exit = True
             await http_task
         return complete
@@ -210,6 +217,22 @@ def _open_journal(settings: Settings) -> Journal:
         return Journal(path)
     except JournalError as error:
         raise CannotStart(f"{error}; name another folder by server.state (--state)") from error
+
+
+def _make_recorder(settings: Settings) -> Recorder | None:
+    table = settings.recording
+    if table.folder is None:
+        return None
+    try:
+        return Recorder(
+            table.folder,
+            queue_bytes=table.queue_bytes,
+            reserve_bytes=table.reserve_bytes,
+            warn_bytes=table.warn_bytes,
+            fsync=table.fsync,
+        )
+    except RecordingRefused as error:
+        raise CannotStart(str(error)) from error
 
 
 def _tell_journal(journal: Journal) -> None:

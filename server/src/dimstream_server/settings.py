@@ -30,7 +30,13 @@ MIB = 1024 * 1024
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
 NO_STATE = "none"
 _IN_PART = "in part"  # context of a file's settings, to which the command line may add
-_PATHS = (("server", "state"), ("zmq", "server_secret_key"), ("zmq", "allowed_clients"), ("http", "tokens"))
+_PATHS = (
+    ("server", "state"),
+    ("zmq", "server_secret_key"),
+    ("zmq", "allowed_clients"),
+    ("http", "tokens"),
+    ("recording", "folder"),
+)
 
 
 class SettingsError(Exception):
@@ -165,6 +171,37 @@ class LimitsTable(_Table):
         return self
 
 
+class RecordingTable(_Table):
+    """``[recording]``: what is recorded on the server."""
+
+    folder: Annotated[
+        Path | None, Field(description="where streams are recorded; without it, none can be")
+    ] = None
+    format: Annotated[
+        Literal["tiff", "zarr"], Field(description="OME-TIFF, or OME-Zarr (needs `dimstream-server[zarr]`)")
+    ] = "tiff"
+    queue_bytes: Annotated[
+        int, Field(ge=1024, le=MOST_BYTES, description="bytes of the frames that wait to be written")
+    ] = 256 * MIB
+    reserve_bytes: Annotated[
+        int, Field(ge=16 * MIB, description="free space that recordings leave: there they stop in order")
+    ] = 1024 * MIB
+    warn_bytes: Annotated[
+        int, Field(ge=16 * MIB, description="free space under which a warning is logged")
+    ] = 16384 * MIB
+    fsync: Annotated[
+        Literal["never", "close", "frame"], Field(description="when to wait until the disk has the bytes")
+    ] = "close"
+
+    @model_validator(mode="after")
+    def _warns_before_it_stops(self) -> Self:
+        if self.warn_bytes < self.reserve_bytes:
+            raise ValueError(
+                f"warn_bytes must be at least reserve_bytes ({self.reserve_bytes}), got {self.warn_bytes}"
+            )
+        return self
+
+
 class Settings(_Table):
     """Everything that the server may be told."""
 
@@ -172,6 +209,7 @@ class Settings(_Table):
     zmq: ZmqTable = ZmqTable()
     http: HttpTable = HttpTable()
     limits: LimitsTable = LimitsTable()
+    recording: RecordingTable = RecordingTable()
 
     @model_validator(mode="after")
     def _doors_are_locked(self, info: ValidationInfo) -> Self:

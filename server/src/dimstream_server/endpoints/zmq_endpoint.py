@@ -6,13 +6,26 @@ What a stream may do is `streams`' to say, how bytes travel is `router`'s; this 
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from dimstream_client.errors import ProtocolError
-from dimstream_client.messages import Ack, Close, Frame, Message, Open, Opened, Ping, Pong, Skip, Update
+from dimstream_client.messages import (
+    Ack,
+    Close,
+    Closed,
+    Frame,
+    Message,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Skip,
+    Update,
+)
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 from dimstream_server.access import Access, warn_of_open_doors
 from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
@@ -30,12 +43,21 @@ from dimstream_server.endpoints.resuming import (
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
 from dimstream_server.endpoints.streams import ServerStream
+from dimstream_server.endpoints.taping import Tapes
 from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
 from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo, StreamSpec
-from dimstream_server.errors import Draining, ServerBusy, ServerError, TooManyPlanes, UnknownModel
+from dimstream_server.errors import (
+    Draining,
+    RecordingFailed,
+    ServerBusy,
+    ServerError,
+    TooManyPlanes,
+    UnknownModel,
+)
 from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
 from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.recording import RecordedFile, Recorder
 from dimstream_server.settings import Settings
 
 DOOR = "zmq"
@@ -89,6 +111,7 @@ class ZmqEndpoint:
         *,
         access: Access,
         boot_id: str,
+        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
         self._admission = Admission(access)
@@ -98,6 +121,7 @@ class ZmqEndpoint:
         self._metrics = metrics
         self._boot_id = boot_id
         self._journal = journal
+        self._tapes = Tapes(recorder, settings.recording)
         self._lease_s = settings.zmq.lease_s
         self._silence_s = settings.zmq.silence_s
         self._max_kept_streams = settings.limits.max_kept_streams
@@ -199,8 +223,7 @@ class ZmqEndpoint:
 
     def _open(self, peer: bytes, message: Open) -> None:
         self._refuse_when_draining()
-        if message.save:
-            raise DoorRefusal("not_supported", "this server does not record; OPEN with save false")
+        self._tapes.refuse_unless_recording(message)
         if message.stream is not None or message.resume_token is not None:
             self._resume(peer, message)
             return
@@ -211,9 +234,14 @@ class ZmqEndpoint:
         spec = spec_of(message, model=model.id)
         engine_id = self._engine.open(spec)
         stream = self._stream(peer, message, spec, secrets.token_hex(8), engine_id, window, model.thresholds)
+        now = time.time()
         try:
-            token = enter(self._journal, stream, message, model_sha256=model.sha256, codec=codec)
+            token = enter(
+                self._journal, stream, message, model_sha256=model.sha256, codec=codec, opened_at=now
+            )
+            self._tape(stream, message, opened_at=now, again=False)
         except ServerError:
+            self._journal.forget(stream.id)
             self._engine.close(engine_id)
             raise
         self._book.add(stream)
@@ -242,6 +270,11 @@ class ZmqEndpoint:
         stream = self._stream(peer, opened, spec, entry.id, engine_id, window, resumption.thresholds)
         stream.next_seq, stream.indexed = resumption.next_seq, recalled.indexed
         stream.acknowledged = entry.acknowledged
+        try:
+            self._tape(stream, opened, opened_at=entry.opened_at, again=True)
+        except ServerError:
+            self._engine.close(engine_id)
+            raise
         stream.context = wanted_context(recalled, self._engine.models()[spec.model].sha256)
         self._book.add(stream)
         self._journal.returned(stream.id)
@@ -251,6 +284,18 @@ class ZmqEndpoint:
         )
         assert message.resume_token is not None
         self._say(peer, self._opened(stream, entry.codec, message.resume_token))
+
+    def _tape(self, stream: ServerStream, message: Open, *, opened_at: float, again: bool) -> None:
+        model = self._engine.models()[stream.model]
+        self._tapes.begin(
+            stream.id,
+            message,
+            model,
+            stream.thresholds,
+            opened_at=opened_at,
+            loop=self._loop,
+            again=again,
+        )
 
     def _stream(
         self,
@@ -274,6 +319,7 @@ class ZmqEndpoint:
             client=message.client,
             mode=message.mode,
             checksum=message.checksum == "crc32",
+            delivers_pixels=message.deliver == "result",
             heard_at=self._loop.time(),
         )
 
@@ -314,6 +360,8 @@ class ZmqEndpoint:
             return
         future = self._engine.submit(stream.engine_id, task)
         stream.accept(frame, future)
+        if (tape := self._tapes.of(stream.id)) is not None:
+            tape.accept(frame, task)
         future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
 
     def _skip(self, peer: bytes, skip: Skip) -> None:
@@ -322,6 +370,7 @@ class ZmqEndpoint:
         stream.check_skip(skip)
         self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
         self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
+        self._tapes.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
         self._say(peer, stream.skipped(skip.seq_to))
 
     def _ack(self, peer: bytes, ack: Ack) -> None:
@@ -333,6 +382,11 @@ class ZmqEndpoint:
         stream = self._find(peer, update.stream)
         self._refuse_when_draining()
         thresholds = stream.new_thresholds(update)
+        known = self._journal.update_at(stream.id, update.from_seq)
+        if known is not None and update.from_seq < stream.next_seq:  # its UPDATED was lost
+            in_force = InForce(known.from_seq, self._engine.models()[known.model], known.thresholds)
+            self._say(peer, stream.updated(in_force))
+            return
         future = self._engine.update(stream.engine_id, update.from_seq, update.model, thresholds)
         self._unanswered += 1
         future.add_done_callback(partial(self._on_loop, partial(self._tell_updated, stream)))
@@ -380,7 +434,12 @@ class ZmqEndpoint:
         result = future.result()
         if stream in self._book:
             self._journal.answered(stream.id, result, indexed=stream.indexed)
-            self._send_result(stream, result)
+            tape = self._tapes.of(stream.id)
+            if tape is None:
+                self._send_result(stream, result)
+            else:
+                model = self._engine.models()[result.model_id]
+                tape.record(result, model, partial(self._send_result, stream, result))
         else:
             self._metrics.undeliverable.inc()
         self._metrics.answered(DOOR, result)
@@ -399,6 +458,7 @@ class ZmqEndpoint:
         problem = future.exception()
         if problem is None:
             self._journal.updated(stream.id, entry_of(future.result()))
+            self._tapes.updated(stream.id, future.result())
             self._say(stream.peer, stream.updated(future.result()))
         elif isinstance(problem, ServerError):
             self._refuse(stream.peer, problem.code, str(problem), stream.id, None, None)
@@ -409,8 +469,26 @@ class ZmqEndpoint:
             )
 
     def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
+        final = self._tapes.finish(stream.id)
+        if final is None:
+            self._say_closed(stream, stream.closed(future.result()))
+            return
+        then = partial(self._tell_files, stream, future.result())
+        final.add_done_callback(partial(self._on_loop, then))
+
+    def _tell_files(
+        self, stream: ServerStream, counts: Counts, final: Future[tuple[RecordedFile, ...]]
+    ) -> None:
+        failure = final.exception()
+        if failure is None:
+            self._say_closed(stream, stream.closed(counts, final.result()))
+            return
+        files = failure.files if isinstance(failure, RecordingFailed) else ()
+        error = error_message("recording_failed", str(failure), stream=stream.id)
+        self._say_closed(stream, stream.closed(counts, files, error))
+
+    def _say_closed(self, stream: ServerStream, message: Closed) -> None:
         self._unanswered -= 1
-        message = stream.closed(future.result())
         self._journal.closed(stream.id)
         forget = partial(self._book.remove, stream)
         self._router.send(
@@ -453,6 +531,8 @@ class ZmqEndpoint:
             *(stream.id, stream.next_seq, why),
         )
         stream.break_off()
+        if (tape := self._tapes.of(stream.id)) is not None:
+            tape.break_off()
         if not stream.closing:
             self._engine.close(stream.engine_id)
 
@@ -477,4 +557,5 @@ class ZmqEndpoint:
         self._looked_at = now
         for stream_id in ended:
             _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
+            self._tapes.finish(stream_id)
         self._sweep = self._loop.call_later(self._silence_s / 2, self._look_after_streams)
