@@ -14,8 +14,11 @@ import pytest
 from dimstream_client.errors import StreamError
 from dimstream_client.http_door import HttpDoor
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
+from dimstream_client.messages import Error, Open, Opened
 from dimstream_server import access
 from dimstream_server.access import Tokens
+from dimstream_server.endpoints.pace import Pace
+from dimstream_server.errors import ServerBusy
 
 PATH = "/v1/models/blur/denoise"
 LOCKED = ["/v1/models", "/v1/models/blur", "/v1/streams", "/metrics", "/openapi.json", "/nothing/there"]
@@ -156,6 +159,49 @@ def test_a_public_door_may_be_asked_by_its_address(
     for host, status in (("192.168.1.4:8570", 200), ("[fe80::1]:8570", 200), ("evil.example", 421)):
         told = {**headers, "Host": host}
         assert request_of("GET", "/v1/models", headers=told, server=server).status == status
+
+
+def test_a_pace_lets_through_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace = Pace(2)
+
+    def taken(client: str) -> int:
+        for count in range(5):
+            try:
+                pace.take(client)
+            except ServerBusy:
+                return count
+        return 5
+
+    assert (taken("amira"), taken("bela")) == (2, 2)
+    now[0] += 0.5
+    assert taken("amira") == 1
+    now[0] += 1000
+    assert taken("amira") == 2
+
+
+def test_who_asks_too_often_is_told_to_wait(
+    start_server: Any, request_of: Any, connect: Callable[..., Any]
+) -> None:
+    server = start_server("blur", limits={"max_requests_per_s_per_client": 1})
+    peer = connect(server)
+    ask = Open(client="test", shape=(24, 32), dtype="uint16")
+    for _ in range(30):
+        peer.send(ask)
+    answers = [peer.receive() for _ in range(30)]
+    (busy, *_) = [one for one in answers if isinstance(one, Error)]
+    assert (busy.code, busy.retryable) == ("server_busy", True)
+    assert "max_requests_per_s_per_client" in busy.detail
+    assert isinstance(answers[0], Opened)
+    told = [request_of("GET", "/v1/models", server=server) for _ in range(30)]
+    assert told[0].status == 200
+    (refused, *_) = [answer for answer in told if answer.status == 503]
+    assert refused.headers["Retry-After"] == "1"
+    assert all(request_of("GET", "/livez", server=server).status == 200 for _ in range(5))
+    deadline = time.monotonic() + 10
+    while not isinstance(peer.ask(ask), Opened):
+        assert time.monotonic() < deadline
 
 
 def test_one_client_takes_no_more_than_its_requests(

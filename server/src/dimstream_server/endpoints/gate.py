@@ -7,6 +7,7 @@ from starlette.types import Scope
 
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_address_literal, is_loopback
+from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.endpoints.refusal_log import RefusalLog
 
@@ -27,9 +28,14 @@ class Gate:
         needs a name.
     tokens : Tokens, optional
         Of which a request must carry one, but for `PROBES`.
+    pace : Pace
+        How often one client may ask.
     """
 
-    def __init__(self, host_names: Collection[str], *, is_public: bool, tokens: Tokens | None) -> None:
+    def __init__(
+        self, host_names: Collection[str], *, is_public: bool, tokens: Tokens | None, pace: Pace
+    ) -> None:
+        self._pace = pace
         self._host_names = {name.lower() for name in host_names}
         self._is_public = is_public
         self._tokens = tokens
@@ -47,10 +53,15 @@ class Gate:
         ------
         DoorRefusal
             bad_host, bad_token.
+        ServerBusy
+            Its client asks too often.
         """
         self._check_host(_header(scope, b"host").decode("latin-1").lower())
         address = (scope.get("client") or ("unknown", 0))[0]
-        scope.setdefault("state", {})["client"] = self._client(scope, address)
+        client = self._client(scope, address)
+        if scope["path"] not in PROBES:
+            self._pace.take(client)
+        scope.setdefault("state", {})["client"] = client
 
     def _check_host(self, host: str) -> None:
         """A page can make a browser ask a loopback address under its own site's name (DNS rebinding)."""
@@ -69,6 +80,7 @@ class Gate:
         holder = self._tokens.holder_of(authorization)
         if holder is not None:
             return holder.digest
+        self._pace.take(address)  # guesses have a pace of their own, which holds up nobody with a token
         came = "another token" if authorization else "none"
         self._strangers.tell(_BAD_TOKEN, address, f"request with {came}")
         challenge = f'{_CHALLENGE}, error="invalid_token"' if authorization else _CHALLENGE

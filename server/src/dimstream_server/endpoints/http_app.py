@@ -25,6 +25,7 @@ from dimstream_server.endpoints.descriptions import (
 from dimstream_server.endpoints.flag_headers import headers_of
 from dimstream_server.endpoints.gate import PROBES, Gate
 from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, describe_problems, problems
+from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.reports import ReportBody
 from dimstream_server.endpoints.requests import (
     CLIENT_CLOSED_REQUEST,
@@ -66,7 +67,10 @@ class HttpDoor:
         self._limits = settings.http
         self._max_requests_per_client = settings.limits.max_requests_per_client
         self._gate = Gate(
-            settings.http.host_names, is_public=is_public_address(settings.http.address), tokens=tokens
+            settings.http.host_names,
+            is_public=is_public_address(settings.http.address),
+            tokens=tokens,
+            pace=Pace(settings.limits.max_requests_per_s_per_client),
         )
         self._metrics = metrics
         self._list_streams = list_streams
@@ -116,7 +120,7 @@ class HttpDoor:
             openapi_extra=DENOISE_OPENAPI,
         )(self.denoise)
         probe = problems(421, 500)
-        common = problems(401, 421, 500)
+        common = problems(401, 421, 500, 503)
         get("/v1/models", summary="Models that are served", responses=common)(self.models)
         get("/v1/models/{model_id}", summary="One model", responses={**common, **problems(404)})(self.model)
         get("/v1/streams", summary="ZeroMQ streams that are open", responses=common)(self.streams)

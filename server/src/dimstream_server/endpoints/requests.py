@@ -24,7 +24,7 @@ from dimstream_server.endpoints.problems import (
     problem_headers,
     problem_of,
 )
-from dimstream_server.errors import ServerError
+from dimstream_server.errors import Refused, ServerError
 from dimstream_server.metrics import Metrics
 
 PROGRESS_BYTES = 65_536
@@ -155,8 +155,9 @@ class Observer:
 
         try:
             self._gate.admit(scope)
-        except DoorRefusal as refusal:
-            response = self._teller.tell(problem_of(refusal), refusal.headers)
+        except Refused as refusal:
+            headers = refusal.headers if isinstance(refusal, DoorRefusal) else None
+            response = self._teller.tell(problem_of(refusal), headers)
             await response(scope, receive, counted)
             return
         await self._app(scope, receive, counted)

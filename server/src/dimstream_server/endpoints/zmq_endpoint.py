@@ -30,6 +30,7 @@ from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 from dimstream_server.access import Access, warn_of_open_doors
 from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
 from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
+from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.resuming import (
@@ -116,6 +117,7 @@ class ZmqEndpoint:
         self._settings = settings
         self._admission = Admission(access)
         self._strangers = RefusalLog(DOOR)
+        self._pace = Pace(settings.limits.max_requests_per_s_per_client)
         self._client_key = ""  # of the peer whose message is being handled
         self._engine = engine
         self._metrics = metrics
@@ -222,6 +224,7 @@ class ZmqEndpoint:
         self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
 
     def _open(self, peer: bytes, message: Open) -> None:
+        self._pace.take(self._client_key or peer)
         self._refuse_when_draining()
         self._tapes.refuse_unless_recording(message)
         if message.stream is not None or message.resume_token is not None:
