@@ -32,6 +32,7 @@ def test_a_folder_is_followed(tmp_path: Path, pubs: dict[str, Path]) -> None:
     assert not clients.look()
     kept = pubs["a"].rename(folder / "a.pub")
     (folder / "README").write_text("not a key")
+    (folder / "dead.pub").symlink_to(tmp_path / "nowhere")
     assert clients.look()
     assert (clients.name_of(a), clients.name_of(b)) == ("a", None)
     text = pubs["b"].read_text()

@@ -63,7 +63,7 @@ class Holder(NamedTuple):
 
 
 class Tokens:
-    """Tokens of which an HTTP request must carry one; only their sha256 is kept.
+    """Tokens of which an HTTP request must carry one.
 
     Parameters
     ----------

@@ -72,7 +72,8 @@ class EntryFiles:
 
     def _paths(self) -> list[Path]:
         if self._path.is_dir():  # iterdir, unlike glob, says when it may not look
-            return sorted(path for path in self._path.iterdir() if path.name.endswith(self._suffix))
+            named = (path for path in self._path.iterdir() if path.name.endswith(self._suffix))
+            return sorted(path for path in named if path.exists())  # one dead link must not hide the others
         return [self._path] if self._path.exists() else []
 
     def _again(self, path: Path) -> _File:
