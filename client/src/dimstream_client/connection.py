@@ -296,7 +296,7 @@ class Connection:
                 line.refusals.append((refusal, before - line.session.frames))
             self._pump(line)
             return
-        asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.stream == error.stream), None)
+        asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.names(error.stream)), None)
         if asked is not None:
             self._asked.remove(asked)
             if asked.answer == Opened.TYPE and line is not None:
@@ -375,7 +375,9 @@ class Connection:
         if line.is_lost:
             return
         session = line.session
-        room = MAX_WINDOW if line.closing is not None else line.receiver.room() - session.owed
+        # Who closes need not take results first, as long as those are few.
+        is_free = line.closing is not None and not line.receiver.is_long
+        room = MAX_WINDOW if is_free else line.receiver.room() - session.owed
         for item in session.outgoing(room=room):
             try:
                 self._say_item(line, item)
