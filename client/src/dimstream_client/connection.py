@@ -6,6 +6,7 @@ ZeroMQ's own reconnection is not relied on, as it drops what was on its way with
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
@@ -421,8 +422,11 @@ class Connection:
 
     def _say(self, message: Message, *, codec: str = "none", checksum: bool = False) -> None:
         self._link.connect()
-        # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
-        self._link.socket.send_multipart(encode(message, codec=codec, checksum=checksum), copy=True)
+        parts = encode(message, codec=codec, checksum=checksum)
+        # A refused socket has no way out and would block for ever; why it was refused is asked next.
+        with contextlib.suppress(zmq.Again):
+            # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
+            self._link.socket.send_multipart(parts, zmq.NOBLOCK, copy=True)
 
     def _say_item(self, line: Line, item: Item) -> None:
         opened = line.session.opened

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import uvicorn
 
+from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
+from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
 from dimstream_server.endpoints.http_app import HttpDoor
 from dimstream_server.endpoints.http_protocol import protocol_telling
@@ -130,19 +132,23 @@ async def serve_until(
     CannotStart
     """
     _check_ready_file(settings.server.ready_file)
+    access = _read_access(settings)
+    metrics = Metrics()
     with contextlib.ExitStack() as stack:
         http_socket = stack.enter_context(_bind_http(settings.http.address))
-        router, zmq_address = _bind_zmq(settings)
+        router, zmq_address = _bind_zmq(settings, access, metrics)
         stack.callback(router.close, flush_s=0)
         journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
         recorder = _make_recorder(settings)
         engine = await asyncio.to_thread(load, settings)
-        metrics = Metrics()
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         zmq_door = ZmqEndpoint(
-            engine, router, settings, metrics, journal, boot_id=secrets.token_hex(8), recorder=recorder
+            *(engine, router, settings, metrics, journal),
+            access=access,
+            boot_id=secrets.token_hex(8),
+            recorder=recorder,
         )
-        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams)
+        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams, tokens=access.tokens)
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
@@ -150,6 +156,13 @@ async def serve_until(
             with _ready_file(settings.server.ready_file, addresses):
                 _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
                 _tell_journal(journal)
+                access.tell()
+                warn_of_open_doors(settings)
+                watchers = [
+                    asyncio.ensure_future(access.watch(zmq_door.expel_revoked)),
+                    asyncio.ensure_future(keep_warning(settings)),
+                ]
+                stack.callback(_cancel, watchers)
                 if on_ready is not None:
                     on_ready(addresses)
                 await _until_stopped(stop, http_task)
@@ -160,6 +173,11 @@ async def serve_until(
             http_server.should_exit = True
             await http_task
         return complete
+
+
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:
@@ -252,9 +270,16 @@ def _bind_http(address: str) -> socket.socket:
     return bound
 
 
-def _bind_zmq(settings: Settings) -> tuple[Router, str]:
+def _read_access(settings: Settings) -> Access:
     try:
-        return bind_router(settings)
+        return read_access(settings)
+    except KeyFileError as error:
+        raise CannotStart(error.detail) from error
+
+
+def _bind_zmq(settings: Settings, access: Access, metrics: Metrics) -> tuple[Router, str]:
+    try:
+        return bind_router(settings, access, metrics)
     except CannotBind as error:
         raise CannotStart(str(error)) from error
 
@@ -276,6 +301,7 @@ async def _start_http(
         timeout_keep_alive=settings.http.keep_alive_s,
         # By then the drain has waited for requests; what is left are bodies that nobody will read.
         timeout_graceful_shutdown=1,
+        proxy_headers=False,  # what a request says of where it came from is not believed
         server_header=False,
         access_log=False,
         log_config=None,

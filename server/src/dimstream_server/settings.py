@@ -159,6 +159,9 @@ class LimitsTable(_Table):
     max_requests_per_client: Annotated[
         int, Field(ge=1, le=1024, description="requests of one client (token, or address) at the same time")
     ] = 8
+    max_requests_per_s_per_client: Annotated[
+        int, Field(ge=1, le=1_000_000, description="OPENs and HTTP requests of one client in a second")
+    ] = 1000
 
     @model_validator(mode="after")
     def _a_frame_fits(self) -> Self:

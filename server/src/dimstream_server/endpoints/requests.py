@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
-from dimstream_server.addresses import is_loopback
 from dimstream_server.endpoints.denoising import DOOR, Abandoned
+from dimstream_server.endpoints.gate import Gate
 from dimstream_server.endpoints.problems import (
     PROBLEM_MEDIA_TYPE,
     DoorRefusal,
@@ -24,7 +24,7 @@ from dimstream_server.endpoints.problems import (
     problem_headers,
     problem_of,
 )
-from dimstream_server.errors import ServerError
+from dimstream_server.errors import Refused, ServerError
 from dimstream_server.metrics import Metrics
 
 PROGRESS_BYTES = 65_536
@@ -133,16 +133,13 @@ class ProblemTeller:
 
 
 class Observer:
-    """ASGI middleware: counts answers, and refuses requests that were meant for another host.
+    """ASGI middleware: counts answers, and refuses requests that the gate does not let in."""
 
-    A page of any site can make a browser ask a loopback address under that site's own name (DNS rebinding);
-    such a request carries that name in ``Host``.
-    """
-
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, gate: Gate) -> None:
         self._app = app
         self._metrics = metrics
         self._teller = teller
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -156,13 +153,11 @@ class Observer:
                 self._metrics.requests.labels(route, str(message["status"])).inc()
             await send(message)
 
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        host = host.lower()
-        name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
-        if not is_loopback(name):
-            response = self._teller.tell(
-                error_message("bad_host", f"expected a loopback name in Host, got {host[:200]!r}")
-            )
+        try:
+            self._gate.admit(scope)
+        except Refused as refusal:
+            headers = refusal.headers if isinstance(refusal, DoorRefusal) else None
+            response = self._teller.tell(problem_of(refusal), headers)
             await response(scope, receive, counted)
             return
         await self._app(scope, receive, counted)

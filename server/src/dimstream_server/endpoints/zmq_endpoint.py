@@ -27,8 +27,12 @@ from dimstream_client.messages import (
     Update,
 )
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
+from dimstream_server.access import Access, warn_of_open_doors
+from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
 from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
+from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
+from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.resuming import (
     enter,
     entry_of,
@@ -63,7 +67,7 @@ SPARE_REPLIES = 16  # beside a window of results in a peer's send queue
 _log = logging.getLogger(__name__)
 
 
-def bind_router(settings: Settings) -> tuple[Router, str]:
+def bind_router(settings: Settings, access: Access, metrics: Metrics) -> tuple[Router, str]:
     """A socket that suits these settings, and the endpoint that was bound, with the port that was picked.
 
     Raises
@@ -75,6 +79,8 @@ def bind_router(settings: Settings) -> tuple[Router, str]:
         max_message_bytes=2 * settings.limits.max_frame_bytes + MAX_HEADER_BYTES,
         send_queue=settings.zmq.max_window + SPARE_REPLIES,
         receive_queue=settings.zmq.window,
+        secret_key=access.secret_key,
+        admits=None if access.clients is None else Handshakes(access.clients, metrics).admits,
     )
     try:
         return router, router.bind(settings.zmq.endpoint)
@@ -90,6 +96,8 @@ class ZmqEndpoint:
     ----------
     router : Router
         Bound, not started.
+    access : Access
+        Who is dealt with; the router was bound with the same.
     boot_id : str
         Changes with every start of the server, so that a client can tell.
     """
@@ -102,9 +110,15 @@ class ZmqEndpoint:
         metrics: Metrics,
         journal: Journal,
         *,
+        access: Access,
         boot_id: str,
         recorder: Recorder | None = None,
     ) -> None:
+        self._settings = settings
+        self._admission = Admission(access)
+        self._strangers = RefusalLog(DOOR)
+        self._pace = Pace(settings.limits.max_requests_per_s_per_client)
+        self._client_key = ""  # of the peer whose message is being handled
         self._engine = engine
         self._metrics = metrics
         self._boot_id = boot_id
@@ -120,6 +134,8 @@ class ZmqEndpoint:
             max_window=settings.zmq.max_window,
             max_credit=settings.limits.max_credit,
             max_credit_bytes=settings.limits.max_credit_bytes,
+            max_streams_per_client=settings.limits.max_streams_per_client,
+            max_credit_per_client=settings.limits.max_credit_per_client,
         )
         self._router = router
         self._draining = False
@@ -163,7 +179,12 @@ class ZmqEndpoint:
 
     # --- from the peers
 
-    def _handle(self, peer: bytes, parts: list[Part]) -> None:
+    def _handle(self, peer: bytes, parts: list[Part], client_key: str = "") -> None:
+        self._client_key = client_key
+        unwanted = self._admission.refusal(peer, client_key)
+        if unwanted is not None:
+            self._expel(peer, unwanted)
+            return
         stream: str | None = None
         seq: int | None = None
         try:
@@ -203,6 +224,7 @@ class ZmqEndpoint:
         self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
 
     def _open(self, peer: bytes, message: Open) -> None:
+        self._pace.take(self._client_key or peer)
         self._refuse_when_draining()
         self._tapes.refuse_unless_recording(message)
         if message.stream is not None or message.resume_token is not None:
@@ -211,7 +233,7 @@ class ZmqEndpoint:
         model = self._model(message.model)
         check_frame_bytes(message, self._max_frame_bytes)
         codec = choose_codec(message.codecs)
-        window = self._book.window_for(message)
+        window = self._book.window_for(message, client=self._client_key or peer)
         spec = spec_of(message, model=model.id)
         engine_id = self._engine.open(spec)
         stream = self._stream(peer, message, spec, secrets.token_hex(8), engine_id, window, model.thresholds)
@@ -226,16 +248,20 @@ class ZmqEndpoint:
             self._engine.close(engine_id)
             raise
         self._book.add(stream)
-        _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
+        _log.info(
+            "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
+            *(stream.id, model.id, window, self._admission.name_of(stream.owner)),
+        )
+        warn_of_open_doors(self._settings)
         self._say(peer, self._opened(stream, codec, token))
 
     def _resume(self, peer: bytes, message: Open) -> None:
-        entry = look_up(self._journal, message, owner="")
+        entry = look_up(self._journal, message, owner=self._client_key)
         there = self._book.of_id(entry.id)
         if there is not None:
             self._part(there, "its client has come back by another connection")
         resumption = plan_resumption(self._journal, entry, message, self._engine)
-        window = self._book.window_for(resumption.opened)
+        window = self._book.window_for(resumption.opened, client=self._client_key or peer)
         spec = spec_of(resumption.opened, model=resumption.model)
         try:
             engine_id = self._engine.open(spec, resumption.memory)
@@ -288,6 +314,7 @@ class ZmqEndpoint:
             id=stream_id,
             engine_id=engine_id,
             peer=peer,
+            owner=self._client_key,
             spec=spec,
             window=window,
             thresholds=thresholds,
@@ -381,7 +408,7 @@ class ZmqEndpoint:
         self._say(peer, Pong(t=ping.t, boot_id=self._boot_id, queue=self._engine.queue_length()))
 
     def _find(self, peer: bytes, stream_id: str) -> ServerStream:
-        stream = self._book.find(peer, stream_id)
+        stream = self._book.find(peer, stream_id, owner=self._client_key)
         stream.heard_at = self._loop.time()
         return stream
 
@@ -475,7 +502,22 @@ class ZmqEndpoint:
     def _say(self, peer: bytes, message: Message) -> None:
         self._router.send(peer, Outgoing(make=lambda: encode(message)))
 
-    # --- peers that are gone
+    # --- peers that are gone, or have to go
+
+    def expel_revoked(self) -> None:
+        """Let go of clients whose keys were taken back; those that say nothing are told, too."""
+        for stream in self._book:
+            unwanted = self._admission.refusal(stream.peer, stream.owner)
+            if unwanted is not None and stream in self._book:
+                self._expel(stream.peer, unwanted)
+
+    def _expel(self, peer: bytes, why: str) -> None:
+        """Deal with a peer no more. Its streams can be resumed once its key is back, within their lease."""
+        self._metrics.refused(DOOR, NOT_ADMITTED)
+        self._strangers.tell(NOT_ADMITTED, peer.hex(), why)
+        self._say(peer, error_message(NOT_ADMITTED, why))
+        for stream in self._book.of_peer(peer):
+            self._part(stream, why)
 
     def _undeliverable(self, stream: ServerStream, seq: int) -> None:
         self._metrics.undeliverable.inc()
