@@ -21,6 +21,8 @@ TIFF, NPY = "image/tiff", "application/x-npy"
 FORM = "multipart/form-data"
 FORM_FIELD = "file"
 FORM_BLOCK_BYTES = 65_536
+FORM_PARTS = 8  # that are collected before the form is given up
+FORM_HEADER_BYTES = 8_192
 BODY_TYPES = (TIFF, NPY, "application/octet-stream", FORM)
 DTYPES = ("uint8", "uint16", "float32")
 _CASTS = {"int16": "uint16", "float64": "float32"}
@@ -247,6 +249,10 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
     return form.parts[0][1]
 
 
+def _too_much(came: str) -> DoorRefusal:
+    return DoorRefusal("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {came}")
+
+
 class _Form:
     """Collects the parts of a form."""
 
@@ -269,10 +275,14 @@ class _Form:
         }
 
     def _begin(self) -> None:
+        if len(self.parts) > FORM_PARTS:
+            raise _too_much(f"more than {FORM_PARTS} parts")
         self._name, self._data = "", bytearray()
 
     def _add(self, place: int, data: bytes) -> None:
         self._header[place] += data
+        if len(self._header[place]) > FORM_HEADER_BYTES:
+            raise _too_much(f"a header of more than {FORM_HEADER_BYTES} bytes")
 
     def _end_header(self) -> None:
         field, value = self._header

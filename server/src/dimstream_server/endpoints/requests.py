@@ -53,7 +53,7 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
         )
     too_large = DoorRefusal("oversize", f"the body is larger than the {max_bytes} bytes that are taken")
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > max_bytes:
+    if announced.isascii() and announced.isdigit() and int(announced[:30]) > max_bytes:
         raise too_large
     body = bytearray()
     enough = PROGRESS_BYTES  # a byte now and then would keep its place among the requests for ever
