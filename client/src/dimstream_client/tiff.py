@@ -221,7 +221,13 @@ class _Reader:
         end = max((o + c for o, c in zip(page.dataoffsets, page.databytecounts)), default=0)
         if end > self.file.filehandle.size or 0 in page.databytecounts or not page.databytecounts:
             raise _truncated(n)
-        key = page.keyframe
+        key, first = page.keyframe, self.series[0].keyframe
+        if (key.shape, key.dtype) != (first.shape, first.dtype):
+            raise TiffError(
+                Code.BAD_IMAGE,
+                f"frame {n} is {key.shape} of {key.dtype}, the first is {first.shape} of {first.dtype}; "
+                "expected frames of one kind",
+            )
         if key.compression not in _BOUNDED_CODECS:
             raise _unbounded(n, key.compression)
         if key.compression == 1 and sum(page.databytecounts) < key.nbytes:

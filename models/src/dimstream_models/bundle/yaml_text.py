@@ -57,15 +57,15 @@ def _expanded(node: yaml.Node, seen: dict[int, int]) -> int:
             raise ValueError("an alias stands inside the value that it names")
         return seen[id(node)]
     seen[id(node)] = 0  # being walked
-    children: list[yaml.Node] = []
+    own, children = 1, list[yaml.Node]()
     if isinstance(node, yaml.MappingNode):
         _refuse_repeated_keys(node)
         children = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
     elif isinstance(node, yaml.ScalarNode):
-        return _weight(node)
-    seen[id(node)] = 1 + sum(_expanded(child, seen) for child in children)
+        own = _weight(node)
+    seen[id(node)] = own + sum(_expanded(child, seen) for child in children)
     return seen[id(node)]
 
 
