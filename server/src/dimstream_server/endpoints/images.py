@@ -1,6 +1,7 @@
 """Stacks in request bodies: TIFF, which `dimstream_client.tiff` reads, NPY, and either in a form."""
 
 import io
+import logging
 import math
 from dataclasses import replace
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ DTYPES = ("uint8", "uint16", "float32")
 _CASTS = {"int16": "uint16", "float64": "float32"}
 _AXES_OF_NDIM = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TZCYX"}
 _TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SILENT = logging.Logger("form", logging.CRITICAL)  # the parser warns of each byte; the refusal says it once
 _NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -194,7 +196,7 @@ def read_npy(body: bytes | bytearray, *, axes: str | None, max_bytes: int) -> Ar
         raise DoorRefusal("bad_image", f"the NPY header cannot be read: {str(error)[:200]}") from error
     if dtype.name not in (*DTYPES, *_CASTS):
         raise WrongDtype(
-            f"the array is {dtype}, expected counts as {', '.join(DTYPES)}; convert it with .astype(...)"
+            f"the array is {dtype!s:.100}, expected counts as {', '.join(DTYPES)}; convert it with .astype(...)"
         )
     axes = _npy_axes(axes, shape)
     declared = math.prod(shape) * dtype.itemsize
@@ -220,7 +222,7 @@ def _npy_axes(axes: str | None, shape: tuple[int, ...]) -> str:
         said = "" if axes is None else f" with axes={axes}"
         raise DoorRefusal(
             "bad_image",
-            f"expected an array of 2 to 5 axes, YX the last, got shape {shape}{said}; name them by ?axes=",
+            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; name them by ?axes=",
         )
     return named
 
@@ -236,6 +238,7 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
     form = _Form()
     try:
         parser = MultipartParser(boundary, form.callbacks())
+        parser.logger = _SILENT
         for start in range(0, len(body), FORM_BLOCK_BYTES):  # not all at once: each write takes a copy
             parser.write(bytes(body[start : start + FORM_BLOCK_BYTES]))
         parser.finalize()

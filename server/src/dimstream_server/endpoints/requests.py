@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -106,8 +107,9 @@ class ProblemTeller:
     def tell(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
         """The answer that says `problem`."""
         self._metrics.refused(DOOR, problem.code)
+        detail = "".join(letter if letter.isprintable() else " " for letter in problem.detail)
         return JSONResponse(
-            problem_body(problem),
+            problem_body(replace(problem, detail=detail)),  # what came may hold line feeds
             status_code=problem.status,
             headers={**problem_headers(problem), **(headers or {})},
             media_type=PROBLEM_MEDIA_TYPE,
