@@ -196,7 +196,8 @@ def read_npy(body: bytes | bytearray, *, axes: str | None, max_bytes: int) -> Ar
         raise DoorRefusal("bad_image", f"the NPY header cannot be read: {str(error)[:200]}") from error
     if dtype.name not in (*DTYPES, *_CASTS):
         raise WrongDtype(
-            f"the array is {dtype!s:.100}, expected counts as {', '.join(DTYPES)}; convert it with .astype(...)"
+            f"the array is {dtype!s:.100}, expected counts as {', '.join(DTYPES)}; "
+            "convert it with .astype(...)"
         )
     axes = _npy_axes(axes, shape)
     declared = math.prod(shape) * dtype.itemsize
@@ -222,7 +223,8 @@ def _npy_axes(axes: str | None, shape: tuple[int, ...]) -> str:
         said = "" if axes is None else f" with axes={axes}"
         raise DoorRefusal(
             "bad_image",
-            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; name them by ?axes=",
+            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; "
+            "name them by ?axes=",
         )
     return named
 
