@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 BYTES = st.binary(max_size=64)
+CONTENTS = {name: [path.read_bytes() for path in seeds(name)] for name in TARGETS}
 
 
 @st.composite
@@ -33,8 +34,7 @@ def damaged(draw: st.DrawFn, contents: list[bytes]) -> bytes:
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
 def test_damaged_files_are_refused_or_read(name: str, data: st.DataObject) -> None:
-    contents = [path.read_bytes() for path in seeds(name)]
-    TARGETS[name](data.draw(damaged(contents)))
+    TARGETS[name](data.draw(damaged(CONTENTS[name])))
 
 
 @pytest.mark.parametrize("name", TARGETS)
