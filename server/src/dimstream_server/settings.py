@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from dimstream_client.fields import short
 from dimstream_server.addresses import (
     check_http_address,
     check_zmq_endpoint,
@@ -27,6 +28,7 @@ from dimstream_server.addresses import (
 )
 
 MIB = 1024 * 1024
+LARGEST_FILE = 2**20  # of settings, bytes
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
 NO_STATE = "none"
 _IN_PART = "in part"  # context of a file's settings, to which the command line may add
@@ -303,7 +305,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         The file cannot be read, is no TOML, or holds an unknown key or a bad value.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise SettingsError(f"{path} has more than {LARGEST_FILE} bytes; expected a file of settings")
+        tables = tomllib.loads(content.decode())
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -349,7 +355,9 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {name!r}; {_nearest(loc)}"
     text = str(first["msg"]).removeprefix("Value error, ")
-    return f"{name}: {text}" if "got " in text or not name else f"{name}: {text} (got {first['input']!r})"
+    if "got " in text or not name:
+        return f"{name}: {text}"
+    return f"{name}: {text} (got {short(first['input'])})"
 
 
 def _nearest(loc: tuple[str, ...]) -> str:

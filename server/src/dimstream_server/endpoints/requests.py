@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -53,7 +54,7 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
         )
     too_large = DoorRefusal("oversize", f"the body is larger than the {max_bytes} bytes that are taken")
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > max_bytes:
+    if announced.isascii() and announced.isdigit() and int(announced[:30]) > max_bytes:
         raise too_large
     body = bytearray()
     enough = PROGRESS_BYTES  # a byte now and then would keep its place among the requests for ever
@@ -106,8 +107,9 @@ class ProblemTeller:
     def tell(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
         """The answer that says `problem`."""
         self._metrics.refused(DOOR, problem.code)
+        detail = "".join(letter if letter.isprintable() else " " for letter in problem.detail)
         return JSONResponse(
-            problem_body(problem),
+            problem_body(replace(problem, detail=detail)),  # what came may hold line feeds
             status_code=problem.status,
             headers={**problem_headers(problem), **(headers or {})},
             media_type=PROBLEM_MEDIA_TYPE,
