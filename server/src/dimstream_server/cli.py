@@ -11,6 +11,7 @@ from typing import Any
 
 import uvloop
 
+from dimstream_server.logs import set_up_logging
 from dimstream_server.serving import CannotStart, serve
 from dimstream_server.settings import Settings, SettingsError, load_settings
 
@@ -44,12 +45,7 @@ def run_server(settings: Settings) -> int:
     ------
     dimstream_server.serving.CannotStart
     """
-    logging.basicConfig(
-        level=settings.server.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    set_up_logging(settings.server.log_level, settings.server.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         complete = runner.run(serve(settings))
     if not complete:
@@ -73,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", metavar="DEVICE", help="cpu or cuda:N")
     add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
     add("--log-level", choices=("debug", "info", "warning", "error"))
+    add("--log-format", choices=("text", "json"), help="how an event is written, one a line")
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
     return parser
 
@@ -85,6 +82,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("server", "device"): arguments.device,
         ("server", "ready_file"): arguments.ready_file,
         ("server", "log_level"): arguments.log_level,
+        ("server", "log_format"): arguments.log_format,
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     return load_settings(arguments.config, overrides)

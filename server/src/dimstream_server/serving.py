@@ -20,6 +20,7 @@ import uvicorn
 
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_server.addresses import split_address
+from dimstream_server.device_health import DeviceHealth
 from dimstream_server.endpoints.http_app import HttpDoor
 from dimstream_server.endpoints.http_protocol import protocol_telling
 from dimstream_server.endpoints.requests import ProblemTeller
@@ -29,6 +30,7 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import StartError
 from dimstream_server.metrics import Metrics
+from dimstream_server.readiness import Readiness
 from dimstream_server.settings import Settings
 
 POLL_S = 0.005
@@ -134,7 +136,8 @@ async def serve_until(
         metrics = Metrics()
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         zmq_door = ZmqEndpoint(engine, router, settings, metrics, boot_id=secrets.token_hex(8))
-        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams)
+        readiness = _readiness(engine, metrics)
+        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams, readiness=readiness)
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
@@ -149,6 +152,15 @@ async def serve_until(
             http_server.should_exit = True
             await http_task
         return complete
+
+
+def _readiness(engine: Engine, metrics: Metrics) -> Readiness:
+    """What /readyz asks, in `/metrics` too; the HTTP door adds whether the server drains."""
+    readiness, device = Readiness(), DeviceHealth(engine)
+    metrics.observe(device.answered)
+    readiness.add("device", device.check)
+    metrics.add(readiness)
+    return readiness
 
 
 async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:

@@ -182,6 +182,7 @@ class ZmqEndpoint:
             heard_at=self._loop.time(),
         )
         self._book.add(stream)
+        self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
         _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
         self._say(peer, self._opened(stream, model, codec))
 
@@ -216,6 +217,7 @@ class ZmqEndpoint:
         self._refuse_when_draining()
         future = self._engine.submit(stream.id, stream.task(frame))
         stream.accept(frame)
+        self._metrics.streams.of(stream.id).received()
         future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
 
     def _skip(self, peer: bytes, skip: Skip) -> None:
@@ -223,6 +225,7 @@ class ZmqEndpoint:
         self._refuse_when_draining()
         stream.check_skip(skip)
         self._engine.skip(stream.id, skip.seq_from, skip.seq_to, skip.reason)
+        self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
         self._say(peer, stream.skipped(skip.seq_to))
 
     def _ack(self, peer: bytes, ack: Ack) -> None:
@@ -280,6 +283,7 @@ class ZmqEndpoint:
         else:
             self._metrics.undeliverable.inc()
         self._metrics.answered(DOOR, result)
+        self._metrics.streams.of(stream.id).answered(result)
 
     def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
         outgoing = Outgoing(
@@ -306,6 +310,7 @@ class ZmqEndpoint:
     def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
         self._unanswered -= 1
         message = stream.closed(future.result())
+        self._metrics.streams.close(stream.id)
         forget = partial(self._book.remove, stream)
         self._router.send(
             stream.peer, Outgoing(make=lambda: encode(message), sent=forget, lost=forget, owed=True)
@@ -327,6 +332,7 @@ class ZmqEndpoint:
         if stream not in self._book:
             return
         self._book.remove(stream)
+        self._metrics.streams.close(stream.id)
         _log.warning("peer gone event=peer_gone door=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
         if not stream.closing:
             self._engine.close(stream.id)
