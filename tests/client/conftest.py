@@ -27,7 +27,7 @@ class Peer:
     def __init__(self, *, window=8, refuse=None, damage=(), suspect=()):
         self.window = window
         self.refuse = {seq: deque(codes) for seq, codes in (refuse or {}).items()}
-        self.damage = set(damage)
+        self.damage = list(damage)
         self.suspect = set(suspect)
         self.hold = threading.Event()
         self.freeze = threading.Event()
@@ -78,6 +78,7 @@ class Peer:
     def _say(self, peer, message, **options):
         parts = [bytes(part) for part in encode(message, **options)]
         if message.TYPE == "RESULT" and message.seq in self.damage:
+            self.damage.remove(message.seq)
             parts[2] = bytes(len(parts[2]))
         self._router.send_multipart([peer, *parts])
 
@@ -87,6 +88,9 @@ class Peer:
             return
         stream = f"s{len(self.opened)}"
         self.opened.append(message)
+        if message.stream is not None:
+            self._resume(peer, message)
+            return
         window = message.window or (2 if message.mode == "latest" else self.window)
         self._streams[stream] = {
             "next": 0, "window": window, "owed": 0, "thresholds": m.Thresholds(ssim=0.5),
@@ -98,6 +102,27 @@ class Peer:
             window=window, checksum=message.checksum,
         )  # fmt: skip
         self._say(peer, opened)
+
+    def _resume(self, peer, message):
+        """Go on where the client says, and want the frame before again."""
+        state = self._streams.get(message.stream)
+        if state is None or message.resume_token != "t":
+            self._say(peer, m.Error.of(Code.BAD_TOKEN, "no such stream", stream=message.stream))
+            return
+        start = message.next_result
+        self._held = deque((p, frame) for p, frame in self._held if frame.stream != message.stream)
+        context = (start - 1,) if start else ()
+        state.update(next=start, owed=0, context=set(context))
+        opened = m.Opened(
+            stream=message.stream, resume_token="t", boot_id="b", next_seq=start, limit=self._limit(state),
+            context_frames=1, model=MODEL, thresholds=state["thresholds"], max_frame_bytes=2**24,
+            lease_s=60.0, window=state["window"], checksum=message.checksum, context=context,
+        )  # fmt: skip
+        self._say(peer, opened)
+
+    def forget(self):
+        """Lose all streams, as a server without a journal does that is started again."""
+        self._streams.clear()
 
     def _limit(self, state):
         return state["next"] + state["window"] - state["owed"]
@@ -119,7 +144,12 @@ class Peer:
         return code is None
 
     def _frame(self, peer, frame):
-        if self._in_turn(peer, frame.stream, frame.seq):
+        if frame.stream not in self._streams:
+            error = m.Error.of(Code.UNKNOWN_STREAM, "unknown", stream=frame.stream, seq=frame.seq)
+            self._say(peer, error)
+        elif frame.seq in self._streams[frame.stream].get("context", ()):
+            self._streams[frame.stream]["context"].remove(frame.seq)
+        elif self._in_turn(peer, frame.stream, frame.seq):
             state = self._streams[frame.stream]
             state["next"] += 1
             state["owed"] += 1

@@ -1,5 +1,6 @@
+from dataclasses import replace
+
 import numpy as np
-import pytest
 
 from dimstream_client import messages as m
 from dimstream_client.errors import Code
@@ -45,12 +46,12 @@ def test_frames_go_while_there_is_credit():
     assert stream.limit == 5
 
 
-def test_the_last_answered_frame_is_kept_as_context():
+def test_the_last_answered_frame_of_each_plane_is_kept_as_context():
     stream = session()
     offer(stream, 0, 1)
     sent(stream)
     answer(stream, 0, 5)
-    assert stream.context.seq == 0
+    assert stream.context(0).seq == 0
     assert not answer(stream, 0, 5)
 
 
@@ -117,12 +118,47 @@ def test_over_credit_waits_for_the_next_result():
     assert sent(stream) == [2]
 
 
-def test_a_draining_server_still_owes_what_it_accepted():
+def test_a_draining_server_gets_what_it_refused_when_it_is_back():
     stream = session()
     offer(stream, 0, 1, 2, 3)
     sent(stream)
-    assert refuse(stream, 2, Code.DRAINING, 2).code == Code.DRAINING
+    assert refuse(stream, 2, Code.DRAINING, 2) is None
     assert refuse(stream, 3, Code.DRAINING, 2) is None
-    assert (stream.owed, stream.last_seq) == (2, 1)
-    with pytest.raises(type(stream.over)):
-        offer(stream, 4)
+    assert (stream.owed, stream.last_seq, stream.is_waiting) == (2, 3, True)
+    stream.is_waiting = False
+    assert sent(stream) == [2, 3]
+
+
+def test_a_resumed_stream_sends_again_what_is_not_answered():
+    stream = session()
+    offer(stream, 0, 1, 2, 3, 4)
+    assert sent(stream) == [0, 1, 2, 3]
+    answer(stream, 0, 5)
+    refuse(stream, 2, Code.SERVER_BUSY, 2)
+    stream.resumed(replace(stream.opened, next_seq=1, limit=3, window=2))
+    assert sent(stream) == [1, 2]
+    answer(stream, 1, 4)
+    assert sent(stream) == [3]
+
+
+def test_a_skip_that_was_taken_is_behind_a_resumed_stream():
+    stream = session()
+    offer(stream, 0)
+    stream.offer(m.Skip("s", 1, 3, "gap"))
+    sent(stream)
+    answer(stream, 0, 5)
+    assert stream.next_result == 1, "the SKIP would be sent again"
+    stream.credit(m.Credit("s", 8))
+    assert stream.next_result == 4
+    stream.resumed(replace(stream.opened, next_seq=4, limit=8))
+    assert sent(stream) == []
+    offer(stream, 4)
+    assert sent(stream) == [4]
+
+
+def test_a_frame_that_cannot_be_read_again_leaves_a_named_hole():
+    stream = session()
+    offer(stream, 0, 1, 2)
+    assert sent(stream) == [0, 1, 2]
+    stream.unreadable(1)
+    assert [type(item).__name__ for item in stream.outgoing(room=9)] == ["Skip", "Frame"]

@@ -59,8 +59,8 @@ def scraped(table: StreamTable) -> dict[tuple[str, ...], float]:
 def test_every_fate_of_a_frame_has_its_counter(clock: Clock) -> None:
     table = StreamTable(clock=clock)
     one = table.open("s1", "scope", lambda: 3)
-    for _ in range(4):
-        one.received()
+    for seq in range(4):
+        one.received(seq)
     one.answered(result(total_ms=30.0))
     one.answered(result(total_ms=300.0, flag="suspect"))
     one.answered(result(total_ms=99_000.0, status="failed", flag="unjudged"))
@@ -87,7 +87,7 @@ def test_every_fate_of_a_frame_has_its_counter(clock: Clock) -> None:
 
 def test_a_closed_stream_is_shown_for_a_while_and_then_no_more(clock: Clock) -> None:
     table = StreamTable(clock=clock, keep_s=60)
-    table.open("s1", "scope", lambda: 1).received()
+    table.open("s1", "scope", lambda: 1).received(0)
     table.close("s1")
     clock.now += 59
     found = scraped(table)
@@ -99,22 +99,29 @@ def test_a_closed_stream_is_shown_for_a_while_and_then_no_more(clock: Clock) -> 
 
 def test_a_resumed_stream_goes_on_counting(clock: Clock) -> None:
     table = StreamTable(clock=clock, keep_s=60)
-    table.open("s1", "scope", lambda: 0).received()
+    one = table.open("s1", "scope", lambda: 0)
+    for seq in range(3):
+        one.received(seq)
     table.close("s1")
     clock.now += 30
     again = table.open("s1", "scope", lambda: 0)
-    again.received()
+    again.resent()  # frame 0, to be compared with
+    again.received(1)
+    again.received(2)
+    again.received(3)
     again.reconnected()
     clock.now += 3600
     found = scraped(table)
-    assert found["frames_received_total", "s1", "scope"] == 2
+    assert found["frames_received_total", "s1", "scope"] == 6
+    assert found["frames_resent_total", "s1", "scope"] == 3
+    assert found["reconnects_total", "s1", "scope"] == 1
     assert found["open", "s1", "scope"] == 1
 
 
 def test_ten_thousand_streams_are_no_more_series_than_a_few(clock: Clock) -> None:
     table = StreamTable(clock=clock, most=8)
     for number in range(10_000):
-        table.open(f"s{number}", "flood", lambda: 0).received()
+        table.open(f"s{number}", "flood", lambda: 0).received(0)
     found = scraped(table)
     received = {key[1]: value for key, value in found.items() if key[0] == "frames_received_total"}
     assert len(received) == 9
@@ -128,13 +135,13 @@ def test_who_ended_first_makes_room(clock: Clock) -> None:
         table.open(f"s{number}", "c", lambda: 0)
         clock.now += 1
         table.close(f"s{number}")
-    table.open("s2", "c", lambda: 0).received()
+    table.open("s2", "c", lambda: 0).received(0)
     shown = {key[1] for key in scraped(table)}
     assert shown == {"s1", "s2"}
 
 
 def test_a_client_may_call_itself_anything(clock: Clock) -> None:
     table = StreamTable(clock=clock)
-    table.open("s1", 'a"b\\c\nd' + "x" * 1000, lambda: 0).received()
+    table.open("s1", 'a"b\\c\nd' + "x" * 1000, lambda: 0).received(0)
     ((_, _, client),) = [key for key in scraped(table) if key[0] == "frames_received_total"]
     assert client == ('a"b\\c\nd' + "x" * 1000)[:64]

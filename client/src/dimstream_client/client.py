@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Union
 
@@ -13,15 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.connection import Connection
-from dimstream_client.errors import Code, ConnectionLost, FrameError, StreamError, Timeout
+from dimstream_client.errors import Code, ConnectionLost, FrameError, SpoolError, StreamError, Timeout
 from dimstream_client.fields import DTYPES
 from dimstream_client.inbox import OnResult
 from dimstream_client.keys import FilePath, choose_curve_keys
-from dimstream_client.messages import Open, PlaneIndex, Pong, Result
+from dimstream_client.messages import Frame, Open, PlaneIndex, Pong, Result
+from dimstream_client.spool import Spool
 from dimstream_client.stream import Stream, wait
+from dimstream_client.tickets import Ticket
 
 __all__ = ["Client", "FrameLike", "StreamedResults"]
 
+_log = logging.getLogger("dimstream")
 _PATIENCE_S = 0.5  # of the feeder, before it looks whether it was stopped
 
 FrameLike = Union["npt.NDArray[Any]", "tuple[npt.NDArray[Any], PlaneIndex]"]
@@ -38,6 +44,9 @@ class Client:
         ``tcp://HOST:PORT`` of the server's ZeroMQ door.
     timeout_s : float
         How long calls block by default, and how long a server that owes an answer may be silent.
+    outage_s : float
+        How long streams wait for a server that is lost, before they end with `ConnectionLost`; for ever by
+        default. 0: not at all.
     name : str
         Shown by the server.
     server_key, key : path, optional
@@ -66,6 +75,7 @@ class Client:
         endpoint: str,
         *,
         timeout_s: float = 10.0,
+        outage_s: float = math.inf,
         name: str = "dimstream-client",
         server_key: FilePath | None = None,
         key: FilePath | None = None,
@@ -73,10 +83,18 @@ class Client:
         self.timeout_s = timeout_s
         self.name = name
         keys = choose_curve_keys(server_key=server_key, key=key)
-        self._connection = Connection(endpoint, timeout_s=timeout_s, keys=keys)
+        self._spools: list[Spool] = []
+        self._connection = Connection(endpoint, timeout_s=timeout_s, outage_s=outage_s, keys=keys)
 
     def open(
-        self, shape: tuple[int, int], dtype: str, *, on_result: OnResult | None = None, **settings: Any
+        self,
+        shape: tuple[int, int],
+        dtype: str,
+        *,
+        on_result: OnResult | None = None,
+        buffer_bytes: int = 0,
+        spool: Spool | FilePath | None = None,
+        **settings: Any,
     ) -> Stream:
         """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
 
@@ -86,6 +104,11 @@ class Client:
             Of every frame; dtype is uint8, uint16 or float32.
         on_result : callable, optional
             Called with each result, on the I/O thread: be quick. Otherwise take `Stream.results`.
+        buffer_bytes : int, optional
+            Frames in memory, until their results were taken, before `Stream.send` has to wait.
+        spool : Spool or path of a folder, optional
+            Frames are kept there until their results were taken: `Stream.send` does not wait, and a program
+            that is killed goes on by `resume`.
         **settings
             Of `messages.Open`: model, mode, window, out_dtype, deliver, checksum, codecs, pixel_size_um,
             frame_interval_s, channels, maps, witness_every, axes, user.
@@ -97,7 +120,85 @@ class Client:
         Timeout, ConnectionLost
         """
         request = Open(client=self.name, shape=(int(shape[0]), int(shape[1])), dtype=dtype, **settings)
-        return Stream(self._connection, request, timeout_s=self.timeout_s, on_result=on_result)
+        kept = None if spool is None else self._spool(spool)
+        if kept is not None and kept.ticket is not None:
+            kept.close(done=False)
+            raise SpoolError(
+                f"{kept.folder} holds a stream already; go on with it by resume, or name another"
+            )
+        return Stream(
+            self._connection,
+            request,
+            timeout_s=self.timeout_s,
+            on_result=on_result,
+            buffer_bytes=buffer_bytes,
+            spool=kept,
+        )
+
+    def resume(
+        self, spool: Spool | FilePath, *, settled: int | None = None, on_result: OnResult | None = None
+    ) -> Stream:
+        """Go on with a stream that another program, or this one before it was killed, has left in a spool.
+
+        Results come from the first that was not dealt with; frames are sent again as far as needed.
+
+        Parameters
+        ----------
+        settled : int, optional
+            First result that was not dealt with, where the program knows (its last may have been written
+            down without `Stream.take` having been called again). By default what the spool says.
+
+        Raises
+        ------
+        SpoolError
+            There is no stream, or another program has it.
+        StreamError
+            bad_token: the server does not know the stream any more; its frames stay in the spool.
+        Timeout, ConnectionLost
+        """
+        kept = self._spool(spool)
+        for damage in kept.recover(settled):
+            _log.warning("a frame is lost: %s", damage)
+        assert kept.ticket is not None
+        return Stream(
+            self._connection,
+            _resuming(kept.ticket, kept.settled),
+            timeout_s=self.timeout_s,
+            on_result=on_result,
+            spool=kept,
+            context_of=kept.find,
+        )
+
+    def resume_with(
+        self,
+        ticket: Ticket,
+        *,
+        next_result: int,
+        frame_of: Callable[[int], Frame | None],
+        on_result: OnResult | None = None,
+    ) -> Stream:
+        """Go on with a stream whose frames the program can give again itself; `resume` is for the others.
+
+        Parameters
+        ----------
+        ticket : Ticket
+            `Stream.ticket` of the stream.
+        next_result : int
+            First result that was not dealt with; frames are to be sent from there on.
+        frame_of : callable
+            Gives a frame before that, for the server to compare the next with; called on the I/O thread.
+
+        Raises
+        ------
+        StreamError, Timeout, ConnectionLost
+        """
+        return Stream(
+            self._connection,
+            _resuming(ticket, next_result),
+            timeout_s=self.timeout_s,
+            on_result=on_result,
+            context_of=frame_of,
+        )
 
     def stream(self, frames: Iterable[FrameLike], *, copy: bool = True, **settings: Any) -> StreamedResults:
         """Send every frame and iterate over the results, in order, as they come.
@@ -132,8 +233,15 @@ class Client:
         return wait(self._connection.ping(), patience, what)
 
     def close(self) -> None:
-        """Close the connection; streams that are open end with `ConnectionLost`."""
+        """Close the connection; streams that are open end with `ConnectionLost`, their spools stay."""
         self._connection.stop()
+        for spool in self._spools:
+            spool.close(done=False)
+
+    def _spool(self, spool: Spool | FilePath) -> Spool:
+        kept = spool if isinstance(spool, Spool) else Spool(spool)
+        self._spools.append(kept)
+        return kept
 
     def __enter__(self) -> Client:
         return self
@@ -142,6 +250,12 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _resuming(ticket: Ticket, next_result: int) -> Open:
+    return replace(
+        ticket.request, stream=ticket.stream, resume_token=ticket.resume_token, next_result=next_result
+    )
 
 
 class StreamedResults:

@@ -9,6 +9,8 @@
     ├── ConnectionLost        the server is silent or gone
     │   └── NotAdmitted       the server does not take the client's key, or the client's lack of one
     ├── KeyFileError          a file of keys or tokens that cannot be read or written
+    ├── SpoolError            the spool cannot be used, or a file in it is damaged
+    │   └── SpoolFull         no more frames can be kept; nothing was sent
     ├── Timeout               a call took longer than it was allowed to; nothing is half done
     ├── TiffError             a file that cannot be read as a stack of counts
     └── RecordError           what cannot be read as the flags of a z-stack's planes
@@ -33,6 +35,8 @@ __all__ = [
     "Problem",
     "ProtocolError",
     "RecordError",
+    "SpoolError",
+    "SpoolFull",
     "StreamError",
     "TiffError",
     "Timeout",
@@ -74,6 +78,8 @@ class Code:
     CONNECTION_LOST: Final = "connection_lost"
     TIMEOUT: Final = "timeout"
     BAD_KEY_FILE: Final = "bad_key_file"
+    BAD_SPOOL: Final = "bad_spool"
+    SPOOL_FULL: Final = "spool_full"
 
 
 class Meaning(NamedTuple):
@@ -249,6 +255,21 @@ class KeyFileError(DimstreamError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.BAD_KEY_FILE, detail)
+
+
+class SpoolError(DimstreamError):
+    """The spool cannot be used, or a file in it is damaged."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.BAD_SPOOL, detail)
+
+
+class SpoolFull(SpoolError):
+    """No more frames can be kept; nothing was sent."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.code = Code.SPOOL_FULL
 
 
 class Timeout(DimstreamError):

@@ -17,6 +17,7 @@ MAX_INTEGER: Final = 2**53 - 1  # the largest that every JSON reader keeps exact
 MAX_SIDE: Final = 65_535
 MAX_TEXT: Final = 1_024
 MAX_WINDOW: Final = 1_024
+MAX_CONTEXT: Final = 4_096
 DTYPES: Final = ("uint8", "uint16", "float32")
 CODECS: Final = ("none", "zlib")
 CHECKSUMS: Final = ("none", "crc32")
@@ -148,6 +149,13 @@ def codecs(value: Any) -> tuple[str, ...]:
     if "none" not in names:
         raise Refused('a list of codec names that holds "none"', Code.BAD_CODEC)
     return names
+
+
+def seqs(value: Any) -> tuple[int, ...]:
+    """Accept a list of at most 4,096 sequence numbers."""
+    if not isinstance(value, list) or len(value) > MAX_CONTEXT:
+        raise Refused(f"a list of at most {MAX_CONTEXT} integers")
+    return tuple(count(item) for item in value)
 
 
 def free(value: Any) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "window": checks.window,
         "codec": checks.codec,
         "checksum": checks.checksum,
+        "context": checks.seqs,
     },
     "FRAME": {
         "stream": checks.text,

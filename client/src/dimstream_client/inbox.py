@@ -32,11 +32,22 @@ class Inbox:
     ----------
     on_result : callable, optional
         Called on the I/O thread with each result; then nothing is left here to be taken.
+
+    Attributes
+    ----------
+    on_settled : callable or None
+        Told the first result that the program has not dealt with yet.
+    answered : int
+        The first frame whose result has not come.
     """
 
     def __init__(self, on_result: OnResult | None) -> None:
         self.on_result = on_result
+        self.on_settled: Callable[[int], None] | None = None
         self.capacity = 0
+        self._results_room = 0
+        self._settled = self.answered = 0
+        self._taken_last: int | None = None
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._errors: deque[DimstreamError] = deque()
         self._failure: DimstreamError | None = None
@@ -48,6 +59,7 @@ class Inbox:
 
     def deliver(self, result: Result) -> None:
         """Take a result."""
+        self.answered = result.seq + 1
         if self.on_result is None:
             self._delivered += 1
             self._events.put(_Event(result, 1))
@@ -58,12 +70,13 @@ class Inbox:
             problem = DimstreamError(Code.INTERNAL, f"on_result failed on frame {result.seq}: {error!r}")
             problem.__cause__ = error
             self._errors.append(problem)
+        self._settle(result.seq + 1)
         self._room.release()
 
-    def fail(self, error: DimstreamError, *, frames: int) -> None:
+    def fail(self, error: DimstreamError, *, frames: int, is_final: bool = False) -> None:
         """Take an error; `frames` frames will get no result because of it."""
         told_before = self._failure is not None
-        is_final = not isinstance(error, (StreamError, FrameError)) or error.code in FINAL_CODES
+        is_final = is_final or not isinstance(error, (StreamError, FrameError)) or error.code in FINAL_CODES
         if is_final and not told_before:
             self._failure = error
             for _ in range(self.capacity):  # nobody may wait for room any more
@@ -82,13 +95,19 @@ class Inbox:
 
     def room(self) -> int:
         """Return for how many frames, not answered yet, there is room."""
-        return self.capacity - (self._delivered - self._taken)
+        return self._results_room - (self._delivered - self._taken)
+
+    def settled(self) -> int:
+        """Return the number of the first result that the program has not dealt with yet."""
+        return self._settled
 
     # --- the program
 
-    def grant(self, capacity: int) -> None:
-        """Allow so many frames between sending and taking."""
+    def grant(self, capacity: int, *, results: int, settled: int) -> None:
+        """Allow so many frames between sending and taking, and so many results that are not taken."""
         self.capacity = capacity
+        self._results_room = results
+        self._settled = self.answered = settled
         for _ in range(capacity):
             self._room.release()
 
@@ -108,7 +127,13 @@ class Inbox:
             raise self._failure
 
     def take(self, timeout_s: float | None) -> Result | None:
-        """Return the next result, or None when nothing more comes; raise an error in its place."""
+        """Return the next result, or None when nothing more comes; raise an error in its place.
+
+        Who comes for the next has dealt with the one before.
+        """
+        if self._taken_last is not None:
+            self._settle(self._taken_last + 1)
+            self._taken_last = None
         try:
             what, frames = self._events.get(timeout=timeout_s)
         except queue.Empty:
@@ -120,4 +145,11 @@ class Inbox:
             raise what
         if what is _END:
             self.end()  # so that it is found again
+            return None
+        self._taken_last = what.seq
         return what
+
+    def _settle(self, next_result: int) -> None:
+        if self.on_settled is not None:
+            self.on_settled(next_result)
+        self._settled = max(self._settled, next_result)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Optional, Protocol
 
 from dimstream_client.errors import DimstreamError, StreamError
-from dimstream_client.messages import Closed, Result
+from dimstream_client.messages import Closed, Frame, Message, Open, Result
 from dimstream_client.session import Session
 
 
@@ -19,28 +19,77 @@ class Receiver(Protocol):
     def deliver(self, result: Result) -> None:
         """Take a result."""
 
-    def fail(self, error: DimstreamError, *, frames: int) -> None:
-        """Take an error; `frames` frames will get no result because of it."""
+    def fail(self, error: DimstreamError, *, frames: int, is_final: bool = False) -> None:
+        """Take an error; `frames` frames will get no result because of it, and if final, none later."""
 
     def room(self) -> int:
         """Return for how many frames, not answered yet, there is room."""
+
+    def settled(self) -> int:
+        """Return the number of the first result that the program has not dealt with yet."""
 
     def end(self) -> None:
         """Nothing more will come."""
 
 
+class Asked(NamedTuple):
+    """A request that is to be answered by a message of this TYPE, or by ERROR."""
+
+    message: Message
+    answer: str
+    stream: str | None
+    future: Future[Any]
+    then: Callable[[Any], None] | None
+
+
+ContextOf = Callable[[int], Optional[Frame]]
+
+
 @dataclass
 class Line:
-    """One open stream, as the I/O thread sees it."""
+    """One open stream, as the I/O thread sees it; its times are by time.monotonic.
 
+    Parameters
+    ----------
+    request : Open
+        With which it was opened.
+    context_of : callable
+        Gives a frame that was answered before, when the server wants it again; None when it is not kept.
+    lost_since : float or None
+        Since when the server does not know it; None while it does.
+    resume_at : float or None
+        When to try to resume it; None while that is being tried, or is not needed.
+    """
+
+    request: Open
     session: Session
     receiver: Receiver
     result_bytes: int
     acked: int
+    context_of: ContextOf
     closing: Future[Closed] | None = None
-    retry_at: float = 0.0  # by time.monotonic, when the server was too busy
-
+    retry_at: float = 0.0  # when the server was too busy
+    lost_since: float | None = None
+    resume_at: float | None = None
+    told_at: float = 0.0  # when it was last said that the server is away
+    damaged: int = 0  # results in a row that came damaged
+    unanswered: list[Asked] = field(default_factory=list)  # UPDATEs that are to be sent again
     refusals: deque[tuple[StreamError, int]] = field(default_factory=deque)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server does not know it at present."""
+        return self.lost_since is not None
+
+    def resumption(self) -> Open:
+        """Return the OPEN that resumes it."""
+        opened = self.session.opened
+        return replace(
+            self.request,
+            stream=opened.stream,
+            resume_token=opened.resume_token,
+            next_result=self.session.next_result,
+        )
 
     def tell_refusals(self, *, wait: bool = True) -> None:
         """Pass refusals on in the place of their results: behind those of the frames before."""
@@ -53,15 +102,6 @@ class Line:
     def stream(self) -> str:
         """The server's name for it."""
         return self.session.opened.stream
-
-
-class Asked(NamedTuple):
-    """A request that is to be answered by a message of this TYPE, or by ERROR."""
-
-    answer: str
-    stream: str | None
-    future: Future[Any]
-    then: Callable[[Any], None] | None
 
 
 def fail(future: Future[Any], error: DimstreamError) -> None:

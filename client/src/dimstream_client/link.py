@@ -17,6 +17,7 @@ from dimstream_client.keys import CurveKeys
 
 _WATCHED: Final = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -43,6 +44,8 @@ class Link:
         self.endpoint = endpoint
         self._keys = keys
         self._linked = False
+        self._shaken = False
+        self._broken = False
         self._hung_up_since: float | None = None
         self._hung_up_at = 0.0
         self.socket = context.socket(zmq.DEALER)
@@ -88,6 +91,11 @@ class Link:
             refusal = self._told(told["event"], told["value"])
         return refusal
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the connection ended; ZeroMQ makes another, but what was on its way is lost."""
+        return self._broken
+
     def hung_up(self, *, for_s: float) -> NotAdmitted | None:
         """Return what a server means that has hung up on every handshake of the last `for_s` seconds.
 
@@ -107,6 +115,8 @@ class Link:
             self._hung_up_since = self._hung_up_since or self._hung_up_at
             return None
         self._hung_up_since = None
+        self._shaken = self._shaken or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        self._broken = self._broken or (self._shaken and event == zmq.EVENT_DISCONNECTED)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return NotAdmitted(
                 f"the server at {self.endpoint} does not know this key; have the .pub that belongs to it put "

@@ -106,7 +106,11 @@ class Open:
 
 @dataclass(frozen=True)
 class Opened:
-    """The stream is open; frames may be sent while ``seq < limit``."""
+    """The stream is open; frames may be sent while ``seq < limit``.
+
+    When it was resumed, `context` are the frames, answered before, that are to be sent again first: they get
+    no result, the next frames of their planes are compared with them.
+    """
 
     TYPE: ClassVar[str] = "OPENED"
     stream: str
@@ -122,6 +126,7 @@ class Opened:
     window: int
     codec: str = "none"
     checksum: str = "none"
+    context: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

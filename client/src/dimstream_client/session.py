@@ -1,7 +1,7 @@
 """The client's side of one stream, without sockets: what may be sent now, and what an answer means.
 
-One thread calls it. Frames are kept until their RESULT has come, and one more as context, so that a
-restarted server could judge the next; what resuming needs besides is the stream's id and token in `opened`.
+One thread calls it. Frames are kept until their RESULT has come, and of each plane one more as context, so
+that a server that has lost its memory can judge the next; what resuming needs besides is in `opened`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from collections import deque
 from typing import Final, Union
 
 from dimstream_client.errors import Code, StreamError
+from dimstream_client.fields import MAX_INTEGER
 from dimstream_client.messages import Credit, Error, Frame, Opened, Result, Skip
+from dimstream_client.spool import Plane, SpooledFrame
 
-Item = Union[Frame, Skip]
+KeptFrame = Union[Frame, SpooledFrame]
+Item = Union[KeptFrame, Skip]
 
 MAX_RETRIES: Final = 5
-FINAL_CODES: Final = frozenset({Code.DRAINING, Code.UNKNOWN_STREAM, Code.STREAM_CLOSED, Code.BAD_TOKEN})
+FINAL_CODES: Final = frozenset({Code.STREAM_CLOSED, Code.BAD_TOKEN})
+PATIENT_CODES: Final = frozenset({Code.SERVER_BUSY, Code.DRAINING})  # tried again until the server takes it
 
 
 class Session:
@@ -33,7 +37,7 @@ class Session:
         self.opened = opened
         self.limit = opened.limit
         self.next_result = opened.next_seq
-        self.context: Frame | None = None
+        self.contexts: dict[Plane, KeptFrame] = {}  # the last answered frame of each plane
         self.over: StreamError | None = None
         self.is_waiting = False  # the server was too busy: whoever sends waits a little, then resets this
         self._latest = latest
@@ -47,17 +51,17 @@ class Session:
     @property
     def owed(self) -> int:
         """Frames that were sent and not answered."""
-        return sum(isinstance(item, Frame) for item in self._sent)
+        return sum(not isinstance(item, Skip) for item in self._sent)
 
     @property
     def oldest_owed(self) -> int | None:
         """Number of the oldest frame that was sent and not answered."""
-        return next((item.seq for item in self._sent if isinstance(item, Frame)), None)
+        return next((item.seq for item in self._sent if not isinstance(item, Skip)), None)
 
     @property
     def frames(self) -> int:
         """Frames that were taken and not answered."""
-        return self.owed + sum(isinstance(item, Frame) for item in self._unsent)
+        return self.owed + sum(not isinstance(item, Skip) for item in self._unsent)
 
     @property
     def is_idle(self) -> bool:
@@ -75,7 +79,7 @@ class Session:
             raise self.over
         self._last_seq = _last(item)
         old = self._unsent[-1] if self._unsent else None
-        if self._latest and isinstance(item, Frame) and isinstance(old, Frame):
+        if self._latest and not isinstance(item, Skip) and old is not None and not isinstance(old, Skip):
             self._unsent.pop()
             self._append_skip(Skip(old.stream, old.seq, old.seq, "replaced by a newer frame"))
         self._unsent.append(item)
@@ -85,7 +89,7 @@ class Session:
         ready: list[Item] = []
         while not self.is_waiting and self._unsent and self._may_send(room=room):
             item = self._unsent.popleft()
-            room -= isinstance(item, Frame)
+            room -= not isinstance(item, Skip)
             self.limit += self._fresh(item)
             if isinstance(item, Skip):
                 self._skipped_to = max(self._skipped_to, item.seq_to)
@@ -108,11 +112,6 @@ class Session:
         self._raise_limit(result.limit)
         return self._answered(result.seq)
 
-    def lost_result(self, seq: int) -> bool:
-        """Take note that the answer to a frame came damaged; the credit rule says what it carried."""
-        self._raise_limit(seq + 1 + self.opened.window)
-        return self._answered(seq)
-
     def refused(self, error: Error) -> StreamError | None:
         """Take a refusal of a frame or SKIP; return it when the frame is given up.
 
@@ -126,33 +125,54 @@ class Session:
             return None
         known = any(item_seq == seq for item_seq in map(_first, self._sent))
         if code in FINAL_CODES:
-            return self._end(error)
+            return self.end(StreamError(error))
         if code == Code.DUPLICATE or not known:
             return None
         expected = _expected_seq(error)
         start = seq if expected is None else expected
-        if error.retryable and (code == Code.SERVER_BUSY or self._may_retry(start)):
-            self.is_waiting = code == Code.SERVER_BUSY
+        if error.retryable and (code in PATIENT_CODES or self._may_retry(start)):
+            self.is_waiting = code in PATIENT_CODES
             self._rewind(start, behind=seq)
             if code == Code.OVER_CREDIT and self.owed:
                 self.limit = min(self.limit, seq)
             return None
         if any(isinstance(item, Skip) and item.seq_from == seq for item in self._sent):
-            return self._end(error)
+            return self.end(StreamError(error))
         self._give_up(seq, already_passed=expected is not None and expected > seq, code=code)
         return StreamError(error)
 
-    def _end(self, error: Error) -> StreamError | None:
+    def end(self, error: StreamError) -> StreamError | None:
+        """Give up the stream, and every frame that is not answered; None when that was done before."""
         if self.over is not None:
             return None
-        self.over = StreamError(error)
+        self.over = error
         self._unsent.clear()
-        # A server that drains still answers what it has accepted.
-        refused = error.seq if error.code == Code.DRAINING and error.seq is not None else 0
-        while self._sent and _first(self._sent[-1]) >= refused:
-            self._sent.pop()
-        self._last_seq = refused - 1 if refused else None
+        self._sent.clear()
+        self._last_seq = None
         return self.over
+
+    def resumed(self, opened: Opened) -> None:
+        """Begin anew where the server goes on: everything that is not answered is to be sent again."""
+        self.opened = opened
+        self.limit = opened.limit
+        self.is_waiting = False
+        self._skipped_to = opened.next_seq - 1
+        self._echoes.clear()
+        self._tries.clear()
+        self._unsent.extendleft(reversed(self._sent))
+        self._sent.clear()
+        while self._unsent and _last(self._unsent[0]) < opened.next_seq:
+            self._unsent.popleft()
+
+    def unreadable(self, seq: int) -> None:
+        """Name the hole that a frame leaves which was to be sent, but cannot be read any more."""
+        self._rewind(seq, behind=MAX_INTEGER)
+        item = self._unsent.popleft()
+        self._unsent.appendleft(Skip(item.stream, seq, seq, "the frame could not be read from the spool"))
+
+    def context(self, seq: int) -> KeptFrame | None:
+        """Return an answered frame that is kept to be compared with; None when it is not."""
+        return next((frame for frame in self.contexts.values() if frame.seq == seq), None)
 
     def _may_retry(self, start: int) -> bool:
         self._tries[start] = self._tries.get(start, 0) + 1
@@ -181,8 +201,8 @@ class Session:
         self.next_result = seq + 1
         while self._sent and _last(self._sent[0]) <= seq:
             item = self._sent.popleft()
-            if isinstance(item, Frame):
-                self.context = item
+            if not isinstance(item, Skip):
+                self.contexts[_plane(item)] = item
         self._forget(seq)
         return True
 
@@ -195,6 +215,7 @@ class Session:
             and skip.seq_to < limit - self.opened.window
         ):
             self._sent.popleft()
+            self.next_result = max(self.next_result, skip.seq_to + 1)
             self._forget(skip.seq_to)
 
     def _forget(self, seq: int) -> None:
@@ -212,7 +233,7 @@ class Session:
 
     def _fresh(self, item: Item) -> int:
         """Return by how much sending this raises the limit."""
-        if isinstance(item, Frame):
+        if not isinstance(item, Skip):
             return 0
         return max(0, item.seq_to - max(item.seq_from - 1, self._skipped_to))
 
@@ -220,18 +241,22 @@ class Session:
         """Whether the next frame, and the SKIPs before it, may go; SKIPs wait so that they can grow."""
         limit = self.limit
         for item in self._unsent:
-            if isinstance(item, Frame):
+            if not isinstance(item, Skip):
                 return room > 0 and item.seq < limit
             limit += self._fresh(item)
         return True
 
 
+def _plane(frame: KeptFrame) -> Plane:
+    return frame.index.c, frame.index.z, frame.index.p
+
+
 def _first(item: Item) -> int:
-    return item.seq if isinstance(item, Frame) else item.seq_from
+    return item.seq_from if isinstance(item, Skip) else item.seq
 
 
 def _last(item: Item) -> int:
-    return item.seq if isinstance(item, Frame) else item.seq_to
+    return item.seq_to if isinstance(item, Skip) else item.seq
 
 
 def _expected_seq(error: Error) -> int | None:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.connection import Connection
-from dimstream_client.errors import Code, FrameError, Problem, StreamError, Timeout
+from dimstream_client.errors import Code, FrameError, Problem, SpoolError, StreamError, Timeout
 from dimstream_client.inbox import Inbox, OnResult
+from dimstream_client.lines import ContextOf
 from dimstream_client.messages import (
     Closed,
     Frame,
@@ -26,6 +27,8 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
+from dimstream_client.spool import Spool, SpooledFrame
+from dimstream_client.tickets import Ticket
 from dimstream_client.wire import encode
 
 __all__ = ["Results", "Stream", "wait"]
@@ -37,27 +40,66 @@ T = TypeVar("T")
 class Stream:
     """An open stream; made by `Client.open`. Send from one thread; take results in the same or another.
 
-    At most twice the window of frames is between `send` and the taking of their results, so memory is
-    bounded: who sends without taking results (by `results`, or by a callback) is made to wait or, in
-    mode ``latest``, has frames replaced.
+    At most twice the window of frames is between `send` and the taking of their results, or as many as fit
+    into `buffer_bytes`, so memory is bounded: who sends without taking results (by `results`, or by a
+    callback) is made to wait or, in mode ``latest``, has frames replaced. With a spool nobody waits.
+
+    A server that is lost ends no stream: frames are kept, and go on to it when it is back.
     """
 
     def __init__(
-        self, connection: Connection, request: Open, *, timeout_s: float, on_result: OnResult | None
+        self,
+        connection: Connection,
+        request: Open,
+        *,
+        timeout_s: float,
+        on_result: OnResult | None,
+        buffer_bytes: int = 0,
+        spool: Spool | None = None,
+        context_of: ContextOf | None = None,
     ) -> None:
         self.request = request
+        self._spool = spool
         self.timeout_s = timeout_s
         self._connection = connection
         self._inbox = Inbox(on_result)
         self._closing: Future[Closed] | None = None
         self._waits = request.mode != "latest"
         self.opened = wait(
-            connection.open(request, self._inbox),
+            connection.open(request, self._inbox, context_of=context_of),
             timeout_s,
             f"no stream was opened by {connection.endpoint}; check that a dimstream server runs there",
         )
-        self._inbox.grant(2 * self.opened.window)
+        results = 2 * self.opened.window
+        frame_bytes = request.shape[0] * request.shape[1] * np.dtype(request.dtype).itemsize
+        self._inbox.grant(
+            max(results, buffer_bytes // frame_bytes), results=results, settled=self.opened.next_seq
+        )
         self._next_seq = self.opened.next_seq
+        if spool is not None:
+            self._use(spool)
+
+    def _use(self, spool: Spool) -> None:
+        """Keep frames in a spool; send what is in it."""
+        self._waits = False
+        self._inbox.on_settled = spool.settle
+        if spool.ticket is None:
+            endpoint = self._connection.endpoint
+            spool.begin(Ticket(endpoint, self.opened.stream, self.opened.resume_token, self.request))
+        for item in spool.items:
+            self._connection.offer(item)
+            self._next_seq = (item.seq_to if isinstance(item, Skip) else item.seq) + 1
+
+    @property
+    def backlog(self) -> int:
+        """Frames that were sent here and are not answered."""
+        return self._next_seq - self._inbox.answered
+
+    @property
+    def ticket(self) -> Ticket:
+        """What resumes the stream, by `Client.resume_with`; keep it secret."""
+        opened = self.opened
+        return Ticket(self._connection.endpoint, opened.stream, opened.resume_token, self.request)
 
     @property
     def id(self) -> str:
@@ -99,6 +141,8 @@ class Stream:
             wrong_shape, wrong_dtype or oversize; nothing was sent.
         Timeout
             Nothing was sent: too many results are still to come, or to be taken.
+        SpoolError
+            With a spool, nothing was sent: it is full (`SpoolFull`), or its disk cannot be written.
         StreamError, ConnectionLost
             The stream is over; or, with a callback, what was refused earlier.
         """
@@ -122,17 +166,30 @@ class Stream:
             t_acq=time.time() if t_acq is None else t_acq,
             meta=meta or {},
         )
-        self._connection.offer(frame)
+        if self._spool is None:
+            self._connection.offer(frame)
+        else:
+            self._connection.offer(self._keep(frame))
         return seq
+
+    def _keep(self, frame: Frame) -> SpooledFrame:
+        assert self._spool is not None
+        try:
+            return self._spool.keep(frame)
+        except SpoolError:
+            self._next_seq = frame.seq  # it was not sent
+            raise
 
     def skip(self, frames: int = 1, *, reason: str) -> None:
         """Say that the next `frames` frames will never come, so that the gap has a name."""
         if frames < 1:
             raise ValueError(f"frames is {frames}, expected at least 1")
         self._raise_errors()
-        seq = self._next_seq
+        skip = Skip(self.id, self._next_seq, self._next_seq + frames - 1, reason)
+        if self._spool is not None:
+            self._spool.keep_skip(skip)
         self._next_seq += frames
-        self._connection.offer(Skip(self.id, seq, seq + frames - 1, reason))
+        self._connection.offer(skip)
 
     # --- results
 
@@ -160,10 +217,20 @@ class Stream:
         if self._inbox.on_result is not None:
             raise ValueError("this stream gives its results to on_result; open it without, to take them")
         try:
-            return self._inbox.take(timeout_s)
+            result = self._inbox.take(timeout_s)
+            if result is None:
+                self._all_is_done()
+            return result
         finally:
             if not self._waits:
                 self._connection.look_again(self.id)
+
+    def _all_is_done(self) -> None:
+        """Remove the spool once its last result was dealt with; what failed stays there."""
+        if self._spool is None or self._closing is None or not self._closing.done():
+            return
+        if not self._closing.cancelled() and self._closing.exception() is None:
+            self._spool.close(done=True)
 
     # --- the stream
 
@@ -210,6 +277,8 @@ class Stream:
         self.finish()
         assert self._closing is not None
         closed = wait(self._closing, self._patience(timeout_s), f"stream {self.id} was not closed")
+        if self._inbox.on_result is not None:
+            self._all_is_done()
         self._inbox.raise_untold()
         return closed
 

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--http", metavar="HOST:PORT", help="port 0 picks a free one")
     add("--device", metavar="DEVICE", help="cpu or cuda:N")
     add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
+    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `none`")
     add("--log-level", choices=("debug", "info", "warning", "error"))
     add("--log-format", choices=("text", "json"), help="how an event is written, one a line")
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
@@ -81,6 +82,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("http", "address"): arguments.http,
         ("server", "device"): arguments.device,
         ("server", "ready_file"): arguments.ready_file,
+        ("server", "state"): arguments.state,
         ("server", "log_level"): arguments.log_level,
         ("server", "log_format"): arguments.log_format,
     }

@@ -21,7 +21,8 @@
     │   ├── WrongDtype                 wrong_dtype
     │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
-    │   └── BadUpdate                  bad_field
+    │   ├── BadUpdate                  bad_field
+    │   └── BadReminder                duplicate
     └── FrameFailed                    frame_failed; an accepted frame has no prediction
 """
 
@@ -147,6 +148,12 @@ class BadUpdate(Refused):
     """The update names a sequence number that is past, contradicts itself, or changes nothing."""
 
     code = "bad_field"
+
+
+class BadReminder(Refused):
+    """The stream's memory does not wait for this frame."""
+
+    code = "duplicate"
 
 
 class FrameFailed(ServerError):

@@ -1,7 +1,10 @@
 """Figures of a running server, in a Prometheus registry of its own."""
 
 import math
+import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
@@ -74,6 +77,12 @@ class Metrics:
             ["route", "status"],
             registry=self.registry,
         )
+        self._disks = Gauge(
+            "dimstream_disk_free_bytes",
+            "Free space of the disk under a folder that is written to; 0 when it cannot be reached.",
+            ["folder"],
+            registry=self.registry,
+        )
         self.streams = StreamTable()
         self.registry.register(self.streams)
         self._gauges: list[Gauge] = []
@@ -86,6 +95,10 @@ class Metrics:
         gauge = Gauge(name, documentation, registry=self.registry)
         gauge.set_function(read)
         self._gauges.append(gauge)
+
+    def watch_disk(self, name: str, folder: Path) -> None:
+        """Expose the free space of the disk under `folder`."""
+        self._disks.labels(name).set_function(partial(_free_bytes, folder))
 
     def add(self, collector: Collector) -> None:
         """Expose what `collector` gives."""
@@ -122,3 +135,11 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _free_bytes(folder: Path) -> float:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return 0.0
+    return float(disk.f_bavail * disk.f_frsize)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -29,10 +30,13 @@ from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import StartError
+from dimstream_server.journal import Journal, JournalError
 from dimstream_server.metrics import Metrics
-from dimstream_server.readiness import Readiness
-from dimstream_server.settings import Settings
+from dimstream_server.readiness import Readiness, folder_check
+from dimstream_server.settings import NO_STATE, Settings
 
+JOURNAL = "journal.sqlite"
+LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
 POLL_S = 0.005
 FLUSH_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -132,11 +136,12 @@ async def serve_until(
         http_socket = stack.enter_context(_bind_http(settings.http.address))
         router, zmq_address = _bind_zmq(settings)
         stack.callback(router.close, flush_s=0)
+        journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
         engine = await asyncio.to_thread(load, settings)
         metrics = Metrics()
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
-        zmq_door = ZmqEndpoint(engine, router, settings, metrics, boot_id=secrets.token_hex(8))
-        readiness = _readiness(engine, metrics)
+        zmq_door = ZmqEndpoint(engine, router, settings, metrics, journal, boot_id=secrets.token_hex(8))
+        readiness = _readiness(engine, journal, metrics)
         http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams, readiness=readiness)
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
@@ -144,6 +149,7 @@ async def serve_until(
         try:
             with _ready_file(settings.server.ready_file, addresses):
                 _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
+                _tell_journal(journal)
                 if on_ready is not None:
                     on_ready(addresses)
                 await _until_stopped(stop, http_task)
@@ -154,11 +160,16 @@ async def serve_until(
         return complete
 
 
-def _readiness(engine: Engine, metrics: Metrics) -> Readiness:
+def _readiness(engine: Engine, journal: Journal, metrics: Metrics) -> Readiness:
     """What /readyz asks, in `/metrics` too; the HTTP door adds whether the server drains."""
     readiness, device = Readiness(), DeviceHealth(engine)
     metrics.observe(device.answered)
     readiness.add("device", device.check)
+    readiness.add("journal", lambda: journal.problem)
+    if journal.path is not None:
+        folder = journal.path.parent
+        readiness.add("disk", folder_check(folder, least_free_bytes=LEAST_FREE_BYTES))
+        metrics.watch_disk("state", folder)
     metrics.add(readiness)
     return readiness
 
@@ -192,6 +203,35 @@ async def _drain(
     http_door.close()
     _log.info("stopped event=stopped complete=%s", complete)
     return complete
+
+
+def _open_journal(settings: Settings) -> Journal:
+    path = journal_path(settings)
+    try:
+        return Journal(path)
+    except JournalError as error:
+        raise CannotStart(f"{error}; name another folder by server.state (--state)") from error
+
+
+def _tell_journal(journal: Journal) -> None:
+    if journal.path is None:
+        _log.warning("streams end with this server event=no_journal")
+    else:
+        _log.info("streams outlive this server event=journal path=%s", journal.path)
+
+
+def journal_path(settings: Settings) -> Path | None:
+    """Where the journal is; None when there is none: it was asked for, or the port is picked anew each time.
+
+    By default it is in the user's folder for such things, one for each endpoint.
+    """
+    state, endpoint = settings.server.state, settings.zmq.endpoint
+    if state is not None:
+        return None if state == NO_STATE else Path(state) / JOURNAL
+    if endpoint.endswith(":0"):
+        return None
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "dimstream" / re.sub(r"\W+", "-", endpoint) / JOURNAL
 
 
 def _bind_http(address: str) -> socket.socket:

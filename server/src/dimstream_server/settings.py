@@ -28,8 +28,9 @@ from dimstream_server.addresses import (
 
 MIB = 1024 * 1024
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
+NO_STATE = "none"
 _IN_PART = "in part"  # context of a file's settings, to which the command line may add
-_PATHS = (("zmq", "server_secret_key"), ("zmq", "allowed_clients"), ("http", "tokens"))
+_PATHS = (("server", "state"), ("zmq", "server_secret_key"), ("zmq", "allowed_clients"), ("http", "tokens"))
 
 
 class SettingsError(Exception):
@@ -55,6 +56,10 @@ class ServerTable(_Table):
     drain_s: Annotated[
         float, Field(gt=0, le=3600, description="longest time that a stop waits for accepted frames")
     ] = 60.0
+    state: Annotated[
+        Literal["none"] | Path | None,
+        Field(description="folder of the journal, by which streams outlive the server; `none`: they do not"),
+    ] = None
     insecure_lan: Annotated[
         bool, Field(description="bind beyond loopback without keys and tokens: anyone there may use it")
     ] = False
@@ -70,9 +75,12 @@ class ZmqTable(_Table):
         int, Field(ge=1, le=1024, description="frames in flight when OPEN names no window (`lossless`)")
     ] = 8
     max_window: Annotated[int, Field(ge=1, le=1024, description="largest window that OPEN may ask for")] = 64
-    lease_s: Annotated[
-        float, Field(gt=0, le=86400, description="silence after which a stream's peer is looked for")
+    silence_s: Annotated[
+        float, Field(gt=0, le=3600, description="silence after which a stream's peer is looked for")
     ] = 60.0
+    lease_s: Annotated[
+        float, Field(gt=0, le=31_536_000, description="how long a stream can be resumed whose client is gone")
+    ] = 86_400.0
     server_secret_key: Annotated[
         Path | None, Field(description="the server's CURVE key; connections are encrypted")
     ] = None
@@ -136,6 +144,9 @@ class LimitsTable(_Table):
         int, Field(ge=1024, description="bytes of the last predictions that planes are compared with")
     ] = 4096 * MIB
 
+    max_kept_streams: Annotated[
+        int, Field(ge=1, le=65536, description="streams whose clients are gone that can be resumed")
+    ] = 1024
     max_streams_per_client: Annotated[
         int, Field(ge=1, le=65536, description="streams that one client (key, or connection) may have open")
     ] = 64
@@ -267,7 +278,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if settings.server.ready_file is not None:
         server["ready_file"] = str(path.parent / settings.server.ready_file)
     for table, key in _PATHS:
-        if key in tables.get(table, {}):
+        if tables.get(table, {}).get(key, NO_STATE) != NO_STATE:
             tables[table][key] = str(path.parent / tables[table][key])
     return tables
 

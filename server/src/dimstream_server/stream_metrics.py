@@ -48,15 +48,18 @@ class StreamMetrics:
         self.labels = (stream, client[:LONGEST_CLIENT])
         self.counts: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
+        self._last_seq = -1
         self.slots = [0] * len(_BOUNDS)
         self.seconds = 0.0
         self.heard_at: float | None = None  # of the last frame, seconds since 1970
         self.closed_at: float | None = None  # on the table's clock
         self.queue: Callable[[], int] | None = None
 
-    def received(self) -> None:
-        """One frame was taken."""
+    def received(self, seq: int) -> None:
+        """Frame `seq` was taken; when it was taken before, it has come again."""
         self.counts["received"] += 1
+        self.counts["resent"] += seq <= self._last_seq
+        self._last_seq = max(self._last_seq, seq)
         self.heard_at = time.time()
 
     def skipped(self, frames: int) -> None:
@@ -64,7 +67,7 @@ class StreamMetrics:
         self.counts["skipped"] += frames
 
     def resent(self, frames: int = 1) -> None:
-        """So many frames came again after a resumption."""
+        """So many frames came again that were not taken again: only to be compared with."""
         self.counts["resent"] += frames
 
     def reconnected(self) -> None:
@@ -85,6 +88,14 @@ class StreamMetrics:
         """One frame spent this time in the engine."""
         self.slots[bisect.bisect_left(_SECONDS, seconds)] += 1
         self.seconds += seconds
+
+
+class _Together(StreamMetrics):
+    """Figures of all streams that are not shown; whether a frame of theirs comes again is not followed."""
+
+    def received(self, seq: int) -> None:
+        self.counts["received"] += 1
+        self.heard_at = time.time()
 
 
 class StreamTable(Collector):
@@ -111,7 +122,7 @@ class StreamTable(Collector):
         self._keep_s = keep_s
         self._clock = clock
         self._streams: dict[str, StreamMetrics] = {}
-        self._other = StreamMetrics(OTHER, OTHER)
+        self._other = _Together(OTHER, OTHER)
 
     def open(self, stream: str, client: str, queue: Callable[[], int]) -> StreamMetrics:
         """Figures of a stream that was opened, or resumed: then those that it had, if they are still shown.

@@ -74,7 +74,7 @@ def test_probes_and_metrics(request_of: Any, make_counts: Any) -> None:
     assert json.loads(request_of("GET", "/livez").body) == {"status": "alive"}
     assert json.loads(request_of("GET", "/readyz").body) == {
         "ready": True,
-        "checks": {"device": "ok", "draining": "ok"},
+        "checks": {"device": "ok", "journal": "ok", "draining": "ok"},
     }
     request_of("POST", PATH, npy(make_counts()))
     metrics = request_of("GET", "/metrics")

@@ -1,6 +1,9 @@
 """What a real server says of itself: readiness with its reasons, and the figures of each stream."""
 
 import json
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,14 +53,14 @@ def test_a_model_that_only_fails_makes_the_server_not_ready(
     assert status == 503
     assert body["ready"] is False
     assert body["checks"]["device"].startswith(f"model raising failed on the last {FAILURES} frames: ")
-    assert body["checks"]["draining"] == "ok"
+    assert body["checks"]["journal"] == body["checks"]["draining"] == "ok"
     metrics = request_of("GET", "/metrics", server=server).body.decode()
     assert "dimstream_ready 0.0" in metrics
     assert 'dimstream_check_ok{check="device"} 0.0' in metrics
     assert 'dimstream_check_ok{check="draining"} 1.0' in metrics
     assert request_of("GET", "/livez", server=server).status == 200
     assert peer.denoise(stream, FAILURES, make_counts()).status == "done"  # whoever is at work goes on
-    assert readyz(request_of, server) == (200, {"ready": True, "checks": {"device": "ok", "draining": "ok"}})
+    assert readyz(request_of, server)[0] == 200
 
 
 def test_a_dead_device_thread_makes_the_server_not_ready(
@@ -85,7 +88,8 @@ def test_a_draining_server_is_not_ready_and_says_so(
     server.begin_stop()
     while (told := readyz(request_of, server))[0] == 200:
         pass
-    assert told == (503, {"ready": False, "checks": {"device": "ok", "draining": "the server is stopping"}})
+    assert told[0] == 503
+    assert told[1]["checks"] == {"device": "ok", "journal": "ok", "draining": "the server is stopping"}
 
 
 def test_each_stream_has_its_figures(
@@ -118,6 +122,44 @@ def test_each_stream_has_its_figures(
     found = figures(request_of, server, stream)
     assert (found["open"], found["frames_received_total"]) == (0, 4)
     assert "queue_frames" not in found
+
+
+def test_frames_that_come_again_after_a_resumption_are_counted(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
+) -> None:
+    server = start_server("blur")
+    first = connect(server)
+    opened = first.open()
+    for seq in range(4):
+        first.denoise(opened.stream, seq, make_counts(seed=seq))
+    first.close()
+    again = connect(server)
+    resumed = again.open(stream=opened.stream, resume_token=opened.resume_token, next_result=2)
+    assert resumed.next_seq == 2
+    for seq in range(2 - len(resumed.context), 2):
+        again.send(Frame(stream=opened.stream, seq=seq, pixels=make_counts(seed=seq)))
+    for seq in range(2, 5):
+        again.denoise(opened.stream, seq, make_counts(seed=seq))
+    found = figures(request_of, server, opened.stream)
+    assert found["reconnects_total"] == 1
+    assert found["frames_received_total"] == 4 + 3
+    assert found["frames_resent_total"] == 2 + len(resumed.context)
+    assert found["open"] == 1
+
+
+def test_a_journal_that_cannot_be_written_makes_the_server_not_ready(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any, tmp_path: Path
+) -> None:
+    server = start_server("blur", server={"state": str(tmp_path)})
+    assert readyz(request_of, server)[1]["checks"]["disk"] == "ok"
+    metrics = request_of("GET", "/metrics", server=server).body.decode()
+    assert re.search(r'dimstream_disk_free_bytes\{folder="state"\} [1-9]', metrics)
+    shutil.rmtree(tmp_path)
+    status, body = readyz(request_of, server)
+    assert status == 503
+    assert body["checks"]["disk"] == f"cannot reach {tmp_path}: No such file or directory"
+    peer = connect(server)
+    assert peer.denoise(peer.open().stream, 0, make_counts()).status == "done"
 
 
 def test_the_description_tells_both_answers_of_readyz(request_of: Any) -> None:

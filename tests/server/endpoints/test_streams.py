@@ -1,5 +1,6 @@
 """Credit, sequence and ownership of streams, without sockets or engine."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def frame(seq: int, **index: int) -> Frame:
 
 def accept(stream: ServerStream, seq: int) -> None:
     stream.task(frame(seq))
-    stream.accept(frame(seq))
+    stream.accept(frame(seq), Future())
 
 
 def result(seq: int) -> EngineResult:
@@ -102,13 +103,13 @@ def test_time_is_the_sequence_until_a_frame_says_where_it_belongs() -> None:
     unnamed = make_stream(window=9)
     for seq in range(3):
         assert unnamed.task(frame(seq)).t == seq
-        unnamed.accept(frame(seq))
+        unnamed.accept(frame(seq), Future())
     named = make_stream(window=9)
     downwards = [frame(0, z=1), frame(1, z=0), frame(2, t=1, z=1), frame(3, t=1, z=0)]
     tasks = []
     for one in downwards:
         tasks.append(named.task(one))
-        named.accept(one)
+        named.accept(one, Future())
     assert [(task.t, task.plane) for task in tasks] == [
         (0, (0, 1, 0)),
         (0, (0, 0, 0)),
@@ -119,7 +120,7 @@ def test_time_is_the_sequence_until_a_frame_says_where_it_belongs() -> None:
 
 def test_a_result_carries_the_index_of_its_frame() -> None:
     stream = make_stream()
-    stream.accept(frame(0, c=1, p=3))
+    stream.accept(frame(0, c=1, p=3), Future())
     assert stream.result(result(0)).index == PlaneIndex(c=1, p=3)
 
 

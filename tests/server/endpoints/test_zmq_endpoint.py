@@ -283,7 +283,7 @@ def test_promised_credit_is_bounded(start_server: Any, connect: Any) -> None:
 def test_the_stream_of_a_vanished_peer_ends_and_the_server_lives_on(
     start_server: Any, connect: Any, make_counts: Any
 ) -> None:
-    server = start_server(limits={"max_streams": 1}, zmq={"lease_s": 0.2})
+    server = start_server(limits={"max_streams": 1}, zmq={"silence_s": 0.2})
     gone = connect(server)
     gone.open()
     gone.close()
@@ -299,7 +299,7 @@ def test_the_stream_of_a_vanished_peer_ends_and_the_server_lives_on(
 def test_a_silent_peer_that_is_there_keeps_its_stream(
     start_server: Any, connect: Any, make_counts: Any
 ) -> None:
-    peer = connect(start_server(zmq={"lease_s": 0.1}))
+    peer = connect(start_server(zmq={"silence_s": 0.1}))
     opened = peer.open()
     time.sleep(0.5)
     peer.send(Frame(opened.stream, 0, make_counts()))

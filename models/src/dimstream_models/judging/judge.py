@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from dimstream_models.judging.criteria import Criteria
 from dimstream_models.judging.evidence import Evidence, Judgement
@@ -56,6 +58,26 @@ class PlaneJudge:
         """Take note that the plane's frame failed: what follows has nothing before it."""
         self._memory.begin_anew()
         self._vouched_for = 0
+
+    def state(self) -> dict[str, Any]:
+        """All that it remembers, as JSON holds it: a judge made of it goes on as this one would."""
+        return {
+            "suspect_since": self.suspect_since,
+            "vouched_for": self._vouched_for,
+            "memory": self._memory.state(),
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Self:
+        """The judge of which `state` told.
+
+        Raises
+        ------
+        KeyError
+            It is no state of a judge.
+        """
+        memory = PlaneMemory.of_state(state["memory"])
+        return cls(suspect_since=state["suspect_since"], _memory=memory, _vouched_for=state["vouched_for"])
 
     def _is_vouched(self, evidence: Evidence, criteria: Criteria, witness_every: int) -> bool:
         """Whether the halves of its photons, or of those of a frame shortly before, agreed."""

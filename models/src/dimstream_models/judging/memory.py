@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Self
 
 from dimstream_models.judging.criteria import Criteria
 from dimstream_models.judging.evidence import Evidence
@@ -65,6 +66,26 @@ class PlaneMemory:
     def is_fading(self, criteria: Criteria) -> bool:
         """Whether the structure score is far below the best that there was."""
         return self._best_score * FADED > max(criteria.structure, _median(self._scores))
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as JSON holds it."""
+        return {
+            "empty": self.empty,
+            "doubted": self.doubted,
+            "returned": self.returned,
+            "similarities": list(self._similarities),
+            "scores": list(self._scores),
+            "best_score": self._best_score,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Self:
+        """The memory of which `state` told."""
+        memory = cls(empty=state["empty"], doubted=state["doubted"], returned=state["returned"])
+        memory._similarities.extend(state["similarities"])
+        memory._scores.extend(state["scores"])
+        memory._best_score = state["best_score"]
+        return memory
 
     @property
     def similarity(self) -> float:

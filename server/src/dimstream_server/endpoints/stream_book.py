@@ -43,7 +43,7 @@ class StreamBook:
         return len(self._streams)
 
     def __contains__(self, stream: ServerStream) -> bool:
-        return stream.id in self._streams
+        return self._streams.get(stream.id) is stream
 
     def __iter__(self) -> Iterator[ServerStream]:
         return iter(tuple(self._streams.values()))
@@ -93,9 +93,14 @@ class StreamBook:
         stream = self._streams.get(stream_id)
         return stream if stream is not None and stream.peer == peer else None
 
+    def of_id(self, stream_id: str) -> ServerStream | None:
+        """The open stream of this id, whoever opened it."""
+        return self._streams.get(stream_id)
+
     def remove(self, stream: ServerStream) -> None:
-        """Forget a stream; its id is unknown from now on."""
-        self._streams.pop(stream.id, None)
+        """Take a stream out; its id is unknown until it is resumed."""
+        if stream in self:
+            del self._streams[stream.id]
 
     def in_flight(self) -> int:
         """Frames of all streams whose results were not handed over."""

@@ -3,6 +3,7 @@
 The engine knows streams too, but neither peers, sequence numbers nor credit: those live here.
 """
 
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -30,7 +31,7 @@ from dimstream_server.endpoints.wire_values import (
     wire_times,
     wire_trust,
 )
-from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, StreamSpec
+from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, Plane, StreamSpec
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
@@ -44,13 +45,21 @@ class ServerStream:
     Parameters
     ----------
     id : str
-        The engine's id for it; also its name on the wire.
+        Its name on the wire, for ever.
+    engine_id : str
+        The engine's name for it, until it is resumed.
     peer : bytes
         ROUTER identity of the peer that opened it; nobody else may use it.
+    owner : str
+        Public key of that peer; empty where clients have none.
     window : int
         Frames that may be in flight.
     thresholds : Thresholds
         In force, as far as its peer was told.
+    context : dict
+        Frames that were answered before it was resumed and are waited for again, and their planes.
+    indexed : bool
+        Whether a frame said where it belongs.
     heard_at : float
         When its peer was last heard, on the clock of the caller.
     """
@@ -60,6 +69,7 @@ class ServerStream:
     spec: StreamSpec
     window: int
     thresholds: Thresholds
+    engine_id: str = ""
     model: str = ""
     client: str = ""
     mode: str = "lossless"
@@ -68,8 +78,11 @@ class ServerStream:
     next_seq: int = 0
     acknowledged: int = 0
     closing: bool = False
+    owner: str = ""
+    context: dict[int, Plane] = field(default_factory=dict)
+    indexed: bool = False
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
-    _indexed: bool = False
+    _futures: dict[int, Future[EngineResult]] = field(default_factory=dict)
 
     @property
     def limit(self) -> int:
@@ -95,6 +108,9 @@ class ServerStream:
             Nothing changed; `next_seq` is still what is expected.
         """
         self.refuse_when_closing()
+        if frame.seq in self.context:
+            self._refuse_other_kind(frame)
+            return self._task_of(frame)
         self._refuse_out_of_turn(frame.seq)
         if frame.seq >= self.limit:
             raise DoorRefusal(
@@ -104,16 +120,20 @@ class ServerStream:
                 expected={"seq": self.next_seq, "limit": self.limit},
             )
         self._refuse_other_kind(frame)
+        return self._task_of(frame)
+
+    def _task_of(self, frame: Frame) -> FrameTask:
         index = frame.index
         # A sender that never says where its frames belong has one plane, and time is its sequence.
-        named = self._indexed or index != PlaneIndex()
+        named = self.indexed or index != PlaneIndex()
         time_point = index.t if named else frame.seq
         return FrameTask(frame.seq, frame.pixels, t=time_point, plane=(index.c, index.z, index.p))
 
-    def accept(self, frame: Frame) -> None:
+    def accept(self, frame: Frame, future: Future[EngineResult]) -> None:
         """Take note that the engine has taken this frame, which is owed a RESULT from now on."""
         self._owed[frame.seq] = frame.index
-        self._indexed = self._indexed or frame.index != PlaneIndex()
+        self._futures[frame.seq] = future
+        self.indexed = self.indexed or frame.index != PlaneIndex()
         self.next_seq = frame.seq + 1
 
     def check_skip(self, skip: Skip) -> None:
@@ -162,6 +182,13 @@ class ServerStream:
     def handed_over(self, seq: int) -> None:
         """Take note that the RESULT of `seq` was handed to the socket, or never can be."""
         del self._owed[seq]
+        self._futures.pop(seq, None)
+
+    def break_off(self) -> None:
+        """Let the engine work off nothing more of what its peer will send again."""
+        for future in self._futures.values():
+            future.cancel()
+        self._futures.clear()
 
     def acknowledge(self, ack: Ack) -> None:
         """Take note of what the client holds safely; a resumed stream will start from there.

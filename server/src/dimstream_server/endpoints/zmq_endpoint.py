@@ -16,14 +16,25 @@ from dimstream_client.messages import Ack, Close, Frame, Message, Open, Opened, 
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
+from dimstream_server.endpoints.resuming import (
+    enter,
+    entry_of,
+    look_up,
+    plan_resumption,
+    thresholds_again,
+    wanted_context,
+)
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
 from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
-from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo
-from dimstream_server.errors import Draining, ServerError, UnknownModel
+from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo, StreamSpec
+from dimstream_server.errors import Draining, ServerBusy, ServerError, TooManyPlanes, UnknownModel
+from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
+from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.settings import Settings
+from dimstream_server.stream_metrics import StreamMetrics
 
 DOOR = "zmq"
 CONTEXT_FRAMES = 1
@@ -63,12 +74,22 @@ class ZmqEndpoint:
     """
 
     def __init__(
-        self, engine: Engine, router: Router, settings: Settings, metrics: Metrics, *, boot_id: str
+        self,
+        engine: Engine,
+        router: Router,
+        settings: Settings,
+        metrics: Metrics,
+        journal: Journal,
+        *,
+        boot_id: str,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._boot_id = boot_id
+        self._journal = journal
         self._lease_s = settings.zmq.lease_s
+        self._silence_s = settings.zmq.silence_s
+        self._max_kept_streams = settings.limits.max_kept_streams
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._book = StreamBook(
             max_streams=settings.limits.max_streams,
@@ -95,7 +116,8 @@ class ZmqEndpoint:
         """Serve from now on, on this loop and from its thread."""
         self._loop = loop
         self._router.start(loop, self._handle)
-        self._sweep = loop.call_later(self._lease_s / 2, self._look_for_silent_peers)
+        self._looked_at = loop.time()
+        self._sweep = loop.call_later(self._silence_s / 2, self._look_after_streams)
 
     def streams(self) -> list[ServerStream]:
         """Streams that are open."""
@@ -159,48 +181,99 @@ class ZmqEndpoint:
 
     def _open(self, peer: bytes, message: Open) -> None:
         self._refuse_when_draining()
-        if message.stream is not None or message.resume_token is not None:
-            # Resuming will look up the stream by its token here, within its lease.
-            raise DoorRefusal("bad_token", "no stream can be resumed with this token; OPEN without one")
         if message.save:
             raise DoorRefusal("not_supported", "this server does not record; OPEN with save false")
+        if message.stream is not None or message.resume_token is not None:
+            self._resume(peer, message)
+            return
         model = self._model(message.model)
         check_frame_bytes(message, self._max_frame_bytes)
         codec = choose_codec(message.codecs)
         window = self._book.window_for(message)
         spec = spec_of(message, model=model.id)
-        stream = ServerStream(
-            id=self._engine.open(spec),
+        engine_id = self._engine.open(spec)
+        stream = self._stream(peer, message, spec, secrets.token_hex(8), engine_id, window, model.thresholds)
+        try:
+            token = enter(self._journal, stream, message, model_sha256=model.sha256, codec=codec)
+        except ServerError:
+            self._engine.close(engine_id)
+            raise
+        self._enter(stream)
+        _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
+        self._say(peer, self._opened(stream, codec, token))
+
+    def _resume(self, peer: bytes, message: Open) -> None:
+        entry = look_up(self._journal, message, owner="")
+        there = self._book.of_id(entry.id)
+        if there is not None:
+            self._part(there, "its client has come back by another connection")
+        resumption = plan_resumption(self._journal, entry, message, self._engine)
+        window = self._book.window_for(resumption.opened)
+        spec = spec_of(resumption.opened, model=resumption.model)
+        try:
+            engine_id = self._engine.open(spec, resumption.memory)
+        except TooManyPlanes as error:  # it had room before: what it left is still being cleared away
+            raise ServerBusy(f"{error}; or try again later") from error
+        for update in resumption.later:
+            self._engine.update(engine_id, update.from_seq, update.model, thresholds_again(update))
+        opened, recalled = resumption.opened, resumption.recalled
+        stream = self._stream(peer, opened, spec, entry.id, engine_id, window, resumption.thresholds)
+        stream.next_seq, stream.indexed = resumption.next_seq, recalled.indexed
+        stream.acknowledged = entry.acknowledged
+        stream.context = wanted_context(recalled, self._engine.models()[spec.model].sha256)
+        self._enter(stream).reconnected()
+        self._journal.returned(stream.id)
+        _log.info(
+            "resumed event=resumed door=zmq stream=%s next_seq=%d context=%d complete=%s",
+            *(stream.id, stream.next_seq, len(stream.context), recalled.complete),
+        )
+        assert message.resume_token is not None
+        self._say(peer, self._opened(stream, entry.codec, message.resume_token))
+
+    def _enter(self, stream: ServerStream) -> StreamMetrics:
+        self._book.add(stream)
+        return self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
+
+    def _stream(
+        self,
+        peer: bytes,
+        message: Open,
+        spec: StreamSpec,
+        stream_id: str,
+        engine_id: str,
+        window: int,
+        thresholds: Thresholds,
+    ) -> ServerStream:
+        return ServerStream(
+            id=stream_id,
+            engine_id=engine_id,
             peer=peer,
             spec=spec,
             window=window,
-            thresholds=model.thresholds,
-            model=model.id,
+            thresholds=thresholds,
+            model=spec.model,
             client=message.client,
             mode=message.mode,
             checksum=message.checksum == "crc32",
             heard_at=self._loop.time(),
         )
-        self._book.add(stream)
-        self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
-        _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
-        self._say(peer, self._opened(stream, model, codec))
 
-    def _opened(self, stream: ServerStream, model: ModelInfo, codec: str) -> Opened:
+    def _opened(self, stream: ServerStream, codec: str, token: str) -> Opened:
         return Opened(
             stream=stream.id,
-            resume_token=secrets.token_hex(16),  # nothing keeps it yet: see _open
+            resume_token=token,
             boot_id=self._boot_id,
             next_seq=stream.next_seq,
             limit=stream.limit,
             context_frames=CONTEXT_FRAMES,
-            model=wire_model(model),
-            thresholds=wire_thresholds(model.thresholds),
+            model=wire_model(self._engine.models()[stream.model]),
+            thresholds=wire_thresholds(stream.thresholds),
             max_frame_bytes=self._max_frame_bytes,
             lease_s=self._lease_s,
             window=stream.window,
             codec=codec,
             checksum="crc32" if stream.checksum else "none",
+            context=tuple(stream.context),
         )
 
     def _model(self, model_id: str | None) -> ModelInfo:
@@ -215,27 +288,36 @@ class ZmqEndpoint:
     def _frame(self, peer: bytes, frame: Frame) -> None:
         stream = self._find(peer, frame.stream)
         self._refuse_when_draining()
-        future = self._engine.submit(stream.id, stream.task(frame))
-        stream.accept(frame)
-        self._metrics.streams.of(stream.id).received()
+        task = stream.task(frame)
+        if frame.seq in stream.context:
+            self._engine.remind(stream.engine_id, task)
+            del stream.context[frame.seq]
+            self._metrics.streams.of(stream.id).resent()
+            return
+        future = self._engine.submit(stream.engine_id, task)
+        stream.accept(frame, future)
+        self._metrics.streams.of(stream.id).received(frame.seq)
         future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
 
     def _skip(self, peer: bytes, skip: Skip) -> None:
         stream = self._find(peer, skip.stream)
         self._refuse_when_draining()
         stream.check_skip(skip)
-        self._engine.skip(stream.id, skip.seq_from, skip.seq_to, skip.reason)
+        self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
+        self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
         self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
         self._say(peer, stream.skipped(skip.seq_to))
 
     def _ack(self, peer: bytes, ack: Ack) -> None:
-        self._find(peer, ack.stream).acknowledge(ack)
+        stream = self._find(peer, ack.stream)
+        stream.acknowledge(ack)
+        self._journal.acknowledged(stream.id, stream.acknowledged)
 
     def _update(self, peer: bytes, update: Update) -> None:
         stream = self._find(peer, update.stream)
         self._refuse_when_draining()
         thresholds = stream.new_thresholds(update)
-        future = self._engine.update(stream.id, update.from_seq, update.model, thresholds)
+        future = self._engine.update(stream.engine_id, update.from_seq, update.model, thresholds)
         self._unanswered += 1
         future.add_done_callback(partial(self._on_loop, partial(self._tell_updated, stream)))
 
@@ -243,7 +325,7 @@ class ZmqEndpoint:
         stream = self._find(peer, message.stream)
         if stream.close(message):
             self._unanswered += 1
-            future = self._engine.close(stream.id)
+            future = self._engine.close(stream.engine_id)
             future.add_done_callback(partial(self._on_loop, partial(self._tell_closed, stream)))
 
     def _ping(self, peer: bytes, ping: Ping) -> None:
@@ -268,6 +350,8 @@ class ZmqEndpoint:
         self._loop.call_soon_threadsafe(then, future)
 
     def _deliver(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
+        if future.cancelled():
+            return  # its peer is gone, and will send it again
         problem = future.exception()
         if problem is not None:  # an engine answers even a failed frame with a result
             _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
@@ -279,6 +363,7 @@ class ZmqEndpoint:
             return
         result = future.result()
         if stream in self._book:
+            self._journal.answered(stream.id, result, indexed=stream.indexed)
             self._send_result(stream, result)
         else:
             self._metrics.undeliverable.inc()
@@ -298,6 +383,7 @@ class ZmqEndpoint:
         self._unanswered -= 1
         problem = future.exception()
         if problem is None:
+            self._journal.updated(stream.id, entry_of(future.result()))
             self._say(stream.peer, stream.updated(future.result()))
         elif isinstance(problem, ServerError):
             self._refuse(stream.peer, problem.code, str(problem), stream.id, None, None)
@@ -310,6 +396,7 @@ class ZmqEndpoint:
     def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
         self._unanswered -= 1
         message = stream.closed(future.result())
+        self._journal.closed(stream.id)
         self._metrics.streams.close(stream.id)
         forget = partial(self._book.remove, stream)
         self._router.send(
@@ -325,24 +412,41 @@ class ZmqEndpoint:
     def _undeliverable(self, stream: ServerStream, seq: int) -> None:
         self._metrics.undeliverable.inc()
         stream.handed_over(seq)
-        self._forget(stream)
+        self._part(stream, "a result could not be delivered")
 
-    def _forget(self, stream: ServerStream) -> None:
-        """End the stream of a peer that is gone. Resuming will keep it, and its results, for its lease."""
+    def _part(self, stream: ServerStream, why: str) -> None:
+        """Let go of the peer of a stream, which can be resumed within its lease."""
         if stream not in self._book:
             return
         self._book.remove(stream)
         self._metrics.streams.close(stream.id)
-        _log.warning("peer gone event=peer_gone door=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
+        _log.warning(
+            "peer gone event=peer_gone door=zmq stream=%s next_seq=%d reason=%r",
+            *(stream.id, stream.next_seq, why),
+        )
+        stream.break_off()
         if not stream.closing:
-            self._engine.close(stream.id)
+            self._engine.close(stream.engine_id)
 
-    def _look_for_silent_peers(self) -> None:
-        """Tell those that were silent for a lease their credit, which harms nobody and finds who is gone."""
-        for stream in self._book.silent_since(self._loop.time() - self._lease_s):
-            credit = stream.credit()
+    def _look_after_streams(self) -> None:
+        """Find out whose peers are gone, and let time pass for the streams of those."""
+        # Telling a silent peer its credit harms nobody and finds out whether it is there.
+        for stream in self._book.silent_since(self._loop.time() - self._silence_s):
             self._router.send(
                 stream.peer,
-                Outgoing(make=partial(encode, credit), lost=partial(self._forget, stream)),
+                Outgoing(
+                    make=partial(encode, stream.credit()),
+                    lost=partial(self._part, stream, "it was silent and cannot be reached"),
+                ),
             )
-        self._sweep = self._loop.call_later(self._lease_s / 2, self._look_for_silent_peers)
+        now = self._loop.time()
+        ended = self._journal.pass_time(
+            now - self._looked_at,
+            in_use=[stream.id for stream in self._book],
+            lease_s=self._lease_s,
+            most=self._max_kept_streams,
+        )
+        self._looked_at = now
+        for stream_id in ended:
+            _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
+        self._sweep = self._loop.call_later(self._silence_s / 2, self._look_after_streams)

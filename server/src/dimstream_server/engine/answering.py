@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dimstream_models.evidence.support import all_unsupported
 from dimstream_models.judging import FlagName
 from dimstream_server.engine.loading import LoadedModel
+from dimstream_server.engine.memory import PlaneRecord
 from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, Trust
 from dimstream_server.engine.streams import Job, StreamState
 from dimstream_server.engine.weighing import Weighed, weigh
@@ -88,6 +89,21 @@ def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception
     )
 
 
+def remind(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> None:
+    """Make the prediction of a plane's last frame again, for its next frame to be compared with."""
+    if isinstance(model, Exception):
+        return  # which every frame of the stream will be told
+    try:
+        output = model.fused.run(task.pixels, None, state.in_force.thresholds)
+    except FrameFailed as error:
+        log.warning(
+            "failed as it came again event=frame_failed stream=%s seq=%d reason=%s", state.id, task.seq, error
+        )
+        return
+    last = state.planes[task.plane]
+    state.planes[task.plane] = replace(last, normalised=output.normalised, overview=output.overview)
+
+
 def _on_host(weighed: Weighed) -> NDArray[np.uint8]:
     """The support map; of a frame that shows nothing, all that is predicted is unsupported."""
     support = weighed.support
@@ -143,4 +159,13 @@ def _result(state: StreamState, job: Job, verdict: _Verdict, started: float) -> 
         error=verdict.error,
         trust=verdict.trust,
         support=verdict.support,
+        plane=PlaneRecord(
+            plane=job.task.plane,
+            seq=job.task.seq,
+            t=job.task.t,
+            model_sha256=state.in_force.model.sha256,
+            predicted=state.planes[job.task.plane].normalised is not None,
+            judge=state.judges[job.task.plane].state(),
+        ),
+        counts=state.counts(),
     )

@@ -6,17 +6,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from dimstream_server.engine.loading import LoadedModel, ModelKey
+from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import InForce, StreamSpec
-from dimstream_server.engine.streams import Goodbye, Hole, Job
+from dimstream_server.engine.streams import Item
 from dimstream_server.pipeline.flags import NewThresholds
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Begin a stream."""
+    """Begin a stream, or go on with one."""
 
     stream: str
     spec: StreamSpec
+    memory: StreamMemory | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +26,7 @@ class Append:
     """Something that waits for its turn in a stream."""
 
     stream: str
-    item: Job | Hole | Goodbye
+    item: Item
 
 
 @dataclass(frozen=True, slots=True, eq=False)

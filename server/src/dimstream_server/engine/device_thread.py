@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from dimstream_server.engine.answering import answer
+from dimstream_server.engine.answering import answer, remind
 from dimstream_server.engine.commands import Append, ChangeStream, Command, Drain, Loaded, OpenStream
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo
-from dimstream_server.engine.streams import Goodbye, Hole, Job, PendingUpdate, StreamState
+from dimstream_server.engine.streams import Goodbye, Hole, Item, Job, PendingUpdate, Reminder, StreamState
 from dimstream_server.errors import Refused, ServerError
 
 
@@ -95,9 +95,8 @@ class DeviceThread:
         match command:
             case Append(stream=stream, item=item):
                 self._append(self._streams[stream], item)
-            case OpenStream(stream=stream, spec=spec):
-                info = self._infos[spec.model]
-                state = StreamState(stream, spec, InForce(0, info, info.thresholds))
+            case OpenStream(stream=stream, spec=spec, memory=memory):
+                state = StreamState.begin(stream, spec, self._infos[spec.model], memory)
                 self._streams[stream] = state
                 self._want(state.key(state.in_force))
             case ChangeStream():
@@ -107,7 +106,7 @@ class DeviceThread:
             case Drain(future=future):
                 self._drains.append(future)
 
-    def _append(self, state: StreamState, item: Job | Hole | Goodbye) -> None:
+    def _append(self, state: StreamState, item: Item) -> None:
         state.waiting.append(item)
         self._give_turn(state)
 
@@ -121,8 +120,8 @@ class DeviceThread:
         state.has_turn = False
         while state.waiting:
             item = state.waiting[0]
-            if isinstance(item, Job):
-                if self._answer(state, item):
+            if isinstance(item, Job | Reminder):
+                if self._work_off(state, item):
                     self._give_turn(state)
                 return
             state.waiting.popleft()
@@ -131,18 +130,25 @@ class DeviceThread:
             else:
                 self._end(state, item)
 
-    def _answer(self, state: StreamState, job: Job) -> bool:
+    def _work_off(self, state: StreamState, item: Job | Reminder) -> bool:
         """Whether the frame was worked off; False when its model is still being made ready."""
-        model = self._model_for(state, job.task.seq)
+        model = self._model_for(state, item.task.seq)
         if model is None:
             return False
+        if isinstance(item, Job):
+            self._answer(state, item, model)
+        else:
+            state.waiting.popleft()
+            remind(state, item.task, model)
+        return True
+
+    def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
         wanted = job.future.set_running_or_notify_cancel()
         result = answer(state, job, model) if wanted else None
         state.waiting.popleft()
         self._books.answered(state.id)
         if result is not None:
             job.future.set_result(result)
-        return True
 
     def _model_for(self, state: StreamState, seq: int) -> LoadedModel | Exception | None:
         """The model for frame `seq`, after the updates that are due; None when one is not ready."""
@@ -217,8 +223,8 @@ def _loaded(key: ModelKey, outcome: Future[LoadedModel]) -> Loaded:
     return Loaded(key, error if isinstance(error, Exception) else ServerError(repr(error)))
 
 
-def _promised_item(item: Job | Hole | Goodbye) -> Any:
-    return None if isinstance(item, Hole) else item.future
+def _promised_item(item: Item) -> Any:
+    return item.future if isinstance(item, Job | Goodbye) else None
 
 
 def _promised(command: Command) -> list[Any]:

@@ -12,8 +12,10 @@ from typing import Final, get_args
 import numpy as np
 
 from dimstream_models.bundle import Bundle
+from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import EngineLimits, FrameTask, InDtype, OutDtype, Plane, StreamSpec
 from dimstream_server.errors import (
+    BadReminder,
     Draining,
     NotFinite,
     Oversize,
@@ -37,6 +39,7 @@ class _Account:
     queued: int = 0
     closing: bool = False
     planes: set[Plane] = field(default_factory=set)
+    forgotten: dict[Plane, int] = field(default_factory=dict)  # the frames that may be brought again
 
     @property
     def plane_bytes(self) -> int:
@@ -55,21 +58,40 @@ class Ledger:
         self._plane_bytes = 0
         self._accounts: dict[str, _Account] = {}
 
-    def open(self, spec: StreamSpec) -> str:
+    def open(self, spec: StreamSpec, memory: StreamMemory | None = None) -> str:
         """Id of a new account.
 
         Raises
         ------
-        Draining, TooManyStreams
+        Draining, TooManyStreams, TooManyPlanes
         """
         self._check_serving()
         if len(self._accounts) >= self._limits.streams:
             raise TooManyStreams(
                 f"{self._limits.streams} streams are open, which is the limit; close one or try again later"
             )
+        account = _Account(spec)
+        records = () if memory is None else memory.planes
+        self._add_planes(account, {record.plane for record in records})
+        account.forgotten = {record.plane: record.seq for record in records if record.predicted}
         stream = secrets.token_hex(8)
-        self._accounts[stream] = _Account(spec)
+        self._accounts[stream] = account
         return stream
+
+    def remind(self, stream: str, task: FrameTask) -> None:
+        """Note that the last frame of a plane came again.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed, BadReminder, Draining
+        """
+        self._check_serving()
+        account = self._open_account(stream)
+        if account.forgotten.get(task.plane) != task.seq:
+            raise BadReminder(
+                f"frame {task.seq} of plane {task.plane} is not waited for; send the next frame"
+            )
+        del account.forgotten[task.plane]
 
     def spec(self, stream: str) -> StreamSpec:
         """What an open stream, closing or not, was opened with.
@@ -95,9 +117,7 @@ class Ledger:
         if self.queued >= limits.queued:
             raise ServerBusy(f"{self.queued} frames of all streams wait, which is the limit; try again later")
         if task.plane not in account.planes:
-            self._check_room_for_plane(account, task.plane)
-            account.planes.add(task.plane)
-            self._plane_bytes += account.plane_bytes
+            self._add_planes(account, {task.plane})
         account.queued += 1
         self.queued += 1
 
@@ -124,18 +144,21 @@ class Ledger:
         account = self._accounts.pop(stream)
         self._plane_bytes -= account.plane_bytes * len(account.planes)
 
-    def _check_room_for_plane(self, account: _Account, plane: Plane) -> None:
+    def _add_planes(self, account: _Account, planes: set[Plane]) -> None:
         limits = self._limits
-        if len(account.planes) >= limits.planes_per_stream:
+        named = ", ".join(map(str, sorted(planes)[:3]))
+        if len(account.planes) + len(planes) > limits.planes_per_stream:
             raise TooManyPlanes(
                 f"a stream may have {limits.planes_per_stream} (channel, z, position) planes; "
-                f"{plane} would be one more: spread them over several streams"
+                f"{named} would be more: spread them over several streams"
             )
-        if self._plane_bytes + account.plane_bytes > limits.plane_bytes:
+        if self._plane_bytes + account.plane_bytes * len(planes) > limits.plane_bytes:
             raise TooManyPlanes(
-                f"the planes of all streams may keep {limits.plane_bytes} bytes of predictions; {plane} "
+                f"the planes of all streams may keep {limits.plane_bytes} bytes of predictions; {named} "
                 f"would be more: use fewer (channel, z, position) planes, or raise limits.max_plane_bytes"
             )
+        account.planes |= planes
+        self._plane_bytes += account.plane_bytes * len(planes)
 
     def _check_serving(self) -> None:
         if self.draining:

@@ -14,6 +14,7 @@ from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenSt
 from dimstream_server.engine.device_thread import DeviceThread
 from dimstream_server.engine.ledger import Ledger, check_frame, check_spec
 from dimstream_server.engine.loading import Loader, ModelKey
+from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import (
     Counts,
     EngineLimits,
@@ -25,7 +26,7 @@ from dimstream_server.engine.protocol import (
     OutDtype,
     StreamSpec,
 )
-from dimstream_server.engine.streams import Goodbye, Hole, Job
+from dimstream_server.engine.streams import Goodbye, Hole, Job, Reminder
 from dimstream_server.errors import BadUpdate, UnknownModel
 from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.pipeline.runtime import check_installation, parse_device
@@ -82,13 +83,22 @@ class LocalEngine:
         """Bundles that are served, by id."""
         return self._infos
 
-    def open(self, spec: StreamSpec) -> str:
+    def open(self, spec: StreamSpec, memory: StreamMemory | None = None) -> str:
         """Id of a new stream; see `Engine.open`."""
         check_spec(spec, self._info(spec.model).bundle, self._limits)
         with self._lock:
-            stream = self._ledger.open(spec)
-            self._thread.commands.put(OpenStream(stream, spec))
+            stream = self._ledger.open(spec, memory)
+            self._thread.commands.put(OpenStream(stream, spec, memory))
         return stream
+
+    def remind(self, stream: str, task: FrameTask) -> None:
+        """Bring the last frame of a plane again; see `Engine.remind`."""
+        with self._lock:
+            spec = self._ledger.spec(stream)
+        check_frame(task, spec)
+        with self._lock:
+            self._ledger.remind(stream, task)
+            self._thread.commands.put(Append(stream, Reminder(task)))
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
         """Result of one frame; see `Engine.submit`. Cancelled before its turn, it is not denoised."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from dimstream_models.bundle import Bundle
 from dimstream_models.judging import FlagName
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+
+if TYPE_CHECKING:
+    from dimstream_server.engine.memory import PlaneRecord, StreamMemory
 
 InDtype = Literal["uint8", "uint16", "float32"]
 OutDtype = Literal["uint16", "float32"]
@@ -174,6 +177,8 @@ class EngineResult:
         (H, W) uint8, see `dimstream_models.evidence.support`; None unless the stream wants maps.
     error : str or None
         Why a failed frame failed.
+    plane, counts
+        What the stream could go on from after this frame, see `StreamMemory`.
     """
 
     seq: int
@@ -192,6 +197,8 @@ class EngineResult:
     error: str | None = None
     trust: Trust | None = None
     support: NDArray[np.uint8] | None = None
+    plane: PlaneRecord | None = None
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +254,27 @@ class Engine(Protocol):
     def models(self) -> Mapping[str, ModelInfo]:
         """Bundles that are served, by id."""
 
-    def open(self, spec: StreamSpec) -> str:
+    def open(self, spec: StreamSpec, memory: StreamMemory | None = None) -> str:
         """Id of a new stream; its session is composed and warmed meanwhile, and its frames wait for it.
+
+        With a `memory` it goes on from there: its next frames get the results that they would have got
+        from the stream that left it, once `remind` has brought the last frames of its planes.
 
         Raises
         ------
-        UnknownModel, WrongDtype, WrongShape, Oversize, TooManyStreams, Draining
+        UnknownModel, WrongDtype, WrongShape, Oversize, TooManyStreams, TooManyPlanes, Draining
+        """
+
+    def remind(self, stream: str, task: FrameTask) -> None:
+        """Denoise again the last frame of a plane of the stream's `memory`, before its next one.
+
+        It gets no result. Of a plane that is not reminded, the next frame is `unjudged`.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed, WrongShape, WrongDtype, NotFinite, Draining
+        BadReminder
+            The memory does not wait for this frame.
         """
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:

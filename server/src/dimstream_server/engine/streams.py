@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
 from dimstream_models.judging import PlaneJudge
 from dimstream_server.engine.loading import ModelKey
+from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import (
     Counts,
     EngineResult,
     FrameTask,
     InForce,
+    ModelInfo,
     Plane,
     StreamSpec,
 )
@@ -48,6 +51,16 @@ class Goodbye:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Reminder:
+    """The last frame of a plane, of which the stream goes on without its prediction."""
+
+    task: FrameTask
+
+
+Item = Job | Reminder | Hole | Goodbye
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PendingUpdate:
     """A change that waits for its sequence number."""
 
@@ -62,13 +75,33 @@ class StreamState:
     id: str
     spec: StreamSpec
     in_force: InForce
-    waiting: deque[Job | Hole | Goodbye] = field(default_factory=deque)
+    waiting: deque[Item] = field(default_factory=deque)
     updates: deque[PendingUpdate] = field(default_factory=deque)
     planes: dict[Plane, Remembered] = field(default_factory=dict)
     judges: defaultdict[Plane, PlaneJudge] = field(default_factory=lambda: defaultdict(PlaneJudge))
     tally: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
     has_turn: bool = False
+
+    @classmethod
+    def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, memory: StreamMemory | None) -> Self:
+        """A stream before its first frame, or before the next of those that its memory tells of."""
+        if memory is None:
+            return cls(stream, spec, InForce(0, info, info.thresholds))
+        state = cls(stream, spec, InForce(memory.next_seq, info, memory.thresholds))
+        state.last_seq = memory.next_seq - 1
+        state.tally.update(asdict(memory.counts))
+        for record in memory.planes:
+            state.judges[record.plane] = PlaneJudge.of_state(record.judge)
+            state.planes[record.plane] = Remembered(
+                seq=record.seq,
+                t=record.t,
+                shape=spec.shape,
+                model_sha256=record.model_sha256,
+                normalised=None,
+                why_none="was not sent again to be compared with" if record.predicted else "failed",
+            )
+        return state
 
     def key(self, in_force: InForce) -> ModelKey:
         """The model that this stream needs for what is in force."""

@@ -77,7 +77,9 @@ class Remembered:
     Parameters
     ----------
     normalised
-        Its prediction on the model's device; None when the frame failed.
+        Its prediction on the model's device; None when there is none.
+    why_none : str
+        What became of the prediction when it is None.
     overview : ndarray or None
         Its prediction's small copy.
     """
@@ -88,6 +90,7 @@ class Remembered:
     model_sha256: str
     normalised: Any
     overview: NDArray[np.float32] | None = None
+    why_none: str = "failed"
 
 
 def thresholds_of(bundle: Bundle) -> Thresholds:
@@ -132,12 +135,12 @@ def obstacle(
     """
     if last is None:
         return "first frame"
-    if last.normalised is None:
-        return f"the previous frame {last.seq} failed"
     if last.model_sha256 != model_sha256:
         return "model changed"
     if last.shape != shape:
         return "shape changed"
+    if last.normalised is None:
+        return f"the previous frame {last.seq} {last.why_none}"
     return _gap(last, seq, t, only_plane=only_plane)
 
 

@@ -1,0 +1,331 @@
+"""Frames on disk until their results are safe, so that neither a dead program nor a long outage loses one.
+
+A spool is a folder for one stream::
+
+    stream.json            what resumes the stream: endpoint, OPEN, the server's name for it, its token
+    settled                first result that the program has not dealt with yet
+    000000000042.frame     frame 42, or the SKIP that begins there
+    lock                   held by the program that uses the folder
+
+A frame is in its file before `Stream.send` returns. Files are not synced: they outlive the program, but
+after a power failure one may be damaged, which is found out by its checksum, and said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Union
+
+from dimstream_client import folder_lock, spool_file
+from dimstream_client.errors import SpoolError, SpoolFull
+from dimstream_client.messages import Frame, PlaneIndex, Skip
+from dimstream_client.tickets import Ticket
+from dimstream_client.wire import encode
+
+FilePath = Union[str, "os.PathLike[str]"]
+
+GIB: Final = 2**30
+_SUFFIX: Final = ".frame"
+Plane = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class SpooledFrame:
+    """A frame that is on disk; `load` reads it."""
+
+    stream: str
+    seq: int
+    index: PlaneIndex
+    load: Callable[[], Frame]
+
+
+class Spool:
+    """The folder of one stream; its methods may be called from any thread.
+
+    Parameters
+    ----------
+    folder : path
+        Made when it is not there.
+    max_bytes : int
+        Frames may take so much.
+    reserve_bytes : int
+        So much of the disk is left free.
+    memory_bytes : int
+        Frames that were not sent yet are also kept in memory, up to so much, so that they need not be read.
+
+    Raises
+    ------
+    SpoolError
+        The folder cannot be used, or another program uses it.
+    """
+
+    def __init__(
+        self,
+        folder: FilePath,
+        *,
+        max_bytes: int = 64 * GIB,
+        reserve_bytes: int = GIB,
+        memory_bytes: int = GIB // 8,
+    ) -> None:
+        self.folder = Path(folder)
+        self.max_bytes = max_bytes
+        self.reserve_bytes = reserve_bytes
+        self._memory_bytes = memory_bytes
+        self._fresh: dict[int, Frame] = {}
+        self.settled = 0
+        self.bytes = 0
+        self._mutex = threading.Lock()
+        self._sizes: dict[int, int] = {}
+        self._planes: dict[int, Plane] = {}  # of the frames that are not settled
+        self._contexts: dict[Plane, int] = {}
+        with self._errors("be used"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / "lock").open("ab")
+        try:
+            folder_lock.take(self._lock)
+        except OSError:
+            self._lock.close()
+            raise SpoolError(f"{self.folder} is used by another program; name another folder") from None
+        self.items: list[SpooledFrame | Skip] = []
+        self.ticket = self._read_ticket()
+        self._counter: BinaryIO | None = None
+
+    # --- the stream
+
+    def begin(self, ticket: Ticket) -> None:
+        """Begin a new stream here.
+
+        Raises
+        ------
+        SpoolError
+            There is one already, or the folder cannot be written.
+        """
+        with self._errors("be written"):
+            unfinished = self.folder / ".stream.json"
+            with spool_file.open_private(unfinished) as file:
+                file.write(ticket.to_json().encode())
+            unfinished.replace(self.folder / "stream.json")
+        self.ticket = ticket
+        self._open_counter()
+
+    def recover(self, settled: int | None = None) -> list[SpoolError]:
+        """Find what is to be sent again, `items`; return what was wrong with files in between.
+
+        A file that the program's end has cut short is the last, and its frame was never promised to be kept.
+
+        Parameters
+        ----------
+        settled : int, optional
+            First result that the program has not dealt with, when it knows better than `settled`.
+
+        Raises
+        ------
+        SpoolError
+            The folder holds no stream, or cannot be read.
+        """
+        if self.ticket is None:
+            raise SpoolError(f"{self.folder} holds no stream; expected the spool of one that was broken off")
+        self._open_counter()
+        self.settled = self._read_counter() if settled is None else settled
+        damage: list[SpoolError] = []
+        files = sorted(path for path in self.folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+        for path in files:
+            self._recover(path, damage, is_last=path == files[-1])
+        self.settle(self.settled)
+        return damage
+
+    def close(self, *, done: bool) -> None:
+        """Let go of the folder; when all is `done`, remove it."""
+        with self._mutex:
+            if self._lock.closed:
+                return
+            if self._counter is not None:
+                self._counter.close()
+            if done:
+                self._remove()
+            self._lock.close()
+
+    # --- frames
+
+    def keep(self, frame: Frame) -> SpooledFrame:
+        """Write a frame down.
+
+        Raises
+        ------
+        SpoolFull
+            The limit is reached, or the disk would be full; nothing was kept.
+        SpoolError
+            The disk cannot be written; nothing was kept.
+        """
+        self._write(frame.seq, encode(frame))
+        plane = (frame.index.c, frame.index.z, frame.index.p)
+        with self._mutex:
+            self._planes[frame.seq] = plane
+            held = sum(fresh.pixels.nbytes for fresh in self._fresh.values())
+            if held + frame.pixels.nbytes <= self._memory_bytes:
+                self._fresh[frame.seq] = frame
+        return SpooledFrame(frame.stream, frame.seq, frame.index, lambda: self.load(frame.seq))
+
+    def keep_skip(self, skip: Skip) -> None:
+        """Write a SKIP down.
+
+        Raises
+        ------
+        SpoolFull, SpoolError
+        """
+        self._write(skip.seq_from, encode(skip))
+
+    def load(self, seq: int) -> Frame:
+        """Read a frame.
+
+        Raises
+        ------
+        SpoolError
+            Its file is damaged or gone.
+        """
+        with self._mutex:
+            fresh = self._fresh.pop(seq, None)
+        if fresh is not None:
+            return fresh
+        with self._errors("be read"):
+            content = self._path(seq).read_bytes()
+        message = spool_file.parse(content, where=str(self._path(seq)))
+        if not isinstance(message, Frame) or message.seq != seq:
+            raise SpoolError(f"{self._path(seq)}: expected frame {seq}, got another")
+        return message
+
+    def find(self, seq: int) -> Frame | None:
+        """Read a frame that was settled; None when it was dropped.
+
+        Raises
+        ------
+        SpoolError
+            Its file is damaged.
+        """
+        return self.load(seq) if seq in self._sizes else None
+
+    def settle(self, next_result: int) -> None:
+        """Take note that the program has dealt with all results before this one; frees what is not needed.
+
+        The last settled frame of each plane stays: the server may want to compare the next with it.
+        """
+        with self._mutex:
+            self.settled = max(self.settled, next_result)
+            if self._counter is not None:
+                self._counter.seek(0)
+                self._counter.write(b"%020d\n" % self.settled)
+            for seq in sorted(seq for seq in self._sizes if seq < self.settled):
+                plane = self._planes.pop(seq, None)
+                if plane is not None:
+                    self._drop(self._contexts.get(plane))
+                    self._contexts[plane] = seq
+                elif seq not in self._contexts.values():
+                    self._drop(seq)
+
+    # --- files
+
+    def _path(self, seq: int) -> Path:
+        return self.folder / f"{seq:012d}{_SUFFIX}"
+
+    def _write(self, seq: int, parts: list[Any]) -> None:
+        nbytes = spool_file.size_of(parts)
+        with self._mutex:
+            self._check_room(nbytes)
+        path = self._path(seq)
+        try:
+            spool_file.write(path, parts)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise SpoolError(f"frame {seq} cannot be kept in {self.folder}: {error.strerror}") from error
+        with self._mutex:
+            self._sizes[seq] = nbytes
+            self.bytes += nbytes
+
+    def _check_room(self, nbytes: int) -> None:
+        if self.bytes + nbytes > self.max_bytes:
+            raise SpoolFull(
+                f"the spool {self.folder} has {self.bytes} bytes, one more frame would exceed its limit of "
+                f"{self.max_bytes}; see why no results come, or allow it more"
+            )
+        with self._errors("be looked at"):
+            free = shutil.disk_usage(self.folder).free
+        if free - nbytes < self.reserve_bytes:
+            raise SpoolFull(
+                f"the disk of the spool {self.folder} has {free} bytes left, of which {self.reserve_bytes} "
+                "are not touched; free some, or see why no results come"
+            )
+
+    def _drop(self, seq: int | None) -> None:
+        if seq is None or seq not in self._sizes:
+            return
+        self.bytes -= self._sizes.pop(seq)
+        self._fresh.pop(seq, None)
+        with contextlib.suppress(OSError):  # a file too many is no loss
+            self._path(seq).unlink()
+
+    def _recover(self, path: Path, damage: list[SpoolError], *, is_last: bool) -> None:
+        seq = int(path.stem)
+        try:
+            with self._errors("be read"):
+                message = spool_file.parse(path.read_bytes(), where=str(path))
+        except SpoolError as error:
+            path.unlink()
+            if not is_last and seq >= self.settled:
+                damage.append(error)
+                stream = self.ticket.stream if self.ticket else ""
+                self.items.append(Skip(stream, seq, seq, "its file was damaged"))
+            return
+        self._sizes[seq] = path.stat().st_size
+        self.bytes += self._sizes[seq]
+        if isinstance(message, Frame):
+            index = message.index
+            self._planes[seq] = (index.c, index.z, index.p)
+            item: SpooledFrame | Skip = SpooledFrame(message.stream, seq, index, lambda: self.load(seq))
+        else:
+            item = message
+        if (message.seq_to if isinstance(message, Skip) else seq) >= self.settled:
+            self.items.append(item)
+
+    def _read_ticket(self) -> Ticket | None:
+        path = self.folder / "stream.json"
+        with self._errors("be read"):
+            if not path.exists():
+                return None
+            return Ticket.of_json(path.read_text("utf-8"), where=str(path))
+
+    def _open_counter(self) -> None:
+        with self._errors("be written"):
+            path = self.folder / "settled"
+            if not path.exists():
+                path.write_bytes(b"%020d\n" % 0)
+            self._counter = path.open("r+b", buffering=0)
+
+    def _read_counter(self) -> int:
+        with self._errors("be read"):
+            text = (self.folder / "settled").read_bytes()
+        if len(text) != 21 or not text[:20].isdigit():
+            raise SpoolError(f"{self.folder / 'settled'}: expected a number of 20 digits, got {text[:30]!r}")
+        return int(text)
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            for path in self.folder.glob(f"*{_SUFFIX}"):
+                path.unlink()
+            for name in ("settled", "stream.json"):
+                (self.folder / name).unlink()
+            (self.folder / "lock").unlink()
+            self.folder.rmdir()
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SpoolError(f"the spool {self.folder} cannot {what}: {error.strerror or error}") from error

@@ -1,0 +1,188 @@
+"""Streams that outlive a connection and the server: who may go on with which, and from where.
+
+Every resumption is the same, whether a cable was pulled or the server died: the stream is made anew from the
+journal, as it was before the first result that its client lacks.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+from dimstream_client.messages import Open
+from dimstream_client.wire import decode, encode
+from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream
+from dimstream_server.engine.memory import StreamMemory
+from dimstream_server.engine.protocol import Engine, InForce
+from dimstream_server.errors import ServerBusy, UnknownModel
+from dimstream_server.journal import Entry, Journal, Recalled, UpdateEntry
+from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+
+_TOKEN_BYTES: Final = 16
+# What may differ from the OPEN that a stream was first opened with.
+_MAY_DIFFER: Final = ("client", "user", "window", "next_result", "stream", "resume_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A stream that may go on.
+
+    Parameters
+    ----------
+    opened : Open
+        What it was first opened with.
+    in_force : UpdateEntry
+        Model and thresholds of its next frame; thresholds None: those of the bundle.
+    later : tuple of UpdateEntry
+        What was announced for frames behind that.
+    """
+
+    entry: Entry
+    opened: Open
+    recalled: Recalled
+    next_seq: int
+    model: str
+    thresholds: Thresholds
+    later: tuple[UpdateEntry, ...]
+
+    @property
+    def memory(self) -> StreamMemory:
+        """What the engine goes on from."""
+        return StreamMemory(self.next_seq, self.recalled.planes, self.recalled.counts, self.thresholds)
+
+
+def enter(journal: Journal, stream: ServerStream, message: Open, *, model_sha256: str, codec: str) -> str:
+    """Write a new stream down; return the token that resumes it.
+
+    Raises
+    ------
+    ServerBusy
+        The journal cannot be written, so the stream could not be resumed.
+    """
+    token = secrets.token_hex(_TOKEN_BYTES)
+    journal.begin(
+        Entry(
+            id=stream.id,
+            token=_digest(token),
+            owner=stream.owner,
+            opened=bytes(encode(message)[1]),
+            model=stream.model,
+            model_sha256=model_sha256,
+            codec=codec,
+        )
+    )
+    if journal.problem is not None:
+        raise ServerBusy(f"the stream could not be resumed, as the server {journal.problem}; mend that first")
+    return token
+
+
+def look_up(journal: Journal, message: Open, *, owner: str) -> Entry:
+    """The entry of the stream that an OPEN resumes.
+
+    Raises
+    ------
+    DoorRefusal, ServerBusy
+    """
+    if message.stream is None or message.resume_token is None:
+        raise DoorRefusal("bad_field", "expected both stream and resume_token, or neither, got one of them")
+    entry = journal.find(message.stream)
+    if entry is None and journal.problem is not None:
+        raise ServerBusy(f"the stream cannot be looked up, as the server {journal.problem}; mend that first")
+    # One answer for all that is wrong: nobody learns which streams there are.
+    known = b"\0" * hashlib.sha256().digest_size if entry is None else entry.token
+    fits = hmac.compare_digest(known, _digest(message.resume_token))
+    if entry is None or not fits or entry.owner != owner:
+        raise DoorRefusal(
+            "bad_token",
+            f"expected a stream of this server with its token and its client's key, got {message.stream!r}: "
+            "its lease has ended, its journal is gone, or it is somebody else's; open a new stream",
+        )
+    return entry
+
+
+def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engine) -> Resumption:
+    """Where a stream goes on; what the journal holds behind that is forgotten.
+
+    Raises
+    ------
+    DoorRefusal
+        OPEN asks for something else than the first time, or for results that the client had acknowledged.
+    UnknownModel
+        The model that denoised it is not served any more.
+    """
+    opened = _first_open(entry)
+    _refuse_other_wishes(opened, message)
+    next_seq = message.next_result
+    if not entry.acknowledged <= next_seq <= LAST_SEQ:
+        raise DoorRefusal(
+            "bad_field",
+            f"expected next_result from {entry.acknowledged}, which was acknowledged, got {next_seq}",
+            expected={"next_result": entry.acknowledged},
+        )
+    recalled = journal.recall(entry.id, next_seq)
+    due = [update for update in recalled.updates if update.from_seq <= next_seq]
+    served = engine.models()
+    last = due[-1] if due else None
+    model, sha256 = (last.model, last.model_sha256) if last else (entry.model, entry.model_sha256)
+    for name, expected in [(model, sha256), *((one.model, one.model_sha256) for one in recalled.updates)]:
+        if name not in served or served[name].sha256 != expected:
+            raise UnknownModel(
+                f"the stream was denoised by {name} with sha256 {expected}, "
+                f"got {served[name].sha256 if name in served else 'no model of this id'}; "
+                "start the server with that bundle, or open a new stream"
+            )
+    return Resumption(
+        entry=entry,
+        opened=opened,
+        recalled=recalled,
+        next_seq=next_seq,
+        model=model,
+        thresholds=last.thresholds if last else served[model].thresholds,
+        later=tuple(recalled.updates[len(due) :]),
+    )
+
+
+def wanted_context(recalled: Recalled, model_sha256: str) -> dict[int, tuple[int, int, int]]:
+    """Frames that are to be sent again, in their order, and their planes: those that can be compared with."""
+    return {
+        record.seq: record.plane
+        for record in sorted(recalled.planes, key=lambda record: record.seq)
+        if record.predicted and record.model_sha256 == model_sha256
+    }
+
+
+def entry_of(in_force: InForce) -> UpdateEntry:
+    """What the journal keeps of an UPDATE."""
+    model = in_force.model
+    return UpdateEntry(in_force.from_seq, model.id, model.sha256, in_force.thresholds)
+
+
+def thresholds_again(update: UpdateEntry) -> NewThresholds:
+    """Thresholds that put those of an update in force, whatever was before."""
+    own = update.thresholds
+    return NewThresholds(own.ssim, own.background_max, own.signal_min, own.structure, own.split)
+
+
+def _first_open(entry: Entry) -> Open:
+    opened = decode([b"DIM1OPEN", entry.opened], max_payload_bytes=0)
+    assert isinstance(opened, Open)
+    return opened
+
+
+def _refuse_other_wishes(opened: Open, message: Open) -> None:
+    asked = replace(message, **{name: getattr(opened, name) for name in _MAY_DIFFER})
+    for field in fields(Open):
+        before, now = getattr(opened, field.name), getattr(asked, field.name)
+        if before != now:
+            raise DoorRefusal(
+                "bad_field",
+                f"expected {field.name} {before!r}, with which the stream was opened, got {now!r}; "
+                "resume it with the same, or open another",
+                expected={"field": field.name},
+            )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()

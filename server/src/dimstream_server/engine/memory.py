@@ -1,0 +1,61 @@
+"""What a stream leaves behind after each frame: little enough to be written down, enough to go on from.
+
+Predictions are not in it: they are made again from the last raw frame of each plane, which the client keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dimstream_server.engine.protocol import Counts, Plane
+from dimstream_server.pipeline.flags import Thresholds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneRecord:
+    """A plane after one of its frames.
+
+    Parameters
+    ----------
+    plane : tuple of int
+        (channel, z, position).
+    seq, t : int
+        Of the frame.
+    model_sha256 : str
+        The model that denoised it.
+    predicted : bool
+        Whether there is a prediction of it; False when it failed.
+    judge : mapping
+        `dimstream_models.judging.PlaneJudge.state` after it, which JSON holds.
+    """
+
+    plane: Plane
+    seq: int
+    t: int
+    model_sha256: str
+    predicted: bool
+    judge: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamMemory:
+    """What a stream goes on from.
+
+    Parameters
+    ----------
+    next_seq : int
+        The frame that comes next.
+    planes : tuple of PlaneRecord
+        The last frame of each plane before it.
+    counts : Counts
+        Of the frames before it.
+    thresholds : Thresholds
+        In force, with the model that the stream is opened with.
+    """
+
+    next_seq: int
+    planes: tuple[PlaneRecord, ...]
+    counts: Counts
+    thresholds: Thresholds

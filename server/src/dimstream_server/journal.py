@@ -1,0 +1,327 @@
+"""What open streams go on from, on disk, so that neither a lost connection nor a dead server ends one.
+
+A SQLite database in write-ahead mode, locked for one server. Everything about a frame is written before its
+RESULT is sent, so whatever result a client holds, the server can go on behind it. Writes reach the operating
+system at once and survive a server that is killed; they are synced to the disk at checkpoints only, so a
+power failure may take the last of them, which costs an ``unjudged`` and no frame.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dimstream_server.engine.memory import PlaneRecord
+from dimstream_server.engine.protocol import Counts, EngineResult
+from dimstream_server.pipeline.flags import Thresholds
+
+_log = logging.getLogger(__name__)
+CLOSED_LEASE_S: Final = 3600.0
+_VERSION: Final = 1
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS streams (
+    id TEXT PRIMARY KEY, token BLOB NOT NULL, owner TEXT NOT NULL, opened BLOB NOT NULL,
+    granted TEXT NOT NULL, acknowledged INTEGER NOT NULL DEFAULT 0, away_s REAL NOT NULL DEFAULT 0,
+    closed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS frames (
+    stream TEXT NOT NULL, seq INTEGER NOT NULL, c INTEGER NOT NULL, z INTEGER NOT NULL, p INTEGER NOT NULL,
+    record TEXT NOT NULL, PRIMARY KEY (stream, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holes (
+    stream TEXT NOT NULL, seq_from INTEGER NOT NULL, seq_to INTEGER NOT NULL, PRIMARY KEY (stream, seq_from)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS updates (
+    stream TEXT NOT NULL, number INTEGER NOT NULL, from_seq INTEGER NOT NULL, in_force TEXT NOT NULL,
+    PRIMARY KEY (stream, number)
+) WITHOUT ROWID;
+"""
+_BELONGING: Final = ("frames", "holes", "updates")
+
+
+class JournalError(Exception):
+    """The journal cannot be opened; the text is one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stream as it was opened.
+
+    Parameters
+    ----------
+    token : bytes
+        SHA-256 of its resume token, which itself is nowhere kept.
+    owner : str
+        Public key of the client that may resume it; empty where clients have none.
+    opened : bytes
+        The header of its OPEN.
+    model, model_sha256, codec
+        What was granted.
+    acknowledged : int
+        First result that its client does not hold safely.
+    """
+
+    id: str
+    token: bytes
+    owner: str
+    opened: bytes
+    model: str
+    model_sha256: str
+    codec: str
+    acknowledged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEntry:
+    """What an UPDATE has put in force from a frame on."""
+
+    from_seq: int
+    model: str
+    model_sha256: str
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A stream before one of its frames.
+
+    Parameters
+    ----------
+    planes : tuple of PlaneRecord
+        The last frame of each plane before it; none when not `complete`.
+    indexed : bool
+        Whether a frame before it said where it belongs.
+    complete : bool
+        Whether everything before it is known.
+    """
+
+    planes: tuple[PlaneRecord, ...]
+    counts: Counts
+    indexed: bool
+    updates: tuple[UpdateEntry, ...]
+    complete: bool
+
+
+class Journal:
+    """The journal of one server; whoever made it is the one thread that may use it.
+
+    A journal that cannot be written hinders no frame: `problem` says why, and each write is tried anew.
+
+    Parameters
+    ----------
+    path : Path or None
+        Of the database; None keeps it in memory, where it ends with the server.
+
+    Raises
+    ------
+    JournalError
+        It cannot be made or written, is of another version, or another server has it.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.problem: str | None = None
+        self._gaps: set[str] = set()  # streams of which a frame could not be written
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=0)
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            why = "another server has it" if "locked" in str(error) else str(error)
+            raise JournalError(f"cannot open the journal {path}: {why}") from error
+
+    def close(self) -> None:
+        """Write everything out and close."""
+        try:
+            self._db.close()
+        except sqlite3.Error as error:
+            _log.error("journal not closed event=journal_failed reason=%r", str(error))
+
+    # --- streams
+
+    def begin(self, entry: Entry) -> None:
+        """Enter a stream that was opened."""
+        granted = {name: getattr(entry, name) for name in ("model", "model_sha256", "codec")}
+        self._write(
+            "INSERT INTO streams (id, token, owner, opened, granted) VALUES (?, ?, ?, ?, ?)",
+            (entry.id, entry.token, entry.owner, entry.opened, json.dumps(granted)),
+        )
+
+    def find(self, stream: str) -> Entry | None:
+        """The entry of a stream; None when there is none."""
+        columns = "token, owner, opened, granted, acknowledged"
+        rows = self._read(f"SELECT {columns} FROM streams WHERE id = ?", (stream,))
+        if not rows:
+            return None
+        token, owner, opened, granted, acknowledged = rows[0]
+        return Entry(stream, token, owner, opened, acknowledged=acknowledged, **json.loads(granted))
+
+    def returned(self, stream: str) -> None:
+        """Begin the lease of a stream anew: its client is back."""
+        self._write("UPDATE streams SET away_s = 0, closed = 0 WHERE id = ?", (stream,))
+
+    def closed(self, stream: str) -> None:
+        """Keep a stream that was closed only for a while, in case that its last results did not arrive."""
+        self._write("UPDATE streams SET closed = 1 WHERE id = ?", (stream,))
+
+    def forget(self, stream: str) -> None:
+        """Forget a stream for good."""
+        self._write("DELETE FROM streams WHERE id = ?", (stream,))
+        for table in _BELONGING:
+            self._write(f"DELETE FROM {table} WHERE stream = ?", (stream,))
+
+    def pass_time(self, seconds: float, *, in_use: Collection[str], lease_s: float, most: int) -> list[str]:
+        """Let time pass for streams whose clients are away; forget those whose lease ends, return which.
+
+        Time is what this server has counted, so neither its own absence nor a clock that is set ends a lease.
+        Of streams that are more than `most`, the owner with most of them loses a closed one, or what was
+        away longest.
+        """
+        away = f"id NOT IN ({', '.join('?' * len(in_use))})"
+        self._write(f"UPDATE streams SET away_s = away_s + ? WHERE {away}", (seconds, *in_use))
+        rows = self._read(
+            "SELECT id, owner, away_s > iif(closed, min(?, ?), ?) FROM streams "
+            f"WHERE {away} ORDER BY closed DESC, away_s DESC",
+            (lease_s, CLOSED_LEASE_S, lease_s, *in_use),
+        )
+        gone = [stream for stream, _, has_ended in rows if has_ended]
+        left = [(stream, owner) for stream, owner, has_ended in rows if not has_ended]
+        while len(left) > most:
+            owners = [owner for _, owner in left]
+            largest = max(set(owners), key=owners.count)
+            gone.append(left.pop(owners.index(largest))[0])
+        for stream in gone:
+            self.forget(stream)
+        return gone
+
+    # --- frames
+
+    def answered(self, stream: str, result: EngineResult, *, indexed: bool) -> None:
+        """Keep what a stream would go on from after this result."""
+        plane = result.plane
+        if plane is None or result.counts is None:
+            return
+        record = {
+            "t": plane.t,
+            "model_sha256": plane.model_sha256,
+            "predicted": plane.predicted,
+            "judge": plane.judge,
+            "counts": asdict(result.counts),
+            "indexed": indexed,
+        }
+        # Behind a gap, what is known of the planes may be old: better nothing than that.
+        if stream in self._gaps and self._write("DELETE FROM frames WHERE stream = ?", (stream,)):
+            self._gaps.discard(stream)
+        written = self._write(
+            "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
+            (stream, plane.seq, *plane.plane, json.dumps(record, separators=(",", ":"))),
+        )
+        if not written:
+            self._gaps.add(stream)
+
+    def skipped(self, stream: str, seq_from: int, seq_to: int) -> None:
+        """Keep that these frames will never come."""
+        self._write("INSERT OR REPLACE INTO holes VALUES (?, ?, ?)", (stream, seq_from, seq_to))
+
+    def updated(self, stream: str, update: UpdateEntry) -> None:
+        """Keep what will be in force from a frame on."""
+        self._write(
+            "INSERT INTO updates SELECT ?, count(*), ?, ? FROM updates WHERE stream = ?",
+            (stream, update.from_seq, json.dumps(asdict(update)), stream),
+        )
+
+    def acknowledged(self, stream: str, next_result: int) -> None:
+        """Forget what only results that the client holds safely would need."""
+        self._write(
+            "UPDATE streams SET acknowledged = max(acknowledged, ?) WHERE id = ?", (next_result, stream)
+        )
+        self._write(
+            "DELETE FROM frames WHERE stream = ? AND seq < ? AND seq NOT IN "
+            "(SELECT max(seq) FROM frames WHERE stream = ? AND seq < ? GROUP BY c, z, p)",
+            (stream, next_result, stream, next_result),
+        )
+        self._write(
+            "DELETE FROM holes WHERE stream = ? AND seq_to < "
+            "(SELECT max(seq) FROM frames WHERE stream = ? AND seq < ?)",
+            (stream, stream, next_result),
+        )
+
+    def recall(self, stream: str, next_seq: int) -> Recalled:
+        """A stream as it was before frame `next_seq`; what came behind will come again and is forgotten."""
+        for table, column in (("frames", "seq"), ("holes", "seq_from")):
+            self._write(f"DELETE FROM {table} WHERE stream = ? AND {column} >= ?", (stream, next_seq))
+        rows = self._read(
+            "SELECT max(seq), c, z, p, record FROM frames WHERE stream = ? GROUP BY c, z, p ORDER BY 1",
+            (stream,),
+        )
+        holes = self._read("SELECT seq_from, seq_to FROM holes WHERE stream = ? ORDER BY 1", (stream,))
+        updates = self._read("SELECT in_force FROM updates WHERE stream = ? ORDER BY number", (stream,))
+        records = [json.loads(row[4]) for row in rows]
+        newest: dict[str, Any] = records[-1] if records else {"counts": {}, "indexed": False}
+        last_seq = rows[-1][0] if rows else -1
+        skipped = sum(seq_to - seq_from + 1 for seq_from, seq_to in holes if seq_from > last_seq)
+        complete = (
+            stream not in self._gaps and max([last_seq, *(seq_to for _, seq_to in holes)]) == next_seq - 1
+        )
+        counts = Counts(**newest["counts"])
+        return Recalled(
+            planes=tuple(map(_plane_record, rows, records)) if complete else (),
+            counts=Counts(**asdict(counts) | {"skipped": counts.skipped + skipped}),
+            indexed=newest["indexed"],
+            updates=tuple(_update_entry(row[0]) for row in updates),
+            complete=complete,
+        )
+
+    # --- the database
+
+    def _prepare(self) -> None:
+        run = self._db.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run("BEGIN IMMEDIATE")  # takes the lock, and finds out whether this can be written at all
+        run("COMMIT")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _VERSION):
+            raise JournalError(
+                f"{self.path} is a journal of version {version}, expected {_VERSION}; "
+                "finish its streams with the server that wrote it, or move it away"
+            )
+        self._db.executescript(_TABLES)
+        run(f"PRAGMA user_version = {_VERSION}")
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            if self.problem is None:
+                _log.error("cannot write event=journal_failed path=%s reason=%r", self.path, str(error))
+            self.problem = f"cannot write {self.path}: {error}"
+            return False
+        if self.problem is not None:
+            _log.warning("can write again event=journal_well path=%s", self.path)
+        self.problem = None
+        return True
+
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            self.problem = f"cannot read {self.path}: {error}"
+            return []
+
+
+def _plane_record(row: Sequence[int], record: dict[str, Any]) -> PlaneRecord:
+    plane = (row[1], row[2], row[3])
+    return PlaneRecord(
+        plane, row[0], record["t"], record["model_sha256"], record["predicted"], record["judge"]
+    )
+
+
+def _update_entry(text: str) -> UpdateEntry:
+    entry = json.loads(text)
+    return UpdateEntry(**entry | {"thresholds": Thresholds(**entry["thresholds"])})
