@@ -13,6 +13,7 @@ import uvloop
 
 from dimstream_client.errors import KeyFileError
 from dimstream_server.keygen import add_keygen
+from dimstream_server.logs import set_up_logging
 from dimstream_server.serving import CannotStart, serve
 from dimstream_server.settings import Settings, SettingsError, load_settings
 
@@ -55,12 +56,7 @@ def run_server(settings: Settings) -> int:
     ------
     dimstream_server.serving.CannotStart
     """
-    logging.basicConfig(
-        level=settings.server.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    set_up_logging(settings.server.log_level, settings.server.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         complete = runner.run(serve(settings))
     if not complete:
@@ -100,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--insecure-lan", action="store_true", default=None, help=insecure)
     add("--record", metavar="FOLDER", help="where streams are recorded that ask for it")
     add("--log-level", choices=("debug", "info", "warning", "error"))
+    add("--log-format", choices=("text", "json"), help="how an event is written, one a line")
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
     return parser
 
@@ -119,6 +116,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("http", "tokens"): arguments.tokens,
         ("http", "host_names"): arguments.host_name,
         ("server", "insecure_lan"): arguments.insecure_lan,
+        ("server", "log_format"): arguments.log_format,
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     return load_settings(arguments.config, overrides)

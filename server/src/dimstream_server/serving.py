@@ -23,6 +23,7 @@ from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
+from dimstream_server.device_health import DeviceHealth
 from dimstream_server.endpoints.http_app import HttpDoor
 from dimstream_server.endpoints.http_protocol import protocol_telling
 from dimstream_server.endpoints.requests import ProblemTeller
@@ -33,10 +34,12 @@ from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.journal import Journal, JournalError
 from dimstream_server.metrics import Metrics
+from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
 from dimstream_server.settings import NO_STATE, Settings
 
 JOURNAL = "journal.sqlite"
+LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
 POLL_S = 0.005
 FLUSH_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -148,7 +151,12 @@ async def serve_until(
             boot_id=secrets.token_hex(8),
             recorder=recorder,
         )
-        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams, tokens=access.tokens)
+        http_door = HttpDoor(
+            *(engine, settings, metrics),
+            list_streams=zmq_door.streams,
+            readiness=_readiness(engine, journal, recorder, metrics),
+            tokens=access.tokens,
+        )
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
@@ -178,6 +186,22 @@ async def serve_until(
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
+
+
+def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metrics: Metrics) -> Readiness:
+    """What /readyz asks, in `/metrics` too; the HTTP door adds whether the server drains."""
+    readiness, device = Readiness(), DeviceHealth(engine)
+    metrics.observe(device.answered)
+    readiness.add("device", device.check)
+    readiness.add("journal", lambda: journal.problem)
+    if recorder is not None:
+        readiness.add("recording", recorder.problem)
+    if journal.path is not None:
+        folder = journal.path.parent
+        readiness.add("disk", folder_check(folder, least_free_bytes=LEAST_FREE_BYTES))
+        metrics.watch_disk("state", folder)
+    metrics.add(readiness)
+    return readiness
 
 
 async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:

@@ -58,6 +58,9 @@ class ServerTable(_Table):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least severe event that is logged")
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="how an event is written, one a line")
+    ] = "text"
     drain_s: Annotated[
         float, Field(gt=0, le=3600, description="longest time that a stop waits for accepted frames")
     ] = 60.0

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
@@ -19,13 +20,15 @@ from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, 
 from dimstream_server.endpoints.descriptions import (
     ModelBody,
     ModelsBody,
+    ReadyBody,
     StreamBody,
     StreamsBody,
 )
 from dimstream_server.endpoints.flag_headers import headers_of
 from dimstream_server.endpoints.gate import PROBES, Gate
-from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, describe_problems, problems
+from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
 from dimstream_server.endpoints.pace import Pace
+from dimstream_server.endpoints.problems import RETRY_AFTER_S
 from dimstream_server.endpoints.reports import ReportBody
 from dimstream_server.endpoints.requests import (
     CLIENT_CLOSED_REQUEST,
@@ -38,6 +41,7 @@ from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import Draining, ServerBusy, UnknownModel
 from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
+from dimstream_server.readiness import Readiness
 from dimstream_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -52,6 +56,8 @@ class HttpDoor:
         The ZeroMQ streams that are open.
     tokens : Tokens, optional
         Of which requests must carry one.
+    readiness : Readiness
+        What /readyz asks; this door adds whether the server drains.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class HttpDoor:
         metrics: Metrics,
         *,
         list_streams: Callable[[], list[ServerStream]],
+        readiness: Readiness,
         tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
@@ -84,6 +91,8 @@ class HttpDoor:
         self._workers = ThreadPoolExecutor(settings.http.max_requests, thread_name_prefix="http")
         self._busy: Counter[Hashable] = Counter()  # requests that are being denoised, by whose they are
         self._draining = False
+        self._readiness = readiness
+        readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
         self.app = self._make_app()
 
     def begin_drain(self) -> None:
@@ -124,8 +133,8 @@ class HttpDoor:
         get("/v1/models", summary="Models that are served", responses=common)(self.models)
         get("/v1/models/{model_id}", summary="One model", responses={**common, **problems(404)})(self.model)
         get("/v1/streams", summary="ZeroMQ streams that are open", responses=common)(self.streams)
-        get("/livez", summary="The process runs", responses=probe)(self.livez)
-        get("/readyz", summary="Work is taken", responses={**probe, **problems(503)})(self.readyz)
+        get("/livez", summary="The event loop turns; nothing else", responses=probe)(self.livez)
+        get("/readyz", summary="Work can be sent here", responses={**probe, **NOT_READY})(self.readyz)
         get(
             "/metrics",
             summary="Figures in Prometheus' text format",
@@ -219,11 +228,14 @@ class HttpDoor:
         """Answer as long as the process can."""
         return {"status": "alive"}
 
-    async def readyz(self) -> dict[Literal["status"], Literal["ready"]]:
-        """Answer 200 while work is taken, 503 while the server drains."""
-        if self._draining:
-            raise Draining("the server is shutting down; it takes no new work")
-        return {"status": "ready"}
+    async def readyz(self, response: Response) -> ReadyBody:
+        """Answer 200 when every check is well, else 503; each says `ok`, or why not."""
+        checks = self._readiness.report()
+        ready = self._readiness.is_ready(checks)
+        if not ready:
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return ReadyBody(ready=ready, checks=checks)
 
     async def metrics(self) -> Response:
         """Give the figures."""

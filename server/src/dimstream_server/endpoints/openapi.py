@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dimstream_server.endpoints.answers import JSON, PNG
-from dimstream_server.endpoints.descriptions import ProblemBody
+from dimstream_server.endpoints.descriptions import ProblemBody, ReadyBody
 from dimstream_server.endpoints.flag_headers import DESCRIPTIONS
 from dimstream_server.endpoints.images import FORM, FORM_FIELD, NPY, TIFF
 from dimstream_server.endpoints.problems import PROBLEM_MEDIA_TYPE
@@ -50,6 +50,9 @@ DENOISE_OPENAPI: dict[str, Any] = {
             },
         }
     },
+}
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Not ready: a check is not well, or the server drains", "model": ReadyBody}
 }
 
 

@@ -60,6 +60,7 @@ from dimstream_server.metrics import Metrics
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import RecordedFile, Recorder
 from dimstream_server.settings import Settings
+from dimstream_server.stream_metrics import StreamMetrics
 
 DOOR = "zmq"
 CONTEXT_FRAMES = 1
@@ -247,7 +248,7 @@ class ZmqEndpoint:
             self._journal.forget(stream.id)
             self._engine.close(engine_id)
             raise
-        self._book.add(stream)
+        self._enter(stream)
         _log.info(
             "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
             *(stream.id, model.id, window, self._admission.name_of(stream.owner)),
@@ -279,7 +280,7 @@ class ZmqEndpoint:
             self._engine.close(engine_id)
             raise
         stream.context = wanted_context(recalled, self._engine.models()[spec.model].sha256)
-        self._book.add(stream)
+        self._enter(stream).reconnected()
         self._journal.returned(stream.id)
         _log.info(
             "resumed event=resumed door=zmq stream=%s next_seq=%d context=%d complete=%s",
@@ -299,6 +300,10 @@ class ZmqEndpoint:
             loop=self._loop,
             again=again,
         )
+
+    def _enter(self, stream: ServerStream) -> StreamMetrics:
+        self._book.add(stream)
+        return self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
 
     def _stream(
         self,
@@ -360,11 +365,13 @@ class ZmqEndpoint:
         if frame.seq in stream.context:
             self._engine.remind(stream.engine_id, task)
             del stream.context[frame.seq]
+            self._metrics.streams.of(stream.id).resent()
             return
         future = self._engine.submit(stream.engine_id, task)
         stream.accept(frame, future)
         if (tape := self._tapes.of(stream.id)) is not None:
             tape.accept(frame, task)
+        self._metrics.streams.of(stream.id).received(frame.seq)
         future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
 
     def _skip(self, peer: bytes, skip: Skip) -> None:
@@ -374,6 +381,7 @@ class ZmqEndpoint:
         self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
         self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
         self._tapes.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
+        self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
         self._say(peer, stream.skipped(skip.seq_to))
 
     def _ack(self, peer: bytes, ack: Ack) -> None:
@@ -446,6 +454,7 @@ class ZmqEndpoint:
         else:
             self._metrics.undeliverable.inc()
         self._metrics.answered(DOOR, result)
+        self._metrics.streams.of(stream.id).answered(result)
 
     def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
         outgoing = Outgoing(
@@ -493,6 +502,7 @@ class ZmqEndpoint:
     def _say_closed(self, stream: ServerStream, message: Closed) -> None:
         self._unanswered -= 1
         self._journal.closed(stream.id)
+        self._metrics.streams.close(stream.id)
         forget = partial(self._book.remove, stream)
         self._router.send(
             stream.peer, Outgoing(make=lambda: encode(message), sent=forget, lost=forget, owed=True)
@@ -529,6 +539,7 @@ class ZmqEndpoint:
         if stream not in self._book:
             return
         self._book.remove(stream)
+        self._metrics.streams.close(stream.id)
         _log.warning(
             "peer gone event=peer_gone door=zmq stream=%s next_seq=%d reason=%r",
             *(stream.id, stream.next_seq, why),
