@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--http", metavar="HOST:PORT", help="port 0 picks a free one")
     add("--device", metavar="DEVICE", help="cpu or cuda:N")
     add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
-    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `none`")
+    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `memory`")
     add("--server-key", metavar="server.key", help="the server's CURVE key; connections are encrypted")
     add("--allowed-clients", metavar="PATH", help="folder of .pub files, or a file: who may connect")
     add("--tokens", metavar="PATH", help="folder of .token files, or a file: HTTP requests must carry one")

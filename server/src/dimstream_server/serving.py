@@ -36,7 +36,7 @@ from dimstream_server.journal import Journal, JournalError
 from dimstream_server.metrics import Metrics
 from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
-from dimstream_server.settings import NO_STATE, Settings
+from dimstream_server.settings import IN_MEMORY, Settings
 
 JOURNAL = "journal.sqlite"
 LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
@@ -273,7 +273,7 @@ def journal_path(settings: Settings) -> Path | None:
     """
     state, endpoint = settings.server.state, settings.zmq.endpoint
     if state is not None:
-        return None if state == NO_STATE else Path(state) / JOURNAL
+        return None if state == IN_MEMORY else Path(state) / JOURNAL
     if endpoint.endswith(":0"):
         return None
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"

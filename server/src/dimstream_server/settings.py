@@ -30,7 +30,7 @@ from dimstream_server.addresses import (
 MIB = 1024 * 1024
 LARGEST_FILE = 2**20  # of settings, bytes
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
-NO_STATE = "none"
+IN_MEMORY = "memory"
 _IN_PART = "in part"  # context of a file's settings, to which the command line may add
 _PATHS = (
     ("server", "state"),
@@ -65,8 +65,10 @@ class ServerTable(_Table):
         float, Field(gt=0, le=3600, description="longest time that a stop waits for accepted frames")
     ] = 60.0
     state: Annotated[
-        Literal["none"] | Path | None,
-        Field(description="folder of the journal, by which streams outlive the server; `none`: they do not"),
+        Literal["memory"] | Path | None,
+        Field(
+            description="folder of the journal, by which streams outlive the server; `memory`: they do not"
+        ),
     ] = None
     insecure_lan: Annotated[
         bool, Field(description="bind beyond loopback without keys and tokens: anyone there may use it")
@@ -325,7 +327,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if settings.server.ready_file is not None:
         server["ready_file"] = str(path.parent / settings.server.ready_file)
     for table, key in _PATHS:
-        if tables.get(table, {}).get(key, NO_STATE) != NO_STATE:
+        if tables.get(table, {}).get(key, IN_MEMORY) != IN_MEMORY:
             tables[table][key] = str(path.parent / tables[table][key])
     return tables
 

@@ -234,9 +234,9 @@ def test_a_lease_ends_for_a_client_that_is_away_and_for_no_other(start_server: A
 
 
 def test_a_server_that_is_told_so_forgets_its_streams(start_server: Any, connect: Any) -> None:
-    server = start_server(server={"state": "none"})
+    server = start_server(server={"state": "memory"})
     peer = connect(server)
     opened = peer.open()
     server.begin_stop()
     server.wait_stopped()
-    assert connect(start_server(server={"state": "none"})).ask(_again(opened, 0)).code == "bad_token"
+    assert connect(start_server(server={"state": "memory"})).ask(_again(opened, 0)).code == "bad_token"

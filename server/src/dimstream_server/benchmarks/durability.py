@@ -66,7 +66,7 @@ def measure_durability(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         keeping = ("--state", str(scratch / "state"), "--record", str(scratch / "recordings"))
         servers = {
-            PLAIN: stack.enter_context(running_server(bundle.source, device, ("--state", "none"))),
+            PLAIN: stack.enter_context(running_server(bundle.source, device, ("--state", "memory"))),
             DURABLE: stack.enter_context(running_server(bundle.source, device, keeping)),
         }
         clients = {

@@ -5,8 +5,6 @@ What a stream may do is `streams`' to say, how bytes travel is `router`'s; this 
 
 import asyncio
 import logging
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -20,7 +18,6 @@ from dimstream_client.messages import (
     Frame,
     Message,
     Open,
-    Opened,
     Ping,
     Pong,
     Skip,
@@ -29,41 +26,24 @@ from dimstream_client.messages import (
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 from dimstream_server.access import Access, warn_of_open_doors
 from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
-from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
 from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
 from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.endpoints.resuming import (
-    enter,
-    entry_of,
-    look_up,
-    plan_resumption,
-    thresholds_again,
-    wanted_context,
-)
+from dimstream_server.endpoints.resuming import entry_of
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
+from dimstream_server.endpoints.stream_opener import Asker, StreamOpener
 from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.endpoints.taping import Tapes
-from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
-from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo, StreamSpec
-from dimstream_server.errors import (
-    Draining,
-    RecordingFailed,
-    ServerBusy,
-    ServerError,
-    TooManyPlanes,
-    UnknownModel,
-)
+from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce
+from dimstream_server.errors import Draining, RecordingFailed, ServerError
 from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import RecordedFile, Recorder
 from dimstream_server.settings import Settings
 from dimstream_server.stream_metrics import StreamMetrics
 
 DOOR = "zmq"
-CONTEXT_FRAMES = 1
 SPARE_REPLIES = 16  # beside a window of results in a peer's send queue
 _log = logging.getLogger(__name__)
 
@@ -138,6 +118,7 @@ class ZmqEndpoint:
             max_streams_per_client=settings.limits.max_streams_per_client,
             max_credit_per_client=settings.limits.max_credit_per_client,
         )
+        self._opener = StreamOpener(engine, self._book, journal, self._tapes, settings, boot_id=boot_id)
         self._router = router
         self._draining = False
         self._unanswered = 0  # UPDATEs and CLOSEs
@@ -225,138 +206,30 @@ class ZmqEndpoint:
         self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
 
     def _open(self, peer: bytes, message: Open) -> None:
-        self._pace.take(self._client_key or peer)
+        asker = Asker(peer, self._client_key)
+        self._pace.take(asker.client)
         self._refuse_when_draining()
         self._tapes.refuse_unless_recording(message)
-        if message.stream is not None or message.resume_token is not None:
-            self._resume(peer, message)
-            return
-        model = self._model(message.model)
-        check_frame_bytes(message, self._max_frame_bytes)
-        codec = choose_codec(message.codecs)
-        window = self._book.window_for(message, client=self._client_key or peer)
-        spec = spec_of(message, model=model.id)
-        engine_id = self._engine.open(spec)
-        stream = self._stream(peer, message, spec, secrets.token_hex(8), engine_id, window, model.thresholds)
-        now = time.time()
-        try:
-            token = enter(
-                self._journal, stream, message, model_sha256=model.sha256, codec=codec, opened_at=now
+        if message.stream is None and message.resume_token is None:
+            stream, opened = self._opener.open(asker, message, self._loop)
+            self._enter(stream)
+            _log.info(
+                "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
+                *(stream.id, stream.model, stream.window, self._admission.name_of(stream.owner)),
             )
-            self._tape(stream, message, opened_at=now, again=False)
-        except ServerError:
-            self._journal.forget(stream.id)
-            self._engine.close(engine_id)
-            raise
-        self._enter(stream)
-        _log.info(
-            "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
-            *(stream.id, model.id, window, self._admission.name_of(stream.owner)),
-        )
-        warn_of_open_doors(self._settings)
-        self._say(peer, self._opened(stream, codec, token))
-
-    def _resume(self, peer: bytes, message: Open) -> None:
-        entry = look_up(self._journal, message, owner=self._client_key)
-        there = self._book.of_id(entry.id)
-        if there is not None:
-            self._part(there, "its client has come back by another connection")
-        resumption = plan_resumption(self._journal, entry, message, self._engine)
-        window = self._book.window_for(resumption.opened, client=self._client_key or peer)
-        spec = spec_of(resumption.opened, model=resumption.model)
-        try:
-            engine_id = self._engine.open(spec, resumption.memory)
-        except TooManyPlanes as error:  # it had room before: what it left is still being cleared away
-            raise ServerBusy(f"{error}; or try again later") from error
-        for update in resumption.later:
-            self._engine.update(engine_id, update.from_seq, update.model, thresholds_again(update))
-        opened, recalled = resumption.opened, resumption.recalled
-        stream = self._stream(peer, opened, spec, entry.id, engine_id, window, resumption.thresholds)
-        stream.next_seq, stream.indexed = resumption.next_seq, recalled.indexed
-        stream.acknowledged = entry.acknowledged
-        try:
-            self._tape(stream, opened, opened_at=entry.opened_at, again=True)
-        except ServerError:
-            self._engine.close(engine_id)
-            raise
-        stream.context = wanted_context(recalled, self._engine.models()[spec.model].sha256)
-        self._enter(stream).reconnected()
-        self._journal.returned(stream.id)
-        _log.info(
-            "resumed event=resumed door=zmq stream=%s next_seq=%d context=%d complete=%s",
-            *(stream.id, stream.next_seq, len(stream.context), recalled.complete),
-        )
-        assert message.resume_token is not None
-        self._say(peer, self._opened(stream, entry.codec, message.resume_token))
-
-    def _tape(self, stream: ServerStream, message: Open, *, opened_at: float, again: bool) -> None:
-        model = self._engine.models()[stream.model]
-        self._tapes.begin(
-            stream.id,
-            message,
-            model,
-            stream.thresholds,
-            opened_at=opened_at,
-            loop=self._loop,
-            again=again,
-        )
+            warn_of_open_doors(self._settings)
+        else:
+            entry = self._opener.look_up(asker, message)
+            there = self._book.of_id(entry.id)
+            if there is not None:
+                self._part(there, "its client has come back by another connection")
+            stream, opened = self._opener.resume(asker, message, entry, self._loop)
+            self._enter(stream).reconnected()
+        self._say(peer, opened)
 
     def _enter(self, stream: ServerStream) -> StreamMetrics:
         self._book.add(stream)
         return self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
-
-    def _stream(
-        self,
-        peer: bytes,
-        message: Open,
-        spec: StreamSpec,
-        stream_id: str,
-        engine_id: str,
-        window: int,
-        thresholds: Thresholds,
-    ) -> ServerStream:
-        return ServerStream(
-            id=stream_id,
-            engine_id=engine_id,
-            peer=peer,
-            owner=self._client_key,
-            spec=spec,
-            window=window,
-            thresholds=thresholds,
-            model=spec.model,
-            client=message.client,
-            mode=message.mode,
-            checksum=message.checksum == "crc32",
-            delivers_pixels=message.deliver == "result",
-            heard_at=self._loop.time(),
-        )
-
-    def _opened(self, stream: ServerStream, codec: str, token: str) -> Opened:
-        return Opened(
-            stream=stream.id,
-            resume_token=token,
-            boot_id=self._boot_id,
-            next_seq=stream.next_seq,
-            limit=stream.limit,
-            context_frames=CONTEXT_FRAMES,
-            model=wire_model(self._engine.models()[stream.model]),
-            thresholds=wire_thresholds(stream.thresholds),
-            max_frame_bytes=self._max_frame_bytes,
-            lease_s=self._lease_s,
-            window=stream.window,
-            codec=codec,
-            checksum="crc32" if stream.checksum else "none",
-            context=tuple(stream.context),
-        )
-
-    def _model(self, model_id: str | None) -> ModelInfo:
-        models = self._engine.models()
-        if model_id is None and len(models) == 1:
-            return next(iter(models.values()))
-        if model_id is None or model_id not in models:
-            asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
-            raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
-        return models[model_id]
 
     def _frame(self, peer: bytes, frame: Frame) -> None:
         stream = self._find(peer, frame.stream)
