@@ -67,6 +67,7 @@ VALUES: dict[Any, Any] = {
     checks.checksum: st.sampled_from(checks.CHECKSUMS),
     checks.texts: st.lists(TEXTS, max_size=5),
     checks.free: FREE,
+    checks.seqs: st.lists(COUNTS, max_size=5),
     checks.counts: st.dictionaries(TEXTS, COUNTS, max_size=4),
     checks.files: st.lists(FREE, max_size=3),
     checks.plane_index: members(dict.fromkeys("tczp", COUNTS)),

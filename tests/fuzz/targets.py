@@ -4,7 +4,7 @@ A target takes bytes, lets the errors pass that its decoder promises, and raises
 error is a crash, and so is an answer that breaks what the decoder promises. The fuzzer (`fuzzing.py`), the
 replay of the corpus (`test_corpus.py`) and the property tests share them.
 
-To add one (say, for the spool file): write a function of bytes, name it in `TARGETS`, and put a few small
+To add one: write a function of bytes, name it in `TARGETS`, and put a few small
 valid files into `corpus/NAME/`. Nothing else knows the names.
 """
 
@@ -21,9 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dimstream_client.errors import DimstreamError, KeyFileError, ProtocolError, RecordError
+from dimstream_client import spool_file
+from dimstream_client.errors import DimstreamError, KeyFileError, ProtocolError, RecordError, SpoolError
 from dimstream_client.keys import PUBLIC, SECRET, TOKEN, read_entries, read_secret
+from dimstream_client.messages import Frame
 from dimstream_client.plane_records import plane_of, read_records
+from dimstream_client.tickets import Ticket
 from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import BundleError, read_attachment, read_bundle
 from dimstream_models.bundle.errors import InvalidBundle
@@ -148,9 +151,21 @@ def settings(data: bytes) -> None:
         _check_one_line(str(error))
 
 
+def spool(data: bytes) -> None:
+    """A spooled frame's file, and the file that resumes its stream."""
+    with suppress(SpoolError):
+        message = spool_file.parse(data, where="frame")
+        if isinstance(message, Frame):
+            assert message.pixels.nbytes <= len(data)
+    with suppress(SpoolError):
+        text = data.decode("utf-8", "replace")
+        ticket = Ticket.of_json(text, where="ticket")
+        assert Ticket.of_json(ticket.to_json(), where="again") == ticket
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (wire, tiff, npy, form, bundle, description, onnx, records, keys, settings)
+    for target in (wire, tiff, npy, form, bundle, description, onnx, records, keys, settings, spool)
 }
 
 

@@ -162,8 +162,8 @@ def warn_of_open_doors(settings: Settings) -> None:
     """Say that the doors are open, where `insecure_lan` asked for that."""
     if settings.server.insecure_lan:
         _insecure_log.warning(
-            "insecure_lan: nothing is encrypted and anyone who reaches %s or %s may use this server and read "
-            "what others send event=insecure_lan",
+            "insecure_lan: nothing is encrypted and anyone who reaches the server may use it and read what "
+            "others send event=insecure_lan zmq=%s http=%s",
             *(settings.zmq.endpoint, settings.http.address),
         )
 
@@ -178,7 +178,7 @@ async def keep_warning(settings: Settings) -> None:
 def _warn_of_readers(path: Path) -> None:
     for one in sorted(path.glob(f"*{_TOKEN_SUFFIX}")) if path.is_dir() else [path]:
         if one.exists() and one.stat().st_mode & _OTHERS:
-            _log.warning("%s can be read by every user of this machine; chmod 600 it event=loose_file", one)
+            _log.warning("every user of this machine can read it; chmod 600 it event=loose_file path=%s", one)
 
 
 def _names(files: EntryFiles) -> dict[str, str]:
