@@ -8,6 +8,7 @@ stderr.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Final
 
 from dimstream_client import credentials, view_command
 from dimstream_client.credentials import client_of, door_of
-from dimstream_client.errors import DimstreamError, KeyFileError, TiffError
+from dimstream_client.errors import DimstreamError, KeyFileError, SpoolError, TiffError
 
 DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("interrupted; what was written is complete up to there", INTERRUPTED)
     except TiffError as error:
         return _say(f"{getattr(arguments, 'source', '')}: {error}", UNREADABLE)
-    except KeyFileError as error:
+    except (KeyFileError, SpoolError) as error:
         return _say(str(error), UNREADABLE)
     except DimstreamError as error:
         return _say(str(error), REFUSED)
@@ -66,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--window", type=_window, metavar="N", help="frames in flight, 1 to 1024")
     stream.add_argument("--checksum", action="store_true", help="guard every frame by crc32")
     stream.add_argument("--maps", action="store_true", help="write where predictions stand on photons")
+    stream.add_argument("--save", action="store_true", help="let the server record raw and denoised frames")
+    stream.add_argument(
+        "--resume", action="store_true", help="go on where OUT was broken off; the rest as the first time"
+    )
+    stream.add_argument(
+        "--outage", type=_patience, default=math.inf, metavar="S",
+        help="seconds to wait for a server that is lost (default: for ever)",
+    )  # fmt: skip
     stream.add_argument("--quiet", action="store_true", help="show no progress")
     stream.set_defaults(run=_stream)
 
@@ -172,8 +181,16 @@ def _stream(arguments: argparse.Namespace) -> int:
         return _say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
     # Only here: the rest of the client works without them.
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dimstream_client.file_streaming import Pace, flags_path, maps_path, stream_file
+    from dimstream_client.file_streaming import (
+        Pace,
+        flags_path,
+        frames_done,
+        maps_path,
+        note_path,
+        stream_file,
+    )
     from dimstream_client.proposals import stream_line
     from dimstream_client.tiff import open_stack
 
@@ -181,6 +198,11 @@ def _stream(arguments: argparse.Namespace) -> int:
     with open_stack(arguments.source, axes=arguments.axes) as stack:
         if same := _overwritten(arguments.source, arguments.out, *beside):
             return _say(f"{same} would be overwritten while it is read; name another", USAGE)
+        if note_path(arguments.out).exists() and not arguments.resume:
+            return _say(
+                f"{arguments.out} was broken off: go on by --resume, or remove {note_path(arguments.out)}",
+                USAGE,
+            )
         if arguments.frame_interval is not None:
             stack = replace(stack, scale=replace(stack.scale, frame_interval_s=arguments.frame_interval))
         settings = {
@@ -194,22 +216,37 @@ def _stream(arguments: argparse.Namespace) -> int:
             "channels": stack.scale.channels,
             "maps": arguments.maps,
             "witness_every": arguments.witness_every,
+            "save": arguments.save,
         }
-        with client_of(arguments) as client:
+        with client_of(arguments, outage_s=arguments.outage) as client:
             client.ping()  # before anything is written
-            bar = tqdm(total=len(stack), unit="frame", disable=arguments.quiet)
+            done = frames_done(arguments.out, with_maps=arguments.maps) if arguments.resume else 0
+            bar = tqdm(total=len(stack), initial=done, unit="frame", disable=arguments.quiet)
 
             def on_frame(counts: dict[str, int]) -> None:
                 bar.set_postfix({flag: n for flag, n in counts.items() if n}, refresh=False)
                 bar.update()
 
-            with bar:
+            with bar, logging_redirect_tqdm():
                 pace = Pace(arguments.interval, settings)
-                tally = stream_file(client, stack, arguments.out, pace, on_frame=on_frame)
+                tally = stream_file(
+                    client,
+                    arguments.source,
+                    stack,
+                    arguments.out,
+                    pace,
+                    on_frame=on_frame,
+                    resume=arguments.resume,
+                )
     where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
     print("; ".join((f"{arguments.out}: {tally}", *where)))
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
         print(stream_line(beside[0], tally.thresholds))
+    if tally.closed is not None:
+        for file in tally.closed.files:
+            print(f"recorded by the server: {file.get('name')} sha256 {file.get('sha256')}")
+        if tally.closed.error is not None:
+            return _say(tally.closed.error.detail, INCOMPLETE)
     if missing := tally.counts["missing"]:
         return _say(f"{missing} frames have no result; their pages are zero", INCOMPLETE)
     return DONE

@@ -218,7 +218,9 @@ class Client:
         StreamError
             From ``next``: a frame was refused, see its `seq`; the iterator goes on after it.
         """
-        return StreamedResults(self, frames, copy=copy, settings=settings)
+        return StreamedResults(
+            frames, lambda pixels: self.open(pixels.shape, pixels.dtype.name, **settings), copy=copy
+        )
 
     def ping(self, *, timeout_s: float | None = None) -> Pong:
         """Ask whether the server is there.
@@ -259,16 +261,25 @@ def _resuming(ticket: Ticket, next_result: int) -> Open:
 
 
 class StreamedResults:
-    """Iterator over the results of `Client.stream`; `stream` is the stream once the first frame came."""
+    """Iterator over the results of `Client.stream`; `stream` is the stream once the first frame came.
+
+    Parameters
+    ----------
+    open_stream : callable
+        Gives the stream for frames like the first.
+    """
 
     def __init__(
-        self, client: Client, frames: Iterable[FrameLike], *, copy: bool, settings: dict[str, Any]
+        self,
+        frames: Iterable[FrameLike],
+        open_stream: Callable[[npt.NDArray[Any]], Stream],
+        *,
+        copy: bool,
     ) -> None:
         self.stream: Stream | None = None
-        self._client = client
         self._frames = iter(frames)
+        self._open_stream = open_stream
         self._copy = copy
-        self._settings = settings
         self._feeder: _Feeder | None = None
         self._started = False
 
@@ -317,7 +328,7 @@ class StreamedResults:
             raise FrameError(
                 Code.WRONG_DTYPE, f"frames are {pixels.dtype}, expected {', '.join(DTYPES)}; convert them"
             )
-        self.stream = self._client.open(pixels.shape, pixels.dtype.name, **self._settings)
+        self.stream = self._open_stream(pixels)
         self._feeder = _Feeder(self.stream, first, self._frames, copy=self._copy)
         # A loop that is left early leaves no thread and no stream behind.
         weakref.finalize(self, self._feeder.stop)

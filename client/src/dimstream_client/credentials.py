@@ -39,7 +39,7 @@ def add_keygen(commands: Any) -> None:
     keygen.set_defaults(run=_keygen)
 
 
-def client_of(arguments: argparse.Namespace) -> Client:
+def client_of(arguments: argparse.Namespace, *, outage_s: float = 0) -> Client:
     """Return the client that the options of `add_keys` ask for.
 
     Raises
@@ -49,6 +49,7 @@ def client_of(arguments: argparse.Namespace) -> Client:
     return Client(
         arguments.server,
         timeout_s=arguments.timeout,
+        outage_s=outage_s,
         server_key=arguments.server_key,
         key=arguments.key,
     )

@@ -69,6 +69,8 @@ class Code:
     STREAM_CLOSED: Final = "stream_closed"
     DRAINING: Final = "draining"
     FRAME_FAILED: Final = "frame_failed"
+    RECORDING_REFUSED: Final = "recording_refused"
+    RECORDING_FAILED: Final = "recording_failed"
     BAD_TOKEN: Final = "bad_token"
     NOT_ADMITTED: Final = "not_admitted"
     INTERNAL: Final = "internal"
@@ -114,6 +116,8 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     Code.STREAM_CLOSED: Meaning("The stream is closed", 409, False),
     Code.DRAINING: Meaning("The server is shutting down", 503, True),
     Code.FRAME_FAILED: Meaning("The model failed on this frame", 500, False),
+    Code.RECORDING_REFUSED: Meaning("The server cannot record this stream", 507, False),
+    Code.RECORDING_FAILED: Meaning("The recording stopped before its stream", 507, False),
     Code.BAD_TOKEN: Meaning("Missing or wrong token", 401, False),
     Code.NOT_ADMITTED: Meaning("The client's key is not admitted", 403, False),
     Code.INTERNAL: Meaning("The server failed", 500, False),

@@ -7,17 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-from dimstream_client.client import Client
+from dimstream_client.broken_off import Note, count_lines, keep_lines, read_note
+from dimstream_client.client import Client, StreamedResults
 from dimstream_client.errors import FrameError, StreamError
-from dimstream_client.messages import PlaneIndex, Result
+from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.tiff import Stack, StackWriter
+from dimstream_client.tiff_writer import page_offsets
 from dimstream_client.trust import Thresholds
 
 _FLAGS = ("ok", "suspect", "unjudged")
@@ -41,12 +45,15 @@ class Tally:
         First frame of that run, and its last, None while it lasts.
     thresholds : Thresholds or None
         What the server judged by; None of a stack without frames.
+    closed : Closed or None
+        What the server said in the end; None of a stack without frames.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
     suspect_since: int | None = None
     suspect_to: int | None = None
     thresholds: Thresholds | None = None
+    closed: Closed | None = None
     _plane: PlaneIndex | None = None
     _seq: int = 0
 
@@ -58,6 +65,13 @@ class Tally:
             self.suspect_since = result.trust.suspect_since if result.trust else None
         elif plane == self._plane and self.suspect_to is None:
             self.suspect_to = self._seq
+
+    def recount(self, flags: Path, frames: int) -> None:
+        """Count the first frames of a file of flags, which were written before it was broken off."""
+        with flags.open(encoding="utf-8") as lines:
+            for line in islice(lines, frames):
+                record = json.loads(line)
+                self.counts[record["flag"] if record["status"] == "done" else "missing"] += 1
 
     def __str__(self) -> str:
         told = [f"{n} {flag}" for flag, n in self.counts.items() if n]
@@ -77,29 +91,78 @@ def maps_path(out: Path) -> Path:
     return out.with_name(_stem(out) + ".maps.ome.tif")
 
 
+def note_path(out: Path) -> Path:
+    """Return where ``OUT.ome.tif`` says what resumes it, while it is not finished: ``OUT.resume.json``."""
+    return out.with_name(_stem(out) + ".resume.json")
+
+
 def stream_file(
-    client: Client, stack: Stack, out: Path, pace: Pace, *, on_frame: Callable[[dict[str, int]], None]
+    client: Client,
+    source: Path,
+    stack: Stack,
+    out: Path,
+    pace: Pace,
+    *,
+    on_frame: Callable[[dict[str, int]], None],
+    resume: bool = False,
 ) -> Tally:
-    """Stream `stack` and write its results to `out` and `flags_path(out)`; with maps also `maps_path(out)`.
+    """Stream `stack`, of the file `source`, and write its results to `out` and `flags_path(out)`.
+
+    With maps also to `maps_path(out)`; until it is finished, `note_path(out)` says what resumes it.
 
     A frame without a result (refused, failed, or replaced in mode ``latest``) is a page of zeros, so that
     pages keep their places, and counted as ``missing``; its line in the flags says what happened.
 
+    Parameters
+    ----------
+    resume : bool
+        Go on where `out` was broken off.
+
     Raises
     ------
+    SpoolError
+        There is nothing to be resumed, or the source has changed.
     TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
-    feed = _Feed(stack)
-    results = client.stream(feed.frames(pace.interval_s), copy=False, **pace.settings)
-    results.start()  # before anything is written
+    note = read_note(note_path(out), source) if resume else None
+    done = frames_done(out, with_maps=bool(pace.settings.get("maps"))) if resume else 0
+    feed = _Feed(stack, done)
+    frames = feed.frames(pace.interval_s)
+    if note is None:
+        results = client.stream(frames, copy=False, **pace.settings)
+        results.start()  # before anything is written
+    else:
+        stream = client.resume_with(note.ticket, next_result=done, frame_of=partial(_frame_of, stack, note))
+        results = StreamedResults(frames, lambda _: stream, copy=False)
+        results.start()
+        if results.stream is None:  # only its end was broken off
+            stream.close()
+    tally = _record(results, feed, source, out, pace, on_frame, done)
+    note_path(out).unlink(missing_ok=True)
+    return tally
+
+
+def _record(
+    results: StreamedResults,
+    feed: _Feed,
+    source: Path,
+    out: Path,
+    pace: Pace,
+    on_frame: Callable[[dict[str, int]], None],
+    done: int,
+) -> Tally:
+    stack = feed.stack
     with ExitStack() as files:
-        pages = files.enter_context(_Pages(out, stack, pace.settings["out_dtype"]))
+        pages = files.enter_context(_Pages(out, stack, pace.settings["out_dtype"], done))
         maps = None
         if pace.settings.get("maps"):
-            maps = files.enter_context(_Pages(maps_path(out), stack, "uint8"))
-        lines = files.enter_context(flags_path(out).open("w", encoding="utf-8"))
-        recorder = _Recorder(feed, pages, maps, lines, on_frame)
-        recorder.tally.thresholds = results.stream.opened.thresholds if results.stream else None
+            maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done))
+        lines = files.enter_context(flags_path(out).open("a" if done else "w", encoding="utf-8"))
+        recorder = _Recorder(feed, pages, maps, lines, on_frame, done)
+        recorder.tally.recount(flags_path(out), done)
+        if results.stream is not None:
+            recorder.tally.thresholds = results.stream.opened.thresholds
+            Note.of(results.stream.ticket, source).write(note_path(out))
         try:
             while True:
                 try:
@@ -110,9 +173,25 @@ def stream_file(
                     recorder.note(error.seq, str(error))
         except StopIteration:
             recorder.fill_up_to(len(stack))
+            if results.stream is not None:
+                recorder.tally.closed = results.stream.close()
         finally:
             results.close()
     return recorder.tally
+
+
+def frames_done(out: Path, *, with_maps: bool) -> int:
+    """Frames of which everything was written; what was written of the next is cut off."""
+    if not flags_path(out).exists() or not out.exists():
+        return 0
+    written = [count_lines(flags_path(out))]
+    for path in (out, maps_path(out)) if with_maps else (out,):
+        written.append(len(page_offsets(path)) if path.stat().st_size else 0)
+    return keep_lines(flags_path(out), min(written))
+
+
+def _frame_of(stack: Stack, note: Note, seq: int) -> Frame:
+    return Frame(note.ticket.stream, seq, stack.read(seq), stack.index(seq))
 
 
 def _stem(out: Path) -> str:
@@ -126,16 +205,17 @@ def _stem(out: Path) -> str:
 class _Feed:
     """The frames of a stack, and when each was handed over."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, first: int) -> None:
         self.stack = stack
+        self._first = first
         self._handed: dict[int, tuple[float, float]] = {}
 
     def frames(self, interval_s: float) -> Iterator[tuple[npt.NDArray[Any], PlaneIndex]]:
         """Iterate over the frames of the stack, one every `interval_s`."""
         start = time.perf_counter()
-        for n in range(len(self.stack)):
+        for n in range(self._first, len(self.stack)):
             frame = self.stack.read(n), self.stack.index(n)
-            delay = start + n * interval_s - time.perf_counter()
+            delay = start + (n - self._first) * interval_s - time.perf_counter()
             if delay > 0:
                 time.sleep(delay)
             self._handed[n] = time.time(), time.perf_counter()
@@ -149,8 +229,10 @@ class _Feed:
 class _Pages:
     """An OME-TIFF with the axes and scale of a stack, and a page of zeros for each frame that has none."""
 
-    def __init__(self, path: Path, stack: Stack, dtype: str) -> None:
-        self._writer = StackWriter(path, axes=stack.axes, shape=stack.shape, dtype=dtype, scale=stack.scale)
+    def __init__(self, path: Path, stack: Stack, dtype: str, written: int) -> None:
+        self._writer = StackWriter(
+            path, axes=stack.axes, shape=stack.shape, dtype=dtype, scale=stack.scale, written=written
+        )
         self._blank = np.zeros(stack.frame_shape, dtype)
 
     def write(self, pixels: npt.NDArray[Any] | None) -> None:
@@ -174,13 +256,14 @@ class _Recorder:
         maps: _Pages | None,
         lines: TextIO,
         on_frame: Callable[[dict[str, int]], None],
+        done: int,
     ) -> None:
         self.tally = Tally()
         self._feed, self._pages, self._maps, self._lines = feed, pages, maps, lines
         self._on_frame = on_frame
         self._over_time = dict(zip(feed.stack.axes, feed.stack.shape)).get("T", 1) > 1
         self._refusals: dict[int, str] = {}
-        self._next = 0
+        self._next = done
 
     def record(self, result: Result) -> None:
         """Write a result in its place."""
@@ -228,11 +311,11 @@ class _Recorder:
             self._put(line, None, "missing")
 
     def _put(self, line: dict[str, Any], result: Result | None, counted: str) -> None:
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
         self._pages.write(result.pixels if result else None)
         if self._maps is not None:
             self._maps.write(result.support if result else None)
+        self._lines.write(json.dumps(line) + "\n")  # last: what has its line is whole
+        self._lines.flush()
         self.tally.counts[counted] += 1
         self._next += 1
         self._on_frame(self.tally.counts)

@@ -97,7 +97,12 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "thresholds": checks.thresholds,
     },
     "CLOSE": {"stream": checks.text, "last_seq": checks.count},
-    "CLOSED": {"stream": checks.text, "counts": checks.counts, "files": checks.files},
+    "CLOSED": {
+        "stream": checks.text,
+        "counts": checks.counts,
+        "files": checks.files,
+        "error": checks.problem,
+    },
     "PING": {"t": checks.number},
     "PONG": {"t": checks.number, "boot_id": checks.text, "queue": checks.count},
     "ERROR": checks.PROBLEM_FIELDS,

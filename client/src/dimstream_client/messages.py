@@ -237,12 +237,16 @@ class Close:
 
 @dataclass(frozen=True)
 class Closed:
-    """The stream is over and its files, each with name and sha256, are final."""
+    """The stream is over and its files, each with name, bytes and sha256, are final.
+
+    `error` says why a recording stopped before the stream did, and its files do not hold all of it.
+    """
 
     TYPE: ClassVar[str] = "CLOSED"
     stream: str
     counts: Mapping[str, int]
     files: tuple[Mapping[str, Any], ...] = ()
+    error: Problem | None = None
 
 
 @dataclass(frozen=True)

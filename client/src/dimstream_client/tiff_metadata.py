@@ -129,7 +129,7 @@ def _image(position: int, planes: int, n_channels: int, attributes: str, names: 
     named = names if len(names) == n_channels else (None,) * n_channels
     channels = "".join(
         f'<Channel ID="Channel:{position}:{c}" SamplesPerPixel="1"'
-        + (f" Name={quoteattr(_printable(name))}/>" if name else "/>")
+        + (f" Name={quoteattr(printable(name))}/>" if name else "/>")
         for c, name in enumerate(named)
     )
     return (
@@ -138,7 +138,8 @@ def _image(position: int, planes: int, n_channels: int, attributes: str, names: 
     )
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """Return the text with what XML cannot hold replaced."""
     return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", name)
 
 

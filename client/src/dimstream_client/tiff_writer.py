@@ -26,19 +26,39 @@ class StackWriter:
         As of a `Stack`; P, where there is one, comes first.
     dtype : {"uint8", "uint16", "float32"}
     scale : Scale
+    written : int
+        Pages that are in a file already which was broken off; it is gone on with behind them.
+
+    Raises
+    ------
+    OSError, tifffile.TiffFileError
+        A file that was broken off cannot be read.
     """
 
     def __init__(
-        self, target: Source, *, axes: str, shape: tuple[int, ...], dtype: str, scale: Scale | None = None
+        self,
+        target: Source,
+        *,
+        axes: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        scale: Scale | None = None,
+        written: int = 0,
     ) -> None:
         if axes.find("P") > 0 or axes[-2:] != "YX" or len(axes) != len(shape):
             raise ValueError(f"axes {axes!r} do not fit shape {shape}, expected [P][TCZ]YX")
         self._target = target
         self._axes, self._shape, self._dtype = axes, shape, dtype
         self._scale = scale or Scale()
-        self._written = 0
+        self._written = written
+        # Pages behind those are of a frame that was being written: it comes again, and is put there.
+        self._there = page_offsets(target) if written else []
+        self._goes_on = written > 0
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        self._writer = tifffile.TiffWriter(target, bigtiff=nbytes > 2**32 - 2**25, ome=False)
+        big = nbytes > 2**32 - 2**25
+        self._writer = tifffile.TiffWriter(
+            target, bigtiff=big, ome=False, append="force" if written else False
+        )
 
     def write(self, pixels: npt.NDArray[Any]) -> None:
         """Append one frame, (H, W), in the order of the axes."""
@@ -46,6 +66,9 @@ class StackWriter:
             raise ValueError(
                 f"frame of {pixels.shape} {pixels.dtype}, expected {self._shape[-2:]} {self._dtype}"
             )
+        if self._written < len(self._there):
+            self._put_in_place(pixels)
+            return
         options: dict[str, Any] = {}
         if self._written == 0:
             options["description"] = ome_xml(self._axes, self._shape, self._dtype, self._scale)
@@ -53,6 +76,15 @@ class StackWriter:
             per_cm = 1e4 / self._scale.pixel_size_um
             options.update(resolution=(per_cm, per_cm), resolutionunit="CENTIMETER")
         self._writer.write(pixels, photometric="minisblack", metadata=None, **options)
+        self._writer.filehandle.flush()  # so that it outlives this program
+        self._written += 1
+
+    def _put_in_place(self, pixels: npt.NDArray[Any]) -> None:
+        file = self._writer.filehandle
+        end = file.tell()
+        file.seek(self._there[self._written])
+        file.write(np.ascontiguousarray(pixels).tobytes())
+        file.seek(end)
         self._written += 1
 
     def close(self) -> None:
@@ -61,9 +93,12 @@ class StackWriter:
         Such a file is declared as a movie of the frames that were written.
         """
         self._writer.close()
-        if 0 < self._written < math.prod(self._shape[:-2]):
-            shape = (self._written, *self._shape[-2:])
-            description = ome_xml("TYX", shape, self._dtype, self._scale)
+        is_short = 0 < self._written < math.prod(self._shape[:-2])
+        if is_short or self._goes_on:
+            axes, shape = (
+                ("TYX", (self._written, *self._shape[-2:])) if is_short else (self._axes, self._shape)
+            )
+            description = ome_xml(axes, shape, self._dtype, self._scale)
             with tifffile.TiffFile(self._target, mode="r+") as file:
                 file.pages.first.tags["ImageDescription"].overwrite(description)
 
@@ -72,3 +107,17 @@ class StackWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def page_offsets(source: Source) -> list[int]:
+    """Return where the pixels of each page begin, of a file of uncompressed pages; half a page is none.
+
+    Raises
+    ------
+    OSError, tifffile.TiffFileError
+        The file cannot be read.
+    """
+    with tifffile.TiffFile(source) as file:
+        size = file.filehandle.size
+        pages = [(page.dataoffsets[0], sum(page.databytecounts)) for page in file.pages]
+    return [begin for begin, nbytes in pages if begin + nbytes <= size]

@@ -22,11 +22,15 @@
     │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
     │   ├── BadUpdate                  bad_field
-    │   └── BadReminder                duplicate
+    │   ├── BadReminder                duplicate
+    │   └── RecordingRefused           recording_refused
+    ├── RecordingFailed                recording_failed; a recording stopped, the stream went on
     └── FrameFailed                    frame_failed; an accepted frame has no prediction
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class ServerError(Exception):
@@ -154,6 +158,28 @@ class BadReminder(Refused):
     """The stream's memory does not wait for this frame."""
 
     code = "duplicate"
+
+
+class RecordingRefused(Refused):
+    """The server cannot record this stream: no room, no permission, or another writes there."""
+
+    code = "recording_refused"
+
+
+class RecordingFailed(ServerError):
+    """A recording stopped before its stream did.
+
+    Parameters
+    ----------
+    files : tuple of dimstream_server.recording.RecordedFile
+        What was kept.
+    """
+
+    code = "recording_failed"
+
+    def __init__(self, detail: str, files: tuple[Any, ...] = ()) -> None:
+        super().__init__(detail)
+        self.files = files
 
 
 class FrameFailed(ServerError):

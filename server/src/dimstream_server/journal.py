@@ -60,6 +60,8 @@ class Entry:
         The header of its OPEN.
     model, model_sha256, codec
         What was granted.
+    opened_at : float
+        Seconds since 1970.
     acknowledged : int
         First result that its client does not hold safely.
     """
@@ -71,6 +73,7 @@ class Entry:
     model: str
     model_sha256: str
     codec: str
+    opened_at: float
     acknowledged: int = 0
 
 
@@ -145,7 +148,7 @@ class Journal:
 
     def begin(self, entry: Entry) -> None:
         """Enter a stream that was opened."""
-        granted = {name: getattr(entry, name) for name in ("model", "model_sha256", "codec")}
+        granted = {name: getattr(entry, name) for name in ("model", "model_sha256", "codec", "opened_at")}
         self._write(
             "INSERT INTO streams (id, token, owner, opened, granted) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.token, entry.owner, entry.opened, json.dumps(granted)),
@@ -233,6 +236,14 @@ class Journal:
             "INSERT INTO updates SELECT ?, count(*), ?, ? FROM updates WHERE stream = ?",
             (stream, update.from_seq, json.dumps(asdict(update)), stream),
         )
+
+    def update_at(self, stream: str, from_seq: int) -> UpdateEntry | None:
+        """What an UPDATE has put in force from this frame on; None when none has."""
+        rows = self._read(
+            "SELECT in_force FROM updates WHERE stream = ? AND from_seq = ? ORDER BY number DESC LIMIT 1",
+            (stream, from_seq),
+        )
+        return _update_entry(rows[0][0]) if rows else None
 
     def acknowledged(self, stream: str, next_result: int) -> None:
         """Forget what only results that the client holds safely would need."""

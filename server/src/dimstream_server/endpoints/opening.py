@@ -49,7 +49,7 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
     return StreamSpec(
         model=model,
         shape=message.shape,
-        deliver_pixels=message.deliver == "result",
+        deliver_pixels=message.deliver == "result" or message.save,
         label=message.client,
         deliver_maps=message.maps,
         witness_every=message.witness_every,

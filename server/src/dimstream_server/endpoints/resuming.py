@@ -53,7 +53,15 @@ class Resumption:
         return StreamMemory(self.next_seq, self.recalled.planes, self.recalled.counts, self.thresholds)
 
 
-def enter(journal: Journal, stream: ServerStream, message: Open, *, model_sha256: str, codec: str) -> str:
+def enter(
+    journal: Journal,
+    stream: ServerStream,
+    message: Open,
+    *,
+    model_sha256: str,
+    codec: str,
+    opened_at: float,
+) -> str:
     """Write a new stream down; return the token that resumes it.
 
     Raises
@@ -71,6 +79,7 @@ def enter(journal: Journal, stream: ServerStream, message: Open, *, model_sha256
             model=stream.model,
             model_sha256=model_sha256,
             codec=codec,
+            opened_at=opened_at,
         )
     )
     if journal.problem is not None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from dimstream_client.errors import Problem
 from dimstream_client.fields import MAX_INTEGER, MAX_WINDOW
 from dimstream_client.messages import (
     Ack,
@@ -34,6 +35,7 @@ from dimstream_server.endpoints.wire_values import (
 from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, Plane, StreamSpec
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+from dimstream_server.recording import RecordedFile
 
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
 
@@ -77,6 +79,7 @@ class ServerStream:
     heard_at: float = 0.0
     next_seq: int = 0
     acknowledged: int = 0
+    delivers_pixels: bool = True
     closing: bool = False
     owner: str = ""
     context: dict[int, Plane] = field(default_factory=dict)
@@ -169,7 +172,7 @@ class ServerStream:
             ssim_prev=wire_ssim(result.ssim_prev),
             compared_seq=result.compared_seq,
             fractions=wire_fractions(result.fractions),
-            pixels=result.pixels,
+            pixels=result.pixels if self.delivers_pixels else None,
             model_sha256=result.model_sha256,
             t_ms=wire_times(result),
             limit=self.limit + 1,
@@ -241,11 +244,15 @@ class ServerStream:
         already, self.closing = self.closing, True
         return not already
 
-    def closed(self, counts: Counts) -> Closed:
-        """CLOSED, after the last RESULT."""
+    def closed(
+        self, counts: Counts, files: tuple[RecordedFile, ...] = (), error: Problem | None = None
+    ) -> Closed:
+        """CLOSED, once the files are final; `error` says why they do not hold everything."""
         return Closed(
             stream=self.id,
             counts={name: getattr(counts, name) for name in Counts.__dataclass_fields__},
+            files=tuple({"name": file.name, "sha256": file.sha256, "bytes": file.nbytes} for file in files),
+            error=error,
         )
 
     def refuse_when_closing(self) -> None:

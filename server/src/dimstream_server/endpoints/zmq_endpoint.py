@@ -5,44 +5,50 @@ What a stream may do is `streams`' to say, how bytes travel is `router`'s; this 
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from dimstream_client.errors import ProtocolError
-from dimstream_client.messages import Ack, Close, Frame, Message, Open, Opened, Ping, Pong, Skip, Update
-from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
-from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
-from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
-from dimstream_server.endpoints.resuming import (
-    enter,
-    entry_of,
-    look_up,
-    plan_resumption,
-    thresholds_again,
-    wanted_context,
+from dimstream_client.messages import (
+    Ack,
+    Close,
+    Closed,
+    Frame,
+    Message,
+    Open,
+    Ping,
+    Pong,
+    Skip,
+    Update,
 )
+from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
+from dimstream_server.access import Access, warn_of_open_doors
+from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
+from dimstream_server.endpoints.pace import Pace
+from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
+from dimstream_server.endpoints.refusal_log import RefusalLog
+from dimstream_server.endpoints.resuming import entry_of
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
+from dimstream_server.endpoints.stream_opener import Asker, StreamOpener
 from dimstream_server.endpoints.streams import ServerStream
-from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
-from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo, StreamSpec
-from dimstream_server.errors import Draining, ServerBusy, ServerError, TooManyPlanes, UnknownModel
+from dimstream_server.endpoints.taping import Tapes
+from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce
+from dimstream_server.errors import Draining, RecordingFailed, ServerError
 from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.recording import RecordedFile, Recorder
 from dimstream_server.settings import Settings
 from dimstream_server.stream_metrics import StreamMetrics
 
 DOOR = "zmq"
-CONTEXT_FRAMES = 1
 SPARE_REPLIES = 16  # beside a window of results in a peer's send queue
 _log = logging.getLogger(__name__)
 
 
-def bind_router(settings: Settings) -> tuple[Router, str]:
+def bind_router(settings: Settings, access: Access, metrics: Metrics) -> tuple[Router, str]:
     """A socket that suits these settings, and the endpoint that was bound, with the port that was picked.
 
     Raises
@@ -54,6 +60,8 @@ def bind_router(settings: Settings) -> tuple[Router, str]:
         max_message_bytes=2 * settings.limits.max_frame_bytes + MAX_HEADER_BYTES,
         send_queue=settings.zmq.max_window + SPARE_REPLIES,
         receive_queue=settings.zmq.window,
+        secret_key=access.secret_key,
+        admits=None if access.clients is None else Handshakes(access.clients, metrics).admits,
     )
     try:
         return router, router.bind(settings.zmq.endpoint)
@@ -69,6 +77,8 @@ class ZmqEndpoint:
     ----------
     router : Router
         Bound, not started.
+    access : Access
+        Who is dealt with; the router was bound with the same.
     boot_id : str
         Changes with every start of the server, so that a client can tell.
     """
@@ -81,12 +91,20 @@ class ZmqEndpoint:
         metrics: Metrics,
         journal: Journal,
         *,
+        access: Access,
         boot_id: str,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._settings = settings
+        self._admission = Admission(access)
+        self._strangers = RefusalLog(DOOR)
+        self._pace = Pace(settings.limits.max_requests_per_s_per_client)
+        self._client_key = ""  # of the peer whose message is being handled
         self._engine = engine
         self._metrics = metrics
         self._boot_id = boot_id
         self._journal = journal
+        self._tapes = Tapes(recorder, settings.recording)
         self._lease_s = settings.zmq.lease_s
         self._silence_s = settings.zmq.silence_s
         self._max_kept_streams = settings.limits.max_kept_streams
@@ -97,7 +115,10 @@ class ZmqEndpoint:
             max_window=settings.zmq.max_window,
             max_credit=settings.limits.max_credit,
             max_credit_bytes=settings.limits.max_credit_bytes,
+            max_streams_per_client=settings.limits.max_streams_per_client,
+            max_credit_per_client=settings.limits.max_credit_per_client,
         )
+        self._opener = StreamOpener(engine, self._book, journal, self._tapes, settings, boot_id=boot_id)
         self._router = router
         self._draining = False
         self._unanswered = 0  # UPDATEs and CLOSEs
@@ -140,7 +161,12 @@ class ZmqEndpoint:
 
     # --- from the peers
 
-    def _handle(self, peer: bytes, parts: list[Part]) -> None:
+    def _handle(self, peer: bytes, parts: list[Part], client_key: str = "") -> None:
+        self._client_key = client_key
+        unwanted = self._admission.refusal(peer, client_key)
+        if unwanted is not None:
+            self._expel(peer, unwanted)
+            return
         stream: str | None = None
         seq: int | None = None
         try:
@@ -180,110 +206,30 @@ class ZmqEndpoint:
         self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
 
     def _open(self, peer: bytes, message: Open) -> None:
+        asker = Asker(peer, self._client_key)
+        self._pace.take(asker.client)
         self._refuse_when_draining()
-        if message.save:
-            raise DoorRefusal("not_supported", "this server does not record; OPEN with save false")
-        if message.stream is not None or message.resume_token is not None:
-            self._resume(peer, message)
-            return
-        model = self._model(message.model)
-        check_frame_bytes(message, self._max_frame_bytes)
-        codec = choose_codec(message.codecs)
-        window = self._book.window_for(message)
-        spec = spec_of(message, model=model.id)
-        engine_id = self._engine.open(spec)
-        stream = self._stream(peer, message, spec, secrets.token_hex(8), engine_id, window, model.thresholds)
-        try:
-            token = enter(self._journal, stream, message, model_sha256=model.sha256, codec=codec)
-        except ServerError:
-            self._engine.close(engine_id)
-            raise
-        self._enter(stream)
-        _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
-        self._say(peer, self._opened(stream, codec, token))
-
-    def _resume(self, peer: bytes, message: Open) -> None:
-        entry = look_up(self._journal, message, owner="")
-        there = self._book.of_id(entry.id)
-        if there is not None:
-            self._part(there, "its client has come back by another connection")
-        resumption = plan_resumption(self._journal, entry, message, self._engine)
-        window = self._book.window_for(resumption.opened)
-        spec = spec_of(resumption.opened, model=resumption.model)
-        try:
-            engine_id = self._engine.open(spec, resumption.memory)
-        except TooManyPlanes as error:  # it had room before: what it left is still being cleared away
-            raise ServerBusy(f"{error}; or try again later") from error
-        for update in resumption.later:
-            self._engine.update(engine_id, update.from_seq, update.model, thresholds_again(update))
-        opened, recalled = resumption.opened, resumption.recalled
-        stream = self._stream(peer, opened, spec, entry.id, engine_id, window, resumption.thresholds)
-        stream.next_seq, stream.indexed = resumption.next_seq, recalled.indexed
-        stream.acknowledged = entry.acknowledged
-        stream.context = wanted_context(recalled, self._engine.models()[spec.model].sha256)
-        self._enter(stream).reconnected()
-        self._journal.returned(stream.id)
-        _log.info(
-            "resumed event=resumed door=zmq stream=%s next_seq=%d context=%d complete=%s",
-            *(stream.id, stream.next_seq, len(stream.context), recalled.complete),
-        )
-        assert message.resume_token is not None
-        self._say(peer, self._opened(stream, entry.codec, message.resume_token))
+        self._tapes.refuse_unless_recording(message)
+        if message.stream is None and message.resume_token is None:
+            stream, opened = self._opener.open(asker, message, self._loop)
+            self._enter(stream)
+            _log.info(
+                "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
+                *(stream.id, stream.model, stream.window, self._admission.name_of(stream.owner)),
+            )
+            warn_of_open_doors(self._settings)
+        else:
+            entry = self._opener.look_up(asker, message)
+            there = self._book.of_id(entry.id)
+            if there is not None:
+                self._part(there, "its client has come back by another connection")
+            stream, opened = self._opener.resume(asker, message, entry, self._loop)
+            self._enter(stream).reconnected()
+        self._say(peer, opened)
 
     def _enter(self, stream: ServerStream) -> StreamMetrics:
         self._book.add(stream)
         return self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
-
-    def _stream(
-        self,
-        peer: bytes,
-        message: Open,
-        spec: StreamSpec,
-        stream_id: str,
-        engine_id: str,
-        window: int,
-        thresholds: Thresholds,
-    ) -> ServerStream:
-        return ServerStream(
-            id=stream_id,
-            engine_id=engine_id,
-            peer=peer,
-            spec=spec,
-            window=window,
-            thresholds=thresholds,
-            model=spec.model,
-            client=message.client,
-            mode=message.mode,
-            checksum=message.checksum == "crc32",
-            heard_at=self._loop.time(),
-        )
-
-    def _opened(self, stream: ServerStream, codec: str, token: str) -> Opened:
-        return Opened(
-            stream=stream.id,
-            resume_token=token,
-            boot_id=self._boot_id,
-            next_seq=stream.next_seq,
-            limit=stream.limit,
-            context_frames=CONTEXT_FRAMES,
-            model=wire_model(self._engine.models()[stream.model]),
-            thresholds=wire_thresholds(stream.thresholds),
-            max_frame_bytes=self._max_frame_bytes,
-            lease_s=self._lease_s,
-            window=stream.window,
-            codec=codec,
-            checksum="crc32" if stream.checksum else "none",
-            context=tuple(stream.context),
-        )
-
-    def _model(self, model_id: str | None) -> ModelInfo:
-        models = self._engine.models()
-        if model_id is None and len(models) == 1:
-            return next(iter(models.values()))
-        if model_id is None or model_id not in models:
-            asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
-            raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
-        return models[model_id]
 
     def _frame(self, peer: bytes, frame: Frame) -> None:
         stream = self._find(peer, frame.stream)
@@ -296,6 +242,8 @@ class ZmqEndpoint:
             return
         future = self._engine.submit(stream.engine_id, task)
         stream.accept(frame, future)
+        if (tape := self._tapes.of(stream.id)) is not None:
+            tape.accept(frame, task)
         self._metrics.streams.of(stream.id).received(frame.seq)
         future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
 
@@ -305,6 +253,7 @@ class ZmqEndpoint:
         stream.check_skip(skip)
         self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
         self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
+        self._tapes.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
         self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
         self._say(peer, stream.skipped(skip.seq_to))
 
@@ -317,6 +266,11 @@ class ZmqEndpoint:
         stream = self._find(peer, update.stream)
         self._refuse_when_draining()
         thresholds = stream.new_thresholds(update)
+        known = self._journal.update_at(stream.id, update.from_seq)
+        if known is not None and update.from_seq < stream.next_seq:  # its UPDATED was lost
+            in_force = InForce(known.from_seq, self._engine.models()[known.model], known.thresholds)
+            self._say(peer, stream.updated(in_force))
+            return
         future = self._engine.update(stream.engine_id, update.from_seq, update.model, thresholds)
         self._unanswered += 1
         future.add_done_callback(partial(self._on_loop, partial(self._tell_updated, stream)))
@@ -335,7 +289,7 @@ class ZmqEndpoint:
         self._say(peer, Pong(t=ping.t, boot_id=self._boot_id, queue=self._engine.queue_length()))
 
     def _find(self, peer: bytes, stream_id: str) -> ServerStream:
-        stream = self._book.find(peer, stream_id)
+        stream = self._book.find(peer, stream_id, owner=self._client_key)
         stream.heard_at = self._loop.time()
         return stream
 
@@ -364,7 +318,12 @@ class ZmqEndpoint:
         result = future.result()
         if stream in self._book:
             self._journal.answered(stream.id, result, indexed=stream.indexed)
-            self._send_result(stream, result)
+            tape = self._tapes.of(stream.id)
+            if tape is None:
+                self._send_result(stream, result)
+            else:
+                model = self._engine.models()[result.model_id]
+                tape.record(result, model, partial(self._send_result, stream, result))
         else:
             self._metrics.undeliverable.inc()
         self._metrics.answered(DOOR, result)
@@ -384,6 +343,7 @@ class ZmqEndpoint:
         problem = future.exception()
         if problem is None:
             self._journal.updated(stream.id, entry_of(future.result()))
+            self._tapes.updated(stream.id, future.result())
             self._say(stream.peer, stream.updated(future.result()))
         elif isinstance(problem, ServerError):
             self._refuse(stream.peer, problem.code, str(problem), stream.id, None, None)
@@ -394,8 +354,26 @@ class ZmqEndpoint:
             )
 
     def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
+        final = self._tapes.finish(stream.id)
+        if final is None:
+            self._say_closed(stream, stream.closed(future.result()))
+            return
+        then = partial(self._tell_files, stream, future.result())
+        final.add_done_callback(partial(self._on_loop, then))
+
+    def _tell_files(
+        self, stream: ServerStream, counts: Counts, final: Future[tuple[RecordedFile, ...]]
+    ) -> None:
+        failure = final.exception()
+        if failure is None:
+            self._say_closed(stream, stream.closed(counts, final.result()))
+            return
+        files = failure.files if isinstance(failure, RecordingFailed) else ()
+        error = error_message("recording_failed", str(failure), stream=stream.id)
+        self._say_closed(stream, stream.closed(counts, files, error))
+
+    def _say_closed(self, stream: ServerStream, message: Closed) -> None:
         self._unanswered -= 1
-        message = stream.closed(future.result())
         self._journal.closed(stream.id)
         self._metrics.streams.close(stream.id)
         forget = partial(self._book.remove, stream)
@@ -407,7 +385,22 @@ class ZmqEndpoint:
     def _say(self, peer: bytes, message: Message) -> None:
         self._router.send(peer, Outgoing(make=lambda: encode(message)))
 
-    # --- peers that are gone
+    # --- peers that are gone, or have to go
+
+    def expel_revoked(self) -> None:
+        """Let go of clients whose keys were taken back; those that say nothing are told, too."""
+        for stream in self._book:
+            unwanted = self._admission.refusal(stream.peer, stream.owner)
+            if unwanted is not None and stream in self._book:
+                self._expel(stream.peer, unwanted)
+
+    def _expel(self, peer: bytes, why: str) -> None:
+        """Deal with a peer no more. Its streams can be resumed once its key is back, within their lease."""
+        self._metrics.refused(DOOR, NOT_ADMITTED)
+        self._strangers.tell(NOT_ADMITTED, peer.hex(), why)
+        self._say(peer, error_message(NOT_ADMITTED, why))
+        for stream in self._book.of_peer(peer):
+            self._part(stream, why)
 
     def _undeliverable(self, stream: ServerStream, seq: int) -> None:
         self._metrics.undeliverable.inc()
@@ -425,6 +418,8 @@ class ZmqEndpoint:
             *(stream.id, stream.next_seq, why),
         )
         stream.break_off()
+        if (tape := self._tapes.of(stream.id)) is not None:
+            tape.break_off()
         if not stream.closing:
             self._engine.close(stream.engine_id)
 
@@ -449,4 +444,5 @@ class ZmqEndpoint:
         self._looked_at = now
         for stream_id in ended:
             _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
+            self._tapes.finish(stream_id)
         self._sweep = self._loop.call_later(self._silence_s / 2, self._look_after_streams)

@@ -1,0 +1,105 @@
+"""A streamed file that was broken off: ``OUT.resume.json`` beside it says by what it is gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dimstream_client.errors import SpoolError
+from dimstream_client.spool_file import open_private
+from dimstream_client.tickets import Ticket
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a streamed file is gone on with, and the source that it was made of.
+
+    Parameters
+    ----------
+    size, changed_ns : int
+        Of the source: bytes, and when it was last written.
+    """
+
+    ticket: Ticket
+    source: str
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, ticket: Ticket, source: Path) -> Note:
+        """Return the note of a stream that is made of `source`."""
+        stat = source.stat()
+        return cls(ticket, str(source), stat.st_size, stat.st_mtime_ns)
+
+    def write(self, path: Path) -> None:
+        """Write it, whole or not at all, for its owner only: it resumes the stream.
+
+        Raises
+        ------
+        OSError
+        """
+        fields = {"source": self.source, "size": self.size, "changed_ns": self.changed_ns}
+        unfinished = path.with_name(f".{path.name}")
+        with open_private(unfinished) as file:
+            file.write(json.dumps({"ticket": json.loads(self.ticket.to_json()), **fields}, indent=1).encode())
+        unfinished.replace(path)
+
+
+def read_note(path: Path, source: Path) -> Note:
+    """Return the note of a stream that is made of `source`.
+
+    Raises
+    ------
+    SpoolError
+        There is none, or the source is another, or has changed.
+    OSError
+    """
+    if not path.exists():
+        raise SpoolError(
+            f"expected {path}, which a stream leaves that was broken off; there is nothing to resume"
+        )
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+        ticket = Ticket.of_json(json.dumps(fields["ticket"]), where=str(path))
+        note = Note(ticket, str(fields["source"]), int(fields["size"]), int(fields["changed_ns"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SpoolError(
+            f"{path}: expected what resumes a streamed file, got something else: {error}"
+        ) from None
+    now = Note.of(ticket, source)
+    if (now.size, now.changed_ns) != (note.size, note.changed_ns):
+        raise SpoolError(
+            f"{source} is not as it was when its stream was broken off, or another than {note.source}; "
+            f"give that one, or remove {path} and stream anew"
+        )
+    return note
+
+
+def keep_lines(path: Path, most: int) -> int:
+    """Cut a file of lines after its first `most` whole ones; return how many it has then.
+
+    Raises
+    ------
+    OSError
+    """
+    kept, end = 0, 0
+    with path.open("rb") as file:
+        for line in file:
+            if kept == most or not line.endswith(b"\n"):
+                break
+            kept, end = kept + 1, end + len(line)
+    os.truncate(path, end)
+    return kept
+
+
+def count_lines(path: Path) -> int:
+    """Return how many whole lines a file has.
+
+    Raises
+    ------
+    OSError
+    """
+    with path.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)

@@ -1,0 +1,152 @@
+"""Which page is which plane of a hyperstack: frames come in any order, with holes, some of them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_server.recording.frame_lines import Recorded
+
+ORDERS: Final = ("XYCZT", "XYZCT", "XYZTC", "XYCTZ", "XYTCZ", "XYTZC")
+"""Orders that OME knows, the first varying fastest; that of most microscopes first."""
+_MOST_HOLES: Final = 10_000
+_HOLES_PER_FRAME: Final = 10
+
+Place = tuple[int, int, int]
+"""(t, c, z)"""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One position.
+
+    Parameters
+    ----------
+    planes : dict
+        What was recorded, by (t, c, z).
+    first_page : int or None
+        When its planes are all there and lie in the order of the hyperstack, page behind page.
+    """
+
+    position: int
+    planes: dict[Place, Recorded]
+    first_page: int | None
+
+
+@dataclass(frozen=True)
+class Hyperstack:
+    """How the pages of a recording make a hyperstack, or several.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        (T, C, Z) of each series.
+    order : str
+        One of `ORDERS`: that of the pages, where they have one.
+    holes : bool
+        Whether planes are missing, for which a page of zeros has to stand.
+    as_movie : bool
+        The index makes no sense as a hyperstack (far more holes than frames): pages are shown as they came.
+    without_place : tuple of int
+        Pages that are no plane: a later page has their place, or nothing is known of them.
+    """
+
+    sizes: tuple[int, int, int]
+    order: str
+    series: tuple[Series, ...]
+    holes: bool
+    as_movie: bool
+    without_place: tuple[int, ...]
+
+    def places(self, order: str) -> list[Place]:
+        """Every (t, c, z), the first axis of `order` varying fastest."""
+        return places(self.sizes, order)
+
+
+def arrange(recorded: Sequence[Recorded]) -> Hyperstack:
+    """How these pages make a hyperstack."""
+    listed = [each for each in recorded if each.at is not None]
+    last = {_where(each.at): each for each in listed if each.at is not None}
+    sizes, positions = _extent(list(last))
+    wanted = sizes[0] * sizes[1] * sizes[2] * len(positions)
+    as_movie = wanted - len(last) > max(_MOST_HOLES, _HOLES_PER_FRAME * len(last))
+    never_told = len(listed) > 1 and all(each.at == PlaneIndex() for each in listed)
+    if as_movie or never_told:
+        last = {(0, n, 0, 0): each for n, each in enumerate(recorded)}
+        sizes, positions = (len(recorded), 1, 1), [0]
+        wanted = len(recorded)
+    order = _order(list(last.values()), as_movie=as_movie or never_told)
+    shown = {each.page for each in last.values()}
+    return Hyperstack(
+        sizes=sizes,
+        order=order,
+        series=tuple(_series(p, last, sizes, order) for p in positions),
+        holes=len(last) < wanted,
+        as_movie=as_movie,
+        without_place=tuple(each.page for each in recorded if each.page not in shown),
+    )
+
+
+def places(sizes: tuple[int, int, int], order: str) -> list[Place]:
+    """Every (t, c, z), the first axis of `order` varying fastest."""
+    lengths = dict(zip("TCZ", sizes, strict=True))
+    slow, middle, fast = reversed(order[2:])
+    return [
+        (at["T"], at["C"], at["Z"])
+        for i in range(lengths[slow])
+        for j in range(lengths[middle])
+        for k in range(lengths[fast])
+        for at in ({slow: i, middle: j, fast: k},)
+    ]
+
+
+def _where(index: PlaneIndex) -> tuple[int, int, int, int]:
+    return index.p, index.t, index.c, index.z
+
+
+def _extent(indexes: list[tuple[int, int, int, int]]) -> tuple[tuple[int, int, int], list[int]]:
+    if not indexes:
+        return (0, 1, 1), [0]
+    t, c, z = (max(index[axis] for index in indexes) + 1 for axis in (1, 2, 3))
+    return (t, c, z), sorted({index[0] for index in indexes})
+
+
+def _order(shown: list[Recorded], *, as_movie: bool) -> str:
+    """The first of `ORDERS` in which the pages of each position ascend; else the first."""
+    if as_movie:
+        return ORDERS[0]
+    by_page = sorted(shown)
+    for order in ORDERS:
+        if _ascends(by_page, order):
+            return order
+    return ORDERS[0]
+
+
+def _ascends(by_page: list[Recorded], order: str) -> bool:
+    axes = order[:1:-1].lower()  # slowest first
+    before: dict[int, tuple[int, ...]] = {}
+    for each in by_page:
+        if each.at is None:
+            continue
+        place = tuple(getattr(each.at, axis) for axis in axes)
+        if place <= before.get(each.at.p, (-1,)):
+            return False
+        before[each.at.p] = place
+    return True
+
+
+def _series(
+    position: int,
+    last: dict[tuple[int, int, int, int], Recorded],
+    sizes: tuple[int, int, int],
+    order: str,
+) -> Series:
+    planes = {where[1:]: each for where, each in last.items() if where[0] == position}
+    first_page: int | None = None
+    if planes and len(planes) == sizes[0] * sizes[1] * sizes[2]:
+        pages = [planes[place].page for place in places(sizes, order)]
+        if pages == list(range(pages[0], pages[0] + len(pages))):
+            first_page = pages[0]
+    return Series(position, planes, first_page)

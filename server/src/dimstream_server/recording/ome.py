@@ -1,0 +1,206 @@
+"""OME-XML (2016-06) of a recording: axes, scale, times, which page is which plane, how it was processed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+from xml.sax.saxutils import escape, quoteattr
+
+from dimstream_client.tiff_metadata import printable
+from dimstream_server.recording.description import Description, InForceFrom, utc
+from dimstream_server.recording.frame_lines import Lines
+from dimstream_server.recording.hyperstack import Hyperstack, Series
+
+MOST_TIMES: Final = 100_000
+"""Planes beyond which the times of single planes are left out: readers need minutes for them, `frames.jsonl`
+has them all."""
+_MOST_NAMED: Final = 1000  # numbers in a list
+_OME: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+_XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
+_TYPES: Final = {"float32": "float"}
+_IMAGES: Final = {
+    "raw": "Photon counts as they came",
+    "denoised": "Denoised by the models that the annotations name; a frame that failed is a page of zeros",
+    "support": "Support maps: bits 0 and 1 class (0 background, 1 uncertain, 2 signal), 4 predicted signal, "
+    "8 without support",
+}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """What the OME-XML of one file is made of."""
+
+    description: Description
+    lines: Lines
+    stack: Hyperstack
+    kind: str
+    blank: int | None
+    started_at: float | None
+
+    @property
+    def annotations(self) -> list[tuple[str, dict[str, str]]]:
+        """(namespace, texts) of each annotation."""
+        processing = [_processing(each) for each in (self.description.in_force(), *self.lines.in_force)]
+        return [
+            ("urn:dimstream:recording", _recording(self)),
+            *[("urn:dimstream:processing", texts) for texts in processing],
+        ]
+
+
+def ome_xml(
+    description: Description, lines: Lines, stack: Hyperstack, *, kind: str, blank: int | None
+) -> Iterator[bytes]:
+    """The OME-XML of one file, in pieces.
+
+    Parameters
+    ----------
+    kind : {"raw", "denoised", "support"}
+    blank : int or None
+        Page of zeros that stands for planes that are missing.
+    """
+    times = [each.t_acq for each in lines.recorded if each.t_acq is not None]
+    image = _Image(description, lines, stack, kind, blank, min(times, default=None))
+    creator = f"dimstream-server {description.versions.get('dimstream-server', '')}".strip()
+    yield (
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{_OME}" xmlns:xsi="{_XSI}" '
+        f'xsi:schemaLocation="{_OME} {_OME}/ome.xsd" Creator={_quoted(creator)}>'
+    ).encode()
+    if description.user:
+        yield f'<Experimenter ID="Experimenter:0" UserName={_quoted(description.user)}/>'.encode()
+    for n, series in enumerate(stack.series):
+        yield from _image_xml(image, n, series)
+    yield b"<StructuredAnnotations>"
+    for n, (namespace, texts) in enumerate(image.annotations):
+        values = "".join(f"<M K={_quoted(k)}>{escape(printable(v))}</M>" for k, v in texts.items())
+        yield (
+            f'<MapAnnotation ID="Annotation:{n}" Namespace="{namespace}"><Value>{values}</Value>'
+            "</MapAnnotation>"
+        ).encode()
+    yield b"</StructuredAnnotations></OME>"
+
+
+def _image_xml(image: _Image, n: int, series: Series) -> Iterator[bytes]:
+    description = image.description
+    name = f"{description.stream} {image.kind}"
+    if len(image.stack.series) > 1:
+        name += f" position {series.position}"
+    yield (
+        f'<Image ID="Image:{n}" Name={_quoted(name)}><AcquisitionDate>{_started(image)}</AcquisitionDate>'
+        + ('<ExperimenterRef ID="Experimenter:0"/>' if description.user else "")
+        + f"<Description>{escape(_IMAGES[image.kind])}</Description>"
+        + f'<Pixels ID="Pixels:{n}" {_pixels(image)}>'
+        + _channels(n, image)
+    ).encode()
+    yield from _tiff_data(image, series)
+    if sum(len(each.planes) for each in image.stack.series) <= MOST_TIMES:
+        yield from _times(image, series)
+    references = "".join(f'<AnnotationRef ID="Annotation:{k}"/>' for k in range(len(image.annotations)))
+    yield f"</Pixels>{references}</Image>".encode()
+
+
+def _started(image: _Image) -> str:
+    """When the first frame was taken, by the sender's clock, if that makes sense."""
+    try:
+        return utc(image.description.opened_at if image.started_at is None else image.started_at)
+    except (ValueError, OverflowError, OSError):
+        return image.description.opened_at_utc
+
+
+def _pixels(image: _Image) -> str:
+    description = image.description
+    height, width = description.shape
+    dtype = description.dtypes[image.kind]
+    times, channels, depth = image.stack.sizes
+    attributes = {
+        "DimensionOrder": image.stack.order,
+        "Type": _TYPES.get(dtype, dtype),
+        "BigEndian": "false",
+        "SizeX": width,
+        "SizeY": height,
+        "SizeC": channels,
+        "SizeZ": depth,
+        "SizeT": times,
+    }
+    if description.pixel_size_um:
+        attributes["PhysicalSizeX"] = attributes["PhysicalSizeY"] = repr(description.pixel_size_um)
+        attributes["PhysicalSizeXUnit"] = attributes["PhysicalSizeYUnit"] = "µm"
+    if description.frame_interval_s:
+        attributes["TimeIncrement"] = repr(description.frame_interval_s)
+        attributes["TimeIncrementUnit"] = "s"
+    return " ".join(f'{name}="{value}"' for name, value in attributes.items())
+
+
+def _channels(n: int, image: _Image) -> str:
+    names = image.description.channels
+    return "".join(
+        f'<Channel ID="Channel:{n}:{c}" SamplesPerPixel="1"'
+        + (f" Name={_quoted(names[c])}/>" if c < len(names) and names[c] else "/>")
+        for c in range(image.stack.sizes[1])
+    )
+
+
+def _tiff_data(image: _Image, series: Series) -> Iterator[bytes]:
+    if series.first_page is not None:
+        yield f'<TiffData IFD="{series.first_page}" PlaneCount="{len(series.planes)}"/>'.encode()
+        return
+    for place in image.stack.places(image.stack.order):
+        recorded = series.planes.get(place)
+        page = image.blank if recorded is None else recorded.page
+        t, c, z = place
+        yield f'<TiffData IFD="{page}" FirstT="{t}" FirstC="{c}" FirstZ="{z}" PlaneCount="1"/>'.encode()
+
+
+def _times(image: _Image, series: Series) -> Iterator[bytes]:
+    for (t, c, z), recorded in sorted(series.planes.items()):
+        if recorded.t_acq is not None and image.started_at is not None:
+            after = round(recorded.t_acq - image.started_at, 6)
+            if math.isfinite(after):
+                attributes = f'TheT="{t}" TheC="{c}" TheZ="{z}" DeltaT="{after!r}" DeltaTUnit="s"'
+                yield f"<Plane {attributes}/>".encode()
+
+
+def _recording(image: _Image) -> dict[str, str]:
+    description, lines = image.description, image.lines
+    texts = {
+        "kind": image.kind,
+        "stream": description.stream,
+        "opened_at": description.opened_at_utc,
+        "client": description.client,
+        "frames": str(len(lines.recorded)),
+        **{f"version {name}": number for name, number in description.versions.items()},
+    }
+    failed = [each.page for each in lines.recorded if not each.has_image]
+    lists = {"pages_failed": failed, "pages_without_place": list(image.stack.without_place)}
+    texts.update({name: _numbers(pages) for name, pages in lists.items() if pages})
+    if image.blank is not None:
+        texts["page_for_missing_planes"] = str(image.blank)
+    if image.stack.as_movie:
+        texts["order"] = "as the frames came: their index leaves too many planes out"
+    if lines.stopped:
+        texts["stopped"] = lines.stopped
+    return texts
+
+
+def _processing(in_force: InForceFrom) -> dict[str, str]:
+    model, thresholds = in_force.model, in_force.thresholds
+    values = {
+        "from_frame": in_force.from_seq,
+        "model_id": model.id,
+        "model_name": model.name,
+        "model_sha256": model.sha256,
+        "gain": model.gain,
+        "offset": model.offset,
+        **{f"threshold_{name}": value for name, value in thresholds.model_dump().items()},
+    }
+    return {name: "none" if value is None else str(value) for name, value in values.items()}
+
+
+def _numbers(pages: list[int]) -> str:
+    told = ",".join(map(str, pages[:_MOST_NAMED]))
+    return told if len(pages) <= _MOST_NAMED else f"{told},... ({len(pages)} in all)"
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(printable(text))

@@ -1,0 +1,206 @@
+"""A BigTIFF that grows page by page and is sound at every moment: a kill leaves half a page behind its end.
+
+All pages are equally large and lie one behind the other: a head of 512 bytes, which holds the page's
+directory, then its pixels. The place of page n follows from n, so a file of any length is cut or continued
+without being read. A page is written first and then linked to, so readers see whole pages only. Text that is
+put into the first page lies behind the last page. `docs/decisions/0006-own-page-writer.md` says why.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Iterable
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_server.recording.page_head import FIRST_LINK, HEAD_BYTES, HEADER, PageHead
+
+_FIRST: Final = 64  # where the first page starts
+_ALIGNED: Final = 64
+
+
+class PageFile:
+    """A BigTIFF of greyscale pages that are all of one kind.
+
+    Parameters
+    ----------
+    path : Path
+        Made with the first page; until then there is no file.
+    shape : tuple of int
+        (H, W).
+    dtype : {"uint8", "uint16", "float32"}
+    pixel_size_um : float or None
+    """
+
+    def __init__(
+        self, path: Path, *, shape: tuple[int, int], dtype: str, pixel_size_um: float | None
+    ) -> None:
+        self.path = path
+        self.pages = 0
+        self._shape = shape
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._nbytes = math.prod(shape) * self._dtype.itemsize
+        self._step = -(-(HEAD_BYTES + self._nbytes) // _ALIGNED) * _ALIGNED
+        self._first_head, self._other_head = (
+            PageHead(shape=shape, dtype=self._dtype, pixel_size_um=pixel_size_um, first=first)
+            for first in (True, False)
+        )
+        self._file: FileIO | None = None
+
+    def append(self, pixels: NDArray[Any]) -> None:
+        """Add one page, (H, W).
+
+        Raises
+        ------
+        OSError
+            Nothing of the page can be seen, and the next one takes its place.
+        ValueError
+            The page is of another kind.
+        """
+        if pixels.shape != self._shape or pixels.dtype.newbyteorder("<") != self._dtype:
+            raise ValueError(
+                f"{self.path.name}: expected a page of {self._shape} {self._dtype.name}, "
+                f"got {pixels.shape} {pixels.dtype.name}"
+            )
+        file, start = self._opened(), self._start(self.pages)
+        file.seek(start)
+        _write(file, self._head(self.pages).at(start))
+        _write(file, np.ascontiguousarray(pixels, self._dtype).data.cast("B"))
+        self._link(self.pages, start)
+        self.pages += 1
+
+    def put_text(self, text: Iterable[bytes]) -> None:
+        """Put this text into the first page, in place of the one that is there.
+
+        Raises
+        ------
+        OSError
+        """
+        if not self.pages:
+            return
+        file = self._opened()
+        start = self._end(self.pages)
+        file.seek(start)
+        count = sum(_write(file, piece) for piece in text) + _write(file, b"\0")
+        file.truncate(start + count)
+        self._point(count, start)
+
+    def cut(self, pages: int) -> None:
+        """Keep so many pages and nothing behind them; their first one says that the file is not closed.
+
+        Raises
+        ------
+        OSError
+        """
+        self.pages = pages
+        if not self.path.exists():
+            return
+        if pages == 0:
+            self.close()
+            self.path.unlink()
+            return
+        file = self._opened()
+        count, place = self._first_head.own_text
+        self._point(count, _FIRST + place)
+        self._link(pages, 0)
+        file.truncate(self._end(pages))
+
+    def sound_pages(self, expected: int) -> int:
+        """How many whole pages the file holds, when so many are expected to be there at least.
+
+        Raises
+        ------
+        OSError
+        """
+        if not self.path.exists():
+            return 0
+        file = self._opened()
+        size = file.seek(0, os.SEEK_END)
+        held = max(0, min(expected, (size - _FIRST - HEAD_BYTES - self._nbytes) // self._step + 1))
+        while held and not self._is_page(held - 1, size):
+            held -= 1
+        while held >= expected and self._is_page(held, size):
+            held += 1
+        return held
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk.
+
+        Raises
+        ------
+        OSError
+        """
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; it is opened again when something is to be written."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            exists = self.path.exists() and self.path.stat().st_size >= _FIRST
+            self._file = FileIO(self.path, "r+" if exists else "w+")
+            if not exists:
+                _write(self._file, HEADER.ljust(_FIRST, b"\0"))
+        return self._file
+
+    def _start(self, page: int) -> int:
+        return _FIRST + page * self._step
+
+    def _end(self, pages: int) -> int:
+        return self._start(pages - 1) + HEAD_BYTES + self._nbytes
+
+    def _link(self, page: int, start: int) -> None:
+        """Say where `page` starts, in the page before it."""
+        file = self._opened()
+        before = self._start(page - 1) + self._head(page - 1).link_place if page else FIRST_LINK
+        file.seek(before)
+        _write(file, struct.pack("<Q", start))
+
+    def _point(self, count: int, start: int) -> None:
+        """Say how long the text of the first page is and where it starts."""
+        file = self._opened()
+        file.seek(_FIRST + self._first_head.text_place)
+        _write(file, struct.pack("<QQ", count, start))
+
+    def _is_page(self, page: int, size: int) -> bool:
+        start = self._start(page)
+        if start + HEAD_BYTES + self._nbytes > size:
+            return False
+        file = self._opened()
+        file.seek(start)
+        return self._head(page).matches(file.read(HEAD_BYTES), start)
+
+    def _head(self, page: int) -> PageHead:
+        return self._other_head if page else self._first_head
+
+
+def sync_path(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk.
+
+    Raises
+    ------
+    OSError
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(file: FileIO, content: bytes | bytearray | memoryview) -> int:
+    """Write all of it: the system may take less at a time."""
+    view = memoryview(content)
+    while view.nbytes:
+        view = view[file.write(view) :]
+    return len(content)

@@ -1,0 +1,112 @@
+"""The head of a page of a recorded BigTIFF: its directory, of a fixed size, with the places that change."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Final
+
+import numpy as np
+
+HEADER: Final = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0)
+FIRST_LINK: Final = 8  # where the header says where the first page is
+HEAD_BYTES: Final = 512
+_SHORT, _LONG, _LONG8, _ASCII, _RATIONAL = 3, 4, 16, 2, 5
+_CM, _NO_UNIT = 3, 1
+_SAMPLE_FORMATS: Final = {"u": 1, "f": 3}
+_TEXT, _PIXELS, _SOFTWARE = 270, 273, 305
+_UNFINISHED: Final = b"dimstream recording, not closed yet; `dimstream-server recover` completes it\0"
+_MAKER: Final = b"dimstream\0"
+_Tag = tuple[int, int, int, int | bytes]
+
+
+class PageHead:
+    """Makes and recognises the heads of pages that are all of one kind.
+
+    Parameters
+    ----------
+    first : bool
+        The first page's head has a text and says what made the file.
+
+    Attributes
+    ----------
+    link_place : int
+        Where the head says where the next page starts.
+    text_place : int
+        Where it says how long its text is and where that starts, 8 bytes each.
+    own_text : tuple of int
+        Length and place, in the head, of the text of a file that is not closed.
+    """
+
+    def __init__(
+        self, *, shape: tuple[int, int], dtype: np.dtype[np.generic], pixel_size_um: float | None, first: bool
+    ) -> None:
+        tags = self._tags(shape, dtype, pixel_size_um)
+        if not first:
+            tags = [tag for tag in tags if tag[0] not in (_TEXT, _SOFTWARE)]
+        self.link_place = 8 + 20 * len(tags)
+        texts = self.link_place + 8
+        self.own_text = (len(_UNFINISHED), texts)
+        starts = {_PIXELS: HEAD_BYTES, _TEXT: texts, _SOFTWARE: texts + len(_UNFINISHED)}
+        places = {tag[0]: 8 + 20 * n + 12 for n, tag in enumerate(tags)}
+        self.text_place = places.get(_TEXT, 0) - 8
+        self._relative = [(places[tag], start) for tag, start in starts.items() if tag in places]
+        directory = struct.pack("<Q", len(tags)) + b"".join(_packed(tag) for tag in tags) + bytes(8)
+        self._bytes = (directory + (_UNFINISHED + _MAKER if first else b"")).ljust(HEAD_BYTES, b"\0")
+        self._first = first
+
+    def at(self, start: int) -> bytearray:
+        """The head of a page that starts there and is the last one."""
+        head = bytearray(self._bytes)
+        for place, relative in self._relative:
+            struct.pack_into("<Q", head, place, start + relative)
+        return head
+
+    def matches(self, head: bytes, start: int) -> bool:
+        """Whether this is the head of such a page, wherever its text and the next page are."""
+        came, expected = bytearray(head), self.at(start)
+        for changing in (came, expected):
+            changing[self.link_place : self.link_place + 8] = bytes(8)
+            if self._first:
+                changing[self.text_place : self.text_place + 16] = bytes(16)
+        return came == expected
+
+    def _tags(
+        self, shape: tuple[int, int], dtype: np.dtype[np.generic], pixel_size_um: float | None
+    ) -> list[_Tag]:
+        """(tag, type, count, value), in the order of the tags; what is relative to the page is 0."""
+        height, width = shape
+        unit, per_unit = _resolution(pixel_size_um)
+        return [
+            (256, _LONG, 1, width),
+            (257, _LONG, 1, height),
+            (258, _SHORT, 1, 8 * dtype.itemsize),
+            (259, _SHORT, 1, 1),  # not compressed
+            (262, _SHORT, 1, 1),  # 0 is black
+            (_TEXT, _ASCII, len(_UNFINISHED), 0),
+            (_PIXELS, _LONG8, 1, 0),
+            (277, _SHORT, 1, 1),
+            (278, _LONG, 1, height),
+            (279, _LONG8, 1, math.prod(shape) * dtype.itemsize),
+            (282, _RATIONAL, 1, per_unit),
+            (283, _RATIONAL, 1, per_unit),
+            (296, _SHORT, 1, unit),
+            (_SOFTWARE, _ASCII, len(_MAKER), 0),
+            (339, _SHORT, 1, _SAMPLE_FORMATS[dtype.kind]),
+        ]
+
+
+def _packed(tag: _Tag) -> bytes:
+    number, kind, count, value = tag
+    return struct.pack("<HHQ", number, kind, count) + (
+        value if isinstance(value, bytes) else struct.pack("<Q", value)
+    )
+
+
+def _resolution(pixel_size_um: float | None) -> tuple[int, bytes]:
+    """The unit, and pixels per unit."""
+    if not pixel_size_um:
+        return _NO_UNIT, struct.pack("<II", 1, 1)
+    per_cm = min(1e4 / pixel_size_um, 2.0**32 - 1)
+    scale = 1000 if per_cm < 4e6 else 1
+    return _CM, struct.pack("<II", max(round(per_cm * scale), 1), scale)

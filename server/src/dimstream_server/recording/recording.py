@@ -1,0 +1,248 @@
+"""One recording that is being made: offered frames from a door, written by the recorder's thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from dimstream_server.engine.protocol import ModelInfo
+from dimstream_server.errors import RecordingFailed
+from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.recording.completing import complete, sum_up
+from dimstream_server.recording.description import InForceFrom, WrittenModel, WrittenThresholds
+from dimstream_server.recording.disk import DiskWatch
+from dimstream_server.recording.frame_lines import Lines, frame_line, skip_line, stopped_line, update_line
+from dimstream_server.recording.images import Images
+from dimstream_server.recording.spec import Fsync, RecordedFile, RecordedFrame
+from dimstream_server.recording.writing_queue import Job, WritingQueue
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all recordings of a recorder share.
+
+    Parameters
+    ----------
+    closer : Executor
+        Makes recordings final, one after the other, beside the thread that writes frames.
+    forget : callable
+        Told the folder of a recording that is final.
+    """
+
+    queue: WritingQueue
+    disk: DiskWatch
+    closer: Executor
+    fsync: Fsync
+    forget: Callable[[Path], None]
+
+
+class Recording:
+    """The recording of one stream; made by `Recorder.begin` and `Recorder.resume`.
+
+    `offer`, `update`, `skip` and `finish` belong to the door's thread; they never wait.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        images: Images,
+        file: FileIO,
+        lines: Lines,
+        workshop: Workshop,
+        *,
+        on_room: Callable[[], None] | None,
+        on_written: Callable[[int], None] | None,
+    ) -> None:
+        self.folder = folder
+        self._images, self._file, self._workshop = images, file, workshop
+        self._on_room, self._on_written = on_room, on_written
+        self._lock = threading.Lock()
+        # the door's
+        self._wanted = lines.next_seq  # first frame that was neither queued nor skipped
+        self._refused: int | None = None
+        self._behind_refused: list[Callable[[], None]] = []
+        self._final: Future[tuple[RecordedFile, ...]] | None = None
+        # the writer's
+        self._pages = len(lines.recorded)
+        self._end = lines.end
+        self._next_seq = lines.next_seq
+        self._told = list(lines.in_force)
+        self._failure = lines.stopped
+
+    @property
+    def next_seq(self) -> int:
+        """First frame that is not recorded yet: its client still has to keep it. Those below are ignored."""
+        return self._next_seq
+
+    @property
+    def state(self) -> str | None:
+        """Why the recording stopped, or None while it is well; a stopped one ignores what it is offered."""
+        return self._failure
+
+    def offer(self, frame: RecordedFrame) -> bool:
+        """Queue a frame; False when there is no room now, and then it must be offered again before the next.
+
+        `on_room` of `Recorder.begin` is called when it may be tried again. Nothing is copied.
+        """
+        with self._lock:
+            if self._failure is not None or self._final is not None or frame.seq < self._wanted:
+                return True
+            if self._refused not in (None, frame.seq):
+                return False
+            if not self._put(lambda: self._write(frame), frame.nbytes):
+                self._refused = frame.seq
+                return False
+            self._refused = None
+            self._wanted = frame.seq + 1
+            events, self._behind_refused = self._behind_refused, []
+            for event in events:
+                self._put(event, 0)
+            return True
+
+    def update(self, from_seq: int, model: ModelInfo, thresholds: Thresholds) -> None:
+        """Take note of what frames from `from_seq` on are denoised with and judged by."""
+        in_force = InForceFrom(
+            from_seq=from_seq, model=WrittenModel.of(model), thresholds=WrittenThresholds.of(thresholds)
+        )
+        self._event(lambda: self._write_update(in_force))
+
+    def skip(self, seq_from: int, seq_to: int, reason: str) -> None:
+        """Take note that frames `seq_from` to `seq_to` (inclusive) will never come."""
+        self._event(lambda: self._write_skip(seq_from, seq_to, reason))
+
+    def finish(self) -> Future[tuple[RecordedFile, ...]]:
+        """Make the files final, after all that was queued; they are told with their checksums.
+
+        The future raises RecordingFailed when the recording stopped before, or cannot be made final; its
+        `files` are those that were kept. Files of gigabytes take seconds to be summed.
+        """
+        with self._lock:
+            if self._final is None:
+                final = self._final = Future()
+                self._put(lambda: self._workshop.closer.submit(self._make_final, final), 0)
+            return self._final
+
+    def leave(self) -> None:
+        """Close the files so that every reader opens them, but without their checksums: it may go on."""
+        if self._final is None:
+            try:
+                complete(self.folder, sync=self._workshop.fsync != "never", images=self._images)
+            except Exception as error:
+                _log.error("cannot close event=recording_unfinished folder=%s: %s", self.folder, error)
+            finally:
+                self._file.close()
+
+    # --- the door's thread
+
+    def _put(self, run: Callable[[], Any], nbytes: int) -> bool:
+        return self._workshop.queue.put(Job(run, nbytes), on_room=self._on_room)
+
+    def _event(self, write: Callable[[], None]) -> None:
+        with self._lock:
+            if self._refused is not None:
+                self._behind_refused.append(write)
+            else:
+                self._put(write, 0)
+
+    # --- the writer's thread
+
+    def _write(self, frame: RecordedFrame) -> None:
+        self._commit(lambda: self._write_pixels(frame), after=frame.seq)
+        if self._failure is None:
+            self._pages += 1
+        if self._on_written is not None:
+            self._on_written(frame.seq)
+
+    def _write_pixels(self, frame: RecordedFrame) -> bytes:
+        disk = self._workshop.disk
+        free = disk.look()
+        if free - frame.nbytes < disk.reserve_bytes:
+            raise OSError(disk.below_reserve(free))
+        self._images.append(frame)
+        disk.wrote(frame.nbytes)
+        if self._workshop.fsync == "frame":
+            self._images.sync()
+        return frame_line(frame, self._pages)
+
+    def _write_update(self, in_force: InForceFrom) -> None:
+        if in_force not in self._told:
+            self._commit(lambda: update_line(in_force), after=None)
+            self._told.append(in_force)
+
+    def _write_skip(self, seq_from: int, seq_to: int, reason: str) -> None:
+        if seq_to >= self._next_seq:
+            self._commit(lambda: skip_line(seq_from, seq_to, reason), after=seq_to)
+
+    def _commit(self, make_line: Callable[[], bytes], *, after: int | None) -> None:
+        """Write a line, and stop the recording when that fails."""
+        if self._failure is not None:
+            return
+        try:
+            self._write_line(make_line())
+        except OSError as error:
+            self._stop(str(error.strerror or error))
+        except Exception as error:
+            _log.exception("cannot record event=internal_error folder=%s", self.folder)
+            self._stop(f"{type(error).__name__}: {error}")
+        else:
+            if after is not None:
+                self._next_seq = after + 1
+
+    def _write_line(self, line: bytes) -> None:
+        if (written := self._file.write(line)) != len(line):
+            raise OSError(f"only {written} of {len(line)} bytes of a line were taken")
+        if self._workshop.fsync == "frame":
+            os.fsync(self._file.fileno())
+        self._end += len(line)
+
+    def _stop(self, reason: str) -> None:
+        """Keep what is whole and take nothing more; the stream goes on."""
+        self._failure = reason
+        _log.error(
+            "recording stopped event=recording_stopped folder=%s frames=%d next_seq=%d reason=%r",
+            self.folder,
+            self._pages,
+            self._next_seq,
+            reason,
+        )
+        try:
+            self._images.cut(self._pages)
+            os.truncate(self._file.fileno(), self._end)
+            self._write_line(stopped_line(reason))
+        except OSError as error:
+            _log.warning("half a frame is left event=recording_uncut folder=%s: %s", self.folder, error)
+
+    # --- the closer's thread
+
+    def _make_final(self, final: Future[tuple[RecordedFile, ...]]) -> None:
+        sync = self._workshop.fsync != "never"
+        files: tuple[RecordedFile, ...] = ()
+        failure = self._failure
+        try:
+            complete(self.folder, sync=sync, images=self._images)
+            files = sum_up(self.folder, sync=sync)
+        except Exception as error:
+            _log.exception("cannot make final event=recording_unfinished folder=%s", self.folder)
+            failure = failure or (
+                f"its files could not be completed ({error}); make room, then `dimstream-server recover`"
+            )
+        finally:
+            self._file.close()
+        self._workshop.forget(self.folder)
+        if not final.set_running_or_notify_cancel():
+            return
+        if failure is None:
+            final.set_result(files)
+        else:
+            final.set_exception(
+                RecordingFailed(f"the recording stopped before frame {self._next_seq}: {failure}", files)
+            )

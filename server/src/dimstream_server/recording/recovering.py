@@ -1,0 +1,90 @@
+"""`dimstream-server recover FOLDER`: finish recordings that a crash or a full disk left."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dimstream_server.errors import ServerError
+from dimstream_server.recording.completing import Progress, complete, sum_up
+from dimstream_server.recording.description import DESCRIPTION
+from dimstream_server.recording.settling import SUMS, Settled, lock_lines
+
+EXIT_LEFT: Final = 1
+EXIT_NOTHING: Final = 2
+_GB: Final = 1e9
+
+
+def main(argv: Sequence[str]) -> int:
+    """Finish what is unfinished; the exit code: 0, 1 when a recording was left as it is, 2 without any."""
+    parser = argparse.ArgumentParser(
+        prog="dimstream-server recover",
+        description="Finish recordings that a crash or a full disk left: cut half frames, add the metadata "
+        "and the checksums. No frame that was recorded is lost, and nothing is done twice.",
+    )
+    parser.add_argument("folder", type=Path, help="a recording, or the folder that holds them")
+    folder: Path = parser.parse_args(argv).folder
+    found = [folder] if (folder / DESCRIPTION).exists() else sorted(each.parent for each in _below(folder))
+    if not found:
+        print(
+            f"dimstream-server recover: expected a recording in {folder}, got no {DESCRIPTION}; "
+            "give the folder of recording.folder, or one in it",
+            file=sys.stderr,
+        )
+        return EXIT_NOTHING
+    left = 0
+    for n, each in enumerate(found, start=1):
+        print(f"{n} of {len(found)}: {each.name}: ", end="", flush=True)
+        try:
+            print(recover(each, on_progress=_teller() if sys.stderr.isatty() else None), flush=True)
+        except (ServerError, OSError) as error:
+            print(f"left as it is: {error}", flush=True)
+            left += 1
+    return EXIT_LEFT if left else 0
+
+
+def recover(folder: Path, *, on_progress: Progress | None = None) -> str:
+    """Finish one recording; what was found and done, for people.
+
+    Raises
+    ------
+    RecordingRefused
+        It is being written, or cannot be read.
+    OSError
+    """
+    with lock_lines(folder):
+        if (folder / SUMS).exists():
+            return "complete, nothing to do"
+        settled = complete(folder, sync=True)
+        files = sum_up(folder, sync=True, on_progress=on_progress)
+    nbytes = sum(file.nbytes for file in files)
+    told = [f"finished, {len(settled.lines.recorded)} frames, {nbytes / _GB:.3f} GB", *_told(settled)]
+    return "; ".join(told)
+
+
+def _told(settled: Settled) -> list[str]:
+    told = []
+    if settled.cut_frames or settled.cut_bytes:
+        told.append(f"cut the frame that was being written (after frame {settled.lines.next_seq - 1})")
+    if settled.unlisted:
+        told.append(f"{settled.unlisted} frames had lost their lines and got new ones without their numbers")
+    if settled.lost:
+        told.append(f"{settled.lost} lines had lost their pixels and were moved to frames.lost.jsonl")
+    if settled.lines.stopped:
+        told.append(f"it had stopped: {settled.lines.stopped}")
+    return told
+
+
+def _below(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(f"*/{DESCRIPTION}") if path.is_file()]
+
+
+def _teller() -> Progress:
+    def tell(done: int, total: int) -> None:
+        end = "\r" if done < total else "\r\033[K"
+        print(f"checksums: {done / _GB:.2f} of {total / _GB:.2f} GB", end=end, file=sys.stderr, flush=True)
+
+    return tell

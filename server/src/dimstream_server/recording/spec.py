@@ -1,0 +1,124 @@
+"""What a recording is begun with, what it is offered, and the files that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_server.engine.protocol import EngineResult, InDtype, ModelInfo, OutDtype
+from dimstream_server.pipeline.flags import Thresholds
+
+Format = Literal["tiff", "zarr"]
+Fsync = Literal["never", "close", "frame"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingSpec:
+    """What stands in the metadata of a recording.
+
+    Parameters
+    ----------
+    stream : str
+        The server's name for the stream; with `opened_at` it names the recording's folder.
+    model, thresholds
+        In force at the first frame.
+    shape : tuple of int
+        (H, W) of every frame.
+    pixel_size_um, frame_interval_s : float or None
+        None when unknown.
+    channels : tuple of str
+        Names, in the order of the index; may be empty.
+    client, user
+        Who asked for the stream, for the metadata alone.
+    opened_at : float
+        Seconds since 1970.
+    with_support : bool
+        Whether the support maps are recorded, too.
+    expected_frames : int or None
+        For how many frames there must be room; None when unknown.
+    """
+
+    stream: str
+    model: ModelInfo
+    thresholds: Thresholds
+    shape: tuple[int, int]
+    in_dtype: InDtype
+    opened_at: float
+    out_dtype: OutDtype = "uint16"
+    pixel_size_um: float | None = None
+    frame_interval_s: float | None = None
+    channels: tuple[str, ...] = ()
+    client: str = ""
+    user: str | None = None
+    format: Format = "tiff"
+    with_support: bool = False
+    expected_frames: int | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the pixels of one frame: raw, denoised and support map."""
+        per_pixel = np.dtype(self.in_dtype).itemsize + np.dtype(self.out_dtype).itemsize + self.with_support
+        return self.shape[0] * self.shape[1] * per_pixel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecordedFrame:
+    """One frame and its answer; nothing of it is copied, so its pixels must not change until written.
+
+    Parameters
+    ----------
+    raw : ndarray
+        (H, W) photon counts as they came.
+    result : EngineResult
+        Its `pixels` must be there unless the frame failed, whatever the client wants delivered.
+    index : PlaneIndex
+        Where the frame belongs. `t` is the time point by which the frame was judged.
+    t_acq : float or None
+        Seconds since 1970 by the sender's clock.
+    meta : mapping
+        What the sender said of the frame.
+    gain, offset : float or None
+        Rescaling of the model that was in force.
+    """
+
+    raw: NDArray[Any]
+    result: EngineResult
+    index: PlaneIndex
+    t_acq: float | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    gain: float | None = None
+    offset: float | None = None
+
+    @property
+    def seq(self) -> int:
+        """Place in the stream."""
+        return self.result.seq
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its pixels hold."""
+        held = (self.raw, self.result.pixels, self.result.support)
+        return sum(pixels.nbytes for pixels in held if pixels is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """One final file of a recording.
+
+    Parameters
+    ----------
+    name : str
+        Relative to the folder of all recordings, with forward slashes.
+    sha256 : str
+        Of the file; of an OME-Zarr, which is a folder, of the listing that `docs/recording.md` describes.
+    nbytes : int
+    """
+
+    name: str
+    sha256: str
+    nbytes: int

@@ -1,0 +1,74 @@
+"""The images of a recording as OME-TIFF: BigTIFF files with a page for each frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dimstream_server.recording.description import Description
+from dimstream_server.recording.frame_lines import Lines
+from dimstream_server.recording.hyperstack import arrange
+from dimstream_server.recording.images import pixels_of
+from dimstream_server.recording.ome import ome_xml
+from dimstream_server.recording.page_file import PageFile, sync_path
+from dimstream_server.recording.spec import RecordedFrame
+
+
+class TiffImages:
+    """`raw.ome.tif`, `denoised.ome.tif` and, where they are wanted, the maps in `support.ome.tif`.
+
+    Page n of each belongs to the same frame; one without a prediction has a page of zeros.
+    """
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        self._folder, self._description = folder, description
+        self._names_synced = False  # that the folder names the files is on the disk
+        self._files = {
+            kind: PageFile(
+                folder / f"{kind}.ome.tif",
+                shape=description.shape,
+                dtype=dtype,
+                pixel_size_um=description.pixel_size_um,
+            )
+            for kind, dtype in description.dtypes.items()
+        }
+
+    def append(self, frame: RecordedFrame) -> None:
+        """See `Images`."""
+        for kind, pixels in pixels_of(frame, self._description.dtypes):
+            self._files[kind].append(self._blank(kind) if pixels is None else pixels)
+
+    def settle(self, lines: Lines) -> int:
+        """See `Images`."""
+        return min(file.sound_pages(len(lines.recorded)) for file in self._files.values())
+
+    def cut(self, frames: int) -> None:
+        """See `Images`."""
+        for file in self._files.values():
+            file.cut(frames)
+
+    def complete(self, lines: Lines) -> None:
+        """See `Images`."""
+        stack = arrange(lines.recorded)
+        for kind, file in self._files.items():
+            blank = file.pages if stack.holes and file.pages else None
+            if blank is not None:
+                file.append(self._blank(kind))
+            file.put_text(ome_xml(self._description, lines, stack, kind=kind, blank=blank))
+
+    def sync(self) -> None:
+        """See `Images`."""
+        for file in self._files.values():
+            file.sync()
+        if not self._names_synced:
+            sync_path(self._folder)
+            self._names_synced = True
+
+    def close(self) -> None:
+        """See `Images`."""
+        for file in self._files.values():
+            file.close()
+
+    def _blank(self, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        return np.zeros(self._description.shape, self._description.dtypes[kind])
