@@ -41,6 +41,7 @@ from dimstream_server.settings import IN_MEMORY, Settings
 JOURNAL = "journal.sqlite"
 LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
 POLL_S = 0.005
+TROUBLE_POLL_S = 0.5
 FLUSH_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
@@ -173,14 +174,14 @@ async def serve_until(
                 stack.callback(_cancel, watchers)
                 if on_ready is not None:
                     on_ready(addresses)
-                await _until_stopped(stop, http_task)
+                healthy = await _until_stopped(stop, http_task, engine)
         finally:
             complete = await _drain(engine, zmq_door, http_door, settings.server.drain_s)
             if recorder is not None:
                 await asyncio.to_thread(recorder.close)
             http_server.should_exit = True
             await http_task
-        return complete
+        return complete and healthy
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
@@ -204,10 +205,20 @@ def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metr
     return readiness
 
 
-async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:
+async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None], engine: Engine) -> bool:
+    """Whether it was told to stop; False when it has to, so that whoever looks after it starts another."""
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((stopping, http_task), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    failing = asyncio.ensure_future(_until_trouble(engine))
+    await asyncio.wait((stopping, failing, http_task), return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, failing):
+        task.cancel()
+    return stop.is_set()
+
+
+async def _until_trouble(engine: Engine) -> None:
+    while (trouble := engine.trouble()) is None:
+        await asyncio.sleep(TROUBLE_POLL_S)
+    _log.critical("the server stops, its streams can be resumed event=engine_failed reason=%r", trouble)
 
 
 async def _drain(

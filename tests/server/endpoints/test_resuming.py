@@ -24,6 +24,8 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
+from dimstream_server.engine.commands import Append
+from dimstream_server.engine.streams import Hole
 
 SHAPE = (24, 32)
 OPEN = Open(client="test", model="blur", shape=SHAPE, dtype="uint16")
@@ -240,3 +242,23 @@ def test_a_server_that_is_told_so_forgets_its_streams(start_server: Any, connect
     server.begin_stop()
     server.wait_stopped()
     assert connect(start_server(server={"state": "memory"})).ask(_again(opened, 0)).code == "bad_token"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_whose_engine_dies_stops_and_its_streams_go_on_at_the_next(
+    durable: Any, connect: Any
+) -> None:
+    server = durable()
+    peer = connect(server)
+    undisturbed = _undisturbed(peer)
+    opened = peer.open()
+    assert [_said(peer.ask(_frame(opened, seq))) for seq in range(3)] == undisturbed[:3]
+    server.engine._thread.commands.put(Append("no such stream", Hole(0, 0, "")))
+    peer.send(_frame(opened, 3))
+    assert server.wait_stopped() is False
+
+    peer = connect(durable())
+    resumed = peer.ask(_again(opened, 3))
+    for seq in resumed.context:
+        peer.send(_frame(opened, seq))
+    assert [_said(peer.ask(_frame(opened, seq))) for seq in range(3, 6)] == undisturbed[3:6]

@@ -4,6 +4,7 @@ What a stream may do is `streams`' to say, how bytes travel is `router`'s; this 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -307,13 +308,9 @@ class ZmqEndpoint:
         if future.cancelled():
             return  # its peer is gone, and will send it again
         problem = future.exception()
-        if problem is not None:  # an engine answers even a failed frame with a result
+        if problem is not None:  # an engine answers even a failed frame with a result: it is broken
             _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
-            stream.handed_over(seq)
-            self._refuse(
-                stream.peer, "internal", "the server lost this frame; see its log", stream.id, seq, None
-            )
-            self._say(stream.peer, stream.credit())
+            self._part(stream, "the engine lost a frame, which its client still has")
             return
         result = future.result()
         if stream in self._book:
@@ -354,6 +351,10 @@ class ZmqEndpoint:
             )
 
     def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
+        if future.exception() is not None:  # the engine is broken
+            self._unanswered -= 1
+            self._part(stream, "the engine could not close it")
+            return
         final = self._tapes.finish(stream.id)
         if final is None:
             self._say_closed(stream, stream.closed(future.result()))
@@ -421,7 +422,8 @@ class ZmqEndpoint:
         if (tape := self._tapes.of(stream.id)) is not None:
             tape.break_off()
         if not stream.closing:
-            self._engine.close(stream.engine_id)
+            with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
+                self._engine.close(stream.engine_id)
 
     def _look_after_streams(self) -> None:
         """Find out whose peers are gone, and let time pass for the streams of those."""
