@@ -103,6 +103,7 @@ def test_compose_waits_longer_than_the_server_drains_and_mounts_what_its_setting
     mounted = {volume["target"] for volume in server["volumes"]}
     secrets = {f"/run/secrets/{secret['target']}" for secret in server["secrets"]}
     assert settings["server"]["state"] in mounted
+    assert settings["recording"]["folder"] in mounted
     assert settings["zmq"]["allowed_clients"] in mounted
     assert {str(Path(bundle).parent) for bundle in settings["server"]["bundles"]} <= mounted
     assert {settings["zmq"]["server_secret_key"], settings["http"]["tokens"]} == secrets
