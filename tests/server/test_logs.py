@@ -130,7 +130,10 @@ def calls() -> Iterator[tuple[str, str, str]]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             name = getattr(node.func.value, "id", "")
-            if name in ("log", "_log") and node.func.attr in LEVELS:
+            if name.endswith("log") and node.func.attr in {*LEVELS, "log"}:
+                assert node.func.attr != "log", (
+                    f"{path.name}:{node.lineno}: the level is told by the call's name"
+                )
                 template = getattr(node.args[0], "value", "")
                 yield f"{path.name}:{node.lineno}", node.func.attr.replace("exception", "error"), template
 

@@ -134,9 +134,10 @@ class Access:
     def _tell(self, verb: str) -> None:
         for what, some in (("allowed clients", self.clients), ("tokens", self.tokens)):
             if some is not None:
-                level = logging.INFO if len(some) else logging.WARNING
-                nobody = "" if len(some) else "; nobody can come in"
-                _log.log(level, "%s %s event=access count=%d%s", what, verb, len(some), nobody)
+                if len(some):
+                    _log.info("who may come in event=access what=%s how=%s count=%d", what, verb, len(some))
+                else:
+                    _log.warning("nobody can come in event=access what=%s how=%s count=%d", what, verb, 0)
 
 
 def read_access(settings: Settings) -> Access:
@@ -162,8 +163,8 @@ def warn_of_open_doors(settings: Settings) -> None:
     """Say that the doors are open, where `insecure_lan` asked for that."""
     if settings.server.insecure_lan:
         _insecure_log.warning(
-            "insecure_lan: nothing is encrypted and anyone who reaches the server may use it and read what "
-            "others send event=insecure_lan zmq=%s http=%s",
+            "nothing is encrypted: anyone who reaches the doors may use them and read what others send "
+            "event=insecure_lan zmq=%s http=%s",
             *(settings.zmq.endpoint, settings.http.address),
         )
 

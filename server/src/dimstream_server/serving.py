@@ -197,6 +197,7 @@ def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metr
     readiness.add("journal", lambda: journal.problem)
     if recorder is not None:
         readiness.add("recording", recorder.problem)
+        metrics.watch_disk("recordings", recorder.folder)
     if journal.path is not None:
         folder = journal.path.parent
         readiness.add("disk", folder_check(folder, least_free_bytes=LEAST_FREE_BYTES))

@@ -10,8 +10,6 @@ import numpy as np
 
 from dimstream_client.messages import Close, Closed, Credit, Frame, Skip
 from dimstream_server.device_health import FAILURES
-from dimstream_server.engine.commands import Append
-from dimstream_server.engine.streams import Hole
 
 MARKED = 999
 
@@ -61,20 +59,6 @@ def test_a_model_that_only_fails_makes_the_server_not_ready(
     assert request_of("GET", "/livez", server=server).status == 200
     assert peer.denoise(stream, FAILURES, make_counts()).status == "done"  # whoever is at work goes on
     assert readyz(request_of, server)[0] == 200
-
-
-def test_a_dead_device_thread_makes_the_server_not_ready(
-    start_server: Any, request_of: Any, monkeypatch: Any
-) -> None:
-    died: list[Any] = []
-    monkeypatch.setattr("threading.excepthook", died.append)
-    server = start_server("blur")
-    server.engine._thread.commands.put(Append("nobody's", Hole(0, 0, "")))
-    server.engine._thread._thread.join(20)
-    status, body = readyz(request_of, server)
-    assert status == 503
-    assert "restart the server" in body["checks"]["device"]
-    assert len(died) == 1
 
 
 def test_a_draining_server_is_not_ready_and_says_so(
