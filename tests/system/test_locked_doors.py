@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,8 +105,8 @@ def test_the_commands_go_through_locked_doors_and_the_log_keeps_their_secrets(
         stream.close()
 
     log = locked.stop()
-    assert "event=opened door=zmq" in log
-    assert "key='amira'" in log
+    assert re.search(r"event=opened .*door=zmq", log)
+    assert re.search(r"event=opened .*key=amira", log)
     assert "code=not_admitted address=127.0.0.1" in log
     assert "code=bad_token address=127.0.0.1" in log
     assert len(resume_token) == 32
@@ -139,4 +140,4 @@ def test_open_doors_are_told_at_the_start_and_with_each_stream(tmp_path: Path, e
             process.kill()
     warnings = [line for line in log.splitlines() if "event=insecure_lan" in line]
     assert len(warnings) == 2
-    assert all(" WARNING " in line for line in warnings)
+    assert all("level=warning" in line for line in warnings)
