@@ -103,25 +103,52 @@ def test_what_is_no_journal_is_refused(path: Path) -> None:
         Journal(other)
 
 
-def test_a_disk_that_cannot_be_written_is_told_and_later_forgiven(path: Path) -> None:
-    journal = Journal(path)
-    journal.begin(_entry())
-    journal.answered("s", _result(0, z=0), indexed=False)
+def _fill(journal: Journal) -> int:
+    """Let the disk be full after some more frames; return how many were answered then."""
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
     journal._db.execute(f"PRAGMA max_page_count = {pages}")
-    seq = 0
-    while journal.problem is None:
-        seq += 1
-        journal.answered("s", _result(seq, z=1), indexed=False)
-        assert seq < 10_000
-    assert "full" in journal.problem
-    assert not journal.recall("s", seq + 1).complete
-    journal._db.execute("PRAGMA max_page_count = 1000000")
-    journal.answered("s", _result(seq + 1, z=1), indexed=False)
-    assert journal.problem is None
-    recalled = journal.recall("s", seq + 2)
+    for seq in range(10_000):
+        journal.answered("s", _result(seq, z=seq % 2), indexed=False)
+        if journal.problem is not None:
+            assert "full" in journal.problem
+            return seq + 1
+    raise AssertionError("it was never full")
+
+
+def test_a_full_disk_is_told_and_hinders_nothing_while_the_server_lives(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    frames = _fill(journal)
+    journal.answered("s", _result(frames), indexed=False)
+    recalled = journal.recall("s", frames + 1)
     assert recalled.complete
-    assert [record.plane for record in recalled.planes] == [(0, 1, 0)], "what is old is not taken for new"
+    assert recalled.counts.done == frames + 1
+
+
+def test_what_was_kept_in_memory_is_on_the_disk_once_that_can_be_written(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    frames = _fill(journal)
+    assert journal._disk is not None
+    journal._disk.execute("PRAGMA max_page_count = 1000000")
+    journal._try_disk_at = 0
+    journal.answered("s", _result(frames), indexed=False)
+    assert journal.problem is None
+    journal._db.close()  # as a server that is killed
+    recalled = Journal(path).recall("s", frames + 1)
+    assert recalled.complete
+    assert len(recalled.planes) == 2
+
+
+def test_a_server_that_is_killed_while_the_disk_is_full_says_that_it_has_forgotten(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    frames = _fill(journal)
+    assert journal._disk is not None
+    journal._disk.close()
+    recalled = Journal(path).recall("s", frames)
+    assert not recalled.complete
+    assert recalled.planes == ()
 
 
 def test_leases_end_by_the_time_that_servers_have_counted(path: Path) -> None:

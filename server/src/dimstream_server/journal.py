@@ -9,6 +9,7 @@ power failure may take the last of them, which costs an ``unjudged`` and no fram
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from dimstream_server.pipeline.flags import Thresholds
 
 _log = logging.getLogger(__name__)
 CLOSED_LEASE_S: Final = 3600.0
+_TRY_DISK_S: Final = 1.0
 _VERSION: Final = 1
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS streams (
@@ -111,7 +113,8 @@ class Recalled:
 class Journal:
     """The journal of one server; whoever made it is the one thread that may use it.
 
-    A journal that cannot be written hinders no frame: `problem` says why, and each write is tried anew.
+    A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the disk
+    is tried every second. Only a server that ends meanwhile has forgotten what came since.
 
     Parameters
     ----------
@@ -127,7 +130,8 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.problem: str | None = None
-        self._gaps: set[str] = set()  # streams of which a frame could not be written
+        self._disk: sqlite3.Connection | None = None  # while it cannot be written, and memory stands in
+        self._try_disk_at = 0.0
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +144,12 @@ class Journal:
     def close(self) -> None:
         """Write everything out and close."""
         try:
-            self._db.close()
+            if self._disk is not None:
+                self._try_disk_at = 0.0
+                self._return_to_disk(self._disk)
+            for database in (self._db, self._disk):
+                if database is not None:
+                    database.close()
         except sqlite3.Error as error:
             _log.error("journal not closed event=journal_failed reason=%r", str(error))
 
@@ -216,15 +225,10 @@ class Journal:
             "counts": asdict(result.counts),
             "indexed": indexed,
         }
-        # Behind a gap, what is known of the planes may be old: better nothing than that.
-        if stream in self._gaps and self._write("DELETE FROM frames WHERE stream = ?", (stream,)):
-            self._gaps.discard(stream)
-        written = self._write(
+        self._write(
             "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
             (stream, plane.seq, *plane.plane, json.dumps(record, separators=(",", ":"))),
         )
-        if not written:
-            self._gaps.add(stream)
 
     def skipped(self, stream: str, seq_from: int, seq_to: int) -> None:
         """Keep that these frames will never come."""
@@ -275,9 +279,7 @@ class Journal:
         newest: dict[str, Any] = records[-1] if records else {"counts": {}, "indexed": False}
         last_seq = rows[-1][0] if rows else -1
         skipped = sum(seq_to - seq_from + 1 for seq_from, seq_to in holes if seq_from > last_seq)
-        complete = (
-            stream not in self._gaps and max([last_seq, *(seq_to for _, seq_to in holes)]) == next_seq - 1
-        )
+        complete = max([last_seq, *(seq_to for _, seq_to in holes)]) == next_seq - 1
         counts = Counts(**newest["counts"])
         return Recalled(
             planes=tuple(map(_plane_record, rows, records)) if complete else (),
@@ -305,18 +307,43 @@ class Journal:
         self._db.executescript(_TABLES)
         run(f"PRAGMA user_version = {_VERSION}")
 
-    def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        if self._disk is not None:
+            self._return_to_disk(self._disk)
         try:
             self._db.execute(statement, values)
         except sqlite3.Error as error:
-            if self.problem is None:
-                _log.error("cannot write event=journal_failed path=%s reason=%r", self.path, str(error))
+            if self._disk is None and self.path is not None:
+                self._go_to_memory(str(error))
+                self._write(statement, values)
+            else:
+                self.problem = f"cannot write {self.path}: {error}"
+
+    def _go_to_memory(self, why: str) -> None:
+        """Go on in memory, as long as the disk cannot be written."""
+        _log.error("cannot write event=journal_failed path=%s reason=%r", self.path, why)
+        self.problem = f"cannot write {self.path}: {why}"
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            self._db.backup(memory)
+        except sqlite3.Error:  # it cannot be read either
+            memory.executescript(_TABLES)
+        self._disk, self._db = self._db, memory
+        self._try_disk_at = time.monotonic() + _TRY_DISK_S
+
+    def _return_to_disk(self, disk: sqlite3.Connection) -> None:
+        if time.monotonic() < self._try_disk_at:
+            return
+        self._try_disk_at = time.monotonic() + _TRY_DISK_S
+        try:
+            self._db.backup(disk)
+        except sqlite3.Error as error:
             self.problem = f"cannot write {self.path}: {error}"
-            return False
-        if self.problem is not None:
-            _log.warning("can write again event=journal_well path=%s", self.path)
+            return
+        self._db.close()
+        self._disk, self._db = None, disk
         self.problem = None
-        return True
+        _log.warning("can write again event=journal_well path=%s", self.path)
 
     def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
