@@ -1,8 +1,8 @@
 """`make chaos`: many random faults over one run, whose results must be those of an undisturbed run.
 
 A server that records, a program at the microscope with a spool, and a network between them; faults come one
-behind the other, at random moments, also while the last is still being recovered from. Exit status 0: every frame
-was answered exactly once, in order, with the same pixels, SSIM, flag and reason, and stands in the recording.
+behind the other, at random moments, also while the last is still being recovered from. Exit status 0: every
+frame was answered exactly once, in order, with the same pixels, SSIM, flag and reason, and is recorded.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _FILLER = "filler"
+_PAGE = 4096
 
 
 class NoDisk(Exception):
@@ -23,14 +24,17 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def fill(self, *, leave: int = 0) -> None:
-        """Take all room but `leave` bytes."""
-        free = shutil.disk_usage(self.folder).free
+    def fill(self) -> None:
+        """Take all room, as far as others do not take or leave some meanwhile."""
+        size = shutil.disk_usage(self.folder).free
         with (self.folder / _FILLER).open("ab", buffering=0) as file:
-            try:
-                os.posix_fallocate(file.fileno(), file.tell(), max(free - leave, 1))
-            except OSError:  # rounded to pages, it does not fit
-                os.posix_fallocate(file.fileno(), file.tell(), max(free - leave - 4096, 1))
+            while size >= _PAGE:
+                try:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+                except OSError:
+                    size //= 2
+                else:
+                    size = shutil.disk_usage(self.folder).free
 
     def keep_full(self, seconds: float) -> None:
         """Take all room, and whatever becomes free, for a while."""

@@ -34,6 +34,8 @@ class Wishes:
         None: until there is a file ``stop`` in the folder.
     spool : str or None
         Folder of the spool; by default ``spool`` beside the results.
+    keeps : bool
+        False: without a spool, so that sending waits for results and the program cannot go on when killed.
     """
 
     endpoint: str
@@ -47,6 +49,7 @@ class Wishes:
     maps: bool = False
     witness_every: int = 0
     spool: str | None = None
+    keeps: bool = True
     spool_bytes: int = 2**30
     reserve_bytes: int = 2**16
     memory_bytes: int = 2**22
@@ -81,6 +84,10 @@ def main(folder: Path) -> None:
 
 
 def _open(client: Client, wishes: Wishes, folder: Path, written: int) -> Stream | None:
+    ways = {"maps": wishes.maps, "save": wishes.save, "witness_every": wishes.witness_every}
+    shape = wishes.side, wishes.side
+    if not wishes.keeps:
+        return client.open(shape, "uint16", **ways)
     spool = Spool(
         wishes.spool or folder / "spool",
         max_bytes=wishes.spool_bytes,
@@ -92,14 +99,7 @@ def _open(client: Client, wishes: Wishes, folder: Path, written: int) -> Stream 
             return client.resume(spool, settled=written)
         if written:  # the spool is removed when everything was dealt with
             return None
-        return client.open(
-            (wishes.side, wishes.side),
-            "uint16",
-            spool=spool,
-            maps=wishes.maps,
-            save=wishes.save,
-            witness_every=wishes.witness_every,
-        )
+        return client.open(shape, "uint16", spool=spool, **ways)
     except BaseException:
         spool.close(done=False)
         raise
@@ -123,6 +123,8 @@ def _send(stream: Stream, wishes: Wishes, folder: Path) -> None:
             begun = time.perf_counter()
             try:
                 sent = stream.send(pixels, index=wishes.movie.index(seq), copy=False)
+            except Timeout:  # without a spool: as fast as results are taken
+                continue
             except SpoolError as error:  # the camera's own memory holds it for a while
                 _log(folder, refused=seq, why=type(error).__name__, at=time.time())
                 time.sleep(_AGAIN_S)

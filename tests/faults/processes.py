@@ -99,6 +99,11 @@ class Server:
         self.begin()
         self.wait()
 
+    def status(self, timeout_s: float) -> int:
+        """Wait until it ends by itself; return its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
     def kill(self) -> None:
         """End it by SIGKILL."""
         assert self._process is not None
@@ -196,6 +201,16 @@ class Program:
         path = self.folder / name
         text = path.read_bytes() if path.exists() else b""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+
+    def last(self) -> dict[str, Any]:
+        """The last line of its results; empty before the first."""
+        path = self.folder / "results.jsonl"
+        if not path.exists():
+            return {}
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 16384))
+            whole = file.read().rpartition(b"\n")[0]
+        return json.loads(whole.rpartition(b"\n")[2]) if whole else {}
 
     def count(self) -> int:
         """Results that it has written down."""
