@@ -1,4 +1,4 @@
-"""Whatever fails: each frame is answered exactly once, in order, as without faults. `make chaos` is longer."""
+"""Whatever fails: each frame is answered exactly once, in order, as without faults (see `make chaos`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from faults.stray import half_a_frame
 
 from dimstream_client import Client
 from dimstream_client.errors import StreamError
-from dimstream_client.messages import Error, Frame, Open, Opened
+from dimstream_client.messages import Credit, Error, Frame, Open, Opened
 from dimstream_client.wire import decode, encode
 
 FRAMES = 120
@@ -68,13 +69,18 @@ def has() -> Iterator[Callable[[AbstractContextManager[Any]], Any]]:
 
 
 def stream(
-    endpoint: str, movie: Movie, at: dict[int, Callable[[], object]] | None = None, **ways: Any
+    endpoint: str,
+    movie: Movie,
+    at: dict[int, Callable[[], object]] | None = None,
+    *,
+    frames: int = FRAMES,
+    **ways: Any,
 ) -> Answers:
     """Stream a movie; do something once so many results have come."""
     answers: Answers = []
     with Client(endpoint, timeout_s=1.5) as client:
-        frames = ((movie.frame(seq), movie.index(seq)) for seq in range(FRAMES))
-        for result in client.stream(frames, **WAYS, **ways):
+        sent = ((movie.frame(seq), movie.index(seq)) for seq in range(frames))
+        for result in client.stream(sent, **WAYS, **ways):
             answers.append(said(result))
             if at and len(answers) in at:
                 at[len(answers)]()
@@ -186,7 +192,7 @@ def test_a_network_that_loses_packets(
             wire.loss, wire.delay_s = 0.0, 0.1
             until(lambda: program.count() >= 50)
             wire.is_cut = True
-            time.sleep(4)
+            time.sleep(2.5)
             wire.mend()
             until(lambda: program.count() >= 70)
             wire.bytes_per_s = 125_000
@@ -200,6 +206,28 @@ def test_a_network_that_loses_packets(
 # --- disks
 
 
+@dataclass
+class FailingDisk:
+    folder: Path
+    fail: Callable[[], object]
+    mend: Callable[[], object]
+
+
+def failing_disk(how: str, folder: Path, has: Callable[..., Any], nbytes: int) -> FailingDisk:
+    """A folder whose disk can be made full, or read-only; the test is skipped where that cannot be."""
+    if how == "full":
+        disk: Disk = has(small_disk(folder / "disk", nbytes))
+        return FailingDisk(disk.folder, disk.fill, disk.free)
+    where, broken = folder / "disk", has(ExitStack())
+    where.mkdir()
+    try:
+        with read_only(where):
+            pass
+    except NoDisk as error:
+        pytest.skip(f"this machine cannot make this fault: {error}")
+    return FailingDisk(where, lambda: broken.enter_context(read_only(where)), broken.close)
+
+
 def test_a_spool_whose_disk_is_full_then_read_only(
     server: Server, undisturbed: Answers, tmp_path: Path, has: Callable[..., Any]
 ) -> None:
@@ -210,23 +238,21 @@ def test_a_spool_whose_disk_is_full_then_read_only(
         until(lambda: program.count() >= 20)
         disk.keep_full(1)
         until(lambda: program.count() >= 60)
-        try:
-            with read_only(spool):
-                time.sleep(0.5)
-        except NoDisk as error:
-            pytest.skip(str(error))
+        with read_only(spool):
+            time.sleep(0.5)
         assert program.wait(PATIENCE_S) == 0, program.log
     same(undisturbed, program.lines())
     told = {line["why"] for line in program.lines("sends.jsonl") if "why" in line}
     assert told == {"SpoolFull", "SpoolError"}
 
 
-def test_a_journal_whose_disk_is_full_hinders_no_frame(
-    bundle: Path, undisturbed: Answers, tmp_path: Path, has: Callable[..., Any]
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_journal_whose_disk_fails_hinders_no_frame(
+    how: str, bundle: Path, undisturbed: Answers, tmp_path: Path, has: Callable[..., Any]
 ) -> None:
-    disk: Disk = has(small_disk(tmp_path / "disk", MIB))
+    disk = failing_disk(how, tmp_path, has, MIB)
     with Server(bundle, tmp_path / "server", state=disk.folder) as server:
-        at = {20: disk.fill, 70: disk.free, 100: killed(server)}
+        at = {20: disk.fail, 70: disk.mend, 100: killed(server)}
         same(undisturbed, stream(server.endpoint, Movie(), at))
         assert "event=journal_failed" in server.log
         assert "event=journal_well" in server.log
@@ -258,14 +284,12 @@ def test_a_journal_that_was_full_when_the_server_died_costs_a_judgement_and_no_f
 def test_a_recording_whose_disk_fails_stops_and_the_stream_goes_on(
     how: str, bundle: Path, undisturbed: Answers, tmp_path: Path, has: Callable[..., Any]
 ) -> None:
-    disk: Disk = has(small_disk(tmp_path / "disk", 24 * MIB))
+    disk = failing_disk(how, tmp_path, has, 24 * MIB)
     settings = {"recording": {"reserve_bytes": 16 * MIB, "warn_bytes": 16 * MIB}}
-    broken = ExitStack()
-    act = disk.fill if how == "full" else lambda: broken.enter_context(read_only(disk.folder))
-    with Server(bundle, tmp_path / "server", record=disk.folder, settings=settings) as server, broken:
-        same(undisturbed, stream(server.endpoint, Movie(), {30: act}, save=True))
+    with Server(bundle, tmp_path / "server", record=disk.folder, settings=settings) as server:
+        same(undisturbed, stream(server.endpoint, Movie(), {30: disk.fail}, save=True))
         assert "event=recording_stopped" in server.log
-    disk.free()
+    disk.mend()
     (recording,) = (each for each in disk.folder.iterdir() if each.is_dir())
     lines = [json.loads(line) for line in (recording / "frames.jsonl").read_text().splitlines()]
     frames = [line["seq"] for line in lines if "event" not in line]
@@ -322,7 +346,7 @@ def test_a_model_that_fails_in_the_middle(kind: str, bundle: Path, tmp_path: Pat
         without_faults = stream(server.endpoint, movie)
         failed = [each["seq"] for each in without_faults if each["status"] == "failed"]
         assert failed == [40, 41, 77]
-        same(without_faults, stream(server.endpoint, movie, {38: killed(server), 42: killed(server)}))
+        same(without_faults, stream(server.endpoint, movie, {42: killed(server)}))
 
 
 # --- clocks
@@ -349,7 +373,7 @@ def test_clocks_that_are_set(bundle: Path, undisturbed: Answers, tmp_path: Path)
 
             return act
 
-        at = {20: step(90_000), 40: killed(server), 60: step(-90_000), 80: killed(server), 100: step(0)}
+        at = {20: step(90_000), 40: killed(server), 60: step(-90_000), 100: step(0)}
         same(undisturbed, stream(server.endpoint, Movie(), at))
         assert "event=lease_ended" not in server.log
 
@@ -367,9 +391,9 @@ def test_twenty_clients_one_of_which_never_reads(server: Server, undisturbed: An
         for seq in range(opened.limit):
             deaf.send_multipart(encode(Frame(opened.stream, seq, Movie(side=512).frame(seq))))
         with ThreadPoolExecutor(19) as pool:
-            runs = [pool.submit(stream, server.endpoint, Movie()) for _ in range(19)]
+            runs = [pool.submit(stream, server.endpoint, Movie(), frames=50) for _ in range(19)]
             for run in runs:
-                same(undisturbed, run.result())
+                same(undisturbed[:50], run.result())
 
 
 def test_a_client_that_opens_ten_thousand_streams(server: Server, undisturbed: Answers) -> None:
@@ -384,7 +408,8 @@ def test_a_client_that_opens_ten_thousand_streams(server: Server, undisturbed: A
                 greedy.send_multipart(encode(Open(client="greedy", shape=(64, 64), dtype="uint16")))
             while len(told) < 10_000 and greedy.poll(10_000):
                 answer = decode(greedy.recv_multipart(), max_payload_bytes=0)
-                told.append(answer.code if isinstance(answer, Error) else answer.TYPE)
+                if not isinstance(answer, Credit):
+                    told.append(answer.code if isinstance(answer, Error) else answer.TYPE)
 
     same(undisturbed, stream(server.endpoint, Movie(), {20: open_them}))
     assert set(told) == {"OPENED", "too_many_streams"}
