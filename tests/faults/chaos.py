@@ -29,7 +29,7 @@ from faults.stray import half_a_frame
 
 _MIB = 2**20
 _PATIENCE_S = 600.0
-_PLANES = 3
+_PLANES, _WINDOW = 3, 8
 _BUNDLE = Path(__file__).resolve().parents[2] / "models" / "bundles" / "er-sted-light"
 
 
@@ -160,8 +160,9 @@ def journal_full(world: World) -> None:
     """The disk of the journal is full."""
     assert world.journal_disk is not None
     world.journal_disk.keep_full(world.chance.uniform(0.2, 3))
-    # Planes whose records were not kept would be unjudged after a kill, as is promised: let them come again.
-    world.wait_for(3 * _PLANES)
+    # Planes whose records were not kept would be unjudged after a kill, as is promised: let them come again,
+    # behind results that were on their way already.
+    world.wait_for(2 * _WINDOW + 2 * _PLANES)
 
 
 Fault = Callable[[World], None]

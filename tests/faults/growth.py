@@ -12,6 +12,7 @@ from pathlib import Path
 Sample = dict[str, float]
 
 _KIB_PER_MIB = 1024
+_FEWEST = 10
 WARM_UP = 0.2
 """Share of the samples that are left out at the beginning."""
 MOST_GROWTH = 0.01
@@ -73,8 +74,8 @@ def growths(samples: Sequence[Sample], columns: Sequence[str]) -> list[Growth]:
     """How each column grows, over samples that were taken at even distances of time."""
     kept = samples[int(len(samples) * WARM_UP) :]
     third = len(kept) // 3
-    if third < 1:
-        raise ValueError(f"expected at least 4 samples to tell growth by, got {len(samples)}")
+    if len(samples) < _FEWEST:
+        raise ValueError(f"expected at least {_FEWEST} samples to tell growth by, got {len(samples)}")
     return [
         Growth(
             column,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,8 +26,9 @@ from faults.recordings import check_recording
 from faults.stray import half_a_frame
 
 from dimstream_client import Client
-from dimstream_client.errors import StreamError
+from dimstream_client.errors import ConnectionLost, StreamError, Timeout
 from dimstream_client.messages import Credit, Error, Frame, Open, Opened
+from dimstream_client.stream import Stream
 from dimstream_client.wire import decode, encode
 
 FRAMES = 120
@@ -149,6 +151,32 @@ def test_a_program_that_is_killed_at_its_very_end(
     same(undisturbed, program.lines())
 
 
+def test_a_program_that_comes_before_its_server(bundle: Path, tmp_path: Path) -> None:
+    server, spool, movie = Server(bundle, tmp_path / "server"), tmp_path / "spool", Movie()
+
+    def patiently(make: Callable[[], Stream]) -> Stream:
+        for _ in range(3):
+            with pytest.raises((Timeout, ConnectionLost)):
+                make()
+        server.start()
+        while True:
+            with contextlib.suppress(Timeout, ConnectionLost):
+                return make()
+
+    with server:
+        server.kill()
+        with Client(server.endpoint, timeout_s=0.3) as client:
+            opened = patiently(lambda: client.open((64, 64), "uint16", spool=spool))
+            for seq in range(3):
+                opened.send(movie.frame(seq))
+        server.kill()
+        with Client(server.endpoint, timeout_s=0.3) as client:
+            resumed = patiently(lambda: client.resume(spool))
+            assert resumed.next_seq == 3
+            resumed.finish()
+            assert [result.seq for result in resumed.results()] == [0, 1, 2]
+
+
 # --- networks
 
 
@@ -256,6 +284,25 @@ def test_a_journal_whose_disk_fails_hinders_no_frame(
         same(undisturbed, stream(server.endpoint, Movie(), at))
         assert "event=journal_failed" in server.log
         assert "event=journal_well" in server.log
+
+
+def test_a_stream_goes_on_while_the_journal_cannot_be_written(
+    bundle: Path, undisturbed: Answers, tmp_path: Path, has: Callable[..., Any]
+) -> None:
+    disk: Disk = has(small_disk(tmp_path / "disk", MIB))
+    with (
+        Server(bundle, tmp_path / "server", state=disk.folder) as server,
+        Proxy(int(server.endpoint.rpartition(":")[2])) as network,
+    ):
+
+        def lose_results() -> None:  # that the journal knows already, and has no room to forget
+            network.hold()
+            time.sleep(1)
+            disk.fill()
+            network.reset()
+            network.mend()
+
+        same(undisturbed, stream(network.endpoint, Movie(), {40: lose_results, 80: disk.free}))
 
 
 def test_a_journal_that_was_full_when_the_server_died_costs_a_judgement_and_no_frame(

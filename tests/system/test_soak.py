@@ -26,6 +26,8 @@ for turn in range(1000):
     time.sleep(0.01)
 """
 
+COLUMN = {"memory": "it_memory_mib", "files": "it_files", "threads": "it_threads"}
+
 
 @pytest.mark.parametrize("what", ["memory", "files", "threads", "nothing"])
 def test_a_process_that_leaks_is_found(what: str, tmp_path: Path) -> None:
@@ -38,8 +40,7 @@ def test_a_process_that_leaks_is_found(what: str, tmp_path: Path) -> None:
             time.sleep(0.05)
         process.kill()
     found = [growth.column for growth in growths(samples, list(samples[0])) if not growth.is_well]
-    assert [name for name in found if what in name] == ([] if what == "nothing" else [next(iter(found))])
-    assert found if what != "nothing" else not found
+    assert COLUMN[what] in found if what in COLUMN else not found
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_less_than_one_percent_is_no_growth(column: str, before: float, after: f
 
 
 def test_too_few_samples_give_no_verdict() -> None:
-    with pytest.raises(ValueError, match="at least 4 samples"):
+    with pytest.raises(ValueError, match="at least 10 samples"):
         growths([{"server_files": 1.0}] * 3, ["server_files"])
 
 
