@@ -8,7 +8,6 @@ frame was answered exactly once, in order, with the same pixels, SSIM, flag and 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import random
 import sys
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +186,17 @@ ON_DISKS: tuple[Fault, ...] = (spool_full, journal_full)
 
 @dataclass(frozen=True)
 class Report:
-    """What a run came to."""
+    """What a run came to.
+
+    Parameters
+    ----------
+    faults, outages_s
+        Of each kind: how often, and the longest time without a result that such a fault was part of.
+    """
 
     seed: int
     faults: dict[str, int]
+    outages_s: dict[str, float]
     comparison: Comparison
     recording: dict[str, Any]
     flags: dict[str, int]
@@ -219,7 +226,8 @@ def run(
 ) -> Report:
     """Do it."""
     begun = time.monotonic()
-    chance, done, left_out = random.Random(seed), [], None
+    chance, left_out = random.Random(seed), None
+    done: list[tuple[str, float, float]] = []
     with ExitStack() as stack:
         disks: tuple[Disk | None, Disk | None] = (None, None)
         try:
@@ -248,8 +256,9 @@ def run(
         for number in range(faults):
             fault = chance.choice(kinds)
             say(f"{number + 1:4d}/{faults}  {program.count():6d} results  {fault.__doc__}")
+            at = time.time()
             fault(world)
-            done.append(fault.__name__)
+            done.append((fault.__name__, at, time.time()))
             world.wait_for(chance.choice([0, 0, 1, 5, 20]))
             world.pause(0, 0.5)
         program.stop()
@@ -266,19 +275,34 @@ def run(
     times = [line["at"] for line in lines]
     return Report(
         seed=seed,
-        faults={kind.__name__: done.count(kind.__name__) for kind in kinds},
+        faults={kind.__name__: sum(name == kind.__name__ for name, _, _ in done) for kind in kinds},
+        outages_s={kind.__name__: _outage_s(kind.__name__, done, times) for kind in kinds},
         comparison=compare(undisturbed, lines),
         recording=check_recording(folder / "recordings", movie, undisturbed),
         flags={
             flag: sum(line["flag"] == flag for line in undisturbed) for flag in ("ok", "suspect", "unjudged")
         },
-        longest_outage_s=max(after - before for before, after in itertools.pairwise(times)),
+        longest_outage_s=max(after - before for before, after in pairwise(times)),
         longest_backlog=max(line["backlog"] for line in lines),
         worst_send_ms=max(line.get("took_ms", 0.0) for line in sends),
         spool_refusals=sum("refused" in line for line in sends),
         journal_failures=log.count("event=journal_failed"),
         took_s=time.monotonic() - begun,
         left_out=left_out,
+    )
+
+
+def _outage_s(kind: str, done: Sequence[tuple[str, float, float]], times: Sequence[float]) -> float:
+    gaps = list(pairwise(times))
+    return max(
+        (
+            after - before
+            for name, begun, ended in done
+            if name == kind
+            for before, after in gaps
+            if after >= begun and before <= ended
+        ),
+        default=0.0,
     )
 
 
@@ -302,7 +326,9 @@ def table(report: Report) -> str:
             "journal_failures",
         )
     }
-    rows = [("fault", "times"), *report.faults.items(), ("", ""), ("result", "")]
+    rows: list[tuple[str, Any]] = [("fault", "times (longest outage, s)")]
+    rows += [(name, f"{times:4d} {report.outages_s[name]:10.1f}") for name, times in report.faults.items()]
+    rows += [("", "")]
     rows += [(name, f"{value:.1f}" if isinstance(value, float) else value) for name, value in numbers.items()]
     rows += [(f"recording: {name}", value) for name, value in report.recording.items()]
     rows += [(f"frames {flag}", value) for flag, value in report.flags.items()]
