@@ -10,7 +10,7 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
-.PHONY: demo dev test lint bench clean light-bundle audit chaos soak
+.PHONY: demo dev test lint bench clean light-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --bundle models/bundles/er-sted-light --out demo
@@ -64,10 +64,16 @@ DARK := $(addprefix $(DATA)/11_dark_noise/,camera_bg0.tif camera_bg2.tif apd_lat
 audit: dev
 	$(BIN)/dimstream-train audit models/bundles/er-sted-light --signal $(SIGNAL) --dark $(DARK) --out audit
 
+# Strangers' bytes by the million, guided by what they reach; a minute for each decoder. Finds lie in fuzz/.
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.installed-fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz/fuzzing.py
+
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 
 clean:
-	rm -rf $(VENV) demo bench audit chaos soak
+	rm -rf $(VENV) demo bench audit fuzz chaos soak
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -81,3 +87,7 @@ $(VENV)/.installed-dev: $(VENV)/bin/python $(PYPROJECTS) .ci/dev-requirements.tx
 	@echo "Installing dimstream with its training package and the test tools into $(VENV) (once, some minutes) ..."
 	$(PIP) $(CLIENT) -e "models[train,msr,ray,tensorboard]" $(SERVER) -r .ci/dev-requirements.txt
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev .ci/fuzz-requirements.txt
+	$(PIP) -r .ci/fuzz-requirements.txt
+	@touch $@

@@ -3,9 +3,17 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in each run, few of them; DIMSTREAM_HYPOTHESIS=long tries other ones, and many.
+hypothesis.settings.register_profile(
+    "short", max_examples=50, derandomize=True, deadline=None, database=None, print_blob=True
+)
+hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("DIMSTREAM_HYPOTHESIS", "short"))
 
 
 @pytest.fixture(scope="session")

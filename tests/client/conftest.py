@@ -20,8 +20,8 @@ class Peer:
     """Run `serve` on a thread; the attributes may be changed while it runs.
 
     `refuse` maps a seq to the codes with which its frame is refused, one after the other; `hold` answers
-    nothing but PING while set; `freeze` not even that. Frames of `suspect` are flagged so, the others ok.
-    Maps say whether a pixel is odd.
+    nothing but PING while set; `freeze` not even that; while `away` nobody listens. Frames of `suspect` are
+    flagged so, the others ok. Maps say whether a pixel is odd.
     """
 
     def __init__(self, *, window=8, refuse=None, damage=(), suspect=()):
@@ -37,13 +37,18 @@ class Peer:
         self._streams = {}
         self._held = deque()
         self._stop = threading.Event()
+        self.away = threading.Event()
         self._context = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.LINGER, 0)
+        self._router = self._socket()
         port = self._router.bind_to_random_port("tcp://127.0.0.1")
         self.endpoint = f"tcp://127.0.0.1:{port}"
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
+
+    def _socket(self):
+        router = self._context.socket(zmq.ROUTER)
+        router.setsockopt(zmq.LINGER, 0)
+        return router
 
     def stop(self):
         self._stop.set()
@@ -62,6 +67,11 @@ class Peer:
             if not self.hold.is_set():
                 while self._held:
                     self._answer(*self._held.popleft())
+            if self.away.is_set() != self._router.closed:
+                self._come_or_go()
+            if self.away.is_set():
+                time.sleep(0.01)
+                continue
             if self.freeze.is_set():
                 time.sleep(0.01)
                 continue
@@ -74,6 +84,15 @@ class Peer:
                 getattr(self, "_" + message.TYPE.lower())(peer, message)
             except ProtocolError as error:
                 self._say(peer, m.Error(**vars(error.problem)))
+
+    def _come_or_go(self):
+        """Vanish with all that was not sent, or come back with the streams."""
+        if self.away.is_set():
+            self._router.close()
+            self._held.clear()
+        else:
+            self._router = self._socket()
+            self._router.bind(self.endpoint)
 
     def _say(self, peer, message, **options):
         parts = [bytes(part) for part in encode(message, **options)]
@@ -196,7 +215,7 @@ class Peer:
         self._say(peer, m.Updated(update.stream, update.from_seq, MODEL, update.thresholds or m.Thresholds()))
 
     def _close(self, peer, close):
-        state = self._streams.pop(close.stream)
+        state = self._streams[close.stream]
         self._say(peer, m.Closed(close.stream, counts={"frames": state["next"]}))
 
     def _ping(self, peer, ping):

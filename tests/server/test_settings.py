@@ -1,10 +1,12 @@
-"""Settings: unknown keys and public addresses are refused, the command line wins over the file."""
+"""Settings: unknown keys and open doors are refused, the command line wins over the file."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dimstream_server.settings import Settings, SettingsError, load_settings, make_settings, split_address
+from dimstream_server.addresses import split_address
+from dimstream_server.settings import Settings, SettingsError, load_settings, make_settings
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -82,19 +84,70 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         load_settings(tmp_path / "none.toml", {})
 
 
+PUBLIC_ENDPOINTS = [
+    "tcp://0.0.0.0:5570",
+    "tcp://*:5570",
+    "tcp://192.168.1.4:5570",
+    "tcp://[::]:5570",
+    "tcp://eth0:5570",
+]
+PUBLIC_ADDRESSES = ["0.0.0.0:8570", "192.168.1.4:8570", "[::]:8570", "example.org:80"]
+KEYS = {"server_secret_key": "server.key", "allowed_clients": "clients"}
+
+
+@pytest.mark.parametrize("endpoint", PUBLIC_ENDPOINTS)
+def test_zmq_beyond_loopback_needs_keys(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match="other machines, got no keys"):
+        make_settings({"zmq": {"endpoint": endpoint}, "http": {"tokens": "tokens"}}, source="test")
+    locked = make_settings({"zmq": {"endpoint": endpoint, **KEYS}}, source="test")
+    assert locked.zmq.allowed_clients == Path("clients")
+
+
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
+def test_http_beyond_loopback_needs_tokens(address: str) -> None:
+    with pytest.raises(SettingsError, match="other machines, got no tokens"):
+        make_settings({"http": {"address": address}, "zmq": KEYS}, source="test")
+    locked = make_settings({"http": {"address": address, "tokens": "tokens"}}, source="test")
+    assert locked.http.tokens == Path("tokens")
+
+
 @pytest.mark.parametrize(
-    "endpoint",
-    ["tcp://0.0.0.0:5570", "tcp://*:5570", "tcp://192.168.1.4:5570", "tcp://[::]:5570", "tcp://eth0:5570"],
+    "tables",
+    [{"zmq": {"endpoint": "tcp://*:5570"}}, {"http": {"address": "0.0.0.0:8570"}}],
+    ids=["zmq", "http"],
 )
-def test_zmq_beyond_loopback_is_refused(endpoint: str) -> None:
-    with pytest.raises(SettingsError, match="other machines"):
-        make_settings({"zmq": {"endpoint": endpoint}}, source="test")
+def test_open_doors_beyond_loopback_must_be_asked_for(tables: dict[str, Any]) -> None:
+    assert make_settings({"server": {"insecure_lan": True}, **tables}, source="test").server.insecure_lan
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:8570", "192.168.1.4:8570", "[::]:8570", "example.org:80"])
-def test_http_beyond_loopback_is_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match="other machines"):
-        make_settings({"http": {"address": address}}, source="test")
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({}, "got loopback addresses that none can reach"),
+        ({"zmq": {"endpoint": "tcp://*:5570", **KEYS}}, "but got zmq.server_secret_key that lock them"),
+        ({"http": {"address": "0.0.0.0:80", "tokens": "t"}}, "but got http.tokens that lock them"),
+    ],
+)
+def test_insecure_lan_that_contradicts_the_rest_is_refused(tables: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        make_settings({"server": {"insecure_lan": True}, **tables}, source="test")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_keys_without_an_allow_list_and_the_other_way_round_are_refused(key: str) -> None:
+    with pytest.raises(SettingsError, match="expected both server_secret_key and allowed_clients"):
+        make_settings({"zmq": {key: KEYS[key]}}, source="test")
+
+
+def test_locks_in_the_file_open_an_address_on_the_command_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "[zmq]\nserver_secret_key = 'server.key'\nallowed_clients = 'clients'\n")
+    settings = load_settings(path, {("zmq", "endpoint"): "tcp://*:5570"})
+    assert settings.zmq.server_secret_key == tmp_path / "server.key"
+    path = write(tmp_path, "[zmq]\nendpoint = 'tcp://*:5570'\n")
+    with pytest.raises(SettingsError, match="got no keys"):
+        load_settings(path, {})
+    settings = load_settings(path, {("zmq", key): value for key, value in KEYS.items()})
+    assert settings.zmq.server_secret_key == Path("server.key")
 
 
 @pytest.mark.parametrize(

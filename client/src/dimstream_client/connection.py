@@ -6,6 +6,7 @@ ZeroMQ's own reconnection is not relied on, as it drops what was on its way with
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
@@ -295,7 +296,7 @@ class Connection:
                 line.refusals.append((refusal, before - line.session.frames))
             self._pump(line)
             return
-        asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.stream == error.stream), None)
+        asked = next((a for a in self._asked if a.answer != Pong.TYPE and a.names(error.stream)), None)
         if asked is not None:
             self._asked.remove(asked)
             if asked.answer == Opened.TYPE and line is not None:
@@ -374,7 +375,9 @@ class Connection:
         if line.is_lost:
             return
         session = line.session
-        room = MAX_WINDOW if line.closing is not None else line.receiver.room() - session.owed
+        # Who closes need not take results first, as long as those are few.
+        is_free = line.closing is not None and not line.receiver.is_long
+        room = MAX_WINDOW if is_free else line.receiver.room() - session.owed
         for item in session.outgoing(room=room):
             try:
                 self._say_item(line, item)
@@ -419,8 +422,11 @@ class Connection:
 
     def _say(self, message: Message, *, codec: str = "none", checksum: bool = False) -> None:
         self._link.connect()
-        # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
-        self._link.socket.send_multipart(encode(message, codec=codec, checksum=checksum), copy=True)
+        parts = encode(message, codec=codec, checksum=checksum)
+        # A refused socket has no way out and would block for ever; why it was refused is asked next.
+        with contextlib.suppress(zmq.Again):
+            # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
+            self._link.socket.send_multipart(parts, zmq.NOBLOCK, copy=True)
 
     def _say_item(self, line: Line, item: Item) -> None:
         opened = line.session.opened

@@ -35,7 +35,10 @@ def short(value: Any) -> str:
     """Return `value` as ASCII text fit for an error message."""
     if isinstance(value, (str, bytes)):
         value = value[:60]
-    shown = ascii(value)
+    try:
+        shown = ascii(value)
+    except (RecursionError, ValueError):  # nested almost too deeply to be decoded; thousands of digits
+        shown = f"a {type(value).__name__} that is too large to be shown"
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 

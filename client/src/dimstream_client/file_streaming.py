@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,6 +65,13 @@ class Tally:
             self.suspect_since = result.trust.suspect_since if result.trust else None
         elif plane == self._plane and self.suspect_to is None:
             self.suspect_to = self._seq
+
+    def recount(self, flags: Path, frames: int) -> None:
+        """Count the first frames of a file of flags, which were written before it was broken off."""
+        with flags.open(encoding="utf-8") as lines:
+            for line in islice(lines, frames):
+                record = json.loads(line)
+                self.counts[record["flag"] if record["status"] == "done" else "missing"] += 1
 
     def __str__(self) -> str:
         told = [f"{n} {flag}" for flag, n in self.counts.items() if n]
@@ -151,6 +159,7 @@ def _record(
             maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done))
         lines = files.enter_context(flags_path(out).open("a" if done else "w", encoding="utf-8"))
         recorder = _Recorder(feed, pages, maps, lines, on_frame, done)
+        recorder.tally.recount(flags_path(out), done)
         if results.stream is not None:
             recorder.tally.thresholds = results.stream.opened.thresholds
             Note.of(results.stream.ticket, source).write(note_path(out))

@@ -39,11 +39,14 @@ class Inbox:
         Told the first result that the program has not dealt with yet.
     answered : int
         The first frame whose result has not come.
+    is_long : bool
+        Whether more frames may wait to be sent than results to be taken.
     """
 
     def __init__(self, on_result: OnResult | None) -> None:
         self.on_result = on_result
         self.on_settled: Callable[[int], None] | None = None
+        self.is_long = False
         self.capacity = 0
         self._results_room = 0
         self._settled = self.answered = 0

@@ -181,6 +181,8 @@ def _text(path: Path) -> str:
         raise KeyFileError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: expected lines of ASCII, got other bytes") from None
+    except ValueError:  # a path with a zero byte
+        raise KeyFileError(f"cannot read {str(path)!r}: expected a path, got no such thing") from None
 
 
 def _check_name(name: str) -> None:

@@ -14,7 +14,15 @@ from dimstream_client.session import Session
 
 
 class Receiver(Protocol):
-    """Takes what happens on one stream; called on the I/O thread."""
+    """Takes what happens on one stream; called on the I/O thread.
+
+    Attributes
+    ----------
+    is_long : bool
+        Whether more frames may wait to be sent than results to be taken.
+    """
+
+    is_long: bool
 
     def deliver(self, result: Result) -> None:
         """Take a result."""
@@ -40,6 +48,10 @@ class Asked(NamedTuple):
     stream: str | None
     future: Future[Any]
     then: Callable[[Any], None] | None
+
+    def names(self, stream: str | None) -> bool:
+        """Whether it is about this stream, if only as one that another connection has opened."""
+        return stream in (self.stream, getattr(self.message, "stream", None))
 
 
 ContextOf = Callable[[int], Optional[Frame]]

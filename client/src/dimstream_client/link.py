@@ -88,7 +88,7 @@ class Link:
         refusal = None
         while self.monitor.poll(0):
             told = parse_monitor_message(self.monitor.recv_multipart())
-            refusal = self._told(told["event"], told["value"])
+            refusal = self._told(told["event"], told["value"]) or refusal
         return refusal
 
     @property
@@ -114,9 +114,11 @@ class Link:
             self._hung_up_at = time.monotonic()
             self._hung_up_since = self._hung_up_since or self._hung_up_at
             return None
+        if event == zmq.EVENT_DISCONNECTED:  # a failed handshake ends so, too
+            self._broken = self._broken or self._shaken
+            return None
         self._hung_up_since = None
         self._shaken = self._shaken or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-        self._broken = self._broken or (self._shaken and event == zmq.EVENT_DISCONNECTED)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return NotAdmitted(
                 f"the server at {self.endpoint} does not know this key; have the .pub that belongs to it put "

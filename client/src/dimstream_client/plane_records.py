@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_client.errors import RecordError
+from dimstream_client.fields import MAX_INTEGER, short
 from dimstream_client.messages import PlaneIndex
 
 _REPAIR: Final = "give the lines that `dimstream stream` writes"
@@ -65,7 +66,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -73,7 +74,7 @@ def _of_report(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The records of an HTTP report, each told its model."""
     frames = report["frames"]
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
-        raise RecordError(f"expected a list of objects as `frames`, got {frames!r:.100}; {_REPAIR}")
+        raise RecordError(f"expected a list of objects as `frames`, got {short(frames)}; {_REPAIR}")
     return [{"model_sha256": report.get("model_sha256"), **frame} for frame in frames]
 
 
@@ -86,9 +87,9 @@ def index_of(record: Mapping[str, Any]) -> PlaneIndex:
     """
     index = record.get("index")
     places: dict[str, Any] = {axis: index.get(axis) for axis in "tczp"} if isinstance(index, Mapping) else {}
-    if not places or any(type(place) is not int or place < 0 for place in places.values()):
+    if not places or not all(type(at) is int and 0 <= at <= MAX_INTEGER for at in places.values()):
         raise RecordError(
-            f"expected records with an index of t, c, z and p from 0, got {index!r:.100}; {_REPAIR}"
+            f"expected records with an index of t, c, z and p from 0, got {short(index)}; {_REPAIR}"
         )
     return PlaneIndex(**places)
 
@@ -121,7 +122,7 @@ def plane_of(record: Mapping[str, Any]) -> PlaneRecord:
 def _object(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = members.get(name)
     if value is not None and not isinstance(value, Mapping):
-        raise RecordError(f"expected an object or null as `{name}`, got {value!r:.100}; {_REPAIR}")
+        raise RecordError(f"expected an object or null as `{name}`, got {short(value)}; {_REPAIR}")
     return value or {}
 
 
@@ -130,5 +131,8 @@ def _number(members: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RecordError(f"expected a number or null as `{name}`, got {value!r:.100}; {_REPAIR}")
-    return float(value) if math.isfinite(value) else None
+        raise RecordError(f"expected a number or null as `{name}`, got {short(value)}; {_REPAIR}")
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond every float
+        return None

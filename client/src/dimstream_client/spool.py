@@ -93,7 +93,12 @@ class Spool:
             self._lock.close()
             raise SpoolError(f"{self.folder} is used by another program; name another folder") from None
         self.items: list[SpooledFrame | Skip] = []
-        self.ticket = self._read_ticket()
+        self.ticket: Ticket | None = None
+        try:
+            self.ticket = self._read_ticket()
+        except SpoolError:
+            self._lock.close()
+            raise
         self._counter: BinaryIO | None = None
 
     # --- the stream
@@ -140,6 +145,12 @@ class Spool:
             self._recover(path, damage, is_last=path == files[-1])
         self.settle(self.settled)
         return damage
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close(done=False)
 
     def close(self, *, done: bool) -> None:
         """Let go of the folder; when all is `done`, remove it."""

@@ -75,6 +75,7 @@ class Stream:
         self._inbox.grant(
             max(results, buffer_bytes // frame_bytes), results=results, settled=self.opened.next_seq
         )
+        self._inbox.is_long = spool is not None or self._inbox.capacity > results
         self._next_seq = self.opened.next_seq
         if spool is not None:
             self._use(spool)
@@ -227,7 +228,7 @@ class Stream:
                 self._all_is_done()
             return result
         finally:
-            if not self._waits:
+            if not self._waits or self._inbox.is_long:
                 self._connection.look_again(self.id)
 
     def _all_is_done(self) -> None:
@@ -271,7 +272,8 @@ class Stream:
     def close(self, *, timeout_s: float | None = None) -> Closed:
         """Wait until every frame is answered and the server has closed the stream.
 
-        Results that were not taken yet can be taken afterwards.
+        Results that were not taken yet can be taken afterwards; but with a spool or a buffer, which may hold
+        any number of frames, they have to be taken meanwhile (until `take` returns None) for it to go on.
 
         Raises
         ------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -31,10 +31,24 @@ from dimstream_client.tiff_writer import Source, StackWriter
 __all__ = ["Scale", "Stack", "StackWriter", "open_stack"]
 
 MAX_PLANES: Final = 1_000_000  # more take minutes only to be listed
+MAX_XML: Final = 64 * 2**20  # characters
+MAX_ELEMENTS: Final = 1_000_000  # tags of OME-XML: some seconds, and some 100 MB
 _FRAME_AXES: Final = "PTCZ"
 _UNNAMED_AXES: Final = "QI"  # tifffile's letters for an axis that the file does not name
 _CASTS: Final = {"int16": "uint16", "float64": "float32"}
 _PALETTE, _GREY, _GREY_INVERTED = 3, 1, 0
+# Codecs that are told how much they may unpack. The others (JPEG, PNG, JPEG 2000 ...) take as much memory as
+# their own headers say: 700 bytes can stand for gigabytes.
+_BOUNDED_CODECS: Final[Mapping[int, str]] = {
+    1: "none",
+    5: "LZW",
+    8: "deflate",
+    32946: "deflate",
+    32773: "PackBits",
+    34925: "LZMA",
+    34926: "Zstandard",
+    50000: "Zstandard",
+}
 
 
 @dataclass(frozen=True)
@@ -207,7 +221,15 @@ class _Reader:
         end = max((o + c for o, c in zip(page.dataoffsets, page.databytecounts)), default=0)
         if end > self.file.filehandle.size or 0 in page.databytecounts or not page.databytecounts:
             raise _truncated(n)
-        key = page.keyframe
+        key, first = page.keyframe, self.series[0].keyframe
+        if (key.shape, key.dtype) != (first.shape, first.dtype):
+            raise TiffError(
+                Code.BAD_IMAGE,
+                f"frame {n} is {key.shape} of {key.dtype}, the first is {first.shape} of {first.dtype}; "
+                "expected frames of one kind",
+            )
+        if key.compression not in _BOUNDED_CODECS:
+            raise _unbounded(n, key.compression)
         if key.compression == 1 and sum(page.databytecounts) < key.nbytes:
             raise _truncated(n)
         pixels = np.asarray(page.asarray())
@@ -220,6 +242,15 @@ class _Reader:
         return pixels
 
 
+def _unbounded(n: int, compression: int) -> TiffError:
+    name = getattr(compression, "name", compression)
+    return TiffError(
+        Code.BAD_IMAGE,
+        f"frame {n} cannot be read as TIFF that is packed by {name}; expected "
+        f"{', '.join(dict.fromkeys(_BOUNDED_CODECS.values()))}: save it anew",
+    )
+
+
 def _truncated(n: int) -> TiffError:
     return TiffError(
         Code.BAD_IMAGE, f"the file is truncated: frame {n} ends beyond its end; copy or save it again"
@@ -229,6 +260,7 @@ def _truncated(n: int) -> TiffError:
 def _stack(file: tifffile.TiffFile, *, max_bytes: int | None, axes: str | None) -> Stack:
     _check_planes(_count_pages(file))
     if file.ome_metadata:
+        _check_text(file.ome_metadata)
         _check_planes(planes_of_ome(file.ome_metadata))
     series = tuple(file.series)
     first = series[0]
@@ -258,10 +290,21 @@ def _stack(file: tifffile.TiffFile, *, max_bytes: int | None, axes: str | None) 
 
 
 def _check_planes(declared: float) -> None:
-    if declared > MAX_PLANES:
+    if not declared <= MAX_PLANES:  # nor NaN, which is neither
         raise TiffError(
             Code.OVERSIZE,
             f"the file declares {declared:.0f} planes, at most {MAX_PLANES} are taken; split it",
+        )
+
+
+def _check_text(xml: str) -> None:
+    """Refuse OME-XML whose tree of objects, tens of times as large as the text, would fill the memory."""
+    elements = xml.count("<")
+    if len(xml) > MAX_XML or elements > MAX_ELEMENTS:
+        raise TiffError(
+            Code.OVERSIZE,
+            f"the file has OME-XML of {len(xml)} characters and {elements} tags, at most {MAX_XML} and "
+            f"{MAX_ELEMENTS} are taken; split it",
         )
 
 

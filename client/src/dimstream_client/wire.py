@@ -8,6 +8,7 @@ are absent.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -152,8 +153,8 @@ def _no_constant(name: str) -> NoReturn:
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{checks.short(max(names, key=names.count))} stands twice in one object")
+        often = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{checks.short(often)} stands twice in one object")
     return members
 
 

@@ -10,6 +10,9 @@ _READERS: Mapping[tuple[int, int], Callable[[IO[bytes]], Any]] = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 
+MAX_SIDE = 2**40
+"""Of an array; there is no memory for more, and a number of thousands of digits cannot even be printed."""
+
 
 class Header(NamedTuple):
     """Shape, order and type of the values that follow."""
@@ -36,6 +39,6 @@ def read_header(file: IO[bytes]) -> Header:
         raise
     except Exception as error:  # numpy tokenizes and parses the text, and lets through what that raises
         raise ValueError(f"its header is no dictionary ({type(error).__name__})") from error
-    if any(type(side) is not int or side < 0 for side in header.shape):
-        raise ValueError(f"shape {header.shape}, expected whole numbers from 0 on")
+    if any(type(side) is not int or not 0 <= side <= MAX_SIDE for side in header.shape):
+        raise ValueError(f"shape {header.shape!s:.100}, expected whole numbers from 0 to {MAX_SIDE}")
     return header

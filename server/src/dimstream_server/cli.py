@@ -1,4 +1,4 @@
-"""`dimstream-server`: serve, bench, demo, recover."""
+"""`dimstream-server`: serve, keygen, bench, demo, recover."""
 
 import argparse
 import asyncio
@@ -11,6 +11,9 @@ from typing import Any
 
 import uvloop
 
+from dimstream_client.errors import KeyFileError
+from dimstream_server.keygen import add_keygen
+from dimstream_server.logs import set_up_logging
 from dimstream_server.serving import CannotStart, serve
 from dimstream_server.settings import Settings, SettingsError, load_settings
 
@@ -35,10 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return recover(words[1:])
     arguments = _parser().parse_args(words)
     try:
-        return run_server(_settings(arguments))
-    except (SettingsError, CannotStart) as error:
-        print(f"dimstream-server: {error}", file=sys.stderr)
+        return int(arguments.run(arguments))
+    except (SettingsError, CannotStart, KeyFileError) as error:
+        said = error.detail if isinstance(error, KeyFileError) else error
+        print(f"dimstream-server: {said}", file=sys.stderr)
         return EXIT_CANNOT_START
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    return run_server(_settings(arguments))
 
 
 def run_server(settings: Settings) -> int:
@@ -48,12 +56,7 @@ def run_server(settings: Settings) -> int:
     ------
     dimstream_server.serving.CannotStart
     """
-    logging.basicConfig(
-        level=settings.server.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    set_up_logging(settings.server.log_level, settings.server.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         complete = runner.run(serve(settings))
     if not complete:
@@ -68,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     serve_parser = commands.add_parser("serve", help="serve bundles until SIGTERM or Ctrl-C")
+    serve_parser.set_defaults(run=_serve)
+    add_keygen(commands)
     commands.add_parser("bench", help="measure what the service adds to the bare network", add_help=False)
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
     commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
@@ -77,9 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--http", metavar="HOST:PORT", help="port 0 picks a free one")
     add("--device", metavar="DEVICE", help="cpu or cuda:N")
     add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
-    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `none`")
+    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `memory`")
+    add("--server-key", metavar="server.key", help="the server's CURVE key; connections are encrypted")
+    add("--allowed-clients", metavar="PATH", help="folder of .pub files, or a file: who may connect")
+    add("--tokens", metavar="PATH", help="folder of .token files, or a file: HTTP requests must carry one")
+    add(
+        "--host-name",
+        action="append",
+        metavar="NAME",
+        help="by which HTTP may be asked, beside loopback",
+    )
+    insecure = "bind beyond loopback without keys and tokens: anyone there may use it"
+    add("--insecure-lan", action="store_true", default=None, help=insecure)
     add("--record", metavar="FOLDER", help="where streams are recorded that ask for it")
     add("--log-level", choices=("debug", "info", "warning", "error"))
+    add("--log-format", choices=("text", "json"), help="how an event is written, one a line")
     add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
     return parser
 
@@ -94,6 +111,12 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         ("server", "state"): arguments.state,
         ("recording", "folder"): arguments.record,
         ("server", "log_level"): arguments.log_level,
+        ("zmq", "server_secret_key"): arguments.server_key,
+        ("zmq", "allowed_clients"): arguments.allowed_clients,
+        ("http", "tokens"): arguments.tokens,
+        ("http", "host_names"): arguments.host_name,
+        ("server", "insecure_lan"): arguments.insecure_lan,
+        ("server", "log_format"): arguments.log_format,
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     return load_settings(arguments.config, overrides)

@@ -1,11 +1,16 @@
 """Figures of a running server, in a Prometheus registry of its own."""
 
 import math
+import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
 
 from dimstream_server.engine.protocol import EngineResult, Trust
+from dimstream_server.stream_metrics import StreamTable
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -72,7 +77,16 @@ class Metrics:
             ["route", "status"],
             registry=self.registry,
         )
+        self._disks = Gauge(
+            "dimstream_disk_free_bytes",
+            "Free space of the disk under a folder that is written to; 0 when it cannot be reached.",
+            ["folder"],
+            registry=self.registry,
+        )
+        self.streams = StreamTable()
+        self.registry.register(self.streams)
         self._gauges: list[Gauge] = []
+        self._observers: list[Callable[[EngineResult], None]] = []
         self._stage_children = [self._stages.labels(stage) for stage in ("queue", "infer", "total")]
         ProcessCollector(registry=self.registry)
 
@@ -82,8 +96,22 @@ class Metrics:
         gauge.set_function(read)
         self._gauges.append(gauge)
 
+    def watch_disk(self, name: str, folder: Path) -> None:
+        """Expose the free space of the disk under `folder`."""
+        self._disks.labels(name).set_function(partial(_free_bytes, folder))
+
+    def add(self, collector: Collector) -> None:
+        """Expose what `collector` gives."""
+        self.registry.register(collector)
+
+    def observe(self, observer: Callable[[EngineResult], None]) -> None:
+        """Tell `observer` of every frame that left the engine, on whatever thread."""
+        self._observers.append(observer)
+
     def answered(self, door: str, result: EngineResult) -> None:
         """Count one frame that left the engine."""
+        for observer in self._observers:
+            observer(result)
         self._frames.labels(door, result.model_id, result.status, result.flag).inc()
         times_ms = (result.queue_ms, result.infer_ms, result.total_ms)
         for child, time_ms in zip(self._stage_children, times_ms, strict=True):
@@ -107,3 +135,11 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _free_bytes(folder: Path) -> float:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return 0.0
+    return float(disk.f_bavail * disk.f_frsize)

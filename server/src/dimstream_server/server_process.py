@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +61,8 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(bundle: Path, device: str = "cpu") -> Iterator[RunningServer]:
-    """Serve one bundle in a process of its own, and stop it in the end.
+def running_server(bundle: Path, device: str = "cpu", more: Sequence[str] = ()) -> Iterator[RunningServer]:
+    """Serve one bundle in a process of its own, with `more` options, and stop it in the end.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def running_server(bundle: Path, device: str = "cpu") -> Iterator[RunningServer]
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
         started = time.perf_counter()
-        with subprocess.Popen(_command(bundle, device, ready)) as process:
+        with subprocess.Popen([*_command(bundle, device, ready), *more]) as process:
             try:
                 _wait_until_ready(process, ready)
                 took_s = time.perf_counter() - started

@@ -19,8 +19,11 @@ from pathlib import Path
 
 import uvicorn
 
+from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
+from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
+from dimstream_server.device_health import DeviceHealth
 from dimstream_server.endpoints.http_app import HttpDoor
 from dimstream_server.endpoints.http_protocol import protocol_telling
 from dimstream_server.endpoints.requests import ProblemTeller
@@ -31,11 +34,14 @@ from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.journal import Journal, JournalError
 from dimstream_server.metrics import Metrics
+from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
-from dimstream_server.settings import NO_STATE, Settings
+from dimstream_server.settings import IN_MEMORY, Settings
 
 JOURNAL = "journal.sqlite"
+LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
 POLL_S = 0.005
+TROUBLE_POLL_S = 0.5
 FLUSH_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
@@ -130,19 +136,28 @@ async def serve_until(
     CannotStart
     """
     _check_ready_file(settings.server.ready_file)
+    access = _read_access(settings)
+    metrics = Metrics()
     with contextlib.ExitStack() as stack:
         http_socket = stack.enter_context(_bind_http(settings.http.address))
-        router, zmq_address = _bind_zmq(settings)
+        router, zmq_address = _bind_zmq(settings, access, metrics)
         stack.callback(router.close, flush_s=0)
         journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
         recorder = _make_recorder(settings)
         engine = await asyncio.to_thread(load, settings)
-        metrics = Metrics()
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         zmq_door = ZmqEndpoint(
-            engine, router, settings, metrics, journal, boot_id=secrets.token_hex(8), recorder=recorder
+            *(engine, router, settings, metrics, journal),
+            access=access,
+            boot_id=secrets.token_hex(8),
+            recorder=recorder,
         )
-        http_door = HttpDoor(engine, settings, metrics, list_streams=zmq_door.streams)
+        http_door = HttpDoor(
+            *(engine, settings, metrics),
+            list_streams=zmq_door.streams,
+            readiness=_readiness(engine, journal, recorder, metrics),
+            tokens=access.tokens,
+        )
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
@@ -150,22 +165,61 @@ async def serve_until(
             with _ready_file(settings.server.ready_file, addresses):
                 _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
                 _tell_journal(journal)
+                access.tell()
+                warn_of_open_doors(settings)
+                watchers = [
+                    asyncio.ensure_future(access.watch(zmq_door.expel_revoked)),
+                    asyncio.ensure_future(keep_warning(settings)),
+                ]
+                stack.callback(_cancel, watchers)
                 if on_ready is not None:
                     on_ready(addresses)
-                await _until_stopped(stop, http_task)
+                healthy = await _until_stopped(stop, http_task, engine)
         finally:
             complete = await _drain(engine, zmq_door, http_door, settings.server.drain_s)
             if recorder is not None:
                 await asyncio.to_thread(recorder.close)
             http_server.should_exit = True
             await http_task
-        return complete
+        return complete and healthy
 
 
-async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None]) -> None:
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metrics: Metrics) -> Readiness:
+    """What /readyz asks, in `/metrics` too; the HTTP door adds whether the server drains."""
+    readiness, device = Readiness(), DeviceHealth(engine)
+    metrics.observe(device.answered)
+    readiness.add("device", device.check)
+    readiness.add("journal", lambda: journal.problem)
+    if recorder is not None:
+        readiness.add("recording", recorder.problem)
+        metrics.watch_disk("recordings", recorder.folder)
+    if journal.path is not None:
+        folder = journal.path.parent
+        readiness.add("disk", folder_check(folder, least_free_bytes=LEAST_FREE_BYTES))
+        metrics.watch_disk("state", folder)
+    metrics.add(readiness)
+    return readiness
+
+
+async def _until_stopped(stop: asyncio.Event, http_task: asyncio.Task[None], engine: Engine) -> bool:
+    """Whether it was told to stop; False when it has to, so that whoever looks after it starts another."""
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((stopping, http_task), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    failing = asyncio.ensure_future(_until_trouble(engine))
+    await asyncio.wait((stopping, failing, http_task), return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, failing):
+        task.cancel()
+    return stop.is_set()
+
+
+async def _until_trouble(engine: Engine) -> None:
+    while (trouble := engine.trouble()) is None:
+        await asyncio.sleep(TROUBLE_POLL_S)
+    _log.critical("the server stops, its streams can be resumed event=engine_failed reason=%r", trouble)
 
 
 async def _drain(
@@ -231,7 +285,7 @@ def journal_path(settings: Settings) -> Path | None:
     """
     state, endpoint = settings.server.state, settings.zmq.endpoint
     if state is not None:
-        return None if state == NO_STATE else Path(state) / JOURNAL
+        return None if state == IN_MEMORY else Path(state) / JOURNAL
     if endpoint.endswith(":0"):
         return None
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -252,9 +306,16 @@ def _bind_http(address: str) -> socket.socket:
     return bound
 
 
-def _bind_zmq(settings: Settings) -> tuple[Router, str]:
+def _read_access(settings: Settings) -> Access:
     try:
-        return bind_router(settings)
+        return read_access(settings)
+    except KeyFileError as error:
+        raise CannotStart(error.detail) from error
+
+
+def _bind_zmq(settings: Settings, access: Access, metrics: Metrics) -> tuple[Router, str]:
+    try:
+        return bind_router(settings, access, metrics)
     except CannotBind as error:
         raise CannotStart(str(error)) from error
 
@@ -276,6 +337,7 @@ async def _start_http(
         timeout_keep_alive=settings.http.keep_alive_s,
         # By then the drain has waited for requests; what is left are bodies that nobody will read.
         timeout_graceful_shutdown=1,
+        proxy_headers=False,  # what a request says of where it came from is not believed
         server_header=False,
         access_log=False,
         log_config=None,

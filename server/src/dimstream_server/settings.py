@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from dimstream_client.fields import short
 from dimstream_server.addresses import (
     check_http_address,
     check_zmq_endpoint,
@@ -27,8 +28,9 @@ from dimstream_server.addresses import (
 )
 
 MIB = 1024 * 1024
+LARGEST_FILE = 2**20  # of settings, bytes
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
-NO_STATE = "none"
+IN_MEMORY = "memory"
 _IN_PART = "in part"  # context of a file's settings, to which the command line may add
 _PATHS = (
     ("server", "state"),
@@ -56,12 +58,17 @@ class ServerTable(_Table):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least severe event that is logged")
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="how an event is written, one a line")
+    ] = "text"
     drain_s: Annotated[
         float, Field(gt=0, le=3600, description="longest time that a stop waits for accepted frames")
     ] = 60.0
     state: Annotated[
-        Literal["none"] | Path | None,
-        Field(description="folder of the journal, by which streams outlive the server; `none`: they do not"),
+        Literal["memory"] | Path | None,
+        Field(
+            description="folder of the journal, by which streams outlive the server; `memory`: they do not"
+        ),
     ] = None
     insecure_lan: Annotated[
         bool, Field(description="bind beyond loopback without keys and tokens: anyone there may use it")
@@ -159,6 +166,9 @@ class LimitsTable(_Table):
     max_requests_per_client: Annotated[
         int, Field(ge=1, le=1024, description="requests of one client (token, or address) at the same time")
     ] = 8
+    max_requests_per_s_per_client: Annotated[
+        int, Field(ge=1, le=1_000_000, description="OPENs and HTTP requests of one client in a second")
+    ] = 1000
 
     @model_validator(mode="after")
     def _a_frame_fits(self) -> Self:
@@ -300,7 +310,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         The file cannot be read, is no TOML, or holds an unknown key or a bad value.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise SettingsError(f"{path} has more than {LARGEST_FILE} bytes; expected a file of settings")
+        tables = tomllib.loads(content.decode())
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -313,7 +327,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if settings.server.ready_file is not None:
         server["ready_file"] = str(path.parent / settings.server.ready_file)
     for table, key in _PATHS:
-        if tables.get(table, {}).get(key, NO_STATE) != NO_STATE:
+        if tables.get(table, {}).get(key, IN_MEMORY) != IN_MEMORY:
             tables[table][key] = str(path.parent / tables[table][key])
     return tables
 
@@ -346,7 +360,9 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {name!r}; {_nearest(loc)}"
     text = str(first["msg"]).removeprefix("Value error, ")
-    return f"{name}: {text}" if "got " in text or not name else f"{name}: {text} (got {first['input']!r})"
+    if "got " in text or not name:
+        return f"{name}: {text}"
+    return f"{name}: {text} (got {short(first['input'])})"
 
 
 def _nearest(loc: tuple[str, ...]) -> str:

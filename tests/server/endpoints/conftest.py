@@ -13,6 +13,7 @@ import pytest
 import uvloop
 import zmq
 
+from dimstream_client.keys import CurveKeys
 from dimstream_client.messages import Error, Frame, Message, Open, Opened, Result
 from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import Bundle
@@ -47,13 +48,26 @@ class RunningServer:
 class Peer:
     """A DEALER that says exactly what a test tells it to."""
 
-    def __init__(self, endpoint: str, *, receive_queue: int | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        receive_queue: int | None = None,
+        keys: CurveKeys | None = None,
+        routing_id: bytes | None = None,
+    ) -> None:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         if receive_queue is not None:
             self.socket.setsockopt(zmq.RCVHWM, receive_queue)
             self.socket.setsockopt(zmq.RCVBUF, 4096)
+        if keys is not None:
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
+            self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        if routing_id is not None:
+            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.socket.connect(endpoint)
 
     def send(self, message: Message, **options: Any) -> None:

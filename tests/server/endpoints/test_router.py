@@ -23,7 +23,7 @@ def test_a_message_that_waits_for_room_is_made_once() -> None:
 
     async def fill(router: Router, peer: zmq.Socket[bytes]) -> None:
         heard: asyncio.Queue[bytes] = asyncio.Queue()
-        router.start(asyncio.get_running_loop(), lambda identity, parts: heard.put_nowait(identity))
+        router.start(asyncio.get_running_loop(), lambda identity, parts, key: heard.put_nowait(identity))
         peer.send(b"here")
         identity = await heard.get()
         for n in range(64):
@@ -44,5 +44,47 @@ def test_a_message_that_waits_for_room_is_made_once() -> None:
     peer.setsockopt(zmq.RCVTIMEO, 20_000)
     peer.connect(router.bind("tcp://127.0.0.1:0"))
     asyncio.run(fill(router, peer))
+    context.destroy(linger=0)
+    router.close(flush_s=0)
+
+
+def test_nobody_takes_over_the_connection_of_another_behind_a_lock() -> None:
+    public, secret = zmq.curve_keypair()
+    client_public, client_secret = zmq.curve_keypair()
+    router = Router(
+        max_message_bytes=1024, send_queue=8, receive_queue=8, secret_key=secret, admits=lambda *_: True
+    )
+    endpoint = router.bind("tcp://127.0.0.1:0")
+
+    def peer(context: zmq.Context[zmq.Socket[bytes]], routing_id: bytes = b"") -> zmq.Socket[bytes]:
+        dealer = context.socket(zmq.DEALER)
+        dealer.setsockopt(zmq.RCVTIMEO, 20_000)
+        dealer.setsockopt(zmq.CURVE_SERVERKEY, public)
+        dealer.setsockopt(zmq.CURVE_PUBLICKEY, client_public)
+        dealer.setsockopt(zmq.CURVE_SECRETKEY, client_secret)
+        if routing_id:
+            dealer.setsockopt(zmq.ROUTING_ID, routing_id)
+        dealer.connect(endpoint)
+        dealer.send(b"here")
+        return dealer
+
+    async def take_over(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        heard: asyncio.Queue[tuple[bytes, list[Any], str]] = asyncio.Queue()
+        router.start(asyncio.get_running_loop(), lambda *told: heard.put_nowait(told))
+        first = peer(context)
+        identity, _, key = await asyncio.wait_for(heard.get(), 20)
+        assert key == client_public.decode()
+        thief = peer(context, identity)
+        await asyncio.sleep(0.3)
+        router.send(identity, Outgoing(make=lambda: [b"for the first"], owed=True))
+        assert await asyncio.to_thread(first.recv) == b"for the first"
+        assert heard.empty()
+        assert not thief.poll(0)
+        first.close(linger=0)
+        thief.close(linger=0)
+        router.stop()
+
+    context = zmq.Context()
+    asyncio.run(take_over(context))
     context.destroy(linger=0)
     router.close(flush_s=0)

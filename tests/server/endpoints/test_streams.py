@@ -27,9 +27,11 @@ from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 PIXELS = np.ones((4, 6), np.uint16)
 
 
-def make_stream(*, window: int = 2, id: str = "s", peer: bytes = b"peer", maps: bool = False) -> ServerStream:
+def make_stream(
+    *, window: int = 2, id: str = "s", peer: bytes = b"peer", owner: str = "", maps: bool = False
+) -> ServerStream:
     spec = StreamSpec(model="blur", shape=(4, 6), in_dtype="uint16", deliver_maps=maps)
-    return ServerStream(id=id, peer=peer, spec=spec, window=window, thresholds=Thresholds(0.5))
+    return ServerStream(id=id, peer=peer, owner=owner, spec=spec, window=window, thresholds=Thresholds(0.5))
 
 
 def frame(seq: int, **index: int) -> Frame:
@@ -175,42 +177,72 @@ def open_message(**fields: Any) -> Open:
     return Open(client="test", shape=(4, 6), dtype="uint16", **fields)
 
 
+def make_book(**limits: Any) -> StreamBook:
+    some = {
+        "max_streams": 3,
+        "default_window": 8,
+        "max_window": 16,
+        "max_credit": 20,
+        "max_credit_bytes": 2**20,
+    }
+    return StreamBook(**{**some, "max_streams_per_client": 3, "max_credit_per_client": 100, **limits})
+
+
+def window_in(book: StreamBook, *, client: str | bytes = b"peer", **fields: Any) -> int:
+    return book.window_for(open_message(**fields), client=client)
+
+
 def test_the_book_bounds_streams_credit_and_windows() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=2**20)
-    assert book.window_for(open_message()) == 8
-    assert book.window_for(open_message(mode="latest")) == 2
-    assert book.window_for(open_message(window=500)) == 16
+    book = make_book()
+    assert window_in(book) == 8
+    assert window_in(book, mode="latest") == 2
+    assert window_in(book, window=500) == 16
     book.add(make_stream(window=16, id="a"))
-    assert book.window_for(open_message()) == 4
+    assert window_in(book) == 4
     book.add(make_stream(window=4, id="b"))
     with pytest.raises(TooManyStreams, match="credit"):
-        book.window_for(open_message())
+        window_in(book)
     book.remove(book.find(b"peer", "b"))
     book.add(make_stream(window=1, id="c"))
     book.add(make_stream(window=1, id="d"))
     with pytest.raises(TooManyStreams, match="streams"):
-        book.window_for(open_message())
+        window_in(book)
 
 
 def test_the_book_bounds_the_bytes_that_are_promised() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=1000)
-    assert book.window_for(open_message(window=16)) == 16  # of 48 bytes
-    assert book.window_for(open_message(window=16, out_dtype="float32")) == 10  # of 96
+    book = make_book(max_credit_bytes=1000)
+    assert window_in(book, window=16) == 16  # of 48 bytes
+    assert window_in(book, window=16, out_dtype="float32") == 10  # of 96
     book.add(make_stream(window=16, id="a"))
-    assert book.window_for(open_message(out_dtype="float32")) == 2
+    assert window_in(book, out_dtype="float32") == 2
     book.add(make_stream(window=4, id="b"))
     book.remove(book.find(b"peer", "a"))
     book.add(make_stream(window=15, id="c"))
     with pytest.raises(TooManyStreams, match="bytes for frames in flight 912 are promised"):
-        book.window_for(open_message(out_dtype="float32"))
+        window_in(book, out_dtype="float32")
+
+
+def test_one_client_gets_no_more_than_its_share() -> None:
+    book = make_book(max_streams_per_client=2, max_credit_per_client=10)
+    book.add(make_stream(window=8, id="a", owner="amira"))
+    assert window_in(book, client="amira") == 2
+    assert window_in(book, client="bela") == 8
+    book.add(make_stream(window=2, id="b", owner="amira", peer=b"another connection"))
+    with pytest.raises(TooManyStreams, match="max_streams_per_client"):
+        window_in(book, client="amira")
+    book.remove(book.find(b"peer", "a", owner="amira"))
+    book.add(make_stream(window=10, id="c"))
+    with pytest.raises(TooManyStreams, match="max_credit_per_client"):
+        window_in(book, client=b"peer")  # without a key it is the connection that counts
+    assert window_in(book, client="amira") == 8
 
 
 def test_the_book_counts_the_bytes_of_maps() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=64, max_credit=100, max_credit_bytes=1440)
-    assert book.window_for(open_message(window=64)) == 30  # of 48 bytes
-    assert book.window_for(open_message(window=64, maps=True)) == 20  # of 72
+    book = make_book(max_window=64, max_credit=100, max_credit_bytes=1440)
+    assert window_in(book, window=64) == 30  # of 48 bytes
+    assert window_in(book, window=64, maps=True) == 20  # of 72
     book.add(make_stream(window=10, maps=True))
-    assert book.window_for(open_message(window=64)) == 15
+    assert window_in(book, window=64) == 15
 
 
 def test_what_open_asks_for_reaches_the_engine() -> None:
@@ -221,7 +253,7 @@ def test_what_open_asks_for_reaches_the_engine() -> None:
 
 
 def test_the_book_shows_a_stream_to_its_peer_only() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=2**20)
+    book = make_book()
     stream = make_stream()
     book.add(stream)
     assert book.find(b"peer", "s") is stream
@@ -229,10 +261,12 @@ def test_the_book_shows_a_stream_to_its_peer_only() -> None:
         book.find(b"other", "s")
     with pytest.raises(UnknownStream):
         book.find(b"peer", "t")
+    with pytest.raises(UnknownStream):
+        book.find(b"peer", "s", owner="another key")
 
 
 def test_silent_streams_are_found() -> None:
-    book = StreamBook(max_streams=3, default_window=8, max_window=16, max_credit=20, max_credit_bytes=2**20)
+    book = make_book()
     book.add(make_stream())
     book.find(b"peer", "s").heard_at = 5.0
     assert [stream.id for stream in book.silent_since(6.0)] == ["s"]

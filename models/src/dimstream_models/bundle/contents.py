@@ -1,7 +1,9 @@
 """The files of a bundle, from a folder or a zip: confined to it, bounded in size, hashed."""
 
 import hashlib
+import io
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,8 +28,24 @@ MAX_FILE_BYTES = 512 * 2**20
 """Weights, test tensors and attachments may each be as large as this."""
 MAX_ENTRIES = 1000
 """Files in a zip."""
+MAX_DIRECTORY_BYTES = 2**20
+"""Of a zip's own list of its files, some 1,000 bytes a file."""
+MAX_TOTAL_BYTES = 4 * 2**30
+"""Of all files in a zip, unpacked: a zip of some megabytes could keep the reader hashing for hours."""
 MAX_NAME_LENGTH = 200
 BLOCK_BYTES = 2**20
+
+
+WRONG_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    EOFError,
+    UnicodeError,
+    OverflowError,
+)
+"""What zipfile raises for damaged bytes; the last three from names, offsets and sizes that cannot be."""
 
 
 class Contents(Protocol):
@@ -101,10 +119,10 @@ def open_contents(source: Path) -> Iterator[Contents]:
             raise BundleNotFound(
                 f"no bundle at {source}: expected a folder or a zip with a {DESCRIPTION_NAMES[0]}"
             )
-        with zipfile.ZipFile(source) as archive:
+        with _Zip(io.FileIO(source)) as file, _opened(file, source) as archive:
             _check_entries(archive, source)
             yield Archive(archive)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+    except WRONG_ZIP as error:
         raise InvalidBundle(
             f"{source} is no zip that can be read ({error}); pack the bundle again"
         ) from error
@@ -137,9 +155,11 @@ def read(contents: Contents, name: str, *, where: str, limit: int, sha256: str |
     ------
     MissingFile, TooLarge, ChangedFile, UnsafePath
     """
-    _check_size(contents, name, where=where, limit=limit)
+    size = _check_size(contents, name, where=where, limit=limit)
     with contents.open(name) as file:
-        data = file.read(limit + 1)
+        data = file.read(size + 1)  # as many bytes of memory are taken at once
+    if len(data) != size:
+        raise ChangedFile(f"{where}: {name!r} was changed while it was read; try again")
     _check_hash(hashlib.sha256(data).hexdigest(), sha256, name=name, where=where)
     return data
 
@@ -175,6 +195,28 @@ def description_name(contents: Contents, source: Path) -> str:
     raise BundleNotFound(f"{source} is no bundle: it holds no {' or '.join(DESCRIPTION_NAMES)} at its top")
 
 
+class _Zip(io.BufferedReader):
+    """A file that zipfile may not read more of at once than a list of files may have, while it opens it."""
+
+    limit: int | None = MAX_DIRECTORY_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.limit is not None and size is not None and size > self.limit:
+            raise TooLarge(f"the zip's list of files has {size} bytes, more than the {self.limit} accepted")
+        return super().read(size)
+
+
+def _opened(file: _Zip, source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (TooLarge, OSError, *WRONG_ZIP):
+        raise
+    except Exception as error:  # zipfile checks little of what it reads
+        raise zipfile.BadZipFile(f"{type(error).__name__}: {error}") from error
+    finally:
+        file.limit = None
+
+
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
@@ -182,12 +224,13 @@ def _resolved(path: Path) -> Path:
         raise UnsafePath(f"{path} cannot be followed to a file: {error}") from error
 
 
-def _check_size(contents: Contents, name: str, *, where: str, limit: int) -> None:
+def _check_size(contents: Contents, name: str, *, where: str, limit: int) -> int:
     size = contents.size(safe_name(name, where=where))
     if size is None:
         raise MissingFile(f"{where} names {name!r}, which is not in the bundle; copy the whole bundle again")
     if size > limit:
         raise TooLarge(f"{where}: {name!r} has {size} bytes, more than the {limit} that are accepted")
+    return size
 
 
 def _check_hash(found: str, stated: str | None, *, name: str, where: str) -> None:
@@ -202,6 +245,11 @@ def _check_entries(archive: zipfile.ZipFile, source: Path) -> None:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise TooLarge(f"{source} holds {len(entries)} files, more than the {MAX_ENTRIES} that are accepted")
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_TOTAL_BYTES:
+        raise TooLarge(
+            f"{source} unpacks to {total} bytes, more than the {MAX_TOTAL_BYTES} that are accepted"
+        )
     names = [entry.filename.removesuffix("/") for entry in entries]
     if len(set(names)) != len(names):
         raise InvalidBundle(f"{source} holds two files of one name; pack the bundle again")

@@ -169,10 +169,11 @@ def parse_description(raw: dict[str, Any], *, name: str) -> Description:
     version = raw.get("format_version")
     if not isinstance(version, str) or not KNOWN_STANDARD.fullmatch(version):
         raise UnknownFormatVersion(
-            f"{name}: format_version is {version!r}; known are 0.5.0 and later 0.5 versions of BioImage.IO"
+            f"{name}: format_version is {version!r:.80}; "
+            "known are 0.5.0 and later 0.5 versions of BioImage.IO"
         )
     if raw.get("type") != "model":
-        raise UnsupportedModel(f"{name} describes a {raw.get('type')!r}; expected type: model")
+        raise UnsupportedModel(f"{name} describes a {raw.get('type')!r:.80}; expected type: model")
     return _validated(Description, raw, where=name)
 
 
@@ -201,11 +202,11 @@ def parse_config(described: Description) -> DimstreamConfig | None:
     raw = described.config["dimstream"]
     where = "config.dimstream"
     if not isinstance(raw, dict):
-        raise InvalidBundle(f"{where} must be a mapping, it is {raw!r}")
+        raise InvalidBundle(f"{where} must be a mapping, it is {raw!r:.80}")
     version = raw.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise UnknownFormatVersion(
-            f"{where}.format_version is {version!r}; known is {FORMAT_VERSION}: "
+            f"{where}.format_version is {version!r:.80}; known is {FORMAT_VERSION}: "
             "install the dimstream that wrote the bundle, or a later one"
         )
     return _validated(DimstreamConfig, raw, where=where)

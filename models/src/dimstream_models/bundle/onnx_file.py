@@ -34,6 +34,12 @@ WAY_TO_TENSORS: dict[str, dict[int, str]] = {
     "SparseTensorProto": {1: TENSOR, 2: TENSOR},
 }
 MAX_DEPTH = 64
+MAX_FIELDS = 1_000_000
+"""Fields that are looked at, about two seconds of them; large networks have some ten thousand."""
+MAX_NUMBER = 2**29 - 1
+"""Of a field. Readers cut a larger one off, so that it would be another field for them than here."""
+ENUM_BITS = 0xFFFFFFFF
+MAX_SHOWN = 200
 
 
 class Field(NamedTuple):
@@ -60,65 +66,83 @@ def check_onnx(data: bytes, *, name: str) -> int:
     ExternalData
         When a tensor lies in another file, inside the bundle or outside.
     """
+    budget = _Budget()
     try:
-        fields = list(_fields(memoryview(data)))
-        opset = _opset(fields)
-        _refuse_external_data(memoryview(data), "ModelProto", name, 0)
+        opset = _opset(memoryview(data), budget)
+        _refuse_external_data(memoryview(data), "ModelProto", name, 0, budget)
     except (ValueError, IndexError) as error:
         raise NotOnnx(f"{name!r} is no ONNX model ({error}); export the network again") from error
     return opset
 
 
-def _opset(fields: list[Field]) -> int:
+class _Budget:
+    """Fields that may still be looked at."""
+
+    def __init__(self) -> None:
+        self.left = MAX_FIELDS
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"it has more than {MAX_FIELDS} fields")
+
+
+def _opset(model: memoryview, budget: _Budget) -> int:
+    fields = list(_fields(model, budget))
     numbers = {field.number for field in fields}
     graphs = [field.value for field in fields if field.number == MODEL_GRAPH]
     if not {MODEL_IR_VERSION, MODEL_GRAPH, MODEL_OPSET} <= numbers or not isinstance(graphs[-1], memoryview):
         raise ValueError("it states no version, graph and opset")
-    if GRAPH_NODE not in {field.number for field in _fields(graphs[-1])}:
+    if GRAPH_NODE not in {field.number for field in _fields(graphs[-1], budget)}:
         raise ValueError("its graph has no node")
     for field in fields:
         if field.number == MODEL_OPSET and isinstance(field.value, memoryview):
-            stated = {part.number: part.value for part in _fields(field.value)}
+            stated = {part.number: part.value for part in _fields(field.value, budget)}
             domain, version = stated.get(OPSET_DOMAIN, b""), stated.get(OPSET_VERSION)
             if isinstance(version, int) and domain in (b"", b"ai.onnx"):
                 return version
     raise ValueError("it states no opset of the standard operators")
 
 
-def _refuse_external_data(message: memoryview, kind: str, name: str, depth: int) -> None:
+def _refuse_external_data(message: memoryview, kind: str, name: str, depth: int, budget: _Budget) -> None:
     if depth > MAX_DEPTH:
         raise ValueError("it is nested too deeply")
-    for number, value in _fields(message):
+    for number, value in _fields(message, budget):
         inner = WAY_TO_TENSORS.get(kind, {}).get(number)
         if inner is not None and isinstance(value, memoryview):
-            _refuse_external_data(value, inner, name, depth + 1)
-        elif kind == TENSOR and (
-            number == TENSOR_EXTERNAL_DATA or (number, value) == (TENSOR_DATA_LOCATION, 1)
-        ):
+            _refuse_external_data(value, inner, name, depth + 1, budget)
+        elif kind == TENSOR and (number == TENSOR_EXTERNAL_DATA or _is_outside(number, value)):
             raise ExternalData(
-                f"{name!r} keeps weights in another file{_location(value)}; a bundle's ONNX file holds all "
-                "of them: export with external_data=False"
+                f"{name!r} keeps weights in another file{_location(value, budget)}; a bundle's ONNX file "
+                "holds all of them: export with external_data=False"
             )
 
 
-def _location(value: int | memoryview) -> str:
+def _is_outside(number: int, value: int | memoryview) -> bool:
+    return number == TENSOR_DATA_LOCATION and isinstance(value, int) and value & ENUM_BITS == 1
+
+
+def _location(value: int | memoryview, budget: _Budget) -> str:
     if not isinstance(value, memoryview):
         return ""
     entry = {
-        field.number: bytes(field.value) for field in _fields(value) if isinstance(field.value, memoryview)
+        number: bytes(part[:MAX_SHOWN])
+        for number, part in _fields(value, budget)
+        if isinstance(part, memoryview)
     }
     if entry.get(ENTRY_KEY) != b"location":
         return ""
     return f", {entry.get(ENTRY_VALUE, b'').decode('utf-8', 'backslashreplace')!r}"
 
 
-def _fields(message: memoryview) -> Iterator[Field]:
+def _fields(message: memoryview, budget: _Budget) -> Iterator[Field]:
     position = 0
     while position < len(message):
+        budget.take()
         tag, position = _varint(message, position)
         number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("a field has number 0")
+        if not 1 <= number <= MAX_NUMBER:
+            raise ValueError(f"a field has number {number}")
         if wire_type == VARINT:
             value, position = _varint(message, position)
             yield Field(number, value)

@@ -174,10 +174,12 @@ def _documentation(contents: Contents, entry: FileEntry | None) -> str:
 
 
 def _check_other_files(contents: Contents, described: Description, config: DimstreamConfig | None) -> None:
+    verified: set[FileEntry] = set()  # one file named ten thousand times is hashed once
     for field, entries in (("covers", described.covers), ("attachments", described.attachments)):
         for number, entry in enumerate(entries):
-            if not entry.is_remote:
+            if not entry.is_remote and entry not in verified:
                 files.verify(contents, entry.source, where=f"{field}.{number}", sha256=entry.sha256)
+                verified.add(entry)
     for name, sha256 in ({} if config is None else config.files).items():
         files.verify(contents, name, where="config.dimstream.files", sha256=sha256)
 

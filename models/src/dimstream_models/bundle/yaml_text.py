@@ -10,9 +10,14 @@ from dimstream_models.bundle.errors import InvalidBundle
 MAX_YAML_BYTES = 256 * 2**10
 MAX_NODES = 50_000
 """With every alias written out: a few hundred bytes can stand for billions of nodes."""
+MAX_NUMBER = 100
+"""Characters of a number; one of many thousands takes its time, and cannot be printed again."""
+TEXT_PER_NODE = 100
+"""Characters of a text that count as one more value, since aliases repeat them as well."""
 LINE_WIDTH = 100
 
-WRONG_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError)
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+WRONG_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
 """What PyYAML raises for wrong text; beside its own errors those of its constructors for ``!!bool maybe``."""
 
 
@@ -52,19 +57,29 @@ def _expanded(node: yaml.Node, seen: dict[int, int]) -> int:
             raise ValueError("an alias stands inside the value that it names")
         return seen[id(node)]
     seen[id(node)] = 0  # being walked
-    children: list[yaml.Node] = []
+    own, children = 1, list[yaml.Node]()
     if isinstance(node, yaml.MappingNode):
         _refuse_repeated_keys(node)
         children = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
-    seen[id(node)] = 1 + sum(_expanded(child, seen) for child in children)
+    elif isinstance(node, yaml.ScalarNode):
+        own = _weight(node)
+    seen[id(node)] = own + sum(_expanded(child, seen) for child in children)
     return seen[id(node)]
+
+
+def _weight(node: yaml.ScalarNode) -> int:
+    if node.tag in NUMBERS and len(node.value) > MAX_NUMBER:
+        raise ValueError(f"a number has {len(node.value)} characters, more than {MAX_NUMBER}")
+    return 1 + len(node.value) // TEXT_PER_NODE
 
 
 def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
     seen: set[str] = set()
     for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.value in seen:
-            raise ValueError(f"the key {key.value!r} stands twice in one mapping")
-        seen.add(str(key.value))
+        if not isinstance(key, yaml.ScalarNode):
+            raise ValueError("a key is a list or a mapping; expected a text")
+        if key.value in seen:
+            raise ValueError(f"the key {key.value[:80]!r} stands twice in one mapping")
+        seen.add(key.value)

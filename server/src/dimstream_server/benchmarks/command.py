@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dimstream_client.errors import DimstreamError
 from dimstream_models.bundle import Bundle, BundleError, read_bundle
+from dimstream_server.benchmarks import durability
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.flags import measure_flags
 from dimstream_server.benchmarks.identity import write_identity_bundle
@@ -62,9 +63,12 @@ def measure(shipped: Bundle, plan: Plan, *, device: str, quick: bool) -> Figures
         for key, bundle, part in (("identity", identity, plan.identity), ("shipped", shipped, plan.shipped)):
             with tqdm(total=frames_of(part), desc=key, unit="frame") as bar:
                 models[key] = measure_model(bundle, part, device, bar.update)
+        rounds = plan.durability_rounds
+        with tqdm(total=durability.frames_of(rounds), desc="durability", unit="frame") as bar:
+            kept = durability.measure_durability(identity, rounds, device, bar.update)
         with tqdm(total=plan.flag_rounds * plan.flag_frames * 3, desc="flags", unit="frame") as bar:
             flags = measure_flags(shipped, plan.flag_rounds, plan.flag_frames, device, bar.update)
-    return Figures(created, quick, machine, models, flags)
+    return Figures(created, quick, machine, models, flags, kept)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,19 +47,22 @@ class Plan:
     ----------
     flag_rounds, flag_frames : int
         Laps of the shipped model without flags, with them and with the witness, and frames of each.
+    durability_rounds : int
+        Laps of the identity without and with what keeps frames from being lost.
     """
 
     identity: ModelPlan
     shipped: ModelPlan
     flag_rounds: int = 10
     flag_frames: int = 8
+    durability_rounds: int = 40
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
     """The plan for `frames` frames of the identity on each route; or as few as show that it runs."""
     if quick:
         identity = ModelPlan(2, 4, starts=1, memory_frames=2 * SAMPLES)
-        return Plan(identity, ModelPlan(2, 4, starts=1), flag_rounds=1, flag_frames=2)
+        return Plan(identity, ModelPlan(2, 4, starts=1), flag_rounds=1, flag_frames=2, durability_rounds=2)
     return Plan(
         ModelPlan(_rounds(frames), LAP_FRAMES, starts=3, memory_frames=100 * SAMPLES),
         ModelPlan(_rounds(frames // SHIPPED_SHARE), LAP_FRAMES, starts=3),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from dimstream_server.benchmarks.durability import DURABLE, RECORDED, DurabilityFigures
 from dimstream_server.benchmarks.flags import FlagFigures
 from dimstream_server.benchmarks.machine import Machine
 from dimstream_server.benchmarks.model import BARE, HTTP, ROUTES, ZMQ_1, ZMQ_8, ModelFigures
@@ -31,6 +32,9 @@ MIN_RATIO: Final = 0.95
 MAX_GROWTH_PERCENT: Final = 2.0
 MAX_FLAGS_RATIO: Final = 1.1
 MAX_WITNESS_RATIO: Final = 1.05
+MIN_DURABLE_RATIO: Final = 0.95
+MAX_DURABLE_MS: Final = 1.0
+MIN_RECORDED_RATIO: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Figures:
     machine: Machine
     models: dict[str, ModelFigures]
     flags: FlagFigures
+    durability: dict[str, DurabilityFigures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Goal:
 
 def check_goals(figures: Figures) -> list[Goal]:
     """The service's goals, met or not."""
-    identity, shipped = figures.models["identity"], figures.models["shipped"]
+    identity, shipped, kept = figures.models["identity"], figures.models["shipped"], figures.durability
     growth = None if identity.memory is None else identity.memory.growth_percent
     return [
         _at_most("ZeroMQ adds, window 1, ms", MAX_ADDED_ZMQ_MS, _added(identity, ZMQ_1)),
@@ -65,6 +70,11 @@ def check_goals(figures: Figures) -> list[Goal]:
         _at_least("shipped network, window 8, of bare", MIN_RATIO, _ratio(shipped, ZMQ_8)),
         _at_most("memory grows, %", MAX_GROWTH_PERCENT, growth),
         _at_most("default flags, of the model's time", MAX_FLAGS_RATIO, figures.flags.default_ratio.median),
+        _at_least("durable, of plain throughput", MIN_DURABLE_RATIO, kept[DURABLE].throughput_ratio.median),
+        _at_most("durable adds, ms", MAX_DURABLE_MS, kept[DURABLE].added_ms.median),
+        _at_least(
+            "recorded, of plain throughput", MIN_RECORDED_RATIO, kept[RECORDED].throughput_ratio.median
+        ),
         _at_most("witness, of two inferences", MAX_WITNESS_RATIO, figures.flags.witness_ratio.median),
     ]
 
@@ -77,6 +87,7 @@ def as_table(figures: Figures) -> str:
     for key, title in MODELS.items():
         lines += ["", *_model_lines(title, figures.models[key])]
     lines += ["", *_flag_lines(figures.flags)]
+    lines += ["", *_durability_lines(figures.durability)]
     lines += ["", "goals", *_aligned([_goal_row(goal) for goal in check_goals(figures)])]
     if figures.quick:
         lines += ["", "--quick shows that it runs; its figures mean nothing"]
@@ -124,6 +135,16 @@ def _model_lines(title: str, model: ModelFigures) -> Iterator[str]:
     if model.memory is not None:
         memory = model.memory
         yield f"memory over {memory.frames} frames: {memory.growth_percent:+.2f} % after the warm-up"
+
+
+def _durability_lines(kept: dict[str, DurabilityFigures]) -> Iterator[str]:
+    yield "identity, so that no frame is lost: window 8, and what is added with window 1"
+    rows: list[tuple[str, ...]] = [
+        (kind, f"{one.frame_ms.median:.2f} ms a frame", f"{one.throughput_ratio.median:.3f} of plain",
+         f"{one.added_ms.median:+.2f} ms ({_quartiles(one.added_ms)})")
+        for kind, one in kept.items()
+    ]  # fmt: skip
+    yield from _aligned(rows)
 
 
 def _flag_lines(flags: FlagFigures) -> Iterator[str]:

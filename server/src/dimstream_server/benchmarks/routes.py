@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -113,11 +114,21 @@ class ZmqRoute:
     """A stream of the real client, `window` frames in flight."""
 
     def __init__(
-        self, name: str, client: Client, frame: Counts, *, window: int, checksum: Checksum = "none"
+        self,
+        name: str,
+        client: Client,
+        frame: Counts,
+        *,
+        window: int,
+        checksum: Checksum = "none",
+        spool: Path | None = None,
+        save: bool = False,
     ) -> None:
         self.name = name
         self._window = window
-        self._stream = client.open(frame.shape, frame.dtype.name, window=window, checksum=checksum)
+        self._stream = client.open(
+            frame.shape, frame.dtype.name, window=window, checksum=checksum, spool=spool, save=save
+        )
         granted = self._stream.opened
         if (granted.window, granted.checksum) != (window, checksum):
             raise BenchmarkError(

@@ -100,6 +100,13 @@ class ModelsBody(Body):
     models: list[ModelBody]
 
 
+class ReadyBody(Body):
+    """Whether work can be sent here."""
+
+    ready: bool
+    checks: dict[str, str] = Field(description="each check's name, and `ok` or why it is not well")
+
+
 class StreamBody(Body):
     """An open ZeroMQ stream."""
 

@@ -3,24 +3,32 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dimstream_server.access import Tokens
+from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.answers import JSON
 from dimstream_server.endpoints.denoise_query import DenoiseQuery
 from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order
 from dimstream_server.endpoints.descriptions import (
     ModelBody,
     ModelsBody,
+    ReadyBody,
     StreamBody,
     StreamsBody,
 )
 from dimstream_server.endpoints.flag_headers import headers_of
-from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, describe_problems, problems
+from dimstream_server.endpoints.gate import PROBES, Gate
+from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
+from dimstream_server.endpoints.pace import Pace
+from dimstream_server.endpoints.problems import RETRY_AFTER_S
 from dimstream_server.endpoints.reports import ReportBody
 from dimstream_server.endpoints.requests import (
     CLIENT_CLOSED_REQUEST,
@@ -33,6 +41,7 @@ from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import Draining, ServerBusy, UnknownModel
 from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
+from dimstream_server.readiness import Readiness
 from dimstream_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,6 +54,10 @@ class HttpDoor:
     ----------
     list_streams : callable
         The ZeroMQ streams that are open.
+    tokens : Tokens, optional
+        Of which requests must carry one.
+    readiness : Readiness
+        What /readyz asks; this door adds whether the server drains.
     """
 
     def __init__(
@@ -54,9 +67,18 @@ class HttpDoor:
         metrics: Metrics,
         *,
         list_streams: Callable[[], list[ServerStream]],
+        readiness: Readiness,
+        tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
         self._limits = settings.http
+        self._max_requests_per_client = settings.limits.max_requests_per_client
+        self._gate = Gate(
+            settings.http.host_names,
+            is_public=is_public_address(settings.http.address),
+            tokens=tokens,
+            pace=Pace(settings.limits.max_requests_per_s_per_client),
+        )
         self._metrics = metrics
         self._list_streams = list_streams
         self._denoiser = Denoiser(
@@ -67,8 +89,10 @@ class HttpDoor:
             max_frame_bytes=settings.limits.max_frame_bytes,
         )
         self._workers = ThreadPoolExecutor(settings.http.max_requests, thread_name_prefix="http")
-        self._busy = 0
+        self._busy: Counter[Hashable] = Counter()  # requests that are being denoised, by whose they are
         self._draining = False
+        self._readiness = readiness
+        readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
         self.app = self._make_app()
 
     def begin_drain(self) -> None:
@@ -78,7 +102,7 @@ class HttpDoor:
     @property
     def is_drained(self) -> bool:
         """Whether no request is being denoised."""
-        return self._busy == 0
+        return not self._busy.total()
 
     def close(self) -> None:
         """Let the worker threads end."""
@@ -92,24 +116,25 @@ class HttpDoor:
             redoc_url=None,
             redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer
         )
-        describe_problems(app)
+        describe_problems(app, locked=self._gate.is_locked, open_paths=PROBES)
         teller = ProblemTeller(self._metrics)
         teller.add_to(app)
-        app.add_middleware(Observer, metrics=self._metrics, teller=teller)
+        app.add_middleware(Observer, metrics=self._metrics, teller=teller, gate=self._gate)
         get: Any = app.get
         app.post(
             "/v1/models/{model_id}/denoise",
             summary="Denoise an image or a stack",
             response_class=Response,
-            responses=problems(400, 404, 406, 408, 413, 415, 421, 422, 500, 503),
+            responses=problems(400, 401, 404, 406, 408, 413, 415, 421, 422, 500, 503),
             openapi_extra=DENOISE_OPENAPI,
         )(self.denoise)
-        common = problems(421, 500)
+        probe = problems(421, 500)
+        common = problems(401, 421, 500, 503)
         get("/v1/models", summary="Models that are served", responses=common)(self.models)
         get("/v1/models/{model_id}", summary="One model", responses={**common, **problems(404)})(self.model)
         get("/v1/streams", summary="ZeroMQ streams that are open", responses=common)(self.streams)
-        get("/livez", summary="The process runs", responses=common)(self.livez)
-        get("/readyz", summary="Work is taken", responses={**common, **problems(503)})(self.readyz)
+        get("/livez", summary="The event loop turns; nothing else", responses=probe)(self.livez)
+        get("/readyz", summary="Work can be sent here", responses={**probe, **NOT_READY})(self.readyz)
         get(
             "/metrics",
             summary="Figures in Prometheus' text format",
@@ -127,9 +152,9 @@ class HttpDoor:
         model = self._model(model_id)
         view = query.view_order()
         media_type = query.media_type(request.headers.get("accept", "*/*"))
-        if self._busy >= self._limits.max_requests:
-            raise ServerBusy(f"{self._busy} requests are being denoised, as many as are taken; try again")
-        self._busy += 1
+        client = request.state.client
+        self._refuse_when_busy(client)
+        self._busy[client] += 1
         try:
             body = await read_body(
                 request, max_bytes=self._limits.max_body_bytes, stall_s=self._limits.stall_s
@@ -151,7 +176,19 @@ class HttpDoor:
             _log.info("client gone event=client_gone door=http model=%s", model_id)
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         finally:
-            self._busy -= 1
+            self._busy[client] -= 1
+            self._busy += Counter()  # forgets who has none any more
+
+    def _refuse_when_busy(self, client: Hashable) -> None:
+        if self._busy.total() >= self._limits.max_requests:
+            raise ServerBusy(
+                f"{self._busy.total()} requests are being denoised, as many as are taken; try again"
+            )
+        if self._busy[client] >= self._max_requests_per_client:
+            raise ServerBusy(
+                f"{self._busy[client]} requests of this client are being denoised, as many as one may have "
+                "(limits.max_requests_per_client); wait for one of them, or try again"
+            )
 
     async def _fill(self, order: Order, request: Request) -> Response:
         """Denoise in a worker thread, and tell it to stop when the client goes."""
@@ -191,11 +228,14 @@ class HttpDoor:
         """Answer as long as the process can."""
         return {"status": "alive"}
 
-    async def readyz(self) -> dict[Literal["status"], Literal["ready"]]:
-        """Answer 200 while work is taken, 503 while the server drains."""
-        if self._draining:
-            raise Draining("the server is shutting down; it takes no new work")
-        return {"status": "ready"}
+    async def readyz(self, response: Response) -> ReadyBody:
+        """Answer 200 when every check is well, else 503; each says `ok`, or why not."""
+        checks = self._readiness.report()
+        ready = self._readiness.is_ready(checks)
+        if not ready:
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return ReadyBody(ready=ready, checks=checks)
 
     async def metrics(self) -> Response:
         """Give the figures."""

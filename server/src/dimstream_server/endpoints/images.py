@@ -1,6 +1,7 @@
 """Stacks in request bodies: TIFF, which `dimstream_client.tiff` reads, NPY, and either in a form."""
 
 import io
+import logging
 import math
 from dataclasses import replace
 from typing import Any, Protocol
@@ -21,11 +22,14 @@ TIFF, NPY = "image/tiff", "application/x-npy"
 FORM = "multipart/form-data"
 FORM_FIELD = "file"
 FORM_BLOCK_BYTES = 65_536
+FORM_PARTS = 8  # that are collected before the form is given up
+FORM_HEADER_BYTES = 8_192
 BODY_TYPES = (TIFF, NPY, "application/octet-stream", FORM)
 DTYPES = ("uint8", "uint16", "float32")
 _CASTS = {"int16": "uint16", "float64": "float32"}
 _AXES_OF_NDIM = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TZCYX"}
 _TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SILENT = logging.Logger("form", logging.CRITICAL)  # the parser warns of each byte; the refusal says it once
 _NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -192,7 +196,8 @@ def read_npy(body: bytes | bytearray, *, axes: str | None, max_bytes: int) -> Ar
         raise DoorRefusal("bad_image", f"the NPY header cannot be read: {str(error)[:200]}") from error
     if dtype.name not in (*DTYPES, *_CASTS):
         raise WrongDtype(
-            f"the array is {dtype}, expected counts as {', '.join(DTYPES)}; convert it with .astype(...)"
+            f"the array is {dtype!s:.100}, expected counts as {', '.join(DTYPES)}; "
+            "convert it with .astype(...)"
         )
     axes = _npy_axes(axes, shape)
     declared = math.prod(shape) * dtype.itemsize
@@ -218,7 +223,8 @@ def _npy_axes(axes: str | None, shape: tuple[int, ...]) -> str:
         said = "" if axes is None else f" with axes={axes}"
         raise DoorRefusal(
             "bad_image",
-            f"expected an array of 2 to 5 axes, YX the last, got shape {shape}{said}; name them by ?axes=",
+            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; "
+            "name them by ?axes=",
         )
     return named
 
@@ -234,6 +240,7 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
     form = _Form()
     try:
         parser = MultipartParser(boundary, form.callbacks())
+        parser.logger = _SILENT
         for start in range(0, len(body), FORM_BLOCK_BYTES):  # not all at once: each write takes a copy
             parser.write(bytes(body[start : start + FORM_BLOCK_BYTES]))
         parser.finalize()
@@ -245,6 +252,10 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
     if names != [FORM_FIELD]:
         raise DoorRefusal("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {names[:8]}")
     return form.parts[0][1]
+
+
+def _too_much(came: str) -> DoorRefusal:
+    return DoorRefusal("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {came}")
 
 
 class _Form:
@@ -269,10 +280,14 @@ class _Form:
         }
 
     def _begin(self) -> None:
+        if len(self.parts) > FORM_PARTS:
+            raise _too_much(f"more than {FORM_PARTS} parts")
         self._name, self._data = "", bytearray()
 
     def _add(self, place: int, data: bytes) -> None:
         self._header[place] += data
+        if len(self._header[place]) > FORM_HEADER_BYTES:
+            raise _too_much(f"a header of more than {FORM_HEADER_BYTES} bytes")
 
     def _end_header(self) -> None:
         field, value = self._header

@@ -1,5 +1,6 @@
 """What the OpenAPI document says of bodies and answers that FastAPI cannot infer."""
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -7,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from dimstream_server.endpoints.answers import JSON, PNG
-from dimstream_server.endpoints.descriptions import ProblemBody
+from dimstream_server.endpoints.descriptions import ProblemBody, ReadyBody
 from dimstream_server.endpoints.flag_headers import DESCRIPTIONS
 from dimstream_server.endpoints.images import FORM, FORM_FIELD, NPY, TIFF
 from dimstream_server.endpoints.problems import PROBLEM_MEDIA_TYPE
@@ -50,6 +51,9 @@ DENOISE_OPENAPI: dict[str, Any] = {
         }
     },
 }
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Not ready: a check is not well, or the server drains", "model": ReadyBody}
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -58,8 +62,14 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def describe_problems(app: FastAPI) -> None:
-    """Put the schemas that only this module names into the document of `app`."""
+def describe_problems(app: FastAPI, *, locked: bool, open_paths: Collection[str]) -> None:
+    """Put the schemas that only this module names into the document of `app`, and its lock.
+
+    Parameters
+    ----------
+    locked : bool
+        Whether requests must carry a token, but for those to `open_paths`.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -67,6 +77,8 @@ def describe_problems(app: FastAPI) -> None:
                 title=app.title, version=app.version, summary=app.summary, routes=app.routes
             )
             _forget_default_refusals(document)
+            if locked:
+                _describe_lock(document, open_paths)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, ReportBody):
                 schema = model.model_json_schema(ref_template=_REF)
@@ -76,6 +88,15 @@ def describe_problems(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _describe_lock(document: dict[str, Any], open_paths: Collection[str]) -> None:
+    scheme = {"type": "http", "scheme": "bearer", "description": "A token of `dimstream-server keygen`."}
+    document.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+    document["security"] = [{"token": []}]
+    for path in open_paths:
+        for operation in document["paths"][path].values():
+            operation["security"] = []
 
 
 def _forget_default_refusals(document: dict[str, Any]) -> None:

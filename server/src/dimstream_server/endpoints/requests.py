@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -14,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
-from dimstream_server.addresses import is_loopback
 from dimstream_server.endpoints.denoising import DOOR, Abandoned
+from dimstream_server.endpoints.gate import Gate
 from dimstream_server.endpoints.problems import (
     PROBLEM_MEDIA_TYPE,
     DoorRefusal,
@@ -24,7 +25,7 @@ from dimstream_server.endpoints.problems import (
     problem_headers,
     problem_of,
 )
-from dimstream_server.errors import ServerError
+from dimstream_server.errors import Refused, ServerError
 from dimstream_server.metrics import Metrics
 
 PROGRESS_BYTES = 65_536
@@ -53,7 +54,7 @@ async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> byte
         )
     too_large = DoorRefusal("oversize", f"the body is larger than the {max_bytes} bytes that are taken")
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > max_bytes:
+    if announced.isascii() and announced.isdigit() and int(announced[:30]) > max_bytes:
         raise too_large
     body = bytearray()
     enough = PROGRESS_BYTES  # a byte now and then would keep its place among the requests for ever
@@ -106,8 +107,9 @@ class ProblemTeller:
     def tell(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
         """The answer that says `problem`."""
         self._metrics.refused(DOOR, problem.code)
+        detail = "".join(letter if letter.isprintable() else " " for letter in problem.detail)
         return JSONResponse(
-            problem_body(problem),
+            problem_body(replace(problem, detail=detail)),  # what came may hold line feeds
             status_code=problem.status,
             headers={**problem_headers(problem), **(headers or {})},
             media_type=PROBLEM_MEDIA_TYPE,
@@ -133,16 +135,13 @@ class ProblemTeller:
 
 
 class Observer:
-    """ASGI middleware: counts answers, and refuses requests that were meant for another host.
+    """ASGI middleware: counts answers, and refuses requests that the gate does not let in."""
 
-    A page of any site can make a browser ask a loopback address under that site's own name (DNS rebinding);
-    such a request carries that name in ``Host``.
-    """
-
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, gate: Gate) -> None:
         self._app = app
         self._metrics = metrics
         self._teller = teller
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -156,13 +155,11 @@ class Observer:
                 self._metrics.requests.labels(route, str(message["status"])).inc()
             await send(message)
 
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        host = host.lower()
-        name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
-        if not is_loopback(name):
-            response = self._teller.tell(
-                error_message("bad_host", f"expected a loopback name in Host, got {host[:200]!r}")
-            )
+        try:
+            self._gate.admit(scope)
+        except Refused as refusal:
+            headers = refusal.headers if isinstance(refusal, DoorRefusal) else None
+            response = self._teller.tell(problem_of(refusal), headers)
             await response(scope, receive, counted)
             return
         await self._app(scope, receive, counted)

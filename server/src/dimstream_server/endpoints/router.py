@@ -14,6 +14,8 @@ from typing import Literal
 
 import zmq
 
+from dimstream_server.endpoints.zap import Admits, lock
+
 Part = bytes | memoryview
 MAX_PARTS = 4
 MESSAGES_PER_TURN = 32
@@ -57,14 +59,25 @@ class Router:
         A peer that sends a larger part is disconnected by libzmq.
     send_queue, receive_queue : int
         Messages that libzmq keeps for one peer; when the first is full they wait in an outbox here.
+    secret_key, admits : bytes and callable, optional
+        Only clients whose key is admitted may connect, see `zap.lock`; neither: everybody may.
     """
 
-    def __init__(self, *, max_message_bytes: int, send_queue: int, receive_queue: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        send_queue: int,
+        receive_queue: int,
+        secret_key: bytes | None = None,
+        admits: Admits | None = None,
+    ) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         for option, value in {
             zmq.ROUTER_MANDATORY: 1,
-            zmq.ROUTER_HANDOVER: 1,
+            # Behind a lock nobody takes over the connection of somebody else, and routing ids are made here.
+            zmq.ROUTER_HANDOVER: int(secret_key is None),
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: max_message_bytes,
             zmq.SNDHWM: send_queue,
@@ -74,6 +87,9 @@ class Router:
             zmq.HEARTBEAT_TIMEOUT: 3 * HEARTBEAT_MS,
         }.items():
             self._socket.setsockopt(option, value)
+        self._is_locked = secret_key is not None and admits is not None
+        if secret_key is not None and admits is not None:
+            lock(self._socket, self._context, secret_key=secret_key, admits=admits)
         self._outboxes: dict[bytes, deque[Outgoing]] = {}
         # The first of each outbox, made: to make it again for each try would cost a checksum each time.
         self._made: dict[bytes, list[Part]] = {}
@@ -94,8 +110,13 @@ class Router:
             raise CannotBind(f"cannot bind the ZeroMQ endpoint {endpoint}: {error.strerror}") from error
         return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
-    def start(self, loop: asyncio.AbstractEventLoop, on_message: Callable[[bytes, list[Part]], None]) -> None:
-        """Call `on_message(peer, parts)` for whatever comes, on this loop and from its thread."""
+    def start(
+        self, loop: asyncio.AbstractEventLoop, on_message: Callable[[bytes, list[Part], str], None]
+    ) -> None:
+        """Call `on_message(peer, parts, key)` for whatever comes, on this loop and from its thread.
+
+        `key` is the peer's public key (Z85); empty without a lock.
+        """
         self._loop = loop
         self._on_message = on_message
         loop.add_reader(self._number(zmq.FD), self._receive)
@@ -147,7 +168,7 @@ class Router:
         if not self._socket.closed and self._number(zmq.EVENTS) & zmq.POLLIN:
             self._loop.call_soon(self._receive)
 
-    def _receive_parts(self) -> tuple[bytes, list[Part]] | None:
+    def _receive_parts(self) -> tuple[bytes, list[Part], str] | None:
         if self._socket.closed:
             return None
         try:
@@ -155,12 +176,13 @@ class Router:
         except zmq.Again:
             return None
         peer = part.bytes
+        key = str(part.get("User-Id")) if self._is_locked else ""
         parts: list[Part] = []
         while part.more:  # the parts of a message come together
             part = self._socket.recv(zmq.NOBLOCK, copy=False)
             if len(parts) < MAX_PARTS:
                 parts.append(part.buffer)
-        return peer, parts
+        return peer, parts, key
 
     def _flush(self) -> None:
         for peer, waiting in list(self._outboxes.items()):

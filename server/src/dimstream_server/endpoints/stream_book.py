@@ -21,6 +21,8 @@ class StreamBook:
     max_credit, max_credit_bytes : int
         Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more, with
         their maps; later streams get smaller windows.
+    max_streams_per_client, max_credit_per_client : int
+        The same of the streams of one client: one key, or without keys one connection.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class StreamBook:
         max_window: int,
         max_credit: int,
         max_credit_bytes: int,
+        max_streams_per_client: int,
+        max_credit_per_client: int,
     ) -> None:
         self._streams: dict[str, ServerStream] = {}
         self._max_streams = max_streams
@@ -38,6 +42,8 @@ class StreamBook:
         self._max_window = max_window
         self._max_credit = max_credit
         self._max_credit_bytes = max_credit_bytes
+        self._max_streams_per_client = max_streams_per_client
+        self._max_credit_per_client = max_credit_per_client
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -48,8 +54,13 @@ class StreamBook:
     def __iter__(self) -> Iterator[ServerStream]:
         return iter(tuple(self._streams.values()))
 
-    def window_for(self, message: Open) -> int:
-        """Window that a new stream gets.
+    def window_for(self, message: Open, *, client: str | bytes) -> int:
+        """Window that a new stream of a client gets.
+
+        Parameters
+        ----------
+        client : str or bytes
+            Its public key, or without keys its routing id.
 
         Raises
         ------
@@ -61,6 +72,7 @@ class StreamBook:
         left = self._max_credit - sum(stream.window for stream in self)
         if left < 1:
             raise TooManyStreams(f"all {self._max_credit} frames of credit are promised; try again later")
+        left = min(left, self._left_to(client))
         promised = sum(stream.window * stream.frame_bytes for stream in self)
         left = min(left, (self._max_credit_bytes - promised) // largest_frame_bytes(message))
         if left < 1:
@@ -71,12 +83,28 @@ class StreamBook:
         wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
         return min(wanted, self._max_window, left)
 
+    def _left_to(self, client: str | bytes) -> int:
+        """Frames of credit that are left to one client."""
+        own = [stream for stream in self if (stream.owner or stream.peer) == client]
+        if len(own) >= self._max_streams_per_client:
+            raise TooManyStreams(
+                f"this client has {len(own)} streams open, as many as one may have "
+                "(limits.max_streams_per_client); close one"
+            )
+        left = self._max_credit_per_client - sum(stream.window for stream in own)
+        if left < 1:
+            raise TooManyStreams(
+                f"all {self._max_credit_per_client} frames of credit that one client may have "
+                "(limits.max_credit_per_client) are promised to this one; close a stream"
+            )
+        return left
+
     def add(self, stream: ServerStream) -> None:
         """Enter a stream."""
         self._streams[stream.id] = stream
 
-    def find(self, peer: bytes, stream_id: str) -> ServerStream:
-        """The stream of this id, when this peer opened it.
+    def find(self, peer: bytes, stream_id: str, *, owner: str = "") -> ServerStream:
+        """The stream of this id, when this peer opened it, with this key.
 
         Raises
         ------
@@ -84,7 +112,7 @@ class StreamBook:
             There is none; another peer's stream is not told apart.
         """
         stream = self.get(peer, stream_id)
-        if stream is None:
+        if stream is None or stream.owner != owner:
             raise UnknownStream(f"this peer has no open stream {stream_id!r}; OPEN one first")
         return stream
 

@@ -4,9 +4,8 @@ What a stream may do is `streams`' to say, how bytes travel is `router`'s; this 
 """
 
 import asyncio
+import contextlib
 import logging
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -20,50 +19,37 @@ from dimstream_client.messages import (
     Frame,
     Message,
     Open,
-    Opened,
     Ping,
     Pong,
     Skip,
     Update,
 )
 from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
-from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
+from dimstream_server.access import Access, warn_of_open_doors
+from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
+from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
-from dimstream_server.endpoints.resuming import (
-    enter,
-    entry_of,
-    look_up,
-    plan_resumption,
-    thresholds_again,
-    wanted_context,
-)
+from dimstream_server.endpoints.refusal_log import RefusalLog
+from dimstream_server.endpoints.resuming import entry_of
 from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
+from dimstream_server.endpoints.stream_opener import Asker, StreamOpener
 from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.endpoints.taping import Tapes
-from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
-from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce, ModelInfo, StreamSpec
-from dimstream_server.errors import (
-    Draining,
-    RecordingFailed,
-    ServerBusy,
-    ServerError,
-    TooManyPlanes,
-    UnknownModel,
-)
+from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce
+from dimstream_server.errors import Draining, RecordingFailed, ServerError
 from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import RecordedFile, Recorder
 from dimstream_server.settings import Settings
+from dimstream_server.stream_metrics import StreamMetrics
 
 DOOR = "zmq"
-CONTEXT_FRAMES = 1
 SPARE_REPLIES = 16  # beside a window of results in a peer's send queue
 _log = logging.getLogger(__name__)
 
 
-def bind_router(settings: Settings) -> tuple[Router, str]:
+def bind_router(settings: Settings, access: Access, metrics: Metrics) -> tuple[Router, str]:
     """A socket that suits these settings, and the endpoint that was bound, with the port that was picked.
 
     Raises
@@ -75,6 +61,8 @@ def bind_router(settings: Settings) -> tuple[Router, str]:
         max_message_bytes=2 * settings.limits.max_frame_bytes + MAX_HEADER_BYTES,
         send_queue=settings.zmq.max_window + SPARE_REPLIES,
         receive_queue=settings.zmq.window,
+        secret_key=access.secret_key,
+        admits=None if access.clients is None else Handshakes(access.clients, metrics).admits,
     )
     try:
         return router, router.bind(settings.zmq.endpoint)
@@ -90,6 +78,8 @@ class ZmqEndpoint:
     ----------
     router : Router
         Bound, not started.
+    access : Access
+        Who is dealt with; the router was bound with the same.
     boot_id : str
         Changes with every start of the server, so that a client can tell.
     """
@@ -102,9 +92,15 @@ class ZmqEndpoint:
         metrics: Metrics,
         journal: Journal,
         *,
+        access: Access,
         boot_id: str,
         recorder: Recorder | None = None,
     ) -> None:
+        self._settings = settings
+        self._admission = Admission(access)
+        self._strangers = RefusalLog(DOOR)
+        self._pace = Pace(settings.limits.max_requests_per_s_per_client)
+        self._client_key = ""  # of the peer whose message is being handled
         self._engine = engine
         self._metrics = metrics
         self._boot_id = boot_id
@@ -120,7 +116,10 @@ class ZmqEndpoint:
             max_window=settings.zmq.max_window,
             max_credit=settings.limits.max_credit,
             max_credit_bytes=settings.limits.max_credit_bytes,
+            max_streams_per_client=settings.limits.max_streams_per_client,
+            max_credit_per_client=settings.limits.max_credit_per_client,
         )
+        self._opener = StreamOpener(engine, self._book, journal, self._tapes, settings, boot_id=boot_id)
         self._router = router
         self._draining = False
         self._unanswered = 0  # UPDATEs and CLOSEs
@@ -163,7 +162,12 @@ class ZmqEndpoint:
 
     # --- from the peers
 
-    def _handle(self, peer: bytes, parts: list[Part]) -> None:
+    def _handle(self, peer: bytes, parts: list[Part], client_key: str = "") -> None:
+        self._client_key = client_key
+        unwanted = self._admission.refusal(peer, client_key)
+        if unwanted is not None:
+            self._expel(peer, unwanted)
+            return
         stream: str | None = None
         seq: int | None = None
         try:
@@ -203,128 +207,30 @@ class ZmqEndpoint:
         self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
 
     def _open(self, peer: bytes, message: Open) -> None:
+        asker = Asker(peer, self._client_key)
+        self._pace.take(asker.client)
         self._refuse_when_draining()
         self._tapes.refuse_unless_recording(message)
-        if message.stream is not None or message.resume_token is not None:
-            self._resume(peer, message)
-            return
-        model = self._model(message.model)
-        check_frame_bytes(message, self._max_frame_bytes)
-        codec = choose_codec(message.codecs)
-        window = self._book.window_for(message)
-        spec = spec_of(message, model=model.id)
-        engine_id = self._engine.open(spec)
-        stream = self._stream(peer, message, spec, secrets.token_hex(8), engine_id, window, model.thresholds)
-        now = time.time()
-        try:
-            token = enter(
-                self._journal, stream, message, model_sha256=model.sha256, codec=codec, opened_at=now
+        if message.stream is None and message.resume_token is None:
+            stream, opened = self._opener.open(asker, message, self._loop)
+            self._enter(stream)
+            _log.info(
+                "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
+                *(stream.id, stream.model, stream.window, self._admission.name_of(stream.owner)),
             )
-            self._tape(stream, message, opened_at=now, again=False)
-        except ServerError:
-            self._journal.forget(stream.id)
-            self._engine.close(engine_id)
-            raise
+            warn_of_open_doors(self._settings)
+        else:
+            entry = self._opener.look_up(asker, message)
+            there = self._book.of_id(entry.id)
+            if there is not None:
+                self._part(there, "its client has come back by another connection")
+            stream, opened = self._opener.resume(asker, message, entry, self._loop)
+            self._enter(stream).reconnected()
+        self._say(peer, opened)
+
+    def _enter(self, stream: ServerStream) -> StreamMetrics:
         self._book.add(stream)
-        _log.info("opened event=opened door=zmq stream=%s model=%s window=%d", stream.id, model.id, window)
-        self._say(peer, self._opened(stream, codec, token))
-
-    def _resume(self, peer: bytes, message: Open) -> None:
-        entry = look_up(self._journal, message, owner="")
-        there = self._book.of_id(entry.id)
-        if there is not None:
-            self._part(there, "its client has come back by another connection")
-        resumption = plan_resumption(self._journal, entry, message, self._engine)
-        window = self._book.window_for(resumption.opened)
-        spec = spec_of(resumption.opened, model=resumption.model)
-        try:
-            engine_id = self._engine.open(spec, resumption.memory)
-        except TooManyPlanes as error:  # it had room before: what it left is still being cleared away
-            raise ServerBusy(f"{error}; or try again later") from error
-        for update in resumption.later:
-            self._engine.update(engine_id, update.from_seq, update.model, thresholds_again(update))
-        opened, recalled = resumption.opened, resumption.recalled
-        stream = self._stream(peer, opened, spec, entry.id, engine_id, window, resumption.thresholds)
-        stream.next_seq, stream.indexed = resumption.next_seq, recalled.indexed
-        stream.acknowledged = entry.acknowledged
-        try:
-            self._tape(stream, opened, opened_at=entry.opened_at, again=True)
-        except ServerError:
-            self._engine.close(engine_id)
-            raise
-        stream.context = wanted_context(recalled, self._engine.models()[spec.model].sha256)
-        self._book.add(stream)
-        self._journal.returned(stream.id)
-        _log.info(
-            "resumed event=resumed door=zmq stream=%s next_seq=%d context=%d complete=%s",
-            *(stream.id, stream.next_seq, len(stream.context), recalled.complete),
-        )
-        assert message.resume_token is not None
-        self._say(peer, self._opened(stream, entry.codec, message.resume_token))
-
-    def _tape(self, stream: ServerStream, message: Open, *, opened_at: float, again: bool) -> None:
-        model = self._engine.models()[stream.model]
-        self._tapes.begin(
-            stream.id,
-            message,
-            model,
-            stream.thresholds,
-            opened_at=opened_at,
-            loop=self._loop,
-            again=again,
-        )
-
-    def _stream(
-        self,
-        peer: bytes,
-        message: Open,
-        spec: StreamSpec,
-        stream_id: str,
-        engine_id: str,
-        window: int,
-        thresholds: Thresholds,
-    ) -> ServerStream:
-        return ServerStream(
-            id=stream_id,
-            engine_id=engine_id,
-            peer=peer,
-            spec=spec,
-            window=window,
-            thresholds=thresholds,
-            model=spec.model,
-            client=message.client,
-            mode=message.mode,
-            checksum=message.checksum == "crc32",
-            delivers_pixels=message.deliver == "result",
-            heard_at=self._loop.time(),
-        )
-
-    def _opened(self, stream: ServerStream, codec: str, token: str) -> Opened:
-        return Opened(
-            stream=stream.id,
-            resume_token=token,
-            boot_id=self._boot_id,
-            next_seq=stream.next_seq,
-            limit=stream.limit,
-            context_frames=CONTEXT_FRAMES,
-            model=wire_model(self._engine.models()[stream.model]),
-            thresholds=wire_thresholds(stream.thresholds),
-            max_frame_bytes=self._max_frame_bytes,
-            lease_s=self._lease_s,
-            window=stream.window,
-            codec=codec,
-            checksum="crc32" if stream.checksum else "none",
-            context=tuple(stream.context),
-        )
-
-    def _model(self, model_id: str | None) -> ModelInfo:
-        models = self._engine.models()
-        if model_id is None and len(models) == 1:
-            return next(iter(models.values()))
-        if model_id is None or model_id not in models:
-            asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
-            raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
-        return models[model_id]
+        return self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
 
     def _frame(self, peer: bytes, frame: Frame) -> None:
         stream = self._find(peer, frame.stream)
@@ -333,11 +239,13 @@ class ZmqEndpoint:
         if frame.seq in stream.context:
             self._engine.remind(stream.engine_id, task)
             del stream.context[frame.seq]
+            self._metrics.streams.of(stream.id).resent()
             return
         future = self._engine.submit(stream.engine_id, task)
         stream.accept(frame, future)
         if (tape := self._tapes.of(stream.id)) is not None:
             tape.accept(frame, task)
+        self._metrics.streams.of(stream.id).received(frame.seq)
         future.add_done_callback(partial(self._on_loop, partial(self._deliver, stream, frame.seq)))
 
     def _skip(self, peer: bytes, skip: Skip) -> None:
@@ -347,6 +255,7 @@ class ZmqEndpoint:
         self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
         self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
         self._tapes.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
+        self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
         self._say(peer, stream.skipped(skip.seq_to))
 
     def _ack(self, peer: bytes, ack: Ack) -> None:
@@ -381,7 +290,7 @@ class ZmqEndpoint:
         self._say(peer, Pong(t=ping.t, boot_id=self._boot_id, queue=self._engine.queue_length()))
 
     def _find(self, peer: bytes, stream_id: str) -> ServerStream:
-        stream = self._book.find(peer, stream_id)
+        stream = self._book.find(peer, stream_id, owner=self._client_key)
         stream.heard_at = self._loop.time()
         return stream
 
@@ -399,13 +308,9 @@ class ZmqEndpoint:
         if future.cancelled():
             return  # its peer is gone, and will send it again
         problem = future.exception()
-        if problem is not None:  # an engine answers even a failed frame with a result
+        if problem is not None:  # an engine answers even a failed frame with a result: it is broken
             _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
-            stream.handed_over(seq)
-            self._refuse(
-                stream.peer, "internal", "the server lost this frame; see its log", stream.id, seq, None
-            )
-            self._say(stream.peer, stream.credit())
+            self._part(stream, "the engine lost a frame, which its client still has")
             return
         result = future.result()
         if stream in self._book:
@@ -419,6 +324,7 @@ class ZmqEndpoint:
         else:
             self._metrics.undeliverable.inc()
         self._metrics.answered(DOOR, result)
+        self._metrics.streams.of(stream.id).answered(result)
 
     def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
         outgoing = Outgoing(
@@ -445,6 +351,10 @@ class ZmqEndpoint:
             )
 
     def _tell_closed(self, stream: ServerStream, future: Future[Counts]) -> None:
+        if future.exception() is not None:  # the engine is broken
+            self._unanswered -= 1
+            self._part(stream, "the engine could not close it")
+            return
         final = self._tapes.finish(stream.id)
         if final is None:
             self._say_closed(stream, stream.closed(future.result()))
@@ -466,6 +376,7 @@ class ZmqEndpoint:
     def _say_closed(self, stream: ServerStream, message: Closed) -> None:
         self._unanswered -= 1
         self._journal.closed(stream.id)
+        self._metrics.streams.close(stream.id)
         forget = partial(self._book.remove, stream)
         self._router.send(
             stream.peer, Outgoing(make=lambda: encode(message), sent=forget, lost=forget, owed=True)
@@ -475,7 +386,22 @@ class ZmqEndpoint:
     def _say(self, peer: bytes, message: Message) -> None:
         self._router.send(peer, Outgoing(make=lambda: encode(message)))
 
-    # --- peers that are gone
+    # --- peers that are gone, or have to go
+
+    def expel_revoked(self) -> None:
+        """Let go of clients whose keys were taken back; those that say nothing are told, too."""
+        for stream in self._book:
+            unwanted = self._admission.refusal(stream.peer, stream.owner)
+            if unwanted is not None and stream in self._book:
+                self._expel(stream.peer, unwanted)
+
+    def _expel(self, peer: bytes, why: str) -> None:
+        """Deal with a peer no more. Its streams can be resumed once its key is back, within their lease."""
+        self._metrics.refused(DOOR, NOT_ADMITTED)
+        self._strangers.tell(NOT_ADMITTED, peer.hex(), why)
+        self._say(peer, error_message(NOT_ADMITTED, why))
+        for stream in self._book.of_peer(peer):
+            self._part(stream, why)
 
     def _undeliverable(self, stream: ServerStream, seq: int) -> None:
         self._metrics.undeliverable.inc()
@@ -487,6 +413,7 @@ class ZmqEndpoint:
         if stream not in self._book:
             return
         self._book.remove(stream)
+        self._metrics.streams.close(stream.id)
         _log.warning(
             "peer gone event=peer_gone door=zmq stream=%s next_seq=%d reason=%r",
             *(stream.id, stream.next_seq, why),
@@ -495,7 +422,8 @@ class ZmqEndpoint:
         if (tape := self._tapes.of(stream.id)) is not None:
             tape.break_off()
         if not stream.closing:
-            self._engine.close(stream.engine_id)
+            with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
+                self._engine.close(stream.engine_id)
 
     def _look_after_streams(self) -> None:
         """Find out whose peers are gone, and let time pass for the streams of those."""

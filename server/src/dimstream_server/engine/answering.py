@@ -53,10 +53,12 @@ def answer(state: StreamState, job: Job, model: LoadedModel | Exception) -> Engi
     try:
         verdict = _denoise(state, job.task, model)
     except FrameFailed as error:
-        log.warning("stream %s, frame %d failed: %s", state.id, job.task.seq, error)
+        log.warning(
+            "frame failed event=frame_failed stream=%s seq=%d reason=%s", state.id, job.task.seq, error
+        )
         verdict = _failed(state, job.task, str(error))
     except Exception as error:  # a fault of ours costs one frame, not the streams of everybody
-        log.exception("stream %s, frame %d met a fault in the engine", state.id, job.task.seq)
+        log.exception("fault in the engine event=internal_error stream=%s seq=%d", state.id, job.task.seq)
         verdict = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
     state.tally.update(("failed" if verdict.error else "done", verdict.flag))
     return _result(state, job, verdict, started)
@@ -94,7 +96,9 @@ def remind(state: StreamState, task: FrameTask, model: LoadedModel | Exception) 
     try:
         output = model.fused.run(task.pixels, None, state.in_force.thresholds)
     except FrameFailed as error:
-        log.warning("stream %s, frame %d failed when it came again: %s", state.id, task.seq, error)
+        log.warning(
+            "failed as it came again event=frame_failed stream=%s seq=%d reason=%s", state.id, task.seq, error
+        )
         return
     last = state.planes[task.plane]
     state.planes[task.plane] = replace(last, normalised=output.normalised, overview=output.overview)

@@ -70,6 +70,7 @@ class LocalEngine:
         self._infos = MappingProxyType(loader.infos())
         self._limits = limits or EngineLimits()
         self._ledger = Ledger(self._limits)
+        self._trouble: str | None = None
         self._lock = (
             threading.Lock()
         )  # over the ledger, and so that commands are queued as they were accepted
@@ -158,6 +159,10 @@ class LocalEngine:
         """Frames accepted and not yet answered."""
         return self._ledger.queued
 
+    def trouble(self) -> str | None:
+        """Why nothing more will be answered; see `Engine.trouble`."""
+        return self._trouble
+
     def answered(self, stream: str) -> None:
         """Book-keeping for the device thread."""
         with self._lock:
@@ -178,6 +183,7 @@ class LocalEngine:
         """Book-keeping for the device thread."""
         with self._lock:
             self._ledger.draining = self._ledger.stopped = True
+            self._trouble = "the device thread died; its error is in the log: restart the server"
 
     def _info(self, model: str) -> ModelInfo:
         info = self._infos.get(model)

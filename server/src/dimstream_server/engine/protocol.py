@@ -321,3 +321,6 @@ class Engine(Protocol):
 
     def queue_length(self) -> int:
         """Frames accepted and not yet answered."""
+
+    def trouble(self) -> str | None:
+        """Why nothing more will be answered until the server is restarted; None while all is well."""

@@ -50,7 +50,7 @@ class Recorder:
     def __init__(
         self, folder: Path, *, queue_bytes: int, reserve_bytes: int, warn_bytes: int, fsync: Fsync = "close"
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -93,7 +93,7 @@ class Recorder:
             The folder cannot be written, the disk will not hold it, or there is such a recording.
         """
         self._refuse_without_room(spec)
-        folder = self._folder / folder_name(spec)
+        folder = self.folder / folder_name(spec)
         try:
             folder.mkdir()
         except FileExistsError:
@@ -123,7 +123,7 @@ class Recorder:
         RecordingRefused
             As `begin`; it was recorded with another shape or type; or another server writes it.
         """
-        folder = self._folder / folder_name(spec)
+        folder = self.folder / folder_name(spec)
         with self._lock:
             if folder in self._open:
                 return self._open[folder][0]
@@ -192,14 +192,14 @@ class Recorder:
         try:
             free = disk.look(now=True)
         except OSError as error:
-            raise _refused(self._folder, error) from error
+            raise _refused(self.folder, error) from error
         frames = LEAST_FRAMES if spec.expected_frames is None else spec.expected_frames
         with self._lock:
             promised = sum(_still_to_come(*each) for each in self._open.values())
         needed = disk.reserve_bytes + promised + frames * spec.frame_bytes
         if free < needed:
             raise RecordingRefused(
-                f"expected {needed / 1e9:.2f} GB free in {self._folder} to record {frames} frames (with "
+                f"expected {needed / 1e9:.2f} GB free in {self.folder} to record {frames} frames (with "
                 f"{disk.reserve_bytes / 1e9:.2f} in reserve and {promised / 1e9:.2f} for other streams), "
                 f"got {free / 1e9:.2f}; make room, or OPEN with save false"
             )

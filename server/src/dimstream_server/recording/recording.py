@@ -137,7 +137,7 @@ class Recording:
             try:
                 complete(self.folder, sync=self._workshop.fsync != "never", images=self._images)
             except Exception as error:
-                _log.error("cannot close event=recording_unfinished folder=%s: %s", self.folder, error)
+                _log.error("cannot close event=recording_unfinished folder=%s reason=%s", self.folder, error)
             finally:
                 self._file.close()
 
@@ -219,7 +219,7 @@ class Recording:
             os.truncate(self._file.fileno(), self._end)
             self._write_line(stopped_line(reason))
         except OSError as error:
-            _log.warning("half a frame is left event=recording_uncut folder=%s: %s", self.folder, error)
+            _log.warning("half a frame is left event=recording_uncut folder=%s reason=%s", self.folder, error)
 
     # --- the closer's thread
 

@@ -1,0 +1,96 @@
+"""Which HTTP requests come in: meant for this server, and with a token where tokens are wanted."""
+
+from collections.abc import Collection, Hashable
+from typing import Final
+
+from starlette.types import Scope
+
+from dimstream_server.access import Tokens
+from dimstream_server.addresses import is_address_literal, is_loopback
+from dimstream_server.endpoints.pace import Pace
+from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.endpoints.refusal_log import RefusalLog
+
+PROBES: Final = frozenset({"/livez", "/readyz"})
+_BAD_TOKEN: Final = "bad_token"
+_CHALLENGE: Final = 'Bearer realm="dimstream"'
+
+
+class Gate:
+    """Judges requests by their heads.
+
+    Parameters
+    ----------
+    host_names : collection of str
+        Names by which the server may be asked, beside loopback ones.
+    is_public : bool
+        Whether other machines reach this door, thus may ask for it by an IP address. That is safe: rebinding
+        needs a name.
+    tokens : Tokens, optional
+        Of which a request must carry one, but for `PROBES`.
+    pace : Pace
+        How often one client may ask.
+    """
+
+    def __init__(
+        self, host_names: Collection[str], *, is_public: bool, tokens: Tokens | None, pace: Pace
+    ) -> None:
+        self._pace = pace
+        self._host_names = {name.lower() for name in host_names}
+        self._is_public = is_public
+        self._tokens = tokens
+        self._strangers = RefusalLog("http")
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether tokens are wanted."""
+        return self._tokens is not None
+
+    def admit(self, scope: Scope) -> None:
+        """Let a request in; afterwards its state says whose it is, as ``client``.
+
+        Raises
+        ------
+        DoorRefusal
+            bad_host, bad_token.
+        ServerBusy
+            Its client asks too often.
+        """
+        self._check_host(_header(scope, b"host").decode("latin-1").lower())
+        address = (scope.get("client") or ("unknown", 0))[0]
+        client = self._client(scope, address)
+        if scope["path"] not in PROBES:
+            self._pace.take(client)
+        scope.setdefault("state", {})["client"] = client
+
+    def _check_host(self, host: str) -> None:
+        """A page can make a browser ask a loopback address under its own site's name (DNS rebinding)."""
+        name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+        if is_loopback(name) or name in self._host_names or (self._is_public and is_address_literal(name)):
+            return
+        raise DoorRefusal(
+            "bad_host",
+            f"expected a loopback name in Host, or one of http.host_names, got {host[:200]!r}",
+        )
+
+    def _client(self, scope: Scope, address: str) -> Hashable:
+        if self._tokens is None or scope["path"] in PROBES:
+            return address
+        authorization = _header(scope, b"authorization")
+        holder = self._tokens.holder_of(authorization)
+        if holder is not None:
+            return holder.digest
+        self._pace.take(address)  # guesses have a pace of their own, which holds up nobody with a token
+        came = "another token" if authorization else "none"
+        self._strangers.tell(_BAD_TOKEN, address, f"request with {came}")
+        challenge = f'{_CHALLENGE}, error="invalid_token"' if authorization else _CHALLENGE
+        raise DoorRefusal(
+            _BAD_TOKEN,
+            f"expected one of this server's tokens in `Authorization: Bearer TOKEN`, got {came}; "
+            "ask the people who run the server for one",
+            headers={"WWW-Authenticate": challenge},
+        )
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((bytes(value) for key, value in scope["headers"] if key == name), b"")

@@ -1,0 +1,108 @@
+"""Whether work should be sent here: named checks, and why one of them is not well.
+
+The checks are asked by the event loop, so they are quick and wait for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+OK: Final = "ok"
+Check = Callable[[], str | None]
+_log = logging.getLogger(__name__)
+
+
+class Readiness(Collector):
+    """Named checks; the server is ready when none has anything to say."""
+
+    def __init__(self) -> None:
+        self._checks: dict[str, Check] = {}
+        self._last: dict[str, str] = {}
+
+    def add(self, name: str, check: Check) -> None:
+        """Ask `check` from now on: None when all is well, else why not, in a few words for the operator.
+
+        Raises
+        ------
+        ValueError
+            There is a check of this name.
+        """
+        if name in self._checks:
+            raise ValueError(f"expected a new name for a check, got {name!r}, which there is")
+        self._checks[name] = check
+
+    def report(self) -> dict[str, str]:
+        """Each check's name, and `ok` or why not; what has changed since the last time is logged."""
+        report = {name: _ask(name, check) for name, check in self._checks.items()}
+        for name, said in report.items():
+            if (said == OK) != (self._last.get(name, OK) == OK):
+                _tell(name, said)
+        self._last = report
+        return report
+
+    @staticmethod
+    def is_ready(report: dict[str, str]) -> bool:
+        """Whether every check of a report is well."""
+        return all(said == OK for said in report.values())
+
+    def collect(self) -> Iterator[Metric]:
+        """`dimstream_ready`, and `dimstream_check_ok` for each check, as Prometheus reads them."""
+        report = self.report()
+        yield GaugeMetricFamily("dimstream_ready", "1 while /readyz says so.", self.is_ready(report))
+        checks = GaugeMetricFamily(
+            "dimstream_check_ok", "1 while a check of /readyz is well.", labels=["check"]
+        )
+        for name, said in report.items():
+            checks.add_metric([name], said == OK)
+        yield checks
+
+    def describe(self) -> list[Metric]:
+        """Nothing ahead of time: the checks are not asked before the server serves."""
+        return []
+
+
+def folder_check(folder: Path, *, least_free_bytes: int) -> Check:
+    """Check of a folder that is written to: it is there, may be written, and its disk has room.
+
+    Parameters
+    ----------
+    least_free_bytes : int
+        Below it the disk is not well.
+    """
+
+    def check() -> str | None:
+        try:
+            disk = os.statvfs(folder)
+        except OSError as error:
+            return f"cannot reach {folder}: {error.strerror}"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"cannot write to {folder}: it is read-only, or another user's"
+        free = disk.f_bavail * disk.f_frsize
+        if free < least_free_bytes:
+            return f"{free} bytes are free in {folder}, expected at least {least_free_bytes}; make room"
+        return None
+
+    return check
+
+
+def _ask(name: str, check: Check) -> str:
+    try:
+        return check() or OK
+    except Exception as error:  # a check that fails has found something
+        _log.exception("a check failed event=internal_error check=%s", name)
+        return f"the check itself failed ({type(error).__name__}); see the server's log"
+
+
+def _tell(name: str, said: str) -> None:
+    if said == OK:
+        _log.info("a check is well again event=check_well check=%s", name)
+    else:
+        _log.warning("a check is not well event=check_failed check=%s reason=%s", name, said)

@@ -1,0 +1,223 @@
+"""Figures of single streams: what became of their frames, by stream and client, bounded in number.
+
+All of it belongs to the event loop: the ZeroMQ door counts there, and `/metrics` is answered there.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from dimstream_server.engine.protocol import EngineResult
+
+KEEP_CLOSED_S: Final = 300.0
+MOST_STREAMS: Final = 256
+OTHER: Final = "other"
+LONGEST_CLIENT: Final = 64
+_LABELS: Final = ("stream", "client")
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BOUNDS: Final = (*map(str, _SECONDS), "+Inf")
+_COUNTED: Final = {
+    "received": ("dimstream_stream_frames_received", "Frames that were taken."),
+    "denoised": ("dimstream_stream_frames_denoised", "Frames that came back denoised."),
+    "failed": ("dimstream_stream_frames_failed", "Frames on which the model failed."),
+    "skipped": ("dimstream_stream_frames_skipped", "Frames that the client said will never come."),
+    "resent": ("dimstream_stream_frames_resent", "Frames that came again after a stream was resumed."),
+    "reconnects": ("dimstream_stream_reconnects", "Times that the stream was resumed."),
+}
+
+
+class StreamMetrics:
+    """Figures of one stream.
+
+    Parameters
+    ----------
+    stream, client : str
+        Its id, and what its client calls itself.
+    """
+
+    def __init__(self, stream: str, client: str) -> None:
+        self.labels = (stream, client[:LONGEST_CLIENT])
+        self.counts: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
+        self._last_seq = -1
+        self.slots = [0] * len(_BOUNDS)
+        self.seconds = 0.0
+        self.heard_at: float | None = None  # of the last frame, seconds since 1970
+        self.closed_at: float | None = None  # on the table's clock
+        self.queue: Callable[[], int] | None = None
+
+    def received(self, seq: int) -> None:
+        """Frame `seq` was taken; when it was taken before, it has come again."""
+        self.counts["received"] += 1
+        self.counts["resent"] += seq <= self._last_seq
+        self._last_seq = max(self._last_seq, seq)
+        self.heard_at = time.time()
+
+    def skipped(self, frames: int) -> None:
+        """So many frames will never come."""
+        self.counts["skipped"] += frames
+
+    def resent(self, frames: int = 1) -> None:
+        """So many frames came again that were not taken again: only to be compared with."""
+        self.counts["resent"] += frames
+
+    def reconnected(self) -> None:
+        """The stream was resumed."""
+        self.counts["reconnects"] += 1
+
+    def answered(self, result: EngineResult) -> None:
+        """One frame was denoised, or failed; it was flagged, and took its time."""
+        self.counts["failed" if result.status == "failed" else "denoised"] += 1
+        self.flagged(result.flag)
+        self.took(result.total_ms / 1000)
+
+    def flagged(self, flag: str) -> None:
+        """One frame got this flag."""
+        self.flags[flag] += 1
+
+    def took(self, seconds: float) -> None:
+        """One frame spent this time in the engine."""
+        self.slots[bisect.bisect_left(_SECONDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class _Together(StreamMetrics):
+    """Figures of all streams that are not shown; whether a frame of theirs comes again is not followed."""
+
+    def received(self, seq: int) -> None:
+        self.counts["received"] += 1
+        self.heard_at = time.time()
+
+
+class StreamTable(Collector):
+    """The streams whose figures are shown: those that are open, and for some minutes those that were.
+
+    Parameters
+    ----------
+    most : int
+        Streams shown at once. What is over is counted all the same, as stream `other`.
+    keep_s : float
+        How long a stream is shown after its end, so that its last figures are scraped.
+    clock : callable
+        Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        *,
+        most: int = MOST_STREAMS,
+        keep_s: float = KEEP_CLOSED_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most = most
+        self._keep_s = keep_s
+        self._clock = clock
+        self._streams: dict[str, StreamMetrics] = {}
+        self._other = _Together(OTHER, OTHER)
+
+    def open(self, stream: str, client: str, queue: Callable[[], int]) -> StreamMetrics:
+        """Figures of a stream that was opened, or resumed: then those that it had, if they are still shown.
+
+        Parameters
+        ----------
+        queue : callable
+            Its frames that were taken and not answered.
+        """
+        self._forget()
+        found = self._streams.pop(stream, None)
+        if found is None:
+            if len(self._streams) >= self._most and not self._make_room():
+                return self._other
+            found = StreamMetrics(stream, client)
+        self._streams[stream] = found
+        found.queue, found.closed_at = queue, None
+        return found
+
+    def of(self, stream: str) -> StreamMetrics:
+        """Figures of a stream; those of `other` when it is not shown."""
+        return self._streams.get(stream, self._other)
+
+    def close(self, stream: str) -> None:
+        """Take note that a stream has ended, or that its client is gone."""
+        found = self._streams.get(stream)
+        if found is not None:
+            found.closed_at, found.queue = self._clock(), None
+
+    def collect(self) -> Iterator[Metric]:
+        """All series, as Prometheus reads them."""
+        self._forget()
+        shown = list(self._streams.values())
+        if self._other.counts or self._other.flags:
+            shown.append(self._other)
+        for name, (metric, text) in _COUNTED.items():
+            counter = CounterMetricFamily(metric, text, labels=_LABELS)
+            for one in shown:
+                counter.add_metric(one.labels, one.counts[name])
+            yield counter
+        yield from _flags(shown)
+        yield from _gauges(shown)
+        yield _seconds(shown)
+
+    def describe(self) -> list[Metric]:
+        """Nothing ahead of time: the registry takes the names as they come."""
+        return []
+
+    def _forget(self) -> None:
+        earliest = self._clock() - self._keep_s
+        for name, one in list(self._streams.items()):
+            if one.closed_at is not None and one.closed_at <= earliest:
+                del self._streams[name]
+
+    def _make_room(self) -> bool:
+        """Whether a stream that has ended was forgotten before its time, the one that ended first."""
+        ended = [(one.closed_at, name) for name, one in self._streams.items() if one.closed_at is not None]
+        if not ended:
+            return False
+        del self._streams[min(ended)[1]]
+        return True
+
+
+def _flags(shown: list[StreamMetrics]) -> Iterator[Metric]:
+    flags = CounterMetricFamily(
+        "dimstream_stream_flags", "Frames that got this flag.", labels=(*_LABELS, "flag")
+    )
+    for one in shown:
+        for flag, count in one.flags.items():
+            flags.add_metric((*one.labels, flag), count)
+    yield flags
+
+
+def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
+    is_open = GaugeMetricFamily("dimstream_stream_open", "1 while the stream is open.", labels=_LABELS)
+    queue = GaugeMetricFamily(
+        "dimstream_stream_queue_frames", "Frames of an open stream, taken and not answered.", labels=_LABELS
+    )
+    heard = GaugeMetricFamily(
+        "dimstream_stream_last_frame_timestamp_seconds", "When its last frame was taken.", labels=_LABELS
+    )
+    for one in shown:
+        is_open.add_metric(one.labels, one.closed_at is None)
+        if one.queue is not None:
+            queue.add_metric(one.labels, one.queue())
+        if one.heard_at is not None:
+            heard.add_metric(one.labels, one.heard_at)
+    yield from (is_open, queue, heard)
+
+
+def _seconds(shown: list[StreamMetrics]) -> Metric:
+    seconds = HistogramMetricFamily(
+        "dimstream_stream_frame_seconds", "Time of a frame in the engine, its queue included.", labels=_LABELS
+    )
+    for one in shown:
+        buckets = list(zip(_BOUNDS, map(float, accumulate(one.slots)), strict=True))
+        seconds.add_metric(one.labels, buckets, one.seconds)
+    return seconds

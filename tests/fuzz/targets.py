@@ -1,0 +1,199 @@
+"""What strangers' bytes are decoded by: one function for each decoder.
+
+A target takes bytes, lets the errors pass that its decoder promises, and raises on anything else: another
+error is a crash, and so is an answer that breaks what the decoder promises. The fuzzer (`fuzzing.py`), the
+replay of the corpus (`test_corpus.py`) and the property tests share them.
+
+To add one: write a function of bytes, name it in `TARGETS`, and put a few small
+valid files into `corpus/NAME/`. Nothing else knows the names.
+"""
+
+import atexit
+import io
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from dimstream_client import spool_file
+from dimstream_client.errors import DimstreamError, KeyFileError, ProtocolError, RecordError, SpoolError
+from dimstream_client.keys import PUBLIC, SECRET, TOKEN, read_entries, read_secret
+from dimstream_client.messages import Frame
+from dimstream_client.plane_records import plane_of, read_records
+from dimstream_client.tickets import Ticket
+from dimstream_client.wire import decode, encode
+from dimstream_models.bundle import BundleError, read_attachment, read_bundle
+from dimstream_models.bundle.errors import InvalidBundle
+from dimstream_models.bundle.onnx_file import check_onnx
+from dimstream_models.bundle.tensors import from_npy
+from dimstream_server.endpoints.images import open_body
+from dimstream_server.errors import ServerError
+from dimstream_server.settings import SettingsError, load_settings
+
+CORPUS = Path(__file__).with_name("corpus")
+BETWEEN_PARTS = b"\n--part--\n"
+BOUNDARY = "cut"
+MAX_PAYLOAD = 2**20
+MAX_STACK = 2**20
+
+
+def wire(data: bytes) -> None:
+    """A message's parts, `BETWEEN_PARTS`; what is decoded must survive another way there."""
+    try:
+        message = decode(data.split(BETWEEN_PARTS), max_payload_bytes=MAX_PAYLOAD)
+    except ProtocolError as error:
+        _check_one_line(error.problem.detail)
+        return
+    again = decode([bytes(part) for part in encode(message)], max_payload_bytes=MAX_PAYLOAD)
+    assert again == message
+
+
+def _body(data: bytes, content_type: str) -> None:
+    """A request body: every frame has the declared shape and type, and is finite."""
+    with suppress(ServerError, DimstreamError):
+        stack = open_body(data, content_type, axes=None, max_bytes=MAX_STACK, max_frame_bytes=MAX_STACK)
+        try:
+            size = np.prod(stack.shape, dtype=object) * np.dtype(stack.dtype).itemsize
+            assert size <= 2 * MAX_STACK, f"{stack.shape} of {stack.dtype} is over the limit"
+            for n in range(len(stack)):
+                frame = stack.read(n)
+                assert (frame.shape, frame.dtype.name) == (stack.shape[-2:], stack.dtype)
+                stack.index(n)
+        finally:
+            stack.close()
+
+
+def tiff(data: bytes) -> None:
+    """A request body with a TIFF's first bytes."""
+    _body(data, "image/tiff")
+
+
+def npy(data: bytes) -> None:
+    """A request body, and a bundle's test tensor."""
+    _body(data, "application/x-npy")
+    with suppress(InvalidBundle):
+        tensor = from_npy(data, where="tensor")
+        assert tensor.nbytes <= len(data)
+        assert np.isfinite(tensor).all()
+
+
+def form(data: bytes) -> None:
+    """A multipart form: its Content-Type's parameters, a line feed, its body."""
+    parameters, _, body = data.partition(b"\n")
+    _body(body, f"multipart/form-data; {parameters.decode('latin-1')}")
+
+
+def bundle(data: bytes) -> None:
+    """A bundle's zip."""
+    path = _scratch() / "bundle.zip"
+    path.write_bytes(data)
+    with suppress(BundleError):
+        found = read_bundle(path)
+        for name in found.attachments:
+            read_attachment(found, name)
+
+
+def description(data: bytes) -> None:
+    """A bundle's description, in a folder whose other files are those of the valid bundle."""
+    folder = _valid_folder()
+    (folder / "bioimageio.yaml").write_bytes(data)
+    with suppress(BundleError):
+        found = read_bundle(folder)
+        for name in found.attachments:
+            read_attachment(found, name)
+
+
+def onnx(data: bytes) -> None:
+    """A bundle's weights, before any runtime sees them."""
+    with suppress(BundleError):
+        check_onnx(data, name="weights.onnx")
+
+
+def records(data: bytes) -> None:
+    """Records of planes: JSON lines, or a report."""
+    path = _scratch() / "records.jsonl"
+    path.write_bytes(data)
+    with suppress(RecordError):
+        for record in read_records(path):
+            plane_of(record)
+
+
+def keys(data: bytes) -> None:
+    """A file of keys or tokens; an error never says what stands in it."""
+    path = _scratch() / "client.key"
+    path.write_bytes(data)
+    for read in (
+        lambda: read_entries(path, PUBLIC),
+        lambda: read_entries(path, TOKEN),
+        lambda: read_entries(path, SECRET),
+        lambda: read_secret(path),
+    ):
+        try:
+            read()
+        except KeyFileError as error:
+            _check_one_line(str(error))
+            _check_keeps_secrets(str(error), data)
+
+
+def settings(data: bytes) -> None:
+    """The server's settings, TOML."""
+    path = _scratch() / "server.toml"
+    path.write_bytes(data)
+    try:
+        load_settings(path, {})
+    except SettingsError as error:
+        _check_one_line(str(error))
+
+
+def spool(data: bytes) -> None:
+    """A spooled frame's file, and the file that resumes its stream."""
+    with suppress(SpoolError):
+        message = spool_file.parse(data, where="frame")
+        if isinstance(message, Frame):
+            assert message.pixels.nbytes <= len(data)
+    with suppress(SpoolError):
+        text = data.decode("utf-8", "replace")
+        ticket = Ticket.of_json(text, where="ticket")
+        assert Ticket.of_json(ticket.to_json(), where="again") == ticket
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (wire, tiff, npy, form, bundle, description, onnx, records, keys, settings, spool)
+}
+
+
+def seeds(name: str) -> list[Path]:
+    """Files of a target's corpus: valid ones, and those that once were crashes."""
+    return sorted((CORPUS / name).iterdir())
+
+
+def _check_one_line(message: str) -> None:
+    assert "\n" not in message, "a refusal must be fit for one line of a log"
+
+
+def _check_keeps_secrets(message: str, data: bytes) -> None:
+    words = data.decode("latin-1").split()
+    secrets = {value for kind, value in pairwise(words) if kind == SECRET and len(value) > 20}
+    assert not secrets & set(message.split()), "an error tells a secret"
+
+
+@cache
+def _scratch() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="dimstream-hostile-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _valid_folder() -> Path:
+    folder = _scratch() / "valid"
+    with zipfile.ZipFile(io.BytesIO((CORPUS / "bundle" / "valid.zip").read_bytes())) as archive:
+        archive.extractall(folder)
+    return folder

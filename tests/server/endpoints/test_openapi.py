@@ -1,0 +1,101 @@
+"""The HTTP door against its own description: generated requests bring the answers that it tells."""
+
+import io
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import schemathesis
+import tifffile
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+DENOISE = "/v1/models/{model_id}/denoise"
+OPERATIONS = [
+    ("POST", DENOISE),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model_id}"),
+    ("GET", "/v1/streams"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+]
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
+PHASES = (Phase.generate,)  # to shrink a request takes longer than to read it
+PROBLEM = "application/problem+json"
+
+
+def saved(write: Any, array: Any) -> bytes:
+    file = io.BytesIO()
+    write(file, array)
+    return file.getvalue()
+
+
+COUNTS = np.random.default_rng(0).poisson(3.0, (2, 24, 32)).astype(np.uint16)
+BODIES = st.sampled_from(
+    [saved(np.save, COUNTS[0]), saved(np.save, COUNTS), saved(tifffile.imwrite, COUNTS), b"", b"no image"]
+)
+ACCEPTS = st.sampled_from(
+    ["*/*", "image/tiff", "image/png", "application/x-npy", "application/json", "text/html", "image/png;q=x"]
+)
+
+
+@pytest.fixture(scope="module")
+def description(server: Any) -> Any:
+    return schemathesis.openapi.from_url(f"{server.addresses.http}/openapi.json")
+
+
+def test_every_operation_is_tried(description: Any) -> None:
+    found = [result.ok() for result in description.get_all_operations()]
+    assert {(each.method.upper(), each.path) for each in found} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [(*operation, GenerationMode.POSITIVE) for operation in OPERATIONS]
+    + [("POST", DENOISE, GenerationMode.NEGATIVE)],  # the others take nothing that could be wrong
+)
+def test_answers_are_those_that_are_described(
+    description: Any, method: str, path: str, mode: GenerationMode
+) -> None:
+    operation = description[path][method]
+
+    @settings(max_examples=25 if path == DENOISE else 6, phases=PHASES)
+    @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
+    def ask(case: Any, data: Any) -> None:
+        if "model_id" in (case.path_parameters or {}) and data.draw(st.integers(0, 3)):
+            case.path_parameters["model_id"] = data.draw(st.sampled_from(["blur", "raising"]))
+        if path == DENOISE:
+            case.media_type = "application/octet-stream"
+            case.body = data.draw(BODIES)
+            case.headers["Accept"] = data.draw(ACCEPTS)
+        answer = case.call()
+        case.validate_response(answer, checks=CHECKS)
+        if answer.status_code >= 400:
+            check_problem(answer)
+
+    ask()
+
+
+def check_problem(answer: Any) -> None:
+    assert answer.headers["content-type"] == [PROBLEM]
+    problem = answer.json()
+    assert problem["status"] == answer.status_code
+    assert problem["type"] == f"urn:dimstream:error:{problem['code']}"
+    assert "\n" not in problem["detail"]
+
+
+def test_the_description_is_one_that_its_standard_knows(server: Any) -> None:
+    document = json.loads(httpx.get(f"{server.addresses.http}/openapi.json").content)
+    assert document["openapi"].startswith("3.1")

@@ -1,0 +1,154 @@
+"""What a real server says of itself: readiness with its reasons, and the figures of each stream."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dimstream_client.messages import Close, Closed, Credit, Frame, Skip
+from dimstream_server.device_health import FAILURES
+
+MARKED = 999
+
+
+def marked(make_counts: Any) -> Any:
+    pixels = make_counts()
+    pixels[0, 0] = MARKED  # on which "raising" raises
+    return pixels
+
+
+def readyz(request_of: Any, server: Any) -> tuple[int, dict[str, Any]]:
+    answer = request_of("GET", "/readyz", server=server)
+    assert answer.headers["Content-Type"] == "application/json"
+    return answer.status, json.loads(answer.body)
+
+
+def figures(request_of: Any, server: Any, stream: str) -> dict[str, float]:
+    """Figures of a stream, without the buckets."""
+    text = request_of("GET", "/metrics", server=server).body.decode()
+    lines = [line for line in text.splitlines() if f'stream="{stream}"' in line and "_bucket" not in line]
+    found = {}
+    for line in lines:
+        name, _, value = line.rpartition(" ")
+        name, _, labels = name.partition("{")
+        flag = labels.partition('flag="')[2].partition('"')[0]
+        found[name.removeprefix("dimstream_stream_") + flag] = float(value)
+    return found
+
+
+def test_a_model_that_only_fails_makes_the_server_not_ready(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
+) -> None:
+    server = start_server("raising")
+    peer = connect(server)
+    stream = peer.open(model="raising").stream
+    for seq in range(FAILURES):
+        peer.denoise(stream, seq, marked(make_counts))
+    status, body = readyz(request_of, server)
+    assert status == 503
+    assert body["ready"] is False
+    assert body["checks"]["device"].startswith(f"model raising failed on the last {FAILURES} frames: ")
+    assert body["checks"]["journal"] == body["checks"]["draining"] == "ok"
+    metrics = request_of("GET", "/metrics", server=server).body.decode()
+    assert "dimstream_ready 0.0" in metrics
+    assert 'dimstream_check_ok{check="device"} 0.0' in metrics
+    assert 'dimstream_check_ok{check="draining"} 1.0' in metrics
+    assert request_of("GET", "/livez", server=server).status == 200
+    assert peer.denoise(stream, FAILURES, make_counts()).status == "done"  # whoever is at work goes on
+    assert readyz(request_of, server)[0] == 200
+
+
+def test_a_draining_server_is_not_ready_and_says_so(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
+) -> None:
+    server = start_server("blur", server={"drain_s": 20})
+    peer = connect(server, receive_queue=1)
+    stream = peer.open((512, 512), window=64).stream
+    for seq in range(48):  # more than the sockets hold, so that the drain waits for the reader
+        peer.send(Frame(stream=stream, seq=seq, pixels=make_counts((512, 512))))
+    server.begin_stop()
+    while (told := readyz(request_of, server))[0] == 200:
+        pass
+    assert told[0] == 503
+    assert told[1]["checks"] == {"device": "ok", "journal": "ok", "draining": "the server is stopping"}
+
+
+def test_each_stream_has_its_figures(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
+) -> None:
+    server = start_server("raising")
+    peer = connect(server)
+    stream = peer.open(model="raising", client="scope 3").stream
+    other = peer.open(model="raising", client="scope 4").stream
+    for seq in range(3):
+        peer.denoise(stream, seq, make_counts(seed=seq))
+    peer.denoise(stream, 3, marked(make_counts))
+    assert isinstance(peer.ask(Skip(stream=stream, seq_from=4, seq_to=8, reason="dropped")), Credit)
+    found = figures(request_of, server, stream)
+    assert {name.removesuffix("_total"): found[name] for name in found if name.startswith("frames_")} == {
+        "frames_received": 4,
+        "frames_denoised": 3,
+        "frames_failed": 1,
+        "frames_skipped": 5,
+        "frames_resent": 0,
+    }
+    assert found["flags_totalunjudged"] >= 1
+    assert sum(value for name, value in found.items() if name.startswith("flags_total")) == 4
+    assert (found["open"], found["queue_frames"], found["frame_seconds_count"]) == (1, 0, 4)
+    assert np.isfinite(found["last_frame_timestamp_seconds"])
+    assert figures(request_of, server, other)["frames_received_total"] == 0
+    text = request_of("GET", "/metrics", server=server).body.decode()
+    assert all('client="scope 3"' in line for line in text.splitlines() if stream in line)
+    assert isinstance(peer.ask(Close(stream=stream)), Closed)
+    found = figures(request_of, server, stream)
+    assert (found["open"], found["frames_received_total"]) == (0, 4)
+    assert "queue_frames" not in found
+
+
+def test_frames_that_come_again_after_a_resumption_are_counted(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
+) -> None:
+    server = start_server("blur")
+    first = connect(server)
+    opened = first.open()
+    for seq in range(4):
+        first.denoise(opened.stream, seq, make_counts(seed=seq))
+    first.close()
+    again = connect(server)
+    resumed = again.open(stream=opened.stream, resume_token=opened.resume_token, next_result=2)
+    assert resumed.next_seq == 2
+    for seq in range(2 - len(resumed.context), 2):
+        again.send(Frame(stream=opened.stream, seq=seq, pixels=make_counts(seed=seq)))
+    for seq in range(2, 5):
+        again.denoise(opened.stream, seq, make_counts(seed=seq))
+    found = figures(request_of, server, opened.stream)
+    assert found["reconnects_total"] == 1
+    assert found["frames_received_total"] == 4 + 3
+    assert found["frames_resent_total"] == 2 + len(resumed.context)
+    assert found["open"] == 1
+
+
+def test_a_journal_that_cannot_be_written_makes_the_server_not_ready(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any, tmp_path: Path
+) -> None:
+    server = start_server("blur", server={"state": str(tmp_path)})
+    assert readyz(request_of, server)[1]["checks"]["disk"] == "ok"
+    metrics = request_of("GET", "/metrics", server=server).body.decode()
+    assert re.search(r'dimstream_disk_free_bytes\{folder="state"\} [1-9]', metrics)
+    shutil.rmtree(tmp_path)
+    status, body = readyz(request_of, server)
+    assert status == 503
+    assert body["checks"]["disk"] == f"cannot reach {tmp_path}: No such file or directory"
+    peer = connect(server)
+    assert peer.denoise(peer.open().stream, 0, make_counts()).status == "done"
+
+
+def test_the_description_tells_both_answers_of_readyz(request_of: Any) -> None:
+    document = json.loads(request_of("GET", "/openapi.json").body)
+    responses = document["paths"]["/readyz"]["get"]["responses"]
+    for status in ("200", "503"):
+        assert responses[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ReadyBody")
+    assert document["components"]["schemas"]["ReadyBody"]["required"] == ["ready", "checks"]

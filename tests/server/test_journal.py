@@ -1,0 +1,166 @@
+"""The journal gives back what was written, to one server at a time, and says when it cannot write."""
+
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dimstream_models.judging import PlaneJudge
+from dimstream_server.engine.memory import PlaneRecord
+from dimstream_server.engine.protocol import Counts, EngineResult
+from dimstream_server.journal import CLOSED_LEASE_S, Entry, Journal, JournalError, UpdateEntry
+from dimstream_server.pipeline.flags import Thresholds
+
+
+def _entry(stream: str = "s", owner: str = "") -> Entry:
+    return Entry(stream, b"token", owner, b"{}", "er", "ab", "none", opened_at=1.0)
+
+
+def _result(seq: int, z: int = 0) -> EngineResult:
+    judge = PlaneJudge()
+    judge.suspect_since = seq
+    times = dict.fromkeys(("queue_ms", "infer_ms", "total_ms"), 0.0)
+    nothing: dict[str, Any] = dict.fromkeys(("reason", "ssim_prev", "compared_seq", "fractions", "pixels"))
+    plane = PlaneRecord((0, z, 0), seq, seq, "ab", True, judge.state())
+    return EngineResult(
+        seq=seq, status="done", flag="ok", model_id="er", model_sha256="ab", plane=plane,
+        counts=Counts(done=seq + 1), **times, **nothing,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "journal.sqlite"
+
+
+def test_what_was_written_outlives_the_server(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    for seq in range(6):
+        journal.answered("s", _result(seq, z=seq % 2), indexed=seq > 2)
+    journal.skipped("s", 6, 8)
+    update = UpdateEntry(7, "er", "ab", Thresholds(ssim=0.5))
+    journal.updated("s", update)
+    journal._db.close()  # as a server that is killed
+
+    journal = Journal(path)
+    entry = journal.find("s")
+    assert entry == _entry()
+    recalled = journal.recall("s", 9)
+    assert [(record.plane, record.seq) for record in recalled.planes] == [((0, 0, 0), 4), ((0, 1, 0), 5)]
+    assert PlaneJudge.of_state(recalled.planes[1].judge).suspect_since == 5
+    assert (recalled.counts, recalled.complete, recalled.indexed) == (Counts(done=6, skipped=3), True, True)
+    assert recalled.updates == (update,)
+    assert journal.find("t") is None
+
+
+def test_recalling_forgets_what_will_come_again(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    for seq in range(6):
+        journal.answered("s", _result(seq), indexed=False)
+    assert journal.recall("s", 3).counts.done == 3
+    assert journal.recall("s", 6).complete is False
+    assert journal.recall("s", 6).planes == ()
+
+
+def test_it_stays_small_and_still_reaches_back_to_what_was_acknowledged(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    for seq in range(3000):
+        journal.answered("s", _result(seq, z=seq % 3), indexed=False)
+        if seq % 16 == 15:
+            journal.acknowledged("s", seq - 7)
+    assert path.stat().st_size < 200_000
+    entry = journal.find("s")
+    assert entry is not None
+    for next_seq in (3000, entry.acknowledged):
+        recalled = journal.recall("s", next_seq)
+        assert recalled.complete
+        assert [record.seq for record in recalled.planes] == list(range(next_seq - 3, next_seq))
+
+
+def test_one_server_at_a_time(path: Path) -> None:
+    journal = Journal(path)
+    with pytest.raises(JournalError, match="another server has it"):
+        Journal(path)
+    journal.close()
+    Journal(path).close()
+
+
+def test_what_is_no_journal_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"something else" * 100)
+    with pytest.raises(JournalError, match="not a database"):
+        Journal(path)
+    assert path.read_bytes().startswith(b"something else")
+    other = path.with_name("other.sqlite")
+    with sqlite3.connect(other) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(JournalError, match="version 99, expected 1"):
+        Journal(other)
+
+
+def test_a_disk_that_cannot_be_written_is_told_and_later_forgiven(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    journal.answered("s", _result(0, z=0), indexed=False)
+    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    seq = 0
+    while journal.problem is None:
+        seq += 1
+        journal.answered("s", _result(seq, z=1), indexed=False)
+        assert seq < 10_000
+    assert "full" in journal.problem
+    assert not journal.recall("s", seq + 1).complete
+    journal._db.execute("PRAGMA max_page_count = 1000000")
+    journal.answered("s", _result(seq + 1, z=1), indexed=False)
+    assert journal.problem is None
+    recalled = journal.recall("s", seq + 2)
+    assert recalled.complete
+    assert [record.plane for record in recalled.planes] == [(0, 1, 0)], "what is old is not taken for new"
+
+
+def test_leases_end_by_the_time_that_servers_have_counted(path: Path) -> None:
+    journal = Journal(path)
+    for stream in ("here", "away", "shut"):
+        journal.begin(_entry(stream))
+    journal.closed("shut")
+    assert journal.pass_time(CLOSED_LEASE_S, in_use=["here"], lease_s=9000, most=9) == []
+    journal.close()
+    journal = Journal(path)
+    assert journal.pass_time(1, in_use=["here"], lease_s=9000, most=9) == ["shut"]
+    journal.returned("away")
+    assert journal.pass_time(8999, in_use=["here"], lease_s=9000, most=9) == []
+    assert journal.pass_time(2, in_use=["here"], lease_s=9000, most=9) == ["away"]
+    assert journal.find("here") is not None
+    assert journal.find("away") is None
+
+
+def test_of_too_many_streams_the_one_with_most_loses_its_oldest(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry("modest", "one"))
+    journal.pass_time(5, in_use=[], lease_s=9, most=9)
+    for n in range(4):
+        journal.begin(_entry(f"many{n}", "other"))
+        journal.pass_time(0.1, in_use=[], lease_s=9, most=9)
+    assert journal.pass_time(0, in_use=[], lease_s=9, most=3) == ["many0", "many1"]
+    assert {stream for stream in ("modest", "many2", "many3") if journal.find(stream)} == {
+        "modest", "many2", "many3"
+    }  # fmt: skip
+
+
+def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    journal.answered("s", _result(0), indexed=False)
+    journal.skipped("s", 1, 2)
+    journal.updated("s", UpdateEntry(3, "er", "ab", Thresholds(ssim=None)))
+    journal.forget("s")
+    left = [journal._db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in
+            ("streams", "frames", "holes", "updates")]  # fmt: skip
+    assert left == [0, 0, 0, 0]
+    assert asdict(journal.recall("s", 0).counts) == asdict(Counts())

@@ -1,0 +1,165 @@
+"""Readiness: named checks, what speaks against a device, and a folder that is not well."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dimstream_server.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
+from dimstream_server.engine.commands import Append
+from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.streams import Hole
+from dimstream_server.readiness import OK, Readiness, folder_check
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Engine:
+    """What of an engine is watched."""
+
+    waiting = 0
+    said: str | None = None
+
+    def trouble(self) -> str | None:
+        return self.said
+
+    def queue_length(self) -> int:
+        return self.waiting
+
+
+def result(model: str = "er", *, failed: bool = False) -> EngineResult:
+    empty: dict[str, Any] = dict.fromkeys(("reason", "ssim_prev", "compared_seq", "fractions", "pixels"))
+    times = dict.fromkeys(("queue_ms", "infer_ms", "total_ms"), 1.0)
+    return EngineResult(
+        seq=0,
+        status="failed" if failed else "done",
+        flag="ok",
+        model_id=model,
+        model_sha256="0",
+        error="the prediction holds NaN" if failed else None,
+        **empty,
+        **times,
+    )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def health(engine: Engine, clock: Clock) -> DeviceHealth:
+    return DeviceHealth(engine, clock)
+
+
+def test_failures_in_a_row_speak_against_the_device_until_a_frame_succeeds(health: DeviceHealth) -> None:
+    for _ in range(FAILURES - 1):
+        health.answered(result(failed=True))
+    assert health.check() is None
+    health.answered(result("another"))  # another model's success does not count
+    health.answered(result(failed=True))
+    assert health.check() == f"model er failed on the last {FAILURES} frames: the prediction holds NaN"
+    health.answered(result())
+    assert health.check() is None
+
+
+def test_failures_of_long_ago_are_forgotten_so_that_it_is_tried_again(
+    health: DeviceHealth, clock: Clock
+) -> None:
+    for _ in range(FAILURES):
+        health.answered(result(failed=True))
+    clock.now += FAILURES_COUNT_S + 1
+    assert health.check() is None
+
+
+def test_frames_that_do_not_move_are_a_stall_and_an_idle_hour_is_none(
+    health: DeviceHealth, engine: Engine, clock: Clock
+) -> None:
+    assert health.check() is None
+    clock.now += 3600
+    engine.waiting = 2
+    assert health.check() is None  # they may have come just now
+    clock.now += STALL_S + 1
+    assert (
+        health.check() == f"2 frames wait and none was answered for {STALL_S + 1:.0f} s; restart the server"
+    )
+    health.answered(result())
+    assert health.check() is None
+
+
+def test_an_engine_whose_thread_died_says_so(tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    died: list[Any] = []
+    monkeypatch.setattr("threading.excepthook", died.append)
+    engine = LocalEngine([tiny_bundle("blur")], threads=1)
+    assert engine.trouble() is None
+    engine._thread.commands.put(Append("nobody's", Hole(0, 0, "")))
+    engine._thread._thread.join(20)
+    assert len(died) == 1
+    assert DeviceHealth(engine).check() == engine.trouble()
+    assert "the device thread died" in (engine.trouble() or "")
+
+
+def test_a_report_names_every_check_and_logs_what_changed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    said: list[str | None] = [None]
+    readiness = Readiness()
+    readiness.add("journal", lambda: said[0])
+    readiness.add("odd", lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+    report = readiness.report()
+    assert report["journal"] == OK
+    assert report["odd"] == "the check itself failed (ZeroDivisionError); see the server's log"
+    assert not readiness.is_ready(report)
+    said[0] = "the disk is full"
+    readiness.report()
+    readiness.report()
+    said[0] = None
+    readiness.report()
+    told = [record.getMessage() for record in caplog.records if "check=journal" in record.getMessage()]
+    assert told == [
+        "a check is not well event=check_failed check=journal reason=the disk is full",
+        "a check is well again event=check_well check=journal",
+    ]
+    with pytest.raises(ValueError, match="got 'journal'"):
+        readiness.add("journal", lambda: None)
+
+
+def test_checks_are_figures_too() -> None:
+    readiness = Readiness()
+    readiness.add("journal", lambda: "no")
+    readiness.add("device", lambda: None)
+    registry = CollectorRegistry()
+    registry.register(readiness)
+    assert registry.get_sample_value("dimstream_ready") == 0
+    assert registry.get_sample_value("dimstream_check_ok", {"check": "journal"}) == 0
+    assert registry.get_sample_value("dimstream_check_ok", {"check": "device"}) == 1
+
+
+def test_a_folder_is_well_while_it_is_there_writable_and_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder_check(tmp_path, least_free_bytes=1)() is None
+    assert "cannot reach" in str(folder_check(tmp_path / "none", least_free_bytes=1)())
+    assert "bytes are free" in str(folder_check(tmp_path, least_free_bytes=2**62)())
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert "cannot write to" in str(folder_check(tmp_path, least_free_bytes=1)())
+
+
+def test_the_report_can_travel(health: DeviceHealth) -> None:
+    readiness = Readiness()
+    readiness.add("device", health.check)
+    assert json.loads(json.dumps(readiness.report())) == {"device": "ok"}
