@@ -10,7 +10,7 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
-.PHONY: demo dev test lint bench clean light-bundle audit fuzz
+.PHONY: demo dev test lint bench clean light-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --bundle models/bundles/er-sted-light --out demo
@@ -27,6 +27,17 @@ lint: dev
 bench: dev  ## What the service adds, and how fast training is; results in bench/
 	$(BIN)/dimstream-server bench --bundle models/bundles/er-sted-light --out bench
 	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
+
+# Random faults over one run, which must be as undisturbed: about half an hour. Full disks want root.
+SEED ?= 1
+FAULTS ?= 100
+
+chaos: dev
+	PYTHONPATH=tests $(BIN)/python -m faults.chaos --seed $(SEED) --faults $(FAULTS) --out chaos
+
+# The paper's run, and whether anything grows: half an hour as fast as it goes, or SOAK_HOURS by the clock.
+soak: dev
+	PYTHONPATH=tests $(BIN)/python -m faults.soak $(if $(SOAK_HOURS),--hours $(SOAK_HOURS)) --out soak
 
 # Trains the model that ships again: about an hour on two cores, resumable. Its figures want the shared data.
 LIGHT := $(BIN)/dimstream-train export runs/er-sted-light \
@@ -62,7 +73,7 @@ fuzz: $(VENV)/.installed-fuzz
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 
 clean:
-	rm -rf $(VENV) demo bench audit fuzz
+	rm -rf $(VENV) demo bench audit fuzz chaos soak
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

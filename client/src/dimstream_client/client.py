@@ -126,14 +126,15 @@ class Client:
             raise SpoolError(
                 f"{kept.folder} holds a stream already; go on with it by resume, or name another"
             )
-        return Stream(
-            self._connection,
-            request,
-            timeout_s=self.timeout_s,
-            on_result=on_result,
-            buffer_bytes=buffer_bytes,
-            spool=kept,
-        )
+        with self._letting_go(kept, spool):
+            return Stream(
+                self._connection,
+                request,
+                timeout_s=self.timeout_s,
+                on_result=on_result,
+                buffer_bytes=buffer_bytes,
+                spool=kept,
+            )
 
     def resume(
         self, spool: Spool | FilePath, *, settled: int | None = None, on_result: OnResult | None = None
@@ -157,17 +158,18 @@ class Client:
         Timeout, ConnectionLost
         """
         kept = self._spool(spool)
-        for damage in kept.recover(settled):
-            _log.warning("a frame is lost: %s", damage)
-        assert kept.ticket is not None
-        return Stream(
-            self._connection,
-            _resuming(kept.ticket, kept.settled),
-            timeout_s=self.timeout_s,
-            on_result=on_result,
-            spool=kept,
-            context_of=kept.find,
-        )
+        with self._letting_go(kept, spool):
+            for damage in kept.recover(settled):
+                _log.warning("a frame is lost: %s", damage)
+            assert kept.ticket is not None
+            return Stream(
+                self._connection,
+                _resuming(kept.ticket, kept.settled),
+                timeout_s=self.timeout_s,
+                on_result=on_result,
+                spool=kept,
+                context_of=kept.find,
+            )
 
     def resume_with(
         self,
@@ -244,6 +246,17 @@ class Client:
         kept = spool if isinstance(spool, Spool) else Spool(spool)
         self._spools.append(kept)
         return kept
+
+    @contextlib.contextmanager
+    def _letting_go(self, kept: Spool | None, given: object) -> Iterator[None]:
+        """On failure let go of a folder that was opened for this call, so that it can be tried again."""
+        try:
+            yield
+        except BaseException:
+            if kept is not None and kept is not given:
+                kept.close(done=False)
+                self._spools.remove(kept)
+            raise
 
     def __enter__(self) -> Client:
         return self

@@ -136,6 +136,7 @@ class Spool:
         """
         if self.ticket is None:
             raise SpoolError(f"{self.folder} holds no stream; expected the spool of one that was broken off")
+        self._begin_anew()
         self._open_counter()
         self.settled = self._read_counter() if settled is None else settled
         damage: list[SpoolError] = []
@@ -280,6 +281,14 @@ class Spool:
         self._fresh.pop(seq, None)
         with contextlib.suppress(OSError):  # a file too many is no loss
             self._path(seq).unlink()
+
+    def _begin_anew(self) -> None:
+        """Forget what an earlier try to recover has found."""
+        for found in (self.items, self._sizes, self._planes, self._contexts, self._fresh):
+            found.clear()
+        self.bytes = 0
+        if self._counter is not None:
+            self._counter.close()
 
     def _recover(self, path: Path, damage: list[SpoolError], *, is_last: bool) -> None:
         seq = int(path.stem)

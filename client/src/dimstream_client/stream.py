@@ -92,6 +92,11 @@ class Stream:
             self._next_seq = (item.seq_to if isinstance(item, Skip) else item.seq) + 1
 
     @property
+    def next_seq(self) -> int:
+        """Sequence number that the next frame will get; after resuming, where the program goes on sending."""
+        return self._next_seq
+
+    @property
     def backlog(self) -> int:
         """Frames that were sent here and are not answered."""
         return self._next_seq - self._inbox.answered

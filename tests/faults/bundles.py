@@ -1,0 +1,122 @@
+"""Small bundles on disk, with networks that fail on frames which hold a mark."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from dimstream_models.bundle import (
+    Author,
+    BundleDraft,
+    Calibration,
+    DimstreamConfig,
+    InputNormalisation,
+    Provenance,
+    SsimSettings,
+    Thresholds,
+    write_bundle,
+)
+from faults.movies import MARKED
+
+_KERNEL = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32)[None, None] / 16
+KINDS = ("blur", "sharper", "raising", "nan")
+
+
+def write_tiny_bundle(folder: Path, kind: str = "blur", *, replace: bool = False) -> Path:
+    """Write a bundle of a 3x3 convolution and return its folder; its model is called ``tiny``.
+
+    Parameters
+    ----------
+    kind : {"blur", "sharper", "raising", "nan"}
+        ``sharper`` has other weights under the same name. ``raising`` cannot denoise frames whose maximum
+        reaches `MARKED`; ``nan`` gives NaN where a pixel has as many counts.
+    """
+    kernel = _KERNEL if kind != "sharper" else _KERNEL**2 / (_KERNEL**2).sum()
+    counts = np.random.default_rng(0).poisson(3.0, (1, 1, 32, 32)).astype(np.float32)
+    padded = np.pad(counts[0, 0], 1)
+    blurred = sum(padded[y : y + 32, x : x + 32] * kernel[0, 0, y, x] for y in range(3) for x in range(3))
+    draft = BundleDraft(
+        id="tiny",
+        name="Tiny blur",
+        description="A small blur.",
+        authors=(Author(name="Ada Example"),),
+        licence="BSD-3-Clause",
+        documentation="# Tiny blur\n\n## Validation\n\nNone.\n",
+        cover=_cover(),
+        onnx=_network(kind, kernel),
+        test_input=counts,
+        test_output=np.asarray(blurred, np.float32)[None, None],
+        config=_config(),
+    )
+    write_bundle(folder, draft, replace=replace)
+    return folder
+
+
+def _network(kind: str, kernel: np.ndarray) -> bytes:
+    def constant(name: str, value: object, dtype: type) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.asarray(value, dtype), name)
+
+    nodes = [helper.make_node("Conv", ["x", "kernel"], ["blurred"], pads=[1, 1, 1, 1])]
+    weights = [constant("kernel", kernel, np.float32), constant("mark", MARKED, np.float32)]
+    if kind == "raising":  # gathers out of its bounds
+        nodes += [
+            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+            helper.make_node("GreaterOrEqual", ["largest", "mark"], ["marked"]),
+            helper.make_node("Cast", ["marked"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["zeros", "place"], ["offset"]),
+        ]
+        weights.append(constant("zeros", [0.0], np.float32))
+    elif kind == "nan":  # 0 / 0
+        nodes += [
+            helper.make_node("Sub", ["x", "mark"], ["apart"]),
+            helper.make_node("Div", ["apart", "apart"], ["one"]),
+            helper.make_node("Sub", ["one", "one"], ["offset"]),
+        ]
+    else:
+        weights.append(constant("offset", 0, np.float32))
+    nodes.append(helper.make_node("Add", ["blurred", "offset"], ["y"]))
+    info = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 1, "h" + name, "w" + name])
+        for name in "xy"
+    ]
+    graph = helper.make_graph(nodes, "main", info[:1], info[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def _cover() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(72))), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _config() -> DimstreamConfig:
+    return DimstreamConfig(
+        ssim=SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7),
+        thresholds=Thresholds(ssim=0.6, background_max=5, signal_min=25, window_px=10, structure=2.0),
+        calibration=Calibration(
+            method="none: a test",
+            signal_pairs=1,
+            dark_pairs=1,
+            signal_quantiles={"0.5": 0.9},
+            dark_quantiles={"0.5": 0.3},
+            false_alarm_rate=0.0,
+            auc=1.0,
+            doses_photons=(1.0,),
+            frame_interval_s=1.0,
+            seed=0,
+        ),
+        input_normalisation=InputNormalisation(kind="maximum"),
+        pixel_size_nm=20.0,
+        dose_photons=(1.0, 1.0),
+        provenance=Provenance(command="a test", seed=0, versions={}, git_commit=None, settings={}),
+        quality={},
+    )

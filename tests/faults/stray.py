@@ -1,0 +1,33 @@
+"""Strangers at the streaming door, who speak as far as it suits them: raw ZMTP 3.0 over a plain socket."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from dimstream_client.messages import Frame
+from dimstream_client.wire import encode
+from faults.movies import Movie
+
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+
+
+def connect(endpoint: str) -> socket.socket:
+    """Connect and shake hands as a DEALER."""
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    plain = socket.create_connection((host, int(port)), timeout=10)
+    plain.sendall(_GREETING + bytes([4, len(_READY)]) + _READY)
+    return plain
+
+
+def half_a_frame(endpoint: str, *, stream: str = "s-0", side: int = 512) -> socket.socket:
+    """Send a FRAME of which only half of the pixels ever come; keep the socket as long as that shall last."""
+    plain = connect(endpoint)
+    parts = [bytes(part) for part in encode(Frame(stream, 0, Movie(side=side).frame(0)))]
+    content = b""
+    for number, part in enumerate(parts):
+        more = number < len(parts) - 1
+        content += struct.pack(">BQ", 2 + more, len(part)) + part
+    plain.sendall(content[: len(content) - len(parts[-1]) // 2])
+    return plain
