@@ -10,7 +10,6 @@ import pytest
 import dimstream_client
 from dimstream_client import Client, PlaneIndex, Thresholds, Trust, WitnessResult
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, FrameError, StreamError, Timeout
-from dimstream_client.messages import Credit
 
 SHAPE = (12, 16)
 
@@ -433,16 +432,6 @@ def test_a_client_that_is_closed_while_another_thread_sends_does_not_hang(peer):
             sender = threading.Thread(target=send, args=(client.open(SHAPE, "uint16", mode="latest"),))
             sender.start()
         sender.join()
-
-
-def test_limits_are_absolute_so_old_credit_is_harmless(peer):
-    server = peer(window=2)
-    with Client(server.endpoint) as client, client.open(SHAPE, "uint16") as stream:
-        client._connection._call(
-            lambda: client._connection._lines[stream.id].session.credit(Credit(stream.id, 0))
-        )
-        stream.send(movie(1)[0])
-        assert next(stream.results()).seq == 0
 
 
 def test_importing_the_client_loads_nothing_but_numpy_zmq_and_the_standard_library():
