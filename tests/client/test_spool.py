@@ -81,6 +81,19 @@ def test_what_was_dealt_with_is_dropped_but_for_the_last_of_each_plane(folder, o
     assert not folder.exists()
 
 
+def test_a_program_cannot_go_back_behind_what_it_has_dealt_with(folder, open_spool):
+    broken_off(folder)
+    spool = open_spool()
+    spool.recover()
+    spool.settle(3)
+    spool.close(done=False)
+    spool = open_spool()
+    with pytest.raises(SpoolError, match="at least 3, as frames before are gone, got 2"):
+        spool.recover(2)
+    spool.recover(4)
+    assert spool.items == []
+
+
 def test_a_full_spool_says_so_and_keeps_what_it_has(folder, open_spool):
     spool = open_spool()
     spool.begin(TICKET)

@@ -14,9 +14,11 @@ after a power failure one may be damaged, which is found out by its checksum, an
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from dimstream_client.wire import encode
 FilePath = Union[str, "os.PathLike[str]"]
 
 GIB: Final = 2**30
+_log = logging.getLogger("dimstream")
 _SUFFIX: Final = ".frame"
 Plane = tuple[int, int, int]
 
@@ -78,10 +81,12 @@ class Spool:
         self.reserve_bytes = reserve_bytes
         self._memory_bytes = memory_bytes
         self._fresh: dict[int, Frame] = {}
+        self._fresh_bytes = 0
         self.settled = 0
         self.bytes = 0
         self._mutex = threading.Lock()
         self._sizes: dict[int, int] = {}
+        self._unsettled: deque[int] = deque()
         self._planes: dict[int, Plane] = {}  # of the frames that are not settled
         self._contexts: dict[Plane, int] = {}
         with self._errors("be used"):
@@ -132,13 +137,18 @@ class Spool:
         Raises
         ------
         SpoolError
-            The folder holds no stream, or cannot be read.
+            The folder holds no stream, or cannot be read; or frames from `settled` on are gone.
         """
         if self.ticket is None:
             raise SpoolError(f"{self.folder} holds no stream; expected the spool of one that was broken off")
         self._begin_anew()
         self._open_counter()
-        self.settled = self._read_counter() if settled is None else settled
+        known = self._read_counter()
+        if settled is not None and settled < known:
+            raise SpoolError(
+                f"{self.folder}: expected settled of at least {known}, as frames before are gone, got {settled}"
+            )
+        self.settled = known if settled is None else settled
         damage: list[SpoolError] = []
         files = sorted(path for path in self.folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
         for path in files:
@@ -179,9 +189,9 @@ class Spool:
         plane = (frame.index.c, frame.index.z, frame.index.p)
         with self._mutex:
             self._planes[frame.seq] = plane
-            held = sum(fresh.pixels.nbytes for fresh in self._fresh.values())
-            if held + frame.pixels.nbytes <= self._memory_bytes:
+            if self._fresh_bytes + frame.pixels.nbytes <= self._memory_bytes:
                 self._fresh[frame.seq] = frame
+                self._fresh_bytes += frame.pixels.nbytes
         return SpooledFrame(frame.stream, frame.seq, frame.index, lambda: self.load(frame.seq))
 
     def keep_skip(self, skip: Skip) -> None:
@@ -202,7 +212,7 @@ class Spool:
             Its file is damaged or gone.
         """
         with self._mutex:
-            fresh = self._fresh.pop(seq, None)
+            fresh = self._take_fresh(seq)
         if fresh is not None:
             return fresh
         with self._errors("be read"):
@@ -229,18 +239,26 @@ class Spool:
         """
         with self._mutex:
             self.settled = max(self.settled, next_result)
-            if self._counter is not None:
-                self._counter.seek(0)
-                self._counter.write(b"%020d\n" % self.settled)
-            for seq in sorted(seq for seq in self._sizes if seq < self.settled):
+            self._note_settled()
+            while self._unsettled and self._unsettled[0] < self.settled:
+                seq = self._unsettled.popleft()
                 plane = self._planes.pop(seq, None)
-                if plane is not None:
+                if plane is None:  # a SKIP
+                    self._drop(seq)
+                else:
                     self._drop(self._contexts.get(plane))
                     self._contexts[plane] = seq
-                elif seq not in self._contexts.values():
-                    self._drop(seq)
 
     # --- files
+
+    def _note_settled(self) -> None:
+        if self._counter is None or self._counter.closed:
+            return
+        try:
+            self._counter.seek(0)
+            self._counter.write(b"%020d\n" % self.settled)
+        except OSError as error:
+            _log.warning("after a crash, results from before %d come again: %s", self.settled, error)
 
     def _path(self, seq: int) -> Path:
         return self.folder / f"{seq:012d}{_SUFFIX}"
@@ -258,6 +276,7 @@ class Spool:
             raise SpoolError(f"frame {seq} cannot be kept in {self.folder}: {error.strerror}") from error
         with self._mutex:
             self._sizes[seq] = nbytes
+            self._unsettled.append(seq)
             self.bytes += nbytes
 
     def _check_room(self, nbytes: int) -> None:
@@ -278,15 +297,20 @@ class Spool:
         if seq is None or seq not in self._sizes:
             return
         self.bytes -= self._sizes.pop(seq)
-        self._fresh.pop(seq, None)
+        self._take_fresh(seq)
         with contextlib.suppress(OSError):  # a file too many is no loss
             self._path(seq).unlink()
 
+    def _take_fresh(self, seq: int) -> Frame | None:
+        fresh = self._fresh.pop(seq, None)
+        self._fresh_bytes -= 0 if fresh is None else fresh.pixels.nbytes
+        return fresh
+
     def _begin_anew(self) -> None:
         """Forget what an earlier try to recover has found."""
-        for found in (self.items, self._sizes, self._planes, self._contexts, self._fresh):
+        for found in (self.items, self._sizes, self._unsettled, self._planes, self._contexts, self._fresh):
             found.clear()
-        self.bytes = 0
+        self.bytes = self._fresh_bytes = 0
         if self._counter is not None:
             self._counter.close()
 
@@ -303,6 +327,7 @@ class Spool:
                 self.items.append(Skip(stream, seq, seq, "its file was damaged"))
             return
         self._sizes[seq] = path.stat().st_size
+        self._unsettled.append(seq)
         self.bytes += self._sizes[seq]
         if isinstance(message, Frame):
             index = message.index
