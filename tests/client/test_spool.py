@@ -88,7 +88,7 @@ def test_a_program_cannot_go_back_behind_what_it_has_dealt_with(folder, open_spo
     spool.settle(3)
     spool.close(done=False)
     spool = open_spool()
-    with pytest.raises(SpoolError, match="at least 3, as frames before are gone, got 2"):
+    with pytest.raises(SpoolError, match="from 3 on, as frames before are gone, got 2"):
         spool.recover(2)
     spool.recover(4)
     assert spool.items == []

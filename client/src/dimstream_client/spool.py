@@ -146,7 +146,7 @@ class Spool:
         known = self._read_counter()
         if settled is not None and settled < known:
             raise SpoolError(
-                f"{self.folder}: expected settled of at least {known}, as frames before are gone, got {settled}"
+                f"{self.folder}: expected settled from {known} on, as frames before are gone, got {settled}"
             )
         self.settled = known if settled is None else settled
         damage: list[SpoolError] = []
