@@ -21,7 +21,7 @@ from dimstream_server.pipeline.flags import Thresholds
 
 _log = logging.getLogger(__name__)
 CLOSED_LEASE_S: Final = 3600.0
-_TRY_DISK_S: Final = 1.0
+_TRY_DISK_S: Final = 0.2
 _VERSION: Final = 1
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS streams (
@@ -114,7 +114,7 @@ class Journal:
     """The journal of one server; whoever made it is the one thread that may use it.
 
     A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the disk
-    is tried every second. Only a server that ends meanwhile has forgotten what came since.
+    is tried again five times a second. Only a server that ends meanwhile has forgotten what came since.
 
     Parameters
     ----------
