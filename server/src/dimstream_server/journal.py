@@ -8,6 +8,7 @@ power failure may take the last of them, which costs an ``unjudged`` and no fram
 
 import json
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Collection, Sequence
@@ -21,7 +22,8 @@ from dimstream_server.pipeline.flags import Thresholds
 
 _log = logging.getLogger(__name__)
 CLOSED_LEASE_S: Final = 3600.0
-_TRY_DISK_S: Final = 0.2
+_TRY_DISK_S: Final = 0.05
+_REST_S: Final = 2.0
 _VERSION: Final = 1
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS streams (
@@ -113,8 +115,8 @@ class Recalled:
 class Journal:
     """The journal of one server; whoever made it is the one thread that may use it.
 
-    A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the disk
-    is tried again five times a second. Only a server that ends meanwhile has forgotten what came since.
+    A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the
+    disk is tried again and again. Only a server that ends meanwhile has forgotten what came since.
 
     Parameters
     ----------
@@ -130,8 +132,8 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.problem: str | None = None
+        self._try_disk_at = self._returned_at = -math.inf
         self._disk: sqlite3.Connection | None = None  # while it cannot be written, and memory stands in
-        self._try_disk_at = 0.0
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +147,7 @@ class Journal:
         """Write everything out and close."""
         try:
             if self._disk is not None:
-                self._try_disk_at = 0.0
+                self._try_disk_at = -math.inf
                 self._return_to_disk(self._disk)
             for database in (self._db, self._disk):
                 if database is not None:
@@ -334,12 +336,16 @@ class Journal:
         except sqlite3.Error:  # it cannot be read either
             memory.executescript(_TABLES)
         self._disk, self._db = self._db, memory
-        self._try_disk_at = time.monotonic() + _TRY_DISK_S
+        # A disk with room for a little and no more is left alone for longer.
+        now = time.monotonic()
+        has_just_failed = now - self._returned_at < _REST_S
+        self._try_disk_at = now + (_REST_S if has_just_failed else _TRY_DISK_S)
 
     def _return_to_disk(self, disk: sqlite3.Connection) -> None:
-        if time.monotonic() < self._try_disk_at:
+        now = time.monotonic()
+        if now < self._try_disk_at:
             return
-        self._try_disk_at = time.monotonic() + _TRY_DISK_S
+        self._try_disk_at = now + _TRY_DISK_S
         try:
             self._db.backup(disk)
         except sqlite3.Error as error:
@@ -347,6 +353,7 @@ class Journal:
             return
         self._db.close()
         self._disk, self._db = None, disk
+        self._returned_at = now
         self.problem = None
         _log.warning("can write again event=journal_well path=%s", self.path)
 
