@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import onnx
+from drafts import meaningless_config, png
 from onnx import TensorProto, helper, numpy_helper
 
 from dimstream_models.bundle import (
     Author,
     BundleDraft,
-    Calibration,
-    DimstreamConfig,
-    InputNormalisation,
-    Provenance,
-    SsimSettings,
-    Thresholds,
     write_bundle,
 )
 from faults.movies import MARKED
@@ -47,11 +40,11 @@ def write_tiny_bundle(folder: Path, kind: str = "blur", *, replace: bool = False
         authors=(Author(name="Ada Example"),),
         licence="BSD-3-Clause",
         documentation="# Tiny blur\n\n## Validation\n\nNone.\n",
-        cover=_cover(),
+        cover=png(8, 8),
         onnx=_network(kind, kernel),
         test_input=counts,
         test_output=np.asarray(blurred, np.float32)[None, None],
-        config=_config(),
+        config=meaningless_config(structure=2.0),
     )
     write_bundle(folder, draft, replace=replace)
     return folder
@@ -87,36 +80,3 @@ def _network(kind: str, kernel: np.ndarray) -> bytes:
     graph = helper.make_graph(nodes, "main", info[:1], info[1:], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
-
-
-def _cover() -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
-    chunks = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(72))), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def _config() -> DimstreamConfig:
-    return DimstreamConfig(
-        ssim=SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7),
-        thresholds=Thresholds(ssim=0.6, background_max=5, signal_min=25, window_px=10, structure=2.0),
-        calibration=Calibration(
-            method="none: a test",
-            signal_pairs=1,
-            dark_pairs=1,
-            signal_quantiles={"0.5": 0.9},
-            dark_quantiles={"0.5": 0.3},
-            false_alarm_rate=0.0,
-            auc=1.0,
-            doses_photons=(1.0,),
-            frame_interval_s=1.0,
-            seed=0,
-        ),
-        input_normalisation=InputNormalisation(kind="maximum"),
-        pixel_size_nm=20.0,
-        dose_photons=(1.0, 1.0),
-        provenance=Provenance(command="a test", seed=0, versions={}, git_commit=None, settings={}),
-        quality={},
-    )

@@ -1,7 +1,5 @@
 """A small real network, and a bundle around it."""
 
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from drafts import png
 from onnx import helper, numpy_helper
 
 from dimstream_models import arithmetic
@@ -27,18 +26,6 @@ from dimstream_models.bundle import (
 )
 
 GAIN, OFFSET, CLIP_MIN, CLIP_MAX = 12.5, 0.25, 0.0, 400.0
-
-
-def png(width: int, height: int) -> bytes:
-    rows = b"".join(b"\0" + bytes(x % 256 for x in range(width)) for _ in range(height))
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
-    )
 
 
 def weights(shape: tuple[int, ...], name: str) -> onnx.TensorProto:

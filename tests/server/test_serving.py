@@ -4,11 +4,9 @@ import http.client
 import json
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
+from drafts import meaningless_config, png
 
 from dimstream_client.messages import Frame, Open, Opened, Result
 from dimstream_client.wire import decode, encode
@@ -23,53 +22,12 @@ from dimstream_models.bundle import (
     Author,
     Bundle,
     BundleDraft,
-    Calibration,
-    DimstreamConfig,
-    InputNormalisation,
-    Provenance,
-    SsimSettings,
-    Thresholds,
     write_bundle,
 )
 
 COMMAND = [sys.executable, "-m", "dimstream_server.cli"]
 LOCAL = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"]
 START_S = 60
-
-
-def cover() -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(9 * 8))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b""))
-    )
-
-
-def config() -> DimstreamConfig:
-    return DimstreamConfig(
-        ssim=SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7),
-        thresholds=Thresholds(ssim=0.6, background_max=5, signal_min=25, window_px=10),
-        calibration=Calibration(
-            method="none: a test",
-            signal_pairs=1,
-            dark_pairs=1,
-            signal_quantiles={"0.5": 0.9},
-            dark_quantiles={"0.5": 0.3},
-            false_alarm_rate=0.0,
-            auc=1.0,
-            doses_photons=(1.0,),
-            frame_interval_s=1.0,
-            seed=0,
-        ),
-        input_normalisation=InputNormalisation(kind="maximum"),
-        pixel_size_nm=20.0,
-        dose_photons=(1.0, 1.0),
-        provenance=Provenance(command="a test", seed=0, versions={}, git_commit=None, settings={}),
-        quality={},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +40,11 @@ def bundle_path(tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.Tem
         authors=(Author(name="Ada Example"),),
         licence="BSD-3-Clause",
         documentation="# Identity\n\n## Validation\n\nNone.\n",
-        cover=cover(),
+        cover=png(8, 8),
         onnx=tiny_bundle("identity").onnx,
         test_input=counts,
         test_output=counts,
-        config=config(),
+        config=meaningless_config(),
     )
     path = tmp_path_factory.mktemp("bundles") / "identity"
     write_bundle(path, draft)

@@ -15,11 +15,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials, view_command
 from dimstream_client.credentials import client_of, door_of
 from dimstream_client.errors import DimstreamError, KeyFileError, SpoolError, TiffError
+
+if TYPE_CHECKING:
+    from dimstream_client.file_streaming import Tally
+    from dimstream_client.tiff import Stack
 
 DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -180,68 +184,72 @@ def _stream(arguments: argparse.Namespace) -> int:
     if not find_spec("tifffile") or not find_spec("tqdm"):
         return _say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
     # Only here: the rest of the client works without them.
+    from dimstream_client.file_streaming import flags_path, maps_path, note_path
+    from dimstream_client.tiff import open_stack
+
+    out = arguments.out
+    beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
+    with open_stack(arguments.source, axes=arguments.axes) as stack:
+        if same := _overwritten(arguments.source, out, *beside):
+            return _say(f"{same} would be overwritten while it is read; name another", USAGE)
+        if note_path(out).exists() and not arguments.resume:
+            return _say(f"{out} was broken off: go on by --resume, or remove {note_path(out)}", USAGE)
+        if arguments.frame_interval is not None:
+            stack = replace(stack, scale=replace(stack.scale, frame_interval_s=arguments.frame_interval))
+        tally = _stream_with_progress(arguments, stack)
+    where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
+    print("; ".join((f"{out}: {tally}", *where)))
+    return _tell_end(tally, stack, beside[0])
+
+
+def _stream_with_progress(arguments: argparse.Namespace, stack: Stack) -> Tally:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dimstream_client.file_streaming import (
-        Pace,
-        flags_path,
-        frames_done,
-        maps_path,
-        note_path,
-        stream_file,
-    )
-    from dimstream_client.proposals import stream_line
-    from dimstream_client.tiff import open_stack
+    from dimstream_client.file_streaming import Pace, frames_done, stream_file
 
-    beside = [flags_path(arguments.out), *([maps_path(arguments.out)] if arguments.maps else [])]
-    with open_stack(arguments.source, axes=arguments.axes) as stack:
-        if same := _overwritten(arguments.source, arguments.out, *beside):
-            return _say(f"{same} would be overwritten while it is read; name another", USAGE)
-        if note_path(arguments.out).exists() and not arguments.resume:
-            return _say(
-                f"{arguments.out} was broken off: go on by --resume, or remove {note_path(arguments.out)}",
-                USAGE,
+    with client_of(arguments, outage_s=arguments.outage) as client:
+        client.ping()  # before anything is written
+        done = frames_done(arguments.out, with_maps=arguments.maps) if arguments.resume else 0
+        bar = tqdm(total=len(stack), initial=done, unit="frame", disable=arguments.quiet)
+
+        def on_frame(counts: dict[str, int]) -> None:
+            bar.set_postfix({flag: n for flag, n in counts.items() if n}, refresh=False)
+            bar.update()
+
+        with bar, logging_redirect_tqdm():
+            return stream_file(
+                client,
+                arguments.source,
+                stack,
+                arguments.out,
+                Pace(arguments.interval, _settings_of(arguments, stack)),
+                on_frame=on_frame,
+                resume=arguments.resume,
             )
-        if arguments.frame_interval is not None:
-            stack = replace(stack, scale=replace(stack.scale, frame_interval_s=arguments.frame_interval))
-        settings = {
-            "model": arguments.model,
-            "mode": arguments.mode,
-            "window": arguments.window,
-            "out_dtype": arguments.out_dtype,
-            "checksum": "crc32" if arguments.checksum else "none",
-            "pixel_size_um": stack.pixel_size_um,
-            "frame_interval_s": stack.frame_interval_s,
-            "channels": stack.scale.channels,
-            "maps": arguments.maps,
-            "witness_every": arguments.witness_every,
-            "save": arguments.save,
-        }
-        with client_of(arguments, outage_s=arguments.outage) as client:
-            client.ping()  # before anything is written
-            done = frames_done(arguments.out, with_maps=arguments.maps) if arguments.resume else 0
-            bar = tqdm(total=len(stack), initial=done, unit="frame", disable=arguments.quiet)
 
-            def on_frame(counts: dict[str, int]) -> None:
-                bar.set_postfix({flag: n for flag, n in counts.items() if n}, refresh=False)
-                bar.update()
 
-            with bar, logging_redirect_tqdm():
-                pace = Pace(arguments.interval, settings)
-                tally = stream_file(
-                    client,
-                    arguments.source,
-                    stack,
-                    arguments.out,
-                    pace,
-                    on_frame=on_frame,
-                    resume=arguments.resume,
-                )
-    where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
-    print("; ".join((f"{arguments.out}: {tally}", *where)))
+def _settings_of(arguments: argparse.Namespace, stack: Stack) -> dict[str, Any]:
+    return {
+        "model": arguments.model,
+        "mode": arguments.mode,
+        "window": arguments.window,
+        "out_dtype": arguments.out_dtype,
+        "checksum": "crc32" if arguments.checksum else "none",
+        "pixel_size_um": stack.pixel_size_um,
+        "frame_interval_s": stack.frame_interval_s,
+        "channels": stack.scale.channels,
+        "maps": arguments.maps,
+        "witness_every": arguments.witness_every,
+        "save": arguments.save,
+    }
+
+
+def _tell_end(tally: Tally, stack: Stack, flags: Path) -> int:
+    from dimstream_client.proposals import stream_line
+
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
-        print(stream_line(beside[0], tally.thresholds))
+        print(stream_line(flags, tally.thresholds))
     if tally.closed is not None:
         for file in tally.closed.files:
             print(f"recorded by the server: {file.get('name')} sha256 {file.get('sha256')}")

@@ -17,7 +17,7 @@ from typing import Final
 
 import zmq
 
-from dimstream_client.conversation import Conversation, Parts
+from dimstream_client.conversation import Conversation
 from dimstream_client.errors import (
     Code,
     ConnectionLost,
@@ -35,6 +35,7 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
+from dimstream_client.pixels import Part
 from dimstream_client.session import Item
 
 _POLL_MS: Final = 100
@@ -214,7 +215,7 @@ class Connection:
             self._heard = time.monotonic()
             self._conversation.handle([part.buffer for part in parts])
 
-    def _send(self, parts: Parts) -> None:
+    def _send(self, parts: list[Part]) -> None:
         self._link.connect()
         # A refused socket has no way out and would block for ever; why it was refused is asked next.
         with contextlib.suppress(zmq.Again):

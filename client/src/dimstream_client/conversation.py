@@ -41,10 +41,9 @@ from dimstream_client.messages import (
     Skip,
     Updated,
 )
+from dimstream_client.pixels import Part
 from dimstream_client.session import MAX_RETRIES, Item, Session
 from dimstream_client.wire import decode, encode
-
-Parts = Sequence["bytes | memoryview"]
 
 _BUSY_S: Final = 0.1  # before a server that was too busy is tried again
 _PAUSE_S: Final = 0.2  # between two connections
@@ -77,7 +76,7 @@ class Conversation:
         Why the server will answer nothing more on this connection.
     """
 
-    def __init__(self, endpoint: str, *, outage_s: float, send: Callable[[Parts], None]) -> None:
+    def __init__(self, endpoint: str, *, outage_s: float, send: Callable[[list[Part]], None]) -> None:
         self.endpoint = endpoint
         self.expelled: NotAdmitted | None = None
         self._outage_s = outage_s

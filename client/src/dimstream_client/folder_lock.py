@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from io import FileIO
 from typing import BinaryIO
 
 
-def take(file: BinaryIO) -> None:
+def take(file: BinaryIO | FileIO) -> None:
     """Hold an open file.
 
     Raises

@@ -271,16 +271,11 @@ class Journal:
         """A stream as it was before frame `next_seq`; what came behind will come again and is forgotten."""
         for table, column in (("frames", "seq"), ("holes", "seq_from")):
             self._write(f"DELETE FROM {table} WHERE stream = ? AND {column} >= ?", (stream, next_seq))
-        # A disk that is full keeps what was to be deleted, so it is also left out here.
         rows = self._read(
-            "SELECT max(seq), c, z, p, record FROM frames WHERE stream = ? AND seq < ? "
-            "GROUP BY c, z, p ORDER BY 1",
-            (stream, next_seq),
+            "SELECT max(seq), c, z, p, record FROM frames WHERE stream = ? GROUP BY c, z, p ORDER BY 1",
+            (stream,),
         )
-        holes = self._read(
-            "SELECT seq_from, seq_to FROM holes WHERE stream = ? AND seq_from < ? ORDER BY 1",
-            (stream, next_seq),
-        )
+        holes = self._read("SELECT seq_from, seq_to FROM holes WHERE stream = ? ORDER BY 1", (stream,))
         updates = self._read("SELECT in_force FROM updates WHERE stream = ? ORDER BY number", (stream,))
         records = [json.loads(row[4]) for row in rows]
         newest: dict[str, Any] = records[-1] if records else {"counts": {}, "indexed": False}

@@ -145,6 +145,10 @@ async def serve_until(
         journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
         recorder = _make_recorder(settings)
         engine = await asyncio.to_thread(load, settings)
+        if recorder is not None:
+            metrics.watch(
+                "dimstream_recording_queue_bytes", "Frames that wait to be written.", recorder.queued_bytes
+            )
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         zmq_door = ZmqEndpoint(
             *(engine, router, settings, metrics, journal),

@@ -7,13 +7,13 @@ so, and lines without pixels are put aside.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from dimstream_client import folder_lock
 from dimstream_server.errors import RecordingRefused
 from dimstream_server.recording.frame_lines import LINES, Lines, read_lines, unlisted_line
 from dimstream_server.recording.images import Images
@@ -60,7 +60,7 @@ def lock_lines(folder: Path) -> FileIO:
     """
     file = FileIO(folder / LINES, "a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder_lock.take(file)
     except BlockingIOError:
         file.close()
         raise RecordingRefused(
