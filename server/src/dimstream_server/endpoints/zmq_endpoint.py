@@ -375,8 +375,9 @@ class ZmqEndpoint:
 
     def _say_closed(self, stream: ServerStream, message: Closed) -> None:
         self._unanswered -= 1
-        self._journal.closed(stream.id)
-        self._metrics.streams.close(stream.id)
+        if stream in self._book:  # else it may have been resumed meanwhile
+            self._journal.closed(stream.id)
+            self._metrics.streams.close(stream.id)
         forget = partial(self._book.remove, stream)
         self._router.send(
             stream.peer, Outgoing(make=lambda: encode(message), sent=forget, lost=forget, owed=True)
