@@ -33,8 +33,8 @@ class Resumption:
     ----------
     opened : Open
         What it was first opened with.
-    in_force : UpdateEntry
-        Model and thresholds of its next frame; thresholds None: those of the bundle.
+    model, thresholds
+        In force at its next frame.
     later : tuple of UpdateEntry
         What was announced for frames behind that.
     """
