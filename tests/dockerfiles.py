@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNT = re.compile(r"^(--mount=\S+\s+)+")
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "bundles", "tests")
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "tests")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""Where the bundle that ships lies."""
+"""The bundle that ships, under a short name."""
 
-from pathlib import Path
+from dimstream_models.shipped import SHIPPED_MODEL as MODEL
+from dimstream_models.shipped import shipped_bundle
 
-MODEL = "er-sted-light"
-BUNDLE = Path(__file__).resolve().parents[1] / "models" / "bundles" / MODEL
+__all__ = ["BUNDLE", "MODEL"]
+
+BUNDLE = shipped_bundle()

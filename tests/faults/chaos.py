@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dimstream_models.shipped import shipped_bundle
 from faults.disks import Disk, NoDisk, small_disk
 from faults.movies import Comparison, Movie, compare
 from faults.processes import Program, Server
@@ -30,7 +31,6 @@ from faults.stray import half_a_frame
 _MIB = 2**20
 _PATIENCE_S = 600.0
 _PLANES, _WINDOW = 3, 8
-_BUNDLE = Path(__file__).resolve().parents[2] / "models" / "bundles" / "er-sted-light"
 
 
 @dataclass
@@ -345,7 +345,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--side", type=int, default=128, help="of a frame, pixels")
     parser.add_argument("--interval", type=float, default=0.1, help="seconds between frames")
-    parser.add_argument("--bundle", type=Path, default=_BUNDLE)
+    parser.add_argument("--bundle", type=Path, default=shipped_bundle())
     parser.add_argument("--out", type=Path, help="folder of chaos.json")
     wishes = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="dimstream-chaos-", ignore_cleanup_errors=True) as folder:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from dimstream_models.shipped import shipped_bundle
 from faults.growth import Sample, draw, growths, sample_process, write_csv
 from faults.processes import Program, Server
 
@@ -30,7 +31,6 @@ COLUMNS = (
     "client_backlog",
     "journal_kib",
 )
-_BUNDLE = Path(__file__).resolve().parents[2] / "models" / "bundles" / "er-sted-light"
 _MOST_SAMPLES_S = 60.0
 
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--side", type=int, default=SIDE, help="of a frame, pixels")
     parser.add_argument("--hours", type=float, default=0.0, help="last so long, a frame each 0.66 s")
     parser.add_argument("--sample", type=float, default=5.0, help="seconds between samples")
-    parser.add_argument("--bundle", type=Path, default=_BUNDLE)
+    parser.add_argument("--bundle", type=Path, default=shipped_bundle())
     parser.add_argument("--out", type=Path, default=Path("soak"))
     wishes = parser.parse_args(argv)
     is_slow = wishes.hours > 0

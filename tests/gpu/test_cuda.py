@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from shipped import BUNDLE
 
 from dimstream_models.bundle import Bundle, read_bundle
 from dimstream_server.engine.local import LocalEngine
@@ -20,7 +21,6 @@ from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device
 
-BUNDLE = Path(__file__).parents[2] / "models/bundles/er-sted-light"
 THRESHOLDS = Thresholds(0.6)
 
 # TF32 rounds the convolutions' products to 10 bits; parity is asked of float32
