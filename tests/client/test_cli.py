@@ -1,6 +1,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -337,3 +338,10 @@ def test_models_are_listed_with_their_scale(door, capsys, monkeypatch):
         "er light\tabababababab\tER\t70.5 * prediction -2",
         "raw\tcdcdcdcdcdcd\tRaw\tno scale",
     ]
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as told:
+        main(["--version"])
+    assert told.value.code == 0
+    assert capsys.readouterr().out == f"dimstream {version('dimstream-client')}\n"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials, views
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, say
 from dimstream_client.criteria import Criteria
 from dimstream_client.errors import RecordError
 from dimstream_client.plane_records import index_of, read_records
@@ -24,7 +24,7 @@ from dimstream_client.volumes import VolumeReport, judge_volumes
 if TYPE_CHECKING:  # it needs the extra, and the rest of the client works without
     from dimstream_client.volume_files import VolumeFile
 
-_DONE, _INCOMPLETE, _USAGE, _UNREADABLE = 0, 1, 2, 3  # as in `dimstream_client.cli`
+
 _CRITERIA: Final = ("ssim", "structure", "split")
 _FLAGS_ENDING: Final = ".flags.jsonl"
 
@@ -32,7 +32,7 @@ _FLAGS_ENDING: Final = ".flags.jsonl"
 class _Refused(Exception):
     """What was asked for cannot be done; the command ends with `code`."""
 
-    def __init__(self, text: str, code: int = _USAGE) -> None:
+    def __init__(self, text: str, code: int = USAGE) -> None:
         super().__init__(text)
         self.code = code
 
@@ -85,18 +85,13 @@ def run(arguments: argparse.Namespace) -> int:
     DimstreamError, OSError
     """
     if not find_spec("tifffile") or not find_spec("imagecodecs"):
-        return _say('this needs tifffile and imagecodecs: pip install "dimstream-client[tiff]"', _USAGE)
+        return say('this needs tifffile and imagecodecs: pip install "dimstream-client[tiff]"', USAGE)
     try:
         return _view(arguments)
     except _Refused as refusal:
-        return _say(str(refusal), refusal.code)
+        return say(str(refusal), refusal.code)
     except RecordError as error:
-        return _say(str(error), _UNREADABLE)
-
-
-def _say(text: str, code: int) -> int:
-    print("dimstream: " + " ".join(text.split()), file=sys.stderr)
-    return code
+        return say(str(error), UNREADABLE)
 
 
 def _view(arguments: argparse.Namespace) -> int:
@@ -117,12 +112,12 @@ def _view(arguments: argparse.Namespace) -> int:
             crop = judged.report.shared_crop()
             if crop is None:
                 raise _Refused(
-                    "no plane is kept in all channels and positions, so nothing was cropped", _INCOMPLETE
+                    "no plane is kept in all channels and positions, so nothing was cropped", INCOMPLETE
                 )
             file.write_cropped(arguments.crop, crop.first, crop.last)
             written.append(arguments.crop)
     print("written: " + ", ".join(str(path) for path in written))
-    return _DONE
+    return DONE
 
 
 def _flags_of(source: Path) -> Path:
@@ -144,8 +139,8 @@ def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
     path = arguments.flags or _flags_of(arguments.source)
     if arguments.flags is None and not path.exists():
         if arguments.crop:
-            raise _Refused(f"expected flags to crop by, there is no {path}; tell --flags", _UNREADABLE)
-        _say(f"note: there is no {path}, so no crop is proposed; tell --flags", _DONE)
+            raise _Refused(f"expected flags to crop by, there is no {path}; tell --flags", UNREADABLE)
+        say(f"note: there is no {path}, so no crop is proposed; tell --flags", DONE)
         return None
     records = read_records(path)
     for at in map(index_of, records):
@@ -213,7 +208,7 @@ def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | Non
 def _aspect(arguments: argparse.Namespace, file: VolumeFile) -> float:
     told = file.aspect if arguments.aspect is None else float(arguments.aspect)
     if told is None:
-        _say(
+        say(
             "note: the file tells no z step or no pixel size: planes are drawn 1 pixel thick; tell --aspect",
             0,
         )

@@ -1,0 +1,1 @@
+"""The commands of ``dimstream``, one module each; `dimstream_client.cli` joins them."""

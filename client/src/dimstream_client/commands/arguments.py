@@ -1,0 +1,88 @@
+"""Options that several commands have, and what their values must be."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_files(command: argparse.ArgumentParser) -> None:
+    """Add the file that is read, the file that is written, and how the first is understood."""
+    command.add_argument("source", type=Path, metavar="IN.tif")
+    command.add_argument("out", type=Path, metavar="OUT.ome.tif")
+    command.add_argument("--model", metavar="ID", help="needed where a server has several")
+    command.add_argument("--out-dtype", choices=("uint16", "float32"), default="uint16")
+    command.add_argument(
+        "--axes", metavar="TYX", help="overrule the file: a movie that was saved as a z-stack is TYX"
+    )
+    command.add_argument(
+        "--frame-interval",
+        type=time_step,
+        metavar="S",
+        help="seconds between time points; overrules the file",
+    )
+    command.add_argument(
+        "--witness-every", type=count, default=0, metavar="N",
+        help="split the photons of every N-th time point, to judge it by its halves; 1 judges single images",
+    )  # fmt: skip
+
+
+def add_timeout(command: argparse.ArgumentParser, default_s: float) -> None:
+    """Add how long a server may be silent."""
+    command.add_argument(
+        "--timeout", type=patience, default=default_s, metavar="S",
+        help="seconds a server may be silent (default: %(default)s)",
+    )  # fmt: skip
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds from 0."""
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value
+
+
+def patience(text: str) -> float:
+    """Return how many seconds to wait, more than 0."""
+    value = seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError("no server answers within 0 seconds")
+    return value
+
+
+def time_step(text: str) -> float:
+    """Return the seconds between two time points, more than 0."""
+    value = seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError("time points lie more than 0 seconds apart")
+    return value
+
+
+def count(text: str) -> int:
+    """Return a number of time points from 0."""
+    value = int(text)
+    if not 0 <= value < 2**53:
+        raise argparse.ArgumentTypeError(f"{text} is no number of time points")
+    return value
+
+
+def window(text: str) -> int:
+    """Return a number of frames in flight."""
+    value = int(text)
+    if not 1 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1024")
+    return value
+
+
+def overwritten(source: Path, *written: Path) -> Path | None:
+    """Return which of the files that will be written is the source."""
+    return next((path for path in written if path.exists() and path.samefile(source)), None)
+
+
+def check_writable(out: Path) -> None:
+    """Raise OSError now, and not when the answer has come."""
+    existed = out.exists()
+    out.open("ab").close()
+    if not existed:
+        out.unlink()

@@ -1,0 +1,13 @@
+"""Exit codes of ``dimstream``, and the line on stderr that says why."""
+
+from __future__ import annotations
+
+import sys
+
+DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def say(text: str, code: int) -> int:
+    """Print one line on stderr and return `code`."""
+    print("dimstream: " + " ".join(text.split()), file=sys.stderr)
+    return code
