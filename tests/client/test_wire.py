@@ -43,9 +43,14 @@ MESSAGES = [
         pixel_size_um=0.02, frame_interval_s=0.6, channels=("SiR",), maps=True, witness_every=10,
         next_result=3, stream="s", resume_token="t", user="u",
     ),
+    m.Open(client="camera", shape=(600, 600), dtype="uint16", offset=-100.0, gain=2.2),
     m.Opened(
         stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, context_frames=1, model=MODEL,
         thresholds=THRESHOLDS, max_frame_bytes=LIMIT, lease_s=60.0, window=8,
+    ),
+    m.Opened(
+        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, context_frames=1, model=MODEL,
+        thresholds=THRESHOLDS, max_frame_bytes=LIMIT, lease_s=60.0, window=8, offset=100.0, gain=0.5,
     ),
     m.Frame(stream="s", seq=0, pixels=COUNTS),
     m.Frame(
@@ -250,6 +255,15 @@ HOSTILE = {
     "maps that are no boolean": (opening(maps=1), Code.BAD_FIELD),
     "a split of every -1st frame": (opening(witness_every=-1), Code.BAD_FIELD),
     "a split of every half frame": (opening(witness_every=0.5), Code.BAD_FIELD),
+    "photons of no units": (opening(gain=0), Code.BAD_FIELD),
+    "photons of negative units": (opening(gain=-2.2), Code.BAD_FIELD),
+    "photons of too many units": (opening(gain=2e6), Code.BAD_FIELD),
+    "a gain that is no number": (opening(gain="2.2"), Code.BAD_FIELD),
+    "a gain that is nan": (
+        [b"DIM1OPEN", b'{"client":"t","shape":[2,3],"dtype":"uint8","gain":NaN}'], Code.BAD_HEADER,
+    ),
+    "an offset without bound": (opening(offset=1e10), Code.BAD_FIELD),
+    "an offset that is true": (opening(offset=True), Code.BAD_FIELD),
     "four parts of a frame": ([*frame(), MAP.tobytes()], Code.BAD_HEADER),
     "five parts of a result": ([*result(), b""], Code.BAD_HEADER),
     "a map that the header does not name": (result(map=None), Code.BAD_HEADER),

@@ -288,3 +288,18 @@ def test_bytes_that_are_no_onnx_are_refused(tiny_bundle: BundleMaker) -> None:
 
 def test_the_composed_model_is_valid_onnx(tiny_bundle: BundleMaker) -> None:
     onnx.checker.check_model(compose(tiny_bundle(), "uint8", "float32"), full_check=True)
+
+
+@pytest.mark.parametrize("level", [-0.5, -3.0, -400.0])
+def test_values_below_zero_are_measured_as_the_references_do(tiny_bundle: BundleMaker, level: float) -> None:
+    """What an offset that was subtracted leaves: darkness below zero, in part or everywhere."""
+    frame = _counts((100, 103), "float32") + np.float32(level)
+    bundle = tiny_bundle("identity", postprocessing=())
+    _, _, found = _fused(bundle, frame, out_dtype="float32")
+    reference = support(frame, frame, 10, 5, 25)
+    assert found["reach"] == pytest.approx(reference.reach, rel=1e-4, abs=1e-4)
+    assert found["unsupported"] == pytest.approx(reference.unsupported, abs=1e-5)
+    np.testing.assert_array_equal(found["support"], reference.classes)
+    assert found["structure"] == pytest.approx(structure_score(frame), abs=2e-3)
+    at, near = shares_at_maximum(frame)
+    assert (found["at_maximum"], found["near_maximum"]) == pytest.approx((at, near), abs=1e-6)

@@ -111,7 +111,7 @@ class Client:
             that is killed goes on by `resume`.
         **settings
             Of `messages.Open`: model, mode, window, out_dtype, deliver, checksum, codecs, pixel_size_um,
-            frame_interval_s, channels, maps, witness_every, axes, user.
+            frame_interval_s, channels, maps, witness_every, offset, gain, axes, user.
 
         Raises
         ------

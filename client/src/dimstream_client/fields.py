@@ -18,6 +18,9 @@ MAX_SIDE: Final = 65_535
 MAX_TEXT: Final = 1_024
 MAX_WINDOW: Final = 1_024
 MAX_CONTEXT: Final = 4_096
+MAX_OFFSET: Final = 1e9
+MIN_GAIN: Final = 1e-6
+MAX_GAIN: Final = 1e6
 DTYPES: Final = ("uint8", "uint16", "float32")
 CODECS: Final = ("none", "zlib")
 CHECKSUMS: Final = ("none", "crc32")
@@ -87,6 +90,22 @@ def positive(value: Any) -> float:
     result = number(value)
     if result <= 0:
         raise Refused("a number above 0")
+    return result
+
+
+def offset(value: Any) -> float:
+    """Accept the value that a detector gives without light, from -1e9 to 1e9."""
+    result = number(value)
+    if abs(result) > MAX_OFFSET:
+        raise Refused(f"a number from -{MAX_OFFSET:g} to {MAX_OFFSET:g}")
+    return result
+
+
+def gain(value: Any) -> float:
+    """Accept a detector's units per photon, from 1e-6 to 1e6."""
+    result = number(value)
+    if not MIN_GAIN <= result <= MAX_GAIN:
+        raise Refused(f"a number from {MIN_GAIN:g} to {MAX_GAIN:g} (detector units per photon)")
     return result
 
 

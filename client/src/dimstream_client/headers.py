@@ -32,6 +32,8 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "channels": checks.texts,
         "maps": checks.boolean,
         "witness_every": checks.count,
+        "offset": checks.offset,
+        "gain": checks.gain,
         "next_result": checks.count,
         "stream": checks.text,
         "resume_token": checks.text,
@@ -52,6 +54,8 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "codec": checks.codec,
         "checksum": checks.checksum,
         "context": checks.seqs,
+        "offset": checks.offset,
+        "gain": checks.gain,
     },
     "FRAME": {
         "stream": checks.text,

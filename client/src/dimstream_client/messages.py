@@ -77,7 +77,8 @@ class Open:
 
     `shape` is (H, W). `window` None takes the server's default. `maps` asks for the support map of each
     frame; `witness_every` n for the photons of the frames of every n-th time point to be split, 0 for
-    none. `stream` and `resume_token` are given together, to resume.
+    none. `offset` and `gain` say how the detector's values become photons: (value - offset) / gain; with
+    neither they are photons. `stream` and `resume_token` are given together, to resume.
     """
 
     TYPE: ClassVar[str] = "OPEN"
@@ -98,6 +99,8 @@ class Open:
     channels: tuple[str, ...] = ()
     maps: bool = False
     witness_every: int = 0
+    offset: float | None = None
+    gain: float | None = None
     next_result: int = 0
     stream: str | None = None
     resume_token: str | None = None
@@ -108,6 +111,7 @@ class Open:
 class Opened:
     """The stream is open; frames may be sent while ``seq < limit``.
 
+    Frames are turned into photons by (value - `offset`) / `gain`; None: their values are taken as photons.
     When it was resumed, `context` are the frames, answered before, that are to be sent again first: they get
     no result, the next frames of their planes are compared with them.
     """
@@ -127,6 +131,8 @@ class Opened:
     codec: str = "none"
     checksum: str = "none"
     context: tuple[int, ...] = ()
+    offset: float | None = None
+    gain: float | None = None
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,8 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "axes",
         "witness_every",
         "frame_interval_s",
+        "offset",
+        "gain",
         "view",
         "time",
         "channel",

@@ -152,6 +152,11 @@ def test_a_bad_form_is_refused(request_of: Any, case: str) -> None:
         ("POST", PATH + "?witness_every=1.5", 422, "bad_query"),
         ("POST", PATH + f"?witness_every={2**53}", 422, "bad_query"),
         ("POST", PATH + "?frame_interval_s=0", 422, "bad_query"),
+        ("POST", PATH + "?gain=0", 422, "bad_query"),
+        ("POST", PATH + "?gain=-1", 422, "bad_query"),
+        ("POST", PATH + "?gain=nan", 422, "bad_query"),
+        ("POST", PATH + "?offset=inf", 422, "bad_query"),
+        ("POST", PATH + "?offset=1e10", 422, "bad_query"),
         ("POST", PATH + "?frame_interval_s=inf", 422, "bad_query"),
         ("POST", PATH + "?frame_interval_s=nan", 422, "bad_query"),
         ("POST", PATH + "?view=orthogonal", 406, "not_acceptable"),  # of an image

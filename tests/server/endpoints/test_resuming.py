@@ -176,6 +176,7 @@ def test_a_closed_stream_can_be_asked_for_its_last_results_again(server: Any, co
         ({"shape": (24, 33)}, "bad_field"),
         ({"out_dtype": "float32"}, "bad_field"),
         ({"witness_every": 1}, "bad_field"),
+        ({"offset": 100.0}, "bad_field"),
         ({"next_result": 1}, "bad_field"),
         ({"next_result": 2**53 - 1}, "bad_field"),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dimstream_client.fields import MAX_GAIN, MAX_OFFSET, MIN_GAIN
+
 
 def add_files(command: argparse.ArgumentParser) -> None:
     """Add the file that is read, the file that is written, and how the first is understood."""
@@ -25,6 +27,11 @@ def add_files(command: argparse.ArgumentParser) -> None:
         "--witness-every", type=count, default=0, metavar="N",
         help="split the photons of every N-th time point, to judge it by its halves; 1 judges single images",
     )  # fmt: skip
+    command.add_argument(
+        "--offset", type=offset, metavar="O",
+        help="value that the detector gives without light: photons are (value - O) / G",
+    )  # fmt: skip
+    command.add_argument("--gain", type=gain, metavar="G", help="detector units per photon (default: 1)")
 
 
 def add_timeout(command: argparse.ArgumentParser, default_s: float) -> None:
@@ -64,6 +71,24 @@ def count(text: str) -> int:
     value = int(text)
     if not 0 <= value < 2**53:
         raise argparse.ArgumentTypeError(f"{text} is no number of time points")
+    return value
+
+
+def offset(text: str) -> float:
+    """Return the value of a detector without light."""
+    value = float(text)
+    if not abs(value) <= MAX_OFFSET:
+        raise argparse.ArgumentTypeError(f"expected from -{MAX_OFFSET:g} to {MAX_OFFSET:g}, got {text}")
+    return value
+
+
+def gain(text: str) -> float:
+    """Return a detector's units per photon."""
+    value = float(text)
+    if not MIN_GAIN <= value <= MAX_GAIN:
+        raise argparse.ArgumentTypeError(
+            f"expected detector units per photon, from {MIN_GAIN:g} to {MAX_GAIN:g}, got {text}"
+        )
     return value
 
 

@@ -33,6 +33,8 @@ def _denoise(arguments: argparse.Namespace) -> int:
         "out_dtype": arguments.out_dtype,
         "axes": arguments.axes,
         "witness_every": arguments.witness_every or None,
+        "offset": arguments.offset,
+        "gain": arguments.gain,
         "frame_interval_s": arguments.frame_interval,
         "output": None if arguments.output == "denoised" else arguments.output,
     }

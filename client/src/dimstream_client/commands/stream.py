@@ -116,6 +116,8 @@ def _settings_of(arguments: argparse.Namespace, stack: Stack) -> dict[str, Any]:
         "channels": stack.scale.channels,
         "maps": arguments.maps,
         "witness_every": arguments.witness_every,
+        "offset": arguments.offset,
+        "gain": arguments.gain,
         "save": arguments.save,
     }
 

@@ -93,7 +93,10 @@ def all_unsupported(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def background_reach(counts: Array, window: int) -> float:
-    """Window sum that a frame's background reaches, counts: from its darkest windows."""
+    """Window sum that a frame's background reaches, counts: from its darkest windows.
+
+    Windows below zero, where an offset was subtracted, count as dark.
+    """
     darkest = np.sort(window_sums(counts, window)[::STRIDE_PX, ::STRIDE_PX], axis=None)
     level = darkest[math.ceil(DARKEST * darkest.size) - 1]
-    return float((math.sqrt(level) + ABOVE_DARKEST + BACKGROUND_REACH) ** 2)
+    return float((math.sqrt(max(level, 0.0)) + ABOVE_DARKEST + BACKGROUND_REACH) ** 2)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dimstream_client.fields import MAX_INTEGER
+from dimstream_client.fields import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MIN_GAIN
 from dimstream_server.endpoints.answers import JSON, PNG, allows, choose_media_type
 from dimstream_server.endpoints.denoising import Output
 from dimstream_server.endpoints.problems import DoorRefusal
@@ -57,6 +57,25 @@ class DenoiseQuery(BaseModel):
     frame_interval_s: Annotated[
         float | None,
         Field(gt=0, allow_inf_nan=False, description="Seconds between time points; overrules the file."),
+    ] = None
+    offset: Annotated[
+        float | None,
+        Field(
+            ge=-MAX_OFFSET,
+            le=MAX_OFFSET,
+            allow_inf_nan=False,
+            description="Value that the detector gives without light; frames become photons by"
+            " (value - offset) / gain before anything else. Default 0.",
+        ),
+    ] = None
+    gain: Annotated[
+        float | None,
+        Field(
+            ge=MIN_GAIN,
+            le=MAX_GAIN,
+            allow_inf_nan=False,
+            description="Detector units per photon. Default 1.",
+        ),
     ] = None
     view: Annotated[
         View | None,

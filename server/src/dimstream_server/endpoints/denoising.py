@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dimstream_client.messages import PlaneIndex
+from dimstream_models.evidence.detector import Detector
 from dimstream_server.endpoints.answers import JSON, StackSink, open_sink
 from dimstream_server.endpoints.images import ReadableStack, open_body
 from dimstream_server.endpoints.views import ViewOrder, ViewSink, criteria_of
@@ -36,6 +37,8 @@ class Order:
         Overrules what the file says.
     view : ViewOrder or None
         The picture that is given instead of the stack.
+    detector : Detector or None
+        By which frames are turned into photons; None: their values are photons.
     """
 
     model: ModelInfo
@@ -48,6 +51,7 @@ class Order:
     witness_every: int = 0
     frame_interval_s: float | None = None
     view: ViewOrder | None = None
+    detector: Detector | None = None
 
     @property
     def dtype(self) -> str:
@@ -165,6 +169,7 @@ class Denoiser:
             deliver_maps=order.wants("support"),
             witness_every=order.witness_every,
             frame_interval_s=stack.scale.frame_interval_s,
+            detector=order.detector,
             **options,
         )
 

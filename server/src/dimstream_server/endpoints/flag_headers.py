@@ -20,6 +20,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Witness-Refused": "Single frames whose photons were to be split: why they could not be.",
     "Dimstream-View": "Views: the z-stack that is drawn (t, c, p), which planes to keep (`keep=3-16`, `none`"
     " or `unjudged`), where slices lie (plane, row, column), and z step / pixel size (aspect).",
+    "Dimstream-Detector": "Offset and gain by which frames became photons, where the query gave them:"
+    " `offset=100, gain=2.2`.",
     "Dimstream-Model": "Id of the model.",
     "Dimstream-Model-Sha256": "Of its ONNX weights.",
     "Dimstream-T-Ms": "Milliseconds in queue, inference and in all, summed over the frames.",
@@ -35,6 +37,8 @@ def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
         "Dimstream-Flags": ", ".join(f"{flag}={n}" for flag, n in count_flags(denoised).items()),
         "Dimstream-T-Ms": _times(denoised),
     }
+    if order.detector is not None:
+        headers["Dimstream-Detector"] = f"offset={order.detector.offset:g}, gain={order.detector.gain:g}"
     if len(denoised.frames) == 1:
         _, result = denoised.frames[0]
         headers.update((name, value) for name, value in _of_frame(result) if value)

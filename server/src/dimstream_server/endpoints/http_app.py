@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dimstream_models.evidence.detector import Detector
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.answers import JSON
@@ -170,6 +171,7 @@ class HttpDoor:
                 witness_every=query.witness_every,
                 frame_interval_s=query.frame_interval_s,
                 view=view,
+                detector=Detector.given(query.offset, query.gain),
             )
             return await self._fill(order, request)
         except Abandoned:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from dimstream_client.messages import Open
+from dimstream_models.evidence.detector import Detector
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import StreamSpec
 
@@ -54,5 +55,6 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         deliver_maps=message.maps,
         witness_every=message.witness_every,
         frame_interval_s=message.frame_interval_s,
+        detector=Detector.given(message.offset, message.gain),
         **options,
     )

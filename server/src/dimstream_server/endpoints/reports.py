@@ -109,11 +109,19 @@ class FrameBody(Body):
         )
 
 
+class DetectorBody(Body):
+    """By which the values of the frames became photons: (value - offset) / gain."""
+
+    offset: float = Field(description="value without light, detector units")
+    gain: float = Field(description="detector units per photon")
+
+
 class ReportBody(Body):
     """The flags of a stack, without its pixels."""
 
     model: str
     model_sha256: str
+    detector: DetectorBody | None = Field(description="null: the values were taken as photons")
     axes: str
     shape: tuple[int, ...]
     flag: FlagName = Field(description="the worst of all frames: suspect, then unjudged, then ok")
@@ -141,6 +149,7 @@ class ReportBody(Body):
         return cls(
             model=order.model.id,
             model_sha256=order.model.sha256,
+            detector=None if order.detector is None else DetectorBody(**asdict(order.detector)),
             axes=denoised.axes,
             shape=denoised.shape,
             flag=worst_flag(denoised),

@@ -177,6 +177,7 @@ class StreamOpener:
         )
 
     def _opened(self, stream: ServerStream, codec: str, token: str) -> Opened:
+        detector = stream.spec.detector
         return Opened(
             stream=stream.id,
             resume_token=token,
@@ -192,6 +193,8 @@ class StreamOpener:
             codec=codec,
             checksum="crc32" if stream.checksum else "none",
             context=tuple(stream.context),
+            offset=None if detector is None else detector.offset,
+            gain=None if detector is None else detector.gain,
         )
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from dimstream_client.messages import Frame, Open
+from dimstream_models.evidence.detector import Detector
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo
 from dimstream_server.pipeline.flags import Thresholds
@@ -139,6 +140,7 @@ class Tapes:
             user=message.user,
             format=self._format,
             with_support=message.maps,
+            detector=Detector.given(message.offset, message.gain),
         )
 
         def look_again(_: int = 0) -> None:

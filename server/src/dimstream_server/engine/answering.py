@@ -71,6 +71,7 @@ def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception
     hindrance = _hindrance(state, task, last)
     compared = last if hindrance is None else None
     previous = None if compared is None else compared.normalised
+    task = replace(task, pixels=state.spec.photons(task.pixels))
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
         raise FrameFailed("the prediction holds NaN or infinity")
@@ -94,7 +95,7 @@ def remind(state: StreamState, task: FrameTask, model: LoadedModel | Exception) 
     if isinstance(model, Exception):
         return  # which every frame of the stream will be told
     try:
-        output = model.fused.run(task.pixels, None, state.in_force.thresholds)
+        output = model.fused.run(state.spec.photons(task.pixels), None, state.in_force.thresholds)
     except FrameFailed as error:
         log.warning(
             "failed as it came again event=frame_failed stream=%s seq=%d reason=%s", state.id, task.seq, error

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
+from dimstream_models.evidence.detector import Detector
 from dimstream_models.judging import FlagName
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
@@ -60,6 +61,8 @@ class StreamSpec:
         The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
     frame_interval_s : float or None
         Seconds between time points; None when unknown.
+    detector : Detector or None
+        By which frames are turned into photons before anything else; None: their values are photons.
     """
 
     model: str
@@ -71,6 +74,24 @@ class StreamSpec:
     deliver_maps: bool = False
     witness_every: int = 0
     frame_interval_s: float | None = None
+    detector: Detector | None = None
+
+    @property
+    def model_dtype(self) -> InDtype:
+        """Pixel type of the photons that the model is given."""
+        return self.in_dtype if self.detector is None else "float32"
+
+    @property
+    def ceiling(self) -> float | None:
+        """Photons at the largest value that a pixel can have; None of float32."""
+        if self.in_dtype == "float32":
+            return None
+        largest = np.full((1, 1), np.iinfo(self.in_dtype).max, self.in_dtype)
+        return float(self.photons(largest)[0, 0])
+
+    def photons(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Photons of a raw frame (H, W), of the type `model_dtype`."""
+        return pixels if self.detector is None else self.detector.photons(pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +103,8 @@ class FrameTask:
     seq : int
         Place in the stream; the door has checked that none is missing and none comes twice.
     pixels : ndarray
-        (H, W) photon counts; may be read-only and is not copied, so it must not change until answered.
+        (H, W) values of the detector, as they came; may be read-only and is not copied, so it must not change
+        until answered.
     t : int
         Time point; a frame is compared with t - 1 of its plane. Equal to `seq` where the client names none.
     plane : tuple of int

@@ -106,7 +106,7 @@ class StreamState:
     def key(self, in_force: InForce) -> ModelKey:
         """The model that this stream needs for what is in force."""
         spec = self.spec
-        return ModelKey(in_force.model.id, spec.in_dtype, spec.out_dtype, witness=spec.witness_every > 0)
+        return ModelKey(in_force.model.id, spec.model_dtype, spec.out_dtype, witness=spec.witness_every > 0)
 
     def counts(self) -> Counts:
         """What became of the frames so far."""

@@ -7,13 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from dimstream_models.evidence.alignment import Shift, shift_between
 from dimstream_models.evidence.saturation import saturated_share
 from dimstream_models.judging import Evidence, Judgement
 from dimstream_server.engine.loading import LoadedModel
-from dimstream_server.engine.protocol import FrameTask, Trust, WitnessResult
+from dimstream_server.engine.protocol import FrameTask, StreamSpec, Trust, WitnessResult
 from dimstream_server.engine.streams import StreamState
 from dimstream_server.pipeline.comparison import Testimony
 from dimstream_server.pipeline.flags import Remembered, criteria_of
@@ -43,6 +41,8 @@ def weigh(
 
     Parameters
     ----------
+    task : FrameTask
+        With photons as its pixels.
     compared : Remembered or None
         What `output.measures.ssim` was taken with; None when there was an `obstacle`.
 
@@ -63,7 +63,7 @@ def weigh(
         maximum=output.measures.maximum,
         background=output.measures.background,
         structure=output.measures.structure,
-        saturated=_saturated(task, output),
+        saturated=_saturated(state.spec, task, output),
         unsupported=source.unsupported,
         split_ssim=None if testimony is None else testimony.ssim,
         frame_interval_s=state.spec.frame_interval_s,
@@ -135,12 +135,12 @@ def _testimony(
     return testimony, (time.perf_counter() - started) * 1e3
 
 
-def _saturated(task: FrameTask, output: FusedOutput) -> float:
-    dtype, measures = task.pixels.dtype, output.measures
+def _saturated(spec: StreamSpec, task: FrameTask, output: FusedOutput) -> float:
+    measures = output.measures
     return saturated_share(
         maximum=measures.maximum,
         at_maximum=measures.at_maximum,
         near_maximum=measures.near_maximum,
         pixels=task.pixels.size,
-        ceiling=float(np.iinfo(dtype).max) if dtype.kind == "u" else None,
+        ceiling=spec.ceiling,
     )

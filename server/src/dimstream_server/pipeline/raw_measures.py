@@ -69,7 +69,8 @@ def extremes(nodes: Nodes, counts: str) -> tuple[str, str, str, str]:
     """Four scalars: minimum, maximum, and as `evidence.saturation.shares_at_maximum` the shares at and
     near it."""
     minimum, maximum = (nodes.add(kind, counts, keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
-    reach = nodes.add("Mul", nodes.add("Sqrt", maximum), nodes.number(NEAR))
+    light = nodes.add("Max", maximum, nodes.number(0))  # an offset may leave nothing above zero
+    reach = nodes.add("Mul", nodes.add("Sqrt", light), nodes.number(NEAR))
     least = nodes.add("Sub", maximum, nodes.add("Max", reach, nodes.number(1)))
     near = nodes.add("GreaterOrEqual", counts, least)
     return minimum, maximum, _share(nodes, nodes.add("Equal", counts, maximum)), _share(nodes, near)
@@ -176,7 +177,8 @@ def _background_reach(nodes: Nodes, means: str, window: int) -> str:
     share = nodes.add("Mul", nodes.cast(nodes.add("Size", values), "float32"), nodes.number(DARKEST))
     count = nodes.cast(nodes.add("Ceil", share), "int64")
     darkest = nodes.smallest(values, nodes.add("Reshape", count, nodes.integers([1])))
-    level = nodes.add("Mul", nodes.add("ReduceMax", darkest, keepdims=0), nodes.number(window**2))
+    sums = nodes.add("Mul", nodes.add("ReduceMax", darkest, keepdims=0), nodes.number(window**2))
+    level = nodes.add("Max", sums, nodes.number(0))
     root = nodes.add("Add", nodes.add("Sqrt", level), nodes.number(ABOVE_DARKEST + BACKGROUND_REACH))
     return nodes.add("Mul", root, root)
 

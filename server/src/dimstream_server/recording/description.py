@@ -65,6 +65,13 @@ class WrittenThresholds(_Written):
         return cls(**asdict(thresholds))
 
 
+class WrittenDetector(_Written):
+    """By which the values of the raw frames became photons: (value - offset) / gain."""
+
+    offset: float
+    gain: float
+
+
 class InForceFrom(_Written):
     """What frames from `from_seq` on were denoised with and judged by."""
 
@@ -90,6 +97,7 @@ class Description(_Written):
     channels: tuple[str, ...]
     client: str
     user: str | None
+    detector: WrittenDetector | None = None
     model: WrittenModel
     thresholds: WrittenThresholds
     versions: dict[str, str]
@@ -111,6 +119,7 @@ class Description(_Written):
             channels=spec.channels,
             client=spec.client,
             user=spec.user,
+            detector=None if spec.detector is None else WrittenDetector(**asdict(spec.detector)),
             model=WrittenModel.of(spec.model),
             thresholds=WrittenThresholds.of(spec.thresholds),
             versions=_versions(),

@@ -169,6 +169,7 @@ def _recording(image: _Image) -> dict[str, str]:
         "opened_at": description.opened_at_utc,
         "client": description.client,
         "frames": str(len(lines.recorded)),
+        **_detector(description),
         **{f"version {name}": number for name, number in description.versions.items()},
     }
     failed = [each.page for each in lines.recorded if not each.has_image]
@@ -181,6 +182,14 @@ def _recording(image: _Image) -> dict[str, str]:
     if lines.stopped:
         texts["stopped"] = lines.stopped
     return texts
+
+
+def _detector(description: Description) -> dict[str, str]:
+    """How raw values became photons; empty where they were taken as photons."""
+    if description.detector is None:
+        return {}
+    detector = description.detector
+    return {"detector_offset": str(detector.offset), "detector_gain": str(detector.gain)}
 
 
 def _processing(in_force: InForceFrom) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.messages import PlaneIndex
+from dimstream_models.evidence.detector import Detector
 from dimstream_server.engine.protocol import EngineResult, InDtype, ModelInfo, OutDtype
 from dimstream_server.pipeline.flags import Thresholds
 
@@ -39,6 +40,8 @@ class RecordingSpec:
         Seconds since 1970.
     with_support : bool
         Whether the support maps are recorded, too.
+    detector : Detector or None
+        By which frames became photons; None: their values were taken as photons.
     expected_frames : int or None
         For how many frames there must be room; None when unknown.
     """
@@ -57,6 +60,7 @@ class RecordingSpec:
     user: str | None = None
     format: Format = "tiff"
     with_support: bool = False
+    detector: Detector | None = None
     expected_frames: int | None = None
 
     @property
@@ -73,7 +77,7 @@ class RecordedFrame:
     Parameters
     ----------
     raw : ndarray
-        (H, W) photon counts as they came.
+        (H, W) values of the detector, as they came.
     result : EngineResult
         Its `pixels` must be there unless the frame failed, whatever the client wants delivered.
     index : PlaneIndex
