@@ -13,7 +13,7 @@ PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml 
 .PHONY: demo dev test lint bench clean light-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
-	$(BIN)/dimstream-server demo --bundle models/src/dimstream_models/shipped/er-sted-light --out demo
+	$(BIN)/dimstream-server demo --out demo
 
 test: dev lint  ## Lint, then every test
 	$(BIN)/pytest
@@ -25,7 +25,7 @@ lint: dev
 	$(BIN)/lint-imports
 
 bench: dev  ## What the service adds, and how fast training is; results in bench/
-	$(BIN)/dimstream-server bench --bundle models/src/dimstream_models/shipped/er-sted-light --out bench
+	$(BIN)/dimstream-server bench --out bench
 	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
 
 # Random faults over one run, which must be as undisturbed: about half an hour. Full disks want root.
@@ -40,9 +40,10 @@ soak: dev
 	PYTHONPATH=tests $(BIN)/python -m faults.soak $(if $(SOAK_HOURS),--hours $(SOAK_HOURS)) --out soak
 
 # Trains the model that ships again: about an hour on two cores, resumable. Its figures want the shared data.
+SHIPPED := models/src/dimstream_models/shipped/er-sted-light
 LIGHT := $(BIN)/dimstream-train export runs/er-sted-light \
-	--documentation models/recipes/er-sted-light.md --out models/src/dimstream_models/shipped/er-sted-light
-COMPARE := $(BIN)/dimstream-train compare models/src/dimstream_models/shipped/er-sted-light
+	--documentation models/recipes/er-sted-light.md --out $(SHIPPED)
+COMPARE := $(BIN)/dimstream-train compare $(SHIPPED)
 DATA := $(or $(DIMSTREAM_SHARED),../shared)/data
 SIM := $(DATA)/14_sim_er_sted
 REAL := area1:area002_001 area2:area002_002 area3:area002_003 syt1:syt_triggered_001 syt2:syt_control_002
@@ -62,7 +63,7 @@ SIGNAL := $(addprefix $(DATA)/06_sted_live_movies/,area002_001.tif area002_002.t
 DARK := $(addprefix $(DATA)/11_dark_noise/,camera_bg0.tif camera_bg2.tif apd_late_gate.tif) $(SIM)/movie_dark.tif
 
 audit: dev
-	$(BIN)/dimstream-train audit models/src/dimstream_models/shipped/er-sted-light --signal $(SIGNAL) --dark $(DARK) --out audit
+	$(BIN)/dimstream-train audit $(SHIPPED) --signal $(SIGNAL) --dark $(DARK) --out audit
 
 # Strangers' bytes by the million, guided by what they reach; a minute for each decoder. Finds lie in fuzz/.
 FUZZ_SECONDS ?= 60

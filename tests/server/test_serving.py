@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dimstream_models.bundle import (
     BundleDraft,
     write_bundle,
 )
+from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
 
 COMMAND = [sys.executable, "-m", "dimstream_server.cli"]
 LOCAL = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"]
@@ -172,7 +174,9 @@ def test_refusals_to_start_are_one_line_and_exit_code_2(bundle_path: Path, tmp_p
     mistyped = tmp_path / "mistyped.toml"
     mistyped.write_text("[zmq]\nendpont = 'tcp://127.0.0.1:0'\n")
     bundle = ["--bundle", str(bundle_path)]
-    assert "no bundle to serve" in refused(*LOCAL)
+    empty = tmp_path / "empty.toml"
+    empty.write_text("[server]\nbundles = []\n")
+    assert "expected at least one bundle, got an empty list" in refused(*LOCAL, "--config", str(empty))
     assert str(tmp_path / "none") in refused("--bundle", str(tmp_path / "none"), *LOCAL)
     assert "identity" in refused(*bundle, *bundle, *LOCAL)
     assert "did you mean 'zmq.endpoint'?" in refused(*bundle, "--config", str(mistyped))
@@ -183,6 +187,36 @@ def test_refusals_to_start_are_one_line_and_exit_code_2(bundle_path: Path, tmp_p
     assert f"cannot write the ready file {unwritable}: there is no such folder" in refused(
         *bundle, *LOCAL, "--ready-file", unwritable
     )
+
+
+def models_of(ready: dict[str, Any]) -> list[str]:
+    with urllib.request.urlopen(f"{ready['http']}/v1/models", timeout=20) as answer:
+        return [model["id"] for model in json.load(answer)["models"]]
+
+
+def test_without_a_bundle_the_one_that_ships_is_served_and_named_in_the_log(serve: Any) -> None:
+    running = serve(*LOCAL)
+    assert models_of(running.ready()) == [SHIPPED_MODEL]
+    running.process.terminate()
+    code, log = running.end()
+    assert code == 0
+    (line,) = [line for line in log.splitlines() if "event=shipped_bundle" in line]
+    assert "level=warning" in line
+    assert "trained on simulated frames only" in line
+    assert f"model={SHIPPED_MODEL} path={shipped_bundle()}" in line
+
+
+def test_a_bundle_of_the_settings_file_is_served_and_the_one_that_ships_is_not(
+    serve: Any, bundle_path: Path, tmp_path: Path
+) -> None:
+    named = tmp_path / "named.toml"
+    named.write_text(f"[server]\nbundles = [{str(bundle_path)!r}]\n")
+    running = serve(*LOCAL, "--config", str(named))
+    assert models_of(running.ready()) == ["identity"]
+    running.process.terminate()
+    assert "shipped_bundle" not in running.end()[1]
+    named.write_text("[server]\nbundles = ['missing']\n")
+    assert str(tmp_path / "missing") in refused(*LOCAL, "--config", str(named))
 
 
 def test_asked_for_cuda_without_one_is_a_refusal(bundle_path: Path) -> None:

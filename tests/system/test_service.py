@@ -28,14 +28,20 @@ STACKS = {
 }
 
 
-def test_the_demo_leaves_what_it_promises(tmp_path: Path) -> None:
-    assert demo(["--bundle", str(BUNDLE), "--out", str(tmp_path), "--interval", "0"]) == 0
+def test_the_demo_leaves_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo(["--out", str(tmp_path), "--interval", "0"]) == 0
+    assert (
+        "bundle er-sted-light, the one that ships: trained on simulated frames only"
+        in capsys.readouterr().out
+    )
+    for name in ("movie.ome.tif", "truth.ome.tif"):
+        assert (tmp_path / name).read_bytes() == (BUNDLE / "sample" / name).read_bytes()
     with tifffile.TiffFile(tmp_path / "denoised.ome.tif") as file:
         assert file.series[0].axes == "TYX"
         metadata = file.ome_metadata or ""
     assert 'PhysicalSizeX="0.02"' in metadata
     assert 'TimeIncrement="4.6"' in metadata
-    records = [json.loads(line) for line in (tmp_path / "flags.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / "denoised.flags.jsonl").read_text().splitlines()]
     assert [record["seq"] for record in records] == list(range(48))
     assert {"ssim_prev", "flag", "reason", "t_ms"} <= set(records[0])
     flags = [record["flag"] for record in records]

@@ -1,6 +1,7 @@
 """`dimstream-server demo`: the sample movie of a bundle through a real server and the real client.
 
-Leaves `denoised.ome.tif`, the support maps, `flags.jsonl` and `summary.png`.
+Leaves the sample itself (`movie.ome.tif` and, of high dose, `truth.ome.tif`), `denoised.ome.tif` with its support
+maps and flags, and `summary.png`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -21,26 +21,31 @@ from dimstream_client.cli import main as dimstream
 from dimstream_client.tiff import open_stack
 from dimstream_models.bundle import Bundle, BundleError, Thresholds, read_attachment, read_bundle
 from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED
+from dimstream_models.shipped import shipped_bundle
 from dimstream_server.server_process import ServerProcessError, running_server
 
 MOVIE, TRUTH = "sample/movie.ome.tif", "sample/truth.ome.tif"
-MAPS = "denoised.maps.ome.tif"
+MAPS, FLAGS = "denoised.maps.ome.tif", "denoised.flags.jsonl"
 COLUMNS = ("raw", "denoised", "truth", "support")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo and return its exit status."""
     parser = argparse.ArgumentParser(prog="dimstream-server demo", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, help="a bundle with a sample movie")
+    what = "a bundle with a sample movie (default: the one that ships)"
+    parser.add_argument("--bundle", type=Path, help=what)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the results")
     parser.add_argument("--interval", type=float, default=0.2, help="seconds between frames")
     arguments = parser.parse_args(argv)
+    is_shipped = arguments.bundle is None
     try:
-        bundle = read_bundle(arguments.bundle)
+        bundle = read_bundle(shipped_bundle() if is_shipped else arguments.bundle)
         movie = read_attachment(bundle, MOVIE)
         truth = read_attachment(bundle, TRUTH)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        with running_server(arguments.bundle) as server:
+        (arguments.out / "truth.ome.tif").write_bytes(truth)
+        print(f"bundle {bundle.id}" + ", the one that ships: trained on simulated frames only" * is_shipped)
+        with running_server(Path(bundle.source)) as server:
             status = _stream(movie, arguments.out, server.zmq, arguments.interval)
     except (BundleError, ServerProcessError, OSError) as error:
         print(f"dimstream-server demo: {error}", file=sys.stderr)
@@ -52,29 +57,14 @@ def main(argv: Sequence[str]) -> int:
 
 def _stream(movie: bytes, out: Path, endpoint: str, interval_s: float) -> int:
     """Send the movie as a user would: with `dimstream stream`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source, denoised = Path(scratch) / "movie.ome.tif", out / "denoised.ome.tif"
-        source.write_bytes(movie)
-        status = dimstream(
-            [
-                "stream",
-                str(source),
-                str(denoised),
-                "--server",
-                endpoint,
-                "--interval",
-                str(interval_s),
-                "--maps",
-            ]
-        )
-    flags = out / "denoised.flags.jsonl"
-    if status == 0:
-        flags.replace(out / "flags.jsonl")
-    return status
+    source, denoised = out / "movie.ome.tif", out / "denoised.ome.tif"
+    source.write_bytes(movie)
+    command = ["stream", str(source), str(denoised), "--server", endpoint, "--maps"]
+    return dimstream([*command, "--interval", str(interval_s)])
 
 
 def _report(bundle: Bundle, out: Path, movie: bytes, truth: bytes) -> None:
-    records = [json.loads(line) for line in (out / "flags.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (out / FLAGS).read_text().splitlines()]
     stacks = []
     for source in (BytesIO(movie), out / "denoised.ome.tif", BytesIO(truth), out / MAPS):
         with open_stack(source) as stack:
@@ -84,7 +74,9 @@ def _report(bundle: Bundle, out: Path, movie: bytes, truth: bytes) -> None:
     latency = float(np.median([r["t_ms"]["total"] for r in records]))
     print(f"{len(records)} frames: " + ", ".join(f"{n} {flag}" for flag, n in counts.items()))
     print(f"median {latency:.0f} ms from a frame's arrival to its answer")
-    print(f"look at {out / 'summary.png'}; open {out / 'denoised.ome.tif'} in Fiji")
+    print(
+        f"look at {out / 'summary.png'}; open {out / 'movie.ome.tif'} and {out / 'denoised.ome.tif'} in Fiji"
+    )
 
 
 def draw_summary(
@@ -97,7 +89,7 @@ def draw_summary(
     stacks : four (T, H, W) arrays
         Raw counts, denoised and true high-dose counts, support maps.
     records : sequence of mappings
-        The lines of `flags.jsonl`.
+        The lines of `denoised.flags.jsonl`.
     """
     import matplotlib
 

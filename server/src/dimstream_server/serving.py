@@ -21,6 +21,7 @@ import uvicorn
 
 from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
+from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
 from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
 from dimstream_server.device_health import DeviceHealth
@@ -89,10 +90,8 @@ def load_engine(settings: Settings) -> Engine:
     ------
     CannotStart
     """
-    if not settings.server.bundles:
-        raise CannotStart("no bundle to serve: give --bundle PATH, or bundles in the settings file")
     bundles = []
-    for path in settings.server.bundles:
+    for path in settings.server.bundles or (shipped_bundle(),):
         try:
             bundles.append(read_bundle(path))
         except BundleError as error:
@@ -168,6 +167,7 @@ async def serve_until(
         try:
             with _ready_file(settings.server.ready_file, addresses):
                 _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
+                _tell_bundle(settings)
                 _tell_journal(journal)
                 access.tell()
                 warn_of_open_doors(settings)
@@ -273,6 +273,16 @@ def _make_recorder(settings: Settings) -> Recorder | None:
         )
     except RecordingRefused as error:
         raise CannotStart(str(error)) from error
+
+
+def _tell_bundle(settings: Settings) -> None:
+    if settings.server.bundles is None:
+        _log.warning(
+            "no bundle was named, so the one that ships is served; it was trained on simulated frames only "
+            "event=shipped_bundle model=%s path=%s",
+            SHIPPED_MODEL,
+            shipped_bundle(),
+        )
 
 
 def _tell_journal(journal: Journal) -> None:

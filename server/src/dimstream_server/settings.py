@@ -49,10 +49,23 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _at_least_one(bundles: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+    if bundles == ():
+        raise ValueError(
+            "expected at least one bundle, got an empty list; leave the setting out to serve the bundle "
+            "that comes with dimstream"
+        )
+    return bundles
+
+
 class ServerTable(_Table):
     """``[server]``: what is served, and on what."""
 
-    bundles: Annotated[tuple[Path, ...], Field(description="model bundles to serve: folders or zips")] = ()
+    bundles: Annotated[
+        tuple[Path, ...] | None,
+        AfterValidator(_at_least_one),
+        Field(description="model bundles to serve: folders or zips; without it the one that ships"),
+    ] = None
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$", description="`cpu` or `cuda:N`")] = "cpu"
     ready_file: Annotated[Path | None, Field(description="JSON written once every bundle is warm")] = None
     log_level: Annotated[
@@ -323,7 +336,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is nested too deeply; expected tables of plain values") from error
     settings = _validated(tables, str(path), _IN_PART)
     server = tables.setdefault("server", {})
-    server["bundles"] = [str(path.parent / bundle) for bundle in settings.server.bundles]
+    if settings.server.bundles is not None:
+        server["bundles"] = [str(path.parent / bundle) for bundle in settings.server.bundles]
     if settings.server.ready_file is not None:
         server["ready_file"] = str(path.parent / settings.server.ready_file)
     for table, key in _PATHS:

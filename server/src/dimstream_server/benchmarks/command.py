@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dimstream_client.errors import DimstreamError
 from dimstream_models.bundle import Bundle, BundleError, read_bundle
+from dimstream_models.shipped import shipped_bundle
 from dimstream_server.benchmarks import durability
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.flags import measure_flags
@@ -77,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure what the service adds to a bare run of its fused graph; see docs/benchmarks.md.",
     )
     add = parser.add_argument
-    add("--bundle", type=Path, required=True, metavar="PATH", help="the model to measure beside an identity")
+    what = "the model to measure beside an identity (default: the one that ships)"
+    add("--bundle", type=Path, default=shipped_bundle(), metavar="PATH", help=what)
     add("--out", type=Path, default=Path("bench"), metavar="FOLDER", help="where bench.json goes")
     add("--frames", type=_positive, default=FRAMES, metavar="N", help="frames of the identity on each route")
     add("--device", default="cpu", help="cpu or cuda:N")
