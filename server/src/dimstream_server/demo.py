@@ -1,7 +1,7 @@
 """`dimstream-server demo`: the sample movie of a bundle through a real server and the real client.
 
-Leaves the sample itself (`movie.ome.tif` and, of high dose, `truth.ome.tif`), `denoised.ome.tif` with its support
-maps and flags, and `summary.png`.
+Leaves the sample itself (`movie.ome.tif` and, of high dose, `truth.ome.tif`), `denoised.ome.tif` with its
+support maps and flags, and `summary.png`.
 """
 
 from __future__ import annotations
