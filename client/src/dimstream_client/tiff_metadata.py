@@ -1,16 +1,12 @@
-"""Pixel size, time step and channel names of a TIFF file: read from OME-XML or ImageJ, written as OME-XML."""
+"""Pixel size, time step and channel names of a TIFF file: read from OME-XML or ImageJ."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.etree import ElementTree
-from xml.sax.saxutils import quoteattr
-
-import numpy as np
 
 _MICROMETRES: Final[Mapping[str, float]] = {
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "\\u00b5m"), 1.0),
@@ -29,7 +25,6 @@ _SECONDS: Final[Mapping[str, float]] = {
     **dict.fromkeys(("h", "hour", "hours"), 3600.0),
 }
 _PRINTED_UM: Final = 10.0  # coarser than this, the resolution tag is meant for a printer
-_OME: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 
 @dataclass(frozen=True)
@@ -96,51 +91,6 @@ def scale_of_resolution(pixels_per_unit: float | None, unit: int) -> Scale:
         return Scale()
     size = per_unit_um / pixels_per_unit
     return Scale(pixel_size_um=_positive(size) if size < _PRINTED_UM else None)
-
-
-def ome_xml(axes: str, shape: tuple[int, ...], dtype: str, scale: Scale) -> bytes:
-    """Return OME-XML for pages stored in the order of `axes`, the first varying slowest."""
-    sizes = dict(zip(axes, shape))
-    positions = sizes.pop("P", 1)
-    stored = axes.replace("P", "")[:-2]
-    order = "XY" + stored[::-1] + "".join(axis for axis in "CZT" if axis not in stored)
-    planes = int(np.prod([sizes[axis] for axis in stored], dtype=np.int64)) if stored else 1
-    attributes = {
-        "DimensionOrder": order,
-        "Type": {"float32": "float"}.get(dtype, dtype),
-        **{f"Size{axis}": str(sizes.get(axis, 1)) for axis in "XYCZT"},
-    }
-    if scale.pixel_size_um:
-        attributes["PhysicalSizeX"] = attributes["PhysicalSizeY"] = repr(scale.pixel_size_um)
-    if scale.z_step_um and "Z" in sizes:
-        attributes["PhysicalSizeZ"] = repr(scale.z_step_um)
-    if scale.frame_interval_s:
-        attributes["TimeIncrement"] = repr(scale.frame_interval_s)
-    written = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
-    images = "".join(_image(p, planes, sizes.get("C", 1), written, scale.channels) for p in range(positions))
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{_OME}" '
-        f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{_OME} {_OME}/ome.xsd">'
-        f"{images}</OME>"
-    ).encode()
-
-
-def _image(position: int, planes: int, n_channels: int, attributes: str, names: tuple[str, ...]) -> str:
-    named = names if len(names) == n_channels else (None,) * n_channels
-    channels = "".join(
-        f'<Channel ID="Channel:{position}:{c}" SamplesPerPixel="1"'
-        + (f" Name={quoteattr(printable(name))}/>" if name else "/>")
-        for c, name in enumerate(named)
-    )
-    return (
-        f'<Image ID="Image:{position}" Name="Image{position}"><Pixels ID="Pixels:{position}" {attributes}>'
-        f'{channels}<TiffData IFD="{position * planes}" PlaneCount="{planes}"/></Pixels></Image>'
-    )
-
-
-def printable(name: str) -> str:
-    """Return the text with what XML cannot hold replaced."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", name)
 
 
 def _measure(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, BinaryIO, Union
+from typing import Any, BinaryIO, Final, Union
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from dimstream_client.tiff_metadata import Scale, ome_xml
+from dimstream_client.ome_xml import PlaneNotes, ome_xml
+from dimstream_client.support_colours import support_colours
+from dimstream_client.tiff_metadata import Scale
 
+_PAGE_NAME: Final = 285
 Source = Union[str, "os.PathLike[str]", BinaryIO]
 
 
@@ -26,6 +29,10 @@ class StackWriter:
         As of a `Stack`; P, where there is one, comes first.
     dtype : {"uint8", "uint16", "float32"}
     scale : Scale
+    notes : PlaneNotes
+        Times and labels of single planes.
+    is_support : bool
+        Whether these are support maps: they get a colour table, so that viewers show more than black.
     written : int
         Pages that are in a file already which was broken off; it is gone on with behind them.
 
@@ -43,6 +50,8 @@ class StackWriter:
         shape: tuple[int, ...],
         dtype: str,
         scale: Scale | None = None,
+        notes: PlaneNotes | None = None,
+        is_support: bool = False,
         written: int = 0,
     ) -> None:
         if axes.find("P") > 0 or axes[-2:] != "YX" or len(axes) != len(shape):
@@ -50,6 +59,10 @@ class StackWriter:
         self._target = target
         self._axes, self._shape, self._dtype = axes, shape, dtype
         self._scale = scale or Scale()
+        self._notes = notes or PlaneNotes()
+        self._kind: dict[str, Any] = {"photometric": "minisblack"}
+        if is_support:
+            self._kind = {"photometric": "palette", "colormap": support_colours()}
         self._written = written
         # Pages behind those are of a frame that was being written: it comes again, and is put there.
         self._there = page_offsets(target) if written else []
@@ -69,15 +82,23 @@ class StackWriter:
         if self._written < len(self._there):
             self._put_in_place(pixels)
             return
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {**self._kind}
         if self._written == 0:
-            options["description"] = ome_xml(self._axes, self._shape, self._dtype, self._scale)
+            options["description"] = ome_xml(self._axes, self._shape, self._dtype, self._scale, self._notes)
+        if label := self._label():
+            options["extratags"] = [(_PAGE_NAME, "s", 0, label, True)]
         if self._scale.pixel_size_um:
             per_cm = 1e4 / self._scale.pixel_size_um
             options.update(resolution=(per_cm, per_cm), resolutionunit="CENTIMETER")
-        self._writer.write(pixels, photometric="minisblack", metadata=None, **options)
+        self._writer.write(pixels, metadata=None, **options)
         self._writer.filehandle.flush()  # so that it outlives this program
         self._written += 1
+
+    def _label(self) -> str:
+        """The label of the next page, in the letters that TIFF has."""
+        labels = self._notes.labels
+        label = labels[self._written] if self._written < len(labels) else ""
+        return label.replace("\0", " ").encode("ascii", "replace").decode()
 
     def _put_in_place(self, pixels: npt.NDArray[Any]) -> None:
         file = self._writer.filehandle
@@ -98,7 +119,7 @@ class StackWriter:
             axes, shape = (
                 ("TYX", (self._written, *self._shape[-2:])) if is_short else (self._axes, self._shape)
             )
-            description = ome_xml(axes, shape, self._dtype, self._scale)
+            description = ome_xml(axes, shape, self._dtype, self._scale, self._notes)
             with tifffile.TiffFile(self._target, mode="r+") as file:
                 file.pages.first.tags["ImageDescription"].overwrite(description)
 

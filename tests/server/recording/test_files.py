@@ -19,6 +19,7 @@ from frames import FOLDER, SHAPE, THRESHOLDS, denoised_pixels, make_frame, make_
 from numpy.typing import NDArray
 
 from dimstream_client.messages import PlaneIndex
+from dimstream_client.support_colours import support_colours
 from dimstream_client.tiff import open_stack
 from dimstream_server.recording import RecordedFile, Recorder, RecordingSpec
 from dimstream_server.recording.frame_lines import read_lines
@@ -36,11 +37,28 @@ def record(
     return recording.folder, recording.finish().result(20)
 
 
-def metadata(path: Path) -> ome_types.OME:
+def metadata_text(path: Path) -> str:
     with tifffile.TiffFile(path) as file:
-        xml = file.pages.first.description
+        return str(file.pages.first.description)
+
+
+def metadata(path: Path) -> ome_types.OME:
+    xml = metadata_text(path)
     SCHEMA.validate(xml)
     return ome_types.from_xml(xml)
+
+
+def test_times_of_a_file_without_a_date_are_kept_as_they_are(recorder: Recorder) -> None:
+    times = [0.35, 0.85, 3.0, 10.0]
+    recording = recorder.begin(make_spec())
+    for seq, t_acq in enumerate(times):
+        recording.offer(replace(make_frame(seq, PlaneIndex(t=seq)), t_acq=t_acq))
+    recording.finish().result(20)
+    for kind in KINDS:
+        (image,) = metadata(recording.folder / f"{kind}.ome.tif").images
+        assert [plane.delta_t for plane in image.pixels.planes] == times
+        assert image.acquisition_date is None
+    assert [each.t_acq for each in read_lines(recording.folder / "frames.jsonl").recorded] == times
 
 
 def test_movie_opens_in_tifffile_with_its_pixels_axes_and_scale(recorder: Recorder) -> None:
@@ -206,7 +224,10 @@ def test_support_maps_and_float_frames_are_recorded(recorder: Recorder) -> None:
     raw = raw_pixels(0).astype(np.float32) / 7
     recording.offer(replace(frame, raw=raw, result=replace(frame.result, support=support)))
     recording.finish().result(20)
-    assert np.array_equal(tifffile.imread(recording.folder / "support.ome.tif"), support)
+    with tifffile.TiffFile(recording.folder / "support.ome.tif") as file:
+        assert np.array_equal(file.asarray(), support)
+        assert np.array_equal(file.pages.first.colormap, support_colours())
+    SCHEMA.validate(metadata_text(recording.folder / "support.ome.tif"))
     assert np.array_equal(tifffile.imread(recording.folder / "raw.ome.tif"), raw)
     assert metadata(recording.folder / "raw.ome.tif").images[0].pixels.type.value == "float"
 
@@ -235,7 +256,7 @@ def test_file_can_be_read_while_it_is_written(
 def test_times_of_a_hundred_thousand_planes_are_left_to_the_lines(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dimstream_server.recording.ome.MOST_TIMES", 2)
+    monkeypatch.setattr("dimstream_server.recording.ome.MOST_PLANES", 2)
     folder, _ = record(recorder, [PlaneIndex(t=t) for t in range(3)])
     assert metadata(folder / "raw.ome.tif").images[0].pixels.planes == []
 

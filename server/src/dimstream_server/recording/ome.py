@@ -6,18 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
-from dimstream_client.tiff_metadata import printable
+from dimstream_client.ome_xml import MOST_PLANES, NAMESPACE, is_undated, plane_xml, printable, quoted
 from dimstream_server.recording.description import Description, InForceFrom, utc
 from dimstream_server.recording.frame_lines import Lines
 from dimstream_server.recording.hyperstack import Hyperstack, Series
 
-MOST_TIMES: Final = 100_000
-"""Planes beyond which the times of single planes are left out: readers need minutes for them, `frames.jsonl`
-has them all."""
 _MOST_NAMED: Final = 1000  # numbers in a list
-_OME: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _TYPES: Final = {"float32": "float"}
 _IMAGES: Final = {
@@ -61,19 +57,19 @@ def ome_xml(
         Page of zeros that stands for planes that are missing.
     """
     times = [each.t_acq for each in lines.recorded if each.t_acq is not None]
-    image = _Image(description, lines, stack, kind, blank, min(times, default=None))
+    image = _Image(description, lines, stack, kind, blank, _start(min(times, default=None)))
     creator = f"dimstream-server {description.versions.get('dimstream-server', '')}".strip()
     yield (
-        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{_OME}" xmlns:xsi="{_XSI}" '
-        f'xsi:schemaLocation="{_OME} {_OME}/ome.xsd" Creator={_quoted(creator)}>'
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{NAMESPACE}" xmlns:xsi="{_XSI}" '
+        f'xsi:schemaLocation="{NAMESPACE} {NAMESPACE}/ome.xsd" Creator={quoted(creator)}>'
     ).encode()
     if description.user:
-        yield f'<Experimenter ID="Experimenter:0" UserName={_quoted(description.user)}/>'.encode()
+        yield f'<Experimenter ID="Experimenter:0" UserName={quoted(description.user)}/>'.encode()
     for n, series in enumerate(stack.series):
         yield from _image_xml(image, n, series)
     yield b"<StructuredAnnotations>"
     for n, (namespace, texts) in enumerate(image.annotations):
-        values = "".join(f"<M K={_quoted(k)}>{escape(printable(v))}</M>" for k, v in texts.items())
+        values = "".join(f"<M K={quoted(k)}>{escape(printable(v))}</M>" for k, v in texts.items())
         yield (
             f'<MapAnnotation ID="Annotation:{n}" Namespace="{namespace}"><Value>{values}</Value>'
             "</MapAnnotation>"
@@ -87,25 +83,33 @@ def _image_xml(image: _Image, n: int, series: Series) -> Iterator[bytes]:
     if len(image.stack.series) > 1:
         name += f" position {series.position}"
     yield (
-        f'<Image ID="Image:{n}" Name={_quoted(name)}><AcquisitionDate>{_started(image)}</AcquisitionDate>'
+        f'<Image ID="Image:{n}" Name={quoted(name)}>{_started(image)}'
         + ('<ExperimenterRef ID="Experimenter:0"/>' if description.user else "")
         + f"<Description>{escape(_IMAGES[image.kind])}</Description>"
         + f'<Pixels ID="Pixels:{n}" {_pixels(image)}>'
         + _channels(n, image)
     ).encode()
     yield from _tiff_data(image, series)
-    if sum(len(each.planes) for each in image.stack.series) <= MOST_TIMES:
+    if sum(len(each.planes) for each in image.stack.series) <= MOST_PLANES:
         yield from _times(image, series)
     references = "".join(f'<AnnotationRef ID="Annotation:{k}"/>' for k in range(len(image.annotations)))
     yield f"</Pixels>{references}</Image>".encode()
 
 
+def _start(first: float | None) -> float | None:
+    """What the times of the planes count from: the first of them, or 0 where the sender knew no date."""
+    return 0.0 if first is not None and is_undated(first) else first
+
+
 def _started(image: _Image) -> str:
-    """When the first frame was taken, by the sender's clock, if that makes sense."""
+    """When the first frame was taken, by the sender's clock, if that makes sense and the sender knew."""
+    if image.started_at == 0:
+        return ""
     try:
-        return utc(image.description.opened_at if image.started_at is None else image.started_at)
+        date = utc(image.description.opened_at if image.started_at is None else image.started_at)
     except (ValueError, OverflowError, OSError):
-        return image.description.opened_at_utc
+        date = image.description.opened_at_utc
+    return f"<AcquisitionDate>{date}</AcquisitionDate>"
 
 
 def _pixels(image: _Image) -> str:
@@ -136,7 +140,7 @@ def _channels(n: int, image: _Image) -> str:
     names = image.description.channels
     return "".join(
         f'<Channel ID="Channel:{n}:{c}" SamplesPerPixel="1"'
-        + (f" Name={_quoted(names[c])}/>" if c < len(names) and names[c] else "/>")
+        + (f" Name={quoted(names[c])}/>" if c < len(names) and names[c] else "/>")
         for c in range(image.stack.sizes[1])
     )
 
@@ -155,10 +159,9 @@ def _tiff_data(image: _Image, series: Series) -> Iterator[bytes]:
 def _times(image: _Image, series: Series) -> Iterator[bytes]:
     for (t, c, z), recorded in sorted(series.planes.items()):
         if recorded.t_acq is not None and image.started_at is not None:
-            after = round(recorded.t_acq - image.started_at, 6)
+            after = recorded.t_acq - image.started_at
             if math.isfinite(after):
-                attributes = f'TheT="{t}" TheC="{c}" TheZ="{z}" DeltaT="{after!r}" DeltaTUnit="s"'
-                yield f"<Plane {attributes}/>".encode()
+                yield plane_xml({"T": t, "C": c, "Z": z}, after).encode()
 
 
 def _recording(image: _Image) -> dict[str, str]:
@@ -209,7 +212,3 @@ def _processing(in_force: InForceFrom) -> dict[str, str]:
 def _numbers(pages: list[int]) -> str:
     told = ",".join(map(str, pages[:_MOST_NAMED]))
     return told if len(pages) <= _MOST_NAMED else f"{told},... ({len(pages)} in all)"
-
-
-def _quoted(text: str) -> str:
-    return quoteattr(printable(text))

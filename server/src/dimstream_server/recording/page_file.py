@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from dimstream_server.recording.page_head import FIRST_LINK, HEAD_BYTES, HEADER, PageHead
 
-_FIRST: Final = 64  # where the first page starts
 _ALIGNED: Final = 64
+_FRONT: Final = 64  # bytes before the first page, or before the colour table
 
 
 class PageFile:
-    """A BigTIFF of greyscale pages that are all of one kind.
+    """A BigTIFF of pages that are all of one kind.
 
     Parameters
     ----------
@@ -36,10 +36,18 @@ class PageFile:
         (H, W).
     dtype : {"uint8", "uint16", "float32"}
     pixel_size_um : float or None
+    colours : ndarray, optional
+        (3, 256) uint16: the colour table of uint8 pages; without, they are grey.
     """
 
     def __init__(
-        self, path: Path, *, shape: tuple[int, int], dtype: str, pixel_size_um: float | None
+        self,
+        path: Path,
+        *,
+        shape: tuple[int, int],
+        dtype: str,
+        pixel_size_um: float | None,
+        colours: NDArray[np.uint16] | None = None,
     ) -> None:
         self.path = path
         self.pages = 0
@@ -47,8 +55,17 @@ class PageFile:
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._nbytes = math.prod(shape) * self._dtype.itemsize
         self._step = -(-(HEAD_BYTES + self._nbytes) // _ALIGNED) * _ALIGNED
+        self._front = HEADER.ljust(_FRONT, b"\0") + (
+            b"" if colours is None else colours.astype("<u2").tobytes()
+        )
         self._first_head, self._other_head = (
-            PageHead(shape=shape, dtype=self._dtype, pixel_size_um=pixel_size_um, first=first)
+            PageHead(
+                shape=shape,
+                dtype=self._dtype,
+                pixel_size_um=pixel_size_um,
+                first=first,
+                colours_at=None if colours is None else _FRONT,
+            )
             for first in (True, False)
         )
         self._file: FileIO | None = None
@@ -107,7 +124,7 @@ class PageFile:
             return
         file = self._opened()
         count, place = self._first_head.own_text
-        self._point(count, _FIRST + place)
+        self._point(count, self._start(0) + place)
         self._link(pages, 0)
         file.truncate(self._end(pages))
 
@@ -122,7 +139,7 @@ class PageFile:
             return 0
         file = self._opened()
         size = file.seek(0, os.SEEK_END)
-        held = max(0, min(expected, (size - _FIRST - HEAD_BYTES - self._nbytes) // self._step + 1))
+        held = max(0, min(expected, (size - self._start(0) - HEAD_BYTES - self._nbytes) // self._step + 1))
         while held and not self._is_page(held - 1, size):
             held -= 1
         while held >= expected and self._is_page(held, size):
@@ -147,14 +164,14 @@ class PageFile:
 
     def _opened(self) -> FileIO:
         if self._file is None:
-            exists = self.path.exists() and self.path.stat().st_size >= _FIRST
+            exists = self.path.exists() and self.path.stat().st_size >= len(self._front)
             self._file = FileIO(self.path, "r+" if exists else "w+")
             if not exists:
-                _write(self._file, HEADER.ljust(_FIRST, b"\0"))
+                _write(self._file, self._front)
         return self._file
 
     def _start(self, page: int) -> int:
-        return _FIRST + page * self._step
+        return len(self._front) + page * self._step
 
     def _end(self, pages: int) -> int:
         return self._start(pages - 1) + HEAD_BYTES + self._nbytes
@@ -169,7 +186,7 @@ class PageFile:
     def _point(self, count: int, start: int) -> None:
         """Say how long the text of the first page is and where it starts."""
         file = self._opened()
-        file.seek(_FIRST + self._first_head.text_place)
+        file.seek(self._start(0) + self._first_head.text_place)
         _write(file, struct.pack("<QQ", count, start))
 
     def _is_page(self, page: int, size: int) -> bool:

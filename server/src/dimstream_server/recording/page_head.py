@@ -13,6 +13,7 @@ FIRST_LINK: Final = 8  # where the header says where the first page is
 HEAD_BYTES: Final = 512
 _SHORT, _LONG, _LONG8, _ASCII, _RATIONAL = 3, 4, 16, 2, 5
 _CM, _NO_UNIT = 3, 1
+_GREY, _PALETTE = 1, 3  # grey: 0 is black
 _SAMPLE_FORMATS: Final = {"u": 1, "f": 3}
 _TEXT, _PIXELS, _SOFTWARE = 270, 273, 305
 _UNFINISHED: Final = b"dimstream recording, not closed yet; `dimstream-server recover` completes it\0"
@@ -27,6 +28,8 @@ class PageHead:
     ----------
     first : bool
         The first page's head has a text and says what made the file.
+    colours_at : int or None
+        Where in the file the colour table lies that all pages share; None: grey.
 
     Attributes
     ----------
@@ -39,9 +42,15 @@ class PageHead:
     """
 
     def __init__(
-        self, *, shape: tuple[int, int], dtype: np.dtype[np.generic], pixel_size_um: float | None, first: bool
+        self,
+        *,
+        shape: tuple[int, int],
+        dtype: np.dtype[np.generic],
+        pixel_size_um: float | None,
+        first: bool,
+        colours_at: int | None = None,
     ) -> None:
-        tags = self._tags(shape, dtype, pixel_size_um)
+        tags = self._tags(shape, dtype, pixel_size_um, colours_at)
         if not first:
             tags = [tag for tag in tags if tag[0] not in (_TEXT, _SOFTWARE)]
         self.link_place = 8 + 20 * len(tags)
@@ -72,7 +81,11 @@ class PageHead:
         return came == expected
 
     def _tags(
-        self, shape: tuple[int, int], dtype: np.dtype[np.generic], pixel_size_um: float | None
+        self,
+        shape: tuple[int, int],
+        dtype: np.dtype[np.generic],
+        pixel_size_um: float | None,
+        colours_at: int | None,
     ) -> list[_Tag]:
         """(tag, type, count, value), in the order of the tags; what is relative to the page is 0."""
         height, width = shape
@@ -82,7 +95,7 @@ class PageHead:
             (257, _LONG, 1, height),
             (258, _SHORT, 1, 8 * dtype.itemsize),
             (259, _SHORT, 1, 1),  # not compressed
-            (262, _SHORT, 1, 1),  # 0 is black
+            (262, _SHORT, 1, _GREY if colours_at is None else _PALETTE),
             (_TEXT, _ASCII, len(_UNFINISHED), 0),
             (_PIXELS, _LONG8, 1, 0),
             (277, _SHORT, 1, 1),
@@ -92,6 +105,7 @@ class PageHead:
             (283, _RATIONAL, 1, per_unit),
             (296, _SHORT, 1, unit),
             (_SOFTWARE, _ASCII, len(_MAKER), 0),
+            *([] if colours_at is None else [(320, _SHORT, 3 * 256, colours_at)]),
             (339, _SHORT, 1, _SAMPLE_FORMATS[dtype.kind]),
         ]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dimstream_client.support_colours import support_colours
 from dimstream_server.recording.description import Description
 from dimstream_server.recording.frame_lines import Lines
 from dimstream_server.recording.hyperstack import arrange
@@ -30,6 +31,7 @@ class TiffImages:
                 shape=description.shape,
                 dtype=dtype,
                 pixel_size_um=description.pixel_size_um,
+                colours=support_colours() if kind == "support" else None,
             )
             for kind, dtype in description.dtypes.items()
         }

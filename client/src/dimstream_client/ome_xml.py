@@ -1,0 +1,175 @@
+"""OME-XML (2016-06) of a stack that is written page by page: axes, scale, channels, times, labels."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Final
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from dimstream_client.tiff_metadata import Scale
+
+NAMESPACE: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+LABELS: Final = "urn:dimstream:labels"
+"""Namespace of the annotation that holds the labels of planes: OME has no place of its own for them."""
+MOST_PLANES: Final = 100_000
+"""Planes beyond which times and labels of single planes are left out: readers need minutes for them."""
+UNDATED_BEFORE: Final = 365 * 86_400.0
+"""A time of acquisition in 1970 is no date: its sender knew only the seconds after its start."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class PlaneNotes:
+    """What is known of single planes; each list is empty, or has an entry for every plane of the stack.
+
+    Parameters
+    ----------
+    times_s : sequence of (float or None)
+        Seconds after the start of the acquisition.
+    labels : sequence of str
+        As Fiji shows them above the slices; "" for none.
+    started_at : float or None
+        When the acquisition started, seconds since 1970; None where nobody knows.
+    """
+
+    times_s: Sequence[float | None] = ()
+    labels: Sequence[str] = ()
+    started_at: float | None = None
+
+
+def ome_xml(
+    axes: str, shape: tuple[int, ...], dtype: str, scale: Scale, notes: PlaneNotes | None = None
+) -> bytes:
+    """Return OME-XML for pages stored in the order of `axes`, the first varying slowest; P comes first."""
+    sizes = dict(zip(axes, shape))
+    positions = sizes.pop("P", 1)
+    stored = axes.replace("P", "")[:-2]
+    planes = math.prod(sizes[axis] for axis in stored)
+    notes = notes or PlaneNotes()
+    labels = _labels(notes, positions * planes)
+    images = "".join(
+        _image(
+            p,
+            pixels=_pixels(stored, sizes, dtype, scale),
+            channels=_channels(p, sizes.get("C", 1), scale.channels),
+            planes="".join(_planes(stored, sizes, notes, first=p * planes, n=planes)),
+            n_planes=planes,
+            started_at=notes.started_at,
+            labelled=bool(labels),
+        )
+        for p in range(positions)
+    )
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{NAMESPACE}" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        f'xsi:schemaLocation="{NAMESPACE} {NAMESPACE}/ome.xsd" Creator="dimstream">{images}{labels}</OME>'
+    ).encode()
+
+
+def is_undated(t_acq: float) -> bool:
+    """Return whether a time of acquisition is only seconds after a start of which no date is known."""
+    return abs(t_acq) < UNDATED_BEFORE
+
+
+def plane_xml(place: Mapping[str, int], time_s: float) -> str:
+    """Return the element that says when a plane was taken; `place` has T, C and Z."""
+    where = " ".join(f'The{axis}="{place[axis]}"' for axis in "TCZ")
+    return f'<Plane {where} DeltaT="{round(time_s, 6)!r}" DeltaTUnit="s"/>'
+
+
+def printable(text: str) -> str:
+    """Return the text with what XML cannot hold replaced."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+
+
+def quoted(text: str) -> str:
+    """Return the text as the value of an attribute."""
+    return quoteattr(printable(text))
+
+
+def _pixels(stored: str, sizes: Mapping[str, int], dtype: str, scale: Scale) -> str:
+    attributes = {
+        "DimensionOrder": "XY" + stored[::-1] + "".join(axis for axis in "CZT" if axis not in stored),
+        "Type": {"float32": "float"}.get(dtype, dtype),
+        **{f"Size{axis}": str(sizes.get(axis, 1)) for axis in "XYCZT"},
+    }
+    if scale.pixel_size_um:
+        attributes["PhysicalSizeX"] = attributes["PhysicalSizeY"] = repr(scale.pixel_size_um)
+    if scale.z_step_um and "Z" in sizes:
+        attributes["PhysicalSizeZ"] = repr(scale.z_step_um)
+    if scale.frame_interval_s:
+        attributes["TimeIncrement"] = repr(scale.frame_interval_s)
+    return " ".join(f"{name}={quoted(value)}" for name, value in attributes.items())
+
+
+def _channels(position: int, n: int, names: tuple[str, ...]) -> str:
+    named = names if len(names) == n else (None,) * n
+    return "".join(
+        f'<Channel ID="Channel:{position}:{c}" SamplesPerPixel="1"'
+        + (f" Name={quoted(name)}/>" if name else "/>")
+        for c, name in enumerate(named)
+    )
+
+
+def _planes(stored: str, sizes: Mapping[str, int], notes: PlaneNotes, *, first: int, n: int) -> Iterator[str]:
+    """The times of the planes of one position, where they are known."""
+    if len(notes.times_s) > MOST_PLANES:
+        return
+    lengths = tuple(sizes[axis] for axis in stored)
+    for plane, time_s in enumerate(notes.times_s[first : first + n]):
+        if time_s is not None and math.isfinite(time_s):
+            at = np.unravel_index(plane, lengths) if lengths else ()
+            yield plane_xml({"T": 0, "C": 0, "Z": 0, **{a: int(i) for a, i in zip(stored, at)}}, time_s)
+
+
+def _image(
+    position: int,
+    *,
+    pixels: str,
+    channels: str,
+    planes: str,
+    n_planes: int,
+    started_at: float | None,
+    labelled: bool,
+) -> str:
+    date = _date(started_at)
+    return (
+        f'<Image ID="Image:{position}" Name="Image{position}">'
+        + (f"<AcquisitionDate>{date}</AcquisitionDate>" if date else "")
+        + f'<Pixels ID="Pixels:{position}" {pixels}>{channels}'
+        + f'<TiffData IFD="{position * n_planes}" PlaneCount="{n_planes}"/>{planes}</Pixels>'
+        + ('<AnnotationRef ID="Annotation:labels"/>' if labelled else "")
+        + "</Image>"
+    )
+
+
+def _labels(notes: PlaneNotes, n_planes: int) -> str:
+    """The labels of all planes, by the number of their page."""
+    if not any(notes.labels) or n_planes > MOST_PLANES:
+        return ""
+    values = "".join(
+        f'<M K="{n}">{_escaped(label)}</M>' for n, label in enumerate(notes.labels[:n_planes]) if label
+    )
+    return (
+        f'<StructuredAnnotations><MapAnnotation ID="Annotation:labels" Namespace="{LABELS}">'
+        f"<Value>{values}</Value></MapAnnotation></StructuredAnnotations>"
+    )
+
+
+def _escaped(text: str) -> str:
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _date(started_at: float | None) -> str | None:
+    """The date as OME has it; None where there is none, or none that a calendar has."""
+    try:
+        when = None if started_at is None else _EPOCH + timedelta(seconds=started_at)
+    except (OverflowError, ValueError):
+        return None
+    return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%S")
