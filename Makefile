@@ -10,13 +10,16 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
-.PHONY: demo dev test lint bench clean light-bundle audit fuzz chaos soak
+.PHONY: demo dev test check lint bench clean light-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
 
-test: dev lint  ## Lint, then every test
-	$(BIN)/pytest
+test: dev lint  ## Lint, then every test, on all cores
+	$(BIN)/pytest -n auto --dist worksteal
+
+check: dev lint  ## Lint, then the fast tests: for every change
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 lint: dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from skips import SkipLimit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,6 +15,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("DIMSTREAM_HYPOTHESIS", "short"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipLimit())
 
 
 @pytest.fixture(scope="session")
