@@ -234,3 +234,11 @@ def peer():
     yield start
     for each in peers:
         each.stop()
+
+
+@pytest.fixture(scope="module")
+def module_peer():
+    """One peer for a whole module."""
+    peer = Peer()
+    yield peer
+    peer.stop()

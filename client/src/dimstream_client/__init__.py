@@ -2,6 +2,7 @@
 
 from dimstream_client.client import Client, FrameLike, StreamedResults
 from dimstream_client.errors import (
+    ArgumentError,
     Code,
     ConnectionLost,
     DimstreamError,
@@ -11,20 +12,27 @@ from dimstream_client.errors import (
     Problem,
     ProtocolError,
     RecordError,
+    SpoolError,
+    SpoolFull,
     StreamError,
     TiffError,
     Timeout,
 )
-from dimstream_client.messages import Model, PlaneIndex, Result, Times, Updated
+from dimstream_client.messages import Closed, Frame, Model, PlaneIndex, Result, Times, Updated
+from dimstream_client.spool import Spool
 from dimstream_client.stream import Results, Stream
+from dimstream_client.tickets import Ticket
 from dimstream_client.trust import Fractions, Thresholds, Trust, WitnessResult
 
 __all__ = [
+    "ArgumentError",
     "Client",
+    "Closed",
     "Code",
     "ConnectionLost",
     "DimstreamError",
     "Fractions",
+    "Frame",
     "FrameError",
     "FrameLike",
     "KeyFileError",
@@ -36,10 +44,14 @@ __all__ = [
     "RecordError",
     "Result",
     "Results",
+    "Spool",
+    "SpoolError",
+    "SpoolFull",
     "Stream",
     "StreamError",
     "StreamedResults",
     "Thresholds",
+    "Ticket",
     "TiffError",
     "Timeout",
     "Times",

@@ -5,32 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Union
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from dimstream_client import arguments
+from dimstream_client.arguments import Boolean, Integer, Number, Texts
 from dimstream_client.connection import Connection
-from dimstream_client.errors import Code, ConnectionLost, FrameError, SpoolError, StreamError, Timeout
-from dimstream_client.fields import DTYPES
+from dimstream_client.errors import ArgumentError, Code, SpoolError
+from dimstream_client.fields import short
 from dimstream_client.inbox import OnResult
 from dimstream_client.keys import FilePath, choose_curve_keys
-from dimstream_client.messages import Frame, Open, PlaneIndex, Pong, Result
+from dimstream_client.messages import Frame, Open, Pong
 from dimstream_client.spool import Spool
 from dimstream_client.stream import Stream, wait
+from dimstream_client.streamed_results import FrameLike, StreamedResults
 from dimstream_client.tickets import Ticket
 
 __all__ = ["Client", "FrameLike", "StreamedResults"]
 
 _log = logging.getLogger("dimstream")
-_PATIENCE_S = 0.5  # of the feeder, before it looks whether it was stopped
-
-FrameLike = Union["npt.NDArray[Any]", "tuple[npt.NDArray[Any], PlaneIndex]"]
 
 
 class Client:
@@ -68,40 +65,65 @@ class Client:
         the first call.
     KeyFileError
         A key cannot be read, or one of the two is missing.
+    ArgumentError
+        A time or the name is none.
     """
 
     def __init__(
         self,
         endpoint: str,
         *,
-        timeout_s: float = 10.0,
-        outage_s: float = math.inf,
+        timeout_s: Number = 10.0,
+        outage_s: Number = math.inf,
         name: str = "dimstream-client",
         server_key: FilePath | None = None,
         key: FilePath | None = None,
     ) -> None:
-        self.timeout_s = timeout_s
-        self.name = name
+        self.timeout_s = arguments.seconds("timeout_s", timeout_s)
+        self.name: str = arguments.field("OPEN", "client", name)
         keys = choose_curve_keys(server_key=server_key, key=key)
         self._spools: list[Spool] = []
-        self._connection = Connection(endpoint, timeout_s=timeout_s, outage_s=outage_s, keys=keys)
+        self._connection = Connection(
+            endpoint,
+            timeout_s=self.timeout_s,
+            outage_s=arguments.seconds("outage_s", outage_s),
+            keys=keys,
+        )
 
     def open(
         self,
-        shape: tuple[int, int],
-        dtype: str,
+        shape: Sequence[Integer],
+        dtype: npt.DTypeLike,
         *,
         on_result: OnResult | None = None,
-        buffer_bytes: int = 0,
+        buffer_bytes: Integer = 0,
         spool: Spool | FilePath | None = None,
-        **settings: Any,
+        model: str | None = None,
+        mode: str | None = None,
+        axes: str | None = None,
+        out_dtype: npt.DTypeLike | None = None,
+        deliver: str | None = None,
+        save: Boolean | None = None,
+        codecs: Texts | None = None,
+        checksum: str | None = None,
+        window: Integer | None = None,
+        pixel_size_um: Number | None = None,
+        frame_interval_s: Number | None = None,
+        channels: Texts | None = None,
+        maps: Boolean | None = None,
+        witness_every: Integer | None = None,
+        offset: Number | None = None,
+        gain: Number | None = None,
+        user: str | None = None,
     ) -> Stream:
         """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
+
+        None takes the default. `docs/wire-protocol.md`, OPEN, says more of each setting.
 
         Parameters
         ----------
         shape, dtype
-            Of every frame; dtype is uint8, uint16 or float32.
+            Of every frame, as arrays have them; dtype is uint8, uint16 or float32.
         on_result : callable, optional
             Called with each result, on the I/O thread: be quick. Otherwise take `Stream.results`.
         buffer_bytes : int, optional
@@ -109,17 +131,81 @@ class Client:
         spool : Spool or path of a folder, optional
             Frames are kept there until their results were taken: `Stream.send` does not wait, and a program
             that is killed goes on by `resume`.
-        **settings
-            Of `messages.Open`: model, mode, window, out_dtype, deliver, checksum, codecs, pixel_size_um,
-            frame_interval_s, channels, maps, witness_every, offset, gain, axes, user.
+        model : str, optional
+            Id of the model; needed where a server has several.
+        mode : {"lossless", "latest"}, optional
+            Whether each frame gets a result, or the newest goes before those that wait.
+        axes : str, optional
+            Of the acquisition, such as ``"TZYX"``; informative.
+        out_dtype : {"uint16", "float32"}, optional
+            Of the denoised pixels.
+        deliver : {"result", "flags"}, optional
+            ``"flags"``: results without pixels.
+        save : bool, optional
+            Whether the server records the stream.
+        codecs : sequence of str, optional
+            How frames can be packed, most wanted first.
+        checksum : {"none", "crc32"}, optional
+            Whether frames and results carry a checksum.
+        window : int, optional
+            Frames in flight, 1 to 1,024.
+        pixel_size_um, frame_interval_s : float, optional
+            Side of a pixel, micrometres; seconds between time points.
+        channels : sequence of str, optional
+            Their names, in the order of `PlaneIndex.c`.
+        maps : bool, optional
+            Whether results carry the support map.
+        witness_every : int, optional
+            The photons of every n-th time point are split and compared; 0: of none.
+        offset, gain : float, optional
+            Of the detector: photon counts are ``(value - offset) / gain``.
+        user : str, optional
+            For the server's log and recordings.
 
         Raises
         ------
+        ArgumentError
+            An argument cannot be sent; nothing was.
         StreamError
-            The server refused: unknown_model, too_many_streams, wrong_dtype, draining ...
+            The server refused: unknown_model, too_many_streams, draining ...
+        SpoolError
+            The spool cannot be used, or holds a stream.
         Timeout, ConnectionLost
         """
-        request = Open(client=self.name, shape=(int(shape[0]), int(shape[1])), dtype=dtype, **settings)
+        request = arguments.open_request(
+            client=self.name,
+            shape=shape,
+            dtype=dtype,
+            model=model,
+            mode=mode,
+            axes=axes,
+            out_dtype=out_dtype,
+            deliver=deliver,
+            save=save,
+            codecs=codecs,
+            checksum=checksum,
+            window=window,
+            pixel_size_um=pixel_size_um,
+            frame_interval_s=frame_interval_s,
+            channels=channels,
+            maps=maps,
+            witness_every=witness_every,
+            offset=offset,
+            gain=gain,
+            user=user,
+        )
+        return self._open(request, on_result=on_result, buffer_bytes=buffer_bytes, spool=spool)
+
+    def _open(
+        self,
+        request: Open,
+        *,
+        on_result: OnResult | None,
+        buffer_bytes: Integer,
+        spool: Spool | FilePath | None,
+    ) -> Stream:
+        arguments.callback("on_result", on_result)
+        buffered = arguments.integer("buffer_bytes", buffer_bytes)
         kept = None if spool is None else self._spool(spool)
         if kept is not None and kept.ticket is not None:
             kept.close(done=False)
@@ -132,12 +218,12 @@ class Client:
                 request,
                 timeout_s=self.timeout_s,
                 on_result=on_result,
-                buffer_bytes=buffer_bytes,
+                buffer_bytes=buffered,
                 spool=kept,
             )
 
     def resume(
-        self, spool: Spool | FilePath, *, settled: int | None = None, on_result: OnResult | None = None
+        self, spool: Spool | FilePath, *, settled: Integer | None = None, on_result: OnResult | None = None
     ) -> Stream:
         """Go on with a stream that another program, or this one before it was killed, has left in a spool.
 
@@ -157,9 +243,11 @@ class Client:
             bad_token: the server does not know the stream any more; its frames stay in the spool.
         Timeout, ConnectionLost
         """
+        arguments.callback("on_result", on_result)
+        first = None if settled is None else arguments.integer("settled", settled)
         kept = self._spool(spool)
         with self._letting_go(kept, spool):
-            for damage in kept.recover(settled):
+            for damage in kept.recover(first):
                 _log.warning("a frame is lost: %s", damage)
             assert kept.ticket is not None
             return Stream(
@@ -175,7 +263,7 @@ class Client:
         self,
         ticket: Ticket,
         *,
-        next_result: int,
+        next_result: Integer,
         frame_of: Callable[[int], Frame | None],
         on_result: OnResult | None = None,
     ) -> Stream:
@@ -194,15 +282,42 @@ class Client:
         ------
         StreamError, Timeout, ConnectionLost
         """
+        arguments.callback("on_result", on_result)
+        if not callable(frame_of):
+            raise ArgumentError(Code.BAD_FIELD, f"frame_of: expected a callable, got {short(frame_of)}")
         return Stream(
             self._connection,
-            _resuming(ticket, next_result),
+            _resuming(ticket, arguments.integer("next_result", next_result)),
             timeout_s=self.timeout_s,
             on_result=on_result,
             context_of=frame_of,
         )
 
-    def stream(self, frames: Iterable[FrameLike], *, copy: bool = True, **settings: Any) -> StreamedResults:
+    def stream(
+        self,
+        frames: Iterable[FrameLike],
+        *,
+        copy: bool = True,
+        buffer_bytes: Integer = 0,
+        spool: Spool | FilePath | None = None,
+        model: str | None = None,
+        mode: str | None = None,
+        axes: str | None = None,
+        out_dtype: npt.DTypeLike | None = None,
+        deliver: str | None = None,
+        save: Boolean | None = None,
+        codecs: Texts | None = None,
+        checksum: str | None = None,
+        window: Integer | None = None,
+        pixel_size_um: Number | None = None,
+        frame_interval_s: Number | None = None,
+        channels: Texts | None = None,
+        maps: Boolean | None = None,
+        witness_every: Integer | None = None,
+        offset: Number | None = None,
+        gain: Number | None = None,
+        user: str | None = None,
+    ) -> StreamedResults:
         """Send every frame and iterate over the results, in order, as they come.
 
         Frames are taken from the iterable on a thread of their own, so a slow camera delays no result.
@@ -212,7 +327,7 @@ class Client:
         frames : iterable of (H, W) ndarray, or of pairs of such an array and its `PlaneIndex`
         copy : bool
             False when the arrays will not be changed any more.
-        **settings
+        buffer_bytes, spool, model, ..., user
             As for `open`.
 
         Raises
@@ -220,18 +335,42 @@ class Client:
         StreamError
             From ``next``: a frame was refused, see its `seq`; the iterator goes on after it.
         """
-        return StreamedResults(
-            frames, lambda pixels: self.open(pixels.shape, pixels.dtype.name, **settings), copy=copy
-        )
 
-    def ping(self, *, timeout_s: float | None = None) -> Pong:
+        def open_for(pixels: npt.NDArray[Any]) -> Stream:
+            return self.open(
+                pixels.shape,
+                pixels.dtype,
+                buffer_bytes=buffer_bytes,
+                spool=spool,
+                model=model,
+                mode=mode,
+                axes=axes,
+                out_dtype=out_dtype,
+                deliver=deliver,
+                save=save,
+                codecs=codecs,
+                checksum=checksum,
+                window=window,
+                pixel_size_um=pixel_size_um,
+                frame_interval_s=frame_interval_s,
+                channels=channels,
+                maps=maps,
+                witness_every=witness_every,
+                offset=offset,
+                gain=gain,
+                user=user,
+            )
+
+        return StreamedResults(frames, open_for, copy=copy)
+
+    def ping(self, *, timeout_s: Number | None = None) -> Pong:
         """Ask whether the server is there.
 
         Raises
         ------
         Timeout, ConnectionLost
         """
-        patience = self.timeout_s if timeout_s is None else timeout_s
+        patience = self.timeout_s if timeout_s is None else arguments.seconds("timeout_s", timeout_s)
         endpoint = self._connection.endpoint
         what = f"check that {endpoint} is the ZeroMQ door of a server that runs: no PONG came"
         return wait(self._connection.ping(), patience, what)
@@ -271,124 +410,3 @@ def _resuming(ticket: Ticket, next_result: int) -> Open:
     return replace(
         ticket.request, stream=ticket.stream, resume_token=ticket.resume_token, next_result=next_result
     )
-
-
-class StreamedResults:
-    """Iterator over the results of `Client.stream`; `stream` is the stream once the first frame came.
-
-    Parameters
-    ----------
-    open_stream : callable
-        Gives the stream for frames like the first.
-    """
-
-    def __init__(
-        self,
-        frames: Iterable[FrameLike],
-        open_stream: Callable[[npt.NDArray[Any]], Stream],
-        *,
-        copy: bool,
-    ) -> None:
-        self.stream: Stream | None = None
-        self._frames = iter(frames)
-        self._open_stream = open_stream
-        self._copy = copy
-        self._feeder: _Feeder | None = None
-        self._started = False
-
-    def __iter__(self) -> StreamedResults:
-        return self
-
-    def __next__(self) -> Result:
-        self.start()
-        if self.stream is None or self._feeder is None:
-            raise StopIteration
-        result = self.stream.take()
-        if result is None:
-            self._feeder.raise_failure()
-            raise StopIteration
-        return result
-
-    def start(self) -> None:
-        """Take the first frame and open the stream now, instead of with the first result.
-
-        Raises
-        ------
-        StreamError
-            The server refused the stream.
-        FrameError, Timeout, ConnectionLost
-        """
-        if not self._started:
-            self._started = True
-            self._start()
-
-    def close(self) -> None:
-        """Send no more frames and close the stream without waiting."""
-        if self._feeder is not None:
-            self._feeder.stop()
-
-    def _start(self) -> None:
-        first = next(self._frames, None)
-        if first is None:
-            return
-        pixels = first[0] if isinstance(first, tuple) else first
-        if not isinstance(pixels, np.ndarray) or pixels.ndim != 2:
-            raise FrameError(
-                Code.WRONG_SHAPE, f"expected frames as (H, W) arrays, got {type(pixels).__name__} "
-                f"of shape {getattr(pixels, 'shape', None)}"
-            )  # fmt: skip
-        if pixels.dtype.name not in DTYPES:
-            raise FrameError(
-                Code.WRONG_DTYPE, f"frames are {pixels.dtype}, expected {', '.join(DTYPES)}; convert them"
-            )
-        self.stream = self._open_stream(pixels)
-        self._feeder = _Feeder(self.stream, first, self._frames, copy=self._copy)
-        # A loop that is left early leaves no thread and no stream behind.
-        weakref.finalize(self, self._feeder.stop)
-
-
-class _Feeder:
-    """Sends frames on a thread of its own, so that results are taken while the next frame is waited for."""
-
-    def __init__(self, stream: Stream, first: FrameLike, rest: Iterator[FrameLike], *, copy: bool) -> None:
-        self._stream = stream
-        self._first, self._rest = first, rest
-        self._copy = copy
-        self._stopped = threading.Event()
-        self._failure: BaseException | None = None
-        threading.Thread(target=self._run, name="dimstream-feeder", daemon=True).start()
-
-    def stop(self) -> None:
-        """Send no more."""
-        self._stopped.set()
-        with contextlib.suppress(ConnectionLost):  # then the stream is gone already
-            self._stream.abandon()
-
-    def raise_failure(self) -> None:
-        """Raise what the iterable of frames raised, once."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-
-    def _run(self) -> None:
-        try:
-            # What ends the stream is found among its results.
-            with contextlib.suppress(StreamError, ConnectionLost):
-                self._send(self._first)
-                for frame in self._rest:
-                    if self._stopped.is_set():
-                        return
-                    self._send(frame)
-        except BaseException as error:
-            self._failure = error
-        with contextlib.suppress(ConnectionLost):
-            self._stream.finish()
-
-    def _send(self, frame: FrameLike) -> None:
-        pixels, index = frame if isinstance(frame, tuple) else (frame, None)
-        while not self._stopped.is_set():
-            try:
-                self._stream.send(pixels, index=index, copy=self._copy, timeout_s=_PATIENCE_S)
-            except Timeout:
-                continue
-            return

@@ -28,15 +28,18 @@ from dimstream_client.lines import Asked, ContextOf, Receiver
 from dimstream_client.link import Link
 from dimstream_client.messages import (
     Closed,
+    Frame,
     Open,
     Opened,
     Ping,
     Pong,
+    Skip,
     Update,
     Updated,
 )
 from dimstream_client.pixels import Part
 from dimstream_client.session import Item
+from dimstream_client.wire import encode
 
 _POLL_MS: Final = 100
 _PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
@@ -108,12 +111,14 @@ class Connection:
         context_of : callable, optional
             Gives frames that were answered before, of a stream that another connection has opened.
         """
+        encode(request)
         future: Future[Opened] = Future()
         self._call(lambda: self._conversation.open(request, receiver, context_of, future))
         return future
 
     def update(self, request: Update) -> Future[Updated]:
         """Send UPDATE, behind the frames that were offered before it."""
+        encode(request)
         future: Future[Updated] = Future()
         asked = Asked(request, Updated.TYPE, request.stream, future, None)
         self._call(lambda: self._conversation.update(asked))
@@ -127,7 +132,16 @@ class Connection:
         return future
 
     def offer(self, item: Item) -> None:
-        """Send a frame or SKIP as soon as there is credit."""
+        """Send a frame or SKIP as soon as there is credit.
+
+        Raises
+        ------
+        ProtocolError
+            It cannot be encoded; nothing was sent.
+        ConnectionLost
+        """
+        if isinstance(item, (Frame, Skip)):  # others were encoded when they were written to disk
+            encode(item)
         self._call(lambda: self._conversation.offer(item))
 
     def look_again(self, stream: str) -> None:

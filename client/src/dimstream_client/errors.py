@@ -3,6 +3,7 @@
 ::
 
     DimstreamError            .code
+    ├── ArgumentError         an argument that cannot be sent, also a ValueError; nothing has changed
     ├── ProtocolError         bytes that are not DIM1; .stream and .seq where the header told them
     │   └── FrameError        a well-formed header whose pixels do not fit it, or do not fit the stream
     ├── StreamError           the server refused something; .problem is what it said
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 __all__ = [
+    "ArgumentError",
     "Code",
     "ConnectionLost",
     "DimstreamError",
@@ -197,6 +199,10 @@ class DimstreamError(Exception):
 
     def __str__(self) -> str:
         return f"{self.detail} [{self.code}]"
+
+
+class ArgumentError(DimstreamError, ValueError):
+    """An argument that cannot be sent; it was refused in the call, and nothing has changed."""
 
 
 class ProtocolError(DimstreamError):

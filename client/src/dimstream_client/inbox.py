@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from dimstream_client.arguments import waiting_s
 from dimstream_client.errors import Code, DimstreamError, FrameError, StreamError, Timeout
 from dimstream_client.messages import Result
 from dimstream_client.session import FINAL_CODES
@@ -116,7 +117,13 @@ class Inbox:
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until one more frame may be sent; False when the time is up."""
-        return self._room.acquire(timeout=timeout_s) if timeout_s > 0 else self._room.acquire(blocking=False)
+        if timeout_s <= 0:
+            return self._room.acquire(blocking=False)
+        return self._room.acquire(timeout=waiting_s(timeout_s))
+
+    def give_back_room(self) -> None:
+        """Take note that a frame for which there was room was not sent."""
+        self._room.release()
 
     def raise_untold(self) -> None:
         """Raise what a program that takes results by callback was not told yet."""
@@ -138,7 +145,7 @@ class Inbox:
             self._settle(self._taken_last + 1)
             self._taken_last = None
         try:
-            what, frames = self._events.get(timeout=timeout_s)
+            what, frames = self._events.get(timeout=None if timeout_s is None else waiting_s(timeout_s))
         except queue.Empty:
             raise Timeout(f"no result came for {timeout_s:g} s") from None
         self._taken += frames

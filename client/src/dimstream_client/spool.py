@@ -203,6 +203,14 @@ class Spool:
         """
         self._write(skip.seq_from, encode(skip))
 
+    def take_back(self, seq: int) -> None:
+        """Forget the last frame, or SKIP, that was kept: it was not sent."""
+        with self._mutex:
+            if self._unsettled and self._unsettled[-1] == seq:
+                self._unsettled.pop()
+                self._planes.pop(seq, None)
+                self._drop(seq)
+
     def load(self, seq: int) -> Frame:
         """Read a frame.
 

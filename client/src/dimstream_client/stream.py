@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from dimstream_client import arguments
+from dimstream_client.arguments import AcquisitionTime, Index, Integer, Number
 from dimstream_client.connection import Connection
-from dimstream_client.errors import Code, FrameError, Problem, SpoolError, StreamError, Timeout
+from dimstream_client.errors import ArgumentError, Code, Problem, ProtocolError, StreamError, Timeout
 from dimstream_client.inbox import Inbox, OnResult
 from dimstream_client.lines import ContextOf
 from dimstream_client.messages import (
@@ -27,14 +31,22 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
-from dimstream_client.spool import Spool, SpooledFrame
+from dimstream_client.spool import Spool
 from dimstream_client.tickets import Ticket
-from dimstream_client.wire import encode
 
 __all__ = ["Results", "Stream", "wait"]
 
-_PIXEL: Final = np.zeros((1, 1), np.uint8)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What a program gives with a frame, as it can travel."""
+
+    pixels: npt.NDArray[Any]
+    index: PlaneIndex | None
+    t_acq: float
+    meta: Mapping[str, Any]
 
 
 class Stream:
@@ -63,6 +75,7 @@ class Stream:
         self.timeout_s = timeout_s
         self._connection = connection
         self._inbox = Inbox(on_result)
+        self._lock = threading.Lock()  # of the next number, and of the one CLOSE
         self._closing: Future[Closed] | None = None
         self._waits = request.mode != "latest"
         self.opened = wait(
@@ -118,10 +131,10 @@ class Stream:
         self,
         pixels: npt.NDArray[Any],
         *,
-        index: PlaneIndex | None = None,
-        t_acq: float | None = None,
-        meta: Mapping[str, Any] | None = None,
-        timeout_s: float | None = None,
+        index: Index | None = None,
+        t_acq: AcquisitionTime | None = None,
+        meta: Mapping[Any, Any] | None = None,
+        timeout_s: Number | None = None,
         copy: bool = True,
     ) -> int:
         """Send one frame and return its sequence number.
@@ -130,12 +143,14 @@ class Stream:
         ----------
         pixels : (H, W) ndarray
             Counts, of the stream's shape and dtype.
-        index : PlaneIndex, optional
-            Where it belongs; by default time point `seq`.
-        t_acq : float, optional
-            Seconds since 1970 at acquisition; by default now.
+        index : PlaneIndex, or mapping with t, c, z, p, optional
+            Where it belongs; by default time point `seq`. Axes that a mapping does not name are 0.
+        t_acq : float, datetime or numpy.datetime64, optional
+            Seconds since 1970-01-01 UTC at acquisition; by default now. A datetime without a time zone is
+            local time, as Python has it; a datetime64 is UTC.
         meta : mapping, optional
-            Anything that JSON holds.
+            Anything that JSON holds. Numpy's scalars and arrays, enums, dates and paths are written as
+            numbers, lists and texts.
         timeout_s : float, optional
             How long this may block, 0 for not at all; the client's by default. Mode ``latest`` never blocks.
         copy : bool
@@ -144,7 +159,9 @@ class Stream:
         Raises
         ------
         FrameError
-            wrong_shape, wrong_dtype or oversize; nothing was sent.
+            wrong_shape or wrong_dtype; nothing was sent.
+        ArgumentError
+            An argument cannot be sent, or together they are too large for a header; nothing was sent.
         Timeout
             Nothing was sent: too many results are still to come, or to be taken.
         SpoolError
@@ -152,54 +169,83 @@ class Stream:
         StreamError, ConnectionLost
             The stream is over; or, with a callback, what was refused earlier.
         """
-        self._check(pixels)
-        if meta:
-            encode(Frame(self.id, self._next_seq, _PIXEL, meta=meta))
+        patience = self._patience(timeout_s)
+        given = _Given(
+            arguments.pixels_of(pixels, self.request),
+            arguments.plane_index(index),
+            time.time() if t_acq is None else arguments.posix_seconds(t_acq),
+            arguments.meta(meta),
+        )
         self._raise_errors()
-        if self._waits and not self._inbox.wait_for_room(self._patience(timeout_s)):
+        waits = self._waits
+        if waits and not self._inbox.wait_for_room(patience):
             raise Timeout(
                 f"frame {self._next_seq} was not sent: the results of {self._inbox.capacity} frames have not "
                 "come or were not taken; take results, wait longer, or use mode latest"
             )
-        self._raise_errors()
+        try:
+            with self._lock:
+                self._raise_errors()
+                return self._offer(given, copy=copy)
+        except BaseException as error:
+            if waits:
+                self._inbox.give_back_room()
+            if isinstance(error, ProtocolError):
+                raise ArgumentError(error.code, error.detail) from error
+            raise
+
+    def _offer(self, given: _Given, *, copy: bool) -> int:
+        """Number a frame and pass it on; what cannot be kept or encoded leaves the number unused."""
         seq = self._next_seq
-        self._next_seq += 1
         frame = Frame(
             stream=self.id,
             seq=seq,
-            pixels=np.array(pixels, order="C") if copy else pixels,
-            index=index or PlaneIndex(t=seq),
-            t_acq=time.time() if t_acq is None else t_acq,
-            meta=meta or {},
+            pixels=np.array(given.pixels, order="C") if copy else given.pixels,
+            index=given.index or PlaneIndex(t=seq),
+            t_acq=given.t_acq,
+            meta=given.meta,
         )
         if self._spool is None:
             self._connection.offer(frame)
         else:
-            self._connection.offer(self._keep(frame))
+            kept = self._spool.keep(frame)
+            try:
+                self._connection.offer(kept)
+            except BaseException:
+                self._spool.take_back(seq)
+                raise
+        self._next_seq = seq + 1
         return seq
 
-    def _keep(self, frame: Frame) -> SpooledFrame:
-        assert self._spool is not None
-        try:
-            return self._spool.keep(frame)
-        except SpoolError:
-            self._next_seq = frame.seq  # it was not sent
-            raise
+    def skip(self, frames: Integer = 1, *, reason: str) -> None:
+        """Say that the next `frames` frames will never come, so that the gap has a name.
 
-    def skip(self, frames: int = 1, *, reason: str) -> None:
-        """Say that the next `frames` frames will never come, so that the gap has a name."""
-        if frames < 1:
-            raise ValueError(f"frames is {frames}, expected at least 1")
-        self._raise_errors()
-        skip = Skip(self.id, self._next_seq, self._next_seq + frames - 1, reason)
-        if self._spool is not None:
-            self._spool.keep_skip(skip)
-        self._next_seq += frames
-        self._connection.offer(skip)
+        Raises
+        ------
+        ArgumentError
+            `frames` is no integer of at least 1, or so large that no number is left; `reason` is no text.
+        SpoolError, StreamError, ConnectionLost
+            As of `send`.
+        """
+        number = arguments.integer("frames", frames, least=1)
+        text = arguments.field("SKIP", "reason", reason)
+        with self._lock:
+            self._raise_errors()
+            seq = self._next_seq
+            skip = Skip(self.id, seq, arguments.last_skipped(seq, number), text)
+            if self._spool is not None:
+                self._spool.keep_skip(skip)
+            try:
+                self._connection.offer(skip)
+            except BaseException:
+                if self._spool is not None:
+                    self._spool.take_back(seq)
+                raise
+            self._next_seq = skip.seq_to + 1
 
     # --- results
 
-    def results(self, *, timeout_s: float | None = None) -> Results:
+    def results(self, *, timeout_s: Number | None = None) -> Results:
         """Return an iterator over results as they come; it ends when the stream is closed.
 
         An error is raised by ``next`` in the place of its result; after the refusal of one frame the iterator
@@ -207,7 +253,7 @@ class Stream:
         """
         return Results(self, timeout_s=timeout_s)
 
-    def take(self, *, timeout_s: float | None = None) -> Result | None:
+    def take(self, *, timeout_s: Number | None = None) -> Result | None:
         """Return the next result; None when the stream is closed and everything was taken.
 
         Raises
@@ -223,7 +269,7 @@ class Stream:
         if self._inbox.on_result is not None:
             raise ValueError("this stream gives its results to on_result; open it without, to take them")
         try:
-            result = self._inbox.take(timeout_s)
+            result = self._inbox.take(None if timeout_s is None else self._patience(timeout_s))
             if result is None:
                 self._all_is_done()
             return result
@@ -244,32 +290,43 @@ class Stream:
         self,
         *,
         model: str | None = None,
-        thresholds: Thresholds | None = None,
-        timeout_s: float | None = None,
+        thresholds: Thresholds | Mapping[str, Number] | None = None,
+        timeout_s: Number | None = None,
     ) -> Updated:
         """Change the model or thresholds for the frames sent from now on; return what is in force then.
 
         Raises
         ------
+        ArgumentError
+            An argument cannot be sent.
         StreamError
             unknown_model or another refusal; nothing has changed.
         Timeout, ConnectionLost
         """
-        self._raise_errors()
-        request = Update(self.id, self._next_seq, model, thresholds)
-        return wait(self._connection.update(request), self._patience(timeout_s), "no UPDATED came")
+        named = None if model is None else arguments.field("UPDATE", "model", model)
+        new = arguments.new_thresholds(thresholds)
+        patience = self._patience(timeout_s)
+        with self._lock:
+            self._raise_errors()
+            updated = self._connection.update(Update(self.id, self._next_seq, named, new))
+        return wait(updated, patience, "no UPDATED came")
 
     def finish(self) -> None:
         """Say that no frame comes any more; results still come, then the iterator ends."""
-        if self._closing is None:
-            self._closing = self._connection.close_stream(self.id, drop=False)
+        self._close(drop=False)
 
     def abandon(self) -> None:
         """Drop what was not sent and close without waiting."""
-        if self._closing is None:
-            self._closing = self._connection.close_stream(self.id, drop=True)
+        self._close(drop=True)
 
-    def close(self, *, timeout_s: float | None = None) -> Closed:
+    def _close(self, *, drop: bool) -> Future[Closed]:
+        """The one answer to the one CLOSE, whichever thread asks first."""
+        with self._lock:
+            if self._closing is None:
+                self._closing = self._connection.close_stream(self.id, drop=drop)
+            return self._closing
+
+    def close(self, *, timeout_s: Number | None = None) -> Closed:
         """Wait until every frame is answered and the server has closed the stream.
 
         Results that were not taken yet can be taken afterwards; but with a spool or a buffer, which may hold
@@ -281,9 +338,8 @@ class Stream:
             With a callback: a frame was refused.
         Timeout, ConnectionLost
         """
-        self.finish()
-        assert self._closing is not None
-        closed = wait(self._closing, self._patience(timeout_s), f"stream {self.id} was not closed")
+        patience = self._patience(timeout_s)
+        closed = wait(self._close(drop=False), patience, f"stream {self.id} was not closed")
         if self._inbox.on_result is not None:
             self._all_is_done()
         self._inbox.raise_untold()
@@ -300,19 +356,6 @@ class Stream:
         else:
             self.abandon()
 
-    def _check(self, pixels: npt.NDArray[Any]) -> None:
-        if pixels.shape != self.request.shape:
-            raise FrameError(
-                Code.WRONG_SHAPE,
-                f"frame of shape {pixels.shape}, the stream was opened for {self.request.shape}; "
-                "open another stream",
-            )
-        if pixels.dtype.name != self.request.dtype:
-            raise FrameError(
-                Code.WRONG_DTYPE,
-                f"frame of {pixels.dtype}, the stream was opened for {self.request.dtype}; convert it",
-            )
-
     def _raise_errors(self) -> None:
         self._inbox.raise_errors()
         if self._closing is not None:
@@ -320,14 +363,14 @@ class Stream:
                 Problem.of(Code.STREAM_CLOSED, "the stream was closed here; open another", stream=self.id)
             )
 
-    def _patience(self, timeout_s: float | None) -> float:
-        return self.timeout_s if timeout_s is None else timeout_s
+    def _patience(self, timeout_s: Number | None) -> float:
+        return self.timeout_s if timeout_s is None else arguments.seconds("timeout_s", timeout_s)
 
 
 class Results:
     """Iterator over the results of a stream."""
 
-    def __init__(self, stream: Stream, *, timeout_s: float | None) -> None:
+    def __init__(self, stream: Stream, *, timeout_s: Number | None) -> None:
         self._stream = stream
         self._timeout_s = timeout_s
 
@@ -344,7 +387,7 @@ class Results:
 def wait(future: Future[T], timeout_s: float, what: str) -> T:
     """Return what the future holds, or raise `Timeout` and want it no more."""
     try:
-        return future.result(timeout_s)
+        return future.result(arguments.waiting_s(timeout_s))
     except FutureTimeout:
         future.cancel()
         raise Timeout(f"{what} within {timeout_s:g} s") from None

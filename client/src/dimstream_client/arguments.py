@@ -1,0 +1,317 @@
+"""What programs pass, turned into what the wire holds, or refused in the caller's call.
+
+Everything that a program gives to a stream goes through here before anything changes: no number is used up,
+nothing is in the spool, nothing has reached the I/O thread. Numpy scalars and arrays, dtypes, mappings,
+enums, paths and datetimes are taken. Afterwards each value passes the very check of its header field that the
+receiver will run (`headers.HEADERS`), so the bounds stand in one place.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final, SupportsFloat, SupportsIndex, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client.errors import ArgumentError, Code, FrameError
+from dimstream_client.fields import DTYPES, MAX_INTEGER, MAX_WINDOW, Refused, short
+from dimstream_client.headers import HEADERS
+from dimstream_client.json_values import plain, refuse, unwrapped
+from dimstream_client.messages import Frame, Open, PlaneIndex, Thresholds
+
+__all__ = ["AcquisitionTime", "Boolean", "Index", "Integer", "Number", "Texts"]
+
+Integer = SupportsIndex
+Number = Union[SupportsFloat, SupportsIndex]
+Boolean = Union[bool, np.bool_]
+Texts = Union[Sequence[str], "npt.NDArray[np.str_]"]
+Index = Union[PlaneIndex, Mapping[Any, SupportsIndex]]
+AcquisitionTime = Union[SupportsFloat, SupportsIndex, datetime.datetime, np.datetime64]
+
+_AXES: Final = ("t", "c", "z", "p")
+
+
+# --- whole messages
+
+
+def open_request(*, client: str, shape: Any, dtype: Any, **settings: Any) -> Open:
+    """Return the OPEN that asks for a stream; settings that are None take the default.
+
+    Raises
+    ------
+    ArgumentError
+        bad_field, wrong_shape, wrong_dtype or bad_codec.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    return Open(
+        client=field("OPEN", "client", client),
+        shape=field("OPEN", "shape", shape),
+        dtype=dtype_name(dtype, "dtype"),
+        **{name: _setting(name, value) for name, value in given.items()},
+    )
+
+
+def _setting(name: str, value: Any) -> Any:
+    if name == "out_dtype":
+        value = dtype_name(value, name)
+    return field("OPEN", name, value)
+
+
+def frame_of(frame: Any, *, stream: str, seq: int, request: Open) -> Frame:
+    """Return a frame that a program gives again, as it can travel.
+
+    Raises
+    ------
+    ArgumentError
+        It is none, or another than `seq`, or its place, time or meta cannot travel.
+    FrameError
+        It has another shape or dtype than its stream.
+    """
+    if not isinstance(frame, Frame) or frame.seq != seq:
+        number = f" {short(frame.seq)}" if isinstance(frame, Frame) else ""
+        raise ArgumentError(
+            Code.BAD_FIELD, f"expected the Frame with seq {seq}, got {type(frame).__name__}{number}"
+        )
+    return replace(
+        frame,
+        stream=stream,
+        seq=seq,
+        pixels=pixels_of(frame.pixels, request),
+        index=plane_index(frame.index) or PlaneIndex(),
+        t_acq=None if frame.t_acq is None else posix_seconds(frame.t_acq),
+        meta=meta(frame.meta),
+    )
+
+
+# --- single values
+
+
+def field(message: str, name: str, value: Any) -> Any:
+    """Return `value` as field `name` of a message of this TYPE holds it.
+
+    Raises
+    ------
+    ArgumentError
+        It may not stand there.
+    """
+    return _checked(name, value, HEADERS[message][name])
+
+
+def integer(name: str, value: Integer, *, least: int = 0) -> int:
+    """Return an integer from `least` to 2**53 - 1.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    number: int = _checked(name, value, HEADERS["ACK"]["next_result"])
+    if number < least:
+        refuse(name, f"an integer of at least {least}", value)
+    return number
+
+
+def last_skipped(first: int, frames: int) -> int:
+    """Return the last of so many numbers from `first` on.
+
+    Raises
+    ------
+    ArgumentError
+        It is so large that limits would be no integers of DIM1 any more.
+    """
+    last = first + frames - 1
+    if last > MAX_INTEGER - MAX_WINDOW:
+        refuse("frames", f"at most {MAX_INTEGER - MAX_WINDOW - first + 1}", frames)
+    return last
+
+
+def seconds(name: str, value: Number) -> float:
+    """Return how long a call may wait: any number, infinity too; below 0 is 0.
+
+    Raises
+    ------
+    ArgumentError
+        It is no number, or NaN.
+    """
+    try:
+        number = float(value) if not isinstance(value, (str, bytes, bool)) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        refuse(name, "seconds, a number", value)
+    return max(0.0, number)
+
+
+def waiting_s(timeout_s: float) -> float:
+    """Return `timeout_s`, or the longest wait that a lock takes."""
+    return min(timeout_s, threading.TIMEOUT_MAX)
+
+
+def dtype_name(value: Any, name: str) -> str:
+    """Return the name of a numpy dtype, however it is told: "uint16", np.uint16, array.dtype.
+
+    Raises
+    ------
+    ArgumentError
+        wrong_dtype: numpy knows no such type. Whether the stream can have it is for its field's check.
+    """
+    if value is not None:  # numpy takes None for float64
+        try:
+            found = np.dtype(unwrapped(value))
+        except (TypeError, ValueError, SyntaxError):  # numpy parses some texts
+            pass
+        else:
+            return str(field("OPEN", name, found.name))
+    expected = "uint16, float32" if name == "out_dtype" else ", ".join(DTYPES)
+    raise ArgumentError(Code.WRONG_DTYPE, f"{name}: expected one of {expected}, got {short(value)}")
+
+
+def plane_index(value: Index | None) -> PlaneIndex | None:
+    """Return where a frame belongs; axes that a mapping does not name are 0.
+
+    Raises
+    ------
+    ArgumentError
+        It names another axis than t, c, z, p, or a place that is no integer from 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, PlaneIndex):
+        value = asdict(value)
+    if not isinstance(value, Mapping):
+        refuse("index", "a PlaneIndex, or a mapping with t, c, z, p", value)
+    places: dict[str, int] = {}
+    for key, place in value.items():
+        axis = _axis(key)
+        if axis in places:
+            refuse("index", f"axis {axis} once", dict(value))
+        places[axis] = integer(f"index {axis}", place)
+    return PlaneIndex(**places)
+
+
+def _axis(key: Any) -> str:
+    name = unwrapped(key)
+    axis = name.lower() if isinstance(name, str) else ""
+    if axis not in _AXES:
+        raise ArgumentError(
+            Code.BAD_FIELD,
+            f"index: expected the axes t, c, z, p, got {short(name)}; frames that differ in another axis "
+            "(a grid, an angle) are told apart by different p",
+        )
+    return axis
+
+
+def posix_seconds(value: AcquisitionTime) -> float:
+    """Return a time as seconds since 1970-01-01 UTC.
+
+    A datetime with a time zone is exact; one without is local time, as Python has it. numpy.datetime64 is
+    UTC.
+
+    Raises
+    ------
+    ArgumentError
+        It is no time, or not finite.
+    """
+    time: Any = unwrapped(value)
+    try:
+        if isinstance(time, np.datetime64):
+            time = math.nan if np.isnat(time) else (time - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+        elif isinstance(time, datetime.datetime):
+            time = time.timestamp()
+    except (ValueError, OverflowError, OSError, TypeError):  # outside what the system's clock can say
+        time = math.nan
+    if isinstance(time, float) and not math.isfinite(time):
+        refuse("t_acq", "a finite number of seconds, or a datetime", value)
+    return float(field("FRAME", "t_acq", time))
+
+
+def meta(value: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Return what a frame carries beside its pixels, as JSON's own types.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        refuse("meta", "a mapping", value)
+    found: dict[str, Any] = plain("meta", value)
+    return found
+
+
+def new_thresholds(value: Thresholds | Mapping[str, Number] | None) -> Thresholds | None:
+    """Return the thresholds of an UPDATE.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if isinstance(value, Thresholds):
+        value = asdict(value)
+    return None if value is None else field("UPDATE", "thresholds", value)
+
+
+def pixels_of(pixels: Any, request: Open) -> npt.NDArray[Any]:
+    """Return a frame of the stream as an array (H, W).
+
+    Raises
+    ------
+    FrameError
+        wrong_shape or wrong_dtype; or pixels are masked, which cannot travel.
+    """
+    array = image(pixels)
+    if array.shape != request.shape:
+        raise FrameError(
+            Code.WRONG_SHAPE,
+            f"frame of shape {array.shape}, the stream was opened for {request.shape}; open another stream",
+        )
+    if array.dtype.name != request.dtype:
+        raise FrameError(
+            Code.WRONG_DTYPE,
+            f"frame of {array.dtype}, the stream was opened for {request.dtype}; convert it",
+        )
+    return array
+
+
+def image(pixels: Any) -> npt.NDArray[Any]:
+    """Return what numpy makes an array of, without copying an array.
+
+    Raises
+    ------
+    FrameError
+        It cannot be one, or pixels are masked.
+    """
+    if isinstance(pixels, np.ma.MaskedArray) and np.ma.is_masked(pixels):
+        raise FrameError(
+            Code.BAD_FIELD, "the frame has masked pixels, which cannot travel; fill them, or send its data"
+        )
+    try:
+        return np.asarray(pixels)
+    except (ValueError, TypeError) as error:
+        raise FrameError(
+            Code.WRONG_SHAPE, f"expected a frame as (H, W) array, got {type(pixels).__name__}: {error}"
+        ) from None
+
+
+def callback(name: str, value: Any) -> Any:
+    """Return a callable, or None.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if value is not None and not callable(value):
+        refuse(name, "a callable, or None", value)
+    return value
+
+
+def _checked(name: str, value: Any, check: Callable[[Any], Any]) -> Any:
+    try:
+        return check(plain(name, value))
+    except Refused as refusal:
+        refuse(name, str(refusal), value, refusal.code)
