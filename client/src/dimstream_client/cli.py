@@ -14,7 +14,7 @@ from typing import Final
 
 from dimstream_client import credentials
 from dimstream_client.commands import denoise, queries, stream, view
-from dimstream_client.commands.exit_codes import INTERRUPTED, REFUSED, UNREADABLE, say
+from dimstream_client.commands.exit_codes import INTERRUPTED, REFUSED, UNREADABLE, USAGE, say
 from dimstream_client.errors import DimstreamError, KeyFileError, SpoolError, TiffError
 
 _DESCRIPTION: Final = "Send microscopy frames to a dimstream server and get them back denoised."
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = arguments.run
     try:
         return int(run(arguments))
+    except ModuleNotFoundError as error:
+        if (error.name or "dimstream_client").partition(".")[0] == "dimstream_client":
+            raise
+        return say(f'this needs {error.name}: pip install "dimstream-client[tiff]"', USAGE)
     except KeyboardInterrupt:
         return say("interrupted; what was written is complete up to there", INTERRUPTED)
     except TiffError as error:

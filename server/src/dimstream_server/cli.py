@@ -6,24 +6,38 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from dimstream_client.errors import KeyFileError
+from dimstream_models.extras import install_hint
 from dimstream_server.keygen import add_keygen
 from dimstream_server.logs import set_up_logging
-from dimstream_server.serving import CannotStart, serve
 from dimstream_server.settings import Settings, SettingsError, load_settings
 
 EXIT_DRAIN_INCOMPLETE = 1
 EXIT_CANNOT_START = 2
+# each needs no more than Python
+_SAFE_ANYWHERE = (["--version"], ["--help"], ["-h"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; its exit code: 0, 1 when a stop left frames unanswered, 2 when it cannot start."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.platform == "win32" and words[:1] not in _SAFE_ANYWHERE:
+        return _refuse(
+            "the server needs Linux, and this is Windows; run it on a Linux machine. "
+            "The acquisition PC needs only the client: dimstream-client runs on Windows"
+        )
+    try:
+        return _run(words)
+    except ModuleNotFoundError as error:
+        return _refuse(install_hint(error, "dimstream-server"))
+
+
+def _run(words: list[str]) -> int:
+    # Imported when they are asked for: they need packages that an extra installs, or that Windows lacks.
     if words[:1] == ["bench"]:
         from dimstream_server.benchmarks import main as bench
 
@@ -39,14 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     try:
         return int(arguments.run(arguments))
-    except (SettingsError, CannotStart, KeyFileError) as error:
-        said = error.detail if isinstance(error, KeyFileError) else error
-        print(f"dimstream-server: {said}", file=sys.stderr)
-        return EXIT_CANNOT_START
+    except (SettingsError, KeyFileError) as error:
+        return _refuse(error.detail if isinstance(error, KeyFileError) else str(error))
+
+
+def _refuse(why: str) -> int:
+    print(f"dimstream-server: {why}", file=sys.stderr)
+    return EXIT_CANNOT_START
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    return run_server(_settings(arguments))
+    settings = _settings(arguments)
+    from dimstream_server.serving import CannotStart
+
+    try:
+        return run_server(settings)
+    except CannotStart as error:
+        return _refuse(str(error))
 
 
 def run_server(settings: Settings) -> int:
@@ -56,6 +79,10 @@ def run_server(settings: Settings) -> int:
     ------
     dimstream_server.serving.CannotStart
     """
+    import uvloop
+
+    from dimstream_server.serving import serve
+
     set_up_logging(settings.server.log_level, settings.server.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         complete = runner.run(serve(settings))
@@ -68,6 +95,9 @@ def run_server(settings: Settings) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dimstream-server", description="Denoise microscopy frames over ZeroMQ and HTTP."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"dimstream-server {version('dimstream-server')}"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     serve_parser = commands.add_parser("serve", help="serve bundles until SIGTERM or Ctrl-C")

@@ -37,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the results")
     parser.add_argument("--interval", type=float, default=0.2, help="seconds between frames")
     arguments = parser.parse_args(argv)
+    import matplotlib  # noqa: F401  both before anything is written or started
+    import onnxruntime  # noqa: F401
+
     is_shipped = arguments.bundle is None
     try:
         bundle = read_bundle(shipped_bundle() if is_shipped else arguments.bundle)

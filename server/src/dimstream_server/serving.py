@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
@@ -166,7 +167,11 @@ async def serve_until(
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
         try:
             with _ready_file(settings.server.ready_file, addresses):
-                _log.info("ready event=ready zmq=%s http=%s pid=%d", *asdict(addresses).values())
+                _log.info(
+                    "ready event=ready zmq=%s http=%s pid=%d version=%s",
+                    *asdict(addresses).values(),
+                    version("dimstream-server"),
+                )
                 _tell_bundle(settings)
                 _tell_journal(journal)
                 access.tell()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from dimstream_models.bundle import BundleError
+from dimstream_models.extras import install_hint
 from dimstream_models.training.commands import (
     audit,
     bench,
@@ -50,10 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dimstream-train: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(
-            f"dimstream-train: {error.name} is not installed: pip install 'dimstream-models[train]'",
-            file=sys.stderr,
-        )
+        print(f"dimstream-train: {install_hint(error, 'dimstream-models')}", file=sys.stderr)
         return 2
     except OSError as error:
         print(
@@ -70,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dimstream-train", description=__doc__)
+    parser.add_argument(
+        "--version", action="version", version=f"dimstream-train {version('dimstream-models')}"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

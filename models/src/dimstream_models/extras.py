@@ -1,0 +1,46 @@
+"""What to install where an optional package is missing, by a distribution's own metadata."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from typing import Final
+
+_EXTRA: Final = re.compile(r"^([A-Za-z0-9._-]+).*;.*\bextra == ['\"]([A-Za-z0-9._-]+)['\"]")
+# packages whose import has another name
+_IMPORTS: Final = {"scikit-image": "skimage", "scikit-learn": "sklearn", "onnxruntime-gpu": "onnxruntime"}
+
+
+def install_hint(error: ModuleNotFoundError, distribution: str) -> str:
+    """One sentence: which package is missing, and the command that installs it.
+
+    Parameters
+    ----------
+    error : ModuleNotFoundError
+        As an import raised it.
+    distribution : str
+        The one whose code was run, such as "dimstream-server".
+
+    Raises
+    ------
+    ModuleNotFoundError
+        `error` itself: what is missing is a module of `distribution`, which is a fault of ours.
+    """
+    module = (error.name or "").partition(".")[0]
+    if module == distribution.replace("-", "_") or not module:
+        raise error
+    extras = [extra for extra, imported in _extras(distribution) if imported == module]
+    if not extras:
+        return f"{module} is missing, although {distribution} needs it; install {distribution} again"
+    commands = [f'pip install "{distribution}[{extra}]"' for extra in extras]
+    return f"this needs {module}, which is not installed: {' or '.join(commands)}"
+
+
+def _extras(distribution: str) -> list[tuple[str, str]]:
+    """(extra, name of the import) of each optional package."""
+    try:
+        lines = requires(distribution) or []
+    except PackageNotFoundError:
+        return []
+    found = [(match[2], match[1].lower()) for match in map(_EXTRA.match, lines) if match]
+    return [(extra, _IMPORTS.get(name, name.replace("-", "_"))) for extra, name in found]
