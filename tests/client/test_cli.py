@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from dimstream_client import file_streaming
 from dimstream_client.cli import main
 from dimstream_client.errors import Code, Problem
 from dimstream_client.tiff import Scale, StackWriter, open_stack
@@ -183,16 +184,68 @@ def test_errors_are_one_line_and_nothing_is_written(tmp_path, peer, capsys, opti
     assert not (tmp_path / "o.tif").exists()
 
 
-def test_a_file_that_is_cut_in_the_middle_ends_with_its_sound_part(tmp_path, peer, capsys):
-    written(tmp_path / "in.tif", "TYX", (3, 8, 8), dtype="float32")
-    data = tifffile.imread(tmp_path / "in.tif")
-    data[2, 0, 0] = np.nan
+def test_a_frame_that_cannot_be_read_fails_alone(tmp_path, peer, capsys):
+    data = written(tmp_path / "in.tif", "TYX", (8, 8, 8), dtype="float32")
+    for n in (2, 7):
+        data[n, 0, 0] = np.nan
     tifffile.imwrite(tmp_path / "nan.tif", data, photometric="minisblack")
-    assert main(["stream", str(tmp_path / "nan.tif"), str(tmp_path / "o.tif"), "--server", peer().endpoint,
-                 "--quiet", "--out-dtype", "float32"]) == 3  # fmt: skip
-    assert "frame 2 holds NaN" in capsys.readouterr().err
-    with open_stack(tmp_path / "o.tif") as stack:
-        assert len(stack) == 2
+    server = peer()
+    assert main(["stream", str(tmp_path / "nan.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+                 "--quiet", "--out-dtype", "float32"]) == 1  # fmt: skip
+    assert "2 frames have no result" in capsys.readouterr().err
+    assert server.skips() == [(2, 2), (7, 7)]
+    data[[2, 7]] = 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), data)
+    lines = flags(tmp_path / "o.flags.jsonl")
+    assert [line["seq"] for line in lines] == list(range(8))
+    assert [line["reason"] for line in lines if line["status"] == "unreadable"] == [
+        f"frame {n} holds NaN or infinity, expected finite counts [not_finite]" for n in (2, 7)
+    ]
+    assert not (tmp_path / "o.resume.json").exists()
+
+
+def test_a_stream_that_the_server_gave_up_leaves_nothing_to_resume(tmp_path, peer, capsys):
+    written(tmp_path / "in.tif", "TYX", (6, 8, 8))
+    server = peer(refuse={3: [Code.STREAM_CLOSED]})
+    assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+                 "--quiet"]) == 4  # fmt: skip
+    assert "stream_closed" in capsys.readouterr().err
+    assert not (tmp_path / "o.resume.json").exists()
+
+
+def test_an_interrupted_stream_is_resumed_with_the_same_options_only(tmp_path, peer, capsys, monkeypatch):
+    data = written(tmp_path / "in.tif", "TYX", (8, 8, 8))
+    server = peer()
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+               "--quiet"]  # fmt: skip
+    record = file_streaming._Recorder.record
+
+    def interrupted(recorder, result):
+        if result.seq == 3:
+            raise KeyboardInterrupt
+        record(recorder, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_streaming._Recorder, "record", interrupted)
+        assert main(command) == 130
+    assert len(flags(tmp_path / "o.flags.jsonl")) == 3
+    assert main(command) == 2
+    assert main([*command, "--resume", "--out-dtype", "float32"]) == 3
+    assert "out_dtype (uint16 then, float32 now)" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), data)
+    assert [line["seq"] for line in flags(tmp_path / "o.flags.jsonl")] == list(range(8))
+    assert not (tmp_path / "o.resume.json").exists()
+
+
+def test_times_follow_from_the_time_step_of_the_file(tmp_path, peer):
+    written(tmp_path / "in.tif", "TZYX", (3, 2, 8, 8))
+    server = peer()
+    assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
+                 "--quiet"]) == 0  # fmt: skip
+    expected = pytest.approx([0, 0, 0.6, 0.6, 1.2, 1.2])
+    assert [message.t_acq for message in server.log if message.TYPE == "FRAME"] == expected
+    assert [line["t_acq"] for line in flags(tmp_path / "o.flags.jsonl")] == expected
 
 
 def test_wrong_usage_is_told_by_argparse(capsys):

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dimstream_client.errors import SpoolError
 from dimstream_client.spool_file import open_private
@@ -20,18 +21,21 @@ class Note:
     ----------
     size, changed_ns : int
         Of the source: bytes, and when it was last written.
+    options : dict
+        How the source was understood and what is written: the same is wanted of who goes on.
     """
 
     ticket: Ticket
     source: str
     size: int
     changed_ns: int
+    options: dict[str, Any]
 
     @classmethod
-    def of(cls, ticket: Ticket, source: Path) -> Note:
+    def of(cls, ticket: Ticket, source: Path, options: dict[str, Any]) -> Note:
         """Return the note of a stream that is made of `source`."""
         stat = source.stat()
-        return cls(ticket, str(source), stat.st_size, stat.st_mtime_ns)
+        return cls(ticket, str(source), stat.st_size, stat.st_mtime_ns, options)
 
     def write(self, path: Path) -> None:
         """Write it, whole or not at all, for its owner only: it resumes the stream.
@@ -40,20 +44,25 @@ class Note:
         ------
         OSError
         """
-        fields = {"source": self.source, "size": self.size, "changed_ns": self.changed_ns}
+        fields = {
+            "source": self.source,
+            "size": self.size,
+            "changed_ns": self.changed_ns,
+            "options": self.options,
+        }
         unfinished = path.with_name(f".{path.name}")
         with open_private(unfinished) as file:
             file.write(json.dumps({"ticket": json.loads(self.ticket.to_json()), **fields}, indent=1).encode())
         unfinished.replace(path)
 
 
-def read_note(path: Path, source: Path) -> Note:
+def read_note(path: Path, source: Path, options: dict[str, Any]) -> Note:
     """Return the note of a stream that is made of `source`.
 
     Raises
     ------
     SpoolError
-        There is none, or the source is another, or has changed.
+        There is none, the source is another or has changed, or the options are others.
     OSError
     """
     if not path.exists():
@@ -63,16 +72,31 @@ def read_note(path: Path, source: Path) -> Note:
     try:
         fields = json.loads(path.read_text("utf-8"))
         ticket = Ticket.of_json(json.dumps(fields["ticket"]), where=str(path))
-        note = Note(ticket, str(fields["source"]), int(fields["size"]), int(fields["changed_ns"]))
+        note = Note(
+            ticket,
+            str(fields["source"]),
+            int(fields["size"]),
+            int(fields["changed_ns"]),
+            dict(fields["options"]),
+        )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SpoolError(
             f"{path}: expected what resumes a streamed file, got something else: {error}"
         ) from None
-    now = Note.of(ticket, source)
+    now = Note.of(ticket, source, options)
     if (now.size, now.changed_ns) != (note.size, note.changed_ns):
         raise SpoolError(
             f"{source} is not as it was when its stream was broken off, or another than {note.source}; "
-            f"give that one, or remove {path} and stream anew"
+            f"give that one, or remove {path} and stream it again"
+        )
+    if now.options != note.options:
+        differ = ", ".join(
+            f"{name} ({note.options.get(name)} then, {now.options[name]} now)"
+            for name in now.options
+            if now.options[name] != note.options.get(name)
+        )
+        raise SpoolError(
+            f"expected the options of the first time, others are: {differ}; give those, or remove {path}"
         )
     return note
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.broken_off import Note, count_lines, keep_lines, read_note
-from dimstream_client.client import Client, StreamedResults
-from dimstream_client.errors import FrameError, StreamError
+from dimstream_client.client import Client
+from dimstream_client.errors import FrameError, StreamError, TiffError
+from dimstream_client.frame_feeding import FrameFeeder, times_of
 from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
 from dimstream_client.session import FINAL_CODES
+from dimstream_client.stream import Stream
 from dimstream_client.tiff import Stack, StackWriter
 from dimstream_client.tiff_writer import page_offsets
 from dimstream_client.trust import Thresholds
@@ -110,8 +112,9 @@ def stream_file(
 
     With maps also to `maps_path(out)`; until it is finished, `note_path(out)` says what resumes it.
 
-    A frame without a result (refused, failed, or replaced in mode ``latest``) is a page of zeros, so that
-    pages keep their places, and counted as ``missing``; its line in the flags says what happened.
+    A frame without a result (it cannot be read, was refused, failed, or replaced in mode ``latest``) is a
+    page of zeros, so that pages keep their places, and counted as ``missing``; its line in the flags says
+    what happened.
 
     Parameters
     ----------
@@ -121,63 +124,76 @@ def stream_file(
     Raises
     ------
     SpoolError
-        There is nothing to be resumed, or the source has changed.
+        There is nothing to be resumed, or the source or the options have changed.
     TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
-    note = read_note(note_path(out), source) if resume else None
+    options = _options_of(stack, pace)
+    note = read_note(note_path(out), source, options) if resume else None
     done = frames_done(out, with_maps=bool(pace.settings.get("maps"))) if resume else 0
-    feed = _Feed(stack, done)
-    frames = feed.frames(pace.interval_s)
     if note is None:
-        results = client.stream(frames, copy=False, **pace.settings)
-        results.start()  # before anything is written
+        stream = client.open(stack.frame_shape, stack.dtype, **pace.settings)
     else:
-        stream = client.resume_with(note.ticket, next_result=done, frame_of=partial(_frame_of, stack, note))
-        results = StreamedResults(frames, lambda _: stream, copy=False)
-        results.start()
-        if results.stream is None:  # only its end was broken off
-            stream.close()
-    tally = _record(results, feed, source, out, pace, on_frame, done)
+        frame_of = partial(_frame_of, stack, note.ticket.stream, times_of(stack))
+        stream = client.resume_with(note.ticket, next_result=done, frame_of=frame_of)
+    try:
+        tally = _record(stream, stack, source, out, pace, options, on_frame, done)
+    except StreamError as error:
+        if error.code in FINAL_CODES:  # the server has given the stream up: nothing can be resumed
+            note_path(out).unlink(missing_ok=True)
+        raise
     note_path(out).unlink(missing_ok=True)
     return tally
 
 
+def _options_of(stack: Stack, pace: Pace) -> dict[str, Any]:
+    """What must be the same when a stream is resumed."""
+    settings = {name: pace.settings.get(name) for name in ("out_dtype", "maps")}
+    return {"axes": stack.axes, "shape": list(stack.shape), "dtype": stack.dtype, **settings}
+
+
 def _record(
-    results: StreamedResults,
-    feed: _Feed,
+    stream: Stream,
+    stack: Stack,
     source: Path,
     out: Path,
     pace: Pace,
+    options: dict[str, Any],
     on_frame: Callable[[dict[str, int]], None],
     done: int,
 ) -> Tally:
-    stack = feed.stack
+    """Send what is not done, and write what comes; when that is broken off, the stream can be resumed."""
     with ExitStack() as files:
         pages = files.enter_context(_Pages(out, stack, pace.settings["out_dtype"], done))
         maps = None
         if pace.settings.get("maps"):
             maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done))
         lines = files.enter_context(flags_path(out).open("a" if done else "w", encoding="utf-8"))
-        recorder = _Recorder(feed, pages, maps, lines, on_frame, done)
+        Note.of(stream.ticket, source, options).write(note_path(out))
+        feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=pace.interval_s)
+        files.callback(feeder.stop)
+        recorder = _Recorder(stack, feeder, pages, maps, lines, on_frame, done)
         recorder.tally.recount(flags_path(out), done)
-        if results.stream is not None:
-            recorder.tally.thresholds = results.stream.opened.thresholds
-            Note.of(results.stream.ticket, source).write(note_path(out))
-        try:
-            while True:
-                try:
-                    recorder.record(next(results))
-                except (StreamError, FrameError) as error:
-                    if error.seq is None or error.code in FINAL_CODES:
-                        raise
-                    recorder.note(error.seq, str(error))
-        except StopIteration:
-            recorder.fill_up_to(len(stack))
-            if results.stream is not None:
-                recorder.tally.closed = results.stream.close()
-        finally:
-            results.close()
+        recorder.tally.thresholds = stream.opened.thresholds
+        _take_all(stream, recorder)
+        feeder.raise_failure()
+        recorder.fill_up_to(len(stack))
+        recorder.tally.closed = stream.close()
     return recorder.tally
+
+
+def _take_all(stream: Stream, recorder: _Recorder) -> None:
+    """Write every result in its place, and remember why frames have none."""
+    while True:
+        try:
+            result = stream.take()
+        except (StreamError, FrameError) as error:
+            if error.seq is None or error.code in FINAL_CODES:
+                raise
+            recorder.note(error.seq, str(error))
+            continue
+        if result is None:
+            return
+        recorder.record(result)
 
 
 def frames_done(out: Path, *, with_maps: bool) -> int:
@@ -190,8 +206,12 @@ def frames_done(out: Path, *, with_maps: bool) -> int:
     return keep_lines(flags_path(out), min(written))
 
 
-def _frame_of(stack: Stack, note: Note, seq: int) -> Frame:
-    return Frame(note.ticket.stream, seq, stack.read(seq), stack.index(seq))
+def _frame_of(stack: Stack, stream: str, times: list[float] | None, seq: int) -> Frame | None:
+    """A frame that the server wants again; None where it cannot be read."""
+    try:
+        return Frame(stream, seq, stack.read(seq), stack.index(seq), times[seq] if times else None)
+    except TiffError:
+        return None
 
 
 def _stem(out: Path) -> str:
@@ -200,30 +220,6 @@ def _stem(out: Path) -> str:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
-
-
-class _Feed:
-    """The frames of a stack, and when each was handed over."""
-
-    def __init__(self, stack: Stack, first: int) -> None:
-        self.stack = stack
-        self._first = first
-        self._handed: dict[int, tuple[float, float]] = {}
-
-    def frames(self, interval_s: float) -> Iterator[tuple[npt.NDArray[Any], PlaneIndex]]:
-        """Iterate over the frames of the stack, one every `interval_s`."""
-        start = time.perf_counter()
-        for n in range(self._first, len(self.stack)):
-            frame = self.stack.read(n), self.stack.index(n)
-            delay = start + (n - self._first) * interval_s - time.perf_counter()
-            if delay > 0:
-                time.sleep(delay)
-            self._handed[n] = time.time(), time.perf_counter()
-            yield frame
-
-    def handed_over(self, n: int) -> tuple[float | None, float]:
-        """Return when frame `n` was handed over, by the clock and by the stopwatch; once."""
-        return self._handed.pop(n, (None, 0.0))
 
 
 class _Pages:
@@ -251,7 +247,8 @@ class _Recorder:
 
     def __init__(
         self,
-        feed: _Feed,
+        stack: Stack,
+        feeder: FrameFeeder,
         pages: _Pages,
         maps: _Pages | None,
         lines: TextIO,
@@ -259,16 +256,17 @@ class _Recorder:
         done: int,
     ) -> None:
         self.tally = Tally()
-        self._feed, self._pages, self._maps, self._lines = feed, pages, maps, lines
+        self._stack, self._feeder = stack, feeder
+        self._pages, self._maps, self._lines = pages, maps, lines
         self._on_frame = on_frame
-        self._over_time = dict(zip(feed.stack.axes, feed.stack.shape)).get("T", 1) > 1
+        self._over_time = dict(zip(stack.axes, stack.shape)).get("T", 1) > 1
         self._refusals: dict[int, str] = {}
         self._next = done
 
     def record(self, result: Result) -> None:
         """Write a result in its place."""
         self.fill_up_to(result.seq)
-        t_acq, sent = self._feed.handed_over(result.seq)
+        t_acq, sent = self._feeder.handed_over(result.seq)
         line = {
             "seq": result.seq,
             "index": asdict(result.index),
@@ -282,7 +280,7 @@ class _Recorder:
             "trust": asdict(result.trust) if result.trust else None,
             "model_sha256": result.model_sha256,
             "t_ms": asdict(result.t_ms),
-            "round_trip_ms": round((time.perf_counter() - sent) * 1e3, 3),
+            "round_trip_ms": None if sent is None else round((time.perf_counter() - sent) * 1e3, 3),
         }
         if result.error is not None:
             line["error"] = result.error.detail
@@ -298,13 +296,14 @@ class _Recorder:
         """Write a page of zeros for each frame before `seq` that has no result."""
         while self._next < seq:
             n = self._next
-            t_acq, _ = self._feed.handed_over(n)
-            why = self._refusals.pop(n, None)
+            t_acq, _ = self._feeder.handed_over(n)
+            unreadable = self._feeder.unreadable.pop(n, None)
+            why = unreadable or self._refusals.pop(n, None)
             line = {
                 "seq": n,
-                "index": asdict(self._feed.stack.index(n)),
+                "index": asdict(self._stack.index(n)),
                 "t_acq": t_acq,
-                "status": "refused" if why else "skipped",
+                "status": "unreadable" if unreadable else "refused" if why else "skipped",
                 "flag": "unjudged",
                 "reason": why or "replaced by a newer frame",
             }

@@ -1,0 +1,104 @@
+"""Sends the frames of an open file to a stream, at its pace, on a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+from dimstream_client.errors import ConnectionLost, StreamError, TiffError, Timeout
+from dimstream_client.stream import Stream
+from dimstream_client.tiff import Stack
+
+_PATIENCE_S = 0.5  # of one attempt to send, before it is looked whether to stop
+
+
+def times_of(stack: Stack) -> list[float] | None:
+    """Return when each frame was taken, as `Frame.t_acq` has it; None where the file does not say.
+
+    Seconds since 1970 where the file tells a date, else since its start. They are those of the planes, where
+    all have one; else they follow from the time step.
+    """
+    started_at, interval_s = 0.0, stack.frame_interval_s
+    if interval_s is None:
+        return None
+    return [started_at + stack.index(n).t * interval_s for n in range(len(stack))]
+
+
+class FrameFeeder:
+    """Reads frames and sends them; a frame that cannot be read is skipped, and the others go on.
+
+    Parameters
+    ----------
+    first : int
+        Number of the first frame that is sent.
+    interval_s : float
+        Seconds between frames; 0: as fast as the server takes them.
+
+    Attributes
+    ----------
+    unreadable : dict
+        Why frames, by their number, cannot be read. A reason is there before the skip is sent.
+    """
+
+    def __init__(self, stream: Stream, stack: Stack, *, first: int, interval_s: float) -> None:
+        self.unreadable: dict[int, str] = {}
+        self._stream, self._stack, self._first, self._interval_s = stream, stack, first, interval_s
+        self._times = times_of(stack)
+        self._handed: dict[int, tuple[float, float]] = {}
+        self._stopped = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="dimstream-feeder", daemon=True)
+        self._thread.start()
+
+    def handed_over(self, n: int) -> tuple[float | None, float | None]:
+        """Return the time of acquisition of frame `n`, and by the stopwatch when it was sent; once."""
+        return self._handed.pop(n, (self._times[n] if self._times else None, None))
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stopped.set()
+        self._thread.join(timeout=10 * _PATIENCE_S)
+
+    def raise_failure(self) -> None:
+        """Raise what ended the reading of the file, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _run(self) -> None:
+        try:
+            # What ends the stream is found among its results.
+            with contextlib.suppress(StreamError, ConnectionLost):
+                self._feed()
+                if not self._stopped.is_set():
+                    self._stream.finish()
+        except BaseException as error:
+            self._failure = error
+            with contextlib.suppress(StreamError, ConnectionLost):
+                self._stream.finish()
+
+    def _feed(self) -> None:
+        start = time.perf_counter()
+        for n in range(self._first, len(self._stack)):
+            delay = start + (n - self._first) * self._interval_s - time.perf_counter()
+            if self._stopped.wait(max(delay, 0.0)):
+                return
+            self._send(n)
+
+    def _send(self, n: int) -> None:
+        try:
+            pixels = self._stack.read(n)
+        except TiffError as error:
+            self.unreadable[n] = str(error)
+            self._stream.skip(1, reason=str(error)[:200])
+            return
+        t_acq = self._times[n] if self._times else time.time()
+        self._handed[n] = t_acq, time.perf_counter()
+        index = self._stack.index(n)
+        while not self._stopped.is_set():
+            try:
+                self._stream.send(pixels, index=index, t_acq=t_acq, copy=False, timeout_s=_PATIENCE_S)
+            except Timeout:
+                continue
+            return
