@@ -26,8 +26,8 @@ from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
 from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
 from dimstream_server.device_health import DeviceHealth
+from dimstream_server.endpoints.http.protocol import protocol_telling
 from dimstream_server.endpoints.http_app import HttpDoor
-from dimstream_server.endpoints.http_protocol import protocol_telling
 from dimstream_server.endpoints.requests import ProblemTeller
 from dimstream_server.endpoints.router import CannotBind, Router
 from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router

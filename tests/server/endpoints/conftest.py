@@ -168,9 +168,7 @@ def server(tiny_bundle: Callable[..., Bundle]) -> Iterator[RunningServer]:
     stop(running)
 
 
-@pytest.fixture
-def start_server(tiny_bundle: Callable[..., Bundle]) -> Iterator[ServerMaker]:
-    """Maker of servers: `start_server("blur", some_bundle, …, limits={…})`."""
+def make_servers(tiny_bundle: Callable[..., Bundle]) -> Iterator[ServerMaker]:
     running: list[RunningServer] = []
 
     def make(*kinds: str | Bundle, **tables: Any) -> RunningServer:
@@ -181,6 +179,18 @@ def start_server(tiny_bundle: Callable[..., Bundle]) -> Iterator[ServerMaker]:
     yield make
     for one in running:
         stop(one)
+
+
+@pytest.fixture
+def start_server(tiny_bundle: Callable[..., Bundle]) -> Iterator[ServerMaker]:
+    """Maker of servers: `start_server("blur", some_bundle, …, limits={…})`."""
+    yield from make_servers(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def start_module_server(tiny_bundle: Callable[..., Bundle]) -> Iterator[ServerMaker]:
+    """Maker of servers for the tests of a module."""
+    yield from make_servers(tiny_bundle)
 
 
 @pytest.fixture

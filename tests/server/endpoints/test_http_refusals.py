@@ -138,6 +138,7 @@ def test_a_bad_form_is_refused(request_of: Any, case: str) -> None:
         ("GET", "/docs", 404, "not_found"),
         ("GET", PATH, 405, "method_not_allowed"),
         ("PUT", "/v1/models", 405, "method_not_allowed"),
+        ("FOO", "/v1/models", 405, "method_not_allowed"),
         ("POST", PATH + "/", 404, "not_found"),
         ("GET", "/v1/models/", 404, "not_found"),
         ("GET", "/v1/models/none", 404, "unknown_model"),
@@ -225,12 +226,15 @@ HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n".encode()
 NO_REQUESTS = {
     "no http": (400, "bad_request", [b"\xff\0\0\0\0\0\0\0\x01\x7f"]),
-    "unknown method": (400, "bad_request", [b"FOO /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"]),
+    "unknown version": (400, "bad_request", [b"GET /livez HTTP/7.x\r\nHost: localhost\r\n\r\n"]),
+    "no host": (400, "bad_request", [b"GET /livez HTTP/1.1\r\n\r\n"]),
+    "two hosts": (400, "bad_request", [HEAD + b"Host: localhost\r\n\r\n"]),
     "two lengths": (
         400,
         "bad_request",
         [HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"],
     ),
+    "long header at once": (431, "head_too_large", [HEAD + b"X: " + b"y" * 66000 + b"\r\n\r\n"]),
     "long header": (431, "head_too_large", [HEAD + b"X: ", *[b"y" * 65536] * 8]),
     "many headers": (431, "head_too_large", [HEAD, *[b"X: yyyyyyyyyy\r\n" * 4096] * 8]),
     "long address": (431, "head_too_large", [b"GET /", *[b"y" * 65536] * 8]),

@@ -25,6 +25,7 @@ from dimstream_server.endpoints.problems import (
     problem_headers,
     problem_of,
 )
+from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.errors import Refused, ServerError
 from dimstream_server.metrics import Metrics
 
@@ -86,11 +87,17 @@ async def is_gone(request: Request, gone: threading.Event) -> None:
     gone.set()
 
 
+def address_of(scope: Scope) -> str:
+    """Where the client of a request is."""
+    return str((scope.get("client") or ("unknown", 0))[0])
+
+
 class ProblemTeller:
-    """Tells every refusal and failure as ``application/problem+json``, and counts it."""
+    """Tells every refusal and failure as ``application/problem+json``, counts it and logs who was refused."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = RefusalLog(DOOR)
 
     def add_to(self, app: FastAPI) -> None:
         """Handle all that the routes of `app` raise."""
@@ -104,9 +111,12 @@ class ProblemTeller:
         for kind, handler in handlers.items():
             app.add_exception_handler(kind, handler)
 
-    def tell(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-        """The answer that says `problem`."""
+    def tell(
+        self, problem: Problem, headers: Mapping[str, str] | None = None, address: str = "unknown"
+    ) -> Response:
+        """The answer that says `problem` to a client at `address`; what the client said is not logged."""
         self._metrics.refused(DOOR, problem.code)
+        self._log.tell(problem.code, address, problem.title)
         detail = "".join(letter if letter.isprintable() else " " for letter in problem.detail)
         return JSONResponse(
             problem_body(replace(problem, detail=detail)),  # what came may hold line feeds
@@ -115,23 +125,25 @@ class ProblemTeller:
             media_type=PROBLEM_MEDIA_TYPE,
         )
 
-    async def _refused(self, _: Request, error: ServerError | DimstreamError) -> Response:
-        return self.tell(problem_of(error), error.headers if isinstance(error, DoorRefusal) else None)
+    async def _refused(self, request: Request, error: ServerError | DimstreamError) -> Response:
+        headers = error.headers if isinstance(error, DoorRefusal) else None
+        return self.tell(problem_of(error), headers, address_of(request.scope))
 
     async def _not_routed(self, request: Request, error: HTTPException) -> Response:
         code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
         detail = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-        return self.tell(error_message(code, detail), error.headers)
+        return self.tell(error_message(code, detail), error.headers, address_of(request.scope))
 
-    async def _bad_query(self, _: Request, error: RequestValidationError) -> Response:
+    async def _bad_query(self, request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
         detail = f"{where}: {first['msg']} (got {first.get('input')!r:.200})"
-        return self.tell(error_message("bad_query", detail))
+        return self.tell(error_message("bad_query", detail), address=address_of(request.scope))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         _log.error("request failed event=internal_error path=%r", request.url.path, exc_info=error)
-        return self.tell(error_message("internal", "the server failed on this request; its log says why"))
+        problem = error_message("internal", "the server failed on this request; its log says why")
+        return self.tell(problem, address=address_of(request.scope))
 
 
 class Observer:
@@ -159,7 +171,7 @@ class Observer:
             self._gate.admit(scope)
         except Refused as refusal:
             headers = refusal.headers if isinstance(refusal, DoorRefusal) else None
-            response = self._teller.tell(problem_of(refusal), headers)
+            response = self._teller.tell(problem_of(refusal), headers, address_of(scope))
             await response(scope, receive, counted)
             return
         await self._app(scope, receive, counted)

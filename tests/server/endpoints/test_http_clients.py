@@ -1,0 +1,121 @@
+"""Bodies of every size, sent by other people's clients in their own ways: every valid request is answered.
+
+`DIMSTREAM_HTTP_SWEEP=full` tries all sizes with all clients (some minutes), else a few of them are drawn.
+"""
+
+import http.client
+import io
+import os
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from http_clients import CLIENTS, SLOW, connect, read_answer
+
+PATH = "/v1/models/identity/denoise"
+LIMIT = 4 * 2**20
+FULL = os.environ.get("DIMSTREAM_HTTP_SWEEP") == "full"
+BOUNDARIES = [2**14, 2**15, 2**16, 2**17, 2**18, 2**20]  # of the buffers on the way
+SIZES = [
+    *(1, 2, 77, 200, 1000, 98_000),
+    *(boundary + by for boundary in BOUNDARIES for by in range(-352, 65, 32)),
+    *(LIMIT - 1, LIMIT),
+]
+SLOW_LIMIT = 2**17 + 64 if FULL else 17_000
+
+
+@pytest.fixture(scope="module")
+def url(start_module_server: Any) -> str:
+    limits = {"max_frame_bytes": LIMIT, "max_requests_per_s_per_client": 1_000_000}
+    running = start_module_server("identity", http={"max_body_bytes": LIMIT}, limits=limits)
+    return str(running.addresses.http + PATH)
+
+
+def image_file(size: int, seed: int) -> tuple[bytes, Any]:
+    """An NPY file of exactly `size` bytes, and its pixels; for less than 150 bytes no file, and None."""
+    if size < 150:
+        return bytes(size), None
+    columns = (size - 78) // 8
+    pixels = np.random.default_rng(seed).integers(0, 200, (8, columns), dtype=np.uint8)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': (8, {columns})}}"
+    padded = header.ljust(size - pixels.size - 11).encode() + b"\n"
+    head = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little")
+    file = head + padded + pixels.tobytes()
+    assert len(file) == size
+    return file, pixels
+
+
+def check(answer: tuple[int, bytes], pixels: Any) -> None:
+    status, body = answer
+    if pixels is None:
+        assert status == 422, body
+        return
+    assert status == 200, body
+    denoised = np.load(io.BytesIO(body))
+    np.testing.assert_array_equal(denoised, 3 * pixels.astype(np.uint16) + 1)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["fresh", "kept"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_valid_request_is_answered(url: str, client: str, kept: bool) -> None:
+    sizes = [size for size in SIZES if client not in SLOW or size <= SLOW_LIMIT]
+    if not FULL:
+        drawn = random.Random(client).sample([size for size in sizes if size < 2**19], 2)
+        sizes = drawn if client in SLOW else [98_000, *drawn]
+    files = [image_file(size, seed) for seed, size in enumerate(sizes)]
+    for start in range(0, len(files), 8):
+        group = files[start : start + 8]
+        answers = CLIENTS[client](url, [file for file, _ in group], kept)
+        assert len(answers) == len(group)
+        for answer, (_, pixels) in zip(answers, group, strict=True):
+            check(answer, pixels)
+
+
+@pytest.mark.parametrize("client", sorted({"curl", "requests", "http.client"} & set(CLIENTS)))
+def test_a_body_over_the_limit_is_told_so_and_the_connection_goes_on(url: str, client: str) -> None:
+    image, pixels = image_file(3000, 0)
+    answers = CLIENTS[client](url, [image, bytes(LIMIT + 1), image], True)
+    assert [status for status, _ in answers] == [200, 413, 200]
+    check(answers[2], pixels)
+
+
+def test_one_connection_serves_requests_without_end(url: str) -> None:
+    frame, pixels = image_file(98_000, 0)
+    address = url.removeprefix("http://").partition("/")[0]
+    connection = http.client.HTTPConnection(address, timeout=60)
+    for number in range(10_000 if FULL else 500):
+        path = "/metrics" if number % 4 else "/livez"
+        if number % 50:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", PATH, frame, {"Accept": "application/x-npy"})
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200, (number, body)
+        if not number % 50:
+            check((200, body), pixels)
+    connection.close()
+
+
+def test_pipelined_requests_are_all_answered_in_order(url: str) -> None:
+    count = 10_000 if FULL else 1_000
+    lines = b"GET /v1/models/%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(url) as connection, connection.makefile("rb") as file:
+        for first in range(0, count, 500):
+            connection.sendall(b"".join(lines % number for number in range(first, first + 500)))
+            for number in range(first, first + 500):
+                status, body = read_answer(file)
+                assert status == 404
+                assert f"no model '{number}'".encode() in body
+
+
+def test_an_empty_line_before_a_request_is_skipped(url: str) -> None:
+    with connect(url) as connection, connection.makefile("rb") as file:
+        for _ in range(3):
+            connection.sendall(
+                b"\r\nPOST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab\r\n"
+            )
+            assert read_answer(file)[0] == 405
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert read_answer(file)[0] == 200
