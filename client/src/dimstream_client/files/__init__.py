@@ -1,0 +1,21 @@
+"""The one reader of images: of the client's commands, the HTTP endpoint and training.
+
+Needs the extra ``tiff`` (tifffile, imagecodecs), and for Imspector's files ``msr`` (msr-reader).
+"""
+
+from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of
+from dimstream_client.files.opening import ImageInfo, Source, list_images, open_images
+from dimstream_client.files.scale import Scale
+from dimstream_client.files.stack import ImageStack
+
+__all__ = [
+    "ENDINGS",
+    "HEAD_BYTES",
+    "ImageInfo",
+    "ImageStack",
+    "Scale",
+    "Source",
+    "kind_of",
+    "list_images",
+    "open_images",
+]

@@ -1,0 +1,98 @@
+"""Which kind of file it is, by its first bytes; and how other makers' files are exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from dimstream_client.errors import Code, TiffError
+from dimstream_client.files import imspector, npy, png, tiff
+
+ENDINGS: Final = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm", ".stk", ".npy", ".msr", ".obf", ".png")
+HEAD_BYTES: Final = 560
+_FIJI: Final = "in Fiji: File > Import > Bio-Formats, then File > Save As > OME-TIFF"
+_OTHERS: Final[Mapping[str, tuple[str, str]]] = {
+    ".czi": ("Zeiss", f"in ZEN: Export as OME-TIFF; or {_FIJI}"),
+    ".zvi": ("Zeiss AxioVision", _FIJI),
+    ".nd2": ("Nikon", f"in NIS-Elements: Export as OME-TIFF; or {_FIJI}"),
+    ".lif": ("Leica", f"in LAS X: Export as OME-TIFF; or {_FIJI}"),
+    ".xlef": ("Leica", f"in LAS X: Export as OME-TIFF; or {_FIJI}"),
+    ".lof": ("Leica", f"in LAS X: Export as OME-TIFF; or {_FIJI}"),
+    ".oir": ("Olympus", _FIJI),
+    ".oib": ("Olympus", _FIJI),
+    ".oif": ("Olympus", _FIJI),
+    ".vsi": ("Olympus", _FIJI),
+    ".ims": ("Imaris", _FIJI),
+    ".dv": ("DeltaVision", _FIJI),
+    ".r3d": ("DeltaVision", _FIJI),
+    ".sld": ("SlideBook", _FIJI),
+    ".sldy": ("SlideBook", _FIJI),
+    ".sif": ("Andor", f"in Solis: export as TIFF; or {_FIJI}"),
+    ".spe": ("Princeton Instruments", _FIJI),
+    ".mrc": ("MRC", _FIJI),
+    ".ics": ("ICS", _FIJI),
+    ".ids": ("ICS", _FIJI),
+    ".nd": ("MetaMorph (a list of .stk files)", "give the .stk or .tif files beside it, one by one"),
+    ".h5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
+    ".hdf5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
+    ".zarr": ("Zarr", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
+    ".mat": ("MATLAB", "in MATLAB: imwrite each frame to a TIFF with WriteMode append"),
+    ".npz": ("NumPy archive", "numpy.save one array of it as .npy"),
+    ".jpg": ("JPEG", "save the counts as TIFF: JPEG changes them"),
+    ".jpeg": ("JPEG", "save the counts as TIFF: JPEG changes them"),
+    ".gif": ("GIF", "save the counts as TIFF"),
+    ".bmp": ("BMP", "save the counts as TIFF"),
+    ".avi": ("AVI", "save the counts as TIFF: a film for display holds none"),
+    ".mp4": ("MP4", "save the counts as TIFF: a film for display holds none"),
+    ".raw": ("raw", "import it in Fiji (File > Import > Raw), then save it as TIFF"),
+}
+_MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"ZISRAWFILE", ".czi"),
+    (b"\xda\xce\xbe\x0a", ".nd2"),
+    (b"\x70\0\0\0", ".lif"),
+    (b"\x89HDF\r\n\x1a\n", ".h5"),
+    (b"OLYMPUSRAWFORMAT", ".oir"),
+    (b"Andor Technology", ".sif"),
+    (b"MATLAB 5.0", ".mat"),
+    (b"PK\x03\x04", ".npz"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"GIF8", ".gif"),
+)
+
+
+def kind_of(head: bytes) -> str | None:
+    """Return tiff, npy, imspector, png, ome or an ending of another maker; None for what is not known.
+
+    Parameters
+    ----------
+    head : bytes
+        At least the first `HEAD_BYTES`, or all.
+    """
+    if head.startswith(tiff.MAGICS):
+        return "tiff"
+    for magic, kind in ((npy.MAGIC, "npy"), (imspector.MAGIC, "imspector"), (png.MAGIC, "png")):
+        if head.startswith(magic):
+            return kind
+    for magic, ending in _MAGICS:
+        if head.startswith(magic):
+            return ending
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return "ome" if text.startswith(b"<") and b"<OME" in head else None
+
+
+def refuse_others(name: str, kind: str | None) -> None:
+    """Refuse the files of other makers by name, and say how they are exported.
+
+    Raises
+    ------
+    TiffError
+        bad_image
+    """
+    ending = next((each for each in _OTHERS if name.lower().endswith(each)), None)
+    ending = kind if kind in _OTHERS else ending if kind is None else None
+    if ending is not None:
+        maker, export = _OTHERS[ending]
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"{maker} files ({ending}) are not read; expected {', '.join(ENDINGS)}: export it, {export}",
+        )

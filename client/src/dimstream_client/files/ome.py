@@ -1,0 +1,301 @@
+"""What OME-XML says: images, their scale, where each plane lies, and when it was taken."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client.errors import Code, TiffError
+from dimstream_client.files.scale import Scale, magnitude, micrometres, pair, positive, seconds
+
+MAX_PLANES: Final = 1_000_000  # more take minutes only to be listed
+MAX_XML: Final = 64 * 2**20  # characters
+MAX_ELEMENTS: Final = 1_000_000  # tags of OME-XML: some seconds, and some 100 MB
+_AXES: Final = "TCZ"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where planes of an image lie: `count` pages of a file from `ifd` on, None: all that it has."""
+
+    first: tuple[int, int, int]  # (t, c, z)
+    ifd: int
+    count: int | None
+    uuid: str
+    file: str
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """One image that OME-XML declares.
+
+    Parameters
+    ----------
+    axes, shape
+        The axes that are longer than 1, slowest first, ending in ``YX``.
+    delta_t_s : (N,) float, optional
+        In the order of `axes`.
+    """
+
+    name: str
+    axes: str
+    shape: tuple[int, ...]
+    sizes: dict[str, int]
+    order: str
+    type: str
+    samples: int
+    scale: Scale
+    pieces: tuple[Piece, ...]
+    delta_t_s: npt.NDArray[np.float64] | None
+    started_s: float | None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def planes(self) -> int:
+        """How many planes are declared."""
+        return math.prod(self.sizes.values())
+
+    def number(self, t: int, c: int, z: int) -> int:
+        """Return which plane in the order of `axes` this is, -1 where it is none."""
+        at = {"T": t, "C": c, "Z": z}
+        number = 0
+        for axis in self.order:
+            if not 0 <= at[axis] < self.sizes[axis]:
+                return -1
+            number = number * self.sizes[axis] + at[axis]
+        return number
+
+    def places(self, piece: Piece, count: int) -> Iterator[int]:
+        """Yield the number of each plane of a piece: they run on in the order of the axes."""
+        start = self.number(*piece.first)
+        for k in range(count):
+            number = start + k
+            yield number if start >= 0 and number < self.planes else -1
+
+
+@dataclass(frozen=True)
+class Ome:
+    """What OME-XML says."""
+
+    uuid: str
+    images: tuple[OmeImage, ...]
+    master: tuple[str, str] | None = None  # name and UUID of the file that has the metadata
+    modulo: tuple[str, ...] = ()
+
+
+def check_text(xml: str) -> None:
+    """Refuse OME-XML whose tree of objects, tens of times as large as the text, would fill the memory."""
+    elements = xml.count("<")
+    if len(xml) > MAX_XML or elements > MAX_ELEMENTS:
+        raise TiffError(
+            Code.OVERSIZE,
+            f"the file has OME-XML of {len(xml)} characters and {elements} tags, at most {MAX_XML} and "
+            f"{MAX_ELEMENTS} are taken; split it",
+        )
+
+
+def check_planes(declared: float) -> None:
+    """Refuse more planes than can be listed."""
+    if not declared <= MAX_PLANES:  # nor NaN, which is neither
+        raise TiffError(
+            Code.OVERSIZE,
+            f"the file declares {declared:.0f} planes, at most {MAX_PLANES} are taken; split it",
+        )
+
+
+def read_ome(xml: str) -> Ome:
+    """Return what OME-XML says, its sizes checked first.
+
+    Raises
+    ------
+    TiffError
+        oversize.
+    xml.etree.ElementTree.ParseError, ValueError, KeyError
+        It is none.
+    """
+    check_text(xml)
+    root = ElementTree.fromstring(xml)
+    check_planes(_declared(root))
+    master = next(((n.get("MetadataFile", ""), n.get("UUID", "")) for n in _named(root, "BinaryOnly")), None)
+    images = tuple(
+        _image(node, pixels) for node in _named(root, "Image") for pixels in list(_named(node, "Pixels"))[:1]
+    )
+    modulo = tuple(
+        f"{_tag(node)} ({node.get('Type', '?')})"
+        for node in root.iter()
+        if _tag(node).startswith("ModuloAlong") and len(node.attrib) > 0
+    )
+    return Ome(root.get("UUID", ""), images, master, modulo)
+
+
+def _declared(root: ElementTree.Element) -> float:
+    """How many planes it declares: of all images, of all their entries, or along a lifetime axis."""
+    images, entries, along = 0.0, 0.0, 0.0
+    for node in root.iter():
+        name = _tag(node)
+        if name == "Pixels":
+            images += math.prod(float(node.get(f"Size{axis}", 1)) for axis in _AXES)
+        elif name == "TiffData":
+            entries += float(node.get("PlaneCount", node.get("NumPlanes", 1)))
+        elif name.startswith("ModuloAlong") and "Start" in node.attrib:
+            length = float(node.get("End", 0)) - float(node.get("Start", 0))
+            along = max(along, abs(length) / max(abs(float(node.get("Step", 1))), 1e-9))
+    return max(images, entries, along)
+
+
+def _image(node: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
+    sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in _AXES}
+    channels = list(_named(pixels, "Channel")) or list(_named(node, "LogicalChannel"))
+    samples = max((int(c.get("SamplesPerPixel") or 1) for c in channels), default=1)
+    if samples > 1 and sizes["C"] % samples == 0:
+        sizes["C"] //= samples
+    if min(sizes.values()) < 1:
+        raise ValueError(f"sizes {sizes}")
+    order = _order(pixels.get("DimensionOrder", "XYCZT"))
+    axes = "".join(axis for axis in order if sizes[axis] > 1) + "YX"
+    sides = (int(pixels.get(f"Size{axis}", 0)) for axis in "YX")
+    shape = (*(sizes[axis] for axis in axes[:-2]), *sides)
+    bare = OmeImage(
+        name=node.get("Name") or node.get("ID") or "",
+        axes=axes,
+        shape=shape,
+        sizes={axis: sizes[axis] for axis in order},
+        order=order,
+        type=pixels.get("Type", pixels.get("PixelType", "")),
+        samples=samples,
+        scale=Scale(),
+        pieces=tuple(_piece(data) for data in _named(pixels, "TiffData")),
+        delta_t_s=None,
+        started_s=_started(node),
+    )
+    delta_t_s, remarks = _delta_t(bare, pixels)
+    scale, more = _scale(pixels, channels, bare, delta_t_s)
+    return replace(bare, delta_t_s=delta_t_s, scale=scale, remarks=remarks + more)
+
+
+def _order(text: str) -> str:
+    """Return the axes beside X and Y, slowest first."""
+    order = text.upper()[2:][::-1]
+    return order if sorted(order) == sorted(_AXES) else "TZC"
+
+
+def _piece(node: ElementTree.Element) -> Piece:
+    first = (int(node.get("FirstT", 0)), int(node.get("FirstC", 0)), int(node.get("FirstZ", 0)))
+    told = node.get("PlaneCount", node.get("NumPlanes"))
+    count = int(told) if told is not None else (1 if node.get("IFD") is not None else None)
+    uuid = next(_named(node, "UUID"), None)
+    text = "" if uuid is None else (uuid.text or "").strip()
+    file = "" if uuid is None else uuid.get("FileName", "")
+    return Piece(first, int(node.get("IFD", 0)), count, text, file)
+
+
+def _scale(
+    pixels: ElementTree.Element,
+    channels: list[ElementTree.Element],
+    image: OmeImage,
+    delta_t_s: npt.NDArray[np.float64] | None,
+) -> tuple[Scale, tuple[str, ...]]:
+    names = [(node.get("Name") or "").strip() for node in channels]
+    interval = _measure(pixels, "TimeIncrement", seconds, "s")
+    remarks: tuple[str, ...] = ()
+    if interval is None and delta_t_s is not None:
+        interval = steady_interval(delta_t_s, image.axes, image.shape)
+        if interval is not None:
+            remarks = (f"the time step, {interval:g} s, is that of the planes' times",)
+    x, y = (_measure(pixels, f"PhysicalSize{axis}", micrometres, "µm") for axis in "XY")
+    if x is not None and "PhysicalSizeY" not in pixels.attrib:
+        y = x
+        remarks += ("the file states the width of a pixel alone: pixels are taken as square",)
+    return (
+        Scale(
+            pair(x, y),
+            magnitude(pixels.get("PhysicalSizeZ"), micrometres(pixels.get("PhysicalSizeZUnit", "µm"))),
+            interval,
+            tuple(names) if names and all(names) else (),
+        ),
+        remarks,
+    )
+
+
+def _measure(pixels: ElementTree.Element, name: str, factor: Any, default: str) -> float | None:
+    return positive(pixels.get(name), factor(pixels.get(name + "Unit", default)))
+
+
+def _delta_t(
+    image: OmeImage, pixels: ElementTree.Element
+) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
+    """The time of each plane, and what is odd about them."""
+    times = np.full(image.planes, np.nan)
+    unknown = ""
+    for node in _named(pixels, "Plane"):
+        told = node.get("DeltaT")
+        if told is None:
+            continue
+        unit = node.get("DeltaTUnit", "s")
+        number = image.number(*(int(node.get(f"The{axis}", 0)) for axis in _AXES))
+        second = seconds(unit)
+        if second is None:
+            unknown = unit
+        elif number >= 0:
+            times[number] = float(told) * second
+    remarks = (f"times of planes in {unknown!r} are not understood",) if unknown else ()
+    return known_times(times, remarks)
+
+
+def known_times(
+    times: npt.NDArray[np.float64], remarks: tuple[str, ...] = ()
+) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
+    """Return the times, or None where they say nothing: none is known, or all are one."""
+    times = np.where(np.isfinite(times) & (np.abs(times) < 1e12), times, np.nan)
+    known = times[~np.isnan(times)]
+    if not len(known) or (len(times) > 1 and len(known) > 1 and np.ptp(known) == 0):
+        if len(known) > 1:
+            remarks += ("all planes have one time in the file, which is passed over",)
+        return None, remarks
+    return times, remarks
+
+
+def steady_interval(delta_t_s: npt.NDArray[np.float64], axes: str, shape: tuple[int, ...]) -> float | None:
+    """Return the seconds from one time point to the next; None where they differ by more than a tenth."""
+    if "T" not in axes:
+        return None
+    times = np.moveaxis(delta_t_s.reshape(shape[:-2]), axes.index("T"), 0)
+    steps = np.diff(times.reshape(len(times), -1)[:, 0])
+    if not len(steps) or np.isnan(steps).any() or steps.min() <= 0:
+        return None
+    middle = float(np.median(steps))
+    return positive(middle) if np.abs(steps - middle).max() <= 0.1 * middle else None
+
+
+def _started(node: ElementTree.Element) -> float | None:
+    """When it was taken, seconds since 1970; a time without a zone is read as UTC."""
+    date = next((child.text for child in node if _tag(child) in ("AcquisitionDate", "AcquiredDate")), None)
+    return since_1970(date)
+
+
+def since_1970(date: str | None) -> float | None:
+    """Return an ISO 8601 time in seconds since 1970; one without a zone is read as UTC."""
+    if not date:
+        return None
+    try:
+        time = datetime.datetime.fromisoformat(date.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=datetime.timezone.utc)
+    return time.timestamp()
+
+
+def _named(node: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    return (child for child in node if _tag(child) == name)
+
+
+def _tag(node: ElementTree.Element) -> str:
+    return str(node.tag).rpartition("}")[2]

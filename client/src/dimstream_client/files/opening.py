@@ -1,0 +1,408 @@
+"""Open an image file of any kind that is read, choose one of its images, and name its axes."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from dimstream_client.errors import Code, TiffError
+from dimstream_client.fields import MAX_SIDE
+from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_others
+from dimstream_client.files.found import UNNAMED, FoundImage
+from dimstream_client.files.imspector import find_imspector
+from dimstream_client.files.npy import read_npy
+from dimstream_client.files.ome import Ome, read_ome
+from dimstream_client.files.png import find_png
+from dimstream_client.files.scale import Scale
+from dimstream_client.files.stack import ImageStack, given_as
+from dimstream_client.files.tiff import find_tiff, join
+
+Source = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview]
+FRAME_AXES: Final = "PTCZ"
+_LISTED: Final = 20  # names in a message
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What an image of a file is, without its pixels."""
+
+    name: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.name!r} {self.axes} {self.shape} {self.dtype}"
+
+
+def list_images(source: Source) -> list[ImageInfo]:
+    """Return name, axes, shape and type of each image of a file; reduced copies are left out.
+
+    Raises
+    ------
+    TiffError
+    FileNotFoundError, PermissionError, IsADirectoryError
+    """
+    found = _find(source, axes=None, max_bytes=None)
+    try:
+        return [_info(image) for image in found]
+    finally:
+        found[0].planes.close()
+
+
+def open_images(
+    source: Source,
+    *,
+    series: int | str | None = None,
+    axes: str | None = None,
+    max_bytes: int | None = None,
+    take_incomplete: bool = False,
+    below_zero: bool = False,
+    pixel_size_um: float | tuple[float, float] | None = None,
+    z_step_um: float | None = None,
+    frame_interval_s: float | None = None,
+) -> ImageStack:
+    """Open one image of a file as a stack of counts; only its first frame is read now.
+
+    Parameters
+    ----------
+    source : path, binary file or bytes
+        TIFF of every dialect, NPY, Imspector's files, grey PNG. Files of a set are read together where
+        there is a path. A binary file must be able to seek, is read from its start, and stays open when the
+        stack is closed.
+    series : int or str, optional
+        Which image, by its number in `list_images` or its name; needed where a file holds images of several
+        kinds. Images of one kind are taken together as stage positions.
+    axes : str, optional
+        Overrules what the file says of its axes: ``"TYX"`` for a movie that was saved as slices.
+    max_bytes : int, optional
+        Largest size of the whole stack, unpacked; a file that declares more is refused before
+        memory is taken.
+    take_incomplete : bool
+        Take what is there of a stack that declares more or fewer planes.
+    below_zero : bool
+        Take values below zero: a detector's offset is to be subtracted, or was.
+    pixel_size_um, z_step_um, frame_interval_s : float, optional
+        Overrule what the file says; a pixel size is one number, or (x, y).
+
+    Raises
+    ------
+    TiffError
+        bad_image: no image that is read, no frames, truncated, unknown compression, colour, several images,
+        incomplete, axes that are not among P, T, C, Z, Y, X; oversize; wrong_dtype; not_finite.
+    FileNotFoundError, PermissionError, IsADirectoryError
+    """
+    found = _find(source, axes=axes, max_bytes=max_bytes)
+    try:
+        image = _chosen(found, series)
+        image = _named(image, axes)
+        _check_size(image, max_bytes)
+        image = _complete(image, take_incomplete=take_incomplete)
+        image = _positions_first(image)
+        given = Scale(_sides(pixel_size_um), z_step_um, frame_interval_s)
+        stack = _stack(replace(image, scale=given.filled(image.scale)), below_zero=below_zero)
+        stack.read(0)
+    except BaseException:
+        found[0].planes.close()
+        raise
+    return stack
+
+
+# -- finding
+
+
+def _find(source: Source, *, axes: str | None, max_bytes: int | None) -> list[FoundImage]:
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    head, size = _head(source)
+    if size == 0:
+        raise TiffError(Code.BAD_IMAGE, f"the file is empty, expected an image: {', '.join(ENDINGS)}")
+    kind = kind_of(head)
+    refuse_others("" if path is None else path.name, kind)
+    file: Any = source
+    if isinstance(source, (bytes, bytearray, memoryview)) and kind != "npy":
+        file = io.BytesIO(source)
+    if kind == "npy":
+        return [read_npy(file, axes=axes, max_bytes=max_bytes)]
+    if kind == "imspector":
+        return find_imspector(file)
+    if kind == "png":
+        return find_png(file, max_bytes=max_bytes)
+    if kind == "ome":
+        return _find_companion(path, axes)
+    return find_tiff(file if path is None else str(path), path, axes=axes)
+
+
+def _head(source: Any) -> tuple[bytes, int]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source[:HEAD_BYTES]), len(source)
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return file.read(HEAD_BYTES), os.path.getsize(source)
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return source.read(HEAD_BYTES), size
+
+
+def _find_companion(path: Path | None, axes: str | None) -> list[FoundImage]:
+    """The images whose metadata alone are in the file: the first of their files is opened."""
+    if path is None:
+        raise TiffError(Code.BAD_IMAGE, "the file holds metadata alone, expected an image: send its TIFF")
+    ome: Ome = read_ome(path.read_text(encoding="utf-8", errors="replace"))
+    names = [
+        os.path.basename(p.file.replace("\\", "/")) for image in ome.images for p in image.pieces if p.file
+    ]
+    there = next((name for name in names if (path.parent / name).is_file()), None)
+    if there is None:
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"none of the files is there that {path.name} names: {_some(dict.fromkeys(names))}",
+        )
+    return find_tiff(str(path.parent / there), path.parent / there, axes=axes)
+
+
+# -- choosing
+
+
+def _info(image: FoundImage) -> ImageInfo:
+    return ImageInfo(image.name, image.axes, image.shape, image.dtype.name)
+
+
+def _chosen(found: list[FoundImage], series: int | str | None) -> FoundImage:
+    if series is not None:
+        return found[_number(found, series)]
+    if len(found) == 1:
+        return found[0]
+    first = found[0]
+    alike = all((i.kind, i.scale) == (first.kind, first.scale) for i in found)
+    if alike and "P" not in first.axes and _are_positions(found):
+        several = f"{len(found)} images of one kind are taken as stage positions (P)"
+        return replace(join("P", found), name="", remarks=(*first.remarks, several))
+    raise TiffError(
+        Code.BAD_IMAGE,
+        f"the file holds {len(found)} images of different kinds; choose one by series: {_listing(found)}",
+    )
+
+
+def _are_positions(found: list[FoundImage]) -> bool:
+    """Whether images of one kind are planes of one experiment: the files of Imspector hold detectors."""
+    return not any(type(image.planes).__name__ == "LazyPlanes" for image in found)
+
+
+def _number(found: list[FoundImage], series: int | str) -> int:
+    names = [image.name for image in found]
+    if isinstance(series, str) and names.count(series) == 1:
+        return names.index(series)
+    text = str(series)
+    if text.isdecimal() and len(text) < 9 and int(text) < len(found):
+        return int(text)
+    raise TiffError(
+        Code.BAD_IMAGE,
+        f"expected the name or number of one image as series, got {text[:100]!r}; the file has "
+        f"{_listing(found)}",
+    )
+
+
+def _listing(found: list[FoundImage]) -> str:
+    return _some([f"{n}: {_info(image)}" for n, image in enumerate(found)], "; ")
+
+
+def _some(names: Any, between: str = ", ") -> str:
+    names = list(names)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return between.join(names[:_LISTED]) + more
+
+
+# -- axes
+
+
+def _named(image: FoundImage, told: str | None) -> FoundImage:
+    axes, shape = _relabelled(image, told)
+    unnamed = [axis for axis in axes if axis in UNNAMED]
+    if len(unnamed) == 1 and "T" not in axes:
+        axes = axes.replace(unnamed[0], "T")
+    if axes[-2:] != "YX" or not set(axes[:-2]) <= set(FRAME_AXES) or len(set(axes)) != len(axes):
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"axes {axes!r} of shape {shape} cannot be streamed; expected YX after any of P, T, C, Z "
+            "(such as TYX, TZYX): save with named axes, or say which they are",
+        )
+    return replace(image, axes=axes, shape=shape)
+
+
+def _relabelled(image: FoundImage, told: str | None) -> tuple[str, tuple[int, ...]]:
+    """The axes that were told, and the shape that they belong to."""
+    if told is None:
+        return image.axes, image.shape
+    axes = told.upper()
+    if axes == image.stored_axes:
+        return image.axes, image.shape
+    if len(axes) == len(image.shape):
+        return axes, image.shape
+    long = tuple(side for side in image.shape[:-2] if side > 1) + image.shape[-2:]
+    if len(axes) == len(long):
+        return axes, long
+    raise TiffError(Code.BAD_IMAGE, f"axes {told!r} were told, but the file has shape {image.shape}")
+
+
+def _positions_first(image: FoundImage) -> FoundImage:
+    at = image.axes.find("P")
+    if at <= 0:
+        return image
+    order = [at, *(k for k in range(len(image.axes) - 2) if k != at)]
+    return _arranged(image, order, [np.arange(side) for side in image.shape[:-2]])
+
+
+def _arranged(image: FoundImage, order: Sequence[int], kept: Sequence[npt.NDArray[np.int64]]) -> FoundImage:
+    """The image with its axes before YX in another order, and of each only the places that are kept."""
+    before = image.shape[:-2]
+
+    def arranged(values: Any) -> Any:
+        values = np.asarray(values).reshape(before)
+        return values[np.ix_(*kept)].transpose(order).reshape(-1)
+
+    return replace(
+        image,
+        axes="".join(image.axes[k] for k in order) + "YX",
+        shape=(*(len(kept[k]) for k in order), *image.shape[-2:]),
+        where=arranged(image.numbers),
+        delta_t_s=None if image.delta_t_s is None else arranged(image.delta_t_s),
+        labels=tuple(arranged(np.asarray(image.labels, object))) if len(image.labels) else (),
+    )
+
+
+# -- what is there
+
+
+def _complete(image: FoundImage, *, take_incomplete: bool) -> FoundImage:
+    there = int((image.numbers >= 0).sum())
+    declared = len(image)
+    if there == declared and not image.spare:
+        return image
+    if not take_incomplete:
+        raise _incomplete(image, declared, there)
+    if not there:
+        raise _incomplete(image, declared, there)
+    if there == declared:
+        spare = f"{declared} planes are declared and taken, {image.spare} pages more are left out"
+        return replace(image, remarks=(*image.remarks, spare))
+    kept = _box(image.numbers.reshape(image.shape[:-2]) >= 0)
+    taken = math.prod(len(places) for places in kept)
+    said = f"{declared} planes are declared, {there} are there, {taken} are taken"
+    image = replace(image, remarks=(*image.remarks, said))
+    return _arranged(image, range(len(kept)), kept)
+
+
+def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
+    absent = image.absent_files
+    if absent:
+        why = (
+            f"{len(absent)} files of the set are not there: {_some(absent)}; give them beside it, by its path"
+        )
+    elif there < declared:
+        why = "the acquisition was stopped early, or the file is truncated"
+    else:
+        there += image.spare
+        why = "the file was not closed as it should be, or holds something else too"
+    return TiffError(
+        Code.BAD_IMAGE,
+        f"the file declares {declared} planes ({image.axes} {image.shape}) and {there} are there: {why}; "
+        "take what is there by the option incomplete",
+    )
+
+
+def _box(there: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
+    """The places along each axis of a box that has all of its planes; the emptiest are left out first."""
+    kept = [np.arange(side) for side in there.shape]
+    for axis in range(there.ndim):  # places with nothing at all go first, all at once
+        others = tuple(k for k in range(there.ndim) if k != axis)
+        kept[axis] = np.flatnonzero(there.any(axis=others))
+    there = there[np.ix_(*kept)]
+    while not there.all():
+        worst = [
+            (there.mean(axis=tuple(k for k in range(there.ndim) if k != axis)), axis)
+            for axis in range(there.ndim)
+            if there.shape[axis] > 1
+        ]
+        shares, axis = min(worst, key=lambda each: float(each[0].min()))
+        out = shares > shares.min()
+        if not out.any():  # all are equally bad: leave out the last
+            out = np.arange(len(shares)) < len(shares) - 1
+        kept[axis] = kept[axis][out]
+        there = there.compress(out, axis=axis)
+    return kept
+
+
+# -- the stack
+
+
+def _check_size(image: FoundImage, max_bytes: int | None) -> None:
+    shape = image.shape
+    nbytes = math.prod(shape) * image.dtype.itemsize
+    if nbytes == 0:
+        raise TiffError(Code.BAD_IMAGE, f"the file declares shape {shape}: no pixels, expected at least one")
+    if max(shape[-2:]) > MAX_SIDE:
+        raise TiffError(Code.OVERSIZE, f"the file declares frames of {shape[-2:]}, at most {MAX_SIDE} a side")
+    if max_bytes is not None and nbytes > max_bytes:
+        raise TiffError(
+            Code.OVERSIZE, f"the file declares {nbytes} bytes of pixels, at most {max_bytes} are taken"
+        )
+
+
+def _sides(pixel_size_um: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    if pixel_size_um is None or isinstance(pixel_size_um, tuple):
+        return pixel_size_um
+    return pixel_size_um, pixel_size_um
+
+
+def _stack(image: FoundImage, *, below_zero: bool) -> ImageStack:
+    scale = image.scale
+    if len(scale.channels) != dict(zip(image.axes, image.shape)).get("C", 1):
+        scale = replace(scale, channels=())
+    return ImageStack(
+        axes=image.axes,
+        shape=image.shape,
+        dtype=given_as(image.dtype, image.offset, below_zero=below_zero),
+        name=image.name,
+        scale=scale,
+        labels=tuple(image.labels),
+        started_s=image.started_s,
+        remarks=(*image.remarks, *_not_found(scale, image)),
+        _planes=image.planes,
+        _numbers=image.numbers,
+        _delta_t_s=image.delta_t_s,
+        _offset=image.offset,
+        _below_zero=below_zero,
+    )
+
+
+def _not_found(scale: Scale, image: FoundImage) -> list[str]:
+    """What the file does not say."""
+    missing = []
+    if scale.pixel_size_um is None:
+        missing.append("pixel size")
+    elif scale.square_pixel_um is None:
+        x, y = scale.pixel_size_um
+        return [f"pixels are not square: {x:g} x {y:g} um", *_steps_not_found(scale, image)]
+    return [*(f"no {what} was found in the file" for what in missing), *_steps_not_found(scale, image)]
+
+
+def _steps_not_found(scale: Scale, image: FoundImage) -> list[str]:
+    said = []
+    if "Z" in image.axes and scale.z_step_um is None:
+        said.append("no z step was found in the file")
+    if "T" in image.axes and scale.frame_interval_s is None:
+        known = image.delta_t_s is not None
+        said.append(
+            "time points are not evenly spaced, so there is no time step; their times are kept"
+            if known
+            else "no time step was found in the file"
+        )
+    return said

@@ -1,0 +1,426 @@
+"""Images of TIFF files of every dialect: OME, Micro-Manager, tifffile's own, ImageJ, LSM, STK, plain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tifffile
+
+from dimstream_client.errors import Code, TiffError
+from dimstream_client.files.found import ArrayPlanes, FoundImage, Planes
+from dimstream_client.files.ome import check_planes, read_ome
+from dimstream_client.files.ome_tiff import images_of_ome, with_master
+from dimstream_client.files.tiff_pages import (
+    REDUCED,
+    ContiguousPlanes,
+    FileSet,
+    PagePlanes,
+    PathOrFile,
+    as_tiff_errors,
+    check_grey,
+    open_tiff,
+    page_offsets,
+    unknown_samples,
+)
+from dimstream_client.files.tiff_scale import scale_of_tiff, times_of_pages
+
+MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNED: Final = (0, -32768.0, 1.0)  # ImageJ's calibration of signed 16-bit images
+_SERIES: Final = ("lsm", "ndtiff", "fluoview", "stk", "sis", "scanimage", "nih")
+
+
+def find_tiff(source: PathOrFile, path: Path | None, *, axes: str | None) -> list[FoundImage]:
+    """Return the images of a TIFF file, and of those of its set that lie beside `path`.
+
+    Raises
+    ------
+    TiffError
+    FileNotFoundError, PermissionError, IsADirectoryError
+    """
+    file = open_tiff(source)
+    try:
+        with as_tiff_errors("the file"):
+            return _find(file, path, axes)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None) -> list[FoundImage]:
+    offsets = page_offsets(file)
+    check_planes(len(offsets))
+    if file.ome_metadata:
+        ome, master = with_master(read_ome(file.ome_metadata), path)
+        if master is not None:
+            file.close()
+            file, path = open_tiff(master), master
+        if ome.images:
+            found = images_of_ome(file, ome, path, axes=axes)
+            return [_completed(image, file) for image in found]
+    return [_completed(image, file) for image in _without_ome(file, offsets)]
+
+
+def _without_ome(file: tifffile.TiffFile, offsets: list[int]) -> list[FoundImage]:
+    if file.is_mmstack and (found := _micromanager(file, offsets)) is not None:
+        return [found]
+    if file.is_shaped:
+        return _shaped(file, len(offsets))
+    if file.is_lsm or (not file.is_imagej and any(getattr(file, f"is_{kind}") for kind in _SERIES)):
+        return [_of_series(file, series, len(offsets)) for series in _main_series(file)]
+    if file.is_imagej:
+        return [_imagej(file, len(offsets))]
+    return _plain(file, len(offsets))
+
+
+def _completed(image: FoundImage, file: tifffile.TiffFile) -> FoundImage:
+    """Fill in the scale and the times that stand in tags, where the description does not say them."""
+    if image.dtype.kind not in "buif":
+        raise TiffError(
+            Code.WRONG_DTYPE, f"the file holds {image.dtype.name}, expected counts: integers or floats"
+        )
+    scale, remarks = scale_of_tiff(file)
+    image = replace(image, scale=image.scale.filled(scale), remarks=(*image.remarks, *remarks))
+    if image.delta_t_s is None:
+        delta_t_s = times_of_pages(file, image)
+        image = replace(image, delta_t_s=delta_t_s)
+    return image
+
+
+# -- tifffile's own ("shaped")
+
+
+def _shaped(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
+    """Each page with a description begins an image; images of one kind are frames that a script wrote."""
+    files, found, start = FileSet(file), [], 0
+    while start < pages:
+        page = file.pages.get(start, aspage=True)
+        told = _described(page)
+        following = start + 1
+        while following < pages and not _is_described(file.pages.get(following, aspage=True)):
+            following += 1
+        found.append(_shaped_image(files, page, told, start, following - start))
+        start = following
+    return _joined(found)
+
+
+def _described(page: Any) -> Mapping[str, Any]:
+    text = page.shaped_description
+    if text is None:
+        return {}
+    told = tifffile.tifffile.shaped_description_metadata(text)
+    return told if isinstance(told, dict) else {}
+
+
+def _is_described(page: Any) -> bool:
+    return page.shaped_description is not None
+
+
+def _shaped_image(files: FileSet, page: Any, told: Mapping[str, Any], start: int, pages: int) -> FoundImage:
+    if page.dtype is None:
+        raise unknown_samples(page, start)
+    shape = tuple(int(side) for side in told.get("shape", page.shape))
+    axes = str(told.get("axes") or "").upper()
+    planar = page.samplesperpixel > 1
+    fits = len(shape) >= 2 and min(shape) >= 1 and shape[-2:] == page.shape[-2:]
+    if not fits or (len(page.shape) != 2 and not planar):
+        return _one_kind(files, page, range(start, start + pages))
+    if len(axes) != len(shape):
+        axes = "Q" * (len(shape) - 2) + "YX" if not planar else "Q" * (len(shape) - 3) + "SYX"
+    if planar and "S" in axes:
+        check_grey(page, samples_are_planes=False, inverted=False)
+    check_grey(page, samples_are_planes=True, inverted=False)
+    depth = math.prod(page.shape[:-2])
+    declared = math.prod(shape[:-2])
+    check_planes(declared)
+    image = FoundImage(
+        axes=axes,
+        shape=shape,
+        dtype=page.dtype.newbyteorder("="),
+        planes=PagePlanes(files, _refs(range(start, start + pages)), depth),
+        name=str(told.get("name") or ""),
+    )
+    if pages == 1 and declared > depth and page.is_contiguous:
+        return _virtual(image, files, page, declared)
+    return _counted(image, pages * depth)
+
+
+def _virtual(image: FoundImage, files: FileSet, page: Any, declared: int) -> FoundImage:
+    """The image of one page that stands for all of its planes, which lie behind it."""
+    height, width = page.shape[-2:]
+    dtype = page.dtype.newbyteorder(files.tiff(0).byteorder)
+    start = page.dataoffsets[0]
+    room = files.tiff(0).filehandle.size - start
+    there = min(declared, room // (height * width * dtype.itemsize))
+    planes = ContiguousPlanes(files, start, dtype, (height, width), there)
+    return _counted(replace(image, planes=planes), there)
+
+
+def _counted(image: FoundImage, there: int) -> FoundImage:
+    """The image, of whose planes so many are there from the first on."""
+    declared = len(image)
+    if there < declared:
+        where = np.arange(declared)
+        where[there:] = -1
+        return replace(image, where=where)
+    return replace(image, spare=there - declared)
+
+
+def _refs(pages: range) -> Any:
+    return np.stack([np.zeros(len(pages), np.int64), np.array(pages, np.int64)], axis=1)
+
+
+# -- ImageJ
+
+
+def _imagej(file: tifffile.TiffFile, pages: int) -> FoundImage:
+    told = file.imagej_metadata or {}
+    files, page = FileSet(file), file.pages.first
+    if page.dtype is None:
+        raise unknown_samples(page, 0)
+    sizes = {
+        axis: max(int(told.get(name, 1)), 1) for axis, name in zip("TZC", ("frames", "slices", "channels"))
+    }
+    planar = page.samplesperpixel > 1 and page.planarconfig == 2 and page.samplesperpixel == sizes["C"]
+    check_grey(page, samples_are_planes=planar, inverted=True)
+    axes, declared = _imagej_axes(told, sizes, pages)
+    check_planes(declared)
+    shape = tuple(sizes[axis] for axis in axes)
+    image = FoundImage(
+        axes=axes + "YX",
+        shape=(*shape, *page.shape[-2:]),
+        dtype=page.dtype.newbyteorder("="),
+        planes=PagePlanes(files, _refs(range(pages)), math.prod(page.shape[:-2])),
+        labels=_labels(told, declared),
+        offset=_imagej_offset(told),
+    )
+    if pages == 1 and declared > 1 and not planar and page.compression == 1:
+        return _virtual(image, files, page, declared)
+    return _counted(image, pages * math.prod(page.shape[:-2]))
+
+
+def _imagej_axes(told: Mapping[str, Any], sizes: dict[str, int], pages: int) -> tuple[str, int]:
+    """Axes before YX that are longer than 1, and their product; `sizes` gets what is unnamed."""
+    order = {"ctz": "ZTC", "zct": "TCZ", "ztc": "CTZ", "tcz": "ZCT", "tzc": "CZT"}
+    axes = "".join(axis for axis in order.get(str(told.get("order", "")).lower(), "TZC") if sizes[axis] > 1)
+    named, images = math.prod(sizes.values()), max(int(told.get("images", 1)), 1)
+    if named == 1 and images == 1:
+        images = pages
+    if images > named and images % named == 0:
+        sizes["I"] = images // named
+        return "I" + axes, images
+    return axes, named
+
+
+def _labels(told: Mapping[str, Any], planes: int) -> tuple[str, ...]:
+    labels = told.get("Labels")
+    if not isinstance(labels, (list, tuple)):
+        return ()
+    texts = [str(label) for label in labels]
+    return tuple(texts) if len(texts) == planes and any(texts) else ()
+
+
+def _imagej_offset(told: Mapping[str, Any]) -> int:
+    """What the file adds to each count: ImageJ stores signed 16 bit with 32,768 added."""
+    if "cf" not in told:
+        return 0
+    if (told["cf"], told.get("c0"), told.get("c1")) == _SIGNED:
+        return 32768
+    raise TiffError(
+        Code.BAD_IMAGE, "ImageJ calibrated the grey values of this file; expected counts, uncalibrated"
+    )
+
+
+# -- Micro-Manager without OME-XML, and what tifffile knows best
+
+
+def _micromanager(file: tifffile.TiffFile, offsets: list[int]) -> FoundImage | None:
+    """The image that the index map of a Micro-Manager stack describes."""
+    try:
+        told = tifffile.tifffile.read_micromanager_metadata(file.filehandle, {"Summary", "IndexMap"})
+        index = np.asarray(told["IndexMap"], np.int64)  # channel, slice, frame, position, offset
+        summary = told["Summary"]
+    except Exception:  # whatever an index that was never written makes tifffile raise
+        return None
+    page_at = {offset: number for number, offset in enumerate(offsets)}
+    rows = [row for row in index if int(row[4]) in page_at]
+    page = file.pages.first
+    if not rows or page.dtype is None:
+        return None
+    check_grey(page, samples_are_planes=False, inverted=False)
+    longest = np.max(np.asarray(rows)[:, :4], axis=0) + 1
+    told_sizes = [summary.get(name, 1) for name in ("Channels", "Slices", "Frames", "Positions")]
+    sizes = dict(zip("CZTP", (max(int(a), int(b)) for a, b in zip(longest, told_sizes))))
+    order = ("TP" if summary.get("TimeFirst", True) else "PT") + (
+        "ZC" if summary.get("SlicesFirst", True) else "CZ"
+    )
+    check_planes(math.prod(float(size) for size in sizes.values()))
+    shape = tuple(sizes[axis] for axis in order)
+    where = np.full(math.prod(shape), -1, np.int64)
+    refs: list[tuple[int, int]] = []
+    for row in rows:
+        at = dict(zip("CZTP", row[:4]))
+        where[np.ravel_multi_index(tuple(int(at[axis]) for axis in order), shape)] = len(refs)
+        refs.append((0, page_at[int(row[4])]))
+    kept = [k for k, size in enumerate(shape) if size > 1]
+    return FoundImage(
+        axes="".join(order[k] for k in kept) + "YX",
+        shape=(*(shape[k] for k in kept), *page.shape[-2:]),
+        dtype=page.dtype.newbyteorder("="),
+        planes=PagePlanes(FileSet(file), np.asarray(refs, np.int64)),
+        name=str(summary.get("Prefix", "")),
+        where=where,
+        spare=len(offsets) - len(rows),
+    )
+
+
+def _main_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """The series of a file but those of reduced pages."""
+    whole = [series for series in file.series if not series.keyframe.subfiletype & REDUCED]
+    return whole or list(file.series)
+
+
+def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: int) -> FoundImage:
+    files, page = FileSet(file), series.keyframe
+    axes, shape = str(series.axes).replace("R", "P"), tuple(int(side) for side in series.shape)
+    if page.dtype is None:
+        raise unknown_samples(page, 0)
+    check_grey(page, samples_are_planes="S" not in axes and page.planarconfig == 2, inverted=False)
+    if axes[-2:] != "YX":
+        return _one_kind(files, page, range(pages))
+    check_planes(math.prod(float(side) for side in shape[:-2]))
+    depth = math.prod(page.shape[:-2])
+    numbers = [None if each is None else each.index for each in series.pages]
+    image = FoundImage(
+        axes=axes,
+        shape=shape,
+        dtype=page.dtype.newbyteorder("="),
+        planes=ArrayPlanes(np.empty((0, 1, 1))),
+        name=str(series.name or ""),
+    )
+    if len(numbers) == 1 and len(image) > depth:
+        return _virtual(image, files, page, len(image))
+    there = [n for n in numbers if n is not None]
+    where = np.full((len(numbers), depth), -1, np.int64)
+    where[[n is not None for n in numbers]] = np.arange(len(there) * depth).reshape(len(there), depth)
+    refs = np.stack([np.zeros(len(there), np.int64), np.asarray(there, np.int64)], axis=1)
+    image = replace(image, planes=PagePlanes(files, refs, depth))
+    if where.size != len(image):
+        return _counted(image, len(there) * depth)
+    return replace(image, where=where.reshape(-1))
+
+
+# -- pages and nothing else
+
+
+def _plain(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
+    """Pages of one kind are frames; reduced ones are left out."""
+    files = FileSet(file)
+    kinds: dict[Any, list[int]] = {}
+    reduced = 0
+    for number in range(pages):
+        page: Any = file.pages.get(number, aspage=True)
+        if page.subfiletype & REDUCED and number:
+            reduced += 1
+            continue
+        key = page.shape, str(page.dtype), page.samplesperpixel, page.photometric
+        kinds.setdefault(key, []).append(number)
+    left_out = f"{reduced} reduced pages (thumbnails, pyramids) are left out"
+    found = [_one_kind(files, file.pages.get(numbers[0], aspage=True), numbers) for numbers in kinds.values()]
+    return [replace(image, remarks=(left_out,)) if reduced else image for image in found]
+
+
+def _one_kind(files: FileSet, page: Any, pages: Any) -> FoundImage:
+    """Pages of one kind, one behind the other along an axis without a name."""
+    if page.dtype is None:
+        raise unknown_samples(page, 0)
+    planar = page.samplesperpixel > 1 and page.planarconfig == 2
+    check_grey(page, samples_are_planes=planar, inverted=False)
+    numbers = np.asarray(list(pages), np.int64)
+    lengths = (len(numbers),) if len(numbers) > 1 else ()
+    return FoundImage(
+        axes="I" * len(lengths) + ("S" if planar else "") + "YX",
+        shape=(*lengths, *page.shape) if page.samplesperpixel == 1 or planar else page.shape,
+        dtype=page.dtype.newbyteorder("="),
+        planes=PagePlanes(
+            files, np.stack([np.zeros_like(numbers), numbers], axis=1), page.samplesperpixel if planar else 1
+        ),
+    )
+
+
+def _joined(images: list[FoundImage]) -> list[FoundImage]:
+    """The images, those of one kind and one name joined along an axis without a name."""
+    kinds: dict[Any, list[FoundImage]] = {}
+    for image in images:
+        kinds.setdefault((image.kind, image.name), []).append(image)
+    return [group[0] if len(group) == 1 else _frames(group) for group in kinds.values()]
+
+
+def _frames(images: list[FoundImage]) -> FoundImage:
+    return replace(join("I", images), spare=sum(image.spare for image in images))
+
+
+def join(axis: str, images: list[FoundImage]) -> FoundImage:
+    """Return images of one kind as one, along an axis that is slower than all of theirs."""
+    first = images[0]
+    planes = JoinedPlanes([image.planes for image in images])
+    where = []
+    for start, image in zip(planes.starts, images):
+        numbers = image.numbers
+        where.append(np.where(numbers < 0, -1, numbers + start))
+    times = [np.full(len(i), np.nan) if i.delta_t_s is None else _since(i, first) for i in images]
+    labels = [label for image in images for label in (image.labels or [""] * len(image))]
+    return replace(
+        first,
+        axes=axis + first.axes,
+        shape=(len(images), *first.shape),
+        planes=planes,
+        where=np.concatenate(where),
+        delta_t_s=None if all(i.delta_t_s is None for i in images) else np.concatenate(times),
+        labels=tuple(labels) if any(labels) else (),
+        spare=max(image.spare for image in images),
+        absent_files=tuple(dict.fromkeys(name for image in images for name in image.absent_files)),
+        remarks=tuple(dict.fromkeys(remark for image in images for remark in image.remarks)),
+    )
+
+
+def _since(image: FoundImage, first: FoundImage) -> Any:
+    """The times of an image, in seconds since the first one started."""
+    assert image.delta_t_s is not None
+    if image.started_s is None or first.started_s is None:
+        return image.delta_t_s
+    return image.delta_t_s + (image.started_s - first.started_s)
+
+
+class JoinedPlanes:
+    """Planes of several images, one behind the other."""
+
+    def __init__(self, parts: list[Planes]) -> None:
+        self._parts = parts
+        self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def _part(self, k: int) -> tuple[Planes, int]:
+        part = int(np.searchsorted(self.starts, k, side="right")) - 1
+        return self._parts[part], k - int(self.starts[part])
+
+    def stored(self, k: int) -> Any:
+        """Return plane `k` as its file stores it, (H, W)."""
+        part, within = self._part(k)
+        return part.stored(within)
+
+    def check(self, k: int) -> bool:
+        """Raise TiffError where plane `k` cannot be there."""
+        part, within = self._part(k)
+        return part.check(within)
+
+    def close(self) -> None:
+        """Close the files."""
+        for part in self._parts:
+            part.close()

@@ -1,0 +1,267 @@
+"""Pages of TIFF files, each checked before it is unpacked: extents, kind, and a codec that is bounded."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Literal, Union
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from dimstream_client.errors import Code, TiffError
+from dimstream_client.files.found import truncated
+from dimstream_client.files.ome import MAX_PLANES
+
+MAX_OPEN: Final = 16  # files of a set
+GREY_INVERTED, GREY, RGB, PALETTE = 0, 1, 2, 3
+REDUCED: Final = 1  # bit of NewSubfileType: a smaller copy of another page
+# Codecs that are told how much they may unpack. The others (JPEG, PNG, JPEG 2000 ...) take as much memory as
+# their own headers say: 700 bytes can stand for gigabytes.
+_BOUNDED_CODECS: Final[Mapping[int, str]] = {
+    1: "none",
+    5: "LZW",
+    8: "deflate",
+    32946: "deflate",
+    32773: "PackBits",
+    34925: "LZMA",
+    34926: "Zstandard",
+    50000: "Zstandard",
+}
+
+PathOrFile = Union[str, "os.PathLike[str]", BinaryIO]
+
+
+class as_tiff_errors:
+    """Translate whatever tifffile and its codecs raise on damaged bytes."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(
+            error, (TiffError, FileNotFoundError, PermissionError, IsADirectoryError)
+        ):
+            raise TiffError(
+                Code.BAD_IMAGE,
+                f"{self._what} cannot be read as TIFF ({type(error).__name__}: {str(error)[:200]}); "
+                "expected an undamaged greyscale TIFF, save it anew",
+            ) from error
+
+
+def open_tiff(source: PathOrFile) -> tifffile.TiffFile:
+    """Return the open file; tifffile looks at no neighbours of it."""
+    with as_tiff_errors("the file"):
+        return tifffile.TiffFile(source, _multifile=False)
+
+
+def page_offsets(file: tifffile.TiffFile) -> list[int]:
+    """Return where each page lies; refuse a broken chain, of which tifffile takes the sound part."""
+    layout, handle = file.tiff, file.filehandle
+    order: Literal["little", "big"] = "little" if file.byteorder == "<" else "big"
+    handle.seek(8 if layout.is_bigtiff else 4)
+    seen: dict[int, None] = {}
+    while offset := int.from_bytes(handle.read(layout.offsetsize), order):
+        handle.seek(min(offset, handle.size))
+        n_tags = int.from_bytes(handle.read(layout.tagnosize), order)
+        end = offset + layout.tagnosize + n_tags * layout.tagsize
+        if end + layout.offsetsize > handle.size or offset in seen:
+            raise truncated(len(seen))
+        seen[offset] = None
+        if len(seen) > MAX_PLANES:
+            break
+        handle.seek(end)
+    if not seen:
+        raise TiffError(Code.BAD_IMAGE, "the TIFF holds no pages, expected at least one frame")
+    return list(seen)
+
+
+class FileSet:
+    """The TIFF files of a set, of which few are open at once; the first stays open."""
+
+    def __init__(self, first: tifffile.TiffFile, paths: Sequence[str] = ()) -> None:
+        self._first = first
+        self._paths: list[str] = list(paths)
+        self._open: OrderedDict[int, tifffile.TiffFile] = OrderedDict()
+
+    def add(self, path: str) -> int:
+        """Add a file and return its number."""
+        self._paths.append(path)
+        return len(self._paths)
+
+    def tiff(self, number: int) -> tifffile.TiffFile:
+        """Return the file of this number, 0 the first."""
+        if number == 0:
+            return self._first
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        while len(self._open) >= MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        self._open[number] = open_tiff(self._paths[number - 1])
+        return self._open[number]
+
+    def close(self) -> None:
+        """Close all."""
+        self._first.close()
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+class PagePlanes:
+    """Planes that are pages, or lie several in a page.
+
+    Parameters
+    ----------
+    refs : (N, 2) int
+        File and page of each.
+    depth : int
+        Planes in a page, one behind the other.
+    """
+
+    def __init__(self, files: FileSet, refs: npt.NDArray[np.int64], depth: int = 1) -> None:
+        self._files, self._refs, self._depth = files, refs, depth
+        self._kind: tuple[Any, Any] | None = None
+        self._unpacked: tuple[int, npt.NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._refs) * self._depth
+
+    def stored(self, k: int) -> npt.NDArray[Any]:
+        """Return plane `k` as the file stores it, (H, W)."""
+        n, within = divmod(k, self._depth)
+        if self._depth == 1:
+            return self._pixels(n)
+        if self._unpacked is None or self._unpacked[0] != n:
+            self._unpacked = n, self._pixels(n).reshape(self._depth, *self._page(n).shape[-2:])
+        plane: npt.NDArray[Any] = self._unpacked[1][within]
+        return plane
+
+    def check(self, k: int) -> bool:
+        """Raise TiffError where plane `k` cannot be there; return whether it is packed."""
+        return bool(self._checked(k // self._depth, k).compression != 1)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def page(self, k: int) -> Any:
+        """Return the page of plane `k`."""
+        return self._page(k // self._depth)
+
+    def _page(self, n: int) -> Any:
+        file, ifd = (int(part) for part in self._refs[n])
+        return self._files.tiff(file).pages.get(ifd, aspage=True)
+
+    def _checked(self, n: int, k: int) -> Any:
+        with as_tiff_errors(f"frame {k}"):
+            page = self._page(n)
+            if self._kind is None:
+                first = self._page(0)
+                self._kind = first.shape, first.dtype
+            check_page(page, self._kind, self._files.tiff(int(self._refs[n][0])).filehandle.size, k)
+        return page
+
+    def _pixels(self, n: int) -> npt.NDArray[Any]:
+        page = self._checked(n, n * self._depth)
+        with as_tiff_errors(f"frame {n * self._depth}"):
+            pixels = np.asarray(page.asarray())
+        if pixels.shape != page.shape:  # tifffile gives nothing for samples of a kind that it does not know
+            raise unknown_samples(page, n)
+        return pixels
+
+
+class ContiguousPlanes:
+    """Planes that lie one behind the other behind a single page, as ImageJ stores more than 4 GB."""
+
+    def __init__(
+        self, files: FileSet, start: int, dtype: np.dtype[Any], shape: tuple[int, int], n: int
+    ) -> None:
+        self._files, self._start, self._dtype, self._shape, self._n = files, start, dtype, shape, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def stored(self, k: int) -> npt.NDArray[Any]:
+        """Return plane `k` as the file stores it, (H, W)."""
+        self.check(k)
+        size = math.prod(self._shape)
+        at = self._start + k * size * self._dtype.itemsize
+        with as_tiff_errors(f"frame {k}"):
+            read = self._files.tiff(0).filehandle.read_array(self._dtype, size, at)
+        return np.asarray(read).reshape(self._shape)
+
+    def check(self, k: int) -> bool:
+        """Raise TiffError where the file ends before plane `k` does."""
+        end = self._start + (k + 1) * math.prod(self._shape) * self._dtype.itemsize
+        if end > self._files.tiff(0).filehandle.size:
+            raise truncated(k)
+        return False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._files.close()
+
+
+def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int) -> None:
+    """Raise TiffError unless the page has pixels of this shape and type, whole and of a bounded codec."""
+    if (page.shape, page.dtype) != kind:
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"frame {k} is {page.shape} of {page.dtype}, the first is {kind[0]} of {kind[1]}; expected "
+            "frames of one kind",
+        )
+    if page.dtype is None:
+        raise unknown_samples(page, k)
+    end = max((o + c for o, c in zip(page.dataoffsets, page.databytecounts)), default=0)
+    if end > file_size or 0 in page.databytecounts or not page.databytecounts:
+        raise truncated(k)
+    if page.compression not in _BOUNDED_CODECS:
+        name = getattr(page.compression, "name", page.compression)
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"frame {k} cannot be read as TIFF that is packed by {name}; expected "
+            f"{', '.join(dict.fromkeys(_BOUNDED_CODECS.values()))}: save it anew",
+        )
+    if page.compression == 1 and sum(page.databytecounts) < _stored_bytes(page):
+        raise truncated(k)
+
+
+def _stored_bytes(page: Any) -> int:
+    """How many bytes an unpacked page takes in the file; the bits of a row may not fill its last byte."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    samples = math.prod(page.shape) // max(page.imagewidth, 1)  # rows of all planes and samples
+    return int(samples * ((page.imagewidth * bits + 7) // 8))
+
+
+def unknown_samples(page: Any, k: int) -> TiffError:
+    """Return the error of a page whose pixels are of a type that there is not."""
+    return TiffError(
+        Code.BAD_IMAGE,
+        f"frame {k} has samples of {page.bitspersample} bits, format {page.sampleformat}, that cannot "
+        "be read; expected counts of 8, 16 or 32 bits: save it anew",
+    )
+
+
+def check_grey(page: Any, *, samples_are_planes: bool, inverted: bool) -> None:
+    """Refuse colours: a page of a pixel with several samples, unless each sample is a plane."""
+    grey = page.photometric in (GREY, PALETTE) or (page.photometric == GREY_INVERTED and inverted)
+    if (grey or (samples_are_planes and page.photometric == RGB)) and (
+        page.samplesperpixel == 1 or samples_are_planes
+    ):
+        return
+    kind = getattr(page.photometric, "name", page.photometric)
+    planar = "; if its samples are frames or channels, say so by axes" if page.planarconfig == 2 else ""
+    raise TiffError(
+        Code.BAD_IMAGE,
+        f"the file is {kind} with {page.samplesperpixel} samples a pixel; expected greyscale counts "
+        f"(MINISBLACK, 1 sample): export channels as separate pages{planar}",
+    )

@@ -1,0 +1,207 @@
+"""Scale and times that stand in the tags of TIFF files, in the dialects of their writers."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from dimstream_client.files.found import FoundImage
+from dimstream_client.files.ome import known_times, since_1970
+from dimstream_client.files.scale import (
+    Scale,
+    magnitude,
+    micrometres,
+    of_resolution,
+    pair,
+    plain_unit,
+    positive,
+    seconds,
+)
+
+MICROMANAGER: Final = 51123  # tag
+MAX_TIMED_PAGES: Final = 20_000  # whose own metadata are read for their times
+
+
+def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
+    """Return the scale that tags and descriptions state, and what was met and not understood."""
+    scale = Scale()
+    remarks: tuple[str, ...] = ()
+    if file.is_lsm:
+        scale = _of_lsm(file.lsm_metadata or {})
+    if file.is_imagej:
+        found, remarks = of_imagej(file.imagej_metadata or {}, *_per_unit(file))
+        scale = scale.filled(found)
+    if MICROMANAGER in file.pages.first.tags or file.is_micromanager:
+        scale = scale.filled(_of_micromanager(file))
+    if file.is_metaseries:
+        scale = scale.filled(_of_metaseries(file.metaseries_metadata or {}))
+    if file.is_stk:
+        scale = scale.filled(_of_stk(file.stk_metadata or {}))
+    if file.is_fluoview:
+        scale = scale.filled(_of_fluoview(file.fluoview_metadata or {}))
+    return scale.filled(of_resolution(*_per_unit(file), _resolution_unit(file))), remarks
+
+
+def _per_unit(file: tifffile.TiffFile) -> tuple[float | None, float | None]:
+    """Pixels in a unit of the resolution tags, along x and y."""
+    found = []
+    for name in ("XResolution", "YResolution"):
+        tag = file.pages.first.tags.get(name)
+        value = tag.value if tag is not None else None
+        is_ratio = isinstance(value, tuple) and len(value) == 2 and value[1]
+        found.append(value[0] / value[1] if is_ratio and isinstance(value, tuple) else None)
+    return found[0], found[1]
+
+
+def _resolution_unit(file: tifffile.TiffFile) -> int:
+    tag = file.pages.first.tags.get("ResolutionUnit")
+    return 2 if tag is None else int(tag.value)
+
+
+def of_imagej(
+    told: Mapping[str, Any], x_per_unit: float | None, y_per_unit: float | None
+) -> tuple[Scale, tuple[str, ...]]:
+    """Return the scale that ImageJ wrote, and what of it is not understood.
+
+    Parameters
+    ----------
+    x_per_unit, y_per_unit : float, optional
+        The resolution tags.
+    """
+    unit = told.get("unit", "")
+    x, y, z = (micrometres(told.get(name, unit)) for name in ("unit", "yunit", "zunit"))
+    interval = positive(told.get("finterval"), seconds(told.get("tunit", "s")))
+    remarks = []
+    if plain_unit(unit) not in ("", "pixel", "pixels") and x is None:
+        remarks.append(f"the unit {unit!r} is not understood")
+    if interval is None and positive(told.get("fps")):
+        remarks.append(f"{told['fps']:g} frames per second is the speed of playing, and no time step")
+    return (
+        Scale(
+            pair(
+                positive(1 / x_per_unit if x_per_unit else None, x),
+                positive(1 / y_per_unit if y_per_unit else None, y),
+            ),
+            magnitude(told.get("spacing"), z),
+            interval,
+        ),
+        tuple(remarks),
+    )
+
+
+def _of_micromanager(file: tifffile.TiffFile) -> Scale:
+    summary = (file.micromanager_metadata or {}).get("Summary") or {}
+    page = _page_metadata(file.pages.first)
+    pixel = positive(page.get("PixelSizeUm", page.get("PixelSize_um"))) or positive(
+        summary.get("PixelSize_um")
+    )
+    names = summary.get("ChNames") or []
+    if isinstance(names, str):
+        names = [name.strip(' "') for name in names.strip("[]").split(",")]
+    return Scale(
+        pair(pixel, pixel),
+        magnitude(summary.get("z-step_um")),
+        positive(summary.get("Interval_ms"), 1e-3) or positive(summary.get("WaitInterval"), 1e-3),
+        tuple(str(name) for name in names) if isinstance(names, (list, tuple)) and all(names) else (),
+    )
+
+
+def _page_metadata(page: Any) -> Mapping[str, Any]:
+    """What Micro-Manager wrote of a page."""
+    tag = page.tags.get(MICROMANAGER)
+    value = tag.value if tag is not None else None
+    return value if isinstance(value, dict) else {}
+
+
+def _of_metaseries(told: Mapping[str, Any]) -> Scale:
+    plane = told.get("PlaneInfo")
+    if not isinstance(plane, dict) or str(plane.get("spatial-calibration-state", "on")).lower() in (
+        "off",
+        "false",
+    ):
+        return Scale()
+    unit = micrometres(plane.get("spatial-calibration-units", "um"))
+    return Scale(
+        pair(
+            positive(plane.get("spatial-calibration-x"), unit),
+            positive(plane.get("spatial-calibration-y"), unit),
+        )
+    )
+
+
+def _of_stk(told: Mapping[str, Any]) -> Scale:
+    if not told.get("SpatialCalibration"):
+        return Scale()
+    unit = micrometres(told.get("CalibrationUnits", ""))
+    distances = np.abs(np.atleast_1d(np.asarray(told.get("ZDistance", 0), float)))
+    distances = distances[np.isfinite(distances) & (distances > 0)]
+    return Scale(
+        pair(positive(told.get("XCalibration"), unit), positive(told.get("YCalibration"), unit)),
+        positive(np.median(distances), unit) if len(distances) else None,
+    )
+
+
+def _of_lsm(told: Mapping[str, Any]) -> Scale:
+    metre = 1e6
+    names = (told.get("ChannelColors") or {}).get("ColorNames") or []
+    return Scale(
+        pair(positive(told.get("VoxelSizeX"), metre), positive(told.get("VoxelSizeY"), metre)),
+        magnitude(told.get("VoxelSizeZ"), metre),
+        positive(told.get("TimeInterval", told.get("TimeIntervall"))),
+        tuple(str(name) for name in names) if all(names) else (),
+    )
+
+
+def _of_fluoview(told: Mapping[str, Any]) -> Scale:
+    found: dict[str, float | None] = {}
+    for name, _, _, resolution, unit in told.get("Dimensions") or []:
+        axis = str(name).strip().upper()
+        factor = seconds(unit) if axis.startswith("T") else micrometres(unit)
+        found[axis[:1]] = magnitude(resolution, factor)
+    return Scale(pair(found.get("X"), found.get("Y")), found.get("Z"), found.get("T"))
+
+
+def times_of_pages(file: tifffile.TiffFile, image: FoundImage) -> npt.NDArray[np.float64] | None:
+    """Return the times that the pages state, (N,) seconds since the first; None where they state none."""
+    page_of = getattr(image.planes, "page", None)
+    if page_of is None or len(image) > MAX_TIMED_PAGES or len(image.planes) == 0:
+        return None
+    time_of = _reader_of_times(file)
+    if time_of is None:
+        return None
+    times = np.full(len(image), np.nan)
+    for n, k in enumerate(image.numbers):
+        told = None if k < 0 else time_of(page_of(int(k)))
+        times[n] = np.nan if told is None else told
+    known, _ = known_times(times - np.nanmin(times)) if np.isfinite(times).any() else (None, ())
+    return known
+
+
+def _reader_of_times(file: tifffile.TiffFile) -> Any:
+    if "ElapsedTime-ms" in _page_metadata(file.pages.first):
+        return _elapsed
+    if file.is_metaseries:
+        return _metaseries_time
+    return None
+
+
+def _elapsed(page: Any) -> float | None:
+    told = _page_metadata(page).get("ElapsedTime-ms")
+    return float(told) / 1e3 if isinstance(told, (int, float)) else None
+
+
+def _metaseries_time(page: Any) -> float | None:
+    try:
+        told = tifffile.tifffile.metaseries_description_metadata(page.description)
+        date = told["PlaneInfo"]["acquisition-time-local"]
+    except Exception:  # whatever a description of another kind makes tifffile raise
+        return None
+    if isinstance(date, datetime.datetime):
+        return date.replace(tzinfo=date.tzinfo or datetime.timezone.utc).timestamp()
+    text = str(date)
+    return since_1970(f"{text[:4]}-{text[4:6]}-{text[6:]}" if text[:8].isdigit() else text)
