@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import OrderedDict
@@ -32,6 +33,9 @@ _BOUNDED_CODECS: Final[Mapping[int, str]] = {
     34926: "Zstandard",
     50000: "Zstandard",
 }
+
+# What tifffile only logs of odd tags must not be printed where no logging is set up: it is checked here.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 PathOrFile = Union[str, "os.PathLike[str]", BinaryIO]
 
