@@ -148,7 +148,9 @@ def _head(source: Any) -> tuple[bytes, int]:
             return file.read(HEAD_BYTES), os.path.getsize(source)
     size = source.seek(0, os.SEEK_END)
     source.seek(0)
-    return source.read(HEAD_BYTES), size
+    head: bytes = source.read(HEAD_BYTES)
+    source.seek(0)
+    return head, size
 
 
 def _find_companion(path: Path | None, axes: str | None) -> list[FoundImage]:
