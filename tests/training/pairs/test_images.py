@@ -75,7 +75,8 @@ REFUSED = {
         {"imagej": True, "resolution": (50, 25), "metadata": {"unit": "um"}},
         "expected square pixels, got 40 x 20 nm",
     ),
-    "another format": ("image.png", STACK[0], {}, "expected a file named .tif"),
+    "another format": ("image.jpg", STACK[0], {}, "expected a file named .tif"),
+    "no PNG": ("image.png", STACK[0], {}, "expected a PNG file, got other bytes"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Image files: planes of counts in TIFF, OME-TIFF and Imspector files, and the size of their pixels."""
+"""Image files: planes of counts in TIFF, OME-TIFF, PNG and Imspector files, and the size of their pixels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.imspector import read_imspector
+from dimstream_models.training.pairs.png import read_png
 from dimstream_models.training.pairs.tiff import read_tiff
 
 _READERS: Mapping[str, Callable[[Path, str | None], tuple[NDArray[Any], tuple[float, float] | None]]] = {
     ".tif": read_tiff,
     ".tiff": read_tiff,
+    ".png": read_png,
     ".msr": read_imspector,
     ".obf": read_imspector,
 }
