@@ -1,13 +1,19 @@
 """`dimstream-train init`: every knob, explained, and a file that reads back."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from pydantic import BaseModel
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+from training.pairs.experiments import store_fields
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.settings import Recipe, read_recipe
+from dimstream_models.training.settings.calibration import BundleSettings
 from dimstream_models.training.settings.commented import commented
 
 
@@ -92,3 +98,48 @@ def test_mistyped_values_are_refused_and_nothing_is_written(
     assert main(["init", str(tmp_path / "r.yaml"), "--set", mistyped]) == 2
     assert "expected" in capsys.readouterr().err
     assert not (tmp_path / "r.yaml").exists()
+
+
+NAMES = {
+    "too short": (
+        "bundle.name=ER",
+        "bundle.name: expected 5 to 128 characters .*, not 2: say what",
+    ),
+    "too long": (f"bundle.name={'a' * 129}", "expected 5 to 128 characters .*, not 129"),
+    "a dot": ("bundle.name=ER v1.0", "expected letters, digits, spaces, .*, not '.': leave these out"),
+    "capitals in an id": ("bundle.id=ER-1", "bundle.id: expected small letters, digits and dashes"),
+    "no id": ("bundle.id=''", "bundle.id: expected small letters"),
+}
+
+
+@pytest.mark.parametrize(("assignment", "reason"), NAMES.values(), ids=NAMES)
+def test_names_that_no_bundle_can_have_are_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], assignment: str, reason: str
+) -> None:
+    assert main(["init", str(tmp_path / "recipe.yaml"), "--set", assignment]) == 2
+    said = capsys.readouterr().err
+    assert re.search(reason, said)
+    assert "pattern" not in said
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+@given(st.text(max_size=140))
+def test_any_name_is_taken_or_refused_in_words(name: str) -> None:
+    try:
+        BundleSettings(id="id", name=name, description="")
+    except ValidationError as error:
+        (only,) = error.errors()
+        assert only["msg"].startswith("Value error, expected ")
+    else:
+        assert re.fullmatch(r"[A-Za-z0-9_+\- ()]{5,128}", name)
+
+
+@pytest.mark.parametrize(("side", "patch_px"), [(70, 64), (127, 120), (128, 128), (300, 128)])
+def test_patches_are_no_larger_than_the_smallest_image(tmp_path: Path, side: int, patch_px: int) -> None:
+    image = np.ones((side, 300), np.uint16)
+    (tmp_path / "prepared").mkdir()
+    store_fields(
+        tmp_path / "prepared", [(image, image), (np.ones((400, 400), np.uint16),) * 2], ["training"] * 2
+    )
+    assert main(["init", str(tmp_path / "r.yaml"), "--prepared", str(tmp_path / "prepared")]) == 0
+    assert read_recipe(tmp_path / "r.yaml").fit.patch_px == patch_px

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dimstream_models.training.commands import Commands
 
 if TYPE_CHECKING:
+    from dimstream_models.training.pairs.prepared import Prepared
     from dimstream_models.training.settings import Recipe
 
 # the published network, and the training that the paper's Methods describe
@@ -121,6 +122,16 @@ def _beginning(arguments: argparse.Namespace) -> dict[str, Any]:
     return _measured(settings, arguments.prepared, paper=arguments.paper)
 
 
+def _fitting_patch(settings: dict[str, dict[str, Any]], prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Return the fit's settings with a patch that no image is smaller than; none where the usual one fits."""
+    from dimstream_models.training.settings.fit import FitSettings
+
+    fit = settings.get("fit", {})
+    usual = int(fit.get("patch_px", FitSettings.model_fields["patch_px"].default))
+    smallest = min(min(field.shape) for field in prepared.fields)
+    return {} if usual <= smallest else {"fit": {**fit, "patch_px": smallest // 8 * 8}}
+
+
 def _measured(settings: dict[str, dict[str, Any]], folder: Path, *, paper: bool) -> dict[str, dict[str, Any]]:
     """Return the settings with what the prepared images say, when they are there."""
     from dimstream_models.training.normalisation import suggest_scale
@@ -131,6 +142,7 @@ def _measured(settings: dict[str, dict[str, Any]], folder: Path, *, paper: bool)
     prepared = read_prepared(folder)
     bundle = settings["bundle"] | {"pixel_size_nm": prepared.pixel_size_nm}
     if paper:  # each image's own maximum
-        return settings | {"bundle": bundle}
+        return settings | {"bundle": bundle} | _fitting_patch(settings, prepared)
+    settings = settings | _fitting_patch(settings, prepared)
     scale = suggest_scale(prepared.open(field)[0] for field in prepared.of("training"))
     return settings | {"bundle": bundle, "normalisation": {"value": scale}}

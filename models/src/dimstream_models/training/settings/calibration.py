@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.settings.data import PositiveRange
@@ -26,12 +27,16 @@ class CalibrationSettings(Confined):
     dark_counts: PositiveRange = Field((0.003, 2.0), description="counts/px of dark movies, log-uniform")
 
 
+ID: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+NAME: Final = r"^[A-Za-z0-9_+\- ()]{5,128}$"
+
+
 class BundleSettings(Confined):
     """What the bundle says of itself."""
 
-    id: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", description="name on the wire and in URLs")
+    id: str = Field(pattern=ID, description="name on the wire and in URLs")
     name: str = Field(
-        pattern=r"^[A-Za-z0-9_+\- ()]{5,128}$",
+        pattern=NAME,
         description="for people: 5 to 128 of letters, digits, _ + - ( )",
     )
     description: str = Field(description="one sentence")
@@ -44,3 +49,31 @@ class BundleSettings(Confined):
     )
     background_max: float = Field(5, ge=0, description="10x10 window sums up to this are background (paper)")
     signal_min: float = Field(25, ge=0, description="10x10 window sums above this are signal (paper)")
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _name_in_words(cls, name: object) -> object:
+        """Say what is wrong with a name before a pattern does."""
+        if not isinstance(name, str) or re.fullmatch(NAME, name):
+            return name
+        if not 5 <= len(name) <= 128:
+            raise ValueError(
+                f"expected 5 to 128 characters (a rule of BioImage.IO), not {len(name)}: say what it"
+                " restores, such as 'ER in COS-7 cells'"
+            )
+        wrong = "".join(dict.fromkeys(re.sub(r"[A-Za-z0-9_+\- ()]", "", name)))
+        raise ValueError(
+            f"expected letters, digits, spaces, _ + - ( ) (a rule of BioImage.IO), not {wrong!r}: leave these"
+            " out"
+        )
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_in_words(cls, name: object) -> object:
+        """Say what is wrong with an id before a pattern does."""
+        if not isinstance(name, str) or re.fullmatch(ID, name):
+            return name
+        raise ValueError(
+            "expected small letters, digits and dashes between them, such as er-sted, as it is the model's"
+            " name in addresses"
+        )

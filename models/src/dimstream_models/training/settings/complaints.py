@@ -15,7 +15,7 @@ def complaints(error: ValidationError) -> str:
     said = []
     for each in error.errors(include_url=False, include_context=False):
         name = ".".join(map(str, each["loc"]))
-        reason = _WORDS.get(each["type"], each["msg"])
+        reason = _WORDS.get(each["type"], each["msg"].removeprefix("Value error, "))
         came = "" if reason == "missing" or not name else f", got {repr(each['input'])[:SHOWN]}"
         said.append(f"{name}: {reason}{came}" if name else reason)
     return "; ".join(said)
