@@ -72,7 +72,11 @@ FOLDERS = {
     "unequal numbers": (("low/a.tif", "low/b.tif", "high/c.tif"), "got 2 and 1"),
     "nothing in it": (("notes.txt",), r"expected a folder with low/ and high/"),
     "days below it": (("day-1/low/a.tif", "day-2/low/a.tif"), "as sources: day-1, day-2"),
-    "no images": (("low/a.png", "high/a.png"), r"expected images \(.tif"),
+    "no images": (("low/a.txt", "high/a.txt"), r"expected images \(.tif"),
+    "formats that are not read": (
+        ("low/a.tif", "low/b.JPG", "low/c.czi", "high/a.tif"),
+        r"expected images \(.tif.*got also b.JPG, c.czi",
+    ),
     "both forms": (("low/a.tif", "low.tif", "high/a.tif"), "expected low/ or low.tif, got both"),
     "two suffixes": (("low/a.tif", "low/a.tiff", "high/a.tif"), "images of the same name"),
 }

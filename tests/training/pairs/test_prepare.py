@@ -78,7 +78,9 @@ def test_pairs_over_the_bound_are_all_named_and_nothing_is_left(tmp_path: Path) 
     for name, by in (("field-1", 30), ("field-3", -25)):
         image = tifffile.imread(day / "high" / f"{name}.tif")
         tifffile.imwrite(day / "high" / f"{name}.tif", np.roll(image, by, axis=0))
-    with pytest.raises(InvalidPairs, match="expected the images of each pair within 10 px") as caught:
+    with pytest.raises(
+        InvalidPairs, match="expected pairs of a faint and a clean image, within 10 px"
+    ) as caught:
         prepare([day], tmp_path / "out", PrepareSettings())
     refused = re.findall(r"  (day/field-\d): .* move (\S+) px down", str(caught.value))
     assert [name for name, _ in refused] == ["day/field-1", "day/field-3"]
@@ -173,7 +175,10 @@ UNFIT = {
         image(1, np.uint8),
         "expected both images in one type, got uint16 at low dose and uint8",
     ),
-    "averages": (image(0.5, np.float32), "expected both images in one type"),
+    "averages among counts": (
+        image(0.5, np.float32),
+        "expected whole counts like the other images of high dose, got 0.5",
+    ),
     "nothing on it": (image(7), "day/field-1: one of its images shows nothing"),
 }
 

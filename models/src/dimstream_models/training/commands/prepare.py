@@ -52,6 +52,13 @@ def _add_counts(group: argparse._ArgumentGroup) -> None:
             help=f"what the camera adds to each pixel at {dose} dose (0)",
         )
     group.add_argument(
+        "--multiply-high",
+        type=float,
+        metavar="FACTOR",
+        help="store the high dose times this, to keep the fractions of averages in whole numbers (default: 1"
+        " for counts, a power of ten for averages)",
+    )
+    group.add_argument(
         "--pixel-size-nm", type=float, metavar="NM", help="where files state none, or a wrong one"
     )
 
@@ -95,6 +102,7 @@ def _run(arguments: argparse.Namespace) -> None:
             leave_out_refused=arguments.leave_out_refused,
             subtract_low=arguments.subtract_low,
             subtract_high=arguments.subtract_high,
+            multiply_high=arguments.multiply_high,
             pixel_size_nm=arguments.pixel_size_nm,
             fields_of_view=arguments.fields_of_view,
             validation_days=tuple(arguments.validation_day),
@@ -114,4 +122,6 @@ def _run(arguments: argparse.Namespace) -> None:
         fields = prepared.of(role)
         views = len({field.field_of_view for field in fields})
         print(f"{role}: images {len(fields)}, fields of view {views}")
+    for note in prepared.index.notes:
+        print(f"note: {note}.")
     print(f"roles: {prepared.index.roles}; report: {arguments.out / REPORT}")

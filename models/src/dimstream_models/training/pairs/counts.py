@@ -31,12 +31,49 @@ def whole_counts(values: NDArray[Any], *, subtract: int, name: str) -> Counts:
     InvalidPairs
         When a value is no whole number, lies above 65535, or too many lie below 0.
     """
-    if values.dtype.kind == "f" and not (whole := values == np.rint(values)).all():
+    if is_fractional(values):
         raise InvalidPairs(
-            f"{name}: expected whole counts, got {values[~whole][0]:g}: averages and normalised images are no"
+            f"{name}: expected whole counts, got {_fraction(values):g}: averages and normalised images are no"
             " counts; give the sum or the raw images"
         )
-    counts = values.astype(np.int64) - subtract
+    return _in_16_bits(values.astype(np.int64) - subtract, values, subtract=subtract, name=name)
+
+
+def stored_truth(values: NDArray[Any], *, subtract: int, factor: float, name: str) -> Counts:
+    """Return a clean image less what the camera adds, times `factor`, in whole numbers from 0 to 65535.
+
+    Parameters
+    ----------
+    values : (H, W) array
+        Real, finite numbers: counts, or averages of counts.
+    subtract : int
+        Counts per pixel that are no light.
+    factor : float
+        1 for counts; for averages what keeps their fractions.
+    name : str
+        Of the image, for the reason.
+
+    Raises
+    ------
+    InvalidPairs
+        When a value is a fraction and the factor 1, lies above 65535, or too many lie below 0.
+    """
+    if factor == 1 and is_fractional(values):
+        raise InvalidPairs(
+            f"{name}: expected whole counts like the other images of high dose, got {_fraction(values):g}:"
+            " averages lie between counts; give --multiply-high 100, which keeps two decimals of all, or"
+            " prepare them apart"
+        )
+    scaled = np.rint((values.astype(np.float64) - subtract) * factor).astype(np.int64)
+    return _in_16_bits(scaled, values, subtract=subtract, name=name)
+
+
+def is_fractional(values: NDArray[Any]) -> bool:
+    """Return whether values are floating-point numbers that are not all whole."""
+    return values.dtype.kind == "f" and not bool((values == np.rint(values)).all())
+
+
+def _in_16_bits(counts: NDArray[np.int64], values: NDArray[Any], *, subtract: int, name: str) -> Counts:
     if (largest := counts.max()) > LARGEST:
         raise InvalidPairs(
             f"{name}: expected counts up to {LARGEST}, got {largest}: subtract an offset, or bin"
@@ -46,6 +83,10 @@ def whole_counts(values: NDArray[Any], *, subtract: int, name: str) -> Counts:
         raise InvalidPairs(
             f"{name}: expected counts from 0 on, got {counts.min()} and {below:.2%} of the pixels below 0"
             f" after {subtract} were subtracted: subtract what at most {BELOW_OFFSET:.0%} of the pixels lie"
-            f" below, here {int(np.quantile(values, BELOW_OFFSET))}"
+            f" below, here {int(np.floor(np.quantile(values, BELOW_OFFSET)))}"
         )
     return np.maximum(counts, 0).astype(np.uint16)
+
+
+def _fraction(values: NDArray[Any]) -> float:
+    return float(values[values != np.rint(values)][0])

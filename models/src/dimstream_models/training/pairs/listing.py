@@ -17,6 +17,11 @@ from dimstream_models.training.pairs.prepared import Role
 
 _ROLE: TypeAdapter[Role | None] = TypeAdapter(Role | None)
 COLUMNS = ("low", "high", "day", "field", "role")
+_OTHER_FORMATS = (
+    *(".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp", ".npy", ".h5", ".hdf5", ".mat"),
+    *(".nd2", ".czi", ".lif", ".lsm", ".oib", ".oif", ".oir", ".ims", ".stk", ".dv", ".vsi", ".sld", ".spe"),
+)
+"""Endings of images that may hold counts and are not read: none of them is passed over in silence."""
 _EXPECTED = (
     "expected a folder with low/ and high/, or with low.tif and high.tif, or a CSV list with the columns"
     f" {', '.join(COLUMNS)} (low is enough), or an image"
@@ -93,10 +98,20 @@ def _images_of(folder: Path, dose: str) -> list[Path] | None:
     if single:
         raise InvalidPairs(f"{folder}: expected {dose}/ or {single[0].name}, got both: remove one")
     images = sorted((path for path in (folder / dose).iterdir() if is_image(path)), key=_natural)
+    if other := sorted(path.name for path in (folder / dose).iterdir() if _is_other_image(path)):
+        raise InvalidPairs(
+            f"{folder / dose}: expected images ({', '.join(SUFFIXES)}), got also {', '.join(other[:9])}"
+            f"{' and more' if len(other) > 9 else ''}: export them as TIFF, or take them"
+            " out of the folder"
+        )
     if not images:
         raise InvalidPairs(f"{folder / dose}: expected images ({', '.join(SUFFIXES)}), got none")
     _refuse_twice((path.stem for path in images), f"images of the same name in {folder / dose}")
     return images
+
+
+def _is_other_image(path: Path) -> bool:
+    return path.suffix.lower() in _OTHER_FORMATS and not is_image(path) and not path.name.startswith(".")
 
 
 def _refuse_guessing(folder: Path, low: list[str], high: list[str]) -> None:

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from dimstream_models.training.pairs.noise import PhotonStatistics
 from dimstream_models.training.pairs.prepared import Counts, Dose, PreparedField
+from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
 
 GAP_PX = 8  # between the two halves of an overlay
@@ -35,7 +36,9 @@ def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
         down, right, down_error, right_error = np.array(measured).T
         axes.errorbar(right, down, down_error, right_error, "o", markersize=4, linewidth=0.7, label=day)
         reach = max(reach, 1.1 * float(np.abs(measured).max()))
-    axes.add_patch(Circle((0, 0), bound_px, fill=False, color="grey"))
+    reach = max(reach, NEGLIGIBLE_PX)
+    if bound_px < 2 * reach:  # outside it would not be seen, and a circle far larger than the axes never ends
+        axes.add_patch(Circle((0, 0), bound_px, fill=False, color="grey"))
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
     axes.set(xlabel="high dose moved right (px)", ylabel="high dose moved down (px)")
     axes.legend(fontsize="small")

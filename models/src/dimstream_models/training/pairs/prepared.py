@@ -69,7 +69,7 @@ class PreparedField(Confined):
     """Of both images, smoothed, as stored."""
     mean_low: float = Field(ge=0)
     mean_high: float | None = Field(default=None, ge=0)
-    """Mean counts per pixel."""
+    """Mean counts per pixel, as stored."""
     sha256: Sha256
     """Of the file."""
     sources: tuple[SourceImage, ...] = Field(min_length=1, max_length=2)
@@ -90,6 +90,12 @@ class PrepareSettings(Confined):
     leave_out_refused: bool = Field(False, description="leave pairs over the bound out, and say so")
     subtract_low: int = Field(0, description="counts/px that the camera adds at low dose")
     subtract_high: int = Field(0, description="counts/px that the camera adds at high dose")
+    multiply_high: float | None = Field(
+        None,
+        gt=0,
+        description="high dose times this is stored; null: 1, and for averages the power of ten that keeps"
+        " their fractions",
+    )
     pixel_size_nm: float | None = Field(None, gt=0, description="null: as the files state it")
     fields_of_view: FieldsOfView = Field(
         "measured",
@@ -114,6 +120,10 @@ class PreparedIndex(Confined):
     format_version: Literal[1] = FORMAT_VERSION
     settings: PrepareSettings
     pixel_size_nm: float | None = Field(gt=0)
+    high_factor: float = Field(1.0, gt=0)
+    """The high dose is stored times this: 1 for counts, more for averages, whose fractions are kept."""
+    notes: tuple[str, ...] = ()
+    """What whoever trains on these pairs should know, a sentence each."""
     roles: str
     """One sentence: by what the roles were given."""
     matched_by_order: tuple[str, ...]

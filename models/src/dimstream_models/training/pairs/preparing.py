@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.listing import ListedPair, list_pairs
+from dimstream_models.training.pairs.notes import notes
 from dimstream_models.training.pairs.prepared import (
     FIELDS,
     INDEX,
@@ -46,8 +47,8 @@ def prepare(
     Raises
     ------
     InvalidPairs
-        When files do not fit together, hold no counts, lie further apart than the bound, or do not suffice
-        for the roles; nothing is left behind then.
+        When files do not fit together, hold no counts, are copies of each other or swapped, lie further apart
+        than the bound, or do not suffice for the roles; nothing is left behind then.
     """
     _check_target(out, replace=replace)
     listed = list_pairs(sources)
@@ -55,8 +56,8 @@ def prepare(
     with _new_folder(out) as part:
         store = FieldStore(part, settings)
         store.add_all(listed)
-        index = _index(store)
         noise = {dose: meter.statistics() for dose, meter in store.noise.items()}
+        index = _index(store, notes(store, noise))
         write_report(Prepared(part, index, identity(index.fields)), store.overlays, noise)
         (part / INDEX).write_text(index.model_dump_json(indent=1) + "\n")
     return read_prepared(out)
@@ -71,10 +72,8 @@ def _refuse_mixture(listed: Sequence[ListedPair]) -> None:
         )
 
 
-def _index(store: FieldStore) -> PreparedIndex:
+def _index(store: FieldStore, said: tuple[str, ...]) -> PreparedIndex:
     stored, settings = store.stored, store.settings
-    if not stored:
-        raise InvalidPairs(f"expected pairs within {settings.max_shift_px:g} px of each other, got none")
     groups = connect(len(stored), _links(stored, settings.fields_of_view))
     members: dict[int, list[Stored]] = {}
     for each, group in zip(stored, groups, strict=True):
@@ -90,6 +89,8 @@ def _index(store: FieldStore) -> PreparedIndex:
     return PreparedIndex(
         settings=settings,
         pixel_size_nm=store.pixel_size_nm(),
+        high_factor=store.high_factor,
+        notes=said,
         roles=roles.reason,
         matched_by_order=tuple(
             dict.fromkeys(each.listed.day for each in stored if each.listed.matched == "order")

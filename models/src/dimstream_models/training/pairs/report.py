@@ -49,6 +49,9 @@ def _sections(
     yield "<h1>Prepared pairs</h1>"
     yield _table(("role", "images", "fields of view", "measurement days"), _roles(prepared))
     yield _paragraph(f"Roles: {index.roles}. Images that share a field of view share a role.")
+    if index.notes:
+        yield "<h2>Notes</h2>"
+        yield "<ul>" + "".join(f"<li>{escape(note)}.</li>" for note in index.notes) + "</ul>"
     size = "not stated" if prepared.pixel_size_nm is None else f"{prepared.pixel_size_nm:g} nm"
     yield _paragraph(f"Pixel size: {size}. sha256 of all images and roles: {prepared.sha256}")
     if index.matched_by_order:

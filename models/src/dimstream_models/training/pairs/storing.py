@@ -15,7 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dimstream_models.training.errors import InvalidPairs
-from dimstream_models.training.pairs.counts import whole_counts
+from dimstream_models.training.pairs.averages import factor_of_averages
+from dimstream_models.training.pairs.counts import stored_truth, whole_counts
+from dimstream_models.training.pairs.doses import Doses, compare_doses
 from dimstream_models.training.pairs.images import SQUARE
 from dimstream_models.training.pairs.listing import ListedPair
 from dimstream_models.training.pairs.noise import NoiseMeter
@@ -40,6 +42,7 @@ from dimstream_models.training.pairs.views import Sketch, sketch
 
 OVERLAYS: Final = 6  # pairs kept to be shown, the furthest apart
 OVERLAY_PX: Final = 192
+NAMED: Final = 9  # refused pairs that are named at once
 SMALLEST_PX: Final = 16  # the smallest patch that a recipe can ask for; less cannot be registered either
 
 
@@ -60,6 +63,7 @@ class Stored:
     field: PreparedField
     listed: ListedPair
     sketch: Sketch
+    doses: Doses | None  # None: low dose alone, or an image that shows nothing
 
 
 @dataclass
@@ -75,6 +79,8 @@ class FieldStore:
     """Of the images as they came."""
     pixel_sizes: dict[str, float] = field(default_factory=dict)
     """Name of a pair to nm, where a file states it."""
+    high_factor: float = 1.0
+    """High dose is stored times this; see `averages`."""
 
     def add_all(self, listed: Sequence[ListedPair]) -> None:
         """Store every plane of every pair.
@@ -82,9 +88,12 @@ class FieldStore:
         Raises
         ------
         InvalidPairs
-            When images cannot be used, or pairs lie further apart than the bound and may not be left out; all
-            of these are named.
+            When images cannot be used, or pairs may neither teach nor be left out: all of these are named.
         """
+        high = [files.high for files in listed if files.high is not None]
+        self.high_factor = self.settings.multiply_high or factor_of_averages(
+            high, subtract=self.settings.subtract_high
+        )
         with tqdm(total=len(listed), desc="prepare", unit="pair", mininterval=1) as bar:
             for files in listed:
                 pairs = list(open_pair(files))
@@ -93,13 +102,17 @@ class FieldStore:
                     self._add(files, pair, sources)
                     bar.update()
         if self.left_out and not self.settings.leave_out_refused:
-            refused = "".join(f"\n  {each.name}: {each.reason}" for each in self.left_out)
-            raise InvalidPairs(
-                f"expected the images of each pair within {self.settings.max_shift_px:g} px of each other; of"
-                f" {len(self.left_out) + len(self.stored)} pairs these are not:{refused}\nNothing was stored."
-                " Compare the two images of each; then mend the files or the list, raise --max-shift, or give"
-                " --leave-out-refused"
-            )
+            raise InvalidPairs(self._complaint())
+        if not self.stored:
+            raise InvalidPairs(f"expected at least one pair that can teach, got none:{_lines(self.left_out)}")
+
+    def _complaint(self) -> str:
+        return (
+            f"expected pairs of a faint and a clean image, within {self.settings.max_shift_px:g} px of each"
+            f" other; of {len(self.left_out) + len(self.stored)} pairs these are not:"
+            f"{_lines(self.left_out)}\nNothing was stored. Compare the two images of each; then mend the"
+            " files or the list, raise --max-shift where they only lie far apart, or give --leave-out-refused"
+        )
 
     def pixel_size_nm(self) -> float | None:
         """Return the pixel size of all images, None where neither they nor the settings state one.
@@ -122,31 +135,41 @@ class FieldStore:
     def _add(self, files: ListedPair, pair: Pair, sources: tuple[SourceImage, ...]) -> None:
         if pair.pixel_size_nm is not None:
             self.pixel_sizes[pair.name] = pair.pixel_size_nm
-        if min(pair.low.shape) < SMALLEST_PX:
-            height, width = pair.low.shape
-            raise InvalidPairs(
-                f"{pair.name}: expected images of at least {SMALLEST_PX} px a side, the smallest patch, got"
-                f" {height} x {width} px: leave it out"
-            )
+        self._check_size(files, pair.low.shape)
         low, high = self._counts(pair)
         self.noise["low"].add(low[None])
-        if high is None:
-            self._store(files, pair, sources, low, sketch(low))
+        if high is None or pair.high is None:
+            self._store(files, pair, sources, low, sketch(low), None)
             return
-        self.noise["high"].add(high[None])
+        light = pair.high.astype(np.float64) - self.settings.subtract_high
+        self.noise["high"].add(light[None])
         shift = measure_shift(low, high) if self.settings.registered else None
-        if (reason := self._refused(shift)) is not None:
+        doses = compare_doses(low, light)
+        if (reason := self._refused(shift, doses)) is not None:
             self.left_out.append(LeftOut(name=pair.name, reason=reason))
             return
         aligned = align(low, high, shift)
-        self._store(files, pair, sources, aligned, sketch(high))
+        self._check_size(files, aligned.low.shape, cropped=True)
+        self._store(files, pair, sources, aligned, sketch(high), doses)
         if shift is not None:
             before, after = (_middle(low), _middle(high)), (_middle(aligned.low), _middle(aligned.high))
             kept = [*self.overlays, Overlay(pair.name, shift, before, after)]
             self.overlays = heapq.nlargest(OVERLAYS, kept, key=lambda overlay: overlay.shift.length_px)
 
-    def _refused(self, shift: Shift | None) -> str | None:
-        """Return why a pair with that shift is not stored, None where it is."""
+    def _check_size(self, files: ListedPair, shape: tuple[int, ...], *, cropped: bool = False) -> None:
+        if min(shape) >= SMALLEST_PX:
+            return
+        height, width = shape
+        how = " after both images were laid on each other and cropped" if cropped else ""
+        raise InvalidPairs(
+            f"{files.name}: expected images of at least {SMALLEST_PX} px a side, the smallest patch of a"
+            f" training (fit.patch_px), got {height} x {width} px in {files.low}{how}: leave it out"
+        )
+
+    def _refused(self, shift: Shift | None, doses: Doses | None) -> str | None:
+        """Return why a pair is not stored, None where it is."""
+        if doses is not None and doses.refusal is not None:
+            return doses.refusal
         if not self.settings.registered:
             return None
         if shift is None:
@@ -159,12 +182,18 @@ class FieldStore:
         low = whole_counts(pair.low, subtract=self.settings.subtract_low, name=f"{pair.name}, low dose")
         if pair.high is None:
             return low, None
-        if pair.low.dtype != pair.high.dtype:
+        if pair.low.dtype != pair.high.dtype and "f" not in (pair.low.dtype.kind, pair.high.dtype.kind):
             raise InvalidPairs(
                 f"{pair.name}: expected both images in one type, got {pair.low.dtype} at low dose and"
-                f" {pair.high.dtype} at high dose: save both as the microscope counted them"
+                f" {pair.high.dtype} at high dose: one of them may have been scaled for display; save both as"
+                " the microscope counted them (averages of high dose as float32)"
             )
-        high = whole_counts(pair.high, subtract=self.settings.subtract_high, name=f"{pair.name}, high dose")
+        high = stored_truth(
+            pair.high,
+            subtract=self.settings.subtract_high,
+            factor=self.high_factor,
+            name=f"{pair.name}, high dose",
+        )
         return low, high
 
     def _store(
@@ -174,6 +203,7 @@ class FieldStore:
         sources: tuple[SourceImage, ...],
         image: Counts | Aligned,
         sketched: Sketch,
+        doses: Doses | None,
     ) -> None:
         planes = (image.low, image.high) if isinstance(image, Aligned) else (image,)
         file = f"{FIELDS}/{len(self.stored):05d}.npy"
@@ -193,7 +223,13 @@ class FieldStore:
             sources=sources,
             **_of_high(image),
         )
-        self.stored.append(Stored(prepared, files, sketched))
+        self.stored.append(Stored(prepared, files, sketched, doses))
+
+
+def _lines(left_out: Sequence[LeftOut]) -> str:
+    lines = "".join(f"\n  {each.name}: {each.reason}" for each in left_out[:NAMED])
+    more = len(left_out) - NAMED
+    return lines if more <= 0 else f"{lines}\n  and {more} more"
 
 
 def _of_high(image: Counts | Aligned) -> dict[str, Any]:
