@@ -1,6 +1,11 @@
 """Addresses that a door may bind, and whether other machines can reach them."""
 
 import ipaddress
+import re
+from typing import Final
+
+# RFC 3986, 3.2
+_AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{0,5}))?")
 
 
 def is_loopback(host: str) -> bool:
@@ -26,6 +31,22 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not host or bare_ipv6 or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError(f"expected HOST:PORT with a port from 0 to 65535, got {address!r}")
     return host.strip("[]"), int(port)
+
+
+def host_in(authority: str) -> str | None:
+    """The host, in lower case, of ``HOST`` or ``HOST:PORT`` in an HTTP request; None where it is neither.
+
+    IPv6 addresses are in brackets, as they must be there. There is no user before a host.
+    """
+    match = _AUTHORITY.fullmatch(authority.lower())
+    if match is None or int(match[2] or 0) > 65535:
+        return None
+    if match[1].startswith("["):
+        try:
+            ipaddress.IPv6Address(match[1][1:-1])
+        except ValueError:
+            return None
+    return match[1]
 
 
 def is_address_literal(host: str) -> bool:

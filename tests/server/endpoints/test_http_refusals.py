@@ -208,6 +208,76 @@ def test_another_host_name_is_refused(request_of: Any) -> None:
     assert request_of("GET", "/livez", headers={"Host": "[::1]:8570"}).status == 200
 
 
+OWN_HOSTS = ["localhost", "LOCALHOST:8570", "localhost:", "127.0.0.1:80", "127.8.9.1", "[::1]", "[::1]:65535"]
+OTHER_HOSTS = [
+    "",
+    ":80",
+    "127.0.0.1:80@evil.com",
+    "127.0.0.1@evil.com",
+    "evil.com@127.0.0.1",
+    "user:pass@localhost:80",
+    "localhost:80:80",
+    "localhost:http",
+    "localhost:65536",
+    "localhost:0000000080",
+    "localhost:-1",
+    "localhost.",
+    "localhost.evil.com",
+    "localhost, evil.com",
+    "localhost/..",
+    "localhost?evil.com",
+    "localhost#evil.com",
+    "local host",
+    "localhost\\evil.com",
+    "loc%61lhost",
+    "127.0.0.1.",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "127.0.0.01",
+    "[127.0.0.1]",
+    "[localhost]",
+    "::1",
+    "[::1",
+    "[::1]80",
+    "[::1]:80@evil.com",
+    "[::1%25lo]",
+    "[::1%lo]",
+    "[::ffff:127.0.0.1]",
+    "[evil.com]",
+    "0.0.0.0",
+    "[::]",
+    "http://localhost",
+    "ｌocalhost".encode().decode("latin-1"),
+    "localhost\xa0",
+]
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+def test_a_request_for_this_machine_is_let_in(request_of: Any, host: str) -> None:
+    assert request_of("GET", "/livez", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS)
+def test_any_other_host_is_refused(request_of: Any, host: str) -> None:
+    problem_of(request_of("GET", "/livez", headers={"Host": host}), 421, "bad_host")
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://localhost/livez", 200),
+        ("HTTP://127.0.0.1:80/livez?x=1", 200),
+        ("http://evil.com/livez", 421),
+        ("http://localhost:80@evil.com/livez", 421),
+        ("http://localhost", 404),
+    ],
+)
+def test_a_target_with_its_host_is_judged_by_that_host(request_of: Any, target: str, status: int) -> None:
+    assert request_of("GET", target).status == status
+    assert request_of("GET", target, headers={"Host": "evil.com"}).status == status
+
+
 def raw_answer(server: Any, *parts: bytes) -> tuple[int, bytes, dict[str, Any]]:
     """Status, head and problem that bytes bring."""
     host, port = server.addresses.http.removeprefix("http://").split(":")

@@ -1,17 +1,20 @@
 """Which HTTP requests come in: meant for this server, and with a token where tokens are wanted."""
 
+import re
 from collections.abc import Collection, Hashable
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.types import Scope
 
 from dimstream_server.access import Tokens
-from dimstream_server.addresses import is_address_literal, is_loopback
+from dimstream_server.addresses import host_in, is_address_literal, is_loopback
 from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.endpoints.refusal_log import RefusalLog
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/]*)(/.*)?")
 _BAD_TOKEN: Final = "bad_token"
 _CHALLENGE: Final = 'Bearer realm="dimstream"'
 
@@ -56,7 +59,7 @@ class Gate:
         ServerBusy
             Its client asks too often.
         """
-        self._check_host(_header(scope, b"host").decode("latin-1").lower())
+        self._check_host(_header(scope, b"host").decode("latin-1"))
         address = (scope.get("client") or ("unknown", 0))[0]
         client = self._client(scope, address)
         if scope["path"] not in PROBES:
@@ -65,13 +68,16 @@ class Gate:
 
     def _check_host(self, host: str) -> None:
         """A page can make a browser ask a loopback address under its own site's name (DNS rebinding)."""
-        name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
-        if is_loopback(name) or name in self._host_names or (self._is_public and is_address_literal(name)):
+        name = host_in(host)
+        if name is not None and self._is_own_name(name):
             return
         raise DoorRefusal(
             "bad_host",
             f"expected a loopback name in Host, or one of http.host_names, got {host[:200]!r}",
         )
+
+    def _is_own_name(self, name: str) -> bool:
+        return is_loopback(name) or name in self._host_names or (self._is_public and is_address_literal(name))
 
     def _client(self, scope: Scope, address: str) -> Hashable:
         if self._tokens is None or scope["path"] in PROBES:
@@ -90,6 +96,21 @@ class Gate:
             "ask the people who run the server for one",
             headers={"WWW-Authenticate": challenge},
         )
+
+
+def in_origin_form(scope: Scope) -> Scope:
+    """The request, where it was for ``http://HOST/PATH`` made one for PATH of HOST (RFC 9112, 3.2.2)."""
+    match = _ABSOLUTE.fullmatch(scope["raw_path"])
+    if match is None:
+        return scope
+    path = match[2] or b"/"
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope,
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "headers": [(b"host", match[1]), *headers],
+    }
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
 from dimstream_server.endpoints.denoising import DOOR, Abandoned
-from dimstream_server.endpoints.gate import Gate
+from dimstream_server.endpoints.gate import Gate, in_origin_form
 from dimstream_server.endpoints.problems import (
     PROBLEM_MEDIA_TYPE,
     DoorRefusal,
@@ -160,6 +160,7 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = in_origin_form(scope)
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
