@@ -139,8 +139,18 @@ class HttpTable(_Table):
     max_requests: Annotated[int, Field(ge=1, le=1024, description="requests denoised at the same time")] = 8
     window: Annotated[int, Field(ge=1, le=1024, description="frames in flight of one request")] = 4
     stall_s: Annotated[
-        float, Field(gt=0, le=3600, description="time in which the next 64 KiB of a body must come")
+        float, Field(gt=0, le=3600, description="time over which the speed of a body is measured")
     ] = 30.0
+    min_body_bytes_per_s: Annotated[
+        int, Field(ge=1, description="bytes of a body that come in a second, as a mean over stall_s")
+    ] = 65_536
+    body_s: Annotated[
+        float, Field(gt=0, le=86_400, description="longest time from the head of a request to its body's end")
+    ] = 3600.0
+    max_buffered_bytes: Annotated[
+        int | None,
+        Field(description="bytes of all bodies that arrive and answers that leave; one client: half"),
+    ] = None
     keep_alive_s: Annotated[int, Field(ge=1, le=3600, description="how long an idle connection is kept")] = 75
     tokens: Annotated[
         Path | None, Field(description="folder of .token files, or a file: requests must carry one of them")
@@ -148,6 +158,20 @@ class HttpTable(_Table):
     host_names: Annotated[
         tuple[str, ...], Field(description="names under which the server is asked, beside loopback ones")
     ] = ()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What `max_buffered_bytes` is, or four times `max_body_bytes`."""
+        return 4 * self.max_body_bytes if self.max_buffered_bytes is None else self.max_buffered_bytes
+
+    @model_validator(mode="after")
+    def _a_body_fits(self) -> Self:
+        if self.buffered_bytes < 2 * self.max_body_bytes:
+            raise ValueError(
+                "max_buffered_bytes must be at least 2 * max_body_bytes, as one client gets half of it, "
+                f"got {self.max_buffered_bytes}"
+            )
+        return self
 
 
 class LimitsTable(_Table):
@@ -178,7 +202,7 @@ class LimitsTable(_Table):
     ] = 512
     max_requests_per_client: Annotated[
         int, Field(ge=1, le=1024, description="requests of one client (token, or address) at the same time")
-    ] = 8
+    ] = 6
     max_requests_per_s_per_client: Annotated[
         int, Field(ge=1, le=1_000_000, description="OPENs and HTTP requests of one client in a second")
     ] = 1000

@@ -1,9 +1,11 @@
 """A real server with tiny networks in a thread of this process, and a raw peer of its ZeroMQ door."""
 
 import asyncio
+import contextlib
 import http.client
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -235,6 +237,29 @@ def request_of(server: RunningServer) -> Callable[..., Answer]:
             connection.close()
 
     return ask
+
+
+@contextlib.contextmanager
+def denoising(server: RunningServer, headers: dict[str, str] | None = None) -> Iterator[None]:
+    """Meanwhile the server denoises a stack for somebody, who leaves in the end."""
+    file = io.BytesIO()
+    np.save(file, np.ones((3000, 96, 96), np.uint8))
+    connection = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=TIMEOUT_S)
+    connection.request("POST", "/v1/models/blur/denoise?axes=TYX", file.getvalue(), headers or {})
+    deadline = time.monotonic() + TIMEOUT_S
+    try:
+        while not server.engine.queue_length():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def denoise_meanwhile() -> Callable[..., Any]:
+    """`with denoise_meanwhile(server, headers): …`."""
+    return denoising
 
 
 def counts(shape: tuple[int, ...] = (24, 32), *, seed: int = 0, dtype: str = "uint16") -> Any:

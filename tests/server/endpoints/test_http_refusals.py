@@ -8,6 +8,8 @@ import select
 import socket
 import struct
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -330,22 +332,74 @@ def test_no_cross_origin_headers_are_sent(request_of: Any) -> None:
     assert answer.headers["Server"] is None
 
 
-def test_requests_beyond_the_limit_are_told_to_come_again(start_server: Any, request_of: Any) -> None:
+def test_requests_beyond_the_limit_are_told_to_come_again(
+    start_server: Any, request_of: Any, denoise_meanwhile: Any
+) -> None:
     server = start_server(http={"max_requests": 1})
-    busy = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
-    busy.putrequest("POST", PATH)
     body = npy(COUNTS)
-    busy.putheader("Content-Length", str(len(body)))
-    busy.endheaders(body[:-1])  # one byte is still to come
-    answer = request_of("POST", PATH, body, server=server)
-    while answer.status == 200:  # until the first request is seen
+    with denoise_meanwhile(server):
         answer = request_of("POST", PATH, body, server=server)
-    problem_of(answer, 503, "server_busy")
-    assert answer.headers["Retry-After"] == "1"
-    busy.send(body[-1:])
-    assert busy.getresponse().status == 200
-    busy.close()
+        problem_of(answer, 503, "server_busy")
+        assert answer.headers["Retry-After"] == "1"
+    deadline = time.monotonic() + 20
+    while request_of("POST", PATH, body, server=server).status != 200:
+        assert time.monotonic() < deadline
+
+
+@contextlib.contextmanager
+def half_sent(server: Any, body: bytes, count: int) -> Iterator[list[http.client.HTTPConnection]]:
+    """Requests of which all but a byte of their bodies was sent."""
+    address = server.addresses.http.removeprefix("http://")
+    connections = [http.client.HTTPConnection(address, timeout=20) for _ in range(count)]
+    for connection in connections:
+        connection.putrequest("POST", PATH)
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:-1])
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_bodies_that_are_arriving_keep_nobody_out(start_server: Any, request_of: Any) -> None:
+    server = start_server(http={"max_requests": 1})
+    body = npy(COUNTS)
+    with half_sent(server, body, 20) as waiting:
+        assert request_of("POST", PATH, body, server=server).status == 200
+        for connection in waiting:
+            connection.send(body[-1:])
+            assert connection.getresponse().status == 200
+
+
+def test_bodies_that_are_arriving_take_no_more_memory_than_they_may(
+    start_server: Any, request_of: Any
+) -> None:
+    server = start_server(http={"max_body_bytes": 2**20, "max_buffered_bytes": 2**21})
+    body = npy(np.zeros((7, 256, 256), np.uint16))  # 0.9 MiB; one client may hold 1 MiB
+    with half_sent(server, body, 1) as (first,):
+        arrived = f"dimstream_http_buffered_bytes {float(len(body) - 1)}\n".encode()
+        deadline = time.monotonic() + 20
+        while arrived not in request_of("GET", "/metrics", server=server).body:
+            assert time.monotonic() < deadline
+        answer = request_of("POST", PATH, body, server=server)
+        assert "http.max_buffered_bytes" in problem_of(answer, 503, "server_busy")["detail"]
+        first.send(body[-1:])
+        assert first.getresponse().status == 200
     assert request_of("POST", PATH, body, server=server).status == 200
+
+
+def test_an_answer_that_is_not_read_keeps_nobody_out(start_server: Any, request_of: Any) -> None:
+    server = start_server(http={"max_requests": 1, "stall_s": 1.0})
+    stack = npy(np.ones((100, 256, 256), np.uint8))
+    host, port = server.addresses.http.removeprefix("http://").split(":")
+    head = (
+        f"POST {PATH}?out_dtype=float32 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(stack)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=20) as deaf:
+        deaf.sendall(head.encode() + stack)
+        assert select.select([deaf], [], [], 20)[0]  # 26 MB begin to come
+        assert request_of("POST", PATH, npy(COUNTS), server=server).status == 200
 
 
 def test_a_body_that_stalls_is_given_up(start_server: Any, request_of: Any) -> None:
@@ -359,15 +413,19 @@ def test_a_body_that_stalls_is_given_up(start_server: Any, request_of: Any) -> N
     slow.close()
 
 
-def test_a_body_that_trickles_is_given_up(start_server: Any) -> None:
-    server = start_server(http={"stall_s": 0.3})
+@pytest.mark.parametrize(
+    "table", [{"stall_s": 0.3}, {"stall_s": 0.3, "min_body_bytes_per_s": 10**9}, {"body_s": 0.3}]
+)
+def test_a_body_that_trickles_is_given_up(start_server: Any, table: dict[str, float]) -> None:
+    server = start_server(http=table)
     slow = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
     slow.putrequest("POST", PATH)
-    slow.putheader("Content-Length", "1000000")
+    slow.putheader("Content-Length", "100000000")
     slow.endheaders(b"\x93NUMPY")
+    piece = b"x" if "min_body_bytes_per_s" not in table else bytes(65536)
     with contextlib.suppress(ConnectionError):
-        while not select.select([slow.sock], [], [], 0.05)[0]:
-            slow.send(b"x")
+        while not select.select([slow.sock], [], [], 0.02)[0]:
+            slow.send(piece)
     response = slow.getresponse()
     assert (response.status, json.loads(response.read())["code"]) == (408, "request_timeout")
     slow.close()

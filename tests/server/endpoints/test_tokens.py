@@ -1,7 +1,6 @@
 """Who comes in by HTTP: tokens that are right, wrong, missing and revoked; names; limits of one client."""
 
 import hmac
-import http.client
 import json
 import threading
 import time
@@ -205,29 +204,24 @@ def test_who_asks_too_often_is_told_to_wait(
 
 
 def test_one_client_takes_no_more_than_its_requests(
-    start_server: Any, request_of: Any, make_bearer: Any, make_counts: Any, tmp_path: Path
+    start_server: Any, request_of: Any, denoise_meanwhile: Any, make_bearer: Any, tmp_path: Path
 ) -> None:
     amira, bela = make_bearer("amira"), make_bearer("bela")
     server = start_server(
         "blur", http={"tokens": str(tmp_path / "tokens")}, limits={"max_requests_per_client": 1}
     )
-    held = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
-    held.putrequest("POST", PATH)
-    for name, value in {**bearer(amira), "Content-Length": "1000000"}.items():
-        held.putheader(name, value)
-    held.endheaders(b"II*\0")  # the rest of the body does not come
-    deadline = time.monotonic() + 10
 
     def denoise(token: str) -> Any:
         return request_of("POST", PATH, b"", bearer(token), server=server)
 
-    while (refused := denoise(amira)).status != 503:
-        assert time.monotonic() < deadline
-    problem = json.loads(refused.body)
-    assert problem["code"] == "server_busy"
-    assert "limits.max_requests_per_client" in problem["detail"]
-    assert denoise(bela).status == 422  # its empty body was read
-    held.close()
+    with denoise_meanwhile(server, bearer(amira)):
+        refused = denoise(amira)
+        assert refused.status == 503
+        problem = json.loads(refused.body)
+        assert problem["code"] == "server_busy"
+        assert "limits.max_requests_per_client" in problem["detail"]
+        assert denoise(bela).status == 422  # its empty body was read
+    deadline = time.monotonic() + 10
     while denoise(amira).status != 422:
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)

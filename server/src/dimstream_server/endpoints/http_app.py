@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -12,7 +11,6 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from dimstream_models.evidence.detector import Detector
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.answers import JSON
@@ -27,6 +25,8 @@ from dimstream_server.endpoints.descriptions import (
 )
 from dimstream_server.endpoints.flag_headers import headers_of
 from dimstream_server.endpoints.gate import PROBES, Gate
+from dimstream_server.endpoints.http.bodies import BodyLimits, LeavingAnswer, read_body
+from dimstream_server.endpoints.http.capacity import Buffers, Slots
 from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
 from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import RETRY_AFTER_S
@@ -36,11 +36,10 @@ from dimstream_server.endpoints.requests import (
     Observer,
     ProblemTeller,
     is_gone,
-    read_body,
 )
 from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.engine.protocol import Engine, ModelInfo
-from dimstream_server.errors import Draining, ServerBusy, UnknownModel
+from dimstream_server.errors import Draining, UnknownModel
 from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
 from dimstream_server.readiness import Readiness
 from dimstream_server.settings import Settings
@@ -72,8 +71,6 @@ class HttpDoor:
         tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
-        self._limits = settings.http
-        self._max_requests_per_client = settings.limits.max_requests_per_client
         self._gate = Gate(
             settings.http.host_names,
             is_public=is_public_address(settings.http.address),
@@ -90,7 +87,14 @@ class HttpDoor:
             max_frame_bytes=settings.limits.max_frame_bytes,
         )
         self._workers = ThreadPoolExecutor(settings.http.max_requests, thread_name_prefix="http")
-        self._busy: Counter[Hashable] = Counter()  # requests that are being denoised, by whose they are
+        self._slots = Slots(settings.http.max_requests, settings.limits.max_requests_per_client)
+        self._buffers = Buffers(settings.http.buffered_bytes)
+        metrics.watch(
+            "dimstream_http_buffered_bytes",
+            "Bytes of HTTP bodies that are arriving and of answers that are leaving.",
+            lambda: self._buffers.held_bytes,
+        )
+        self._body_limits = _body_limits(settings)
         self._draining = False
         self._readiness = readiness
         readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
@@ -102,8 +106,8 @@ class HttpDoor:
 
     @property
     def is_drained(self) -> bool:
-        """Whether no request is being denoised."""
-        return not self._busy.total()
+        """Whether no request is being denoised, and no answer is leaving."""
+        return self._slots.is_idle
 
     def close(self) -> None:
         """Let the worker threads end."""
@@ -148,49 +152,42 @@ class HttpDoor:
         self, model_id: str, query: Annotated[DenoiseQuery, Query()], request: Request
     ) -> Response:
         """Denoise the frames of a TIFF or NPY file; each (channel, z, position) is compared with its past."""
-        if self._draining:
-            raise Draining("the server is shutting down; try again when it is back")
+        self._refuse_when_draining()
         model = self._model(model_id)
         view = query.view_order()
         media_type = query.media_type(request.headers.get("accept", "*/*"))
         client = request.state.client
-        self._refuse_when_busy(client)
-        self._busy[client] += 1
+        self._slots.check(client)  # before its body is sent, as a place may be free only later
         try:
-            body = await read_body(
-                request, max_bytes=self._limits.max_body_bytes, stall_s=self._limits.stall_s
-            )
-            order = Order(
-                model=model,
-                body=body,
-                content_type=request.headers.get("content-type", ""),
-                media_type=media_type,
-                out_dtype=query.out_dtype,
-                axes=query.axes,
-                output=query.output,
-                witness_every=query.witness_every,
-                frame_interval_s=query.frame_interval_s,
-                view=view,
-                detector=Detector.given(query.offset, query.gain),
-            )
-            return await self._fill(order, request)
+            with self._buffers.share(client) as share:
+                body = await read_body(request, self._body_limits, share)
+                self._refuse_when_draining()
+                slot = self._slots.take(client)
+            try:
+                order = Order(
+                    model=model,
+                    body=body,
+                    content_type=request.headers.get("content-type", ""),
+                    media_type=media_type,
+                    out_dtype=query.out_dtype,
+                    axes=query.axes,
+                    output=query.output,
+                    witness_every=query.witness_every,
+                    frame_interval_s=query.frame_interval_s,
+                    view=view,
+                )
+                answer = await self._fill(order, request)
+            except BaseException:
+                slot.close()
+                raise
+            return LeavingAnswer(answer, slot, self._buffers.share(client))
         except Abandoned:
             _log.info("client gone event=client_gone door=http model=%s", model_id)
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        finally:
-            self._busy[client] -= 1
-            self._busy += Counter()  # forgets who has none any more
 
-    def _refuse_when_busy(self, client: Hashable) -> None:
-        if self._busy.total() >= self._limits.max_requests:
-            raise ServerBusy(
-                f"{self._busy.total()} requests are being denoised, as many as are taken; try again"
-            )
-        if self._busy[client] >= self._max_requests_per_client:
-            raise ServerBusy(
-                f"{self._busy[client]} requests of this client are being denoised, as many as one may have "
-                "(limits.max_requests_per_client); wait for one of them, or try again"
-            )
+    def _refuse_when_draining(self) -> None:
+        if self._draining:
+            raise Draining("the server is shutting down; try again when it is back")
 
     async def _fill(self, order: Order, request: Request) -> Response:
         """Denoise in a worker thread, and tell it to stop when the client goes."""
@@ -242,6 +239,11 @@ class HttpDoor:
     async def metrics(self) -> Response:
         """Give the figures."""
         return Response(self._metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    http = settings.http
+    return BodyLimits(http.max_body_bytes, http.stall_s, http.min_body_bytes_per_s, http.body_s)
 
 
 def _answer(order: Order, denoised: Denoised) -> Response:

@@ -1,6 +1,5 @@
-"""What every HTTP request goes through: its body read and counted, its refusals told, its answer counted."""
+"""What every HTTP request goes through: its head judged, its refusals told, its answer counted."""
 
-import asyncio
 import logging
 import threading
 from collections.abc import Mapping
@@ -11,11 +10,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
-from dimstream_server.endpoints.denoising import DOOR, Abandoned
+from dimstream_server.endpoints.denoising import DOOR
 from dimstream_server.endpoints.gate import Gate, in_origin_form
 from dimstream_server.endpoints.problems import (
     PROBLEM_MEDIA_TYPE,
@@ -29,55 +27,9 @@ from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.errors import Refused, ServerError
 from dimstream_server.metrics import Metrics
 
-PROGRESS_BYTES = 65_536
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _log = logging.getLogger(__name__)
-
-
-async def read_body(request: Request, *, max_bytes: int, stall_s: float) -> bytearray:
-    """The body, counted as it arrives.
-
-    Raises
-    ------
-    DoorRefusal
-        oversize: it is larger than `max_bytes`, or says so; request_timeout: less than `PROGRESS_BYTES` came
-        within `stall_s` seconds; unsupported_media_type: it is compressed.
-    Abandoned
-        The client went away.
-    """
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise DoorRefusal(
-            "unsupported_media_type",
-            f"the body is {encoding}-encoded; send it as it is",
-            headers={"Accept-Encoding": "identity"},
-        )
-    too_large = DoorRefusal("oversize", f"the body is larger than the {max_bytes} bytes that are taken")
-    announced = request.headers.get("content-length", "0")
-    if announced.isascii() and announced.isdigit() and int(announced[:30]) > max_bytes:
-        raise too_large
-    body = bytearray()
-    enough = PROGRESS_BYTES  # a byte now and then would keep its place among the requests for ever
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(stall_s) as stall:
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > max_bytes:
-                    raise too_large
-                body += chunk
-                if len(body) >= enough:
-                    enough = len(body) + PROGRESS_BYTES
-                    stall.reschedule(loop.time() + stall_s)
-        return body
-    except TimeoutError as error:
-        raise DoorRefusal(
-            "request_timeout",
-            f"expected the next {PROGRESS_BYTES} bytes of the body, or its end, within {stall_s:g} s; "
-            f"{len(body)} bytes came in all",
-        ) from error
-    except ClientDisconnect as error:
-        raise Abandoned from error
 
 
 async def is_gone(request: Request, gone: threading.Event) -> None:
