@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from dimstream_client.messages import Frame
+from dimstream_client.messages import Frame, Message
 from dimstream_client.wire import encode
 from faults.movies import Movie
 
@@ -24,10 +24,15 @@ def connect(endpoint: str) -> socket.socket:
 def half_a_frame(endpoint: str, *, stream: str = "s-0", side: int = 512) -> socket.socket:
     """Send a FRAME of which only half of the pixels ever come; keep the socket as long as that shall last."""
     plain = connect(endpoint)
-    parts = [bytes(part) for part in encode(Frame(stream, 0, Movie(side=side).frame(0)))]
-    content = b""
-    for number, part in enumerate(parts):
-        more = number < len(parts) - 1
-        content += struct.pack(">BQ", 2 + more, len(part)) + part
-    plain.sendall(content[: len(content) - len(parts[-1]) // 2])
+    content = message(Frame(stream, 0, Movie(side=side).frame(0)))
+    plain.sendall(content[: len(content) - side * side])
     return plain
+
+
+def message(said: Message) -> bytes:
+    """A message as ZMTP carries it."""
+    parts = [bytes(part) for part in encode(said)]
+    last = len(parts) - 1
+    return b"".join(
+        struct.pack(">BQ", 2 + (number < last), len(part)) + part for number, part in enumerate(parts)
+    )

@@ -23,7 +23,9 @@ _LAYOUT: Final[Mapping[str, Check]] = {
 }
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
+    """How a payload is packed, as its header says."""
+
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     codec: str
@@ -31,6 +33,7 @@ class _Layout(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the pixels, unpacked."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
 
@@ -102,14 +105,18 @@ def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.N
     FrameError
         wrong_shape, wrong_dtype, bad_codec, bad_field, oversize, bad_checksum or wrong_size.
     """
-    layout = _layout(header)
-    size = max(layout.nbytes, len(payload))
-    if size > max_bytes:
-        raise FrameError(
-            Code.OVERSIZE,
-            f"{size} bytes of pixels came, at most {max_bytes} are taken",
-            expected={"max_frame_bytes": max_bytes},
-        )
+    return unpack_as(layout_of(header), payload, max_bytes=max_bytes)
+
+
+def unpack_as(layout: Layout, payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
+    """Return the pixels of a payload whose layout is known, as `unpack`.
+
+    Raises
+    ------
+    FrameError
+        oversize, bad_checksum, bad_codec or wrong_size.
+    """
+    check_size(layout, payload, max_bytes=max_bytes)
     if layout.crc32 is not None and (found := zlib.crc32(payload)) != layout.crc32:
         raise FrameError(
             Code.BAD_CHECKSUM,
@@ -129,7 +136,31 @@ def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.N
     return pixels
 
 
-def _layout(header: Mapping[str, Any]) -> _Layout:
+def check_size(layout: Layout, payload: Part, *, max_bytes: int) -> None:
+    """Refuse pixels that are too large, packed or as they will be when unpacked.
+
+    Raises
+    ------
+    FrameError
+        oversize.
+    """
+    size = max(layout.nbytes, len(payload))
+    if size > max_bytes:
+        raise FrameError(
+            Code.OVERSIZE,
+            f"{size} bytes of pixels came, at most {max_bytes} are taken",
+            expected={"max_frame_bytes": max_bytes},
+        )
+
+
+def layout_of(header: Mapping[str, Any]) -> Layout:
+    """Return how the payload is packed.
+
+    Raises
+    ------
+    FrameError
+        wrong_shape, wrong_dtype, bad_codec or bad_field.
+    """
     values: dict[str, Any] = {"codec": "none", "crc32": None}
     for key, check in _LAYOUT.items():
         value = header.get(key)
@@ -142,10 +173,10 @@ def _layout(header: Mapping[str, Any]) -> _Layout:
                 refusal.code, f"field {key}: expected {refusal}, got {checks.short(value)}"
             ) from None
     values["dtype"] = np.dtype(values["dtype"]).newbyteorder("<")
-    return _Layout(**values)
+    return Layout(**values)
 
 
-def _inflated(payload: Part, layout: _Layout) -> bytes:
+def _inflated(payload: Part, layout: Layout) -> bytes:
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(payload, layout.nbytes + 1)

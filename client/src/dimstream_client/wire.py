@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, NoReturn
 
 import numpy.typing as npt
@@ -22,9 +22,19 @@ from dimstream_client.errors import Code, FrameError, ProtocolError
 from dimstream_client.fields import Refused
 from dimstream_client.headers import CLASSES, HEADERS, NULLABLE, REQUIRED, SETTINGS
 from dimstream_client.messages import Message
-from dimstream_client.pixels import Part, pack, pack_map, unpack, unpack_map
+from dimstream_client.pixels import (
+    Layout,
+    Part,
+    check_size,
+    layout_of,
+    pack,
+    pack_map,
+    unpack,
+    unpack_as,
+    unpack_map,
+)
 
-__all__ = ["MAGIC", "MAX_HEADER_BYTES", "decode", "encode"]
+__all__ = ["MAGIC", "MAX_HEADER_BYTES", "PackedFrame", "decode", "decode_packed", "encode"]
 
 MAGIC: Final = b"DIM1"
 MAX_HEADER_BYTES: Final = 65_536
@@ -89,12 +99,61 @@ def decode(parts: Sequence[Part], *, max_payload_bytes: int) -> Message:
     FrameError
         The pixels or the map do not fit the header.
     """
+    message = decode_packed(parts, max_payload_bytes=max_payload_bytes)
+    return message.unpack(max_bytes=max_payload_bytes) if isinstance(message, PackedFrame) else message
+
+
+@dataclass(frozen=True)
+class PackedFrame:
+    """A FRAME whose header was checked and whose pixels are still packed.
+
+    Parameters
+    ----------
+    layout : Layout
+        What the header says of the pixels.
+    """
+
+    stream: str
+    seq: int
+    layout: Layout
+    _header: Mapping[str, Any]
+    _values: Mapping[str, Any]
+    _payload: Part
+
+    @property
+    def work_bytes(self) -> int:
+        """Bytes that unpacking has to look at; 0 when the pixels are taken as they came."""
+        if self.layout.codec != "none":
+            return self.layout.nbytes
+        return 0 if self.layout.crc32 is None else len(self._payload)
+
+    def unpack(self, *, max_bytes: int) -> messages.Frame:
+        """Return the FRAME; its pixels are a read-only view of the payload unless that was packed.
+
+        Raises
+        ------
+        FrameError
+            oversize, bad_checksum, bad_codec or wrong_size.
+        """
+        with _naming("FRAME", self._header):
+            pixels = unpack_as(self.layout, self._payload, max_bytes=max_bytes)
+        return messages.Frame(**self._values, pixels=pixels)
+
+
+def decode_packed(parts: Sequence[Part], *, max_payload_bytes: int) -> Message | PackedFrame:
+    """Return the message that `parts` carry, a FRAME with its pixels still packed.
+
+    Raises
+    ------
+    ProtocolError, FrameError
+        As `decode`; what is wrong with the bytes of the pixels shows when they are unpacked.
+    """
     name = _type_of(parts)
     header = _header_of(name, parts)
     values = _fields_of(name, header)
     if name == "FRAME":
-        values["pixels"] = _pixels_of_frame(header, parts[2:], max_payload_bytes)
-    elif name == "RESULT":
+        return _packed_frame(header, values, parts[2:], max_payload_bytes)
+    if name == "RESULT":
         values["pixels"], values["support"] = _images_of_result(header, parts[2:], max_payload_bytes)
     elif len(parts) == 3:
         _refuse(header, Code.BAD_HEADER, f"{name} has two parts, type and header, but a payload came too")
@@ -204,11 +263,15 @@ def _fields_of(name: str, header: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _pixels_of_frame(header: Mapping[str, Any], payloads: Sequence[Part], max_bytes: int) -> npt.NDArray[Any]:
+def _packed_frame(
+    header: Mapping[str, Any], values: Mapping[str, Any], payloads: Sequence[Part], max_bytes: int
+) -> PackedFrame:
     if not payloads:
         _refuse(header, Code.WRONG_SIZE, "FRAME came without its payload part, expected the pixels")
     with _naming("FRAME", header):
-        return unpack(header, payloads[0], max_bytes=max_bytes)
+        layout = layout_of(header)
+        check_size(layout, payloads[0], max_bytes=max_bytes)
+    return PackedFrame(values["stream"], values["seq"], layout, header, values, payloads[0])
 
 
 def _images_of_result(

@@ -29,7 +29,7 @@ from dimstream_server.device_health import DeviceHealth
 from dimstream_server.endpoints.http.protocol import protocol_telling
 from dimstream_server.endpoints.http_app import HttpDoor
 from dimstream_server.endpoints.requests import ProblemTeller
-from dimstream_server.endpoints.router import CannotBind, Router
+from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
@@ -141,7 +141,7 @@ async def serve_until(
     with contextlib.ExitStack() as stack:
         http_socket = stack.enter_context(_bind_http(settings.http.address))
         router, zmq_address = _bind_zmq(settings, access, metrics)
-        stack.callback(router.close, flush_s=0)
+        stack.callback(router.close)
         journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
         recorder = _make_recorder(settings)
         engine = await asyncio.to_thread(load, settings)

@@ -98,9 +98,13 @@ class ZmqTable(_Table):
         int, Field(ge=1, le=1024, description="frames in flight when OPEN names no window (`lossless`)")
     ] = 8
     max_window: Annotated[int, Field(ge=1, le=1024, description="largest window that OPEN may ask for")] = 64
+    max_connections: Annotated[
+        int, Field(ge=2, le=65536, description="connections at the same time; idle ones give way")
+    ] = 512
     silence_s: Annotated[
-        float, Field(gt=0, le=3600, description="silence after which a stream's peer is looked for")
-    ] = 60.0
+        float,
+        Field(gt=0, le=3600, description="silence, pings unanswered too, after which a peer is given up"),
+    ] = 30.0
     lease_s: Annotated[
         float, Field(gt=0, le=31_536_000, description="how long a stream can be resumed whose client is gone")
     ] = 86_400.0

@@ -1,5 +1,6 @@
 """Strangers at the streaming door: whatever they send, the server answers PING and streams afterwards."""
 
+import contextlib
 import json
 import socket
 import struct
@@ -152,9 +153,23 @@ def test_bytes_that_become_no_message_harm_nobody(
     check_it_streams(peer, make_counts())
 
 
-def test_a_message_of_thousands_of_parts_is_refused_as_one(peer: Any, make_counts: Any) -> None:
-    refusal = peer.refusal(*[b"DIM1PING", b'{"t":1}'], *[b"x"] * 5000)
+def test_a_message_of_too_many_parts_is_refused_in_words(peer: Any, make_counts: Any) -> None:
+    refusal = peer.refusal(*[b"DIM1PING", b'{"t":1}'], *[b"x"] * 60)
     assert refusal.code == "bad_header"
+    check_it_streams(peer, make_counts())
+
+
+def test_a_message_of_thousands_of_parts_ends_its_connection(
+    server: Any, peer: Any, make_counts: Any
+) -> None:
+    host, port = server.addresses.zmq.removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        greeted(raw)
+        raw.sendall(b"\1\0" * 5000)
+        raw.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            while raw.recv(4096):
+                pass
     check_it_streams(peer, make_counts())
 
 

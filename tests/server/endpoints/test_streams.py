@@ -265,14 +265,6 @@ def test_the_book_shows_a_stream_to_its_peer_only() -> None:
         book.find(b"peer", "s", owner="another key")
 
 
-def test_silent_streams_are_found() -> None:
-    book = make_book()
-    book.add(make_stream())
-    book.find(b"peer", "s").heard_at = 5.0
-    assert [stream.id for stream in book.silent_since(6.0)] == ["s"]
-    assert book.silent_since(5.0) == []
-
-
 def test_the_first_codec_that_is_read_here_is_chosen() -> None:
     assert choose_codec(("blosc2", "zlib", "none")) == "zlib"
     assert choose_codec(("none", "zlib")) == "none"

@@ -138,6 +138,6 @@ class StreamBook:
         """Streams that this peer opened."""
         return [stream for stream in self._streams.values() if stream.peer == peer]
 
-    def silent_since(self, moment: float) -> list[ServerStream]:
-        """Streams whose peer was last heard before `moment`."""
-        return [stream for stream in self._streams.values() if stream.heard_at < moment]
+    def payload_bytes(self, peer: bytes) -> int:
+        """Most bytes that the pixels of a frame of this peer may take; 0 while it has no stream."""
+        return max((stream.payload_bytes for stream in self.of_peer(peer)), default=0)

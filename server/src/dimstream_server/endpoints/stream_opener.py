@@ -93,7 +93,6 @@ class StreamOpener:
         window = self._book.window_for(message, client=asker.client)
         spec = spec_of(message, model=model.id)
         stream = _make_stream(asker, message, spec, secrets.token_hex(8), window, model.thresholds)
-        stream.heard_at = loop.time()
         stream.engine_id = self._engine.open(spec)
         now = time.time()
         try:
@@ -130,7 +129,6 @@ class StreamOpener:
         window = self._book.window_for(plan.opened, client=asker.client)
         spec = spec_of(plan.opened, model=plan.model)
         stream = _make_stream(asker, plan.opened, spec, entry.id, window, plan.thresholds)
-        stream.heard_at = loop.time()
         stream.next_seq, stream.indexed = plan.next_seq, plan.recalled.indexed
         stream.acknowledged = entry.acknowledged
         stream.context = wanted_context(plan.recalled, self._engine.models()[plan.model].sha256)

@@ -62,8 +62,6 @@ class ServerStream:
         Frames that were answered before it was resumed and are waited for again, and their planes.
     indexed : bool
         Whether a frame said where it belongs.
-    heard_at : float
-        When its peer was last heard, on the clock of the caller.
     """
 
     id: str
@@ -76,7 +74,6 @@ class ServerStream:
     client: str = ""
     mode: str = "lossless"
     checksum: bool = False
-    heard_at: float = 0.0
     next_seq: int = 0
     acknowledged: int = 0
     delivers_pixels: bool = True
@@ -98,6 +95,12 @@ class ServerStream:
         return largest_frame_bytes(self.spec)
 
     @property
+    def payload_bytes(self) -> int:
+        """Most bytes that the pixels of a frame may take on their way here, packed or not."""
+        raw = self.spec.shape[0] * self.spec.shape[1] * np.dtype(self.spec.in_dtype).itemsize
+        return raw + raw // 256 + 1024  # what zlib makes of noise is a little larger
+
+    @property
     def in_flight(self) -> int:
         """Frames accepted whose results were not handed over."""
         return len(self._owed)
@@ -110,27 +113,31 @@ class ServerStream:
         StreamClosed, DoorRefusal, WrongShape, WrongDtype
             Nothing changed; `next_seq` is still what is expected.
         """
-        self.refuse_when_closing()
-        if frame.seq in self.context:
-            self._refuse_other_kind(frame)
-            return self._task_of(frame)
-        self._refuse_out_of_turn(frame.seq)
-        if frame.seq >= self.limit:
-            raise DoorRefusal(
-                "over_credit",
-                f"frame {frame.seq} is over the credit: only those below {self.limit} may be sent; "
-                "wait for a RESULT",
-                expected={"seq": self.next_seq, "limit": self.limit},
-            )
-        self._refuse_other_kind(frame)
-        return self._task_of(frame)
-
-    def _task_of(self, frame: Frame) -> FrameTask:
+        self.check(frame.seq, frame.pixels.shape, frame.pixels.dtype.name)
         index = frame.index
         # A sender that never says where its frames belong has one plane, and time is its sequence.
         named = self.indexed or index != PlaneIndex()
         time_point = index.t if named else frame.seq
         return FrameTask(frame.seq, frame.pixels, t=time_point, plane=(index.c, index.z, index.p))
+
+    def check(self, seq: int, shape: tuple[int, ...], dtype: str) -> None:
+        """Refuse a frame that is not in turn, over the credit or not of the stream's kind, by its header.
+
+        Raises
+        ------
+        StreamClosed, DoorRefusal, WrongShape, WrongDtype
+        """
+        self.refuse_when_closing()
+        if seq not in self.context:
+            self._refuse_out_of_turn(seq)
+            if seq >= self.limit:
+                raise DoorRefusal(
+                    "over_credit",
+                    f"frame {seq} is over the credit: only those below {self.limit} may be sent; "
+                    "wait for a RESULT",
+                    expected={"seq": self.next_seq, "limit": self.limit},
+                )
+        self._refuse_other_kind(shape, dtype)
 
     def accept(self, frame: Frame, future: Future[EngineResult]) -> None:
         """Take note that the engine has taken this frame, which is owed a RESULT from now on."""
@@ -275,16 +282,16 @@ class ServerStream:
                 expected={"seq": self.next_seq},
             )
 
-    def _refuse_other_kind(self, frame: Frame) -> None:
-        if frame.pixels.shape != self.spec.shape:
+    def _refuse_other_kind(self, shape: tuple[int, ...], dtype: str) -> None:
+        if shape != self.spec.shape:
             raise WrongShape(
                 f"expected a frame of shape {list(self.spec.shape)} (height, width), as the stream was "
-                f"opened, got {list(frame.pixels.shape)}; open another stream for another shape"
+                f"opened, got {list(shape)}; open another stream for another shape"
             )
-        if frame.pixels.dtype.name != self.spec.in_dtype:
+        if dtype != self.spec.in_dtype:
             raise WrongDtype(
                 f"expected {self.spec.in_dtype} pixels, as the stream was opened, "
-                f"got {frame.pixels.dtype.name}; open another stream for another pixel type"
+                f"got {dtype}; open another stream for another pixel type"
             )
 
 

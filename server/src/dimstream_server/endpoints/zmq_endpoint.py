@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -24,18 +24,19 @@ from dimstream_client.messages import (
     Skip,
     Update,
 )
-from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
+from dimstream_client.wire import MAX_HEADER_BYTES, PackedFrame, decode_packed, encode
 from dimstream_server.access import Access, warn_of_open_doors
 from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
 from dimstream_server.endpoints.pace import Pace
 from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.resuming import entry_of
-from dimstream_server.endpoints.router import CannotBind, Outgoing, Part, Router
 from dimstream_server.endpoints.stream_book import StreamBook
 from dimstream_server.endpoints.stream_opener import Asker, StreamOpener
 from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.endpoints.taping import Tapes
+from dimstream_server.endpoints.zmq.connection import Outgoing, Part
+from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce
 from dimstream_server.errors import Draining, RecordingFailed, ServerError
 from dimstream_server.journal import Journal
@@ -45,7 +46,9 @@ from dimstream_server.settings import Settings
 from dimstream_server.stream_metrics import StreamMetrics
 
 DOOR = "zmq"
-SPARE_REPLIES = 16  # beside a window of results in a peer's send queue
+SWEEP_S = 30.0  # how often leases are looked at
+UNPACKERS = 2  # threads
+UNPACK_HERE_BYTES = 65_536  # what is checked or unpacked on the event loop, at most
 _log = logging.getLogger(__name__)
 
 
@@ -59,15 +62,15 @@ def bind_router(settings: Settings, access: Access, metrics: Metrics) -> tuple[R
     router = Router(
         # Twice the limit, so that a frame somewhat too large is told so instead of cut off.
         max_message_bytes=2 * settings.limits.max_frame_bytes + MAX_HEADER_BYTES,
-        send_queue=settings.zmq.max_window + SPARE_REPLIES,
-        receive_queue=settings.zmq.window,
+        max_connections=settings.zmq.max_connections,
+        silence_s=settings.zmq.silence_s,
         secret_key=access.secret_key,
         admits=None if access.clients is None else Handshakes(access.clients, metrics).admits,
     )
     try:
         return router, router.bind(settings.zmq.endpoint)
     except CannotBind:
-        router.close(flush_s=0)
+        router.close()
         raise
 
 
@@ -107,7 +110,7 @@ class ZmqEndpoint:
         self._journal = journal
         self._tapes = Tapes(recorder, settings.recording)
         self._lease_s = settings.zmq.lease_s
-        self._silence_s = settings.zmq.silence_s
+        self._sweep_s = min(SWEEP_S, self._lease_s / 2)
         self._max_kept_streams = settings.limits.max_kept_streams
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._book = StreamBook(
@@ -122,7 +125,8 @@ class ZmqEndpoint:
         self._opener = StreamOpener(engine, self._book, journal, self._tapes, settings, boot_id=boot_id)
         self._router = router
         self._draining = False
-        self._unanswered = 0  # UPDATEs and CLOSEs
+        self._unanswered = 0  # UPDATEs, CLOSEs, and frames that are being unpacked
+        self._unpackers = ThreadPoolExecutor(UNPACKERS, thread_name_prefix="dimstream-unpack")
         self._handlers: Mapping[type[Any], Callable[[bytes, Any], None]] = {
             Open: self._open,
             Frame: self._frame,
@@ -137,9 +141,9 @@ class ZmqEndpoint:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve from now on, on this loop and from its thread."""
         self._loop = loop
-        self._router.start(loop, self._handle)
+        self._router.start(loop, self._handle, self._let_go, self._book.payload_bytes)
         self._looked_at = loop.time()
-        self._sweep = loop.call_later(self._silence_s / 2, self._look_after_streams)
+        self._sweep = loop.call_later(self._sweep_s, self._pass_time)
 
     def streams(self) -> list[ServerStream]:
         """Streams that are open."""
@@ -158,26 +162,61 @@ class ZmqEndpoint:
         """Close once everything that was sent has gone out, or after `flush_s` seconds."""
         self._sweep.cancel()
         self._router.stop()
-        await asyncio.to_thread(self._router.close, flush_s=flush_s)
+        await self._router.flush(flush_s)
+        self._router.close()
+        self._unpackers.shutdown(wait=False, cancel_futures=True)
 
     # --- from the peers
 
-    def _handle(self, peer: bytes, parts: list[Part], client_key: str = "") -> None:
+    def _handle(self, peer: bytes, parts: list[Part], client_key: str = "") -> asyncio.Future[None] | None:
+        """Deal with a message; with a future, its peer's next one has to wait for that."""
         self._client_key = client_key
         unwanted = self._admission.refusal(peer, client_key)
         if unwanted is not None:
             self._expel(peer, unwanted)
-            return
-        stream: str | None = None
-        seq: int | None = None
+            return None
         try:
-            message = decode(parts, max_payload_bytes=self._max_frame_bytes)
-            stream = getattr(message, "stream", None)
-            seq = message.seq_from if isinstance(message, Skip) else getattr(message, "seq", None)
-            handler = self._handlers.get(type(message))
-            if handler is None:
-                raise DoorRefusal("unknown_type", f"{message.TYPE} is the server's to send")
-            handler(peer, message)
+            message = decode_packed(parts, max_payload_bytes=self._max_frame_bytes)
+        except ProtocolError as error:
+            self._refuse(peer, error.code, error.detail, error.stream, error.seq, error.expected)
+            return None
+        if isinstance(message, PackedFrame) and message.work_bytes > UNPACK_HERE_BYTES:
+            if self._is_refused(peer, message, self._check_frame):
+                return None
+            return self._loop.create_task(self._unpack_aside(peer, client_key, message))
+        self._is_refused(peer, message, self._dispatch)
+        return None
+
+    async def _unpack_aside(self, peer: bytes, client_key: str, packed: PackedFrame) -> None:
+        """Unpack a frame that is wanted on another thread, then deal with it."""
+        self._unanswered += 1
+        work = partial(packed.unpack, max_bytes=self._max_frame_bytes)
+        unpacked = self._loop.run_in_executor(self._unpackers, work)
+        try:
+            await asyncio.wait([unpacked])
+        finally:
+            self._unanswered -= 1
+        self._client_key = client_key
+        self._is_refused(peer, packed, lambda *_: self._frame(peer, unpacked.result()))
+
+    def _dispatch(self, peer: bytes, message: Message | PackedFrame) -> None:
+        if isinstance(message, PackedFrame):
+            self._check_frame(peer, message)
+            message = message.unpack(max_bytes=self._max_frame_bytes)
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise DoorRefusal("unknown_type", f"{message.TYPE} is the server's to send")
+        handler(peer, message)
+
+    def _is_refused(
+        self, peer: bytes, message: Message | PackedFrame, handle: Callable[[bytes, Any], None]
+    ) -> bool:
+        """Whether a message was refused by its handler; its peer has been told."""
+        stream: str | None = getattr(message, "stream", None)
+        seq: int | None = message.seq_from if isinstance(message, Skip) else getattr(message, "seq", None)
+        try:
+            handle(peer, message)
+            return False
         except ProtocolError as error:
             self._refuse(peer, error.code, error.detail, error.stream, error.seq, error.expected)
         except ServerError as error:
@@ -188,6 +227,7 @@ class ZmqEndpoint:
             self._refuse(
                 peer, "internal", "the server failed on this message; see its log", stream, seq, None
             )
+        return True
 
     def _refuse(
         self,
@@ -231,6 +271,12 @@ class ZmqEndpoint:
     def _enter(self, stream: ServerStream) -> StreamMetrics:
         self._book.add(stream)
         return self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
+
+    def _check_frame(self, peer: bytes, packed: PackedFrame) -> None:
+        """Refuse a frame by its header, so that no work goes into pixels that nobody waits for."""
+        stream = self._find(peer, packed.stream)
+        self._refuse_when_draining()
+        stream.check(packed.seq, packed.layout.shape, packed.layout.dtype.name)
 
     def _frame(self, peer: bytes, frame: Frame) -> None:
         stream = self._find(peer, frame.stream)
@@ -284,15 +330,10 @@ class ZmqEndpoint:
             future.add_done_callback(partial(self._on_loop, partial(self._tell_closed, stream)))
 
     def _ping(self, peer: bytes, ping: Ping) -> None:
-        now = self._loop.time()
-        for stream in self._book.of_peer(peer):
-            stream.heard_at = now
         self._say(peer, Pong(t=ping.t, boot_id=self._boot_id, queue=self._engine.queue_length()))
 
     def _find(self, peer: bytes, stream_id: str) -> ServerStream:
-        stream = self._book.find(peer, stream_id, owner=self._client_key)
-        stream.heard_at = self._loop.time()
-        return stream
+        return self._book.find(peer, stream_id, owner=self._client_key)
 
     def _refuse_when_draining(self) -> None:
         if self._draining:
@@ -306,7 +347,8 @@ class ZmqEndpoint:
 
     def _deliver(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
         if future.cancelled():
-            return  # its peer is gone, and will send it again
+            self._metrics.undeliverable.inc()  # its peer is gone, and will send it again
+            return
         problem = future.exception()
         if problem is not None:  # an engine answers even a failed frame with a result: it is broken
             _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
@@ -396,6 +438,12 @@ class ZmqEndpoint:
             if unwanted is not None and stream in self._book:
                 self._expel(stream.peer, unwanted)
 
+    def _let_go(self, peer: bytes, why: str) -> None:
+        """Let go of the streams of a peer whose connection has ended; what it has closed ends in order."""
+        for stream in self._book.of_peer(peer):
+            if not stream.closing:
+                self._part(stream, why)
+
     def _expel(self, peer: bytes, why: str) -> None:
         """Deal with a peer no more. Its streams can be resumed once its key is back, within their lease."""
         self._metrics.refused(DOOR, NOT_ADMITTED)
@@ -426,17 +474,8 @@ class ZmqEndpoint:
             with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
                 self._engine.close(stream.engine_id)
 
-    def _look_after_streams(self) -> None:
-        """Find out whose peers are gone, and let time pass for the streams of those."""
-        # Telling a silent peer its credit harms nobody and finds out whether it is there.
-        for stream in self._book.silent_since(self._loop.time() - self._silence_s):
-            self._router.send(
-                stream.peer,
-                Outgoing(
-                    make=partial(encode, stream.credit()),
-                    lost=partial(self._part, stream, "it was silent and cannot be reached"),
-                ),
-            )
+    def _pass_time(self) -> None:
+        """Let time pass for the streams whose peers are gone."""
         now = self._loop.time()
         ended = self._journal.pass_time(
             now - self._looked_at,
@@ -448,4 +487,4 @@ class ZmqEndpoint:
         for stream_id in ended:
             _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
             self._tapes.finish(stream_id)
-        self._sweep = self._loop.call_later(self._silence_s / 2, self._look_after_streams)
+        self._sweep = self._loop.call_later(self._sweep_s, self._pass_time)

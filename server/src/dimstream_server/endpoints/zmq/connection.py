@@ -1,0 +1,389 @@
+"""One connection of the streaming endpoint: bytes to whole messages and back, on an asyncio loop.
+
+Whatever the other side sends, a connection holds one message at a time, and takes nothing more from the
+kernel while that message is being dealt with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from zmq.utils import z85
+
+from dimstream_client.wire import MAX_HEADER_BYTES
+from dimstream_server.endpoints.zmq import zmtp
+from dimstream_server.endpoints.zmq.zmtp import (
+    COMMAND,
+    MAX_HANDSHAKE_BYTES,
+    MORE,
+    SEALED_OVERHEAD,
+    Frame,
+    FrameReader,
+    ZmtpError,
+)
+
+if TYPE_CHECKING:
+    from dimstream_server.endpoints.zmq.curve import CurveHandshake
+
+Part = bytes | memoryview
+SMALL_BYTES: Final = 2 * MAX_HEADER_BYTES  # of any part but pixels; what is over its own limit is told so
+MAX_PARTS_KEPT: Final = 4
+MAX_PARTS: Final = 64
+PIXELS: Final = 2  # the part that they are
+TURN_S: Final = 0.002  # of one connection, before others have theirs
+MAX_REPLIES_QUEUED: Final = 256
+HANDSHAKE_S: Final = 10.0
+PINGS: Final = 3  # while a peer is silent, before it is given up
+_SEND_AHEAD: Final = 262_144  # bytes that may wait in the transport before the next message is made
+_COMMAND_BYTES: Final = 512
+_ROUTER: Final = zmtp.metadata({b"Socket-Type": b"ROUTER", b"Identity": b""})
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that may have to wait for room.
+
+    Parameters
+    ----------
+    make : callable
+        Its parts, made when it is the peer's next, so that a RESULT carries the credit of then.
+    sent, lost : callable, optional
+        Called once: it was handed to the connection, or never can be, because the peer is gone.
+    owed : bool
+        Never dropped for want of room. What is not owed (a reply to something a peer may send without end)
+        is dropped when the peer does not read.
+    """
+
+    make: Callable[[], Sequence[Part]]
+    sent: Callable[[], None] | None = None
+    lost: Callable[[], None] | None = None
+    owed: bool = False
+
+
+class Owner(Protocol):
+    """What a connection asks and reports; all on its loop's thread."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def handshake(self) -> CurveHandshake | None:
+        """A handshake for another connection; None where nothing is encrypted."""
+
+    def made(self, connection: Connection) -> None:
+        """A connection was made; it may be ended at once."""
+
+    def admits(self, connection: Connection) -> bool:
+        """Whether the client whose key the handshake has proved may stay."""
+
+    def shaken(self, connection: Connection, chosen: bytes) -> None:
+        """The handshake is done; gives the connection its routing id, or ends it."""
+
+    def pixel_bytes(self, connection: Connection) -> int:
+        """Bytes of pixels that a message may carry without more ado."""
+
+    def borrow(self, connection: Connection, count: int) -> bool:
+        """Whether a message may have `count` bytes more, as an exception, until it was dealt with."""
+
+    def message(self, connection: Connection, parts: list[Part]) -> asyncio.Future[None] | None:
+        """A message came whole; with a future, the next one is wanted when that is done."""
+
+    def gone(self, connection: Connection, why: str) -> None:
+        """The connection ended."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One peer's connection."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._reader = FrameReader(self._admit)
+        self._curve = owner.handshake()
+        self._step: Callable[[], bool] = self._greet
+        self._parts: list[Part] = []
+        self._count = 0  # parts of the message that is coming in
+        self._outbox: deque[Outgoing] = deque()
+        self._cannot_write = False
+        self._is_busy = False
+        self._is_scheduled = False
+        self._why = "its client closed it"
+        self.transport: Any = None
+        self.address = ""
+        self.routing_id = b""
+        self.key = ""
+        self.borrowed = 0
+        self.is_open = False
+        self.has_ended = False
+        self.heard_at = self.made_at = self._pinged_at = owner.loop.time()
+
+    # --- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the peer."""
+        self.transport = transport
+        self.transport.set_write_buffer_limits(high=_SEND_AHEAD)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else "a local socket"
+        self._owner.made(self)
+        if not self.has_ended:
+            self.transport.write(zmtp.greeting(zmtp.NULL if self._curve is None else zmtp.CURVE))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what has come."""
+        self.heard_at = self._owner.loop.time()
+        self._reader.received(nbytes)
+        if not self._is_scheduled:
+            self._work()
+
+    def pause_writing(self) -> None:
+        """Make no more messages: the peer does not read as fast."""
+        self._cannot_write = True
+
+    def resume_writing(self) -> None:
+        """Send what waits."""
+        self._cannot_write = False
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report the end."""
+        self.has_ended = True
+        self._parts.clear()  # now, and not when Python next looks for objects that refer to each other
+        self._reader.clear()
+        self.borrowed = 0
+        waiting, self._outbox = self._outbox, deque()
+        self._owner.gone(self, self._why)
+        for outgoing in waiting:
+            if outgoing.lost is not None:
+                outgoing.lost()
+
+    # --- called by the owner
+
+    def end(self, why: str) -> None:
+        """Hang up at once."""
+        if not self.has_ended:
+            self._why, self.has_ended = why, True
+            self.transport.abort()
+
+    def finish(self) -> None:
+        """Read no more; hang up once everything has gone out."""
+        self.transport.pause_reading()
+        if not self._outbox:
+            self.transport.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message waits for room."""
+        return not self._outbox
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Send now, or in order as soon as there is room."""
+        if self._outbox or self._is_full():
+            if outgoing.owed or len(self._outbox) < MAX_REPLIES_QUEUED:
+                self._outbox.append(outgoing)
+                self._owner.loop.call_soon(self._flush)
+            return
+        self._transmit(outgoing)
+
+    def look(self, now: float, *, silence_s: float) -> None:
+        """Ping a peer that is silent; hang up on one that has been for longer than that."""
+        if not self.is_open:
+            if now - self.made_at > HANDSHAKE_S:
+                self.end(f"its handshake was not done within {HANDSHAKE_S:g} s")
+        elif self._is_busy or self._is_scheduled:
+            self.heard_at = now
+        elif now - self.heard_at > silence_s:
+            self.end(f"nothing was heard of it for {silence_s:g} s (zmq.silence_s)")
+        elif now - max(self.heard_at, self._pinged_at) >= silence_s / PINGS and not self._is_full():
+            self._pinged_at = now
+            self._command(zmtp.command(b"PING", b"\0\0"))
+
+    # --- bytes in
+
+    def _work(self) -> None:
+        """Deal with what has come, for one turn."""
+        try:
+            until = time.perf_counter() + TURN_S
+            while time.perf_counter() < until:
+                if self.has_ended or self._is_busy:
+                    return
+                if not self._step():
+                    return
+        except ZmtpError as error:
+            self.end(str(error))
+            return
+        self._is_scheduled = True
+        self.transport.pause_reading()
+        self._owner.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_scheduled = False
+        if not self.has_ended:
+            self.transport.resume_reading()
+            self._work()
+
+    def _admit(self, flags: int, size: int) -> None:
+        """Refuse frames that are too large, by what they announce."""
+        if not self.is_open:
+            most = MAX_HANDSHAKE_BYTES
+        elif flags & COMMAND:
+            most = _COMMAND_BYTES
+        elif self._count >= MAX_PARTS:
+            raise ZmtpError(f"expected a message of at most {MAX_PARTS} parts, got more")
+        else:
+            most = SMALL_BYTES + SEALED_OVERHEAD
+            if size > most and self._count == PIXELS:
+                most = max(most, self._owner.pixel_bytes(self) + SEALED_OVERHEAD)
+        if size > most and not (self.is_open and self._count == PIXELS and self._owner.borrow(self, size)):
+            raise ZmtpError(f"expected at most {most} bytes here, got {size} announced")
+
+    def _greet(self) -> bool:
+        start = self._reader.take(zmtp.GREETING_BYTES)
+        if start is None:
+            return False
+        zmtp.check_greeting(start, zmtp.NULL if self._curve is None else zmtp.CURVE)
+        if self._curve is None:
+            self._command(zmtp.command(b"READY", _ROUTER))
+        self._step = self._ready if self._curve is None else self._hello
+        return True
+
+    def _ready(self) -> bool:
+        frame = self._handshake_frame()
+        if frame is None:
+            return False
+        name, data = zmtp.parse_command(frame.body)
+        if name != b"READY":
+            raise ZmtpError("expected READY")
+        self._open(data)
+        return True
+
+    def _hello(self) -> bool:
+        frame = self._handshake_frame()
+        if frame is None:
+            return False
+        assert self._curve is not None
+        self._write_command(self._curve.welcome(frame.body))
+        self._step = self._initiate
+        return True
+
+    def _initiate(self) -> bool:
+        frame = self._handshake_frame()
+        if frame is None:
+            return False
+        assert self._curve is not None
+        key, properties = self._curve.client_of(frame.body)
+        self.key = z85.encode(key).decode()
+        if not self._owner.admits(self):
+            self._write_command(zmtp.command(b"ERROR", b"\x03400"))
+            self._step = self._ignore
+            self.transport.pause_reading()
+            self.transport.close()
+            return False
+        self._write_command(self._curve.ready(_ROUTER))
+        self._open(properties)
+        return True
+
+    def _ignore(self) -> bool:
+        return False
+
+    def _handshake_frame(self) -> Frame | None:
+        frame = self._reader.next_frame()
+        if frame is not None and not frame.flags & COMMAND:
+            raise ZmtpError("expected a command of the handshake")
+        return frame
+
+    def _open(self, properties: bytes) -> None:
+        chosen = zmtp.routing_id_of(zmtp.parse_metadata(properties))
+        self.is_open = True
+        self._step = self._receive
+        self._owner.shaken(self, chosen)
+
+    def _receive(self) -> bool:
+        frame = self._reader.next_frame()
+        if frame is None:
+            return False
+        flags, part = frame.flags, memoryview(frame.body)
+        if self._curve is not None:
+            flags, part = self._curve.unseal(frame.body)
+        if flags & COMMAND:
+            self._obey(part)
+            return True
+        self._count += 1
+        if self._count <= MAX_PARTS_KEPT:
+            self._parts.append(part)
+        if not flags & MORE:
+            self._deliver()
+        return True
+
+    def _obey(self, body: memoryview) -> None:
+        name, data = zmtp.parse_command(bytes(body))
+        if name == b"PING" and not self._is_full():
+            self._command(zmtp.command(b"PONG", data[2:18]))
+
+    def _deliver(self) -> None:
+        parts, self._parts, self._count = self._parts, [], 0
+        wait = self._owner.message(self, parts)
+        if wait is None:
+            self.borrowed = 0
+            return
+        self._is_busy = True
+        self.transport.pause_reading()
+        wait.add_done_callback(self._dealt_with)
+
+    def _dealt_with(self, _: asyncio.Future[None]) -> None:
+        self._is_busy = False
+        self.borrowed = 0
+        if not self.has_ended:
+            self._go_on()
+
+    # --- messages out
+
+    def _is_full(self) -> bool:
+        return self._cannot_write or self.transport.get_write_buffer_size() > _SEND_AHEAD
+
+    def _flush(self) -> None:
+        while self._outbox and not self.has_ended and not self._is_full():
+            self._transmit(self._outbox.popleft())
+        if self.has_ended or not self._outbox:
+            return
+        if not self._cannot_write:  # the transport has not said that it is full, so it will not call
+            self._owner.loop.call_soon(self._flush)
+
+    def _transmit(self, outgoing: Outgoing) -> None:
+        try:
+            parts = outgoing.make()
+        except Exception:
+            _log.exception("cannot encode a message event=internal_error door=zmq")
+            if outgoing.lost is not None:
+                outgoing.lost()
+            return
+        last = len(parts) - 1
+        for number, part in enumerate(parts):
+            self._write(MORE if number < last else 0, part)
+        if outgoing.sent is not None:
+            outgoing.sent()
+
+    def _write(self, flags: int, part: Part) -> None:
+        if self._curve is not None:
+            part, flags = self._curve.seal(flags, part), 0  # inside are the true ones
+        self.transport.write(zmtp.head_of(flags, len(part)))
+        if len(part):
+            self.transport.write(part)
+
+    def _command(self, body: bytes) -> None:
+        """Send a command; after the handshake a sealed one, where connections are encrypted."""
+        if self.is_open and self._curve is not None:
+            self._write(COMMAND, body)
+        else:
+            self._write_command(body)
+
+    def _write_command(self, body: bytes) -> None:
+        self.transport.write(zmtp.head_of(COMMAND, len(body)) + body)
