@@ -31,6 +31,17 @@ bench: dev  ## What the service adds, and how fast training is; results in bench
 	$(BIN)/dimstream-server bench --out bench
 	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
 
+# To install without this checkout: the wheels, the versions that were tested, and the model that ships as one file.
+DIST ?= dist
+
+dist: $(VENV)/.installed
+	rm -rf $(DIST)/*.whl $(DIST)/*.zip
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir $(DIST) ./client ./models ./server
+	cp .ci/constraints.txt $(DIST)/constraints.txt
+	$(BIN)/python -c 'from dimstream_models import bundle, shipped; \
+		bundle.pack_bundle(shipped.shipped_bundle(), "$(DIST)/er-sted-light.zip")'
+	@ls $(DIST)
+
 # Random faults over one run, which must be as undisturbed: about half an hour. Full disks want root.
 SEED ?= 1
 FAULTS ?= 100
@@ -77,7 +88,7 @@ fuzz: $(VENV)/.installed-fuzz
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 
 clean:
-	rm -rf $(VENV) demo bench audit fuzz chaos soak
+	rm -rf $(VENV) demo bench dist audit fuzz chaos soak
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
