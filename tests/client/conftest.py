@@ -21,11 +21,13 @@ class Peer:
 
     `refuse` maps a seq to the codes with which its frame is refused, one after the other; `hold` answers
     nothing but PING while set; `freeze` not even that; while `away` nobody listens. Frames of `suspect` are
-    flagged so, the others ok. Maps say whether a pixel is odd.
+    flagged so, the others ok. Maps say whether a pixel is odd. `tamper` gets each message with its parts and
+    gives the messages that are sent instead.
     """
 
-    def __init__(self, *, window=8, refuse=None, damage=(), suspect=()):
+    def __init__(self, *, window=8, refuse=None, damage=(), suspect=(), tamper=None):
         self.window = window
+        self.tamper = tamper or (lambda message, parts: [parts])
         self.refuse = {seq: deque(codes) for seq, codes in (refuse or {}).items()}
         self.damage = list(damage)
         self.suspect = set(suspect)
@@ -79,7 +81,7 @@ class Peer:
                 continue
             peer, *parts = self._router.recv_multipart()
             try:
-                message = decode(parts, max_payload_bytes=2**24)
+                message = decode(parts, max_payload_bytes=2**27)
                 self.log.append(message)
                 getattr(self, "_" + message.TYPE.lower())(peer, message)
             except ProtocolError as error:
@@ -99,7 +101,8 @@ class Peer:
         if message.TYPE == "RESULT" and message.seq in self.damage:
             self.damage.remove(message.seq)
             parts[2] = bytes(len(parts[2]))
-        self._router.send_multipart([peer, *parts])
+        for instead in self.tamper(message, parts):
+            self._router.send_multipart([peer, *instead])
 
     def _open(self, peer, message):
         if message.model == "none":
@@ -188,8 +191,8 @@ class Peer:
             stream=frame.stream, seq=frame.seq, status="done",
             flag="suspect" if frame.seq in self.suspect else "ok", reason=None, ssim_prev=0.9,
             compared_seq=None, fractions=None,
-            pixels=frame.pixels if asked.deliver == "result" else None, model_sha256="ab",
-            t_ms=m.Times(0, 1, 1), limit=self._limit(state), index=frame.index,
+            pixels=frame.pixels.astype(asked.out_dtype) if asked.deliver == "result" else None,
+            model_sha256="ab", t_ms=m.Times(0, 1, 1), limit=self._limit(state), index=frame.index,
             trust=self._trust(state, frame),
             support=(frame.pixels % 2).astype(np.uint8) if asked.maps else None,
         )  # fmt: skip

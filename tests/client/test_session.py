@@ -40,7 +40,7 @@ def test_frames_go_while_there_is_credit():
     stream = session()
     offer(stream, *range(6))
     assert sent(stream) == [0, 1, 2, 3]
-    assert answer(stream, 0, 5)
+    answer(stream, 0, 5)
     assert sent(stream) == [4]
     stream.credit(m.Credit("s", 3))  # old news
     assert stream.limit == 5
@@ -52,7 +52,6 @@ def test_the_last_answered_frame_of_each_plane_is_kept_as_context():
     sent(stream)
     answer(stream, 0, 5)
     assert stream.context(0).seq == 0
-    assert not answer(stream, 0, 5)
 
 
 def test_a_damaged_frame_and_all_behind_it_are_sent_again_once():
@@ -84,7 +83,7 @@ def test_a_frame_that_the_server_lost_leaves_no_hole():
     sent(stream)
     assert refuse(stream, 0, Code.INTERNAL, 2).code == Code.INTERNAL
     assert sent(stream) == []
-    assert answer(stream, 1, 6)
+    answer(stream, 1, 6)
     assert stream.is_idle
 
 

@@ -7,13 +7,15 @@ as it drops what was on its way without a word.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import zmq
 
@@ -24,7 +26,7 @@ from dimstream_client.errors import (
     DimstreamError,
 )
 from dimstream_client.keys import CurveKeys
-from dimstream_client.lines import Asked, ContextOf, Receiver
+from dimstream_client.lines import Asked, ContextOf, Receiver, fail
 from dimstream_client.link import Link
 from dimstream_client.messages import (
     Closed,
@@ -37,13 +39,25 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
-from dimstream_client.pixels import Part
+from dimstream_client.pixels import Part, largest_result_bytes
 from dimstream_client.session import Item
 from dimstream_client.wire import encode
 
 _POLL_MS: Final = 100
 _PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
+_USUAL_BYTES: Final = 64 * 2**20  # of a part of a message, as long as no stream needs more
+_SLACK_BYTES: Final = 2**20
 _HANG_UP_SHARE: Final = 0.5  # of it passes before a server that hangs up on each handshake is given up
+
+
+class _Command(NamedTuple):
+    """What the I/O thread is to do, and who is told when that fails."""
+
+    run: Callable[[], None]
+    failed: Callable[[DimstreamError], None]
+
+
+_log = logging.getLogger("dimstream")
 
 
 class Connection:
@@ -77,10 +91,11 @@ class Connection:
         self.endpoint = endpoint
         self._keys = keys
         self.timeout_s = timeout_s
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._woken = False
-        self._stopping = False
-        self._wake_lock = threading.Lock()
+        self._ended: ConnectionLost | None = None  # why nothing is done any more
+        self._gate = threading.Lock()  # of what is above: no command comes after the end
+        self._failure: ConnectionLost | None = None  # of the socket
         self._context = zmq.Context()
         self._bell_in = self._context.socket(zmq.PAIR)
         self._bell_out = self._context.socket(zmq.PAIR)
@@ -92,7 +107,7 @@ class Connection:
         self._owed_since: float | None = None
         try:
             self._link = Link(self._context, endpoint, keys)
-            self._link.connect()
+            self._link.connect(max_message_bytes=_USUAL_BYTES + _SLACK_BYTES)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -113,7 +128,7 @@ class Connection:
         """
         encode(request)
         future: Future[Opened] = Future()
-        self._call(lambda: self._conversation.open(request, receiver, context_of, future))
+        self._call(lambda: self._open(request, receiver, context_of, future), partial(fail, future))
         return future
 
     def update(self, request: Update) -> Future[Updated]:
@@ -121,14 +136,14 @@ class Connection:
         encode(request)
         future: Future[Updated] = Future()
         asked = Asked(request, Updated.TYPE, request.stream, future, None)
-        self._call(lambda: self._conversation.update(asked))
+        self._call(lambda: self._conversation.update(asked), partial(fail, future))
         return future
 
     def ping(self) -> Future[Pong]:
         """Send PING."""
         future: Future[Pong] = Future()
         asked = Asked(Ping(time.time()), Pong.TYPE, None, future, None)
-        self._call(lambda: self._conversation.ask(asked))
+        self._call(lambda: self._conversation.ask(asked), partial(fail, future))
         return future
 
     def offer(self, item: Item) -> None:
@@ -142,66 +157,99 @@ class Connection:
         """
         if isinstance(item, (Frame, Skip)):  # others were encoded when they were written to disk
             encode(item)
-        self._call(lambda: self._conversation.offer(item))
+        self._call(lambda: self._conversation.offer(item), self._ends(item.stream))
 
     def look_again(self, stream: str) -> None:
         """See whether frames can go: there is room for their results now."""
-        if not self._stopping:
-            self._call(lambda: self._conversation.look_again(stream))
+        with contextlib.suppress(ConnectionLost):
+            self._call(lambda: self._conversation.look_again(stream), self._ends(stream))
 
     def close_stream(self, stream: str, *, drop: bool) -> Future[Closed]:
         """Send CLOSE once every frame is answered; with `drop` those that were not sent are dropped."""
         future: Future[Closed] = Future()
-        self._call(lambda: self._conversation.close_stream(stream, future, drop=drop))
+        self._call(lambda: self._conversation.close_stream(stream, future, drop=drop), partial(fail, future))
         return future
 
     def stop(self) -> None:
         """End the thread and close the socket; what was not sent is dropped."""
-        if self._thread.is_alive() and not self._stopping:
-            self._call(self._stop)
-        self._thread.join()
+        with contextlib.suppress(ConnectionLost):
+            self._call(self._stop, lambda error: None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
-    def _call(self, command: Callable[[], None]) -> None:
-        if self._stopping:
-            raise ConnectionLost("the client was closed; make another")
-        self._commands.put(command)
-        if not self._woken:
-            self._woken = True
-            with self._wake_lock:
-                if not self._bell_in.closed:
-                    self._bell_in.send(b"")
+    def _call(self, run: Callable[[], None], failed: Callable[[DimstreamError], None]) -> None:
+        with self._gate:
+            if self._ended is not None:
+                raise self._ended
+            self._commands.put(_Command(run, failed))
+            if not self._woken:
+                self._woken = True
+                self._bell_in.send(b"")
+
+    def _ends(self, stream: str) -> Callable[[DimstreamError], None]:
+        return lambda error: self._conversation.fault(stream, error)
 
     # --- the I/O thread
 
     def _run(self) -> None:
-        poller = self._poller()
         try:
-            while not self._stopping:
-                ready = dict(poller.poll(_POLL_MS if self._waits_for_something() else None))
-                if self._bell_out in ready:
-                    self._obey()
-                if self._link.socket in ready:
-                    self._receive()
-                self._note_debts()
-                lost = (
-                    self._link.refusal() or self._conversation.expelled or self._broken() or self._silence()
-                )
-                if lost is not None:
-                    self._hang_up(lost)
-                    poller = self._poller()
-                self._conversation.retry()
-        except Exception as error:  # nobody may wait for this thread in vain
-            self._conversation.fail_all(
-                DimstreamError(Code.INTERNAL, f"the client's I/O thread failed: {error!r}")
+            link, poller = self._link, self._poller()
+            while self._ended is None:
+                self._turn(dict(poller.poll(_POLL_MS if self._waits_for_something() else None)))
+                if link is not self._link:
+                    link, poller = self._link, self._poller()
+        except BaseException as error:  # nobody may wait for this thread in vain
+            _log.critical("the client's I/O thread failed, all its streams end", exc_info=error)
+            self._end(
+                ConnectionLost(f"the client's I/O thread failed, make another and report this: {error!r}")
             )
-            raise
         finally:
-            self._stopping = True
             self._link.close()
-            with self._wake_lock:  # a bell without its other end would hold who rings it for ever
-                self._bell_in.close()
-                self._bell_out.close()
+            self._bell_in.close()
+            self._bell_out.close()
             self._context.term()
+
+    def _turn(self, ready: Mapping[Any, int]) -> None:
+        if self._bell_out in ready:
+            self._obey()
+        if self._link.socket in ready:
+            self._receive()
+        self._note_debts()
+        lost = (
+            self._link.refusal()
+            or self._conversation.expelled
+            or self._failure
+            or self._broken()
+            or self._silence()
+        )
+        if lost is not None:
+            self._hang_up(lost)
+        self._conversation.retry()
+
+    def _end(self, why: ConnectionLost) -> None:
+        """Take no more commands; tell everybody who waits, those that were not heard yet included."""
+        with self._gate:
+            self._ended = self._ended or why
+        self._conversation.fail_all(why)
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                return
+            command.failed(why)
+
+    def _open(
+        self, request: Open, receiver: Receiver, context_of: ContextOf | None, future: Future[Opened]
+    ) -> None:
+        """Ask for a stream, over a connection that takes results as large as its own."""
+        needed = largest_result_bytes(request) + _SLACK_BYTES
+        taken = self._link.max_message_bytes
+        if taken is not None and taken < needed:
+            self._conversation.move()
+            self._new_link()
+            self._link.connect(max_message_bytes=needed)
+            self._conversation.ask_again()
+        self._conversation.open(request, receiver, context_of, future)
 
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()
@@ -212,13 +260,18 @@ class Connection:
     def _obey(self) -> None:
         while self._bell_out.poll(0):
             self._bell_out.recv()
-        self._woken = False
-        while True:
+        with self._gate:
+            self._woken = False
+        while self._ended is None:
             try:
                 command = self._commands.get_nowait()
             except queue.Empty:
                 return
-            command()
+            try:
+                command.run()
+            except Exception as error:  # of one request or stream, and no other
+                _log.exception("a fault of the client")
+                command.failed(DimstreamError(Code.INTERNAL, f"a fault of the client: {error!r}"))
 
     def _receive(self) -> None:
         while True:
@@ -226,15 +279,29 @@ class Connection:
                 parts = self._link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            except zmq.ZMQError as error:
+                self._note_failure(error)
+                return
             self._heard = time.monotonic()
             self._conversation.handle([part.buffer for part in parts])
 
     def _send(self, parts: list[Part]) -> None:
-        self._link.connect()
-        # A refused socket has no way out and would block for ever; why it was refused is asked next.
-        with contextlib.suppress(zmq.Again):
+        """Send a message; of a socket that fails its streams learn when it is given up."""
+        try:
+            self._link.connect(
+                max_message_bytes=max(_USUAL_BYTES, self._conversation.largest_result_bytes) + _SLACK_BYTES
+            )
             # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
             self._link.socket.send_multipart(parts, zmq.NOBLOCK, copy=True)
+        except zmq.Again:
+            pass  # a refused socket has no way out and would block for ever; why is asked next
+        except zmq.ZMQError as error:
+            self._note_failure(error)
+        except ConnectionLost as error:
+            self._failure = error
+
+    def _note_failure(self, error: zmq.ZMQError) -> None:
+        self._failure = ConnectionLost(f"the socket to {self.endpoint} failed: {error.strerror}")
 
     # --- silence
 
@@ -274,11 +341,13 @@ class Connection:
 
     def _hang_up(self, error: ConnectionLost) -> None:
         """Give up the old socket for a new one."""
-        self._link.close()
         self._conversation.hang_up(error)
-        self._owed_since = self._ping_sent = None
+        self._new_link()
+
+    def _new_link(self) -> None:
+        self._link.close()
+        self._owed_since = self._ping_sent = self._failure = None
         self._link = Link(self._context, self.endpoint, self._keys)
 
     def _stop(self) -> None:
-        self._stopping = True
-        self._conversation.fail_all(ConnectionLost("the client was closed"))
+        self._end(ConnectionLost("the client was closed; make another"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -9,13 +10,15 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from dimstream_client.arguments import waiting_s
-from dimstream_client.errors import Code, DimstreamError, FrameError, StreamError, Timeout
+from dimstream_client.errors import Code, DimstreamError, Timeout
 from dimstream_client.messages import Result
 from dimstream_client.session import FINAL_CODES
 
 OnResult = Callable[[Result], None]
 
 _END: Final = None
+_MOST_UNTOLD: Final = 64  # errors that wait to be told
+_log = logging.getLogger("dimstream")
 
 
 class _Event(NamedTuple):
@@ -42,12 +45,18 @@ class Inbox:
         The first frame whose result has not come.
     is_long : bool
         Whether more frames may wait to be sent than results to be taken.
+    refused : int
+        Results that came and did not fit what was asked.
+    first_failed : int or None
+        The first result on which `on_result` failed; it and those behind it are not dealt with.
     """
 
     def __init__(self, on_result: OnResult | None) -> None:
         self.on_result = on_result
         self.on_settled: Callable[[int], None] | None = None
         self.is_long = False
+        self.refused = 0
+        self.first_failed: int | None = None
         self.capacity = 0
         self._results_room = 0
         self._settled = self.answered = 0
@@ -70,26 +79,43 @@ class Inbox:
             return
         try:
             self.on_result(result)
-        except Exception as error:  # the program's own fault, told at its next call
-            problem = DimstreamError(Code.INTERNAL, f"on_result failed on frame {result.seq}: {error!r}")
-            problem.__cause__ = error
-            self._errors.append(problem)
+        except BaseException as error:  # the program's own fault, which no other stream may feel
+            self._note_failed_callback(result.seq, error)
         self._settle(result.seq + 1)
         self._room.release()
+
+    def _note_failed_callback(self, seq: int, error: BaseException) -> None:
+        """Tell it at the program's next call; the result counts as not dealt with, nor do those behind it."""
+        detail = f"on_result failed on frame {seq}: {error!r}"
+        _log.error("%s", detail, exc_info=error)
+        problem = DimstreamError(Code.INTERNAL, detail)
+        problem.__cause__ = error
+        self._remember(problem)
+        if self.first_failed is None:
+            self.first_failed = seq
+
+    def _remember(self, error: DimstreamError) -> None:
+        if len(self._errors) < _MOST_UNTOLD:
+            self._errors.append(error)
+        else:  # a program that never calls learns nothing; the log has it
+            _log.error("%s", error)
 
     def fail(self, error: DimstreamError, *, frames: int, is_final: bool = False) -> None:
         """Take an error; `frames` frames will get no result because of it."""
         told_before = self._failure is not None
-        is_final = is_final or not isinstance(error, (StreamError, FrameError)) or error.code in FINAL_CODES
+        is_final = is_final or error.code in FINAL_CODES
         if is_final and not told_before:
             self._failure = error
             for _ in range(self.capacity):  # nobody may wait for room any more
                 self._room.release()
         if self.on_result is None and not told_before:
+            if not frames and not is_final and self._events.qsize() > _MOST_UNTOLD + self._results_room:
+                _log.error("%s", error)
+                return
             self._delivered += frames
             self._events.put(_Event(error, frames))
         elif not told_before and not is_final:
-            self._errors.append(error)
+            self._remember(error)
             for _ in range(frames):
                 self._room.release()
 
@@ -160,6 +186,8 @@ class Inbox:
         return what
 
     def _settle(self, next_result: int) -> None:
+        if self.first_failed is not None:
+            next_result = min(next_result, self.first_failed)
         if self.on_settled is not None:
             self.on_settled(next_result)
         self._settled = max(self._settled, next_result)

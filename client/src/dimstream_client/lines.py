@@ -20,9 +20,12 @@ class Receiver(Protocol):
     ----------
     is_long : bool
         Whether more frames may wait to be sent than results to be taken.
+    refused : int
+        Results that came and did not fit what was asked.
     """
 
     is_long: bool
+    refused: int
 
     def deliver(self, result: Result) -> None:
         """Take a result."""
@@ -84,7 +87,7 @@ class Line:
     lost_since: float | None = None
     resume_at: float | None = None
     told_at: float = 0.0  # when it was last said that the server is away
-    damaged: int = 0  # results in a row that came damaged
+    damaged: int = 0  # answers in a row that came damaged, or did not fit what was asked
     unanswered: list[Asked] = field(default_factory=list)  # UPDATEs that are to be sent again
     refusals: deque[tuple[StreamError, int]] = field(default_factory=deque)
 

@@ -23,6 +23,7 @@ _WATCHED: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 _OTHER_MECHANISM: Final = int(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+_RECEIVED: Final = 1_024  # messages that wait here; the server keeps the others
 _AGAIN_S: Final = 2.0  # ZeroMQ tries again several times a second; after so long the server is just not there
 
 
@@ -43,7 +44,7 @@ class Link:
     ) -> None:
         self.endpoint = endpoint
         self._keys = keys
-        self._linked = False
+        self.max_message_bytes: int | None = None  # None: not connected yet
         self._shaken = False
         self._broken = False
         self._hung_up_since: float | None = None
@@ -51,7 +52,7 @@ class Link:
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.SNDHWM, 0)  # credit bounds it
-        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.socket.setsockopt(zmq.RCVHWM, _RECEIVED)
         self.socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         if keys is not None:
             self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
@@ -59,23 +60,24 @@ class Link:
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         self.monitor = self.socket.get_monitor_socket(_WATCHED)
 
-    def connect(self) -> None:
-        """Connect, unless that was done.
+    def connect(self, *, max_message_bytes: int) -> None:
+        """Connect, unless that was done; a larger part of a message ends the connection.
 
         Raises
         ------
         ConnectionLost
             The endpoint is none.
         """
-        if self._linked:
+        if self.max_message_bytes is not None:
             return
+        self.socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
         try:
             self.socket.connect(self.endpoint)
         except zmq.ZMQError as error:
             raise ConnectionLost(
                 f"cannot connect to {self.endpoint!r} ({error.strerror}); expected tcp://HOST:PORT"
             ) from error
-        self._linked = True
+        self.max_message_bytes = max_message_bytes
 
     def close(self) -> None:
         """Close the socket; what was not sent is dropped."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dimstream_client import fields as checks
 from dimstream_client.errors import Code, FrameError
 from dimstream_client.fields import Check, Refused
+from dimstream_client.messages import Open
 
 Part = Union[bytes, memoryview]
 
@@ -35,6 +36,12 @@ class Layout(NamedTuple):
     def nbytes(self) -> int:
         """Bytes of the pixels, unpacked."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+
+def largest_result_bytes(request: Open) -> int:
+    """Return how large the payload of a stream's results can be; what does not shrink when packed grows."""
+    raw = request.shape[0] * request.shape[1] * np.dtype(request.out_dtype).itemsize
+    return raw + raw // 256 + 1024
 
 
 def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[str, Any], Part]:

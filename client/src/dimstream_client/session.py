@@ -43,6 +43,7 @@ class Session:
         self._latest = latest
         self._unsent: deque[Item] = deque()
         self._sent: deque[Item] = deque()
+        self._sent_to = opened.next_seq - 1  # the last number that was ever sent
         self._skipped_to = opened.next_seq - 1  # SKIPs up to here have raised the limit already
         self._echoes: dict[int, int] = {}  # refusals yet to come of what was sent behind a refused frame
         self._tries: dict[int, int] = {}
@@ -56,7 +57,7 @@ class Session:
     @property
     def oldest_owed(self) -> int | None:
         """Number of the oldest frame that was sent and not answered."""
-        return next((item.seq for item in self._sent if not isinstance(item, Skip)), None)
+        return None if self.oldest is None else self.oldest.seq
 
     @property
     def frames(self) -> int:
@@ -94,6 +95,7 @@ class Session:
             if isinstance(item, Skip):
                 self._skipped_to = max(self._skipped_to, item.seq_to)
             self._sent.append(item)
+            self._sent_to = max(self._sent_to, _last(item))
             ready.append(item)
         return ready
 
@@ -107,10 +109,20 @@ class Session:
         """Take a new limit."""
         self._raise_limit(credit.limit)
 
-    def result(self, result: Result) -> bool:
-        """Take the answer to a frame; False when it has come before."""
+    def why_not_limit(self, limit: int) -> str | None:
+        """Return why a server that counts right cannot have set this limit; None when it can."""
+        most = self._sent_to + 1 + self.opened.window
+        return None if limit <= most else f"its limit is {limit}, expected at most {most}"
+
+    @property
+    def oldest(self) -> KeptFrame | None:
+        """The frame whose RESULT comes next; None when none is owed."""
+        return next((item for item in self._sent if not isinstance(item, Skip)), None)
+
+    def result(self, result: Result) -> None:
+        """Take the answer to the oldest frame that is owed one."""
         self._raise_limit(result.limit)
-        return self._answered(result.seq)
+        self._answered(result.seq)
 
     def refused(self, error: Error) -> StreamError | None:
         """Take a refusal of a frame or SKIP; return it when the frame is given up.
@@ -129,7 +141,7 @@ class Session:
         if code == Code.DUPLICATE or not known:
             return None
         expected = _expected_seq(error)
-        start = seq if expected is None else expected
+        start = seq if expected is None else min(seq, expected)
         if error.retryable and (code in PATIENT_CODES or self._may_retry(start)):
             self.is_waiting = code in PATIENT_CODES
             self._rewind(start, behind=seq)
@@ -156,7 +168,7 @@ class Session:
         self.opened = opened
         self.limit = opened.limit
         self.is_waiting = False
-        self._skipped_to = opened.next_seq - 1
+        self._sent_to = self._skipped_to = opened.next_seq - 1
         self._echoes.clear()
         self._tries.clear()
         self._unsent.extendleft(reversed(self._sent))
@@ -195,16 +207,13 @@ class Session:
             if _first(item) > behind:
                 self._echoes[_first(item)] = self._echoes.get(_first(item), 0) + 1
 
-    def _answered(self, seq: int) -> bool:
-        if seq < self.next_result:
-            return False
+    def _answered(self, seq: int) -> None:
         self.next_result = seq + 1
         while self._sent and _last(self._sent[0]) <= seq:
             item = self._sent.popleft()
             if not isinstance(item, Skip):
                 self.contexts[_plane(item)] = item
         self._forget(seq)
-        return True
 
     def _raise_limit(self, limit: int) -> None:
         self.limit = max(self.limit, limit)

@@ -91,7 +91,11 @@ class Stream:
         self._inbox.is_long = spool is not None or self._inbox.capacity > results
         self._next_seq = self.opened.next_seq
         if spool is not None:
-            self._use(spool)
+            try:
+                self._use(spool)
+            except BaseException:
+                self.abandon()  # nobody has it
+                raise
 
     def _use(self, spool: Spool) -> None:
         """Keep frames in a spool; send what is in it."""
@@ -124,6 +128,11 @@ class Stream:
     def id(self) -> str:
         """The server's name for it."""
         return self.opened.stream
+
+    @property
+    def refused_results(self) -> int:
+        """Results that came damaged or did not fit what was asked, and were asked for again."""
+        return self._inbox.refused
 
     # --- frames
 
@@ -281,6 +290,8 @@ class Stream:
         """Remove the spool once its last result was dealt with; what failed stays there."""
         if self._spool is None or self._closing is None or not self._closing.done():
             return
+        if self._inbox.first_failed is not None:
+            return
         if not self._closing.cancelled() and self._closing.exception() is None:
             self._spool.close(done=True)
 
@@ -339,7 +350,7 @@ class Stream:
         Timeout, ConnectionLost
         """
         patience = self._patience(timeout_s)
-        closed = wait(self._close(drop=False), patience, f"stream {self.id} was not closed")
+        closed = wait(self._close(drop=False), patience, f"stream {self.id} was not closed", keep=True)
         if self._inbox.on_result is not None:
             self._all_is_done()
         self._inbox.raise_untold()
@@ -384,10 +395,11 @@ class Results:
         return result
 
 
-def wait(future: Future[T], timeout_s: float, what: str) -> T:
-    """Return what the future holds, or raise `Timeout` and want it no more."""
+def wait(future: Future[T], timeout_s: float, what: str, *, keep: bool = False) -> T:
+    """Return what the future holds, or raise `Timeout` and want it no more, unless it is to be kept."""
     try:
         return future.result(arguments.waiting_s(timeout_s))
     except FutureTimeout:
-        future.cancel()
+        if not keep:
+            future.cancel()
         raise Timeout(f"{what} within {timeout_s:g} s") from None
