@@ -58,6 +58,8 @@ VALUES: dict[Any, Any] = {
     checks.number: NUMBERS,
     checks.ssim: SSIMS,
     checks.positive: st.floats(0, 1e299, exclude_min=True),
+    checks.offset: st.floats(-checks.MAX_OFFSET, checks.MAX_OFFSET),
+    checks.gain: st.floats(checks.MIN_GAIN, checks.MAX_GAIN),
     checks.window: st.integers(1, 1024),
     checks.shape: st.lists(st.integers(1, 65535), min_size=2, max_size=2),
     checks.dtype: st.sampled_from(checks.DTYPES),
