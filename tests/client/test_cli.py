@@ -11,14 +11,17 @@ import tifffile
 from dimstream_client import file_streaming
 from dimstream_client.cli import main
 from dimstream_client.errors import Code, Problem
-from dimstream_client.tiff import Scale, StackWriter, open_stack
+from dimstream_client.files import Scale, open_images
+from dimstream_client.tiff_writer import StackWriter
 
 RNG = np.random.default_rng(3)
 
 
 def written(path, axes, shape, dtype="uint16"):
     data = RNG.poisson(3, shape).astype(dtype)
-    with StackWriter(path, axes=axes, shape=shape, dtype=dtype, scale=Scale(0.02, None, 0.6)) as writer:
+    with StackWriter(
+        path, axes=axes, shape=shape, dtype=dtype, scale=Scale((0.02, 0.02), None, 0.6)
+    ) as writer:
         for frame in data.reshape(-1, *shape[-2:]):
             writer.write(frame)
     return data
@@ -42,9 +45,9 @@ def test_a_stack_comes_back_with_its_axes_and_scale(tmp_path, peer, axes, shape)
     data = written(tmp_path / "in.tif", axes, shape)
     command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "out.ome.tif"), "--server", peer().endpoint]
     assert main(command) == 0
-    with open_stack(tmp_path / "out.ome.tif") as stack:
+    with open_images(tmp_path / "out.ome.tif") as stack:
         assert (stack.axes, stack.shape, stack.dtype) == (axes, shape, "uint16")
-        assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, 0.6)
+        assert (stack.square_pixel_um, stack.frame_interval_s) == (0.02, 0.6)
         np.testing.assert_array_equal(stack.asarray(), data)
         lines = flags(tmp_path / "out.flags.jsonl")
         places = [stack.index(n) for n in range(len(stack))]
@@ -103,9 +106,9 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
     server = peer(refuse={4: [Code.NOT_FINITE]})
     assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.ome.tif"), "--server", server.endpoint,
                  "--maps", "--witness-every", "2", "--quiet"]) == 1  # fmt: skip
-    with open_stack(tmp_path / "o.maps.ome.tif") as maps:
+    with open_images(tmp_path / "o.maps.ome.tif") as maps:
         assert (maps.axes, maps.shape, maps.dtype) == ("TCYX", data.shape, "uint8")
-        assert (maps.pixel_size_um, maps.frame_interval_s) == (0.02, 0.6)
+        assert (maps.square_pixel_um, maps.frame_interval_s) == (0.02, 0.6)
         expected = data % 2
         expected[2, 0] = 0  # refused
         np.testing.assert_array_equal(maps.asarray(), expected)
@@ -153,8 +156,8 @@ def test_the_frame_interval_can_be_told(tmp_path, peer):
     assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
                  "--frame-interval", "4.5", "--quiet"]) == 0  # fmt: skip
     assert server.opened[0].frame_interval_s == 4.5
-    with open_stack(tmp_path / "o.tif") as stack:
-        assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, 4.5)
+    with open_images(tmp_path / "o.tif") as stack:
+        assert (stack.square_pixel_um, stack.frame_interval_s) == (0.02, 4.5)
 
 
 @pytest.mark.parametrize(

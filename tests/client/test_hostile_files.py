@@ -12,9 +12,9 @@ import tifffile
 from fuzz.targets import CORPUS
 
 from dimstream_client.errors import Code, KeyFileError, RecordError, TiffError
+from dimstream_client.files import open_images
 from dimstream_client.keys import TOKEN, read_entries
 from dimstream_client.plane_records import plane_of, read_records
-from dimstream_client.tiff import open_stack
 
 PAGE = {256: 32, 257: 24, 258: 8, 262: 1, 277: 1, 278: 24}
 COUNTS = np.random.default_rng(0).poisson(3.0, (24, 32)).astype(np.uint16)
@@ -52,7 +52,7 @@ def test_a_page_that_unpacks_as_it_likes_is_refused_unread(
     compression, payload = PICTURES[name]
     monkeypatch.setattr(tifffile.TiffPage, "asarray", unpacked)
     with pytest.raises(TiffError, match=f"packed by {name}; expected none, LZW, deflate") as refused:
-        open_stack(page(compression, bytes(payload)))
+        open_images(page(compression, bytes(payload)))
     assert refused.value.code == Code.BAD_IMAGE
 
 
@@ -60,7 +60,7 @@ def test_a_page_that_unpacks_as_it_likes_is_refused_unread(
 def test_codecs_that_are_told_their_size_are_read(compression: str) -> None:
     file = io.BytesIO()
     tifffile.imwrite(file, COUNTS, compression=compression)
-    with open_stack(file) as stack:
+    with open_images(file) as stack:
         np.testing.assert_array_equal(stack.read(0), COUNTS)
 
 
@@ -68,10 +68,10 @@ def test_codecs_that_are_told_their_size_are_read(compression: str) -> None:
 def test_ome_xml_that_would_fill_the_memory_is_refused(
     name: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"dimstream_client.tiff.{name}", value)
+    monkeypatch.setattr(f"dimstream_client.files.ome.{name}", value)
     xml = '<?xml version="1.0"?><OME>' + "<a/>" * 100 + "</OME>"
     with pytest.raises(TiffError, match="432 characters and 103 tags") as refused:
-        open_stack(described(xml))
+        open_images(described(xml))
     assert refused.value.code == Code.OVERSIZE
 
 
@@ -79,7 +79,7 @@ def test_entities_that_stand_for_billions_are_refused() -> None:
     entities = "".join(f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 10}'>" for n in range(9))
     xml = f"<?xml version='1.0'?><!DOCTYPE l [<!ENTITY a '{'x' * 1000}'>{entities}]><OME>&j;</OME>"
     with pytest.raises(TiffError, match="amplification"):
-        open_stack(described(xml))
+        open_images(described(xml))
 
 
 def test_a_number_of_planes_that_is_none_is_refused() -> None:
@@ -88,13 +88,13 @@ def test_a_number_of_planes_that_is_none_is_refused() -> None:
     )
     images = "".join(f"<Image>{pixels.format(z)}<TiffData/></Pixels></Image>" for z in ("nan", "1000000000"))
     with pytest.raises(TiffError, match="planes, at most 1000000"):
-        open_stack(described(f'<?xml version="1.0"?><OME>{images}</OME>'))
+        open_images(described(f'<?xml version="1.0"?><OME>{images}</OME>'))
 
 
 def test_a_page_of_another_shape_is_refused() -> None:
     """The fuzzer found it; the frames of a stack have one shape, and memory is set aside for that one."""
     path = CORPUS / "tiff" / "found-a-page-of-another-shape"
-    with open_stack(path) as stack, pytest.raises(TiffError, match="expected frames of one kind"):
+    with open_images(path) as stack, pytest.raises(TiffError, match="expected frames of one kind"):
         list(stack.frames())
 
 

@@ -9,9 +9,10 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dimstream_client.files import Scale
 from dimstream_client.ome_xml import PlaneNotes, ome_xml
 from dimstream_client.support_colours import support_colours
-from dimstream_client.tiff import Scale, StackWriter
+from dimstream_client.tiff_writer import StackWriter
 
 SCHEMA = xmlschema.XMLSchema(Path(ome_types.__file__).with_name("ome-2016-06.xsd"))
 OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
@@ -40,7 +41,7 @@ TIMES = st.one_of(st.none(), st.floats(allow_nan=True))
 def test_whatever_is_told_gives_valid_ome_xml(axes, labels, times, started_at, channels):
     shape = (*(2 for _ in axes[:-2]), 3, 4)
     notes = PlaneNotes(times_s=times, labels=labels, started_at=started_at)
-    xml = ome_xml(axes, shape, "uint16", Scale(0.02, 0.1, 0.5, tuple(channels)), notes)
+    xml = ome_xml(axes, shape, "uint16", Scale((0.02, 0.02), 0.1, 0.5, tuple(channels)), notes)
     SCHEMA.validate(xml.decode())
     assert len(ome_types.from_xml(xml.decode()).images) == (2 if axes[0] == "P" else 1)
 

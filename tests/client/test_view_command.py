@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from dimstream_client.cli import main
-from dimstream_client.tiff import Scale, StackWriter, open_stack
+from dimstream_client.files import Scale, open_images
+from dimstream_client.tiff_writer import StackWriter
 
 SHA = "ab" * 32
-SCALE = Scale(0.02, 0.05, 10.2, ("ER",))
+SCALE = Scale((0.02, 0.02), 0.05, 10.2, ("ER",))
 KEPT = (2, 5)
 """First and last plane with a sample, of 8."""
 
@@ -22,7 +23,7 @@ def written(path, axes="ZYX", shape=(8, 12, 16), scale=SCALE, dtype="uint16"):
     with StackWriter(path, axes=axes, shape=shape, dtype=dtype, scale=scale) as writer:
         for frame in data.reshape(-1, *shape[-2:]):
             writer.write(frame)
-    with open_stack(path) as stack:
+    with open_images(path) as stack:
         places = [stack.index(n) for n in range(len(stack))]
     lines = [line(place, structure=20.0 if KEPT[0] <= place.z <= KEPT[1] else 1.0) for place in places]
     save(path.with_name("out.flags.jsonl"), lines)
@@ -82,13 +83,13 @@ def test_the_cropped_stack_keeps_its_pixels_and_scale(out):
     data = written(out, "TZYX", (2, 8, 12, 16))
     cropped = out.with_name("cropped.ome.tif")
     assert main(["view", str(out), "--crop", str(cropped)]) == 0
-    with open_stack(cropped) as stack:
+    with open_images(cropped) as stack:
         assert (stack.axes, stack.shape, stack.scale) == ("TZYX", (2, 4, 12, 16), SCALE)
         np.testing.assert_array_equal(stack.asarray(), data[:, 2:6])
 
 
 def test_planes_along_any_axes_are_found(out):
-    data = written(out, "TCZYX", (2, 2, 8, 12, 16), Scale(0.02, 0.02), "float32")
+    data = written(out, "TCZYX", (2, 2, 8, 12, 16), Scale((0.02, 0.02), 0.02), "float32")
     assert main(["view", str(out), "--time", "1", "--channel", "1", "--row", "3", "--column", "2"]) == 0
     drawn = picture(out.with_name("out.orthogonal.png"))
     black, white = np.quantile(data[:, 1], [0.001, 0.999])
@@ -105,7 +106,7 @@ def test_channels_are_cropped_together_to_what_all_keep(out, capsys):
     told = capsys.readouterr().out
     assert "channel 0, position 0: keep z 2 to 5 of" in told
     assert "channel 1, position 0: keep z 3 to 5 of" in told
-    with open_stack(out.with_name("c.ome.tif")) as stack:
+    with open_images(out.with_name("c.ome.tif")) as stack:
         np.testing.assert_array_equal(stack.asarray(), data[:, 3:6])
 
 
@@ -140,7 +141,7 @@ def test_holes_and_planes_apart_are_named(out, capsys):
 
 
 def test_without_flags_it_is_drawn_as_it_is_and_says_so(out, capsys):
-    data = written(out, scale=Scale(0.02, 0.02))
+    data = written(out, scale=Scale((0.02, 0.02), 0.02))
     out.with_name("out.flags.jsonl").unlink()
     assert main(["view", str(out), "--plane", "0"]) == 0
     assert "so no crop is proposed" in capsys.readouterr().err
@@ -151,7 +152,7 @@ def test_without_flags_it_is_drawn_as_it_is_and_says_so(out, capsys):
 
 
 def test_an_unknown_z_step_is_said(out, capsys):
-    written(out, scale=Scale(0.02))
+    written(out, scale=Scale((0.02, 0.02)))
     assert main(["view", str(out)]) == 0
     assert "1 pixel thick; tell --aspect" in capsys.readouterr().err
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 8, 16 + 6 + 8)

@@ -32,7 +32,7 @@ from dimstream_models.bundle import BundleError, read_attachment, read_bundle
 from dimstream_models.bundle.errors import InvalidBundle
 from dimstream_models.bundle.onnx_file import check_onnx
 from dimstream_models.bundle.tensors import from_npy
-from dimstream_server.endpoints.images import open_body
+from dimstream_server.endpoints.images import ImageChoice, open_body
 from dimstream_server.errors import ServerError
 from dimstream_server.settings import SettingsError, load_settings
 
@@ -57,7 +57,9 @@ def wire(data: bytes) -> None:
 def _body(data: bytes, content_type: str) -> None:
     """A request body: every frame has the declared shape and type, and is finite."""
     with suppress(ServerError, DimstreamError):
-        stack = open_body(data, content_type, axes=None, max_bytes=MAX_STACK, max_frame_bytes=MAX_STACK)
+        stack = open_body(
+            data, content_type, choice=ImageChoice(), max_bytes=MAX_STACK, max_frame_bytes=MAX_STACK
+        )
         try:
             size = np.prod(stack.shape, dtype=object) * np.dtype(stack.dtype).itemsize
             assert size <= 2 * MAX_STACK, f"{stack.shape} of {stack.dtype} is over the limit"

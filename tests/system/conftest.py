@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from shipped import BUNDLE
 
-from dimstream_client.tiff import open_stack
+from dimstream_client.files import open_images
 from dimstream_models.bundle import read_attachment, read_bundle
 from dimstream_server.demo import MOVIE
 from dimstream_server.server_process import RunningServer, running_server
@@ -26,7 +26,7 @@ def server() -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def sample() -> NDArray[np.uint16]:
     """The bundle's sample movie, (T, H, W) photon counts."""
-    with open_stack(BytesIO(read_attachment(read_bundle(BUNDLE), MOVIE))) as stack:
+    with open_images(BytesIO(read_attachment(read_bundle(BUNDLE), MOVIE))) as stack:
         return stack.asarray()
 
 

@@ -18,12 +18,13 @@ import numpy.typing as npt
 from dimstream_client.broken_off import Note, count_lines, keep_lines, read_note
 from dimstream_client.client import Client
 from dimstream_client.errors import FrameError, StreamError, TiffError
+from dimstream_client.files import ImageStack
 from dimstream_client.frame_feeding import FrameFeeder, times_of
 from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
+from dimstream_client.ome_xml import PlaneNotes
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.stream import Stream
-from dimstream_client.tiff import Stack, StackWriter
-from dimstream_client.tiff_writer import page_offsets
+from dimstream_client.tiff_writer import StackWriter, page_offsets
 from dimstream_client.trust import Thresholds
 
 _FLAGS = ("ok", "suspect", "unjudged")
@@ -101,7 +102,7 @@ def note_path(out: Path) -> Path:
 def stream_file(
     client: Client,
     source: Path,
-    stack: Stack,
+    stack: ImageStack,
     out: Path,
     pace: Pace,
     *,
@@ -145,7 +146,7 @@ def stream_file(
     return tally
 
 
-def _options_of(stack: Stack, pace: Pace) -> dict[str, Any]:
+def _options_of(stack: ImageStack, pace: Pace) -> dict[str, Any]:
     """What must be the same when a stream is resumed."""
     settings = {name: pace.settings.get(name) for name in ("out_dtype", "maps")}
     return {"axes": stack.axes, "shape": list(stack.shape), "dtype": stack.dtype, **settings}
@@ -153,7 +154,7 @@ def _options_of(stack: Stack, pace: Pace) -> dict[str, Any]:
 
 def _record(
     stream: Stream,
-    stack: Stack,
+    stack: ImageStack,
     source: Path,
     out: Path,
     pace: Pace,
@@ -206,12 +207,19 @@ def frames_done(out: Path, *, with_maps: bool) -> int:
     return keep_lines(flags_path(out), min(written))
 
 
-def _frame_of(stack: Stack, stream: str, times: list[float] | None, seq: int) -> Frame | None:
+def _frame_of(stack: ImageStack, stream: str, times: list[float] | None, seq: int) -> Frame | None:
     """A frame that the server wants again; None where it cannot be read."""
     try:
         return Frame(stream, seq, stack.read(seq), stack.index(seq), times[seq] if times else None)
     except TiffError:
         return None
+
+
+def notes_of(stack: ImageStack) -> PlaneNotes:
+    """Return the times and labels of the planes that the file tells, and when it was started."""
+    times = tuple(stack.delta_t_s(n) for n in range(len(stack)))
+    known = times if any(time is not None for time in times) else ()
+    return PlaneNotes(known, stack.labels, stack.started_s)
 
 
 def _stem(out: Path) -> str:
@@ -225,9 +233,15 @@ def _stem(out: Path) -> str:
 class _Pages:
     """An OME-TIFF with the axes and scale of a stack, and a page of zeros for each frame that has none."""
 
-    def __init__(self, path: Path, stack: Stack, dtype: str, written: int) -> None:
+    def __init__(self, path: Path, stack: ImageStack, dtype: str, written: int) -> None:
         self._writer = StackWriter(
-            path, axes=stack.axes, shape=stack.shape, dtype=dtype, scale=stack.scale, written=written
+            path,
+            axes=stack.axes,
+            shape=stack.shape,
+            dtype=dtype,
+            scale=stack.scale,
+            notes=notes_of(stack),
+            written=written,
         )
         self._blank = np.zeros(stack.frame_shape, dtype)
 
@@ -247,7 +261,7 @@ class _Recorder:
 
     def __init__(
         self,
-        stack: Stack,
+        stack: ImageStack,
         feeder: FrameFeeder,
         pages: _Pages,
         maps: _Pages | None,

@@ -7,22 +7,26 @@ import threading
 import time
 
 from dimstream_client.errors import ConnectionLost, StreamError, TiffError, Timeout
+from dimstream_client.files import ImageStack
 from dimstream_client.stream import Stream
-from dimstream_client.tiff import Stack
 
 _PATIENCE_S = 0.5  # of one attempt to send, before it is looked whether to stop
 
 
-def times_of(stack: Stack) -> list[float] | None:
+def times_of(stack: ImageStack) -> list[float] | None:
     """Return when each frame was taken, as `Frame.t_acq` has it; None where the file does not say.
 
     Seconds since 1970 where the file tells a date, else since its start. They are those of the planes, where
     all have one; else they follow from the time step.
     """
-    started_at, interval_s = 0.0, stack.frame_interval_s
+    told = [stack.t_acq(n) for n in range(len(stack))]
+    known = [time for time in told if time is not None]
+    if len(known) == len(stack):
+        return known
+    interval_s = stack.frame_interval_s
     if interval_s is None:
         return None
-    return [started_at + stack.index(n).t * interval_s for n in range(len(stack))]
+    return [(stack.started_s or 0.0) + stack.index(n).t * interval_s for n in range(len(stack))]
 
 
 class FrameFeeder:
@@ -41,7 +45,7 @@ class FrameFeeder:
         Why frames, by their number, cannot be read. A reason is there before the skip is sent.
     """
 
-    def __init__(self, stream: Stream, stack: Stack, *, first: int, interval_s: float) -> None:
+    def __init__(self, stream: Stream, stack: ImageStack, *, first: int, interval_s: float) -> None:
         self.unreadable: dict[int, str] = {}
         self._stream, self._stack, self._first, self._interval_s = stream, stack, first, interval_s
         self._times = times_of(stack)

@@ -12,11 +12,10 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from dimstream_client.tiff_metadata import Scale
+from dimstream_client.files.ome import LABELS
+from dimstream_client.files.scale import Scale
 
 NAMESPACE: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-LABELS: Final = "urn:dimstream:labels"
-"""Namespace of the annotation that holds the labels of planes: OME has no place of its own for them."""
 MOST_PLANES: Final = 100_000
 """Planes beyond which times and labels of single planes are left out: readers need minutes for them."""
 UNDATED_BEFORE: Final = 365 * 86_400.0
@@ -100,7 +99,7 @@ def _pixels(stored: str, sizes: Mapping[str, int], dtype: str, scale: Scale) -> 
         **{f"Size{axis}": str(sizes.get(axis, 1)) for axis in "XYCZT"},
     }
     if scale.pixel_size_um:
-        attributes["PhysicalSizeX"] = attributes["PhysicalSizeY"] = repr(scale.pixel_size_um)
+        attributes["PhysicalSizeX"], attributes["PhysicalSizeY"] = map(repr, scale.pixel_size_um)
     if scale.z_step_um and "Z" in sizes:
         attributes["PhysicalSizeZ"] = repr(scale.z_step_um)
     if scale.frame_interval_s:

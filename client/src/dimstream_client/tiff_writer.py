@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from dimstream_client.files.scale import Scale
 from dimstream_client.ome_xml import PlaneNotes, ome_xml
 from dimstream_client.support_colours import support_colours
-from dimstream_client.tiff_metadata import Scale
 
 _PAGE_NAME: Final = 285
 Source = Union[str, "os.PathLike[str]", BinaryIO]
@@ -26,7 +26,7 @@ class StackWriter:
     target : path or binary file
         A path is created or overwritten; a file must be able to seek and stays open.
     axes, shape
-        As of a `Stack`; P, where there is one, comes first.
+        As of an `ImageStack`; P, where there is one, comes first.
     dtype : {"uint8", "uint16", "float32"}
     scale : Scale
     notes : PlaneNotes
@@ -88,8 +88,8 @@ class StackWriter:
         if label := self._label():
             options["extratags"] = [(_PAGE_NAME, "s", 0, label, True)]
         if self._scale.pixel_size_um:
-            per_cm = 1e4 / self._scale.pixel_size_um
-            options.update(resolution=(per_cm, per_cm), resolutionunit="CENTIMETER")
+            x, y = self._scale.pixel_size_um
+            options.update(resolution=(1e4 / x, 1e4 / y), resolutionunit="CENTIMETER")
         self._writer.write(pixels, metadata=None, **options)
         self._writer.filehandle.flush()  # so that it outlives this program
         self._written += 1

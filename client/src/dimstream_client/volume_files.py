@@ -13,16 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
+from dimstream_client.files import ImageStack, Scale
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.tiff import Scale, Stack, StackWriter
+from dimstream_client.tiff_writer import StackWriter
 from dimstream_client.views import Brightness, Contrast
 
 
 def aspect_of(scale: Scale) -> float | None:
-    """Return z step / pixel size; None where the file does not say both."""
-    if scale.z_step_um is None or scale.pixel_size_um is None:
+    """Return z step / pixel size; None where the file does not say both, or pixels are not square."""
+    if scale.z_step_um is None or scale.square_pixel_um is None:
         return None
-    return scale.z_step_um / scale.pixel_size_um
+    return scale.z_step_um / scale.square_pixel_um
 
 
 class VolumeFile:
@@ -30,7 +31,7 @@ class VolumeFile:
 
     Parameters
     ----------
-    stack : Stack
+    stack : ImageStack
         Stays open.
 
     Attributes
@@ -48,7 +49,7 @@ class VolumeFile:
         bad_image: it has no planes along z.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: ImageStack) -> None:
         sizes = dict(zip(stack.axes, stack.shape))
         if sizes.get("Z", 1) < 2:
             raise TiffError(

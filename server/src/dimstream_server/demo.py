@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.cli import main as dimstream
-from dimstream_client.tiff import open_stack
+from dimstream_client.files import open_images
 from dimstream_models.bundle import Bundle, BundleError, Thresholds, read_attachment, read_bundle
 from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED
 from dimstream_models.shipped import shipped_bundle
@@ -70,7 +70,7 @@ def _report(bundle: Bundle, out: Path, movie: bytes, truth: bytes) -> None:
     records = [json.loads(line) for line in (out / FLAGS).read_text().splitlines()]
     stacks = []
     for source in (BytesIO(movie), out / "denoised.ome.tif", BytesIO(truth), out / MAPS):
-        with open_stack(source) as stack:
+        with open_images(source) as stack:
             stacks.append(stack.asarray())
     draw_summary(out / "summary.png", stacks, records, bundle.thresholds)
     counts = {flag: sum(r["flag"] == flag for r in records) for flag in ("ok", "suspect", "unjudged")}

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from dimstream_client.files import Scale, open_images
 from dimstream_client.messages import Frame
-from dimstream_client.tiff import StackWriter, open_stack
-from dimstream_client.tiff_metadata import Scale
+from dimstream_client.tiff_writer import StackWriter
 from dimstream_server.endpoints.answers import allows
 from dimstream_server.endpoints.denoising import Denoiser, Order
 from dimstream_server.engine.local import LocalEngine
@@ -123,13 +123,13 @@ def test_stacks_keep_axes_and_scale_and_each_plane_its_own_memory(
 ) -> None:
     lengths = {"T": 3, "Z": 2, "C": 2, "Y": SHAPE[0], "X": SHAPE[1]}
     stack = make_counts(tuple(lengths[axis] for axis in axes))
-    scale = Scale(pixel_size_um=0.02, frame_interval_s=1.5 if "T" in axes else None)
+    scale = Scale(pixel_size_um=(0.02, 0.02), frame_interval_s=1.5 if "T" in axes else None)
     body = tiff(stack, axes, scale)
     answer = request_of("POST", PATH, body, {"Content-Type": "image/tiff"})
     assert (answer.status, answer.headers["Content-Type"]) == (200, "image/tiff")
-    with open_stack(io.BytesIO(answer.body)) as denoised:
+    with open_images(io.BytesIO(answer.body)) as denoised:
         assert (denoised.axes, denoised.shape) == (axes, stack.shape)
-        assert denoised.pixel_size_um == pytest.approx(0.02)
+        assert denoised.square_pixel_um == pytest.approx(0.02)
         assert denoised.frame_interval_s == scale.frame_interval_s
         pixels = denoised.asarray()
     single = request_of("POST", PATH, npy(stack.reshape(-1, *SHAPE)[-1]), {"Accept": "application/x-npy"})
@@ -256,7 +256,7 @@ def test_the_pixels_of_an_answer_are_held_once(tiny_bundle: Any) -> None:
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
     denoiser = Denoiser(engine, Metrics(), window=2, max_bytes=2**20, max_frame_bytes=2**20)
     stack = npy(np.ones((3, *SHAPE), np.uint16))
-    order = Order(engine.models()["blur"], stack, "", "application/x-npy", "uint16", None)
+    order = Order(engine.models()["blur"], stack, "", "application/x-npy", "uint16")
     denoised = denoiser.denoise(order, threading.Event())
     assert len(denoised.file) > 3 * 24 * 32 * 2
     assert [result.pixels for _, result in denoised.frames] == [None] * 3
@@ -284,6 +284,10 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "axes",
         "witness_every",
         "frame_interval_s",
+        "pixel_size_um",
+        "z_step_um",
+        "series",
+        "incomplete",
         "offset",
         "gain",
         "view",

@@ -56,11 +56,6 @@ BODIES: dict[str, tuple[int, str, bytes]] = {
     "tiff of magic only": (422, "bad_image", b"II*\0"),
     "tiff of 0 pages": (422, "bad_image", b"II*\0\0\0\0\0"),
     "rgb": (422, "bad_image", saved(np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")),
-    "paletted": (
-        422,
-        "bad_image",
-        saved(np.zeros(SHAPE, np.uint8), photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
-    ),
     "nan tiff": (422, "not_finite", saved(NAN)),
     "nan npy": (422, "not_finite", npy(NAN)),
     "nan float64 npy": (422, "not_finite", npy(NAN.astype(np.float64))),
@@ -92,7 +87,8 @@ BODIES: dict[str, tuple[int, str, bytes]] = {
     ),
     "npy header cut short": (422, "bad_image", b"\x93NUMPY\x01\x00\xff\xff{"),
     "npy version 9": (422, "bad_image", b"\x93NUMPY\x09\x00\x01\x00\n"),
-    "int64 npy": (422, "wrong_dtype", npy(COUNTS.astype(np.int64))),
+    "int64 npy beyond float32": (422, "wrong_dtype", npy(COUNTS.astype(np.int64) + 2**25)),
+    "negative float npy": (422, "wrong_dtype", npy(COUNTS.astype(np.float32) - 100)),
     "complex npy": (422, "wrong_dtype", npy(COUNTS.astype(np.complex64))),
     "negative npy": (422, "wrong_dtype", npy(COUNTS.astype(np.int16) - 100)),
 }

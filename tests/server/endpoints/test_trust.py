@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from dimstream_client.files import Scale, open_images
 from dimstream_client.messages import Frame, PlaneIndex, Thresholds, Trust, Update
-from dimstream_client.tiff import StackWriter, open_stack
-from dimstream_client.tiff_metadata import Scale
+from dimstream_client.tiff_writer import StackWriter
 from dimstream_models.bundle import Bundle, Calibration
 from dimstream_models.evidence.support import support
 from dimstream_server.endpoints.wire_values import wire_ssim, wire_trust
@@ -210,7 +210,7 @@ def test_the_frame_interval_is_the_files_unless_it_is_told(
     server, movie = start_server(calibrated), sample(frames=2)
     file = io.BytesIO()
     with StackWriter(
-        file, axes="TYX", shape=movie.shape, dtype="uint16", scale=Scale(0.02, None, 60.0)
+        file, axes="TYX", shape=movie.shape, dtype="uint16", scale=Scale((0.02, 0.02), None, 60.0)
     ) as one:
         for frame in movie:
             one.write(frame)
@@ -218,7 +218,7 @@ def test_the_frame_interval_is_the_files_unless_it_is_told(
         url = f"{PATH}?{query}"
         report = json.loads(request_of("POST", f"{url}&report=json", file.getvalue(), server=server).body)
         assert [frame["trust"]["notes"] for frame in report["frames"]] == [notes] * 2
-        with open_stack(io.BytesIO(request_of("POST", url, file.getvalue(), server=server).body)) as stack:
+        with open_images(io.BytesIO(request_of("POST", url, file.getvalue(), server=server).body)) as stack:
             assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, seconds)
 
 

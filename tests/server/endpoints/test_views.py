@@ -1,18 +1,19 @@
 """Pictures of denoised z-stacks: which stack, which planes, on which scale."""
 
+import io
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from shipped import BUNDLE
 
 from dimstream_client.criteria import Criteria
+from dimstream_client.files import ImageStack, Scale, open_images
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.tiff_metadata import Scale
 from dimstream_models.bundle import read_bundle
 from dimstream_server.endpoints.answers import StackSink
-from dimstream_server.endpoints.images import ArrayStack
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.endpoints.views import ViewSink, criteria_of
 from dimstream_server.engine.local import LocalEngine
@@ -23,10 +24,16 @@ GAP_PX = 6
 
 def stack_of(
     axes: str = "ZYX", shape: tuple[int, ...] = (6, 12, 16), scale: Scale | None = None
-) -> ArrayStack:
-    stack = ArrayStack(np.random.default_rng(5).integers(0, 60000, shape, dtype=np.uint16), axes)
-    stack.scale = scale or Scale(0.02, 0.04)
-    return stack
+) -> ImageStack:
+    counts = np.random.default_rng(5).integers(0, 60000, shape, dtype=np.uint16)
+    scale = scale or Scale((0.02, 0.02), 0.04)
+    return opened(counts, axes, pixel_size_um=scale.pixel_size_um, z_step_um=scale.z_step_um)
+
+
+def opened(counts: NDArray[Any], axes: str, **scale: Any) -> ImageStack:
+    file = io.BytesIO()
+    np.save(file, counts)
+    return open_images(file.getvalue(), axes=axes, **scale)
 
 
 def result_of(seq: int, *, structure: float) -> EngineResult:
@@ -36,7 +43,7 @@ def result_of(seq: int, *, structure: float) -> EngineResult:
     )
 
 
-def fill(sink: ViewSink, stack: ArrayStack, *, structures: list[float] | None = None) -> Any:
+def fill(sink: ViewSink, stack: ImageStack, *, structures: list[float] | None = None) -> Any:
     for n in range(len(stack)):
         index = stack.index(n)
         if structures is not None:
@@ -78,7 +85,7 @@ def test_one_time_point_and_channel_is_drawn_on_the_scale_of_all_its_times() -> 
     stack = stack_of("TZCYX", (3, 4, 2, 12, 16))
     frames = np.stack([stack.read(n) for n in range(len(stack))]).reshape(stack.shape)
     frames[0, :, 1] //= 2
-    stack = ArrayStack(frames, "TZCYX")
+    stack = opened(frames, "TZCYX")
     picture = fill(ViewSink(stack, "uint16", view="projection", time=0, channel=1), stack)
     np.testing.assert_allclose(picture, drawn(frames[0, :, 1].max(axis=0), frames[:, :, 1]), atol=0.51)
 
@@ -116,7 +123,7 @@ def test_the_aspect_can_be_told_and_a_projection_has_none() -> None:
     stack = stack_of()
     picture = fill(ViewSink(stack, "uint16", view="orthogonal", aspect=3.0), stack)
     assert picture.shape == (12 + GAP_PX + 18, 16 + GAP_PX + 18)
-    thick = stack_of(scale=Scale(0.02, 1e6))
+    thick = stack_of(scale=Scale((0.02, 0.02), 1e6))
     assert fill(ViewSink(thick, "uint16", view="projection"), thick).shape == (12, 16)
 
 
@@ -127,10 +134,10 @@ def test_holes_are_told() -> None:
     assert sink.told.endswith("keep=0-5, holes=1 3")
 
 
-REFUSED: dict[str, tuple[ArrayStack, dict[str, Any], str]] = {
+REFUSED: dict[str, tuple[ImageStack, dict[str, Any], str]] = {
     "movie": (stack_of("TYX"), {}, "not_acceptable"),
     "single plane": (stack_of("ZYX", (1, 12, 16)), {}, "not_acceptable"),
-    "z step of a metre": (stack_of(scale=Scale(0.02, 1e6)), {}, "not_acceptable"),
+    "z step of a metre": (stack_of(scale=Scale((0.02, 0.02), 1e6)), {}, "not_acceptable"),
     "no such time": (stack_of(), {"time": 1}, "bad_query"),
     "no such channel": (stack_of("CZYX", (2, 3, 12, 16)), {"channel": 2}, "bad_query"),
     "time below 0": (stack_of(), {"time": -1}, "bad_query"),
@@ -139,7 +146,7 @@ REFUSED: dict[str, tuple[ArrayStack, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("stack", "options", "code"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_drawn_is_refused_before_anything_is_denoised(
-    stack: ArrayStack, options: dict[str, Any], code: str
+    stack: ImageStack, options: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(DoorRefusal) as refused:
         ViewSink(stack, "uint16", view="orthogonal", **options)

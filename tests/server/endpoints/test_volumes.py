@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dimstream_client.cli import main
-from dimstream_client.tiff import StackWriter
-from dimstream_client.tiff_metadata import Scale
+from dimstream_client.files import Scale
+from dimstream_client.tiff_writer import StackWriter
 from dimstream_models.bundle import Bundle
 
 PATH = "/v1/models/identity/denoise"
@@ -36,7 +36,7 @@ def z_stack(*, times: int = 1, kept: tuple[int, int] = KEPT, seed: int = 0) -> N
 
 def tiff(counts: NDArray[np.uint16], axes: str, scale: Scale | None = None) -> bytes:
     file = io.BytesIO()
-    told = scale or Scale(0.02, 0.06)
+    told = scale or Scale((0.02, 0.02), 0.06)
     with StackWriter(file, axes=axes, shape=counts.shape, dtype="uint16", scale=told) as writer:
         for frame in counts.reshape(-1, *counts.shape[-2:]):
             writer.write(frame)

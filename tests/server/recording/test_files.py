@@ -18,9 +18,9 @@ import xmlschema
 from frames import FOLDER, SHAPE, THRESHOLDS, denoised_pixels, make_frame, make_model, make_spec, raw_pixels
 from numpy.typing import NDArray
 
+from dimstream_client.files import open_images
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.support_colours import support_colours
-from dimstream_client.tiff import open_stack
 from dimstream_server.recording import RecordedFile, Recorder, RecordingSpec
 from dimstream_server.recording.frame_lines import read_lines
 
@@ -72,8 +72,8 @@ def test_movie_opens_in_tifffile_with_its_pixels_axes_and_scale(recorder: Record
             assert (series.axes, series.shape) == ("TYX", (7, *SHAPE))
             assert np.array_equal(series.asarray(), np.stack([pixels(t) for t in range(7)]))
             assert file.pages[3].resolution == (500_000.0, 500_000.0)
-    with open_stack(folder / "raw.ome.tif") as stack:
-        assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, 0.6)
+    with open_images(folder / "raw.ome.tif") as stack:
+        assert (stack.square_pixel_um, stack.frame_interval_s) == (0.02, 0.6)
 
 
 def test_ome_xml_is_valid_and_tells_times_names_and_processing(recorder: Recorder) -> None:

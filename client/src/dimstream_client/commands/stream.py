@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from dimstream_client.credentials import client_of
 
 if TYPE_CHECKING:
     from dimstream_client.file_streaming import Tally
-    from dimstream_client.tiff import Stack
+    from dimstream_client.files import ImageStack
 
 
 def add(commands: Any) -> None:
@@ -60,24 +59,32 @@ def _stream(arguments: argparse.Namespace) -> int:
         return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
     # Only here: the rest of the client works without them.
     from dimstream_client.file_streaming import flags_path, maps_path, note_path
-    from dimstream_client.tiff import open_stack
+    from dimstream_client.files import open_images
 
     out = arguments.out
     beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
-    with open_stack(arguments.source, axes=arguments.axes) as stack:
+    with open_images(
+        arguments.source,
+        axes=arguments.axes,
+        frame_interval_s=arguments.frame_interval,
+        below_zero=_is_detector(arguments),
+    ) as stack:
         if same := overwritten(arguments.source, out, *beside):
             return say(f"{same} would be overwritten while it is read; name another", USAGE)
         if note_path(out).exists() and not arguments.resume:
             return say(f"{out} was broken off: go on by --resume, or remove {note_path(out)}", USAGE)
-        if arguments.frame_interval is not None:
-            stack = replace(stack, scale=replace(stack.scale, frame_interval_s=arguments.frame_interval))
         tally = _stream_with_progress(arguments, stack)
     where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
     print("; ".join((f"{out}: {tally}", *where)))
     return _tell_end(tally, stack, beside[0])
 
 
-def _stream_with_progress(arguments: argparse.Namespace, stack: Stack) -> Tally:
+def _is_detector(arguments: argparse.Namespace) -> bool:
+    """Whether an offset or gain was given, by which values become photons."""
+    return arguments.offset is not None or arguments.gain is not None
+
+
+def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> Tally:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -104,14 +111,14 @@ def _stream_with_progress(arguments: argparse.Namespace, stack: Stack) -> Tally:
             )
 
 
-def _settings_of(arguments: argparse.Namespace, stack: Stack) -> dict[str, Any]:
+def _settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, Any]:
     return {
         "model": arguments.model,
         "mode": arguments.mode,
         "window": arguments.window,
         "out_dtype": arguments.out_dtype,
         "checksum": "crc32" if arguments.checksum else "none",
-        "pixel_size_um": stack.pixel_size_um,
+        "pixel_size_um": stack.square_pixel_um,
         "frame_interval_s": stack.frame_interval_s,
         "channels": stack.scale.channels,
         "maps": arguments.maps,
@@ -122,7 +129,7 @@ def _settings_of(arguments: argparse.Namespace, stack: Stack) -> dict[str, Any]:
     }
 
 
-def _tell_end(tally: Tally, stack: Stack, flags: Path) -> int:
+def _tell_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
     from dimstream_client.proposals import stream_line
 
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:

@@ -96,12 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _view(arguments: argparse.Namespace) -> int:
     # Only here: the rest of the client works without the extra.
-    from dimstream_client.tiff import open_stack
+    from dimstream_client.files import open_images
     from dimstream_client.volume_files import VolumeFile
 
     if arguments.crop and arguments.crop.exists() and arguments.crop.samefile(arguments.source):
         raise _Refused(f"{arguments.crop} would be overwritten while it is read; name another")
-    with open_stack(arguments.source, axes=arguments.axes) as stack:
+    with open_images(arguments.source, axes=arguments.axes) as stack:
         file = VolumeFile(stack)
         _check_places(arguments, file)
         judged = _judge(arguments, file)

@@ -57,8 +57,6 @@ class FoundImage:
         Names of files that hold planes of this image and are not there.
     offset : int
         What the file adds to each count.
-    stored_axes : str, optional
-        The axes in the order in which the pages lie, where that is another.
     """
 
     axes: str
@@ -75,7 +73,6 @@ class FoundImage:
     absent_files: tuple[str, ...] = ()
     offset: int = 0
     remarks: tuple[str, ...] = ()
-    stored_axes: str | None = None
 
     def __len__(self) -> int:
         return math.prod(self.shape[:-2])

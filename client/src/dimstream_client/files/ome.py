@@ -18,6 +18,8 @@ from dimstream_client.files.scale import Scale, magnitude, micrometres, pair, po
 MAX_PLANES: Final = 1_000_000  # more take minutes only to be listed
 MAX_XML: Final = 64 * 2**20  # characters
 MAX_ELEMENTS: Final = 1_000_000  # tags of OME-XML: some seconds, and some 100 MB
+LABELS: Final = "urn:dimstream:labels"
+"""Namespace of the annotation that holds the labels of planes: OME has no place of its own for them."""
 _AXES: Final = "TCZ"
 
 

@@ -121,7 +121,7 @@ def root_uuid(path: Path) -> str:
     return "" if ome is None else ome.uuid
 
 
-def with_master(ome: Ome, path: Path | None) -> tuple[Ome, Path | None]:
+def with_master(ome: Ome, path: Path | None, *, alone: bool) -> tuple[Ome, Path | None]:
     """Return the metadata of the file that has them, where this one only names it, and that file.
 
     Raises
@@ -134,11 +134,14 @@ def with_master(ome: Ome, path: Path | None) -> tuple[Ome, Path | None]:
     name = os.path.basename(ome.master[0].replace("\\", "/"))
     master = None if path is None or not name else path.parent / name
     found = None if master is None or not master.is_file() else ome_of(master)
+    if (found is None or not found.images) and alone:
+        return ome, None
     if found is None or not found.images:
         where = "; by HTTP a file comes alone" if path is None else f", which is not beside {path.name}"
         raise TiffError(
             Code.BAD_IMAGE,
-            f"the file is one of a set whose metadata are in {name!r}{where}: give the whole set by its path",
+            f"the file is one of a set whose metadata are in {name!r}{where}: give the set by its path, "
+            "or take this file alone by the option incomplete",
         )
     return found, master
 

@@ -100,7 +100,7 @@ def open_images(
         incomplete, axes that are not among P, T, C, Z, Y, X; oversize; wrong_dtype; not_finite.
     FileNotFoundError, PermissionError, IsADirectoryError
     """
-    found = _find(source, axes=axes, max_bytes=max_bytes)
+    found = _find(source, axes=axes, max_bytes=max_bytes, alone=take_incomplete)
     try:
         image = _chosen(found, series)
         image = _named(image, axes)
@@ -109,17 +109,29 @@ def open_images(
         image = _positions_first(image)
         given = Scale(_sides(pixel_size_um), z_step_um, frame_interval_s)
         stack = _stack(replace(image, scale=given.filled(image.scale)), below_zero=below_zero)
-        stack.read(0)
+        _look_at_first(stack)
     except BaseException:
         found[0].planes.close()
         raise
     return stack
 
 
+def _look_at_first(stack: ImageStack) -> None:
+    """Refuse a file whose first frame cannot be read; NaN in one frame of several is no reason."""
+    try:
+        stack.read(0)
+    except TiffError as error:
+        if error.code != Code.NOT_FINITE or len(stack) == 1:
+            raise
+
+
 # -- finding
 
 
-def _find(source: Source, *, axes: str | None, max_bytes: int | None) -> list[FoundImage]:
+def _find(
+    source: Source, *, axes: str | None, max_bytes: int | None, alone: bool = False
+) -> list[FoundImage]:
+    """Return the images of a file; `alone` also of one whose metadata stand in another that is not there."""
     path = Path(source) if isinstance(source, (str, os.PathLike)) else None
     head, size = _head(source)
     if size == 0:
@@ -137,7 +149,7 @@ def _find(source: Source, *, axes: str | None, max_bytes: int | None) -> list[Fo
         return find_png(file, max_bytes=max_bytes)
     if kind == "ome":
         return _find_companion(path, axes)
-    return find_tiff(file if path is None else str(path), path, axes=axes)
+    return find_tiff(file if path is None else str(path), path, axes=axes, alone=alone)
 
 
 def _head(source: Any) -> tuple[bytes, int]:
@@ -244,7 +256,7 @@ def _relabelled(image: FoundImage, told: str | None) -> tuple[str, tuple[int, ..
     if told is None:
         return image.axes, image.shape
     axes = told.upper()
-    if axes == image.stored_axes:
+    if sorted(axes) == sorted(image.axes) and axes != image.axes and _lie_in_order(image, axes):
         return image.axes, image.shape
     if len(axes) == len(image.shape):
         return axes, image.shape
@@ -252,6 +264,17 @@ def _relabelled(image: FoundImage, told: str | None) -> tuple[str, tuple[int, ..
     if len(axes) == len(long):
         return axes, long
     raise TiffError(Code.BAD_IMAGE, f"axes {told!r} were told, but the file has shape {image.shape}")
+
+
+def _lie_in_order(image: FoundImage, axes: str) -> bool:
+    """Whether the pages of the file follow each other in the order of these axes."""
+    place_of = getattr(image.planes, "place", None)
+    if place_of is None or (image.numbers < 0).any():
+        return False
+    order = [image.axes.index(axis) for axis in axes[:-2]]
+    numbers = image.numbers.reshape(image.shape[:-2]).transpose(order).reshape(-1)
+    places = [place_of(int(k)) for k in numbers]
+    return all(a < b for a, b in zip(places, places[1:]))
 
 
 def _positions_first(image: FoundImage) -> FoundImage:

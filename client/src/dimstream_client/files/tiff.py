@@ -34,8 +34,15 @@ _SIGNED: Final = (0, -32768.0, 1.0)  # ImageJ's calibration of signed 16-bit ima
 _SERIES: Final = ("lsm", "ndtiff", "fluoview", "stk", "sis", "scanimage", "nih")
 
 
-def find_tiff(source: PathOrFile, path: Path | None, *, axes: str | None) -> list[FoundImage]:
+def find_tiff(
+    source: PathOrFile, path: Path | None, *, axes: str | None, alone: bool = False
+) -> list[FoundImage]:
     """Return the images of a TIFF file, and of those of its set that lie beside `path`.
+
+    Parameters
+    ----------
+    alone : bool
+        Whether a file is taken as mere pages when the file that has its metadata is not there.
 
     Raises
     ------
@@ -45,17 +52,17 @@ def find_tiff(source: PathOrFile, path: Path | None, *, axes: str | None) -> lis
     file = open_tiff(source)
     try:
         with as_tiff_errors("the file"):
-            return _find(file, path, axes)
+            return _find(file, path, axes, alone)
     except BaseException:
         file.close()
         raise
 
 
-def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None) -> list[FoundImage]:
+def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bool) -> list[FoundImage]:
     offsets = page_offsets(file)
     check_planes(len(offsets))
     if file.ome_metadata:
-        ome, master = with_master(read_ome(file.ome_metadata), path)
+        ome, master = with_master(read_ome(file.ome_metadata), path, alone=alone)
         if master is not None:
             file.close()
             file, path = open_tiff(master), master
@@ -419,6 +426,11 @@ class JoinedPlanes:
         """Raise TiffError where plane `k` cannot be there."""
         part, within = self._part(k)
         return part.check(within)
+
+    def place(self, k: int) -> Any:
+        """Return file and page of plane `k`."""
+        part, within = self._part(k)
+        return part.place(within) if isinstance(part, PagePlanes) else (0, k)
 
     def close(self) -> None:
         """Close the files."""

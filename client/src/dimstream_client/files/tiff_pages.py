@@ -15,8 +15,8 @@ import numpy.typing as npt
 import tifffile
 
 from dimstream_client.errors import Code, TiffError
+from dimstream_client.files import ome
 from dimstream_client.files.found import truncated
-from dimstream_client.files.ome import MAX_PLANES
 
 MAX_OPEN: Final = 16  # files of a set
 GREY_INVERTED, GREY, RGB, PALETTE = 0, 1, 2, 3
@@ -80,7 +80,7 @@ def page_offsets(file: tifffile.TiffFile) -> list[int]:
         if end + layout.offsetsize > handle.size or offset in seen:
             raise truncated(len(seen))
         seen[offset] = None
-        if len(seen) > MAX_PLANES:
+        if len(seen) > ome.MAX_PLANES:
             break
         handle.seek(end)
     if not seen:
@@ -156,6 +156,11 @@ class PagePlanes:
     def close(self) -> None:
         """Close the files."""
         self._files.close()
+
+    def place(self, k: int) -> tuple[int, int]:
+        """Return file and page of plane `k`."""
+        file, page = self._refs[k // self._depth]
+        return int(file), int(page)
 
     def page(self, k: int) -> Any:
         """Return the page of plane `k`."""

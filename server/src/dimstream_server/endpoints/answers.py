@@ -9,8 +9,10 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_client.tiff import StackWriter
-from dimstream_server.endpoints.images import NPY, TIFF, ReadableStack
+from dimstream_client.file_streaming import notes_of
+from dimstream_client.files import ImageStack
+from dimstream_client.tiff_writer import StackWriter
+from dimstream_server.endpoints.images import NPY, TIFF
 from dimstream_server.endpoints.problems import DoorRefusal
 
 PNG, JSON = "image/png", "application/json"
@@ -30,11 +32,16 @@ class StackSink(Protocol):
 class TiffSink:
     """OME-TIFF with the axes and the scale of the stack that came."""
 
-    def __init__(self, stack: ReadableStack, dtype: str) -> None:
+    def __init__(self, stack: ImageStack, dtype: str) -> None:
         self._file = io.BytesIO()
         try:
             self._writer = StackWriter(
-                self._file, axes=stack.axes, shape=stack.shape, dtype=dtype, scale=stack.scale
+                self._file,
+                axes=stack.axes,
+                shape=stack.shape,
+                dtype=dtype,
+                scale=stack.scale,
+                notes=notes_of(stack),
             )
         except ValueError as error:
             raise DoorRefusal("not_acceptable", f"{error}; accept {NPY} instead") from error
@@ -52,7 +59,7 @@ class TiffSink:
 class NpySink:
     """NPY of the shape that came."""
 
-    def __init__(self, stack: ReadableStack, dtype: str) -> None:
+    def __init__(self, stack: ImageStack, dtype: str) -> None:
         header = io.BytesIO()
         description = np.lib.format.dtype_to_descr(np.dtype(dtype))
         np.lib.format.write_array_header_1_0(
@@ -77,7 +84,7 @@ class NpySink:
 class PngSink:
     """PNG, 8- or 16-bit grey, of a single frame."""
 
-    def __init__(self, stack: ReadableStack, dtype: str) -> None:
+    def __init__(self, stack: ImageStack, dtype: str) -> None:
         if len(stack) != 1 or dtype not in ("uint8", "uint16"):
             raise DoorRefusal(
                 "not_acceptable",
@@ -107,10 +114,10 @@ class NoSink:
         return b""
 
 
-_SINKS: dict[str, Callable[[ReadableStack, str], StackSink]] = {TIFF: TiffSink, NPY: NpySink, PNG: PngSink}
+_SINKS: dict[str, Callable[[ImageStack, str], StackSink]] = {TIFF: TiffSink, NPY: NpySink, PNG: PngSink}
 
 
-def open_sink(media_type: str, stack: ReadableStack, dtype: str) -> StackSink:
+def open_sink(media_type: str, stack: ImageStack, dtype: str) -> StackSink:
     """Where the denoised frames of this stack go.
 
     Raises

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dimstream_client.fields import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MIN_GAIN
+from dimstream_client.fields import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MAX_TEXT, MIN_GAIN
 from dimstream_server.endpoints.answers import JSON, PNG, allows, choose_media_type
 from dimstream_server.endpoints.denoising import Output
+from dimstream_server.endpoints.images import ImageChoice
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.endpoints.views import View, ViewOrder
 from dimstream_server.engine.protocol import OutDtype
@@ -58,6 +59,27 @@ class DenoiseQuery(BaseModel):
         float | None,
         Field(gt=0, allow_inf_nan=False, description="Seconds between time points; overrules the file."),
     ] = None
+    pixel_size_um: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="Side of a pixel, micrometres; overrules the file."),
+    ] = None
+    z_step_um: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="From plane to plane, micrometres; overrules the file."),
+    ] = None
+    series: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_TEXT,
+            description="Name or number (from 0) of the image that is meant, where a file holds several.",
+        ),
+    ] = None
+    incomplete: Annotated[
+        bool,
+        Field(
+            description="Take what is there of a stack that declares more planes, or fewer, than there are."
+        ),
+    ] = False
     offset: Annotated[
         float | None,
         Field(
@@ -126,6 +148,18 @@ class DenoiseQuery(BaseModel):
                 " brightness; leave view or output out",
             )
         return ViewOrder(self.view, self.time, self.channel, self.position, self.aspect)
+
+    def choice(self) -> ImageChoice:
+        """Which image of the file is meant, and what overrules it."""
+        return ImageChoice(
+            axes=self.axes,
+            series=self.series,
+            incomplete=self.incomplete,
+            below_zero=self.offset is not None or self.gain is not None,
+            pixel_size_um=self.pixel_size_um,
+            z_step_um=self.z_step_um,
+            frame_interval_s=self.frame_interval_s,
+        )
 
     def media_type(self, accept: str) -> str:
         """The kind of answer, of those that an ``Accept`` header allows.

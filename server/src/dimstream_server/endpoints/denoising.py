@@ -8,10 +8,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from dimstream_client.files import ImageStack
 from dimstream_client.messages import PlaneIndex
 from dimstream_models.evidence.detector import Detector
 from dimstream_server.endpoints.answers import JSON, StackSink, open_sink
-from dimstream_server.endpoints.images import ReadableStack, open_body
+from dimstream_server.endpoints.images import ImageChoice, open_body
 from dimstream_server.endpoints.views import ViewOrder, ViewSink, criteria_of
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, ModelInfo, OutDtype, StreamSpec
 from dimstream_server.errors import FrameFailed
@@ -33,8 +34,8 @@ class Order:
     ----------
     output : {"denoised", "support"}
         What a file holds: denoised counts of `out_dtype`, or support maps.
-    frame_interval_s : float or None
-        Overrules what the file says.
+    choice : ImageChoice
+        Which image of the file is meant, and what overrules it.
     view : ViewOrder or None
         The picture that is given instead of the stack.
     detector : Detector or None
@@ -46,10 +47,9 @@ class Order:
     content_type: str
     media_type: str
     out_dtype: OutDtype
-    axes: str | None
     output: Output = "denoised"
+    choice: ImageChoice = ImageChoice()  # noqa: RUF009  # it never changes
     witness_every: int = 0
-    frame_interval_s: float | None = None
     view: ViewOrder | None = None
     detector: Detector | None = None
 
@@ -71,6 +71,8 @@ class Denoised:
     ----------
     view : str or None
         What a picture shows, for a header; None of a stack.
+    remarks : tuple of str
+        What was not found in the file, or is doubtful, or was left out.
     """
 
     file: memoryview | bytes
@@ -78,6 +80,7 @@ class Denoised:
     shape: tuple[int, ...]
     frames: tuple[tuple[PlaneIndex, EngineResult], ...]
     view: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,9 @@ class Denoiser:
         stack = open_body(
             order.body,
             order.content_type,
-            axes=order.axes,
+            choice=order.choice,
             max_bytes=self.max_bytes,
             max_frame_bytes=self.max_frame_bytes,
-            frame_interval_s=order.frame_interval_s,
         )
         with closing(stack):
             picture = _picture(order, stack)
@@ -131,10 +133,11 @@ class Denoiser:
                     raise FrameFailed(f"frame {result.seq} failed: {result.error}")
                 frames.append((index, replace(result, pixels=None, support=None)))  # the sink has them
             file, shape = sink.finish(), tuple(stack.shape)
-            return Denoised(file, stack.axes, shape, tuple(frames), picture.told if picture else None)
+            told = picture.told if picture else None
+            return Denoised(file, stack.axes, shape, tuple(frames), told, stack.remarks)
 
     def _results(
-        self, order: Order, stack: ReadableStack, gone: threading.Event
+        self, order: Order, stack: ImageStack, gone: threading.Event
     ) -> Iterator[tuple[PlaneIndex, EngineResult]]:
         """Results in the order of the frames; each (c, z, p) plane is compared with its own past."""
         stream = self.engine.open(self._spec(order, stack))
@@ -157,7 +160,7 @@ class Denoiser:
                 future.cancel()
             self.engine.close(stream)
 
-    def _spec(self, order: Order, stack: ReadableStack) -> StreamSpec:
+    def _spec(self, order: Order, stack: ImageStack) -> StreamSpec:
         height, width = stack.shape[-2:]
         options: dict[Literal["in_dtype"], Any] = {"in_dtype": stack.dtype}
         return StreamSpec(
@@ -174,7 +177,7 @@ class Denoiser:
         )
 
 
-def _picture(order: Order, stack: ReadableStack) -> ViewSink | None:
+def _picture(order: Order, stack: ImageStack) -> ViewSink | None:
     """Where the frames are drawn; None when they are not."""
     if order.view is None:
         return None

@@ -20,12 +20,17 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Witness-Refused": "Single frames whose photons were to be split: why they could not be.",
     "Dimstream-View": "Views: the z-stack that is drawn (t, c, p), which planes to keep (`keep=3-16`, `none`"
     " or `unjudged`), where slices lie (plane, row, column), and z step / pixel size (aspect).",
+    "Dimstream-Axes": "The axes that were understood, slowest first, positions (P) before all: `TZYX`.",
+    "Dimstream-Shape": "Length of each axis: `10, 5, 600, 600`.",
+    "Dimstream-Remarks": "What was not found in the file, is doubtful or left out; absent when nothing.",
     "Dimstream-Detector": "Offset and gain by which frames became photons, where the query gave them:"
     " `offset=100, gain=2.2`.",
     "Dimstream-Model": "Id of the model.",
     "Dimstream-Model-Sha256": "Of its ONNX weights.",
     "Dimstream-T-Ms": "Milliseconds in queue, inference and in all, summed over the frames.",
 }
+
+REMARKS_LENGTH: Final = 2_000
 
 
 def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
@@ -36,7 +41,11 @@ def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
         "Dimstream-Flag": worst_flag(denoised),
         "Dimstream-Flags": ", ".join(f"{flag}={n}" for flag, n in count_flags(denoised).items()),
         "Dimstream-T-Ms": _times(denoised),
+        "Dimstream-Axes": denoised.axes,
+        "Dimstream-Shape": ", ".join(map(str, denoised.shape)),
     }
+    if denoised.remarks:
+        headers["Dimstream-Remarks"] = _printable("; ".join(denoised.remarks))
     if order.detector is not None:
         headers["Dimstream-Detector"] = f"offset={order.detector.offset:g}, gain={order.detector.gain:g}"
     if len(denoised.frames) == 1:
@@ -60,6 +69,11 @@ def _of_frame(result: EngineResult) -> Iterator[tuple[str, str]]:
     if trust.witness is not None:
         yield "Dimstream-Witness-Ssim", _six_digits(trust.witness.ssim)
         yield "Dimstream-Witness-Refused", trust.witness.refused or ""
+
+
+def _printable(text: str) -> str:
+    """The text as a header can hold it: some of it is the file's own."""
+    return ascii(text)[1:-1][:REMARKS_LENGTH]
 
 
 def _six_digits(value: float | None) -> str:

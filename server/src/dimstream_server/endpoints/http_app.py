@@ -170,11 +170,11 @@ class HttpDoor:
                     content_type=request.headers.get("content-type", ""),
                     media_type=media_type,
                     out_dtype=query.out_dtype,
-                    axes=query.axes,
+                    choice=query.choice(),
                     output=query.output,
                     witness_every=query.witness_every,
-                    frame_interval_s=query.frame_interval_s,
                     view=view,
+                    detector=Detector.given(query.offset, query.gain),
                 )
                 answer = await self._fill(order, request)
             except BaseException:

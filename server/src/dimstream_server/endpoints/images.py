@@ -1,22 +1,15 @@
-"""Stacks in request bodies: TIFF, which `dimstream_client.tiff` reads, NPY, and either in a form."""
+"""Images in request bodies: bare, or in a multipart form; `dimstream_client.files` reads them."""
 
-import io
 import logging
-import math
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from dimstream_client.messages import PlaneIndex
-from dimstream_client.tiff import Stack, open_stack
-from dimstream_client.tiff_metadata import Scale
-from dimstream_models.npy import read_header
+from dimstream_client.files import HEAD_BYTES, ImageStack, kind_of, open_images
 from dimstream_server.endpoints.problems import DoorRefusal
-from dimstream_server.errors import NotFinite, WrongDtype
 
 TIFF, NPY = "image/tiff", "application/x-npy"
 FORM = "multipart/form-data"
@@ -25,208 +18,95 @@ FORM_BLOCK_BYTES = 65_536
 FORM_PARTS = 8  # that are collected before the form is given up
 FORM_HEADER_BYTES = 8_192
 BODY_TYPES = (TIFF, NPY, "application/octet-stream", FORM)
-DTYPES = ("uint8", "uint16", "float32")
-_CASTS = {"int16": "uint16", "float64": "float32"}
-_AXES_OF_NDIM = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TZCYX"}
-_TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SILENT = logging.Logger("form", logging.CRITICAL)  # the parser warns of each byte; the refusal says it once
-_NPY_MAGIC = b"\x93NUMPY"
 
 
-class ReadableStack(Protocol):
-    """Frames of counts with named axes: a `dimstream_client.tiff.Stack` or an `ArrayStack`."""
-
-    @property
-    def axes(self) -> str:
-        """One letter for each axis, ending in ``YX``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
-
-    @property
-    def dtype(self) -> str:
-        """Of the frames that `read` returns."""
-
-    @property
-    def scale(self) -> Scale:
-        """What a step along the axes means."""
-
-    def __len__(self) -> int: ...
-
-    def index(self, n: int) -> PlaneIndex:
-        """Where frame `n` belongs."""
-
-    def read(self, n: int) -> NDArray[Any]:
-        """Frame `n`, (H, W)."""
-
-    def close(self) -> None:
-        """Let go of the bytes."""
-
-
-class ArrayStack:
-    """A stack that lies in memory.
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """What a request says of its file: which image it means, and what overrules the file.
 
     Parameters
     ----------
-    array : ndarray
-        Of the axes' shape.
-    axes : str
+    series : str or None
+        Name or number of one image of several.
+    incomplete : bool
+        Whether to take what is there of a stack that declares other planes.
+    below_zero : bool
+        Whether values below zero are taken, since a detector's offset is subtracted.
     """
 
-    def __init__(self, array: NDArray[Any], axes: str) -> None:
-        self.axes = axes
-        self.shape = array.shape
-        self.dtype = _CASTS.get(array.dtype.name, array.dtype.name)
-        self.scale = Scale()
-        self._frames = array.reshape(-1, *array.shape[-2:])  # (N, H, W)
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def index(self, n: int) -> PlaneIndex:
-        """Where frame `n` belongs."""
-        places = np.unravel_index(n, self.shape[:-2]) if len(self.shape) > 2 else ()
-        return PlaneIndex(**{axis.lower(): int(at) for axis, at in zip(self.axes[:-2], places, strict=True)})
-
-    def read(self, n: int) -> NDArray[Any]:
-        """Frame `n`, (H, W) of `dtype`.
-
-        Raises
-        ------
-        WrongDtype
-            The cast from int16 or float64 would change its counts.
-        """
-        frame = self._frames[n]
-        if frame.dtype.kind == "i" and frame.min() < 0:
-            raise WrongDtype(f"frame {n} holds {frame.min()}, expected photon counts of at least 0")
-        with np.errstate(over="ignore"):
-            counts: NDArray[Any] = np.ascontiguousarray(frame, dtype=self.dtype)
-        if frame.dtype == np.float64 and not np.isfinite(counts).all():
-            raise NotFinite(f"frame {n} holds NaN, infinity or values beyond float32")
-        return counts
-
-    def close(self) -> None:
-        """Let go of the array."""
-        del self._frames
+    axes: str | None = None
+    series: str | None = None
+    incomplete: bool = False
+    below_zero: bool = False
+    pixel_size_um: float | None = None
+    z_step_um: float | None = None
+    frame_interval_s: float | None = None
 
 
 def open_body(
     body: bytes | bytearray,
     content_type: str,
     *,
-    axes: str | None,
+    choice: ImageChoice,
     max_bytes: int,
     max_frame_bytes: int,
-    frame_interval_s: float | None = None,
-) -> ReadableStack:
-    """The stack that a request body holds.
+) -> ImageStack:
+    """The stack that a request body holds; all of its frames can be read.
 
     Parameters
     ----------
     content_type : str
         Decides between a form and a bare file; which kind of file it is, its first bytes tell.
-    axes : str, optional
-        Overrules what the file says.
     max_bytes, max_frame_bytes : int
         Largest stack and frame, unpacked, checked before memory is taken.
-    frame_interval_s : float, optional
-        Overrules what the file says.
 
     Raises
     ------
-    DoorRefusal, WrongDtype, dimstream_client.errors.TiffError
+    DoorRefusal, dimstream_client.errors.TiffError
     """
     kind, options = parse_options_header(content_type)
     media_type = kind.decode("latin-1").lower()
     if media_type == FORM:
         body = form_file(body, options.get(b"boundary", b""))
-    magic = bytes(body[:6])
-    if magic.startswith(_TIFF_MAGICS):
-        stack: ReadableStack = _timed(
-            open_stack(io.BytesIO(body), max_bytes=max_bytes, axes=axes), frame_interval_s
-        )
-    elif magic == _NPY_MAGIC:
-        array = read_npy(body, axes=axes, max_bytes=max_bytes)
-        array.scale = Scale(frame_interval_s=frame_interval_s)
-        stack = array
-    else:
+    if kind_of(bytes(body[:HEAD_BYTES])) is None:
         raise _not_an_image(media_type, len(body))
-    frame_bytes = stack.shape[-2] * stack.shape[-1] * np.dtype(stack.dtype).itemsize
-    if frame_bytes > max_frame_bytes:
+    stack = open_images(
+        body,
+        axes=choice.axes,
+        series=choice.series,
+        max_bytes=max_bytes,
+        take_incomplete=choice.incomplete,
+        below_zero=choice.below_zero,
+        pixel_size_um=choice.pixel_size_um,
+        z_step_um=choice.z_step_um,
+        frame_interval_s=choice.frame_interval_s,
+    )
+    try:
+        frame_bytes = stack.shape[-2] * stack.shape[-1] * np.dtype(stack.dtype).itemsize
+        if frame_bytes > max_frame_bytes:
+            raise DoorRefusal(
+                "oversize",
+                f"expected frames of at most {max_frame_bytes} bytes, the file has {frame_bytes}",
+            )
+        stack.check()
+    except BaseException:
         stack.close()
-        raise DoorRefusal(
-            "oversize", f"expected frames of at most {max_frame_bytes} bytes, the file has {frame_bytes}"
-        )
+        raise
     return stack
-
-
-def _timed(stack: Stack, frame_interval_s: float | None) -> Stack:
-    if frame_interval_s is None:
-        return stack
-    return replace(stack, scale=replace(stack.scale, frame_interval_s=frame_interval_s))
 
 
 def _not_an_image(media_type: str, nbytes: int) -> DoorRefusal:
     if nbytes == 0:
-        return DoorRefusal("bad_image", "the body is empty, expected a TIFF or NPY file")
-    what = "expected a TIFF or NPY file, as its first bytes tell"
+        return DoorRefusal("bad_image", "the body is empty, expected an image file, such as TIFF or NPY")
+    what = "expected a TIFF, NPY, Imspector or grey PNG file, as its first bytes tell"
     if not media_type or media_type in BODY_TYPES or media_type == "application/x-www-form-urlencoded":
-        return DoorRefusal("bad_image", f"{what}; the {nbytes} bytes that came are neither")
+        return DoorRefusal("bad_image", f"{what}; the {nbytes} bytes that came are none")
     return DoorRefusal(
         "unsupported_media_type",
         f"{what}, got {media_type}; send one of {', '.join(BODY_TYPES)}",
         headers={"Accept": ", ".join(BODY_TYPES)},
     )
-
-
-def read_npy(body: bytes | bytearray, *, axes: str | None, max_bytes: int) -> ArrayStack:
-    """The stack in an NPY file; its pixels are a view of `body`.
-
-    Raises
-    ------
-    DoorRefusal
-        bad_image: no NPY, pickled objects, cut short, axes that do not fit; oversize.
-    WrongDtype
-    """
-    start = io.BytesIO(body[:65536])
-    try:
-        shape, fortran_order, dtype = read_header(start)
-    except ValueError as error:
-        raise DoorRefusal("bad_image", f"the NPY header cannot be read: {str(error)[:200]}") from error
-    if dtype.name not in (*DTYPES, *_CASTS):
-        raise WrongDtype(
-            f"the array is {dtype!s:.100}, expected counts as {', '.join(DTYPES)}; "
-            "convert it with .astype(...)"
-        )
-    axes = _npy_axes(axes, shape)
-    declared = math.prod(shape) * dtype.itemsize
-    if declared > max_bytes:
-        raise DoorRefusal(
-            "oversize", f"the NPY file declares {declared} bytes, at most {max_bytes} are taken"
-        )
-    data = memoryview(body)[start.tell() :]
-    if declared == 0 or len(data) != declared:
-        raise DoorRefusal(
-            "bad_image",
-            f"the NPY file declares {declared} bytes of pixels (shape {shape}, {dtype}) and holds "
-            f"{len(data)}; expected as many as it declares, and at least one pixel",
-        )
-    flat = np.frombuffer(data, dtype=dtype)
-    return ArrayStack(flat.reshape(shape, order="F" if fortran_order else "C"), axes)
-
-
-def _npy_axes(axes: str | None, shape: tuple[int, ...]) -> str:
-    named = _AXES_OF_NDIM.get(len(shape)) if axes is None else axes.upper()
-    known = named is not None and len(named) == len(shape) == len(set(named))
-    if named is None or not known or named[-2:] != "YX" or not set(named[:-2]) <= set("PTCZ"):
-        said = "" if axes is None else f" with axes={axes}"
-        raise DoorRefusal(
-            "bad_image",
-            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; "
-            "name them by ?axes=",
-        )
-    return named
 
 
 def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:

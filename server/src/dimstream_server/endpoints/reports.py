@@ -124,6 +124,9 @@ class ReportBody(Body):
     detector: DetectorBody | None = Field(description="null: the values were taken as photons")
     axes: str
     shape: tuple[int, ...]
+    remarks: tuple[str, ...] = Field(
+        default=(), description="what was not found in the file, is doubtful, or was left out"
+    )
     flag: FlagName = Field(description="the worst of all frames: suspect, then unjudged, then ok")
     counts: dict[FlagName, int]
     suspect_since: int | None = Field(
@@ -152,6 +155,7 @@ class ReportBody(Body):
             detector=None if order.detector is None else DetectorBody(**asdict(order.detector)),
             axes=denoised.axes,
             shape=denoised.shape,
+            remarks=denoised.remarks,
             flag=worst_flag(denoised),
             counts=count_flags(denoised),
             suspect_since=suspect_since(denoised),

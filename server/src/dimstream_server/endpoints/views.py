@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from dimstream_client import views
 from dimstream_client.criteria import Criteria
+from dimstream_client.files import ImageStack
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.volume_files import aspect_of
 from dimstream_client.volumes import Series, judge_volumes
-from dimstream_server.endpoints.images import ReadableStack
 from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import EngineResult, ModelInfo
 
@@ -70,7 +70,7 @@ class ViewSink:
 
     def __init__(
         self,
-        stack: ReadableStack,
+        stack: ImageStack,
         dtype: str,
         *,
         view: View,
@@ -145,7 +145,7 @@ class ViewSink:
         return report.of(self._place["c"], self._place["p"])
 
 
-def _check(sizes: dict[str, int], place: dict[str, int], stack: ReadableStack) -> None:
+def _check(sizes: dict[str, int], place: dict[str, int], stack: ImageStack) -> None:
     if sizes.get("Z", 1) < 2:
         raise DoorRefusal(
             "not_acceptable",
