@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dimstream_models.evidence.detector import Detector
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.answers import JSON
