@@ -25,6 +25,7 @@ lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --package dimstream_client
 	$(BIN)/lint-imports
 
 bench: dev  ## What the service adds, and how fast training is; results in bench/

@@ -201,7 +201,7 @@ def _write(path: Path, kind: str, entry: Entry, mode: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # O_EXCL: whoever comes second does not overwrite; the mode holds from the first byte on
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(number, "w", encoding="ascii") as file:
+        with open(number, "w", encoding="ascii", newline="\n") as file:
             file.write(f"{kind} {entry.value} {entry.name}\n")
     except OSError as error:
         raise KeyFileError(f"cannot write {path}: {error.strerror}") from None

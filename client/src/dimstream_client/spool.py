@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -373,6 +374,8 @@ class Spool:
                 path.unlink()
             for name in ("settled", "stream.json"):
                 (self.folder / name).unlink()
+            if sys.platform == "win32":  # where an open file cannot be removed
+                self._lock.close()
             (self.folder / "lock").unlink()
             self.folder.rmdir()
 
