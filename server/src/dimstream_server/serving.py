@@ -18,17 +18,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import uvicorn
-
 from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
 from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
 from dimstream_server.device_health import DeviceHealth
-from dimstream_server.endpoints.http.protocol import protocol_telling
+from dimstream_server.endpoints.http.server import HttpServer, make_http_server
 from dimstream_server.endpoints.http_app import HttpDoor
-from dimstream_server.endpoints.requests import ProblemTeller
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
@@ -60,14 +57,6 @@ class Addresses:
     zmq: str
     http: str
     pid: int
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: a stop concerns both doors."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(settings: Settings) -> bool:
@@ -346,23 +335,9 @@ def _url(bound: socket.socket) -> str:
 
 async def _start_http(
     door: HttpDoor, bound: socket.socket, settings: Settings, metrics: Metrics
-) -> tuple[uvicorn.Server, asyncio.Task[None]]:
-    config = uvicorn.Config(
-        door.app,
-        loop="none",
-        http=protocol_telling(ProblemTeller(metrics)),
-        ws="none",
-        lifespan="off",
-        timeout_keep_alive=settings.http.keep_alive_s,
-        # By then the drain has waited for requests; what is left are bodies that nobody will read.
-        timeout_graceful_shutdown=1,
-        proxy_headers=False,  # what a request says of where it came from is not believed
-        server_header=False,
-        access_log=False,
-        log_config=None,
-    )
-    server = _HttpServer(config)
-    task = asyncio.ensure_future(server.serve(sockets=[bound]))
+) -> tuple[HttpServer, asyncio.Task[None]]:
+    server = make_http_server(door.app, bound, settings, metrics=metrics, teller=door.teller)
+    task = asyncio.ensure_future(server.serve())
     while not server.started:
         if task.done():
             task.result()

@@ -155,6 +155,12 @@ class HttpTable(_Table):
         int | None,
         Field(description="bytes of all bodies that arrive and answers that leave; one client: half"),
     ] = None
+    head_s: Annotated[
+        float, Field(gt=0, le=3600, description="time from the first byte of a request's head to its end")
+    ] = 10.0
+    max_connections: Annotated[
+        int, Field(ge=1, le=65536, description="open at the same time; at most half of the descriptors")
+    ] = 512
     keep_alive_s: Annotated[int, Field(ge=1, le=3600, description="how long an idle connection is kept")] = 75
     tokens: Annotated[
         Path | None, Field(description="folder of .token files, or a file: requests must carry one of them")
@@ -207,6 +213,9 @@ class LimitsTable(_Table):
     max_requests_per_client: Annotated[
         int, Field(ge=1, le=1024, description="requests of one client (token, or address) at the same time")
     ] = 6
+    max_connections_per_address: Annotated[
+        int, Field(ge=1, le=65536, description="HTTP connections of one address at the same time")
+    ] = 256
     max_requests_per_s_per_client: Annotated[
         int, Field(ge=1, le=1_000_000, description="OPENs and HTTP requests of one client in a second")
     ] = 1000

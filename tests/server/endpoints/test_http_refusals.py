@@ -302,6 +302,7 @@ NO_REQUESTS = {
         "bad_request",
         [HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"],
     ),
+    "many headers at once": (431, "head_too_large", [HEAD + b"X: y\r\n" * 256 + b"\r\n"]),
     "long header at once": (431, "head_too_large", [HEAD + b"X: " + b"y" * 66000 + b"\r\n\r\n"]),
     "long header": (431, "head_too_large", [HEAD + b"X: ", *[b"y" * 65536] * 8]),
     "many headers": (431, "head_too_large", [HEAD, *[b"X: yyyyyyyyyy\r\n" * 4096] * 8]),
@@ -385,7 +386,7 @@ def test_bodies_that_are_arriving_take_no_more_memory_than_they_may(
     assert request_of("POST", PATH, body, server=server).status == 200
 
 
-def test_an_answer_that_is_not_read_keeps_nobody_out(start_server: Any, request_of: Any) -> None:
+def test_an_answer_that_is_not_taken_keeps_nobody_out_and_ends(start_server: Any, request_of: Any) -> None:
     server = start_server(http={"max_requests": 1, "stall_s": 1.0})
     stack = npy(np.ones((100, 256, 256), np.uint8))
     host, port = server.addresses.http.removeprefix("http://").split(":")
@@ -396,6 +397,11 @@ def test_an_answer_that_is_not_read_keeps_nobody_out(start_server: Any, request_
         deaf.sendall(head.encode() + stack)
         assert select.select([deaf], [], [], 20)[0]  # 26 MB begin to come
         assert request_of("POST", PATH, npy(COUNTS), server=server).status == 200
+        deadline = time.monotonic() + 20
+        while b"dimstream_http_connections 1.0\n" not in request_of("GET", "/metrics", server=server).body:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert b"dimstream_http_buffered_bytes 0.0\n" in request_of("GET", "/metrics", server=server).body
 
 
 def test_a_body_that_stalls_is_given_up(start_server: Any, request_of: Any) -> None:

@@ -193,7 +193,7 @@ def test_who_asks_too_often_is_told_to_wait(
     assert (busy.code, busy.retryable) == ("server_busy", True)
     assert "max_requests_per_s_per_client" in busy.detail
     assert isinstance(answers[0], Opened)
-    told = [request_of("GET", "/v1/models", server=server) for _ in range(30)]
+    told = [request_of("GET", "/v1/models", server=server) for _ in range(4)]
     assert told[0].status == 200
     (refused, *_) = [answer for answer in told if answer.status == 503]
     assert refused.headers["Retry-After"] == "1"

@@ -99,6 +99,7 @@ class HttpDoor:
         self._draining = False
         self._readiness = readiness
         readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
+        self.teller = ProblemTeller(metrics)
         self.app = self._make_app()
 
     def begin_drain(self) -> None:
@@ -123,9 +124,8 @@ class HttpDoor:
             redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer
         )
         describe_problems(app, locked=self._gate.is_locked, open_paths=PROBES)
-        teller = ProblemTeller(self._metrics)
-        teller.add_to(app)
-        app.add_middleware(Observer, metrics=self._metrics, teller=teller, gate=self._gate)
+        self.teller.add_to(app)
+        app.add_middleware(Observer, metrics=self._metrics, teller=self.teller, gate=self._gate)
         get: Any = app.get
         app.post(
             "/v1/models/{model_id}/denoise",

@@ -1,5 +1,6 @@
 """What every HTTP request goes through: its head judged, its refusals told, its answer counted."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Mapping
@@ -24,10 +25,13 @@ from dimstream_server.endpoints.problems import (
     problem_of,
 )
 from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.errors import Refused, ServerError
+from dimstream_server.errors import Refused, ServerBusy, ServerError
 from dimstream_server.metrics import Metrics
 
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
+_TOO_OFTEN_S = (
+    0.25  # who asks too often waits for the answer that says so: to tell it costs as much as to do it
+)
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _log = logging.getLogger(__name__)
 
@@ -67,8 +71,16 @@ class ProblemTeller:
         self, problem: Problem, headers: Mapping[str, str] | None = None, address: str = "unknown"
     ) -> Response:
         """The answer that says `problem` to a client at `address`; what the client said is not logged."""
-        self._metrics.refused(DOOR, problem.code)
-        self._log.tell(problem.code, address, problem.title)
+        self.count(problem.code, address, problem.title)
+        return self.answer(problem, headers)
+
+    def count(self, code: str, address: str, reason: str) -> None:
+        """Count and log that a client at `address` was refused."""
+        self._metrics.refused(DOOR, code)
+        self._log.tell(code, address, reason)
+
+    def answer(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+        """`tell`, of what was counted already."""
         detail = "".join(letter if letter.isprintable() else " " for letter in problem.detail)
         return JSONResponse(
             problem_body(replace(problem, detail=detail)),  # what came may hold line feeds
@@ -123,6 +135,8 @@ class Observer:
         try:
             self._gate.admit(scope)
         except Refused as refusal:
+            if isinstance(refusal, ServerBusy):
+                await asyncio.sleep(_TOO_OFTEN_S)
             headers = refusal.headers if isinstance(refusal, DoorRefusal) else None
             response = self._teller.tell(problem_of(refusal), headers, address_of(scope))
             await response(scope, receive, counted)

@@ -6,19 +6,23 @@ this is for bytes that never become a request.
 
 import logging
 import string
-from collections.abc import Sequence
+import time
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import h11
+from fastapi import Response
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
 from dimstream_server.endpoints.problems import error_message
 from dimstream_server.endpoints.requests import ProblemTeller
 
 MAX_HEAD_BYTES: Final = 65_536
+MAX_HEADERS: Final = 256
 _METHOD_START: Final = frozenset(b"!#$%&'*+-.^_`|~" + string.ascii_letters.encode())
+_FAIR_S: Final = 2.0  # after which the speed of a body says something
 _EVENTS_PER_TURN: Final = 256  # of h11, about 5 microseconds each
 # uvicorn warns once a request, however many come
 _QUIET: Final = logging.getLogger("uvicorn.error.http")
@@ -29,35 +33,104 @@ class HttpProtocol(H11Protocol):
     """Refuses what is no HTTP, and a head, or trailers, of more than `MAX_HEAD_BYTES`.
 
     A refused request is not passed on; when it has begun already, its route is told that the client has gone.
-    One connection handles `_EVENTS_PER_TURN` events in a turn of the event loop and reads nothing until they
-    are done: a body in chunks of one byte costs h11 a hundred times as much as another of the same size.
+    One connection handles `_EVENTS_PER_TURN` events at once. Connections that have more wait for each other,
+    and read nothing meanwhile: a body in chunks of one byte costs h11 a hundred times as much as another.
     """
 
-    teller: ClassVar[ProblemTeller]
     conn: "_Connection"
     flow: "_Flow"
-    _is_turn_due = False
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self, connections: Connections, limits: ConnectionLimits, teller: ProblemTeller, *uvicorn: Any
+    ) -> None:
+        super().__init__(*uvicorn)
         self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
         self.logger = _QUIET
+        self._connections = connections
+        self._limits = limits
+        self._teller = teller
+        self._is_turn_due = False
+        self._waiting_since = self.loop.time()  # for a request
+        self._began: float | None = None  # to send one
+        self._arrived = 0  # bytes of it
+        self._unsent_since: float | None = None
+        self._closing_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to read."""
         super().connection_made(transport)
         self.flow = _Flow(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        if self._began is None:
+            self._began = self.loop.time()
+        self._arrived += len(data)
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._waiting_since = self.loop.time()
+        self._began = None
+        self._arrived = 0
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Wait until the client takes its answer."""
+        self._unsent_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._unsent_since = None
+        super().resume_writing()
+
+    def rank(self, now: float) -> Rank | None:
+        """Where it stands among those that may be closed to make room; None: its request is worked on."""
+        if self.transport.is_closing():
+            return Rank(0, 0)
+        if self._is_waiting:
+            is_between = self.cycle is not None and self._began is None
+            return Rank(2 if is_between else 1, self._waiting_since)
+        if self.cycle.more_body and not self.cycle.response_started and self._is_slow(now):
+            return Rank(3, self._began or 0)
+        return None
+
+    def end_if_late(self, now: float) -> None:
+        """End it when its time is over."""
+        limits = self._limits
+        if self.transport.is_closing():
+            self._closing_since = now if self._closing_since is None else self._closing_since
+            if now - self._closing_since > limits.stall_s:
+                self.abort()
+        elif self._unsent_since is not None and now - self._unsent_since > limits.stall_s:
+            self._teller.count("request_timeout", self.address, "the answer was not taken in time")
+            self.abort()
+        elif self._is_waiting:
+            self._end_if_no_request(now)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self.transport.abort()
 
     def handle_events(self) -> None:
         """Handle what has arrived: some of it now, and the rest in the next turn."""
         if self.transport.is_closing():
             return
         self.conn.events_left = _EVENTS_PER_TURN
+        began = time.perf_counter()
         super().handle_events()
         if not self.conn.events_left and not self._is_turn_due and not self.transport.is_closing():
             self._is_turn_due = True
             self.flow.hold()
-            self.loop.call_soon(self._go_on)
+            now = self.loop.time()
+            self.loop.call_at(self._connections.next_turn(now, time.perf_counter() - began), self._go_on)
 
     def _go_on(self) -> None:
         self._is_turn_due = False
@@ -69,7 +142,7 @@ class HttpProtocol(H11Protocol):
         """Refuse what h11 cannot read."""
         failure = self.conn.failure
         if failure is not None and failure.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            limit = f"a request line and headers of at most {MAX_HEAD_BYTES} bytes"
+            limit = f"a request line and at most {MAX_HEADERS} headers, {MAX_HEAD_BYTES} bytes in all"
             self.refuse("head_too_large", f"expected {limit}; send data in the body")
         else:
             self.refuse("bad_request", f"expected an HTTP/1.1 request; {str(failure or msg)[:200]}")
@@ -78,11 +151,9 @@ class HttpProtocol(H11Protocol):
         """Answer by a problem, unless an answer has begun, and close the connection."""
         if self.transport.is_closing():
             return
-        answer = self.teller.tell(error_message(code, detail), {"Connection": "close"}, self.address)
+        answer = self._teller.tell(error_message(code, detail), {"Connection": "close"}, self.address)
         if self._give_up_request():
-            status = HTTPStatus(answer.status_code)
-            head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-            self.transport.write(head + _lines(answer.raw_headers) + b"\r\n" + bytes(answer.body))
+            self.transport.write(as_bytes(answer))
         self.transport.close()
 
     @property
@@ -95,9 +166,30 @@ class HttpProtocol(H11Protocol):
         if not self.transport.is_closing():
             super().shutdown()
 
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _is_slow(self, now: float) -> bool:
+        if self._began is None or now - self._began < _FAIR_S:
+            return False
+        return self._arrived < self._limits.min_body_bytes_per_s * (now - self._began)
+
+    def _end_if_no_request(self, now: float) -> None:
+        limits = self._limits
+        if self.conn.their_state is h11.SEND_BODY:  # it was answered before its body came
+            if now - self._waiting_since > limits.stall_s:
+                self.transport.close()
+        elif self._began is None:
+            if now - self._waiting_since > limits.keep_alive_s:
+                self.transport.close()
+        elif now - self._began > limits.head_s:
+            self.refuse("request_timeout", f"expected the whole head of a request within {limits.head_s:g} s")
+
     def _give_up_request(self) -> bool:
         """Tell a route that its client is gone; whether nothing was answered yet."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_waiting:
             return True
         self.cycle.disconnected = True
         self.cycle.message_event.set()
@@ -133,11 +225,14 @@ class _Connection(h11.Connection):
             raise
 
     def _check_start(self) -> None:
-        """Skip one empty line before a request (RFC 9112, 2.2); refuse what no method begins with."""
+        """Skip one empty line before a request (RFC 9112, 2.2); refuse what costs much to find out."""
         if self._receive_buffer._data[:2] == b"\r\n":
             self._receive_buffer.maybe_extract_next_line()
-        elif not _METHOD_START.issuperset(self._receive_buffer._data[:1]):
+        data = self._receive_buffer._data
+        if not _METHOD_START.issuperset(data[:1]):
             raise h11.RemoteProtocolError("the first bytes are no request line")
+        if data.count(b"\n", 0, max(0, data.find(b"\r\n\r\n"))) > MAX_HEADERS:
+            raise _head_too_large()
 
 
 class _Flow(FlowControl):
@@ -179,15 +274,18 @@ def _check_head(request: h11.Request) -> None:
     if {b"content-length", b"transfer-encoding"} <= names:
         raise h11.RemoteProtocolError("the head has both Content-Length and Transfer-Encoding")
     size = len(request.method) + len(request.target) + sum(len(n) + len(v) for n, v in request.headers)
-    if size > MAX_HEAD_BYTES:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        raise h11.RemoteProtocolError("head too long", error_status_hint=status)
+    if size > MAX_HEAD_BYTES or len(request.headers) > MAX_HEADERS:
+        raise _head_too_large()
 
 
-def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    return b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+def _head_too_large() -> h11.RemoteProtocolError:
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    return h11.RemoteProtocolError("head too large", error_status_hint=status)
 
 
-def protocol_telling(teller: ProblemTeller) -> type[HttpProtocol]:
-    """`HttpProtocol` for uvicorn, which makes one for each connection and knows no teller."""
-    return type("HttpProtocol", (HttpProtocol,), {"teller": teller})
+def as_bytes(answer: Response) -> bytes:
+    """An answer as it travels."""
+    status = HTTPStatus(answer.status_code)
+    lines = [name + b": " + value for name, value in answer.raw_headers]
+    head = f"HTTP/1.1 {status.value} {status.phrase}".encode()
+    return b"\r\n".join([head, *lines, b"", bytes(answer.body)])
