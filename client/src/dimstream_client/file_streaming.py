@@ -168,8 +168,8 @@ def _record(
         maps = None
         if pace.settings.get("maps"):
             maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done))
-        mode = "a" if done else "w"
-        lines = files.enter_context(flags_path(out).open(mode, encoding="utf-8", newline="\n"))
+        flags = flags_path(out)
+        lines = files.enter_context(flags.open("a" if done else "w", encoding="utf-8", newline="\n"))
         Note.of(stream.ticket, source, options).write(note_path(out))
         feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=pace.interval_s)
         files.callback(feeder.stop)
