@@ -121,7 +121,7 @@ class Peer:
         opened = m.Opened(
             stream=stream, resume_token="t", boot_id="b", next_seq=0, limit=window, context_frames=1,
             model=MODEL, thresholds=m.Thresholds(ssim=0.5), max_frame_bytes=2**24, lease_s=60.0,
-            window=window, checksum=message.checksum,
+            window=window, checksum=message.checksum, offset=message.offset, gain=message.gain,
         )  # fmt: skip
         self._say(peer, opened)
 
@@ -139,6 +139,7 @@ class Peer:
             stream=message.stream, resume_token="t", boot_id="b", next_seq=start, limit=self._limit(state),
             context_frames=1, model=MODEL, thresholds=state["thresholds"], max_frame_bytes=2**24,
             lease_s=60.0, window=state["window"], checksum=message.checksum, context=context,
+            offset=message.offset, gain=message.gain,
         )  # fmt: skip
         self._say(peer, opened)
 

@@ -46,6 +46,13 @@ class Counter:
         return 3
 
 
+class Unspeakable:
+    """Cannot even be shown in a message."""
+
+    def __repr__(self):
+        raise RecursionError
+
+
 CYCLE: dict = {}
 CYCLE["again"] = [CYCLE]
 DEEP: list = []
@@ -104,7 +111,7 @@ NOT_METAS = [
     CYCLE, {"x": DEEP}, {"x": "\ud800"}, {"\ud800": 1}, {1: 2, "1": 3}, {(1, 2): 3}, {None: 1}, {1.5: 1},
     {True: 1}, {"x": 10**5000}, {"x": -(2**64)}, {"x": 1j}, {"x": "y" * 70_000}, {"x": [0] * 70_000},
     {"x": np.zeros(10**7)}, {"x": np.ma.masked}, {"x": np.ma.array([1, 2], mask=[0, 1])},
-    {"x": np.datetime64("NaT", "s").dtype}, [("x", 1)], "x", 3, {"x": lambda: 0},
+    {"x": np.datetime64("NaT", "s").dtype}, {"x": Unspeakable()}, [("x", 1)], "x", 3, {"x": lambda: 0},
     {"x": np.zeros(2, "u2,f4")}, {"x": memoryview(b"1")},
 ]  # fmt: skip
 
@@ -162,15 +169,15 @@ NOT_FRAMES = [
 
 
 @pytest.fixture(scope="module")
-def shared(module_peer):
+def connected(module_peer):
     with Client(module_peer.endpoint, timeout_s=5) as client:
         yield client
 
 
 @pytest.fixture(params=["memory", "spool"])
-def stream(request, shared, tmp_path):
+def stream(request, connected, tmp_path):
     folder = tmp_path / "spool" if request.param == "spool" else None
-    opened = shared.open(SHAPE, "uint16", spool=folder)
+    opened = connected.open(SHAPE, "uint16", spool=folder)
     yield opened
     opened.abandon()
 
@@ -191,9 +198,9 @@ def check_refused(stream, *args, error=ArgumentError, **options):
     assert (stream.next_seq, stream.backlog) == (seq, 0)
 
 
-def test_places_are_taken_however_they_are_told(module_peer, shared):
+def test_places_are_taken_however_they_are_told(module_peer, connected):
     for given, expected in INDICES:
-        with shared.open(SHAPE, "uint16") as stream:
+        with connected.open(SHAPE, "uint16") as stream:
             stream.send(FRAME, index=given)
             assert stream.take(timeout_s=5).index == expected
 
@@ -204,8 +211,8 @@ def test_what_is_no_place_is_refused(stream):
     check_alive(stream)
 
 
-def test_times_are_taken_however_they_are_told(module_peer, shared):
-    with shared.open(SHAPE, "uint16") as stream:
+def test_times_are_taken_however_they_are_told(module_peer, connected):
+    with connected.open(SHAPE, "uint16") as stream:
         for given, expected in TIMES:
             stream.send(FRAME, t_acq=given)
             stream.take(timeout_s=5)
@@ -213,11 +220,11 @@ def test_times_are_taken_however_they_are_told(module_peer, shared):
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process can be set on POSIX only")
-def test_a_time_without_a_zone_is_local(module_peer, shared, monkeypatch):
+def test_a_time_without_a_zone_is_local(module_peer, connected, monkeypatch):
     monkeypatch.setenv("TZ", "UTC-2")
     time.tzset()
     try:
-        with shared.open(SHAPE, "uint16") as stream:
+        with connected.open(SHAPE, "uint16") as stream:
             stream.send(FRAME, t_acq=dt.datetime(2026, 11, 18, 2, 26, 40, 250_000))
             stream.take(timeout_s=5)
             assert module_peer.log[-1].t_acq == 1_794_961_600.25
@@ -248,30 +255,30 @@ def test_meta_that_cannot_travel_is_refused(stream):
     check_alive(stream)
 
 
-def test_settings_are_taken_in_the_types_of_programs(module_peer, shared):
+def test_settings_are_taken_in_the_types_of_programs(module_peer, connected):
     for given, expected in SETTINGS:
-        shared.open(SHAPE, "uint16", **given).abandon()
+        connected.open(SHAPE, "uint16", **given).abandon()
         found = {name: getattr(module_peer.opened[-1], name) for name in expected}
         assert found == expected
-        next(shared.stream([FRAME], **given))
+        next(connected.stream([FRAME], **given))
         assert {name: getattr(module_peer.opened[-1], name) for name in expected} == expected
 
 
-def test_settings_that_cannot_be_are_refused_in_the_call(module_peer, shared, stream):
+def test_settings_that_cannot_be_are_refused_in_the_call(module_peer, connected, stream):
     asked = len(module_peer.opened)
     for given in NOT_SETTINGS:
         with pytest.raises((ArgumentError, TypeError)):
-            shared.open(SHAPE, "uint16", **given)
+            connected.open(SHAPE, "uint16", **given)
     for given in NOT_KINDS:
         with pytest.raises(ArgumentError):
-            shared.open(*given)
+            connected.open(*given)
     assert len(module_peer.opened) == asked
     check_alive(stream)
 
 
-def test_shapes_and_dtypes_are_taken_as_arrays_have_them(module_peer, shared):
+def test_shapes_and_dtypes_are_taken_as_arrays_have_them(module_peer, connected):
     for given, shape, dtype in KINDS:
-        shared.open(*given).abandon()
+        connected.open(*given).abandon()
         assert (module_peer.opened[-1].shape, module_peer.opened[-1].dtype) == (shape, dtype)
 
 
@@ -330,9 +337,9 @@ def test_waiting_times_are_taken_as_numbers(stream):
     check_alive(stream)
 
 
-def test_frames_and_refusals_take_turns_without_using_up_room(module_peer, shared):
+def test_frames_and_refusals_take_turns_without_using_up_room(module_peer, connected):
     """A refused frame gives its room back: twice the window of refusals would else block the stream."""
-    with shared.open(SHAPE, "uint16", window=1) as stream:
+    with connected.open(SHAPE, "uint16", window=1) as stream:
         for _ in range(10):
             with pytest.raises(ArgumentError):
                 stream.send(FRAME, meta={"x": "y" * 65_500}, timeout_s=0)

@@ -11,7 +11,7 @@ import pytest
 
 from dimstream_client import Client, Frame, PlaneIndex
 from dimstream_client.connection import Connection
-from dimstream_client.errors import Code, ConnectionLost, DimstreamError, StreamError, Timeout
+from dimstream_client.errors import ArgumentError, Code, ConnectionLost, DimstreamError, StreamError, Timeout
 from dimstream_client.messages import Open
 from dimstream_client.spool import SpooledFrame
 from dimstream_client.stream import Stream
@@ -330,3 +330,12 @@ def test_a_callback_may_close_its_client(peer):
 
         client.open(SHAPE, "uint16", on_result=on_result).send(frame())
         assert closed.wait(5)
+
+
+def test_a_stream_that_is_open_here_is_not_resumed_beside_itself(peer):
+    with Client(peer().endpoint) as client:
+        stream = client.open(SHAPE, "uint16")
+        with pytest.raises(ArgumentError, match="is open in this client"):
+            client.resume_with(stream.ticket, next_result=0, frame_of=lambda _: None)
+        stream.send(frame())
+        assert stream.take(timeout_s=5).seq == 0

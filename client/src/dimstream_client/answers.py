@@ -22,6 +22,9 @@ def why_not_opened(request: Open, opened: Opened) -> str | None:
     for name, (expected, got) in asked.items():
         if expected != got:
             return f"OPENED field {name}: expected {expected!r}, got {got!r}"
+    converts = (opened.offset, opened.gain) != (None, None)
+    if not converts and (request.offset, request.gain) != (None, None):
+        return "OPENED fields offset and gain: expected what was asked for, got none: counts would be wrong"
     if opened.codec not in request.codecs:
         return f"OPENED field codec: expected one of {', '.join(request.codecs)}, got {opened.codec!r}"
     return None

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Final, SupportsFloat, SupportsIndex, Union
 
 import numpy as np
@@ -296,6 +298,20 @@ def image(pixels: Any) -> npt.NDArray[Any]:
         raise FrameError(
             Code.WRONG_SHAPE, f"expected a frame as (H, W) array, got {type(pixels).__name__}: {error}"
         ) from None
+
+
+def folder(name: str, value: Any) -> Path:
+    """Return the path of a folder.
+
+    Raises
+    ------
+    ArgumentError
+        It is no path.
+    """
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        refuse(name, "the path of a folder", value)
+    return Path(path)
 
 
 def callback(name: str, value: Any) -> Any:

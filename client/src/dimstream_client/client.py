@@ -382,7 +382,7 @@ class Client:
             spool.close(done=False)
 
     def _spool(self, spool: Spool | FilePath) -> Spool:
-        kept = spool if isinstance(spool, Spool) else Spool(spool)
+        kept = spool if isinstance(spool, Spool) else Spool(arguments.folder("spool", spool))
         self._spools.append(kept)
         return kept
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from dimstream_client.answers import why_not_opened, why_not_result
 from dimstream_client.errors import (
+    ArgumentError,
     Code,
     ConnectionLost,
     DimstreamError,
@@ -244,6 +245,10 @@ class Conversation:
         self, request: Open, receiver: Receiver, context_of: ContextOf | None, future: Future[Opened]
     ) -> None:
         """Ask for a stream."""
+        if request.stream in self._lines:
+            what = f"stream {request.stream} is open in this client; go on with that, or close it first"
+            fail(future, ArgumentError(Code.BAD_FIELD, what))
+            return
         then = partial(self._opened, request, receiver, context_of)
         self._sender.ask(Asked(request, Opened.TYPE, None, future, then))
 
