@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.listing import list_pairs
+from dimstream_models.training.pairs.opening import open_pair
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -123,3 +126,27 @@ def test_two_days_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidPairs, match="no such file or folder"):
         list_pairs([tmp_path / "nowhere"])
+
+
+def test_files_of_a_set_are_one_image(tmp_path: Path) -> None:
+    """A z-stack in three files, each of which names all: three planes, and not nine."""
+    for dose in ("low", "high"):
+        folder = tmp_path / "day" / dose
+        folder.mkdir(parents=True)
+        pieces = "".join(
+            f'<TiffData FirstZ="{k}"><UUID FileName="z{k}.ome.tif">urn:uuid:{k}</UUID></TiffData>'
+            for k in range(3)
+        )
+        for k in range(3):
+            xml = (
+                f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+                f'UUID="urn:uuid:{k}"><Image ID="Image:0"><Pixels ID="P:0" DimensionOrder="XYZCT" '
+                f'Type="uint16" SizeX="8" SizeY="8" SizeZ="3" SizeC="1" SizeT="1">'
+                f"{pieces}</Pixels></Image></OME>"
+            )
+            counts = np.full((8, 8), k, np.uint16)
+            tifffile.imwrite(folder / f"z{k}.ome.tif", counts, description=xml, metadata=None)
+    (found,) = list_pairs([tmp_path / "day"])
+    assert found.low.path.name == "z0.ome.tif"
+    pairs = list(open_pair(found))
+    assert [int(pair.low.max()) for pair in pairs] == [0, 1, 2]

@@ -42,7 +42,7 @@ NOT_COUNTED = {
 
 def stacks_of(shared: Path, name: str) -> list[NDArray[Any]]:
     """Planes of a file: one stack where it is a movie, single images otherwise."""
-    values = read_planes(ImageFile(shared / name)).values[:8]
+    values = read_planes(ImageFile(shared / name), below_zero=True).values[:8]
     return [values] if "movie" in name else list(values[:, None])
 
 

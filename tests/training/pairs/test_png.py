@@ -77,7 +77,7 @@ def test_copies_for_display_are_refused(tmp_path: Path, make: Callable[[], Image
 
 def test_a_stack_in_a_png_is_refused(tmp_path: Path) -> None:
     Image.fromarray(BYTES).save(tmp_path / "image.png")
-    with pytest.raises(InvalidPairs, match="a PNG file has no stack '2'"):
+    with pytest.raises(InvalidPairs, match="expected the name or number of one image as series, got '2'"):
         read_planes(ImageFile(tmp_path / "image.png", "2"))
 
 

@@ -27,6 +27,9 @@ class Planes(Protocol):
     def check(self, k: int) -> bool:
         """Raise TiffError where plane `k` cannot be there; return whether only reading shows that it is."""
 
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of the TIFF files that the planes lie in, where they have paths."""
+
     def close(self) -> None:
         """Close the files."""
 
@@ -117,6 +120,10 @@ class ArrayPlanes:
     def check(self, k: int) -> bool:
         """Return False: all are there."""
         return False
+
+    def paths(self) -> tuple[str, ...]:
+        """Return none: it is in memory."""
+        return ()
 
     def close(self) -> None:
         """Let go of the array."""

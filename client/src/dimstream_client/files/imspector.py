@@ -39,6 +39,10 @@ class LazyPlanes:
         """Return True: whether all is there, unpacking shows."""
         return True
 
+    def paths(self) -> tuple[str, ...]:
+        """Return none: no set of files."""
+        return ()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

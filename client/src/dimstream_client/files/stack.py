@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +64,11 @@ class ImageStack:
     _delta_t_s: npt.NDArray[np.float64] | None
     _offset: int
     _below_zero: bool
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The TIFF files that the frames lie in, several of a set; none where the source is no path."""
+        return tuple(map(Path, self._planes.paths()))
 
     @property
     def square_pixel_um(self) -> float | None:

@@ -432,6 +432,10 @@ class JoinedPlanes:
         part, within = self._part(k)
         return part.place(within) if isinstance(part, PagePlanes) else (0, k)
 
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of the files that the planes lie in, where they have paths."""
+        return tuple(dict.fromkeys(path for part in self._parts for path in part.paths()))
+
     def close(self) -> None:
         """Close the files."""
         for part in self._parts:

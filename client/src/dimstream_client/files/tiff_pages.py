@@ -45,12 +45,15 @@ class as_tiff_errors:
 
     def __init__(self, what: str) -> None:
         self._what = what
+        self._quiet = np.errstate(all="ignore")  # tifffile divides by what stands in tags
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        self._quiet.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._quiet.__exit__(kind, error, trace)
         if isinstance(error, Exception) and not isinstance(
             error, (TiffError, FileNotFoundError, PermissionError, IsADirectoryError)
         ):
@@ -113,6 +116,10 @@ class FileSet:
         self._open[number] = open_tiff(self._paths[number - 1])
         return self._open[number]
 
+    def path(self, number: int) -> str:
+        """Return the path of the file of this number; empty where it has none."""
+        return str(self._first.filehandle.path or "") if number == 0 else self._paths[number - 1]
+
     def close(self) -> None:
         """Close all."""
         self._first.close()
@@ -161,6 +168,11 @@ class PagePlanes:
         """Return file and page of plane `k`."""
         file, page = self._refs[k // self._depth]
         return int(file), int(page)
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of the files that the planes lie in, where they have paths."""
+        paths = (self._files.path(int(number)) for number in np.unique(self._refs[:, 0]))
+        return tuple(path for path in paths if path)
 
     def page(self, k: int) -> Any:
         """Return the page of plane `k`."""
@@ -218,6 +230,10 @@ class ContiguousPlanes:
     def close(self) -> None:
         """Close the file."""
         self._files.close()
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of the files that the planes lie in, where they have paths."""
+        return tuple(path for path in (self._files.path(0),) if path)
 
 
 def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int) -> None:

@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
         truth = mean_of_the_others(noisy)
         figures[f"{arguments.name}_floor_db"] = round(noise_floor_db(noisy), 2)
     else:
-        truth = read_planes(ImageFile(arguments.truth)).values * arguments.truth_factor
+        truth = read_planes(ImageFile(arguments.truth), below_zero=True).values * arguments.truth_factor
     restore = restorer(read_bundle(arguments.bundle))
     result = compare(restore, noisy, truth, same_scale=arguments.truth is not None)
     ours = result.own_scale or result.one_gain

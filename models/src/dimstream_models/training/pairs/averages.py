@@ -32,7 +32,7 @@ def factor_of_averages(files: Iterable[ImageFile], *, subtract: int) -> float:
     """
     whole, largest, maxima, where = True, 0.0, set[float](), ""
     for file in files:
-        values = read_planes(file).values
+        values = read_planes(file, below_zero=True).values
         if values.dtype.kind != "f":
             if not where:
                 return 1.0

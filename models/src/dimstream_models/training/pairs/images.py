@@ -1,9 +1,10 @@
-"""Image files: planes of counts in TIFF, OME-TIFF, PNG and Imspector files, and the size of their pixels."""
+"""Image files: planes of counts, read by `dimstream_client.files`, and the size of their pixels."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dimstream_client.files import ENDINGS, SQUARE, ImageStack, TiffError, files_of_set, open_images
 from dimstream_models.training.errors import InvalidPairs
-from dimstream_models.training.pairs.imspector import read_imspector
-from dimstream_models.training.pairs.png import read_png
-from dimstream_models.training.pairs.tiff import read_tiff
 
-_READERS: Mapping[str, Callable[[Path, str | None], tuple[NDArray[Any], tuple[float, float] | None]]] = {
-    ".tif": read_tiff,
-    ".tiff": read_tiff,
-    ".png": read_png,
-    ".msr": read_imspector,
-    ".obf": read_imspector,
-}
-SUFFIXES = tuple(_READERS)
-SQUARE = 0.01  # sides of a pixel that differ by no more than this share are equal
+__all__ = ["SQUARE", "SUFFIXES", "ImageFile", "Planes", "is_image", "read_planes"]
+
+SUFFIXES = ENDINGS
+CHANNEL = "channel="
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Where planes lie: a file, and the stack in it where a file holds several."""
+    """Where planes lie: a file, and what of it where it holds several.
+
+    Parameters
+    ----------
+    stack : str or None
+        Name or number of an image, or `channel=` and the name or number of a channel.
+    """
 
     path: Path
     stack: str | None = None
@@ -38,16 +38,16 @@ class ImageFile:
         return str(self.path) if self.stack is None else f"{self.path}#{self.stack}"
 
     def sha256(self) -> str:
-        """Return the hash of the whole file."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """Return the hash of the whole file; of a set, the hash of the hashes of all its files."""
+        hashes = [_sha256(path) for path in sorted(files_of_set(self.path))]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Planes:
     """What a file holds."""
 
-    values: NDArray[Any]  # (N, H, W), in the file's own type: real and finite numbers
+    values: NDArray[Any]  # (N, H, W), uint8, uint16 or float32: real and finite numbers
     pixel_size_nm: float | None
 
 
@@ -56,45 +56,76 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_planes(file: ImageFile) -> Planes:
-    """Return all planes of an image file.
+def read_planes(file: ImageFile, *, below_zero: bool = False) -> Planes:
+    """Return all planes of an image file; files of a set are read together.
+
+    Parameters
+    ----------
+    below_zero : bool
+        Take values below zero, since an offset is subtracted, or was.
 
     Raises
     ------
     InvalidPairs
         When the file cannot be read, or holds several channels or anything but real, finite numbers.
     """
-    reader = _READERS.get(file.path.suffix.lower())
-    if reader is None:
+    if not is_image(file.path):
         raise InvalidPairs(f"{file}: expected a file named {', '.join(SUFFIXES)}; save the image as TIFF")
     if not file.path.is_file():
         raise InvalidPairs(f"{file}: there is no such file")
+    told = file.stack or ""
+    channel = told[len(CHANNEL) :] if told.startswith(CHANNEL) else None
+    series = file.stack if channel is None else None
+    with _as_invalid_pairs(file), open_images(file.path, series=series, below_zero=below_zero) as stack:
+        values = stack.asarray()
+        pixel_size_nm = _square(stack, file)
+        return Planes(_one_channel(values, stack, channel, file), pixel_size_nm)
+
+
+@contextmanager
+def _as_invalid_pairs(file: ImageFile) -> Iterator[None]:
     try:
-        values, sides_nm = reader(file.path, file.stack)
-    except InvalidPairs as error:
-        raise InvalidPairs(f"{file}: {error}") from error
-    except Exception as error:  # tifffile, its codecs and msr-reader raise whatever a broken file makes them
-        raise InvalidPairs(
-            f"{file} cannot be read ({type(error).__name__}: {error}): copy it anew"
-        ) from error
-    return Planes(_checked(values, file), _square(sides_nm, file))
+        yield
+    except TiffError as error:
+        raise InvalidPairs(f"{file}: {error.detail}") from error
+    except OSError as error:
+        raise InvalidPairs(f"{file} cannot be read ({error}): copy it anew") from error
 
 
-def _checked(values: NDArray[Any], file: ImageFile) -> NDArray[Any]:
-    if values.dtype.kind not in "uif" or values.ndim < 2 or 0 in values.shape:
-        raise InvalidPairs(f"{file}: expected planes of real numbers, got {values.dtype} {values.shape}")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InvalidPairs(
-            f"{file}: expected finite numbers, got nan or inf: crop the image to what was seen"
-        )
+def _one_channel(
+    values: NDArray[Any], stack: ImageStack, channel: str | None, file: ImageFile
+) -> NDArray[Any]:  # (N, H, W)
+    at = stack.axes.find("C")
+    if at >= 0 and stack.shape[at] > 1:
+        values = np.take(values, _channel(stack, stack.shape[at], channel, file), axis=at)
+    elif channel not in (None, "0", *stack.scale.channels):
+        raise InvalidPairs(f"{file}: expected a channel that the file has, got {channel!r}; it has one")
     return values.reshape(-1, *values.shape[-2:])
 
 
-def _square(sides_nm: tuple[float, float] | None, file: ImageFile) -> float | None:
-    if sides_nm is None or not min(sides_nm) > 0:
-        return None
-    if max(sides_nm) > (1 + SQUARE) * min(sides_nm):
+def _channel(stack: ImageStack, n: int, channel: str | None, file: ImageFile) -> int:
+    names = list(stack.scale.channels) or [str(c) for c in range(n)]
+    if channel is None:
         raise InvalidPairs(
-            f"{file}: expected square pixels, got {sides_nm[0]:g} x {sides_nm[1]:g} nm: resample the image"
+            f"{file}: expected planes of one channel, got axes {stack.axes} of {stack.shape}: name one in a"
+            f" list, as {file.path.name}#{CHANNEL}{names[0]}, or save the channel that was counted on its own"
         )
-    return sides_nm[1]
+    if names.count(channel) == 1:
+        return names.index(channel)
+    if channel.isdecimal() and int(channel) < n:
+        return int(channel)
+    raise InvalidPairs(f"{file}: expected one of the channels {', '.join(names)}, got {channel!r}")
+
+
+def _square(stack: ImageStack, file: ImageFile) -> float | None:
+    if stack.scale.pixel_size_um is None:
+        return None
+    if stack.square_pixel_um is None:
+        x, y = (side * 1e3 for side in stack.scale.pixel_size_um)
+        raise InvalidPairs(f"{file}: expected square pixels, got {y:g} x {x:g} nm: resample the image")
+    return stack.square_pixel_um * 1e3
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

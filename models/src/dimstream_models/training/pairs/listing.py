@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from dimstream_client.files import group_sets
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.images import SUFFIXES, ImageFile, is_image
 from dimstream_models.training.pairs.prepared import Role
@@ -106,6 +107,7 @@ def _images_of(folder: Path, dose: str) -> list[Path] | None:
         )
     if not images:
         raise InvalidPairs(f"{folder / dose}: expected images ({', '.join(SUFFIXES)}), got none")
+    images = [group[0] for group in group_sets(images)]  # the others of a set are read with its first
     _refuse_twice((path.stem for path in images), f"images of the same name in {folder / dose}")
     return images
 

@@ -62,8 +62,8 @@ def open_pair(listed: ListedPair) -> Iterator[Pair]:
     InvalidPairs
         When a file cannot be read, or both do not hold equally many planes of one size.
     """
-    low = read_planes(listed.low)
-    high = None if listed.high is None else read_planes(listed.high)
+    low = read_planes(listed.low, below_zero=True)
+    high = None if listed.high is None else read_planes(listed.high, below_zero=True)
     if high is not None and high.values.shape != low.values.shape:
         raise InvalidPairs(
             f"{listed.name}: expected images of one shape, got {low.values.shape} in {listed.low} and"

@@ -1,0 +1,48 @@
+"""Which files of a folder are read together: a set is given by any of its files, and counts once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dimstream_client.errors import TiffError
+from dimstream_client.files.formats import HEAD_BYTES, kind_of
+from dimstream_client.files.tiff import find_tiff
+
+
+def files_of_set(path: Path) -> tuple[Path, ...]:
+    """Return the files that are read together with this one, itself among them; alone where it is of no set.
+
+    What cannot be read is of no set: the refusal comes when it is opened.
+    """
+
+    try:
+        with path.open("rb") as file:
+            if kind_of(file.read(HEAD_BYTES)) != "tiff":
+                return (path,)
+        found = find_tiff(str(path), path, axes="YX", alone=True)
+    except (TiffError, OSError):
+        return (path,)
+    try:
+        paths = dict.fromkeys(name for image in found for name in image.planes.paths())
+    finally:
+        found[0].planes.close()
+    members = tuple(path.parent / Path(name).name for name in paths)
+    return members if path in members else (path, *members)
+
+
+def group_sets(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
+    """Return the files, those of a set together, in the order in which their first one was given.
+
+    Files of a set that were not given are in it all the same: they are read with the others.
+    """
+    groups: list[tuple[Path, ...]] = []
+    grouped: set[Path] = set()
+    for path in paths:
+        if path in grouped:
+            continue
+        members = files_of_set(path)
+        group = (path, *(member for member in members if member != path))
+        groups.append(group)
+        grouped.update(group)
+    return groups
