@@ -107,7 +107,7 @@ def test_hot_pixels_are_no_signal_however_alike_predictions_are(engine: Engine) 
     results = _follow(engine, frames)
     assert _flags(results) == ["suspect"] * 5
     assert (results[3].ssim_prev or 0) > 0.9
-    assert _notes(results)[3] == ("fixed_pattern",)
+    assert _notes(results)[3] == ("fixed_pattern", "outlier_pixel")
 
 
 @pytest.mark.parametrize("level", [0.3, 3, 30])
@@ -191,13 +191,15 @@ def test_a_sample_that_changes_in_every_frame_is_vouched_for(engine: Engine) -> 
     assert "changing" in _notes(vouched)[4]
 
 
-def test_photons_that_are_none_are_refused_and_the_frame_is_judged_without(engine: Engine) -> None:
+def test_values_that_are_no_photons_are_refused_and_the_flag_says_so(engine: Engine) -> None:
     frames = [_expose(_light(), seq).astype(np.float32) * 1.5 for seq in range(2)]
     first, second = _follow(engine, frames, in_dtype="float32", witness_every=1)
     assert first.trust is not None
     assert first.trust.witness is not None
-    assert "whole photon counts" in (first.trust.witness.refused or "")
-    assert (first.flag, second.flag) == ("unjudged", "ok")
+    assert "between whole numbers" in (first.trust.witness.refused or "")
+    assert (first.flag, second.flag) == ("unjudged", "unjudged")
+    assert (first.reason or "").startswith("first frame; no photon counts: values between whole numbers")
+    assert (second.reason or "").startswith("no photon counts: values between whole numbers")
 
 
 def test_planes_of_a_stack_are_compared_with_the_plane_above(engine: Engine) -> None:

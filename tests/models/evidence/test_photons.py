@@ -47,11 +47,11 @@ def _shaded() -> np.ndarray:
 
 
 REFUSED = {
-    "fractions": (_poisson(2) / 3, "whole photon counts"),
-    "negative": (_poisson(2) - 1, "from 0 on"),
+    "fractions": (_poisson(2) / 3, "between whole numbers"),
+    "negative": (_poisson(2) - 1, "down to -1"),
     "offset": (_poisson(2) + 100, "variance/mean 0.0"),
-    "gain": (_poisson(20) * 5, "variance/mean 4.9"),
-    "shaded, gain and offset": (5 * _shaded() + 100, "variance/mean"),
+    "gain": (_poisson(20) * 5, "steps of 5"),
+    "shaded, gain and offset": (5 * _shaded() + 100, "steps of 5"),
     "binned mean": (np.rint((_poisson(30) + np.roll(_poisson(30), 1, 0)) / 2), "variance/mean 0"),
     "too small": (_poisson(2)[:2], "at least 3 px"),
 }

@@ -185,9 +185,9 @@ def test_what_else_was_seen_stands_in_headers(start_server: Any, request_of: Any
     server = start_server(calibrated)
     frame = sample()[0].astype(np.float32) / 2
     answer = request_of("POST", PATH + "?witness_every=1&frame_interval_s=60", npy(frame), NPY, server=server)
-    assert "averages" in answer.headers["Dimstream-Witness-Refused"]
+    assert "between whole numbers" in answer.headers["Dimstream-Witness-Refused"]
     assert answer.headers["Dimstream-Witness-Ssim"] is None
-    assert answer.headers["Dimstream-Notes"] == "interval"
+    assert answer.headers["Dimstream-Notes"] == "interval, not_photons"
     stack = request_of("POST", PATH + "?witness_every=1", npy(sample(frames=2)), NPY, server=server)
     assert stack.headers["Dimstream-Structure"] is None
 

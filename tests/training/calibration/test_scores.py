@@ -68,7 +68,7 @@ def test_without_photons_there_is_no_threshold_of_their_halves() -> None:
     camera = (_movie(4.0) * 5 + 100).astype(np.uint16)
     signal = _scores(camera)
     assert signal.no_photons is not None
-    assert "variance/mean" in signal.no_photons
+    assert "no photon counts" in signal.no_photons
     assert split_threshold(signal, _scores(_movie(0.0)), 0.01, note="") is None
 
 

@@ -98,6 +98,13 @@ class Bundle:
         step = _only(Clip, self.postprocessing)
         return None if step is None else step.minimum
 
+    def ceiling(self, dtype: str) -> float | None:
+        """Largest value that a denoised pixel of this type can have; None when there is none."""
+        last = self.postprocessing[-1] if self.postprocessing else None
+        clipped = last.maximum if isinstance(last, Clip) else None
+        bounds = [bound for bound in (clipped, 65535.0 if dtype == "uint16" else None) if bound is not None]
+        return min(bounds, default=None)
+
     @property
     def clip_max(self) -> float | None:
         """Largest denoised count; None when there is no bound, or several ``clip`` steps."""

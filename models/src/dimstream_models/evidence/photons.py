@@ -8,36 +8,17 @@ their noise and agree on anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Array, Float64
+from dimstream_models.arithmetic import Array
+from dimstream_models.evidence.counting import doubt_counts
+from dimstream_models.evidence.photon_transfer import SECOND_DIFFERENCE
 
-ACCEPTED: Final = (0.75, 1.3)
-"""Variance over mean of photon counts. Measured on avalanche photodiodes: 0.98-1.13 over all pixels of
-five STED movies and seven STED images; cameras, averages and copies for display gave 0.60 and less, or 2.5
-and more."""
-LEAST_OF_A_CLASS: Final = 0.6
-"""Variance over mean of photon counts of similar brightness; 0.86 where an avalanche photodiode's dead
-time sets in."""
-CERTAIN: Final = 3.0
-"""Standard errors by which a bound must be missed."""
-SECOND_DIFFERENCE: Final = (1.0, -2.0, 1.0)
-NORM: Final = 36.0
-"""Sum of the squares of the second difference along both axes."""
-SPECK: Final = 20.0
-SPECK_COUNTS: Final = 5.0
-"""Brighter than so many times the frame's mean and so many counts is a speck or a hot pixel."""
-BLOCK_PX: Final = 8
-CLASSES: Final = 4
-FEWEST_BLOCKS: Final = 8
-"""In a class; a frame with fewer is one class."""
-LARGEST_ERROR: Final = 0.1
-"""Standard error of a class, of its ratio, from which nothing follows."""
 BITS: Final = 64
+BETWEEN: Final = 0.75 / 12**0.5
+"""Root mean square distance from whole numbers; values that lie anywhere have 1 / sqrt(12)."""
 
 
 def split_photons(counts: Array, seed: int) -> tuple[Array, Array]:
@@ -46,12 +27,12 @@ def split_photons(counts: Array, seed: int) -> tuple[Array, Array]:
     Parameters
     ----------
     counts
-        (H, W), whole and not negative; its type is kept.
+        (H, W), not negative, taken to the next whole number; its type is kept.
     seed
         The same halves come for the same seed.
     """
     rng = np.random.default_rng(seed)
-    whole = counts.astype(np.uint32)
+    whole = np.rint(counts).astype(np.uint32)
     coins = rng.integers(0, 2**BITS, whole.shape, np.uint64, endpoint=False)
     few = np.minimum(whole, BITS - 1).astype(np.uint64)
     first = np.bitwise_count(coins & ((np.uint64(1) << few) - np.uint64(1))).astype(np.uint32)
@@ -60,94 +41,28 @@ def split_photons(counts: Array, seed: int) -> tuple[Array, Array]:
     return first.astype(counts.dtype), (whole - first).astype(counts.dtype)
 
 
-def no_photons(counts: Array) -> str | None:
-    """Why a frame's photons cannot be split; None when nothing speaks against photon counts.
+def no_photons(photons: Array, *, converted: bool = False) -> str | None:
+    """Return why a frame's photons cannot be split; None when nothing speaks against photon counts.
 
     Parameters
     ----------
-    counts
-        (H, W), raw.
+    photons
+        (H, W).
+    converted
+        Whether they were made of a detector's values by its offset and gain. Then they are split once they
+        are rounded, where they come close to whole numbers: by rounding none of them moves. Where read noise
+        lies between them, both halves would share it.
     """
-    if counts.dtype.kind == "f" and (fraction := counts != np.rint(counts)).any():
-        found = counts[fraction][0]
-        return f"expected whole photon counts, got {found:g}: averages and rescaled images hold none"
-    if counts.min() < 0:
-        return f"expected photon counts from 0 on, got {counts.min():g}"
-    if counts.max() >= 2**32:
-        return f"expected photon counts, got {counts.max():g}"
-    if min(counts.shape) < len(SECOND_DIFFERENCE):
-        return f"expected a frame of at least 3 px a side, got {counts.shape}"
-    whole, *classes = _dispersions(counts.astype(np.float64))
-    thin = [one for one in classes if one.error < LARGEST_ERROR and one.surely_below(LEAST_OF_A_CLASS)]
-    if whole.surely_below(ACCEPTED[0]) or thin:
-        return _no_poisson(min([whole, *thin], key=lambda one: one.ratio))
-    told = [one for one in classes if one.error < LARGEST_ERROR * one.ratio]
-    if told and all(one.surely_above(ACCEPTED[1]) for one in told):
-        return _no_poisson(min(told, key=lambda one: one.ratio))
+    if min(photons.shape) < len(SECOND_DIFFERENCE):
+        return f"expected a frame of at least 3 px a side, got {photons.shape}"
+    whole = np.rint(photons)
+    if converted and float(np.square(photons - whole).mean()) > BETWEEN**2:
+        return (
+            "after offset and gain the values lie anywhere between whole numbers of photons: this is read"
+            " noise, which both halves would share"
+        )
+    if (doubt := doubt_counts(whole if converted else photons)) is not None:
+        return str(doubt)
+    if not converted and photons.dtype.kind == "f" and (photons != whole).any():
+        return "no photon counts: some values lie between whole numbers"
     return None
-
-
-@dataclass(frozen=True)
-class _Dispersion:
-    """Variance over mean, and its standard error."""
-
-    ratio: float
-    error: float
-
-    def surely_below(self, bound: float) -> bool:
-        return self.ratio + CERTAIN * self.error < bound
-
-    def surely_above(self, bound: float) -> bool:
-        return self.ratio - CERTAIN * self.error > bound
-
-
-def _no_poisson(found: _Dispersion) -> str:
-    return (
-        f"expected photon counts, whose variance is their mean; got variance/mean {found.ratio:.3g} +-"
-        f" {found.error:.2g}: camera values, averages and copies for display cannot be split; send the raw"
-        " counts of a counting detector, less any constant that the file adds"
-    )
-
-
-def _dispersions(counts: Float64) -> list[_Dispersion]:
-    """Of the whole frame, then of its blocks from dark to bright in `CLASSES` classes.
-
-    Second differences see sharp, bright structure as variance, so where there is structure only the
-    flattest class tells too much of it; too little of it is told by all together. Hot pixels, which would
-    decide alone, are left out.
-    """
-    speck = counts > SPECK * counts.mean() + SPECK_COUNTS
-    ordinary = along_both_axes(speck.astype(np.float64), (1.0, 1.0, 1.0)) == 0
-    weights = [weight**2 for weight in SECOND_DIFFERENCE]
-    variance = along_both_axes(counts, SECOND_DIFFERENCE) ** 2 / NORM * ordinary
-    mean = along_both_axes(counts, weights) / NORM * ordinary
-    variances, means = _of_blocks(variance), _of_blocks(mean)
-    order = np.argsort(means, kind="stable")
-    parts = np.array_split(order, CLASSES) if len(order) >= CLASSES * FEWEST_BLOCKS else []
-    return [_dispersion(variances[part], means[part]) for part in (order, *parts)]
-
-
-def _of_blocks(values: Float64) -> Float64:
-    """(n,): sums over the blocks of `BLOCK_PX` px; of a smaller frame over all of it."""
-    height, width = (side - side % BLOCK_PX for side in values.shape)
-    if not height or not width:
-        return np.asarray([values.sum()])
-    blocks = values[:height, :width].reshape(height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
-    return np.asarray(blocks.sum(axis=(1, 3))).ravel()
-
-
-def _dispersion(variances: Float64, means: Float64) -> _Dispersion:
-    """Ratio of the sums over blocks and its standard error from how the blocks scatter."""
-    total = float(means.sum())
-    if total <= 0 or len(means) < 2:
-        return _Dispersion(1.0, np.inf)
-    ratio = float(variances.sum()) / total
-    scatter = float(((variances - ratio * means) ** 2).sum()) * len(means) / (len(means) - 1)
-    return _Dispersion(ratio, float(np.sqrt(scatter)) / total)
-
-
-def along_both_axes(image: Float64, weights: tuple[float, ...] | list[float]) -> NDArray[np.float64]:
-    """Each inner pixel and its neighbours before and after, weighed along one axis, then along the other."""
-    before, here, after = weights
-    rows = before * image[:-2] + here * image[1:-1] + after * image[2:]
-    return np.asarray(before * rows[:, :-2] + here * rows[:, 1:-1] + after * rows[:, 2:])

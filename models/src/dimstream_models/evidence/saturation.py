@@ -23,6 +23,19 @@ def shares_at_maximum(counts: Array) -> tuple[float, float]:
     return float((counts == maximum).mean()), float((counts >= near).mean())
 
 
+def clipped_share(denoised: Array, ceiling: float | None) -> float:
+    """Share of the denoised pixels that are at the largest value that they can have.
+
+    Parameters
+    ----------
+    denoised
+        (H, W), as it is delivered.
+    ceiling
+        That value; None when there is none.
+    """
+    return 0.0 if ceiling is None else float((denoised >= ceiling).mean())
+
+
 def saturated_share(
     *, maximum: float, at_maximum: float, near_maximum: float, pixels: int, ceiling: float | None
 ) -> float:

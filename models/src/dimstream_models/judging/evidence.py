@@ -6,13 +6,27 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from dimstream_models.evidence.counting import Doubt
 from dimstream_models.judging.criteria import Criteria
 
 LONG_INTERVAL: Final = 3.0
 """Times the calibration's frame interval."""
 
 FlagName = Literal["ok", "suspect", "unjudged"]
-Note = Literal["moved", "jump", "changing", "fixed_pattern", "unsupported", "saturated", "fading", "interval"]
+Note = Literal[
+    "moved",
+    "jump",
+    "changing",
+    "fixed_pattern",
+    "unsupported",
+    "saturated",
+    "fading",
+    "interval",
+    "not_photons",
+    "doubtful_counts",
+    "clipped",
+    "outlier_pixel",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +47,14 @@ class Evidence:
         Share of its predicted signal that no photons support.
     split_ssim : float or None
         Of the predictions of both halves of its photons; None when they were not split.
+    split_refused : str or None
+        Why its photons were not split, where they should have been.
+    doubt : Doubt or None
+        What speaks against its values being photon counts.
+    clipped : float
+        Share of the denoised pixels that are at the largest value that they can have.
+    outlier : bool
+        Whether one pixel is far brighter than what lies around it.
     frame_interval_s : float or None
         Seconds between time points; None when unknown.
     """
@@ -48,6 +70,10 @@ class Evidence:
     saturated: float = 0.0
     unsupported: float = 0.0
     split_ssim: float | None = None
+    split_refused: str | None = None
+    doubt: Doubt | None = None
+    clipped: float = 0.0
+    outlier: bool = False
     frame_interval_s: float | None = None
 
     @property

@@ -37,7 +37,7 @@ class PlaneJudge:
         witness_every : int
             Frames of the plane for which the verdict of a split holds; 0: for its own.
         """
-        self._memory.follow(evidence, criteria)
+        self._memory.follow(evidence, criteria, split_every=witness_every)
         vouched = self._is_vouched(evidence, criteria, witness_every)
         flag, reason = verdict_on(evidence, criteria, self._memory, vouched=vouched)
         if flag != "suspect":
@@ -53,6 +53,11 @@ class PlaneJudge:
             notes=notes_of(evidence, criteria, self._memory, vouched=vouched),
             structure_seen=not self._memory.empty,
         )
+
+    @property
+    def not_photons(self) -> str | None:
+        """Why the plane's values are no photon counts, as far as is known."""
+        return self._memory.counts.not_photons
 
     def lost(self) -> None:
         """Take note that the plane's frame failed: what follows has nothing before it."""

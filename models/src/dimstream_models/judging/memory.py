@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from dimstream_models.judging.counts import CountMemory
 from dimstream_models.judging.criteria import Criteria
 from dimstream_models.judging.evidence import Evidence
 
@@ -30,17 +31,21 @@ class PlaneMemory:
         Whether its predictions do not repeat themselves.
     returned : bool
         Whether this frame shows structure after one that did not: what was before it says nothing.
+    counts : CountMemory
+        Whether its values are photon counts.
     """
 
     empty: bool = False
     doubted: bool = False
     returned: bool = False
+    counts: CountMemory = field(default_factory=CountMemory)
     _similarities: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _scores: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _best_score: float = 0.0
 
-    def follow(self, evidence: Evidence, criteria: Criteria) -> None:
+    def follow(self, evidence: Evidence, criteria: Criteria, *, split_every: int = 0) -> None:
         """Bring it up to the next frame."""
+        self.counts.follow(evidence, split_every=split_every)
         was_empty = self.empty
         self.empty = not evidence.structure >= self.least_structure(criteria)
         self.returned = was_empty and not self.empty
@@ -76,6 +81,7 @@ class PlaneMemory:
             "similarities": list(self._similarities),
             "scores": list(self._scores),
             "best_score": self._best_score,
+            "counts": self.counts.state(),
         }
 
     @classmethod
@@ -85,6 +91,7 @@ class PlaneMemory:
         memory._similarities.extend(state["similarities"])
         memory._scores.extend(state["scores"])
         memory._best_score = state["best_score"]
+        memory.counts = CountMemory.of_state(state["counts"])
         return memory
 
     @property

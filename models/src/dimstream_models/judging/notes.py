@@ -32,6 +32,10 @@ def notes_of(
         ("saturated", evidence.saturated > 0),
         ("fading", memory.is_fading(criteria) and not memory.empty),
         ("interval", evidence.is_slow(criteria)),
+        ("not_photons", memory.counts.not_photons is not None),
+        ("doubtful_counts", evidence.doubt is not None and memory.counts.not_photons is None),
+        ("clipped", evidence.clipped > 0),
+        ("outlier_pixel", evidence.outlier),
     ]
     return tuple(note for note, seen in found if seen)
 

@@ -9,13 +9,15 @@ from dimstream_models.judging.evidence import Evidence, FlagName
 from dimstream_models.judging.memory import PlaneMemory
 
 SATURATED_MAX: Final = 0.01
-"""Share of saturated pixels above which a frame is suspect."""
+"""Share of saturated pixels, raw or denoised, above which a frame is suspect."""
 
 Verdict = tuple[FlagName, str | None]
 
 
 def verdict_on(evidence: Evidence, criteria: Criteria, memory: PlaneMemory, *, vouched: bool) -> Verdict:
     """Flag of a frame and the reason for it; None for "ok".
+
+    What is no photon counts, or was to be split and could not be, is never "ok", and the reason says so.
 
     Parameters
     ----------
@@ -24,6 +26,16 @@ def verdict_on(evidence: Evidence, criteria: Criteria, memory: PlaneMemory, *, v
     vouched : bool
         Whether the halves of its photons, or of those of a frame shortly before, agreed.
     """
+    flag, reason = _from_evidence(evidence, criteria, memory, vouched=vouched)
+    objections = memory.counts.objections()
+    if not objections:
+        return flag, reason
+    reasons = [*([] if reason is None else [reason]), *objections]
+    return "unjudged" if flag == "ok" else flag, "; ".join(reasons)
+
+
+def _from_evidence(evidence: Evidence, criteria: Criteria, memory: PlaneMemory, *, vouched: bool) -> Verdict:
+    """What the frame and its neighbour say, were its values photon counts."""
     if evidence.minimum == evidence.maximum:
         return "suspect", f"blank frame: every pixel is {evidence.minimum:g}"
     if criteria.ssim is None:
@@ -34,6 +46,11 @@ def verdict_on(evidence: Evidence, criteria: Criteria, memory: PlaneMemory, *, v
         return "suspect", _why_empty(evidence, criteria, memory)
     if evidence.saturated > SATURATED_MAX:
         return "suspect", f"saturated: {evidence.saturated:.1%} of the pixels are at {evidence.maximum:g}"
+    if evidence.clipped > SATURATED_MAX:
+        return "suspect", (
+            f"clipped: {evidence.clipped:.1%} of the denoised pixels are at the largest value that they can"
+            " have"
+        )
     if evidence.split_ssim is not None and criteria.split is not None and not vouched:
         halves = _below(evidence.split_ssim, criteria.split)
         return "suspect", f"the two halves of its photons disagree: SSIM {halves}"

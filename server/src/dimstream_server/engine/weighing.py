@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dimstream_models.evidence.alignment import Shift, shift_between
-from dimstream_models.evidence.saturation import saturated_share
+from dimstream_models.evidence.counting import Doubt, doubt_counts
+from dimstream_models.evidence.outliers import has_outlier
+from dimstream_models.evidence.saturation import clipped_share, saturated_share
 from dimstream_models.judging import Evidence, Judgement
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import FrameTask, StreamSpec, Trust, WitnessResult
@@ -64,6 +66,10 @@ def weigh(
         background=output.measures.background,
         structure=output.measures.structure,
         saturated=_saturated(state.spec, task, output),
+        split_refused=None if testimony is None else testimony.refused,
+        doubt=_doubt(state, task),
+        clipped=clipped_share(output.denoised, model.fused.ceiling),
+        outlier=has_outlier(task.pixels),
         unsupported=source.unsupported,
         split_ssim=None if testimony is None else testimony.ssim,
         frame_interval_s=state.spec.frame_interval_s,
@@ -88,6 +94,15 @@ def _judged(state: StreamState, task: FrameTask, measured: Evidence) -> Judgemen
     criteria = criteria_of(state.in_force.model.bundle, state.in_force.thresholds)
     judge = state.judges[task.plane]
     return judge.judge(task.seq, measured, criteria, witness_every=state.spec.witness_every)
+
+
+def _doubt(state: StreamState, task: FrameTask) -> Doubt | None:
+    """What speaks against photon counts; offset and gain are looked for when it is first found."""
+    detector = state.spec.detector
+    doubt = doubt_counts(task.pixels, converted=detector is not None)
+    if doubt is None or state.judges[task.plane].not_photons is not None:
+        return doubt
+    return doubt.proposing(task.pixels, detector)
 
 
 def _aligned(
@@ -131,7 +146,9 @@ def _testimony(
     if model.witness is None or not every or task.t % every:
         return None, 0.0
     started = time.perf_counter()
-    testimony = model.witness.testify(task.pixels, output, seed=task.seq)
+    testimony = model.witness.testify(
+        task.pixels, output, seed=task.seq, converted=state.spec.detector is not None
+    )
     return testimony, (time.perf_counter() - started) * 1e3
 
 

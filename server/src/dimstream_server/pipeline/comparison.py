@@ -132,22 +132,26 @@ class Witness:
         self._agreement = Graph(agreement, device, name=bundle.id, threads=threads)
         self._in_dtype = np.dtype(in_dtype)
 
-    def testify(self, pixels: NDArray[Any], output: FusedOutput, *, seed: int) -> Testimony:
+    def testify(
+        self, pixels: NDArray[Any], output: FusedOutput, *, seed: int, converted: bool = False
+    ) -> Testimony:
         """What both halves say of a frame that was denoised.
 
         Parameters
         ----------
         pixels : ndarray
-            (H, W) raw counts.
+            (H, W) photons.
         seed : int
             Of the split: the same halves for the same seed.
+        converted : bool
+            Whether the photons were made of a detector's values by its offset and gain.
 
         Raises
         ------
         FrameFailed
             The network raises on a half.
         """
-        refusal = no_photons(pixels)
+        refusal = no_photons(pixels, converted=converted)
         if refusal is not None:
             return Testimony(refusal, None, output.measures.unsupported, output.support)
         halves = [np.ascontiguousarray(half, self._in_dtype) for half in split_photons(pixels, seed)]

@@ -91,6 +91,7 @@ class FusedModel:
     ) -> None:
         model = compose(bundle, in_dtype, out_dtype).SerializeToString()
         self.bundle = bundle
+        self.ceiling = bundle.ceiling(out_dtype)
         self.session = open_session(model, device, name=bundle.id, threads=threads)
         self._device = device
         self._in_dtype = np.dtype(in_dtype)

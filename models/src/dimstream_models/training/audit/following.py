@@ -138,7 +138,12 @@ class MovieFollower:
             frame = Weighing(self._rules, seq, counts, prediction, normalised)
             evidence, shift = frame.evidence(before)
             testimony = frame.testimony(self._normalised)
-            told = replace(evidence, split_ssim=testimony.ssim, unsupported=frame.unsupported(testimony))
+            told = replace(
+                evidence,
+                split_ssim=testimony.ssim,
+                split_refused=testimony.refused,
+                unsupported=frame.unsupported(testimony),
+            )
             record = FrameRecord(
                 seq=seq,
                 evidence=told,

@@ -9,11 +9,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Float32, ssim
-from dimstream_models.bundle import Bundle
+from dimstream_models.arithmetic import Float32, as_counts, ssim
+from dimstream_models.bundle import Bundle, apply_steps
 from dimstream_models.evidence.alignment import Shift, overlap, overview, shift_between
+from dimstream_models.evidence.counting import doubt_counts
+from dimstream_models.evidence.outliers import has_outlier
 from dimstream_models.evidence.photons import no_photons, split_photons
-from dimstream_models.evidence.saturation import saturated_share, shares_at_maximum
+from dimstream_models.evidence.saturation import clipped_share, saturated_share, shares_at_maximum
 from dimstream_models.evidence.structure import structure_score
 from dimstream_models.evidence.support import BACKGROUND, CLASS, Support, support
 from dimstream_models.judging import Criteria, Evidence
@@ -21,6 +23,7 @@ from dimstream_models.training.audit.similarity import ssim_map, unsupported_sha
 
 FIRST: Final = "first frame"
 UNMOVED: Final[Shift] = (0, 0)
+DELIVERED: Final = "uint16"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,7 @@ class Weighing:
             counts, prediction, limits.window_px, limits.background_max, limits.signal_min
         )
         self._rules, self._seq, self._counts, self._normalised = rules, seq, counts, normalised
+        self._prediction = prediction
 
     def share(self, kind: int) -> float:
         """Return the share of a class of pixels."""
@@ -106,9 +110,17 @@ class Weighing:
             structure=structure,
             saturated=_saturated(self._counts),
             unsupported=self.support.unsupported,
+            doubt=doubt_counts(self._counts),
+            clipped=self._clipped(),
+            outlier=has_outlier(self._counts),
             frame_interval_s=self._rules.frame_interval_s,
         )
         return evidence, shift
+
+    def _clipped(self) -> float:
+        bundle = self._rules.bundle
+        denoised = as_counts(apply_steps(bundle.postprocessing, self._prediction), DELIVERED)
+        return clipped_share(denoised, bundle.ceiling(DELIVERED))
 
     def testimony(self, normalise: Callable[[NDArray[Any]], Float32]) -> Testimony:
         """Return what both halves of the photons say; nothing for frames that are not asked.

@@ -1,0 +1,141 @@
+"""How strong the noise of a frame is at each brightness: variance against mean.
+
+Photon counts are Poisson, so their variance is their mean. A detector with an offset and a gain has
+variance = gain * (mean - offset); averages and smoothed images have less (photon transfer: Janesick 2007,
+doi 10.1117/3.725073). The variance is taken from second differences along both axes, which leave the noise
+of single pixels and hardly anything of what a microscope resolves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.arithmetic import Array, Float64
+
+CERTAIN: Final = 3.0
+"""Standard errors by which a bound must be missed."""
+SECOND_DIFFERENCE: Final = (1.0, -2.0, 1.0)
+MARGIN: Final = len(SECOND_DIFFERENCE) - 1
+"""Pixels along a side that have no second difference."""
+NORM: Final = 36.0
+"""Sum of the squares of the second difference along both axes."""
+SPECK: Final = 20.0
+SPECK_COUNTS: Final = 5.0
+"""Brighter than so many times the frame's mean and so many counts is a speck or a hot pixel."""
+BLOCK_PX: Final = 8
+CLASSES: Final = 4
+FEWEST_BLOCKS: Final = 8
+"""In a class; a frame with fewer is one class."""
+SAMPLED_PX: Final = 2**16
+"""About so many pixels of a frame are looked at, in bands of whole blocks."""
+
+Values = NDArray[Any]  # (..., H, W) float
+
+
+@dataclass(frozen=True)
+class Dispersion:
+    """Variance over mean of some blocks of a frame, and its standard error."""
+
+    ratio: float
+    error: float
+
+    def surely_below(self, bound: float) -> bool:
+        """Whether it is below a bound by more than chance."""
+        return self.ratio + CERTAIN * self.error < bound
+
+    def surely_above(self, bound: float) -> bool:
+        """Whether it is above a bound by more than chance."""
+        return self.ratio - CERTAIN * self.error > bound
+
+
+@dataclass(frozen=True)
+class BlockNoise:
+    """Mean and noise variance of the blocks of a frame.
+
+    Parameters
+    ----------
+    means, variances
+        (n,) float64, sums over the pixels of each block that are no specks, over the block's size.
+    """
+
+    means: Float64
+    variances: Float64
+
+    def classes(self, number: int) -> list[BlockNoise]:
+        """Return the blocks from dark to bright in classes of one size; none where there are too few."""
+        if len(self.means) < number * FEWEST_BLOCKS:
+            return []
+        parts = np.array_split(np.argsort(self.means, kind="stable"), number)
+        return [BlockNoise(self.means[part], self.variances[part]) for part in parts]
+
+    def dispersion(self) -> Dispersion:
+        """Return the ratio of both sums, and its standard error from how the blocks scatter."""
+        total = float(self.means.sum())
+        if total <= 0 or len(self.means) < 2:
+            return Dispersion(1.0, np.inf)
+        ratio = float(self.variances.sum()) / total
+        residual = float(((self.variances - ratio * self.means) ** 2).sum())
+        scatter = residual * len(self.means) / (len(self.means) - 1)
+        return Dispersion(ratio, float(np.sqrt(scatter)) / total)
+
+
+def block_noise(frame: Array, *, left_out: NDArray[np.bool_] | None = None) -> BlockNoise:
+    """Return mean and noise of the blocks of a frame.
+
+    Parameters
+    ----------
+    frame
+        (H, W), at least 3 px a side.
+    left_out
+        (H, W), pixels that tell nothing, such as saturated ones; specks are left out anyway.
+    """
+    values = bands(frame).astype(np.float32)
+    speck = values > SPECK * max(float(values.mean()), 0.0) + SPECK_COUNTS
+    if left_out is not None:
+        speck |= bands(left_out)
+    variance = along_both_axes(values, SECOND_DIFFERENCE) ** 2 / np.float32(NORM)
+    mean = along_both_axes(values, [weight**2 for weight in SECOND_DIFFERENCE]) / np.float32(NORM)
+    if speck.any():
+        ordinary = along_both_axes(speck.astype(np.float32), (1.0, 1.0, 1.0)) == 0
+        variance, mean = variance * ordinary, mean * ordinary
+    return BlockNoise(of_blocks(mean), of_blocks(variance))
+
+
+def bands(frame: Array) -> Array:
+    """Return (n, h, W): bands of a frame (H, W), each one block high with its margin, evenly chosen.
+
+    Of a frame that is small enough all of them, of one lower than a block the frame itself.
+    """
+    rows = BLOCK_PX + MARGIN
+    if frame.shape[0] < rows or frame.shape[1] < rows:
+        return frame[None]
+    step = BLOCK_PX * max(1, round(frame.size / SAMPLED_PX))
+    starts = range(0, frame.shape[0] - rows + 1, step)
+    return np.stack([frame[start : start + rows] for start in starts])
+
+
+def along_both_axes(image: Values, weights: tuple[float, ...] | list[float]) -> Values:
+    """Return each inner pixel and its neighbours before and after, weighed along one axis, then the other.
+
+    Parameters
+    ----------
+    image
+        (..., H, W) float.
+    """
+    before, here, after = (image.dtype.type(weight) for weight in weights)
+    rows = before * image[..., :-2, :] + here * image[..., 1:-1, :] + after * image[..., 2:, :]
+    return np.asarray(before * rows[..., :-2] + here * rows[..., 1:-1] + after * rows[..., 2:])
+
+
+def of_blocks(values: Values) -> Float64:
+    """Return (blocks,): means over the blocks of bands (n, h, W); of a smaller frame over all of it."""
+    number, height, width = values.shape
+    if height < BLOCK_PX or width < BLOCK_PX:
+        return np.asarray([values.mean(dtype=np.float64)])
+    whole = values[:, :BLOCK_PX, : width - width % BLOCK_PX]
+    blocks = whole.reshape(number, BLOCK_PX, -1, BLOCK_PX)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64)).ravel()
