@@ -74,7 +74,7 @@ light-bundle: dev
 
 # How right the flags of the model that ships are: six to fifteen minutes. Its recorded movies are the shared data.
 SIGNAL := $(addprefix $(DATA)/06_sted_live_movies/,area002_001.tif area002_002.tif area002_003.tif \
-	syt_control_002.tif syt_triggered_001.tif) $(DATA)/01_er_movie_cc0/example_ER_network_1Hz.tif $(SIM)/movie_low.tif
+	syt_control_002.tif syt_triggered_001.tif) $(SIM)/movie_low.tif
 DARK := $(addprefix $(DATA)/11_dark_noise/,camera_bg0.tif camera_bg2.tif apd_late_gate.tif) $(SIM)/movie_dark.tif
 
 audit: dev
