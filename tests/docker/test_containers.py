@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from dockerfiles import Shed, stages, steps
-from shipped import BUNDLE
 
 from dimstream_client.keys import TOKEN, make_pair, make_token, read_only_entry, read_secret
 from dimstream_server.settings import load_settings
@@ -27,6 +26,7 @@ DOCKER = ROOT / "docker"
 SERVER = DOCKER / "server.Dockerfile"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 START_S = 90
+MOUNTED_BUNDLES = "/bundles"
 
 
 def tool(name: str) -> str:
@@ -105,7 +105,7 @@ def test_compose_waits_longer_than_the_server_drains_and_mounts_what_its_setting
     assert settings["server"]["state"] in mounted
     assert settings["recording"]["folder"] in mounted
     assert settings["zmq"]["allowed_clients"] in mounted
-    assert {str(Path(bundle).parent) for bundle in settings["server"]["bundles"]} <= mounted
+    assert MOUNTED_BUNDLES in mounted
     assert {settings["zmq"]["server_secret_key"], settings["http"]["tokens"]} == secrets
     ports = {
         int(settings[table][key].rpartition(":")[2])
@@ -177,7 +177,6 @@ def locked(installed: Installed) -> Installed:
     root = installed.root
     for folder in ("etc/dimstream/clients", "run/secrets", "state", "recordings", "keys"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    (root / "bundles").symlink_to(BUNDLE.parent)
     settings = (DOCKER / "server.toml").read_text(encoding="utf-8")
     (root / "etc/dimstream/server.toml").write_text(installed.shed.moved(settings), encoding="utf-8")
     make_pair(root / "keys", "server")[0].rename(root / "run/secrets/server.key")
@@ -260,7 +259,7 @@ def test_the_image_serves_is_probed_and_stops_at_sigterm(
     assert process.returncode == 0, log
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert events[-1] == "stopped"
-    assert "ready" in events
+    assert {"ready", "shipped_bundle"} <= set(events)
     secret = read_secret(locked.root / "run/secrets/server.key")[1].decode()
     assert token not in log
     assert secret not in log
@@ -273,7 +272,15 @@ def test_the_image_serves_is_probed_and_stops_at_sigterm(
 def test_the_example_settings_are_taken(tmp_path: Path) -> None:
     settings = load_settings(DOCKER / "server.toml", {})
     assert settings.server.log_format == "json"
-    assert settings.server.bundles == (Path("/bundles/er-sted-light"),)
+    assert settings.server.bundles is None
+    example = re.search(
+        r"^# (bundles = .*)$", (DOCKER / "server.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert example is not None
+    named = tmp_path / "named.toml"
+    named.write_text(f"[server]\n{example[1]}\n", encoding="utf-8")
+    (bundle,) = load_settings(named, {}).server.bundles or ()
+    assert str(bundle.parent) == MOUNTED_BUNDLES
 
 
 @pytest.mark.slow

@@ -1,13 +1,18 @@
 """A package that is missing is named with the extra that installs it, as the metadata say."""
 
+import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from dimstream_models import extras
 from dimstream_models.extras import install_hint
 
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = ("docs", "client", "models", "server", "docker")
 DISTRIBUTIONS = ("dimstream-client", "dimstream-models", "dimstream-server")
 
 
@@ -45,6 +50,26 @@ def test_every_package_of_an_extra_is_imported_by_the_name_that_is_looked_for(na
     packages = {line.split(";")[0] for line in requires(name) or [] if "extra ==" in line}
     absent = {imported for _, imported in known if find_spec(imported) is None}
     assert absent <= {_plain(package) for package in packages if not _installed(_plain(package))}
+
+
+NAMED = re.compile(r"dimstream[-_](client|models|server)(?:[-\w.*]*?)(?:\)?)\[([\w,-]+)\]")
+
+
+def test_every_extra_that_a_page_or_a_message_names_exists() -> None:
+    files = [path for folder in PLACES for kind in ("*.md", "*.py") for path in (ROOT / folder).rglob(kind)]
+    named = [
+        (path.name, f"dimstream-{match[1]}", extra)
+        for path in (*files, *ROOT.glob("*.md"))
+        for match in NAMED.finditer(path.read_text(encoding="utf-8"))
+        for extra in match[2].split(",")
+    ]
+    assert len(named) > 20
+    known = {
+        name: set(tomllib.loads(page.read_text(encoding="utf-8"))["project"]["optional-dependencies"])
+        for name in DISTRIBUTIONS
+        if (page := ROOT / name.partition("-")[2] / "pyproject.toml")
+    }
+    assert [one for one in named if one[2] not in known[one[1]]] == []
 
 
 def _plain(requirement: str) -> str:
