@@ -1,5 +1,6 @@
 """A small honest DIM1 server: it echoes pixels, keeps order and credit, and refuses what it is told to."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -20,9 +21,9 @@ class Peer:
     """Run `serve` on a thread; the attributes may be changed while it runs.
 
     `refuse` maps a seq to the codes with which its frame is refused, one after the other; `hold` answers
-    nothing but PING while set; `freeze` not even that; while `away` nobody listens. Frames of `suspect` are
-    flagged so, the others ok. Maps say whether a pixel is odd. `tamper` gets each message with its parts and
-    gives the messages that are sent instead.
+    nothing but PING while set, and `until` no frame from that one on; `freeze` not even that; while `away`
+    nobody listens. Frames of `suspect` are flagged so, the others ok. Maps say whether a pixel is odd.
+    `tamper` gets each message with its parts and gives the messages that are sent instead.
     """
 
     def __init__(self, *, window=8, refuse=None, damage=(), suspect=(), tamper=None):
@@ -32,6 +33,7 @@ class Peer:
         self.damage = list(damage)
         self.suspect = set(suspect)
         self.hold = threading.Event()
+        self.until = math.inf
         self.freeze = threading.Event()
         self.draining = False
         self.log = []
@@ -67,7 +69,7 @@ class Peer:
     def _serve(self):
         while not self._stop.is_set():
             if not self.hold.is_set():
-                while self._held:
+                while self._held and self._held[0][1].seq < self.until:
                     self._answer(*self._held.popleft())
             if self.away.is_set() != self._router.closed:
                 self._come_or_go()

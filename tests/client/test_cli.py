@@ -309,30 +309,39 @@ def door():
 
 
 def test_a_file_is_denoised_in_one_request(tmp_path, door):
-    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
     command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
                f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
-    assert main([*command, "--axes", "TYX"]) == 0
-    assert (tmp_path / "o.tif").read_bytes() == b"FFIT"
-    assert door.asked == [
-        ("/v1/models/er%20light/denoise?out_dtype=uint16&axes=TYX", "image/tiff", "image/tiff")
-    ]
+    assert main(command) == 0
+    assert (tmp_path / "o.tif").read_bytes() == (tmp_path / "in.tif").read_bytes()[::-1]
+    asked = [("/v1/models/er%20light/denoise?out_dtype=uint16", "image/tiff", "image/tiff")]
+    assert door.asked == asked
+    # What was understood here is sent, so that the server need not understand it too.
+    assert main([*command, "--overwrite", "--axes", "ZYX", "--z-step", "0.1"]) == 0
+    assert door.asked == [*asked, *asked]
+    (tmp_path / "sent.tif").write_bytes((tmp_path / "o.tif").read_bytes()[::-1])
+    with open_images(tmp_path / "sent.tif") as stack, open_images(tmp_path / "in.tif") as source:
+        assert (stack.axes, stack.scale.z_step_um, stack.square_pixel_um) == ("ZYX", 0.1, 0.02)
+        np.testing.assert_array_equal(stack.asarray(), source.asarray())
 
 
 def test_what_a_request_can_ask_for_reaches_the_server(tmp_path, door, capsys):
-    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
     door.told = {"Dimstream-Flags": "ok=0, unjudged=0, suspect=1", "Dimstream-Reason": "blank frame"}
     command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
                f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
     assert main([*command, "--witness-every", "1", "--frame-interval", "0.5", "--output", "support"]) == 0
-    query = "out_dtype=uint16&witness_every=1&frame_interval_s=0.5&output=support"
+    query = "out_dtype=uint16&witness_every=1&output=support"
     assert door.asked[0][0] == f"/v1/models/er%20light/denoise?{query}"
-    told = f"{tmp_path / 'o.tif'}: ok=0, unjudged=0, suspect=1; blank frame\n"
-    assert capsys.readouterr().out == told
+    told = f"{tmp_path / 'o.tif'}: ok=0, unjudged=0, suspect=1; blank frame"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'in.tif'}: TYX 2x8x8 uint16, pixels 0.02 um, 0.5 s between time points",
+        told,
+    ]
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path, door, capsys):
-    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
     for place in (tmp_path, tmp_path / "no" / "o.tif"):
         command = ["denoise", str(tmp_path / "in.tif"), str(place), "--server"]
         assert main([*command, f"http://127.0.0.1:{door.server_port}"]) == 3
@@ -342,10 +351,12 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path, door, capsys):
-    (tmp_path / "in.tif").write_bytes(b"TIFF")
-    command = ["denoise", str(tmp_path / "in.tif"), "/dev/full", "--server"]
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
+    full = tmp_path / "full.tif"
+    full.symlink_to("/dev/full")
+    command = ["denoise", str(tmp_path / "in.tif"), str(full), "--server"]
     assert main([*command, f"http://127.0.0.1:{door.server_port}"]) == 3
-    assert capsys.readouterr().err == "dimstream: /dev/full: No space left on device\n"
+    assert capsys.readouterr().err == f"dimstream: {full}: No space left on device\n"
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:99999", "http://127.0.0.1:abc", "http://[::1", ""])
@@ -372,13 +383,13 @@ def test_the_input_is_not_overwritten_by_its_flags(tmp_path, peer, capsys):
 
 
 def test_http_refusals_are_one_line(tmp_path, door, capsys):
-    (tmp_path / "in.tif").write_bytes(b"TIFF")
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
     command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
                f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
     assert main([*command, "--model", "none"]) == 4
     assert main([*command, "--model", "proxy"]) == 4
     assert main([*command[:-1], "http://127.0.0.1:9"]) == 4
-    assert main([*command[:-1], "tcp://127.0.0.1:9"]) == 4
+    assert main([*command[:-1], "here:9"]) == 4
     lines = capsys.readouterr().err.splitlines()
     assert [any(word in line for word in words) for line, words in zip(
         lines, [["unknown_model"], ["HTTP 502"], ["no answer"], ["expected http"]], strict=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class Note:
     Parameters
     ----------
     size, changed_ns : int
-        Of the source: bytes, and when it was last written.
+        Of the files of the source: bytes of all, and when the last of them was written.
     options : dict
         How the source was understood and what is written: the same is wanted of who goes on.
     """
@@ -32,10 +33,11 @@ class Note:
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, ticket: Ticket, source: Path, options: dict[str, Any]) -> Note:
-        """Return the note of a stream that is made of `source`."""
-        stat = source.stat()
-        return cls(ticket, str(source), stat.st_size, stat.st_mtime_ns, options)
+    def of(cls, ticket: Ticket, source: Path, files: Sequence[Path], options: dict[str, Any]) -> Note:
+        """Return the note of a stream that is made of `source`, of these files."""
+        stats = [path.stat() for path in files or (source,)]
+        changed_ns = max(stat.st_mtime_ns for stat in stats)
+        return cls(ticket, str(source), sum(stat.st_size for stat in stats), changed_ns, options)
 
     def write(self, path: Path) -> None:
         """Write it, whole or not at all, for its owner only: it resumes the stream.
@@ -56,8 +58,8 @@ class Note:
         unfinished.replace(path)
 
 
-def read_note(path: Path, source: Path, options: dict[str, Any]) -> Note:
-    """Return the note of a stream that is made of `source`.
+def read_note(path: Path, source: Path, files: Sequence[Path], options: dict[str, Any]) -> Note:
+    """Return the note of a stream that is made of `source`, of these files.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def read_note(path: Path, source: Path, options: dict[str, Any]) -> Note:
         raise SpoolError(
             f"{path}: expected what resumes a streamed file, got something else: {error}"
         ) from None
-    now = Note.of(ticket, source, options)
+    now = Note.of(ticket, source, files, options)
     if (now.size, now.changed_ns) != (note.size, note.changed_ns):
         raise SpoolError(
             f"{source} is not as it was when its stream was broken off, or another than {note.source}; "

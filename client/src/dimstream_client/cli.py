@@ -1,8 +1,8 @@
 """The command ``dimstream``: stream or denoise a TIFF, view volumes, list models, ping, make keys.
 
-Exit codes: 0 done; 1 done, but frames are missing, or a crop leaves no plane; 2 wrong usage; 3 a file that
-cannot be read or written; 4 the server refused, is lost or silent; 130 interrupted. Errors are one line on
-stderr.
+Exit codes: 0 done; 1 done, but frames are missing, files of a folder failed, or a crop leaves no plane;
+2 wrong usage; 3 a file that cannot be read or written; 4 the server refused, is lost or silent; 130
+interrupted. Errors are one line on stderr.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import Final
 
 from dimstream_client import credentials
 from dimstream_client.commands import denoise, queries, stream, view
-from dimstream_client.commands.exit_codes import INTERRUPTED, REFUSED, UNREADABLE, USAGE, say
+from dimstream_client.commands.exit_codes import (
+    INTERRUPTED,
+    REFUSED,
+    UNREADABLE,
+    USAGE,
+    CommandRefused,
+    say,
+)
 from dimstream_client.errors import DimstreamError, KeyFileError, SpoolError, TiffError
 
 _DESCRIPTION: Final = "Send microscopy frames to a dimstream server and get them back denoised."
@@ -30,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (error.name or "dimstream_client").partition(".")[0] == "dimstream_client":
             raise
         return say(f'this needs {error.name}: pip install "dimstream-client[tiff]"', USAGE)
+    except CommandRefused as refusal:
+        return say(str(refusal), refusal.code)
     except KeyboardInterrupt:
         return say("interrupted; what was written is complete up to there", INTERRUPTED)
     except TiffError as error:

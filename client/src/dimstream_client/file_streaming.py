@@ -21,10 +21,10 @@ from dimstream_client.errors import FrameError, StreamError, TiffError
 from dimstream_client.files import ImageStack
 from dimstream_client.frame_feeding import FrameFeeder, times_of
 from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
-from dimstream_client.ome_xml import PlaneNotes
 from dimstream_client.session import FINAL_CODES
+from dimstream_client.stack_writing import writer_of
 from dimstream_client.stream import Stream
-from dimstream_client.tiff_writer import StackWriter, page_offsets
+from dimstream_client.tiff_writer import page_offsets
 from dimstream_client.trust import Thresholds
 
 _FLAGS = ("ok", "suspect", "unjudged")
@@ -47,15 +47,18 @@ class Tally:
     suspect_since, suspect_to : int or None
         First frame of that run, and its last, None while it lasts.
     thresholds : Thresholds or None
-        What the server judged by; None of a stack without frames.
+        What the server judged by.
+    model_sha256 : str or None
+        Of the weights that were used.
     closed : Closed or None
-        What the server said in the end; None of a stack without frames.
+        What the server said in the end.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
     suspect_since: int | None = None
     suspect_to: int | None = None
     thresholds: Thresholds | None = None
+    model_sha256: str | None = None
     closed: Closed | None = None
     _plane: PlaneIndex | None = None
     _seq: int = 0
@@ -86,17 +89,17 @@ class Tally:
 
 def flags_path(out: Path) -> Path:
     """Return where the flags of ``OUT.ome.tif`` are written: ``OUT.flags.jsonl`` beside it."""
-    return out.with_name(_stem(out) + ".flags.jsonl")
+    return out.with_name(stem_of(out.name) + ".flags.jsonl")
 
 
 def maps_path(out: Path) -> Path:
     """Return where the support maps of ``OUT.ome.tif`` are written: ``OUT.maps.ome.tif`` beside it."""
-    return out.with_name(_stem(out) + ".maps.ome.tif")
+    return out.with_name(stem_of(out.name) + ".maps.ome.tif")
 
 
 def note_path(out: Path) -> Path:
     """Return where ``OUT.ome.tif`` says what resumes it, while it is not finished: ``OUT.resume.json``."""
-    return out.with_name(_stem(out) + ".resume.json")
+    return out.with_name(stem_of(out.name) + ".resume.json")
 
 
 def stream_file(
@@ -129,7 +132,7 @@ def stream_file(
     TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
     options = _options_of(stack, pace)
-    note = read_note(note_path(out), source, options) if resume else None
+    note = read_note(note_path(out), source, stack.files, options) if resume else None
     done = frames_done(out, with_maps=bool(pace.settings.get("maps"))) if resume else 0
     if note is None:
         stream = client.open(stack.frame_shape, stack.dtype, **pace.settings)
@@ -167,15 +170,16 @@ def _record(
         pages = files.enter_context(_Pages(out, stack, pace.settings["out_dtype"], done))
         maps = None
         if pace.settings.get("maps"):
-            maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done))
+            maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done, is_support=True))
         flags = flags_path(out)
         lines = files.enter_context(flags.open("a" if done else "w", encoding="utf-8", newline="\n"))
-        Note.of(stream.ticket, source, options).write(note_path(out))
+        Note.of(stream.ticket, source, stack.files, options).write(note_path(out))
         feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=pace.interval_s)
         files.callback(feeder.stop)
         recorder = _Recorder(stack, feeder, pages, maps, lines, on_frame, done)
         recorder.tally.recount(flags_path(out), done)
         recorder.tally.thresholds = stream.opened.thresholds
+        recorder.tally.model_sha256 = stream.opened.model.sha256
         _take_all(stream, recorder)
         feeder.raise_failure()
         recorder.fill_up_to(len(stack))
@@ -216,15 +220,8 @@ def _frame_of(stack: ImageStack, stream: str, times: list[float] | None, seq: in
         return None
 
 
-def notes_of(stack: ImageStack) -> PlaneNotes:
-    """Return the times and labels of the planes that the file tells, and when it was started."""
-    times = tuple(stack.delta_t_s(n) for n in range(len(stack)))
-    known = times if any(time is not None for time in times) else ()
-    return PlaneNotes(known, stack.labels, stack.started_s)
-
-
-def _stem(out: Path) -> str:
-    name = out.name
+def stem_of(name: str) -> str:
+    """Return the name of an image without its ending."""
     for ending in (".ome.tif", ".ome.tiff", ".ome.btf", ".tif", ".tiff", ".btf"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
@@ -234,16 +231,10 @@ def _stem(out: Path) -> str:
 class _Pages:
     """An OME-TIFF with the axes and scale of a stack, and a page of zeros for each frame that has none."""
 
-    def __init__(self, path: Path, stack: ImageStack, dtype: str, written: int) -> None:
-        self._writer = StackWriter(
-            path,
-            axes=stack.axes,
-            shape=stack.shape,
-            dtype=dtype,
-            scale=stack.scale,
-            notes=notes_of(stack),
-            written=written,
-        )
+    def __init__(
+        self, path: Path, stack: ImageStack, dtype: str, written: int, *, is_support: bool = False
+    ) -> None:
+        self._writer = writer_of(stack, path, dtype=dtype, is_support=is_support, written=written)
         self._blank = np.zeros(stack.frame_shape, dtype)
 
     def write(self, pixels: npt.NDArray[Any] | None) -> None:

@@ -19,14 +19,12 @@ def times_of(stack: ImageStack) -> list[float] | None:
     Seconds since 1970 where the file tells a date, else since its start. They are those of the planes, where
     all have one; else they follow from the time step.
     """
-    told = [stack.t_acq(n) for n in range(len(stack))]
-    known = [time for time in told if time is not None]
-    if len(known) == len(stack):
+    times = [stack.t_acq(n) for n in range(len(stack))]
+    known = [time for time in times if time is not None]
+    if known and len(known) == len(times):
         return known
-    interval_s = stack.frame_interval_s
-    if interval_s is None:
-        return None
-    return [(stack.started_s or 0.0) + stack.index(n).t * interval_s for n in range(len(stack))]
+    start, interval_s = stack.started_s or 0.0, stack.frame_interval_s
+    return None if interval_s is None else [start + stack.index(n).t * interval_s for n in range(len(stack))]
 
 
 class FrameFeeder:

@@ -88,8 +88,8 @@ class StackWriter:
         if label := self._label():
             options["extratags"] = [(_PAGE_NAME, "s", 0, label, True)]
         if self._scale.pixel_size_um:
-            x, y = self._scale.pixel_size_um
-            options.update(resolution=(1e4 / x, 1e4 / y), resolutionunit="CENTIMETER")
+            per_cm = tuple(1e4 / side for side in self._scale.pixel_size_um)
+            options.update(resolution=per_cm, resolutionunit="CENTIMETER")
         self._writer.write(pixels, metadata=None, **options)
         self._writer.filehandle.flush()  # so that it outlives this program
         self._written += 1

@@ -5,7 +5,6 @@ Needs the extra ``tiff`` (tifffile, imagecodecs).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ import numpy.typing as npt
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import ImageStack, Scale
 from dimstream_client.messages import PlaneIndex
+from dimstream_client.stack_writing import notes_of
 from dimstream_client.tiff_writer import StackWriter
 from dimstream_client.views import Brightness, Contrast
 
 
 def aspect_of(scale: Scale) -> float | None:
     """Return z step / pixel size; None where the file does not say both, or pixels are not square."""
-    if scale.z_step_um is None or scale.square_pixel_um is None:
-        return None
-    return scale.z_step_um / scale.square_pixel_um
+    side = scale.square_pixel_um
+    return None if scale.z_step_um is None or side is None else scale.z_step_um / side
 
 
 class VolumeFile:
@@ -31,7 +30,7 @@ class VolumeFile:
 
     Parameters
     ----------
-    stack : ImageStack
+    stack : Stack
         Stays open.
 
     Attributes
@@ -93,25 +92,24 @@ class VolumeFile:
         Raises
         ------
         TiffError
-            bad_image: the axes cannot be written, or a frame cannot be read.
+            A frame cannot be read.
         OSError
         """
         stack = self._stack
         shape = tuple(
             last - first + 1 if axis == "Z" else length for axis, length in zip(stack.axes, stack.shape)
         )
-        try:
-            writer = StackWriter(path, axes=stack.axes, shape=shape, dtype=stack.dtype, scale=stack.scale)
-        except ValueError as error:
-            raise TiffError(Code.BAD_IMAGE, f"{error}; save it with P as the first axis") from error
-        with writer:
-            for frame in self._frames(first, last):
-                writer.write(frame)
-
-    def _frames(self, first: int, last: int) -> Iterator[npt.NDArray[Any]]:
-        """The frames of these planes, in the order in which the file stores them."""
-        wanted = (n for n in range(len(self._stack)) if first <= self._stack.index(n).z <= last)
-        return (self._stack.read(n) for n in wanted)
+        wanted = [n for n in range(len(stack)) if first <= stack.index(n).z <= last]
+        with StackWriter(
+            path,
+            axes=stack.axes,
+            shape=shape,
+            dtype=stack.dtype,
+            scale=stack.scale,
+            notes=notes_of(stack, wanted),
+        ) as writer:
+            for n in wanted:
+                writer.write(stack.read(n))
 
     def _number(self, at: PlaneIndex) -> int:
         """Return which frame of the file this is."""

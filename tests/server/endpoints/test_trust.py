@@ -219,7 +219,7 @@ def test_the_frame_interval_is_the_files_unless_it_is_told(
         report = json.loads(request_of("POST", f"{url}&report=json", file.getvalue(), server=server).body)
         assert [frame["trust"]["notes"] for frame in report["frames"]] == [notes] * 2
         with open_images(io.BytesIO(request_of("POST", url, file.getvalue(), server=server).body)) as stack:
-            assert (stack.pixel_size_um, stack.frame_interval_s) == (0.02, seconds)
+            assert (stack.square_pixel_um, stack.frame_interval_s) == (0.02, seconds)
 
 
 def test_models_tell_their_calibration(start_server: Any, request_of: Any, calibrated: Bundle) -> None:

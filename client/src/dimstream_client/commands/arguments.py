@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from dimstream_client.fields import MAX_GAIN, MAX_OFFSET, MIN_GAIN
 
 
 def add_files(command: argparse.ArgumentParser) -> None:
-    """Add the file that is read, the file that is written, and how the first is understood."""
-    command.add_argument("source", type=Path, metavar="IN.tif")
-    command.add_argument("out", type=Path, metavar="OUT.ome.tif")
+    """Add what is read, what is written, and what the server does between."""
+    command.add_argument("source", type=Path, metavar="IN", help="an image file, or a folder")
+    command.add_argument("out", type=Path, metavar="OUT", help="an OME-TIFF; for a folder see above")
+    command.add_argument("--overwrite", action="store_true", help="replace outputs whatever they are")
     command.add_argument("--model", metavar="ID", help="needed where a server has several")
     command.add_argument("--out-dtype", choices=("uint16", "float32"), default="uint16")
-    command.add_argument(
-        "--axes", metavar="TYX", help="overrule the file: a movie that was saved as a z-stack is TYX"
-    )
-    command.add_argument(
-        "--frame-interval",
-        type=time_step,
-        metavar="S",
-        help="seconds between time points; overrules the file",
-    )
     command.add_argument(
         "--witness-every", type=count, default=0, metavar="N",
         help="split the photons of every N-th time point, to judge it by its halves; 1 judges single images",
@@ -34,11 +27,19 @@ def add_files(command: argparse.ArgumentParser) -> None:
     command.add_argument("--gain", type=gain, metavar="G", help="detector units per photon (default: 1)")
 
 
-def add_timeout(command: argparse.ArgumentParser, default_s: float) -> None:
+def add_timeout(command: argparse.ArgumentParser, default_s: float | None, text: str = "%(default)s") -> None:
     """Add how long a server may be silent."""
     command.add_argument(
         "--timeout", type=patience, default=default_s, metavar="S",
-        help="seconds a server may be silent (default: %(default)s)",
+        help=f"seconds a server may be silent (default: {text})",
+    )  # fmt: skip
+
+
+def add_outage(command: argparse.ArgumentParser) -> None:
+    """Add how long a server that was there is waited for."""
+    command.add_argument(
+        "--outage", type=patience, default=math.inf, metavar="S",
+        help="seconds to wait for a server that is lost (default: for ever)",
     )  # fmt: skip
 
 
@@ -98,16 +99,3 @@ def window(text: str) -> int:
     if not 1 <= value <= 1024:
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1024")
     return value
-
-
-def overwritten(source: Path, *written: Path) -> Path | None:
-    """Return which of the files that will be written is the source."""
-    return next((path for path in written if path.exists() and path.samefile(source)), None)
-
-
-def check_writable(out: Path) -> None:
-    """Raise OSError now, and not when the answer has come."""
-    existed = out.exists()
-    out.open("ab").close()
-    if not existed:
-        out.unlink()

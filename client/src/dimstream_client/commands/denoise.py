@@ -1,45 +1,134 @@
-"""``dimstream denoise``: a whole TIFF in one HTTP request."""
+"""``dimstream denoise``: an image file, or all images of a folder, over night."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
-from dimstream_client.commands.arguments import add_files, add_timeout, check_writable, overwritten
-from dimstream_client.commands.exit_codes import DONE, USAGE, say
+from dimstream_client.commands import stream
+from dimstream_client.commands.arguments import add_files, add_outage, add_timeout
+from dimstream_client.commands.exit_codes import DONE, USAGE, CommandRefused, say
+from dimstream_client.commands.reading import add_reading, movie_hint, open_source, reading_options, show
+from dimstream_client.commands.writing import check_out
 from dimstream_client.credentials import door_of
+
+if TYPE_CHECKING:
+    from dimstream_client.files import ImageStack
+
+_DESCRIPTION: Final = """\
+Denoise an image file: IN is a TIFF of any kind, NPY, or Imspector's .msr or .obf, OUT an OME-TIFF.
+
+IN may also be a folder: then every image in it, and in the folders inside, is denoised into the folder OUT,
+in natural order, with OUT/flags.csv (a row for each frame) and OUT/summary.csv (a row for each file). What is
+done is not done again, a bad file holds nothing up, and a server that goes away is waited for. When it was
+interrupted, the same command goes on.
+
+The server is named by its ZeroMQ endpoint (tcp://), which takes movies of any length, or by its HTTP endpoint
+(http://), which takes a file in one request and so has a limit."""
+_EXAMPLES: Final = """\
+examples:
+  dimstream denoise image.tif denoised.ome.tif --server http://127.0.0.1:8570
+  dimstream denoise measurements denoised --server tcp://127.0.0.1:5570
+  dimstream denoise measurements denoised --axes TYX --frame-interval 0.6 --server tcp://127.0.0.1:5570
+
+exit codes: 0 all is done; 1 something failed or is missing; 2 wrong usage; 3 cannot be read or written;
+4 the server refused or is lost; 130 interrupted"""
+_QUERY: Final = ("out_dtype", "offset", "gain")
 
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of ``dimstream``."""
-    denoise = commands.add_parser("denoise", help="denoise a whole TIFF in one HTTP request")
+    denoise = commands.add_parser(
+        "denoise",
+        help="denoise an image file, or all images of a folder",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_files(denoise)
-    denoise.add_argument("--server", required=True, metavar="http://HOST:PORT", help="its HTTP endpoint")
+    add_reading(denoise)
+    denoise.add_argument(
+        "--server", required=True, metavar="URL", help="tcp://HOST:PORT (ZeroMQ) or http://HOST:PORT"
+    )
     denoise.add_argument(
         "--output", choices=("denoised", "support"), default="denoised",
-        help="support: instead of pixels a map of where predictions stand on photons",
+        help="support: instead of pixels a map of where predictions stand on photons (http:// only)",
     )  # fmt: skip
+    add_outage(denoise)
+    denoise.add_argument("--quiet", action="store_true", help="show no progress")
+    credentials.add_keys(denoise)
     credentials.add_token(denoise)
-    add_timeout(denoise, 300.0)
-    denoise.set_defaults(run=_denoise)
+    add_timeout(denoise, None, "10, and 300 for http://")
+    denoise.set_defaults(run=run)
 
 
-def _denoise(arguments: argparse.Namespace) -> int:
-    if overwritten(arguments.source, arguments.out):
-        return say(f"{arguments.out} would be overwritten; name another", USAGE)
-    check_writable(arguments.out)
-    options = {
-        "out_dtype": arguments.out_dtype,
-        "axes": arguments.axes,
-        "witness_every": arguments.witness_every or None,
-        "offset": arguments.offset,
-        "gain": arguments.gain,
-        "frame_interval_s": arguments.frame_interval,
-        "output": None if arguments.output == "denoised" else arguments.output,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    answer = door_of(arguments).denoise(arguments.model, arguments.source, given)
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code.
+
+    Raises
+    ------
+    CommandRefused, DimstreamError, OSError
+    """
+    if not find_spec("tifffile") or not find_spec("tqdm"):
+        return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
+    by_stream = arguments.server.startswith("tcp:")
+    if arguments.timeout is None:
+        arguments.timeout = 10.0 if by_stream else 300.0
+    if by_stream and arguments.output != "denoised":
+        raise CommandRefused(
+            "--output support needs the HTTP endpoint; `dimstream stream --maps` writes maps beside pixels"
+        )
+    if arguments.source.is_dir():
+        from dimstream_client.commands.folder import denoise_folder
+
+        return denoise_folder(arguments, by_stream=by_stream)
+    if by_stream:
+        return stream.run(argparse.Namespace(**{**vars(arguments), **stream.ONLY_HERE}))
+    return _request(arguments)
+
+
+def _request(arguments: argparse.Namespace) -> int:
+    """Denoise a file in one request."""
+    door = door_of(arguments)
+    check_out(arguments.out, arguments.source, replaces=arguments.overwrite)
+    with ExitStack() as files:
+        stack = files.enter_context(open_source(arguments, arguments.source))
+        show(arguments.source, stack)
+        stack.check()  # before anything is sent
+        sent = arguments.source
+        if reading_options(arguments) or [path.resolve() for path in stack.files] != [sent.resolve()]:
+            sent = Path(files.enter_context(TemporaryDirectory(prefix="dimstream-"))) / "stack.ome.tif"
+            _write(stack, sent)
+        answer = door.denoise(arguments.model, sent, query_of(arguments))
     arguments.out.write_bytes(answer.file)
     print(f"{arguments.out}: {answer.flags}" if answer.flags else arguments.out)
+    if hint := movie_hint(stack.axes, _counts(answer.flags)):
+        print(f"  note: {hint}")
     return DONE
+
+
+def _write(stack: ImageStack, path: Path) -> None:
+    from dimstream_client.stack_writing import write_stack
+
+    write_stack(stack, path)
+
+
+def query_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the query of a request: what the server is to do. How the file is read was done here."""
+    options = {
+        **{name: getattr(arguments, name) for name in _QUERY},
+        "witness_every": arguments.witness_every or None,
+        "output": None if arguments.output == "denoised" else arguments.output,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _counts(flags: str) -> dict[str, int]:
+    """The numbers in ``ok=98, unjudged=1, suspect=1``."""
+    pairs = (part.strip().partition("=") for part in flags.partition(";")[0].split(","))
+    return {name: int(number) for name, _, number in pairs if number.isdecimal()}

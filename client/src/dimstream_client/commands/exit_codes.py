@@ -7,6 +7,14 @@ import sys
 DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
+class CommandRefused(Exception):
+    """What was asked for cannot be done; the command ends with `code`."""
+
+    def __init__(self, text: str, code: int = USAGE) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 def say(text: str, code: int) -> int:
     """Print one line on stderr and return `code`."""
     print("dimstream: " + " ".join(text.split()), file=sys.stderr)

@@ -1,39 +1,59 @@
-"""``dimstream stream``: a TIFF stack frame by frame over ZeroMQ, as a microscope would send it."""
+"""``dimstream stream``: an image file, or a folder of single images, frame by frame as a microscope sends."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
-from dimstream_client.commands.arguments import (
-    add_files,
-    add_timeout,
-    overwritten,
-    patience,
-    seconds,
-    window,
-)
-from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, say
+from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, seconds, window
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
+from dimstream_client.commands.reading import add_reading, movie_hint, open_source, show
+from dimstream_client.commands.writing import check_out
 from dimstream_client.credentials import client_of
 
 if TYPE_CHECKING:
     from dimstream_client.file_streaming import Tally
     from dimstream_client.files import ImageStack
 
+_DESCRIPTION: Final = """\
+Send an image frame by frame, as a microscope would, and write the denoised frames as they come.
+IN is an image file (TIFF of any kind, NPY, Imspector's .msr and .obf), or a folder of single images, which
+are taken as one movie in natural order (img2 before img10).
+
+Writes OUT, an OME-TIFF, and beside it OUT.flags.jsonl with a line for each frame.
+With --maps also OUT.maps.ome.tif: where predictions stand on photons."""
+_EXAMPLES: Final = """\
+examples:
+  dimstream stream movie.tif denoised.ome.tif --server tcp://127.0.0.1:5570
+  dimstream stream slices.tif denoised.ome.tif --axes TYX --frame-interval 0.6 --server tcp://127.0.0.1:5570
+  dimstream stream folder_of_images denoised.ome.tif --server tcp://127.0.0.1:5570
+  dimstream stream movie.tif denoised.ome.tif --resume --server tcp://127.0.0.1:5570"""
+ONLY_HERE: Final = {
+    "interval": 0.0,
+    "mode": "lossless",
+    "window": None,
+    "checksum": False,
+    "maps": False,
+    "save": False,
+    "resume": False,
+}
+"""Options that `dimstream denoise` does not have, as they are without being given."""
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of ``dimstream``."""
     stream = commands.add_parser(
         "stream",
-        help="stream a TIFF stack frame by frame over ZeroMQ",
-        description="Stream a TIFF stack like a microscope would. Writes OUT and, beside it, "
-        "OUT.flags.jsonl with one line a frame, and with --maps OUT.maps.ome.tif.",
+        help="stream an image, or a folder of single images, frame by frame over ZeroMQ",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_files(stream)
+    add_reading(stream)
     stream.add_argument("--server", required=True, metavar="tcp://HOST:PORT", help="its ZeroMQ endpoint")
     stream.add_argument("--interval", type=seconds, default=0.0, metavar="S", help="seconds between frames")
     stream.add_argument("--mode", choices=("lossless", "latest"), default="lossless")
@@ -44,44 +64,59 @@ def add(commands: Any) -> None:
     stream.add_argument(
         "--resume", action="store_true", help="go on where OUT was broken off; the rest as the first time"
     )
-    stream.add_argument(
-        "--outage", type=patience, default=math.inf, metavar="S",
-        help="seconds to wait for a server that is lost (default: for ever)",
-    )  # fmt: skip
+    add_outage(stream)
     stream.add_argument("--quiet", action="store_true", help="show no progress")
     credentials.add_keys(stream)
     add_timeout(stream, 10.0)
-    stream.set_defaults(run=_stream)
+    stream.set_defaults(run=run)
 
 
-def _stream(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code.
+
+    Raises
+    ------
+    CommandRefused, DimstreamError, OSError
+    """
     if not find_spec("tifffile") or not find_spec("tqdm"):
         return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
     # Only here: the rest of the client works without them.
     from dimstream_client.file_streaming import flags_path, maps_path, note_path
-    from dimstream_client.files import open_images
 
     out = arguments.out
     beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
-    with open_images(
-        arguments.source,
-        axes=arguments.axes,
-        frame_interval_s=arguments.frame_interval,
-        below_zero=_is_detector(arguments),
-    ) as stack:
-        if same := overwritten(arguments.source, out, *beside):
-            return say(f"{same} would be overwritten while it is read; name another", USAGE)
-        if note_path(out).exists() and not arguments.resume:
-            return say(f"{out} was broken off: go on by --resume, or remove {note_path(out)}", USAGE)
+    check_out(out, arguments.source, beside=tuple(beside), replaces=arguments.overwrite or arguments.resume)
+    if note_path(out).exists() and not arguments.resume:
+        if not arguments.overwrite:
+            raise CommandRefused(f"{out} was broken off: go on by --resume, or begin again by --overwrite")
+        note_path(out).unlink()
+    with _open(arguments, [out, *beside]) as stack:
+        show(arguments.source, stack)
         tally = _stream_with_progress(arguments, stack)
     where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
     print("; ".join((f"{out}: {tally}", *where)))
     return _tell_end(tally, stack, beside[0])
 
 
-def _is_detector(arguments: argparse.Namespace) -> bool:
-    """Whether an offset or gain was given, by which values become photons."""
-    return arguments.offset is not None or arguments.gain is not None
+def _open(arguments: argparse.Namespace, outputs: list[Path]) -> ImageStack:
+    """The image, or the images of a folder as one movie."""
+    if not arguments.source.is_dir():
+        return open_source(arguments, arguments.source)
+    from dimstream_client.folders.movie import open_folder
+
+    one = argparse.Namespace(**{**vars(arguments), "frame_interval": None})
+    if arguments.axes is not None:
+        if arguments.axes[:1].upper() != "T":
+            raise CommandRefused(
+                f"the axes of a folder begin with T, a time point a file, not {arguments.axes!r}"
+            )
+        one.axes = arguments.axes[1:]
+    return open_folder(
+        arguments.source,
+        lambda path: open_source(one, path),
+        without=outputs,
+        frame_interval_s=arguments.frame_interval,
+    )
 
 
 def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> Tally:
@@ -105,13 +140,14 @@ def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> T
                 arguments.source,
                 stack,
                 arguments.out,
-                Pace(arguments.interval, _settings_of(arguments, stack)),
+                Pace(arguments.interval, settings_of(arguments, stack)),
                 on_frame=on_frame,
                 resume=arguments.resume,
             )
 
 
-def _settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, Any]:
+def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, Any]:
+    """Return the settings of the stream of a stack."""
     return {
         "model": arguments.model,
         "mode": arguments.mode,
@@ -134,6 +170,8 @@ def _tell_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
 
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
         print(stream_line(flags, tally.thresholds))
+    if hint := movie_hint(stack.axes, tally.counts):
+        print(f"  note: {hint}")
     if tally.closed is not None:
         for file in tally.closed.files:
             print(f"recorded by the server: {file.get('name')} sha256 {file.get('sha256')}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials, views
-from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, say
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, CommandRefused, say
 from dimstream_client.criteria import Criteria
 from dimstream_client.errors import RecordError
 from dimstream_client.plane_records import index_of, read_records
@@ -27,14 +27,6 @@ if TYPE_CHECKING:  # it needs the extra, and the rest of the client works withou
 
 _CRITERIA: Final = ("ssim", "structure", "split")
 _FLAGS_ENDING: Final = ".flags.jsonl"
-
-
-class _Refused(Exception):
-    """What was asked for cannot be done; the command ends with `code`."""
-
-    def __init__(self, text: str, code: int = USAGE) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -82,14 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises
     ------
-    DimstreamError, OSError
+    CommandRefused, DimstreamError, OSError
     """
     if not find_spec("tifffile") or not find_spec("imagecodecs"):
         return say('this needs tifffile and imagecodecs: pip install "dimstream-client[tiff]"', USAGE)
     try:
         return _view(arguments)
-    except _Refused as refusal:
-        return say(str(refusal), refusal.code)
     except RecordError as error:
         return say(str(error), UNREADABLE)
 
@@ -100,7 +90,7 @@ def _view(arguments: argparse.Namespace) -> int:
     from dimstream_client.volume_files import VolumeFile
 
     if arguments.crop and arguments.crop.exists() and arguments.crop.samefile(arguments.source):
-        raise _Refused(f"{arguments.crop} would be overwritten while it is read; name another")
+        raise CommandRefused(f"{arguments.crop} would be overwritten while it is read; name another")
     with open_images(arguments.source, axes=arguments.axes) as stack:
         file = VolumeFile(stack)
         _check_places(arguments, file)
@@ -111,7 +101,7 @@ def _view(arguments: argparse.Namespace) -> int:
         if judged is not None and arguments.crop:
             crop = judged.report.shared_crop()
             if crop is None:
-                raise _Refused(
+                raise CommandRefused(
                     "no plane is kept in all channels and positions, so nothing was cropped", INCOMPLETE
                 )
             file.write_cropped(arguments.crop, crop.first, crop.last)
@@ -131,7 +121,7 @@ def _check_places(arguments: argparse.Namespace, file: VolumeFile) -> None:
     for name, length in {**lengths, **dict(zip(("plane", "row", "column"), file.shape))}.items():
         at = getattr(arguments, name)
         if at is not None and not 0 <= at < length:
-            raise _Refused(f"expected --{name} from 0 to {length - 1}, got {at}")
+            raise CommandRefused(f"expected --{name} from 0 to {length - 1}, got {at}")
 
 
 def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
@@ -139,7 +129,7 @@ def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
     path = arguments.flags or _flags_of(arguments.source)
     if arguments.flags is None and not path.exists():
         if arguments.crop:
-            raise _Refused(f"expected flags to crop by, there is no {path}; tell --flags", UNREADABLE)
+            raise CommandRefused(f"expected flags to crop by, there is no {path}; tell --flags", UNREADABLE)
         say(f"note: there is no {path}, so no crop is proposed; tell --flags", DONE)
         return None
     records = read_records(path)
@@ -165,7 +155,7 @@ def _choose_criteria(
     try:
         criteria = Criteria.of({**model["thresholds"], **told})
     except ValueError as error:
-        raise _Refused(f"{model['id']}: {error}") from error
+        raise CommandRefused(f"{model['id']}: {error}") from error
     return criteria, ", ".join([*names, f"model {model['id']}"])
 
 
@@ -175,7 +165,7 @@ def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]
     used = sorted({str(record["model_sha256"]) for record in records if record.get("model_sha256")})
     matching = [model for model in models if [model["sha256"]] == used]
     if not matching:
-        raise _Refused(
+        raise CommandRefused(
             f"expected on {arguments.server} the one model that denoised the stack, of sha256 {used}, got "
             f"{[model['id'] for model in models]}; leave --server out and tell --ssim, --structure, --split"
         )
@@ -198,7 +188,7 @@ def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | Non
         try:
             slices = views.orthogonal(stack, place, contrast, aspect=aspect, kept=kept)
         except ValueError as error:
-            raise _Refused(f"{error}, or tell --aspect") from error
+            raise CommandRefused(f"{error}, or tell --aspect") from error
         prefix = f"t{t:0{len(str(file.times - 1))}d}." if arguments.all_times else ""
         yield _write(arguments, f"{prefix}orthogonal.png", views.png_bytes(slices))
         over_depth = views.projection(stack, contrast, kept=kept)

@@ -10,6 +10,11 @@ from dimstream_client.files import imspector, npy, png, tiff
 
 ENDINGS: Final = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm", ".stk", ".npy", ".msr", ".obf", ".png")
 HEAD_BYTES: Final = 560
+MICROSCOPES: Final = (
+    *(".czi", ".zvi", ".nd2", ".lif", ".xlef", ".lof", ".oir", ".oib", ".oif", ".vsi", ".ims", ".dv", ".r3d"),
+    *(".sld", ".sldy", ".sif", ".spe", ".mrc", ".ics"),
+)
+"""Endings of microscopes' files that are not read; each is among `_OTHERS`."""
 _FIJI: Final = "in Fiji: File > Import > Bio-Formats, then File > Save As > OME-TIFF"
 _OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     ".czi": ("Zeiss", f"in ZEN: Export as OME-TIFF; or {_FIJI}"),

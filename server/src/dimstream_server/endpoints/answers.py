@@ -9,9 +9,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_client.file_streaming import notes_of
 from dimstream_client.files import ImageStack
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.stack_writing import writer_of
 from dimstream_server.endpoints.images import NPY, TIFF
 from dimstream_server.endpoints.problems import DoorRefusal
 
@@ -34,17 +33,8 @@ class TiffSink:
 
     def __init__(self, stack: ImageStack, dtype: str) -> None:
         self._file = io.BytesIO()
-        try:
-            self._writer = StackWriter(
-                self._file,
-                axes=stack.axes,
-                shape=stack.shape,
-                dtype=dtype,
-                scale=stack.scale,
-                notes=notes_of(stack),
-            )
-        except ValueError as error:
-            raise DoorRefusal("not_acceptable", f"{error}; accept {NPY} instead") from error
+        # the one kind of 8-bit answers: docs/http-api.md
+        self._writer = writer_of(stack, self._file, dtype=dtype, is_support=dtype == "uint8")
 
     def write(self, pixels: NDArray[Any]) -> None:
         """Append one frame."""

@@ -1,0 +1,186 @@
+"""``dimstream denoise FOLDER OUT_FOLDER``: options, progress and the summary of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from dimstream_client.commands import stream
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, CommandRefused, say
+from dimstream_client.commands.reading import description_of, open_source, remarks_on
+from dimstream_client.credentials import client_of, door_of
+from dimstream_client.files import ImageStack
+from dimstream_client.folders.job import FolderJob
+from dimstream_client.folders.patience import Patience
+from dimstream_client.folders.record import FolderRecord
+from dimstream_client.folders.routes import RequestRoute, Route, StreamRoute
+from dimstream_client.folders.scanning import Scan, scan
+from dimstream_client.folders.tables import COUNTED, FLAGS, SUMMARY, FileState
+
+_RESULT_OPTIONS: Final = (
+    *("model", "out_dtype", "witness_every", "offset", "gain", "output"),
+    *("series", "axes", "incomplete", "pixel_size", "z_step", "frame_interval"),
+)
+"""Options on which the outputs depend."""
+_LISTED: Final = 50
+
+
+def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
+    """Denoise the images of a folder and return the exit code.
+
+    Raises
+    ------
+    CommandRefused, DimstreamError, OSError
+    """
+    source, out = arguments.source, arguments.out
+    _check_folders(source, out)
+    found = scan(source, without=out)
+    if not found.files:
+        raise CommandRefused(
+            f"there are no images in {source}: {_passed_over(found) or 'it is empty'}", UNREADABLE
+        )
+    with ExitStack() as open_things:
+        route = _route(arguments, open_things, by_stream=by_stream)  # asks whether the server is there
+        record = open_things.enter_context(FolderRecord(out, _options(arguments), anew=arguments.overwrite))
+        _print_found(source, found)
+        watcher = Progress(len(found.files), quiet=arguments.quiet)
+        job = FolderJob(
+            source, out, found, record, route, lambda path: open_source(arguments, path), watcher,
+            replaces=arguments.overwrite,
+        )  # fmt: skip
+        with logging_redirect_tqdm():
+            try:
+                states = job.run()
+            except BaseException:
+                _print_summary(out, list(job.states.values()))
+                raise
+    _print_summary(out, states)
+    return _exit_code(states, out)
+
+
+def _check_folders(source: Path, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise CommandRefused(f"{source} is a folder, so the output is one too; {out} is a file: name another")
+    here, there = source.resolve(), out.resolve()
+    if here == there:
+        raise CommandRefused(f"{out} is the folder that is read; name another, it may lie in it")
+    if there in here.parents:
+        raise CommandRefused(
+            f"{out} holds the folder that is read, {source}: outputs could lie among inputs; name another"
+        )
+
+
+def _route(arguments: argparse.Namespace, open_things: ExitStack, *, by_stream: bool) -> Route:
+    if not by_stream:
+        door = door_of(arguments)
+        models = door.models()  # a wrong address is told now, and not after a night
+        del models
+        patience = Patience(door.models, arguments.outage, tqdm.write)
+        from dimstream_client.commands.denoise import query_of
+
+        return RequestRoute(door, arguments.model, query_of(arguments), patience)
+    client = open_things.enter_context(client_of(arguments, outage_s=arguments.outage))
+    client.ping()
+    given = argparse.Namespace(**{**vars(arguments), **stream.ONLY_HERE})
+    patience = Patience(client.ping, arguments.outage, tqdm.write)
+    return StreamRoute(client, lambda stack: stream.settings_of(given, stack), patience)
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options on which outputs depend, as JSON gives them back."""
+    given = {name: getattr(arguments, name) for name in _RESULT_OPTIONS}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+class Progress:
+    """Prints a line for each file, and how far the frames of the present one are."""
+
+    def __init__(self, files: int, *, quiet: bool) -> None:
+        self._files, self._quiet = files, quiet
+        self._bar: Any = None
+        self._begun = 0
+
+    def begin(self, n: int, name: str, stack: ImageStack) -> None:
+        """See `Watcher`."""
+        self._begun = n
+        self.say(f"[{n}/{self._files}] {name}: {description_of(stack)}")
+        for remark in remarks_on(stack):
+            self.say(f"  note: {remark}")
+        if not self._quiet:
+            self._bar = tqdm(total=len(stack), unit="frame", leave=False)
+
+    def frame(self, counts: dict[str, int]) -> None:
+        """See `Watcher`."""
+        if self._bar is not None:
+            self._bar.set_postfix({flag: k for flag, k in counts.items() if k}, refresh=False)
+            self._bar.update()
+
+    def end(self, n: int, state: FileState) -> None:
+        """See `Watcher`."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        done = state.done
+        told = "" if done is None else f", {_flags(done.counts)}"
+        before = " before" if done is not None and self._begun != n else ""
+        why = f": {state.reason}" if state.reason else ""
+        self.say(f"[{n}/{self._files}] {state.file}: {state.state}{before}{told}{why}")
+
+    def say(self, text: str) -> None:
+        """See `Watcher`."""
+        if not self._quiet:
+            tqdm.write(text, file=sys.stdout)
+
+
+def _flags(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {flag}" for flag, n in counts.items() if n)
+
+
+def _print_found(source: Path, found: Scan) -> None:
+    print(
+        f"{source}: {len(found.files)} images" + (f"; {_passed_over(found)}" if _passed_over(found) else "")
+    )
+    for note in found.notes:
+        print(f"  note: {note}", flush=True)
+
+
+def _passed_over(found: Scan) -> str:
+    """What lies there and is no image."""
+    if not found.others:
+        return ""
+    kinds = ", ".join(f"{n} {ending}" for ending, n in found.others.most_common(_LISTED))
+    return f"not read, since they are no images: {kinds}"
+
+
+def _print_summary(out: Path, states: list[FileState]) -> None:
+    """Print what is not well, file by file, and how many are; `summary.csv` has every file."""
+    not_well = [state for state in states if not state.is_well]
+    for state in not_well[:_LISTED]:
+        print(f"{state.file}: {state.state}{f': {state.reason}' if state.reason else ''}")
+    if len(not_well) > _LISTED:
+        print(f"… and {len(not_well) - _LISTED} more, see {out / SUMMARY}")
+    kinds = Counter(state.state for state in states)
+    flags: Counter[str] = Counter()
+    for state in states:
+        flags.update(state.done.counts if state.done else {})
+    told = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    frames = ", ".join(f"{flags[flag]} {flag}" for flag in COUNTED if flags[flag]) or "none"
+    print(
+        f"{out}: files: {told}; frames: {frames}; flags in {out / FLAGS}, files in {out / SUMMARY}",
+        flush=True,
+    )
+
+
+def _exit_code(states: list[FileState], out: Path) -> int:
+    if not_well := sum(not state.is_well for state in states):
+        return say(
+            f"{not_well} of {len(states)} files failed or are incomplete; see {out / SUMMARY}", INCOMPLETE
+        )
+    return DONE

@@ -1,0 +1,66 @@
+"""What the commands check of the files that they will write, before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from dimstream_client.commands.exit_codes import UNREADABLE, CommandRefused
+
+ENDINGS: Final = (".tif", ".tiff", ".btf")
+
+
+def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replaces: bool = False) -> None:
+    """Refuse an output that cannot be written, is no TIFF by its name, or would destroy what is there.
+
+    Parameters
+    ----------
+    beside : tuple of Path
+        Other files that are written.
+    replaces : bool
+        Whether anything may be replaced, but the source.
+
+    Raises
+    ------
+    CommandRefused
+    OSError
+    """
+    if out.is_dir():
+        name = f"{source.name.split('.')[0]}.ome.tif"
+        raise CommandRefused(f"{out} is a folder; name a file in it, such as {out / name}", UNREADABLE)
+    if not out.name.lower().endswith(ENDINGS):
+        raise CommandRefused(
+            f"the output is an OME-TIFF: name a file that ends in .ome.tif, not {str(out)!r}"
+        )
+    if not out.parent.is_dir():
+        raise CommandRefused(f"there is no folder {out.parent} for {out}; make it first", UNREADABLE)
+    for path in (out, *beside):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise CommandRefused(f"{path} would be overwritten while it is read; name another")
+    if not replaces and not is_replaceable(out):
+        raise CommandRefused(
+            f"{out} is there and was not made by dimstream; name another, or replace it by --overwrite"
+        )
+    check_writable(out)
+
+
+def is_replaceable(out: Path) -> bool:
+    """Return whether nothing is lost: there is no such file, it is empty, or a result of dimstream."""
+    if not out.is_file() or out.stat().st_size == 0:
+        return True
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(out) as file:
+            text = file.pages.first.description
+    except Exception:  # whatever tifffile raises: it is not ours
+        return False
+    return "<OME" in text and 'Creator="dimstream' in text
+
+
+def check_writable(out: Path) -> None:
+    """Raise OSError now, and not when the answer has come."""
+    existed = out.exists()
+    out.open("ab").close()
+    if not existed:
+        out.unlink()

@@ -1,0 +1,1 @@
+"""Folders of images: denoised over night, or taken as one movie. Needs the extra ``tiff``."""

@@ -1,0 +1,240 @@
+"""A folder denoised over night: every file once, whatever happens to one of them or to the server."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+from dimstream_client.errors import Code, ConnectionLost, DimstreamError
+from dimstream_client.file_streaming import flags_path, note_path, stem_of
+from dimstream_client.files import ImageStack
+from dimstream_client.folders.record import Done, FolderRecord, stamp_of
+from dimstream_client.folders.routes import Outcome, Route
+from dimstream_client.folders.scanning import Scan
+from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
+
+_OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
+"""What the server refuses of every file."""
+_OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""What the disk refuses of every output."""
+_SUMMARY_EVERY_S: Final = 5.0
+
+
+class Watcher(Protocol):
+    """Is told how a job goes on."""
+
+    def begin(self, n: int, name: str, stack: ImageStack) -> None:
+        """The n-th file is opened."""
+
+    def frame(self, counts: dict[str, int]) -> None:
+        """A frame of it is done."""
+
+    def end(self, n: int, state: FileState) -> None:
+        """It is done, failed, or was done before."""
+
+    def say(self, text: str) -> None:
+        """Something else is to be known."""
+
+
+@dataclass
+class FolderJob:
+    """Denoises the images of a folder into another.
+
+    Parameters
+    ----------
+    source, out : Path
+    open_image : callable
+        Opens an image as the options say.
+    replaces : bool
+        Whether outputs may take the place of files that were not made here.
+    """
+
+    source: Path
+    out: Path
+    scan: Scan
+    record: FolderRecord
+    route: Route
+    open_image: Callable[[Path], ImageStack]
+    watcher: Watcher
+    replaces: bool = False
+    states: dict[str, FileState] = field(default_factory=dict)
+    _stems: Counter[str] = field(default_factory=Counter)
+    _members: dict[str, str] = field(default_factory=dict)
+    _summary_at: float = 0.0
+
+    def run(self) -> list[FileState]:
+        """Denoise what is not done, and return what became of each file.
+
+        Raises
+        ------
+        ConnectionLost, StreamError
+            The server is lost for too long, or refuses every file: the others were not reached.
+        OSError
+            An output or a table cannot be written.
+        """
+        names = [name.as_posix() for name in self.scan.files]
+        self._stems = Counter(_stem(name).casefold() for name in names)
+        self.states = {name: FileState(name, "not reached") for name in names}
+        for where, why in self.scan.unreadable.items():
+            name = where.as_posix() + "/"
+            self.states[name] = FileState(name, "failed", f"the folder cannot be read: {why}")
+        try:
+            for n, name in enumerate(names, start=1):
+                self.states[name] = self._state_of(n, name)
+                self.watcher.end(n, self.states[name])
+                self._show_summary()
+        finally:
+            write_summary(self.out / SUMMARY, self.states.values())
+            done = [state.done for state in self.states.values() if state.done is not None]
+            write_flags(self.out / FLAGS, self.out, done)
+        return list(self.states.values())
+
+    def _state_of(self, n: int, name: str) -> FileState:
+        if self.record.is_done(name, self.source):
+            return self._taken(self.record.done[name])
+        if (whole := self._members.get(name)) is not None:
+            return FileState(name, "part of a set", f"was read with {whole}")
+        try:
+            return self._taken(self._denoise(n, name))
+        except ConnectionLost:
+            raise
+        except DimstreamError as error:
+            if error.code in _OF_ALL_FILES:
+                raise
+            return FileState(name, "failed", str(error))
+        except OutputError as error:
+            return FileState(name, "failed", str(error))
+
+    def _taken(self, done: Done) -> FileState:
+        """The state of a file that was denoised; the others of its set are not to be read again."""
+        self._members.update({member: done.file for member, _, _ in done.sources if member != done.file})
+        missing = done.counts.get("missing", 0)
+        state = "incomplete" if missing else "done"
+        reason = f"{missing} frames have no result; {FLAGS} says why" if missing else ""
+        return FileState(done.file, state, reason, done)
+
+    def _denoise(self, n: int, name: str) -> Done:
+        source, start = self.source / name, time.monotonic()
+        with ExitStack() as opened:
+            try:
+                stack = opened.enter_context(self.open_image(source))
+                sources = tuple(stamp_of(self.source, each) for each in self._files_of(name, stack))
+            except OSError as error:
+                raise OutputError(f"cannot be read: {error.strerror or error}") from error
+            out = self._out_of(name)
+            self.watcher.begin(n, name, stack)
+            part = _part_of(self.out / out)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with self._discarding(part):
+                outcome = self.route.denoise(source, stack, part, self.watcher.frame)
+            done = _done(name, out, sources, stack, outcome, part, time.monotonic() - start)
+        self._publish(part, done)
+        return done
+
+    def _files_of(self, name: str, stack: ImageStack) -> list[str]:
+        """The file, and the others of its set, relative to the folder."""
+        others = [Path(os.path.relpath(path, self.source)).as_posix() for path in stack.files]
+        return list(dict.fromkeys([name, *others]))
+
+    def _out_of(self, name: str) -> str:
+        """The name of the output: ``sub/img.ome.tif`` of ``sub/img.tif``, longer where two would be one.
+
+        Raises
+        ------
+        OutputError
+            A file of this name is there that was not made here.
+        """
+        if (done := self.record.done.get(name)) is not None:
+            return done.out
+        file = PurePosixPath(name)
+        alike = self._stems[_stem(name).casefold()] > 1
+        out = file.with_name(f"{file.name if alike else _stem(file.name)}.ome.tif").as_posix()
+        if (self.out / out).exists() and not (self.replaces or self.record.is_ours(out)):
+            raise OutputError(
+                f"{self.out / out} is there and was not made by this command; move it, or name another folder"
+            )
+        return out
+
+    @contextlib.contextmanager
+    def _discarding(self, part: Path) -> Iterator[None]:
+        """Remove what is unfinished, unless it can be gone on with: when the server or this program went."""
+        try:
+            yield
+        except (DimstreamError, OSError) as error:
+            if not isinstance(error, ConnectionLost):
+                for path in (part, flags_path(part), note_path(part)):
+                    path.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
+                raise OutputError(f"{error.filename or part}: {error.strerror or error}") from error
+            raise
+
+    def _publish(self, part: Path, done: Done) -> None:
+        """Give the output its name; it is written down before, so that a kill between leaves no stranger."""
+        out = self.out / done.out
+        _sync(part)
+        self.record.add(done)
+        flags_path(part).replace(flags_path(out))
+        part.replace(out)
+
+    def _show_summary(self) -> None:
+        """Write the table of files now and then; a program that has it open does not end the night."""
+        if time.monotonic() - self._summary_at < _SUMMARY_EVERY_S:
+            return
+        self._summary_at = time.monotonic()
+        try:
+            write_summary(self.out / SUMMARY, self.states.values())
+        except OSError as error:
+            self.watcher.say(f"{SUMMARY} cannot be written at the moment: {error.strerror or error}")
+
+
+class OutputError(Exception):
+    """A file of this one image cannot be read or written; the others may."""
+
+
+def _done(
+    name: str,
+    out: str,
+    sources: tuple[tuple[str, int, int], ...],
+    stack: ImageStack,
+    outcome: Outcome,
+    part: Path,
+    seconds: float,
+) -> Done:
+    return Done(
+        file=name,
+        out=out,
+        sources=sources,
+        out_bytes=part.stat().st_size,
+        axes=stack.axes,
+        shape=stack.shape,
+        counts=outcome.counts,
+        suspect_since=outcome.suspect_since,
+        model_sha256=outcome.model_sha256,
+        seconds=round(seconds, 3),
+        remarks=stack.remarks,
+    )
+
+
+def _stem(name: str) -> str:
+    """The name of an image, in its folder, without its ending."""
+    stem = stem_of(name)
+    return PurePosixPath(name).with_suffix("").as_posix() if stem == name else stem
+
+
+def _part_of(out: Path) -> Path:
+    """Where an output is written until it is whole: hidden, beside it."""
+    return out.with_name(f".{stem_of(out.name)}.part.ome.tif")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,113 @@
+"""The two ways in which a file of a folder is denoised: streamed by ZeroMQ, or sent in a request by HTTP."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from dimstream_client.client import Client
+from dimstream_client.errors import Code, SpoolError, StreamError
+from dimstream_client.file_streaming import Pace, Tally, flags_path, note_path, stream_file
+from dimstream_client.files import ImageStack
+from dimstream_client.folders.patience import Patience
+from dimstream_client.http_door import HttpDoor
+from dimstream_client.stack_writing import write_stack
+
+OnFrame = Callable[[dict[str, int]], None]
+_GONE: Final = frozenset({Code.BAD_TOKEN, Code.UNKNOWN_STREAM, Code.STREAM_CLOSED})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the frames of a file."""
+
+    counts: dict[str, int]
+    suspect_since: int | None
+    model_sha256: str | None
+
+
+class Route(Protocol):
+    """A way to a server."""
+
+    def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
+        """Denoise an open file into `part`, and its flags into `flags_path(part)`.
+
+        Raises
+        ------
+        DimstreamError
+            `ConnectionLost`: the server is lost, and was waited for.
+        OSError
+        """
+
+
+class StreamRoute:
+    """Streams frame by frame: movies of any length, and one that was broken off is gone on with.
+
+    Parameters
+    ----------
+    settings_of : callable
+        Gives the settings of the stream for a stack.
+    """
+
+    def __init__(
+        self, client: Client, settings_of: Callable[[ImageStack], dict[str, Any]], patience: Patience
+    ) -> None:
+        self._client, self._settings_of, self._patience = client, settings_of, patience
+
+    def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
+        """See `Route`."""
+        pace = Pace(0.0, self._settings_of(stack))
+        tally = self._patience.do(lambda: self._streamed(source, stack, part, pace, on_frame))
+        return Outcome(tally.counts, tally.suspect_since, tally.model_sha256)
+
+    def _streamed(self, source: Path, stack: ImageStack, part: Path, pace: Pace, on_frame: OnFrame) -> Tally:
+        """Go on where an earlier run was broken off, or begin."""
+        if note_path(part).exists():
+            try:
+                return stream_file(self._client, source, stack, part, pace, on_frame=on_frame, resume=True)
+            except SpoolError:  # the file or the options have changed
+                pass
+            except StreamError as error:
+                if error.code not in _GONE:
+                    raise
+            note_path(part).unlink(missing_ok=True)
+        return stream_file(self._client, source, stack, part, pace, on_frame=on_frame)
+
+
+class RequestRoute:
+    """Sends whole files: for a server of which only the HTTP endpoint can be reached.
+
+    Flags and pixels are two requests, so it takes twice as long as streaming.
+
+    Parameters
+    ----------
+    query : dict
+        Of both requests, see `docs/http-api.md`.
+    """
+
+    def __init__(self, door: HttpDoor, model: str | None, query: dict[str, Any], patience: Patience) -> None:
+        self._door, self._model, self._query, self._patience = door, model, query, patience
+
+    def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
+        """See `Route`."""
+        stack.check()  # so that nothing is refused when half of it is denoised
+        with tempfile.TemporaryDirectory(prefix="dimstream-") as folder:
+            sent = Path(folder) / "stack.ome.tif"
+            write_stack(stack, sent)
+            report = json.loads(self._ask(sent, {**self._query, "report": "json"}))
+            part.write_bytes(self._ask(sent, self._query))
+        counts = dict.fromkeys(("ok", "suspect", "unjudged", "missing"), 0)
+        with flags_path(part).open("w", encoding="utf-8") as lines:
+            for n, frame in enumerate(report["frames"]):
+                line = {**frame, "t_acq": stack.t_acq(n), "model_sha256": report["model_sha256"]}
+                lines.write(json.dumps(line) + "\n")
+                counts[frame["flag"] if frame["status"] == "done" else "missing"] += 1
+                on_frame(counts)
+        return Outcome(counts, report["suspect_since"], report["model_sha256"])
+
+    def _ask(self, sent: Path, query: dict[str, Any]) -> bytes:
+        return self._patience.do(lambda: self._door.denoise(self._model, sent, query).file)

@@ -1,0 +1,61 @@
+"""Writes an open stack as it was understood, or what was made of its frames, with all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dimstream_client.files import ImageStack
+from dimstream_client.ome_xml import PlaneNotes
+from dimstream_client.tiff_writer import Source, StackWriter
+
+
+def notes_of(stack: ImageStack, frames: Sequence[int] | None = None) -> PlaneNotes:
+    """Return the times and labels of a stack's frames, or of some of them."""
+    chosen = range(len(stack)) if frames is None else frames
+    times = [stack.delta_t_s(n) for n in chosen]
+    known = any(time is not None for time in times)
+    labels = [stack.labels[n] for n in chosen] if stack.labels else []
+    return PlaneNotes(times_s=times if known else (), labels=labels, started_at=stack.started_s)
+
+
+def writer_of(
+    stack: ImageStack, target: Source, *, dtype: str, is_support: bool = False, written: int = 0
+) -> StackWriter:
+    """Return what writes frames of `dtype` with the axes, scale, times and labels of a stack.
+
+    Parameters
+    ----------
+    is_support : bool
+        Whether they are support maps.
+    written : int
+        Pages that are in a file already which was broken off.
+
+    Raises
+    ------
+    OSError
+    """
+    return StackWriter(
+        target,
+        axes=stack.axes,
+        shape=stack.shape,
+        dtype=dtype,
+        scale=stack.scale,
+        notes=notes_of(stack),
+        is_support=is_support,
+        written=written,
+    )
+
+
+def write_stack(stack: ImageStack, path: Path) -> None:
+    """Write a stack as it was understood, as an OME-TIFF that every reader understands the same.
+
+    Raises
+    ------
+    TiffError
+        A frame cannot be read.
+    OSError
+    """
+    with writer_of(stack, path, dtype=stack.dtype) as writer:
+        for frame in stack.frames():
+            writer.write(frame)
