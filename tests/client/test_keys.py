@@ -47,14 +47,27 @@ def test_a_pair_is_one_and_only_its_owner_reads_the_secret(tmp_path):
     public, secret = read_secret(secret_path)
     assert read_only_entry(public_path, PUBLIC) == (public.decode(), "amira")
     assert zmq.curve_public(secret) == public
-    assert (mode_of(secret_path), mode_of(public_path) & 0o077) == (0o600, 0o044 & ~current_umask())
     assert secret.decode() not in public_path.read_text()
 
 
-def current_umask():
-    umask = os.umask(0o022)
-    os.umask(umask)
-    return umask
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_who_may_read_keys_does_not_hang_on_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        secret, public = make_pair(tmp_path / "new" / "folder", "amira")
+        token = make_token(tmp_path / "tokens", "a")
+    finally:
+        os.umask(before)
+    assert (mode_of(secret), mode_of(public), mode_of(token)) == (0o600, 0o644, 0o600)
+    folders = [tmp_path / "new", tmp_path / "new" / "folder", tmp_path / "tokens"]
+    assert {mode_of(folder) for folder in folders} == {0o700}
+
+
+def test_a_folder_that_exists_keeps_its_mode(tmp_path):
+    (tmp_path / "shared").mkdir(mode=0o755)
+    (tmp_path / "shared").chmod(0o755)
+    make_pair(tmp_path / "shared", "amira")
+    assert mode_of(tmp_path / "shared") == 0o755
 
 
 def test_tokens_are_long_and_never_the_same(tmp_path):

@@ -35,6 +35,7 @@ _NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _LARGEST: Final = 1_000_000  # bytes; what is larger is no file of keys
 _OURS_ONLY: Final = 0o600
 _EVERYBODYS: Final = 0o644
+_OUR_FOLDER: Final = 0o700
 
 
 class Entry(NamedTuple):
@@ -153,6 +154,21 @@ def make_token(folder: FilePath, name: str) -> Path:
     return path
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter, whatever the umask; one that exists is left as it is.
+
+    Raises
+    ------
+    OSError
+    """
+    if folder.is_dir():
+        return
+    if not folder.parent.exists():
+        make_private_folder(folder.parent)
+    folder.mkdir(mode=_OUR_FOLDER, exist_ok=True)
+    folder.chmod(_OUR_FOLDER)
+
+
 def _entries(path: Path, kind: str) -> Iterator[Entry]:
     for number, line in enumerate(_text(path).splitlines(), 1):
         words = line.split()
@@ -198,10 +214,12 @@ def _refuse_existing(*paths: Path) -> None:
 
 def _write(path: Path, kind: str, entry: Entry, mode: int) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         # O_EXCL: whoever comes second does not overwrite; the mode holds from the first byte on
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(number, "w", encoding="ascii", newline="\n") as file:
+        with open(number, "w", encoding="ascii", newline="
+") as file:
+            os.chmod(path, mode)  # what the umask took away
             file.write(f"{kind} {entry.value} {entry.name}\n")
     except OSError as error:
         raise KeyFileError(f"cannot write {path}: {error.strerror}") from None

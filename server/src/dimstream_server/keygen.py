@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dimstream_client.errors import KeyFileError
-from dimstream_client.keys import make_pair, make_token
+from dimstream_client.keys import make_pair, make_private_folder, make_token
 
 CLIENTS = "clients"
 TOKENS = "tokens"
@@ -47,7 +47,7 @@ def _keygen(arguments: argparse.Namespace) -> int:
     secret, public = make_pair(folder, "server")
     clients = folder / CLIENTS
     try:
-        clients.mkdir(exist_ok=True)
+        make_private_folder(clients)
     except OSError as error:
         raise KeyFileError(f"cannot make {clients}: {error.strerror}") from None
     print(

@@ -139,3 +139,11 @@ def _keys(folder: Path, name: str) -> dict[str, Path]:
     secret, public = make_pair(folder / "own", name)
     public.rename(folder / "clients" / public.name)
     return {"key": secret, "server_key": folder / "server.pub"}
+
+
+def test_what_is_refused_a_thousand_times_is_logged_once_with_a_count(server: Server) -> None:
+    before = server.log.count("event=refused")
+    with floods.Flood(floods.small_nonsense, server.endpoint) as flood:
+        time.sleep(SECONDS)
+    assert flood.bytes > 6000  # 1,000 messages
+    assert server.log.count("event=refused") - before <= 2

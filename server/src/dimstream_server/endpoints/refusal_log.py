@@ -1,4 +1,4 @@
-"""The log's lines about who is not let in: few, however often they knock."""
+"""The log's lines about what is refused: few, however often somebody tries."""
 
 import logging
 import time
@@ -10,28 +10,30 @@ _log = logging.getLogger(__name__)
 
 
 class RefusalLog:
-    """Writes a line about an address at most every `AGAIN_S` seconds. One thread owns it.
+    """Writes a line about an address and a code at most every `AGAIN_S` seconds. One thread owns it.
 
-    ZeroMQ knocks ten times a second while it is refused, and who tries tokens more often than that; neither
-    may fill the disk. Nothing of what they said is written down.
+    ZeroMQ tries ten times a second while it is refused, and a faulty program sends the same message 50,000
+    times; neither may fill the disk. Nothing of what they said is written down.
     """
 
     def __init__(self, door: str) -> None:
         self._door = door
-        self._told: dict[str, float] = {}
-        self._silent = 0
+        self._told_at: dict[tuple[str, str], float] = {}
+        self._left_out: dict[tuple[str, str], int] = {}
 
-    def tell(self, code: str, address: str, detail: str) -> None:
+    def tell(
+        self, code: str, address: str, reason: str, *, stream: str | None = None, seq: int | None = None
+    ) -> None:
         """Write down that an address was refused, unless that was done a moment ago."""
-        now = time.monotonic()
-        if now - self._told.get(address, -AGAIN_S) < AGAIN_S:
-            self._silent += 1
+        now, key = time.monotonic(), (address, code)
+        if now - self._told_at.get(key, -AGAIN_S) < AGAIN_S:
+            self._left_out[key] = self._left_out.get(key, 0) + 1
             return
-        if len(self._told) >= _MOST:
-            self._told.clear()
-        self._told[address] = now
+        if len(self._told_at) >= _MOST:
+            self._told_at.clear()
+            self._left_out.clear()
+        self._told_at[key] = now
         _log.info(
-            "refused event=refused door=%s code=%s address=%s reason=%r not_told=%d",
-            *(self._door, code, address, detail, self._silent),
+            "refused event=refused door=%s code=%s address=%s stream=%r seq=%s reason=%r not_told=%d",
+            *(self._door, code, address, stream, seq, reason, self._left_out.pop(key, 0)),
         )
-        self._silent = 0

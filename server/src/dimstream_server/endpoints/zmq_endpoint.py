@@ -101,7 +101,7 @@ class ZmqEndpoint:
     ) -> None:
         self._settings = settings
         self._admission = Admission(access)
-        self._strangers = RefusalLog(DOOR)
+        self._refusals = RefusalLog(DOOR)
         self._pace = Pace(settings.limits.max_requests_per_s_per_client)
         self._client_key = ""  # of the peer whose message is being handled
         self._engine = engine
@@ -239,12 +239,14 @@ class ZmqEndpoint:
         expected: Mapping[str, Any] | None,
     ) -> None:
         """Tell a refusal; where it was about a frame, also which frame would be taken instead."""
-        self._metrics.refused(DOOR, code)
-        _log.info("refused event=refused door=zmq code=%s stream=%r seq=%s", code, stream_id, seq)
         stream = None if stream_id is None or seq is None else self._book.get(peer, stream_id)
         if stream is not None:
             expected = {**(expected or {}), "seq": stream.next_seq}
-        self._say(peer, error_message(code, detail, stream=stream_id, seq=seq, expected=expected))
+        problem = error_message(code, detail, stream=stream_id, seq=seq, expected=expected)
+        self._metrics.refused(DOOR, code)
+        address = self._router.address_of(peer)
+        self._refusals.tell(code, address, problem.title, stream=stream_id, seq=seq)
+        self._say(peer, problem)
 
     def _open(self, peer: bytes, message: Open) -> None:
         asker = Asker(peer, self._client_key)
@@ -447,7 +449,7 @@ class ZmqEndpoint:
     def _expel(self, peer: bytes, why: str) -> None:
         """Deal with a peer no more. Its streams can be resumed once its key is back, within their lease."""
         self._metrics.refused(DOOR, NOT_ADMITTED)
-        self._strangers.tell(NOT_ADMITTED, peer.hex(), why)
+        self._refusals.tell(NOT_ADMITTED, self._router.address_of(peer), why)
         self._say(peer, error_message(NOT_ADMITTED, why))
         for stream in self._book.of_peer(peer):
             self._part(stream, why)
