@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -14,7 +14,11 @@ from dimstream_server.engine.commands import Append, ChangeStream, Command, Drai
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo
 from dimstream_server.engine.streams import Goodbye, Hole, Item, Job, PendingUpdate, Reminder, StreamState
+from dimstream_server.engine.turns import FairTurns
 from dimstream_server.errors import Refused, ServerError
+
+_FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
+_LEARNING = 0.1
 
 
 class Books(Protocol):
@@ -34,7 +38,7 @@ class Books(Protocol):
 
 
 class DeviceThread:
-    """Works off its commands and gives the streams turns of one frame each, round robin.
+    """Works off its commands and gives the streams turns of one frame each, in fair shares of its time.
 
     Parameters
     ----------
@@ -56,7 +60,8 @@ class DeviceThread:
         self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
         self._loading: set[ModelKey] = set()
         self._streams: dict[str, StreamState] = {}
-        self._turns: deque[StreamState] = deque()
+        self._turns: FairTurns[str] = FairTurns()
+        self._s_per_pixel = _FIRST_GUESS_S
         self._drains: list[Future[None]] = []
         self._thread = threading.Thread(target=self._work, name="dimstream-device", daemon=True)
 
@@ -69,7 +74,7 @@ class DeviceThread:
             while not self._is_drained():
                 self._take_commands()
                 if self._turns:
-                    self._take_turn(self._turns.popleft())
+                    self._measure_turn(self._streams[self._turns.take()])
         except BaseException as error:
             self._books.broken()
             self._abandon(ServerError(f"the device thread died: {error!r}; restart the server"))
@@ -111,24 +116,36 @@ class DeviceThread:
         self._give_turn(state)
 
     def _give_turn(self, state: StreamState) -> None:
-        if state.waiting and not state.has_turn:
-            state.has_turn = True
-            self._turns.append(state)
+        if state.waiting:
+            expected_s = state.turn_s or state.pixels * self._s_per_pixel
+            self._turns.want(state.id, seconds=expected_s)
 
-    def _take_turn(self, state: StreamState) -> None:
-        """Work off a stream's queue up to and including one frame, or to a model that is not ready."""
-        state.has_turn = False
+    def _measure_turn(self, state: StreamState) -> None:
+        """Take a turn and have it charged to its stream."""
+        began = time.perf_counter()
+        worked = self._take_turn(state)
+        seconds = time.perf_counter() - began
+        if worked:
+            state.turn_s = seconds
+            self._s_per_pixel += _LEARNING * (seconds / state.pixels - self._s_per_pixel)
+        self._turns.used(state.id, seconds)
+        if state.id not in self._streams:
+            self._turns.forget(state.id)
+        elif worked:
+            self._give_turn(state)
+
+    def _take_turn(self, state: StreamState) -> bool:
+        """Work off a stream's queue up to and including one frame; False when none could be worked off."""
         while state.waiting:
             item = state.waiting[0]
             if isinstance(item, Job | Reminder):
-                if self._work_off(state, item):
-                    self._give_turn(state)
-                return
+                return self._work_off(state, item)
             state.waiting.popleft()
             if isinstance(item, Hole):
                 state.tally["skipped"] += item.seq_to - item.seq_from + 1
             else:
                 self._end(state, item)
+        return False
 
     def _work_off(self, state: StreamState, item: Job | Reminder) -> bool:
         """Whether the frame was worked off; False when its model is still being made ready."""

@@ -81,7 +81,7 @@ class StreamState:
     judges: defaultdict[Plane, PlaneJudge] = field(default_factory=lambda: defaultdict(PlaneJudge))
     tally: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
-    has_turn: bool = False
+    turn_s: float = 0.0  # that its last frame took
 
     @classmethod
     def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, memory: StreamMemory | None) -> Self:
@@ -107,6 +107,11 @@ class StreamState:
         """The model that this stream needs for what is in force."""
         spec = self.spec
         return ModelKey(in_force.model.id, spec.model_dtype, spec.out_dtype, witness=spec.witness_every > 0)
+
+    @property
+    def pixels(self) -> int:
+        """Of a frame."""
+        return self.spec.shape[0] * self.spec.shape[1]
 
     def counts(self) -> Counts:
         """What became of the frames so far."""
