@@ -217,8 +217,7 @@ def _write(path: Path, kind: str, entry: Entry, mode: int) -> None:
         make_private_folder(path.parent)
         # O_EXCL: whoever comes second does not overwrite; the mode holds from the first byte on
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(number, "w", encoding="ascii", newline="
-") as file:
+        with open(number, "w", encoding="ascii", newline="\n") as file:
             os.chmod(path, mode)  # what the umask took away
             file.write(f"{kind} {entry.value} {entry.name}\n")
     except OSError as error:

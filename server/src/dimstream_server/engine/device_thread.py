@@ -18,7 +18,7 @@ from dimstream_server.engine.turns import FairTurns
 from dimstream_server.errors import Refused, ServerError
 
 _FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
-_LEARNING = 0.1
+_LEARNING = 0.02
 
 
 class Books(Protocol):
@@ -127,7 +127,9 @@ class DeviceThread:
         seconds = time.perf_counter() - began
         if worked:
             state.turn_s = seconds
-            self._s_per_pixel += _LEARNING * (seconds / state.pixels - self._s_per_pixel)
+            # A low guess is put right after one turn, a high one makes a new stream wait.
+            measured = seconds / state.pixels
+            self._s_per_pixel = min(measured, self._s_per_pixel + _LEARNING * (measured - self._s_per_pixel))
         self._turns.used(state.id, seconds)
         if state.id not in self._streams:
             self._turns.forget(state.id)
