@@ -164,11 +164,6 @@ class PagePlanes:
         """Close the files."""
         self._files.close()
 
-    def paths(self) -> tuple[str, ...]:
-        """Return the paths of the files that the planes lie in, where they have paths."""
-        paths = (self._files.path(int(number)) for number in np.unique(self._refs[:, 0]))
-        return tuple(path for path in paths if path)
-
     def place(self, k: int) -> tuple[int, int]:
         """Return file and page of plane `k`."""
         file, page = self._refs[k // self._depth]
