@@ -178,7 +178,7 @@ def _image(node: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
         started_s=_started(node),
     )
     delta_t_s, remarks = _delta_t(bare, pixels)
-    scale, more = _scale(pixels, channels, bare, delta_t_s)
+    scale, more = _scale(pixels, channels)
     return replace(bare, delta_t_s=delta_t_s, scale=scale, remarks=remarks + more)
 
 
@@ -201,16 +201,10 @@ def _piece(node: ElementTree.Element) -> Piece:
 def _scale(
     pixels: ElementTree.Element,
     channels: list[ElementTree.Element],
-    image: OmeImage,
-    delta_t_s: npt.NDArray[np.float64] | None,
 ) -> tuple[Scale, tuple[str, ...]]:
     names = [(node.get("Name") or "").strip() for node in channels]
     interval = _measure(pixels, "TimeIncrement", seconds, "s")
     remarks: tuple[str, ...] = ()
-    if interval is None and delta_t_s is not None:
-        interval = steady_interval(delta_t_s, image.axes, image.shape)
-        if interval is not None:
-            remarks = (f"the time step, {interval:g} s, is that of the planes' times",)
     x, y = (_measure(pixels, f"PhysicalSize{axis}", micrometres, "µm") for axis in "XY")
     if x is not None and "PhysicalSizeY" not in pixels.attrib:
         y = x

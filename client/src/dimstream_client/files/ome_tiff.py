@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,8 +122,8 @@ def root_uuid(path: Path) -> str:
     return "" if ome is None else ome.uuid
 
 
-def with_master(ome: Ome, path: Path | None, *, alone: bool) -> tuple[Ome, Path | None]:
-    """Return the metadata of the file that has them, where this one only names it, and that file.
+def with_master(ome: Ome, path: Path | None, *, alone: bool) -> Ome:
+    """Return the metadata of the file that has them, where this one only names it.
 
     Raises
     ------
@@ -130,12 +131,12 @@ def with_master(ome: Ome, path: Path | None, *, alone: bool) -> tuple[Ome, Path 
         It is not there.
     """
     if ome.images or ome.master is None:
-        return ome, None
+        return ome
     name = os.path.basename(ome.master[0].replace("\\", "/"))
     master = None if path is None or not name else path.parent / name
     found = None if master is None or not master.is_file() else ome_of(master)
     if (found is None or not found.images) and alone:
-        return ome, None
+        return ome
     if found is None or not found.images:
         where = "; by HTTP a file comes alone" if path is None else f", which is not beside {path.name}"
         raise TiffError(
@@ -143,7 +144,7 @@ def with_master(ome: Ome, path: Path | None, *, alone: bool) -> tuple[Ome, Path 
             f"the file is one of a set whose metadata are in {name!r}{where}: give the set by its path, "
             "or take this file alone by the option incomplete",
         )
-    return found, master
+    return replace(found, uuid=ome.uuid)
 
 
 def images_of_ome(

@@ -19,7 +19,7 @@ from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_
 from dimstream_client.files.found import UNNAMED, FoundImage
 from dimstream_client.files.imspector import find_imspector
 from dimstream_client.files.npy import read_npy
-from dimstream_client.files.ome import Ome, read_ome
+from dimstream_client.files.ome import Ome, read_ome, steady_interval
 from dimstream_client.files.png import find_png
 from dimstream_client.files.scale import Scale
 from dimstream_client.files.stack import ImageStack, given_as
@@ -106,7 +106,7 @@ def open_images(
         image = _named(image, axes)
         _check_size(image, max_bytes)
         image = _complete(image, take_incomplete=take_incomplete)
-        image = _positions_first(image)
+        image = _timed(_positions_first(image))
         given = Scale(_sides(pixel_size_um), z_step_um, frame_interval_s)
         stack = _stack(replace(image, scale=given.filled(image.scale)), below_zero=below_zero)
         _look_at_first(stack)
@@ -366,6 +366,18 @@ def _box(there: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
 
 
 # -- the stack
+
+
+def _timed(image: FoundImage) -> FoundImage:
+    """The image with the time step of its planes' times, where they are even and the file states none."""
+    if image.scale.frame_interval_s is not None or image.delta_t_s is None:
+        return image
+    interval = steady_interval(image.delta_t_s, image.axes, image.shape)
+    if interval is None:
+        return image
+    said = f"the time step, {interval:g} s, is that of the planes' times"
+    scale = image.scale.filled(Scale(frame_interval_s=interval))
+    return replace(image, scale=scale, remarks=(*image.remarks, said))
 
 
 def _check_size(image: FoundImage, max_bytes: int | None) -> None:

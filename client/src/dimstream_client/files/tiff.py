@@ -13,6 +13,7 @@ import tifffile
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.found import ArrayPlanes, FoundImage, Planes
+from dimstream_client.files.micromanager import find_micromanager
 from dimstream_client.files.ome import check_planes, read_ome
 from dimstream_client.files.ome_tiff import images_of_ome, with_master
 from dimstream_client.files.tiff_pages import (
@@ -31,7 +32,7 @@ from dimstream_client.files.tiff_scale import scale_of_tiff, times_of_pages
 
 MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNED: Final = (0, -32768.0, 1.0)  # ImageJ's calibration of signed 16-bit images
-_SERIES: Final = ("lsm", "ndtiff", "fluoview", "stk", "sis", "scanimage", "nih")
+_SERIES: Final = ("lsm", "fluoview", "stk", "sis", "scanimage", "nih")
 
 
 def find_tiff(
@@ -62,18 +63,15 @@ def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: b
     offsets = page_offsets(file)
     check_planes(len(offsets))
     if file.ome_metadata:
-        ome, master = with_master(read_ome(file.ome_metadata), path, alone=alone)
-        if master is not None:
-            file.close()
-            file, path = open_tiff(master), master
+        ome = with_master(read_ome(file.ome_metadata), path, alone=alone)
         if ome.images:
             found = images_of_ome(file, ome, path, axes=axes)
             return [_completed(image, file) for image in found]
-    return [_completed(image, file) for image in _without_ome(file, offsets)]
+    return [_completed(image, file) for image in _without_ome(file, offsets, path)]
 
 
-def _without_ome(file: tifffile.TiffFile, offsets: list[int]) -> list[FoundImage]:
-    if file.is_mmstack and (found := _micromanager(file, offsets)) is not None:
+def _without_ome(file: tifffile.TiffFile, offsets: list[int], path: Path | None) -> list[FoundImage]:
+    if file.is_micromanager and (found := find_micromanager(file, offsets, path)) is not None:
         return [found]
     if file.is_shaped:
         return _shaped(file, len(offsets))
@@ -92,10 +90,7 @@ def _completed(image: FoundImage, file: tifffile.TiffFile) -> FoundImage:
         )
     scale, remarks = scale_of_tiff(file)
     image = replace(image, scale=image.scale.filled(scale), remarks=(*image.remarks, *remarks))
-    if image.delta_t_s is None:
-        delta_t_s = times_of_pages(file, image)
-        image = replace(image, delta_t_s=delta_t_s)
-    return image
+    return image if image.delta_t_s is not None else replace(image, delta_t_s=times_of_pages(file, image))
 
 
 # -- tifffile's own ("shaped")
@@ -242,53 +237,18 @@ def _imagej_offset(told: Mapping[str, Any]) -> int:
     )
 
 
-# -- Micro-Manager without OME-XML, and what tifffile knows best
-
-
-def _micromanager(file: tifffile.TiffFile, offsets: list[int]) -> FoundImage | None:
-    """The image that the index map of a Micro-Manager stack describes."""
-    try:
-        told = tifffile.tifffile.read_micromanager_metadata(file.filehandle, {"Summary", "IndexMap"})
-        index = np.asarray(told["IndexMap"], np.int64)  # channel, slice, frame, position, offset
-        summary = told["Summary"]
-    except Exception:  # whatever an index that was never written makes tifffile raise
-        return None
-    page_at = {offset: number for number, offset in enumerate(offsets)}
-    rows = [row for row in index if int(row[4]) in page_at]
-    page = file.pages.first
-    if not rows or page.dtype is None:
-        return None
-    check_grey(page, samples_are_planes=False, inverted=False)
-    longest = np.max(np.asarray(rows)[:, :4], axis=0) + 1
-    told_sizes = [summary.get(name, 1) for name in ("Channels", "Slices", "Frames", "Positions")]
-    sizes = dict(zip("CZTP", (max(int(a), int(b)) for a, b in zip(longest, told_sizes))))
-    order = ("TP" if summary.get("TimeFirst", True) else "PT") + (
-        "ZC" if summary.get("SlicesFirst", True) else "CZ"
-    )
-    check_planes(math.prod(float(size) for size in sizes.values()))
-    shape = tuple(sizes[axis] for axis in order)
-    where = np.full(math.prod(shape), -1, np.int64)
-    refs: list[tuple[int, int]] = []
-    for row in rows:
-        at = dict(zip("CZTP", row[:4]))
-        where[np.ravel_multi_index(tuple(int(at[axis]) for axis in order), shape)] = len(refs)
-        refs.append((0, page_at[int(row[4])]))
-    kept = [k for k, size in enumerate(shape) if size > 1]
-    return FoundImage(
-        axes="".join(order[k] for k in kept) + "YX",
-        shape=(*(shape[k] for k in kept), *page.shape[-2:]),
-        dtype=page.dtype.newbyteorder("="),
-        planes=PagePlanes(FileSet(file), np.asarray(refs, np.int64)),
-        name=str(summary.get("Prefix", "")),
-        where=where,
-        spare=len(offsets) - len(rows),
-    )
+# -- what tifffile knows best
 
 
 def _main_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """The series of a file but those of reduced pages."""
     whole = [series for series in file.series if not series.keyframe.subfiletype & REDUCED]
     return whole or list(file.series)
+
+
+def _is_reduced(file: tifffile.TiffFile, number: int) -> bool:
+    page: Any = file.pages.get(number, aspage=True)
+    return bool(page.subfiletype & REDUCED)
 
 
 def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: int) -> FoundImage:
@@ -302,6 +262,8 @@ def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: 
     check_planes(math.prod(float(side) for side in shape[:-2]))
     depth = math.prod(page.shape[:-2])
     numbers = [None if each is None else each.index for each in series.pages]
+    if file.is_lsm:  # every second page is a thumbnail, unless somebody saved the file without them
+        numbers = [n for n in range(pages) if not _is_reduced(file, n)]
     image = FoundImage(
         axes=axes,
         shape=shape,
@@ -330,10 +292,10 @@ def _plain(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
     kinds: dict[Any, list[int]] = {}
     reduced = 0
     for number in range(pages):
-        page: Any = file.pages.get(number, aspage=True)
-        if page.subfiletype & REDUCED and number:
+        if number and _is_reduced(file, number):
             reduced += 1
             continue
+        page: Any = file.pages.get(number, aspage=True)
         key = page.shape, str(page.dtype), page.samplesperpixel, page.photometric
         kinds.setdefault(key, []).append(number)
     left_out = f"{reduced} reduced pages (thumbnails, pyramids) are left out"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tifffile
 
 from dimstream_client.files.found import FoundImage
+from dimstream_client.files.micromanager import PAGE_TAG, page_metadata
 from dimstream_client.files.ome import known_times, since_1970
 from dimstream_client.files.scale import (
     Scale,
@@ -23,7 +24,6 @@ from dimstream_client.files.scale import (
     seconds,
 )
 
-MICROMANAGER: Final = 51123  # tag
 MAX_TIMED_PAGES: Final = 20_000  # whose own metadata are read for their times
 
 
@@ -36,7 +36,7 @@ def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
     if file.is_imagej:
         found, remarks = of_imagej(file.imagej_metadata or {}, *_per_unit(file))
         scale = scale.filled(found)
-    if MICROMANAGER in file.pages.first.tags or file.is_micromanager:
+    if PAGE_TAG in file.pages.first.tags or file.is_micromanager:
         scale = scale.filled(_of_micromanager(file))
     if file.is_metaseries:
         scale = scale.filled(_of_metaseries(file.metaseries_metadata or {}))
@@ -96,7 +96,7 @@ def of_imagej(
 
 def _of_micromanager(file: tifffile.TiffFile) -> Scale:
     summary = (file.micromanager_metadata or {}).get("Summary") or {}
-    page = _page_metadata(file.pages.first)
+    page = page_metadata(file.pages.first)
     pixel = positive(page.get("PixelSizeUm", page.get("PixelSize_um"))) or positive(
         summary.get("PixelSize_um")
     )
@@ -109,13 +109,6 @@ def _of_micromanager(file: tifffile.TiffFile) -> Scale:
         positive(summary.get("Interval_ms"), 1e-3) or positive(summary.get("WaitInterval"), 1e-3),
         tuple(str(name) for name in names) if isinstance(names, (list, tuple)) and all(names) else (),
     )
-
-
-def _page_metadata(page: Any) -> Mapping[str, Any]:
-    """What Micro-Manager wrote of a page."""
-    tag = page.tags.get(MICROMANAGER)
-    value = tag.value if tag is not None else None
-    return value if isinstance(value, dict) else {}
 
 
 def _of_metaseries(told: Mapping[str, Any]) -> Scale:
@@ -183,7 +176,7 @@ def times_of_pages(file: tifffile.TiffFile, image: FoundImage) -> npt.NDArray[np
 
 
 def _reader_of_times(file: tifffile.TiffFile) -> Any:
-    if "ElapsedTime-ms" in _page_metadata(file.pages.first):
+    if "ElapsedTime-ms" in page_metadata(file.pages.first):
         return _elapsed
     if file.is_metaseries:
         return _metaseries_time
@@ -191,7 +184,7 @@ def _reader_of_times(file: tifffile.TiffFile) -> Any:
 
 
 def _elapsed(page: Any) -> float | None:
-    told = _page_metadata(page).get("ElapsedTime-ms")
+    told = page_metadata(page).get("ElapsedTime-ms")
     return float(told) / 1e3 if isinstance(told, (int, float)) else None
 
 
