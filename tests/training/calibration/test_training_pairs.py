@@ -17,6 +17,7 @@ from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepa
 from dimstream_models.training.pairs.preparing import prepare
 
 RATIO = 30
+OFFSET = 100
 
 
 def halved(counts: NDArray[Any]) -> NDArray[np.float32]:
@@ -28,20 +29,24 @@ def write_pairs(folder: Path, *, ratio: int = RATIO, number: int = 4, seed: int 
     for dose in ("low", "high"):
         (folder / dose).mkdir(parents=True)
     for index in range(number):
-        low = rng.poisson(5.0, (32, 40)).astype(np.uint16)
-        tifffile.imwrite(folder / "low" / f"{index}.tif", low)
-        tifffile.imwrite(folder / "high" / f"{index}.tif", (ratio * low + 7).astype(np.uint16))
+        half, noise = rng.poisson(5.0, (16, 40)), rng.uniform(-90, 90, (16, 40)).round()
+        low = np.concatenate(
+            [half, half]
+        )  # the same counts twice, their noise with either sign: it sums to 0
+        high = ratio * low + OFFSET + np.concatenate([noise, -noise])
+        tifffile.imwrite(folder / "low" / f"{index}.tif", low.astype(np.uint16))
+        tifffile.imwrite(folder / "high" / f"{index}.tif", high.astype(np.uint16))
     return folder
 
 
 def test_all_pairs_of_image_files_count(tmp_path: Path) -> None:
     found = rescaling_of_pairs(write_pairs(tmp_path / "day"), halved, "least_squares")
-    assert (found.gain, found.offset) == pytest.approx((2 * RATIO, 7))
+    assert (found.gain, found.offset) == pytest.approx((2 * RATIO, OFFSET))
     assert (found.record.images, found.record.data) == (4, "all pairs of day")
 
 
 def test_of_a_prepared_folder_the_training_fields_alone_count(tmp_path: Path) -> None:
-    days = [write_pairs(tmp_path / "day1"), write_pairs(tmp_path / "day2", ratio=90, seed=1)]
+    days = [write_pairs(tmp_path / "day1"), write_pairs(tmp_path / "day2", ratio=20, seed=1)]
     settings = PrepareSettings(
         registered=False,
         fields_of_view="files",
@@ -50,9 +55,9 @@ def test_of_a_prepared_folder_the_training_fields_alone_count(tmp_path: Path) ->
         test_share=0,
     )
     prepare(days, tmp_path / "prepared", settings)
-    found = rescaling_of_pairs(tmp_path / "prepared", halved, "clipped_quantiles")
+    found = rescaling_of_pairs(tmp_path / "prepared", halved, "least_squares")
     prepared = read_prepared(tmp_path / "prepared")
-    assert (found.gain, found.offset) == pytest.approx((2 * RATIO, 7))  # day 2 has another ratio
+    assert (found.gain, found.offset) == pytest.approx((2 * RATIO, OFFSET))  # day 2 has another ratio
     assert found.record.images == len(prepared.of("training")) == 3
     assert found.record.data == f"the 3 training fields of prepared (sha256 {prepared.sha256[:16]})"
 

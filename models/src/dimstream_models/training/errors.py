@@ -13,6 +13,7 @@ TrainingError
 ├── SearchError          a study that cannot be gone on with, or in which no run succeeded
 ├── CannotCalibrate      movies or pairs from which no scale or threshold follows
 ├── CannotEvaluate       pairs or settings on which a figure cannot be taken
+├── PoorModel            a bundle against which something speaks, and `--strict` was given
 └── ParityError          an exported graph that does not compute what torch computes
 """
 
@@ -67,6 +68,10 @@ class CannotCalibrate(TrainingError):
 
 class CannotEvaluate(TrainingError):
     """Pairs or settings on which a figure cannot be taken."""
+
+
+class PoorModel(TrainingError):
+    """A bundle against which something speaks, and `--strict` was given."""
 
 
 class ParityError(TrainingError):

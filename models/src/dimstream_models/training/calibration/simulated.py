@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import trange
 
 from dimstream_models.training.calibration.rescaling import PredictedPair, Rescaling, fit_rescaling
@@ -18,10 +19,12 @@ from dimstream_models.training.calibration.threshold import (
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import Recipe, SimulationSettings
-from dimstream_models.training.simulation.scenes import draw_scene, scene_generator
+from dimstream_models.training.simulation.scenes import Purpose, draw_scene, scene_generator
 from dimstream_models.training.simulation.simulator import expose, simulate_movie
 
 FIELDS = 48
+
+Counts = NDArray[np.uint16]
 
 
 def rescaling_of_scenes(recipe: Recipe, denoise: Denoise, *, fields: int = FIELDS) -> Rescaling:
@@ -51,16 +54,25 @@ def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> FlagThresholds:
     )
 
 
+def example_pairs(recipe: Recipe, purpose: Purpose, fields: int) -> list[tuple[Counts, Counts]]:
+    """Return images at low and high dose, (H, W) counts, of the first scenes of a purpose."""
+    return [_exposed(recipe, purpose, index) for index in range(fields)]
+
+
 def _training_pairs(recipe: Recipe, denoise: Denoise, fields: int) -> Iterator[PredictedPair]:
-    simulation = _simulation(recipe)
     for index in trange(fields, desc="scale and offset", unit="field"):
-        rng = scene_generator(recipe.seed, "training", index)
-        structure = draw_scene(rng, simulation, recipe.calibration.side_px).structure()
-        dose = float(np.exp(rng.uniform(*np.log(recipe.calibration.dose))))
-        dark = float(np.exp(rng.uniform(*np.log(simulation.dark_counts))))
-        low = expose(structure, dose=dose, dark_counts=dark, rng=rng)
-        high = expose(structure, dose=dose * simulation.dose_ratio, dark_counts=dark, rng=rng)
+        low, high = _exposed(recipe, "training", index)
         yield denoise(low), high
+
+
+def _exposed(recipe: Recipe, purpose: Purpose, index: int) -> tuple[Counts, Counts]:
+    simulation = _simulation(recipe)
+    rng = scene_generator(recipe.seed, purpose, index)
+    structure = draw_scene(rng, simulation, recipe.calibration.side_px).structure()
+    dose = float(np.exp(rng.uniform(*np.log(recipe.calibration.dose))))
+    dark = float(np.exp(rng.uniform(*np.log(simulation.dark_counts))))
+    low = expose(structure, dose=dose, dark_counts=dark, rng=rng)
+    return low, expose(structure, dose=dose * simulation.dose_ratio, dark_counts=dark, rng=rng)
 
 
 def _signal_movies(recipe: Recipe) -> Iterator[Movie]:

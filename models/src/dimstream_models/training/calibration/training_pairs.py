@@ -70,8 +70,9 @@ def _described(pairs: Path) -> str:
     if not is_prepared(pairs):
         return f"all pairs of {pairs.name}"
     prepared = read_prepared(pairs)
-    fields = len(prepared.of("training"))
-    return f"the {fields} training fields of {pairs.name} (sha256 {prepared.sha256[:16]})"
+    fields, factor = len(prepared.of("training")), prepared.index.high_factor
+    truths = "" if factor == 1 else f", whose truths are averages times {factor:g}"
+    return f"the {fields} training fields of {pairs.name} (sha256 {prepared.sha256[:16]}){truths}"
 
 
 def _not_clean(pair: Pair) -> CannotCalibrate:

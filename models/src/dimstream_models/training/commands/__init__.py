@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def print_warnings(bundle: Path) -> None:
+    """Print what speaks against a bundle, last of all, where it is seen; its card says the same."""
+    from dimstream_models.training.export.warnings import warnings_of
+
+    said = warnings_of(bundle)
+    for each in said:
+        print(f"warning: {each}", file=sys.stderr)
+    if said:
+        print(
+            f"{len(said)} warning{'s' * (len(said) > 1)}; README.md in {bundle} keeps them", file=sys.stderr
+        )

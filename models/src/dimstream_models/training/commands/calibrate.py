@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dimstream_models.training.commands import Commands
+from dimstream_models.training.commands import Commands, print_warnings
 
 
 def add(commands: Commands) -> None:
@@ -36,6 +36,11 @@ def add(commands: Commands) -> None:
         "--false-alarm-rate", type=float, default=0.005, help="share of signal frames (default: 0.005)"
     )
     parser.add_argument("--signal-min", type=float, help="least 10x10 window sum of signal, counts")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a bundle that would carry warnings",
+    )
     parser.add_argument("--out", type=Path, help="folder or zip (default: in the bundle's place)")
     parser.set_defaults(run_command=_run)
 
@@ -52,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
         false_alarm_rate=arguments.false_alarm_rate,
         signal_min=arguments.signal_min,
         command=f"dimstream-train calibrate {arguments.bundle.name}",
+        strict=arguments.strict,
     )
     target = arguments.out or arguments.bundle
     bundle = recalibrate(arguments.bundle, target, wanted)
@@ -65,3 +71,4 @@ def _run(arguments: argparse.Namespace) -> None:
         judged += f", an SSIM of split photons of {limits.split:g}"
     sums = f"background up to {limits.background_max:g}, signal above {limits.signal_min:g}"
     print(f"{judged}; window sums: {sums}")
+    print_warnings(target)

@@ -1,51 +1,103 @@
-"""`dimstream-train compare`: a bundle against the best-tuned classical filters."""
+"""`dimstream-train compare`: a bundle beside the best-tuned classical filters."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dimstream_models.training.commands import Commands
+
+if TYPE_CHECKING:
+    from dimstream_models.training.evaluation.compare import Comparison
+    from dimstream_models.training.evaluation.yardsticks import Absent
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("compare", help="a bundle against the best-tuned classical filters")
+    parser = commands.add_parser("compare", help="a bundle beside the best-tuned classical filters")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--name", required=True, help="prefix of the figures")
     parser.add_argument("--noisy", type=Path, required=True, help="image or stack of counts")
-    parser.add_argument("--truth", type=Path, help="as many images; without it the mean of the other frames")
+    parser.add_argument(
+        "--truth", type=Path, help="as many images; without it the movie's own photons and frames judge"
+    )
     parser.add_argument(
         "--truth-factor", type=float, default=1.0, help="truth times this is in high-dose counts"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of the photons that are set aside (0)")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.bundle import read_bundle
-    from dimstream_models.training.evaluation.compare import compare, mean_of_the_others, noise_floor_db
-    from dimstream_models.training.evaluation.restoring import restorer
+    from dimstream_models.training.evaluation.compare import compare
+    from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
+    from dimstream_models.training.evaluation.yardsticks import Absent, of_movie, of_truth
     from dimstream_models.training.pairs.images import ImageFile, read_planes
 
-    noisy = read_planes(ImageFile(arguments.noisy)).values.astype(float)  # (N, H, W)
-    figures: dict[str, float] = {}
+    bundle = read_bundle(arguments.bundle)
+    noisy = read_planes(ImageFile(arguments.noisy)).values  # (N, H, W)
     if arguments.truth is None:
-        truth = mean_of_the_others(noisy)
-        figures[f"{arguments.name}_floor_db"] = round(noise_floor_db(noisy), 2)
+        yardsticks = of_movie(noisy, seed=arguments.seed)
     else:
         truth = read_planes(ImageFile(arguments.truth), below_zero=True).values * arguments.truth_factor
-    restore = restorer(read_bundle(arguments.bundle))
-    result = compare(restore, noisy, truth, same_scale=arguments.truth is not None)
-    ours = result.own_scale or result.one_gain
-    figures |= {
-        f"{arguments.name}_psnr_db": round(ours.psnr_db, 2),
-        f"{arguments.name}_ssim": round(ours.ssim, 4),
-        f"{arguments.name}_margin_db": round(result.margin_db(), 2),
-        f"{arguments.name}_margin_ssim": round(result.margin_ssim(), 4),
+        yardsticks = [of_truth(noisy, truth)]
+    restore, same_scale = restorer(bundle), arguments.truth is not None and has_own_scale(bundle)
+    absent = [each for each in yardsticks if isinstance(each, Absent)]
+    compared = [
+        compare(restore, each, same_scale=same_scale) for each in yardsticks if not isinstance(each, Absent)
+    ]
+    figures: dict[str, float] = {}
+    for each in compared:
+        own = "" if arguments.truth is not None else f"_{each.yardstick.name}"
+        figures |= each.figures(f"{arguments.name}{own}")
+    said = _sentence(compared[0], "frame" if arguments.truth is None else "image")
+    written = {
+        "sentence": said,
+        "figures": figures,
+        "comparison": {each.yardstick.name: each.as_dict() for each in compared},
+        "absent": {each.name: each.reason for each in absent},
     }
-    arguments.out.write_text(
-        json.dumps({"figures": figures, "comparison": result.as_dict()}, indent=2) + "\n"
-    )
-    print(json.dumps(figures, indent=2))
+    arguments.out.write_text(json.dumps(written, indent=2) + "\n")
+    print(said)
+    for line in _lines(compared, absent):
+        print(line)
+
+
+def _sentence(first: Comparison, what: str) -> str:
+    said = first.sentence(what)
+    return said if first.yardstick.name == "truth" else f"Judged by {first.yardstick.title}: {said}"
+
+
+def _lines(compared: Sequence[Comparison], absent: Sequence[Absent]) -> list[str]:
+    """Return what stands below the sentence: each yardstick with its scores, floor and what it favours."""
+    lines = []
+    for each in compared:
+        floor = each.yardstick.floor_db
+        ends = "" if floor is None else f"; no restoration gets above {floor:.1f} (the noise of what judges)"
+        lines += [
+            "",
+            f"By {each.yardstick.title}, PSNR in dB on a fitted scale: noisy {each.noisy.psnr_db:.2f}, model"
+            f" {each.model.psnr_db:.2f}{ends}",
+            *_filters(each),
+            f"  Model: {each.over_noisy.than('the noisy image')};"
+            f" {each.over_filter.than('the best filter')}.",
+        ]
+        if each.unfitted is not None:
+            gain, offset = each.model.line
+            lines.append(
+                f"  Unfitted, in its own counts, the model has {each.unfitted.psnr_db:.2f}: its counts times"
+                f" {gain:.3g}, {offset:+.3g}, are the truth's. A difference of scale is no loss of quality."
+            )
+        lines.append(f"  {each.yardstick.favours}.")
+    return lines + [f"\nNot by {each.title}: {each.reason}." for each in absent]
+
+
+def _filters(comparison: Comparison) -> list[str]:
+    shown = sorted(comparison.filters.values(), key=lambda score: -score.psnr_db)
+    text = "; ".join(f"{' / '.join(dict.fromkeys(score.tuned))} {score.psnr_db:.2f}" for score in shown)
+    return [f"  Filters, tuned on {comparison.tuned_on}: {text}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dimstream_models.training.commands import Commands
+from dimstream_models.training.commands import Commands, print_warnings
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +29,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--float16", action="store_true", help="write a second bundle for GPUs beside it, BUNDLE-float16"
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a bundle that would carry warnings",
+    )
     parser.add_argument("--device", default="cpu", help="torch device to calibrate on (default: cpu)")
     parser.set_defaults(run_command=_run)
 
@@ -50,5 +55,7 @@ def _run(arguments: argparse.Namespace) -> None:
         command=f"dimstream-train export {arguments.run.name}",
         half=out.with_name(f"{out.name}-float16") if arguments.float16 else None,
         device=arguments.device,
+        strict=arguments.strict,
     )
     print(f"{bundle.id} {bundle.sha256[:12]} in {out}")
+    print_warnings(out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dimstream_models.training.commands import Commands
+from dimstream_models.training.commands import Commands, print_warnings
 
 
 def add(commands: Commands) -> None:
@@ -77,3 +77,4 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         print(f"denoised counts: {bundle.gain or 1:g} times the prediction {bundle.offset or 0:+g}")
     print(f"{bundle.id} {bundle.sha256[:12]} in {arguments.out}")
+    print_warnings(arguments.out)

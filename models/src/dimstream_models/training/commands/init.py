@@ -106,14 +106,20 @@ def _set(settings: dict[str, Any], assignment: str) -> None:
 
 def _beginning(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that differ from the defaults before anyone has said a word."""
+    from dimstream_models.training.settings.calibration import (
+        PLACEHOLDER_DESCRIPTION,
+        PLACEHOLDER_ID,
+        PLACEHOLDER_NAME,
+    )
+
     name = arguments.out.stem.lower().replace("_", "-")
     settings: dict[str, Any] = {part: dict(values) for part, values in _PAPER.items()}
     if not arguments.paper:
         settings = {}
     settings["bundle"] = {
-        "id": name if re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name) else "my-model",
-        "name": name if re.fullmatch(r"[\w -]{5,128}", name, re.ASCII) else "my model",
-        "description": "One sentence on what it restores and what it was trained on.",
+        "id": name if re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name) else PLACEHOLDER_ID,
+        "name": name if re.fullmatch(r"[\w -]{5,128}", name, re.ASCII) else PLACEHOLDER_NAME,
+        "description": PLACEHOLDER_DESCRIPTION,
     }
     if arguments.simulated:
         return settings | {"simulation": {}, "fine_tuning": {}}

@@ -1,103 +1,197 @@
-"""A bundle against the best-tuned classical filters: on pairs with a truth, and on movies without one."""
+"""A bundle beside the best-tuned classical filters: on pairs with a truth, and on movies without one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
-from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.filters import (
-    FILTERS,
-    Score,
-    Stack,
-    best_filter,
-    fit_gain,
+    TunedFilter,
+    evenly,
     fit_gain_and_offset,
-    score,
+    straight_line,
+    tune_filters,
 )
+from dimstream_models.training.evaluation.margins import Margin, margin, sentence
 from dimstream_models.training.evaluation.restoring import Restore
+from dimstream_models.training.evaluation.yardsticks import Stack, Yardstick
+
+
+@dataclass(frozen=True)
+class Score:
+    """How close restored images come to what judges them: means over the images.
+
+    Parameters
+    ----------
+    errors : tuple of float
+        Mean square error of each image.
+    line : tuple of float
+        Gain and offset that brought them closest; (1, 0) where nothing was fitted.
+    tuned : tuple of str
+        A filter's strength, for each part of the images.
+    """
+
+    psnr_db: float
+    ssim: float
+    errors: tuple[float, ...]
+    line: tuple[float, float]
+    tuned: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the means, the line and the strengths, ready for JSON."""
+        found: dict[str, object] = {"psnr_db": self.psnr_db, "ssim": self.ssim}
+        found |= {"gain": self.line[0], "offset": self.line[1]}
+        return {**found, "tuned": list(self.tuned)} if self.tuned else found
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores against one truth; every filter is tuned on it and fitted to it."""
+    """Scores by one yardstick; all but `unfitted` on the straight line that brings them closest to it.
 
+    Parameters
+    ----------
+    unfitted : Score or None
+        The bundle in its own counts; None where the yardstick has another scale.
+    best : str
+        The filter that was best where the filters were tuned.
+    tuned_on : str
+        In words.
+    """
+
+    yardstick: Yardstick
     noisy: Score
-    own_scale: Score | None  # with the bundle's own rescaling; None where the truth has another scale
-    one_gain: Score  # after one gain for the whole stack
-    gain_and_offset: Score  # fitted as the filters are
+    model: Score
+    unfitted: Score | None
     filters: Mapping[str, Score]
+    best: str
+    tuned_on: str
 
-    def margin_db(self) -> float:
-        """Return PSNR over the best filter, with the bundle's own scale where there is one."""
-        ours = self.own_scale or self.one_gain
-        return ours.psnr_db - max(each.psnr_db for each in self.filters.values())
+    @property
+    def over_noisy(self) -> Margin:
+        """By how much the bundle is better than its own input."""
+        return self._over(self.noisy)
 
-    def margin_ssim(self) -> float:
-        """Return SSIM over the best filter, with the bundle's own scale where there is one."""
-        ours = self.own_scale or self.one_gain
-        return ours.ssim - max(each.ssim for each in self.filters.values())
+    @property
+    def over_filter(self) -> Margin:
+        """By how much it is better than the best filter."""
+        return self._over(self.filters[self.best])
+
+    def sentence(self, what: str) -> str:
+        """Return the one sentence that a reader needs; `what` is the name of one image."""
+        strengths = " and ".join(dict.fromkeys(self.filters[self.best].tuned))
+        return sentence(len(self.model.errors), what, self.over_noisy, self.over_filter, strengths)
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Return the figures that a bundle keeps: closeness, fitted and not, and both margins."""
+        found = {f"{name}_psnr_db": round(self.model.psnr_db, 2), f"{name}_ssim": round(self.model.ssim, 4)}
+        if self.unfitted is not None:
+            found[f"{name}_unfitted_psnr_db"] = round(self.unfitted.psnr_db, 2)
+            found[f"{name}_unfitted_ssim"] = round(self.unfitted.ssim, 4)
+        if (floor := self.yardstick.floor_db) is not None:
+            found[f"{name}_floor_db"] = round(floor, 2)
+        found |= self.over_noisy.figures(f"{name}_over_noisy") | self.over_filter.figures(f"{name}_margin")
+        found[f"{name}_margin_ssim"] = round(self.model.ssim - self.filters[self.best].ssim, 4)
+        return found
 
     def as_dict(self) -> dict[str, object]:
-        """Return all scores and both margins, ready for JSON."""
-        return {**asdict(self), "margin_db": self.margin_db(), "margin_ssim": self.margin_ssim()}
+        """Return everything, ready for JSON."""
+        return {
+            "judged_by": self.yardstick.title,
+            "favours": self.yardstick.favours,
+            "floor_db": self.yardstick.floor_db,
+            "filters_tuned_on": self.tuned_on,
+            "best_filter": self.best,
+            "noisy": self.noisy.as_dict(),
+            "model": self.model.as_dict(),
+            "model_unfitted": None if self.unfitted is None else self.unfitted.as_dict(),
+            "filters": {name: score.as_dict() for name, score in self.filters.items()},
+        }
+
+    def _over(self, other: Score) -> Margin:
+        noise = self.yardstick.noise
+        return margin(self.model.errors, other.errors, noise=None if noise is None else noise.tolist())
 
 
-def compare(restore: Restore, noisy: Stack, truth: Stack, *, same_scale: bool) -> Comparison:
-    """Score the bundle and every filter on (N, H, W) counts against their truth.
+def compare(restore: Restore, yardstick: Yardstick, *, same_scale: bool = False) -> Comparison:
+    """Score the bundle and every filter by one yardstick.
+
+    Filters are tuned on one half of the images and judged on the other, and the other way round; a single
+    image leaves no other, so they are tuned on itself, which flatters them.
 
     Parameters
     ----------
     restore : Restore
         The bundle, as `restorer` gives it.
-    noisy, truth : (N, H, W) float64
+    yardstick : Yardstick
+        Images and what judges them.
     same_scale : bool
         Whether the truth is in the bundle's own output counts.
-
-    Raises
-    ------
-    CannotEvaluate
-        When not every image has a truth of its size.
     """
-    if noisy.shape != truth.shape:
-        raise CannotEvaluate(
-            f"expected a truth for each image, of its size; got noisy {noisy.shape}, truth {truth.shape}"
-        )
-    restored = np.stack([restore(image) for image in tqdm(noisy, desc="bundle", unit="image")]).astype(float)
-    names = tqdm(FILTERS, desc="filters", unit="filter")
+    noisy, truth = np.asarray(yardstick.noisy, np.float64), yardstick.truth
+    restored = _each(restore, yardstick.noisy, f"bundle, {yardstick.title}")
+    filters, best = _filters(noisy, truth, yardstick.title)
     return Comparison(
-        noisy=score(fit_gain_and_offset(noisy, truth), truth),
-        own_scale=score(restored, truth) if same_scale else None,
-        one_gain=score(fit_gain(restored, truth), truth),
-        gain_and_offset=score(fit_gain_and_offset(restored, truth), truth),
-        filters={name: best_filter(name, noisy, truth) for name in names},
+        yardstick,
+        noisy=_score(noisy, truth),
+        model=_score(restored, truth),
+        unfitted=_score(restored, truth, fitted=False) if same_scale else None,
+        filters=filters,
+        best=best,
+        tuned_on="the other half of the images"
+        if len(noisy) > 1
+        else "the judged image itself, as there is one only",
     )
 
 
-def mean_of_the_others(movie: Stack) -> Stack:
-    """Return, for each frame of a movie (T, H, W), the mean of all others, each at this frame's brightness.
-
-    The truth that a movie of a still sample holds: bleaching is taken out by the frames' means. Its own
-    photon noise, 1 / (T - 1) of a frame's variance, is a floor that no restoration gets below.
-
-    Raises
-    ------
-    CannotEvaluate
-        When there is one frame only.
-    """
-    if len(movie) < 2:
-        raise CannotEvaluate("expected a movie of two frames or more, got one image: give its truth")
-    level = movie.mean(axis=(1, 2))
-    levelled = movie / level[:, None, None]
-    others = (levelled.sum(axis=0) - levelled) / (len(movie) - 1)
-    return np.asarray(others * level[:, None, None])
+def _filters(noisy: Stack, truth: Stack, title: str) -> tuple[dict[str, Score], str]:
+    """Return each filter's score, tuned on the other half, and the best one where they were tuned."""
+    halves = _halves(len(noisy))
+    tuned = [_tuned(noisy, truth, others) for others in reversed(halves)]
+    names = [each.name for each in tuned[0]]
+    scores = {}
+    for name in tqdm(names, desc=f"filters, {title}", unit="filter"):
+        chosen = [next(each for each in of_half if each.name == name) for of_half in tuned]
+        parts = [_each(each, noisy[half]) for each, half in zip(chosen, halves, strict=True)]
+        scores[name] = _score(np.concatenate(parts), truth, tuned=tuple(map(str, chosen)))
+    reached = {
+        name: sum(each.psnr_db for half in tuned for each in half if each.name == name) for name in names
+    }
+    return scores, max(names, key=reached.__getitem__)
 
 
-def noise_floor_db(movie: Stack) -> float:
-    """Return the PSNR that a perfect restoration would reach against `mean_of_the_others`."""
-    truth = mean_of_the_others(movie)
-    variance = truth.mean(axis=(1, 2)) / (len(movie) - 1)  # Poisson: a mean of T - 1 frames
-    return float(np.mean(10 * np.log10(truth.max() ** 2 / variance)))
+def _halves(number: int) -> list[slice]:
+    return [slice(0, number // 2), slice(number // 2, number)] if number > 1 else [slice(0, 1)]
+
+
+def _tuned(noisy: Stack, truth: Stack, part: slice) -> list[TunedFilter]:
+    images = range(len(noisy))[part]
+    return tune_filters([(noisy[images[index]], truth[images[index]]) for index in evenly(len(images))])
+
+
+def _each(function: Callable[[NDArray[Any]], NDArray[Any]], images: NDArray[Any], desc: str = "") -> Stack:
+    shown: Sequence[NDArray[Any]] = tqdm(images, desc=desc, unit="image", disable=not desc)
+    return np.stack([function(image) for image in shown]).astype(np.float64)
+
+
+def _score(images: Stack, truth: Stack, *, fitted: bool = True, tuned: tuple[str, ...] = ()) -> Score:
+    """Return PSNR and SSIM, the data range being the truth's maximum over all images."""
+    line = straight_line(images, truth) if fitted else (1.0, 0.0)
+    shown = fit_gain_and_offset(images, truth) if fitted else images
+    peak = max(float(truth.max()), 1e-12)
+    errors = np.square(shown - truth).mean(axis=(1, 2))
+    alike = [
+        structural_similarity(true, image, data_range=peak) for true, image in zip(truth, shown, strict=True)
+    ]
+    return Score(
+        psnr_db=float(np.mean(10 * np.log10(peak**2 / np.maximum(errors, 1e-30)))),
+        ssim=float(np.mean(alike)),
+        errors=tuple(errors.tolist()),
+        line=line,
+        tuned=tuned,
+    )

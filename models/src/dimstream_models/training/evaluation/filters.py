@@ -1,59 +1,101 @@
 """The classical filters that a network must beat, each at its best.
 
-Each is tuned on the truth and fitted to it with one gain and offset per movie, which flatters it.
+A filter is tuned on images with a truth that are not the judged ones, as the network was; what it gives is
+brought to the truth by a straight line, as the network's output is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+
+from dimstream_models.evidence.photons import NORM, SECOND_DIFFERENCE, along_both_axes
 
 Floats = NDArray[np.float64]
 Stack = Floats  # (N, H, W)
-Filter = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
+Example = tuple[NDArray[Any], NDArray[Any]]
+"""A noisy image and its truth, both (H, W)."""
 
-FILTERS: Mapping[str, tuple[Filter, tuple[float, ...]]] = {
-    "gaussian": (lambda x, s: ndimage.gaussian_filter(x, s), (0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)),
-    "median": (lambda x, s: ndimage.median_filter(x, size=int(s)), (3, 5, 7, 9, 11)),
-    "non_local_means": (
-        lambda x, h: denoise_nl_means(x, patch_size=5, patch_distance=7, h=h, fast_mode=True),
-        (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8),
+TUNED_ON: Final = 6  # images at most that a filter is tuned on
+TUNING_PX: Final = 256  # side of their middle that is looked at
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of filter and the strengths that are tried."""
+
+    title: str
+    unit: str
+    apply: Callable[[Floats, float], Floats]
+    strengths: tuple[float, ...]
+    of_noise: bool = False
+    """Whether strengths are in units of the image's noise."""
+
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "gaussian": Family(
+        "Gaussian", "px", ndimage.gaussian_filter, (0.5, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)
     ),
-    "total_variation": (
+    "median": Family("median", "px", lambda x, s: ndimage.median_filter(x, size=int(s)), (3, 5, 7, 9, 11)),
+    "non_local_means": Family(
+        "non-local means",
+        "times the noise",
+        lambda x, h: denoise_nl_means(x, patch_size=5, patch_distance=7, h=h, fast_mode=True),
+        (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0),
+        of_noise=True,
+    ),
+    "total_variation": Family(
+        "total variation",
+        "times the noise",
         lambda x, w: denoise_tv_chambolle(x, weight=w, max_num_iter=200),
         (0.3, 0.5, 0.8, 1.2, 1.8, 2.7, 4.0, 6.0),
+        of_noise=True,
     ),
 }
 
 
 @dataclass(frozen=True)
-class Score:
-    """How close restored images come to the truth: means over the images."""
+class TunedFilter:
+    """A filter with the strength that served it best on what it was tuned on."""
 
+    name: str
+    strength: float
     psnr_db: float
-    ssim: float
-    parameter: float | None = None
+    """On what it was tuned on."""
+
+    def __call__(self, image: NDArray[Any]) -> Floats:
+        """Return the image (H, W), filtered."""
+        return _filtered(self.name, image, self.strength)
+
+    def __str__(self) -> str:
+        family = FAMILIES[self.name]
+        return f"{family.title}, {self.strength:g} {family.unit}"
 
 
-def score(restored: Stack, truth: Stack) -> Score:
-    """Return PSNR and SSIM against the truth, the data range being the truth's maximum over the stack."""
-    data_range = float(truth.max())
-    pairs = list(zip(restored, truth, strict=True))
-    return Score(
-        float(np.mean([peak_signal_noise_ratio(t, r, data_range=data_range) for r, t in pairs])),
-        float(np.mean([structural_similarity(t, r, data_range=data_range) for r, t in pairs])),
-    )
+def tune_filters(examples: Iterable[Example]) -> list[TunedFilter]:
+    """Return each kind of filter at its best, the best first.
+
+    Parameters
+    ----------
+    examples : iterable of (noisy, truth)
+        Images that are not judged later; of more than six, six evenly spread should be given. The
+        middle of each is looked at, 256 px a side at most.
+    """
+    seen = [_middle(noisy, truth) for noisy, truth in examples]
+    tuned = [_tune(name, seen) for name in FAMILIES]
+    return sorted(tuned, key=lambda each: -each.psnr_db)
 
 
-def fit_gain(restored: Stack, truth: Stack) -> Stack:
-    """Return `restored` times the one gain that brings it closest to the truth."""
-    return restored * (np.vdot(restored, truth) / max(float(np.vdot(restored, restored)), 1e-12))
+def fitted_error(image: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return the mean square error of an image on the straight line that brings it closest to its truth."""
+    restored, wanted = np.asarray(image, np.float64), np.asarray(truth, np.float64)
+    return float(np.square(fit_gain_and_offset(restored, wanted) - wanted).mean())
 
 
 def straight_line(restored: Floats, truth: Floats) -> tuple[float, float]:
@@ -70,27 +112,47 @@ def fit_gain_and_offset(restored: Stack, truth: Stack) -> Stack:
     return np.asarray(gain * restored + offset)
 
 
-def best_filter(name: str, noisy: Stack, truth: Stack, *, tune_on: int = 6) -> Score:
-    """Return the score of one filter at the parameter that serves it best on this very truth.
+def evenly(number: int, most: int = TUNED_ON) -> list[int]:
+    """Return at most so many of the indices 0 … number - 1, evenly spread."""
+    return sorted({round(each) for each in np.linspace(0, number - 1, min(most, number))}) if number else []
 
-    Parameters
-    ----------
-    noisy, truth : (N, H, W) float64
-        Counts and truth; NLM's and TV's strengths are in units of the noise, sqrt(mean counts).
-    tune_on : int
-        Images, evenly spread, among which the parameter is chosen by PSNR.
-    """
-    apply, parameters = FILTERS[name]
-    unit = float(np.sqrt(noisy.mean())) if name in ("non_local_means", "total_variation") else 1.0
-    chosen = np.linspace(0, len(noisy) - 1, min(tune_on, len(noisy))).astype(int)
 
-    def restore(images: Stack, parameter: float) -> Stack:
-        return np.stack([apply(image, parameter * unit) for image in images])
+def _tune(name: str, examples: Sequence[tuple[Floats, Floats]]) -> TunedFilter:
+    """Climb along the strengths from their middle to the highest mean PSNR."""
+    strengths = FAMILIES[name].strengths
+    known: dict[int, float] = {}
 
-    def psnr(parameter: float) -> float:
-        subset = truth[chosen]
-        return score(fit_gain_and_offset(restore(noisy[chosen], parameter), subset), subset).psnr_db
+    def score(index: int) -> float:
+        if index not in known:
+            known[index] = float(np.mean([_psnr(name, strengths[index], each) for each in examples]))
+        return known[index]
 
-    best = max(parameters, key=psnr)
-    result = score(fit_gain_and_offset(restore(noisy, best), truth), truth)
-    return Score(result.psnr_db, result.ssim, best)
+    best = len(strengths) // 2
+    while True:
+        near = [index for index in (best - 1, best, best + 1) if 0 <= index < len(strengths)]
+        if (found := max(near, key=score)) == best:
+            return TunedFilter(name, float(strengths[best]), score(best))
+        best = found
+
+
+def _psnr(name: str, strength: float, example: tuple[Floats, Floats]) -> float:
+    noisy, truth = example
+    error = fitted_error(_filtered(name, noisy, strength), truth)
+    return float(10 * np.log10(max(float(np.ptp(truth)) ** 2, 1e-30) / max(error, 1e-30)))
+
+
+def _filtered(name: str, image: NDArray[Any], strength: float) -> Floats:
+    family, values = FAMILIES[name], np.asarray(image, np.float64)
+    unit = _noise(values) if family.of_noise else 1.0
+    return np.asarray(family.apply(values, strength * unit), np.float64)
+
+
+def _noise(image: Floats) -> float:
+    """Return the standard deviation of the finest detail: the square root of the mean, for photon counts."""
+    power = float(np.square(along_both_axes(image, SECOND_DIFFERENCE)).mean()) / NORM
+    return max(float(np.sqrt(power)), 1e-6)
+
+
+def _middle(noisy: NDArray[Any], truth: NDArray[Any]) -> tuple[Floats, Floats]:
+    window = tuple(slice(max(0, (side - TUNING_PX) // 2), (side + TUNING_PX) // 2) for side in noisy.shape)
+    return np.asarray(noisy[window], np.float64), np.asarray(truth[window], np.float64)

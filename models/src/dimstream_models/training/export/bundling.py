@@ -45,6 +45,7 @@ def export_run(
     command: str,
     half: Path | None = None,
     device: str = "cpu",
+    strict: bool = False,
 ) -> Bundle:
     """Calibrate and export the run's best network into a bundle folder, replacing it.
 
@@ -70,9 +71,13 @@ def export_run(
         Folder of a second bundle, in half precision, for GPUs.
     device : str
         A torch device to calibrate on.
+    strict : bool
+        Refuse a bundle against which something speaks; see `export.warnings`.
 
     Raises
     ------
+    PoorModel
+        When it is refused so, with every reason.
     Diverged
         When the run has failed.
     InvalidPrepared
@@ -118,9 +123,10 @@ def export_run(
             dose_photons=data.dose_photons,
             attachments=attachments,
         )
+        made = write_network(folder, draft, strict=strict)
         if half is not None:
             write_half(half, draft)
-        return write_network(folder, draft)
+        return made
 
 
 @dataclass(frozen=True)

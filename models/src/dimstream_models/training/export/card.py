@@ -16,10 +16,12 @@ from dimstream_models.bundle import (
     WindowCalibration,
 )
 from dimstream_models.training.errors import InvalidRecipe
+from dimstream_models.training.export.warnings import HEADING, warnings_section
 
 FIELD_PICTURE = "pictures/field.png"
 LOSS_CURVE = "training/loss.png"
 CALIBRATION = "## Calibration"
+WARNINGS = HEADING.removeprefix("## ")
 HALF_ERROR = "float16_error"
 """Figure: largest difference to float32, as a share of the largest prediction."""
 MARK = "<!-- A model card of dimstream-train, which may write it anew. -->"
@@ -76,6 +78,7 @@ def write_card(draft: BundleDraft) -> str:
     parts = (
         f"# {draft.name}",
         draft.description,
+        warnings_section(draft),
         picture,
         "\n".join(_usage(config)),
         calibration_section(draft),
@@ -93,10 +96,27 @@ def renewed(draft: BundleDraft) -> str:
     if MARK in draft.documentation:
         return write_card(draft)
     section = f"{calibration_section(draft)}\n\nWhat this page says elsewhere was measured before.\n\n"
-    found = re.search(rf"^{CALIBRATION}$.*?(?=^## |\Z)", draft.documentation, re.MULTILINE | re.DOTALL)
-    first = found or re.search(r"^## ", draft.documentation, re.MULTILINE)
-    start = first.start() if first else len(draft.documentation)
-    return draft.documentation[:start] + section + draft.documentation[found.end() if found else start :]
+    return with_warnings(_with_section(draft.documentation, CALIBRATION, section, after=WARNINGS), draft)
+
+
+def with_warnings(documentation: str, draft: BundleDraft) -> str:
+    """Return a README of somebody's own with a bundle's warnings, if any, before its first section."""
+    section = warnings_section(draft)
+    return _with_section(documentation, HEADING, f"{section}\n\n" if section else "")
+
+
+def _with_section(documentation: str, heading: str, section: str, *, after: str = "") -> str:
+    """Return the text with a section in the place of that of the same heading, else before the first one.
+
+    Parameters
+    ----------
+    after : str
+        Title of a section that stays before it.
+    """
+    found = re.search(rf"^{heading}$.*?(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
+    first = found or re.search(rf"^## (?!{re.escape(after)}$)", documentation, re.MULTILINE)
+    start = first.start() if first else len(documentation)
+    return documentation[:start] + section + documentation[found.end() if found else start :]
 
 
 def calibration_section(draft: BundleDraft) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tqdm import tqdm
 
 from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.evaluation.filters import fit_gain_and_offset
+from dimstream_models.training.evaluation.filters import Example, fit_gain_and_offset
 from dimstream_models.training.evaluation.photometry import measure_photometry
+from dimstream_models.training.evaluation.set_aside import set_aside
+from dimstream_models.training.evaluation.standing import measure_standing
 from dimstream_models.training.metrics.pixelwise import mae, psnr, ssim
-from dimstream_models.training.pairs.opening import Pair
 
 Restore = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -45,6 +47,11 @@ def threshold_figures(threshold: FlagThresholds | None) -> dict[str, float]:
     }
 
 
+def is_margin(name: str) -> bool:
+    """Return whether a figure is a margin on a fitted scale, which hangs on no gain and offset."""
+    return bool(re.search(r"_(margin|over_noisy)(_error)?_db$|_filter_[a-z_]+$", name))
+
+
 def photometry_figures(restore: Restore, *, seed: int) -> dict[str, float]:
     """Return how still the brightness of a static simulated field stands."""
     found = measure_photometry(restore, seed=seed)
@@ -56,23 +63,55 @@ def photometry_figures(restore: Restore, *, seed: int) -> dict[str, float]:
     }
 
 
-def validation_figures(restore: Restore, pairs: Iterable[Pair]) -> dict[str, float]:
-    """Return how close restored validation fields come to their clean images: means over the fields.
+def validation_figures(
+    restore: Restore, pairs: Sequence[Example], *, tuned_on: Sequence[Example]
+) -> dict[str, float]:
+    """Return how close restored validation fields come to their clean images, and to what filters reach.
 
     They were watched in training, so they flatter; `dimstream-train evaluate` takes the test fields. The
-    data range is each clean image's maximum. The noisy image is judged on the straight line that brings
-    it closest to the very image.
+    data range is each clean image's maximum. `fitted` and the margins are taken on the straight line that
+    brings each image closest to its truth, the noisy image likewise; a mere scale is no loss of quality.
+
+    Parameters
+    ----------
+    pairs, tuned_on : sequences of (noisy, truth)
+        Of validation, and of training: on these the filters are tuned.
     """
-    rows = []
-    for pair in tqdm(pairs, desc="validation fields", unit="field"):
-        if pair.high is None:
-            return {}
-        truth = pair.high.astype(np.float64)
-        fitted = fit_gain_and_offset(pair.low.astype(np.float64), truth)
-        rows.append((*_scores(restore(pair.low), truth), *_scores(fitted, truth)))
+    if not pairs:
+        return {}
+    rows = [
+        (*_scores(restore(low), truth), *_scores(fit_gain_and_offset(low, truth), truth))
+        for low, truth in tqdm(pairs, desc="validation fields", unit="field")
+    ]
     names = ("psnr_db", "ssim", "mae", "noisy_psnr_db", "noisy_ssim", "noisy_mae")
-    means = np.mean(np.asarray(rows, dtype=np.float64), axis=0) if rows else ()
-    return {f"validation_{name}": round(float(mean), 4) for name, mean in zip(names, means, strict=False)}
+    means = np.mean(np.asarray(rows, dtype=np.float64), axis=0)
+    found = {f"validation_{name}": round(float(mean), 4) for name, mean in zip(names, means, strict=True)}
+    return found | measure_standing(restore, pairs, tuned_on=tuned_on).figures("validation")
+
+
+def split_figures(
+    restore: Restore, frames: Sequence[NDArray[Any]], *, tuned_on: Sequence[NDArray[Any]], kept_share: float
+) -> dict[str, float]:
+    """Return how well a model without clean images does by photons that it was not shown.
+
+    Parameters
+    ----------
+    frames, tuned_on : sequences of (H, W) photon counts
+        Of validation, and of training: on these the filters are tuned.
+    kept_share : float
+        Of the photons, those that model and filters are shown; the rest judges.
+    """
+    if not frames or not tuned_on:
+        return {}
+    judged = [set_aside(frame, kept_share, seed=index) for index, frame in enumerate(frames)]
+    tuned = [set_aside(frame, kept_share, seed=index) for index, frame in enumerate(tuned_on)]
+    standing = measure_standing(
+        restore,
+        [(each.kept, each.truth) for each in judged],
+        tuned_on=[(each.kept, each.truth) for each in tuned],
+        noise=[each.noise for each in judged],
+    )
+    return standing.figures("validation")
 
 
 def _scores(image: NDArray[Any], truth: NDArray[np.float64]) -> tuple[float | None, float, float]:

@@ -31,9 +31,10 @@ from dimstream_models.training.calibration.training_pairs import rescaling_of_pa
 from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.export.card import HALF_ERROR, renewed
-from dimstream_models.training.export.figures import threshold_figures
+from dimstream_models.training.export.figures import is_margin, threshold_figures
 from dimstream_models.training.export.pictures import draw_cover
 from dimstream_models.training.export.sample import MOVIE
+from dimstream_models.training.export.warnings import refuse
 from dimstream_models.training.export.writing import write_checked
 from dimstream_models.training.pairs.opening import read_pairs
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
@@ -59,6 +60,8 @@ class Wanted:
     """Least window sum of signal; None: as the bundle has it."""
     command: str = ""
     """For the record."""
+    strict: bool = False
+    """Refuse a bundle against which something speaks."""
 
 
 def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
@@ -75,6 +78,8 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
 
     Raises
     ------
+    PoorModel
+        When something speaks against what came of it, and `strict` is wanted.
     CannotCalibrate
         When nothing is wanted, or no scale or threshold follows from the images.
     InvalidPairs, InvalidPrepared
@@ -96,7 +101,10 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
         )
     _check_target(target)
     with open_draft(source) as draft:
-        return _write(target, _calibrated(draft, wanted))
+        made = _calibrated(draft, wanted)
+        if wanted.strict:
+            refuse(made)
+        return _write(target, made)
 
 
 def _check_target(target: Path) -> None:
@@ -203,7 +211,7 @@ def _rescaled(
 
 def _without_counts(quality: Mapping[str, float]) -> dict[str, float]:
     """Return the figures that do not hang on the scale; the others were measured with another one."""
-    return {name: quality[name] for name in SCALE_FREE if name in quality}
+    return {name: value for name, value in quality.items() if name in SCALE_FREE or is_margin(name)}
 
 
 def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:

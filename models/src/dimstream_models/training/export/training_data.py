@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+import numpy as np
 
 from dimstream_models.training.calibration.rescaling import Rescaling
-from dimstream_models.training.calibration.simulated import rescaling_of_scenes, threshold_of_scenes
+from dimstream_models.training.calibration.simulated import (
+    example_pairs,
+    rescaling_of_scenes,
+    threshold_of_scenes,
+)
 from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.calibration.training_pairs import (
     rescaling_of_pairs,
     rescaling_of_split_photons,
 )
 from dimstream_models.training.errors import CannotCalibrate, InvalidPrepared
-from dimstream_models.training.export.figures import Restore, photometry_figures, validation_figures
+from dimstream_models.training.evaluation.filters import TUNED_ON, Example, evenly
+from dimstream_models.training.export.figures import (
+    Restore,
+    photometry_figures,
+    split_figures,
+    validation_figures,
+)
 from dimstream_models.training.export.sample import Movie, simulate_sample, write_sample
 from dimstream_models.training.fitting.record import RunRecord
 from dimstream_models.training.normalisation import FixedScale, build_truth_normaliser
 from dimstream_models.training.pairs.opening import Pair, read_pairs
-from dimstream_models.training.pairs.prepared import Prepared, Role, read_prepared
+from dimstream_models.training.pairs.prepared import Prepared, PreparedField, Role, read_prepared
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import PairsSettings, Recipe, SimulationSettings
 from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
+
+SCENES: Final = 12  # simulated validation fields that figures are taken on
 
 
 class TrainingData(Protocol):
@@ -81,8 +96,12 @@ class SimulatedData:
         return Pair("sample", "simulated", movie[0], truth[0], self.pixel_size_nm)
 
     def figures(self, restore: Restore) -> dict[str, float]:
-        """Return the photometry on a static field."""
-        return photometry_figures(restore, seed=self.recipe.seed)
+        """Return the photometry on a static field, and how close validation scenes come to their truth."""
+        judged = example_pairs(self.recipe, "validation", SCENES)
+        tuned_on = example_pairs(self.recipe, "training", TUNED_ON)
+        return photometry_figures(restore, seed=self.recipe.seed) | validation_figures(
+            restore, judged, tuned_on=tuned_on
+        )
 
     def attachments(self, folder: Path) -> dict[str, Path]:
         """Write the sample movie and its truth."""
@@ -129,10 +148,22 @@ class PairedData:
         return next(islice(read_pairs(self.prepared.folder, role=self._shown), 1))
 
     def figures(self, restore: Restore) -> dict[str, float]:
-        """Return how close validation fields come to their clean images."""
-        if self.pairs.split_photons or self._shown != "validation":
-            return {}
-        return validation_figures(restore, read_pairs(self.prepared.folder, role="validation"))
+        """Return how close validation fields come to their clean images, or to photons set aside."""
+        judged, tuned_on = self.prepared.of("validation"), self.prepared.of("training")
+        few = [tuned_on[index] for index in evenly(len(tuned_on))]
+        self.prepared.check([*judged, *few])
+        if self.pairs.split_photons:
+            return split_figures(
+                restore,
+                [self.prepared.open(field)[0] for field in judged],
+                tuned_on=[self.prepared.open(field)[0] for field in few],
+                kept_share=self.pairs.kept_share,
+            )
+        return validation_figures(restore, self._examples(judged), tuned_on=self._examples(few))
+
+    def _examples(self, fields: Sequence[PreparedField]) -> list[Example]:
+        opened = (self.prepared.open(field) for field in fields)
+        return [(low, high.astype(np.float64)) for low, high in opened if high is not None]
 
     def attachments(self, folder: Path) -> dict[str, Path]:
         """Return nothing: whose images these are, and under what licence, only their owner knows."""

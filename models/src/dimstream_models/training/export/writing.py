@@ -27,10 +27,11 @@ from dimstream_models.bundle import (
 from dimstream_models.training.calibration.rescaling import Rescaling
 from dimstream_models.training.calibration.threshold import FlagThresholds, ssim_settings
 from dimstream_models.training.calibration.windows import WindowThresholds
-from dimstream_models.training.export.card import HALF_ERROR, half_section, write_card
+from dimstream_models.training.export.card import HALF_ERROR, half_section, with_warnings, write_card
 from dimstream_models.training.export.half import HALF_LIMIT, half_error, half_precision
 from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, export_onnx
 from dimstream_models.training.export.pictures import draw_cover
+from dimstream_models.training.export.warnings import refuse
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
@@ -67,17 +68,27 @@ class NetworkDraft:
     attachments: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def write_network(folder: Path, draft: NetworkDraft) -> Bundle:
+def write_network(folder: Path, draft: NetworkDraft, *, strict: bool = False) -> Bundle:
     """Export a network and write its bundle, replacing one that lies there.
+
+    Parameters
+    ----------
+    strict : bool
+        Refuse a bundle against which something speaks.
 
     Raises
     ------
+    PoorModel
+        When it is refused so.
     ParityError
         When the ONNX file does not compute what torch computes.
     BundleError
         When what the draft says cannot be a bundle.
     """
-    return write_checked(folder, _bundle_draft(draft))
+    made = _bundle_draft(draft)
+    if strict:
+        refuse(made)
+    return write_checked(folder, made)
 
 
 def write_half(folder: Path, draft: NetworkDraft) -> Bundle:
@@ -173,7 +184,8 @@ def _bundle_draft(draft: NetworkDraft) -> BundleDraft:
         clip_max=MAX_COUNTS,
         attachments=draft.attachments,
     )
-    return bundle if draft.documentation else replace(bundle, documentation=write_card(bundle))
+    own = draft.documentation
+    return replace(bundle, documentation=with_warnings(own, bundle) if own else write_card(bundle))
 
 
 def _config(draft: NetworkDraft) -> DimstreamConfig:

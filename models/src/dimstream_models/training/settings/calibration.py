@@ -30,6 +30,12 @@ class CalibrationSettings(Confined):
 ID: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 NAME: Final = r"^[A-Za-z0-9_+\- ()]{5,128}$"
 
+NOT_STATED: Final = "not stated"
+PLACEHOLDER_NAME: Final = "my model"
+PLACEHOLDER_ID: Final = "my-model"
+PLACEHOLDER_DESCRIPTION: Final = "One sentence on what it restores and what it was trained on."
+"""What a recipe begins with until somebody says something; an export warns of each."""
+
 
 class BundleSettings(Confined):
     """What the bundle says of itself."""
@@ -40,10 +46,10 @@ class BundleSettings(Confined):
         description="for people: 5 to 128 of letters, digits, _ + - ( )",
     )
     description: str = Field(description="one sentence")
-    authors: tuple[str, ...] = Field(
-        ("the dimstream developers",), min_length=1, description="names, of the model"
+    authors: tuple[str, ...] = Field((NOT_STATED,), min_length=1, description="names, of the model")
+    license: str | None = Field(
+        None, description="SPDX identifier, of the weights, such as CC-BY-4.0; null: not stated"
     )
-    license: str | None = Field("BSD-3-Clause", description="SPDX identifier, of the weights")
     pixel_size_nm: float | None = Field(
         None, gt=0, description="of the training images; null: theirs, if stated"
     )

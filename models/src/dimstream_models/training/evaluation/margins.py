@@ -1,0 +1,119 @@
+"""By how much one way to restore images beats another, how sure that is, and the sentence that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SURE: Final = 2.0  # standard errors from which on a difference is none of chance
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How many decibels less error the model leaves than something else, over some images.
+
+    Parameters
+    ----------
+    db : float or None
+        None where an error is no larger than the noise of what judges it.
+    error_db : float or None
+        Standard error over the images; None of a single one.
+    """
+
+    db: float | None
+    error_db: float | None
+    images: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the model is better, and not by chance."""
+        return self.db is not None and self.db > SURE * (self.error_db or 0.0)
+
+    @property
+    def worse(self) -> bool:
+        """Whether the model is worse, and not by chance."""
+        return self.db is not None and self.db < -SURE * (self.error_db or 0.0)
+
+    def __str__(self) -> str:
+        if self.db is None:
+            return "by an unknown amount"
+        if self.error_db is None:
+            return f"by {abs(self.db):.1f} dB"
+        return f"by {abs(self.db):.1f} \u00b1 {self.error_db:.1f} dB"
+
+    def than(self, other: str) -> str:
+        """Return the half of a sentence: better than …, worse than …, or neither."""
+        if self.db is None:
+            return f"not to be told from {other}, as both lie at the noise of what judges them"
+        if self.better or self.worse:
+            return f"{'better' if self.better else 'worse'} than {other} {self}"
+        error = "" if self.error_db is None else f" \u00b1 {self.error_db:.1f}"
+        return f"no different from {other} ({self.db:+.1f}{error} dB)"
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Return the margin as figures: `NAME_db` and `NAME_error_db`, those that there are."""
+        found = {f"{name}_db": self.db, f"{name}_error_db": self.error_db}
+        return {key: round(value, 3) for key, value in found.items() if value is not None}
+
+
+def margin(ours: Sequence[float], other: Sequence[float], *, noise: Sequence[float] | None = None) -> Margin:
+    """Return by how much errors are smaller than others, image by image.
+
+    Parameters
+    ----------
+    ours, other : sequences of float
+        Mean square error of each image.
+    noise : sequence of float, optional
+        Variance that the truth of each image has of its own. It is taken off both, over all images together,
+        as a single one may fall below it; the standard error is then the jackknife's.
+    """
+    first, second = np.asarray(ours, np.float64), np.asarray(other, np.float64)
+    if noise is None:
+        found = 10 * np.log10(np.maximum(second, 1e-30) / np.maximum(first, 1e-30))
+        spread = float(found.std(ddof=1) / np.sqrt(len(found))) if len(found) > 1 else None
+        return Margin(float(found.mean()), spread, len(found))
+    own = np.asarray(noise, np.float64)
+    return Margin(_pooled(first - own, second - own), _jackknife(first - own, second - own), len(first))
+
+
+def sentence(images: int, what: str, noisy: Margin, best: Margin, filter_name: str) -> str:
+    """Return the one sentence that a reader needs: better or worse than the noisy image and the best filter.
+
+    Parameters
+    ----------
+    images : int
+    what : str
+        One of them, such as "pair" or "frame".
+    noisy, best : Margin
+        Over the noisy image and over the best tuned filter.
+    filter_name : str
+        Of that filter, with its parameter.
+    """
+    over = f"{images} {what}{'' if images == 1 else 's'}"
+    sure = "with no uncertainty to be told" if images == 1 else f"\u00b1 standard error over the {what}s"
+    return (
+        f"On {over} the model is {noisy.than('the noisy image')}, and"
+        f" {best.than(f'the best tuned filter ({filter_name})')}: PSNR once a straight line has brought"
+        f" each to"
+        f" the truth's scale, {sure}."
+    )
+
+
+def _pooled(ours: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    first, second = float(ours.sum()), float(other.sum())
+    return 10 * float(np.log10(second / first)) if first > 0 and second > 0 else None
+
+
+def _jackknife(ours: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    number = len(ours)
+    if number < 2:
+        return None
+    left = [_pooled(np.delete(ours, index), np.delete(other, index)) for index in range(number)]
+    if any(each is None for each in left):
+        return None
+    values = np.asarray(left, np.float64)
+    return float(np.sqrt((number - 1) / number * np.square(values - values.mean()).sum()))
