@@ -156,3 +156,12 @@ def test_imspector_files_without_their_reader_say_what_to_install(
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(InvalidPairs, match=r"pip install 'dimstream-client\[msr\]'"):
         read_planes(ImageFile(shared / "12_formats" / "data_analysis_example.msr", "0"))
+
+
+def test_a_link_to_a_file_of_another_name_is_that_file(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "stack.ome.tif", STACK, **STATED["OME"][0])
+    (tmp_path / "day").mkdir()
+    (tmp_path / "day" / "low.tif").symlink_to(tmp_path / "stack.ome.tif")
+    link, file = ImageFile(tmp_path / "day" / "low.tif"), ImageFile(tmp_path / "stack.ome.tif")
+    assert link.sha256() == file.sha256()
+    np.testing.assert_array_equal(read_planes(link).values, STACK)

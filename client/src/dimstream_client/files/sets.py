@@ -27,8 +27,16 @@ def files_of_set(path: Path) -> tuple[Path, ...]:
         paths = dict.fromkeys(name for image in found for name in image.planes.paths())
     finally:
         found[0].planes.close()
-    members = tuple(path.parent / Path(name).name for name in paths)
+    members = tuple(_as_given(Path(name), path) for name in paths)
     return members if path in members else (path, *members)
+
+
+def _as_given(member: Path, given: Path) -> Path:
+    """Return a file of a set by the name and in the folder in which the set was given, link or not."""
+    if member.name == given.name or member.resolve() == given.resolve():
+        return given
+    beside = given.parent / member.name
+    return beside if beside.exists() else member
 
 
 def group_sets(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
