@@ -5,22 +5,27 @@
 
 import http.client
 import io
+import itertools
 import os
 import random
+import socket
+import time
 from typing import Any
 
 import numpy as np
 import pytest
-from http_clients import CLIENTS, SLOW, connect, read_answer
+from http_clients import CLIENTS, SLOW, chunks, connect, read_answer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 PATH = "/v1/models/identity/denoise"
 LIMIT = 4 * 2**20
 FULL = os.environ.get("DIMSTREAM_HTTP_SWEEP") == "full"
-BOUNDARIES = [2**14, 2**15, 2**16, 2**17, 2**18, 2**20]  # of the buffers on the way
+BOUNDARIES = [2**14, 2**15, 2**16, 2**17, 2**18]  # of the buffers on the way
 SIZES = [
     *(1, 2, 77, 200, 1000, 98_000),
     *(boundary + by for boundary in BOUNDARIES for by in range(-352, 65, 32)),
-    *(LIMIT - 1, LIMIT),
+    *(2**20 - 352, 2**20 - 64, 2**20, 2**20 + 1, LIMIT - 1, LIMIT),
 ]
 SLOW_LIMIT = 2**17 + 64 if FULL else 17_000
 
@@ -36,9 +41,10 @@ def image_file(size: int, seed: int) -> tuple[bytes, Any]:
     """An NPY file of exactly `size` bytes, and its pixels; for less than 150 bytes no file, and None."""
     if size < 150:
         return bytes(size), None
-    columns = (size - 78) // 8
-    pixels = np.random.default_rng(seed).integers(0, 200, (8, columns), dtype=np.uint8)
-    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': (8, {columns})}}"
+    rows = 8 if size < 2**18 else 128
+    columns = (size - 80) // rows
+    pixels = np.random.default_rng(seed).integers(0, 200, (rows, columns), dtype=np.uint8)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({rows}, {columns})}}"
     padded = header.ljust(size - pixels.size - 11).encode() + b"\n"
     head = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little")
     file = head + padded + pixels.tobytes()
@@ -119,3 +125,36 @@ def test_an_empty_line_before_a_request_is_skipped(url: str) -> None:
             assert read_answer(file)[0] == 405
             connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert read_answer(file)[0] == 200
+
+
+TWO_FILES = [image_file(size, seed) for seed, size in enumerate((400, 3000))]
+CUT = "\r\n".join(["POST {path} HTTP/1.1", "Host: localhost", "Accept: application/x-npy", "{how}", "", ""])
+
+
+def one_request(path: str, file: bytes, chunk: int | None) -> bytes:
+    if chunk is None:
+        return CUT.format(path=path, how=f"Content-Length: {len(file)}").encode() + file
+    head = CUT.format(path=path, how="Transfer-Encoding: chunked").encode()
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in chunks(file, chunk)) + b"0\r\n\r\n"
+
+
+@given(
+    which=st.lists(
+        st.tuples(st.integers(0, 1), st.none() | st.integers(1, 999), st.booleans()), min_size=1, max_size=5
+    ),
+    cuts=st.lists(st.floats(0, 1), max_size=12),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_answers_do_not_hang_on_where_the_bytes_are_cut(url: str, which: Any, cuts: list[float]) -> None:
+    requests = [
+        b"\r\n" * before + one_request(PATH, TWO_FILES[file][0], chunk) for file, chunk, before in which
+    ]
+    data = b"".join(requests)
+    places = [0, *sorted(int(cut * len(data)) for cut in cuts), len(data)]
+    with connect(url) as connection, connection.makefile("rb") as answers:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start, end in itertools.pairwise(places):
+            connection.sendall(data[start:end])
+            time.sleep(0.0005)
+        for file, *_ in which:
+            check(read_answer(answers), TWO_FILES[file][1])

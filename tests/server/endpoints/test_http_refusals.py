@@ -323,6 +323,49 @@ def test_bytes_that_become_no_request_are_refused_by_a_problem(
     assert request_of("GET", "/livez").status == 200
 
 
+def figure(request_of: Any, name: str) -> float:
+    """Sum of one of the server's figures."""
+    text = request_of("GET", "/metrics").body.decode()
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+def chunked(body: bytes, tail: bytes) -> bytes:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head.encode() + b"%x\r\n%b\r\n0\r\n" % (len(body), body) + tail
+
+
+WHOLE_BUT = {
+    "trailers are too long": (431, chunked(npy(COUNTS), b"X: " + b"y" * 300_000)),
+    "a trailer is none": (400, chunked(npy(COUNTS), b"no trailer\r\n\r\n")),
+    "a head is too long": (431, HEAD.replace(b"GET", b"POST") + b"X: " + b"y" * 300_000),
+    "a chunk is none": (400, chunked(npy(COUNTS), b"\r\n").replace(b"0\r\n\r\n", b"zz\r\n\r\n")),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE_BUT)
+def test_what_is_refused_is_not_denoised_and_holds_nothing(server: Any, request_of: Any, case: str) -> None:
+    status, data = WHOLE_BUT[case]
+    before = figure(request_of, "dimstream_frames_total")
+    assert raw_answer(server, data)[0] == status
+    assert figure(request_of, "dimstream_frames_total") == before
+    assert figure(request_of, "dimstream_http_buffered_bytes") == 0
+    answers = [request_of("POST", PATH, npy(COUNTS)).status for _ in range(10)]  # more than there are places
+    assert answers == [200] * 10
+
+
+def test_refusals_are_logged_with_the_address_and_not_with_what_came(
+    start_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = start_server()
+    for _ in range(5):
+        raw_answer(server, b"GET /secret-of-mine HTTP/7.x\r\nHost: localhost\r\n\r\n")
+    lines = [one.getMessage() for one in caplog.records if "event=refused" in one.getMessage()]
+    assert len(lines) == 1
+    assert "door=http code=bad_request address=127.0.0.1" in lines[0]
+    assert "secret" not in caplog.text
+
+
 def test_no_cross_origin_headers_are_sent(request_of: Any) -> None:
     answer = request_of("GET", "/v1/models", headers={"Origin": "http://evil.example"})
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]

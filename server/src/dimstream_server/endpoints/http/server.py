@@ -23,7 +23,8 @@ from dimstream_server.settings import Settings
 
 _LOOK_S: Final = 0.25
 _PAUSE_S: Final = 0.1
-_BACKLOG: Final = 512
+_BACKLOG: Final = 4096  # where it is full, a client tries again only after a second
+_AT_ONCE: Final = 16
 _log = logging.getLogger(__name__)
 
 
@@ -127,21 +128,31 @@ class HttpServer(uvicorn.Server):
             self._connections.end_late_ones(loop.time())
 
     async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                await self._accept_one()
+                first, peer = await loop.sock_accept(self._listener)
+                await asyncio.gather(*(self._open(*one) for one in [(first, peer), *self._waiting()]))
             except OSError as error:
                 self._tell(error)
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _accept_one(self) -> None:
+    def _waiting(self) -> Iterator[tuple[socket.socket, Any]]:
+        """Further connections that wait to be accepted, a few at once."""
+        for _ in range(_AT_ONCE - 1):
+            try:
+                yield self._listener.accept()
+            except BlockingIOError:
+                return
+
+    async def _open(self, accepted: socket.socket, peer: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
-        accepted, (address, *_) = await loop.sock_accept(self._listener)
         with contextlib.ExitStack() as stack:
             stack.callback(accepted.close)
-            if not self._connections.make_room(address, loop.time()):
+            if not self._connections.make_room(peer[0], loop.time()):
                 self._refuse(accepted)
                 return
+            accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.connect_accepted_socket(self._make_protocol, accepted)
             stack.pop_all()
