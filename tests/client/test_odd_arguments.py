@@ -202,7 +202,7 @@ def scene(module_peer, tmp_path_factory):
 
 
 @settings(
-    max_examples=settings.default.max_examples * 8,
+    max_examples=min(8 * settings.default.max_examples, 10_000),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())

@@ -117,6 +117,17 @@ def integer(name: str, value: Integer, *, least: int = 0) -> int:
     return number
 
 
+def boolean(name: str, value: Boolean) -> bool:
+    """Return true or false.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither.
+    """
+    return bool(_checked(name, value, HEADERS["OPEN"]["maps"]))
+
+
 def last_skipped(first: int, frames: int) -> int:
     """Return the last of so many numbers from `first` on.
 
@@ -210,8 +221,8 @@ def _axis(key: Any) -> str:
 def posix_seconds(value: AcquisitionTime) -> float:
     """Return a time as seconds since 1970-01-01 UTC.
 
-    A datetime with a time zone is exact; one without is local time, as Python has it. numpy.datetime64 is
-    UTC.
+    A datetime with a time zone is exact; one without is local time, as Python has it, and UTC where it is of
+    pandas. numpy.datetime64 is UTC.
 
     Raises
     ------

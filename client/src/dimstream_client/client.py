@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -19,9 +18,10 @@ from dimstream_client.errors import ArgumentError, Code, SpoolError
 from dimstream_client.fields import short
 from dimstream_client.inbox import OnResult
 from dimstream_client.keys import FilePath, choose_curve_keys
+from dimstream_client.lines import wait
 from dimstream_client.messages import Frame, Open, Pong
 from dimstream_client.spool import Spool
-from dimstream_client.stream import Stream, wait
+from dimstream_client.stream import Stream
 from dimstream_client.streamed_results import FrameLike, StreamedResults
 from dimstream_client.tickets import Ticket
 
@@ -143,10 +143,8 @@ class Client:
             ``"flags"``: results without pixels.
         save : bool, optional
             Whether the server records the stream.
-        codecs : sequence of str, optional
-            How frames can be packed, most wanted first.
-        checksum : {"none", "crc32"}, optional
-            Whether frames and results carry a checksum.
+        codecs : sequence of str, and checksum : {"none", "crc32"}, optional
+            How frames can be packed, most wanted first; whether frames and results carry a checksum.
         window : int, optional
             Frames in flight, 1 to 1,024.
         pixel_size_um, frame_interval_s : float, optional
@@ -252,7 +250,7 @@ class Client:
             assert kept.ticket is not None
             return Stream(
                 self._connection,
-                _resuming(kept.ticket, kept.settled),
+                kept.ticket.resumption(kept.settled),
                 timeout_s=self.timeout_s,
                 on_result=on_result,
                 spool=kept,
@@ -287,7 +285,7 @@ class Client:
             raise ArgumentError(Code.BAD_FIELD, f"frame_of: expected a callable, got {short(frame_of)}")
         return Stream(
             self._connection,
-            _resuming(ticket, arguments.integer("next_result", next_result)),
+            ticket.resumption(arguments.integer("next_result", next_result)),
             timeout_s=self.timeout_s,
             on_result=on_result,
             context_of=frame_of,
@@ -297,7 +295,7 @@ class Client:
         self,
         frames: Iterable[FrameLike],
         *,
-        copy: bool = True,
+        copy: Boolean = True,
         buffer_bytes: Integer = 0,
         spool: Spool | FilePath | None = None,
         model: str | None = None,
@@ -361,7 +359,7 @@ class Client:
                 user=user,
             )
 
-        return StreamedResults(frames, open_for, copy=copy)
+        return StreamedResults(frames, open_for, copy=arguments.boolean("copy", copy))
 
     def ping(self, *, timeout_s: Number | None = None) -> Pong:
         """Ask whether the server is there.
@@ -404,9 +402,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _resuming(ticket: Ticket, next_result: int) -> Open:
-    return replace(
-        ticket.request, stream=ticket.stream, resume_token=ticket.resume_token, next_result=next_result
-    )

@@ -136,7 +136,7 @@ def _is_sequence(value: Any) -> bool:
 def refuse(name: str, expected: str, value: Any, code: str = Code.BAD_FIELD) -> NoReturn:
     """Raise the refusal of an argument."""
     try:
-        shown = short(value)
+        shown = " ".join(short(value).split())
     except Exception:  # a program's own __repr__
         shown = f"a {type(value).__name__}"
     raise ArgumentError(code, f"{name}: expected {expected}, got {shown}")

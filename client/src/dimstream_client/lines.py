@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Optional, Protocol
+from typing import Any, NamedTuple, Optional, Protocol, TypeVar
 
-from dimstream_client.errors import DimstreamError, StreamError
+from dimstream_client.arguments import waiting_s
+from dimstream_client.errors import DimstreamError, StreamError, Timeout
 from dimstream_client.messages import Closed, Frame, Message, Open, Result
 from dimstream_client.session import Session
 
@@ -57,6 +59,7 @@ class Asked(NamedTuple):
         return stream in (self.stream, getattr(self.message, "stream", None))
 
 
+T = TypeVar("T")
 ContextOf = Callable[[int], Optional[Frame]]
 
 
@@ -123,3 +126,13 @@ def fail(future: Future[Any], error: DimstreamError) -> None:
     """Give the future an error, unless nobody wants it any more."""
     if future.set_running_or_notify_cancel():
         future.set_exception(error)
+
+
+def wait(future: Future[T], timeout_s: float, what: str, *, keep: bool = False) -> T:
+    """Return what the future holds, or raise `Timeout` and want it no more, unless it is to be kept."""
+    try:
+        return future.result(waiting_s(timeout_s))
+    except FutureTimeout:
+        if not keep:
+            future.cancel()
+        raise Timeout(f"{what} within {timeout_s:g} s") from None

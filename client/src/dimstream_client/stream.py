@@ -6,20 +6,19 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dimstream_client import arguments
-from dimstream_client.arguments import AcquisitionTime, Index, Integer, Number
+from dimstream_client.arguments import AcquisitionTime, Boolean, Index, Integer, Number
 from dimstream_client.connection import Connection
 from dimstream_client.errors import ArgumentError, Code, Problem, ProtocolError, StreamError, Timeout
 from dimstream_client.inbox import Inbox, OnResult
-from dimstream_client.lines import ContextOf
+from dimstream_client.lines import ContextOf, wait
 from dimstream_client.messages import (
     Closed,
     Frame,
@@ -34,9 +33,7 @@ from dimstream_client.messages import (
 from dimstream_client.spool import Spool
 from dimstream_client.tickets import Ticket
 
-__all__ = ["Results", "Stream", "wait"]
-
-T = TypeVar("T")
+__all__ = ["Results", "Stream"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +141,7 @@ class Stream:
         t_acq: AcquisitionTime | None = None,
         meta: Mapping[Any, Any] | None = None,
         timeout_s: Number | None = None,
-        copy: bool = True,
+        copy: Boolean = True,
     ) -> int:
         """Send one frame and return its sequence number.
 
@@ -156,7 +153,7 @@ class Stream:
             Where it belongs; by default time point `seq`. Axes that a mapping does not name are 0.
         t_acq : float, datetime or numpy.datetime64, optional
             Seconds since 1970-01-01 UTC at acquisition; by default now. A datetime without a time zone is
-            local time, as Python has it; a datetime64 is UTC.
+            local time, as Python has it; a datetime64 is UTC (and a Timestamp without one, as pandas has it).
         meta : mapping, optional
             Anything that JSON holds. Numpy's scalars and arrays, enums, dates and paths are written as
             numbers, lists and texts.
@@ -179,6 +176,7 @@ class Stream:
             The stream is over; or, with a callback, what was refused earlier.
         """
         patience = self._patience(timeout_s)
+        copies = arguments.boolean("copy", copy)
         given = _Given(
             arguments.pixels_of(pixels, self.request),
             arguments.plane_index(index),
@@ -195,7 +193,7 @@ class Stream:
         try:
             with self._lock:
                 self._raise_errors()
-                return self._offer(given, copy=copy)
+                return self._offer(given, copy=copies)
         except BaseException as error:
             if waits:
                 self._inbox.give_back_room()
@@ -393,13 +391,3 @@ class Results:
         if result is None:
             raise StopIteration
         return result
-
-
-def wait(future: Future[T], timeout_s: float, what: str, *, keep: bool = False) -> T:
-    """Return what the future holds, or raise `Timeout` and want it no more, unless it is to be kept."""
-    try:
-        return future.result(arguments.waiting_s(timeout_s))
-    except FutureTimeout:
-        if not keep:
-            future.cancel()
-        raise Timeout(f"{what} within {timeout_s:g} s") from None

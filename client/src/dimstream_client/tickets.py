@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dimstream_client.errors import ProtocolError, SpoolError
 from dimstream_client.messages import Open
@@ -24,6 +24,12 @@ class Ticket:
     stream: str
     resume_token: str
     request: Open
+
+    def resumption(self, next_result: int) -> Open:
+        """Return the OPEN that resumes the stream from this result on."""
+        return replace(
+            self.request, stream=self.stream, resume_token=self.resume_token, next_result=next_result
+        )
 
     def to_json(self) -> str:
         """Return it as text that `of_json` reads."""
