@@ -30,6 +30,15 @@ def _result(seq: int, z: int = 0) -> EngineResult:
     )  # fmt: skip
 
 
+def _kill(journal: Journal) -> None:
+    """As if its server was killed."""
+    database = journal._database
+    assert database._file is not None
+    assert database._lock is not None
+    database._file.close()
+    database._lock.release()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "journal.sqlite"
@@ -43,7 +52,7 @@ def test_what_was_written_outlives_the_server(path: Path) -> None:
     journal.skipped("s", 6, 8)
     update = UpdateEntry(7, "er", "ab", Thresholds(ssim=0.5))
     journal.updated("s", update)
-    journal._db.close()  # as a server that is killed
+    _kill(journal)
 
     journal = Journal(path)
     entry = journal.find("s")
@@ -105,8 +114,8 @@ def test_what_is_no_journal_is_refused(path: Path) -> None:
 
 def _fill(journal: Journal) -> int:
     """Let the disk be full after some more frames; return how many were answered then."""
-    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
-    journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = journal._database._in_use.execute("PRAGMA page_count").fetchone()[0]
+    journal._database._in_use.execute(f"PRAGMA max_page_count = {pages}")
     for seq in range(10_000):
         journal.answered("s", _result(seq, z=seq % 2), indexed=False)
         if journal.problem is not None:
@@ -129,12 +138,12 @@ def test_what_was_kept_in_memory_is_on_the_disk_once_that_can_be_written(path: P
     journal = Journal(path)
     journal.begin(_entry())
     frames = _fill(journal)
-    assert journal._disk is not None
-    journal._disk.execute("PRAGMA max_page_count = 1000000")
-    journal._try_disk_at = 0
+    assert journal._database._file is not None
+    journal._database._file.execute("PRAGMA max_page_count = 1000000")
+    journal._database._try_disk_at = 0
     journal.answered("s", _result(frames), indexed=False)
     assert journal.problem is None
-    journal._db.close()  # as a server that is killed
+    _kill(journal)
     recalled = Journal(path).recall("s", frames + 1)
     assert recalled.complete
     assert len(recalled.planes) == 2
@@ -144,8 +153,7 @@ def test_a_server_that_is_killed_while_the_disk_is_full_says_that_it_has_forgott
     journal = Journal(path)
     journal.begin(_entry())
     frames = _fill(journal)
-    assert journal._disk is not None
-    journal._disk.close()
+    _kill(journal)
     recalled = Journal(path).recall("s", frames)
     assert not recalled.complete
     assert recalled.planes == ()
@@ -187,7 +195,7 @@ def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
     journal.skipped("s", 1, 2)
     journal.updated("s", UpdateEntry(3, "er", "ab", Thresholds(ssim=None)))
     journal.forget("s")
-    left = [journal._db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in
+    left = [journal._database._in_use.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in
             ("streams", "frames", "holes", "updates")]  # fmt: skip
     assert left == [0, 0, 0, 0]
     assert asdict(journal.recall("s", 0).counts) == asdict(Counts())

@@ -6,7 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -284,6 +287,82 @@ def test_a_journal_whose_disk_fails_hinders_no_frame(
         same(undisturbed, stream(server.endpoint, Movie(), at))
         assert "event=journal_failed" in server.log
         assert "event=journal_well" in server.log
+
+
+def delete_all(state: Path) -> None:
+    for path in state.iterdir():
+        path.unlink()
+
+
+def delete_the_write_ahead_file(state: Path) -> None:
+    (state / "journal.sqlite-wal").unlink()
+
+
+def put_another_file_there(state: Path) -> None:
+    other = state / "other"
+    other.write_bytes(b"a backup, perhaps")
+    other.replace(state / "journal.sqlite")
+
+
+def delete_the_folder(state: Path) -> None:
+    shutil.rmtree(state)
+
+
+def move_the_folder_away(state: Path) -> None:
+    state.rename(state.with_name("moved"))
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        delete_all,
+        *(
+            pytest.param(tamper, marks=pytest.mark.slow)
+            for tamper in (
+                delete_the_write_ahead_file,
+                put_another_file_there,
+                delete_the_folder,
+                move_the_folder_away,
+            )
+        ),
+    ],
+    ids=lambda tamper: tamper.__name__,
+)
+def test_a_journal_whose_files_are_taken_away_is_written_anew(
+    tamper: Callable[[Path], None], bundle: Path, undisturbed: Answers, tmp_path: Path
+) -> None:
+    with Server(bundle, tmp_path / "server") as server:
+
+        def take_away() -> None:
+            tamper(server.state)
+            until(lambda: "event=journal_well" in server.log)
+            with urllib.request.urlopen(f"{server.http}/readyz", timeout=20) as answer:
+                assert json.load(answer)["checks"]["journal"] == "ok"
+
+        def start_a_second() -> None:
+            second = Server(bundle, tmp_path / "second", state=server.state)
+            second.begin()
+            assert second.status(PATIENCE_S) == 2
+            assert "another server has it" in second.log
+
+        at = {30: take_away, 40: start_a_second, 60: killed(server)}
+        same(undisturbed, stream(server.endpoint, Movie(), at))
+        assert "was deleted or replaced by somebody else" in server.log
+
+
+def test_a_folder_that_another_server_took_meanwhile_is_left_to_it(bundle: Path, tmp_path: Path) -> None:
+    with Server(bundle, tmp_path / "server") as server:
+        os.kill(server.pid, signal.SIGSTOP)  # so that it does not look
+        shutil.rmtree(server.state)
+        with Server(bundle, tmp_path / "second", state=server.state) as second:
+            os.kill(server.pid, signal.SIGCONT)
+            until(lambda: "event=journal_failed" in server.log)
+            with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+                urllib.request.urlopen(f"{server.http}/readyz", timeout=20)
+            with refused.value:
+                assert "another server has" in json.load(refused.value)["checks"]["journal"]
+            assert len(stream(second.endpoint, Movie(), frames=20)) == 20
+        until(lambda: "event=journal_well" in server.log)
 
 
 def test_a_stream_goes_on_while_the_journal_cannot_be_written(

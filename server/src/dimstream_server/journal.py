@@ -6,11 +6,8 @@ system at once and survive a server that is killed; they are synced to the disk 
 power failure may take the last of them, which costs an ``unjudged`` and no frame.
 """
 
+import asyncio
 import json
-import logging
-import math
-import sqlite3
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +15,11 @@ from typing import Any, Final
 
 from dimstream_server.engine.memory import PlaneRecord
 from dimstream_server.engine.protocol import Counts, EngineResult
+from dimstream_server.journal_database import LOOK_S, JournalDatabase, JournalError
 from dimstream_server.pipeline.flags import Thresholds
 
-_log = logging.getLogger(__name__)
+__all__ = ["CLOSED_LEASE_S", "Entry", "Journal", "JournalError", "Recalled", "UpdateEntry"]
 CLOSED_LEASE_S: Final = 3600.0
-_TRY_DISK_S: Final = 0.05
-_REST_S: Final = 2.0
-_VERSION: Final = 1
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS streams (
     id TEXT PRIMARY KEY, token BLOB NOT NULL, owner TEXT NOT NULL, opened BLOB NOT NULL,
@@ -44,10 +39,6 @@ CREATE TABLE IF NOT EXISTS updates (
 ) WITHOUT ROWID;
 """
 _BELONGING: Final = ("frames", "holes", "updates")
-
-
-class JournalError(Exception):
-    """The journal cannot be opened; the text is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +107,8 @@ class Journal:
     """The journal of one server; whoever made it is the one thread that may use it.
 
     A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the
-    disk is tried again and again. Only a server that ends meanwhile has forgotten what came since.
+    disk is tried again and again. Files that somebody deletes or replaces
+    are written anew. Only a server that ends meanwhile has forgotten what came since.
 
     Parameters
     ----------
@@ -131,29 +123,28 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.problem: str | None = None
-        self._try_disk_at = self._returned_at = -math.inf
-        self._disk: sqlite3.Connection | None = None  # while it cannot be written, and memory stands in
-        try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=0)
-            self._prepare()
-        except (sqlite3.Error, OSError) as error:
-            why = "another server has it" if "locked" in str(error) else str(error)
-            raise JournalError(f"cannot open the journal {path}: {why}") from error
+        self._database = JournalDatabase(path, _TABLES)
+        self._write, self._read = self._database.write, self._database.read
+
+    @property
+    def problem(self) -> str | None:
+        """Why streams would not survive this server at present; None while they would."""
+        return self._database.problem
+
+    def check(self) -> str | None:
+        """`problem`, after a look at the files."""
+        self._database.look()
+        return self.problem
+
+    async def keep_looking(self) -> None:
+        """Look at the files every second, for ever: they may be deleted while nobody writes."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._database.look()
 
     def close(self) -> None:
         """Write everything out and close."""
-        try:
-            if self._disk is not None:
-                self._try_disk_at = -math.inf
-                self._return_to_disk(self._disk)
-            for database in (self._db, self._disk):
-                if database is not None:
-                    database.close()
-        except sqlite3.Error as error:
-            _log.error("journal not closed event=journal_failed reason=%r", str(error))
+        self._database.close()
 
     # --- streams
 
@@ -290,74 +281,6 @@ class Journal:
             updates=tuple(_update_entry(row[0]) for row in updates),
             complete=complete,
         )
-
-    # --- the database
-
-    def _prepare(self) -> None:
-        run = self._db.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = NORMAL")
-        run("BEGIN IMMEDIATE")  # takes the lock, and finds out whether this can be written at all
-        run("COMMIT")
-        version = run("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise JournalError(
-                f"{self.path} is a journal of version {version}, expected {_VERSION}; "
-                "finish its streams with the server that wrote it, or move it away"
-            )
-        self._db.executescript(_TABLES)
-        run(f"PRAGMA user_version = {_VERSION}")
-
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        if self._disk is not None:
-            self._return_to_disk(self._disk)
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            if self._disk is None and self.path is not None:
-                self._go_to_memory(str(error))
-                self._write(statement, values)
-            else:
-                self.problem = f"cannot write {self.path}: {error}"
-
-    def _go_to_memory(self, why: str) -> None:
-        """Go on in memory, as long as the disk cannot be written."""
-        _log.error("cannot write event=journal_failed path=%s reason=%r", self.path, why)
-        self.problem = f"cannot write {self.path}: {why}"
-        memory = sqlite3.connect(":memory:", isolation_level=None)
-        try:
-            self._db.backup(memory)
-        except sqlite3.Error:  # it cannot be read either
-            memory.executescript(_TABLES)
-        self._disk, self._db = self._db, memory
-        # A disk with room for a little and no more is left alone for longer.
-        now = time.monotonic()
-        has_just_failed = now - self._returned_at < _REST_S
-        self._try_disk_at = now + (_REST_S if has_just_failed else _TRY_DISK_S)
-
-    def _return_to_disk(self, disk: sqlite3.Connection) -> None:
-        now = time.monotonic()
-        if now < self._try_disk_at:
-            return
-        self._try_disk_at = now + _TRY_DISK_S
-        try:
-            self._db.backup(disk)
-        except sqlite3.Error as error:
-            self.problem = f"cannot write {self.path}: {error}"
-            return
-        self._db.close()
-        self._disk, self._db = None, disk
-        self._returned_at = now
-        self.problem = None
-        _log.warning("can write again event=journal_well path=%s", self.path)
-
-    def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            self.problem = f"cannot read {self.path}: {error}"
-            return []
 
 
 def _plane_record(row: Sequence[int], record: dict[str, Any]) -> PlaneRecord:

@@ -168,6 +168,7 @@ async def serve_until(
                 watchers = [
                     asyncio.ensure_future(access.watch(zmq_door.expel_revoked)),
                     asyncio.ensure_future(keep_warning(settings)),
+                    asyncio.ensure_future(journal.keep_looking()),
                 ]
                 stack.callback(_cancel, watchers)
                 if on_ready is not None:
@@ -192,7 +193,7 @@ def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metr
     readiness, device = Readiness(), DeviceHealth(engine)
     metrics.observe(device.answered)
     readiness.add("device", device.check)
-    readiness.add("journal", lambda: journal.problem)
+    readiness.add("journal", journal.check)
     if recorder is not None:
         readiness.add("recording", recorder.problem)
         metrics.watch_disk("recordings", recorder.folder)
