@@ -94,7 +94,8 @@ def refuse_others(name: str, kind: str | None) -> None:
         bad_image
     """
     ending = next((each for each in _OTHERS if name.lower().endswith(each)), None)
-    ending = kind if kind in _OTHERS else ending if kind is None else None
+    if kind is not None and ending != ".vsi":  # which is a TIFF of an overview: the pixels lie beside it
+        ending = kind if kind in _OTHERS else None
     if ending is not None:
         maker, export = _OTHERS[ending]
         raise TiffError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from xml.etree import ElementTree
 
@@ -90,6 +90,8 @@ class Ome:
     images: tuple[OmeImage, ...]
     master: tuple[str, str] | None = None  # name and UUID of the file that has the metadata
     modulo: tuple[str, ...] = ()
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """Of pages, by their number, as dimstream writes them."""
 
 
 def check_text(xml: str) -> None:
@@ -134,7 +136,15 @@ def read_ome(xml: str) -> Ome:
         for node in root.iter()
         if _tag(node).startswith("ModuloAlong") and len(node.attrib) > 0
     )
-    return Ome(root.get("UUID", ""), images, master, modulo)
+    return Ome(root.get("UUID", ""), images, master, modulo, _labels(root))
+
+
+def _labels(root: ElementTree.Element) -> dict[int, str]:
+    """The labels of pages, by their number."""
+    annotated = (a for s in _named(root, "StructuredAnnotations") for a in _named(s, "MapAnnotation"))
+    values = (v for a in annotated if a.get("Namespace") == LABELS for v in _named(a, "Value"))
+    entries = (entry for value in values for entry in _named(value, "M"))
+    return {int(e.get("K", "")): e.text or "" for e in entries if e.get("K", "").isdecimal()}
 
 
 def _declared(root: ElementTree.Element) -> float:

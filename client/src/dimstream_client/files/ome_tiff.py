@@ -175,7 +175,18 @@ def images_of_ome(
         remarks.append(f"{repeated} planes are the same page as another: the file repeats it")
     if reduced:
         remarks.append(f"{reduced} reduced pages (thumbnails, pyramids) are left out")
-    return [_found(image, files, refs, spare, remarks) for image, refs in zip(ome.images, located)]
+    return [
+        replace(_found(image, files, refs, spare, remarks), labels=_labels(ome, refs))
+        for image, refs in zip(ome.images, located)
+    ]
+
+
+def _labels(ome: Ome, refs: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """The labels of an image's planes; none where none has one."""
+    labels = (
+        tuple(ome.labels.get(int(ifd), "") if file == 0 else "" for file, ifd in refs) if ome.labels else ()
+    )
+    return labels if any(labels) else ()
 
 
 def _pieces(ome: Ome) -> Iterator[tuple[Piece, ...]]:

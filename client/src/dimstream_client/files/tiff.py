@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -67,19 +67,22 @@ def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: b
         if ome.images:
             found = images_of_ome(file, ome, path, axes=axes)
             return [_completed(image, file) for image in found]
-    return [_completed(image, file) for image in _without_ome(file, offsets, path)]
+    return [_completed(image, file) for image in _without_ome(file, offsets, path, axes)]
 
 
-def _without_ome(file: tifffile.TiffFile, offsets: list[int], path: Path | None) -> list[FoundImage]:
+def _without_ome(
+    file: tifffile.TiffFile, offsets: list[int], path: Path | None, axes: str | None
+) -> list[FoundImage]:
+    told = axes is not None
     if file.is_micromanager and (found := find_micromanager(file, offsets, path)) is not None:
         return [found]
     if file.is_shaped:
-        return _shaped(file, len(offsets))
+        return _shaped(file, len(offsets), told)
     if file.is_lsm or (not file.is_imagej and any(getattr(file, f"is_{kind}") for kind in _SERIES)):
         return [_of_series(file, series, len(offsets)) for series in _main_series(file)]
     if file.is_imagej:
         return [_imagej(file, len(offsets))]
-    return _plain(file, len(offsets))
+    return _plain(file, len(offsets), told)
 
 
 def _completed(image: FoundImage, file: tifffile.TiffFile) -> FoundImage:
@@ -96,7 +99,7 @@ def _completed(image: FoundImage, file: tifffile.TiffFile) -> FoundImage:
 # -- tifffile's own ("shaped")
 
 
-def _shaped(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
+def _shaped(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundImage]:
     """Each page with a description begins an image; images of one kind are frames that a script wrote."""
     files, found, start = FileSet(file), [], 0
     while start < pages:
@@ -105,7 +108,7 @@ def _shaped(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
         following = start + 1
         while following < pages and not _is_described(file.pages.get(following, aspage=True)):
             following += 1
-        found.append(_shaped_image(files, page, told, start, following - start))
+        found.append(_shaped_image(files, page, told, range(start, following), told_axes))
         start = following
     return _joined(found)
 
@@ -122,20 +125,26 @@ def _is_described(page: Any) -> bool:
     return page.shaped_description is not None
 
 
-def _shaped_image(files: FileSet, page: Any, told: Mapping[str, Any], start: int, pages: int) -> FoundImage:
+def _shaped_image(
+    files: FileSet, page: Any, told: Mapping[str, Any], pages: range, told_axes: bool
+) -> FoundImage:
     if page.dtype is None:
-        raise unknown_samples(page, start)
+        raise unknown_samples(page, pages.start)
     shape = tuple(int(side) for side in told.get("shape", page.shape))
     axes = str(told.get("axes") or "").upper()
     planar = page.samplesperpixel > 1
     fits = len(shape) >= 2 and min(shape) >= 1 and shape[-2:] == page.shape[-2:]
     if not fits or (len(page.shape) != 2 and not planar):
-        return _one_kind(files, page, range(start, start + pages))
+        return _one_kind(files, page, pages, told_axes)
+    remarks: tuple[str, ...] = ()
     if len(axes) != len(shape):
-        axes = "Q" * (len(shape) - 2) + "YX" if not planar else "Q" * (len(shape) - 3) + "SYX"
-    if planar and "S" in axes:
-        check_grey(page, samples_are_planes=False, inverted=False)
-    check_grey(page, samples_are_planes=True, inverted=False)
+        axes = "Q" * (len(shape) - 2) + "YX"
+        if planar and not told_axes:
+            _check_no_picture(page)
+            remarks = (
+                f"the {page.samplesperpixel} colours of a pixel are taken as frames: tifffile made them so",
+            )
+    check_grey(page, samples_are_planes="S" not in axes or told_axes, inverted=False)
     depth = math.prod(page.shape[:-2])
     declared = math.prod(shape[:-2])
     check_planes(declared)
@@ -143,12 +152,18 @@ def _shaped_image(files: FileSet, page: Any, told: Mapping[str, Any], start: int
         axes=axes,
         shape=shape,
         dtype=page.dtype.newbyteorder("="),
-        planes=PagePlanes(files, _refs(range(start, start + pages)), depth),
+        planes=PagePlanes(files, _refs(pages), depth),
         name=str(told.get("name") or ""),
+        remarks=remarks,
     )
-    if pages == 1 and declared > depth and page.is_contiguous:
+    if len(pages) == 1 and declared > depth and page.is_contiguous:
         return _virtual(image, files, page, declared)
-    return _counted(image, pages * depth)
+    return _counted(image, len(pages) * depth)
+
+
+def _check_no_picture(page: Any) -> None:
+    """Refuse what may be a coloured picture: of three or four frames tifffile makes RGB, untold."""
+    check_grey(page, samples_are_planes=page.dtype.name != "uint8" and page.planarconfig == 2, inverted=False)
 
 
 def _virtual(image: FoundImage, files: FileSet, page: Any, declared: int) -> FoundImage:
@@ -258,7 +273,7 @@ def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: 
         raise unknown_samples(page, 0)
     check_grey(page, samples_are_planes="S" not in axes and page.planarconfig == 2, inverted=False)
     if axes[-2:] != "YX":
-        return _one_kind(files, page, range(pages))
+        return _one_kind(files, page, range(pages), False)
     check_planes(math.prod(float(side) for side in shape[:-2]))
     depth = math.prod(page.shape[:-2])
     numbers = [None if each is None else each.index for each in series.pages]
@@ -286,7 +301,7 @@ def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: 
 # -- pages and nothing else
 
 
-def _plain(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
+def _plain(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundImage]:
     """Pages of one kind are frames; reduced ones are left out."""
     files = FileSet(file)
     kinds: dict[Any, list[int]] = {}
@@ -299,21 +314,24 @@ def _plain(file: tifffile.TiffFile, pages: int) -> list[FoundImage]:
         key = page.shape, str(page.dtype), page.samplesperpixel, page.photometric
         kinds.setdefault(key, []).append(number)
     left_out = f"{reduced} reduced pages (thumbnails, pyramids) are left out"
-    found = [_one_kind(files, file.pages.get(numbers[0], aspage=True), numbers) for numbers in kinds.values()]
+    found = [
+        _one_kind(files, file.pages.get(numbers[0], aspage=True), numbers, told_axes)
+        for numbers in kinds.values()
+    ]
     return [replace(image, remarks=(left_out,)) if reduced else image for image in found]
 
 
-def _one_kind(files: FileSet, page: Any, pages: Any) -> FoundImage:
+def _one_kind(files: FileSet, page: Any, pages: Iterable[int], told_axes: bool) -> FoundImage:
     """Pages of one kind, one behind the other along an axis without a name."""
     if page.dtype is None:
         raise unknown_samples(page, 0)
     planar = page.samplesperpixel > 1 and page.planarconfig == 2
-    check_grey(page, samples_are_planes=planar, inverted=False)
+    check_grey(page, samples_are_planes=planar and told_axes, inverted=False)
     numbers = np.asarray(list(pages), np.int64)
     lengths = (len(numbers),) if len(numbers) > 1 else ()
     return FoundImage(
-        axes="I" * len(lengths) + ("S" if planar else "") + "YX",
-        shape=(*lengths, *page.shape) if page.samplesperpixel == 1 or planar else page.shape,
+        axes="I" * len(lengths) + "Q" * planar + "YX",
+        shape=(*lengths, *page.shape),
         dtype=page.dtype.newbyteorder("="),
         planes=PagePlanes(
             files, np.stack([np.zeros_like(numbers), numbers], axis=1), page.samplesperpixel if planar else 1
@@ -330,7 +348,14 @@ def _joined(images: list[FoundImage]) -> list[FoundImage]:
 
 
 def _frames(images: list[FoundImage]) -> FoundImage:
-    return replace(join("I", images), spare=sum(image.spare for image in images))
+    """Images that a script wrote one after the other, as time points."""
+    joined = replace(join("I", images), spare=sum(image.spare for image in images))
+    if len(joined.shape) == 3:
+        return joined
+    said = (
+        f"{len(images)} images of one kind, written one after the other, are taken along an axis of their own"
+    )
+    return replace(joined, remarks=(*joined.remarks, said))
 
 
 def join(axis: str, images: list[FoundImage]) -> FoundImage:
