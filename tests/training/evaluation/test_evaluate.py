@@ -1,7 +1,10 @@
 """The shipped bundle on real files: each figure against its own definition, computed here once more."""
 
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +20,19 @@ from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotEvaluate, InvalidPairs
 from dimstream_models.training.evaluation.evaluate import Evaluation, evaluate
 from dimstream_models.training.evaluation.figures import METRICS, Figure, Kind, Row
+from dimstream_models.training.evaluation.filters import tune_filters
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
 from dimstream_models.training.evaluation.restoring import restorer
+from dimstream_models.training.evaluation.rivals import tune_rivals
 from dimstream_models.training.evaluation.scoring import AGAINST_TRUTH, NO_SCALE, ScoringSettings
 from dimstream_models.training.evaluation.summary import absences, differences, summarise
+from dimstream_models.training.evaluation.writing import write_report
+from dimstream_models.training.export.figures import read_quality
 from dimstream_models.training.metrics.decorrelation import decorrelation
 from dimstream_models.training.metrics.rolling_frc import rolling_frc
-from dimstream_models.training.pairs.prepared import read_prepared
+from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepared
+from dimstream_models.training.pairs.preparing import prepare
 
 Floats = NDArray[np.float64]
 FIELD = "day1/field3"
@@ -102,7 +111,7 @@ def test_two_recordings_are_correlated_where_there_are_two(
     evaluation: Evaluation, one: Path, one_again: Path
 ) -> None:
     found = evaluate(read_bundle(BUNDLE), one, again=one_again, settings=ScoringSettings(skip=8))
-    noisy, prediction, _, truth, _ = found.rows
+    noisy, prediction, _, truth, *_ = found.rows
     low, high = ([_image(each, dose) for each in (one, one_again)] for dose in ("low", "high"))
     assert _values(truth)["rfrc_mean"] == rolling_frc(*high, skip=8).mean_px
     assert (noisy.correlated, prediction.correlated) == (RECORDINGS, f"the predictions of {RECORDINGS}")
@@ -313,3 +322,55 @@ def test_a_second_recording_must_be_one(pairs: Path, one_again: Path) -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(CannotEvaluate, match="expected a skip from 1 to 32 px"):
         ScoringSettings(**wrong)
+
+
+def test_the_best_filter_stands_beside_the_model_and_the_sentence_comes_first(
+    evaluation: Evaluation, pairs: Path, tmp_path: Path
+) -> None:
+    rivals = evaluation.rivals
+    assert rivals is not None
+    assert rivals.tuned_on == "the other half of the pairs"
+    over_noisy, over_filter = [], []
+    for index, pair in enumerate(read_pairs(pairs)):
+        truth = np.asarray(pair.high, float).ravel()
+        errors = []
+        for image in (restorer(read_bundle(BUNDLE))(pair.low), pair.low, rivals.of(index)(pair.low)):
+            x = np.asarray(image, float).ravel()
+            errors.append(np.mean((np.polyval(np.polyfit(x, truth, 1), x) - truth) ** 2))
+        over_noisy.append(10 * np.log10(errors[1] / errors[0]))
+        over_filter.append(10 * np.log10(errors[2] / errors[0]))
+    figures = evaluation.figures("x")
+    assert figures["x_over_noisy_db"] == pytest.approx(np.mean(over_noisy), abs=2e-3)
+    assert figures["x_margin_db"] == pytest.approx(np.mean(over_filter), abs=2e-3)
+    assert figures["x_margin_error_db"] == pytest.approx(np.std(over_filter, ddof=1) / 5**0.5, abs=2e-3)
+    better = f"better than the noisy image by {np.mean(over_noisy):.1f} \u00b1 "
+    assert evaluation.sentence.startswith(f"On 5 pairs the model is {better}")
+    assert str(rivals) in evaluation.sentence
+    write_report(evaluation, tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["sentence"] == evaluation.sentence
+    assert read_quality([tmp_path / "summary.json"]) == evaluation.figures("evaluated")
+    page = (tmp_path / "report.html").read_text()
+    assert page.index(escape(evaluation.sentence)) < page.index("<h2>Medians</h2>")
+    assert "Tuned on the other half of the pairs." in page
+
+
+def test_of_a_prepared_folder_filters_are_tuned_on_training_fields(pairs: Path, tmp_path: Path) -> None:
+    shutil.copytree(pairs, tmp_path / "day2")
+    prepare([tmp_path / "day2"], tmp_path / "prepared", PrepareSettings(fields_of_view="planes"))
+    rivals = tune_rivals(tmp_path / "prepared", "test")
+    assert rivals is not None
+    assert rivals.tuned_on == "training fields"
+    fields = read_prepared(tmp_path / "prepared")
+    examples = [fields.open(field) for field in fields.of("training")]
+    assert rivals.of(0) == rivals.of(1) == tune_filters(examples)[0]  # type: ignore[arg-type]
+    again = tune_rivals(tmp_path / "prepared", "training")
+    assert again is not None
+    assert again.tuned_on == "validation fields"
+
+
+def test_filters_of_a_lone_pair_are_said_to_be_flattered(one: Path) -> None:
+    found = evaluate(read_bundle(BUNDLE), one, settings=ScoringSettings(skip=32))
+    assert found.rivals is not None
+    assert "the judged pair itself" in found.rivals.tuned_on
+    assert "with no uncertainty to be told" in found.sentence

@@ -61,7 +61,7 @@ def test_the_summary_is_json_with_settings_statements_and_reasons(report: Path) 
     assert summary["settings"]["skip"] == 8
     assert summary["statements"]["Scale"].startswith("Kind `prediction` is what the service delivers")
     lpips = [each for each in summary["absent"] if each["figure"] == "lpips"]
-    assert {each["kind"] for each in lpips} == {"noisy", "prediction", "fitted", "floor"}
+    assert {each["kind"] for each in lpips} == {"noisy", "filter", "prediction", "fitted", "floor"}
     assert all(each["images"] == 5 and "no weights" in each["reason"] for each in lpips)
     tested = {(each["figure"], *each["between"]): each["mark"] for each in summary["tests"]}
     assert tested["ssim", "noisy", "prediction"] == "**"
@@ -172,7 +172,9 @@ def test_the_command_writes_the_report(one: Path, tmp_path: Path, capsys: pytest
         "16",
     ]
     assert main([*arguments, "--line", "0,0,50,60"]) == 0
-    assert capsys.readouterr().out.strip() == str(out / "report.html")
+    sentence, place = capsys.readouterr().out.splitlines()
+    assert sentence.startswith("On 1 pair the model is better than the noisy image by ")
+    assert place == str(out / "report.html")
     assert sorted(path.name for path in out.iterdir()) == ["figures.csv", "report.html", "summary.json"]
     assert json.loads((out / "summary.json").read_text())["settings"]["line"] == [[0, 0], [50, 60]]
 

@@ -65,6 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
         lpips=lpips,
     )
     write_report(evaluation, arguments.out)
+    print(evaluation.sentence)
     print(arguments.out / REPORT)
 
 

@@ -14,9 +14,11 @@ from tqdm import tqdm
 from dimstream_models.bundle import Bundle
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.closeness import Perceptual
-from dimstream_models.training.evaluation.figures import Row
+from dimstream_models.training.evaluation.figures import Kind, Row
+from dimstream_models.training.evaluation.margins import Margin, margin, sentence
 from dimstream_models.training.evaluation.pictures import Shown
 from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
+from dimstream_models.training.evaluation.rivals import Rivals, tune_rivals
 from dimstream_models.training.evaluation.scoring import Recorded, Scorer, ScoringSettings
 from dimstream_models.training.pairs.opening import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Role, is_prepared
@@ -33,6 +35,36 @@ class Evaluation:
     settings: ScoringSettings
     rows: tuple[Row, ...]
     shown: tuple[tuple[str, Shown], ...]  # why it was chosen, and what is shown
+    rivals: Rivals | None = None  # the best tuned filters
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence that a reader needs: better or worse than the noisy image and the best filter."""
+        if self.rivals is None or (over := self._margins()) is None:
+            return "Nothing says whether the model is better than the noisy image: no PSNR could be taken."
+        return sentence(over[0].images, "pair", *over, str(self.rivals))
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Return both margins as figures that a bundle can keep."""
+        over = self._margins()
+        if over is None:
+            return {}
+        return over[0].figures(f"{name}_over_noisy") | over[1].figures(f"{name}_margin")
+
+    def _margins(self) -> tuple[Margin, Margin] | None:
+        """Return the margins over the noisy image and the best filter; None where no PSNR was taken."""
+        found = [self._errors(kind) for kind in ("fitted", "noisy", "filter")]
+        names = [name for name in found[0] if all(name in each for each in found)]
+        if not names:
+            return None
+        ours, noisy, filtered = ([each[name] for name in names] for each in found)
+        return margin(ours, noisy), margin(ours, filtered)
+
+    def _errors(self, kind: Kind) -> dict[int, float]:
+        """Return the mean square error over the squared data range, by the pair's number among those of a
+        kind."""
+        found = (row.figures["psnr"].value for row in self.rows if row.kind == kind)
+        return {index: 10 ** (-value / 10) for index, value in enumerate(found) if value is not None}
 
 
 def evaluate(
@@ -70,7 +102,8 @@ def evaluate(
         When the bundle does not do what it says of itself.
     """
     settings = settings or ScoringSettings()
-    scorer = Scorer(restorer(bundle), has_own_scale(bundle), settings, lpips)
+    rivals = tune_rivals(pairs, role)
+    scorer = Scorer(restorer(bundle), has_own_scale(bundle), settings, lpips, rivals)
     rows: list[Row] = []
     for recorded in tqdm(_recorded(pairs, role, again), desc="pairs", unit="pair"):
         rows += _named(recorded, scorer.rows)
@@ -84,7 +117,7 @@ def evaluate(
     }
     pictures = tuple((why, shown[index]) for index, why in chosen.items())
     where = f"{pairs} ({role} fields)" if is_prepared(pairs) else str(pairs)
-    return Evaluation(bundle, where, settings, tuple(rows), pictures)
+    return Evaluation(bundle, where, settings, tuple(rows), pictures, rivals)
 
 
 def _named(recorded: Recorded, function: Callable[[Recorded], T]) -> T:

@@ -8,11 +8,13 @@ from typing import Final, Literal
 
 from dimstream_models.training.errors import CannotEvaluate
 
-Kind = Literal["noisy", "prediction", "fitted", "truth", "floor"]
+Kind = Literal["noisy", "filter", "prediction", "fitted", "truth", "floor"]
 Unit = Literal["counts", "dB", "px", "nm", ""]
 
 KINDS: Final[Mapping[Kind, str]] = {
     "noisy": "the noisy image, on the straight line that brings it closest to this very truth",
+    "filter": "what the best tuned classical filter makes of the noisy image, on the straight line that"
+    " brings it closest to this very truth",
     "prediction": "the prediction as it is served, in the bundle's own counts",
     "fitted": "the prediction, on the straight line that brings it closest to this very truth",
     "truth": "the truth itself",

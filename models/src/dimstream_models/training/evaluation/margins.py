@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+FINE_DB: Final = 0.05  # standard errors below it are told to two decimals
 SURE: Final = 2.0  # standard errors from which on a difference is none of chance
 
 
@@ -41,9 +42,7 @@ class Margin:
     def __str__(self) -> str:
         if self.db is None:
             return "by an unknown amount"
-        if self.error_db is None:
-            return f"by {abs(self.db):.1f} dB"
-        return f"by {abs(self.db):.1f} \u00b1 {self.error_db:.1f} dB"
+        return f"by {_with_error(abs(self.db), self.error_db)} dB"
 
     def than(self, other: str) -> str:
         """Return the half of a sentence: better than …, worse than …, or neither."""
@@ -51,8 +50,7 @@ class Margin:
             return f"not to be told from {other}, as both lie at the noise of what judges them"
         if self.better or self.worse:
             return f"{'better' if self.better else 'worse'} than {other} {self}"
-        error = "" if self.error_db is None else f" \u00b1 {self.error_db:.1f}"
-        return f"no different from {other} ({self.db:+.1f}{error} dB)"
+        return f"no different from {other} ({_with_error(self.db, self.error_db, '+')} dB)"
 
     def figures(self, name: str) -> dict[str, float]:
         """Return the margin as figures: `NAME_db` and `NAME_error_db`, those that there are."""
@@ -101,6 +99,14 @@ def sentence(images: int, what: str, noisy: Margin, best: Margin, filter_name: s
         f" each to"
         f" the truth's scale, {sure}."
     )
+
+
+def _with_error(value: float, error: float | None, sign: str = "") -> str:
+    """Return a number with its standard error, to as many decimals as that has."""
+    if error is None:
+        return f"{value:{sign}.1f}"
+    decimals = 1 if error >= FINE_DB else 2
+    return f"{value:{sign}.{decimals}f} \u00b1 {error:.{decimals}f}"
 
 
 def _pooled(ours: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:

@@ -19,6 +19,7 @@ from dimstream_models.training.evaluation.summary import Difference, values_of
 COLOURS: Final[Mapping[str, str]] = {
     "truth": "#333333",
     "noisy": "#999999",
+    "filter": "#009e73",
     "prediction": "#0072b2",
     "fitted": "#56b4e9",
     "floor": "#d55e00",

@@ -27,6 +27,7 @@ STYLE: Final = """
 .wide { overflow-x: auto } th, td { white-space: nowrap } td.text { white-space: normal }
 th { border-bottom: 1px solid #888 } .text, th:first-child, td:first-child { text-align: left }
 figure { margin: 1em 0 } figcaption { color: #555; font-size: 13px }
+.first { font-size: 1.15em; font-weight: 600 }
 dt { font-weight: 600 } .warning { background: #fff3cd; border-left: 4px solid #d39e00; padding: 6px 12px }
 """
 
@@ -37,6 +38,7 @@ def render(evaluation: Evaluation) -> str:
     images = number_of_pairs(rows)
     parts = [
         f"<h1>{escape(bundle.name)}: evaluation on {images} {'pair' if images == 1 else 'pairs'}</h1>",
+        f'<p class="first">{escape(evaluation.sentence)}</p>',
         f"<p>Bundle <code>{escape(bundle.id)}</code>, weights sha256 <code>{bundle.sha256[:16]}…</code>;"
         f" pairs <code>{escape(evaluation.pairs)}</code>.</p>",
         *(f'<p class="warning">{escape(text)}</p>' for text in warnings(rows)),
@@ -47,7 +49,7 @@ def render(evaluation: Evaluation) -> str:
         "<h2>Distributions</h2>",
         _distributions(rows),
         "<h2>How the figures were taken</h2>",
-        _definitions(statements(rows, evaluation.settings)),
+        _definitions(statements(rows, evaluation.settings, evaluation.rivals)),
         "<h2>All images together</h2>",
         _summaries(rows),
         "<h2>Are the kinds different?</h2>",

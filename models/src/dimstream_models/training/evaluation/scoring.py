@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
 from dimstream_models.training.evaluation.closeness import Perceptual, closeness, floor
 from dimstream_models.training.evaluation.figures import Figure, Kind, Row, absent
-from dimstream_models.training.evaluation.filters import straight_line
+from dimstream_models.training.evaluation.filters import fit_gain_and_offset, straight_line
 from dimstream_models.training.evaluation.lines import Point, line_through_structure
 from dimstream_models.training.evaluation.pictures import Shown
 from dimstream_models.training.evaluation.resolving import Resolving, Twins, twins
 from dimstream_models.training.evaluation.restoring import Restore
+from dimstream_models.training.evaluation.rivals import Rivals
 from dimstream_models.training.metrics.profiles import line_profile, normalise_together
 from dimstream_models.training.pairs.opening import Pair
 
@@ -106,12 +107,15 @@ class Scorer:
     settings : ScoringSettings
     lpips : Perceptual or None
         None: no weights were given, and no LPIPS is taken.
+    rivals : Rivals or None
+        The best tuned filter for each pair; None: there is none.
     """
 
     restore: Restore
     own_scale: bool
     settings: ScoringSettings
     lpips: Perceptual | None = None
+    rivals: Rivals | None = None
 
     def rows(self, recorded: Recorded) -> list[Row]:
         """Return all figures of a pair, a row for each kind of image.
@@ -128,6 +132,7 @@ class Scorer:
             self._row(recorded.pair, images, "fitted", self._near(images.fitted, images.truth)),
             self._row(recorded.pair, images, "truth", *self._of_truth(recorded, images)),
             self._row(recorded.pair, images, "floor", self._of_floor(recorded, images)),
+            *self._of_filter(recorded, images),
         ]
 
     def shown(self, recorded: Recorded) -> Shown:
@@ -181,6 +186,15 @@ class Scorer:
         agreed, how = self._resolving.of_twins(lambda: self._low_twins(recorded))
         near = self._near(images.noisy, images.truth)
         return near | self._detail(images.low, images.truth) | agreed, how
+
+    def _of_filter(self, recorded: Recorded, images: Images) -> list[Row]:
+        """Return the row of the best tuned filter, on the straight line that brings it closest."""
+        if self.rivals is None:
+            return []
+        filtered = self.rivals.of(recorded.index)(images.low)
+        fitted = fit_gain_and_offset(filtered, images.truth)
+        row = self._row(recorded.pair, images, "filter", self._near(fitted, images.truth))
+        return [replace(row, line=straight_line(filtered, images.truth))]
 
     def _of_prediction(self, recorded: Recorded, images: Images) -> tuple[Figures, str]:
         agreed, how = self._resolving.of_twins(lambda: self._low_twins(recorded).restored(self.restore))

@@ -9,6 +9,7 @@ import numpy as np
 
 from dimstream_models.training.evaluation.figures import METRICS, Kind, Row, unit_of
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
+from dimstream_models.training.evaluation.rivals import Rivals
 from dimstream_models.training.evaluation.scoring import NO_SCALE, ScoringSettings
 from dimstream_models.training.evaluation.summary import values_of
 
@@ -17,10 +18,13 @@ ONE_SCALE: Final = (0.8, 1.25)
 FEW_PAIRS: Final = 5
 
 
-def statements(rows: Sequence[Row], settings: ScoringSettings) -> dict[str, str]:
+def statements(
+    rows: Sequence[Row], settings: ScoringSettings, rivals: Rivals | None = None
+) -> dict[str, str]:
     """Return how each figure was taken, by the figure's name."""
     return {
         "Scale": _scale(rows),
+        **_filter(rivals),
         "SSIM, PSNR": f"scikit-image's, data range {_data_range(rows, settings)}; SSIM's window is 7 px.",
         "MAE": "Mean absolute difference, in the truth's counts.",
         "Pearson correlation": "Of the pixels. A straight line changes nothing about it.",
@@ -75,6 +79,15 @@ def _too_regular(rows: Sequence[Row]) -> Iterator[str]:
 def number_of_pairs(rows: Sequence[Row]) -> int:
     """Return how many pairs the rows are of."""
     return sum(row.kind == "truth" for row in rows)
+
+
+def _filter(rivals: Rivals | None) -> dict[str, str]:
+    if rivals is None:
+        return {}
+    return {
+        "Best filter": "Of Gaussian, median, non-local means and total variation the one with the highest"
+        f" PSNR, at the strength that gives it: {rivals}. Tuned on {rivals.tuned_on}."
+    }
 
 
 def _scale(rows: Sequence[Row]) -> str:

@@ -18,6 +18,7 @@ from dimstream_models.training.metrics.statistics import Outcome, mann_whitney, 
 COMPARED: Final[tuple[tuple[Kind, Kind], ...]] = (
     ("noisy", "prediction"),
     ("noisy", "fitted"),
+    ("filter", "fitted"),
     ("truth", "prediction"),
     ("prediction", "floor"),
 )

@@ -97,8 +97,10 @@ def _summary(evaluation: Evaluation) -> dict[str, Any]:
         "pairs": evaluation.pairs,
         "images": number_of_pairs(rows),
         "settings": vars(settings),
+        "sentence": evaluation.sentence,
+        "figures": evaluation.figures("evaluated"),
         "warnings": list(warnings(rows)),
-        "statements": statements(rows, settings),
+        "statements": statements(rows, settings, evaluation.rivals),
         "summary": [_summary_entry(each) for each in summarise(rows)],
         "tests": [_test_entry(each) for each in differences(rows)],
         "absent": [
