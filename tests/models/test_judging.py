@@ -1,11 +1,13 @@
 """When a frame is believed, the reason that is given when it is not, and what is remembered in between."""
 
+import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dimstream_models.evidence.counting import Doubt
 from dimstream_models.judging import Criteria, Distribution, Evidence, Judgement, PlaneJudge
 
 SIGNAL = Distribution((0.0, 0.05, 0.5, 1.0), (0.5, 0.7, 0.8, 0.95), pairs=199)
@@ -235,3 +237,66 @@ def test_probabilities_of_the_calibration_itself_are_uniform() -> None:
 def test_nothing_is_said_of_a_bundle_without_a_calibration() -> None:
     (found,) = _judge({}, signal=None, dark=None)
     assert (found.flag, found.p_signal, found.p_dark) == ("ok", None, None)
+
+
+NO_COUNTS: dict[str, Any] = {"doubt": Doubt("values come in steps of 5")}
+WHY = "no photon counts: values come in steps of 5"
+
+
+def test_what_is_no_photon_counts_is_never_ok_and_every_reason_says_so() -> None:
+    first = NO_COUNTS | {"obstacle": "first frame"}
+    found = _judge(first, NO_COUNTS, NO_COUNTS | EMPTY, NO_COUNTS | {"saturated": 0.5, "structure": 40.0})
+    assert [one.flag for one in found] == ["unjudged", "unjudged", "suspect", "suspect"]
+    assert [one.reason for one in found[:2]] == [f"first frame; {WHY}", WHY]
+    assert all((one.reason or "").endswith(f"; {WHY}") for one in found[2:])
+    assert all("not_photons" in one.notes for one in found)
+
+
+def test_not_even_halves_that_agree_make_it_ok() -> None:
+    (found,) = _judge(NO_COUNTS | {"split_ssim": 0.9}, witness_every=1)
+    assert (found.flag, found.reason) == ("unjudged", WHY)
+
+
+def test_the_first_finding_holds_over_frames_that_tell_nothing_and_ends_after_eight() -> None:
+    other = {"doubt": Doubt("variance/mean 5")}
+    found = _judge(NO_COUNTS, other, *[{}] * 7, NO_COUNTS, *[{}] * 9)
+    assert [one.reason for one in found] == [WHY] * 17 + [None] * 2
+    assert [one.flag for one in found] == ["unjudged"] * 17 + ["ok"] * 2
+
+
+def test_what_is_only_doubtful_is_a_note() -> None:
+    (found,) = _judge({"doubt": Doubt("variance/mean 1.4", certain=False)})
+    assert (found.flag, found.reason, found.notes) == ("ok", None, ("doubtful_counts",))
+
+
+def test_a_refused_split_stands_in_the_reason_until_the_next_is_asked() -> None:
+    refused, agreed = {"split_refused": "read noise"}, {"split_ssim": 0.9}
+    found = _judge(refused, {}, {}, agreed, {}, {}, refused, {}, {}, witness_every=3)
+    assert [one.flag for one in found] == ["unjudged"] * 3 + ["ok"] * 3 + ["unjudged"] * 3
+    assert {one.reason for one in found[:3]} == {"its photons could not be split: read noise"}
+
+
+def test_clipped_output_is_noted_and_suspect_above_one_percent() -> None:
+    few, many = _judge({"clipped": 0.002}, {"clipped": 0.3125})
+    assert (few.flag, few.notes) == ("ok", ("clipped",))
+    assert (many.flag, many.notes) == ("suspect", ("clipped",))
+    assert (many.reason or "").startswith("clipped: 31.2%")
+
+
+def test_a_wild_pixel_is_a_note() -> None:
+    (found,) = _judge({"outlier": True})
+    assert (found.flag, found.notes) == ("ok", ("outlier_pixel",))
+
+
+@pytest.mark.parametrize("broken_at", range(1, 14))
+def test_a_judge_of_its_state_goes_on_the_same(broken_at: int) -> None:
+    refused: dict[str, Any] = {"split_refused": "read noise"}
+    frames = [NO_COUNTS, *[{}] * 9, refused, {}, {}, {"split_ssim": 0.9}, {}]
+    limits = Criteria(**CRITERIA)
+    whole, broken = PlaneJudge(), PlaneJudge()
+    for seq, changes in enumerate(frames):
+        if seq == broken_at:
+            broken = PlaneJudge.of_state(json.loads(json.dumps(broken.state())))
+        evidence = Evidence(**GOOD | changes)
+        expected = whole.judge(seq, evidence, limits, witness_every=3)
+        assert broken.judge(seq, evidence, limits, witness_every=3) == expected

@@ -108,7 +108,7 @@ def test_what_is_no_journal_is_refused(path: Path) -> None:
     other = path.with_name("other.sqlite")
     with sqlite3.connect(other) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match="version 99, expected 1"):
+    with pytest.raises(JournalError, match="version 99, expected 2"):
         Journal(other)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from dimstream_client.broken_off import Note, count_lines, keep_lines, read_note
 from dimstream_client.client import Client
+from dimstream_client.counts_warning import warning_of
 from dimstream_client.errors import FrameError, StreamError, TiffError
 from dimstream_client.files import ImageStack
 from dimstream_client.frame_feeding import FrameFeeder, times_of
@@ -28,6 +30,8 @@ from dimstream_client.tiff_writer import page_offsets
 from dimstream_client.trust import Thresholds
 
 _FLAGS = ("ok", "suspect", "unjudged")
+
+_log = logging.getLogger("dimstream")
 
 
 @dataclass(frozen=True)
@@ -268,6 +272,7 @@ class _Recorder:
         self._over_time = dict(zip(stack.axes, stack.shape)).get("T", 1) > 1
         self._refusals: dict[int, str] = {}
         self._next = done
+        self._warned = False
 
     def record(self, result: Result) -> None:
         """Write a result in its place."""
@@ -290,9 +295,17 @@ class _Recorder:
         }
         if result.error is not None:
             line["error"] = result.error.detail
+        self._warn(result)
         if self._over_time:  # else nothing is suspect "since": the dark ends of a z-stack always are
             self.tally.follow(result)
         self._put(line, result, "missing" if result.pixels is None else result.flag)
+
+    def _warn(self, result: Result) -> None:
+        """Say once that values are no photon counts, while there is time to stop."""
+        if self._warned or result.trust is None or "not_photons" not in result.trust.notes:
+            return
+        self._warned = True
+        _log.warning("%s", warning_of(result.reason) or "the values are no photon counts")
 
     def note(self, seq: int, why: str) -> None:
         """Remember why a frame will have no result."""

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from dimstream_client.counts_warning import warning_of
 from dimstream_client.errors import ConnectionLost, Problem, ProtocolError, StreamError
 
 _MEMBERS = frozenset(Problem.__dataclass_fields__)
 
 
 class Answer(NamedTuple):
-    """A file that the server made, and the flags of its frames, as text for people."""
+    """A file that the server made, the flags of its frames, and what is wrong with its values, for people."""
 
     file: bytes
     flags: str
+    warning: str | None = None
 
 
 class HttpDoor:
@@ -80,7 +82,8 @@ class HttpDoor:
         headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
         response, answer = self._request("POST", path, file.read_bytes(), headers)
         told = (response.getheader(name) for name in ("Dimstream-Flags", "Dimstream-Reason"))
-        return Answer(answer, "; ".join(one for one in told if one))
+        warning = warning_of(response.getheader("Dimstream-Not-Photons"))
+        return Answer(answer, "; ".join(one for one in told if one), warning)
 
     def _only_model(self) -> str:
         ids = [str(model["id"]) for model in self.models()]

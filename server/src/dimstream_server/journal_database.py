@@ -18,7 +18,7 @@ from dimstream_server.folder_lock import FolderIsLocked, FolderLock
 LOOK_S: Final = 1.0
 _TRY_DISK_S: Final = 0.05
 _REST_S: Final = 2.0
-_VERSION: Final = 1
+_VERSION: Final = 2  # 1: planes without what is known of their counts
 _WAL: Final = "-wal"
 _log = logging.getLogger(__name__)
 

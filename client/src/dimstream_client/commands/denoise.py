@@ -109,7 +109,7 @@ def _request(arguments: argparse.Namespace) -> int:
     print(f"{arguments.out}: {answer.flags}" if answer.flags else arguments.out)
     if hint := movie_hint(stack.axes, _counts(answer.flags)):
         print(f"  note: {hint}")
-    return DONE
+    return DONE if answer.warning is None else say(answer.warning, DONE)
 
 
 def _write(stack: ImageStack, path: Path) -> None:

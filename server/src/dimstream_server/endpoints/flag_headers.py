@@ -25,6 +25,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Remarks": "What was not found in the file, is doubtful or left out; absent when nothing.",
     "Dimstream-Detector": "Offset and gain by which frames became photons, where the query gave them:"
     " `offset=100, gain=2.2`.",
+    "Dimstream-Not-Photons": "Why values are no photon counts, of the first frame of which that was found,"
+    " and the offset and gain that would make photons of them, as far as the frame tells.",
     "Dimstream-Model": "Id of the model.",
     "Dimstream-Model-Sha256": "Of its ONNX weights.",
     "Dimstream-T-Ms": "Milliseconds in queue, inference and in all, summed over the frames.",
@@ -48,12 +50,18 @@ def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
         headers["Dimstream-Remarks"] = _printable("; ".join(denoised.remarks))
     if order.detector is not None:
         headers["Dimstream-Detector"] = f"offset={order.detector.offset:g}, gain={order.detector.gain:g}"
+    if doubts := [result.reason for _, result in denoised.frames if _is_not_photons(result)]:
+        headers["Dimstream-Not-Photons"] = doubts[0] or ""
     if len(denoised.frames) == 1:
         _, result = denoised.frames[0]
         headers.update((name, value) for name, value in _of_frame(result) if value)
     if denoised.view is not None:
         headers["Dimstream-View"] = denoised.view
     return headers
+
+
+def _is_not_photons(result: EngineResult) -> bool:
+    return result.trust is not None and "not_photons" in result.trust.notes
 
 
 def _of_frame(result: EngineResult) -> Iterator[tuple[str, str]]:
