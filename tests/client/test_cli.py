@@ -79,7 +79,7 @@ def test_a_refused_frame_leaves_a_page_of_zeros_and_says_so(tmp_path, peer, caps
     np.testing.assert_array_equal(pages[3], data[3] - 1)
     lines = flags(tmp_path / "o.flags.jsonl")
     assert [line["seq"] for line in lines if line["status"] == "refused"] == [2, 5]
-    assert "2 frames have no result" in capsys.readouterr().err
+    assert "2 frames have no result (zeros in the output); frame 2: " in capsys.readouterr().err
 
 
 def test_latest_mode_keeps_pages_in_their_places(tmp_path, peer):
@@ -195,7 +195,7 @@ def test_a_frame_that_cannot_be_read_fails_alone(tmp_path, peer, capsys):
     server = peer()
     assert main(["stream", str(tmp_path / "nan.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
                  "--quiet", "--out-dtype", "float32"]) == 1  # fmt: skip
-    assert "2 frames have no result" in capsys.readouterr().err
+    assert "2 frames have no result (zeros in the output); frame 2: " in capsys.readouterr().err
     assert server.skips() == [(2, 2), (7, 7)]
     data[[2, 7]] = 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.tif"), data)

@@ -8,6 +8,7 @@ interrupted. Errors are one line on stderr.
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
@@ -30,6 +31,7 @@ _DESCRIPTION: Final = "Send microscopy frames to a dimstream server and get them
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said in one line
     run = arguments.run
     try:
         return int(run(arguments))

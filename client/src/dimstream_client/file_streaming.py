@@ -56,6 +56,8 @@ class Tally:
         Of the weights that were used.
     closed : Closed or None
         What the server said in the end.
+    first_missing : str or None
+        Which frame is the first without a result, and why.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
@@ -64,6 +66,7 @@ class Tally:
     thresholds: Thresholds | None = None
     model_sha256: str | None = None
     closed: Closed | None = None
+    first_missing: str | None = None
     _plane: PlaneIndex | None = None
     _seq: int = 0
 
@@ -81,7 +84,13 @@ class Tally:
         with flags.open(encoding="utf-8") as lines:
             for line in islice(lines, frames):
                 record = json.loads(line)
-                self.counts[record["flag"] if record["status"] == "done" else "missing"] += 1
+                self.count(record, is_missing=record["status"] != "done")
+
+    def count(self, record: dict[str, Any], *, is_missing: bool) -> None:
+        """Count a frame by its line."""
+        self.counts["missing" if is_missing else record["flag"]] += 1
+        if is_missing and self.first_missing is None:
+            self.first_missing = f"frame {record['seq']}: {record.get('error') or record['reason']}"
 
     def __str__(self) -> str:
         told = [f"{n} {flag}" for flag, n in self.counts.items() if n]
@@ -298,7 +307,7 @@ class _Recorder:
         self._warn(result)
         if self._over_time:  # else nothing is suspect "since": the dark ends of a z-stack always are
             self.tally.follow(result)
-        self._put(line, result, "missing" if result.pixels is None else result.flag)
+        self._put(line, result)
 
     def _warn(self, result: Result) -> None:
         """Say once that values are no photon counts, while there is time to stop."""
@@ -326,14 +335,14 @@ class _Recorder:
                 "flag": "unjudged",
                 "reason": why or "replaced by a newer frame",
             }
-            self._put(line, None, "missing")
+            self._put(line, None)
 
-    def _put(self, line: dict[str, Any], result: Result | None, counted: str) -> None:
+    def _put(self, line: dict[str, Any], result: Result | None) -> None:
         self._pages.write(result.pixels if result else None)
         if self._maps is not None:
             self._maps.write(result.support if result else None)
         self._lines.write(json.dumps(line) + "\n")  # last: what has its line is whole
         self._lines.flush()
-        self.tally.counts[counted] += 1
+        self.tally.count(line, is_missing=result is None or result.pixels is None)
         self._next += 1
         self._on_frame(self.tally.counts)

@@ -127,7 +127,7 @@ def test_bad_files_hold_nothing_up(night, capsys):
     }
     reasons = {row["file"]: row["reason"] for row in rows(night.out / "summary.csv")}
     assert "export" in reasons["zeiss.czi"]
-    assert "1 frames" in reasons["nan.tif"]
+    assert "1 frame has no result" in reasons["nan.tif"]
     flags = [row for row in rows(night.out / "flags.csv") if row["file"] == "nan.tif"]
     assert [(row["status"], row["flag"]) for row in flags] == [
         ("done", "ok"), ("unreadable", "unjudged"), ("done", "ok"),

@@ -11,7 +11,7 @@ from dimstream_client import credentials
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, seconds, window
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
 from dimstream_client.commands.reading import add_reading, movie_hint, open_source, show
-from dimstream_client.commands.writing import check_out
+from dimstream_client.commands.writing import check_name, check_out
 from dimstream_client.credentials import client_of
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dimstream_client.file_streaming import flags_path, maps_path, note_path
 
     out = arguments.out
+    check_name(out, arguments.source)
     beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
     check_out(out, arguments.source, beside=tuple(beside), replaces=arguments.overwrite or arguments.resume)
     if note_path(out).exists() and not arguments.resume:
@@ -178,5 +179,6 @@ def _tell_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
         if tally.closed.error is not None:
             return say(tally.closed.error.detail, INCOMPLETE)
     if missing := tally.counts["missing"]:
-        return say(f"{missing} frames have no result; their pages are zero", INCOMPLETE)
+        frames = "1 frame has" if missing == 1 else f"{missing} frames have"
+        return say(f"{frames} no result (zeros in the output); {tally.first_missing}", INCOMPLETE)
     return DONE

@@ -10,6 +10,20 @@ from dimstream_client.commands.exit_codes import UNREADABLE, CommandRefused
 ENDINGS: Final = (".tif", ".tiff", ".btf")
 
 
+def check_name(out: Path, source: Path) -> None:
+    """Refuse an output that is no TIFF by its name.
+
+    Raises
+    ------
+    CommandRefused
+    """
+    if out.is_dir():
+        name = f"{source.name.split('.')[0] or 'out'}.ome.tif"
+        raise CommandRefused(f"{out} is a folder; name a file in it, such as {out / name}", UNREADABLE)
+    if not out.name.lower().endswith(ENDINGS):
+        raise CommandRefused(f"the output is an OME-TIFF: name it with .ome.tif at its end, not {str(out)!r}")
+
+
 def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replaces: bool = False) -> None:
     """Refuse an output that cannot be written, is no TIFF by its name, or would destroy what is there.
 
@@ -25,13 +39,7 @@ def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replace
     CommandRefused
     OSError
     """
-    if out.is_dir():
-        name = f"{source.name.split('.')[0]}.ome.tif"
-        raise CommandRefused(f"{out} is a folder; name a file in it, such as {out / name}", UNREADABLE)
-    if not out.name.lower().endswith(ENDINGS):
-        raise CommandRefused(
-            f"the output is an OME-TIFF: name a file that ends in .ome.tif, not {str(out)!r}"
-        )
+    check_name(out, source)
     if not out.parent.is_dir():
         raise CommandRefused(f"there is no folder {out.parent} for {out}; make it first", UNREADABLE)
     for path in (out, *beside):

@@ -118,7 +118,8 @@ class FolderJob:
         self._members.update({member: done.file for member, _, _ in done.sources if member != done.file})
         missing = done.counts.get("missing", 0)
         state = "incomplete" if missing else "done"
-        reason = f"{missing} frames have no result; {FLAGS} says why" if missing else ""
+        frames = "1 frame has" if missing == 1 else f"{missing} frames have"
+        reason = f"{frames} no result; {FLAGS} says why" if missing else ""
         return FileState(done.file, state, reason, done)
 
     def _denoise(self, n: int, name: str) -> Done:
