@@ -11,8 +11,8 @@ from dimstream_client.fields import MAX_GAIN, MAX_OFFSET, MIN_GAIN
 
 def add_files(command: argparse.ArgumentParser) -> None:
     """Add what is read, what is written, and what the server does between."""
-    command.add_argument("source", type=Path, metavar="IN", help="an image file, or a folder")
-    command.add_argument("out", type=Path, metavar="OUT", help="an OME-TIFF; for a folder see above")
+    command.add_argument("source", type=some_path, metavar="IN", help="an image file, or a folder")
+    command.add_argument("out", type=some_path, metavar="OUT", help="an OME-TIFF; for a folder see above")
     command.add_argument("--overwrite", action="store_true", help="replace outputs whatever they are")
     command.add_argument("--model", metavar="ID", help="needed where a server has several")
     command.add_argument("--out-dtype", choices=("uint16", "float32"), default="uint16")
@@ -41,6 +41,13 @@ def add_outage(command: argparse.ArgumentParser) -> None:
         "--outage", type=patience, default=math.inf, metavar="S",
         help="seconds to wait for a server that is lost (default: for ever)",
     )  # fmt: skip
+
+
+def some_path(text: str) -> Path:
+    """Return a path that is not empty."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected the name of a file or folder, got {text!r}")
+    return Path(text)
 
 
 def seconds(text: str) -> float:
