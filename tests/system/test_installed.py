@@ -260,8 +260,29 @@ def test_the_client_alone_streams_with_numpy_and_pyzmq(
     assert flags == str([result.flag for result in expected])
     assert digest == hashlib.sha256(b"".join(result.pixels.tobytes() for result in expected)).hexdigest()
     assert environment.run("dimstream", "ping", "--server", server.zmq).returncode == 0
-    refused = environment.run("dimstream", "stream", "a.tif", "b.tif", "--server", server.zmq)
-    assert_one_sentence(refused, '"dimstream-client[tiff]"')
+    assert_every_command_speaks(environment, server)
+
+
+def assert_every_command_speaks(environment: Environment, server: RunningServer) -> None:
+    """Without `[tiff]` a command does its work, or names the extra, in one line."""
+    np.save(environment.empty / "a.npy", np.zeros((8, 8), np.uint16))
+    (environment.empty / "a.tif").write_bytes(b"II*\0" + bytes(20))
+    commands = {
+        "stream": ["a.tif", "b.tif", "--server", server.zmq],
+        "denoise": ["a.tif", "b.tif", "--server", server.http],
+        "view": ["a.tif"],
+        "models": ["--server", server.http],
+        "ping": ["--server", server.zmq],
+        "keygen": ["keys"],
+    }
+    listed = environment.run("dimstream", "--help").stdout
+    assert set(re.findall(r"^    (\w[\w-]*) ", listed, re.MULTILINE)) == set(commands)
+    for name, words in [*commands.items(), ("stream", ["a.npy", "c.tif", "--server", server.zmq])]:
+        ended = environment.run("dimstream", name, *words)
+        assert ended.returncode in {0, 2, 3, 4}, ended.stderr
+        assert "Traceback" not in ended.stderr
+        if name in {"stream", "view"}:
+            assert_one_sentence(ended, '"dimstream-client[tiff]"')
 
 
 def assert_one_sentence(ended: subprocess.CompletedProcess[str], extra: str) -> None:

@@ -29,6 +29,7 @@ STACKS = {
 
 
 def test_the_demo_leaves_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "denoised.resume.json").write_text("left by a demo that was interrupted")
     assert demo(["--out", str(tmp_path), "--interval", "0"]) == 0
     assert (
         "bundle er-sted-light, the one that ships: trained on simulated frames only"

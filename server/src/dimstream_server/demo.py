@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.cli import main as dimstream
+from dimstream_client.file_streaming import note_path
 from dimstream_client.files import open_images
 from dimstream_models.bundle import Bundle, BundleError, Thresholds, read_attachment, read_bundle
 from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED
@@ -62,6 +63,7 @@ def _stream(movie: bytes, out: Path, endpoint: str, interval_s: float) -> int:
     """Send the movie as a user would: with `dimstream stream`."""
     source, denoised = out / "movie.ome.tif", out / "denoised.ome.tif"
     source.write_bytes(movie)
+    note_path(denoised).unlink(missing_ok=True)  # a demo that was interrupted starts again
     command = ["stream", str(source), str(denoised), "--server", endpoint, "--maps"]
     return dimstream([*command, "--interval", str(interval_s)])
 
