@@ -101,7 +101,7 @@ class RequestRoute:
             report = json.loads(self._ask(sent, {**self._query, "report": "json"}))
             part.write_bytes(self._ask(sent, self._query))
         counts = dict.fromkeys(("ok", "suspect", "unjudged", "missing"), 0)
-        with flags_path(part).open("w", encoding="utf-8") as lines:
+        with flags_path(part).open("w", encoding="utf-8", newline="\n") as lines:
             for n, frame in enumerate(report["frames"]):
                 line = {**frame, "t_acq": stack.t_acq(n), "model_sha256": report["model_sha256"]}
                 lines.write(json.dumps(line) + "\n")
