@@ -24,6 +24,7 @@ from dimstream_client.files.scale import (
     seconds,
 )
 
+CENTIMETRE: Final = 3
 MAX_TIMED_PAGES: Final = 20_000  # whose own metadata are read for their times
 
 
@@ -33,11 +34,11 @@ def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
     remarks: tuple[str, ...] = ()
     if file.is_lsm:
         scale = _of_lsm(file.lsm_metadata or {})
-    if file.is_imagej:
-        found, remarks = of_imagej(file.imagej_metadata or {}, *_per_unit(file))
-        scale = scale.filled(found)
     if PAGE_TAG in file.pages.first.tags or file.is_micromanager:
         scale = scale.filled(_of_micromanager(file))
+    if file.is_imagej:
+        found, remarks = of_imagej(file.imagej_metadata or {}, *_per_unit(file), _resolution_unit(file))
+        scale = scale.filled(found)
     if file.is_metaseries:
         scale = scale.filled(_of_metaseries(file.metaseries_metadata or {}))
     if file.is_stk:
@@ -64,17 +65,20 @@ def _resolution_unit(file: tifffile.TiffFile) -> int:
 
 
 def of_imagej(
-    told: Mapping[str, Any], x_per_unit: float | None, y_per_unit: float | None
+    told: Mapping[str, Any], x_per_unit: float | None, y_per_unit: float | None, resolution_unit: int
 ) -> tuple[Scale, tuple[str, ...]]:
     """Return the scale that ImageJ wrote, and what of it is not understood.
 
     Parameters
     ----------
     x_per_unit, y_per_unit : float, optional
+    resolution_unit : int
         The resolution tags.
     """
     unit = told.get("unit", "")
     x, y, z = (micrometres(told.get(name, unit)) for name in ("unit", "yunit", "zunit"))
+    if unit == "um" and resolution_unit == CENTIMETRE:  # so writes Micro-Manager, and so reads ImageJ
+        x = y = micrometres("cm")
     interval = positive(told.get("finterval"), seconds(told.get("tunit", "s")))
     remarks = []
     if plain_unit(unit) not in ("", "pixel", "pixels") and x is None:
