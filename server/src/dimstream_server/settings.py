@@ -206,10 +206,10 @@ class LimitsTable(_Table):
     ] = 1024
     max_streams_per_client: Annotated[
         int, Field(ge=1, le=65536, description="streams that one client (key, or connection) may have open")
-    ] = 64
+    ] = 32
     max_credit_per_client: Annotated[
         int, Field(ge=1, description="frames in flight of all streams of one client")
-    ] = 512
+    ] = 256
     max_requests_per_client: Annotated[
         int, Field(ge=1, le=1024, description="requests of one client (token, or address) at the same time")
     ] = 6

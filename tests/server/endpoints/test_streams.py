@@ -1,5 +1,7 @@
 """Credit, sequence and ownership of streams, without sockets or engine."""
 
+import contextlib
+import itertools
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,6 +25,7 @@ from dimstream_server.errors import (
     WrongShape,
 )
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+from dimstream_server.settings import Settings
 
 PIXELS = np.ones((4, 6), np.uint16)
 
@@ -198,7 +201,7 @@ def test_the_book_bounds_streams_credit_and_windows() -> None:
     assert window_in(book, mode="latest") == 2
     assert window_in(book, window=500) == 16
     book.add(make_stream(window=16, id="a"))
-    assert window_in(book) == 4
+    assert window_in(book, client=b"other") == 4
     book.add(make_stream(window=4, id="b"))
     with pytest.raises(TooManyStreams, match="credit"):
         window_in(book)
@@ -214,12 +217,12 @@ def test_the_book_bounds_the_bytes_that_are_promised() -> None:
     assert window_in(book, window=16) == 16  # of 48 bytes
     assert window_in(book, window=16, out_dtype="float32") == 10  # of 96
     book.add(make_stream(window=16, id="a"))
-    assert window_in(book, out_dtype="float32") == 2
+    assert window_in(book, out_dtype="float32", client=b"other") == 2
     book.add(make_stream(window=4, id="b"))
     book.remove(book.find(b"peer", "a"))
     book.add(make_stream(window=15, id="c"))
     with pytest.raises(TooManyStreams, match="bytes for frames in flight 912 are promised"):
-        window_in(book, out_dtype="float32")
+        window_in(book, out_dtype="float32", client=b"other")
 
 
 def test_one_client_gets_no_more_than_its_share() -> None:
@@ -234,7 +237,32 @@ def test_one_client_gets_no_more_than_its_share() -> None:
     book.add(make_stream(window=10, id="c"))
     with pytest.raises(TooManyStreams, match="max_credit_per_client"):
         window_in(book, client=b"peer")  # without a key it is the connection that counts
-    assert window_in(book, client="amira") == 8
+    assert window_in(book, client="chen") == 8
+
+
+@pytest.mark.parametrize("greedy", [1, 2, 3])
+@pytest.mark.parametrize("window", [8, 64])
+def test_greedy_clients_leave_credit_for_others(greedy: int, window: int) -> None:
+    """They open streams with the largest windows until they are refused, with the default settings."""
+    zmq, limits = Settings().zmq, Settings().limits
+    book = StreamBook(
+        max_streams=limits.max_streams,
+        default_window=zmq.window,
+        max_window=zmq.max_window,
+        max_credit=limits.max_credit,
+        max_credit_bytes=limits.max_credit_bytes,
+        max_streams_per_client=limits.max_streams_per_client,
+        max_credit_per_client=limits.max_credit_per_client,
+    )
+    for number in range(greedy):
+        with contextlib.suppress(TooManyStreams):
+            for name in itertools.count():
+                got = window_in(book, client=f"{number}", window=window)
+                book.add(make_stream(window=got, id=f"{number} {name}", owner=f"{number}"))
+    if len(book) < limits.max_streams:
+        assert window_in(book, client="honest") >= (zmq.window if greedy == 1 else 1)
+    assert len(book) < limits.max_streams or greedy > 1
+    assert sum(stream.window for stream in book) <= limits.max_credit
 
 
 def test_the_book_counts_the_bytes_of_maps() -> None:
@@ -242,7 +270,7 @@ def test_the_book_counts_the_bytes_of_maps() -> None:
     assert window_in(book, window=64) == 30  # of 48 bytes
     assert window_in(book, window=64, maps=True) == 20  # of 72
     book.add(make_stream(window=10, maps=True))
-    assert window_in(book, window=64) == 15
+    assert window_in(book, window=64, client=b"other") == 15
 
 
 def test_what_open_asks_for_reaches_the_engine() -> None:

@@ -277,8 +277,9 @@ def test_streams_are_bounded_and_a_closed_one_makes_room(
 
 
 def test_promised_credit_is_bounded(start_server: Any, connect: Any) -> None:
-    peer = connect(start_server(limits={"max_credit": 10}))
-    assert [peer.open().window, peer.open().window] == [8, 2]
+    server = start_server(limits={"max_credit": 10})
+    peer = connect(server)
+    assert [peer.open().window, connect(server).open().window] == [8, 2]
     assert peer.ask(Open(client="t", shape=SHAPE, dtype="uint16")).code == "too_many_streams"
 
 
@@ -296,6 +297,21 @@ def test_the_stream_of_a_vanished_peer_ends_and_the_server_lives_on(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert peer.denoise(answer.stream, 0, make_counts()).seq == 0
+
+
+def test_a_peer_that_does_not_answer_gives_its_place_up_to_who_needs_it(
+    start_server: Any, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start_server(limits={"max_streams": 1}, zmq={"silence_s": 8.0})
+    dead = stray.connect(server.addresses.zmq)  # it answers no ping
+    dead.sendall(stray.message(Open(client="t", shape=SHAPE, dtype="uint16")))
+    peer = connect(server)
+    deadline = time.monotonic() + 20
+    while not isinstance(peer.ask(Open(client="t", shape=SHAPE, dtype="uint16")), Opened):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "another client needs its place" in caplog.text
+    dead.close()
 
 
 def test_a_silent_peer_that_is_there_keeps_its_stream(

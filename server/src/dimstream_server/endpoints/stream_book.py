@@ -7,6 +7,7 @@ from dimstream_server.endpoints.streams import ServerStream, largest_frame_bytes
 from dimstream_server.errors import TooManyStreams, UnknownStream
 
 LATEST_WINDOW = 2
+_KEPT_FOR_OTHERS = 4  # one part in so many of all credit is for clients that have no stream
 
 
 class StreamBook:
@@ -20,7 +21,8 @@ class StreamBook:
         Window where OPEN names none, and the largest that is granted.
     max_credit, max_credit_bytes : int
         Frames in flight of all streams together, and their bytes, raw or denoised, whichever is more, with
-        their maps; later streams get smaller windows.
+        their maps. Later streams get smaller windows, and whoever has streams already gets at most half of
+        what is left of three quarters: the rest is for others.
     max_streams_per_client, max_credit_per_client : int
         The same of the streams of one client: one key, or without keys one connection.
     """
@@ -67,30 +69,38 @@ class StreamBook:
         TooManyStreams
             No stream or no credit is left.
         """
-        if len(self._streams) >= self._max_streams:
-            raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
+        own = [stream for stream in self if (stream.owner or stream.peer) == client]
+        self._refuse_without_place(own)
         left = self._max_credit - sum(stream.window for stream in self)
-        if left < 1:
-            raise TooManyStreams(f"all {self._max_credit} frames of credit are promised; try again later")
-        left = min(left, self._left_to(client))
-        promised = sum(stream.window * stream.frame_bytes for stream in self)
-        left = min(left, (self._max_credit_bytes - promised) // largest_frame_bytes(message))
-        if left < 1:
+        if _share(left, own, of=self._max_credit) < 1:
             raise TooManyStreams(
-                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised; "
-                "try again later, or with smaller frames"
+                f"all {self._max_credit} frames of credit are promised, or kept for other clients; "
+                "try again later"
+            )
+        promised = sum(stream.window * stream.frame_bytes for stream in self)
+        left_bytes = self._max_credit_bytes - promised
+        fitting = _share(left_bytes, own, of=self._max_credit_bytes) // largest_frame_bytes(message)
+        if fitting < 1:
+            raise TooManyStreams(
+                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised, and some are "
+                "kept for other clients; try again later, or with smaller frames"
             )
         wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
-        return min(wanted, self._max_window, left)
+        return min(
+            wanted, self._max_window, _share(left, own, of=self._max_credit), fitting, self._left_to(own)
+        )
 
-    def _left_to(self, client: str | bytes) -> int:
-        """Frames of credit that are left to one client."""
-        own = [stream for stream in self if (stream.owner or stream.peer) == client]
+    def _refuse_without_place(self, own: list[ServerStream]) -> None:
+        if len(self._streams) >= self._max_streams:
+            raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
         if len(own) >= self._max_streams_per_client:
             raise TooManyStreams(
                 f"this client has {len(own)} streams open, as many as one may have "
                 "(limits.max_streams_per_client); close one"
             )
+
+    def _left_to(self, own: list[ServerStream]) -> int:
+        """Frames of credit that are left to the client with these streams."""
         left = self._max_credit_per_client - sum(stream.window for stream in own)
         if left < 1:
             raise TooManyStreams(
@@ -141,3 +151,8 @@ class StreamBook:
     def payload_bytes(self, peer: bytes) -> int:
         """Most bytes that the pixels of a frame of this peer may take; 0 while it has no stream."""
         return max((stream.payload_bytes for stream in self.of_peer(peer)), default=0)
+
+
+def _share(left: int, own: list[ServerStream], *, of: int) -> int:
+    """What a client may take of what is left: all; with streams already, half of what is not kept for others."""
+    return max(0, left - of // _KEPT_FOR_OTHERS) // 2 if own else left

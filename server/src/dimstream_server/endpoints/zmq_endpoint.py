@@ -19,6 +19,7 @@ from dimstream_client.messages import (
     Frame,
     Message,
     Open,
+    Opened,
     Ping,
     Pong,
     Skip,
@@ -38,7 +39,7 @@ from dimstream_server.endpoints.taping import Tapes
 from dimstream_server.endpoints.zmq.connection import Outgoing, Part
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce
-from dimstream_server.errors import Draining, RecordingFailed, ServerError
+from dimstream_server.errors import Draining, RecordingFailed, ServerError, TooManyStreams
 from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
 from dimstream_server.recording import RecordedFile, Recorder
@@ -254,7 +255,7 @@ class ZmqEndpoint:
         self._refuse_when_draining()
         self._tapes.refuse_unless_recording(message)
         if message.stream is None and message.resume_token is None:
-            stream, opened = self._opener.open(asker, message, self._loop)
+            stream, opened = self._with_room(lambda: self._opener.open(asker, message, self._loop))
             self._enter(stream)
             _log.info(
                 "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
@@ -266,9 +267,21 @@ class ZmqEndpoint:
             there = self._book.of_id(entry.id)
             if there is not None:
                 self._part(there, "its client has come back by another connection")
-            stream, opened = self._opener.resume(asker, message, entry, self._loop)
+            stream, opened = self._with_room(lambda: self._opener.resume(asker, message, entry, self._loop))
             self._enter(stream).reconnected()
         self._say(peer, opened)
+
+    def _with_room(self, make: Callable[[], tuple[ServerStream, Opened]]) -> tuple[ServerStream, Opened]:
+        """What `make` gives; for want of room, streams give theirs up whose peers do not answer."""
+        try:
+            return make()
+        except TooManyStreams:
+            absent = [stream for stream in self._book if self._router.is_absent(stream.peer)]
+            for stream in absent:
+                self._part(stream, "it does not answer pings, and another client needs its place")
+            if not absent:
+                raise
+            return make()
 
     def _enter(self, stream: ServerStream) -> StreamMetrics:
         self._book.add(stream)

@@ -206,6 +206,10 @@ class Connection(asyncio.BufferedProtocol):
             self._pinged_at = now
             self._command(zmtp.command(b"PING", b"\0\0"))
 
+    def is_absent(self, now: float, *, silence_s: float) -> bool:
+        """Whether the peer has left a ping unanswered for a while, though not for so long as to be dead."""
+        return self._pinged_at > self.heard_at and now - self.heard_at > 1.5 * silence_s / PINGS
+
     # --- bytes in
 
     def _work(self) -> None:

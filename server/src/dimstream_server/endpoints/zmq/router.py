@@ -143,6 +143,11 @@ class Router:
         connection = self._peers.get(peer)
         return "" if connection is None else connection.address
 
+    def is_absent(self, peer: bytes) -> bool:
+        """Whether a peer is gone, or has left a ping unanswered for a while."""
+        connection = self._peers.get(peer)
+        return connection is None or connection.is_absent(self.loop.time(), silence_s=self._silence_s)
+
     def send(self, peer: bytes, outgoing: Outgoing) -> None:
         """Send now, or in order as soon as there is room."""
         connection = self._peers.get(peer)
