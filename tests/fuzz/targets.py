@@ -33,6 +33,14 @@ from dimstream_models.bundle.errors import InvalidBundle
 from dimstream_models.bundle.onnx_file import check_onnx
 from dimstream_models.bundle.tensors import from_npy
 from dimstream_server.endpoints.images import ImageChoice, open_body
+from dimstream_server.endpoints.zmq.zmtp import (
+    COMMAND,
+    FrameReader,
+    ZmtpError,
+    parse_command,
+    parse_metadata,
+    routing_id_of,
+)
 from dimstream_server.errors import ServerError
 from dimstream_server.settings import SettingsError, load_settings
 
@@ -41,6 +49,7 @@ BETWEEN_PARTS = b"\n--part--\n"
 BOUNDARY = "cut"
 MAX_PAYLOAD = 2**20
 MAX_STACK = 2**20
+MAX_FRAME = 2**17
 
 
 def wire(data: bytes) -> None:
@@ -165,9 +174,29 @@ def spool(data: bytes) -> None:
         assert Ticket.of_json(ticket.to_json(), where="again") == ticket
 
 
+def zmtp(data: bytes) -> None:
+    """What a connection of the streaming endpoint reads: frames, and behind them what commands hold."""
+
+    def admit(flags: int, size: int) -> None:
+        if size > MAX_FRAME:
+            raise ZmtpError("larger than is admitted")
+
+    reader = FrameReader(admit)
+    with suppress(ZmtpError):
+        while data:
+            buffer = reader.buffer()
+            count = min(len(buffer), len(data))
+            buffer[:count], data = data[:count], data[count:]
+            reader.received(count)
+            while (frame := reader.next_frame()) is not None:
+                assert len(frame.body) <= MAX_FRAME
+                if frame.flags & COMMAND:
+                    routing_id_of(parse_metadata(parse_command(frame.body)[1]))
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (wire, tiff, npy, form, bundle, description, onnx, records, keys, settings, spool)
+    for target in (wire, tiff, npy, form, bundle, description, onnx, records, keys, settings, spool, zmtp)
 }
 
 

@@ -82,8 +82,8 @@ class StreamBook:
         fitting = _share(left_bytes, own, of=self._max_credit_bytes) // largest_frame_bytes(message)
         if fitting < 1:
             raise TooManyStreams(
-                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised, and some are "
-                "kept for other clients; try again later, or with smaller frames"
+                f"of {self._max_credit_bytes} bytes for frames in flight {promised} are promised, and some "
+                "are kept for other clients; try again later, or with smaller frames"
             )
         wanted = message.window or (LATEST_WINDOW if message.mode == "latest" else self._default_window)
         return min(
@@ -154,5 +154,5 @@ class StreamBook:
 
 
 def _share(left: int, own: list[ServerStream], *, of: int) -> int:
-    """What a client may take of what is left: all; with streams already, half of what is not kept for others."""
+    """What a client may take: all that is left; with streams already, half of what is not kept for others."""
     return max(0, left - of // _KEPT_FOR_OTHERS) // 2 if own else left

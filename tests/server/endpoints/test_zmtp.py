@@ -1,0 +1,225 @@
+"""ZMTP frames and CURVE handshakes without sockets: literal bytes, any cut, and bytes of bad intent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl import bindings
+from zmq.utils import z85
+
+from dimstream_server.endpoints.zmq import zmtp
+from dimstream_server.endpoints.zmq.curve import CurveHandshake
+from dimstream_server.endpoints.zmq.zmtp import COMMAND, MORE, FrameReader, ZmtpError
+
+FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from([0, MORE, COMMAND]),
+        st.binary(max_size=300) | st.sampled_from([bytes(255), bytes(256), bytes(70_000), bytes(200_000)]),
+    ),
+    max_size=6,
+)
+
+
+def most(limit: int) -> Any:
+    def admit(flags: int, size: int) -> None:
+        if size > limit:
+            raise ZmtpError("too large")
+
+    return admit
+
+
+def feed(reader: FrameReader, content: bytes, cuts: list[int]) -> list[tuple[int, bytes]]:
+    """Frames that come of bytes that arrive in pieces of these sizes, and the rest as it fits."""
+    found, at = [], 0
+    sizes = iter(cuts)
+    while at < len(content):
+        buffer = reader.buffer()
+        assert len(buffer) > 0
+        count = min(len(buffer), len(content) - at, next(sizes, len(content)))
+        buffer[:count] = content[at : at + count]
+        reader.received(count)
+        at += count
+        while (frame := reader.next_frame()) is not None:
+            found.append((frame.flags, bytes(frame.body)))
+    return found
+
+
+@given(frames=FRAMES, cuts=st.lists(st.integers(1, 70_000), max_size=30))
+def test_frames_are_the_same_however_their_bytes_arrive(
+    frames: list[tuple[int, bytes]], cuts: list[int]
+) -> None:
+    content = b"".join(zmtp.head_of(flags, len(body)) + body for flags, body in frames)
+    assert feed(FrameReader(most(2**20)), content, cuts) == frames
+
+
+def test_frames_are_these_bytes() -> None:
+    assert zmtp.head_of(MORE, 3) + b"abc" == b"\x01\x03abc"
+    assert zmtp.head_of(0, 256) == b"\x02\0\0\0\0\0\0\x01\0"
+    assert zmtp.head_of(COMMAND, 5) == b"\x04\x05"
+    assert zmtp.greeting(zmtp.CURVE) == (
+        b"\xff\0\0\0\0\0\0\0\0\x7f\x03\x01CURVE" + bytes(15) + b"\x01" + bytes(31)
+    )
+
+
+@given(content=st.binary(max_size=200))
+def test_any_bytes_become_frames_or_one_error(content: bytes) -> None:
+    try:
+        feed(FrameReader(most(1000)), content, [])
+    except ZmtpError:
+        pass
+
+
+@pytest.mark.parametrize("size", [1001, 2**62, 2**64 - 1])
+def test_a_frame_is_refused_by_its_announced_size(size: int) -> None:
+    with pytest.raises(ZmtpError, match="too large"):
+        feed(FrameReader(most(1000)), zmtp.head_of(zmtp.LONG, size), [])
+
+
+@given(data=st.binary(max_size=100))
+def test_any_metadata_are_read_or_refused(data: bytes) -> None:
+    try:
+        found = zmtp.parse_metadata(data)
+    except ZmtpError:
+        return
+    assert zmtp.parse_metadata(zmtp.metadata(found)) == found
+
+
+# --- CURVE, against a client that is written down here from RFC 26
+
+
+class CurveClient:
+    """A client's side of the handshake; each step can be told to be wrong."""
+
+    def __init__(self, server_public: bytes) -> None:
+        self.server = server_public
+        self.public, self.secret = bindings.crypto_box_keypair()
+        self.transient, self._transient_secret = bindings.crypto_box_keypair()
+        self.nonce = 0
+
+    def short_nonce(self) -> bytes:
+        self.nonce += 1
+        return self.nonce.to_bytes(8, "big")
+
+    def hello(self) -> bytes:
+        nonce = self.short_nonce()
+        box = bindings.crypto_box(bytes(64), b"CurveZMQHELLO---" + nonce, self.server, self._transient_secret)
+        return b"\x05HELLO\x01\0" + bytes(72) + self.transient + nonce + box
+
+    def welcome(self, body: bytes) -> None:
+        assert body[:8] == b"\x07WELCOME"
+        content = bindings.crypto_box_open(
+            body[24:], b"WELCOME-" + body[8:24], self.server, self._transient_secret
+        )
+        self.server_transient, self.cookie = content[:32], content[32:]
+        self.shared = bindings.crypto_box_beforenm(self.server_transient, self._transient_secret)
+
+    def initiate(self, *, secret: bytes | None = None, server: bytes | None = None) -> bytes:
+        vouch_nonce = bytes(16)
+        vouch = bindings.crypto_box(
+            self.transient + (server or self.server),
+            b"VOUCH---" + vouch_nonce,
+            self.server_transient,
+            secret or self.secret,
+        )
+        content = self.public + vouch_nonce + vouch + zmtp.metadata({b"Socket-Type": b"DEALER"})
+        nonce = self.short_nonce()
+        box = bindings.crypto_box_afternm(content, b"CurveZMQINITIATE" + nonce, self.shared)
+        return b"\x08INITIATE" + self.cookie + nonce + box
+
+    def part(self, flags: int, content: bytes) -> bytes:
+        nonce = self.short_nonce()
+        box = bindings.crypto_box_afternm(bytes([flags]) + content, b"CurveZMQMESSAGEC" + nonce, self.shared)
+        return b"\x07MESSAGE" + nonce + box
+
+
+SERVER_PUBLIC, SERVER_SECRET = map(z85.decode, zmq.curve_keypair())
+
+
+@pytest.fixture
+def client() -> CurveClient:
+    return CurveClient(SERVER_PUBLIC)
+
+
+@pytest.fixture
+def server() -> CurveHandshake:
+    return CurveHandshake(SERVER_SECRET)
+
+
+def shake(client: CurveClient, server: CurveHandshake) -> tuple[bytes, bytes]:
+    client.welcome(server.welcome(client.hello()))
+    return server.client_of(client.initiate())
+
+
+def test_a_handshake_proves_the_clients_key(client: CurveClient, server: CurveHandshake) -> None:
+    key, properties = shake(client, server)
+    assert key == client.public
+    assert zmtp.parse_metadata(properties) == {b"socket-type": b"DEALER"}
+    flags, content = server.unseal(client.part(1, b"pixels"))
+    assert (flags, bytes(content)) == (MORE, b"pixels")
+    assert server.unseal(client.part(2, b"\x04PING\0\0"))[0] == COMMAND
+
+
+def test_a_hello_for_another_server_is_refused(client: CurveClient) -> None:
+    with pytest.raises(ZmtpError, match="do not belong together"):
+        CurveHandshake(z85.decode(zmq.curve_keypair()[1])).welcome(client.hello())
+
+
+def test_who_has_another_ones_public_key_only_is_refused(client: CurveClient, server: CurveHandshake) -> None:
+    client.welcome(server.welcome(client.hello()))
+    _, other_secret = bindings.crypto_box_keypair()
+    with pytest.raises(ZmtpError, match="do not belong together"):
+        server.client_of(client.initiate(secret=other_secret))
+
+
+def test_a_vouch_for_another_server_is_refused(client: CurveClient, server: CurveHandshake) -> None:
+    """A server that a client trusts must not pass itself off as that client here."""
+    client.welcome(server.welcome(client.hello()))
+    with pytest.raises(ZmtpError, match="vouches"):
+        server.client_of(client.initiate(server=bytes(32)))
+
+
+def test_the_cookie_of_another_handshake_is_refused(client: CurveClient, server: CurveHandshake) -> None:
+    client.welcome(server.welcome(client.hello()))
+    client.cookie = bytes(96)
+    with pytest.raises(ZmtpError, match="cookie"):
+        server.client_of(client.initiate())
+
+
+def test_a_handshake_that_skips_a_step_is_refused(client: CurveClient, server: CurveHandshake) -> None:
+    client.server_transient, client.cookie = bytes([9] + 31 * [0]), bytes(96)
+    client.shared = bytes(32)
+    with pytest.raises(ZmtpError, match="INITIATE"):
+        server.client_of(client.initiate())
+
+
+def test_a_part_that_comes_twice_or_was_changed_is_refused(
+    client: CurveClient, server: CurveHandshake
+) -> None:
+    shake(client, server)
+    part = client.part(0, b"x" * 50)
+    server.unseal(part)
+    with pytest.raises(ZmtpError, match="nonce"):
+        server.unseal(part)
+    for at in (8, 20, 40, len(part) - 1):
+        changed = bytearray(client.part(0, b"x" * 50))
+        changed[at] ^= 1
+        with pytest.raises(ZmtpError):
+            server.unseal(changed)
+
+
+@given(body=st.binary(max_size=400), step=st.integers(0, 2))
+def test_any_bytes_in_a_handshake_raise_one_error(body: bytes, step: int) -> None:
+    client, server = CurveClient(SERVER_PUBLIC), CurveHandshake(SERVER_SECRET)
+    if step > 0:
+        client.welcome(server.welcome(client.hello()))
+    if step > 1:
+        server.client_of(client.initiate())
+    for name, take in ((b"\x05HELLO", server.welcome), (b"\x08INITIATE", server.client_of)):
+        with pytest.raises(ZmtpError):
+            take(name + body)
+    with pytest.raises(ZmtpError):
+        server.unseal(b"\x07MESSAGE" + body)
