@@ -10,6 +10,7 @@ import tifffile
 
 from dimstream_client import file_streaming
 from dimstream_client.cli import main
+from dimstream_client.commands.reading import movie_hint
 from dimstream_client.errors import Code, Problem
 from dimstream_client.files import Scale, open_images
 from dimstream_client.tiff_writer import StackWriter
@@ -412,3 +413,68 @@ def test_the_version_is_told(capsys):
         main(["--version"])
     assert told.value.code == 0
     assert capsys.readouterr().out == f"dimstream {version('dimstream-client')}\n"
+
+
+@pytest.mark.parametrize("command", ["stream", "denoise"])
+@pytest.mark.parametrize(
+    ("out", "code", "says"),
+    [
+        ("o.png", 2, "ends"),
+        ("o.npy", 2, "ends"),
+        ("o", 2, "ends"),
+        ("-", 2, "ends"),
+        ("", 2, "name of a file"),
+        (".", 3, "is a folder; name a file in it, such as"),
+        ("mine.tif", 2, "was not made by dimstream; name another, or replace it by --overwrite"),
+        ("no/o.tif", 3, "there is no folder"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_before_anything_is_sent(
+    tmp_path, peer, door, capsys, monkeypatch, command, out, code, says
+):
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
+    tifffile.imwrite(tmp_path / "mine.tif", np.zeros((8, 8), "uint16"))
+    monkeypatch.chdir(tmp_path)
+    server = peer()
+    address = server.endpoint if command == "stream" else f"http://127.0.0.1:{door.server_port}"
+    try:
+        refused = main([command, "in.tif", out, "--server", address])
+    except SystemExit as usage:
+        refused = usage.code
+    assert refused == code
+    assert says.replace("ends", ".ome.tif at its end") in capsys.readouterr().err
+    assert not server.opened
+    assert not door.asked
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_results_are_replaced_and_other_files_only_where_that_is_said(tmp_path, peer):
+    written(tmp_path / "in.tif", "TYX", (2, 8, 8))
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", peer().endpoint]
+    assert main(command) == 0
+    assert main(command) == 0
+    (tmp_path / "o.tif").write_text("mine")
+    assert main(command) == 2
+    assert main([*command, "--overwrite"]) == 0
+    assert main(["stream", str(tmp_path / "o.tif"), str(tmp_path / "in.tif"), *command[3:]]) == 0
+
+
+def test_what_was_understood_is_printed_before_it_is_sent(tmp_path, peer, capsys):
+    tifffile.imwrite(tmp_path / "in.tif", np.ones((5, 8, 8), "uint16"), metadata={"axes": "ZYX"})
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--model", "none", "--server"]
+    assert main([*command, peer().endpoint]) == 4
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'in.tif'}: ZYX 5x8x8 uint16, pixel size not known, z step not known",
+        "  note: no pixel size was found in the file",
+        "  note: no z step was found in the file",
+    ]
+    told = ["--axes", "TYX", "--pixel-size", "0.02,0.05", "--frame-interval", "0.5"]
+    assert main([*command, peer().endpoint, *told]) == 4
+    assert "TYX 5x8x8 uint16, pixels 0.02 x 0.05 um, 0.5 s between" in capsys.readouterr().out
+
+
+def test_a_z_stack_that_may_be_a_movie_is_told_so():
+    assert "--axes TYX" in movie_hint("ZYX", {"unjudged": 3, "ok": 0})
+    assert movie_hint("ZYX", {"unjudged": 2, "suspect": 1}) is None
+    assert movie_hint("TZYX", {"unjudged": 3}) is None
+    assert movie_hint("ZYX", {"unjudged": 0}) is None
