@@ -14,8 +14,10 @@ from training.pairs.experiments import DOSE_RATIO, draw_structure, expose_pair, 
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.doses import compare_doses
+from dimstream_models.training.pairs.patches import PatchSource
 from dimstream_models.training.pairs.prepared import Prepared, PrepareSettings, read_prepared
 from dimstream_models.training.pairs.preparing import prepare
+from dimstream_models.training.settings import PairsSettings
 
 Image = np.ndarray
 HOT = np.zeros((96, 96))
@@ -276,3 +278,28 @@ def test_sound_pairs_of_two_days_are_not_commented(tmp_path: Path) -> None:
             counts = rng.poisson(level * structure).astype(np.uint16)
             tifffile.imwrite(folder / dose / "a.tif", counts)
     assert notes_of(tmp_path, days, validation_days=("day-2",), test_share=0, pixel_size_nm=20) == ""
+
+
+def test_images_below_the_patch_are_told_with_file_size_and_patch(tmp_path: Path) -> None:
+    day = write_day(tmp_path / "day", range(3))
+    for dose in ("low", "high"):
+        path = day / dose / "field-2.tif"
+        tifffile.imwrite(path, tifffile.imread(path)[:61])
+    pairs = prepare([day], tmp_path / "out", PrepareSettings(registered=False, test_share=0))
+    role = next(field.role for field in pairs.fields if field.name == "day/field-2")
+    told = PairsSettings(prepared=pairs.folder)
+    said = (
+        r"fit.patch_px = 128 px a side, got 61 x 96 px in day/field-2 \(.*low/field-2.tif\).* to 56 at most"
+    )
+    with pytest.raises(InvalidPairs, match=said):
+        PatchSource(pairs, role, told, batch=1, patch_px=128, seed=0)
+
+
+def test_pixels_of_two_sizes_in_a_pair_are_refused_with_both(tmp_path: Path) -> None:
+    day = write_day(tmp_path / "day", range(3))
+    for dose, nm in (("low", 20), ("high", 25)):
+        scale = {"resolution": (1000 / nm, 1000 / nm), "metadata": {"unit": "um"}}
+        path = day / dose / "field-1.tif"
+        tifffile.imwrite(path, tifffile.imread(path), imagej=True, **scale)
+    with pytest.raises(InvalidPairs, match="got 20 nm at low dose and 25 nm at high dose: resample one"):
+        prepare([day], tmp_path / "out", PrepareSettings())

@@ -149,7 +149,8 @@ def test_norms_are_those_of_the_windows_themselves(numbered: Prepared) -> None:
 
 def test_patches_larger_than_a_field_are_refused_by_name(numbered: Prepared) -> None:
     with pytest.raises(
-        InvalidPairs, match=r"at least fit.patch_px = 48 px, got 40 x 51 px in field-0 and 4 in all"
+        InvalidPairs,
+        match=r"at least fit.patch_px = 48 px a side, got 40 x 51 px in field-0 .* the smallest of 4",
     ):
         PatchSource(
             numbered, "training", PairsSettings(prepared=numbered.folder), batch=1, patch_px=48, seed=0

@@ -158,9 +158,12 @@ def _grid(fields: tuple[PreparedField, ...], patch_px: int, stride_px: int) -> N
     """Return (field, top, left) of all patches; the last row and column of the grid touch the border."""
     small = [field for field in fields if min(field.shape) < patch_px]
     if small:
+        smallest = min(small, key=lambda field: min(field.shape))
+        height, width = smallest.shape
         raise InvalidPairs(
-            f"expected fields of at least fit.patch_px = {patch_px} px, got {small[0].shape[0]} x"
-            f" {small[0].shape[1]} px in {small[0].name} and {len(small)} in all: choose a smaller patch"
+            f"expected fields of at least fit.patch_px = {patch_px} px a side, got {height} x {width} px in"
+            f" {smallest.name} ({smallest.sources[0].path}), the smallest of {len(small)} that are"
+            f" smaller: set fit.patch_px to {min(height, width) // 8 * 8} at most, or leave them out"
         )
     places = []
     for index, field in enumerate(fields):
