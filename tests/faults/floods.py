@@ -47,6 +47,17 @@ def parts_as_large_as_allowed(endpoint: str) -> Iterator[int]:
             yield 22 * 2**17
 
 
+def idle_connections(endpoint: str) -> Iterator[int]:
+    """300 connections that shake hands and say nothing, of which the server may end some."""
+    with contextlib.ExitStack() as held:
+        for _ in range(300):
+            held.enter_context(connect(endpoint))
+            yield 1
+        for _ in range(100):
+            time.sleep(0.01)
+            yield 0
+
+
 def huge_pixels(endpoint: str) -> Iterator[int]:
     """The pixels of a frame for which no stream is open."""
     piece = struct.pack(">BQ", 2, 30 * _MIB) + bytes(_MIB)

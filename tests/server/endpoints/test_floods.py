@@ -141,6 +141,19 @@ def _keys(folder: Path, name: str) -> dict[str, Path]:
     return {"key": secret, "server_key": folder / "server.pub"}
 
 
+def test_connections_without_a_word_leave_descriptors_for_others(
+    bundle: Path, tmp_path: Path, record_property: Any
+) -> None:
+    few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
+    with Server(bundle, tmp_path / "server", settings={"limits": LIMITS}, within=few) as server:
+        with floods.Flood(floods.idle_connections, server.endpoint):
+            time.sleep(0.5)
+            with Client(server.endpoint, timeout_s=HANG_S) as newcomer:
+                assert len(list(newcomer.stream([FRAME] * 5))) == 5
+        check(server, floods.idle_connections, "idle connections", record_property)
+        assert "Too many open files" not in server.log
+
+
 def test_what_is_refused_a_thousand_times_is_logged_once_with_a_count(server: Server) -> None:
     before = server.log.count("event=refused")
     with floods.Flood(floods.small_nonsense, server.endpoint) as flood:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections
 from dimstream_server.endpoints.http.protocol import HttpProtocol, as_bytes
 from dimstream_server.endpoints.problems import error_message
@@ -55,7 +56,7 @@ def make_http_server(
 def connection_limits(settings: Settings) -> ConnectionLimits:
     """Bounds of connections, half of the process's descriptors at most: streams and files need some, too."""
     http, wanted = settings.http, settings.http.max_connections
-    descriptors = _descriptors()
+    descriptors = descriptor_limit()
     total = wanted if descriptors is None else max(1, min(wanted, descriptors // 2))
     if total < wanted:
         _log.warning(
@@ -70,16 +71,6 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         stall_s=http.stall_s,
         min_body_bytes_per_s=http.min_body_bytes_per_s,
     )
-
-
-def _descriptors() -> int | None:
-    """How many files and sockets this process may have open; None where that is not limited."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
 
 
 class HttpServer(uvicorn.Server):

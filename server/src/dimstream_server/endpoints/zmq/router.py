@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from zmq.utils import z85
 
 from dimstream_server.addresses import split_address
+from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.zmq.connection import Connection, Outgoing, Part
 
@@ -32,6 +33,7 @@ LOOK_S: Final = 1.0
 _BACKLOG: Final = 128
 _OWN_ID: Final = b"\0"  # how routing ids begin that are made up here
 _STOP_POLL_S: Final = 0.005
+_PAUSE_S: Final = 0.1
 Admits = Callable[[str, str], bool]
 OnMessage = Callable[[bytes, list[Part], str], "asyncio.Future[None] | None"]
 OnGone = Callable[[bytes, str], None]
@@ -70,14 +72,17 @@ class Router:
     ) -> None:
         self.loop: asyncio.AbstractEventLoop
         self._max_message_bytes = max_message_bytes
-        self._max_connections = max_connections
+        descriptors = descriptor_limit()
+        # A quarter of the process's descriptors at most; files, and the other endpoint, need some, too.
+        self._max_connections = (
+            max_connections if descriptors is None else min(max_connections, descriptors // 4)
+        )
         self._silence_s = silence_s
         self._make_handshake = None if secret_key is None else _handshakes(z85.decode(secret_key))
         self._admits = admits
         self._socket: socket.socket | None = None
         self._path: str | None = None  # of a local socket
-        self._server: asyncio.Server | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._look: asyncio.TimerHandle | None = None
         self._connections: set[Connection] = set()
         self._peers: dict[bytes, Connection] = {}
@@ -126,7 +131,7 @@ class Router:
         """
         self.loop = loop
         self._on_message, self._on_gone, self._pixel_bytes = on_message, on_gone, pixel_bytes
-        self._starting = loop.create_task(self._serve())
+        self._accepting = loop.create_task(self._accept())
         self._look_s = min(LOOK_S, self._silence_s / 10)
         self._look = loop.call_later(self._look_s, self._look_after_connections)
 
@@ -159,11 +164,9 @@ class Router:
     def stop(self) -> None:
         """Read no more and take no more connections; what was handed over still goes out."""
         self._is_stopped = True
-        for waiting in (self._look, self._starting):
+        for waiting in (self._look, self._accepting):
             if waiting is not None:
                 waiting.cancel()
-        if self._server is not None:
-            self._server.close()
         for connection in tuple(self._connections):
             connection.finish()
 
@@ -190,9 +193,36 @@ class Router:
                 os.unlink(self._path)
             self._path = None
 
-    async def _serve(self) -> None:
+    async def _accept(self) -> None:
+        """Take connections one by one: asyncio takes all that wait, before anybody can count them."""
         assert self._socket is not None
-        self._server = await self.loop.create_server(lambda: Connection(self), sock=self._socket)
+        self._socket.setblocking(False)
+        while True:
+            try:
+                accepted, _ = await self.loop.sock_accept(self._socket)
+                await self._take(accepted)
+            except OSError as error:
+                self._refusals.tell("accept_failed", "", str(error.strerror))
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _take(self, accepted: socket.socket) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(accepted.close)
+            if len(self._connections) < self._max_connections or await self._make_room():
+                if accepted.family != getattr(socket, "AF_UNIX", None):
+                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
+                stack.pop_all()
+
+    async def _make_room(self) -> bool:
+        """End the connection that is silent for longest, of those without a stream."""
+        victim = min(self._without_streams(), key=lambda one: one.heard_at, default=None)
+        if victim is None:
+            return False
+        victim.end(f"expected at most {self._max_connections} connections (zmq.max_connections), got more")
+        while victim in self._connections:
+            await asyncio.sleep(0)
+        return True
 
     def _look_after_connections(self) -> None:
         now = self.loop.time()
@@ -207,15 +237,10 @@ class Router:
         return None if self._make_handshake is None else self._make_handshake()
 
     def made(self, connection: Connection) -> None:
-        """Take a connection in; beyond the limit one without a stream gives way."""
+        """Take a connection in."""
+        self._connections.add(connection)
         if self._is_stopped:
             connection.end("the server stops")
-        elif len(self._connections) >= self._max_connections:
-            victim = min(self._without_streams(), key=lambda one: one.heard_at, default=connection)
-            victim.end(
-                f"expected at most {self._max_connections} connections (zmq.max_connections), got more"
-            )
-        self._connections.add(connection)
 
     def _without_streams(self) -> Iterator[Connection]:
         for one in self._connections:
@@ -289,7 +314,6 @@ def _bind_address(address: str) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         bound.bind(where)
     except OSError:
         bound.close()
