@@ -248,6 +248,27 @@ def test_a_server_that_goes_away_is_waited_for(night):
         np.testing.assert_array_equal(tifffile.imread(night.out / f"{name}.ome.tif"), data)
 
 
+def test_a_server_that_forgets_its_streams_gets_the_movie_again(night):
+    """As one without a journal does that is started again."""
+    night.server.until = 1
+
+    def forget():
+        while not any(message.TYPE == "FRAME" for message in night.server.log):
+            time.sleep(0.01)
+        night.server.forget()
+        night.server.away.set()
+        time.sleep(0.5)
+        night.server.until = math.inf
+        night.server.away.clear()
+
+    forgetting = threading.Thread(target=forget)
+    forgetting.start()
+    assert night("--timeout", "0.5") == 0
+    forgetting.join()
+    for name, data in night.data.items():
+        np.testing.assert_array_equal(tifffile.imread(night.out / f"{name}.ome.tif"), data)
+
+
 def test_a_server_that_stays_away_ends_the_run(night, capsys):
     night.server.away.set()
     assert night("--timeout", "0.3", "--outage", "0.5") == 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from dimstream_client.client import Client
-from dimstream_client.errors import Code, SpoolError, StreamError
+from dimstream_client.errors import Code, ConnectionLost, SpoolError, StreamError
 from dimstream_client.file_streaming import Pace, Tally, flags_path, note_path, stream_file
 from dimstream_client.files import ImageStack
 from dimstream_client.folders.patience import Patience
@@ -75,7 +75,12 @@ class StreamRoute:
                 if error.code not in _GONE:
                     raise
             note_path(part).unlink(missing_ok=True)
-        return stream_file(self._client, source, stack, part, pace, on_frame=on_frame)
+        try:
+            return stream_file(self._client, source, stack, part, pace, on_frame=on_frame)
+        except StreamError as error:
+            if error.code not in _GONE:
+                raise
+            raise ConnectionLost(f"the server has forgotten the stream: {error.detail}") from error
 
 
 class RequestRoute:
