@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dimstream_client.messages import Close, Closed, Credit, Frame, Skip
+from dimstream_client.messages import Close, Closed, Credit, Frame, Open, Skip
 from dimstream_server.device_health import FAILURES
 
 MARKED = 999
@@ -134,15 +135,21 @@ def test_frames_that_come_again_after_a_resumption_are_counted(
 def test_a_journal_that_cannot_be_written_makes_the_server_not_ready(
     start_server: Any, connect: Any, request_of: Any, make_counts: Any, tmp_path: Path
 ) -> None:
-    server = start_server("blur", server={"state": str(tmp_path)})
+    state = tmp_path / "state"
+    server = start_server("blur", server={"state": str(state)})
     assert readyz(request_of, server)[1]["checks"]["disk"] == "ok"
     metrics = request_of("GET", "/metrics", server=server).body.decode()
     assert re.search(r'dimstream_disk_free_bytes\{folder="state"\} [1-9]', metrics)
-    shutil.rmtree(tmp_path)
+    shutil.rmtree(state)
+    state.write_text("no folder")
     status, body = readyz(request_of, server)
     assert status == 503
-    assert body["checks"]["disk"] == f"cannot reach {tmp_path}: No such file or directory"
+    assert f"cannot write {state / 'journal.sqlite'}" in body["checks"]["journal"]
     peer = connect(server)
+    assert peer.ask(Open(client="t", model="blur", shape=(24, 32), dtype="uint16")).code == "server_busy"
+    state.unlink()
+    time.sleep(0.1)
+    assert readyz(request_of, server)[0] == 200
     assert peer.denoise(peer.open().stream, 0, make_counts()).status == "done"
 
 
