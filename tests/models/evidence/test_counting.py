@@ -102,6 +102,14 @@ def test_photon_counts_of_any_kind_are_not_doubted(kind: str, photons: float, ba
         assert doubt_counts(frame) is None
 
 
+@pytest.mark.parametrize("dark", [0.0, 0.003, 0.05])
+def test_hot_pixels_in_an_empty_field_are_not_doubted(dark: float) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng((seed, 9))
+        hot = np.where(rng.random((SIDE, SIDE)) < 0.002, rng.uniform(0.5, 6, (SIDE, SIDE)), dark)
+        assert doubt_counts(rng.poisson(hot).astype(np.uint16)) is None
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (9, 200), (200, 9), (3, 3), (1, 1), (24, 27), (1, 500)])
 def test_small_frames_of_photons_are_not_doubted(shape: tuple[int, int]) -> None:
     for rate in (0, 0.01, 0.3, 3, 40):
