@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import io
 import json
 import shutil
 import socket
@@ -131,7 +132,7 @@ def aiohttp_session(url: str, bodies: list[bytes], kept: bool) -> list[Answer]:
         connector = aiohttp.TCPConnector(force_close=not kept)
         async with aiohttp.ClientSession(connector=connector) as session:
             for body in bodies:
-                async with session.post(url, data=body, headers=NPY) as response:
+                async with session.post(url, data=io.BytesIO(body), headers=NPY) as response:
                     answers.append((response.status, await response.read()))
         return answers
 

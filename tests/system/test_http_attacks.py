@@ -21,6 +21,7 @@ from dimstream_client import Client
 PATH = "/v1/models/er-sted-light/denoise"
 DESCRIPTORS = 256
 _LIMITED = ["sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh"]
+_A_ROUND = 20  # connections that an attack opens in 0.1 s: more is a matter of firewalls
 FRAME = np.random.default_rng(0).poisson(3.0, (64, 64)).astype(np.uint16)
 
 
@@ -53,7 +54,7 @@ class Attack:
     def __init__(
         self, url: str, hello: bytes, *, count: int, more: bytes = b"", source: str = "127.0.0.1"
     ) -> None:
-        self._url, self._hello, self._count, self._more = url, hello, count, more
+        self._url, self._hello, self.count, self._more = url, hello, count, more
         self._source = source
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
@@ -73,7 +74,7 @@ class Attack:
     def _work(self) -> None:
         while not self._stop.is_set():
             self.open = [one for one in self.open if self._goes_on(one)]
-            for _ in range(min(100, self._count - len(self.open))):
+            for _ in range(min(_A_ROUND, self.count - len(self.open))):
                 with contextlib.suppress(OSError):
                     self.open.append(connect(self._url, self._source))
                     self.made += 1
@@ -114,7 +115,7 @@ def tiny_chunks(url: str) -> Attack:
 
 def pipelines(url: str) -> Attack:
     request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    return Attack(url, request * 500, count=20, more=request * 10, source="127.0.0.2")
+    return Attack(url, request * 50, count=20, more=request, source="127.0.0.2")
 
 
 def large_heads(url: str) -> Attack:
@@ -142,7 +143,7 @@ def test_an_honest_client_is_answered_meanwhile(server: Server, name: str) -> No
         attacks = [stack.enter_context(make(server.http)) for make in ATTACKS[name]]
         deadline = time.monotonic() + 1.5
         answered = 0
-        while time.monotonic() < deadline or answered < 3 or not all(one.made for one in attacks):
+        while time.monotonic() < deadline or answered < 3 or any(one.made < one.count for one in attacks):
             fresh = http.client.HTTPConnection(address, timeout=20)
             for connection in (kept, fresh):
                 connection.request("POST", PATH, body)

@@ -25,7 +25,7 @@ from dimstream_server.settings import Settings
 _LOOK_S: Final = 0.25
 _PAUSE_S: Final = 0.1
 _BACKLOG: Final = 4096  # where it is full, a client tries again only after a second
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 32
 _log = logging.getLogger(__name__)
 
 
