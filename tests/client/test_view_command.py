@@ -58,7 +58,7 @@ def test_a_stack_is_drawn_and_its_crop_is_proposed(out, capsys):
     assert main(["view", str(out)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == (
-        f"{out}: keep z 2 to 5 of 0 to 7; by ssim 0.29, structure 5, split 0.28 (shipped defaults)"
+        f"{out}: keep z 2 to 5 of 0 to 7; by ssim 0.29, structure 5, split 0.41 (shipped defaults)"
     )
     assert second.startswith("written: ")
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 20, 16 + 6 + 20)
@@ -136,7 +136,7 @@ def test_holes_and_planes_apart_are_named(out, capsys):
         "keep z 0 to 4 of 0 to 7",
         "inside, not believed: z 1, 3",
         "believed, but apart: z 7",
-        "by ssim 0.29, structure 10, split 0.28 (--structure, shipped defaults)",
+        "by ssim 0.29, structure 10, split 0.41 (--structure, shipped defaults)",
     ]
 
 

@@ -160,7 +160,7 @@ def test_records_that_are_none_are_refused(records, says):
 def test_the_report_survives_json():
     report = judge_volumes([record(0), record(1, structure=1.0), record(2, ssim_z=float("nan"))], Criteria())
     told = json.loads(json.dumps(report.as_json(), allow_nan=False))
-    assert told["criteria"] == {"ssim": 0.29, "structure": 5.0, "split": 0.28}
+    assert told["criteria"] == {"ssim": 0.29, "structure": 5.0, "split": 0.41}
     assert told["series"][0]["crop"] == {"first": 0, "last": 2, "holes": [1], "left_out": []}
     assert told["volumes"][0]["planes"][2]["ssim_above"] is None
     assert told["volumes"][0]["planes"][1]["why_not"] == "no structure: score 1.0 below 5"

@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
     "background": 0.5,
     "structure": 40.0,
 }
+CHANGED: dict[str, Any] = {"obstacle": "model changed", "ssim": None}
 LOW: dict[str, Any] = {"ssim": 0.1, "ssim_aligned": 0.1}
 EMPTY: dict[str, Any] = {"ssim": 0.02, "ssim_aligned": None, "structure": 0.3}
 
@@ -177,18 +178,72 @@ def test_since_when_is_the_first_frame_of_the_run() -> None:
     assert since == [None, 11, 11, None, None, None, 16]
 
 
-def test_a_gap_begins_a_new_comparison() -> None:
-    gap = {"obstacle": "gap: frame 5 skipped", "ssim": None}
-    flags = [one.flag for one in _judge(LOW, LOW, gap, {}, {})]
+def test_an_obstacle_begins_a_new_comparison() -> None:
+    flags = [one.flag for one in _judge(LOW, LOW, CHANGED, {}, {})]
     assert flags == ["suspect", "suspect", "unjudged", "ok", "ok"]
+
+
+GAP: dict[str, Any] = {"gap": "gap: frame 5 skipped"}
+AFTER_GAPS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
+    "the same sample": (GAP, {}, "ok", None),
+    "unlike, nobody knows how long it was": (
+        GAP | LOW,
+        {},
+        "unjudged",
+        "gap: frame 5 skipped; SSIM 0.10 below 0.30, which may be motion",
+    ),
+    "unlike, soon after": (
+        GAP | LOW | {"frame_interval_s": 8.0},
+        {"frame_interval_s": 4.0},
+        "suspect",
+        "SSIM 0.10 below 0.30",
+    ),
+    "unlike, long after": (
+        GAP | LOW | {"frame_interval_s": 13.0},
+        {"frame_interval_s": 4.0},
+        "unjudged",
+        "gap: frame 5 skipped; SSIM 0.10 below 0.30, which may be motion",
+    ),
+    "other structures": (
+        GAP | {"correlation": 0.1},
+        {"correlation": 0.35},
+        "unjudged",
+        "gap: frame 5 skipped; other structures than the frame before: correlation 0.10 below 0.35, which may"
+        " be motion",
+    ),
+}
+
+
+@pytest.mark.parametrize(("frame", "criteria", "flag", "reason"), AFTER_GAPS.values(), ids=AFTER_GAPS)
+def test_after_a_gap_only_likeness_proves_something(
+    frame: dict[str, Any], criteria: dict[str, Any], flag: str, reason: str | None
+) -> None:
+    *_, found = _judge(frame, frame, frame, **criteria)
+    assert (found.flag, found.reason) == (flag, reason)
+    assert "jump" not in found.notes
+
+
+def test_other_structures_are_a_jump_once_and_suspect_when_they_go_on() -> None:
+    other = {"correlation": 0.1}
+    found = _judge({"correlation": 0.9}, {"correlation": 0.9}, other, other, other, correlation=0.35)
+    assert [one.flag for one in found] == ["ok", "ok", "unjudged", "suspect", "suspect"]
+    why = "other structures than the frame before: correlation 0.10 below 0.35"
+    assert [one.reason for one in found[2:]] == [f"jump: {why} for this frame alone", why, why]
+    assert found[2].notes == ("jump",)
+    back = _judge(other, other, *[{"correlation": 0.9}] * 3, correlation=0.35)
+    assert [one.flag for one in back] == ["suspect", "suspect", "suspect", "ok", "ok"]
+
+
+def test_without_a_threshold_of_the_bundle_correlation_is_not_judged() -> None:
+    (found,) = _judge({"correlation": -0.2})
+    assert found.flag == "ok"
 
 
 def test_halves_that_agree_vouch_until_the_next_split() -> None:
     asked = {"split_ssim": 0.7}
     found = _judge(asked | LOW, LOW, LOW, LOW, witness_every=3)
     assert [one.flag for one in found] == ["ok", "ok", "ok", "suspect"]
-    gap = {"obstacle": "gap: frame 5 skipped", "ssim": None}
-    found = _judge(asked, gap, LOW, witness_every=8)
+    found = _judge(asked, CHANGED, LOW, witness_every=8)
     assert [one.flag for one in found] == ["ok", "unjudged", "suspect"]
     found = _judge(asked, EMPTY, {"split_ssim": 0.1}, {}, witness_every=3)
     assert [one.flag for one in found] == ["ok", "suspect", "suspect", "ok"]

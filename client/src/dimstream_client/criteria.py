@@ -23,7 +23,7 @@ class Criteria:
 
     ssim: float = 0.29
     structure: float = 5.0
-    split: float | None = 0.28
+    split: float | None = 0.41
 
     @classmethod
     def of(cls, thresholds: Mapping[str, Any]) -> Criteria:

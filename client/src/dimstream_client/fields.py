@@ -269,6 +269,7 @@ trust = record(
         "structure": number,
         "unsupported": _is_fraction,
         "ssim_aligned": ssim,
+        "correlation": ssim,
         "shift_px": shift,
         "ssim_z": ssim,
         "p_signal": _is_fraction,

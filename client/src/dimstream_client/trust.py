@@ -72,6 +72,9 @@ class Trust:
         Share of the predicted signal that no photons support.
     ssim_aligned, shift_px
         SSIM with the frame before after its motion (rows, columns) was taken out.
+    correlation : float or None
+        With the frame before, of what is finer than the local mean: near 1 for the same structures, near 0
+        for other ones.
     ssim_z : float or None
         SSIM with the prediction of the plane above (z - 1) of the same time point.
     p_signal, p_dark : float or None
@@ -88,6 +91,7 @@ class Trust:
     structure: float
     unsupported: float
     ssim_aligned: float | None = None
+    correlation: float | None = None
     shift_px: tuple[int, int] | None = None
     ssim_z: float | None = None
     p_signal: float | None = None

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.ndimage import uniform_filter
 from skimage.registration import phase_cross_correlation
 
-from dimstream_models.evidence.alignment import overlap, overview, shift_between
+from dimstream_models.evidence.alignment import (
+    LOCAL_SIDE,
+    correlation_between,
+    overlap,
+    overview,
+    shift_between,
+)
 
 SHIFTS = [(0, 0), (1, 1), (3, -5), (-8, 0), (12, 7), (-20, 31)]
 
@@ -48,6 +55,30 @@ def test_overviews_are_means_of_squares_that_hold_specks() -> None:
     assert small.shape == (2, 3)
     assert small[0, 0] == pytest.approx(frame[:4, :4].mean())
     assert small[1, 1] <= 10
+
+
+def test_correlation_is_numpys_of_what_is_finer_than_the_local_mean() -> None:
+    before, after = (overview(one) for one in _pair((0, 0), noise=0.7))
+    fine = [one - uniform_filter(one.astype(float), LOCAL_SIDE, mode="nearest") for one in (before, after)]
+    expected = np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1]
+    assert correlation_between(before, after, (0, 0)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_the_same_structures_correlate_wherever_they_moved_and_others_do_not(shift: tuple[int, int]) -> None:
+    before, after = (overview(one) for one in _pair(shift, noise=0.3))
+    other = overview(_pair((0, 0), noise=0.3)[0][::-1])
+    same = correlation_between(before, after, shift_between(before, after))
+    unlike = correlation_between(before, other, shift_between(before, other))
+    assert same is not None
+    assert unlike is not None
+    assert same > 0.5 > 0.25 > unlike
+
+
+def test_what_is_even_or_too_small_correlates_with_nothing() -> None:
+    even = np.ones((20, 20), np.float32)
+    assert correlation_between(even, even, (0, 0)) == 0
+    assert correlation_between(even[:7], even[:7], (0, 0)) is None
 
 
 def test_no_shift_is_read_from_what_is_too_small() -> None:

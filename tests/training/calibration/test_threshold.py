@@ -18,6 +18,7 @@ from dimstream_models.training.calibration.threshold import (
     Origin,
     adjacent_similarity,
     calibrate_flag,
+    normalised_predictions,
     ssim_settings,
 )
 from dimstream_models.training.errors import CannotCalibrate, InvalidPairs
@@ -43,6 +44,10 @@ def calibrate(signal: list[Counts], dark: list[Counts], false_alarm_rate: float 
     return calibrate_flag(signal, dark, as_it_is, SCALE, false_alarm_rate=false_alarm_rate, origin=origin)
 
 
+def similarities(movie: Counts, scale: SsimSettings = SCALE) -> list[float]:
+    return adjacent_similarity(normalised_predictions(movie, as_it_is, scale), scale)
+
+
 def test_area_under_curve_counts_pairs() -> None:
     rng = np.random.default_rng(0)
     signal, dark = rng.integers(0, 9, 40) + 2.0, rng.integers(0, 9, 30) + 0.0
@@ -53,7 +58,7 @@ def test_area_under_curve_counts_pairs() -> None:
 def test_adjacent_similarity_is_scikit_images_on_normalised_predictions() -> None:
     frames = np.random.default_rng(1).poisson(3.0, (3, 40, 48)).astype(np.uint16)
     scale = SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7)
-    found = adjacent_similarity(frames, as_it_is, scale)
+    found = similarities(frames, scale)
     planes = [(f - f.mean()) / np.abs(f - f.mean()).mean() for f in frames.astype(float)]
     expected = [structural_similarity(planes[i], planes[i + 1], data_range=8.0) for i in range(2)]
     assert found == pytest.approx(expected, abs=1e-5)
@@ -61,9 +66,9 @@ def test_adjacent_similarity_is_scikit_images_on_normalised_predictions() -> Non
 
 def test_the_threshold_lies_halfway_in_the_gap() -> None:
     found = calibrate([movie("signal"), movie("signal", seed=1)], [movie("dark", 12)])
-    alike = adjacent_similarity(movie("signal"), as_it_is, SCALE)
-    alike += adjacent_similarity(movie("signal", seed=1), as_it_is, SCALE)
-    invented = adjacent_similarity(movie("dark", 12), as_it_is, SCALE)
+    alike = similarities(movie("signal"))
+    alike += similarities(movie("signal", seed=1))
+    invented = similarities(movie("dark", 12))
     floor, ceiling = np.quantile(alike, 0.01), np.quantile(invented, 0.99)
     assert found.value == pytest.approx((floor + ceiling) / 2, abs=1e-4)
     record = found.record
@@ -78,7 +83,7 @@ def test_the_threshold_lies_halfway_in_the_gap() -> None:
 def test_without_a_gap_the_false_alarm_rate_decides() -> None:
     bleached = [movie("signal", 30), movie("dark", 30, seed=1)]  # half of it shows nothing any more
     found = calibrate(bleached, [movie("dark", 30)], false_alarm_rate=0.2)
-    alike = [each for part in bleached for each in adjacent_similarity(part, as_it_is, SCALE)]
+    alike = [each for part in bleached for each in similarities(part)]
     assert found.value == pytest.approx(np.quantile(alike, 0.2), abs=1e-4)
     assert found.record.false_alarm_rate == pytest.approx(0.2, abs=1 / len(alike))
     assert 0.6 < found.record.auc < 1

@@ -62,7 +62,13 @@ def test_the_record_and_the_readme_follow(old: Bundle, day: Path) -> None:
     assert made.config.rescaling.method == "clipped_quantiles"
     assert made.config.provenance is not None
     assert made.config.provenance.command.endswith("; dimstream-train calibrate tiny")
-    kept = {"ssim_threshold", "calibration_auc", "structure_threshold", "split_threshold"}
+    kept = {
+        "ssim_threshold",
+        "calibration_auc",
+        "structure_threshold",
+        "split_threshold",
+        "correlation_threshold",
+    }
     on_a_scale = {name for name in made.config.quality if not is_margin(name)}
     assert on_a_scale == kept  # the rest was in other counts
     assert made.config.quality["validation_margin_db"] == old.config.quality["validation_margin_db"]

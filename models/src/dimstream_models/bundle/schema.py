@@ -64,7 +64,7 @@ class SsimSettings(Confined):
 class Thresholds(Growing):
     """What separates frames that can be believed from those that cannot, and signal from background."""
 
-    additions = frozenset({"structure", "split"})
+    additions = frozenset({"structure", "split", "correlation"})
     ssim: float | None = Field(ge=-1, le=1)
     """Below it a frame is suspect; None: no frame can be judged."""
     background_max: float = Field(ge=0)
@@ -77,6 +77,9 @@ class Thresholds(Growing):
     """Raw frames whose structure score is below it show no more than noise; None: five standard errors."""
     split: float | None = Field(default=None, ge=-1, le=1)
     """SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged by
+    it."""
+    correlation: float | None = Field(default=None, ge=-1, le=1)
+    """Adjacent predictions whose correlation is below it do not show the same structures; None: not judged by
     it."""
 
     @model_validator(mode="after")
@@ -115,9 +118,10 @@ class Calibration(Growing):
     """What was asked for; `false_alarm_rate` is what came of it."""
 
 
-class ScoreCalibration(Confined):
-    """Record of how a score of single frames is distributed with and without a sample."""
+class ScoreCalibration(Growing):
+    """Record of how a score of frames, or of pairs of them, is distributed with and without a sample."""
 
+    additions = frozenset({"unrelated_frames", "unrelated_quantiles", "unrelated_rate"})
     method: str
     """One sentence: movies, statistic, rule."""
     signal_frames: int = Field(ge=1)
@@ -131,6 +135,11 @@ class ScoreCalibration(Confined):
     auc: Fraction
     """Area under the curve of signal against dark."""
     note: str = ""
+    unrelated_frames: int | None = Field(default=None, ge=1)
+    unrelated_quantiles: dict[str, float] | None = None
+    """Quantile, as text, to score of two different fields."""
+    unrelated_rate: Fraction | None = None
+    """Share of those at or above the threshold."""
 
 
 class RescalingRecord(Confined):
@@ -200,7 +209,15 @@ class Provenance(Growing):
 class DimstreamConfig(Growing):
     """``config.dimstream`` of a bundle."""
 
-    additions = frozenset({"rescaling", "window_calibration", "structure_calibration", "split_calibration"})
+    additions = frozenset(
+        {
+            "rescaling",
+            "window_calibration",
+            "structure_calibration",
+            "split_calibration",
+            "correlation_calibration",
+        }
+    )
     format_version: Literal[1] = FORMAT_VERSION
     ssim: SsimSettings
     thresholds: Thresholds
@@ -213,6 +230,8 @@ class DimstreamConfig(Growing):
     """None: the structure score was not measured on movies."""
     split_calibration: ScoreCalibration | None = None
     """None when `thresholds.split` is."""
+    correlation_calibration: ScoreCalibration | None = None
+    """None when `thresholds.correlation` is."""
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
     dose_photons: tuple[float, float] | None = None

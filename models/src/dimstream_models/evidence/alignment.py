@@ -1,4 +1,5 @@
-"""How far the sample moved between two frames: from small overviews of their predictions."""
+"""How far the sample moved between two frames, and whether both show the same one: from small overviews of
+their predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ OVERVIEW_LIMIT: Final = 10.0
 FARTHEST: Final = 0.25
 """Of a side: no larger shift is looked for, for less would overlap than is certain."""
 SMALLEST_SIDE: Final = 8
-"""Of an overview: smaller ones tell no shift."""
+"""Of an overview: smaller ones tell neither shift nor correlation."""
+LOCAL_SIDE: Final = 7
+"""Side of the window whose mean is taken off before overviews are correlated, in pixels of an overview: what
+is wider (the cell's outline, stray light) two fields may share."""
 
 Shift = tuple[int, int]
 """Rows and columns, px: where the sample of the frame before is found now."""
@@ -53,6 +57,26 @@ def shift_between(before: Array, after: Array) -> Shift:
     return round(found[0]), round(found[1])
 
 
+def correlation_between(before: Array, after: Array, shift: Shift) -> float | None:
+    """Pearson's correlation of two overviews of one shape, each less its local mean.
+
+    The better one of both as they lie and with `shift` taken out. Near 1 for the same structures; near 0 for
+    other ones however alike their kind, and for what a network invents; None where they are too small.
+
+    Parameters
+    ----------
+    before, after
+        (H // 4, W // 4), from `overview`.
+    shift
+        From `shift_between`, px of the frames.
+    """
+    if min(before.shape) < SMALLEST_SIDE:
+        return None
+    old, new = _without_local_mean(before), _without_local_mean(after)
+    moved = round(shift[0] / OVERVIEW_PX), round(shift[1] / OVERVIEW_PX)
+    return max(_pearson(old, new), _pearson(*overlap(old, new, moved)))
+
+
 def overlap(before: Array, after: Array, shift: Shift) -> tuple[Array, Array]:
     """Parts of two frames (H, W) that show the same sample, once it has moved by `shift`."""
     ends = [_overlapping(side, moved) for side, moved in zip(before.shape, shift, strict=True)]
@@ -62,6 +86,25 @@ def overlap(before: Array, after: Array, shift: Shift) -> tuple[Array, Array]:
 
 def _overlapping(side: int, moved: int) -> tuple[slice, slice]:
     return slice(max(-moved, 0), side - max(moved, 0)), slice(max(moved, 0), side - max(-moved, 0))
+
+
+def _without_local_mean(image: Array) -> Float64:
+    reach = LOCAL_SIDE // 2
+    sums = np.pad(image.astype(np.float64), reach, mode="edge")
+    for axis in (0, 1):
+        summed = np.cumsum(sums, axis=axis)
+        upper = np.take(summed, range(LOCAL_SIDE - 1, summed.shape[axis]), axis)
+        lower = np.take(summed, range(summed.shape[axis] - LOCAL_SIDE), axis)
+        first = np.zeros_like(np.take(summed, [0], axis))
+        sums = upper - np.concatenate([first, lower], axis)
+    return np.asarray(image - sums / LOCAL_SIDE**2)
+
+
+def _pearson(a: Array, b: Array) -> float:
+    """0 where one of both is even."""
+    x, y = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum() / norm) if norm > 0 else 0.0
 
 
 def _correlation(before: Array, after: Array) -> Float64:

@@ -74,6 +74,9 @@ class Criteria:
     split : float or None
         SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged
         by it.
+    correlation : float or None
+        Adjacent predictions whose correlation is below it do not show the same structures; None: not judged
+        by it.
     background_max : float
         Of the window classes; for the reason.
     """
@@ -81,6 +84,7 @@ class Criteria:
     ssim: float | None
     structure: float = FIVE_SIGMA
     split: float | None = None
+    correlation: float | None = None
     background_max: float = 5.0
     signal: Distribution | None = None
     dark: Distribution | None = None
@@ -102,6 +106,7 @@ class Criteria:
             ssim=ssim,
             structure=structure,
             split=split,
+            correlation=bundle.thresholds.correlation,
             background_max=background_max,
             signal=None if record is None else _signal(record),
             dark=None if record is None else Distribution.of(record.dark_quantiles, record.dark_pairs),

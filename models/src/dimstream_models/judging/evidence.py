@@ -39,6 +39,9 @@ class Evidence:
         Why there is no comparison with the frame before; then `ssim` and `ssim_aligned` are not looked at.
     ssim, ssim_aligned : float or None
         With the plane's previous prediction, as they lie and after `shift` (rows, columns; px) was taken out.
+    correlation : float or None
+        With the plane's previous prediction, of what is finer than their local mean
+        (`evidence.alignment.correlation_between`); None when nothing was compared, or frames are too small.
     minimum, maximum, background, structure : float
         Of the raw frame; `background` is the share of its pixels in that class.
     saturated : float
@@ -55,14 +58,17 @@ class Evidence:
         Share of the denoised pixels that are at the largest value that they can have.
     outlier : bool
         Whether one pixel is far brighter than what lies around it.
+    gap : str or None
+        What is missing between this frame and the one that it was compared with, in words.
     frame_interval_s : float or None
-        Seconds between time points; None when unknown.
+        Seconds between both; None when unknown.
     """
 
     obstacle: str | None
     ssim: float | None = None
     ssim_aligned: float | None = None
     shift: tuple[int, int] = (0, 0)
+    correlation: float | None = None
     minimum: float
     maximum: float
     background: float
@@ -74,6 +80,7 @@ class Evidence:
     doubt: Doubt | None = None
     clipped: float = 0.0
     outlier: bool = False
+    gap: str | None = None
     frame_interval_s: float | None = None
 
     @property
@@ -86,6 +93,22 @@ class Evidence:
         """Whether it was compared and its similarity is at least the threshold's."""
         similarity = self.similarity
         return criteria.ssim is not None and similarity is not None and similarity >= criteria.ssim
+
+    def is_another(self, criteria: Criteria) -> bool:
+        """Whether it was compared and shows other structures than the frame before."""
+        if self.obstacle is not None or self.correlation is None or criteria.correlation is None:
+            return False
+        return self.correlation < criteria.correlation
+
+    def proves_nothing(self, criteria: Criteria) -> bool:
+        """Whether it is unlike the frame before, with frames missing between: the sample may have moved on.
+
+        Not where the time between both is known to be no longer than the calibration bears.
+        """
+        if self.gap is None or (self.is_alike(criteria) and not self.is_another(criteria)):
+            return False
+        known = self.frame_interval_s is not None and criteria.frame_interval_s is not None
+        return self.is_slow(criteria) or not known
 
     def is_slow(self, criteria: Criteria) -> bool:
         """Whether frames come much farther apart than in the calibration: low SSIM may be motion then."""

@@ -13,6 +13,8 @@ from dimstream_models.judging.evidence import Evidence
 
 WINDOW: Final = 3
 """Frames over which similarities are smoothed, by their median: one bad pair turns no flag."""
+UNRELATED: Final = -1.0
+"""Similarity of frames that show other structures, whatever their SSIM."""
 STRUCTURE_RECOVERY: Final = 2.0
 """Above its threshold the structure score must be by so much until an empty plane is believed again."""
 FADED: Final = 1 / 2
@@ -54,9 +56,9 @@ class PlaneMemory:
         if evidence.obstacle is not None or self.returned:
             self.begin_anew()
         similarity = evidence.similarity
-        if similarity is None or criteria.ssim is None or self.returned:
+        if similarity is None or criteria.ssim is None or self.returned or evidence.proves_nothing(criteria):
             return
-        self._similarities.append(similarity)
+        self._similarities.append(UNRELATED if evidence.is_another(criteria) else similarity)
         self.doubted = self.similarity < (criteria.ssim_recovered if self.doubted else criteria.ssim)
 
     def begin_anew(self) -> None:

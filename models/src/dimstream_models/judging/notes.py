@@ -22,10 +22,10 @@ def notes_of(
     similarity = None if memory.returned else evidence.similarity
     compared = criteria.ssim is not None and similarity is not None
     alike = compared and evidence.is_alike(criteria)
-    unlike = compared and not alike
+    unlike = compared and (not alike or evidence.is_another(criteria))
     found: list[tuple[Note, bool]] = [
         ("moved", similarity is not None and _has_moved(evidence)),
-        ("jump", unlike and not memory.doubted and not memory.empty),
+        ("jump", unlike and evidence.gap is None and not memory.doubted and not memory.empty),
         ("changing", unlike and vouched and not memory.empty),
         ("fixed_pattern", alike and memory.empty),
         ("unsupported", evidence.unsupported > MOSTLY and not memory.empty),

@@ -68,21 +68,34 @@ def _compared(evidence: Evidence, least: float, criteria: Criteria, memory: Plan
     similarity = evidence.similarity
     if similarity is None:
         return "unjudged", "SSIM is not a number"
+    unlike = _why_unlike(evidence, similarity, least, criteria)
+    if evidence.proves_nothing(criteria):
+        return "unjudged", f"{evidence.gap}; {unlike}, which may be motion"
     if memory.doubted and evidence.is_slow(criteria):
         return "unjudged", (
             f"frames {evidence.frame_interval_s:g} s apart, the threshold is for"
             f" {criteria.frame_interval_s:g} s: SSIM {similarity:.2f} may be motion"
         )
-    if memory.doubted and similarity < least:
-        return "suspect", f"SSIM {_below(similarity, least)}"
+    if memory.doubted and unlike is not None:
+        return "suspect", unlike
     if memory.doubted:
         return "suspect", (
             f"SSIM {memory.similarity:.2f}, the median of {memory.compared} frames, not yet above"
             f" {criteria.ssim_recovered:.2f}"
         )
-    if similarity < least:
-        return "unjudged", f"jump: SSIM {_below(similarity, least)} for this frame alone"
+    if unlike is not None:
+        return "unjudged", f"jump: {unlike} for this frame alone"
     return "ok", None
+
+
+def _why_unlike(evidence: Evidence, similarity: float, least: float, criteria: Criteria) -> str | None:
+    """Why a frame does not show what the frame before shows; None when it does."""
+    if similarity < least:
+        return f"SSIM {_below(similarity, least)}"
+    found, needed = evidence.correlation, criteria.correlation
+    if found is None or needed is None or found >= needed:
+        return None
+    return f"other structures than the frame before: correlation {_below(found, needed)}"
 
 
 def _why_empty(evidence: Evidence, criteria: Criteria, memory: PlaneMemory) -> str:

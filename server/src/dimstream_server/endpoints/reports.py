@@ -60,6 +60,10 @@ class TrustBody(Body):
         description="as `ssim_prev`, after the motion `shift_px` was taken out; null when nothing was"
         " compared or there is no structure to align by"
     )
+    correlation: float | None = Field(
+        description="with the prediction of the frame before, each less its local mean: near 1 for the same"
+        " structures, near 0 for other ones; null when nothing was compared, or frames are too small"
+    )
     shift_px: tuple[int, int] | None = Field(description="rows, columns")
     ssim_z: float | None = Field(
         description="SSIM with the prediction of the plane above (z - 1) of the same time point"

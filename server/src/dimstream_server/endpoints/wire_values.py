@@ -48,6 +48,7 @@ def wire_trust(trust: protocol.Trust | None) -> Trust | None:
         structure=_finite(trust.structure),
         unsupported=_finite(trust.unsupported),
         ssim_aligned=wire_ssim(trust.ssim_aligned),
+        correlation=wire_ssim(trust.correlation),
         shift_px=trust.shift_px,
         ssim_z=wire_ssim(trust.ssim_z),
         p_signal=trust.p_signal,

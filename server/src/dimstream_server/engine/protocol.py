@@ -154,6 +154,9 @@ class Trust:
     ssim_aligned, shift_px : float and (rows, columns), or None
         SSIM with the same frame as `ssim_prev` after this motion of the sample was taken out; None when
         nothing was compared or the raw frame shows no structure to align by.
+    correlation : float or None
+        With the same frame, of what is finer than the local mean; None when nothing was compared, or the
+        frames are too small.
     ssim_z : float or None
         SSIM with the prediction of the plane above (z - 1) of the same time point.
     p_signal, p_dark : float or None
@@ -170,6 +173,7 @@ class Trust:
     """
 
     ssim_aligned: float | None = None
+    correlation: float | None = None
     shift_px: tuple[int, int] | None = None
     ssim_z: float | None = None
     p_signal: float | None = None

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dimstream_models.evidence.alignment import Shift, shift_between
+from dimstream_models.evidence.alignment import Shift, correlation_between, shift_between
 from dimstream_models.evidence.counting import Doubt, doubt_counts
 from dimstream_models.evidence.outliers import has_outlier
 from dimstream_models.evidence.saturation import clipped_share, saturated_share
@@ -16,7 +16,7 @@ from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import FrameTask, StreamSpec, Trust, WitnessResult
 from dimstream_server.engine.streams import StreamState
 from dimstream_server.pipeline.comparison import Testimony
-from dimstream_server.pipeline.flags import Remembered, criteria_of
+from dimstream_server.pipeline.flags import Remembered, criteria_of, gap_before
 from dimstream_server.pipeline.fused_model import FusedOutput
 
 UNMOVED: Final[Shift] = (0, 0)
@@ -56,11 +56,13 @@ def weigh(
     shift, aligned = _aligned(model, output, compared, least=state.in_force.thresholds.structure)
     testimony, spent_ms = _testimony(state, task, model, output)
     source = output.measures if testimony is None else testimony
+    gap, steps = _gap(state, task, compared)
     measured = Evidence(
         obstacle=obstacle,
         ssim=None if compared is None else output.measures.ssim,
         ssim_aligned=aligned,
         shift=shift or UNMOVED,
+        correlation=_correlation(compared, output, shift or UNMOVED),
         minimum=output.measures.minimum,
         maximum=output.measures.maximum,
         background=output.measures.background,
@@ -72,11 +74,13 @@ def weigh(
         outlier=has_outlier(task.pixels),
         unsupported=source.unsupported,
         split_ssim=None if testimony is None else testimony.ssim,
-        frame_interval_s=state.spec.frame_interval_s,
+        gap=gap,
+        frame_interval_s=None if state.spec.frame_interval_s is None else state.spec.frame_interval_s * steps,
     )
     judgement = _judged(state, task, measured)
     trust = Trust(
         ssim_aligned=aligned,
+        correlation=measured.correlation,
         shift_px=shift,
         ssim_z=_similarity_in_depth(state, task, model, output),
         p_signal=judgement.p_signal,
@@ -94,6 +98,12 @@ def _judged(state: StreamState, task: FrameTask, measured: Evidence) -> Judgemen
     criteria = criteria_of(state.in_force.model.bundle, state.in_force.thresholds)
     judge = state.judges[task.plane]
     return judge.judge(task.seq, measured, criteria, witness_every=state.spec.witness_every)
+
+
+def _gap(state: StreamState, task: FrameTask, compared: Remembered | None) -> tuple[str | None, int]:
+    if compared is None:
+        return None, 1
+    return gap_before(compared, seq=task.seq, t=task.t, only_plane=len(state.planes) == 1)
 
 
 def _doubt(state: StreamState, task: FrameTask) -> Doubt | None:
@@ -117,6 +127,12 @@ def _aligned(
     if not _overlaps(output, model, shift):
         return None, None
     return shift, model.aligner.ssim(compared.normalised, output.normalised, shift)
+
+
+def _correlation(compared: Remembered | None, output: FusedOutput, shift: Shift) -> float | None:
+    if compared is None or compared.overview is None:
+        return None
+    return correlation_between(compared.overview, output.overview, shift)
 
 
 def _overlaps(output: FusedOutput, model: LoadedModel, shift: Shift) -> bool:

@@ -130,8 +130,7 @@ def obstacle(
     Parameters
     ----------
     only_plane : bool
-        Whether the stream has one plane so far. Then a hole in the sequence is a hole in the plane; with
-        several planes the time points tell.
+        Whether the stream has one plane so far. Then frames may come without time points of their own.
     """
     if last is None:
         return "first frame"
@@ -141,19 +140,27 @@ def obstacle(
         return "shape changed"
     if last.normalised is None:
         return f"the previous frame {last.seq} {last.why_none}"
-    return _gap(last, seq, t, only_plane=only_plane)
-
-
-def _gap(last: Remembered, seq: int, t: int, *, only_plane: bool) -> str | None:
-    if only_plane and seq != last.seq + 1:
-        return f"gap: {_range('frame', last.seq + 1, seq - 1)} skipped"
     if t < last.t:
-        return f"gap: time point {t} came after {last.t}"
-    if t > last.t + 1:
-        return f"gap: {_range('time point', last.t + 1, t - 1)} missing"
-    if t == last.t and seq != last.seq + 1:
-        return f"gap: time point {t} came again"
+        return f"time point {t} came after {last.t}"
+    if t == last.t and not only_plane and seq != last.seq + 1:
+        return f"time point {t} came again"
     return None
+
+
+def gap_before(last: Remembered, *, seq: int, t: int, only_plane: bool) -> tuple[str | None, int]:
+    """What is missing between a frame and the last one of its plane, in words, and time points between both.
+
+    Parameters
+    ----------
+    only_plane : bool
+        As in `obstacle`. Then a hole in the sequence is a hole in the plane; with several planes the time
+        points tell.
+    """
+    if only_plane and seq != last.seq + 1:
+        return f"gap: {_range('frame', last.seq + 1, seq - 1)} skipped", max(seq - last.seq, t - last.t)
+    if t > last.t + 1:
+        return f"gap: {_range('time point', last.t + 1, t - 1)} missing", t - last.t
+    return None, 1
 
 
 def _range(noun: str, first: int, final: int) -> str:

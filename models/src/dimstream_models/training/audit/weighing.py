@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Float32, as_counts, ssim
 from dimstream_models.bundle import Bundle, apply_steps
-from dimstream_models.evidence.alignment import Shift, overlap, overview, shift_between
+from dimstream_models.evidence.alignment import (
+    Shift,
+    correlation_between,
+    overlap,
+    overview,
+    shift_between,
+)
 from dimstream_models.evidence.counting import doubt_counts
 from dimstream_models.evidence.outliers import has_outlier
 from dimstream_models.evidence.photons import no_photons, split_photons
@@ -104,6 +110,7 @@ class Weighing:
             ssim=adjacent,
             ssim_aligned=aligned,
             shift=shift or UNMOVED,
+            correlation=None if before is None else self._correlation(before, shift or UNMOVED),
             minimum=float(self._counts.min()),
             maximum=float(self._counts.max()),
             background=self.share(BACKGROUND),
@@ -145,6 +152,9 @@ class Weighing:
         if testimony.witnessed is None:
             return self.support.unsupported
         return unsupported_share(self._normalised, testimony.witnessed)
+
+    def _correlation(self, before: Float32, shift: Shift) -> float | None:
+        return correlation_between(overview(before), overview(self._normalised), shift)
 
     def _aligned(self, before: Float32, adjacent: float) -> tuple[Shift | None, float | None]:
         settings = self._rules.bundle.ssim

@@ -1,22 +1,33 @@
-"""Scores of single frames that need no neighbour, told apart with and without a sample.
+"""Scores beside the SSIM of adjacent predictions: with a sample, without one, and with another one.
 
-The structure score of the raw frame (`dimstream_models.evidence.structure`) and the SSIM of the
-predictions of both halves of its photons (`dimstream_models.evidence.photons`).
+The structure score of the raw frame (`dimstream_models.evidence.structure`), the SSIM of the predictions of
+both halves of its photons (`dimstream_models.evidence.photons`), and the correlation of adjacent
+predictions (`dimstream_models.evidence.alignment`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import normalise_prediction, ssim
+from dimstream_models.arithmetic import Float32, normalise_prediction, ssim
 from dimstream_models.bundle import ScoreCalibration, SsimSettings
+from dimstream_models.evidence.alignment import (
+    OVERVIEW_PX,
+    SMALLEST_SIDE,
+    correlation_between,
+    overview,
+    shift_between,
+)
 from dimstream_models.evidence.photons import no_photons, split_photons
 from dimstream_models.evidence.structure import structure_score
 from dimstream_models.judging import FIVE_SIGMA
+from dimstream_models.training.calibration.other_fields import OtherFields
 from dimstream_models.training.calibration.separation import (
     Floats,
     area_under_curve,
@@ -25,6 +36,7 @@ from dimstream_models.training.calibration.separation import (
 )
 from dimstream_models.training.prediction import Denoise
 
+SMALLEST_PX = OVERVIEW_PX * SMALLEST_SIDE  # of a side: smaller frames tell no correlation
 SPLIT_EVERY = 4  # frames of a movie: a split costs two inferences
 
 
@@ -38,7 +50,7 @@ class ScoreThreshold:
 
 @dataclass
 class FrameScores:
-    """Scores of the frames of all movies of one kind, with a sample or without.
+    """Scores of all movies of one kind, with a sample or without.
 
     Parameters
     ----------
@@ -48,26 +60,38 @@ class FrameScores:
 
     structure: list[float] = field(default_factory=list)
     split: list[float] = field(default_factory=list)
+    correlation: list[float] = field(default_factory=list)
     no_photons: str | None = None
+    other_frames: OtherFields = field(default_factory=OtherFields)
+    other_halves: OtherFields = field(default_factory=OtherFields)
+
+    def add_pairs(self, planes: Sequence[Float32]) -> None:
+        """Score every two adjacent normalised predictions (H, W) of a movie."""
+        self.other_frames.add([(plane, plane) for plane in planes])
+        if min(planes[0].shape) >= SMALLEST_PX:
+            self.correlation += [_correlation(before, after) for before, after in pairwise(planes)]
 
     def add(self, movie: NDArray[Any], denoise: Denoise, scale: SsimSettings) -> None:
         """Score the frames of a movie (T, H, W)."""
         self.structure += [structure_score(frame) for frame in movie]
+        kept = []
         for place, frame in enumerate(movie[::SPLIT_EVERY]):
             self.no_photons = self.no_photons or no_photons(frame)
             if self.no_photons is None:
-                halves = (
+                first, second = (
                     normalise_prediction(denoise(one), scale.normalisation)
                     for one in split_photons(frame, place)
                 )
-                self.split.append(ssim(*halves, data_range=scale.data_range, window=scale.window))
+                self.split.append(ssim(first, second, data_range=scale.data_range, window=scale.window))
+                kept.append((first, second))
+        self.other_halves.add(kept)
 
 
 def structure_threshold(signal: FrameScores, dark: FrameScores, rate: float, *, note: str) -> ScoreThreshold:
     """Return five standard errors where they lie between both kinds, else what separates them best."""
     alike, empty = np.asarray(signal.structure), np.asarray(dark.structure)
     floor, ceiling = float(np.quantile(alike, rate)), float(np.quantile(empty, 1 - rate))
-    value = FIVE_SIGMA if ceiling < FIVE_SIGMA <= floor else between(alike, empty, rate)
+    value = FIVE_SIGMA if ceiling < FIVE_SIGMA <= floor else between(alike, [empty], rate)
     method = (
         "structure score of the raw frames, in standard errors of noise; five where they lie between the"
         f" empty fields' {1 - rate:g} and the signal's {rate:g} quantile"
@@ -76,17 +100,62 @@ def structure_threshold(signal: FrameScores, dark: FrameScores, rate: float, *, 
 
 
 def split_threshold(
-    signal: FrameScores, dark: FrameScores, rate: float, *, note: str
+    signal: FrameScores, dark: FrameScores, scale: SsimSettings, rate: float, *, note: str
 ) -> ScoreThreshold | None:
-    """Return the threshold between both kinds; None when the frames are no photon counts."""
+    """Return the threshold that halves of one frame are above, and those of empty or of two fields below.
+
+    None when the frames are no photon counts.
+    """
     if signal.no_photons or dark.no_photons or not signal.split or not dark.split:
         return None
     alike, empty = np.asarray(signal.split), np.asarray(dark.split)
+    unrelated = signal.other_halves.compare(
+        lambda first, second: ssim(first, second, data_range=scale.data_range, window=scale.window)
+    )
     method = (
         "SSIM of the predictions of both halves of a frame's photons; halfway between the signal's"
-        f" {rate:g} and the empty fields' {1 - rate:g} quantile when they leave a gap, else the signal's"
+        f" {rate:g} quantile and the higher {1 - rate:g} quantile of empty fields and of halves of two"
+        " different fields when they leave a gap, else the signal's"
     )
-    return _threshold(between(alike, empty, rate), alike, empty, method, note)
+    return _third_class(alike, empty, np.asarray(unrelated), rate, method, note)
+
+
+def correlation_threshold(
+    signal: FrameScores, dark: FrameScores, rate: float, *, note: str
+) -> ScoreThreshold | None:
+    """Return the threshold that pairs of one sample are above, and those of empty or of two fields below.
+
+    None when the frames are too small to tell.
+    """
+    if not signal.correlation or not dark.correlation:
+        return None
+    unrelated = signal.other_frames.compare(_correlation)
+    method = (
+        "correlation of adjacent predictions, each less its local mean; halfway between the signal's"
+        f" {rate:g} quantile and the higher {1 - rate:g} quantile of empty fields and of pairs of two"
+        " different fields when they leave a gap, else the signal's"
+    )
+    alike, empty = np.asarray(signal.correlation), np.asarray(dark.correlation)
+    return _third_class(alike, empty, np.asarray(unrelated), rate, method, note)
+
+
+def _correlation(before: Float32, after: Float32) -> float:
+    """As the service takes it; 0 where two movies have too little in common to tell."""
+    old, new = overview(before), overview(after)
+    return correlation_between(old, new, shift_between(old, new)) or 0.0
+
+
+def _third_class(
+    alike: Floats, empty: Floats, unrelated: Floats, rate: float, method: str, note: str
+) -> ScoreThreshold:
+    value = between(alike, [empty, unrelated], rate)
+    found = _threshold(value, alike, empty, method, note)
+    stated = {
+        "unrelated_frames": len(unrelated),
+        "unrelated_quantiles": quantiles(unrelated),
+        "unrelated_rate": round(float(np.mean(unrelated >= value)), 5),
+    }
+    return ScoreThreshold(value, found.record.model_copy(update=stated))
 
 
 def _threshold(value: float, signal: Floats, dark: Floats, method: str, note: str) -> ScoreThreshold:

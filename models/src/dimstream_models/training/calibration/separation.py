@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,20 @@ def area_under_curve(signal: Floats, dark: Floats) -> float:
     return float((below + upto).mean() / (2 * len(dark)))
 
 
-def between(signal: Floats, dark: Floats, rate: float) -> float:
-    """Return what is halfway between the dark's upper and the signal's lower quantile; else the latter.
+def between(signal: Floats, others: Sequence[Floats], rate: float) -> float:
+    """Return what is halfway between the highest upper quantile of the others and the signal's lower one.
+
+    Where they leave no gap it is the signal's quantile.
 
     Parameters
     ----------
+    others : sequence of arrays
+        Kinds of values that are no signal.
     rate : float
-        Share of the signal values that may lie below, and of the dark ones above.
+        Share of the signal values that may lie below, and of the values of each other kind above.
     """
-    floor, ceiling = float(np.quantile(signal, rate)), float(np.quantile(dark, 1 - rate))
+    floor = float(np.quantile(signal, rate))
+    ceiling = max(float(np.quantile(values, 1 - rate)) for values in others)
     return round((floor + ceiling) / 2 if ceiling < floor else floor, 4)
 
 

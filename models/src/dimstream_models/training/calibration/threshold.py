@@ -2,7 +2,8 @@
 predictions.
 
 Source: the paper's Methods, "Quality control metrics": adjacent predictions of a movie with signal are
-compared with those of a movie of the detector's dark noise.
+compared with those of a movie of the detector's dark noise. SSIM does not tell a sample from another one: two
+fields of tubules are as alike as one field that moves. Their correlation does.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Normalisation, normalise_prediction, ssim
+from dimstream_models.arithmetic import Float32, Normalisation, normalise_prediction, ssim
 from dimstream_models.bundle import Calibration, ScoreCalibration, SsimSettings, Thresholds
 from dimstream_models.training.calibration.scores import (
     FrameScores,
     ScoreThreshold,
+    correlation_threshold,
     split_threshold,
     structure_threshold,
 )
@@ -48,6 +50,8 @@ class FlagThresholds:
     ----------
     split : ScoreThreshold or None
         None for movies that are no photon counts.
+    correlation : ScoreThreshold or None
+        Of adjacent predictions that show the same structures; None for frames that are too small to tell.
     """
 
     value: float
@@ -55,12 +59,17 @@ class FlagThresholds:
     record: Calibration
     structure: ScoreThreshold
     split: ScoreThreshold | None
+    correlation: ScoreThreshold | None
 
     def over(self, before: Thresholds) -> Thresholds:
         """Return them in the place of a bundle's; what classes windows stays."""
-        split = None if self.split is None else self.split.value
         return before.model_copy(
-            update={"ssim": self.value, "structure": self.structure.value, "split": split}
+            update={
+                "ssim": self.value,
+                "structure": self.structure.value,
+                "split": None if self.split is None else self.split.value,
+                "correlation": None if self.correlation is None else self.correlation.value,
+            }
         )
 
     def records(self) -> dict[str, Calibration | ScoreCalibration | None]:
@@ -69,6 +78,7 @@ class FlagThresholds:
             "calibration": self.record,
             "structure_calibration": self.structure.record,
             "split_calibration": None if self.split is None else self.split.record,
+            "correlation_calibration": None if self.correlation is None else self.correlation.record,
         }
 
 
@@ -119,7 +129,7 @@ def calibrate_flag(
     invented = _similarities(dark, denoise, scale, "dark", empty)
     auc = area_under_curve(alike, invented)
     _check_separation(alike, invented, auc)
-    value = between(alike, invented, false_alarm_rate)
+    value = between(alike, [invented], false_alarm_rate)
     record = Calibration(
         method=f"SSIM of adjacent predictions, each normalised by its {_STATISTIC[scale.normalisation]}, of"
         f" {origin.movies}; the threshold is halfway between the signal's"
@@ -142,7 +152,8 @@ def calibrate_flag(
         scale,
         record,
         structure_threshold(seen, empty, false_alarm_rate, note=origin.note),
-        split_threshold(seen, empty, false_alarm_rate, note=origin.note),
+        split_threshold(seen, empty, scale, false_alarm_rate, note=origin.note),
+        correlation_threshold(seen, empty, false_alarm_rate, note=origin.note),
     )
 
 
@@ -157,9 +168,13 @@ def ssim_settings(data_range: float) -> SsimSettings:
     return SsimSettings(normalisation="mean_absolute_deviation", data_range=data_range, window=SSIM_WINDOW)
 
 
-def adjacent_similarity(movie: Movie, denoise: Denoise, scale: SsimSettings) -> list[float]:
-    """Return the SSIM of every two adjacent predictions of a movie (T, H, W)."""
-    planes = (normalise_prediction(denoise(frame), scale.normalisation) for frame in movie)
+def normalised_predictions(movie: Movie, denoise: Denoise, scale: SsimSettings) -> list[Float32]:
+    """Return the prediction (H, W) of each frame of a movie (T, H, W), normalised on its own."""
+    return [normalise_prediction(denoise(frame), scale.normalisation) for frame in movie]
+
+
+def adjacent_similarity(planes: Sequence[Float32], scale: SsimSettings) -> list[float]:
+    """Return the SSIM of every two adjacent normalised predictions (H, W)."""
     return [
         ssim(before, after, data_range=scale.data_range, window=scale.window)
         for before, after in pairwise(planes)
@@ -169,7 +184,7 @@ def adjacent_similarity(movie: Movie, denoise: Denoise, scale: SsimSettings) -> 
 def _similarities(
     movies: Iterable[Movie], denoise: Denoise, scale: SsimSettings, kind: str, scores: FrameScores
 ) -> Floats:
-    """Return the SSIM of all pairs of adjacent predictions, and add to the scores of single frames."""
+    """Return the SSIM of all pairs of adjacent predictions, and add to the scores."""
     found: list[float] = []
     for movie in movies:
         if movie.ndim != 3 or len(movie) < MIN_FRAMES or min(movie.shape[1:]) < scale.window:
@@ -177,7 +192,9 @@ def _similarities(
                 f"expected {kind} movies (T, H, W) of at least {MIN_FRAMES} frames, {scale.window} px a side,"
                 f" got shape {movie.shape}: record a longer or larger one"
             )
-        found += adjacent_similarity(movie, denoise, scale)
+        planes = normalised_predictions(movie, denoise, scale)
+        found += adjacent_similarity(planes, scale)
+        scores.add_pairs(planes)
         scores.add(movie, denoise, scale)
     if len(found) < MIN_PAIRS:
         raise CannotCalibrate(

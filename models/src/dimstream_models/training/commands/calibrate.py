@@ -69,6 +69,8 @@ def _run(arguments: argparse.Namespace) -> None:
         judged += f", a structure score of {limits.structure:g}"
     if limits.split is not None:
         judged += f", an SSIM of split photons of {limits.split:g}"
+    if limits.correlation is not None:
+        judged += f", a correlation of {limits.correlation:g}"
     sums = f"background up to {limits.background_max:g}, signal above {limits.signal_min:g}"
     print(f"{judged}; window sums: {sums}")
     print_warnings(target)

@@ -13,6 +13,7 @@ from dimstream_models.bundle import (
     DimstreamConfig,
     InputNormalisation,
     RescalingRecord,
+    ScoreCalibration,
     WindowCalibration,
 )
 from dimstream_models.training.errors import InvalidRecipe
@@ -208,6 +209,11 @@ def _scores(config: DimstreamConfig) -> Iterator[str]:
     told = (
         (limits.structure, config.structure_calibration, "whose raw frame has a structure score below"),
         (limits.split, config.split_calibration, "the halves of whose photons agree by an SSIM below"),
+        (
+            limits.correlation,
+            config.correlation_calibration,
+            "that correlates with the one before by less than",
+        ),
     )
     for threshold, record, what in told:
         if threshold is not None and record is not None:
@@ -215,9 +221,19 @@ def _scores(config: DimstreamConfig) -> Iterator[str]:
             yield (
                 f"So is a frame {what} {threshold:g}. {record.method}. Nine in ten of {record.signal_frames}"
                 f" signal frames: {low:.3g} to {high:.3g}; the highest of {record.dark_frames} dark frames:"
-                f" {record.dark_quantiles.get('1', float('nan')):.3g}. Area under the curve {record.auc:g},"
-                f" false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
+                f" {record.dark_quantiles.get('1', float('nan')):.3g}{_others(record)}. Area under the curve"
+                f" {record.auc:g}, false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
             )
+
+
+def _others(record: ScoreCalibration) -> str:
+    if record.unrelated_quantiles is None or record.unrelated_rate is None:
+        return ""
+    high = record.unrelated_quantiles.get("0.995", float("nan"))
+    return (
+        f"; of {record.unrelated_frames} pairs of two different fields 99.5 % lie below {high:.3g},"
+        f" {record.unrelated_rate:.1%} above the threshold"
+    )
 
 
 def _windows(config: DimstreamConfig) -> str:

@@ -38,12 +38,12 @@ def threshold_figures(threshold: FlagThresholds | None) -> dict[str, float]:
     """Return what the flag hangs on."""
     if threshold is None:
         return {}
-    split = {} if threshold.split is None else {"split_threshold": threshold.split.value}
+    scores = {"split_threshold": threshold.split, "correlation_threshold": threshold.correlation}
     return {
         "ssim_threshold": threshold.value,
         "calibration_auc": threshold.record.auc,
         "structure_threshold": threshold.structure.value,
-        **split,
+        **{name: score.value for name, score in scores.items() if score is not None},
     }
 
 

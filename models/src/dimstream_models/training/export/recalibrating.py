@@ -40,7 +40,14 @@ from dimstream_models.training.pairs.opening import read_pairs
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
 from dimstream_models.training.settings import CalibrationSettings, Recipe
 
-SCALE_FREE = ("ssim_threshold", "calibration_auc", "structure_threshold", "split_threshold", HALF_ERROR)
+SCALE_FREE = (
+    "ssim_threshold",
+    "calibration_auc",
+    "structure_threshold",
+    "split_threshold",
+    "correlation_threshold",
+    HALF_ERROR,
+)
 """Figures that do not hang on scale and offset."""
 
 
