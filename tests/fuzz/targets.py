@@ -50,6 +50,7 @@ BOUNDARY = "cut"
 MAX_PAYLOAD = 2**20
 MAX_STACK = 2**20
 MAX_FRAME = 2**17
+PLAIN = ImageChoice()
 
 
 def wire(data: bytes) -> None:
@@ -63,12 +64,10 @@ def wire(data: bytes) -> None:
     assert again == message
 
 
-def _body(data: bytes, content_type: str) -> None:
+def _body(data: bytes, content_type: str, choice: ImageChoice = PLAIN) -> None:
     """A request body: every frame has the declared shape and type, and is finite."""
     with suppress(ServerError, DimstreamError):
-        stack = open_body(
-            data, content_type, choice=ImageChoice(), max_bytes=MAX_STACK, max_frame_bytes=MAX_STACK
-        )
+        stack = open_body(data, content_type, choice=choice, max_bytes=MAX_STACK, max_frame_bytes=MAX_STACK)
         try:
             size = np.prod(stack.shape, dtype=object) * np.dtype(stack.dtype).itemsize
             assert size <= 2 * MAX_STACK, f"{stack.shape} of {stack.dtype} is over the limit"
@@ -83,6 +82,18 @@ def _body(data: bytes, content_type: str) -> None:
 def tiff(data: bytes) -> None:
     """A request body with a TIFF's first bytes."""
     _body(data, "image/tiff")
+
+
+def image(data: bytes) -> None:
+    """A request body of any kind, behind a byte that says which options the query has."""
+    options = data[0] if data else 0
+    choice = ImageChoice(
+        axes=(None, "TYX", "TZYX", "TPYX")[options & 3],
+        series=(None, "0", "1", "STED")[options >> 2 & 3],
+        incomplete=bool(options & 16),
+        below_zero=bool(options & 32),
+    )
+    _body(data[1:], "application/octet-stream", choice)
 
 
 def npy(data: bytes) -> None:
@@ -196,7 +207,21 @@ def zmtp(data: bytes) -> None:
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (wire, tiff, npy, form, bundle, description, onnx, records, keys, settings, spool, zmtp)
+    for target in (
+        wire,
+        tiff,
+        image,
+        npy,
+        form,
+        bundle,
+        description,
+        onnx,
+        records,
+        keys,
+        settings,
+        spool,
+        zmtp,
+    )
 }
 
 

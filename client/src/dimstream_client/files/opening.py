@@ -24,6 +24,7 @@ from dimstream_client.files.png import find_png
 from dimstream_client.files.scale import Scale
 from dimstream_client.files.stack import ImageStack, given_as
 from dimstream_client.files.tiff import find_tiff, join
+from dimstream_client.files.tiff_pages import as_tiff_errors
 
 Source = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview]
 FRAME_AXES: Final = "PTCZ"
@@ -51,11 +52,10 @@ def list_images(source: Source) -> list[ImageInfo]:
     TiffError
     FileNotFoundError, PermissionError, IsADirectoryError
     """
-    found = _find(source, axes=None, max_bytes=None)
-    try:
-        return [_info(image) for image in found]
-    finally:
+    with as_tiff_errors("the file"):
+        found = _find(source, axes=None, max_bytes=None)
         found[0].planes.close()
+        return [_info(image) for image in found]
 
 
 def open_images(
@@ -100,19 +100,18 @@ def open_images(
         incomplete, axes that are not among P, T, C, Z, Y, X; oversize; wrong_dtype; not_finite.
     FileNotFoundError, PermissionError, IsADirectoryError
     """
-    found = _find(source, axes=axes, max_bytes=max_bytes, alone=take_incomplete)
-    try:
-        image = _chosen(found, series)
-        image = _named(image, axes)
-        _check_size(image, max_bytes)
-        image = _complete(image, take_incomplete=take_incomplete)
-        image = _timed(_positions_first(image))
-        given = Scale(_sides(pixel_size_um), z_step_um, frame_interval_s)
-        stack = _stack(replace(image, scale=given.filled(image.scale)), below_zero=below_zero)
-        _look_at_first(stack)
-    except BaseException:
-        found[0].planes.close()
-        raise
+    with as_tiff_errors("the file"):
+        found = _find(source, axes=axes, max_bytes=max_bytes, alone=take_incomplete)
+        try:
+            image = _named(_chosen(found, series), axes)
+            _check_size(image, max_bytes)
+            image = _timed(_positions_first(_complete(image, take_incomplete=take_incomplete)))
+            given = Scale(_sides(pixel_size_um), z_step_um, frame_interval_s)
+            stack = _stack(replace(image, scale=given.filled(image.scale)), below_zero=below_zero)
+            _look_at_first(stack)
+        except BaseException:
+            found[0].planes.close()
+            raise
     return stack
 
 

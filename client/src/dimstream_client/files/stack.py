@@ -159,6 +159,13 @@ class ImageStack:
         return stored.kind in "bu" and stored.itemsize <= 2 and not self._offset
 
     def _counts(self, stored: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+        given = given_as(stored.dtype, self._offset, below_zero=self._below_zero)
+        if (stored.shape, given) != (self.frame_shape, self.dtype):
+            raise TiffError(
+                Code.BAD_IMAGE,
+                f"frame {n} is {stored.shape} of {stored.dtype}, expected {self.frame_shape} to be given as "
+                f"{self.dtype}: frames of one kind",
+            )
         if self._offset:
             stored = stored.astype(np.int32) - self._offset
         kind = stored.dtype.kind

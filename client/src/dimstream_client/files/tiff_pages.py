@@ -17,8 +17,10 @@ import tifffile
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import ome
 from dimstream_client.files.found import truncated
+from dimstream_client.files.lzw import check_lzw
 
 MAX_OPEN: Final = 16  # files of a set
+LZW: Final = 5
 GREY_INVERTED, GREY, RGB, PALETTE = 0, 1, 2, 3
 REDUCED: Final = 1  # bit of NewSubfileType: a smaller copy of another page
 # Codecs that are told how much they may unpack. The others (JPEG, PNG, JPEG 2000 ...) take as much memory as
@@ -41,7 +43,7 @@ PathOrFile = Union[str, "os.PathLike[str]", BinaryIO]
 
 
 class as_tiff_errors:
-    """Translate whatever tifffile and its codecs raise on damaged bytes."""
+    """Translate whatever damaged bytes make tifffile and its codecs raise, and what is built on them."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -59,8 +61,8 @@ class as_tiff_errors:
         ):
             raise TiffError(
                 Code.BAD_IMAGE,
-                f"{self._what} cannot be read as TIFF ({type(error).__name__}: {str(error)[:200]}); "
-                "expected an undamaged greyscale TIFF, save it anew",
+                f"{self._what} cannot be read ({type(error).__name__}: {str(error)[:200]}); "
+                "expected an undamaged image of counts, such as a greyscale TIFF: save it anew",
             ) from error
 
 
@@ -194,6 +196,8 @@ class PagePlanes:
     def _pixels(self, n: int) -> npt.NDArray[Any]:
         page = self._checked(n, n * self._depth)
         with as_tiff_errors(f"frame {n * self._depth}"):
+            if page.compression == LZW:
+                _check_codes(page)
             pixels = np.asarray(page.asarray())
         if pixels.shape != page.shape:  # tifffile gives nothing for samples of a kind that it does not know
             raise unknown_samples(page, n)
@@ -234,6 +238,13 @@ class ContiguousPlanes:
     def paths(self) -> tuple[str, ...]:
         """Return the paths of the files that the planes lie in, where they have paths."""
         return tuple(path for path in (self._files.path(0),) if path)
+
+
+def _check_codes(page: Any) -> None:
+    handle = page.parent.filehandle
+    for offset, count in zip(page.dataoffsets, page.databytecounts):
+        handle.seek(offset)
+        check_lzw(handle.read(count))
 
 
 def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int) -> None:
