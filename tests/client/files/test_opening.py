@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dimstream_client.errors import TiffError
 from dimstream_client.files import list_images, open_images
+from dimstream_client.files.completing import whole_box
 from dimstream_client.files.formats import ENDINGS
-from dimstream_client.files.opening import _box
 from dimstream_client.ome_xml import PlaneNotes
 from dimstream_client.tiff_writer import StackWriter
 
@@ -36,7 +36,7 @@ def test_what_is_kept_of_an_incomplete_stack_is_all_there(data: st.DataObject) -
     n = int(np.prod(shape))
     there = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n))).reshape(shape)
     there.flat[data.draw(st.integers(0, n - 1))] = True
-    kept = _box(there)
+    kept = whole_box(there)
     assert all(len(places) for places in kept)
     assert there[np.ix_(*kept)].all()
 

@@ -25,6 +25,7 @@ def test_a_set_of_bfconvert_is_one_stack_from_each_of_its_files(real: Path) -> N
     for path in paths:
         with open_images(path) as stack:
             assert (stack.axes, stack.shape) == ("ZYX", (5, 24, 18))
+            assert stack.scale.pixel_size_um is None  # its resolution tags say 1 um, its OME-XML nothing
             np.testing.assert_array_equal(stack.asarray(), np.stack(planes))
     assert group_sets(paths) == [tuple(paths)]
     with pytest.raises(TiffError, match=r"multifile-Z2.ome.tiff, .*multifile-Z5.ome.tiff"):

@@ -88,6 +88,12 @@ def test_a_square_pixel_has_one_side(size: tuple[float, float] | None, square: f
     assert Scale(size).square_pixel_um == square
 
 
+def test_a_resolution_that_is_a_default_is_passed_over() -> None:
+    with opened("", resolution=(1e4, 1e4), resolutionunit="CENTIMETER") as stack:
+        assert stack.scale == Scale()
+        assert "no pixel size was found in the file" in stack.remarks
+
+
 def opened(description: str, n: int = 4, **options: Any) -> Any:
     file = io.BytesIO()
     counts = np.ones((n, 8, 8), np.uint16)

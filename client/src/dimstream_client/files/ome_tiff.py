@@ -142,7 +142,7 @@ def with_master(ome: Ome, path: Path | None, *, alone: bool) -> Ome:
         raise TiffError(
             Code.BAD_IMAGE,
             f"the file is one of a set whose metadata are in {name!r}{where}: give the set by its path, "
-            "or take this file alone by the option incomplete",
+            "or take this file alone by --incomplete (by HTTP incomplete=true)",
         )
     return replace(found, uuid=ome.uuid)
 

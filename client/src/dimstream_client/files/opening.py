@@ -5,30 +5,29 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Union
 
 import numpy as np
-import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.fields import MAX_SIDE
+from dimstream_client.files.completing import arranged, complete, some
 from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_others
 from dimstream_client.files.found import UNNAMED, FoundImage
 from dimstream_client.files.imspector import find_imspector
+from dimstream_client.files.joining import join
 from dimstream_client.files.npy import read_npy
 from dimstream_client.files.ome import Ome, read_ome, steady_interval
 from dimstream_client.files.png import find_png
 from dimstream_client.files.scale import Scale
 from dimstream_client.files.stack import ImageStack, given_as
-from dimstream_client.files.tiff import find_tiff, join
+from dimstream_client.files.tiff import find_tiff
 from dimstream_client.files.tiff_pages import as_tiff_errors
 
 Source = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview]
 FRAME_AXES: Final = "PTCZ"
-_LISTED: Final = 20  # names in a message
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def open_images(
         try:
             image = _named(_chosen(found, series), axes)
             _check_size(image, max_bytes)
-            image = _timed(_positions_first(_complete(image, take_incomplete=take_incomplete)))
+            image = _timed(_positions_first(complete(image, take_incomplete=take_incomplete)))
             given = Scale(_sides(pixel_size_um), z_step_um, frame_interval_s)
             stack = _stack(replace(image, scale=given.filled(image.scale)), below_zero=below_zero)
             _look_at_first(stack)
@@ -176,7 +175,7 @@ def _find_companion(path: Path | None, axes: str | None) -> list[FoundImage]:
     if there is None:
         raise TiffError(
             Code.BAD_IMAGE,
-            f"none of the files is there that {path.name} names: {_some(dict.fromkeys(names))}",
+            f"none of the files is there that {path.name} names: {some(dict.fromkeys(names))}",
         )
     return find_tiff(str(path.parent / there), path.parent / there, axes=axes)
 
@@ -200,7 +199,8 @@ def _chosen(found: list[FoundImage], series: int | str | None) -> FoundImage:
         return replace(join("P", found), name="", remarks=(*first.remarks, several))
     raise TiffError(
         Code.BAD_IMAGE,
-        f"the file holds {len(found)} images of different kinds; choose one by series: {_listing(found)}",
+        f"the file holds {len(found)} images of different kinds; choose one by --series (series=): "
+        f"{_listing(found)}",
     )
 
 
@@ -224,13 +224,7 @@ def _number(found: list[FoundImage], series: int | str) -> int:
 
 
 def _listing(found: list[FoundImage]) -> str:
-    return _some([f"{n}: {_info(image)}" for n, image in enumerate(found)], "; ")
-
-
-def _some(names: Any, between: str = ", ") -> str:
-    names = list(names)
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return between.join(names[:_LISTED]) + more
+    return some([f"{n}: {_info(image)}" for n, image in enumerate(found)], "; ")
 
 
 # -- axes
@@ -281,87 +275,7 @@ def _positions_first(image: FoundImage) -> FoundImage:
     if at <= 0:
         return image
     order = [at, *(k for k in range(len(image.axes) - 2) if k != at)]
-    return _arranged(image, order, [np.arange(side) for side in image.shape[:-2]])
-
-
-def _arranged(image: FoundImage, order: Sequence[int], kept: Sequence[npt.NDArray[np.int64]]) -> FoundImage:
-    """The image with its axes before YX in another order, and of each only the places that are kept."""
-    before = image.shape[:-2]
-
-    def arranged(values: Any) -> Any:
-        values = np.asarray(values).reshape(before)
-        return values[np.ix_(*kept)].transpose(order).reshape(-1)
-
-    return replace(
-        image,
-        axes="".join(image.axes[k] for k in order) + "YX",
-        shape=(*(len(kept[k]) for k in order), *image.shape[-2:]),
-        where=arranged(image.numbers),
-        delta_t_s=None if image.delta_t_s is None else arranged(image.delta_t_s),
-        labels=tuple(arranged(np.asarray(image.labels, object))) if len(image.labels) else (),
-    )
-
-
-# -- what is there
-
-
-def _complete(image: FoundImage, *, take_incomplete: bool) -> FoundImage:
-    there = int((image.numbers >= 0).sum())
-    declared = len(image)
-    if there == declared and not image.spare:
-        return image
-    if not take_incomplete:
-        raise _incomplete(image, declared, there)
-    if not there:
-        raise _incomplete(image, declared, there)
-    if there == declared:
-        spare = f"{declared} planes are declared and taken, {image.spare} pages more are left out"
-        return replace(image, remarks=(*image.remarks, spare))
-    kept = _box(image.numbers.reshape(image.shape[:-2]) >= 0)
-    taken = math.prod(len(places) for places in kept)
-    said = f"{declared} planes are declared, {there} are there, {taken} are taken"
-    image = replace(image, remarks=(*image.remarks, said))
-    return _arranged(image, range(len(kept)), kept)
-
-
-def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
-    absent = image.absent_files
-    if absent:
-        why = (
-            f"{len(absent)} files of the set are not there: {_some(absent)}; give them beside it, by its path"
-        )
-    elif there < declared:
-        why = "the acquisition was stopped early, or the file is truncated"
-    else:
-        there += image.spare
-        why = "the file was not closed as it should be, or holds something else too"
-    return TiffError(
-        Code.BAD_IMAGE,
-        f"the file declares {declared} planes ({image.axes} {image.shape}) and {there} are there: {why}; "
-        "take what is there by the option incomplete",
-    )
-
-
-def _box(there: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
-    """The places along each axis of a box that has all of its planes; the emptiest are left out first."""
-    kept = [np.arange(side) for side in there.shape]
-    for axis in range(there.ndim):  # places with nothing at all go first, all at once
-        others = tuple(k for k in range(there.ndim) if k != axis)
-        kept[axis] = np.flatnonzero(there.any(axis=others))
-    there = there[np.ix_(*kept)]
-    while not there.all():
-        worst = [
-            (there.mean(axis=tuple(k for k in range(there.ndim) if k != axis)), axis)
-            for axis in range(there.ndim)
-            if there.shape[axis] > 1
-        ]
-        shares, axis = min(worst, key=lambda each: float(each[0].min()))
-        out = shares > shares.min()
-        if not out.any():  # all are equally bad: leave out the last
-            out = np.arange(len(shares)) < len(shares) - 1
-        kept[axis] = kept[axis][out]
-        there = there.compress(out, axis=axis)
-    return kept
+    return arranged(image, order, [np.arange(side) for side in image.shape[:-2]])
 
 
 # -- the stack

@@ -12,7 +12,8 @@ import numpy as np
 import tifffile
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import ArrayPlanes, FoundImage, Planes
+from dimstream_client.files.found import ArrayPlanes, FoundImage
+from dimstream_client.files.joining import join
 from dimstream_client.files.micromanager import find_micromanager
 from dimstream_client.files.ome import check_planes, read_ome
 from dimstream_client.files.ome_tiff import images_of_ome, with_master
@@ -28,7 +29,7 @@ from dimstream_client.files.tiff_pages import (
     page_offsets,
     unknown_samples,
 )
-from dimstream_client.files.tiff_scale import scale_of_tiff, times_of_pages
+from dimstream_client.files.tiff_scale import of_micromanager, scale_of_tiff, times_of_pages
 
 MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNED: Final = (0, -32768.0, 1.0)  # ImageJ's calibration of signed 16-bit images
@@ -66,7 +67,7 @@ def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: b
         ome = with_master(read_ome(file.ome_metadata), path, alone=alone)
         if ome.images:
             found = images_of_ome(file, ome, path, axes=axes)
-            return [_completed(image, file) for image in found]
+            return [_completed(image, file, by_ome=True) for image in found]
     return [_completed(image, file) for image in _without_ome(file, offsets, path, axes)]
 
 
@@ -85,13 +86,16 @@ def _without_ome(
     return _plain(file, len(offsets), told)
 
 
-def _completed(image: FoundImage, file: tifffile.TiffFile) -> FoundImage:
-    """Fill in the scale and the times that stand in tags, where the description does not say them."""
+def _completed(image: FoundImage, file: tifffile.TiffFile, *, by_ome: bool = False) -> FoundImage:
+    """Fill in the scale and the times that stand in tags, where the description does not say them.
+
+    Beside OME-XML other tags hold defaults: Bio-Formats and Bruker write some where they know no pixel size.
+    """
     if image.dtype.kind not in "buif":
         raise TiffError(
             Code.WRONG_DTYPE, f"the file holds {image.dtype.name}, expected counts: integers or floats"
         )
-    scale, remarks = scale_of_tiff(file)
+    scale, remarks = (of_micromanager(file), ()) if by_ome else scale_of_tiff(file)
     image = replace(image, scale=image.scale.filled(scale), remarks=(*image.remarks, *remarks))
     return image if image.delta_t_s is not None else replace(image, delta_t_s=times_of_pages(file, image))
 
@@ -356,74 +360,3 @@ def _frames(images: list[FoundImage]) -> FoundImage:
         f"{len(images)} images of one kind, written one after the other, are taken along an axis of their own"
     )
     return replace(joined, remarks=(*joined.remarks, said))
-
-
-def join(axis: str, images: list[FoundImage]) -> FoundImage:
-    """Return images of one kind as one, along an axis that is slower than all of theirs."""
-    first = images[0]
-    planes = JoinedPlanes([image.planes for image in images])
-    where = []
-    for start, image in zip(planes.starts, images):
-        numbers = image.numbers
-        where.append(np.where(numbers < 0, -1, numbers + start))
-    times = [np.full(len(i), np.nan) if i.delta_t_s is None else _since(i, first) for i in images]
-    labels = [label for image in images for label in (image.labels or [""] * len(image))]
-    return replace(
-        first,
-        axes=axis + first.axes,
-        shape=(len(images), *first.shape),
-        planes=planes,
-        where=np.concatenate(where),
-        delta_t_s=None if all(i.delta_t_s is None for i in images) else np.concatenate(times),
-        labels=tuple(labels) if any(labels) else (),
-        spare=max(image.spare for image in images),
-        absent_files=tuple(dict.fromkeys(name for image in images for name in image.absent_files)),
-        remarks=tuple(dict.fromkeys(remark for image in images for remark in image.remarks)),
-    )
-
-
-def _since(image: FoundImage, first: FoundImage) -> Any:
-    """The times of an image, in seconds since the first one started."""
-    assert image.delta_t_s is not None
-    if image.started_s is None or first.started_s is None:
-        return image.delta_t_s
-    return image.delta_t_s + (image.started_s - first.started_s)
-
-
-class JoinedPlanes:
-    """Planes of several images, one behind the other."""
-
-    def __init__(self, parts: list[Planes]) -> None:
-        self._parts = parts
-        self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def _part(self, k: int) -> tuple[Planes, int]:
-        part = int(np.searchsorted(self.starts, k, side="right")) - 1
-        return self._parts[part], k - int(self.starts[part])
-
-    def stored(self, k: int) -> Any:
-        """Return plane `k` as its file stores it, (H, W)."""
-        part, within = self._part(k)
-        return part.stored(within)
-
-    def check(self, k: int) -> bool:
-        """Raise TiffError where plane `k` cannot be there."""
-        part, within = self._part(k)
-        return part.check(within)
-
-    def place(self, k: int) -> Any:
-        """Return file and page of plane `k`."""
-        part, within = self._part(k)
-        return part.place(within) if isinstance(part, PagePlanes) else (0, k)
-
-    def paths(self) -> tuple[str, ...]:
-        """Return the paths of the files that the planes lie in, where they have paths."""
-        return tuple(dict.fromkeys(path for part in self._parts for path in part.paths()))
-
-    def close(self) -> None:
-        """Close the files."""
-        for part in self._parts:
-            part.close()

@@ -25,6 +25,7 @@ from dimstream_client.files.scale import (
 )
 
 CENTIMETRE: Final = 3
+DEFAULT_UM: Final = (1.0, 1.0)
 MAX_TIMED_PAGES: Final = 20_000  # whose own metadata are read for their times
 
 
@@ -34,8 +35,7 @@ def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
     remarks: tuple[str, ...] = ()
     if file.is_lsm:
         scale = _of_lsm(file.lsm_metadata or {})
-    if PAGE_TAG in file.pages.first.tags or file.is_micromanager:
-        scale = scale.filled(_of_micromanager(file))
+    scale = scale.filled(of_micromanager(file))
     if file.is_imagej:
         found, remarks = of_imagej(file.imagej_metadata or {}, *_per_unit(file), _resolution_unit(file))
         scale = scale.filled(found)
@@ -45,7 +45,11 @@ def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
         scale = scale.filled(_of_stk(file.stk_metadata or {}))
     if file.is_fluoview:
         scale = scale.filled(_of_fluoview(file.fluoview_metadata or {}))
-    return scale.filled(of_resolution(*_per_unit(file), _resolution_unit(file))), remarks
+    resolution = of_resolution(*_per_unit(file), _resolution_unit(file))
+    if scale.pixel_size_um is None and resolution.pixel_size_um == DEFAULT_UM:
+        remarks += ("resolution tags of 1 um, which Bio-Formats writes where it knows none, are passed over",)
+        resolution = Scale()
+    return scale.filled(resolution), remarks
 
 
 def _per_unit(file: tifffile.TiffFile) -> tuple[float | None, float | None]:
@@ -98,7 +102,10 @@ def of_imagej(
     )
 
 
-def _of_micromanager(file: tifffile.TiffFile) -> Scale:
+def of_micromanager(file: tifffile.TiffFile) -> Scale:
+    """Return the scale that Micro-Manager wrote beside the pages; none of another program's file."""
+    if PAGE_TAG not in file.pages.first.tags and not file.is_micromanager:
+        return Scale()
     summary = (file.micromanager_metadata or {}).get("Summary") or {}
     page = page_metadata(file.pages.first)
     pixel = positive(page.get("PixelSizeUm", page.get("PixelSize_um"))) or positive(
