@@ -1,6 +1,7 @@
 """What is taken of an incomplete stack, which image of several, which axes, and what is refused by name."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,28 @@ def test_nan_in_the_first_of_several_frames_fails_it_alone() -> None:
         np.testing.assert_array_equal(stack.read(1), data[1])
     with pytest.raises(TiffError, match="frame 0 holds NaN"):
         open_images(npy(data[0]))
+
+
+def packed(data: Any, bits: int) -> bytes:
+    """A page whose samples have so many bits; each row begins with a byte."""
+    rows = ["".join(format(int(value), f"0{bits}b") for value in row) for row in data]
+    rows = [row + "0" * (-len(row) % 8) for row in rows]
+    pixels = b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
+    height, width = data.shape
+    tags = [(256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8)]
+    tags += [(277, 3, 1), (278, 3, height), (279, 4, len(pixels))]
+    pixels += b"\0" * (len(pixels) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(pixels))
+    return head + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14])
+@pytest.mark.parametrize("width", [8, 9, 15])
+def test_samples_of_any_number_of_bits_are_counts(bits: int, width: int) -> None:
+    data = RNG.integers(0, 2**bits, (5, width))
+    with open_images(packed(data, bits)) as stack:
+        assert stack.dtype == ("uint8" if bits <= 8 else "uint16")
+        np.testing.assert_array_equal(stack.read(0), data)
+    with pytest.raises(TiffError, match=r"truncated|cannot be read"):
+        open_images(packed(data, bits)[:20])

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import tifffile
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from dimstream_client.files import open_images
 from dimstream_models.arithmetic import rescale
 from dimstream_models.bundle import (
     Bundle,
@@ -224,7 +224,8 @@ def _without_counts(quality: Mapping[str, float]) -> dict[str, float]:
 def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:
     """Return a frame for the cover: of the bundle's sample movie, or the first of the pairs."""
     if MOVIE in draft.attachments:
-        return tifffile.imread(draft.attachments[MOVIE], key=0)
+        with open_images(draft.attachments[MOVIE]) as movie:
+            return movie.read(0)
     return next(read_pairs(pairs, role="training")).low
 
 
