@@ -15,8 +15,8 @@ from dimstream_models.bundle import Bundle
 from dimstream_server import errors
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.memory import Counts
 from dimstream_server.engine.protocol import (
-    Counts,
     Engine,
     EngineLimits,
     EngineResult,

@@ -11,8 +11,8 @@ import pytest
 from dimstream_models.bundle import Bundle
 from dimstream_server import errors
 from dimstream_server.engine.local import LocalEngine
-from dimstream_server.engine.memory import PlaneRecord, StreamMemory
-from dimstream_server.engine.protocol import Counts, Engine, EngineResult, FrameTask, StreamSpec
+from dimstream_server.engine.memory import Counts, PlaneRecord, StreamMemory
+from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
 from dimstream_server.pipeline.flags import Thresholds
 
 SHAPE = (40, 44)

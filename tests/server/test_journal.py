@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dimstream_models.judging import PlaneJudge
-from dimstream_server.engine.memory import PlaneRecord
-from dimstream_server.engine.protocol import Counts, EngineResult
+from dimstream_server.engine.memory import Counts, PlaneRecord
+from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.journal import CLOSED_LEASE_S, Entry, Journal, JournalError, UpdateEntry
 from dimstream_server.pipeline.flags import Thresholds
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dimstream_server.engine.memory import PlaneRecord
-from dimstream_server.engine.protocol import Counts, EngineResult
+from dimstream_server.engine.memory import Counts, PlaneRecord
+from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.journal_database import LOOK_S, JournalDatabase, JournalError
 from dimstream_server.pipeline.flags import Thresholds
 

@@ -14,7 +14,8 @@ from dimstream_server.endpoints.opening import choose_codec, spec_of
 from dimstream_server.endpoints.problems import ALL_MEANINGS, DoorRefusal
 from dimstream_server.endpoints.stream_book import StreamBook
 from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream
-from dimstream_server.engine.protocol import Counts, EngineResult, StreamSpec
+from dimstream_server.engine.memory import Counts
+from dimstream_server.engine.protocol import EngineResult, StreamSpec
 from dimstream_server.errors import (
     Refused,
     ServerError,

@@ -22,7 +22,7 @@ from dimstream_server.cli import main as cli
 from dimstream_server.errors import RecordingRefused
 from dimstream_server.recording.completing import complete
 from dimstream_server.recording.description import Description
-from dimstream_server.recording.images import open_images
+from dimstream_server.recording.formats import open_images
 from dimstream_server.recording.recovering import recover
 from dimstream_server.recording.settling import settle
 

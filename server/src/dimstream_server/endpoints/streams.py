@@ -32,7 +32,8 @@ from dimstream_server.endpoints.wire_values import (
     wire_times,
     wire_trust,
 )
-from dimstream_server.engine.protocol import Counts, EngineResult, FrameTask, InForce, Plane, StreamSpec
+from dimstream_server.engine.memory import Counts, Plane
+from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 from dimstream_server.recording import RecordedFile

@@ -38,7 +38,8 @@ from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.endpoints.taping import Tapes
 from dimstream_server.endpoints.zmq.connection import Outgoing, Part
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
-from dimstream_server.engine.protocol import Counts, Engine, EngineResult, InForce
+from dimstream_server.engine.memory import Counts
+from dimstream_server.engine.protocol import Engine, EngineResult, InForce
 from dimstream_server.errors import Draining, RecordingFailed, ServerError, TooManyStreams
 from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics

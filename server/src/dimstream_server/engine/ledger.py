@@ -12,8 +12,8 @@ from typing import Final, get_args
 import numpy as np
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.memory import StreamMemory
-from dimstream_server.engine.protocol import EngineLimits, FrameTask, InDtype, OutDtype, Plane, StreamSpec
+from dimstream_server.engine.memory import Plane, StreamMemory
+from dimstream_server.engine.protocol import EngineLimits, FrameTask, InDtype, OutDtype, StreamSpec
 from dimstream_server.errors import (
     BadReminder,
     Draining,

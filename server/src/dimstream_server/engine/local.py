@@ -14,9 +14,8 @@ from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenSt
 from dimstream_server.engine.device_thread import DeviceThread
 from dimstream_server.engine.ledger import Ledger, check_frame, check_spec
 from dimstream_server.engine.loading import Loader, ModelKey
-from dimstream_server.engine.memory import StreamMemory
+from dimstream_server.engine.memory import Counts, StreamMemory
 from dimstream_server.engine.protocol import (
-    Counts,
     EngineLimits,
     EngineResult,
     FrameTask,

@@ -9,8 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dimstream_server.engine.protocol import Counts, Plane
 from dimstream_server.pipeline.flags import Thresholds
+
+Plane = tuple[int, int, int]
+"""(channel, z, position)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the frames of a stream."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    ok: int = 0
+    suspect: int = 0
+    unjudged: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

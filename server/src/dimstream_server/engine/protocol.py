@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,11 @@ from numpy.typing import NDArray
 from dimstream_models.bundle import Bundle
 from dimstream_models.evidence.detector import Detector
 from dimstream_models.judging import FlagName
+from dimstream_server.engine.memory import Counts, Plane, PlaneRecord, StreamMemory
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
-
-if TYPE_CHECKING:
-    from dimstream_server.engine.memory import PlaneRecord, StreamMemory
 
 InDtype = Literal["uint8", "uint16", "float32"]
 OutDtype = Literal["uint16", "float32"]
-Plane = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,18 +231,6 @@ class InForce:
     from_seq: int
     model: ModelInfo
     thresholds: Thresholds
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of the frames of a stream."""
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    ok: int = 0
-    suspect: int = 0
-    unjudged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

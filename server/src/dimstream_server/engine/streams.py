@@ -9,16 +9,8 @@ from typing import Self
 
 from dimstream_models.judging import PlaneJudge
 from dimstream_server.engine.loading import ModelKey
-from dimstream_server.engine.memory import StreamMemory
-from dimstream_server.engine.protocol import (
-    Counts,
-    EngineResult,
-    FrameTask,
-    InForce,
-    ModelInfo,
-    Plane,
-    StreamSpec,
-)
+from dimstream_server.engine.memory import Counts, Plane, StreamMemory
+from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.errors import BadUpdate
 from dimstream_server.pipeline.flags import Remembered
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from dimstream_server.recording.description import DESCRIPTION, Description
+from dimstream_server.recording.formats import open_images
 from dimstream_server.recording.frame_lines import LINES
-from dimstream_server.recording.images import Images, open_images
+from dimstream_server.recording.images import Images
 from dimstream_server.recording.page_file import sync_path
 from dimstream_server.recording.settling import LOST, SUMS, Settled, settle
 from dimstream_server.recording.spec import RecordedFile

@@ -1,15 +1,9 @@
-"""Where the pixels of a recording go: one interface, two formats."""
+"""Where the pixels of a recording go: one interface; `formats` chooses who fills it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from numpy.typing import NDArray
-
-from dimstream_server.errors import RecordingRefused
-from dimstream_server.recording.description import Description
 from dimstream_server.recording.frame_lines import Lines
 from dimstream_server.recording.spec import RecordedFrame
 
@@ -63,31 +57,3 @@ class Images(Protocol):
 
     def close(self) -> None:
         """Close the files."""
-
-
-def open_images(folder: Path, description: Description) -> Images:
-    """The images of a recording.
-
-    Raises
-    ------
-    RecordingRefused
-        OME-Zarr, and zarr-python is not installed.
-    """
-    if description.format == "tiff":
-        from dimstream_server.recording.tiff_images import TiffImages
-
-        return TiffImages(folder, description)
-    try:
-        from dimstream_server.recording.zarr_images import ZarrImages
-    except ImportError as error:
-        raise RecordingRefused(
-            f"recording as OME-Zarr needs zarr-python, which is not there ({error}); "
-            "install dimstream-server[zarr], or set recording.format to tiff"
-        ) from error
-    return ZarrImages(folder, description)
-
-
-def pixels_of(frame: RecordedFrame, kinds: dict[str, str]) -> Iterator[tuple[str, NDArray[Any] | None]]:
-    """(kind, pixels) of a frame, in the order in which they are written; None: it has none."""
-    pixels = {"raw": frame.raw, "denoised": frame.result.pixels, "support": frame.result.support}
-    return ((kind, pixels[kind]) for kind in kinds)

@@ -14,7 +14,7 @@ from typing import Final
 from dimstream_server.errors import RecordingRefused
 from dimstream_server.recording.description import DESCRIPTION, Description, folder_name
 from dimstream_server.recording.disk import LOOK_S, DiskWatch
-from dimstream_server.recording.images import open_images
+from dimstream_server.recording.formats import open_images
 from dimstream_server.recording.recording import Recording, Workshop
 from dimstream_server.recording.settling import lock_lines, settle
 from dimstream_server.recording.spec import Fsync, RecordingSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -108,6 +108,11 @@ class RecordedFrame:
         """Memory that its pixels hold."""
         held = (self.raw, self.result.pixels, self.result.support)
         return sum(pixels.nbytes for pixels in held if pixels is not None)
+
+    def pixels_of(self, kinds: Iterable[str]) -> Iterator[tuple[str, NDArray[Any] | None]]:
+        """(kind, (H, W) pixels), in the order in which they are written; None: the frame has none."""
+        pixels = {"raw": self.raw, "denoised": self.result.pixels, "support": self.result.support}
+        return ((kind, pixels[kind]) for kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from dimstream_client.support_colours import support_colours
 from dimstream_server.recording.description import Description
 from dimstream_server.recording.frame_lines import Lines
 from dimstream_server.recording.hyperstack import arrange
-from dimstream_server.recording.images import pixels_of
 from dimstream_server.recording.ome import ome_xml
 from dimstream_server.recording.page_file import PageFile, sync_path
 from dimstream_server.recording.spec import RecordedFrame
@@ -38,7 +37,7 @@ class TiffImages:
 
     def append(self, frame: RecordedFrame) -> None:
         """See `Images`."""
-        for kind, pixels in pixels_of(frame, self._description.dtypes):
+        for kind, pixels in frame.pixels_of(self._description.dtypes):
             self._files[kind].append(self._blank(kind) if pixels is None else pixels)
 
     def settle(self, lines: Lines) -> int:

@@ -13,7 +13,6 @@ from zarr.core.sync import sync
 from dimstream_client.messages import PlaneIndex
 from dimstream_server.recording.description import Description
 from dimstream_server.recording.frame_lines import Lines
-from dimstream_server.recording.images import pixels_of
 from dimstream_server.recording.spec import RecordedFrame
 
 _ARRAY: Final = "0"
@@ -40,7 +39,7 @@ class ZarrImages:
         """See `Images`."""
         if max(frame.index.t, frame.index.c, frame.index.z) >= _MOST:
             raise ValueError(f"expected an index below {_MOST} for OME-Zarr, got {frame.index}")
-        for kind, pixels in pixels_of(frame, self._description.dtypes):
+        for kind, pixels in frame.pixels_of(self._description.dtypes):
             array = self._with_room(kind, frame.index)
             if pixels is not None:
                 array[frame.index.t, frame.index.c, frame.index.z] = pixels
