@@ -126,6 +126,31 @@ def test_a_small_frame_does_not_wait_for_the_large_ones_of_others(tiny_bundle: B
     engine.drain().result(SECONDS)
 
 
+def test_a_stream_that_is_closed_ends_before_new_ones_have_their_turns(tiny_bundle: BundleMaker) -> None:
+    """Streams of one frame, as HTTP opens them, filled the engine with streams that waited for their end."""
+    limits = EngineLimits(streams=16, queued_per_stream=8, queued=100)
+    engine = LocalEngine([tiny_bundle("blur")], limits=limits, threads=1)
+    refused: list[Exception] = []
+
+    def one_frame_after_another() -> None:
+        for _ in range(100):
+            try:
+                stream = engine.open(SPEC)
+            except errors.TooManyStreams as error:
+                refused.append(error)
+                return
+            _run(engine, stream, _task(0))
+            engine.close(stream)
+
+    threads = [threading.Thread(target=one_frame_after_another) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    engine.drain().result(SECONDS)
+    assert not refused
+
+
 def test_a_movie_comes_back_in_order_and_judged(engine: Engine, stream: str) -> None:
     results = _run(engine, stream, *(_task(seq) for seq in range(6)))
     assert [result.seq for result in results] == list(range(6))

@@ -116,6 +116,8 @@ class DeviceThread:
         self._give_turn(state)
 
     def _give_turn(self, state: StreamState) -> None:
+        """Let a stream wait for its turn when it has a frame; what takes no time needs none."""
+        self._work_off_at_once(state)
         if state.waiting:
             expected_s = state.turn_s or state.pixels * self._s_per_pixel
             self._turns.want(state.id, seconds=expected_s)
@@ -138,16 +140,21 @@ class DeviceThread:
 
     def _take_turn(self, state: StreamState) -> bool:
         """Work off a stream's queue up to and including one frame; False when none could be worked off."""
-        while state.waiting:
-            item = state.waiting[0]
-            if isinstance(item, Job | Reminder):
-                return self._work_off(state, item)
+        self._work_off_at_once(state)
+        if not state.waiting:
+            return False
+        item = state.waiting[0]
+        assert isinstance(item, Job | Reminder)
+        return self._work_off(state, item)
+
+    def _work_off_at_once(self, state: StreamState) -> None:
+        """Work off what stands before the next frame."""
+        while state.waiting and not isinstance(item := state.waiting[0], Job | Reminder):
             state.waiting.popleft()
             if isinstance(item, Hole):
                 state.tally["skipped"] += item.seq_to - item.seq_from + 1
             else:
                 self._end(state, item)
-        return False
 
     def _work_off(self, state: StreamState, item: Job | Reminder) -> bool:
         """Whether the frame was worked off; False when its model is still being made ready."""
@@ -179,6 +186,7 @@ class DeviceThread:
 
     def _end(self, state: StreamState, goodbye: Goodbye) -> None:
         del self._streams[state.id]
+        self._turns.forget(state.id)
         self._books.closed(state.id)
         if goodbye.future.set_running_or_notify_cancel():
             goodbye.future.set_result(state.counts())
