@@ -24,18 +24,18 @@ from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
 from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
 from dimstream_server.addresses import split_address
 from dimstream_server.device_health import DeviceHealth
+from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.endpoints.http.server import HttpServer, make_http_server
-from dimstream_server.endpoints.http_app import HttpDoor
+from dimstream_server.endpoints.zmq.endpoint import ZmqEndpoint, bind_router
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
-from dimstream_server.endpoints.zmq_endpoint import ZmqEndpoint, bind_router
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
-from dimstream_server.journal import Journal, JournalError
 from dimstream_server.metrics import Metrics
 from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
 from dimstream_server.settings import IN_MEMORY, Settings
+from dimstream_server.streams.journal import Journal, JournalError
 
 JOURNAL = "journal.sqlite"
 LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
@@ -145,7 +145,7 @@ async def serve_until(
             boot_id=secrets.token_hex(8),
             recorder=recorder,
         )
-        http_door = HttpDoor(
+        http_door = HttpApp(
             *(engine, settings, metrics),
             list_streams=zmq_door.streams,
             readiness=_readiness(engine, journal, recorder, metrics),
@@ -224,7 +224,7 @@ async def _until_trouble(engine: Engine) -> None:
 async def _drain(
     engine: Engine,
     zmq_door: ZmqEndpoint,
-    http_door: HttpDoor,
+    http_door: HttpApp,
     drain_s: float,
 ) -> bool:
     """Close the doors to new work, answer what was accepted, then stop the engine and the ZeroMQ door."""
@@ -335,7 +335,7 @@ def _url(bound: socket.socket) -> str:
 
 
 async def _start_http(
-    door: HttpDoor, bound: socket.socket, settings: Settings, metrics: Metrics
+    door: HttpApp, bound: socket.socket, settings: Settings, metrics: Metrics
 ) -> tuple[HttpServer, asyncio.Task[None]]:
     server = make_http_server(door.app, bound, settings, metrics=metrics, teller=door.teller)
     task = asyncio.ensure_future(server.serve())

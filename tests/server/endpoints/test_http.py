@@ -17,8 +17,8 @@ import tifffile
 from dimstream_client.files import Scale, open_images
 from dimstream_client.messages import Frame
 from dimstream_client.tiff_writer import StackWriter
-from dimstream_server.endpoints.answers import allows
-from dimstream_server.endpoints.denoising import Denoiser, Order
+from dimstream_server.endpoints.http.answers import allows
+from dimstream_server.endpoints.http.denoising import Denoiser, Order
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.metrics import Metrics
 

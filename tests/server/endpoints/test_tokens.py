@@ -16,8 +16,8 @@ from dimstream_client.keys import TOKEN, make_token, read_only_entry
 from dimstream_client.messages import Error, Open, Opened
 from dimstream_server import access
 from dimstream_server.access import Tokens
-from dimstream_server.endpoints.pace import Pace
 from dimstream_server.errors import ServerBusy
+from dimstream_server.streams.rate_limit import RateLimit
 
 PATH = "/v1/models/blur/denoise"
 LOCKED = ["/v1/models", "/v1/models/blur", "/v1/streams", "/metrics", "/openapi.json", "/nothing/there"]
@@ -163,7 +163,7 @@ def test_a_public_door_may_be_asked_by_its_address(
 def test_a_pace_lets_through_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pace = Pace(2)
+    pace = RateLimit(2)
 
     def taken(client: str) -> int:
         for count in range(5):

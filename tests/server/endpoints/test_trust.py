@@ -17,8 +17,8 @@ from dimstream_client.messages import Frame, PlaneIndex, Thresholds, Trust, Upda
 from dimstream_client.tiff_writer import StackWriter
 from dimstream_models.bundle import Bundle, Calibration
 from dimstream_models.evidence.support import support
-from dimstream_server.endpoints.wire_values import wire_ssim, wire_trust
 from dimstream_server.engine import protocol
+from dimstream_server.streams.wire_values import wire_ssim, wire_trust
 
 SHAPE = (40, 48)
 PATH = "/v1/models/identity/denoise"

@@ -13,11 +13,11 @@ from dimstream_client.criteria import Criteria
 from dimstream_client.files import ImageStack, Scale, open_images
 from dimstream_client.messages import PlaneIndex
 from dimstream_models.bundle import read_bundle
-from dimstream_server.endpoints.answers import StackSink
-from dimstream_server.endpoints.problems import DoorRefusal
-from dimstream_server.endpoints.views import ViewSink, criteria_of
+from dimstream_server.endpoints.http.answers import StackSink
+from dimstream_server.endpoints.http.views import ViewSink, criteria_of
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, Trust
+from dimstream_server.problems import RequestRefused
 
 GAP_PX = 6
 
@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[ImageStack, dict[str, Any], str]] = {
 def test_what_cannot_be_drawn_is_refused_before_anything_is_denoised(
     stack: ImageStack, options: dict[str, Any], code: str
 ) -> None:
-    with pytest.raises(DoorRefusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         ViewSink(stack, "uint16", view="orthogonal", **options)
     assert refused.value.code == code
 

@@ -8,10 +8,10 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from dimstream_server.endpoints.denoising import Abandoned
 from dimstream_server.endpoints.http.capacity import Share, Slot
-from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.endpoints.http.denoising import Abandoned
 from dimstream_server.errors import ServerBusy
+from dimstream_server.problems import RequestRefused
 
 PIECE_BYTES: Final = 1_048_576  # of an answer, which are in memory twice
 
@@ -47,7 +47,7 @@ async def read_body(request: Request, limits: BodyLimits, share: Share) -> bytea
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         oversize: it is larger than is taken, or says so; request_timeout: it comes too slowly;
         unsupported_media_type: it is compressed.
     ServerBusy
@@ -76,7 +76,7 @@ async def read_body(request: Request, limits: BodyLimits, share: Share) -> bytea
                     stall.reschedule(min(end, loop.time() + limits.stall_s))
         return body
     except TimeoutError as error:
-        raise DoorRefusal(
+        raise RequestRefused(
             "request_timeout",
             f"expected {limits.progress_bytes} bytes of the body, or its end, in each {limits.stall_s:g} s, "
             f"and all of it within {limits.total_s:g} s; {len(body)} bytes came",
@@ -88,7 +88,7 @@ async def read_body(request: Request, limits: BodyLimits, share: Share) -> bytea
 def _check_head(request: Request, limits: BodyLimits) -> None:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
-        raise DoorRefusal(
+        raise RequestRefused(
             "unsupported_media_type",
             f"the body is {encoding}-encoded; send it as it is",
             headers={"Accept-Encoding": "identity"},
@@ -98,8 +98,8 @@ def _check_head(request: Request, limits: BodyLimits) -> None:
         raise _too_large(limits)
 
 
-def _too_large(limits: BodyLimits) -> DoorRefusal:
-    return DoorRefusal("oversize", f"the body is larger than the {limits.max_bytes} bytes that are taken")
+def _too_large(limits: BodyLimits) -> RequestRefused:
+    return RequestRefused("oversize", f"the body is larger than the {limits.max_bytes} bytes that are taken")
 
 
 class LeavingAnswer(Response):

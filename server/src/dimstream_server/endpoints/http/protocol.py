@@ -16,8 +16,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
-from dimstream_server.endpoints.problems import error_message
-from dimstream_server.endpoints.requests import ProblemTeller
+from dimstream_server.endpoints.http.requests import ProblemTeller
+from dimstream_server.problems import error_message
 
 MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 256

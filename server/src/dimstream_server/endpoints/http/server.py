@@ -16,10 +16,10 @@ import uvicorn
 from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections
 from dimstream_server.endpoints.http.protocol import HttpProtocol, as_bytes
-from dimstream_server.endpoints.problems import error_message
+from dimstream_server.endpoints.http.requests import ProblemTeller
 from dimstream_server.endpoints.refusal_log import AGAIN_S
-from dimstream_server.endpoints.requests import ProblemTeller
 from dimstream_server.metrics import Metrics
+from dimstream_server.problems import error_message
 from dimstream_server.settings import Settings
 
 _LOOK_S: Final = 0.25

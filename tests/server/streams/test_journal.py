@@ -10,8 +10,8 @@ import pytest
 from dimstream_models.judging import PlaneJudge
 from dimstream_server.engine.memory import Counts, PlaneRecord
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.journal import CLOSED_LEASE_S, Entry, Journal, JournalError, UpdateEntry
 from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.streams.journal import CLOSED_LEASE_S, Entry, Journal, JournalError, UpdateEntry
 
 
 def _entry(stream: str = "s", owner: str = "") -> Entry:

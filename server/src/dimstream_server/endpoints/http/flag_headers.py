@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from dimstream_server.endpoints.denoising import Denoised, Order
-from dimstream_server.endpoints.reports import count_flags, worst_flag
-from dimstream_server.endpoints.wire_values import wire_ssim, wire_trust
+from dimstream_server.endpoints.http.denoising import Denoised, Order
+from dimstream_server.endpoints.http.reports import count_flags, worst_flag
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.streams.wire_values import wire_ssim, wire_trust
 
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Flag": "The worst flag of all frames: suspect, then unjudged, then ok.",

@@ -23,8 +23,13 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
-from dimstream_server.endpoints.problems import DoorRefusal, error_message
-from dimstream_server.endpoints.wire_values import (
+from dimstream_server.engine.memory import Counts, Plane
+from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
+from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
+from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+from dimstream_server.problems import RequestRefused, error_message
+from dimstream_server.recording import RecordedFile
+from dimstream_server.streams.wire_values import (
     wire_fractions,
     wire_model,
     wire_ssim,
@@ -32,11 +37,6 @@ from dimstream_server.endpoints.wire_values import (
     wire_times,
     wire_trust,
 )
-from dimstream_server.engine.memory import Counts, Plane
-from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
-from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
-from dimstream_server.pipeline.flags import NewThresholds, Thresholds
-from dimstream_server.recording import RecordedFile
 
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
 
@@ -111,7 +111,7 @@ class ServerStream:
 
         Raises
         ------
-        StreamClosed, DoorRefusal, WrongShape, WrongDtype
+        StreamClosed, RequestRefused, WrongShape, WrongDtype
             Nothing changed; `next_seq` is still what is expected.
         """
         self.check(frame.seq, frame.pixels.shape, frame.pixels.dtype.name)
@@ -126,13 +126,13 @@ class ServerStream:
 
         Raises
         ------
-        StreamClosed, DoorRefusal, WrongShape, WrongDtype
+        StreamClosed, RequestRefused, WrongShape, WrongDtype
         """
         self.refuse_when_closing()
         if seq not in self.context:
             self._refuse_out_of_turn(seq)
             if seq >= self.limit:
-                raise DoorRefusal(
+                raise RequestRefused(
                     "over_credit",
                     f"frame {seq} is over the credit: only those below {self.limit} may be sent; "
                     "wait for a RESULT",
@@ -152,12 +152,12 @@ class ServerStream:
 
         Raises
         ------
-        StreamClosed, DoorRefusal
+        StreamClosed, RequestRefused
         """
         self.refuse_when_closing()
         self._refuse_out_of_turn(skip.seq_from)
         if skip.seq_to > LAST_SEQ:
-            raise DoorRefusal("bad_field", f"expected seq_to of at most {LAST_SEQ}, got {skip.seq_to}")
+            raise RequestRefused("bad_field", f"expected seq_to of at most {LAST_SEQ}, got {skip.seq_to}")
 
     def skipped(self, seq_to: int) -> Credit:
         """The answer to a SKIP that was taken: the limit, raised by as many frames as were skipped."""
@@ -206,10 +206,10 @@ class ServerStream:
 
         Raises
         ------
-        DoorRefusal
+        RequestRefused
         """
         if ack.next_result > self.next_seq:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "bad_field", f"expected next_result of at most {self.next_seq}, got {ack.next_result}"
             )
         self.acknowledged = max(self.acknowledged, ack.next_result)
@@ -240,11 +240,11 @@ class ServerStream:
 
         Raises
         ------
-        DoorRefusal
+        RequestRefused
         """
         last = message.last_seq
         if last is not None and last != self.next_seq - 1:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "sequence_gap" if last >= self.next_seq else "bad_field",
                 f"CLOSE names {last} as the last frame, but {self.next_seq} is expected next",
                 expected={"seq": self.next_seq},
@@ -270,14 +270,14 @@ class ServerStream:
 
     def _refuse_out_of_turn(self, seq: int) -> None:
         if seq > self.next_seq:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "sequence_gap",
                 f"expected frame {self.next_seq}, got {seq}; send from {self.next_seq} on, "
                 "or name the hole in a SKIP",
                 expected={"seq": self.next_seq},
             )
         if seq < self.next_seq:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "duplicate",
                 f"frame {seq} was taken before; {self.next_seq} is expected next",
                 expected={"seq": self.next_seq},

@@ -9,7 +9,7 @@ from dimstream_server.errors import ServerBusy
 _MOST_CLIENTS: Final = 4096
 
 
-class Pace:
+class RateLimit:
     """Refuses clients that ask too often. One thread owns it.
 
     Parameters

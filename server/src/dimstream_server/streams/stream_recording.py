@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from dimstream_client.messages import Frame, Open
 from dimstream_models.evidence.detector import Detector
-from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo
 from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.problems import RequestRefused
 from dimstream_server.recording import RecordedFile, RecordedFrame, Recorder, Recording, RecordingSpec
 from dimstream_server.settings import RecordingTable
 
@@ -25,7 +25,7 @@ class _Waiting:
     offered: bool = False
 
 
-class Tape:
+class StreamRecording:
     """The recording of one stream, for as long as it is open, over all its connections.
 
     Its methods belong to the loop's thread.
@@ -74,7 +74,7 @@ class Tape:
         return self.recording.state is not None or seq < self.recording.next_seq
 
 
-class Tapes:
+class StreamRecordings:
     """The tapes of all streams that are recorded.
 
     Parameters
@@ -86,9 +86,9 @@ class Tapes:
     def __init__(self, recorder: Recorder | None, settings: RecordingTable) -> None:
         self._recorder = recorder
         self._format = settings.format
-        self._tapes: dict[str, Tape] = {}
+        self._tapes: dict[str, StreamRecording] = {}
 
-    def of(self, stream_id: str) -> Tape | None:
+    def of(self, stream_id: str) -> StreamRecording | None:
         """The tape of a stream, when there is one."""
         return self._tapes.get(stream_id)
 
@@ -97,10 +97,10 @@ class Tapes:
 
         Raises
         ------
-        DoorRefusal
+        RequestRefused
         """
         if message.save and self._recorder is None:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "not_supported",
                 "this server does not record, as recording.folder is not set; OPEN with save false",
             )
@@ -124,7 +124,7 @@ class Tapes:
         """
         if not message.save or self._recorder is None:
             return
-        tape = self._tapes.get(stream_id) or Tape()
+        tape = self._tapes.get(stream_id) or StreamRecording()
         spec = RecordingSpec(
             stream=stream_id,
             model=model,

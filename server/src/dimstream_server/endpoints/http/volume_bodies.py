@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dimstream_client.criteria import Criteria
 from dimstream_client.volumes import judge_volumes
-from dimstream_server.endpoints.descriptions import Body
+from dimstream_server.endpoints.http.descriptions import Body
 
 
 class CriteriaBody(Body):

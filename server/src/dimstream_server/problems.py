@@ -30,7 +30,7 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
 }
 
 
-class DoorRefusal(Refused):
+class RequestRefused(Refused):
     """A door says no before the engine is asked.
 
     Parameters
@@ -74,7 +74,7 @@ def problem_of(error: ServerError | DimstreamError) -> Problem:
     """The problem that tells this error."""
     if isinstance(error, DimstreamError):
         return error_message(error.code, error.detail)
-    expected = error.expected if isinstance(error, DoorRefusal) else None
+    expected = error.expected if isinstance(error, RequestRefused) else None
     return error_message(error.code, str(error), expected=expected)
 
 

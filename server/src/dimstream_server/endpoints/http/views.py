@@ -12,8 +12,8 @@ from dimstream_client.files import ImageStack
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.volume_files import aspect_of
 from dimstream_client.volumes import Series, judge_volumes
-from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import EngineResult, ModelInfo
+from dimstream_server.problems import RequestRefused
 
 View = Literal["orthogonal", "projection"]
 
@@ -63,7 +63,7 @@ class ViewSink:
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         not_acceptable: the stack has no z, or its planes are too thick to draw; bad_query: it has no such
         time point, channel or position.
     """
@@ -147,7 +147,7 @@ class ViewSink:
 
 def _check(sizes: dict[str, int], place: dict[str, int], stack: ImageStack) -> None:
     if sizes.get("Z", 1) < 2:
-        raise DoorRefusal(
+        raise RequestRefused(
             "not_acceptable",
             f"a view wants a z-stack, of several planes along Z, got axes {stack.axes} of {stack.shape}; "
             "tell axes=ZYX of a z-stack that was saved as a movie, or leave view out",
@@ -155,14 +155,14 @@ def _check(sizes: dict[str, int], place: dict[str, int], stack: ImageStack) -> N
     for name, at in place.items():
         last = sizes.get(name[0].upper(), 1) - 1
         if not 0 <= at <= last:
-            raise DoorRefusal("bad_query", f"expected {name} from 0 to {last}, got {at}")
+            raise RequestRefused("bad_query", f"expected {name} from 0 to {last}, got {at}")
 
 
 def _check_thickness(depth: int, aspect: float) -> None:
     try:
         views.plane_of_rows(depth, aspect)
     except ValueError as error:
-        raise DoorRefusal("not_acceptable", f"{error}, or tell aspect") from error
+        raise RequestRefused("not_acceptable", f"{error}, or tell aspect") from error
 
 
 def _kept(series: Series | None) -> dict[str, str]:

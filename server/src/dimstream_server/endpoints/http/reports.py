@@ -8,12 +8,12 @@ from pydantic import Field
 
 from dimstream_client.messages import PlaneIndex
 from dimstream_models.judging import FlagName, Note
-from dimstream_server.endpoints.denoising import Denoised, Order
-from dimstream_server.endpoints.descriptions import Body
-from dimstream_server.endpoints.views import criteria_of
-from dimstream_server.endpoints.volume_bodies import CriteriaBody, SeriesBody, VolumeBody, volume_members
-from dimstream_server.endpoints.wire_values import wire_fractions, wire_ssim, wire_times, wire_trust
+from dimstream_server.endpoints.http.denoising import Denoised, Order
+from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.endpoints.http.views import criteria_of
+from dimstream_server.endpoints.http.volume_bodies import CriteriaBody, SeriesBody, VolumeBody, volume_members
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.streams.wire_values import wire_fractions, wire_ssim, wire_times, wire_trust
 
 WORST_FIRST: tuple[FlagName, ...] = ("suspect", "unjudged", "ok")
 

@@ -14,19 +14,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
-from dimstream_server.endpoints.denoising import DOOR
-from dimstream_server.endpoints.gate import Gate, in_origin_form
-from dimstream_server.endpoints.problems import (
+from dimstream_server.endpoints.http.authentication import RequestAuthentication, in_origin_form
+from dimstream_server.endpoints.http.denoising import DOOR
+from dimstream_server.endpoints.refusal_log import RefusalLog
+from dimstream_server.errors import Refused, ServerBusy, ServerError
+from dimstream_server.metrics import Metrics
+from dimstream_server.problems import (
     PROBLEM_MEDIA_TYPE,
-    DoorRefusal,
+    RequestRefused,
     error_message,
     problem_body,
     problem_headers,
     problem_of,
 )
-from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.errors import Refused, ServerBusy, ServerError
-from dimstream_server.metrics import Metrics
 
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 _TOO_OFTEN_S = (
@@ -90,7 +90,7 @@ class ProblemTeller:
         )
 
     async def _refused(self, request: Request, error: ServerError | DimstreamError) -> Response:
-        headers = error.headers if isinstance(error, DoorRefusal) else None
+        headers = error.headers if isinstance(error, RequestRefused) else None
         return self.tell(problem_of(error), headers, address_of(request.scope))
 
     async def _not_routed(self, request: Request, error: HTTPException) -> Response:
@@ -113,7 +113,9 @@ class ProblemTeller:
 class Observer:
     """ASGI middleware: counts answers, and refuses requests that the gate does not let in."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, gate: Gate) -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, gate: RequestAuthentication
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._teller = teller
@@ -137,7 +139,7 @@ class Observer:
         except Refused as refusal:
             if isinstance(refusal, ServerBusy):
                 await asyncio.sleep(_TOO_OFTEN_S)
-            headers = refusal.headers if isinstance(refusal, DoorRefusal) else None
+            headers = refusal.headers if isinstance(refusal, RequestRefused) else None
             response = self._teller.tell(problem_of(refusal), headers, address_of(scope))
             await response(scope, receive, counted)
             return

@@ -7,23 +7,23 @@ import time
 from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
-from dimstream_server.endpoints.opening import check_frame_bytes, choose_codec, spec_of
-from dimstream_server.endpoints.resuming import (
+from dimstream_server.engine.protocol import Engine, ModelInfo, StreamSpec
+from dimstream_server.errors import ServerBusy, ServerError, TooManyPlanes, UnknownModel
+from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.settings import Settings
+from dimstream_server.streams.journal import Entry, Journal
+from dimstream_server.streams.open_request import check_frame_bytes, choose_codec, spec_of
+from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.resuming import (
     enter,
     look_up,
     plan_resumption,
     thresholds_again,
     wanted_context,
 )
-from dimstream_server.endpoints.stream_book import StreamBook
-from dimstream_server.endpoints.streams import ServerStream
-from dimstream_server.endpoints.taping import Tapes
-from dimstream_server.endpoints.wire_values import wire_model, wire_thresholds
-from dimstream_server.engine.protocol import Engine, ModelInfo, StreamSpec
-from dimstream_server.errors import ServerBusy, ServerError, TooManyPlanes, UnknownModel
-from dimstream_server.journal import Entry, Journal
-from dimstream_server.pipeline.flags import Thresholds
-from dimstream_server.settings import Settings
+from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams.stream_recording import StreamRecordings
+from dimstream_server.streams.wire_values import wire_model, wire_thresholds
 
 CONTEXT_FRAMES = 1
 _log = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ class StreamOpener:
     def __init__(
         self,
         engine: Engine,
-        book: StreamBook,
+        book: StreamRegistry,
         journal: Journal,
-        tapes: Tapes,
+        tapes: StreamRecordings,
         settings: Settings,
         *,
         boot_id: str,
@@ -111,7 +111,7 @@ class StreamOpener:
 
         Raises
         ------
-        DoorRefusal, ServerBusy
+        RequestRefused, ServerBusy
         """
         return look_up(self._journal, message, owner=asker.key)
 

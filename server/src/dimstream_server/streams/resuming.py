@@ -12,13 +12,13 @@ from typing import Final
 
 from dimstream_client.messages import Open
 from dimstream_client.wire import decode, encode
-from dimstream_server.endpoints.problems import DoorRefusal
-from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream
 from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import Engine, InForce
 from dimstream_server.errors import ServerBusy, UnknownModel
-from dimstream_server.journal import Entry, Journal, Recalled, UpdateEntry
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+from dimstream_server.problems import RequestRefused
+from dimstream_server.streams.journal import Entry, Journal, Recalled, UpdateEntry
+from dimstream_server.streams.stream import LAST_SEQ, ServerStream
 
 _TOKEN_BYTES: Final = 16
 # What may differ from the OPEN that a stream was first opened with.
@@ -92,10 +92,12 @@ def look_up(journal: Journal, message: Open, *, owner: str) -> Entry:
 
     Raises
     ------
-    DoorRefusal, ServerBusy
+    RequestRefused, ServerBusy
     """
     if message.stream is None or message.resume_token is None:
-        raise DoorRefusal("bad_field", "expected both stream and resume_token, or neither, got one of them")
+        raise RequestRefused(
+            "bad_field", "expected both stream and resume_token, or neither, got one of them"
+        )
     entry = journal.find(message.stream)
     if entry is None and journal.problem is not None:
         raise ServerBusy(f"the stream cannot be looked up, as the server {journal.problem}; mend that first")
@@ -103,7 +105,7 @@ def look_up(journal: Journal, message: Open, *, owner: str) -> Entry:
     known = b"\0" * hashlib.sha256().digest_size if entry is None else entry.token
     fits = hmac.compare_digest(known, _digest(message.resume_token))
     if entry is None or not fits or entry.owner != owner:
-        raise DoorRefusal(
+        raise RequestRefused(
             "bad_token",
             f"expected a stream of this server with its token and its client's key, got {message.stream!r}: "
             "its lease has ended, its journal is gone, or it is somebody else's; open a new stream",
@@ -116,7 +118,7 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         OPEN asks for something else than the first time, or for results that the client had acknowledged.
     UnknownModel
         The model that denoised it is not served any more.
@@ -125,7 +127,7 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
     _refuse_other_wishes(opened, message)
     next_seq = message.next_result
     if not entry.acknowledged <= next_seq <= LAST_SEQ:
-        raise DoorRefusal(
+        raise RequestRefused(
             "bad_field",
             f"expected next_result from {entry.acknowledged}, which was acknowledged, got {next_seq}",
             expected={"next_result": entry.acknowledged},
@@ -185,7 +187,7 @@ def _refuse_other_wishes(opened: Open, message: Open) -> None:
     for field in fields(Open):
         before, now = getattr(opened, field.name), getattr(asked, field.name)
         if before != now:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "bad_field",
                 f"expected {field.name} {before!r}, with which the stream was opened, got {now!r}; "
                 "resume it with the same, or open another",

@@ -14,41 +14,41 @@ from fastapi.responses import JSONResponse
 from dimstream_models.evidence.detector import Detector
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_public_address
-from dimstream_server.endpoints.answers import JSON
-from dimstream_server.endpoints.denoise_query import DenoiseQuery
-from dimstream_server.endpoints.denoising import Abandoned, Denoised, Denoiser, Order
-from dimstream_server.endpoints.descriptions import (
+from dimstream_server.endpoints.http.answers import JSON
+from dimstream_server.endpoints.http.authentication import PROBES, RequestAuthentication
+from dimstream_server.endpoints.http.bodies import BodyLimits, LeavingAnswer, read_body
+from dimstream_server.endpoints.http.capacity import Buffers, Slots
+from dimstream_server.endpoints.http.denoise_query import DenoiseQuery
+from dimstream_server.endpoints.http.denoising import Abandoned, Denoised, Denoiser, Order
+from dimstream_server.endpoints.http.descriptions import (
     ModelBody,
     ModelsBody,
     ReadyBody,
     StreamBody,
     StreamsBody,
 )
-from dimstream_server.endpoints.flag_headers import headers_of
-from dimstream_server.endpoints.gate import PROBES, Gate
-from dimstream_server.endpoints.http.bodies import BodyLimits, LeavingAnswer, read_body
-from dimstream_server.endpoints.http.capacity import Buffers, Slots
-from dimstream_server.endpoints.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
-from dimstream_server.endpoints.pace import Pace
-from dimstream_server.endpoints.problems import RETRY_AFTER_S
-from dimstream_server.endpoints.reports import ReportBody
-from dimstream_server.endpoints.requests import (
+from dimstream_server.endpoints.http.flag_headers import headers_of
+from dimstream_server.endpoints.http.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
+from dimstream_server.endpoints.http.reports import ReportBody
+from dimstream_server.endpoints.http.requests import (
     CLIENT_CLOSED_REQUEST,
     Observer,
     ProblemTeller,
     is_gone,
 )
-from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import Draining, UnknownModel
 from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
+from dimstream_server.problems import RETRY_AFTER_S
 from dimstream_server.readiness import Readiness
 from dimstream_server.settings import Settings
+from dimstream_server.streams.rate_limit import RateLimit
+from dimstream_server.streams.stream import ServerStream
 
 _log = logging.getLogger(__name__)
 
 
-class HttpDoor:
+class HttpApp:
     """Answers HTTP requests by the engine.
 
     Parameters
@@ -72,11 +72,11 @@ class HttpDoor:
         tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
-        self._gate = Gate(
+        self._gate = RequestAuthentication(
             settings.http.host_names,
             is_public=is_public_address(settings.http.address),
             tokens=tokens,
-            pace=Pace(settings.limits.max_requests_per_s_per_client),
+            pace=RateLimit(settings.limits.max_requests_per_s_per_client),
         )
         self._metrics = metrics
         self._list_streams = list_streams

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from dimstream_server.engine.memory import Counts, PlaneRecord
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.journal_database import LOOK_S, JournalDatabase, JournalError
 from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.streams.journal_database import LOOK_S, JournalDatabase, JournalError
 
 __all__ = ["CLOSED_LEASE_S", "Entry", "Journal", "JournalError", "Recalled", "UpdateEntry"]
 CLOSED_LEASE_S: Final = 3600.0

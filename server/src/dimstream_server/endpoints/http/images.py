@@ -9,7 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dimstream_client.files import HEAD_BYTES, ImageStack, kind_of, open_images
-from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.problems import RequestRefused
 
 TIFF, NPY = "image/tiff", "application/x-npy"
 FORM = "multipart/form-data"
@@ -63,7 +63,7 @@ def open_body(
 
     Raises
     ------
-    DoorRefusal, dimstream_client.errors.TiffError
+    RequestRefused, dimstream_client.errors.TiffError
     """
     kind, options = parse_options_header(content_type)
     media_type = kind.decode("latin-1").lower()
@@ -85,7 +85,7 @@ def open_body(
     try:
         frame_bytes = stack.shape[-2] * stack.shape[-1] * np.dtype(stack.dtype).itemsize
         if frame_bytes > max_frame_bytes:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "oversize",
                 f"expected frames of at most {max_frame_bytes} bytes, the file has {frame_bytes}",
             )
@@ -96,13 +96,13 @@ def open_body(
     return stack
 
 
-def _not_an_image(media_type: str, nbytes: int) -> DoorRefusal:
+def _not_an_image(media_type: str, nbytes: int) -> RequestRefused:
     if nbytes == 0:
-        return DoorRefusal("bad_image", "the body is empty, expected an image file, such as TIFF or NPY")
+        return RequestRefused("bad_image", "the body is empty, expected an image file, such as TIFF or NPY")
     what = "expected a TIFF, NPY, Imspector or grey PNG file, as its first bytes tell"
     if not media_type or media_type in BODY_TYPES or media_type == "application/x-www-form-urlencoded":
-        return DoorRefusal("bad_image", f"{what}; the {nbytes} bytes that came are none")
-    return DoorRefusal(
+        return RequestRefused("bad_image", f"{what}; the {nbytes} bytes that came are none")
+    return RequestRefused(
         "unsupported_media_type",
         f"{what}, got {media_type}; send one of {', '.join(BODY_TYPES)}",
         headers={"Accept": ", ".join(BODY_TYPES)},
@@ -114,7 +114,7 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         bad_multipart: it is cut short, or has not exactly one part of that name.
     """
     form = _Form()
@@ -125,17 +125,17 @@ def form_file(body: bytes | bytearray, boundary: bytes) -> bytearray:
             parser.write(bytes(body[start : start + FORM_BLOCK_BYTES]))
         parser.finalize()
     except FormParserError as error:
-        raise DoorRefusal("bad_multipart", f"the form cannot be read: {str(error)[:200]}") from error
+        raise RequestRefused("bad_multipart", f"the form cannot be read: {str(error)[:200]}") from error
     if not form.ended:
-        raise DoorRefusal("bad_multipart", "the form is cut short: its closing boundary is missing")
+        raise RequestRefused("bad_multipart", "the form is cut short: its closing boundary is missing")
     names = [name for name, _ in form.parts]
     if names != [FORM_FIELD]:
-        raise DoorRefusal("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {names[:8]}")
+        raise RequestRefused("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {names[:8]}")
     return form.parts[0][1]
 
 
-def _too_much(came: str) -> DoorRefusal:
-    return DoorRefusal("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {came}")
+def _too_much(came: str) -> RequestRefused:
+    return RequestRefused("bad_multipart", f"expected one part, named {FORM_FIELD!r}, got {came}")
 
 
 class _Form:

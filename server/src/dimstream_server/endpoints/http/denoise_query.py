@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_client.fields import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MAX_TEXT, MIN_GAIN
-from dimstream_server.endpoints.answers import JSON, PNG, allows, choose_media_type
-from dimstream_server.endpoints.denoising import Output
-from dimstream_server.endpoints.images import ImageChoice
-from dimstream_server.endpoints.problems import DoorRefusal
-from dimstream_server.endpoints.views import View, ViewOrder
+from dimstream_server.endpoints.http.answers import JSON, PNG, allows, choose_media_type
+from dimstream_server.endpoints.http.denoising import Output
+from dimstream_server.endpoints.http.images import ImageChoice
+from dimstream_server.endpoints.http.views import View, ViewOrder
 from dimstream_server.engine.protocol import OutDtype
+from dimstream_server.problems import RequestRefused
 
 Place = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 _ALL: tuple[View, ...] = ("orthogonal", "projection")
@@ -125,12 +125,12 @@ class DenoiseQuery(BaseModel):
 
         Raises
         ------
-        DoorRefusal
+        RequestRefused
             bad_query: it does not go with what else is asked for.
         """
         for name, views in _HEEDED_BY.items():
             if name in self.model_fields_set and self.view not in views:
-                raise DoorRefusal(
+                raise RequestRefused(
                     "bad_query",
                     f"expected {name} beside view={' or view='.join(views)}, which alone heeds it, got "
                     f"{f'view={self.view}' if self.view else 'no view'}; add that or leave {name} out",
@@ -138,11 +138,11 @@ class DenoiseQuery(BaseModel):
         if self.view is None:
             return None
         if self.report is not None:
-            raise DoorRefusal(
+            raise RequestRefused(
                 "bad_query", "expected view or report=json, got both; ask for the report in another request"
             )
         if self.output == "support":
-            raise DoorRefusal(
+            raise RequestRefused(
                 "bad_query",
                 "expected a view of denoised counts, got output=support, whose maps hold classes and no"
                 " brightness; leave view or output out",
@@ -166,13 +166,13 @@ class DenoiseQuery(BaseModel):
 
         Raises
         ------
-        DoorRefusal
+        RequestRefused
             not_acceptable: it allows none that can be given.
         """
         if self.view is None:
             return JSON if self.report else choose_media_type(accept)
         if not allows(accept, PNG):
-            raise DoorRefusal(
+            raise RequestRefused(
                 "not_acceptable",
                 f"a view is {PNG}, which Accept {accept[:200]!r} does not allow; accept it or leave view out",
             )

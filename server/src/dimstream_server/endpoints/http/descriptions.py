@@ -5,8 +5,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_models.bundle import Calibration
-from dimstream_server.endpoints.streams import ServerStream
 from dimstream_server.engine.protocol import ModelInfo
+from dimstream_server.streams.stream import ServerStream
 
 
 class Body(BaseModel):

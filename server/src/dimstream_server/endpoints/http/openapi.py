@@ -7,12 +7,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from dimstream_server.endpoints.answers import JSON, PNG
-from dimstream_server.endpoints.descriptions import ProblemBody, ReadyBody
-from dimstream_server.endpoints.flag_headers import DESCRIPTIONS
-from dimstream_server.endpoints.images import FORM, FORM_FIELD, NPY, TIFF
-from dimstream_server.endpoints.problems import PROBLEM_MEDIA_TYPE
-from dimstream_server.endpoints.reports import ReportBody
+from dimstream_server.endpoints.http.answers import JSON, PNG
+from dimstream_server.endpoints.http.descriptions import ProblemBody, ReadyBody
+from dimstream_server.endpoints.http.flag_headers import DESCRIPTIONS
+from dimstream_server.endpoints.http.images import FORM, FORM_FIELD, NPY, TIFF
+from dimstream_server.endpoints.http.reports import ReportBody
+from dimstream_server.problems import PROBLEM_MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -27,25 +27,25 @@ from dimstream_client.messages import (
 )
 from dimstream_client.wire import MAX_HEADER_BYTES, PackedFrame, decode_packed, encode
 from dimstream_server.access import Access, warn_of_open_doors
-from dimstream_server.endpoints.admission import NOT_ADMITTED, Admission, Handshakes
-from dimstream_server.endpoints.pace import Pace
-from dimstream_server.endpoints.problems import DoorRefusal, error_message, problem_of
 from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.endpoints.resuming import entry_of
-from dimstream_server.endpoints.stream_book import StreamBook
-from dimstream_server.endpoints.stream_opener import Asker, StreamOpener
-from dimstream_server.endpoints.streams import ServerStream
-from dimstream_server.endpoints.taping import Tapes
+from dimstream_server.endpoints.zmq.admission import NOT_ADMITTED, Admission, Handshakes
 from dimstream_server.endpoints.zmq.connection import Outgoing, Part
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.memory import Counts
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce
 from dimstream_server.errors import Draining, RecordingFailed, ServerError, TooManyStreams
-from dimstream_server.journal import Journal
 from dimstream_server.metrics import Metrics
+from dimstream_server.problems import RequestRefused, error_message, problem_of
 from dimstream_server.recording import RecordedFile, Recorder
 from dimstream_server.settings import Settings
 from dimstream_server.stream_metrics import StreamMetrics
+from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.opening import Asker, StreamOpener
+from dimstream_server.streams.rate_limit import RateLimit
+from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.resuming import entry_of
+from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams.stream_recording import StreamRecordings
 
 DOOR = "zmq"
 SWEEP_S = 30.0  # how often leases are looked at
@@ -104,18 +104,18 @@ class ZmqEndpoint:
         self._settings = settings
         self._admission = Admission(access)
         self._refusals = RefusalLog(DOOR)
-        self._pace = Pace(settings.limits.max_requests_per_s_per_client)
+        self._pace = RateLimit(settings.limits.max_requests_per_s_per_client)
         self._client_key = ""  # of the peer whose message is being handled
         self._engine = engine
         self._metrics = metrics
         self._boot_id = boot_id
         self._journal = journal
-        self._tapes = Tapes(recorder, settings.recording)
+        self._tapes = StreamRecordings(recorder, settings.recording)
         self._lease_s = settings.zmq.lease_s
         self._sweep_s = min(SWEEP_S, self._lease_s / 2)
         self._max_kept_streams = settings.limits.max_kept_streams
         self._max_frame_bytes = settings.limits.max_frame_bytes
-        self._book = StreamBook(
+        self._book = StreamRegistry(
             max_streams=settings.limits.max_streams,
             default_window=settings.zmq.window,
             max_window=settings.zmq.max_window,
@@ -207,7 +207,7 @@ class ZmqEndpoint:
             message = message.unpack(max_bytes=self._max_frame_bytes)
         handler = self._handlers.get(type(message))
         if handler is None:
-            raise DoorRefusal("unknown_type", f"{message.TYPE} is the server's to send")
+            raise RequestRefused("unknown_type", f"{message.TYPE} is the server's to send")
         handler(peer, message)
 
     def _is_refused(

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from dimstream_client.messages import Open
-from dimstream_server.endpoints.streams import ServerStream, largest_frame_bytes
 from dimstream_server.errors import TooManyStreams, UnknownStream
+from dimstream_server.streams.stream import ServerStream, largest_frame_bytes
 
 LATEST_WINDOW = 2
 _KEPT_FOR_OTHERS = 4  # one part in so many of all credit is for clients that have no stream
 
 
-class StreamBook:
+class StreamRegistry:
     """All open streams of the ZeroMQ door, bounded in number and in credit.
 
     Parameters

@@ -10,10 +10,6 @@ import pytest
 
 from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
 from dimstream_client.messages import Thresholds as WireThresholds
-from dimstream_server.endpoints.opening import choose_codec, spec_of
-from dimstream_server.endpoints.problems import ALL_MEANINGS, DoorRefusal
-from dimstream_server.endpoints.stream_book import StreamBook
-from dimstream_server.endpoints.streams import LAST_SEQ, ServerStream
 from dimstream_server.engine.memory import Counts
 from dimstream_server.engine.protocol import EngineResult, StreamSpec
 from dimstream_server.errors import (
@@ -26,7 +22,11 @@ from dimstream_server.errors import (
     WrongShape,
 )
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
+from dimstream_server.problems import ALL_MEANINGS, RequestRefused
 from dimstream_server.settings import Settings
+from dimstream_server.streams.open_request import choose_codec, spec_of
+from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.stream import LAST_SEQ, ServerStream
 
 PIXELS = np.ones((4, 6), np.uint16)
 
@@ -56,7 +56,7 @@ def test_the_limit_grows_only_when_a_result_is_handed_over() -> None:
     accept(stream, 0)
     accept(stream, 1)
     assert (stream.limit, stream.in_flight) == (2, 2)
-    with pytest.raises(DoorRefusal, match="over the credit") as caught:
+    with pytest.raises(RequestRefused, match="over the credit") as caught:
         stream.task(frame(2))
     assert (caught.value.code, caught.value.expected) == ("over_credit", {"seq": 2, "limit": 2})
     assert stream.result(result(0)).limit == 3
@@ -73,7 +73,7 @@ def test_a_skip_raises_the_limit_by_the_frames_skipped() -> None:
     assert stream.skipped(5).limit == 7
     assert (stream.next_seq, stream.limit) == (6, 7)
     accept(stream, 6)
-    with pytest.raises(DoorRefusal, match="over the credit"):
+    with pytest.raises(RequestRefused, match="over the credit"):
         stream.task(frame(7))
     stream.handed_over(0)
     assert stream.limit == 8
@@ -84,7 +84,7 @@ def test_frames_out_of_turn_are_refused_and_change_nothing(seq: int, code: str) 
     stream = make_stream()
     accept(stream, 0)
     for offer in (lambda: stream.task(frame(seq)), lambda: stream.check_skip(Skip("s", seq, seq, ""))):
-        with pytest.raises(DoorRefusal) as caught:
+        with pytest.raises(RequestRefused) as caught:
             offer()
         assert (caught.value.code, caught.value.expected) == (code, {"seq": 1})
     accept(stream, 1)
@@ -133,7 +133,7 @@ def test_a_result_carries_the_index_of_its_frame() -> None:
 def test_a_closed_stream_takes_nothing_more() -> None:
     stream = make_stream()
     accept(stream, 0)
-    with pytest.raises(DoorRefusal) as caught:
+    with pytest.raises(RequestRefused) as caught:
         stream.close(Close("s", last_seq=3))
     assert (caught.value.code, caught.value.expected) == ("sequence_gap", {"seq": 1})
     assert stream.close(Close("s", last_seq=0))
@@ -161,7 +161,7 @@ def test_an_update_hands_on_the_thresholds_that_it_names() -> None:
 
 def test_a_skip_to_the_end_of_all_numbers_is_refused() -> None:
     stream = make_stream()
-    with pytest.raises(DoorRefusal, match="expected seq_to of at most") as caught:
+    with pytest.raises(RequestRefused, match="expected seq_to of at most") as caught:
         stream.check_skip(Skip("s", 0, 2**53 - 1, ""))
     assert caught.value.code == "bad_field"
     stream.check_skip(Skip("s", 0, LAST_SEQ, ""))
@@ -173,7 +173,7 @@ def test_results_that_were_never_sent_cannot_be_acknowledged() -> None:
     accept(stream, 0)
     stream.acknowledge(Ack("s", 1))
     assert stream.acknowledged == 1
-    with pytest.raises(DoorRefusal, match="at most 1, got 2"):
+    with pytest.raises(RequestRefused, match="at most 1, got 2"):
         stream.acknowledge(Ack("s", 2))
 
 
@@ -181,7 +181,7 @@ def open_message(**fields: Any) -> Open:
     return Open(client="test", shape=(4, 6), dtype="uint16", **fields)
 
 
-def make_book(**limits: Any) -> StreamBook:
+def make_book(**limits: Any) -> StreamRegistry:
     some = {
         "max_streams": 3,
         "default_window": 8,
@@ -189,10 +189,10 @@ def make_book(**limits: Any) -> StreamBook:
         "max_credit": 20,
         "max_credit_bytes": 2**20,
     }
-    return StreamBook(**{**some, "max_streams_per_client": 3, "max_credit_per_client": 100, **limits})
+    return StreamRegistry(**{**some, "max_streams_per_client": 3, "max_credit_per_client": 100, **limits})
 
 
-def window_in(book: StreamBook, *, client: str | bytes = b"peer", **fields: Any) -> int:
+def window_in(book: StreamRegistry, *, client: str | bytes = b"peer", **fields: Any) -> int:
     return book.window_for(open_message(**fields), client=client)
 
 
@@ -246,7 +246,7 @@ def test_one_client_gets_no_more_than_its_share() -> None:
 def test_greedy_clients_leave_credit_for_others(greedy: int, window: int) -> None:
     """They open streams with the largest windows until they are refused, with the default settings."""
     zmq, limits = Settings().zmq, Settings().limits
-    book = StreamBook(
+    book = StreamRegistry(
         max_streams=limits.max_streams,
         default_window=zmq.window,
         max_window=zmq.max_window,
@@ -297,7 +297,7 @@ def test_the_book_shows_a_stream_to_its_peer_only() -> None:
 def test_the_first_codec_that_is_read_here_is_chosen() -> None:
     assert choose_codec(("blosc2", "zlib", "none")) == "zlib"
     assert choose_codec(("none", "zlib")) == "none"
-    with pytest.raises(DoorRefusal, match="none, zlib"):
+    with pytest.raises(RequestRefused, match="none, zlib"):
         choose_codec(("blosc2",))
 
 
@@ -305,6 +305,6 @@ def every_error(kind: type[ServerError]) -> list[type[ServerError]]:
     return [kind, *(deep for sub in kind.__subclasses__() for deep in every_error(sub))]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in every_error(Refused) if kind is not DoorRefusal])
+@pytest.mark.parametrize("kind", [kind for kind in every_error(Refused) if kind is not RequestRefused])
 def test_every_refusal_of_the_engine_can_be_told(kind: type[Refused]) -> None:
     assert ALL_MEANINGS[kind.code].retryable == kind.retryable

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dimstream_client.files import ImageStack
 from dimstream_client.stack_writing import writer_of
-from dimstream_server.endpoints.images import NPY, TIFF
-from dimstream_server.endpoints.problems import DoorRefusal
+from dimstream_server.endpoints.http.images import NPY, TIFF
+from dimstream_server.problems import RequestRefused
 
 PNG, JSON = "image/png", "application/json"
 ANSWER_TYPES = (TIFF, NPY, PNG, JSON)
@@ -76,7 +76,7 @@ class PngSink:
 
     def __init__(self, stack: ImageStack, dtype: str) -> None:
         if len(stack) != 1 or dtype not in ("uint8", "uint16"):
-            raise DoorRefusal(
+            raise RequestRefused(
                 "not_acceptable",
                 f"PNG holds one 8- or 16-bit grey frame, asked for {len(stack)} of {dtype}; "
                 f"accept {TIFF} or {NPY} instead",
@@ -112,7 +112,7 @@ def open_sink(media_type: str, stack: ImageStack, dtype: str) -> StackSink:
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         not_acceptable: the stack does not fit into a file of this kind.
     """
     return NoSink() if media_type == JSON else _SINKS[media_type](stack, dtype)
@@ -123,7 +123,7 @@ def choose_media_type(accept: str) -> str:
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         not_acceptable: it wants none that is written here.
     """
     ranges = [_parse_range(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
@@ -133,7 +133,7 @@ def choose_media_type(accept: str) -> str:
         if matching and quality > best_quality:
             best, best_quality = matching[0], quality
     if not best:
-        raise DoorRefusal(
+        raise RequestRefused(
             "not_acceptable", f"expected an Accept of {', '.join(ANSWER_TYPES)}, got {accept[:200]!r}"
         )
     return best

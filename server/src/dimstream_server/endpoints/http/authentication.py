@@ -9,9 +9,9 @@ from starlette.types import Scope
 
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import host_in, is_address_literal, is_loopback
-from dimstream_server.endpoints.pace import Pace
-from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.endpoints.refusal_log import RefusalLog
+from dimstream_server.problems import RequestRefused
+from dimstream_server.streams.rate_limit import RateLimit
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/]*)(/.*)?")
@@ -19,7 +19,7 @@ _BAD_TOKEN: Final = "bad_token"
 _CHALLENGE: Final = 'Bearer realm="dimstream"'
 
 
-class Gate:
+class RequestAuthentication:
     """Judges requests by their heads.
 
     Parameters
@@ -31,12 +31,12 @@ class Gate:
         needs a name.
     tokens : Tokens, optional
         Of which a request must carry one, but for `PROBES`.
-    pace : Pace
+    pace : RateLimit
         How often one client may ask.
     """
 
     def __init__(
-        self, host_names: Collection[str], *, is_public: bool, tokens: Tokens | None, pace: Pace
+        self, host_names: Collection[str], *, is_public: bool, tokens: Tokens | None, pace: RateLimit
     ) -> None:
         self._pace = pace
         self._host_names = {name.lower() for name in host_names}
@@ -54,7 +54,7 @@ class Gate:
 
         Raises
         ------
-        DoorRefusal
+        RequestRefused
             bad_host, bad_token.
         ServerBusy
             Its client asks too often.
@@ -71,7 +71,7 @@ class Gate:
         name = host_in(host)
         if name is not None and self._is_own_name(name):
             return
-        raise DoorRefusal(
+        raise RequestRefused(
             "bad_host",
             f"expected a loopback name in Host, or one of http.host_names, got {host[:200]!r}",
         )
@@ -90,7 +90,7 @@ class Gate:
         came = "another token" if authorization else "none"
         self._strangers.tell(_BAD_TOKEN, address, f"request with {came}")
         challenge = f'{_CHALLENGE}, error="invalid_token"' if authorization else _CHALLENGE
-        raise DoorRefusal(
+        raise RequestRefused(
             _BAD_TOKEN,
             f"expected one of this server's tokens in `Authorization: Bearer TOKEN`, got {came}; "
             "ask the people who run the server for one",

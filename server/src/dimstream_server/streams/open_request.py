@@ -6,8 +6,8 @@ import numpy as np
 
 from dimstream_client.messages import Open
 from dimstream_models.evidence.detector import Detector
-from dimstream_server.endpoints.problems import DoorRefusal
 from dimstream_server.engine.protocol import StreamSpec
+from dimstream_server.problems import RequestRefused
 
 FRAME_CODECS = ("none", "zlib")
 
@@ -17,13 +17,13 @@ def choose_codec(offered: tuple[str, ...]) -> str:
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
         It reads none of them.
     """
     for codec in offered:
         if codec in FRAME_CODECS:
             return codec
-    raise DoorRefusal(
+    raise RequestRefused(
         "bad_codec", f"expected one of {', '.join(FRAME_CODECS)} in codecs, got {list(offered)}"
     )
 
@@ -33,11 +33,11 @@ def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
 
     Raises
     ------
-    DoorRefusal
+    RequestRefused
     """
     nbytes = message.shape[0] * message.shape[1] * np.dtype(message.dtype).itemsize
     if nbytes > max_frame_bytes:
-        raise DoorRefusal(
+        raise RequestRefused(
             "oversize",
             f"expected frames of at most {max_frame_bytes} bytes, but shape and dtype make {nbytes}",
             expected={"max_frame_bytes": max_frame_bytes},

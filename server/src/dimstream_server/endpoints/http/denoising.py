@@ -11,9 +11,9 @@ from typing import Any, Literal
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import PlaneIndex
 from dimstream_models.evidence.detector import Detector
-from dimstream_server.endpoints.answers import JSON, StackSink, open_sink
-from dimstream_server.endpoints.images import ImageChoice, open_body
-from dimstream_server.endpoints.views import ViewOrder, ViewSink, criteria_of
+from dimstream_server.endpoints.http.answers import JSON, StackSink, open_sink
+from dimstream_server.endpoints.http.images import ImageChoice, open_body
+from dimstream_server.endpoints.http.views import ViewOrder, ViewSink, criteria_of
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, ModelInfo, OutDtype, StreamSpec
 from dimstream_server.errors import FrameFailed
 from dimstream_server.metrics import Metrics
