@@ -116,8 +116,8 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
     assert f"maps in {tmp_path / 'o.maps.ome.tif'}" in capsys.readouterr().out
     lines = flags(tmp_path / "o.flags.jsonl")
     assert lines[0]["trust"] == {
-        "structure": 9.5, "unsupported": 0.25, "ssim_aligned": None, "shift_px": None, "ssim_z": None,
-        "p_signal": None, "p_dark": None, "suspect_since": None, "notes": [],
+        "structure": 9.5, "unsupported": 0.25, "ssim_aligned": None, "correlation": None, "shift_px": None,
+        "ssim_z": None, "p_signal": None, "p_dark": None, "suspect_since": None, "notes": [],
         "witness": {"t_ms": 2.0, "ssim": 0.5, "refused": None},
     }  # fmt: skip
     asked = [line["trust"]["witness"] is not None for line in lines if line["status"] == "done"]
@@ -139,9 +139,9 @@ def test_without_maps_none_are_written(tmp_path, peer):
     ("axes", "shape", "suspect", "says"),
     [
         ("TYX", (8, 8, 8), [], "8 ok; "),
-        ("TYX", (8, 8, 8), [1, 2, 5, 6, 7], "3 ok, 5 suspect, suspect since frame 5; "),
-        ("TYX", (8, 8, 8), [1, 2, 5, 6], "4 ok, 4 suspect, suspect since frame 5 to frame 6; "),
-        ("TCYX", (4, 2, 8, 8), [2, 4, 6], "5 ok, 3 suspect, suspect since frame 2; "),  # of one channel
+        ("TYX", (8, 8, 8), [1, 2, 5, 6, 7], "3 ok, 5 suspect, suspect from frame 5 on; "),
+        ("TYX", (8, 8, 8), [1, 2, 5, 6], "4 ok, 4 suspect, suspect from frame 5 to frame 6; "),
+        ("TCYX", (4, 2, 8, 8), [2, 4, 6], "5 ok, 3 suspect, suspect from frame 2 on; "),  # of one channel
     ],
 )
 def test_the_summary_tells_since_when_frames_are_suspect(tmp_path, peer, capsys, axes, shape, suspect, says):
@@ -413,6 +413,19 @@ def test_the_version_is_told(capsys):
         main(["--version"])
     assert told.value.code == 0
     assert capsys.readouterr().out == f"dimstream {version('dimstream-client')}\n"
+
+
+@pytest.mark.parametrize("command", ["stream", "denoise"])
+@pytest.mark.parametrize("out", ["denoised", "denoised.ome.tif"])
+def test_an_input_that_is_not_there_is_said_before_anything_of_the_output(
+    tmp_path, peer, capsys, monkeypatch, command, out
+):
+    monkeypatch.chdir(tmp_path)
+    server = peer()
+    assert main([command, "measurements", out, "--server", server.endpoint]) == 3
+    assert capsys.readouterr().err == "dimstream: measurements: No such file or directory\n"
+    assert not server.opened
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["stream", "denoise"])

@@ -93,11 +93,11 @@ class Tally:
             self.first_missing = f"frame {record['seq']}: {record.get('error') or record['reason']}"
 
     def __str__(self) -> str:
-        told = [f"{n} {flag}" for flag, n in self.counts.items() if n]
+        parts = [f"{n} {flag}" for flag, n in self.counts.items() if n]
         if self.suspect_since is not None:
-            until = "" if self.suspect_to is None else f" to frame {self.suspect_to}"
-            told.append(f"suspect since frame {self.suspect_since}{until}")
-        return ", ".join(told)
+            until = "on" if self.suspect_to is None else f"to frame {self.suspect_to}"
+            parts.append(f"suspect from frame {self.suspect_since} {until}")
+        return ", ".join(parts)
 
 
 def flags_path(out: Path) -> Path:

@@ -13,7 +13,14 @@ from dimstream_client import credentials
 from dimstream_client.commands import stream
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout
 from dimstream_client.commands.exit_codes import DONE, USAGE, CommandRefused, say
-from dimstream_client.commands.reading import add_reading, movie_hint, open_source, reading_options, show
+from dimstream_client.commands.reading import (
+    add_reading,
+    check_source,
+    movie_hint,
+    open_source,
+    reading_options,
+    show,
+)
 from dimstream_client.commands.writing import check_out
 from dimstream_client.credentials import door_of
 
@@ -83,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandRefused(
             "--output support needs the HTTP endpoint; `dimstream stream --maps` writes maps beside pixels"
         )
+    check_source(arguments.source)
     if arguments.source.is_dir():
         from dimstream_client.commands.folder import denoise_folder
 

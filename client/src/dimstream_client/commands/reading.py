@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client.commands.arguments import time_step
+from dimstream_client.commands.exit_codes import UNREADABLE, CommandRefused
 
 if TYPE_CHECKING:  # it needs the extra
     from dimstream_client.files import ImageStack
@@ -45,6 +48,17 @@ def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "below_zero": arguments.offset is not None or arguments.gain is not None or None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def check_source(path: Path) -> None:
+    """Refuse an input that is not there, before anything is said of the output.
+
+    Raises
+    ------
+    CommandRefused
+    """
+    if not path.exists():
+        raise CommandRefused(f"{path}: {os.strerror(errno.ENOENT)}", UNREADABLE)
 
 
 def open_source(arguments: argparse.Namespace, path: Path) -> ImageStack:

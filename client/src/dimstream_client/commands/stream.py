@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dimstream_client import credentials
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, seconds, window
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
-from dimstream_client.commands.reading import add_reading, movie_hint, open_source, show
+from dimstream_client.commands.reading import add_reading, check_source, movie_hint, open_source, show
 from dimstream_client.commands.writing import check_name, check_out
 from dimstream_client.credentials import client_of
 
@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dimstream_client.file_streaming import flags_path, maps_path, note_path
 
     out = arguments.out
+    check_source(arguments.source)
     check_name(out, arguments.source)
     beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
     check_out(out, arguments.source, beside=tuple(beside), replaces=arguments.overwrite or arguments.resume)
