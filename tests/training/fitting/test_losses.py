@@ -64,6 +64,20 @@ def test_what_does_not_count_does_not_change_the_loss() -> None:
     assert restoration_loss((wrong, wrong), truth, LossSettings()) > clean
 
 
+def test_totals_weigh_as_the_plain_means_of_blocks_say() -> None:
+    coarse, fine, truth = np.random.default_rng(0).uniform(0, 2, size=(3, 2, 1, 40, 33))
+    tensors = (torch.tensor(coarse), torch.tensor(fine)), torch.tensor(truth)
+    without, weighed = (
+        float(restoration_loss(*tensors, PLAIN.model_copy(update={"total_weight": w}))) for w in (0.0, 0.5)
+    )
+    means = 0.0
+    for output in (coarse, fine):
+        for error in (output - truth)[:, 0]:
+            blocks = [error[y : y + 16, x : x + 16].mean() for y in (0, 16) for x in (0, 16)]
+            means += np.sqrt(np.mean(np.square(blocks)) + 1e-6) / len(truth)
+    assert weighed - without == pytest.approx(0.5 * means, rel=1e-9)
+
+
 def test_no_error_has_a_finite_slope() -> None:
     output = torch.zeros(1, 1, 8, 8, requires_grad=True)
     restoration_loss((output, output), torch.zeros(1, 1, 8, 8), PLAIN).backward()

@@ -7,6 +7,7 @@ TrainingError
 ├── InvalidPrepared      a folder that `prepare` did not write, or whose files changed
 ├── Diverged             the loss exceeded its limit or is no number: the run has failed
 ├── CheckpointMismatch   a run folder that belongs to another recipe
+├── CannotLoad           a bundle whose weights do not fit the network of a recipe
 ├── OutOfMemory          not even one patch fits the memory
 ├── NotAvailable         a device, a precision or a package that this machine does not have
 ├── InvalidKerasFile     weights or a configuration that the published code cannot have written
@@ -44,6 +45,10 @@ class Diverged(TrainingError):
 
 class CheckpointMismatch(TrainingError):
     """A run folder that belongs to another recipe."""
+
+
+class CannotLoad(TrainingError):
+    """A bundle whose weights do not fit the network of a recipe."""
 
 
 class OutOfMemory(TrainingError):

@@ -22,7 +22,7 @@ from dimstream_models.training.audit.other_physics import (
     dark_map,
 )
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import draw_scene
+from dimstream_models.training.simulation.scenes import draw_er
 
 Physics = Literal["simulator", "other"]
 PHYSICS: Final[tuple[Physics, ...]] = ("simulator", "other")
@@ -102,7 +102,7 @@ class TrainingWorld:
 
     def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
         """Draw a field of view of the kinds that training has."""
-        scene = draw_scene(rng, SimulationSettings(), side_px)
+        scene = draw_er(rng, SimulationSettings(), side_px)
         if half_empty:
             scene = replace(scene, cover=_half(rng, scene.cover.shape))
         return lambda frame: scene.structure(frame * INTERVAL_S)

@@ -19,19 +19,28 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="no clean images: train on the low-dose images alone, by splitting their photons",
     )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="BUNDLE",
+        help="begin with this bundle's weights; network and normalisation of the recipe must be its own",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log as well")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.bundle import read_bundle
     from dimstream_models.training.fitting.trainer import fit
     from dimstream_models.training.settings import read_recipe
 
     recipe = read_recipe(arguments.recipe)
     if arguments.split_photons:
         recipe = recipe.with_split_photons()
+    start = None if arguments.start is None else read_bundle(arguments.start)
     try:
-        fit(recipe, arguments.run, device=arguments.device, tensorboard=arguments.tensorboard)
+        fit(recipe, arguments.run, device=arguments.device, tensorboard=arguments.tensorboard, start=start)
     except KeyboardInterrupt:
         best = arguments.run / "best.pt"
         so_far = f"; its best network so far is {best}" if best.exists() else ""

@@ -172,7 +172,7 @@ def _provenance(recipe: Recipe, record: RunRecord, command: str) -> Provenance:
         versions={**record.versions, **exporters},
         git_commit=record.git_commit,
         settings=_without_paths(recipe),
-        data=record.data,
+        data=record.data | {f"start {name}": sha256 for name, sha256 in record.start.items()},
     )
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from dimstream_models.training.settings import LossSettings
 
 EPSILON = 1e-6  # under the root, as published: its slope stays finite at no error
+BLOCK_PX = 16  # over which totals are held
 
 
 def restoration_loss(
@@ -21,7 +22,8 @@ def restoration_loss(
     outputs, truth : (B, 1, y, x) tensors
         Normalised predictions and the truth.
     settings : LossSettings
-        Kind of error, weight of the same error on the 4-neighbour Laplacian, weight of each sample.
+        Kind of error, weights of the same error on the 4-neighbour Laplacian and on block means, weight of
+        each sample.
     counted : (B, 1, y, x) tensor, optional
         1 where errors count, 0 where they do not; by default everywhere.
     """
@@ -30,7 +32,10 @@ def restoration_loss(
     total = torch.zeros((), device=truth.device)
     for output in outputs:
         error = output - truth if counted is None else (output - truth) * counted
-        total = total + (weight * (measure(error) + settings.edge_weight * measure(laplacian(error)))).mean()
+        measured = measure(error) + settings.edge_weight * measure(laplacian(error))
+        if settings.total_weight:
+            measured = measured + settings.total_weight * measure(block_means(error))
+        total = total + (weight * measured).mean()
     return total
 
 
@@ -57,6 +62,11 @@ def laplacian(image: Tensor) -> Tensor:  # (B, 1, y, x)
     """Return the 4-neighbour Laplacian, without the border."""
     kernel = image.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     return functional.conv2d(image, kernel[None, None])
+
+
+def block_means(image: Tensor) -> Tensor:  # (B, 1, y, x)
+    """Return the means over blocks of 16 x 16 px, whole blocks only; of a smaller image over all of it."""
+    return functional.avg_pool2d(image, min(BLOCK_PX, *image.shape[-2:]))
 
 
 def _rms(error: Tensor) -> Tensor:  # (B, 1, y, x) -> (B,)

@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
+from dimstream_models.bundle import Bundle
 from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.errors import CheckpointMismatch, Diverged
 from dimstream_models.training.fitting.checkpoints import write_whole
@@ -52,10 +53,18 @@ class RunRecord(Confined):
     """Whether files of that checkout were changed."""
     settings: dict[str, JsonValue]
     """The whole recipe."""
+    start: dict[str, str] = Field(default_factory=dict)
+    """Bundle whose weights it began with, id to SHA-256; empty: with random ones."""
 
 
 def begin_record(
-    recipe: Recipe, *, batch: int, dose_ratio: float, data: Mapping[str, str], device: str
+    recipe: Recipe,
+    *,
+    batch: int,
+    dose_ratio: float,
+    data: Mapping[str, str],
+    device: str,
+    start: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Return the record of a run that begins now."""
     commit, dirty = git_state()
@@ -71,7 +80,13 @@ def begin_record(
         git_commit=commit,
         git_dirty=dirty,
         settings=recipe.model_dump(mode="json"),
+        start=dict(start or {}),
     )
+
+
+def start_of(bundle: Bundle) -> dict[str, str]:
+    """Return how a record names the bundle that a run began with: id to SHA-256."""
+    return {bundle.id: bundle.sha256}
 
 
 def write_record(record: RunRecord, run: Path) -> None:
@@ -95,8 +110,10 @@ def read_record(run: Path) -> RunRecord:
         ) from error
 
 
-def check_goes_on(record: RunRecord, recipe: Recipe, run: Path) -> None:
-    """Check that a run can be gone on with under a recipe.
+def check_goes_on(
+    record: RunRecord, recipe: Recipe, run: Path, *, start: Mapping[str, str] | None = None
+) -> None:
+    """Check that a run can be gone on with under a recipe, and from the same bundle where one is given.
 
     Raises
     ------
@@ -115,6 +132,11 @@ def check_goes_on(record: RunRecord, recipe: Recipe, run: Path) -> None:
         raise CheckpointMismatch(
             f"{run} holds a run of another recipe ({'; '.join(differing)}): choose an empty folder or"
             " restore the settings"
+        )
+    if start is not None and dict(start) != record.start:
+        raise CheckpointMismatch(
+            f"{run} began with {_told(record.start)}, not with {_told(start)}: choose an empty folder, or"
+            " give the same bundle"
         )
     if record.state == "failed":
         raise Diverged(f"{run} has failed: {record.reason}; choose other settings and an empty folder")
@@ -143,6 +165,10 @@ def _git(*arguments: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _told(start: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({sha256[:12]})" for name, sha256 in start.items()) or "random weights"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from dimstream_models.bundle import Bundle
 from dimstream_models.training.errors import CheckpointMismatch
 from dimstream_models.training.fitting.checkpoints import BEST, LAST, load
 from dimstream_models.training.fitting.device import require_device, require_precision
@@ -24,10 +25,12 @@ from dimstream_models.training.fitting.record import (
     begin_record,
     check_goes_on,
     read_record,
+    start_of,
     write_record,
 )
 from dimstream_models.training.fitting.sources import Sources, open_sources
 from dimstream_models.training.fitting.tensorboard import tensorboard as open_tensorboard
+from dimstream_models.training.loading import load_bundle
 from dimstream_models.training.network import UNetRCAN, build_network
 from dimstream_models.training.settings import Recipe, write_recipe
 
@@ -44,6 +47,7 @@ def fit(
     device: str = "cpu",
     stop_after: int | None = None,
     tensorboard: bool = False,
+    start: Bundle | None = None,
 ) -> None:
     """Train, or go on with a run that was stopped; `load_best` gives the network.
 
@@ -61,6 +65,9 @@ def fit(
         Stop, resumable, at this step at the latest.
     tensorboard : bool
         Whether to write TensorBoard's log as well.
+    start : Bundle, optional
+        Whose weights a new run begins with, instead of random ones; the record keeps id and SHA-256. A run
+        that is gone on with must have begun with the same.
 
     Raises
     ------
@@ -68,6 +75,8 @@ def fit(
         When the loss exceeds its limit or is no number, now or before in this run.
     CheckpointMismatch
         When the folder holds a run of other settings or other data, or anything but a run.
+    CannotLoad
+        When the bundle's weights do not fit the recipe's network and normalisation.
     OutOfMemory
         When the batch does not fit the memory.
     NotAvailable
@@ -77,7 +86,9 @@ def fit(
     """
     place = require_device(device)
     require_precision(recipe.fit.precision, place)
-    record = _fit_stage(recipe, run, device=place, stop_after=stop_after, tensorboard=tensorboard)
+    record = _fit_stage(
+        recipe, run, device=place, stop_after=stop_after, tensorboard=tensorboard, start=start
+    )
     if recipe.fine_tuning is not None and record.state == "finished":
         _fit_stage(
             recipe.for_fine_tuning(),
@@ -115,24 +126,28 @@ def _fit_stage(
     stop_after: int | None,
     tensorboard: bool,
     goes_on_from: Path | None = None,
+    start: Bundle | None = None,
 ) -> RunRecord:
     """Train one stage to its end, or to where it is stopped, and return how it stands.
 
-    A second stage goes on from the best network of the first's folder, with its batch.
+    A second stage goes on from the best network of the first's folder, with its batch; a first one may start
+    from a bundle.
     """
     before = read_record(run) if (run / RECORD).exists() or (run / LAST).exists() else None
     if before is None:
         _check_unused(run)
     else:
-        check_goes_on(before, recipe, run)
+        check_goes_on(before, recipe, run, start=None if start is None else start_of(start))
         write_recipe(recipe, run / "recipe.yaml")  # what the bundle says of itself may have changed
         if before.state == "finished":
             return before
     with open_tensorboard(run, wanted=tensorboard) as report:
         batch = _batch(recipe, device, before or (read_record(goes_on_from) if goes_on_from else None))
         sources = open_sources(recipe, batch=batch, device=device)
-        record = _record(before, recipe, run, sources, batch, device)
-        learner = Learner(recipe, device=device, dose_ratio=record.dose_ratio)
+        learner = Learner(recipe, device=device, dose_ratio=(before or sources).dose_ratio)
+        if start is not None and before is None:
+            load_bundle(learner.network, start, recipe.normalisation)  # before there is a run: it may refuse
+        record = _record(before, recipe, run, sources, batch, device, start)
         if goes_on_from is not None:
             learner.network.load_state_dict(load(goes_on_from / BEST, device))
         trainer = Trainer(recipe.fit, learner, sources, run=run, record=record, report=report)
@@ -157,14 +172,25 @@ def _batch(recipe: Recipe, device: torch.device, before: RunRecord | None) -> in
 
 
 def _record(
-    before: RunRecord | None, recipe: Recipe, run: Path, sources: Sources, batch: int, device: torch.device
+    before: RunRecord | None,
+    recipe: Recipe,
+    run: Path,
+    sources: Sources,
+    batch: int,
+    device: torch.device,
+    start: Bundle | None,
 ) -> RunRecord:
     """Return the run's record: the one that it has, when its data are still the same, or a new one."""
     if before is None:
         run.mkdir(parents=True, exist_ok=True)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         record = begin_record(
-            recipe, batch=batch, dose_ratio=sources.dose_ratio, data=sources.hashes, device=name
+            recipe,
+            batch=batch,
+            dose_ratio=sources.dose_ratio,
+            data=sources.hashes,
+            device=name,
+            start=None if start is None else start_of(start),
         )
         write_record(record, run)  # first: it makes the folder a run's
         write_recipe(recipe, run / "recipe.yaml")

@@ -22,11 +22,25 @@ class SimulationSettings(Confined):
     side_px: int = Field(256, ge=64, description="side of each scene, px")
     dense_share: Share = Field(0.33, description="cell bodies among the scenes")
     sparse_share: Share = Field(0.12, description="sparse filaments and puncta among the scenes")
+    other_share: Share = Field(
+        0.0,
+        description="scenes of anything but the ER: filaments with gaps, puncta, vesicles, mitochondria,"
+        " actin, nuclei, mixtures; pixels of 15 to 60 nm, many point spread functions",
+    )
+    smaller_share: Share = Field(
+        0.0, description="among the others: the ER at half or three quarters of its size"
+    )
     empty_share: Share = Field(0.06, description="patches without any structure")
     dose: PositiveRange = Field((0.25, 12.0), description="photons on a tubule's pixel, log-uniform")
     dark_counts: PositiveRange = Field((0.001, 0.05), description="counts/px without light, log-uniform")
     background: PositiveRange = Field((0.01, 0.5), description="photons/px of uniform light, log-uniform")
     background_share: Share = Field(0.4, description="patches with uniform background light")
+    background_unevenness: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="of that light across a patch: standard deviation of its logarithm; 0: even",
+    )
     speck_share: Share = Field(0.0, description="patches with one speck that outshines everything")
     speck: PositiveRange = Field(
         (20.0, 400.0), description="photons on a speck's brightest pixel, log-uniform"

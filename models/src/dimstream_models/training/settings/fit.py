@@ -20,6 +20,9 @@ class LossSettings(Confined):
         "rms", description="root mean square error of each patch, or mean square"
     )
     edge_weight: float = Field(0.05, ge=0, description="of the same error on the 4-neighbour Laplacian")
+    total_weight: float = Field(
+        0.0, ge=0, description="of the same error of means over 16 x 16 px: keeps the totals (photometry)"
+    )
     l2_weight: float = Field(
         0.0, ge=0, description="times half the sum of squared kernels (paper: 0 to 0.01)"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.settings import SimulationSettings
@@ -58,6 +59,8 @@ class Sampler:
         full = (self._uniform(size) >= self.settings.empty_share).float()
         lit = (self._uniform(size) < self.settings.background_share).float()
         background = lit * self._log_uniform(size, self.settings.background)
+        if self.settings.background_unevenness:
+            background = background * self._unevenness(size, patch_px)
         expected = full * self._log_uniform(size, self.settings.dose) * structure + background
         dark = self._log_uniform(size, self.settings.dark_counts)
         if not self.settings.speck_share:
@@ -65,6 +68,15 @@ class Sampler:
         speck = self._speck(size, patch_px)
         counts = torch.poisson(expected + dark + speck, generator=self.generator)
         return Batch(counts, expected, (speck < SPECK_FOOT).float())
+
+    def _unevenness(self, size: int, patch_px: int) -> Tensor:
+        """Return smooth fields of mean 1, (B, 1, y, x): slopes, glows and shadows as wide as a patch."""
+        device = self.library.device
+        coarse = torch.randn((size, 1, 4, 4), device=device, generator=self.generator)
+        spread = self.settings.background_unevenness * self._uniform(size)
+        smooth = functional.interpolate(coarse, (patch_px, patch_px), mode="bicubic", align_corners=True)
+        field = torch.exp(spread * smooth)
+        return field / field.mean(dim=(1, 2, 3), keepdim=True)
 
     def _speck(self, size: int, patch_px: int) -> Tensor:
         """Return the light of one round speck in some patches, nothing in the others."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.simulator import Kind, Scene
+from dimstream_models.training.simulation.simulator import Kind, MovingScene, Scene
+from dimstream_models.training.simulation.specimens import draw_specimen, smaller_er
 
 FEW_FIELDS = 16  # are drawn sooner than processes start
 Purpose = Literal["training", "validation", "calibration", "sample", "experiment"]
@@ -31,8 +32,17 @@ def scene_generator(seed: int, purpose: Purpose, index: int) -> np.random.Genera
     return np.random.default_rng((seed, _STREAMS[purpose], index))
 
 
-def draw_scene(rng: np.random.Generator, settings: SimulationSettings, side_px: int) -> Scene:
+def draw_scene(rng: np.random.Generator, settings: SimulationSettings, side_px: int) -> MovingScene:
     """Draw a scene of the kinds that the settings ask for."""
+    if settings.other_share and rng.random() < settings.other_share:
+        return draw_specimen(rng, (side_px, side_px))
+    if settings.smaller_share and rng.random() < settings.smaller_share:
+        return smaller_er(rng, (side_px, side_px), float(rng.choice([0.5, 0.75])))
+    return draw_er(rng, settings, side_px)
+
+
+def draw_er(rng: np.random.Generator, settings: SimulationSettings, side_px: int) -> Scene:
+    """Draw a scene of the ER, of a cell body or of sparse filaments, by their shares in the settings."""
     draw = rng.random()
     kind: Kind = "er"
     if draw < settings.dense_share:

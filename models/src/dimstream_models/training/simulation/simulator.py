@@ -9,7 +9,7 @@ a typical tubule's peak, so a dose is the photons expected on a tubule's pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +120,13 @@ class Tubules:
         return _splat(path.reshape(-1, 2) + _MARGIN, (shine * alive * length / _SAMPLES).ravel(), shape)
 
 
+class MovingScene(Protocol):
+    """A field of view, at any time."""
+
+    def structure(self, t_s: float = 0.0) -> NDArray[np.float32]:
+        """Return the noise-free image at time `t_s`: (H, W) float32, a typical structure's peak is 1."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """A field of view of one cell, at any time.
@@ -163,11 +170,9 @@ class Scene:
             "dense": rng.uniform(0.1, 1.0),
             "sparse": rng.uniform(0, 0.3),
         }
-        haze = haze_level[kind] * np.clip(
-            0.6 + 0.5 * _smooth_noise(rng, padded, rng.uniform(15, 60)), 0, None
-        )
+        haze = haze_level[kind] * np.clip(0.6 + 0.5 * smooth_noise(rng, padded, rng.uniform(15, 60)), 0, None)
         if kind == "dense":
-            fibres = _smooth_noise(rng, padded, rng.uniform(1.5, 8), rng.uniform(1, 6))
+            fibres = smooth_noise(rng, padded, rng.uniform(1.5, 8), rng.uniform(1, 6))
             haze = haze + rng.uniform(0, 1.2) * np.clip(fibres + rng.uniform(-1, 1.5), 0, None)
         # a cell body lies deep: the depletion is aberrated and the image softer
         radius_nm, psf_fwhm_nm = rng.uniform(30, 60), rng.uniform(45, 180 if kind == "dense" else 100)
@@ -175,7 +180,7 @@ class Scene:
             shape,
             tubules,
             tuple(_draw_sheets(rng, tubules[0], shape)) if kind != "sparse" else (),
-            _smooth_noise(rng, padded, rng.uniform(4, 9)),
+            smooth_noise(rng, padded, rng.uniform(4, 9)),
             np.stack(
                 [
                     rng.uniform(0, padded[0], count),
@@ -186,7 +191,7 @@ class Scene:
             ),
             Motion.random(rng, count, rng.uniform(0, 3)),
             haze,
-            _draw_cover(rng, padded),
+            draw_cover(rng, padded),
             rng.normal(0, 0.01, 2),
             float(np.hypot(radius_nm / 2, psf_fwhm_nm / 2.355) / PIXEL_SIZE_NM),
             rng.uniform(0, 0.12),
@@ -247,7 +252,7 @@ def expose(
 
 
 def simulate_movie(
-    scene: Scene,
+    scene: MovingScene,
     *,
     frames: int,
     frame_interval_s: float,
@@ -278,7 +283,7 @@ def _draw_sheets(
     return [(int(cell), float(rng.uniform(0.5, 1.4))) for cell in nearest]
 
 
-def _draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
+def draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
     """Return where the cell is: everywhere, or on one side of a soft, curved edge."""
     if rng.random() < 0.7:
         return np.ones(padded)
@@ -288,7 +293,7 @@ def _draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
     return np.asarray(1 / (1 + np.exp(np.clip((across - place - bow * along**2) * max(padded) / 3, -50, 50))))
 
 
-def _smooth_noise(
+def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int], sigma_px: float, elongation: float = 1.0
 ) -> Array:
     """Return Gaussian noise of correlation length `sigma_px`, zero mean, unit variance.
