@@ -5,7 +5,7 @@ from typing import Any
 
 import zmq
 
-from dimstream_server.endpoints.zmq.connection import Outgoing
+from dimstream_server.endpoints.zmq.outgoing import Outgoing
 from dimstream_server.endpoints.zmq.router import Router
 
 PAYLOAD = bytes(2**20)

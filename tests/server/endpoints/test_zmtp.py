@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl import bindings
 from zmq.utils import z85
+from zmtp_peers import CurveClient
 
 from dimstream_server.endpoints.zmq import zmtp
 from dimstream_server.endpoints.zmq.curve import CurveHandshake
@@ -88,53 +89,7 @@ def test_any_metadata_are_read_or_refused(data: bytes) -> None:
     assert zmtp.parse_metadata(zmtp.metadata(found)) == found
 
 
-# --- CURVE, against a client that is written down here from RFC 26
-
-
-class CurveClient:
-    """A client's side of the handshake; each step can be told to be wrong."""
-
-    def __init__(self, server_public: bytes) -> None:
-        self.server = server_public
-        self.public, self.secret = bindings.crypto_box_keypair()
-        self.transient, self._transient_secret = bindings.crypto_box_keypair()
-        self.nonce = 0
-
-    def short_nonce(self) -> bytes:
-        self.nonce += 1
-        return self.nonce.to_bytes(8, "big")
-
-    def hello(self) -> bytes:
-        nonce = self.short_nonce()
-        box = bindings.crypto_box(bytes(64), b"CurveZMQHELLO---" + nonce, self.server, self._transient_secret)
-        return b"\x05HELLO\x01\0" + bytes(72) + self.transient + nonce + box
-
-    def welcome(self, body: bytes) -> None:
-        assert body[:8] == b"\x07WELCOME"
-        content = bindings.crypto_box_open(
-            body[24:], b"WELCOME-" + body[8:24], self.server, self._transient_secret
-        )
-        self.server_transient, self.cookie = content[:32], content[32:]
-        self.shared = bindings.crypto_box_beforenm(self.server_transient, self._transient_secret)
-
-    def initiate(self, *, secret: bytes | None = None, server: bytes | None = None) -> bytes:
-        vouch_nonce = bytes(16)
-        vouch = bindings.crypto_box(
-            self.transient + (server or self.server),
-            b"VOUCH---" + vouch_nonce,
-            self.server_transient,
-            secret or self.secret,
-        )
-        content = self.public + vouch_nonce + vouch + zmtp.metadata({b"Socket-Type": b"DEALER"})
-        nonce = self.short_nonce()
-        box = bindings.crypto_box_afternm(content, b"CurveZMQINITIATE" + nonce, self.shared)
-        return b"\x08INITIATE" + self.cookie + nonce + box
-
-    def part(self, flags: int, content: bytes) -> bytes:
-        nonce = self.short_nonce()
-        box = bindings.crypto_box_afternm(bytes([flags]) + content, b"CurveZMQMESSAGEC" + nonce, self.shared)
-        return b"\x07MESSAGE" + nonce + box
-
+# --- CURVE, against a client that is written down from RFC 26
 
 SERVER_PUBLIC, SERVER_SECRET = map(z85.decode, zmq.curve_keypair())
 

@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zmq.utils import z85
 
 from dimstream_client.wire import MAX_HEADER_BYTES
 from dimstream_server.endpoints.zmq import zmtp
+from dimstream_server.endpoints.zmq.liveness import Liveness
+from dimstream_server.endpoints.zmq.outgoing import Outgoing, Part
 from dimstream_server.endpoints.zmq.zmtp import (
     COMMAND,
     MAX_HANDSHAKE_BYTES,
@@ -25,13 +26,13 @@ from dimstream_server.endpoints.zmq.zmtp import (
     SEALED_OVERHEAD,
     Frame,
     FrameReader,
+    Refusal,
     ZmtpError,
 )
 
 if TYPE_CHECKING:
     from dimstream_server.endpoints.zmq.curve import CurveHandshake
 
-Part = bytes | memoryview
 SMALL_BYTES: Final = 2 * MAX_HEADER_BYTES  # of any part but pixels; what is over its own limit is told so
 MAX_PARTS_KEPT: Final = 4
 MAX_PARTS: Final = 64
@@ -39,32 +40,11 @@ PIXELS: Final = 2  # the part that they are
 TURN_S: Final = 0.002  # of one connection, before others have theirs
 MAX_REPLIES_QUEUED: Final = 256
 HANDSHAKE_S: Final = 10.0
-PINGS: Final = 3  # while a peer is silent, before it is given up
+NOT_ADMITTED: Final = b"400"  # as ZAP (RFC 27) and libzmq say it
 _SEND_AHEAD: Final = 262_144  # bytes that may wait in the transport before the next message is made
 _COMMAND_BYTES: Final = 512
 _ROUTER: Final = zmtp.metadata({b"Socket-Type": b"ROUTER", b"Identity": b""})
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message that may have to wait for room.
-
-    Parameters
-    ----------
-    make : callable
-        Its parts, made when it is the peer's next, so that a RESULT carries the credit of then.
-    sent, lost : callable, optional
-        Called once: it was handed to the connection, or never can be, because the peer is gone.
-    owed : bool
-        Never dropped for want of room. What is not owed (a reply to something a peer may send without end)
-        is dropped when the peer does not read.
-    """
-
-    make: Callable[[], Sequence[Part]]
-    sent: Callable[[], None] | None = None
-    lost: Callable[[], None] | None = None
-    owed: bool = False
 
 
 class Owner(Protocol):
@@ -119,7 +99,9 @@ class Connection(asyncio.BufferedProtocol):
         self.borrowed = 0
         self.is_open = False
         self.has_ended = False
-        self.heard_at = self.made_at = self._pinged_at = owner.loop.time()
+        self.made_at = owner.loop.time()
+        self.liveness = Liveness(self.made_at)
+        self._unsent = 0  # bytes, when last looked at
 
     # --- called by the loop
 
@@ -139,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has come."""
-        self.heard_at = self._owner.loop.time()
+        self.liveness.hear(self._owner.loop.time())
         self._reader.received(nbytes)
         if not self._is_scheduled:
             self._work()
@@ -198,17 +180,16 @@ class Connection(asyncio.BufferedProtocol):
         if not self.is_open:
             if now - self.made_at > HANDSHAKE_S:
                 self.end(f"its handshake was not done within {HANDSHAKE_S:g} s")
-        elif self._is_busy or self._is_scheduled:
-            self.heard_at = now
-        elif now - self.heard_at > silence_s:
-            self.end(f"nothing was heard of it for {silence_s:g} s (zmq.silence_s)")
-        elif now - max(self.heard_at, self._pinged_at) >= silence_s / PINGS and not self._is_full():
-            self._pinged_at = now
+            return
+        unsent, before = self.transport.get_write_buffer_size(), self._unsent
+        self._unsent = unsent
+        if self._is_busy or self._is_scheduled or unsent < before:  # who reads is there, too
+            self.liveness.hear(now)
+        elif why := self.liveness.why_given_up(now, silence_s):
+            self.end(why)
+        elif self.liveness.wants_ping(now, silence_s) and not self._is_full():
+            self.liveness.pinged(now)
             self._command(zmtp.command(b"PING", b"\0\0"))
-
-    def is_absent(self, now: float, *, silence_s: float) -> bool:
-        """Whether the peer has left a ping unanswered for a while, though not for so long as to be dead."""
-        return self._pinged_at > self.heard_at and now - self.heard_at > 1.5 * silence_s / PINGS
 
     # --- bytes in
 
@@ -221,6 +202,9 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 if not self._step():
                     return
+        except Refusal as refusal:
+            self._tell(refusal)
+            return
         except ZmtpError as error:
             self.end(str(error))
             return
@@ -238,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
         """Refuse frames that are too large, by what they announce."""
         if not self.is_open:
             most = MAX_HANDSHAKE_BYTES
-        elif flags & COMMAND:
+        elif flags & COMMAND and self._curve is None:  # RFC 26 calls any encrypted part a command
             most = _COMMAND_BYTES
         elif self._count >= MAX_PARTS:
             raise ZmtpError(f"expected a message of at most {MAX_PARTS} parts, got more")
@@ -250,12 +234,13 @@ class Connection(asyncio.BufferedProtocol):
             raise ZmtpError(f"expected at most {most} bytes here, got {size} announced")
 
     def _greet(self) -> bool:
+        mechanism = zmtp.NULL if self._curve is None else zmtp.CURVE
+        zmtp.check_signature(self._reader.waiting(zmtp.SIGNATURE_BYTES))
         start = self._reader.take(zmtp.GREETING_BYTES)
         if start is None:
             return False
-        zmtp.check_greeting(start, zmtp.NULL if self._curve is None else zmtp.CURVE)
-        if self._curve is None:
-            self._command(zmtp.command(b"READY", _ROUTER))
+        zmtp.check_greeting(start, mechanism)
+        self.liveness.answers_pings = zmtp.knows_pings(start)
         self._step = self._ready if self._curve is None else self._hello
         return True
 
@@ -266,7 +251,9 @@ class Connection(asyncio.BufferedProtocol):
         name, data = zmtp.parse_command(frame.body)
         if name != b"READY":
             raise ZmtpError("expected READY")
-        self._open(data)
+        chosen = zmtp.routing_id_of(zmtp.parse_metadata(data))
+        self._command(zmtp.command(b"READY", _ROUTER))
+        self._open(chosen)
         return True
 
     def _hello(self) -> bool:
@@ -286,14 +273,18 @@ class Connection(asyncio.BufferedProtocol):
         key, properties = self._curve.client_of(frame.body)
         self.key = z85.encode(key).decode()
         if not self._owner.admits(self):
-            self._write_command(zmtp.command(b"ERROR", b"\x03400"))
-            self._step = self._ignore
-            self.transport.pause_reading()
-            self.transport.close()
-            return False
+            raise Refusal("", NOT_ADMITTED)  # which is in the log already
+        chosen = zmtp.routing_id_of(zmtp.parse_metadata(properties))
         self._write_command(self._curve.ready(_ROUTER))
-        self._open(properties)
+        self._open(chosen)
         return True
+
+    def _tell(self, refusal: Refusal) -> None:
+        """Refuse a handshake in words; who is told so does not come back with the same."""
+        self._why, self._step = str(refusal) or self._why, self._ignore
+        self._write_command(zmtp.command(b"ERROR", bytes([len(refusal.reason)]) + refusal.reason))
+        self.transport.pause_reading()
+        self.transport.close()
 
     def _ignore(self) -> bool:
         return False
@@ -304,8 +295,7 @@ class Connection(asyncio.BufferedProtocol):
             raise ZmtpError("expected a command of the handshake")
         return frame
 
-    def _open(self, properties: bytes) -> None:
-        chosen = zmtp.routing_id_of(zmtp.parse_metadata(properties))
+    def _open(self, chosen: bytes) -> None:
         self.is_open = True
         self._step = self._receive
         self._owner.shaken(self, chosen)
@@ -329,7 +319,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _obey(self, body: memoryview) -> None:
         name, data = zmtp.parse_command(bytes(body))
-        if name == b"PING" and not self._is_full():
+        if name != b"PING":
+            return
+        self.liveness.promise(self._owner.loop.time(), int.from_bytes(data[:2], "big"))
+        if not self._is_full():
             self._command(zmtp.command(b"PONG", data[2:18]))
 
     def _deliver(self) -> None:

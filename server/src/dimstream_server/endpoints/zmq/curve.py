@@ -40,7 +40,7 @@ class CurveHandshake:
         self._public = bindings.crypto_scalarmult_base(secret_key)
         self._cookie = b""
         self._shared = b""
-        self._sent = self._received = 0
+        self._sent, self._received = 0, -1  # a client may begin with 0
 
     def welcome(self, hello: bytes | bytearray) -> bytes:
         """The answer to HELLO.

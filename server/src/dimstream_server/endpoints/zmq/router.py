@@ -24,7 +24,9 @@ from zmq.utils import z85
 from dimstream_server.addresses import split_address
 from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.endpoints.zmq.connection import Connection, Outgoing, Part
+from dimstream_server.endpoints.zmq.connection import Connection
+from dimstream_server.endpoints.zmq.liveness import PINGS
+from dimstream_server.endpoints.zmq.outgoing import Outgoing, Part
 
 if TYPE_CHECKING:
     from dimstream_server.endpoints.zmq.curve import CurveHandshake
@@ -151,7 +153,7 @@ class Router:
     def is_absent(self, peer: bytes) -> bool:
         """Whether a peer is gone, or has left a ping unanswered for a while."""
         connection = self._peers.get(peer)
-        return connection is None or connection.is_absent(self.loop.time(), silence_s=self._silence_s)
+        return connection is None or connection.liveness.is_absent(self.loop.time(), self._silence_s)
 
     def send(self, peer: bytes, outgoing: Outgoing) -> None:
         """Send now, or in order as soon as there is room."""
@@ -204,19 +206,22 @@ class Router:
             except OSError as error:
                 self._refusals.tell("accept_failed", "", str(error.strerror))
                 await asyncio.sleep(_PAUSE_S)
+            except Exception:  # whatever one connection does to it, others are still taken
+                _log.exception("cannot take a connection event=internal_error door=zmq")
+                await asyncio.sleep(_PAUSE_S)
 
     async def _take(self, accepted: socket.socket) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(accepted.close)
             if len(self._connections) < self._max_connections or await self._make_room():
                 if accepted.family != getattr(socket, "AF_UNIX", None):
-                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    _keep_alive(accepted, self._silence_s)
                 await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
                 stack.pop_all()
 
     async def _make_room(self) -> bool:
         """End the connection that is silent for longest, of those without a stream."""
-        victim = min(self._without_streams(), key=lambda one: one.heard_at, default=None)
+        victim = min(self._without_streams(), key=lambda one: one.liveness.heard_at, default=None)
         if victim is None:
             return False
         victim.end(f"expected at most {self._max_connections} connections (zmq.max_connections), got more")
@@ -301,6 +306,15 @@ def _handshakes(secret_key: bytes) -> Callable[[], CurveHandshake]:
     from dimstream_server.endpoints.zmq.curve import CurveHandshake  # loads libsodium, for who encrypts
 
     return partial(CurveHandshake, secret_key)
+
+
+def _keep_alive(accepted: socket.socket, silence_s: float) -> None:
+    """Let the kernel find out that a peer is gone: ZMTP 3.0 has no PING that could."""
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    every_s = max(1, round(silence_s / PINGS))
+    for name, value in (("TCP_KEEPIDLE", every_s), ("TCP_KEEPINTVL", every_s), ("TCP_KEEPCNT", PINGS - 1)):
+        if (option := getattr(socket, name, None)) is not None:
+            accepted.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _bind_address(address: str) -> socket.socket:

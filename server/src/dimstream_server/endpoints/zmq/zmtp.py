@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 GREETING_BYTES: Final = 64
+SIGNATURE_BYTES: Final = 11  # and the version
 MORE: Final = 1
 LONG: Final = 2
 COMMAND: Final = 4
@@ -23,11 +24,27 @@ _SIGNATURE: Final = b"\xff" + bytes(8) + b"\x7f"
 _VERSION: Final = b"\x03\x01"
 _READ_BYTES: Final = 65_536
 _MAX_HEAD: Final = 9  # flags, and a size of eight bytes
-_MAY_CONNECT: Final = (b"DEALER", b"REQ", b"ROUTER")
+_MAY_CONNECT: Final = (b"DEALER", b"ROUTER")  # a REQ could not tell the answers of DIM1 from others
 
 
 class ZmtpError(Exception):
     """The peer does not speak ZMTP 3 as expected; the connection has to end. The text is for the log."""
+
+
+class Refusal(ZmtpError):
+    """A handshake that is refused in words.
+
+    Parameters
+    ----------
+    text : str
+        For the log.
+    reason : bytes
+        For the peer: at most 255 visible ASCII characters.
+    """
+
+    def __init__(self, text: str, reason: bytes) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,10 @@ class FrameReader:
         """Forget what has come; no more will."""
         self._body, self._read = None, bytearray()
         self._start = self._end = 0
+
+    def waiting(self, most: int) -> bytes:
+        """The next bytes, outside of any frame, as many as have come; they stay."""
+        return bytes(self._read[self._start : min(self._end, self._start + most)])
 
     def take(self, count: int) -> bytes | None:
         """The next `count` bytes, outside of any frame; None as long as they have not come."""
@@ -144,6 +165,19 @@ def greeting(mechanism: bytes) -> bytes:
     return _SIGNATURE + _VERSION + mechanism.ljust(20, b"\0") + bytes([mechanism != NULL]) + bytes(31)
 
 
+def check_signature(start: bytes) -> None:
+    """Judge the first bytes of a greeting, as many as have come: older peers would never send the rest.
+
+    Raises
+    ------
+    ZmtpError
+    """
+    if start[:1] not in (b"", b"\xff") or (len(start) > 9 and not start[9] & 1):
+        raise ZmtpError("expected the greeting of a ZeroMQ client, got other bytes")
+    if len(start) > 10 and start[10] < 3:
+        raise ZmtpError(f"expected ZMTP 3 or later, got version {start[10]}; update the client's ZeroMQ")
+
+
 def check_greeting(peer: bytes, mechanism: bytes) -> None:
     """Compare a peer's greeting with what is expected.
 
@@ -151,13 +185,17 @@ def check_greeting(peer: bytes, mechanism: bytes) -> None:
     ------
     ZmtpError
     """
-    if peer[0] != 0xFF or not peer[9] & 1:
-        raise ZmtpError("expected the greeting of a ZeroMQ client, got other bytes")
-    if peer[10] < 3:
-        raise ZmtpError(f"expected ZMTP 3 or later, got version {peer[10]}; update the client's ZeroMQ")
+    check_signature(peer[:SIGNATURE_BYTES])
     named = peer[12:32].rstrip(b"\0")
     if named != mechanism:
         raise ZmtpError(f"expected the mechanism {mechanism.decode()}, got {named!r}")
+    if mechanism == CURVE and peer[32] & 1:
+        raise ZmtpError("expected a client, got a CURVE server")
+
+
+def knows_pings(greeting: bytes) -> bool:
+    """Whether a peer speaks ZMTP 3.1 or later."""
+    return (greeting[10], greeting[11]) >= (3, 1)
 
 
 def command(name: bytes, data: bytes = b"") -> bytes:
@@ -212,12 +250,14 @@ def routing_id_of(properties: Mapping[bytes, bytes]) -> bytes:
     Raises
     ------
     ZmtpError
-        Its socket may not connect to a ROUTER, or the id is too long.
+        Its socket may not connect here, or the id is too long or reserved.
     """
     kind = properties.get(b"socket-type", b"")
     if kind not in _MAY_CONNECT:
-        raise ZmtpError(f"expected a DEALER socket, got {kind[:32]!r}")
+        raise Refusal(f"expected a DEALER socket, got {kind[:32]!r}", b"Invalid-Socket-Type")
     chosen = properties.get(b"identity", b"")
     if len(chosen) > MAX_ROUTING_ID:
         raise ZmtpError(f"expected a routing id of at most {MAX_ROUTING_ID} bytes, got {len(chosen)}")
+    if chosen[:1] == b"\0":  # those are the server's to give
+        raise Refusal("expected a routing id that does not begin with zero", b"Invalid-Identity")
     return chosen
