@@ -1,0 +1,121 @@
+"""The pages that people read: links lead somewhere, and commands exist with the options that are shown."""
+
+import ast
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from dimstream_client.cli import main as client
+from dimstream_models.training.cli import main as train
+from dimstream_server.cli import main as server
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("", "docs", "docs/decisions", "client", "models", "server", "models/src/dimstream_models/shipped")
+PAGES = sorted(
+    page
+    for folder in FOLDERS
+    for page in (ROOT / folder).glob("*/README.md" if folder.endswith("shipped") else "*.md")
+)
+PROGRAMS: dict[str, Callable[[list[str]], int]] = {
+    "dimstream": client,
+    "dimstream-server": server,
+    "dimstream-train": train,
+}
+FENCE = re.compile(r"^( *)```([\w ]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+names = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    for indent, language, text in FENCE.findall(page.read_text(encoding="utf-8")):
+        if language in languages:
+            yield "\n".join(line.removeprefix(indent) for line in text.splitlines())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", each)) for each in headings)
+    return {each.strip().lower().replace(" ", "-") for each in plain}
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each command of ours on the page, as a shell would take them."""
+    for block in blocks(page, "", "sh", "bat"):
+        for line in block.replace("\\\n", " ").splitlines():
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError:  # a listing, or half a quotation
+                continue
+            if words and words[0] == "$":  # a prompt
+                words = words[1:]
+            if words and (name := words[0].rpartition("/")[2]) in (*PROGRAMS, "make"):
+                yield [name, *words[1:]]
+
+
+@lru_cache
+def options(program: str, subcommand: str) -> set[str]:
+    """The options that the help of a command lists; empty where there is no such command."""
+    printed: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "argparse.ArgumentParser._print_message", lambda _, text, file=None: printed.append(text)
+        )
+        with pytest.raises(SystemExit) as ended:
+            PROGRAMS[program]([subcommand, "--help"])
+    return set(re.findall(r"--?[a-z][\w-]*", "".join(printed))) if ended.value.code == 0 else set()
+
+
+@names
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link}: there is no {target}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{link}: no such heading; there are {sorted(anchors(target))}"
+
+
+@names
+def test_commands_and_their_options_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for program, *words in commands(page):
+        if program == "make":
+            assert {word for word in words if re.fullmatch("[a-z-]+", word)} <= targets, words
+        elif words and words[0] not in ("--version", "--help", "COMMAND"):
+            known = options(program, words[0])
+            assert known, f"{program} has no command {words[0]}"
+            shown = {word.partition("=")[0].strip("[]()") for word in words if re.match(r"\[?--\w", word)}
+            assert shown <= known, f"{program} {words[0]} has no {sorted(shown - known)}"
+
+
+@names
+def test_snippets_are_python(page: Path) -> None:
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+def test_something_was_checked() -> None:
+    assert len(PAGES) > 25
+    assert {ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "client" / "README.md"} <= set(PAGES)
+    assert len([command for page in PAGES for command in commands(page)]) > 80
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "docs" / "index.md").read_text())}
+    assert {page.name for page in PAGES if page.parent.name == "docs"} - linked == {"index.md"}
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {version('dimstream-client')}\n" in (ROOT / "CITATION.cff").read_text()
