@@ -257,5 +257,5 @@ def test_a_name_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> 
     xml = OME.format(root=' UUID="urn:uuid:0"', body=ome_set(2)).replace("t1.ome", "../t1.ome")
     (tmp_path / "a" / "t0.ome.tif").write_bytes(described(data[0], xml))
     (tmp_path / "t1.ome.tif").write_bytes(described(data[1], OME.format(root="", body="")))
-    with pytest.raises(TiffError, match="1 are there"):
+    with pytest.raises(TiffError, match="1 is there"):
         open_images(tmp_path / "a" / "t0.ome.tif")

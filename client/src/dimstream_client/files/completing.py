@@ -70,9 +70,8 @@ def complete(image: FoundImage, *, take_incomplete: bool) -> FoundImage:
 def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
     absent = image.absent_files
     if absent:
-        why = (
-            f"{len(absent)} files of the set are not there: {some(absent)}; give them beside it, by its path"
-        )
+        are = "1 file of the set is" if len(absent) == 1 else f"{len(absent)} files of the set are"
+        why = f"{are} not there: {some(absent)}; give them beside it, by its path"
     elif there < declared:
         why = "the acquisition was stopped early, or the file is truncated"
     else:
@@ -80,8 +79,9 @@ def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
         why = "the file was not closed as it should be, or holds something else too"
     return TiffError(
         Code.BAD_IMAGE,
-        f"the file declares {declared} planes ({image.axes} {image.shape}) and {there} are there: {why}; "
-        "take what is there by --incomplete (by HTTP incomplete=true)",
+        f"the file declares {declared} planes ({image.axes} {image.shape}) and {there} "
+        f"{'is' if there == 1 else 'are'} there: {why}; take what is there by --incomplete "
+        "(by HTTP incomplete=true)",
     )
 
 

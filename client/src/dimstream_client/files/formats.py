@@ -7,6 +7,7 @@ from typing import Final
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import imspector, npy, png, tiff
+from dimstream_client.files.ome import xml_text
 
 ENDINGS: Final = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm", ".stk", ".npy", ".msr", ".obf", ".png")
 HEAD_BYTES: Final = 560
@@ -42,6 +43,7 @@ _OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     ".hdf5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
     ".zarr": ("Zarr", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
     ".mat": ("MATLAB", "in MATLAB: imwrite each frame to a TIFF with WriteMode append"),
+    ".zip": ("ZIP", "unpack it, and give the image in it; of a .npz numpy.save one array as .npy"),
     ".npz": ("NumPy archive", "numpy.save one array of it as .npy"),
     ".jpg": ("JPEG", "save the counts as TIFF: JPEG changes them"),
     ".jpeg": ("JPEG", "save the counts as TIFF: JPEG changes them"),
@@ -59,7 +61,7 @@ _MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"OLYMPUSRAWFORMAT", ".oir"),
     (b"Andor Technology", ".sif"),
     (b"MATLAB 5.0", ".mat"),
-    (b"PK\x03\x04", ".npz"),
+    (b"PK\x03\x04", ".zip"),
     (b"\xff\xd8\xff", ".jpg"),
     (b"GIF8", ".gif"),
 )
@@ -81,8 +83,8 @@ def kind_of(head: bytes) -> str | None:
     for magic, ending in _MAGICS:
         if head.startswith(magic):
             return ending
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return "ome" if text.startswith(b"<") and b"<OME" in head else None
+    text = xml_text(head).lstrip()
+    return "ome" if text.startswith("<") and "<OME" in text else None
 
 
 def refuse_others(name: str, kind: str | None) -> None:
@@ -95,7 +97,8 @@ def refuse_others(name: str, kind: str | None) -> None:
     """
     ending = next((each for each in _OTHERS if name.lower().endswith(each)), None)
     if kind is not None and ending != ".vsi":  # which is a TIFF of an overview: the pixels lie beside it
-        ending = kind if kind in _OTHERS else None
+        is_npz = kind == ".zip" and ending == ".npz"
+        ending = kind if kind in _OTHERS and not is_npz else ending if is_npz else None
     if ending is not None:
         maker, export = _OTHERS[ending]
         raise TiffError(

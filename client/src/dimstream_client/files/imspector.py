@@ -62,6 +62,8 @@ def find_imspector(source: Any) -> list[FoundImage]:
     """
     file = _open(source)
     try:
+        if not file.stack_headers:
+            raise TiffError(Code.BAD_IMAGE, "the Imspector file holds no stacks, expected at least one")
         return [_found(file, index) for index in range(len(file.stack_headers))]
     except BaseException:
         file.close()

@@ -54,7 +54,7 @@ def find_micromanager(
         return None
     files = FileSet(file)
     names: list[str] = []
-    is_ndtiff = _is_ndtiff(file)
+    is_ndtiff, pages = _is_ndtiff(file), len(offsets)
     if is_ndtiff and path is not None and (path.parent / INDEX).is_file():
         found = _of_index(files, path, names)
     else:
@@ -63,8 +63,9 @@ def find_micromanager(
             for neighbour in _neighbours(path):
                 with open_tiff(neighbour) as tiff:
                     more = page_offsets(tiff)
+                pages += len(more)
                 found += _of_pages(files, files.add(str(neighbour)), more, names)
-    return _image(files, found, summary, tuple(names), len(offsets)) if found else None
+    return _image(files, found, summary, tuple(names), pages) if found else None
 
 
 def page_metadata(page: Any) -> Mapping[str, Any]:
@@ -175,22 +176,20 @@ def _image(
     sizes = [_size(axis, first, found, summary) for axis in order]
     check_planes(math.prod(float(size) for size in sizes))
     where = np.full(math.prod(sizes), -1, np.int64)
-    refs: list[tuple[int, int]] = []
-    for ref, place in found:
+    for k, (_, place) in enumerate(found):
         at = [place.get(axis, 0) - first[axis] for axis in order]
-        where[np.ravel_multi_index(at, sizes)] = len(refs)
-        refs.append(ref)
+        where[np.ravel_multi_index(at, sizes)] = k
     kept = [k for k, size in enumerate(sizes) if size > 1]
     n_channels = sizes[order.index("C")]
     return FoundImage(
         axes="".join(order[k] for k in kept) + "YX",
         shape=(*(sizes[k] for k in kept), *page.shape[-2:]),
         dtype=page.dtype.newbyteorder("="),
-        planes=PagePlanes(files, np.asarray(refs, np.int64)),
+        planes=PagePlanes(files, np.asarray([ref for ref, _ in found], np.int64)),
         name=str(summary.get("Prefix", "")),
         scale=Scale(channels=names if len(names) == n_channels else ()),
         where=where,
-        spare=max(pages - sum(file == 0 for (file, _), _ in found), 0),
+        spare=max(pages - int((where >= 0).sum()), 0),
     )
 
 

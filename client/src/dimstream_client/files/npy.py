@@ -21,6 +21,7 @@ _HEADS: Final[Mapping[tuple[int, int], Callable[[Any], Any]]] = {
 }
 _HEAD_BYTES: Final = 65_536
 _MAX_SIDE: Final = 2**40  # there is no memory for more, and a number of thousands of digits cannot be printed
+_COLOURS: Final = (2, 3, 4)
 _AXES_OF_NDIM: Final = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TZCYX"}
 
 
@@ -51,6 +52,13 @@ def read_npy(source: Any, *, axes: str | None, max_bytes: int | None) -> FoundIm
             Code.BAD_IMAGE,
             f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; say which axes "
             "they are",
+        )
+    if axes is None and len(shape) > 2 and shape[-1] in _COLOURS and min(shape[-3:-1]) > max(_COLOURS):
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"the array of shape {shape} seems to hold {shape[-1]} colours or channels of a pixel; expected "
+            "YX as its last axes: save the one that was counted, or move the axis "
+            "to the front, or say the axes",
         )
     declared, there = math.prod(shape) * dtype.itemsize, size - start.tell()
     if max_bytes is not None and declared > max_bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import math
 from collections.abc import Iterator, Mapping
@@ -92,6 +93,16 @@ class Ome:
     modulo: tuple[str, ...] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     """Of pages, by their number, as dimstream writes them."""
+
+
+def xml_text(data: bytes) -> str:
+    """Return the text of an XML file: UTF-16 by its mark, else UTF-8 where it is that, else Latin-1."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def check_text(xml: str) -> None:
@@ -189,6 +200,7 @@ def _image(node: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
     )
     delta_t_s, remarks = _delta_t(bare, pixels)
     scale, more = _scale(pixels, channels)
+    scale = scale.filled(_scale_of_2003(node))
     return replace(bare, delta_t_s=delta_t_s, scale=scale, remarks=remarks + more)
 
 
@@ -228,6 +240,12 @@ def _scale(
         ),
         remarks,
     )
+
+
+def _scale_of_2003(image: ElementTree.Element) -> Scale:
+    """Return what the first versions of OME say at the image, in micrometres and seconds."""
+    x, y, z, t = (positive(image.get(f"PixelSize{axis}"), 1.0) for axis in "XYZT")
+    return Scale(pair(x, y), z, t)
 
 
 def _measure(pixels: ElementTree.Element, name: str, factor: Any, default: str) -> float | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,13 @@ import tifffile
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.found import FoundImage
-from dimstream_client.files.ome import Ome, OmeImage, Piece, check_planes, read_ome
+from dimstream_client.files.ome import Ome, OmeImage, Piece, check_planes, read_ome, xml_text
 from dimstream_client.files.tiff_pages import (
-    REDUCED,
     FileSet,
     PagePlanes,
     as_tiff_errors,
     check_grey,
+    is_copy,
     open_tiff,
     page_offsets,
     unknown_samples,
@@ -109,7 +109,7 @@ def ome_of(path: Path) -> Ome | None:
     """Return what the OME-XML of a TIFF or companion file says; None where it has none."""
     try:
         if not path.name.lower().endswith(TIFF_ENDINGS):
-            return read_ome(path.read_text(encoding="utf-8", errors="replace"))
+            return read_ome(xml_text(path.read_bytes()))
         with open_tiff(path) as tiff:
             return read_ome(tiff.ome_metadata) if tiff.ome_metadata else None
     except Exception:  # whatever a damaged neighbour makes tifffile raise: it is none of the set
@@ -167,14 +167,16 @@ def images_of_ome(
     located = [_locate(image, pieces, files, used) for image, pieces in zip(ome.images, _pieces(ome))]
     if not any((refs >= 0).any() for refs in located):
         where = f"; {', '.join(files.absent)} are not there" if files.absent else ""
-        raise TiffError(Code.BAD_IMAGE, f"no plane that the OME-XML declares is in the file{where}")
+        raise TiffError(
+            Code.BAD_IMAGE, f"no plane that the OME-XML declares is in the file{where}; save it anew"
+        )
     spare, reduced = _spare(files, used)
-    repeated = sum(times - 1 for times in used.values())
+    repeated = sum(max(times - 1, 0) for times in used.values())
     remarks = list(dict.fromkeys(files.remarks))
     if repeated:
         remarks.append(f"{repeated} planes are the same page as another: the file repeats it")
     if reduced:
-        remarks.append(f"{reduced} reduced pages (thumbnails, pyramids) are left out")
+        remarks.append(f"{reduced} reduced pages (thumbnails, pyramids, masks) are left out")
     return [
         replace(_found(image, files, refs, spare, remarks), labels=_labels(ome, refs))
         for image, refs in zip(ome.images, located)
@@ -217,6 +219,8 @@ def _locate(
         for k, place in enumerate(image.places(piece, max(count, 0))):
             ifd = piece.ifd + k
             if 0 <= ifd < pages and place >= 0:
+                if refs[place, 0] >= 0:  # of two pages for one plane the last counts, the other is spare
+                    used[int(refs[place, 0]), int(refs[place, 1])] -= 1
                 refs[place] = number, ifd
                 used[number, ifd] += 1
     return refs
@@ -226,13 +230,13 @@ def _spare(files: SetOfFiles, used: Counter[tuple[int, int]]) -> tuple[int, int]
     """How many pages belong to no plane, and how many of those are only reduced copies."""
     spare = reduced = 0
     for number, pages in files.pages.items():
-        unused = [ifd for ifd in range(pages) if (number, ifd) not in used]
+        unused = [ifd for ifd in range(pages) if not used[number, ifd]]
         if not unused:
             continue
         with as_tiff_errors("the file"):
             for ifd in unused:
-                page: Any = files.files.tiff(number).pages.get(ifd, aspage=True)
-                if page.subfiletype & REDUCED:
+                pages_of = files.files.tiff(number).pages
+                if is_copy(pages_of.get(ifd, aspage=True), pages_of.first):
                     reduced += 1
                 else:
                     spare += 1

@@ -19,7 +19,7 @@ from dimstream_client.files.found import UNNAMED, FoundImage
 from dimstream_client.files.imspector import find_imspector
 from dimstream_client.files.joining import join
 from dimstream_client.files.npy import read_npy
-from dimstream_client.files.ome import Ome, read_ome, steady_interval
+from dimstream_client.files.ome import Ome, read_ome, steady_interval, xml_text
 from dimstream_client.files.png import find_png
 from dimstream_client.files.scale import Scale
 from dimstream_client.files.stack import ImageStack, given_as
@@ -147,6 +147,12 @@ def _find(
         return find_png(file, max_bytes=max_bytes)
     if kind == "ome":
         return _find_companion(path, axes)
+    if kind is None:
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"the first bytes, {head[:8]!r}, are of no kind of file that is read; expected an undamaged "
+            f"image of counts: {', '.join(ENDINGS)}; export the counts as greyscale TIFF",
+        )
     return find_tiff(file if path is None else str(path), path, axes=axes, alone=alone)
 
 
@@ -167,7 +173,7 @@ def _find_companion(path: Path | None, axes: str | None) -> list[FoundImage]:
     """The images whose metadata alone are in the file: the first of their files is opened."""
     if path is None:
         raise TiffError(Code.BAD_IMAGE, "the file holds metadata alone, expected an image: send its TIFF")
-    ome: Ome = read_ome(path.read_text(encoding="utf-8", errors="replace"))
+    ome: Ome = read_ome(xml_text(path.read_bytes()))
     names = [
         os.path.basename(p.file.replace("\\", "/")) for image in ome.images for p in image.pieces if p.file
     ]
@@ -231,7 +237,7 @@ def _listing(found: list[FoundImage]) -> str:
 
 
 def _named(image: FoundImage, told: str | None) -> FoundImage:
-    axes, shape = _relabelled(image, told)
+    axes, shape = _without_unnamed_ones(*_relabelled(image, told))
     unnamed = [axis for axis in axes if axis in UNNAMED]
     if len(unnamed) == 1 and "T" not in axes:
         axes = axes.replace(unnamed[0], "T")
@@ -242,6 +248,12 @@ def _named(image: FoundImage, told: str | None) -> FoundImage:
             "(such as TYX, TZYX): save with named axes, or say which they are",
         )
     return replace(image, axes=axes, shape=shape)
+
+
+def _without_unnamed_ones(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The axes and their lengths, but those without a name that are 1 long."""
+    kept = [k for k, axis in enumerate(axes) if axis not in UNNAMED or shape[k] > 1]
+    return "".join(axes[k] for k in kept), tuple(shape[k] for k in kept)
 
 
 def _relabelled(image: FoundImage, told: str | None) -> tuple[str, tuple[int, ...]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -15,7 +16,7 @@ from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.found import ArrayPlanes, FoundImage
 from dimstream_client.files.joining import join
 from dimstream_client.files.micromanager import find_micromanager
-from dimstream_client.files.ome import check_planes, read_ome
+from dimstream_client.files.ome import Ome, check_planes, read_ome, xml_text
 from dimstream_client.files.ome_tiff import images_of_ome, with_master
 from dimstream_client.files.tiff_pages import (
     REDUCED,
@@ -25,6 +26,7 @@ from dimstream_client.files.tiff_pages import (
     PathOrFile,
     as_tiff_errors,
     check_grey,
+    is_copy,
     open_tiff,
     page_offsets,
     unknown_samples,
@@ -63,12 +65,33 @@ def find_tiff(
 def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bool) -> list[FoundImage]:
     offsets = page_offsets(file)
     check_planes(len(offsets))
-    if file.ome_metadata:
-        ome = with_master(read_ome(file.ome_metadata), path, alone=alone)
-        if ome.images:
-            found = images_of_ome(file, ome, path, axes=axes)
-            return [_completed(image, file, by_ome=True) for image in found]
+    ome = _ome(file, path, axes, alone)
+    if ome is not None and ome.images:
+        found = images_of_ome(file, ome, path, axes=axes)
+        return [_completed(image, file, by_ome=True) for image in found]
     return [_completed(image, file) for image in _without_ome(file, offsets, path, axes)]
+
+
+def _ome(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bool) -> Ome | None:
+    """What the OME-XML of a file says; None where it has none, or a damaged one and axes are told."""
+    description = str(file.pages.first.description)
+    if description.startswith(("ÿþ", "þÿ")):  # UTF-16, which tifffile takes for Latin-1
+        raw = description.encode("latin-1", "replace")  # without the zeros at its end
+        description = xml_text(raw + bytes(len(raw) % 2))
+    xml = file.ome_metadata or (description if "<OME" in description[:2000] else "")
+    if not xml:
+        return None
+    try:
+        said = read_ome(xml)
+    except (ElementTree.ParseError, ValueError, KeyError) as error:
+        if axes is not None:
+            return None
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"the OME-XML of the file is damaged ({error}); save it anew, or say the axes (--axes, axes=): "
+            "then its pages are taken as they come",
+        ) from error
+    return with_master(said, path, alone=alone)
 
 
 def _without_ome(
@@ -105,16 +128,27 @@ def _completed(image: FoundImage, file: tifffile.TiffFile, *, by_ome: bool = Fal
 
 def _shaped(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundImage]:
     """Each page with a description begins an image; images of one kind are frames that a script wrote."""
-    files, found, start = FileSet(file), [], 0
-    while start < pages:
-        page = file.pages.get(start, aspage=True)
-        told = _described(page)
-        following = start + 1
-        while following < pages and not _is_described(file.pages.get(following, aspage=True)):
-            following += 1
-        found.append(_shaped_image(files, page, told, range(start, following), told_axes))
-        start = following
-    return _joined(found)
+    files, (numbers, copies) = FileSet(file), _without_copies(file, pages)
+    begin = [k for k, n in enumerate(numbers) if k == 0 or _is_described(file.pages.get(n, aspage=True))]
+    found = []
+    for start, stop in zip(begin, [*begin[1:], len(numbers)]):
+        page = file.pages.get(numbers[start], aspage=True)
+        found.append(_shaped_image(files, page, _described(page), numbers[start:stop], told_axes))
+    return _said_of_copies(_joined(found), copies)
+
+
+def _without_copies(file: tifffile.TiffFile, pages: int) -> tuple[list[int], int]:
+    """The pages that are no copies of others, and how many copies there are."""
+    first = file.pages.first
+    numbers = [n for n in range(pages) if n == 0 or not is_copy(file.pages.get(n, aspage=True), first)]
+    return numbers, pages - len(numbers)
+
+
+def _said_of_copies(images: list[FoundImage], copies: int) -> list[FoundImage]:
+    if not copies:
+        return images
+    said = f"{copies} reduced pages (thumbnails, pyramids, masks) are left out"
+    return [replace(image, remarks=(*image.remarks, said)) for image in images]
 
 
 def _described(page: Any) -> Mapping[str, Any]:
@@ -130,10 +164,10 @@ def _is_described(page: Any) -> bool:
 
 
 def _shaped_image(
-    files: FileSet, page: Any, told: Mapping[str, Any], pages: range, told_axes: bool
+    files: FileSet, page: Any, told: Mapping[str, Any], pages: Sequence[int], told_axes: bool
 ) -> FoundImage:
     if page.dtype is None:
-        raise unknown_samples(page, pages.start)
+        raise unknown_samples(page, pages[0])
     shape = tuple(int(side) for side in told.get("shape", page.shape))
     axes = str(told.get("axes") or "").upper()
     planar = page.samplesperpixel > 1
@@ -191,7 +225,7 @@ def _counted(image: FoundImage, there: int) -> FoundImage:
     return replace(image, spare=there - declared)
 
 
-def _refs(pages: range) -> Any:
+def _refs(pages: Sequence[int]) -> Any:
     return np.stack([np.zeros(len(pages), np.int64), np.array(pages, np.int64)], axis=1)
 
 
@@ -309,29 +343,25 @@ def _plain(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundIm
     """Pages of one kind are frames; reduced ones are left out."""
     files = FileSet(file)
     kinds: dict[Any, list[int]] = {}
-    reduced = 0
-    for number in range(pages):
-        if number and _is_reduced(file, number):
-            reduced += 1
-            continue
+    whole, copies = _without_copies(file, pages)
+    for number in whole:
         page: Any = file.pages.get(number, aspage=True)
         key = page.shape, str(page.dtype), page.samplesperpixel, page.photometric
         kinds.setdefault(key, []).append(number)
-    left_out = f"{reduced} reduced pages (thumbnails, pyramids) are left out"
     found = [
         _one_kind(files, file.pages.get(numbers[0], aspage=True), numbers, told_axes)
         for numbers in kinds.values()
     ]
-    return [replace(image, remarks=(left_out,)) if reduced else image for image in found]
+    return _said_of_copies(found, copies)
 
 
-def _one_kind(files: FileSet, page: Any, pages: Iterable[int], told_axes: bool) -> FoundImage:
+def _one_kind(files: FileSet, page: Any, pages: Sequence[int], told_axes: bool) -> FoundImage:
     """Pages of one kind, one behind the other along an axis without a name."""
     if page.dtype is None:
         raise unknown_samples(page, 0)
     planar = page.samplesperpixel > 1 and page.planarconfig == 2
     check_grey(page, samples_are_planes=planar and told_axes, inverted=False)
-    numbers = np.asarray(list(pages), np.int64)
+    numbers = np.asarray(pages, np.int64)
     lengths = (len(numbers),) if len(numbers) > 1 else ()
     return FoundImage(
         axes="I" * len(lengths) + "Q" * planar + "YX",

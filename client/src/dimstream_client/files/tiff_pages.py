@@ -23,6 +23,7 @@ MAX_OPEN: Final = 16  # files of a set
 LZW: Final = 5
 GREY_INVERTED, GREY, RGB, PALETTE = 0, 1, 2, 3
 REDUCED: Final = 1  # bit of NewSubfileType: a smaller copy of another page
+MASK: Final = 4  # and: which pixels of another page are transparent
 # Codecs that are told how much they may unpack. The others (JPEG, PNG, JPEG 2000 ...) take as much memory as
 # their own headers say: 700 bytes can stand for gigabytes.
 _BOUNDED_CODECS: Final[Mapping[int, str]] = {
@@ -190,7 +191,9 @@ class PagePlanes:
             if self._kind is None:
                 first = self._page(0)
                 self._kind = first.shape, first.dtype
-            check_page(page, self._kind, self._files.tiff(int(self._refs[n][0])).filehandle.size, k)
+            number = int(self._refs[n][0])
+            of = f" ({os.path.basename(self._files.path(number))})" if number else ""
+            check_page(page, self._kind, self._files.tiff(number).filehandle.size, k, of)
         return page
 
     def _pixels(self, n: int) -> npt.NDArray[Any]:
@@ -247,12 +250,12 @@ def _check_codes(page: Any) -> None:
         check_lzw(handle.read(count))
 
 
-def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int) -> None:
+def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int, of: str = "") -> None:
     """Raise TiffError unless the page has pixels of this shape and type, whole and of a bounded codec."""
     if (page.shape, page.dtype) != kind:
         raise TiffError(
             Code.BAD_IMAGE,
-            f"frame {k} is {page.shape} of {page.dtype}, the first is {kind[0]} of {kind[1]}; expected "
+            f"frame {k}{of} is {page.shape} of {page.dtype}, the first is {kind[0]} of {kind[1]}; expected "
             "frames of one kind",
         )
     if page.dtype is None:
@@ -278,6 +281,12 @@ def _stored_bytes(page: Any) -> int:
     return int(samples * ((page.imagewidth * bits + 7) // 8))
 
 
+def is_copy(page: Any, first: Any) -> bool:
+    """Return whether a page is only a smaller copy of another one, or the mask of its transparent pixels."""
+    kind = int(page.subfiletype)
+    return bool(kind & MASK or (kind & REDUCED and page.shape != first.shape))
+
+
 def unknown_samples(page: Any, k: int) -> TiffError:
     """Return the error of a page whose pixels are of a type that there is not."""
     return TiffError(
@@ -295,6 +304,12 @@ def check_grey(page: Any, *, samples_are_planes: bool, inverted: bool) -> None:
     ):
         return
     kind = getattr(page.photometric, "name", page.photometric)
+    if page.photometric == GREY_INVERTED and page.samplesperpixel == 1:
+        raise TiffError(
+            Code.BAD_IMAGE,
+            "the file is MINISWHITE: its numbers may stand for darkness; expected counts (MINISBLACK): "
+            "save it anew, so that 0 is black",
+        )
     planar = "; if its samples are frames or channels, say so by axes" if page.planarconfig == 2 else ""
     raise TiffError(
         Code.BAD_IMAGE,

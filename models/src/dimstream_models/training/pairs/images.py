@@ -69,8 +69,6 @@ def read_planes(file: ImageFile, *, below_zero: bool = False) -> Planes:
     InvalidPairs
         When the file cannot be read, or holds several channels or anything but real, finite numbers.
     """
-    if not is_image(file.path):
-        raise InvalidPairs(f"{file}: expected a file named {', '.join(SUFFIXES)}; save the image as TIFF")
     if not file.path.is_file():
         raise InvalidPairs(f"{file}: there is no such file")
     told = file.stack or ""
