@@ -172,7 +172,7 @@ def test_a_folder_without_a_stream_cannot_be_resumed_and_one_with_a_stream_not_b
     with Client(server.endpoint) as client, pytest.raises(SpoolError, match="holds no stream"):
         client.resume(folder)
     broken_off(folder)
-    with Client(server.endpoint) as client, pytest.raises(SpoolError, match="go on with it by resume"):
+    with Client(server.endpoint) as client, pytest.raises(SpoolError, match="continue it with resume"):
         client.open(SHAPE, "uint16", spool=folder)
 
 

@@ -154,7 +154,7 @@ def test_without_flags_it_is_drawn_as_it_is_and_says_so(out, capsys):
 def test_an_unknown_z_step_is_said(out, capsys):
     written(out, scale=Scale((0.02, 0.02)))
     assert main(["view", str(out)]) == 0
-    assert "1 pixel thick; tell --aspect" in capsys.readouterr().err
+    assert "1 pixel thick; give --aspect" in capsys.readouterr().err
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 8, 16 + 6 + 8)
     assert main(["view", str(out), "--aspect", "3"]) == 0
     assert capsys.readouterr().err == ""
@@ -182,7 +182,7 @@ REFUSED = {
     "flags that are none": ("ZYX", ["--flags", "{dir}/out.ome.tif"], 3, "none in line 1"),
     "flags of a longer stack": ("ZYX", ["--flags", "{dir}/longer.jsonl"], 3, "which it does not have"),
     "overwritten": ("ZYX", ["--crop", "{dir}/out.ome.tif"], 2, "would be overwritten"),
-    "aspect": ("ZYX", ["--aspect", "1e9"], 2, "tell --aspect"),
+    "aspect": ("ZYX", ["--aspect", "1e9"], 2, "give --aspect"),
     "no server": ("ZYX", ["--server", "http://127.0.0.1:9"], 4, "no answer"),
 }
 
@@ -206,7 +206,7 @@ def test_a_crop_without_flags_is_refused(out, capsys):
     written(out)
     out.with_name("out.flags.jsonl").unlink()
     assert main(["view", str(out), "--crop", str(out.with_name("c.ome.tif"))]) == 3
-    assert "tell --flags" in capsys.readouterr().err
+    assert "give --flags" in capsys.readouterr().err
 
 
 @contextmanager
@@ -249,7 +249,7 @@ def test_thresholds_are_those_of_the_model_that_denoised(out, capsys):
 
 @pytest.mark.parametrize(
     ("models", "says"),
-    [([model(sha="cd" * 32)], "the one model that denoised"), ([model(ssim=None)], "tell --ssim")],
+    [([model(sha="cd" * 32)], "the one model that denoised"), ([model(ssim=None)], "give --ssim")],
 )
 def test_thresholds_that_the_server_does_not_have_are_asked_for(out, capsys, models, says):
     written(out)

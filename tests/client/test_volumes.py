@@ -37,9 +37,9 @@ PLANES = {  # the middle one of three: what is known of it, of the one below, an
         "suspect",
     ),
     "not compared in depth": ({"ssim_z": None}, {"ssim_z": None}, None),
-    "compared with nothing": ({**FIRST, "ssim_z": None}, {"ssim_z": None}, "nothing vouches for it"),
+    "compared with nothing": ({**FIRST, "ssim_z": None}, {"ssim_z": None}, "nothing confirms it"),
     "compared with nothing but its halves": ({**FIRST, "ssim_z": None, "split": 0.7}, {"ssim_z": None}, None),
-    "no number": ({**FIRST, "ssim_z": float("nan")}, {"ssim_z": float("nan")}, "nothing vouches for it"),
+    "no number": ({**FIRST, "ssim_z": float("nan")}, {"ssim_z": float("nan")}, "nothing confirms it"),
 }
 
 
@@ -188,5 +188,5 @@ def test_criteria_are_taken_from_the_thresholds_of_a_model():
     told = {"ssim": 0.3, "background_max": 5, "signal_min": 25, "structure": 6, "split": 0.5}
     assert Criteria.of(told) == Criteria(0.3, 6, 0.5)
     assert str(Criteria.of({**told, "split": None})) == "ssim 0.3, structure 6, split none"
-    with pytest.raises(ValueError, match="tell --ssim"):
+    with pytest.raises(ValueError, match="give --ssim"):
         Criteria.of({**told, "ssim": None})

@@ -69,7 +69,7 @@ def read_note(path: Path, source: Path, files: Sequence[Path], options: dict[str
     """
     if not path.exists():
         raise SpoolError(
-            f"expected {path}, which a stream leaves that was broken off; there is nothing to resume"
+            f"there is nothing to resume: an interrupted stream leaves {path}, and there is no such file"
         )
     try:
         fields = json.loads(path.read_text("utf-8"))
@@ -88,8 +88,8 @@ def read_note(path: Path, source: Path, files: Sequence[Path], options: dict[str
     now = Note.of(ticket, source, files, options)
     if (now.size, now.changed_ns) != (note.size, note.changed_ns):
         raise SpoolError(
-            f"{source} is not as it was when its stream was broken off, or another than {note.source}; "
-            f"give that one, or remove {path} and stream it again"
+            f"{source} has changed since its stream was interrupted, or is not {note.source}; "
+            f"give that file, or remove {path} and stream it again"
         )
     if now.options != note.options:
         differ = ", ".join(

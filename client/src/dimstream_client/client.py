@@ -208,7 +208,7 @@ class Client:
         if kept is not None and kept.ticket is not None:
             kept.close(done=False)
             raise SpoolError(
-                f"{kept.folder} holds a stream already; go on with it by resume, or name another"
+                f"{kept.folder} already holds a stream; continue it with resume, or name another folder"
             )
         with self._letting_go(kept, spool):
             return Stream(
@@ -370,7 +370,7 @@ class Client:
         """
         patience = self.timeout_s if timeout_s is None else arguments.seconds("timeout_s", timeout_s)
         endpoint = self._connection.endpoint
-        what = f"check that {endpoint} is the ZeroMQ door of a server that runs: no PONG came"
+        what = f"check that a server runs at {endpoint}, and that this is its ZeroMQ address: no answer came"
         return wait(self._connection.ping(), patience, what)
 
     def close(self) -> None:

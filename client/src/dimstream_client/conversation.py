@@ -246,7 +246,7 @@ class Conversation:
     ) -> None:
         """Ask for a stream."""
         if request.stream in self._lines:
-            what = f"stream {request.stream} is open in this client; go on with that, or close it first"
+            what = f"stream {request.stream} is open in this client; use that one, or close it first"
             fail(future, ArgumentError(Code.BAD_FIELD, what))
             return
         then = partial(self._opened, request, receiver, context_of)

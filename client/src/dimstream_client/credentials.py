@@ -18,24 +18,26 @@ _TOKEN_FILE: Final = "DIMSTREAM_TOKEN_FILE"
 
 def add_keys(command: argparse.ArgumentParser) -> None:
     """Add the options of a command that speaks ZeroMQ."""
-    _add(command, "--key", _KEY, "NAME.key", "your secret key, for a server that wants keys")
+    _add(command, "--key", _KEY, "NAME.key", "your secret key, for a server that expects keys")
     _add(command, "--server-key", _SERVER_KEY, "server.pub", "the server's public key")
 
 
 def add_token(command: argparse.ArgumentParser) -> None:
     """Add the option of a command that speaks HTTP."""
-    _add(command, "--token-file", _TOKEN_FILE, "NAME.token", "your token, for a server that wants one")
+    _add(command, "--token-file", _TOKEN_FILE, "NAME.token", "your token, for a server that expects one")
 
 
 def add_keygen(commands: Any) -> None:
     """Add the command that makes a key pair."""
     keygen = commands.add_parser(
         "keygen",
-        help="make a key for a server that wants keys",
+        help="make a key, for a server that expects keys",
         description="Make NAME.key, your secret, and NAME.pub, for the server. Nothing is overwritten.",
     )
     keygen.add_argument("folder", type=Path, metavar="FOLDER")
-    keygen.add_argument("--name", default="client", help="who it is, in the server's log (default: client)")
+    keygen.add_argument(
+        "--name", default="client", help="name of the client in the server's log (default: client)"
+    )
     keygen.set_defaults(run=_keygen)
 
 
@@ -80,5 +82,5 @@ def _add(command: argparse.ArgumentParser, option: str, variable: str, metavar: 
 
 def _keygen(arguments: argparse.Namespace) -> int:
     secret, public = make_pair(arguments.folder, arguments.name)
-    print(f"{secret}: keep it to yourself\n{public}: give it to the people who run the server")
+    print(f"{secret}: secret, keep it on this machine\n{public}: give this file to whoever runs the server")
     return 0

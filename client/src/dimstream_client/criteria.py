@@ -37,7 +37,7 @@ class Criteria:
         known: dict[str, Any] = {one.name: thresholds.get(one.name) for one in fields(cls)}
         for name in ("ssim", "structure"):
             if known[name] is None:
-                raise ValueError(f"expected a threshold `{name}`, the model has none; tell --{name}")
+                raise ValueError(f"expected a threshold `{name}`, and the model has none; give --{name}")
         return cls(**known)
 
     def __str__(self) -> str:

@@ -102,7 +102,7 @@ class HttpDoor:
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ConnectionLost(
-                f"no answer from {self._server} ({error!r}); check that the server's HTTP door is there"
+                f"no answer from {self._server} ({error!r}); check the address, and that a server runs there"
             ) from error
         finally:
             self._connection.close()

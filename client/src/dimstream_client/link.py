@@ -123,7 +123,7 @@ class Link:
         self._shaken = self._shaken or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return NotAdmitted(
-                f"the server at {self.endpoint} does not know this key; have the .pub that belongs to it put "
+                f"the server at {self.endpoint} does not know this key; put the .pub that belongs to it "
                 "among the server's allowed_clients"
             )
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:
@@ -133,10 +133,10 @@ class Link:
     def _other_mechanism(self) -> NotAdmitted:
         if self._keys is None:
             return NotAdmitted(
-                f"the server at {self.endpoint} expects keys and got none; tell key and server_key "
-                "(--key, --server-key), `dimstream keygen FOLDER` makes a key"
+                f"the server at {self.endpoint} expects keys and got none; give key and server_key "
+                "(--key, --server-key); `dimstream keygen FOLDER` makes a key"
             )
         return NotAdmitted(
             f"the server at {self.endpoint} does not take keys and got one; leave out key and server_key, "
-            "or have it started with server_secret_key"
+            "or start the server with server_secret_key"
         )

@@ -117,7 +117,7 @@ class LostStreams:
             return
         if line.told_at:
             away_s = time.monotonic() - (line.lost_since or 0.0)
-            _log.warning("stream %s goes on after %.1f s", line.stream, away_s)
+            _log.warning("stream %s continues after %.1f s", line.stream, away_s)
         line.lost_since, line.told_at = None, 0.0
         line.session.resumed(opened)
         self._sender.send_context(line)

@@ -141,7 +141,9 @@ class Spool:
             The folder holds no stream, or cannot be read; or frames from `settled` on are gone.
         """
         if self.ticket is None:
-            raise SpoolError(f"{self.folder} holds no stream; expected the spool of one that was broken off")
+            raise SpoolError(
+                f"{self.folder} holds no stream; expected the spool of a stream that was interrupted"
+            )
         self._begin_anew()
         self._open_counter()
         known = self._read_counter()

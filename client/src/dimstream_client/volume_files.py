@@ -54,7 +54,7 @@ class VolumeFile:
             raise TiffError(
                 Code.BAD_IMAGE,
                 f"expected a z-stack, of several planes along Z, got axes {stack.axes} of {stack.shape}; "
-                "a z-stack that was saved as a movie is told by --axes ZYX",
+                "if a z-stack was saved as a movie, give --axes ZYX",
             )
         self._stack = stack
         self.times, self.channels, self.positions, self.depth = (sizes.get(axis, 1) for axis in "TCPZ")

@@ -228,7 +228,7 @@ def _why_not(plane: PlaneRecord, below: float | None, criteria: Criteria) -> str
         return f"the halves of its photons disagree: SSIM {plane.witness_ssim:.2f} below {criteria.split:g}"
     known = [ssim for ssim in (plane.ssim_above, below) if ssim is not None]
     if not known:  # then the comparison in time has the word
-        return None if plane.flag == "ok" else "nothing vouches for it: it was compared with no other frame"
+        return None if plane.flag == "ok" else "nothing confirms it: it was compared with no other frame"
     if max(known) >= criteria.ssim:
         return None
     return f"unlike its neighbours in depth: SSIM {max(known):.2f} below {criteria.ssim:g}"

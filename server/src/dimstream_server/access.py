@@ -163,7 +163,7 @@ def warn_of_open_doors(settings: Settings) -> None:
     """Say that the doors are open, where `insecure_lan` asked for that."""
     if settings.server.insecure_lan:
         _insecure_log.warning(
-            "nothing is encrypted: anyone who reaches the doors may use them and read what others send "
+            "nothing is encrypted: anyone who reaches the server may use it and read what others send "
             "event=insecure_lan zmq=%s http=%s",
             *(settings.zmq.endpoint, settings.http.address),
         )

@@ -100,19 +100,40 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"dimstream-server {version('dimstream-server')}"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    serve_parser = commands.add_parser("serve", help="serve bundles until SIGTERM or Ctrl-C")
+    serve_parser = commands.add_parser("serve", help="serve models until SIGTERM or Ctrl-C")
     serve_parser.set_defaults(run=_serve)
     add_keygen(commands)
-    commands.add_parser("bench", help="measure what the service adds to the bare network", add_help=False)
+    commands.add_parser(
+        "bench",
+        help="measure the speed of this machine, and what the service adds to the bare network",
+        add_help=False,
+    )
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
     commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
     add = serve_parser.add_argument
-    add("--bundle", action="append", metavar="PATH", help="folder or zip; give it again for more models")
-    add("--zmq", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH; port 0 picks a free one")
-    add("--http", metavar="HOST:PORT", help="port 0 picks a free one")
-    add("--device", metavar="DEVICE", help="cpu or cuda:N")
-    add("--ready-file", metavar="PATH", help="JSON with zmq, http and pid, written once everything is warm")
-    add("--state", metavar="FOLDER", help="of the journal, by which streams outlive the server; or `memory`")
+    add(
+        "--bundle",
+        action="append",
+        metavar="PATH",
+        help="bundle to serve: folder or zip; repeat it for more models (default: the one that ships)",
+    )
+    add(
+        "--zmq",
+        metavar="ENDPOINT",
+        help="ZeroMQ endpoint (default: tcp://127.0.0.1:5570); port 0 picks a free one",
+    )
+    add("--http", metavar="HOST:PORT", help="HTTP address (default: 127.0.0.1:8570); port 0 picks a free one")
+    add("--device", metavar="DEVICE", help="where the networks run: cpu (default) or cuda:N")
+    add(
+        "--ready-file",
+        metavar="PATH",
+        help="write a JSON file with zmq, http and pid once the server is ready",
+    )
+    add(
+        "--state",
+        metavar="FOLDER",
+        help="folder of the journal, by which streams survive a restart; or `memory`",
+    )
     add("--server-key", metavar="server.key", help="the server's CURVE key; connections are encrypted")
     add("--allowed-clients", metavar="PATH", help="folder of .pub files, or a file: who may connect")
     add("--tokens", metavar="PATH", help="folder of .token files, or a file: HTTP requests must carry one")
@@ -120,14 +141,21 @@ def _parser() -> argparse.ArgumentParser:
         "--host-name",
         action="append",
         metavar="NAME",
-        help="by which HTTP may be asked, beside loopback",
+        help="name under which clients may address HTTP, in addition to loopback",
     )
     insecure = "bind beyond loopback without keys and tokens: anyone there may use it"
     add("--insecure-lan", action="store_true", default=None, help=insecure)
-    add("--record", metavar="FOLDER", help="where streams are recorded that ask for it")
-    add("--log-level", choices=("debug", "info", "warning", "error"))
-    add("--log-format", choices=("text", "json"), help="how an event is written, one a line")
-    add("--config", type=Path, metavar="FILE.toml", help="settings; what is given here wins over them")
+    add("--record", metavar="FOLDER", help="folder for the recordings of streams that ask for one")
+    add(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="least severe event that is logged"
+    )
+    add("--log-format", choices=("text", "json"), help="format of the log, one event a line")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE.toml",
+        help="file of settings; options on the command line override it",
+    )
     return parser
 
 

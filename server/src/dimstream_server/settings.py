@@ -166,7 +166,8 @@ class HttpTable(_Table):
         Path | None, Field(description="folder of .token files, or a file: requests must carry one of them")
     ] = None
     host_names: Annotated[
-        tuple[str, ...], Field(description="names under which the server is asked, beside loopback ones")
+        tuple[str, ...],
+        Field(description="names under which clients address the server, in addition to loopback names"),
     ] = ()
 
     @property

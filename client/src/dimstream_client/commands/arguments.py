@@ -12,17 +12,27 @@ from dimstream_client.fields import MAX_GAIN, MAX_OFFSET, MIN_GAIN
 def add_files(command: argparse.ArgumentParser) -> None:
     """Add what is read, what is written, and what the server does between."""
     command.add_argument("source", type=some_path, metavar="IN", help="an image file, or a folder")
-    command.add_argument("out", type=some_path, metavar="OUT", help="an OME-TIFF; for a folder see above")
-    command.add_argument("--overwrite", action="store_true", help="replace outputs whatever they are")
-    command.add_argument("--model", metavar="ID", help="needed where a server has several")
-    command.add_argument("--out-dtype", choices=("uint16", "float32"), default="uint16")
+    command.add_argument(
+        "out", type=some_path, metavar="OUT", help="the OME-TIFF to write; for a folder see above"
+    )
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace outputs, also files that dimstream did not write"
+    )
+    command.add_argument("--model", metavar="ID", help="model to use; needed if the server has several")
+    command.add_argument(
+        "--out-dtype",
+        choices=("uint16", "float32"),
+        default="uint16",
+        help="type of the denoised pixels (default: uint16)",
+    )
     command.add_argument(
         "--witness-every", type=count, default=0, metavar="N",
-        help="split the photons of every N-th time point, to judge it by its halves; 1 judges single images",
+        help="split-photon check of every N-th time point: denoise both halves of its photons and compare; "
+        "1 also judges single images and z-stacks",
     )  # fmt: skip
     command.add_argument(
         "--offset", type=offset, metavar="O",
-        help="value that the detector gives without light: photons are (value - O) / G",
+        help="value of the detector without light: photons are (value - O) / G (default: 0)",
     )  # fmt: skip
     command.add_argument("--gain", type=gain, metavar="G", help="detector units per photon (default: 1)")
 
@@ -31,7 +41,7 @@ def add_timeout(command: argparse.ArgumentParser, default_s: float | None, text:
     """Add how long a server may be silent."""
     command.add_argument(
         "--timeout", type=patience, default=default_s, metavar="S",
-        help=f"seconds a server may be silent (default: {text})",
+        help=f"seconds to wait for an answer of the server (default: {text})",
     )  # fmt: skip
 
 
@@ -39,7 +49,7 @@ def add_outage(command: argparse.ArgumentParser) -> None:
     """Add how long a server that was there is waited for."""
     command.add_argument(
         "--outage", type=patience, default=math.inf, metavar="S",
-        help="seconds to wait for a server that is lost (default: for ever)",
+        help="seconds to wait when the connection to the server is lost (default: for ever)",
     )  # fmt: skip
 
 

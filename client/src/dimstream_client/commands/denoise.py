@@ -31,20 +31,20 @@ _DESCRIPTION: Final = """\
 Denoise an image file: IN is a TIFF of any kind, NPY, or Imspector's .msr or .obf, OUT an OME-TIFF.
 
 IN may also be a folder: then every image in it, and in the folders inside, is denoised into the folder OUT,
-in natural order, with OUT/flags.csv (a row for each frame) and OUT/summary.csv (a row for each file). What is
-done is not done again, a bad file holds nothing up, and a server that goes away is waited for. When it was
-interrupted, the same command goes on.
+in natural order (img2 before img10), with OUT/flags.csv (a row for each frame) and OUT/summary.csv (a row for
+each file). Finished files are skipped, a file that fails does not stop the others, and the command waits for
+a server that cannot be reached. After an interruption, give the same command again.
 
-The server is named by its ZeroMQ endpoint (tcp://), which takes movies of any length, or by its HTTP endpoint
-(http://), which takes a file in one request and so has a limit."""
+The server is named by its ZeroMQ endpoint (tcp://), for movies of any length, or by its HTTP endpoint
+(http://), which takes a whole file in one request, up to a size limit."""
 _EXAMPLES: Final = """\
 examples:
   dimstream denoise image.tif denoised.ome.tif --server http://127.0.0.1:8570
   dimstream denoise measurements denoised --server tcp://127.0.0.1:5570
   dimstream denoise measurements denoised --axes TYX --frame-interval 0.6 --server tcp://127.0.0.1:5570
 
-exit codes: 0 all is done; 1 something failed or is missing; 2 wrong usage; 3 cannot be read or written;
-4 the server refused or is lost; 130 interrupted"""
+exit codes: 0 all done; 1 something failed or is missing; 2 wrong usage; 3 a file cannot be read or
+written; 4 the server refused or cannot be reached; 130 interrupted"""
 _QUERY: Final = ("out_dtype", "offset", "gain")
 
 
@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
     )
     denoise.add_argument(
         "--output", choices=("denoised", "support"), default="denoised",
-        help="support: instead of pixels a map of where predictions stand on photons (http:// only)",
+        help="support: a map of where photons support the prediction, in place of pixels (http:// only)",
     )  # fmt: skip
     add_outage(denoise)
     denoise.add_argument("--quiet", action="store_true", help="show no progress")
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.timeout = 10.0 if by_stream else 300.0
     if by_stream and arguments.output != "denoised":
         raise CommandRefused(
-            "--output support needs the HTTP endpoint; `dimstream stream --maps` writes maps beside pixels"
+            "--output support needs the HTTP endpoint; `dimstream stream --maps` writes both maps and pixels"
         )
     check_source(arguments.source)
     if arguments.source.is_dir():

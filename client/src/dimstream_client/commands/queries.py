@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     add_timeout(models, 10.0)
     models.set_defaults(run=_models)
 
-    ping = commands.add_parser("ping", help="ask whether a server is there")
+    ping = commands.add_parser("ping", help="check that a server can be reached")
     ping.add_argument("--server", required=True, metavar="tcp://HOST:PORT")
     credentials.add_keys(ping)
     add_timeout(ping, 10.0)
@@ -40,5 +40,8 @@ def _ping(arguments: argparse.Namespace) -> int:
         start = time.perf_counter()
         pong = client.ping()
         elapsed_ms = (time.perf_counter() - start) * 1e3
-    print(f"{arguments.server}: {elapsed_ms:.2f} ms, {pong.queue} frames waiting, boot {pong.boot_id}")
+    print(
+        f"{arguments.server}: answers in {elapsed_ms:.2f} ms, {pong.queue} frames waiting, "
+        f"boot {pong.boot_id}"
+    )
     return DONE

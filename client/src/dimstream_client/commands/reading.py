@@ -21,13 +21,19 @@ _LISTED: Final = 8
 
 def add_reading(command: argparse.ArgumentParser) -> None:
     """Add the options that say how the image is understood."""
-    group = command.add_argument_group("how the image is read (without these, the file says it)")
+    group = command.add_argument_group("how the image is read (by default, as the file says)")
     group.add_argument(
         "--series", metavar="NAME", help="which image of a file with several: its name, or its number from 0"
     )
-    group.add_argument("--axes", metavar="TYX", help="its axes: a movie that was saved as a z-stack is TYX")
     group.add_argument(
-        "--incomplete", action="store_true", help="take what is there of a file that declares more or fewer"
+        "--axes",
+        metavar="TYX",
+        help="axes, in the order of the file; TYX for a movie that was saved as a z-stack",
+    )
+    group.add_argument(
+        "--incomplete",
+        action="store_true",
+        help="take the planes that are there, where the file declares more or fewer",
     )
     group.add_argument(
         "--pixel-size", type=pixel_size, metavar="UM", help="micrometres, X,Y where pixels are not square"
@@ -97,7 +103,7 @@ def remarks_on(stack: ImageStack) -> Iterator[str]:
     """Yield what was not found in the file, or is doubtful, and what is sent of it."""
     yield from stack.remarks
     if stack.scale.pixel_size_um is not None and stack.square_pixel_um is None:
-        yield "the output keeps both sides of a pixel; the server is told none: it knows square ones only"
+        yield "the output keeps both sides of a pixel; the server, which knows square ones only, gets none"
 
 
 def show(path: Path, stack: ImageStack) -> None:
@@ -115,7 +121,7 @@ def movie_hint(axes: str, counts: dict[str, int]) -> str | None:
     told = axes.replace("Z", "T")
     return (
         "no plane could be judged: frames are compared over time, and this is read as a z-stack. It may be a "
-        f"movie that was saved as a z-stack: then say --axes {told}. A z-stack is judged by --witness-every 1"
+        f"movie that was saved as a z-stack: then give --axes {told}. Judge a z-stack by --witness-every 1"
     )
 
 

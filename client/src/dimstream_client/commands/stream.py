@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from dimstream_client.files import ImageStack
 
 _DESCRIPTION: Final = """\
-Send an image frame by frame, as a microscope would, and write the denoised frames as they come.
+Send an image frame by frame, as a microscope does, and write the denoised frames as they arrive.
 IN is an image file (TIFF of any kind, NPY, Imspector's .msr and .obf), or a folder of single images, which
-are taken as one movie in natural order (img2 before img10).
+become one movie in natural order (img2 before img10).
 
-Writes OUT, an OME-TIFF, and beside it OUT.flags.jsonl with a line for each frame.
-With --maps also OUT.maps.ome.tif: where predictions stand on photons."""
+Writes OUT, an OME-TIFF, and next to it OUT.flags.jsonl with a line for each frame.
+With --maps also OUT.maps.ome.tif: where photons support the prediction."""
 _EXAMPLES: Final = """\
 examples:
   dimstream stream movie.tif denoised.ome.tif --server tcp://127.0.0.1:5570
@@ -54,15 +54,32 @@ def add(commands: Any) -> None:
     )
     add_files(stream)
     add_reading(stream)
-    stream.add_argument("--server", required=True, metavar="tcp://HOST:PORT", help="its ZeroMQ endpoint")
-    stream.add_argument("--interval", type=seconds, default=0.0, metavar="S", help="seconds between frames")
-    stream.add_argument("--mode", choices=("lossless", "latest"), default="lossless")
-    stream.add_argument("--window", type=window, metavar="N", help="frames in flight, 1 to 1024")
-    stream.add_argument("--checksum", action="store_true", help="guard every frame by crc32")
-    stream.add_argument("--maps", action="store_true", help="write where predictions stand on photons")
-    stream.add_argument("--save", action="store_true", help="let the server record raw and denoised frames")
     stream.add_argument(
-        "--resume", action="store_true", help="go on where OUT was broken off; the rest as the first time"
+        "--server", required=True, metavar="tcp://HOST:PORT", help="ZeroMQ endpoint of the server"
+    )
+    stream.add_argument(
+        "--interval",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="seconds between frames that are sent (default: as fast as possible)",
+    )
+    stream.add_argument(
+        "--mode",
+        choices=("lossless", "latest"),
+        default="lossless",
+        help="lossless: every frame gets a result; latest: skip frames when the server is too slow",
+    )
+    stream.add_argument("--window", type=window, metavar="N", help="frames in flight, 1 to 1024")
+    stream.add_argument("--checksum", action="store_true", help="check every frame by crc32")
+    stream.add_argument(
+        "--maps", action="store_true", help="also write maps that show where photons support the prediction"
+    )
+    stream.add_argument("--save", action="store_true", help="have the server record raw and denoised frames")
+    stream.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an interrupted stream; give all other options as the first time",
     )
     add_outage(stream)
     stream.add_argument("--quiet", action="store_true", help="show no progress")
@@ -90,7 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(out, arguments.source, beside=tuple(beside), replaces=arguments.overwrite or arguments.resume)
     if note_path(out).exists() and not arguments.resume:
         if not arguments.overwrite:
-            raise CommandRefused(f"{out} was broken off: go on by --resume, or begin again by --overwrite")
+            raise CommandRefused(
+                f"{out} is of an interrupted stream: continue with --resume, or start again with --overwrite"
+            )
         note_path(out).unlink()
     with _open(arguments, [out, *beside]) as stack:
         show(arguments.source, stack)

@@ -41,30 +41,34 @@ def add(commands: Any) -> None:
     """Add the command to the subparsers of ``dimstream``."""
     view = commands.add_parser(
         "view",
-        help="show a denoised z-stack, and which of its planes can be believed",
+        help="draw a denoised z-stack, and say which of its planes can be believed",
         description="Draw orthogonal slices (OUT.orthogonal.png) and the maximum projection "
-        "(OUT.projection.png) of a denoised z-stack, and propose by its flags how to crop it "
-        "(OUT.volume.json). Everything counts from 0.",
+        "(OUT.projection.png) of a denoised z-stack, and propose a crop from its flags "
+        "(OUT.volume.json). All numbers count from 0.",
     )
     view.add_argument("source", type=Path, metavar="OUT.ome.tif")
-    view.add_argument("--flags", type=Path, metavar="OUT.flags.jsonl", help="default: beside OUT.ome.tif")
-    view.add_argument("--out-dir", type=Path, metavar="DIR", help="default: beside OUT.ome.tif")
+    view.add_argument("--flags", type=Path, metavar="OUT.flags.jsonl", help="default: next to OUT.ome.tif")
+    view.add_argument("--out-dir", type=Path, metavar="DIR", help="default: next to OUT.ome.tif")
     view.add_argument("--crop", type=Path, metavar="CROPPED.ome.tif", help="write the cropped stack")
-    view.add_argument("--axes", metavar="TZYX", help="overrule the file")
+    view.add_argument("--axes", metavar="TZYX", help="axes, in place of those in the file")
     times = view.add_mutually_exclusive_group()
-    times.add_argument(
-        "--time", type=int, default=0, metavar="T", help="time point that is drawn (default: 0)"
-    )
+    times.add_argument("--time", type=int, default=0, metavar="T", help="time point to draw (default: 0)")
     times.add_argument("--all-times", action="store_true", help="draw each time point, on one scale")
     for name in ("channel", "position"):
-        view.add_argument(f"--{name}", type=int, default=0, metavar="N", help="that is drawn (default: 0)")
+        view.add_argument(f"--{name}", type=int, default=0, metavar="N", help=f"{name} to draw (default: 0)")
     for name in ("plane", "row", "column"):
-        view.add_argument(f"--{name}", type=int, metavar="N", help="of the slice (default: the middle)")
+        view.add_argument(
+            f"--{name}", type=int, metavar="N", help=f"{name} of the slice (default: the middle)"
+        )
     view.add_argument("--aspect", type=float, metavar="R", help="z step / pixel size (default: the file's)")
     for name, of_what in zip(_CRITERIA, ("neighbouring planes", "the raw frame", "photon halves")):
         view.add_argument(f"--{name}", type=float, metavar="S", help=f"threshold, of {of_what}")
-    view.add_argument("--server", metavar="http://HOST:PORT", help="has the model, and so its thresholds")
-    view.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds it may be silent")
+    view.add_argument(
+        "--server", metavar="http://HOST:PORT", help="take the thresholds of the model on this server"
+    )
+    view.add_argument(
+        "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for an answer"
+    )
     credentials.add_token(view)
     view.set_defaults(run=run)
 
@@ -129,15 +133,17 @@ def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
     path = arguments.flags or _flags_of(arguments.source)
     if arguments.flags is None and not path.exists():
         if arguments.crop:
-            raise CommandRefused(f"expected flags to crop by, there is no {path}; tell --flags", UNREADABLE)
-        say(f"note: there is no {path}, so no crop is proposed; tell --flags", DONE)
+            raise CommandRefused(
+                f"expected flags to crop by, and there is no {path}; give --flags", UNREADABLE
+            )
+        say(f"note: there is no {path}, so no crop is proposed; give --flags", DONE)
         return None
     records = read_records(path)
     for at in map(index_of, records):
         if not file.holds(at):
             raise RecordError(
                 f"expected the flags of {arguments.source}, got in {path} a record of {at}, which it "
-                "does not have; tell the flags that were written with it"
+                "does not have; give the flags that were written with it"
             )
     criteria, criteria_from = _choose_criteria(arguments, records)
     return _Judged(judge_volumes(records, criteria), criteria_from)
@@ -167,7 +173,7 @@ def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]
     if not matching:
         raise CommandRefused(
             f"expected on {arguments.server} the one model that denoised the stack, of sha256 {used}, got "
-            f"{[model['id'] for model in models]}; leave --server out and tell --ssim, --structure, --split"
+            f"{[model['id'] for model in models]}; leave out --server and give --ssim, --structure, --split"
         )
     return matching[0]
 
@@ -188,7 +194,7 @@ def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | Non
         try:
             slices = views.orthogonal(stack, place, contrast, aspect=aspect, kept=kept)
         except ValueError as error:
-            raise CommandRefused(f"{error}, or tell --aspect") from error
+            raise CommandRefused(f"{error}, or give --aspect") from error
         prefix = f"t{t:0{len(str(file.times - 1))}d}." if arguments.all_times else ""
         yield _write(arguments, f"{prefix}orthogonal.png", views.png_bytes(slices))
         over_depth = views.projection(stack, contrast, kept=kept)
@@ -199,7 +205,7 @@ def _aspect(arguments: argparse.Namespace, file: VolumeFile) -> float:
     told = file.aspect if arguments.aspect is None else float(arguments.aspect)
     if told is None:
         say(
-            "note: the file tells no z step or no pixel size: planes are drawn 1 pixel thick; tell --aspect",
+            "note: the file has no z step or no pixel size: planes are drawn 1 pixel thick; give --aspect",
             0,
         )
     return 1.0 if told is None else told

@@ -1,4 +1,4 @@
-"""`dimstream-train compare`: a bundle beside the best-tuned classical filters."""
+"""`dimstream-train compare`: compare a bundle with the best-tuned classical filters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("compare", help="a bundle beside the best-tuned classical filters")
+    parser = commands.add_parser("compare", help="compare a bundle with the best-tuned classical filters")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--name", required=True, help="prefix of the figures")
     parser.add_argument("--noisy", type=Path, required=True, help="image or stack of counts")

@@ -1,4 +1,4 @@
-"""`dimstream-train fit`: train, or go on with a run that was stopped."""
+"""`dimstream-train fit`: train, or continue a run that was stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dimstream_models.training.commands import Commands
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("fit", help="train, or go on with a run that was stopped")
+    parser = commands.add_parser("fit", help="train, or continue a run that was stopped")
     parser.add_argument("recipe", type=Path, help="YAML file of settings")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and the loss curve")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")

@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
         )
     except ValidationError as error:
-        raise InvalidPairs(f"options that cannot be obeyed: {complaints(error)}") from error
+        raise InvalidPairs(f"options that cannot be followed: {complaints(error)}") from error
     prepared = prepare(arguments.source, arguments.out, settings, replace=arguments.replace)
     for pair in prepared.index.left_out:
         print(f"left out: {pair.name}: {pair.reason}")

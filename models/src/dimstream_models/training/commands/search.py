@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
         "recipe", type=Path, help="YAML file of settings; its section `search` is the protocol"
     )
     parser.add_argument(
-        "--study", type=Path, required=True, help="folder of the study; one that is there is gone on with"
+        "--study", type=Path, required=True, help="folder of the study; a study that is there is continued"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--trials", type=_count, help="how many settings to try (default: the recipe's)")
