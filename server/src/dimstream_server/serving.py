@@ -35,6 +35,7 @@ from dimstream_server.metrics import Metrics
 from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
 from dimstream_server.settings import IN_MEMORY, Settings
+from dimstream_server.streams import StreamService
 from dimstream_server.streams.journal import Journal, JournalError
 
 JOURNAL = "journal.sqlite"
@@ -139,18 +140,17 @@ async def serve_until(
                 "dimstream_recording_queue_bytes", "Frames that wait to be written.", recorder.queued_bytes
             )
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
-        zmq_door = ZmqEndpoint(
-            *(engine, router, settings, metrics, journal),
-            access=access,
-            boot_id=secrets.token_hex(8),
-            recorder=recorder,
+        service = StreamService(
+            *(engine, settings, metrics, journal), boot_id=secrets.token_hex(8), recorder=recorder
         )
+        zmq_door = ZmqEndpoint(service, router, settings, metrics, access=access)
         http_door = HttpApp(
             *(engine, settings, metrics),
-            list_streams=zmq_door.streams,
+            list_streams=service.streams,
             readiness=_readiness(engine, journal, recorder, metrics),
             tokens=access.tokens,
         )
+        service.start(asyncio.get_running_loop())
         http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
         zmq_door.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
@@ -175,7 +175,7 @@ async def serve_until(
                     on_ready(addresses)
                 healthy = await _until_stopped(stop, http_task, engine)
         finally:
-            complete = await _drain(engine, zmq_door, http_door, settings.server.drain_s)
+            complete = await _drain(engine, service, zmq_door, http_door, settings.server.drain_s)
             if recorder is not None:
                 await asyncio.to_thread(recorder.close)
             http_server.should_exit = True
@@ -223,18 +223,19 @@ async def _until_trouble(engine: Engine) -> None:
 
 async def _drain(
     engine: Engine,
+    service: StreamService,
     zmq_door: ZmqEndpoint,
     http_door: HttpApp,
     drain_s: float,
 ) -> bool:
     """Close the doors to new work, answer what was accepted, then stop the engine and the ZeroMQ door."""
-    zmq_door.begin_drain()
+    service.begin_drain()
     http_door.begin_drain()
     _log.info("draining event=draining queue=%d", engine.queue_length())
     complete = True
     try:
         async with asyncio.timeout(drain_s):
-            while not (zmq_door.is_drained and http_door.is_drained):
+            while not (service.is_drained and zmq_door.is_drained and http_door.is_drained):
                 await asyncio.sleep(POLL_S)
             await asyncio.wrap_future(engine.drain())
     except TimeoutError:
@@ -242,6 +243,7 @@ async def _drain(
         _log.error("not everything was answered event=drain_timeout queue=%d", engine.queue_length())
     await zmq_door.close(flush_s=FLUSH_S)
     http_door.close()
+    await service.stop()
     _log.info("stopped event=stopped complete=%s", complete)
     return complete
 

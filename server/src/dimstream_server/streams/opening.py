@@ -1,6 +1,6 @@
 """Opens streams, and goes on with those that were broken off: engine, journal, recording, credit, OPENED."""
 
-import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
 from dimstream_server.engine.protocol import Engine, ModelInfo, StreamSpec
-from dimstream_server.errors import ServerBusy, ServerError, TooManyPlanes, UnknownModel
+from dimstream_server.errors import ServerBusy, ServerError, TooManyPlanes, UnknownModel, UnknownStream
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.settings import Settings
 from dimstream_server.streams.journal import Entry, Journal
@@ -21,7 +21,7 @@ from dimstream_server.streams.resuming import (
     thresholds_again,
     wanted_context,
 )
-from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams.stream import Channel, ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.wire_values import wire_model, wire_thresholds
 
@@ -30,19 +30,22 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks.
+class Requester:
+    """Who asks for a stream.
 
     Parameters
     ----------
     peer : bytes
-        ROUTER identity.
+        What its endpoint calls the connection.
     key : str
         Public key of its client; empty where clients have none.
+    channel : Channel
+        Where the answers are to go.
     """
 
     peer: bytes
     key: str
+    channel: Channel
 
     @property
     def client(self) -> str | bytes:
@@ -50,8 +53,38 @@ class Asker:
         return self.key or self.peer
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A stream that has its place, and lacks its recording.
+
+    Parameters
+    ----------
+    message : Open
+        What it was first opened with.
+    codec, token : str
+        What OPENED will grant.
+    opened_at : float
+        Seconds since 1970.
+    resumed : bool
+        Whether it was there before.
+    complete : bool
+        Whether everything before its next frame is known.
+    """
+
+    stream: ServerStream
+    message: Open
+    codec: str
+    token: str
+    opened_at: float
+    resumed: bool
+    complete: bool = True
+
+
 class StreamOpener:
-    """Makes streams; whoever has it enters them into the book.
+    """Makes streams and enters them into the registry.
+
+    What changes the registry, the journal or the engine is done at once; then the recording is opened on
+    another thread, while the stream keeps its place.
 
     Parameters
     ----------
@@ -62,25 +95,23 @@ class StreamOpener:
     def __init__(
         self,
         engine: Engine,
-        book: StreamRegistry,
+        registry: StreamRegistry,
         journal: Journal,
-        tapes: StreamRecordings,
+        recordings: StreamRecordings,
         settings: Settings,
         *,
         boot_id: str,
     ) -> None:
         self._engine = engine
-        self._book = book
+        self._registry = registry
         self._journal = journal
-        self._tapes = tapes
+        self._recordings = recordings
         self._lease_s = settings.zmq.lease_s
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._boot_id = boot_id
 
-    def open(
-        self, asker: Asker, message: Open, loop: asyncio.AbstractEventLoop
-    ) -> tuple[ServerStream, Opened]:
-        """A new stream.
+    def begin(self, requester: Requester, message: Open) -> Opening:
+        """Give a new stream its place.
 
         Raises
         ------
@@ -90,35 +121,35 @@ class StreamOpener:
         model = self._model(message.model)
         check_frame_bytes(message, self._max_frame_bytes)
         codec = choose_codec(message.codecs)
-        window = self._book.window_for(message, client=asker.client)
+        window = self._registry.window_for(message, client=requester.client)
         spec = spec_of(message, model=model.id)
-        stream = _make_stream(asker, message, spec, secrets.token_hex(8), window, model.thresholds)
+        stream = _make_stream(requester, message, spec, secrets.token_hex(8), window, model.thresholds)
         stream.engine_id = self._engine.open(spec)
         now = time.time()
         try:
             token = enter(
                 self._journal, stream, message, model_sha256=model.sha256, codec=codec, opened_at=now
             )
-            self._tape(stream, message, loop, opened_at=now, again=False)
         except ServerError:
             self._journal.forget(stream.id)
             self._engine.close(stream.engine_id)
             raise
-        return stream, self._opened(stream, codec, token)
+        self._registry.add(stream)
+        return Opening(stream, message, codec, token, now, resumed=False)
 
-    def look_up(self, asker: Asker, message: Open) -> Entry:
+    def look_up(self, requester: Requester, message: Open) -> Entry:
         """The entry of the stream that an OPEN resumes.
 
         Raises
         ------
         RequestRefused, ServerBusy
         """
-        return look_up(self._journal, message, owner=asker.key)
+        return look_up(self._journal, message, owner=requester.key)
 
-    def resume(
-        self, asker: Asker, message: Open, entry: Entry, loop: asyncio.AbstractEventLoop
-    ) -> tuple[ServerStream, Opened]:
-        """A stream as it was before the first result that its client lacks; nobody may hold it meanwhile.
+    def begin_again(self, requester: Requester, message: Open, entry: Entry) -> Opening:
+        """Give a stream its place, as it was before the first result that its client lacks.
+
+        Nobody may hold it meanwhile.
 
         Raises
         ------
@@ -126,9 +157,9 @@ class StreamOpener:
             It can be tried again.
         """
         plan = plan_resumption(self._journal, entry, message, self._engine)
-        window = self._book.window_for(plan.opened, client=asker.client)
+        window = self._registry.window_for(plan.opened, client=requester.client)
         spec = spec_of(plan.opened, model=plan.model)
-        stream = _make_stream(asker, plan.opened, spec, entry.id, window, plan.thresholds)
+        stream = _make_stream(requester, plan.opened, spec, entry.id, window, plan.thresholds)
         stream.next_seq, stream.indexed = plan.next_seq, plan.recalled.indexed
         stream.acknowledged = entry.acknowledged
         stream.context = wanted_context(plan.recalled, self._engine.models()[plan.model].sha256)
@@ -139,17 +170,64 @@ class StreamOpener:
         try:
             for update in plan.later:
                 self._engine.update(stream.engine_id, update.from_seq, update.model, thresholds_again(update))
-            self._tape(stream, plan.opened, loop, opened_at=entry.opened_at, again=True)
         except ServerError:
             self._engine.close(stream.engine_id)
             raise
-        self._journal.returned(stream.id)
-        _log.info(
-            "resumed event=resumed door=zmq stream=%s next_seq=%d context=%d complete=%s",
-            *(stream.id, stream.next_seq, len(stream.context), plan.recalled.complete),
-        )
+        self._registry.add(stream)
         assert message.resume_token is not None
-        return stream, self._opened(stream, entry.codec, message.resume_token)
+        return Opening(
+            stream,
+            plan.opened,
+            entry.codec,
+            message.resume_token,
+            entry.opened_at,
+            resumed=True,
+            complete=plan.recalled.complete,
+        )
+
+    async def finish(self, opening: Opening) -> Opened:
+        """Open the recording where one is wanted, and say what was granted.
+
+        Raises
+        ------
+        ServerError
+            Of a new stream nothing was kept; a resumed one can be resumed again.
+        """
+        stream = opening.stream
+        try:
+            await self._recordings.begin(
+                stream.id,
+                opening.message,
+                self._engine.models()[stream.model],
+                stream.thresholds,
+                opened_at=opening.opened_at,
+                again=opening.resumed,
+            )
+            if stream not in self._registry:
+                raise UnknownStream(
+                    f"stream {stream.id} was let go while it was being opened: its connection has ended, "
+                    "or another one has resumed it; resume it from there"
+                )
+        except BaseException:
+            self._undo(opening)
+            raise
+        if opening.resumed:
+            self._journal.returned(stream.id)
+            _log.info(
+                "resumed event=resumed door=%s stream=%s next_seq=%d context=%d complete=%s",
+                *(stream.endpoint, stream.id, stream.next_seq, len(stream.context), opening.complete),
+            )
+        return self._opened(opening)
+
+    def _undo(self, opening: Opening) -> None:
+        stream = opening.stream
+        if stream in self._registry:
+            self._registry.remove(stream)
+            with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
+                self._engine.close(stream.engine_id)
+        if not opening.resumed:  # nobody was told its token
+            self._journal.forget(stream.id)
+            self._recordings.finish(stream.id)
 
     def _model(self, model_id: str | None) -> ModelInfo:
         models = self._engine.models()
@@ -160,25 +238,12 @@ class StreamOpener:
             raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
         return models[model_id]
 
-    def _tape(
-        self,
-        stream: ServerStream,
-        message: Open,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        opened_at: float,
-        again: bool,
-    ) -> None:
-        model = self._engine.models()[stream.model]
-        self._tapes.begin(
-            stream.id, message, model, stream.thresholds, opened_at=opened_at, loop=loop, again=again
-        )
-
-    def _opened(self, stream: ServerStream, codec: str, token: str) -> Opened:
+    def _opened(self, opening: Opening) -> Opened:
+        stream = opening.stream
         detector = stream.spec.detector
         return Opened(
             stream=stream.id,
-            resume_token=token,
+            resume_token=opening.token,
             boot_id=self._boot_id,
             next_seq=stream.next_seq,
             limit=stream.limit,
@@ -188,7 +253,7 @@ class StreamOpener:
             max_frame_bytes=self._max_frame_bytes,
             lease_s=self._lease_s,
             window=stream.window,
-            codec=codec,
+            codec=opening.codec,
             checksum="crc32" if stream.checksum else "none",
             context=tuple(stream.context),
             offset=None if detector is None else detector.offset,
@@ -197,12 +262,13 @@ class StreamOpener:
 
 
 def _make_stream(
-    asker: Asker, message: Open, spec: StreamSpec, stream_id: str, window: int, thresholds: Thresholds
+    requester: Requester, message: Open, spec: StreamSpec, stream_id: str, window: int, thresholds: Thresholds
 ) -> ServerStream:
     return ServerStream(
         id=stream_id,
-        peer=asker.peer,
-        owner=asker.key,
+        peer=requester.peer,
+        owner=requester.key,
+        channel=requester.channel,
         spec=spec,
         window=window,
         thresholds=thresholds,

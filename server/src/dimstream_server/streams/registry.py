@@ -1,9 +1,11 @@
-"""All open streams of the ZeroMQ door, and what room they leave for another."""
+"""All open streams, and what room they leave for another."""
 
 from collections.abc import Iterator
+from typing import Self
 
 from dimstream_client.messages import Open
 from dimstream_server.errors import TooManyStreams, UnknownStream
+from dimstream_server.settings import Settings
 from dimstream_server.streams.stream import ServerStream, largest_frame_bytes
 
 LATEST_WINDOW = 2
@@ -11,7 +13,7 @@ _KEPT_FOR_OTHERS = 4  # one part in so many of all credit is for clients that ha
 
 
 class StreamRegistry:
-    """All open streams of the ZeroMQ door, bounded in number and in credit.
+    """All open streams, bounded in number and in credit.
 
     Parameters
     ----------
@@ -46,6 +48,20 @@ class StreamRegistry:
         self._max_credit_bytes = max_credit_bytes
         self._max_streams_per_client = max_streams_per_client
         self._max_credit_per_client = max_credit_per_client
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """A registry with the bounds of these settings."""
+        limits, zmq = settings.limits, settings.zmq
+        return cls(
+            max_streams=limits.max_streams,
+            default_window=zmq.window,
+            max_window=zmq.max_window,
+            max_credit=limits.max_credit,
+            max_credit_bytes=limits.max_credit_bytes,
+            max_streams_per_client=limits.max_streams_per_client,
+            max_credit_per_client=limits.max_credit_per_client,
+        )
 
     def __len__(self) -> int:
         return len(self._streams)

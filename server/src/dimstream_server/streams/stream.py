@@ -1,10 +1,13 @@
-"""Server side of DIM1 streams without sockets: who may send which frame, and what credit that leaves.
+"""One stream without sockets: which frame may come next, and what credit that leaves.
 
 The engine knows streams too, but neither peers, sequence numbers nor credit: those live here.
 """
 
+from __future__ import annotations
+
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -41,6 +44,29 @@ from dimstream_server.streams.wire_values import (
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
 
 
+class Channel(Protocol):
+    """Where the answers of streams go: their endpoint. Called on the loop's thread; no method may wait."""
+
+    @property
+    def endpoint(self) -> str:
+        """Its name, for logs and figures."""
+
+    def result(self, stream: ServerStream, result: EngineResult) -> None:
+        """Send a result; then report to the service that it was delivered, or never can be."""
+
+    def updated(self, stream: ServerStream, message: Updated) -> None:
+        """Send what is in force from when on."""
+
+    def closed(self, stream: ServerStream, message: Closed) -> None:
+        """Send the end; then let the service forget the stream, whether or not it could be sent."""
+
+    def refused(self, stream: ServerStream, problem: BaseException) -> None:
+        """Send why an UPDATE that was taken will not be done."""
+
+    def is_absent(self, peer: bytes) -> bool:
+        """Whether a connection does not answer, though it has not ended."""
+
+
 @dataclass(eq=False)
 class ServerStream:
     """One open stream: the frames that it may send, and the results that it is owed.
@@ -59,8 +85,12 @@ class ServerStream:
         Frames that may be in flight.
     thresholds : Thresholds
         In force, as far as its peer was told.
+    channel : Channel or None
+        Where its answers go; None while nobody takes them.
     context : dict
         Frames that were answered before it was resumed and are waited for again, and their planes.
+    submitted : dict
+        Frames that the engine has not answered, as they came and as the engine was given them.
     indexed : bool
         Whether a frame said where it belongs.
     """
@@ -80,10 +110,17 @@ class ServerStream:
     delivers_pixels: bool = True
     closing: bool = False
     owner: str = ""
+    channel: Channel | None = None
     context: dict[int, Plane] = field(default_factory=dict)
+    submitted: dict[int, tuple[Frame, FrameTask]] = field(default_factory=dict)
     indexed: bool = False
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
     _futures: dict[int, Future[EngineResult]] = field(default_factory=dict)
+
+    @property
+    def endpoint(self) -> str:
+        """By which endpoint it came, for logs and figures."""
+        return "none" if self.channel is None else self.channel.endpoint
 
     @property
     def limit(self) -> int:
@@ -200,6 +237,7 @@ class ServerStream:
         for future in self._futures.values():
             future.cancel()
         self._futures.clear()
+        self.submitted.clear()
 
     def acknowledge(self, ack: Ack) -> None:
         """Take note of what the client holds safely; a resumed stream will start from there.

@@ -6,8 +6,9 @@ So whatever frame a client has let go of is in the recording, whenever the serve
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dimstream_client.messages import Frame, Open
 from dimstream_models.evidence.detector import Detector
@@ -32,17 +33,13 @@ class StreamRecording:
     """
 
     def __init__(self) -> None:
-        self.recording: Recording  # the recorder wants this tape's callbacks before it gives it
-        self._raw: dict[int, tuple[Frame, FrameTask]] = {}
+        self.recording: Recording | None = None  # the recorder wants this one's callbacks before it gives it
         self._waiting: deque[_Waiting] = deque()
 
-    def accept(self, frame: Frame, task: FrameTask) -> None:
-        """Keep a frame until its result is there."""
-        self._raw[frame.seq] = frame, task
-
-    def record(self, result: EngineResult, model: ModelInfo, then: Callable[[], None]) -> None:
+    def record(
+        self, frame: Frame, task: FrameTask, result: EngineResult, model: ModelInfo, then: Callable[[], None]
+    ) -> None:
         """Record a result, and do `then` once it is on the disk, or if the recording has stopped."""
-        frame, task = self._raw.pop(result.seq)
         recorded = RecordedFrame(
             raw=frame.pixels,
             result=result,
@@ -57,25 +54,27 @@ class StreamRecording:
 
     def go_on(self) -> None:
         """Offer what the recording has room for; let go what it has written."""
+        if self.recording is None:
+            return
         for waiting in self._waiting:
             if not waiting.offered:
                 waiting.offered = self.recording.offer(waiting.frame)
                 if not waiting.offered:
                     break
-        while self._waiting and self._is_done(self._waiting[0].frame.seq):
+        while self._waiting and _is_done(self.recording, self._waiting[0].frame.seq):
             self._waiting.popleft().then()
 
     def break_off(self) -> None:
         """Forget whom results would go to; what was offered is still written."""
-        self._raw.clear()
         self._waiting.clear()
 
-    def _is_done(self, seq: int) -> bool:
-        return self.recording.state is not None or seq < self.recording.next_seq
+
+def _is_done(recording: Recording, seq: int) -> bool:
+    return recording.state is not None or seq < recording.next_seq
 
 
 class StreamRecordings:
-    """The tapes of all streams that are recorded.
+    """The recordings of all streams that are recorded. Files are opened on a thread of its own, in order.
 
     Parameters
     ----------
@@ -86,11 +85,12 @@ class StreamRecordings:
     def __init__(self, recorder: Recorder | None, settings: RecordingTable) -> None:
         self._recorder = recorder
         self._format = settings.format
-        self._tapes: dict[str, StreamRecording] = {}
+        self._streams: dict[str, StreamRecording] = {}
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="recording-opener")
 
     def of(self, stream_id: str) -> StreamRecording | None:
-        """The tape of a stream, when there is one."""
-        return self._tapes.get(stream_id)
+        """The recording of a stream, when there is one."""
+        return self._streams.get(stream_id)
 
     def refuse_unless_recording(self, message: Open) -> None:
         """Refuse an OPEN that wants what cannot be had.
@@ -105,7 +105,7 @@ class StreamRecordings:
                 "this server does not record, as recording.folder is not set; OPEN with save false",
             )
 
-    def begin(
+    async def begin(
         self,
         stream_id: str,
         message: Open,
@@ -113,7 +113,6 @@ class StreamRecordings:
         thresholds: Thresholds,
         *,
         opened_at: float,
-        loop: asyncio.AbstractEventLoop,
         again: bool,
     ) -> None:
         """Begin to record a stream, or go on where its recording ends.
@@ -124,8 +123,53 @@ class StreamRecordings:
         """
         if not message.save or self._recorder is None:
             return
-        tape = self._tapes.get(stream_id) or StreamRecording()
-        spec = RecordingSpec(
+        spec = self._spec(stream_id, message, model, thresholds, opened_at)
+        # Entered before it is waited for: whoever resumes the stream meanwhile goes on with the same one.
+        one = self._streams.setdefault(stream_id, StreamRecording())
+        loop = asyncio.get_running_loop()
+
+        def look_again(_: int = 0) -> None:
+            loop.call_soon_threadsafe(one.go_on)
+
+        start = self._recorder.resume if again else self._recorder.begin
+        work = partial(start, spec, on_room=look_again, on_written=look_again)
+        try:
+            recording = await loop.run_in_executor(self._disk, work)
+        except BaseException:
+            if one.recording is None and self._streams.get(stream_id) is one:
+                del self._streams[stream_id]
+            raise
+        one.recording = recording
+        if self._streams.get(stream_id) is not one:  # its stream has ended meanwhile
+            recording.finish()
+
+    def updated(self, stream_id: str, in_force: InForce) -> None:
+        """Take note of what a stream's frames are denoised with and judged by from a frame on."""
+        if (recording := self._recording(stream_id)) is not None:
+            recording.update(in_force.from_seq, in_force.model, in_force.thresholds)
+
+    def skipped(self, stream_id: str, seq_from: int, seq_to: int, reason: str) -> None:
+        """Take note that frames will never come."""
+        if (recording := self._recording(stream_id)) is not None:
+            recording.skip(seq_from, seq_to, reason)
+
+    def finish(self, stream_id: str) -> Future[tuple[RecordedFile, ...]] | None:
+        """Make the files of a stream final; None when it is not recorded."""
+        one = self._streams.pop(stream_id, None)
+        return None if one is None or one.recording is None else one.recording.finish()
+
+    async def close(self) -> None:
+        """Wait until no file is being opened."""
+        await asyncio.to_thread(self._disk.shutdown)
+
+    def _recording(self, stream_id: str) -> Recording | None:
+        one = self.of(stream_id)
+        return None if one is None else one.recording
+
+    def _spec(
+        self, stream_id: str, message: Open, model: ModelInfo, thresholds: Thresholds, opened_at: float
+    ) -> RecordingSpec:
+        return RecordingSpec(
             stream=stream_id,
             model=model,
             thresholds=thresholds,
@@ -142,25 +186,3 @@ class StreamRecordings:
             with_support=message.maps,
             detector=Detector.given(message.offset, message.gain),
         )
-
-        def look_again(_: int = 0) -> None:
-            loop.call_soon_threadsafe(tape.go_on)
-
-        start = self._recorder.resume if again else self._recorder.begin
-        tape.recording = start(spec, on_room=look_again, on_written=look_again)
-        self._tapes[stream_id] = tape
-
-    def updated(self, stream_id: str, in_force: InForce) -> None:
-        """Take note of what a stream's frames are denoised with and judged by from a frame on."""
-        if (tape := self.of(stream_id)) is not None:
-            tape.recording.update(in_force.from_seq, in_force.model, in_force.thresholds)
-
-    def skipped(self, stream_id: str, seq_from: int, seq_to: int, reason: str) -> None:
-        """Take note that frames will never come."""
-        if (tape := self.of(stream_id)) is not None:
-            tape.recording.skip(seq_from, seq_to, reason)
-
-    def finish(self, stream_id: str) -> Future[tuple[RecordedFile, ...]] | None:
-        """Make the files of a stream final; None when it is not recorded."""
-        tape = self._tapes.pop(stream_id, None)
-        return None if tape is None else tape.recording.finish()

@@ -1,0 +1,433 @@
+"""The streams of a server, whatever endpoint they come by: admission, credit, journal, recording, figures.
+
+Endpoints translate. They find a stream here, hand over what came for it, and send what their `Channel` is
+given. Everything belongs to the event loop's thread, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final
+
+from dimstream_client.messages import Ack, Close, Closed, Credit, Frame, Open, Opened, Skip, Update, Updated
+from dimstream_server.engine.memory import Counts
+from dimstream_server.engine.protocol import Engine, EngineResult, InForce
+from dimstream_server.errors import Draining, RecordingFailed, ServerError, TooManyStreams, UnknownStream
+from dimstream_server.metrics import Metrics
+from dimstream_server.problems import error_message
+from dimstream_server.recording import RecordedFile, Recorder
+from dimstream_server.settings import Settings
+from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.opening import Opening, Requester, StreamOpener
+from dimstream_server.streams.rate_limit import RateLimit
+from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.resuming import entry_of
+from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams.stream_recording import StreamRecordings
+from dimstream_server.streams.subscribers import DEFAULT_CAPACITY, Subscribers, Subscription
+
+SWEEP_S: Final = 30.0  # how often leases are looked at
+_log = logging.getLogger(__name__)
+
+
+class StreamService:
+    """Opens, resumes, feeds, watches and closes streams.
+
+    Parameters
+    ----------
+    boot_id : str
+        Changes with every start of the server, so that a client can tell.
+    recorder : Recorder or None
+        None: nothing is recorded here.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        journal: Journal,
+        *,
+        boot_id: str,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.boot_id = boot_id
+        self._engine = engine
+        self._metrics = metrics
+        self._journal = journal
+        self._lease_s = settings.zmq.lease_s
+        self._sweep_s = min(SWEEP_S, self._lease_s / 2)
+        self._max_kept_streams = settings.limits.max_kept_streams
+        self._rate = RateLimit(settings.limits.max_requests_per_s_per_client)
+        self._recordings = StreamRecordings(recorder, settings.recording)
+        self._registry = StreamRegistry.of(settings)
+        self._opener = StreamOpener(
+            engine, self._registry, journal, self._recordings, settings, boot_id=boot_id
+        )
+        self._subscribers = Subscribers()
+        self._draining = False
+        self._unanswered = 0  # OPENs, UPDATEs and CLOSEs
+        metrics.watch("dimstream_streams_open", "Streams that are open.", lambda: len(self._registry))
+
+    # --- its life
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work on this loop from now on, from its thread."""
+        self._loop = loop
+        self._looked_at = loop.time()
+        self._sweep = loop.call_later(self._sweep_s, self._pass_time)
+
+    def begin_drain(self) -> None:
+        """Take no more streams and frames; what was accepted is still answered."""
+        self._draining = True
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered."""
+        return not self._registry.in_flight() and not self._unanswered
+
+    async def stop(self) -> None:
+        """Let go of what it holds; nobody may ask it for anything more."""
+        self._sweep.cancel()
+        self._subscribers.close()
+        await self._recordings.close()
+
+    def refuse_when_draining(self) -> None:
+        """Raise Draining once nothing more is taken."""
+        if self._draining:
+            raise Draining("the server is shutting down and takes nothing new; try again when it is back")
+
+    # --- which streams there are
+
+    def streams(self) -> list[ServerStream]:
+        """Streams that are open."""
+        return list(self._registry)
+
+    def streams_of(self, peer: bytes) -> list[ServerStream]:
+        """Open streams of one connection."""
+        return self._registry.of_peer(peer)
+
+    def find(self, peer: bytes, stream_id: str, *, owner: str = "") -> ServerStream:
+        """The stream of this id, when this connection opened it, with this key.
+
+        Raises
+        ------
+        UnknownStream
+        """
+        return self._registry.find(peer, stream_id, owner=owner)
+
+    def next_seq_of(self, peer: bytes, stream_id: str) -> int | None:
+        """Which frame a stream of this connection expects next; None when there is no such stream."""
+        stream = self._registry.get(peer, stream_id)
+        return None if stream is None else stream.next_seq
+
+    def payload_bytes(self, peer: bytes) -> int:
+        """Most bytes that the pixels of a frame of this connection may take; 0 while it has no stream."""
+        return self._registry.payload_bytes(peer)
+
+    def queue_length(self) -> int:
+        """Frames of all streams that the engine has not answered."""
+        return self._engine.queue_length()
+
+    def subscribe(self, stream_id: str | None, *, capacity: int = DEFAULT_CAPACITY) -> Subscription:
+        """Watch one stream, or all; end it when nobody reads it any more.
+
+        Raises
+        ------
+        UnknownStream
+            There is no such stream, neither open nor to be resumed.
+        """
+        if stream_id is not None and not self._exists(stream_id):
+            raise UnknownStream(f"expected an open stream, or None for all, got {stream_id!r}")
+        return self._subscribers.add(stream_id, capacity)
+
+    def _exists(self, stream_id: str) -> bool:
+        return self._registry.of_id(stream_id) is not None or self._journal.find(stream_id) is not None
+
+    # --- from the endpoints
+
+    async def open(self, requester: Requester, message: Open) -> tuple[ServerStream, Opened]:
+        """Open a stream, or resume the one that OPEN names; whoever held that one loses it.
+
+        Raises
+        ------
+        ServerError
+        """
+        self._rate.take(requester.client)
+        self.refuse_when_draining()
+        self._recordings.refuse_unless_recording(message)
+        opening = self._begin(requester, message)
+        self._unanswered += 1
+        try:
+            opened = await self._opener.finish(opening)
+        finally:
+            self._unanswered -= 1
+        stream = opening.stream
+        figures = self._metrics.streams.open(stream.id, stream.client, lambda: stream.in_flight)
+        if opening.resumed:
+            figures.reconnected()
+        return stream, opened
+
+    def _begin(self, requester: Requester, message: Open) -> Opening:
+        if message.stream is None and message.resume_token is None:
+            return self._with_room(lambda: self._opener.begin(requester, message))
+        entry = self._opener.look_up(requester, message)
+        held = self._registry.of_id(entry.id)
+        if held is not None:
+            self.release(held, "its client has come back by another connection")
+        return self._with_room(lambda: self._opener.begin_again(requester, message, entry))
+
+    def _with_room(self, begin: Callable[[], Opening]) -> Opening:
+        """What `begin` gives; for want of room, streams give theirs up whose peers do not answer."""
+        try:
+            return begin()
+        except TooManyStreams:
+            absent = [
+                stream
+                for stream in self._registry
+                if stream.channel is not None and stream.channel.is_absent(stream.peer)
+            ]
+            for stream in absent:
+                self.release(stream, "it does not answer pings, and another client needs its place")
+            if not absent:
+                raise
+            return begin()
+
+    def check(self, stream: ServerStream, seq: int, shape: tuple[int, ...], dtype: str) -> None:
+        """Refuse a frame by its header, so that no work goes into pixels that nobody waits for.
+
+        Raises
+        ------
+        ServerError
+        """
+        self.refuse_when_draining()
+        stream.check(seq, shape, dtype)
+
+    def submit(self, stream: ServerStream, frame: Frame) -> None:
+        """Take the next frame; its result goes to the stream's channel.
+
+        Raises
+        ------
+        ServerError
+            It was not taken.
+        """
+        self.refuse_when_draining()
+        task = stream.task(frame)
+        figures = self._metrics.streams.of(stream.id)
+        if frame.seq in stream.context:
+            self._engine.remind(stream.engine_id, task)
+            del stream.context[frame.seq]
+            figures.resent()
+            return
+        future = self._engine.submit(stream.engine_id, task)
+        stream.accept(frame, future)
+        stream.submitted[frame.seq] = frame, task
+        figures.received(frame.seq)
+        future.add_done_callback(partial(self._on_loop, partial(self._answered, stream, frame.seq)))
+
+    def skip(self, stream: ServerStream, skip: Skip) -> Credit:
+        """Take note that frames will never come; gives the credit that this leaves.
+
+        Raises
+        ------
+        ServerError
+        """
+        self.refuse_when_draining()
+        stream.check_skip(skip)
+        self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
+        self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
+        self._recordings.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
+        self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
+        return stream.skipped(skip.seq_to)
+
+    def acknowledge(self, stream: ServerStream, ack: Ack) -> None:
+        """Forget what only results that the client holds safely would need.
+
+        Raises
+        ------
+        RequestRefused
+        """
+        stream.acknowledge(ack)
+        self._journal.acknowledged(stream.id, stream.acknowledged)
+
+    def update(self, stream: ServerStream, update: Update) -> None:
+        """Change model or thresholds from a frame on; the channel gets UPDATED, or why not.
+
+        Raises
+        ------
+        ServerError
+        """
+        self.refuse_when_draining()
+        thresholds = stream.new_thresholds(update)
+        known = self._journal.update_at(stream.id, update.from_seq)
+        if known is not None and update.from_seq < stream.next_seq:  # its UPDATED was lost
+            in_force = InForce(known.from_seq, self._engine.models()[known.model], known.thresholds)
+            self._send_updated(stream, stream.updated(in_force))
+            return
+        future = self._engine.update(stream.engine_id, update.from_seq, update.model, thresholds)
+        self._unanswered += 1
+        future.add_done_callback(partial(self._on_loop, partial(self._updated, stream)))
+
+    def close(self, stream: ServerStream, message: Close) -> None:
+        """Take no more frames; the channel gets CLOSED once all were answered and the files are final.
+
+        Raises
+        ------
+        RequestRefused
+        """
+        if stream.close(message):
+            self._unanswered += 1
+            future = self._engine.close(stream.engine_id)
+            future.add_done_callback(partial(self._on_loop, partial(self._closed, stream)))
+
+    def delivered(self, stream: ServerStream, seq: int) -> None:
+        """Take note that a result was handed over, which gives credit back."""
+        stream.handed_over(seq)
+
+    def undeliverable(self, stream: ServerStream, seq: int) -> None:
+        """Take note that a result never can be handed over."""
+        self._metrics.undeliverable.inc()
+        stream.handed_over(seq)
+        self.release(stream, "a result could not be delivered")
+
+    def forget(self, stream: ServerStream) -> None:
+        """Take a stream out whose CLOSED has gone out, or never can."""
+        self._registry.remove(stream)
+
+    def release_peer(self, peer: bytes, why: str) -> None:
+        """Let go of the streams of a connection that has ended; what it has closed ends in order."""
+        for stream in self._registry.of_peer(peer):
+            if not stream.closing:
+                self.release(stream, why)
+
+    def release(self, stream: ServerStream, why: str) -> None:
+        """Let go of the connection of a stream, which can be resumed within its lease."""
+        if stream not in self._registry:
+            return
+        self._registry.remove(stream)
+        self._metrics.streams.close(stream.id)
+        _log.warning(
+            "peer gone event=peer_gone door=%s stream=%s next_seq=%d reason=%r",
+            *(stream.endpoint, stream.id, stream.next_seq, why),
+        )
+        stream.break_off()
+        if (recording := self._recordings.of(stream.id)) is not None:
+            recording.break_off()
+        if not stream.closing:
+            with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
+                self._engine.close(stream.engine_id)
+
+    # --- from the engine and the recorder
+
+    def _on_loop(self, then: Callable[[Any], None], future: Future[Any]) -> None:
+        """Called on the device thread, in the order of the frames, which the loop keeps."""
+        self._loop.call_soon_threadsafe(then, future)
+
+    def _answered(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
+        if future.cancelled():
+            self._metrics.undeliverable.inc()  # its peer is gone, and will send it again
+            return
+        problem = future.exception()
+        if problem is not None:  # an engine answers even a failed frame with a result: it is broken
+            _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
+            self.release(stream, "the engine lost a frame, which its client still has")
+            return
+        result = future.result()
+        if stream in self._registry:
+            self._keep(stream, result)
+        else:
+            self._metrics.undeliverable.inc()
+        self._metrics.answered(stream.endpoint, result)
+        self._metrics.streams.of(stream.id).answered(result)
+
+    def _keep(self, stream: ServerStream, result: EngineResult) -> None:
+        """Write a result down, show it, and send it as soon as it is where it has to be."""
+        frame, task = stream.submitted.pop(result.seq)
+        self._journal.answered(stream.id, result, indexed=stream.indexed)
+        recording = self._recordings.of(stream.id)
+        if recording is None:
+            self._send_result(stream, result)
+        else:
+            model = self._engine.models()[result.model_id]
+            recording.record(frame, task, result, model, partial(self._send_result, stream, result))
+        self._subscribers.publish(stream.id, frame, result)
+
+    def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
+        if stream.channel is not None:
+            stream.channel.result(stream, result)
+
+    def _send_updated(self, stream: ServerStream, message: Updated) -> None:
+        if stream.channel is not None:
+            stream.channel.updated(stream, message)
+
+    def _updated(self, stream: ServerStream, future: Future[InForce]) -> None:
+        self._unanswered -= 1
+        problem = future.exception()
+        if problem is None:
+            self._journal.updated(stream.id, entry_of(future.result()))
+            self._recordings.updated(stream.id, future.result())
+            self._send_updated(stream, stream.updated(future.result()))
+            return
+        if not isinstance(problem, ServerError):
+            _log.error("no update event=internal_error stream=%s", stream.id, exc_info=problem)
+        if stream.channel is not None:
+            stream.channel.refused(stream, problem)
+
+    def _closed(self, stream: ServerStream, future: Future[Counts]) -> None:
+        if future.exception() is not None:  # the engine is broken
+            self._unanswered -= 1
+            self.release(stream, "the engine could not close it")
+            return
+        final = self._recordings.finish(stream.id)
+        if final is None:
+            self._end(stream, stream.closed(future.result()))
+            return
+        then = partial(self._files_final, stream, future.result())
+        final.add_done_callback(partial(self._on_loop, then))
+
+    def _files_final(
+        self, stream: ServerStream, counts: Counts, final: Future[tuple[RecordedFile, ...]]
+    ) -> None:
+        failure = final.exception()
+        if failure is None:
+            self._end(stream, stream.closed(counts, final.result()))
+            return
+        files = failure.files if isinstance(failure, RecordingFailed) else ()
+        error = error_message("recording_failed", str(failure), stream=stream.id)
+        self._end(stream, stream.closed(counts, files, error))
+
+    def _end(self, stream: ServerStream, message: Closed) -> None:
+        self._unanswered -= 1
+        if stream in self._registry:  # else it may have been resumed meanwhile
+            self._journal.closed(stream.id)
+            self._metrics.streams.close(stream.id)
+            self._subscribers.end(stream.id)
+        _log.info(
+            "closed event=closed door=%s stream=%s counts=%s",
+            *(stream.endpoint, stream.id, dict(message.counts)),
+        )
+        if stream.channel is None:
+            self.forget(stream)
+        else:
+            stream.channel.closed(stream, message)
+
+    def _pass_time(self) -> None:
+        """Let time pass for the streams whose peers are gone."""
+        now = self._loop.time()
+        ended = self._journal.pass_time(
+            now - self._looked_at,
+            in_use=[stream.id for stream in self._registry],
+            lease_s=self._lease_s,
+            most=self._max_kept_streams,
+        )
+        self._looked_at = now
+        for stream_id in ended:
+            _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
+            self._recordings.finish(stream_id)
+            self._subscribers.end(stream_id)
+        self._sweep = self._loop.call_later(self._sweep_s, self._pass_time)
