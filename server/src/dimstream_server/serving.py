@@ -146,7 +146,7 @@ async def serve_until(
         zmq_door = ZmqEndpoint(service, router, settings, metrics, access=access)
         http_door = HttpApp(
             *(engine, settings, metrics),
-            list_streams=service.streams,
+            service=service,
             readiness=_readiness(engine, journal, recorder, metrics),
             tokens=access.tokens,
         )

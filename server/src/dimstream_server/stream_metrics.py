@@ -21,6 +21,7 @@ from dimstream_server.engine.protocol import EngineResult
 KEEP_CLOSED_S: Final = 300.0
 MOST_STREAMS: Final = 256
 OTHER: Final = "other"
+REQUESTS: Final = "http"
 LONGEST_CLIENT: Final = 64
 _LABELS: Final = ("stream", "client")
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -91,7 +92,7 @@ class StreamMetrics:
 
 
 class _Together(StreamMetrics):
-    """Figures of all streams that are not shown; whether a frame of theirs comes again is not followed."""
+    """Figures of streams that have no row of their own; that a frame comes again is not followed."""
 
     def received(self, seq: int) -> None:
         self.counts["received"] += 1
@@ -123,6 +124,7 @@ class StreamTable(Collector):
         self._clock = clock
         self._streams: dict[str, StreamMetrics] = {}
         self._other = _Together(OTHER, OTHER)
+        self.requests: StreamMetrics = _Together(REQUESTS, REQUESTS)  # one series for all, as each is short
 
     def open(self, stream: str, client: str, queue: Callable[[], int]) -> StreamMetrics:
         """Figures of a stream that was opened, or resumed: then those that it had, if they are still shown.
@@ -156,15 +158,14 @@ class StreamTable(Collector):
         """All series, as Prometheus reads them."""
         self._forget()
         shown = list(self._streams.values())
-        if self._other.counts or self._other.flags:
-            shown.append(self._other)
+        shown += [one for one in (self.requests, self._other) if one.counts or one.flags]
         for name, (metric, text) in _COUNTED.items():
             counter = CounterMetricFamily(metric, text, labels=_LABELS)
             for one in shown:
                 counter.add_metric(one.labels, one.counts[name])
             yield counter
         yield from _flags(shown)
-        yield from _gauges(shown)
+        yield from _gauges([one for one in shown if one is not self.requests])
         yield _seconds(shown)
 
     def describe(self) -> list[Metric]:

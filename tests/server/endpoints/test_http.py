@@ -1,5 +1,6 @@
 """The HTTP door: what the server is, stacks in and out, flags, refusals as problems."""
 
+import asyncio
 import io
 import json
 import re
@@ -18,9 +19,12 @@ from dimstream_client.files import Scale, open_images
 from dimstream_client.messages import Frame
 from dimstream_client.tiff_writer import StackWriter
 from dimstream_server.endpoints.http.answers import allows
-from dimstream_server.endpoints.http.denoising import Denoiser, Order
+from dimstream_server.endpoints.http.denoising import Denoised, Denoiser, Order
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.metrics import Metrics
+from dimstream_server.settings import Settings
+from dimstream_server.streams import StreamService
+from dimstream_server.streams.journal import Journal
 
 PATH = "/v1/models/blur/denoise"
 SHAPE = (24, 32)
@@ -91,6 +95,26 @@ def test_open_streams_are_listed(request_of: Any, peer: Any, make_counts: Any) -
     streams = json.loads(request_of("GET", "/v1/streams").body)["streams"]
     mine = next(stream for stream in streams if stream["id"] == opened.stream)
     assert (mine["client"], mine["model"], mine["next_seq"], mine["limit"]) == ("test", "blur", 1, 4)
+
+
+def test_a_request_is_listed_while_it_is_denoised(
+    request_of: Any, start_server: Any, denoise_meanwhile: Any
+) -> None:
+    running = start_server()
+
+    def requests() -> list[Any]:
+        streams = json.loads(request_of("GET", "/v1/streams", server=running).body)["streams"]
+        return [stream for stream in streams if stream["endpoint"] == "http"]
+
+    with denoise_meanwhile(running):
+        (mine,) = requests()
+        assert (mine["client"], mine["model"], mine["shape"]) == ("127.0.0.1", "blur", [96, 96])
+        assert 0 <= mine["in_flight"] <= mine["window"] == 4
+        assert mine["next_seq"] - mine["in_flight"] + 4 == mine["limit"]
+    deadline = time.monotonic() + 20
+    while requests():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_single_npy_frame_comes_back_with_its_flag(request_of: Any, make_counts: Any) -> None:
@@ -254,10 +278,19 @@ def test_a_frame_that_fails_is_named(request_of: Any, make_counts: Any) -> None:
 
 def test_the_pixels_of_an_answer_are_held_once(tiny_bundle: Any) -> None:
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
-    denoiser = Denoiser(engine, Metrics(), window=2, max_bytes=2**20, max_frame_bytes=2**20)
+    service = StreamService(engine, Settings(), Metrics(), Journal(None), boot_id="boot")
+    denoiser = Denoiser(service, window=2, max_bytes=2**20, max_frame_bytes=2**20)
     stack = npy(np.ones((3, *SHAPE), np.uint16))
     order = Order(engine.models()["blur"], stack, "", "application/x-npy", "uint16")
-    denoised = denoiser.denoise(order, threading.Event())
+
+    async def denoise() -> Denoised:
+        service.start(asyncio.get_running_loop())
+        try:
+            return await asyncio.to_thread(denoiser.denoise, order, threading.Event())
+        finally:
+            await service.stop()
+
+    denoised = asyncio.run(denoise())
     assert len(denoised.file) > 3 * 24 * 32 * 2
     assert [result.pixels for _, result in denoised.frames] == [None] * 3
     engine.drain().result(20)

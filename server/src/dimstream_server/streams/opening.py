@@ -269,6 +269,7 @@ def _make_stream(
         peer=requester.peer,
         owner=requester.key,
         channel=requester.channel,
+        endpoint=requester.channel.endpoint,
         spec=spec,
         window=window,
         thresholds=thresholds,

@@ -85,15 +85,16 @@ class StreamRegistry:
         TooManyStreams
             No stream or no credit is left.
         """
-        own = [stream for stream in self if (stream.owner or stream.peer) == client]
-        self._refuse_without_place(own)
-        left = self._max_credit - sum(stream.window for stream in self)
+        promised_to = self._with_credit()
+        own = [stream for stream in promised_to if (stream.owner or stream.peer) == client]
+        self._refuse_without_place(len(promised_to), own)
+        left = self._max_credit - sum(stream.window for stream in promised_to)
         if _share(left, own, of=self._max_credit) < 1:
             raise TooManyStreams(
                 f"all {self._max_credit} frames of credit are promised, or kept for other clients; "
                 "try again later"
             )
-        promised = sum(stream.window * stream.frame_bytes for stream in self)
+        promised = sum(stream.window * stream.frame_bytes for stream in promised_to)
         left_bytes = self._max_credit_bytes - promised
         fitting = _share(left_bytes, own, of=self._max_credit_bytes) // largest_frame_bytes(message)
         if fitting < 1:
@@ -106,8 +107,12 @@ class StreamRegistry:
             wanted, self._max_window, _share(left, own, of=self._max_credit), fitting, self._left_to(own)
         )
 
-    def _refuse_without_place(self, own: list[ServerStream]) -> None:
-        if len(self._streams) >= self._max_streams:
+    def _with_credit(self) -> list[ServerStream]:
+        """Streams that the limits count; requests have limits of their own (http.max_requests)."""
+        return [stream for stream in self._streams.values() if not stream.is_request]
+
+    def _refuse_without_place(self, taken: int, own: list[ServerStream]) -> None:
+        if taken >= self._max_streams:
             raise TooManyStreams(f"all {self._max_streams} streams are in use; close one or try again later")
         if len(own) >= self._max_streams_per_client:
             raise TooManyStreams(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from dimstream_client.messages import Ack, Close, Closed, Credit, Frame, Open, Opened, Skip, Update, Updated
 from dimstream_server.engine.memory import Counts
-from dimstream_server.engine.protocol import Engine, EngineResult, InForce
+from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
 from dimstream_server.errors import Draining, RecordingFailed, ServerError, TooManyStreams, UnknownStream
 from dimstream_server.metrics import Metrics
 from dimstream_server.problems import error_message
@@ -26,6 +27,7 @@ from dimstream_server.streams.journal import Journal
 from dimstream_server.streams.opening import Opening, Requester, StreamOpener
 from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.requests import RequestStream
 from dimstream_server.streams.resuming import entry_of
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
@@ -88,7 +90,7 @@ class StreamService:
 
     @property
     def is_drained(self) -> bool:
-        """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered."""
+        """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered; requests answer theirs."""
         return not self._registry.in_flight() and not self._unanswered
 
     async def stop(self) -> None:
@@ -197,6 +199,48 @@ class StreamService:
             if not absent:
                 raise
             return begin()
+
+    def open_request(self, spec: StreamSpec, *, endpoint: str, client: str, window: int) -> RequestStream:
+        """A stream for one request, which feeds it from the thread that calls this.
+
+        Raises
+        ------
+        ServerError
+        """
+        stream = ServerStream(
+            id=secrets.token_hex(8),
+            peer=b"",
+            spec=spec,
+            window=window,
+            thresholds=self._engine.models()[spec.model].thresholds,
+            model=spec.model,
+            client=client,
+            delivers_pixels=spec.deliver_pixels,
+            endpoint=endpoint,
+            is_request=True,
+        )
+        return RequestStream(self._engine, stream, self, self._loop.call_soon_threadsafe)
+
+    def request_opened(self, stream: ServerStream) -> None:
+        """Enter the stream of a request."""
+        self._registry.add(stream)
+
+    def request_accepted(self, stream: ServerStream, frame: Frame, future: Future[EngineResult]) -> None:
+        """Take note of a frame of a request."""
+        stream.accept(frame, future)
+        self._metrics.streams.requests.received(frame.seq)
+
+    def request_answered(self, stream: ServerStream, frame: Frame, result: EngineResult) -> None:
+        """Count and show a result of a request, which has it already."""
+        stream.handed_over(frame.seq)
+        self._metrics.answered(stream.endpoint, result)
+        self._metrics.streams.requests.answered(result)
+        self._subscribers.publish(stream.id, frame, result, is_view=True)
+
+    def request_ended(self, stream: ServerStream) -> None:
+        """Take the stream of a request out."""
+        self._registry.remove(stream)
+        self._subscribers.end(stream.id)
 
     def check(self, stream: ServerStream, seq: int, shape: tuple[int, ...], dtype: str) -> None:
         """Refuse a frame by its header, so that no work goes into pixels that nobody waits for.
@@ -421,7 +465,7 @@ class StreamService:
         now = self._loop.time()
         ended = self._journal.pass_time(
             now - self._looked_at,
-            in_use=[stream.id for stream in self._registry],
+            in_use=[stream.id for stream in self._registry if not stream.is_request],
             lease_s=self._lease_s,
             most=self._max_kept_streams,
         )

@@ -86,7 +86,11 @@ class ServerStream:
     thresholds : Thresholds
         In force, as far as its peer was told.
     channel : Channel or None
-        Where its answers go; None while nobody takes them.
+        Where its answers go; None: a request's, which takes them itself.
+    endpoint : str
+        By which endpoint it came, for logs and figures.
+    is_request : bool
+        Whether one request feeds it: it has no part in the credit of the others, and cannot be resumed.
     context : dict
         Frames that were answered before it was resumed and are waited for again, and their planes.
     submitted : dict
@@ -111,16 +115,13 @@ class ServerStream:
     closing: bool = False
     owner: str = ""
     channel: Channel | None = None
+    endpoint: str = ""
+    is_request: bool = False
     context: dict[int, Plane] = field(default_factory=dict)
     submitted: dict[int, tuple[Frame, FrameTask]] = field(default_factory=dict)
     indexed: bool = False
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
     _futures: dict[int, Future[EngineResult]] = field(default_factory=dict)
-
-    @property
-    def endpoint(self) -> str:
-        """By which endpoint it came, for logs and figures."""
-        return "none" if self.channel is None else self.channel.endpoint
 
     @property
     def limit(self) -> int:

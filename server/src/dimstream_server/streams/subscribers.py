@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -145,11 +145,18 @@ class Subscribers:
         self._by_stream.setdefault(stream, []).append(subscription)
         return subscription
 
-    def publish(self, stream: str, frame: Frame, result: EngineResult) -> None:
-        """Show a frame to whoever watches its stream."""
-        if self._by_stream:
-            seen = SeenFrame(stream, frame, result)
-            for subscription in self._watching(stream):
+    def publish(self, stream: str, frame: Frame, result: EngineResult, *, is_view: bool = False) -> None:
+        """Show a frame to whoever watches its stream.
+
+        Parameters
+        ----------
+        is_view : bool
+            Whether its pixels are part of something larger, which a watcher must not keep in memory.
+        """
+        watching = self._watching(stream)
+        if watching:
+            seen = SeenFrame(stream, replace(frame, pixels=frame.pixels.copy()) if is_view else frame, result)
+            for subscription in watching:
                 subscription.put(seen)
 
     def end(self, stream: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -34,6 +33,7 @@ from dimstream_server.endpoints.http.requests import (
     CLIENT_CLOSED_REQUEST,
     Observer,
     ProblemTeller,
+    address_of,
     is_gone,
 )
 from dimstream_server.engine.protocol import Engine, ModelInfo
@@ -42,8 +42,8 @@ from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
 from dimstream_server.problems import RETRY_AFTER_S
 from dimstream_server.readiness import Readiness
 from dimstream_server.settings import Settings
+from dimstream_server.streams import StreamService
 from dimstream_server.streams.rate_limit import RateLimit
-from dimstream_server.streams.stream import ServerStream
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class HttpApp:
 
     Parameters
     ----------
-    list_streams : callable
-        The ZeroMQ streams that are open.
+    service : StreamService
+        Denoises; started.
     tokens : Tokens, optional
         Of which requests must carry one.
     readiness : Readiness
@@ -67,7 +67,7 @@ class HttpApp:
         settings: Settings,
         metrics: Metrics,
         *,
-        list_streams: Callable[[], list[ServerStream]],
+        service: StreamService,
         readiness: Readiness,
         tokens: Tokens | None = None,
     ) -> None:
@@ -79,10 +79,9 @@ class HttpApp:
             pace=RateLimit(settings.limits.max_requests_per_s_per_client),
         )
         self._metrics = metrics
-        self._list_streams = list_streams
+        self._service = service
         self._denoiser = Denoiser(
-            engine=engine,
-            metrics=metrics,
+            service=service,
             window=settings.http.window,
             max_bytes=settings.http.max_body_bytes,
             max_frame_bytes=settings.limits.max_frame_bytes,
@@ -138,7 +137,11 @@ class HttpApp:
         common = problems(401, 421, 500, 503)
         get("/v1/models", summary="Models that are served", responses=common)(self.models)
         get("/v1/models/{model_id}", summary="One model", responses={**common, **problems(404)})(self.model)
-        get("/v1/streams", summary="ZeroMQ streams that are open", responses=common)(self.streams)
+        get(
+            "/v1/streams",
+            summary="Streams that are open",
+            responses=common,
+        )(self.streams)
         get("/livez", summary="The event loop turns; nothing else", responses=probe)(self.livez)
         get("/readyz", summary="Work can be sent here", responses={**probe, **NOT_READY})(self.readyz)
         get(
@@ -176,6 +179,7 @@ class HttpApp:
                     witness_every=query.witness_every,
                     view=view,
                     detector=Detector.given(query.offset, query.gain),
+                    client=address_of(request.scope),
                 )
                 answer = await self._fill(order, request)
             except BaseException:
@@ -221,8 +225,8 @@ class HttpApp:
         return ModelBody.of(self._model(model_id))
 
     async def streams(self) -> StreamsBody:
-        """List the ZeroMQ streams that are open."""
-        return StreamsBody(streams=[StreamBody.of(stream) for stream in self._list_streams()])
+        """List the streams that are open, and the requests that are being denoised."""
+        return StreamsBody(streams=[StreamBody.of(stream) for stream in self._service.streams()])
 
     async def livez(self) -> dict[Literal["status"], Literal["alive"]]:
         """Answer as long as the process can."""

@@ -1,22 +1,20 @@
 """One request's stack through one short engine stream, in a worker thread that may wait."""
 
 import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dimstream_client.files import ImageStack
-from dimstream_client.messages import PlaneIndex
+from dimstream_client.messages import Frame, PlaneIndex
 from dimstream_models.evidence.detector import Detector
 from dimstream_server.endpoints.http.answers import JSON, StackSink, open_sink
 from dimstream_server.endpoints.http.images import ImageChoice, open_body
 from dimstream_server.endpoints.http.views import ViewOrder, ViewSink, criteria_of
-from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, ModelInfo, OutDtype, StreamSpec
+from dimstream_server.engine.protocol import EngineResult, ModelInfo, OutDtype, StreamSpec
 from dimstream_server.errors import FrameFailed
-from dimstream_server.metrics import Metrics
+from dimstream_server.streams import RequestStream, StreamService
 
 DOOR = "http"
 Output = Literal["denoised", "support"]
@@ -40,6 +38,8 @@ class Order:
         The picture that is given instead of the stack.
     detector : Detector or None
         By which frames are turned into photons; None: their values are photons.
+    client : str
+        Who asks, for the list of streams.
     """
 
     model: ModelInfo
@@ -52,6 +52,7 @@ class Order:
     witness_every: int = 0
     view: ViewOrder | None = None
     detector: Detector | None = None
+    client: str = ""
 
     @property
     def dtype(self) -> str:
@@ -85,7 +86,7 @@ class Denoised:
 
 @dataclass(frozen=True, slots=True)
 class Denoiser:
-    """Fills orders by the engine.
+    """Fills orders by the streams of the service.
 
     Parameters
     ----------
@@ -95,8 +96,7 @@ class Denoiser:
         Largest stack and frame, unpacked.
     """
 
-    engine: Engine
-    metrics: Metrics
+    service: StreamService
     window: int
     max_bytes: int
     max_frame_bytes: int
@@ -123,7 +123,6 @@ class Denoiser:
             sink: StackSink = picture or open_sink(order.media_type, stack, order.dtype)
             frames = []
             for index, result in self._results(order, stack, gone):
-                self.metrics.answered(DOOR, result)
                 if picture is not None:
                     picture.note(index, result)
                 image = result.support if order.output == "support" else result.pixels
@@ -140,25 +139,17 @@ class Denoiser:
         self, order: Order, stack: ImageStack, gone: threading.Event
     ) -> Iterator[tuple[PlaneIndex, EngineResult]]:
         """Results in the order of the frames; each (c, z, p) plane is compared with its own past."""
-        stream = self.engine.open(self._spec(order, stack))
-        waiting: deque[tuple[PlaneIndex, Future[EngineResult]]] = deque()
-        try:
+        spec = self._spec(order, stack)
+        opened = self.service.open_request(spec, endpoint=DOOR, client=order.client, window=self.window)
+        with opened as stream:
             for seq in range(len(stack)):
                 if gone.is_set():
                     raise Abandoned
-                if len(waiting) == self.window:
-                    index, future = waiting.popleft()
-                    yield index, future.result()
-                index = stack.index(seq)
-                task = FrameTask(seq, stack.read(seq), t=index.t, plane=(index.c, index.z, index.p))
-                waiting.append((index, self.engine.submit(stream, task)))
-            while waiting:
-                index, future = waiting.popleft()
-                yield index, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-            self.engine.close(stream)
+                if stream.is_full:
+                    yield _taken(stream)
+                stream.submit(Frame(stream.id, seq, stack.read(seq), stack.index(seq)))
+            while len(stream):
+                yield _taken(stream)
 
     def _spec(self, order: Order, stack: ImageStack) -> StreamSpec:
         height, width = stack.shape[-2:]
@@ -168,13 +159,17 @@ class Denoiser:
             shape=(height, width),
             out_dtype=order.out_dtype,
             deliver_pixels=order.wants("denoised"),
-            label=DOOR,
             deliver_maps=order.wants("support"),
             witness_every=order.witness_every,
             frame_interval_s=stack.scale.frame_interval_s,
             detector=order.detector,
             **options,
         )
+
+
+def _taken(stream: RequestStream) -> tuple[PlaneIndex, EngineResult]:
+    frame, result = stream.take()
+    return frame.index, result
 
 
 def _picture(order: Order, stack: ImageStack) -> ViewSink | None:

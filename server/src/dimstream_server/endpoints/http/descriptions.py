@@ -108,10 +108,11 @@ class ReadyBody(Body):
 
 
 class StreamBody(Body):
-    """An open ZeroMQ stream."""
+    """A stream that is open, or a request that is being denoised."""
 
     id: str
-    client: str
+    endpoint: str = Field(description="`zmq`: a stream; `http`: a request that is being denoised")
+    client: str = Field(description="what its client calls itself; of a request its address")
     model: str
     mode: str
     shape: tuple[int, int]
@@ -127,6 +128,7 @@ class StreamBody(Body):
         """The description of `stream`."""
         return cls(
             id=stream.id,
+            endpoint=stream.endpoint,
             client=stream.client,
             model=stream.model,
             mode=stream.mode,
@@ -141,6 +143,6 @@ class StreamBody(Body):
 
 
 class StreamsBody(Body):
-    """All ZeroMQ streams that are open."""
+    """All that are open."""
 
     streams: list[StreamBody]
