@@ -63,8 +63,8 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 @lru_cache
-def options(program: str, subcommand: str) -> set[str]:
-    """The options that the help of a command lists; empty where there is no such command."""
+def help_of(program: str, subcommand: str) -> str:
+    """What a command prints when it is asked for help; nothing where there is no such command."""
     printed: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -72,7 +72,12 @@ def options(program: str, subcommand: str) -> set[str]:
         )
         with pytest.raises(SystemExit) as ended:
             PROGRAMS[program]([subcommand, "--help"])
-    return set(re.findall(r"--?[a-z][\w-]*", "".join(printed))) if ended.value.code == 0 else set()
+    return "".join(printed) if ended.value.code == 0 else ""
+
+
+def options(program: str, subcommand: str) -> set[str]:
+    """The options that the help of a command lists; empty where there is no such command."""
+    return set(re.findall(r"--?[a-z][\w-]*", help_of(program, subcommand)))
 
 
 @names
@@ -119,3 +124,43 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_the_citation_names_this_version() -> None:
     assert f"\nversion: {version('dimstream-client')}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+# Words of ours that a stranger cannot know; what the field calls it stands behind each.
+PRIVATE = {
+    r"doors?": "endpoint",
+    r"anew": "again",
+    r"mend(s|ed|ing)?": "correct, repair",
+    r"vouch\w*|testif\w*|testimon\w*": "confirm",
+    r"ledgers?": "registry, quota",
+    r"witness(es|ed)?": "split-photon check (`witness` in code only)",
+}
+
+
+def private_words(text: str) -> list[str]:
+    """Words of ours in a text, but for code, names of options and of fields."""
+    plain = re.sub(r"`[^`]*`|\([^)\s]*\)", "", text)
+    pattern = r"(?<![\w.-])(" + "|".join(f"(?:{word})" for word in PRIVATE) + r")(?![\w-])"
+    return [found.group() for found in re.finditer(pattern, plain, re.IGNORECASE)]
+
+
+@names
+def test_pages_use_words_that_everybody_knows(page: Path) -> None:
+    if page.parent.name != "decisions":  # what was decided once, in the words of that time
+        assert not private_words(prose(page)), PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("program", "subcommand"),
+    [("dimstream", name) for name in ("stream", "denoise", "view", "models", "ping", "keygen")]
+    + [("dimstream-server", name) for name in ("serve", "demo", "bench", "keygen", "recover")]
+    + [("dimstream-train", name) for name in ("simulate", "prepare", "init", "fit", "search", "importance")]
+    + [("dimstream-train", name) for name in ("calibrate", "export", "evaluate", "compare", "audit")],
+)
+def test_help_uses_words_that_everybody_knows(program: str, subcommand: str) -> None:
+    assert not private_words(help_of(program, subcommand)), PRIVATE
+
+
+def test_private_words_are_found() -> None:
+    assert private_words("the HTTP door, and Witnesses anew") == ["door", "Witnesses", "anew"]
+    assert private_words("`witness`, --witness-every N, witness_every, [x](door.md), indoors") == []

@@ -1,4 +1,4 @@
-"""``dimstream denoise``: an image file, or all images of a folder, over night."""
+"""``dimstream denoise``: an image file, or all images of a folder, overnight."""
 
 from __future__ import annotations
 
