@@ -1,4 +1,4 @@
-"""Strangers at the streaming door, who speak as far as it suits them: raw ZMTP 3.0 over a plain socket."""
+"""Strangers at the streaming door, who speak as far as it suits them: raw ZMTP 3.1 over a plain socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dimstream_client.messages import Frame, Message
 from dimstream_client.wire import encode
 from faults.movies import Movie
 
-_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 _READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 
 

@@ -94,14 +94,14 @@ def test_results_carry_a_checksum_and_float_pixels_when_asked(peer: Any, make_co
     assert "crc32" in header
 
 
-def test_skip_raises_the_limit_and_breaks_the_comparison(peer: Any, make_counts: Any) -> None:
+def test_skip_raises_the_limit_and_a_like_frame_behind_it_is_judged(peer: Any, make_counts: Any) -> None:
     opened = peer.open(mode="latest")
     assert opened.window == 2
     peer.denoise(opened.stream, 0, make_counts())
     credit = peer.ask(Skip(stream=opened.stream, seq_from=1, seq_to=4, reason="too slow"))
     assert credit == Credit(stream=opened.stream, limit=7)
     result = peer.denoise(opened.stream, 5, make_counts())
-    assert (result.flag, result.ssim_prev) == ("unjudged", None)
+    assert (result.flag, result.compared_seq) == ("ok", 0)
 
 
 def test_update_changes_thresholds_from_a_frame_on(peer: Any, make_counts: Any) -> None:

@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
 
 from dimstream_client.messages import Frame
-from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask
+from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
+from dimstream_server.metrics import Metrics
+from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams.subscribers import Subscribers
 
 
-class RequestLog(Protocol):
-    """What is done about a request's stream on the event loop, in this order."""
+class Requests:
+    """Opens the streams of requests, and keeps them in the registry, the figures and before who watches.
 
-    def request_opened(self, stream: ServerStream) -> None:
-        """The engine has taken it."""
+    All but `open` belongs to the loop's thread.
+    """
 
-    def request_accepted(self, stream: ServerStream, frame: Frame, future: Future[EngineResult]) -> None:
-        """The engine has taken a frame."""
+    def __init__(
+        self, engine: Engine, registry: StreamRegistry, metrics: Metrics, subscribers: Subscribers
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._metrics = metrics
+        self._subscribers = subscribers
 
-    def request_answered(self, stream: ServerStream, frame: Frame, result: EngineResult) -> None:
-        """A result was handed over."""
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have all of it on this loop from now on."""
+        self._loop = loop
 
-    def request_ended(self, stream: ServerStream) -> None:
-        """Nothing more will come of it."""
+    def open(self, spec: StreamSpec, *, endpoint: str, client: str, window: int) -> RequestStream:
+        """A stream of the thread that calls this.
+
+        Raises
+        ------
+        ServerError
+        """
+        stream = ServerStream(
+            id=secrets.token_hex(8),
+            peer=b"",
+            spec=spec,
+            window=window,
+            thresholds=self._engine.models()[spec.model].thresholds,
+            model=spec.model,
+            client=client,
+            delivers_pixels=spec.deliver_pixels,
+            endpoint=endpoint,
+            is_request=True,
+        )
+        return RequestStream(self._engine, stream, self, self._loop.call_soon_threadsafe)
+
+    def opened(self, stream: ServerStream) -> None:
+        """Enter a stream."""
+        self._registry.add(stream)
+
+    def accepted(self, stream: ServerStream, frame: Frame, future: Future[EngineResult]) -> None:
+        """Take note of a frame."""
+        stream.accept(frame, future)
+        self._metrics.streams.requests.received(frame.seq)
+
+    def answered(self, stream: ServerStream, frame: Frame, result: EngineResult) -> None:
+        """Count and show a result, which the request has already."""
+        stream.handed_over(frame.seq)
+        self._metrics.answered(stream.endpoint, result)
+        self._metrics.streams.requests.answered(result)
+        self._subscribers.publish(stream.id, frame, result, is_view=True)
+
+    def ended(self, stream: ServerStream) -> None:
+        """Take a stream out."""
+        self._registry.remove(stream)
+        self._subscribers.end(stream.id)
 
 
 class RequestStream:
@@ -42,16 +91,16 @@ class RequestStream:
     """
 
     def __init__(
-        self, engine: Engine, stream: ServerStream, log: RequestLog, post: Callable[..., object]
+        self, engine: Engine, stream: ServerStream, requests: Requests, post: Callable[..., object]
     ) -> None:
         self._engine = engine
         self._stream = stream
-        self._log = log
+        self._requests = requests
         self._post = post
         self._engine_id = engine.open(stream.spec)
         stream.engine_id = self._engine_id
         self._waiting: deque[tuple[Frame, Future[EngineResult]]] = deque()
-        post(log.request_opened, stream)
+        post(requests.opened, stream)
 
     @property
     def id(self) -> str:
@@ -78,13 +127,13 @@ class RequestStream:
         task = FrameTask(frame.seq, frame.pixels, t=index.t, plane=(index.c, index.z, index.p))
         future = self._engine.submit(self._engine_id, task)
         self._waiting.append((frame, future))
-        self._post(self._log.request_accepted, self._stream, frame, future)
+        self._post(self._requests.accepted, self._stream, frame, future)
 
     def take(self) -> tuple[Frame, EngineResult]:
         """The oldest frame that was submitted, and its result; waits for it."""
         frame, future = self._waiting.popleft()
         result = future.result()
-        self._post(self._log.request_answered, self._stream, frame, result)
+        self._post(self._requests.answered, self._stream, frame, result)
         return frame, result
 
     def __enter__(self) -> RequestStream:
@@ -96,4 +145,4 @@ class RequestStream:
         try:
             self._engine.close(self._engine_id)
         finally:
-            self._post(self._log.request_ended, self._stream)
+            self._post(self._requests.ended, self._stream)

@@ -9,31 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from dimstream_client.messages import Ack, Close, Closed, Credit, Frame, Open, Opened, Skip, Update, Updated
-from dimstream_server.engine.memory import Counts
+from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update, Updated
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
-from dimstream_server.errors import Draining, RecordingFailed, ServerError, TooManyStreams, UnknownStream
+from dimstream_server.errors import Draining, ServerError, TooManyStreams, UnknownStream
 from dimstream_server.metrics import Metrics
-from dimstream_server.problems import error_message
-from dimstream_server.recording import RecordedFile, Recorder
+from dimstream_server.recording import Recorder
 from dimstream_server.settings import Settings
+from dimstream_server.streams.closing import Closing
 from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.leases import Leases
 from dimstream_server.streams.opening import Opening, Requester, StreamOpener
 from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
-from dimstream_server.streams.requests import RequestStream
+from dimstream_server.streams.requests import Requests, RequestStream
 from dimstream_server.streams.resuming import entry_of
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.subscribers import DEFAULT_CAPACITY, Subscribers, Subscription
 
-SWEEP_S: Final = 30.0  # how often leases are looked at
 _log = logging.getLogger(__name__)
 
 
@@ -62,9 +60,6 @@ class StreamService:
         self._engine = engine
         self._metrics = metrics
         self._journal = journal
-        self._lease_s = settings.zmq.lease_s
-        self._sweep_s = min(SWEEP_S, self._lease_s / 2)
-        self._max_kept_streams = settings.limits.max_kept_streams
         self._rate = RateLimit(settings.limits.max_requests_per_s_per_client)
         self._recordings = StreamRecordings(recorder, settings.recording)
         self._registry = StreamRegistry.of(settings)
@@ -72,8 +67,19 @@ class StreamService:
             engine, self._registry, journal, self._recordings, settings, boot_id=boot_id
         )
         self._subscribers = Subscribers()
+        self._requests = Requests(engine, self._registry, metrics, self._subscribers)
+        self._leases = Leases(
+            journal,
+            self._registry,
+            lease_s=settings.zmq.lease_s,
+            most=settings.limits.max_kept_streams,
+            ended=self._lease_ended,
+        )
+        self._closing = Closing(
+            engine, self._recordings, self._on_loop, ended=self._ended, failed=self.release
+        )
         self._draining = False
-        self._unanswered = 0  # OPENs, UPDATEs and CLOSEs
+        self._unanswered = 0  # OPENs and UPDATEs
         metrics.watch("dimstream_streams_open", "Streams that are open.", lambda: len(self._registry))
 
     # --- its life
@@ -81,8 +87,8 @@ class StreamService:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work on this loop from now on, from its thread."""
         self._loop = loop
-        self._looked_at = loop.time()
-        self._sweep = loop.call_later(self._sweep_s, self._pass_time)
+        self._requests.start(loop)
+        self._leases.start(loop)
 
     def begin_drain(self) -> None:
         """Take no more streams and frames; what was accepted is still answered."""
@@ -91,11 +97,11 @@ class StreamService:
     @property
     def is_drained(self) -> bool:
         """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered; requests answer theirs."""
-        return not self._registry.in_flight() and not self._unanswered
+        return not (self._registry.in_flight() or self._unanswered or self._closing.pending)
 
     async def stop(self) -> None:
         """Let go of what it holds; nobody may ask it for anything more."""
-        self._sweep.cancel()
+        self._leases.stop()
         self._subscribers.close()
         await self._recordings.close()
 
@@ -207,40 +213,7 @@ class StreamService:
         ------
         ServerError
         """
-        stream = ServerStream(
-            id=secrets.token_hex(8),
-            peer=b"",
-            spec=spec,
-            window=window,
-            thresholds=self._engine.models()[spec.model].thresholds,
-            model=spec.model,
-            client=client,
-            delivers_pixels=spec.deliver_pixels,
-            endpoint=endpoint,
-            is_request=True,
-        )
-        return RequestStream(self._engine, stream, self, self._loop.call_soon_threadsafe)
-
-    def request_opened(self, stream: ServerStream) -> None:
-        """Enter the stream of a request."""
-        self._registry.add(stream)
-
-    def request_accepted(self, stream: ServerStream, frame: Frame, future: Future[EngineResult]) -> None:
-        """Take note of a frame of a request."""
-        stream.accept(frame, future)
-        self._metrics.streams.requests.received(frame.seq)
-
-    def request_answered(self, stream: ServerStream, frame: Frame, result: EngineResult) -> None:
-        """Count and show a result of a request, which has it already."""
-        stream.handed_over(frame.seq)
-        self._metrics.answered(stream.endpoint, result)
-        self._metrics.streams.requests.answered(result)
-        self._subscribers.publish(stream.id, frame, result, is_view=True)
-
-    def request_ended(self, stream: ServerStream) -> None:
-        """Take the stream of a request out."""
-        self._registry.remove(stream)
-        self._subscribers.end(stream.id)
+        return self._requests.open(spec, endpoint=endpoint, client=client, window=window)
 
     def check(self, stream: ServerStream, seq: int, shape: tuple[int, ...], dtype: str) -> None:
         """Refuse a frame by its header, so that no work goes into pixels that nobody waits for.
@@ -325,9 +298,7 @@ class StreamService:
         RequestRefused
         """
         if stream.close(message):
-            self._unanswered += 1
-            future = self._engine.close(stream.engine_id)
-            future.add_done_callback(partial(self._on_loop, partial(self._closed, stream)))
+            self._closing.begin(stream)
 
     def delivered(self, stream: ServerStream, seq: int) -> None:
         """Take note that a result was handed over, which gives credit back."""
@@ -422,56 +393,13 @@ class StreamService:
         if stream.channel is not None:
             stream.channel.refused(stream, problem)
 
-    def _closed(self, stream: ServerStream, future: Future[Counts]) -> None:
-        if future.exception() is not None:  # the engine is broken
-            self._unanswered -= 1
-            self.release(stream, "the engine could not close it")
-            return
-        final = self._recordings.finish(stream.id)
-        if final is None:
-            self._end(stream, stream.closed(future.result()))
-            return
-        then = partial(self._files_final, stream, future.result())
-        final.add_done_callback(partial(self._on_loop, then))
-
-    def _files_final(
-        self, stream: ServerStream, counts: Counts, final: Future[tuple[RecordedFile, ...]]
-    ) -> None:
-        failure = final.exception()
-        if failure is None:
-            self._end(stream, stream.closed(counts, final.result()))
-            return
-        files = failure.files if isinstance(failure, RecordingFailed) else ()
-        error = error_message("recording_failed", str(failure), stream=stream.id)
-        self._end(stream, stream.closed(counts, files, error))
-
-    def _end(self, stream: ServerStream, message: Closed) -> None:
-        self._unanswered -= 1
+    def _ended(self, stream: ServerStream) -> None:
         if stream in self._registry:  # else it may have been resumed meanwhile
             self._journal.closed(stream.id)
             self._metrics.streams.close(stream.id)
             self._subscribers.end(stream.id)
-        _log.info(
-            "closed event=closed door=%s stream=%s counts=%s",
-            *(stream.endpoint, stream.id, dict(message.counts)),
-        )
-        if stream.channel is None:
-            self.forget(stream)
-        else:
-            stream.channel.closed(stream, message)
 
-    def _pass_time(self) -> None:
-        """Let time pass for the streams whose peers are gone."""
-        now = self._loop.time()
-        ended = self._journal.pass_time(
-            now - self._looked_at,
-            in_use=[stream.id for stream in self._registry if not stream.is_request],
-            lease_s=self._lease_s,
-            most=self._max_kept_streams,
-        )
-        self._looked_at = now
-        for stream_id in ended:
-            _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
-            self._recordings.finish(stream_id)
-            self._subscribers.end(stream_id)
-        self._sweep = self._loop.call_later(self._sweep_s, self._pass_time)
+    def _lease_ended(self, stream_id: str) -> None:
+        _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
+        self._recordings.finish(stream_id)
+        self._subscribers.end(stream_id)

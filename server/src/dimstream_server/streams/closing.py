@@ -1,0 +1,88 @@
+"""How a stream is closed: first the engine answers all its frames, then its files are made final."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from dimstream_client.messages import Closed
+from dimstream_server.engine.memory import Counts
+from dimstream_server.engine.protocol import Engine
+from dimstream_server.errors import RecordingFailed
+from dimstream_server.problems import error_message
+from dimstream_server.recording import RecordedFile
+from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams.stream_recording import StreamRecordings
+
+_log = logging.getLogger(__name__)
+
+
+class Closing:
+    """Takes streams to their end, and gives each one's channel its CLOSED.
+
+    Parameters
+    ----------
+    on_loop : callable
+        Has a function called on the loop with a future that is done.
+    ended : callable
+        Called with a stream before its CLOSED is sent.
+    failed : callable
+        Called with a stream that the engine could not close, and why.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        recordings: StreamRecordings,
+        on_loop: Callable[[Callable[[Any], None], Future[Any]], None],
+        *,
+        ended: Callable[[ServerStream], None],
+        failed: Callable[[ServerStream, str], None],
+    ) -> None:
+        self.pending = 0
+        """Streams that are being closed."""
+        self._engine = engine
+        self._recordings = recordings
+        self._on_loop = on_loop
+        self._ended = ended
+        self._failed = failed
+
+    def begin(self, stream: ServerStream) -> None:
+        """Close a stream that takes nothing more."""
+        future = self._engine.close(stream.engine_id)
+        self.pending += 1
+        future.add_done_callback(partial(self._on_loop, partial(self._answered, stream)))
+
+    def _answered(self, stream: ServerStream, future: Future[Counts]) -> None:
+        if future.exception() is not None:  # the engine is broken
+            self.pending -= 1
+            self._failed(stream, "the engine could not close it")
+            return
+        final = self._recordings.finish(stream.id)
+        if final is None:
+            self._end(stream, stream.closed(future.result()))
+            return
+        then = partial(self._files_final, stream, future.result())
+        final.add_done_callback(partial(self._on_loop, then))
+
+    def _files_final(
+        self, stream: ServerStream, counts: Counts, final: Future[tuple[RecordedFile, ...]]
+    ) -> None:
+        failure = final.exception()
+        if failure is None:
+            self._end(stream, stream.closed(counts, final.result()))
+            return
+        files = failure.files if isinstance(failure, RecordingFailed) else ()
+        error = error_message("recording_failed", str(failure), stream=stream.id)
+        self._end(stream, stream.closed(counts, files, error))
+
+    def _end(self, stream: ServerStream, message: Closed) -> None:
+        self.pending -= 1
+        self._ended(stream)
+        _log.info(
+            "closed event=closed door=%s stream=%s counts=%s",
+            *(stream.endpoint, stream.id, dict(message.counts)),
+        )
+        if stream.channel is not None:
+            stream.channel.closed(stream, message)
