@@ -124,8 +124,8 @@ def test_open_doors_beyond_loopback_must_be_asked_for(tables: dict[str, Any]) ->
     ("tables", "said"),
     [
         ({}, "got loopback addresses that none can reach"),
-        ({"zmq": {"endpoint": "tcp://*:5570", **KEYS}}, "but got zmq.server_secret_key that lock them"),
-        ({"http": {"address": "0.0.0.0:80", "tokens": "t"}}, "but got http.tokens that lock them"),
+        ({"zmq": {"endpoint": "tcp://*:5570", **KEYS}}, "but got zmq.server_secret_key that protect it"),
+        ({"http": {"address": "0.0.0.0:80", "tokens": "t"}}, "but got http.tokens that protect it"),
     ],
 )
 def test_insecure_lan_that_contradicts_the_rest_is_refused(tables: dict[str, Any], said: str) -> None:

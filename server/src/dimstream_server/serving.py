@@ -284,9 +284,9 @@ def _tell_bundle(settings: Settings) -> None:
 
 def _tell_journal(journal: Journal) -> None:
     if journal.path is None:
-        _log.warning("streams end with this server event=no_journal")
+        _log.warning("no journal: streams cannot be resumed once this server ends event=no_journal")
     else:
-        _log.info("streams outlive this server event=journal path=%s", journal.path)
+        _log.info("streams can be resumed after a restart event=journal path=%s", journal.path)
 
 
 def journal_path(settings: Settings) -> Path | None:

@@ -317,12 +317,12 @@ def refuse_open_doors(settings: Settings) -> None:
 def _refuse_contradiction(locks: list[str], *, public: bool) -> None:
     if locks:
         raise ValueError(
-            f"insecure_lan leaves the doors open, but got {' and '.join(locks)} that lock them; "
+            f"insecure_lan leaves the server open to all, but got {' and '.join(locks)} that protect it; "
             "leave out one or the other"
         )
     if not public:
         raise ValueError(
-            "insecure_lan opens the doors to other machines, but got loopback addresses that none can "
+            "insecure_lan opens the server to other machines, but got loopback addresses that none can "
             "reach; leave it out, or set zmq.endpoint or http.address"
         )
 

@@ -186,7 +186,7 @@ def test_what_cannot_be_calibrated_leaves_the_bundle_alone(old: Bundle, day: Pat
 def test_bundles_that_are_broken_or_of_others_are_refused(old: Bundle, day: Path) -> None:
     text = (old.source / "bioimageio.yaml").read_text()
     (old.source / "bioimageio.yaml").write_text(f"{text}git_repo: https://example.org\n")
-    with pytest.raises(UnsupportedModel, match="cannot be written anew without loss"):
+    with pytest.raises(UnsupportedModel, match="cannot be written again without loss"):
         recalibrate(old.source, old.source, Wanted(pairs=day))
     (old.source / "cover.png").unlink()
     with pytest.raises(MissingFile):

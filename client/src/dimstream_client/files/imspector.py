@@ -109,7 +109,7 @@ def _open(source: Any) -> Any:
             fd.close()
         raise TiffError(
             Code.BAD_IMAGE,
-            f"the Imspector file cannot be read ({type(error).__name__}: {str(error)[:200]}); copy it anew, "
+            f"the Imspector file cannot be read ({type(error).__name__}: {str(error)[:200]}); copy it again, "
             "or export its stacks as TIFF",
         ) from error
 
@@ -199,10 +199,10 @@ def _unpacked(file: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any
         if header.compressed:
             data = zlib.decompressobj().decompress(data, wanted + 1)
     except zlib.error as error:
-        raise TiffError(Code.BAD_IMAGE, f"stack {index} is damaged ({error}); copy the file anew") from error
+        raise TiffError(Code.BAD_IMAGE, f"stack {index} is damaged ({error}); copy the file again") from error
     if len(data) != wanted:
         raise TiffError(
             Code.BAD_IMAGE,
-            f"stack {index} declares {wanted} bytes of pixels and holds {len(data)}; copy the file anew",
+            f"stack {index} declares {wanted} bytes of pixels and holds {len(data)}; copy the file again",
         )
     return np.frombuffer(data, dtype).reshape(shape)

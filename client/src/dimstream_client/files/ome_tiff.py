@@ -168,7 +168,7 @@ def images_of_ome(
     if not any((refs >= 0).any() for refs in located):
         where = f"; {', '.join(files.absent)} are not there" if files.absent else ""
         raise TiffError(
-            Code.BAD_IMAGE, f"no plane that the OME-XML declares is in the file{where}; save it anew"
+            Code.BAD_IMAGE, f"no plane that the OME-XML declares is in the file{where}; save it again"
         )
     spare, reduced = _spare(files, used)
     repeated = sum(max(times - 1, 0) for times in used.values())
@@ -258,7 +258,7 @@ def _found(
     if page.shape != image.shape[-2:] and len(planes):
         raise TiffError(
             Code.BAD_IMAGE,
-            f"the OME-XML declares frames of {image.shape[-2:]}, the pages hold {page.shape}; save it anew",
+            f"the OME-XML declares frames of {image.shape[-2:]}, the pages hold {page.shape}; save it again",
         )
     absent = dict.fromkeys(piece.file or piece.uuid for piece in image.pieces)
     return FoundImage(

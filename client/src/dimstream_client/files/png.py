@@ -34,7 +34,7 @@ def find_png(source: Any, *, max_bytes: int | None) -> list[FoundImage]:
     """
     data = _bytes_of(source)
     if len(data) < _HEADER or data[12:16] != b"IHDR":
-        raise TiffError(Code.BAD_IMAGE, "the PNG is cut short; copy it anew")
+        raise TiffError(Code.BAD_IMAGE, "the PNG is cut short; copy it again")
     width, height, bits, colour = struct.unpack(">IIBB", data[16:_HEADER])
     if bits not in (8, 16) or colour not in _SAMPLES:
         raise TiffError(
@@ -72,7 +72,7 @@ def _unpacked(data: bytes) -> npt.NDArray[Any]:
     try:
         return np.asarray(imagecodecs.png_decode(data))
     except Exception as error:  # whatever damaged bytes make the codec raise
-        raise TiffError(Code.BAD_IMAGE, f"the PNG cannot be read ({error}); copy it anew") from error
+        raise TiffError(Code.BAD_IMAGE, f"the PNG cannot be read ({error}); copy it again") from error
 
 
 def _grey(values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:

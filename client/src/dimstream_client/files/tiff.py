@@ -88,7 +88,7 @@ def _ome(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bo
             return None
         raise TiffError(
             Code.BAD_IMAGE,
-            f"the OME-XML of the file is damaged ({error}); save it anew, or say the axes (--axes, axes=): "
+            f"the OME-XML of the file is damaged ({error}); save it again, or say the axes (--axes, axes=): "
             "then its pages are taken as they come",
         ) from error
     return with_master(said, path, alone=alone)

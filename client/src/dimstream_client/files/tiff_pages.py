@@ -63,7 +63,7 @@ class as_tiff_errors:
             raise TiffError(
                 Code.BAD_IMAGE,
                 f"{self._what} cannot be read ({type(error).__name__}: {str(error)[:200]}); "
-                "expected an undamaged image of counts, such as a greyscale TIFF: save it anew",
+                "expected an undamaged image of counts, such as a greyscale TIFF: save it again",
             ) from error
 
 
@@ -268,7 +268,7 @@ def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int, of: str
         raise TiffError(
             Code.BAD_IMAGE,
             f"frame {k} cannot be read as TIFF that is packed by {name}; expected "
-            f"{', '.join(dict.fromkeys(_BOUNDED_CODECS.values()))}: save it anew",
+            f"{', '.join(dict.fromkeys(_BOUNDED_CODECS.values()))}: save it again",
         )
     if page.compression == 1 and sum(page.databytecounts) < _stored_bytes(page):
         raise truncated(k)
@@ -292,7 +292,7 @@ def unknown_samples(page: Any, k: int) -> TiffError:
     return TiffError(
         Code.BAD_IMAGE,
         f"frame {k} has samples of {page.bitspersample} bits, format {page.sampleformat}, that cannot "
-        "be read; expected counts of 8, 16 or 32 bits: save it anew",
+        "be read; expected counts of 8, 16 or 32 bits: save it again",
     )
 
 
@@ -308,7 +308,7 @@ def check_grey(page: Any, *, samples_are_planes: bool, inverted: bool) -> None:
         raise TiffError(
             Code.BAD_IMAGE,
             "the file is MINISWHITE: its numbers may stand for darkness; expected counts (MINISBLACK): "
-            "save it anew, so that 0 is black",
+            "save it again, so that 0 is black",
         )
     planar = "; if its samples are frames or channels, say so by axes" if page.planarconfig == 2 else ""
     raise TiffError(

@@ -41,7 +41,7 @@ def open_draft(path: str | PathLike[str]) -> Iterator[BundleDraft]:
         if description_of(draft, dict(_hashes(raw))) != raw:
             raise UnsupportedModel(
                 f"{path}: the description was not written by dimstream, or was changed by hand, so it cannot"
-                " be written anew without loss; export the model again"
+                " be written again without loss; export the model again"
             )
         yield draft
 

@@ -83,7 +83,9 @@ def enter(
         )
     )
     if journal.problem is not None:
-        raise ServerBusy(f"the stream could not be resumed, as the server {journal.problem}; mend that first")
+        raise ServerBusy(
+            f"the stream could not be resumed, as the server {journal.problem}; correct that first"
+        )
     return token
 
 
@@ -100,7 +102,9 @@ def look_up(journal: Journal, message: Open, *, owner: str) -> Entry:
         )
     entry = journal.find(message.stream)
     if entry is None and journal.problem is not None:
-        raise ServerBusy(f"the stream cannot be looked up, as the server {journal.problem}; mend that first")
+        raise ServerBusy(
+            f"the stream cannot be looked up, as the server {journal.problem}; correct that first"
+        )
     # One answer for all that is wrong: nobody learns which streams there are.
     known = b"\0" * hashlib.sha256().digest_size if entry is None else entry.token
     fits = hmac.compare_digest(known, _digest(message.resume_token))

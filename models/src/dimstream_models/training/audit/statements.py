@@ -28,9 +28,9 @@ CAPTIONS: Final[Mapping[str, str]] = {
 STATEMENTS: Final[Mapping[str, str]] = {
     "Worlds": "simulator is the one that models are trained on, with scenes of seeds of its own; other has"
     " other samples, another point spread function, and a detector with dead time and an uneven dark rate."
-    f" Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn anew."
+    f" Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn again."
     " How far both worlds are apart is an uncertainty of its own that more movies do not remove.",
-    "Intervals": "95 %, by a bootstrap that draws whole movies anew. Where nothing varies it sees nothing;"
+    "Intervals": "95 %, by a bootstrap over whole movies. Where nothing varies it sees nothing;"
     " beside it stands the interval as if each movie were one observation. Clopper-Pearson takes frames"
     " for independent, which they are not. In tables, in brackets: the bootstrap's interval and the number"
     " of movies.",

@@ -174,7 +174,7 @@ class Scorer:
             line_profile(truth, *self.settings.line)  # a line outside is refused now, not when it is drawn
         prediction = self.restore(pair.low).astype(np.float64)
         if not np.isfinite(prediction).all():
-            raise CannotEvaluate("the bundle's prediction holds nan or infinity: train or import it anew")
+            raise CannotEvaluate("the bundle's prediction holds nan or infinity: train or import it again")
         return Images(low, truth, prediction, straight_line(low, truth), straight_line(prediction, truth))
 
     def _row(self, pair: Pair, images: Images, kind: Kind, figures: Figures, correlated: str = "") -> Row:

@@ -63,7 +63,7 @@ def refuse(draft: BundleDraft) -> None:
         lines = "".join(f"\n  {each}" for each in said)
         raise PoorModel(
             f"expected a bundle that nothing speaks against (--strict), got one with {len(said)} warnings:"
-            f"{lines}\nNothing was written. Mend these, or export without --strict"
+            f"{lines}\nNothing was written. Correct these, or export without --strict"
         )
 
 

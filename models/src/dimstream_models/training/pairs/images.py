@@ -87,7 +87,7 @@ def _as_invalid_pairs(file: ImageFile) -> Iterator[None]:
     except TiffError as error:
         raise InvalidPairs(f"{file}: {error.detail}") from error
     except OSError as error:
-        raise InvalidPairs(f"{file} cannot be read ({error}): copy it anew") from error
+        raise InvalidPairs(f"{file} cannot be read ({error}): copy it again") from error
 
 
 def _one_channel(

@@ -80,7 +80,7 @@ def _one_pixel_size(listed: ListedPair, low: Planes, high: Planes | None) -> flo
     if sizes and max(sizes) > 1.01 * min(sizes):
         raise InvalidPairs(
             f"{listed.name}: expected one pixel size, got {sizes[0]:g} nm at low dose and"
-            f" {sizes[1]:g} nm at high dose: resample one of them to the other's pixels, or mend the size in"
+            f" {sizes[1]:g} nm at high dose: resample one of them to the other's pixels, or correct that of"
             f" {listed.low} or {listed.high}"
         )
     return sizes[0] if sizes else None

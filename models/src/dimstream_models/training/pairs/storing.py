@@ -110,7 +110,7 @@ class FieldStore:
         return (
             f"expected pairs of a faint and a clean image, within {self.settings.max_shift_px:g} px of each"
             f" other; of {len(self.left_out) + len(self.stored)} pairs these are not:"
-            f"{_lines(self.left_out)}\nNothing was stored. Compare the two images of each; then mend the"
+            f"{_lines(self.left_out)}\nNothing was stored. Compare the two images of each; then correct the"
             " files or the list, raise --max-shift where they only lie far apart, or give --leave-out-refused"
         )
 

@@ -66,7 +66,7 @@ class PairsSettings(Confined):
         0.0, description="patches whose truth's norm is below this share of the largest are left out"
     )
     augmentation: Literal["none", "flips", "flips_and_turns"] = Field(
-        "flips_and_turns", description="flips, or flips and quarter turns, drawn anew for each epoch"
+        "flips_and_turns", description="flips, or flips and quarter turns, drawn again for each epoch"
     )
     max_patches: int | None = Field(
         None, ge=1, description="a seeded choice of this many patches (the paper screens with 1000 of 1764)"
