@@ -23,6 +23,7 @@ from dimstream_models.training.commands import (
     prepare,
     search,
     simulate,
+    stress,
 )
 from dimstream_models.training.errors import TrainingError
 
@@ -37,6 +38,7 @@ COMMANDS = (
     export,
     evaluate,
     compare,
+    stress,
     audit,
     import_keras,
     bench,

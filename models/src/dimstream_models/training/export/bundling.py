@@ -30,6 +30,8 @@ from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.pairs.opening import Pair
 from dimstream_models.training.prediction import Denoise, network_denoiser
 from dimstream_models.training.settings import Recipe, read_recipe
+from dimstream_models.training.stress.stressing import stress_figures
+from dimstream_models.training.stress.writing import with_stress
 
 RUN_FILES = ("loss.csv", "loss.png")
 
@@ -100,6 +102,7 @@ def export_run(
         **(quality or {}),
         **threshold_figures(calibrated.threshold),
         **data.figures(calibrated.restored),
+        **stress_figures(calibrated.restored, pixel_nm=data.pixel_size_nm),
     }
     example = data.example()
     with tempfile.TemporaryDirectory() as scratch:
@@ -116,7 +119,9 @@ def export_run(
             rescaling=calibrated.rescaling,
             threshold=calibrated.threshold,
             windows=calibrated.windows,
-            documentation=None if documentation is None else fill(documentation, figures),
+            documentation=None
+            if documentation is None
+            else with_stress(fill(documentation, figures), figures),
             figures=figures,
             provenance=_provenance(recipe, record, command),
             pixel_size_nm=data.pixel_size_nm,

@@ -18,6 +18,7 @@ from dimstream_models.bundle import (
 )
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.export.warnings import HEADING, warnings_section
+from dimstream_models.training.stress.writing import PREFIX, card_section
 
 FIELD_PICTURE = "pictures/field.png"
 LOSS_CURVE = "training/loss.png"
@@ -83,7 +84,8 @@ def write_card(draft: BundleDraft) -> str:
         picture,
         "\n".join(_usage(config)),
         calibration_section(draft),
-        _validation(config.quality),
+        _validation({name: value for name, value in config.quality.items() if not name.startswith(PREFIX)}),
+        card_section(config.quality),
         half_section(config.quality),
         _limits(config),
         _training(config, draft.attachments),

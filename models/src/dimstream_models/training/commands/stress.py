@@ -1,0 +1,33 @@
+"""`dimstream-train stress`: what a bundle invents, loses, merges and dims, beside a tuned Gaussian."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dimstream_models.training.commands import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "stress", help="bridges, gaps, pairs, rings, puncta and photometry beside a tuned Gaussian"
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the table and the picture")
+    parser.add_argument("--seed", type=int, default=13, help="of scenes and photons (default: %(default)s)")
+    parser.add_argument(
+        "--pixel-size-nm", type=float, metavar="NM", help="side of a pixel (default: the bundle's, else 20)"
+    )
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.bundle import read_bundle
+    from dimstream_models.training.stress.stressing import stress
+
+    bundle = read_bundle(arguments.bundle)
+    found = stress(bundle, arguments.out, seed=arguments.seed, pixel_nm=arguments.pixel_size_nm)
+    print(f"{bundle.id} {bundle.sha256[:12]}, pixels of {found.pixel_nm:g} nm, seed {arguments.seed}\n")
+    print(found.text)
+    print(f"\nstress.txt, stress.json, stress.csv and stress.png are in {arguments.out}")

@@ -1,0 +1,133 @@
+"""Fields of simple structures with the places at which a restored image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dimstream_models.training.stress.targets import Image, Place, dot, line, ring
+
+SIDE = 256  # px of a field
+SIGMA_NM = 31.0  # of the point spread function: 73 nm full width at half maximum
+PITCH = 42  # px between structures: neighbours do not touch
+TILE = 64  # px around each of them that is drawn
+RIM = 8  # places on a ring
+
+Rng = np.random.Generator
+Draw = Callable[[Rng], "Scene"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One field: its light for a dose of one photon, and where it is read, (n, k, 2) px: y, x."""
+
+    light: Image  # (H, W)
+    places: NDArray[np.float64]
+
+    def exposed(self, rng: Rng, dose: float, background: float) -> NDArray[np.uint16]:
+        """Return photon counts, (H, W), at `dose` photons on a structure's peak and `background` on each
+        pixel."""
+        return rng.poisson(dose * self.light + background).astype(np.uint16)
+
+    def read(self, image: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what a restored image shows at the places, (n, k), interpolated."""
+        points = self.places.reshape(-1, 2).T
+        values = ndimage.map_coordinates(np.asarray(image, np.float64), points, order=3, mode="nearest")
+        return np.asarray(values.reshape(self.places.shape[:2]))
+
+
+def dots(rng: Rng, apart: float, sigma: float) -> Scene:
+    """Return pairs of equal dots `apart` px from each other; read at one, between both, at the other."""
+
+    def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
+        ends = [middle - apart / 2 * way, middle + apart / 2 * way]
+        image = sum(dot((TILE, TILE), each, sigma) for each in ends)
+        return np.asarray(image), [ends[0], middle, ends[1]]
+
+    return _scattered(rng, draw)
+
+
+def gaps(rng: Rng, wide: float, sigma: float, pixel_nm: float) -> Scene:
+    """Return tubules with one gap each, `wide` px (0: none); read 100 nm before it, in it, 100 nm after."""
+    beside = wide / 2 + 100 / pixel_nm
+
+    def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
+        reach = beside + 8
+        ends = [middle - reach * way, middle + reach * way]
+        inner = [middle - wide / 2 * way, middle + wide / 2 * way]
+        halves = ((ends[0], inner[0]), (inner[1], ends[1])) if wide else ((ends[0], ends[1]),)
+        image = sum(line((TILE, TILE), a, b, sigma) for a, b in halves)
+        return np.asarray(image), [middle - beside * way, middle, middle + beside * way]
+
+    return _scattered(rng, draw)
+
+
+def tubule_pairs(rng: Rng, apart: float, sigma: float) -> Scene:
+    """Return two parallel tubules, `apart` px; read on one, between both, on the other."""
+
+    def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
+        across = np.array([way[1], -way[0]])
+        sides = [middle - apart / 2 * across, middle + apart / 2 * across]
+        image = sum(line((TILE, TILE), side - 13 * way, side + 13 * way, sigma) for side in sides)
+        return np.asarray(image), [sides[0], middle, sides[1]]
+
+    return _scattered(rng, draw)
+
+
+def rings(rng: Rng, diameter: float, sigma: float) -> Scene:
+    """Return rings, `diameter` px; read in the middle and at eight places of the rim."""
+
+    def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
+        turn = np.arctan2(*way) + 2 * np.pi * np.arange(RIM) / RIM
+        rim = middle + diameter / 2 * np.stack([np.sin(turn), np.cos(turn)], axis=1)
+        return ring((TILE, TILE), middle, diameter / 2, sigma), [middle, *rim]
+
+    return _scattered(rng, draw)
+
+
+def puncta(rng: Rng, sigma: float) -> Scene:
+    """Return single puncta of one photon each; read at each of them."""
+
+    def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
+        return dot((TILE, TILE), middle, sigma) / (2 * np.pi * sigma**2), [middle]
+
+    return _scattered(rng, draw)
+
+
+def mesh(rng: Rng, sigma: float) -> Scene:
+    """Return a mesh of straight tubules across the field, whose total is measured; read nowhere."""
+    image = np.zeros((SIDE, SIDE))
+    for _ in range(14):
+        middle, angle = rng.uniform(0.1 * SIDE, 0.9 * SIDE, 2), rng.uniform(0, np.pi)
+        half = rng.uniform(0.15, 0.45) * SIDE * np.array([np.sin(angle), np.cos(angle)])
+        image = image + line((SIDE, SIDE), middle - half, middle + half, sigma)
+    return Scene(image, np.zeros((0, 1, 2)))
+
+
+def _scattered(rng: Rng, draw: Callable[[Place, Place], tuple[Image, list[Place]]]) -> Scene:
+    """Return a field of one structure on each place of a grid, shifted and turned at random.
+
+    Each is drawn in a tile of its own, whose side is `TILE` px.
+    """
+    light, places = np.zeros((SIDE + TILE, SIDE + TILE)), []
+    for middle in _grid(rng):
+        angle = rng.uniform(0, 2 * np.pi)
+        corner = np.round(middle).astype(int) - TILE // 2
+        image, read = draw(middle - corner, np.array([np.sin(angle), np.cos(angle)]))
+        top, left = corner + TILE // 2
+        light[top : top + TILE, left : left + TILE] += image
+        places.append(np.array(read) + corner)
+    inside = slice(TILE // 2, TILE // 2 + SIDE)
+    return Scene(light[inside, inside], np.array(places))
+
+
+def _grid(rng: Rng) -> Iterator[Place]:
+    number = (SIDE - 8) // PITCH
+    for row in range(number):
+        for column in range(number):
+            yield PITCH * np.array([row + 0.6, column + 0.6]) + rng.uniform(-4, 4, 2)
