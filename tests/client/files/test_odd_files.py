@@ -1,6 +1,7 @@
 """Files of odd kinds: copies among pages, damaged or differently encoded OME-XML, planes told twice."""
 
 import io
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tests.client.files.test_dialects import OME, PLACES, mmstack, ome_set
 
 from dimstream_client.errors import TiffError
-from dimstream_client.files import list_images, open_images
+from dimstream_client.files import files_of_set, list_images, open_images
 
 RNG = np.random.default_rng(11)
 DATA: NDArray[np.uint16] = RNG.poisson(5, (4, 12, 16)).astype(np.uint16)
@@ -184,3 +185,20 @@ def test_a_zip_archive_is_no_numpy_archive(tmp_path: Path) -> None:
     (tmp_path / "one.zip").write_bytes(b"PK\x03\x04" + bytes(60))
     with pytest.raises(TiffError, match=r"ZIP files .* unpack it"):
         open_images(tmp_path / "one.zip")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    """Opening one waits until somebody writes into it: a night of work would hang."""
+    os.mkfifo(tmp_path / "run_MMStack_pipe.tif")
+    for read in (open_images, list_images):
+        with pytest.raises(TiffError, match="is a pipe"):
+            read(tmp_path / "run_MMStack_pipe.tif")
+    assert files_of_set(tmp_path / "run_MMStack_pipe.tif") == (tmp_path / "run_MMStack_pipe.tif",)
+    (tmp_path / "run_MMStack.ome.tif").write_bytes(mmstack(DATA[:2], PLACES[:2], Frames=1))
+    xml = OME.format(root=' UUID="urn:uuid:0"', body=ome_set(2)).replace("t1.ome", "gone.ome")
+    (tmp_path / "t0.ome.tif").write_bytes(pages(DATA[0, :8, :9], description=xml.encode()))
+    with open_images(tmp_path / "run_MMStack.ome.tif") as stack:  # its other files are looked for beside it
+        assert len(stack) == 2
+    with pytest.raises(TiffError, match=r"gone\.ome\.tif"):  # looked for by its UUID in all files beside it
+        open_images(tmp_path / "t0.ome.tif")

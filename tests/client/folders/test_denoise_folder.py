@@ -137,6 +137,15 @@ def test_bad_files_hold_nothing_up(night, capsys):
     assert not list(night.out.glob(".*part*"))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_a_pipe_holds_nothing_up(night, tmp_path):
+    os.mkfifo(tmp_path / "in" / "img1.tif")
+    assert night() == 1
+    assert states(tmp_path / "out") == {
+        "img1.tif": "failed", "img2.tif": "done", "img10.tif": "done", "sub/img1.tif": "done",
+    }  # fmt: skip
+
+
 def test_a_frame_that_the_server_refuses_is_missing(night):
     night.server.refuse = {1: deque([Code.NOT_FINITE])}
     assert night() == 1

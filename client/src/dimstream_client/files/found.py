@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -128,3 +130,20 @@ class ArrayPlanes:
     def close(self) -> None:
         """Let go of the array."""
         del self._array
+
+
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Refuse what would hold the reader up for ever when it is opened: a pipe, a device, a socket.
+
+    Raises
+    ------
+    TiffError
+    OSError
+        It is not there.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise TiffError(
+            Code.BAD_IMAGE,
+            f"{os.path.basename(path)} is a pipe, a device or a socket; expected a file: save it as one",
+        )

@@ -92,7 +92,9 @@ def _neighbours(path: Path) -> list[Path]:
     stem, mark, _ = path.name.partition("_MMStack")
     if not mark:
         return []
-    beside = sorted(p for p in path.parent.iterdir() if p.name.startswith(stem + mark) and p != path)
+    beside = sorted(
+        p for p in path.parent.iterdir() if p.name.startswith(stem + mark) and p != path and p.is_file()
+    )
     return [p for p in beside if p.suffix.lower() in (".tif", ".tiff")][:MAX_FILES]
 
 

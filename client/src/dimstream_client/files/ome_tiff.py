@@ -95,7 +95,8 @@ class SetOfFiles:
             return None
         if self._by_uuid is None:
             self._by_uuid = {}
-            beside = (p for p in self._path.parent.iterdir() if p.name.lower().endswith(TIFF_ENDINGS))
+            near = (p for p in self._path.parent.iterdir() if p.name.lower().endswith(TIFF_ENDINGS))
+            beside = (p for p in near if p.is_file())
             for path in sorted(beside)[:MAX_NEIGHBOURS]:
                 self._by_uuid.setdefault(root_uuid(path), path)
         return self._by_uuid.get(uuid)

@@ -15,7 +15,7 @@ from dimstream_client.errors import Code, TiffError
 from dimstream_client.fields import MAX_SIDE
 from dimstream_client.files.completing import arranged, complete, some
 from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_others
-from dimstream_client.files.found import UNNAMED, FoundImage
+from dimstream_client.files.found import UNNAMED, FoundImage, check_is_file
 from dimstream_client.files.imspector import find_imspector
 from dimstream_client.files.joining import join
 from dimstream_client.files.npy import read_npy
@@ -160,6 +160,7 @@ def _head(source: Any) -> tuple[bytes, int]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source[:HEAD_BYTES]), len(source)
     if isinstance(source, (str, os.PathLike)):
+        check_is_file(source)
         with open(source, "rb") as file:
             return file.read(HEAD_BYTES), os.path.getsize(source)
     size = source.seek(0, os.SEEK_END)

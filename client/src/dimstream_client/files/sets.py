@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dimstream_client.errors import TiffError
 from dimstream_client.files.formats import HEAD_BYTES, kind_of
+from dimstream_client.files.found import check_is_file
 from dimstream_client.files.tiff import find_tiff
 
 
@@ -17,6 +18,7 @@ def files_of_set(path: Path) -> tuple[Path, ...]:
     """
 
     try:
+        check_is_file(path)
         with path.open("rb") as file:
             if kind_of(file.read(HEAD_BYTES)) != "tiff":
                 return (path,)

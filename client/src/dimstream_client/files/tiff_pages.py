@@ -16,7 +16,7 @@ import tifffile
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import ome
-from dimstream_client.files.found import truncated
+from dimstream_client.files.found import check_is_file, truncated
 from dimstream_client.files.lzw import check_lzw
 
 MAX_OPEN: Final = 16  # files of a set
@@ -69,6 +69,8 @@ class as_tiff_errors:
 
 def open_tiff(source: PathOrFile) -> tifffile.TiffFile:
     """Return the open file; tifffile looks at no neighbours of it."""
+    if isinstance(source, (str, os.PathLike)):
+        check_is_file(source)
     with as_tiff_errors("the file"):
         return tifffile.TiffFile(source, _multifile=False)
 
