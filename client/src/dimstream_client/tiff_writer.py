@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, Union
 
 import numpy as np
@@ -74,7 +77,13 @@ class StackWriter:
         )
 
     def write(self, pixels: npt.NDArray[Any]) -> None:
-        """Append one frame, (H, W), in the order of the axes."""
+        """Append one frame, (H, W), in the order of the axes.
+
+        Raises
+        ------
+        OSError
+            ENOSPC: the disk is full, or what the user may write is.
+        """
         if pixels.shape != self._shape[-2:] or pixels.dtype.name != self._dtype:
             raise ValueError(
                 f"frame of {pixels.shape} {pixels.dtype}, expected {self._shape[-2:]} {self._dtype}"
@@ -90,8 +99,9 @@ class StackWriter:
         if self._scale.pixel_size_um:
             per_cm = tuple(1e4 / side for side in self._scale.pixel_size_um)
             options.update(resolution=per_cm, resolutionunit="CENTIMETER")
-        self._writer.write(pixels, metadata=None, **options)
-        self._writer.filehandle.flush()  # so that it outlives this program
+        with _as_full_disk(self._target):
+            self._writer.write(pixels, metadata=None, **options)
+            self._writer.filehandle.flush()  # so that it outlives this program
         self._written += 1
 
     def _label(self) -> str:
@@ -128,6 +138,18 @@ class StackWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextmanager
+def _as_full_disk(target: Source) -> Iterator[None]:
+    """Say that the disk is full where NumPy only says that fewer bytes were written than were given."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        name = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name) from error
 
 
 def page_offsets(source: Source) -> list[int]:

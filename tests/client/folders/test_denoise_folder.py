@@ -146,6 +146,25 @@ def test_a_pipe_holds_nothing_up(night, tmp_path):
     }  # fmt: skip
 
 
+FULL_DISK = """
+import resource, sys
+from dimstream_client.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of file sizes are of Unix")
+def test_a_full_disk_ends_the_run_in_words(night, tmp_path):
+    movie(tmp_path / "in" / "img1.tif", side=200)
+    command = ["denoise", str(tmp_path / "in"), str(tmp_path / "out"), "--server", night.server.endpoint]
+    ended = subprocess.run([sys.executable, "-c", FULL_DISK, *command], capture_output=True, text=True)
+    assert ended.returncode == 3, ended.stderr
+    assert "No space left on device" in ended.stderr
+    assert night() == 0
+    assert set(states(tmp_path / "out").values()) == {"done"}
+
+
 def test_a_frame_that_the_server_refuses_is_missing(night):
     night.server.refuse = {1: deque([Code.NOT_FINITE])}
     assert night() == 1
