@@ -11,6 +11,7 @@ import tifffile
 from dimstream_client import file_streaming
 from dimstream_client.cli import main
 from dimstream_client.commands.reading import movie_hint
+from dimstream_client.commands.writing import write_whole
 from dimstream_client.errors import Code, Problem
 from dimstream_client.files import Scale, open_images
 from dimstream_client.tiff_writer import StackWriter
@@ -491,3 +492,22 @@ def test_a_z_stack_that_may_be_a_movie_is_told_so():
     assert movie_hint("ZYX", {"unjudged": 2, "suspect": 1}) is None
     assert movie_hint("TZYX", {"unjudged": 3}) is None
     assert movie_hint("ZYX", {"unjudged": 0}) is None
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_an_output_gets_its_name_when_it_is_whole(tmp_path, existed):
+    out = tmp_path / "out.tif"
+    if existed:
+        out.write_bytes(b"old")
+    write_whole(out, b"new")
+    assert out.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.tif"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a disk that is full")
+def test_a_device_behind_a_link_is_not_replaced(tmp_path):
+    (tmp_path / "out.tif").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(tmp_path / "out.tif", b"new")
+    assert Path("/dev/full").is_char_device()
+    assert (tmp_path / "out.tif").is_symlink()

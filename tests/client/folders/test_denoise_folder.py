@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,43 @@ def test_a_pipe_holds_nothing_up(night, tmp_path):
     assert states(tmp_path / "out") == {
         "img1.tif": "failed", "img2.tif": "done", "img10.tif": "done", "sub/img1.tif": "done",
     }  # fmt: skip
+
+
+@contextmanager
+def growing(path):
+    """A file into which another program writes all the time."""
+    ended = threading.Event()
+
+    def write():
+        while not ended.wait(0.002):
+            with path.open("ab") as file:
+                file.write(bytes(8))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def test_a_file_that_grows_while_it_is_read_is_done_when_it_is_whole(night, capsys):
+    movie(night.source / "img2.tif", frames=30)
+    with growing(night.source / "img2.tif"):
+        assert night() == 1
+    assert states(night.out) == {"img2.tif": "failed", "img10.tif": "done", "sub/img1.tif": "done"}
+    assert "img2.tif changed while it was read" in capsys.readouterr().out
+    assert not [path for path in night.out.iterdir() if "img2" in path.name]
+    assert night() == 0
+    assert set(states(night.out).values()) == {"done"}
+
+
+def test_a_single_file_that_grows_while_it_is_streamed_is_told(night, tmp_path, capsys):
+    movie(tmp_path / "grows.tif", frames=30)
+    command = [str(tmp_path / "grows.tif"), str(tmp_path / "x.ome.tif"), "--server", night.server.endpoint]
+    with growing(tmp_path / "grows.tif"):
+        assert main(["stream", *command, "--quiet"]) == 1
+    assert "grows.tif changed while it was read" in capsys.readouterr().err
+    assert main(["stream", *command, "--quiet"]) == 0
 
 
 FULL_DISK = """

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 from dimstream_client import credentials
 from dimstream_client.commands import stream
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout
-from dimstream_client.commands.exit_codes import DONE, USAGE, CommandRefused, say
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
 from dimstream_client.commands.reading import (
     add_reading,
+    changed_since,
     check_source,
     movie_hint,
     open_source,
     reading_options,
     show,
+    stamps_of,
 )
-from dimstream_client.commands.writing import check_out
+from dimstream_client.commands.writing import check_out, write_whole
 from dimstream_client.credentials import door_of
 
 if TYPE_CHECKING:
@@ -104,8 +106,10 @@ def _request(arguments: argparse.Namespace) -> int:
     """Denoise a file in one request."""
     door = door_of(arguments)
     check_out(arguments.out, arguments.source, replaces=arguments.overwrite)
+    stamps = stamps_of([arguments.source])  # before it is opened: it may be growing
     with ExitStack() as files:
         stack = files.enter_context(open_source(arguments, arguments.source))
+        stamps = {**stamps_of(stack.files), **stamps}
         show(arguments.source, stack)
         stack.check()  # before anything is sent
         sent = arguments.source
@@ -113,11 +117,13 @@ def _request(arguments: argparse.Namespace) -> int:
             sent = Path(files.enter_context(TemporaryDirectory(prefix="dimstream-"))) / "stack.ome.tif"
             _write(stack, sent)
         answer = door.denoise(arguments.model, sent, query_of(arguments))
-    arguments.out.write_bytes(answer.file)
+    write_whole(arguments.out, answer.file)
     print(f"{arguments.out}: {answer.flags}" if answer.flags else arguments.out)
     if hint := movie_hint(stack.axes, _counts(answer.flags)):
         print(f"  note: {hint}")
-    return DONE if answer.warning is None else say(answer.warning, DONE)
+    code = DONE if answer.warning is None else say(answer.warning, DONE)
+    changed = changed_since(stamps)
+    return code if changed is None else say(changed, INCOMPLETE)
 
 
 def _write(stack: ImageStack, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,6 +77,18 @@ def open_source(arguments: argparse.Namespace, path: Path) -> ImageStack:
     from dimstream_client.files import open_images
 
     return open_images(path, **reading_options(arguments))
+
+
+def stamps_of(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Return what tells whether files were changed: size and time, of those that are there."""
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()}
+
+
+def changed_since(stamps: dict[Path, tuple[int, int]]) -> str | None:
+    """Return a line on the first file that is not as it was: there may be more of it now."""
+    now = stamps_of(stamps)
+    changed = next((path for path, stamp in stamps.items() if now.get(path) != stamp), None)
+    return None if changed is None else f"{changed} changed while it was read: do it again when it is whole"
 
 
 def description_of(stack: ImageStack) -> str:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from dimstream_client import credentials
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, seconds, window
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
-from dimstream_client.commands.reading import add_reading, check_source, movie_hint, open_source, show
+from dimstream_client.commands.reading import (
+    add_reading,
+    changed_since,
+    check_source,
+    movie_hint,
+    open_source,
+    show,
+    stamps_of,
+)
 from dimstream_client.commands.writing import check_name, check_out
 from dimstream_client.credentials import client_of
 
@@ -111,12 +119,16 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{out} is of an interrupted stream: continue with --resume, or start again with --overwrite"
             )
         note_path(out).unlink()
+    stamps = stamps_of([arguments.source])  # before it is opened: it may be growing
     with _open(arguments, [out, *beside]) as stack:
+        stamps = {**stamps_of(stack.files), **stamps}
         show(arguments.source, stack)
         tally = _stream_with_progress(arguments, stack)
     where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
     print("; ".join((f"{out}: {tally}", *where)))
-    return _tell_end(tally, stack, beside[0])
+    code = _tell_end(tally, stack, beside[0])
+    changed = changed_since(stamps)
+    return code if changed is None else say(changed, INCOMPLETE)
 
 
 def _open(arguments: argparse.Namespace, outputs: list[Path]) -> ImageStack:

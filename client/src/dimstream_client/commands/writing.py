@@ -66,6 +66,25 @@ def is_replaceable(out: Path) -> bool:
     return "<OME" in text and 'Creator="dimstream' in text
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that gets its name only when it is whole, so that a full disk leaves no half of it.
+
+    Raises
+    ------
+    OSError
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # a device is never replaced by a file
+        path.write_bytes(content)
+        return
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def check_writable(out: Path) -> None:
     """Raise OSError now, and not when the answer has come."""
     existed = out.exists()

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError
 from dimstream_client.file_streaming import flags_path, note_path, stem_of
 from dimstream_client.files import ImageStack
-from dimstream_client.folders.record import Done, FolderRecord, stamp_of
+from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
 from dimstream_client.folders.routes import Outcome, Route
 from dimstream_client.folders.scanning import Scan
 from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
@@ -126,8 +126,10 @@ class FolderJob:
         source, start = self.source / name, time.monotonic()
         with ExitStack() as opened:
             try:
+                first = stamp_of(self.source, name)  # before it is opened: it may be growing
                 stack = opened.enter_context(self.open_image(source))
-                sources = tuple(stamp_of(self.source, each) for each in self._files_of(name, stack))
+                others = self._files_of(name, stack)[1:]
+                sources = (first, *(stamp_of(self.source, each) for each in others))
             except OSError as error:
                 raise OutputError(f"cannot be read: {error.strerror or error}") from error
             out = self._out_of(name)
@@ -136,9 +138,16 @@ class FolderJob:
             part.parent.mkdir(parents=True, exist_ok=True)
             with self._discarding(part):
                 outcome = self.route.denoise(source, stack, part, self.watcher.frame)
+                self._refuse_changed(sources)
             done = _done(name, out, sources, stack, outcome, part, time.monotonic() - start)
         self._publish(part, done)
         return done
+
+    def _refuse_changed(self, sources: tuple[Stamp, ...]) -> None:
+        """Refuse what was being written while it was read: there may be more of it now."""
+        for name, *stamp in sources:
+            if (name, *stamp) != stamp_of(self.source, name):
+                raise OutputError(f"{name} changed while it was read; when it is whole, run the same again")
 
     def _files_of(self, name: str, stack: ImageStack) -> list[str]:
         """The file, and the others of its set, relative to the folder."""
@@ -169,7 +178,7 @@ class FolderJob:
         """Remove what is unfinished, unless it can be gone on with: when the server or this program went."""
         try:
             yield
-        except (DimstreamError, OSError) as error:
+        except (DimstreamError, OSError, OutputError) as error:
             if not isinstance(error, ConnectionLost):
                 for path in (part, flags_path(part), note_path(part)):
                     path.unlink(missing_ok=True)
