@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 from faults import stray
 
 from dimstream_client.messages import (
@@ -274,6 +275,17 @@ def test_streams_are_bounded_and_a_closed_one_makes_room(
     assert (refusal.code, refusal.retryable) == ("too_many_streams", True)
     assert isinstance(peer.ask(Close(first.stream)), Closed)
     assert peer.open().limit > 0
+
+
+def test_every_open_of_many_at_once_is_answered(start_server: Any, connect: Any) -> None:
+    peer = connect(start_server())
+    for option in (zmq.SNDHWM, zmq.RCVHWM):
+        peer.socket.setsockopt(option, 0)
+    for _ in range(3000):
+        peer.send(Open(client="t", shape=SHAPE, dtype="uint16"))
+    answers = [peer.receive() for _ in range(3000)]
+    codes = {answer.code if isinstance(answer, Error) else answer.TYPE for answer in answers}
+    assert codes <= {"OPENED", "too_many_streams", "server_busy"}
 
 
 def test_promised_credit_is_bounded(start_server: Any, connect: Any) -> None:

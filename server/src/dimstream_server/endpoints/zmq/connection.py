@@ -198,9 +198,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             until = time.perf_counter() + TURN_S
             while time.perf_counter() < until:
-                if self.has_ended or self._is_busy:
-                    return
-                if not self._step():
+                # Never both busy and scheduled: the next turn would read on behind a message that waits.
+                if self.has_ended or self._is_busy or not self._step() or self._is_busy:
                     return
         except Refusal as refusal:
             self._tell(refusal)
