@@ -62,6 +62,16 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path, capsys: pytest.Capture
     assert (panel.max(axis=-1) > 0.3).mean() > 0.05, "the invention is not to be seen in the second row"
 
 
+def test_the_zeromq_port_given_as_http_is_named(
+    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", np.ones((2, 8, 8), np.uint16))
+    address = server.zmq.replace("tcp:", "http:")
+    command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", address]
+    assert dimstream([*command, "--timeout", "10"]) == 4
+    assert "does not speak HTTP; is this the server's ZeroMQ port?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("axes", "shape"), STACKS.items(), ids=STACKS)
 def test_stacks_keep_axes_and_pixel_size(
     server: RunningServer, tmp_path: Path, axes: str, shape: tuple[int, ...]

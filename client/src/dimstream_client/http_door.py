@@ -101,6 +101,11 @@ class HttpDoor:
             response = self._connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
+                what = (
+                    f"what answers at {self._server} does not speak HTTP; is this the server's ZeroMQ port?"
+                )
+                raise ConnectionLost(f"{what} HTTP has port 8570 where nothing else is set") from error
             raise ConnectionLost(
                 f"no answer from {self._server} ({error!r}); check the address, and that a server runs there"
             ) from error

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / "truth.ome.tif").write_bytes(truth)
         print(f"bundle {bundle.id}" + ", the one that ships: trained on simulated frames only" * is_shipped)
-        with running_server(Path(bundle.source)) as server:
+        with running_server(Path(bundle.source), more=("--log-level", "error")) as server:
             status = _stream(movie, arguments.out, server.zmq, arguments.interval)
     except (BundleError, ServerProcessError, OSError) as error:
         print(f"dimstream-server demo: {error}", file=sys.stderr)
