@@ -1,11 +1,14 @@
 """The router alone, with real ZeroMQ sockets of libzmq as its peers."""
 
 import asyncio
+import time
 from typing import Any
 
+import uvloop
 import zmq
 
-from dimstream_server.endpoints.zmq.outgoing import Outgoing
+from dimstream_server.endpoints.zmq import connection
+from dimstream_server.endpoints.zmq.outbox import Outgoing
 from dimstream_server.endpoints.zmq.router import Router
 
 PAYLOAD = bytes(2**20)
@@ -109,3 +112,38 @@ def test_nobody_takes_over_the_connection_of_another_behind_a_lock() -> None:
     asyncio.run(take_over(context))
     context.destroy(linger=0)
     router.close()
+
+
+def test_nothing_is_read_while_a_message_is_being_dealt_with() -> None:
+    """Also when taking it has used up the connection's turn: what came meanwhile would overrun the buffer."""
+    count, part = 12, bytes(60_000)
+    heard: list[int] = []
+
+    async def deal(router: Router, peer: zmq.Socket[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def take(_: bytes, parts: list[Any], __: str) -> asyncio.Future[None]:
+            heard.append(len(parts[1]))
+            time.sleep(2 * connection.TURN_S)
+            done = loop.create_future()
+            loop.call_later(5 * TURN_S, done.set_result, None)
+            return done
+
+        router.start(loop, take, never, nothing)
+        for _ in range(count):
+            peer.send_multipart([b"here", part])
+        for _ in range(500):
+            await asyncio.sleep(TURN_S)
+            if len(heard) == count:
+                break
+        router.stop()
+        await router.flush(5)
+
+    router = Router(max_message_bytes=1024, max_connections=8, silence_s=30)
+    context = zmq.Context()
+    peer = context.socket(zmq.DEALER)
+    peer.connect(router.bind("tcp://127.0.0.1:0"))
+    uvloop.run(deal(router, peer))
+    context.destroy(linger=0)
+    router.close()
+    assert heard == count * [len(part)]

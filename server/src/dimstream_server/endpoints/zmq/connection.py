@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zmq.utils import z85
@@ -18,7 +18,7 @@ from zmq.utils import z85
 from dimstream_client.wire import MAX_HEADER_BYTES
 from dimstream_server.endpoints.zmq import zmtp
 from dimstream_server.endpoints.zmq.liveness import Liveness
-from dimstream_server.endpoints.zmq.outgoing import Outgoing, Part
+from dimstream_server.endpoints.zmq.outbox import ASIDE_BYTES, Aside, Outbox, Outgoing, Part
 from dimstream_server.endpoints.zmq.zmtp import (
     COMMAND,
     MAX_HANDSHAKE_BYTES,
@@ -38,19 +38,15 @@ MAX_PARTS_KEPT: Final = 4
 MAX_PARTS: Final = 64
 PIXELS: Final = 2  # the part that they are
 TURN_S: Final = 0.002  # of one connection, before others have theirs
-MAX_REPLIES_QUEUED: Final = 256
 HANDSHAKE_S: Final = 10.0
 NOT_ADMITTED: Final = b"400"  # as ZAP (RFC 27) and libzmq say it
-_SEND_AHEAD: Final = 262_144  # bytes that may wait in the transport before the next message is made
 _COMMAND_BYTES: Final = 512
 _ROUTER: Final = zmtp.metadata({b"Socket-Type": b"ROUTER", b"Identity": b""})
 _log = logging.getLogger(__name__)
 
 
-class Owner(Protocol):
+class Owner(Aside, Protocol):
     """What a connection asks and reports; all on its loop's thread."""
-
-    loop: asyncio.AbstractEventLoop
 
     def handshake(self) -> CurveHandshake | None:
         """A handshake for another connection; None where nothing is encrypted."""
@@ -87,9 +83,8 @@ class Connection(asyncio.BufferedProtocol):
         self._step: Callable[[], bool] = self._greet
         self._parts: list[Part] = []
         self._count = 0  # parts of the message that is coming in
-        self._outbox: deque[Outgoing] = deque()
-        self._cannot_write = False
-        self._is_busy = False
+        self._outbox = Outbox(owner, self.end)
+        self._is_busy = False  # with what came in; nothing more is read meanwhile
         self._is_scheduled = False
         self._why = "its client closed it"
         self.transport: Any = None
@@ -108,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the peer."""
         self.transport = transport
-        self.transport.set_write_buffer_limits(high=_SEND_AHEAD)
+        self._outbox.begin(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else "a local socket"
         self._owner.made(self)
@@ -128,12 +123,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Make no more messages: the peer does not read as fast."""
-        self._cannot_write = True
+        self._outbox.pause()
 
     def resume_writing(self) -> None:
         """Send what waits."""
-        self._cannot_write = False
-        self._flush()
+        self._outbox.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end."""
@@ -141,11 +135,8 @@ class Connection(asyncio.BufferedProtocol):
         self._parts.clear()  # now, and not when Python next looks for objects that refer to each other
         self._reader.clear()
         self.borrowed = 0
-        waiting, self._outbox = self._outbox, deque()
         self._owner.gone(self, self._why)
-        for outgoing in waiting:
-            if outgoing.lost is not None:
-                outgoing.lost()
+        self._outbox.close()
 
     # --- called by the owner
 
@@ -158,22 +149,17 @@ class Connection(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """Read no more; hang up once everything has gone out."""
         self.transport.pause_reading()
-        if not self._outbox:
+        if self.is_idle:
             self.transport.close()
 
     @property
     def is_idle(self) -> bool:
         """Whether no message waits for room."""
-        return not self._outbox
+        return self._outbox.is_idle
 
     def send(self, outgoing: Outgoing) -> None:
         """Send now, or in order as soon as there is room."""
-        if self._outbox or self._is_full():
-            if outgoing.owed or len(self._outbox) < MAX_REPLIES_QUEUED:
-                self._outbox.append(outgoing)
-                self._owner.loop.call_soon(self._flush)
-            return
-        self._transmit(outgoing)
+        self._outbox.send(outgoing)
 
     def look(self, now: float, *, silence_s: float) -> None:
         """Ping a peer that is silent; hang up on one that has been for longer than that."""
@@ -187,9 +173,9 @@ class Connection(asyncio.BufferedProtocol):
             self.liveness.hear(now)
         elif why := self.liveness.why_given_up(now, silence_s):
             self.end(why)
-        elif self.liveness.wants_ping(now, silence_s) and not self._is_full():
+        elif self.liveness.wants_ping(now, silence_s) and not self._outbox.is_full:
             self.liveness.pinged(now)
-            self._command(zmtp.command(b"PING", b"\0\0"))
+            self._outbox.command(zmtp.command(b"PING", b"\0\0"))
 
     # --- bytes in
 
@@ -207,13 +193,15 @@ class Connection(asyncio.BufferedProtocol):
         except ZmtpError as error:
             self.end(str(error))
             return
+        if self.has_ended or self._is_busy:  # the last step may have been a long one
+            return
         self._is_scheduled = True
         self.transport.pause_reading()
         self._owner.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._is_scheduled = False
-        if not self.has_ended:
+        if not self.has_ended and not self._is_busy:
             self.transport.resume_reading()
             self._work()
 
@@ -251,7 +239,7 @@ class Connection(asyncio.BufferedProtocol):
         if name != b"READY":
             raise ZmtpError("expected READY")
         chosen = zmtp.routing_id_of(zmtp.parse_metadata(data))
-        self._command(zmtp.command(b"READY", _ROUTER))
+        self._outbox.command(zmtp.command(b"READY", _ROUTER))
         self._open(chosen)
         return True
 
@@ -260,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
         if frame is None:
             return False
         assert self._curve is not None
-        self._write_command(self._curve.welcome(frame.body))
+        self._outbox.command(self._curve.welcome(frame.body))
         self._step = self._initiate
         return True
 
@@ -274,14 +262,14 @@ class Connection(asyncio.BufferedProtocol):
         if not self._owner.admits(self):
             raise Refusal("", NOT_ADMITTED)  # which is in the log already
         chosen = zmtp.routing_id_of(zmtp.parse_metadata(properties))
-        self._write_command(self._curve.ready(_ROUTER))
+        self._outbox.command(self._curve.ready(_ROUTER))
         self._open(chosen)
         return True
 
     def _tell(self, refusal: Refusal) -> None:
         """Refuse a handshake in words; who is told so does not come back with the same."""
         self._why, self._step = str(refusal) or self._why, self._ignore
-        self._write_command(zmtp.command(b"ERROR", bytes([len(refusal.reason)]) + refusal.reason))
+        self._outbox.command(zmtp.command(b"ERROR", bytes([len(refusal.reason)]) + refusal.reason))
         self.transport.pause_reading()
         self.transport.close()
 
@@ -296,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _open(self, chosen: bytes) -> None:
         self.is_open = True
+        self._outbox.curve = self._curve
         self._step = self._receive
         self._owner.shaken(self, chosen)
 
@@ -303,26 +292,54 @@ class Connection(asyncio.BufferedProtocol):
         frame = self._reader.next_frame()
         if frame is None:
             return False
-        flags, part = frame.flags, memoryview(frame.body)
-        if self._curve is not None:
-            flags, part = self._curve.unseal(frame.body)
+        if self._curve is None:
+            self._take(frame.flags, memoryview(frame.body))
+        elif len(frame.body) <= ASIDE_BYTES:
+            self._take(*self._curve.unseal(frame.body))
+        else:
+            self._wait_for(self._owner.aside(partial(self._curve.unseal, frame.body)), self._unsealed)
+        return True
+
+    def _unsealed(self, unsealed: asyncio.Future[tuple[int, memoryview]]) -> None:
+        self._is_busy = False
+        if unsealed.cancelled() or self.has_ended:
+            return
+        try:
+            self._take(*unsealed.result())
+        except ZmtpError as error:
+            self.end(str(error))
+            return
+        except Exception:
+            _log.exception("cannot decrypt a message event=internal_error door=zmq")
+            self.end("what it sent could not be decrypted")
+            return
+        if not self._is_busy:
+            self._go_on()
+
+    def _wait_for(self, future: asyncio.Future[Any], then: Callable[[asyncio.Future[Any]], None]) -> None:
+        """Read nothing more until that is done."""
+        self._is_busy = True
+        self.transport.pause_reading()
+        future.add_done_callback(then)
+
+    def _take(self, flags: int, part: memoryview) -> None:
+        """Take a command, or the next part of a message."""
         if flags & COMMAND:
             self._obey(part)
-            return True
+            return
         self._count += 1
         if self._count <= MAX_PARTS_KEPT:
             self._parts.append(part)
         if not flags & MORE:
             self._deliver()
-        return True
 
     def _obey(self, body: memoryview) -> None:
         name, data = zmtp.parse_command(bytes(body))
         if name != b"PING":
             return
         self.liveness.promise(self._owner.loop.time(), int.from_bytes(data[:2], "big"))
-        if not self._is_full():
-            self._command(zmtp.command(b"PONG", data[2:18]))
+        if not self._outbox.is_full:
+            self._outbox.command(zmtp.command(b"PONG", data[2:18]))
 
     def _deliver(self) -> None:
         parts, self._parts, self._count = self._parts, [], 0
@@ -330,56 +347,10 @@ class Connection(asyncio.BufferedProtocol):
         if wait is None:
             self.borrowed = 0
             return
-        self._is_busy = True
-        self.transport.pause_reading()
-        wait.add_done_callback(self._dealt_with)
+        self._wait_for(wait, self._dealt_with)
 
     def _dealt_with(self, _: asyncio.Future[None]) -> None:
         self._is_busy = False
         self.borrowed = 0
         if not self.has_ended:
             self._go_on()
-
-    # --- messages out
-
-    def _is_full(self) -> bool:
-        return self._cannot_write or self.transport.get_write_buffer_size() > _SEND_AHEAD
-
-    def _flush(self) -> None:
-        while self._outbox and not self.has_ended and not self._is_full():
-            self._transmit(self._outbox.popleft())
-        if self.has_ended or not self._outbox:
-            return
-        if not self._cannot_write:  # the transport has not said that it is full, so it will not call
-            self._owner.loop.call_soon(self._flush)
-
-    def _transmit(self, outgoing: Outgoing) -> None:
-        try:
-            parts = outgoing.make()
-        except Exception:
-            _log.exception("cannot encode a message event=internal_error door=zmq")
-            if outgoing.lost is not None:
-                outgoing.lost()
-            return
-        last = len(parts) - 1
-        for number, part in enumerate(parts):
-            self._write(MORE if number < last else 0, part)
-        if outgoing.sent is not None:
-            outgoing.sent()
-
-    def _write(self, flags: int, part: Part) -> None:
-        if self._curve is not None:
-            part, flags = self._curve.seal(flags, part), 0  # inside are the true ones
-        self.transport.write(zmtp.head_of(flags, len(part)))
-        if len(part):
-            self.transport.write(part)
-
-    def _command(self, body: bytes) -> None:
-        """Send a command; after the handshake a sealed one, where connections are encrypted."""
-        if self.is_open and self._curve is not None:
-            self._write(COMMAND, body)
-        else:
-            self._write_command(body)
-
-    def _write_command(self, body: bytes) -> None:
-        self.transport.write(zmtp.head_of(COMMAND, len(body)) + body)

@@ -102,7 +102,7 @@ class CurveHandshake:
         """The body of a frame that carries a part, encrypted."""
         nonce = self._next_nonce()
         content = bytes((flags & MORE | (2 if flags & COMMAND else 0),)) + part
-        box = bindings.crypto_box_afternm(content, b"CurveZMQMESSAGES" + nonce, self._shared)
+        box = bindings.crypto_box_easy_afternm(content, b"CurveZMQMESSAGES" + nonce, self._shared)
         return b"".join((_MESSAGE, nonce, box))
 
     def unseal(self, body: bytes | bytearray) -> tuple[int, memoryview]:
@@ -142,6 +142,6 @@ def _opened(nonce: bytes, box: bytes, public: bytes, secret: bytes) -> bytes:
 
 def _opened_shared(nonce: bytes, box: bytes, shared: bytes) -> bytes:
     try:
-        return bindings.crypto_box_open_afternm(box, nonce, shared)
+        return bindings.crypto_box_open_easy_afternm(box, nonce, shared)
     except (CryptoError, ValueError) as error:
         raise ZmtpError(f"cannot decrypt: {error}; the keys do not belong together") from None

@@ -31,7 +31,7 @@ from dimstream_client.wire import MAX_HEADER_BYTES, PackedFrame, decode_packed, 
 from dimstream_server.access import Access, warn_of_open_doors
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.zmq.admission import NOT_ADMITTED, Admission, Handshakes
-from dimstream_server.endpoints.zmq.outgoing import Outgoing, Part
+from dimstream_server.endpoints.zmq.outbox import Outgoing, Part
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.errors import ServerError

@@ -16,8 +16,9 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zmq.utils import z85
 
@@ -26,7 +27,7 @@ from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.zmq.connection import Connection
 from dimstream_server.endpoints.zmq.liveness import PINGS
-from dimstream_server.endpoints.zmq.outgoing import Outgoing, Part
+from dimstream_server.endpoints.zmq.outbox import Outgoing, Part
 
 if TYPE_CHECKING:
     from dimstream_server.endpoints.zmq.curve import CurveHandshake
@@ -36,6 +37,7 @@ _BACKLOG: Final = 128
 _OWN_ID: Final = b"\0"  # how routing ids begin that are made up here
 _STOP_POLL_S: Final = 0.005
 _PAUSE_S: Final = 0.1
+_SEALERS: Final = 2  # threads
 Admits = Callable[[str, str], bool]
 OnMessage = Callable[[bytes, list[Part], str], "asyncio.Future[None] | None"]
 OnGone = Callable[[bytes, str], None]
@@ -91,6 +93,7 @@ class Router:
         self._numbers = itertools.count(secrets.randbits(31))
         self._refusals = RefusalLog("zmq")
         self._is_stopped = False
+        self._aside = ThreadPoolExecutor(_SEALERS, thread_name_prefix="dimstream-seal")
 
     def bind(self, endpoint: str) -> str:
         """The endpoint that was bound, with the port that was picked.
@@ -188,6 +191,7 @@ class Router:
         self._is_stopped = True
         for connection in tuple(self._connections):
             connection.end("the server stops")
+        self._aside.shutdown(wait=False, cancel_futures=True)
         if self._socket is not None:
             self._socket.close()
         if self._path is not None:
@@ -283,6 +287,10 @@ class Router:
             return False
         connection.borrowed = count
         return True
+
+    def aside(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Do something long on another thread."""
+        return self.loop.run_in_executor(self._aside, work)
 
     def message(self, connection: Connection, parts: list[Part]) -> asyncio.Future[None] | None:
         """Pass a message on."""
