@@ -10,7 +10,7 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
-.PHONY: demo dev test check lint bench clean light-bundle audit fuzz chaos soak
+.PHONY: demo dev test check lint bench clean light-bundle generalist-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
@@ -71,6 +71,24 @@ light-bundle: dev
 	for movie in $(REAL); do $(COMPARE) --name $${movie%:*} --noisy $(DATA)/06_sted_live_movies/$${movie#*:}.tif \
 		--out runs/er-sted-light/$${movie%:*}.json || exit 1; done
 	$(LIGHT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality runs/er-sted-light/$(name).json)
+
+# Trains a generalist from the weights of the model that ships, into runs/: a quarter of an hour on two cores. It does
+# not ship yet; docs/results.md says what it lacks.
+GENERALIST := runs/generalist-sted-light-bundle
+GENERALIST_RUN := runs/generalist-sted-light
+GENERALIST_EXPORT := $(BIN)/dimstream-train export $(GENERALIST_RUN) \
+	--documentation models/recipes/generalist-sted-light.md --out $(GENERALIST)
+GENERALIST_COMPARE := $(BIN)/dimstream-train compare $(GENERALIST)
+
+generalist-bundle: dev
+	$(BIN)/dimstream-train fit models/recipes/generalist-sted-light.yaml --from $(SHIPPED) --run $(GENERALIST_RUN)
+	$(GENERALIST_EXPORT)
+	for kind in pairs movie; do $(GENERALIST_COMPARE) --name $$kind --noisy $(SIM)/$${kind}_low.tif \
+		--truth $(SIM)/$${kind}_truth_x100.tif --truth-factor 0.01 --out $(GENERALIST_RUN)/$$kind.json || exit 1; done
+	for movie in $(REAL); do $(GENERALIST_COMPARE) --name $${movie%:*} \
+		--noisy $(DATA)/06_sted_live_movies/$${movie#*:}.tif --out $(GENERALIST_RUN)/$${movie%:*}.json || exit 1; done
+	$(GENERALIST_EXPORT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality $(GENERALIST_RUN)/$(name).json)
+	$(BIN)/dimstream-train stress $(GENERALIST) --out $(GENERALIST_RUN)/stress
 
 # How right the flags of the model that ships are: six to fifteen minutes. Its recorded movies are the shared data.
 SIGNAL := $(addprefix $(DATA)/06_sted_live_movies/,area002_001.tif area002_002.tif area002_003.tif \

@@ -78,6 +78,19 @@ def test_totals_weigh_as_the_plain_means_of_blocks_say() -> None:
     assert weighed - without == pytest.approx(0.5 * means, rel=1e-9)
 
 
+def test_weights_by_counts_do_not_hang_on_the_truth() -> None:
+    settings = PLAIN.model_copy(update={"shot_noise_weighted": True, "weighted_by": "counts"})
+    coarse, fine, truth, counts = torch.tensor(np.random.default_rng(0).uniform(0, 2, size=(4, 2, 1, 16, 16)))
+    loss = restoration_loss((coarse, fine), truth, settings, counts=counts)
+    by_hand = 0.0
+    for output in (coarse, fine):
+        rms = torch.sqrt((output - truth).square().mean(dim=(1, 2, 3)) + 1e-6)
+        by_hand += float((rms / torch.sqrt(counts.mean(dim=(1, 2, 3)) + 0.01)).mean())
+    assert float(loss) == pytest.approx(by_hand, rel=1e-12)
+    other = settings.model_copy(update={"weighted_by": "truth"})
+    assert float(restoration_loss((coarse, fine), truth, other, counts=counts)) != pytest.approx(by_hand)
+
+
 def test_no_error_has_a_finite_slope() -> None:
     output = torch.zeros(1, 1, 8, 8, requires_grad=True)
     restoration_loss((output, output), torch.zeros(1, 1, 8, 8), PLAIN).backward()

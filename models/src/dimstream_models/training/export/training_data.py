@@ -75,7 +75,11 @@ class SimulatedData:
 
     recipe: Recipe
     simulation: SimulationSettings
-    pixel_size_nm: float | None = PIXEL_SIZE_NM
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """Of the ER scenes; None where other scenes have pixels of many sizes."""
+        return None if self.simulation.other_share else PIXEL_SIZE_NM
 
     @property
     def dose_photons(self) -> tuple[float, float] | None:
@@ -104,7 +108,9 @@ class SimulatedData:
         )
 
     def attachments(self, folder: Path) -> dict[str, Path]:
-        """Write the sample movie and its truth."""
+        """Write the sample movie and its truth; it shows the ER, so a model of many samples has none."""
+        if self.simulation.other_share:
+            return {}
         return write_sample(folder, *self._sample, frame_interval_s=self.simulation.frame_interval_s)
 
     @cached_property

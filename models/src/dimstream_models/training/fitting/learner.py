@@ -94,7 +94,13 @@ class Learner:
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):
             coarse, fine = self.network(self.normalise(batch.counts))
         outputs = coarse.float(), fine.float()
-        return restoration_loss(outputs, self.normalise_truth(batch.truth), self.settings.loss, batch.counted)
+        return restoration_loss(
+            outputs,
+            self.normalise_truth(batch.truth),
+            self.settings.loss,
+            batch.counted,
+            counts=self.normalise(batch.counts),
+        )
 
     def _clip_gradients(self) -> None:
         parameters = list(self.network.parameters())

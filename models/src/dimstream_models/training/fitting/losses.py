@@ -13,7 +13,12 @@ BLOCK_PX = 16  # over which totals are held
 
 
 def restoration_loss(
-    outputs: tuple[Tensor, Tensor], truth: Tensor, settings: LossSettings, counted: Tensor | None = None
+    outputs: tuple[Tensor, Tensor],
+    truth: Tensor,
+    settings: LossSettings,
+    counted: Tensor | None = None,
+    *,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Return the summed error of the coarse and the fine output (Ebrahimi 2023, Methods).
 
@@ -26,8 +31,11 @@ def restoration_loss(
         each sample.
     counted : (B, 1, y, x) tensor, optional
         1 where errors count, 0 where they do not; by default everywhere.
+    counts : (B, 1, y, x) tensor, optional
+        What the network was shown, on the truth's scale; needed to weigh by counts.
     """
-    weight = shot_noise_weight(truth) if settings.shot_noise_weighted else truth.new_ones(len(truth))
+    weighing = counts if settings.weighted_by == "counts" and counts is not None else truth
+    weight = shot_noise_weight(weighing) if settings.shot_noise_weighted else truth.new_ones(len(truth))
     measure = _rms if settings.kind == "rms" else _mean_square
     total = torch.zeros((), device=truth.device)
     for output in outputs:

@@ -23,6 +23,11 @@ class LossSettings(Confined):
     total_weight: float = Field(
         0.0, ge=0, description="of the same error of means over 16 x 16 px: keeps the totals (photometry)"
     )
+    weighted_by: Literal["truth", "counts"] = Field(
+        "truth",
+        description="whose mean says each patch's photon noise; weights by the truth, which a network cannot"
+        " know, favour none over faint light: `counts` keeps totals",
+    )
     l2_weight: float = Field(
         0.0, ge=0, description="times half the sum of squared kernels (paper: 0 to 0.01)"
     )
