@@ -136,7 +136,7 @@ def test_flags_are_timed_against_the_model_alone(document: Any) -> None:
     model, default, witness = (flags[f"{name}_ms"]["median"] for name in ("model", "default", "witness"))
     assert flags["default_ratio"]["median"] == pytest.approx(default / model)
     assert flags["witness_ratio"]["median"] == pytest.approx((witness - default) / (2 * model))
-    assert min(model, default) > 0 < witness - default
+    assert min(model, default, witness) > 0
 
 
 def test_the_table_is_aligned_and_shows_routes_and_goals(quick_run: tuple[Any, list[str]]) -> None:

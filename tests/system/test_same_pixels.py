@@ -31,10 +31,10 @@ from dimstream_server.engine.protocol import FrameTask, StreamSpec
 from dimstream_server.server_process import RunningServer
 
 REAL = {
-    "01 ER movie": "01_er_movie_cc0/example_ER_network_1Hz.tif",
     "06 area 1": "06_sted_live_movies/area002_001.tif",
     "06 area 3": "06_sted_live_movies/area002_003.tif",
     "06 vesicles": "06_sted_live_movies/syt_triggered_001.tif",
+    "06 vesicles, control": "06_sted_live_movies/syt_control_002.tif",
 }
 
 
