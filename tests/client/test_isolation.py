@@ -16,6 +16,8 @@ from dimstream_client.messages import Open
 from dimstream_client.spool import SpooledFrame
 from dimstream_client.stream import Stream
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (12, 16)
 STREAMS = int(os.environ.get("DIMSTREAM_SHORT_STREAMS", "300"))
 

@@ -16,6 +16,8 @@ from windows_simulation import bad_name, refusing
 
 import dimstream_client
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path(dimstream_client.__file__).parent
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -21,6 +21,8 @@ from dockerfiles import Shed, stages, steps
 from dimstream_client.keys import TOKEN, make_pair, make_token, read_only_entry, read_secret
 from dimstream_server.settings import load_settings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 SERVER = DOCKER / "server.Dockerfile"

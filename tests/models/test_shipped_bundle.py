@@ -15,6 +15,8 @@ from dimstream_models.training.evaluation.photometry import measure_photometry
 from dimstream_models.training.evaluation.restoring import restorer
 from dimstream_models.training.evaluation.yardsticks import of_truth
 
+pytestmark = pytest.mark.slow
+
 
 def test_bioimageio_core_passes_it() -> None:
     with warnings.catch_warnings():

@@ -24,6 +24,8 @@ from dimstream_server.benchmarks.report import TITLES
 from dimstream_server.benchmarks.routes import Counts, Lap, one_by_one
 from dimstream_server.server_process import ServerProcessError, running_server
 
+pytestmark = pytest.mark.slow
+
 SPREAD = {"median", "low", "high", "n"}
 COMPARED = {
     "zmq_1": {"added_ms", "throughput_ratio", "server_ms"},

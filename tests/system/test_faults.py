@@ -34,6 +34,8 @@ from dimstream_client.messages import Credit, Error, Frame, Open, Opened
 from dimstream_client.stream import Stream
 from dimstream_client.wire import decode, encode
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 120
 WAYS = {"maps": True, "witness_every": 4}
 PATIENCE_S = 60

@@ -18,6 +18,8 @@ from shipped import BUNDLE
 
 from dimstream_client import Client
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/models/er-sted-light/denoise"
 DESCRIPTORS = 256
 _LIMITED = ["sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh"]

@@ -30,6 +30,8 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import FrameTask, StreamSpec
 from dimstream_server.server_process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 REAL = {
     "06 area 1": "06_sted_live_movies/area002_001.tif",
     "06 area 3": "06_sted_live_movies/area002_003.tif",

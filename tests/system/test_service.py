@@ -21,6 +21,8 @@ from dimstream_client.cli import main as dimstream
 from dimstream_server.demo import main as demo
 from dimstream_server.server_process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 STACKS = {
     "TYX": (3, 40, 48),
     "ZYX": (3, 40, 48),

@@ -13,6 +13,8 @@ from faults.bundles import write_tiny_bundle
 from faults.growth import Sample, growths, sample_process
 from faults.soak import COLUMNS, report, run
 
+pytestmark = pytest.mark.slow
+
 LEAKING = """
 import sys, threading, time
 held = []

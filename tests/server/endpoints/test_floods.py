@@ -22,6 +22,8 @@ from dimstream_client import Client
 from dimstream_client.keys import CurveKeys, choose_curve_keys, make_pair
 from dimstream_server.cli import main
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get("DIMSTREAM_FLOOD_S", "1.5"))
 LIMITS = {"max_frame_bytes": 2**24}
 GROWTH_MIB = 2 * 16 + 64  # what docs/security.md promises, with as many connections as come here

@@ -18,6 +18,8 @@ from http_clients import CLIENTS, SLOW, chunks, connect, read_answer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/models/identity/denoise"
 LIMIT = 4 * 2**20
 FULL = os.environ.get("DIMSTREAM_HTTP_SWEEP") == "full"

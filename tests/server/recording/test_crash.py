@@ -26,6 +26,8 @@ from dimstream_server.recording.formats import open_images
 from dimstream_server.recording.recovering import recover
 from dimstream_server.recording.settling import settle
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("writing_child.py")
 FRAMES = 400
 

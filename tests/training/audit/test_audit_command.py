@@ -17,6 +17,8 @@ from dimstream_models.training.audit.auditing import Audit, AuditSettings
 from dimstream_models.training.audit.writing import COLUMNS, write_audit
 from dimstream_models.training.cli import main
 
+pytestmark = pytest.mark.slow
+
 XHTML = "{http://www.w3.org/1999/xhtml}"
 PICTURES = {
     "claims.png",

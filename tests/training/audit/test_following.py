@@ -20,6 +20,8 @@ from dimstream_models.training.errors import CannotEvaluate
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 
+pytestmark = pytest.mark.slow
+
 EVERY = 2
 SECONDS = 60
 ADJACENT = slice(26, 36)  # of the sample movie: the stage leaves the cell at frame 30

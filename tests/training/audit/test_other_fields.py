@@ -11,6 +11,8 @@ from shipped import BUNDLE
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.audit.following import FollowedFrame, MovieFollower
 
+pytestmark = pytest.mark.slow
+
 
 def _follow(movie: NDArray[np.uint16]) -> list[FollowedFrame]:
     return list(MovieFollower(read_bundle(BUNDLE)).follow(movie))

@@ -17,6 +17,8 @@ from dimstream_models.training.audit.worlds import PHYSICS, Extent, Physics, sim
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.scenes import draw_scene, scene_generator
 
+pytestmark = pytest.mark.slow
+
 SMALL = Extent(side_px=(72, 90), frames=(9, 12))
 NAMED = {condition.name: condition for condition in CONDITIONS}
 

@@ -21,6 +21,8 @@ from dimstream_models.training.cli import main
 from dimstream_models.training.network import build_network
 from dimstream_models.training.settings import NetworkSettings
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TINY = Steps(NetworkSettings(filters=(2, 3), filters_cab=2, num_rg=1, num_cab=1), 32, 2)
 

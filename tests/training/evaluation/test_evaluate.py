@@ -34,6 +34,8 @@ from dimstream_models.training.pairs.opening import read_pairs
 from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepared
 from dimstream_models.training.pairs.preparing import prepare
 
+pytestmark = pytest.mark.slow
+
 Floats = NDArray[np.float64]
 FIELD = "day1/field3"
 

@@ -21,6 +21,8 @@ from dimstream_models.training.evaluation.pictures import draw_distributions, dr
 from dimstream_models.training.evaluation.statements import warnings
 from dimstream_models.training.evaluation.writing import write_report
 
+pytestmark = pytest.mark.slow
+
 XHTML = "{http://www.w3.org/1999/xhtml}"
 
 

@@ -33,6 +33,8 @@ from dimstream_models.training.pairs.prepared import read_prepared
 from dimstream_models.training.prediction import network_denoiser
 from dimstream_models.training.settings import NormalisationSettings, Recipe, write_recipe
 
+pytestmark = pytest.mark.slow
+
 
 def core_passes(folder: Path) -> None:
     with warnings.catch_warnings():

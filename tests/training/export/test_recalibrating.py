@@ -24,6 +24,8 @@ from dimstream_models.training.export.onnx_export import OnnxRunner
 from dimstream_models.training.export.recalibrating import Wanted, recalibrate
 from dimstream_models.training.prediction import onnx_denoiser
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def old(bundle: Bundle, tmp_path: Path) -> Bundle:

@@ -17,6 +17,8 @@ from dimstream_models.training.fitting.record import read_record
 from dimstream_models.training.fitting.trainer import fit, load_best
 from dimstream_models.training.settings import Recipe, read_recipe, write_recipe
 
+pytestmark = pytest.mark.slow
+
 KILLS = (signal.SIGKILL, signal.SIGINT, signal.SIGKILL)
 
 

@@ -13,6 +13,8 @@ from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.fitting.trainer import fit, read_record
 from dimstream_models.training.settings import Recipe
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -15,6 +15,8 @@ from dimstream_models.training.fitting.history import read_history
 from dimstream_models.training.fitting.loop import Trainer
 from dimstream_models.training.fitting.record import read_record
 
+pytestmark = pytest.mark.slow
+
 Begin = Callable[..., Trainer]
 EVERYTHING = {"dropout": 0.3, "clip_value": 0.1, "schedule": "plateau", "plateau_patience": 1, "epochs": 4}
 

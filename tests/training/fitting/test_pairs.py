@@ -16,6 +16,8 @@ from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepa
 from dimstream_models.training.pairs.preparing import prepare
 from dimstream_models.training.settings import Recipe, read_recipe
 
+pytestmark = pytest.mark.slow
+
 DOSE_RATIO = 20.0
 
 

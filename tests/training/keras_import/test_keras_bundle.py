@@ -16,6 +16,8 @@ from dimstream_models.training.cli import main
 from dimstream_models.training.export.onnx_export import OnnxRunner
 from dimstream_models.training.keras_import import KerasConfig, read_keras_weights
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = "17_keras_fixtures"
 NETWORK = Published((3, 2), 1, 1, 2)
 

@@ -13,6 +13,8 @@ from training.keras_import.keras_files import Published, write_keras2, write_ker
 from dimstream_models.training.errors import InvalidKerasFile
 from dimstream_models.training.keras_import import KerasConfig, read_keras_config, read_keras_weights
 
+pytestmark = pytest.mark.slow
+
 NETWORK = Published((2, 3), 1, 2, 2)
 CONFIG = KerasConfig.model_validate(NETWORK.config)
 FIRST = "u_net/u_net_rcan/u_net/cnn_block/conv2d"  # path of the first layer in a Keras 2 file

@@ -15,6 +15,8 @@ from dimstream_models.training.search.space import Setting, all_settings
 from dimstream_models.training.search.study import Trial
 from dimstream_models.training.settings import SearchSpace
 
+pytestmark = pytest.mark.slow
+
 RATES = (1e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3)
 RATE_EFFECT = dict(zip(RATES, (0.0, 0.3, 1.2, 1.8, 2.0, 1.1), strict=True))
 KIND_EFFECT = {"glorot_uniform": 0.0, "lecun_uniform": 0.9, "orthogonal": 0.45}

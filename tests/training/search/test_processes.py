@@ -12,6 +12,8 @@ import pytest
 from dimstream_models.training.search.study import read_trials
 from dimstream_models.training.settings import Recipe
 
+pytestmark = pytest.mark.slow
+
 TRIALS = 24
 Start = Callable[[], "subprocess.Popen[str]"]
 WORKER = """

@@ -26,6 +26,8 @@ from dimstream_models.training.search.study import read_trials
 from dimstream_models.training.search.trial import read_searched, run_trial
 from dimstream_models.training.settings import Recipe, read_recipe, write_recipe
 
+pytestmark = pytest.mark.slow
+
 COMMAND = "from dimstream_models.training.cli import main; raise SystemExit(main())"
 Finished = tuple[Path, Results, list[str]]
 OUTPUTS = (
