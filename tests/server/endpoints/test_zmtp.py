@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -55,6 +58,42 @@ def test_frames_are_the_same_however_their_bytes_arrive(
 ) -> None:
     content = b"".join(zmtp.head_of(flags, len(body)) + body for flags, body in frames)
     assert feed(FrameReader(most(2**20)), content, cuts) == frames
+
+
+SAID = [[b"a"], [b"", bytes(255), bytes(256)], [b"DIM1FRAME", b"{}", bytes(150_000)], [b"", b""], [b"end"]]
+
+
+@functools.cache
+def said_by_libzmq() -> bytes:
+    """Every byte of a DEALER that says these messages, with pings between them."""
+    context, listener = zmq.Context(), socket.create_server(("127.0.0.1", 0))
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.HEARTBEAT_IVL, 10)
+    dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    dealer.connect(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    ready = zmtp.command(b"READY", zmtp.metadata({b"Socket-Type": b"ROUTER"}))
+    heard = b""
+    with listener, listener.accept()[0] as connection:
+        connection.sendall(zmtp.greeting(zmtp.NULL) + zmtp.head_of(COMMAND, len(ready)) + ready)
+        for parts in SAID:
+            dealer.send_multipart(parts)
+            time.sleep(0.03)
+        while not heard.endswith(b"\0\x03end") and b"\0\x03end\x04" not in heard:
+            heard += connection.recv(65_536)
+    context.destroy(linger=0)
+    return heard
+
+
+@given(cuts=st.lists(st.integers(1, 300) | st.integers(1, 70_000), max_size=60))
+def test_what_libzmq_says_is_read_alike_however_it_is_cut(cuts: list[int]) -> None:
+    content = said_by_libzmq()
+    assert zmtp.knows_pings(content[: zmtp.GREETING_BYTES])
+    frames = feed(FrameReader(most(2**20)), content[zmtp.GREETING_BYTES :], cuts)
+    commands = [body for flags, body in frames if flags & COMMAND]
+    assert zmtp.parse_command(commands[0])[0] == b"READY"
+    assert {zmtp.parse_command(body)[0] for body in commands[1:]} == {b"PING"}
+    parts = [(flags, body) for flags, body in frames if not flags & COMMAND]
+    assert parts == [(MORE if n < len(one) - 1 else 0, part) for one in SAID for n, part in enumerate(one)]
 
 
 def test_frames_are_these_bytes() -> None:
