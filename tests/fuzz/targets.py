@@ -33,6 +33,7 @@ from dimstream_models.bundle.errors import InvalidBundle
 from dimstream_models.bundle.onnx_file import check_onnx
 from dimstream_models.bundle.tensors import from_npy
 from dimstream_server.endpoints.http.images import ImageChoice, open_body
+from dimstream_server.endpoints.zmq.curve import CurveHandshake
 from dimstream_server.endpoints.zmq.zmtp import (
     COMMAND,
     FrameReader,
@@ -205,6 +206,17 @@ def zmtp(data: bytes) -> None:
                     routing_id_of(parse_metadata(parse_command(frame.body)[1]))
 
 
+def curve(data: bytes) -> None:
+    """A server's side of a CURVE handshake, and a part behind it; nobody's key is proved."""
+    handshake = CurveHandshake(bytes(range(32)))
+    hello, _, rest = data.partition(BETWEEN_PARTS)
+    for read in (handshake.welcome, handshake.client_of, handshake.unseal):
+        for body in (hello, rest):
+            with suppress(ZmtpError):
+                read(body)
+                assert read == handshake.welcome
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -221,6 +233,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
         settings,
         spool,
         zmtp,
+        curve,
     )
 }
 
