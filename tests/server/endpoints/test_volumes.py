@@ -226,6 +226,6 @@ def test_the_command_stream_proposes_a_crop(
     command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "out.ome.tif"), "--quiet", "--server"]
     assert main([*command, post.server.addresses.zmq]) == 0
     first, second = capsys.readouterr().out.splitlines()[-2:]
-    assert ("suspect since" in first) == (axes == "TZYX")
+    assert ("suspect from frame" in first) == (axes == "TZYX")
     assert second == f"volume: {says}; see dimstream view"
     assert len(list(tmp_path.iterdir())) == 3  # in, out, flags
