@@ -144,6 +144,7 @@ TRAINING = {
     "audit": ["b", "--out", "a"],
     "import-keras": ["w", "--config", "c", "--out", "b"],
     "bench": ["--out", "b"],
+    "stress": ["b", "--out", "s"],
 }
 WITHOUT_EXTRA = ("init",)
 

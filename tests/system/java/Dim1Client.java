@@ -45,7 +45,9 @@ public class Dim1Client {
             String opened = ask("OPEN", "{\"client\":\"java\"," + size + "}", null);
             String stream = opened.replaceAll(".*\"stream\":\"([^\"]*)\".*", "$1");
             for (int n = 0; n < frames; n++) {
-                Thread.sleep(pause);
+                if (n > 0) {
+                    Thread.sleep(pause);
+                }
                 String header = "{\"stream\":\"" + stream + "\",\"seq\":" + n + "," + size + ",\"codec\":\"none\"}";
                 ask("FRAME", header, pixels(n, height, width));
             }
