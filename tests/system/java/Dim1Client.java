@@ -16,6 +16,7 @@ import org.zeromq.ZMsg;
  */
 public class Dim1Client {
     private static final int TIMEOUT_MS = 20_000;
+    private static final int OPEN_TIMEOUT_MS = 5_000;
     private static ZMQ.Socket socket;
 
     public static void main(String[] args) throws InterruptedException {
@@ -28,7 +29,7 @@ public class Dim1Client {
             socket = context.createSocket(SocketType.DEALER);
             socket.setLinger(0);
             socket.setSndHWM(0);
-            socket.setReceiveTimeOut(TIMEOUT_MS);
+            socket.setReceiveTimeOut(OPEN_TIMEOUT_MS);
             if (heartbeat > 0) {
                 socket.setHeartbeatIvl(heartbeat);
                 socket.setHeartbeatTimeout(10 * heartbeat);
@@ -43,6 +44,7 @@ public class Dim1Client {
             socket.connect(args[0]);
             String size = "\"shape\":[" + height + "," + width + "],\"dtype\":\"uint16\"";
             String opened = ask("OPEN", "{\"client\":\"java\"," + size + "}", null);
+            socket.setReceiveTimeOut(TIMEOUT_MS);
             String stream = opened.replaceAll(".*\"stream\":\"([^\"]*)\".*", "$1");
             for (int n = 0; n < frames; n++) {
                 if (n > 0) {
@@ -75,7 +77,7 @@ public class Dim1Client {
         message.send(socket);
         ZMsg answer = ZMsg.recvMsg(socket);
         if (answer == null) {
-            throw new IllegalStateException("no answer to " + type + " within " + TIMEOUT_MS + " ms");
+            throw new IllegalStateException("no answer to " + type + " within " + socket.getReceiveTimeOut() + " ms");
         }
         String kind = answer.popString();
         String told = answer.popString();
