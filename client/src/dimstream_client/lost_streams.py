@@ -24,7 +24,7 @@ _PAUSE_S: Final = 0.2  # between two connections
 _MOVE_S: Final = 10.0  # that moving to another connection may take on top of the outage allowed
 _REFUSED_S: Final = 1.0  # before a stream is tried again that could not be resumed yet
 _TELL_EVERY_S: Final = 60.0
-# Why a stream cannot be resumed yet; it stays as it is until somebody mends that.
+# Why a stream cannot be resumed yet; it is kept, and tried again.
 _NOT_YET: Final = frozenset(
     {Code.SERVER_BUSY, Code.DRAINING, Code.TOO_MANY_STREAMS, Code.UNKNOWN_MODEL, Code.INTERNAL}
 )
