@@ -5,10 +5,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from dimstream_models.training.errors import SearchError
 from dimstream_models.training.search.study import read_trials
 from dimstream_models.training.settings import Recipe
 
@@ -74,8 +76,9 @@ def start(folder: Path) -> Iterator[Start]:
 def _wait_for_trials(folder: Path, number: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (folder / "journal.log").exists() and len(read_trials(folder)) >= number:
-            return
+        with suppress(SearchError):  # the process may not have begun its study yet
+            if len(read_trials(folder)) >= number:
+                return
         time.sleep(0.01)
     pytest.fail(f"no {number} trials in a minute")
 
