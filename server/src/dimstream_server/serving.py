@@ -34,6 +34,8 @@ from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.metrics import Metrics
 from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
+from dimstream_server.recording.retention import Retention
+from dimstream_server.recording_metrics import RecordingMetrics
 from dimstream_server.settings import IN_MEMORY, Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.journal import Journal, JournalError
@@ -139,6 +141,7 @@ async def serve_until(
             metrics.watch(
                 "dimstream_recording_queue_bytes", "Frames that wait to be written.", recorder.queued_bytes
             )
+            stack.callback(_watch_recordings(recorder.folder, settings, metrics).stop)
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         service = StreamService(
             *(engine, settings, metrics, journal), boot_id=secrets.token_hex(8), recorder=recorder
@@ -270,6 +273,13 @@ def _make_recorder(settings: Settings) -> Recorder | None:
         )
     except RecordingRefused as error:
         raise CannotStart(str(error)) from error
+
+
+def _watch_recordings(folder: Path, settings: Settings, metrics: Metrics) -> Retention:
+    retention = Retention(folder, keep_days=settings.recording.keep_days)
+    metrics.add(RecordingMetrics(retention))
+    retention.start()
+    return retention
 
 
 def _tell_bundle(settings: Settings) -> None:

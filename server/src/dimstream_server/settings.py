@@ -253,6 +253,12 @@ class RecordingTable(_Table):
     fsync: Annotated[
         Literal["never", "close", "frame"], Field(description="when to wait until the disk has the bytes")
     ] = "close"
+    keep_days: Annotated[
+        float | None,
+        Field(
+            ge=1, description="complete recordings are deleted this long after their end; without it, never"
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _warns_before_it_stops(self) -> Self:
