@@ -13,6 +13,7 @@ import pytest
 from shipped import BUNDLE
 
 from dimstream_models.bundle import Bundle, read_bundle
+from dimstream_models.evidence.photons import split_photons
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
@@ -87,11 +88,11 @@ def test_alignment_and_witness_equal_the_cpus(bundle: Bundle) -> None:
         outputs = [model.run(frame, None, THRESHOLDS) for frame in frames]
         aligner = Aligner(bundle, device, threads=None)
         witness = Witness(bundle, device, in_dtype="uint16", threads=None)
-        testimony = witness.testify(frames[0], outputs[0], seed=3)
+        agreement = witness.compare(*split_photons(frames[0], 3), outputs[0])
         shifted = aligner.ssim(outputs[0].normalised, outputs[1].normalised, (4, -7))
-        support = testimony.support
+        support = agreement.support
         support = support if isinstance(support, np.ndarray) else support.numpy()
-        found.append((shifted, testimony.ssim, testimony.unsupported, support))
+        found.append((shifted, agreement.ssim, agreement.unsupported, support))
     cpu, cuda = found
     assert cuda[:3] == pytest.approx(cpu[:3], abs=2e-3)
     assert (cpu[3] != cuda[3]).mean() < 2e-3

@@ -33,6 +33,15 @@ def test_ssim_equals_scikit_image(shape: tuple[int, int], window: int, data_rang
     assert arithmetic.ssim(a, b, data_range=data_range, window=window) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_map_of_ssim_is_scikit_images_inside() -> None:
+    a, b = random_frame((40, 53)), random_frame((40, 53), seed=1)
+    _, whole = structural_similarity(
+        a.astype(np.float64), b.astype(np.float64), data_range=8.0, win_size=7, full=True
+    )
+    found = arithmetic.ssim_map(a, b, data_range=8.0, window=7)
+    np.testing.assert_allclose(found, whole[3:-3, 3:-3], atol=1e-6)
+
+
 def test_ssim_stays_exact_on_large_counts() -> None:
     a = random_frame((120, 90)) * 100 + 5000
     b = a + 20 * random_frame((120, 90), seed=1)

@@ -109,6 +109,16 @@ def ssim(a: Array, b: Array, *, data_range: float, window: int = 7) -> float:
     ValueError
         When the shapes differ, the window is even, or a side is shorter than the window.
     """
+    return float(ssim_map(a, b, data_range=data_range, window=window).mean())
+
+
+def ssim_map(a: Array, b: Array, *, data_range: float, window: int = 7) -> Float64:
+    """SSIM of each window that lies inside two frames; its mean is `ssim`, which explains the parameters.
+
+    Returns
+    -------
+    (H - window + 1, W - window + 1) float64
+    """
     _require_comparable(a, b, window)
     x, y = a.astype(np.float64), b.astype(np.float64)
     mean_x, mean_y = _window_means(x, window), _window_means(y, window)
@@ -117,10 +127,8 @@ def ssim(a: Array, b: Array, *, data_range: float, window: int = 7) -> float:
     var_y = unbiased * (_window_means(y * y, window) - mean_y * mean_y)
     covariance = unbiased * (_window_means(x * y, window) - mean_x * mean_y)
     c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    )
-    return float(similarity.mean())
+    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return np.asarray(above / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
 
 
 def rescale(

@@ -6,10 +6,12 @@ from scipy import ndimage
 
 from dimstream_models.evidence.support import (
     CLASS,
+    DISAGREE,
     PREDICTED,
     UNSUPPORTED,
     all_unsupported,
     background_reach,
+    mark_disagreement,
     support,
 )
 
@@ -61,3 +63,15 @@ def test_without_structure_all_that_is_predicted_is_unsupported() -> None:
     bits = np.array([0, 1, 2, 4, 5, 6, 12, 14], np.uint8)
     np.testing.assert_array_equal(all_unsupported(bits), [0, 1, 2, 12, 13, 14, 12, 14])
     assert all_unsupported(bits).dtype == np.uint8
+
+
+def test_of_what_the_halves_disagree_on_only_what_is_predicted_becomes_unsupported() -> None:
+    bits = np.full((9, 9), PREDICTED, np.uint8)
+    bits[0, 0] = 0
+    similarity = np.ones((3, 3))
+    similarity[0, 0] = DISAGREE - 0.01
+    found = mark_disagreement(bits, similarity, 7)
+    assert found[0, 0] == 0
+    assert (found[:4, :4].ravel()[1:] == PREDICTED | UNSUPPORTED).all()
+    assert (found[4:] == PREDICTED).all()
+    assert (found[:, 4:] == PREDICTED).all()

@@ -10,12 +10,10 @@ import tifffile
 from numpy.typing import NDArray
 from shipped import BUNDLE
 
-from dimstream_models.arithmetic import ssim
-from dimstream_models.bundle import Bundle, SsimSettings, read_bundle
-from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
+from dimstream_models.bundle import Bundle, read_bundle
+from dimstream_models.judging import assessing
 from dimstream_models.training.audit.decision import Margins
 from dimstream_models.training.audit.following import FollowedFrame, MovieFollower
-from dimstream_models.training.audit.similarity import ssim_map, witnessed_support
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
@@ -102,6 +100,22 @@ def test_maps_are_the_services(served: list[EngineResult], followed: list[Follow
         assert np.mean(ours != result.support) < 1e-3  # rounding at the edge of what is predicted
 
 
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_rule_that_changes_does_so_in_the_service_and_in_the_audit(
+    bundle: Bundle, movie: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch, shown: bool
+) -> None:
+    """Both gather and judge by the same code: `dimstream_models.judging`."""
+    monkeypatch.setattr(assessing, "has_outlier", lambda photons: shown)
+    engine = LocalEngine([bundle], threads=1)
+    stream = engine.open(StreamSpec(bundle.id, movie.shape[1:], "uint16"))
+    served = engine.submit(stream, FrameTask(0, movie[0], 0)).result(SECONDS)
+    engine.drain().result(SECONDS)
+    (followed,) = MovieFollower(bundle).follow(movie[:1])
+    assert served.trust is not None
+    assert ("outlier_pixel" in served.trust.notes) is shown
+    assert ("outlier_pixel" in followed.record.verdict.judgement.notes) is shown
+
+
 def test_without_a_witness_the_verdict_is_the_same(bundle: Bundle, movie: NDArray[np.uint16]) -> None:
     for each in MovieFollower(bundle).follow(movie[:4]):
         assert each.record.verdict == each.record.alone
@@ -113,27 +127,6 @@ def test_the_decision_is_below_zero_where_the_frame_is_suspect(followed: list[Fo
     for each in followed[1:]:
         flag = each.record.alone.judgement.flag
         assert (each.record.alone.decision < 0) == (flag == "suspect"), each.record.seq
-
-
-def test_the_mean_of_the_map_is_the_ssim() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 40, 53)).astype(np.float32)
-    settings = SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7)
-    found = ssim_map(a, a + b, settings)
-    assert found.shape == (34, 47)
-    assert found.mean() == pytest.approx(ssim(a, a + b, data_range=8.0, window=7), abs=1e-9)
-
-
-def test_only_what_is_predicted_becomes_unsupported() -> None:
-    bits = np.full((9, 9), PREDICTED, np.uint8)
-    bits[0, 0] = 0
-    similarity = np.ones((3, 3))
-    similarity[0, 0] = DISAGREE - 0.01
-    found = witnessed_support(bits, similarity, 7)
-    assert found[0, 0] == 0
-    assert (found[:4, :4].ravel()[1:] == PREDICTED | UNSUPPORTED).all()
-    assert (found[4:] == PREDICTED).all()
-    assert (found[:, 4:] == PREDICTED).all()
 
 
 def test_predictions_that_are_no_numbers_are_refused(bundle: Bundle) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Array, window_sums
+from dimstream_models.arithmetic import Array, Float64, window_sums
 
 BACKGROUND, UNCERTAIN, SIGNAL = 0, 1, 2
 CLASS: Final = 0b0011
@@ -79,12 +79,46 @@ def support(
     sums = window_sums(counts, window)
     classes = np.where(sums <= background_max, BACKGROUND, np.where(sums > signal_min, SIGNAL, UNCERTAIN))
     reach = background_reach(counts, window)
-    centred = prediction.astype(np.float64) - prediction.mean(dtype=np.float64)
-    signal = np.maximum(centred - np.abs(centred).mean(), 0)
+    signal = _predicted_signal(prediction)
     unsupported = (signal > 0) & (sums <= max(signal_min, reach))
-    share = float(signal[unsupported].sum() / max(float(signal.sum()), 1e-12))
-    bits = classes + PREDICTED * (signal > 0) + UNSUPPORTED * unsupported
-    return Support(bits.astype(np.uint8), share, reach)
+    bits = (classes + PREDICTED * (signal > 0) + UNSUPPORTED * unsupported).astype(np.uint8)
+    return Support(bits, unsupported_share(prediction, bits), reach)
+
+
+def unsupported_share(prediction: Array, bits: NDArray[np.uint8]) -> float:
+    """Share of the predicted signal on pixels that are unsupported; 0 when none is predicted.
+
+    Parameters
+    ----------
+    prediction
+        (H, W), on whichever scale.
+    bits
+        (H, W), a support map.
+    """
+    signal = _predicted_signal(prediction)
+    unsupported = (bits & UNSUPPORTED).astype(bool)
+    return float(signal[unsupported].sum() / max(float(signal.sum()), 1e-12))
+
+
+def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int) -> NDArray[np.uint8]:
+    """Support map in which what both halves of the photons disagree on is unsupported, too.
+
+    Parameters
+    ----------
+    bits
+        (H, W), the support map of the whole frame.
+    similarity
+        From `arithmetic.ssim_map`, of the predictions of both halves.
+    window
+        Its side, px; at the borders the nearest whole window decides.
+
+    Returns
+    -------
+    (H, W) uint8
+    """
+    unlike = np.pad(similarity, window // 2, mode="edge").astype(np.float32) < np.float32(DISAGREE)
+    disagreed = (bits & PREDICTED).astype(bool) & unlike
+    return np.where(disagreed, bits | np.uint8(UNSUPPORTED), bits)
 
 
 def all_unsupported(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -100,3 +134,9 @@ def background_reach(counts: Array, window: int) -> float:
     darkest = np.sort(window_sums(counts, window)[::STRIDE_PX, ::STRIDE_PX], axis=None)
     level = darkest[math.ceil(DARKEST * darkest.size) - 1]
     return float((math.sqrt(max(level, 0.0)) + ABOVE_DARKEST + BACKGROUND_REACH) ** 2)
+
+
+def _predicted_signal(prediction: Array) -> Float64:
+    """(H, W): how far a prediction rises above its mean by more than its mean absolute deviation."""
+    centred = prediction.astype(np.float64) - prediction.mean(dtype=np.float64)
+    return np.asarray(np.maximum(centred - np.abs(centred).mean(), 0))

@@ -1,24 +1,44 @@
 """Whether a prediction can be believed: the flag of a frame, from all that speaks for and against it.
 
-One `PlaneJudge` follows one (channel, z, position) of a stream. The same code flags frames in the server
-and is put to the test by `dimstream-train audit`. `docs/flags.md` explains the rules to the people who use
-them.
+`assess` gathers the evidence on a frame and has it judged by the `PlaneJudge` of its (channel, z, position).
+The server flags frames with it, and `dimstream-train audit` puts the same code to the test. `docs/flags.md`
+explains the rules to the people who use them.
 """
 
+from dimstream_models.judging.assessing import (
+    Agreement,
+    Assessment,
+    Conditions,
+    DenoisedFrame,
+    Split,
+    assess,
+)
 from dimstream_models.judging.criteria import FIVE_SIGMA, Criteria, Distribution
 from dimstream_models.judging.evidence import Evidence, FlagName, Judgement, Note
 from dimstream_models.judging.judge import PlaneJudge
+from dimstream_models.judging.measures import Measures
 from dimstream_models.judging.memory import WINDOW, PlaneMemory
+from dimstream_models.judging.previous import PreviousFrame, gap_before, why_not_comparable
 
 __all__ = [
     "FIVE_SIGMA",
     "WINDOW",
+    "Agreement",
+    "Assessment",
+    "Conditions",
     "Criteria",
+    "DenoisedFrame",
     "Distribution",
     "Evidence",
     "FlagName",
     "Judgement",
+    "Measures",
     "Note",
     "PlaneJudge",
     "PlaneMemory",
+    "PreviousFrame",
+    "Split",
+    "assess",
+    "gap_before",
+    "why_not_comparable",
 ]

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.evidence.support import all_unsupported
-from dimstream_models.judging import FlagName
+from dimstream_models.judging import FlagName, PreviousFrame, why_not_comparable
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.memory import PlaneRecord
 from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, Trust
 from dimstream_server.engine.streams import Job, StreamState
 from dimstream_server.engine.weighing import Weighed, weigh
 from dimstream_server.errors import FrameFailed
-from dimstream_server.pipeline.flags import Remembered, obstacle
 from dimstream_server.pipeline.fused_model import FusedOutput
 
 log = logging.getLogger(__name__)
@@ -118,8 +117,8 @@ def _failed(state: StreamState, task: FrameTask, error: str) -> _Verdict:
     return _Verdict("unjudged", FAILED, error=error)
 
 
-def _hindrance(state: StreamState, task: FrameTask, last: Remembered | None) -> str | None:
-    return obstacle(
+def _hindrance(state: StreamState, task: FrameTask, last: PreviousFrame | None) -> str | None:
+    return why_not_comparable(
         last,
         seq=task.seq,
         t=task.t,
@@ -131,7 +130,7 @@ def _hindrance(state: StreamState, task: FrameTask, last: Remembered | None) -> 
 
 def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -> None:
     state.last_seq = task.seq
-    state.planes[task.plane] = Remembered(
+    state.planes[task.plane] = PreviousFrame(
         seq=task.seq,
         t=task.t,
         shape=state.spec.shape,

@@ -7,12 +7,11 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from dimstream_models.judging import PlaneJudge
+from dimstream_models.judging import PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.memory import Counts, Plane, StreamMemory
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.errors import BadUpdate
-from dimstream_server.pipeline.flags import Remembered
 
 PENDING_UPDATES = 16
 
@@ -69,7 +68,7 @@ class StreamState:
     in_force: InForce
     waiting: deque[Item] = field(default_factory=deque)
     updates: deque[PendingUpdate] = field(default_factory=deque)
-    planes: dict[Plane, Remembered] = field(default_factory=dict)
+    planes: dict[Plane, PreviousFrame] = field(default_factory=dict)
     judges: defaultdict[Plane, PlaneJudge] = field(default_factory=lambda: defaultdict(PlaneJudge))
     tally: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
@@ -85,7 +84,7 @@ class StreamState:
         state.tally.update(asdict(memory.counts))
         for record in memory.planes:
             state.judges[record.plane] = PlaneJudge.of_state(record.judge)
-            state.planes[record.plane] = Remembered(
+            state.planes[record.plane] = PreviousFrame(
                 seq=record.seq,
                 t=record.t,
                 shape=spec.shape,

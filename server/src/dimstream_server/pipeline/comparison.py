@@ -3,7 +3,6 @@ photons."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
 from dimstream_models.evidence.alignment import Shift
-from dimstream_models.evidence.photons import no_photons, split_photons
+from dimstream_models.judging import Agreement
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparing import compose_agreement, compose_alignment
 from dimstream_server.pipeline.fused_model import FusedOutput, Normalised
@@ -90,28 +89,6 @@ class Aligner:
         return float(self._graph.run(feeds, ("ssim",))[0])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Testimony:
-    """What the two halves of a frame's photons say of its prediction.
-
-    Parameters
-    ----------
-    refused : str or None
-        Why the photons were not split; then `unsupported` and `support` are those of the whole frame alone.
-    ssim : float or None
-        Of the predictions of both halves; None when refused.
-    unsupported : float
-        Share of the predicted signal that lacks photons, or on which the halves disagree.
-    support
-        (H, W) uint8 on the device: the support map with what they disagree on.
-    """
-
-    refused: str | None
-    ssim: float | None
-    unsupported: float
-    support: Any
-
-
 class Witness:
     """Denoises both halves of a frame's photons and compares them: two inferences.
 
@@ -132,31 +109,24 @@ class Witness:
         self._agreement = Graph(agreement, device, name=bundle.id, threads=threads)
         self._in_dtype = np.dtype(in_dtype)
 
-    def testify(
-        self, pixels: NDArray[Any], output: FusedOutput, *, seed: int, converted: bool = False
-    ) -> Testimony:
+    def compare(self, first: NDArray[Any], second: NDArray[Any], output: FusedOutput) -> Agreement[Any]:
         """What both halves say of a frame that was denoised.
 
         Parameters
         ----------
-        pixels : ndarray
-            (H, W) photons.
-        seed : int
-            Of the split: the same halves for the same seed.
-        converted : bool
-            Whether the photons were made of a detector's values by its offset and gain.
+        first, second : ndarray
+            (H, W), the halves of its photons.
+        output : FusedOutput
+            Of the whole frame.
 
         Raises
         ------
         FrameFailed
             The network raises on a half.
         """
-        refusal = no_photons(pixels, converted=converted)
-        if refusal is not None:
-            return Testimony(refusal, None, output.measures.unsupported, output.support)
-        halves = [np.ascontiguousarray(half, self._in_dtype) for half in split_photons(pixels, seed)]
-        first, second = (self._network.run({"frame": half}, (), ("normalised",))[0] for half in halves)
-        feeds = {"first": first, "second": second, "normalised": output.normalised, "support": output.support}
+        halves = [np.ascontiguousarray(half, self._in_dtype) for half in (first, second)]
+        one, other = (self._network.run({"frame": half}, (), ("normalised",))[0] for half in halves)
+        feeds = {"first": one, "second": other, "normalised": output.normalised, "support": output.support}
         measures, support = self._agreement.run(feeds, ("measures",), ("map",))
         ssim, unsupported = measures.tolist()
-        return Testimony(None, ssim, unsupported, support)
+        return Agreement(ssim, unsupported, support)

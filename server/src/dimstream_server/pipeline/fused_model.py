@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
+from dimstream_models.judging import Measures
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fusing import OUTPUTS, compose
@@ -20,23 +21,6 @@ Normalised: TypeAlias = Any
 """(H, W) float32 on the model's device: an ndarray on the CPU, an OrtValue on CUDA. Only handed back."""
 
 WARM_UP_SHAPE: Final = (64, 72)
-
-
-class Measures(NamedTuple):
-    """What was measured of one frame, in the order of `fusing.MEASURES`."""
-
-    ssim: float
-    background: float
-    uncertain: float
-    signal: float
-    minimum: float
-    maximum: float
-    at_maximum: float
-    near_maximum: float
-    structure: float
-    reach: float
-    unsupported: float
-    prediction_mean: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)

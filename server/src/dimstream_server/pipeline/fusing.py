@@ -17,6 +17,7 @@ from onnx import compose as onnx_compose
 from onnx import version_converter
 
 from dimstream_models.bundle import Bundle
+from dimstream_models.judging import Measures
 from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline import measures, raw_measures
 from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
@@ -24,21 +25,6 @@ from dimstream_server.pipeline.steps import apply_steps, as_counts
 
 INPUTS: Final = ("frame", "previous", "background_max", "signal_min")
 OUTPUTS: Final = ("denoised", "normalised", "measures", "overview", "support")
-MEASURES: Final = (
-    "ssim",
-    "background",
-    "uncertain",
-    "signal",
-    "minimum",
-    "maximum",
-    "at_maximum",
-    "near_maximum",
-    "structure",
-    "reach",
-    "unsupported",
-    "prediction_mean",
-)
-"""What the output `measures` holds, in this order; the mean of a prediction that holds nan is not finite."""
 
 LOWEST_OPSET: Final = 17
 LOWEST_IR: Final = 8
@@ -61,8 +47,8 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     -------
     onnx.ModelProto
         Inputs `INPUTS`: two frames (H, W), the second float32, and two float32 scalars. Outputs `OUTPUTS`:
-        two frames (H, W), the second float32, (12,) float32, see `MEASURES`, an overview (H // 4, W // 4)
-        float32, and a support map (H, W) uint8, see `evidence.support`.
+        two frames (H, W), the second float32, the figures of `judging.Measures` as one float32 vector, an
+        overview (H // 4, W // 4) float32, and a support map (H, W) uint8, see `evidence.support`.
 
     Raises
     ------
@@ -78,7 +64,7 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     inputs = [frame_info("frame", in_dtype), frame_info("previous", "float32")]
     inputs += [float_info("background_max", []), float_info("signal_min", [])]
     outputs = [frame_info("denoised", out_dtype), frame_info("normalised", "float32")]
-    outputs += [float_info("measures", [len(MEASURES)]), float_info("overview", ["h", "w"])]
+    outputs += [float_info("measures", [len(Measures._fields)]), float_info("overview", ["h", "w"])]
     _close(network, nodes, own, inputs, [*outputs, frame_info("support", "uint8")])
     return _checked(network, bundle)
 
@@ -230,14 +216,14 @@ def _edge_padded(nodes: Nodes, values: str, step: int, min_side: int) -> str:
 
 
 def _measure(nodes: Nodes, bundle: Bundle, frame: str, prediction: str, mean: str) -> None:
-    """Add the outputs `measures`, whose parts stand in the order of `MEASURES`, and `support`."""
+    """Add the outputs `measures`, whose parts stand in the order of `judging.Measures`, and `support`."""
     similarity = measures.ssim(nodes, "normalised", "previous", bundle.ssim)
     window = bundle.thresholds.window_px
     found = raw_measures.classes(nodes, frame, window, "background_max", "signal_min")
     unsupported = raw_measures.support(nodes, prediction, mean, found, to="support")
     extremes = raw_measures.extremes(nodes, frame)
     structure = raw_measures.structure(nodes, frame)
-    scalars = [similarity, *found.shares, *extremes, structure, found.reach, unsupported, mean]
+    scalars = [similarity, *found.shares, *extremes, structure, unsupported, mean]
     start = nodes.integers([0])
     nodes.add("Concat", *(nodes.add("Unsqueeze", one, start) for one in scalars), axis=0, to="measures")
 

@@ -36,15 +36,12 @@ class Classes:
         (1, 1, H, W) bool: pixels of the classes background and signal.
     unsupporting : str
         (1, 1, H, W) bool: pixels that support no prediction.
-    reach : str
-        Scalar: window sum that the frame's own background reaches.
     """
 
     shares: tuple[str, str, str]
     dark: str
     bright: str
     unsupporting: str
-    reach: str
 
 
 def structure(nodes: Nodes, counts: str) -> str:
@@ -90,7 +87,7 @@ def classes(nodes: Nodes, counts: str, window: int, background_max: str, signal_
     reach = _background_reach(nodes, means, window)
     least = _as_mean(nodes, nodes.add("Max", signal_min, reach), window)
     shares = (background, nodes.add("Max", neither, nodes.number(0)), signal)
-    return Classes(shares, dark, bright, nodes.add("LessOrEqual", means, least), reach)
+    return Classes(shares, dark, bright, nodes.add("LessOrEqual", means, least))
 
 
 def support(nodes: Nodes, prediction: str, mean: str, found: Classes, *, to: str) -> str:

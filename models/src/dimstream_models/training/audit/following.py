@@ -1,7 +1,7 @@
-"""A movie judged frame by frame, exactly as the service judges it, with everything that the flag rests on.
+"""A movie judged frame by frame by the server's own code, `dimstream_models.judging`.
 
-The service composes its arithmetic into one graph; here it is the numpy reference around the bare network. A
-test streams a movie through the real engine and compares.
+The server composes the arithmetic of a frame into one graph; here it is the numpy reference around the bare
+network. A test streams a movie through the real engine and compares.
 """
 
 from __future__ import annotations
@@ -13,13 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Float32, normalise_prediction
-from dimstream_models.bundle import Bundle, apply_steps
+from dimstream_models.arithmetic import Float32
+from dimstream_models.bundle import Bundle
 from dimstream_models.evidence.alignment import Shift
-from dimstream_models.evidence.support import SIGNAL, UNCERTAIN, all_unsupported
-from dimstream_models.judging import FIVE_SIGMA, Criteria, Evidence, Judgement, PlaneJudge
+from dimstream_models.evidence.support import all_unsupported
+from dimstream_models.judging import (
+    FIVE_SIGMA,
+    Assessment,
+    Conditions,
+    Criteria,
+    Evidence,
+    Judgement,
+    PlaneJudge,
+    PreviousFrame,
+    assess,
+    why_not_comparable,
+)
 from dimstream_models.training.audit.decision import Margins
-from dimstream_models.training.audit.weighing import Rules, Weighing
+from dimstream_models.training.audit.numpy_pipeline import DELIVERED, NumpyFrame, NumpyPipeline
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
 
@@ -119,8 +130,8 @@ class MovieFollower:
         frame_interval_s: float | None = None,
     ) -> None:
         self.bundle, self.criteria = bundle, criteria_of(bundle)
-        self._rules = Rules(bundle, self.criteria, witness_every, frame_interval_s)
-        self._denoise = denoise or _network(bundle)
+        self._witness_every, self._frame_interval_s = witness_every, frame_interval_s
+        self._pipeline = NumpyPipeline(bundle, denoise or _network(bundle))
 
     def follow(self, movie: Iterable[NDArray[Any]]) -> Iterator[FollowedFrame]:
         """Yield the frames of a movie (T, H, W) of counts, each with its scores and its flag.
@@ -130,63 +141,83 @@ class MovieFollower:
         CannotEvaluate
             When a prediction holds nan or infinity.
         """
-        heard, alone = _Bench(self._rules), _Bench(self._rules)
-        before: Float32 | None = None
+        heard, alone = self._bench(), self._bench()
+        last: PreviousFrame | None = None
         for seq, counts in enumerate(movie):
-            prediction = self._predict(counts, seq)
-            normalised = normalise_prediction(prediction, self.bundle.ssim.normalisation)
-            frame = Weighing(self._rules, seq, counts, prediction, normalised)
-            evidence, shift = frame.evidence(before)
-            testimony = frame.testimony(self._normalised)
-            told = replace(
-                evidence,
-                split_ssim=testimony.ssim,
-                split_refused=testimony.refused,
-                unsupported=frame.unsupported(testimony),
-            )
-            record = FrameRecord(
+            obstacle = why_not_comparable(
+                last,
                 seq=seq,
-                evidence=told,
-                shift=shift,
-                uncertain=frame.share(UNCERTAIN),
-                signal=frame.share(SIGNAL),
-                refused=testimony.refused,
-                verdict=heard.judge(seq, told),
-                alone=alone.judge(seq, evidence),
+                t=seq,
+                shape=(counts.shape[0], counts.shape[1]),
+                model_sha256=self.bundle.sha256,
+                only_plane=True,
             )
-            support, witnessed = frame.support.classes, testimony.witnessed
-            if not record.verdict.judgement.structure_seen:
-                support = all_unsupported(support)
-                witnessed = None if witnessed is None else all_unsupported(witnessed)
-            yield FollowedFrame(record, prediction, support, witnessed)
-            before = normalised
-
-    def _normalised(self, counts: NDArray[Any]) -> Float32:
-        return normalise_prediction(self._predict(counts, None), self.bundle.ssim.normalisation)
-
-    def _predict(self, counts: NDArray[Any], seq: int | None) -> Float32:
-        values = apply_steps(self.bundle.preprocessing, counts.astype(np.float32))
-        prediction = self._denoise(values)
-        if not np.isfinite(prediction).all():
-            where = "half the photons of a frame" if seq is None else f"frame {seq}"
-            raise CannotEvaluate(
-                f"expected finite predictions, {where} gave nan or infinity: the service would answer"
-                " that the frame failed"
+            before = last if obstacle is None else None
+            frame = self._pipeline.run(counts, None if before is None else before.normalised, f"frame {seq}")
+            found = assess(
+                heard.judge, frame, before, self._conditions(counts), seq=seq, t=seq, obstacle=obstacle
             )
-        return prediction
+            yield _followed(seq, frame, found, heard, alone)
+            last = PreviousFrame(
+                seq=seq,
+                t=seq,
+                shape=(counts.shape[0], counts.shape[1]),
+                model_sha256=self.bundle.sha256,
+                normalised=frame.normalised,
+                overview=frame.overview,
+            )
+
+    def _conditions(self, counts: NDArray[Any]) -> Conditions:
+        return Conditions(
+            criteria=self.criteria,
+            window=self.bundle.ssim.window,
+            split_every=self._witness_every,
+            ceiling=float(np.iinfo(counts.dtype).max) if counts.dtype.kind == "u" else None,
+            denoised_ceiling=self.bundle.ceiling(DELIVERED),
+            frame_interval_s=self._frame_interval_s,
+        )
+
+    def _bench(self) -> _Bench:
+        return _Bench(self.criteria, self._witness_every)
 
 
 class _Bench:
     """The judge of a movie, and the margins by which it judges."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._criteria, self._every = rules.criteria, rules.witness_every
-        self._judge = PlaneJudge()
-        self._margins = Margins(rules.criteria, witness_every=rules.witness_every)
+    def __init__(self, criteria: Criteria, witness_every: int) -> None:
+        self.judge = PlaneJudge()
+        self._criteria, self._every = criteria, witness_every
+        self._margins = Margins(criteria, witness_every=witness_every)
 
-    def judge(self, seq: int, evidence: Evidence) -> Verdict:
-        judgement = self._judge.judge(seq, evidence, self._criteria, witness_every=self._every)
-        return Verdict(judgement, self._judge.suspect_since, self._margins.decide(seq, evidence))
+    def verdict(self, seq: int, evidence: Evidence, judgement: Judgement | None = None) -> Verdict:
+        """Return what is judged of the next frame; its `judgement` where the judge has given it already."""
+        if judgement is None:
+            judgement = self.judge.judge(seq, evidence, self._criteria, witness_every=self._every)
+        return Verdict(judgement, self.judge.suspect_since, self._margins.decide(seq, evidence))
+
+
+def _followed(
+    seq: int, frame: NumpyFrame, found: Assessment[NDArray[np.uint8]], heard: _Bench, alone: _Bench
+) -> FollowedFrame:
+    unheard = replace(
+        found.evidence, split_ssim=None, split_refused=None, unsupported=frame.measures.unsupported
+    )
+    record = FrameRecord(
+        seq=seq,
+        evidence=found.evidence,
+        shift=found.shift,
+        uncertain=frame.measures.uncertain,
+        signal=frame.measures.signal,
+        refused=found.evidence.split_refused,
+        verdict=heard.verdict(seq, found.evidence, found.judgement),
+        alone=alone.verdict(seq, unheard),
+    )
+    support = frame.support
+    witnessed = None if found.split is None or found.split.agreement is None else found.support
+    if not found.judgement.structure_seen:
+        support = all_unsupported(support)
+        witnessed = None if witnessed is None else all_unsupported(witnessed)
+    return FollowedFrame(record, frame.prediction, support, witnessed)
 
 
 def criteria_of(bundle: Bundle) -> Criteria:

@@ -1,0 +1,264 @@
+"""All that is measured of one frame, and what follows from it: the same code in the server and in the audit.
+
+A pipeline denoises frames and compares predictions, wherever these are kept: the server's on its device, the
+audit's in numpy. What is asked of it, in which order, and what becomes of the answers is decided here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from dimstream_models.arithmetic import Array, Float32
+from dimstream_models.evidence.alignment import Shift, correlation_between, shift_between
+from dimstream_models.evidence.counting import Doubt, doubt_counts
+from dimstream_models.evidence.detector import Detector
+from dimstream_models.evidence.outliers import has_outlier
+from dimstream_models.evidence.photons import no_photons, split_photons
+from dimstream_models.evidence.saturation import clipped_share, saturated_share
+from dimstream_models.judging.criteria import Criteria
+from dimstream_models.judging.evidence import Evidence, Judgement
+from dimstream_models.judging.judge import PlaneJudge
+from dimstream_models.judging.measures import Measures
+from dimstream_models.judging.previous import PreviousFrame, gap_before
+
+UNMOVED: Final[Shift] = (0, 0)
+
+Map = TypeVar("Map", covariant=True)
+"""A support map (H, W) uint8, as a pipeline keeps it."""
+
+
+class Agreement(NamedTuple, Generic[Map]):
+    """What the predictions of both halves of a frame's photons say of its own.
+
+    Parameters
+    ----------
+    ssim : float
+        Of both.
+    unsupported : float
+        Share of the predicted signal that lacks photons, or on which the halves disagree.
+    support
+        (H, W) uint8, the support map with what they disagree on.
+    """
+
+    ssim: float
+    unsupported: float
+    support: Map
+
+
+class DenoisedFrame(Protocol[Map]):
+    """A frame that a pipeline has denoised, and what can still be asked about it."""
+
+    @property
+    def photons(self) -> Array:
+        """(H, W), what the network was given."""
+
+    @property
+    def denoised(self) -> Array:
+        """(H, W) counts, as they are delivered."""
+
+    @property
+    def overview(self) -> Float32:
+        """(H // 4, W // 4), the prediction's small copy, see `evidence.alignment.overview`."""
+
+    @property
+    def support(self) -> Map:
+        """(H, W) uint8, see `evidence.support`."""
+
+    @property
+    def measures(self) -> Measures:
+        """What was measured of it."""
+
+    def ssim_shifted(self, before: Any, shift: Shift) -> float:
+        """SSIM with another prediction, of the part that both show once `shift` was taken out."""
+
+    def compare_halves(self, first: Array, second: Array) -> Agreement[Map]:
+        """What the predictions of both halves (H, W) of its photons say of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conditions:
+    """What holds for all frames of a stream.
+
+    Parameters
+    ----------
+    window : int
+        Side of SSIM's window, px.
+    split_every : int
+        The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
+    ceiling : float or None
+        Photons at the largest value that a raw pixel can have; None of float32.
+    denoised_ceiling : float or None
+        The largest value that a denoised pixel can have; None when there is none.
+    frame_interval_s : float or None
+        Seconds between time points; None when unknown.
+    detector : Detector or None
+        By which the photons were made of the detector's values; None: the values are photons.
+    only_plane : bool
+        Whether the stream has one plane so far.
+    """
+
+    criteria: Criteria
+    window: int
+    split_every: int = 0
+    ceiling: float | None = None
+    denoised_ceiling: float | None = None
+    frame_interval_s: float | None = None
+    detector: Detector | None = None
+    only_plane: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Generic[Map]):
+    """What became of a frame whose photons were to be split.
+
+    Parameters
+    ----------
+    refused : str or None
+        Why they could not be.
+    agreement : Agreement or None
+        What both halves say; None when refused.
+    t_ms : float
+        What it took, milliseconds.
+    """
+
+    refused: str | None
+    agreement: Agreement[Map] | None
+    t_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment(Generic[Map]):
+    """The judgement of a frame, and what it rests on.
+
+    Parameters
+    ----------
+    shift : (int, int) or None
+        How far the sample has moved since the frame before, rows and columns, px; None when nothing was
+        compared or the raw frame shows no structure to align by.
+    split : Split or None
+        None for frames whose photons are not split.
+    support
+        (H, W) uint8, the support map with what the halves disagree on.
+    """
+
+    judgement: Judgement
+    evidence: Evidence
+    shift: Shift | None
+    split: Split[Map] | None
+    support: Map
+
+    @property
+    def unsupported(self) -> float:
+        """Share of the predicted signal that no photons support: all of it in a frame that shows nothing."""
+        return self.evidence.unsupported if self.judgement.structure_seen else 1.0
+
+
+def assess(
+    judge: PlaneJudge,
+    frame: DenoisedFrame[Map],
+    before: PreviousFrame | None,
+    conditions: Conditions,
+    *,
+    seq: int,
+    t: int,
+    obstacle: str | None,
+) -> Assessment[Map]:
+    """Gather what speaks for and against the next frame of a plane, and judge it.
+
+    Parameters
+    ----------
+    judge : PlaneJudge
+        Of the plane; it is brought up to this frame.
+    before : PreviousFrame or None
+        What `frame.measures.ssim` was taken with; None when there was an `obstacle`.
+    obstacle : str or None
+        Why it is compared with no frame, see `why_not_comparable`.
+    """
+    shift, aligned = _aligned(frame, before, conditions)
+    split = _split(frame, conditions, seq=seq, t=t)
+    agreement = None if split is None else split.agreement
+    gap, steps = _gap(before, seq, t, conditions)
+    interval_s = conditions.frame_interval_s
+    measures = frame.measures
+    evidence = Evidence(
+        obstacle=obstacle,
+        ssim=None if before is None else measures.ssim,
+        ssim_aligned=aligned,
+        shift=shift or UNMOVED,
+        correlation=_correlation(frame, before, shift or UNMOVED),
+        minimum=measures.minimum,
+        maximum=measures.maximum,
+        background=measures.background,
+        structure=measures.structure,
+        saturated=_saturated(frame, conditions.ceiling),
+        unsupported=measures.unsupported if agreement is None else agreement.unsupported,
+        split_ssim=None if agreement is None else agreement.ssim,
+        split_refused=None if split is None else split.refused,
+        doubt=_doubt(frame.photons, conditions.detector, known=judge.not_photons is not None),
+        clipped=clipped_share(frame.denoised, conditions.denoised_ceiling),
+        outlier=has_outlier(frame.photons),
+        gap=gap,
+        frame_interval_s=None if interval_s is None else interval_s * steps,
+    )
+    return Assessment(
+        judgement=judge.judge(seq, evidence, conditions.criteria, witness_every=conditions.split_every),
+        evidence=evidence,
+        shift=shift,
+        split=split,
+        support=frame.support if agreement is None else agreement.support,
+    )
+
+
+def _aligned(
+    frame: DenoisedFrame[Any], before: PreviousFrame | None, conditions: Conditions
+) -> tuple[Shift | None, float | None]:
+    """Shift since the frame before and SSIM once it is taken out; of a frame without structure neither."""
+    if before is None or before.overview is None:
+        return None, None
+    if not frame.measures.structure >= conditions.criteria.structure:
+        return None, None
+    shift = shift_between(before.overview, frame.overview)
+    if shift == UNMOVED:
+        return shift, frame.measures.ssim
+    sides = zip(frame.photons.shape, shift, strict=True)
+    if any(side - abs(moved) < conditions.window for side, moved in sides):
+        return None, None  # no window of SSIM fits into what both frames show
+    return shift, frame.ssim_shifted(before.normalised, shift)
+
+
+def _split(frame: DenoisedFrame[Map], conditions: Conditions, *, seq: int, t: int) -> Split[Map] | None:
+    if not conditions.split_every or t % conditions.split_every:
+        return None
+    started = time.perf_counter()
+    refusal = no_photons(frame.photons, converted=conditions.detector is not None)
+    agreement = None if refusal is not None else frame.compare_halves(*split_photons(frame.photons, seq))
+    return Split(refusal, agreement, (time.perf_counter() - started) * 1e3)
+
+
+def _gap(before: PreviousFrame | None, seq: int, t: int, conditions: Conditions) -> tuple[str | None, int]:
+    return (None, 1) if before is None else gap_before(before, seq=seq, t=t, only_plane=conditions.only_plane)
+
+
+def _correlation(frame: DenoisedFrame[Any], before: PreviousFrame | None, shift: Shift) -> float | None:
+    if before is None or before.overview is None:
+        return None
+    return correlation_between(before.overview, frame.overview, shift)
+
+
+def _saturated(frame: DenoisedFrame[Any], ceiling: float | None) -> float:
+    measures = frame.measures
+    return saturated_share(
+        maximum=measures.maximum,
+        at_maximum=measures.at_maximum,
+        near_maximum=measures.near_maximum,
+        pixels=frame.photons.size,
+        ceiling=ceiling,
+    )
+
+
+def _doubt(photons: Array, detector: Detector | None, *, known: bool) -> Doubt | None:
+    """What speaks against photon counts; offset and gain are looked for when it is first found."""
+    doubt = doubt_counts(photons, converted=detector is not None)
+    return doubt if doubt is None or known else doubt.proposing(photons, detector)

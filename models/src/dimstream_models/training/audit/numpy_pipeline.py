@@ -1,0 +1,139 @@
+"""Frames denoised and compared in plain numpy: what `dimstream_models.judging` asks of a pipeline, without
+the server's fused graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.arithmetic import Array, Float32, as_counts, normalise_prediction, ssim, ssim_map
+from dimstream_models.bundle import Bundle, apply_steps
+from dimstream_models.evidence import support as supporting
+from dimstream_models.evidence.alignment import Shift, overlap, overview
+from dimstream_models.evidence.saturation import shares_at_maximum
+from dimstream_models.evidence.structure import structure_score
+from dimstream_models.judging import Agreement, Measures
+from dimstream_models.training.errors import CannotEvaluate
+from dimstream_models.training.prediction import Denoise
+
+DELIVERED: Final = "uint16"
+
+
+@dataclass(frozen=True, eq=False)
+class NumpyPipeline:
+    """A bundle's network, and the arithmetic around it."""
+
+    bundle: Bundle
+    denoise: Denoise
+
+    def run(self, counts: NDArray[Any], before: Float32 | None, what: str) -> NumpyFrame:
+        """Return a frame (H, W) of counts, denoised and measured.
+
+        Parameters
+        ----------
+        before
+            (H, W), the normalised prediction to compare with; None when there is none.
+        what
+            Names the frame in messages.
+
+        Raises
+        ------
+        CannotEvaluate
+            When the prediction holds nan or infinity.
+        """
+        return NumpyFrame(self, counts, self.predict(counts, what), before)
+
+    def predict(self, counts: NDArray[Any], what: str) -> Float32:
+        """Return what the network makes of counts (H, W).
+
+        Raises
+        ------
+        CannotEvaluate
+            When it holds nan or infinity.
+        """
+        prediction = self.denoise(apply_steps(self.bundle.preprocessing, counts.astype(np.float32)))
+        if not np.isfinite(prediction).all():
+            raise CannotEvaluate(
+                f"expected finite predictions, {what} gave nan or infinity: the service would answer"
+                " that the frame failed"
+            )
+        return prediction
+
+    def normalised(self, prediction: Float32) -> Float32:
+        """Return a prediction (H, W) on a scale of its own."""
+        return normalise_prediction(prediction, self.bundle.ssim.normalisation)
+
+
+class NumpyFrame:
+    """A frame that was denoised, as `judging.assess` asks about it."""
+
+    def __init__(
+        self, pipeline: NumpyPipeline, photons: NDArray[Any], prediction: Float32, before: Float32 | None
+    ) -> None:
+        self.photons, self.prediction = photons, prediction
+        self.normalised = pipeline.normalised(prediction)
+        self.overview = overview(self.normalised)
+        self._pipeline, self._before = pipeline, before
+
+    @cached_property
+    def denoised(self) -> Array:
+        """(H, W) counts, as they are delivered."""
+        return as_counts(apply_steps(self._pipeline.bundle.postprocessing, self.prediction), DELIVERED)
+
+    @property
+    def support(self) -> NDArray[np.uint8]:
+        """(H, W), see `evidence.support`."""
+        return self._supported.classes
+
+    @cached_property
+    def measures(self) -> Measures:
+        """What was measured of it."""
+        photons = self.photons
+        background, uncertain, signal = self._shares()
+        at_maximum, near_maximum = shares_at_maximum(photons)
+        return Measures(
+            ssim=float("nan") if self._before is None else self.ssim_shifted(self._before, (0, 0)),
+            background=background,
+            uncertain=uncertain,
+            signal=signal,
+            minimum=float(photons.min()),
+            maximum=float(photons.max()),
+            at_maximum=at_maximum,
+            near_maximum=near_maximum,
+            structure=structure_score(photons),
+            unsupported=self._supported.unsupported,
+            prediction_mean=float(self.prediction.mean()),
+        )
+
+    def ssim_shifted(self, before: Any, shift: Shift) -> float:
+        """Return the SSIM with another prediction (H, W), of what both show once `shift` was taken out."""
+        settings = self._pipeline.bundle.ssim
+        old, new = overlap(before, self.normalised, shift)
+        return ssim(old, new, data_range=settings.data_range, window=settings.window)
+
+    def compare_halves(self, first: Array, second: Array) -> Agreement[NDArray[np.uint8]]:
+        """Return what the predictions of both halves (H, W) of its photons say of its own."""
+        settings, pipeline = self._pipeline.bundle.ssim, self._pipeline
+        what = "half the photons of a frame"
+        halves = [pipeline.normalised(pipeline.predict(half, what)) for half in (first, second)]
+        similarity = ssim_map(*halves, data_range=settings.data_range, window=settings.window)
+        marked = supporting.mark_disagreement(self.support, similarity, settings.window)
+        share = supporting.unsupported_share(self.normalised, marked)
+        return Agreement(float(similarity.mean()), share, marked)
+
+    def _shares(self) -> list[float]:
+        """Shares of the pixels that are background, uncertain and signal."""
+        classes = self.support & supporting.CLASS
+        kinds = supporting.BACKGROUND, supporting.UNCERTAIN, supporting.SIGNAL
+        return [float((classes == kind).mean()) for kind in kinds]
+
+    @cached_property
+    def _supported(self) -> supporting.Support:
+        limits = self._pipeline.bundle.thresholds
+        return supporting.support(
+            self.photons, self.prediction, limits.window_px, limits.background_max, limits.signal_min
+        )
