@@ -15,7 +15,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from dimstream_client.errors import KeyFileError
@@ -36,6 +35,7 @@ from dimstream_server.readiness import Readiness, folder_check
 from dimstream_server.recording import Recorder
 from dimstream_server.recording.retention import Retention
 from dimstream_server.recording_metrics import RecordingMetrics
+from dimstream_server.server_info import InfoMetrics, ServerInfo
 from dimstream_server.settings import IN_MEMORY, Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.journal import Journal, JournalError
@@ -142,6 +142,7 @@ async def serve_until(
                 "dimstream_recording_queue_bytes", "Frames that wait to be written.", recorder.queued_bytes
             )
             stack.callback(_watch_recordings(recorder.folder, settings, metrics).stop)
+        metrics.add(InfoMetrics(engine))
         metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
         service = StreamService(
             *(engine, settings, metrics, journal), boot_id=secrets.token_hex(8), recorder=recorder
@@ -160,9 +161,9 @@ async def serve_until(
         try:
             with _ready_file(settings.server.ready_file, addresses):
                 _log.info(
-                    "ready event=ready zmq=%s http=%s pid=%d version=%s",
+                    "ready event=ready zmq=%s http=%s pid=%d version=%s device=%s precision=%s runtime=%r",
                     *asdict(addresses).values(),
-                    version("dimstream-server"),
+                    *asdict(ServerInfo.of(engine)).values(),
                 )
                 _tell_bundle(settings)
                 _tell_journal(journal)

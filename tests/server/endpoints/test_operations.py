@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from dimstream_client.messages import Close, Closed, Credit, Frame, Open, Skip
 from dimstream_server.device_health import FAILURES
@@ -38,6 +40,28 @@ def figures(request_of: Any, server: Any, stream: str) -> dict[str, float]:
         flag = labels.partition('flag="')[2].partition('"')[0]
         found[name.removeprefix("dimstream_stream_") + flag] = float(value)
     return found
+
+
+def test_what_the_server_is_stands_on_every_surface(
+    start_server: Any, request_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        server = start_server("blur")
+    _, body = readyz(request_of, server)
+    expected = {
+        "version": version("dimstream-server"),
+        "device": "cpu",
+        "precision": "float32",
+        "runtime": f"onnxruntime {version('onnxruntime')}",
+    }
+    assert body["server"] == expected
+    assert json.loads(request_of("GET", "/v1/models", server=server).body)["server"] == expected
+    metrics = request_of("GET", "/metrics", server=server).body.decode()
+    labels = ",".join(f'{name}="{expected[name]}"' for name in sorted(expected))
+    assert f"dimstream_server_info{{{labels}}} 1.0" in metrics
+    assert re.search(r'dimstream_model_info\{model="blur",sha256="[0-9a-f]{64}"\} 1\.0', metrics)
+    (ready,) = [record.getMessage() for record in caplog.records if "event=ready" in record.getMessage()]
+    assert ready.endswith("device=cpu precision=float32 runtime={runtime!r}".format(**expected))
 
 
 def test_a_model_that_only_fails_makes_the_server_not_ready(
@@ -160,4 +184,4 @@ def test_the_description_tells_both_answers_of_readyz(request_of: Any) -> None:
     responses = document["paths"]["/readyz"]["get"]["responses"]
     for status in ("200", "503"):
         assert responses[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ReadyBody")
-    assert document["components"]["schemas"]["ReadyBody"]["required"] == ["ready", "checks"]
+    assert document["components"]["schemas"]["ReadyBody"]["required"] == ["ready", "checks", "server"]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +17,7 @@ from dimstream_server.engine.ledger import Ledger, check_frame, check_spec
 from dimstream_server.engine.loading import Loader, ModelKey
 from dimstream_server.engine.memory import Counts, StreamMemory
 from dimstream_server.engine.protocol import (
+    EngineDevice,
     EngineLimits,
     EngineResult,
     FrameTask,
@@ -63,8 +65,10 @@ class LocalEngine:
         threads: int | None = None,
         pairs_at_start: Iterable[tuple[InDtype, OutDtype]] = PAIRS_AT_START,
     ) -> None:
-        check_installation()
-        loader = Loader(bundles, parse_device(device), threads=threads)
+        runtime = check_installation()
+        where = parse_device(device)
+        self._device = EngineDevice(where.name, where.precision, f"{runtime} {version(runtime)}")
+        loader = Loader(bundles, where, threads=threads)
         loader.check_test_tensors()
         self._infos = MappingProxyType(loader.infos())
         self._limits = limits or EngineLimits()
@@ -77,6 +81,10 @@ class LocalEngine:
         ready = {key: loader.load(key) for key in keys}
         self._thread = DeviceThread(self._infos, loader, ready, self)
         self._thread.start()
+
+    def device(self) -> EngineDevice:
+        """What it runs on."""
+        return self._device
 
     def models(self) -> Mapping[str, ModelInfo]:
         """Bundles that are served, by id."""

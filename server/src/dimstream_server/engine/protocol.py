@@ -47,6 +47,25 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineDevice:
+    """What an engine runs on.
+
+    Parameters
+    ----------
+    name : str
+        "cpu" or "cuda:N".
+    precision : str
+        "float32", or "tf32": float32 whose factors the card may round to 10 bits of fraction.
+    runtime : str
+        What runs the networks, and its version.
+    """
+
+    name: str
+    precision: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSpec:
     """What a stream is opened with; all its frames have this shape (H, W) and pixel type.
 
@@ -261,6 +280,9 @@ class EngineLimits:
 
 class Engine(Protocol):
     """Denoises the frames of many streams, each in its own order, with fair turns."""
+
+    def device(self) -> EngineDevice:
+        """What it runs on."""
 
     def models(self) -> Mapping[str, ModelInfo]:
         """Bundles that are served, by id."""

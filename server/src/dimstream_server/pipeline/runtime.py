@@ -36,6 +36,11 @@ class Device:
         return "cpu" if self.cuda is None else f"cuda:{self.cuda}"
 
     @property
+    def precision(self) -> str:
+        """What it multiplies in: "float32", or "tf32", in which the card may round factors to 10 bits."""
+        return "float32" if self.cuda is None else "tf32"
+
+    @property
     def providers(self) -> list[Any]:
         """Execution providers to ask for, the wanted one first."""
         if self.cuda is None:

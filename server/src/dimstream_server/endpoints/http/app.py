@@ -23,6 +23,7 @@ from dimstream_server.endpoints.http.descriptions import (
     ModelBody,
     ModelsBody,
     ReadyBody,
+    ServerBody,
     StreamBody,
     StreamsBody,
 )
@@ -41,6 +42,7 @@ from dimstream_server.errors import Draining, UnknownModel
 from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
 from dimstream_server.problems import RETRY_AFTER_S
 from dimstream_server.readiness import Readiness
+from dimstream_server.server_info import ServerInfo
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.rate_limit import RateLimit
@@ -72,6 +74,7 @@ class HttpApp:
         tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
+        self._server = ServerBody.of(ServerInfo.of(engine))
         self._gate = RequestAuthentication(
             settings.http.host_names,
             is_public=is_public_address(settings.http.address),
@@ -218,7 +221,8 @@ class HttpApp:
 
     async def models(self) -> ModelsBody:
         """List the models."""
-        return ModelsBody(models=[ModelBody.of(model) for model in self._engine.models().values()])
+        models = [ModelBody.of(model) for model in self._engine.models().values()]
+        return ModelsBody(models=models, server=self._server)
 
     async def model(self, model_id: str) -> ModelBody:
         """Describe one model."""
@@ -239,7 +243,7 @@ class HttpApp:
         if not ready:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
-        return ReadyBody(ready=ready, checks=checks)
+        return ReadyBody(ready=ready, checks=checks, server=self._server)
 
     async def metrics(self) -> Response:
         """Give the figures."""

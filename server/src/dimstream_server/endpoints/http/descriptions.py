@@ -1,11 +1,13 @@
 """JSON bodies of the HTTP door, as the OpenAPI document shows them."""
 
+from dataclasses import asdict
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_models.bundle import Calibration
 from dimstream_server.engine.protocol import ModelInfo
+from dimstream_server.server_info import ServerInfo
 from dimstream_server.streams.stream import ServerStream
 
 
@@ -94,10 +96,25 @@ class ModelBody(Body):
         )
 
 
+class ServerBody(Body):
+    """What the server is."""
+
+    version: str = Field(description="of dimstream-server")
+    device: str = Field(description="where the networks run: `cpu` or `cuda:N`")
+    precision: str = Field(description="`float32`; `tf32`: the card may round factors to 10 bits of fraction")
+    runtime: str = Field(description="what runs the networks, and its version")
+
+    @classmethod
+    def of(cls, info: ServerInfo) -> Self:
+        """The description of a server."""
+        return cls(**asdict(info))
+
+
 class ModelsBody(Body):
     """All models that are served."""
 
     models: list[ModelBody]
+    server: ServerBody
 
 
 class ReadyBody(Body):
@@ -105,6 +122,7 @@ class ReadyBody(Body):
 
     ready: bool
     checks: dict[str, str] = Field(description="each check's name, and `ok` or why it is not well")
+    server: ServerBody
 
 
 class StreamBody(Body):
