@@ -1,5 +1,6 @@
 """Who comes in by ZeroMQ: real servers and real clients, keys right, wrong, missing and revoked."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,27 @@ def test_who_has_a_key_that_is_allowed_streams(start_server: Any, locksmith: Loc
     with Client(server.addresses.zmq, **files) as client:
         results = list(client.stream([FRAME, FRAME]))
     assert [result.seq for result in results] == [0, 1]
+
+
+def test_a_stream_is_known_by_the_name_of_its_key(
+    start_server: Any, request_of: Any, locksmith: Locksmith, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = locksmith.files("scope-3")
+    server = start_server("blur", zmq=locksmith.tables)
+    caplog.set_level("INFO")
+    with (
+        Client(server.addresses.zmq, **files) as client,
+        client.open(shape=FRAME.shape, dtype="uint16") as stream,
+    ):
+        stream.send(FRAME)
+        assert stream.take(timeout_s=20) is not None
+        (listed,) = json.loads(request_of("GET", "/v1/streams", server=server).body)["streams"]
+        assert (listed["client"], listed["program"]) == ("scope-3", "dimstream-client")
+        metrics = request_of("GET", "/metrics", server=server).body.decode()
+        assert f'dimstream_stream_open{{client="scope-3",stream="{listed["id"]}"}} 1.0' in metrics
+    told = [record.getMessage() for record in caplog.records if listed["id"] in record.getMessage()]
+    assert any("event=opened" in line for line in told)
+    assert all("client='scope-3'" in line for line in told)
 
 
 def test_others_are_told_at_once_what_is_wrong(start_server: Any, locksmith: Locksmith) -> None:

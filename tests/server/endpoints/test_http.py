@@ -94,6 +94,10 @@ def test_open_streams_are_listed(request_of: Any, peer: Any, make_counts: Any) -
     streams = json.loads(request_of("GET", "/v1/streams").body)["streams"]
     mine = next(stream for stream in streams if stream["id"] == opened.stream)
     assert (mine["client"], mine["model"], mine["next_seq"], mine["limit"]) == ("test", "blur", 1, 4)
+    assert mine["program"] == "test"
+    assert mine["counts"] == {"done": 1, "failed": 0, "skipped": 0, "ok": 0, "suspect": 0, "unjudged": 1}
+    assert mine["thresholds"]["ssim"] == 0.6
+    assert mine["recording"] is None
 
 
 def test_a_request_is_listed_while_it_is_denoised(

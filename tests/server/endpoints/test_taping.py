@@ -46,6 +46,23 @@ def _lines(recorded: Path) -> list[Any]:
     return [json.loads(line) for line in (folder / "frames.jsonl").read_text().splitlines()]
 
 
+def test_the_list_of_streams_says_where_each_is_recorded(
+    start_recording: Any, connect: Any, request_of: Any, recorded: Path
+) -> None:
+    server = start_recording()
+    peer = connect(server)
+    opened = peer.ask(OPEN)
+    peer.ask(_frame(opened, 0))
+    (listed,) = json.loads(request_of("GET", "/v1/streams", server=server).body)["streams"]
+    (folder,) = recorded.iterdir()
+    assert listed["recording"] == {
+        "folder": folder.name,
+        "next_seq": 1,
+        "state": "recording",
+        "reason": None,
+    }
+
+
 def test_raw_and_denoised_are_in_the_files_that_closed_lists(
     start_recording: Any, connect: Any, recorded: Path
 ) -> None:

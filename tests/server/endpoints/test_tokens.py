@@ -54,6 +54,16 @@ def test_everything_but_the_probes_wants_a_token(
     assert document["paths"]["/livez"]["get"]["security"] == []
 
 
+def test_a_request_is_known_by_the_name_of_its_token(
+    start_server: Any, request_of: Any, make_bearer: Any, denoise_meanwhile: Any, tmp_path: Path
+) -> None:
+    headers = bearer(make_bearer("analysis-pc"))
+    server = start_server("blur", http={"tokens": str(tmp_path / "tokens")})
+    with denoise_meanwhile(server, headers):
+        body = json.loads(request_of("GET", "/v1/streams", headers=headers, server=server).body)
+    assert [stream["client"] for stream in body["streams"]] == ["analysis-pc"]
+
+
 @pytest.mark.parametrize(
     "headers",
     [

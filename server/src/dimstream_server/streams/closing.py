@@ -81,8 +81,8 @@ class Closing:
         self.pending -= 1
         self._ended(stream)
         _log.info(
-            "closed event=closed door=%s stream=%s counts=%s",
-            *(stream.endpoint, stream.id, dict(message.counts)),
+            "closed event=closed door=%s stream=%s client=%r counts=%s",
+            *(stream.endpoint, stream.id, stream.client, dict(message.counts)),
         )
         if stream.channel is not None:
             stream.channel.closed(stream, message)

@@ -41,11 +41,14 @@ class Requester:
         Public key of its client; empty where clients have none.
     channel : Channel
         Where the answers are to go.
+    name : str
+        Of its client's key, for people; empty where clients have none.
     """
 
     peer: bytes
     key: str
     channel: Channel
+    name: str = ""
 
     @property
     def client(self) -> str | bytes:
@@ -161,7 +164,7 @@ class StreamOpener:
         spec = spec_of(plan.opened, model=plan.model)
         stream = _make_stream(requester, plan.opened, spec, entry.id, window, plan.thresholds)
         stream.next_seq, stream.indexed = plan.next_seq, plan.recalled.indexed
-        stream.acknowledged = entry.acknowledged
+        stream.acknowledged, stream.counts = entry.acknowledged, plan.recalled.counts
         stream.context = wanted_context(plan.recalled, self._engine.models()[plan.model].sha256)
         try:
             stream.engine_id = self._engine.open(spec, plan.memory)
@@ -214,8 +217,9 @@ class StreamOpener:
         if opening.resumed:
             self._journal.returned(stream.id)
             _log.info(
-                "resumed event=resumed door=%s stream=%s next_seq=%d context=%d complete=%s",
-                *(stream.endpoint, stream.id, stream.next_seq, len(stream.context), opening.complete),
+                "resumed event=resumed door=%s stream=%s client=%r next_seq=%d context=%d complete=%s",
+                *(stream.endpoint, stream.id, stream.client),
+                *(stream.next_seq, len(stream.context), opening.complete),
             )
         return self._opened(opening)
 
@@ -274,7 +278,8 @@ def _make_stream(
         window=window,
         thresholds=thresholds,
         model=spec.model,
-        client=message.client,
+        client=requester.name or message.client,
+        program=message.client,
         mode=message.mode,
         checksum=message.checksum == "crc32",
         delivers_pixels=message.deliver == "result",

@@ -67,6 +67,7 @@ class Requests:
     def answered(self, stream: ServerStream, frame: Frame, result: EngineResult) -> None:
         """Count and show a result, which the request has already."""
         stream.handed_over(frame.seq)
+        stream.counts = result.counts or stream.counts
         self._metrics.answered(stream.endpoint, result)
         self._metrics.streams.requests.answered(result)
         self._subscribers.publish(stream.id, frame, result, is_view=True)

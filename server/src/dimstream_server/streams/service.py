@@ -18,7 +18,7 @@ from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, S
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
 from dimstream_server.errors import Draining, ServerError, TooManyStreams, UnknownStream
 from dimstream_server.metrics import Metrics
-from dimstream_server.recording import Recorder
+from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams.closing import Closing
 from dimstream_server.streams.journal import Journal
@@ -115,6 +115,11 @@ class StreamService:
     def streams(self) -> list[ServerStream]:
         """Streams that are open."""
         return list(self._registry)
+
+    def recording_of(self, stream: ServerStream) -> Recording | None:
+        """The recording of a stream; None when it is not recorded, or its files are not open yet."""
+        one = self._recordings.of(stream.id)
+        return None if one is None else one.recording
 
     def streams_of(self, peer: bytes) -> list[ServerStream]:
         """Open streams of one connection."""
@@ -327,8 +332,8 @@ class StreamService:
         self._registry.remove(stream)
         self._metrics.streams.close(stream.id)
         _log.warning(
-            "peer gone event=peer_gone door=%s stream=%s next_seq=%d reason=%r",
-            *(stream.endpoint, stream.id, stream.next_seq, why),
+            "peer gone event=peer_gone door=%s stream=%s client=%r next_seq=%d reason=%r",
+            *(stream.endpoint, stream.id, stream.client, stream.next_seq, why),
         )
         stream.break_off()
         if (recording := self._recordings.of(stream.id)) is not None:
@@ -363,6 +368,7 @@ class StreamService:
     def _keep(self, stream: ServerStream, result: EngineResult) -> None:
         """Write a result down, show it, and send it as soon as it is where it has to be."""
         frame, task = stream.submitted.pop(result.seq)
+        stream.counts = result.counts or stream.counts
         self._journal.answered(stream.id, result, indexed=stream.indexed)
         recording = self._recordings.of(stream.id)
         if recording is None:

@@ -81,6 +81,13 @@ class ServerStream:
         ROUTER identity of the peer that opened it; nobody else may use it.
     owner : str
         Public key of that peer; empty where clients have none.
+    client : str
+        Whose it is: the name of its client's key; without keys what its client calls itself; of a request
+        the name of its token, or its address.
+    program : str
+        What its client calls itself.
+    counts : Counts
+        What became of its frames, as of its last result.
     window : int
         Frames that may be in flight.
     thresholds : Thresholds
@@ -107,6 +114,8 @@ class ServerStream:
     engine_id: str = ""
     model: str = ""
     client: str = ""
+    program: str = ""
+    counts: Counts = field(default_factory=Counts)
     mode: str = "lossless"
     checksum: bool = False
     next_seq: int = 0

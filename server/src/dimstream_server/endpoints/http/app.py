@@ -34,7 +34,6 @@ from dimstream_server.endpoints.http.requests import (
     CLIENT_CLOSED_REQUEST,
     Observer,
     ProblemTeller,
-    address_of,
     is_gone,
 )
 from dimstream_server.engine.protocol import Engine, ModelInfo
@@ -182,7 +181,7 @@ class HttpApp:
                     witness_every=query.witness_every,
                     view=view,
                     detector=Detector.given(query.offset, query.gain),
-                    client=address_of(request.scope),
+                    client=request.state.name,
                 )
                 answer = await self._fill(order, request)
             except BaseException:
@@ -230,7 +229,8 @@ class HttpApp:
 
     async def streams(self) -> StreamsBody:
         """List the streams that are open, and the requests that are being denoised."""
-        return StreamsBody(streams=[StreamBody.of(stream) for stream in self._service.streams()])
+        streams = self._service.streams()
+        return StreamsBody(streams=[StreamBody.of(one, self._service.recording_of(one)) for one in streams])
 
     async def livez(self) -> dict[Literal["status"], Literal["alive"]]:
         """Answer as long as the process can."""

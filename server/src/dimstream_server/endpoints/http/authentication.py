@@ -50,7 +50,7 @@ class RequestAuthentication:
         return self._tokens is not None
 
     def admit(self, scope: Scope) -> None:
-        """Let a request in; afterwards its state says whose it is, as ``client``.
+        """Let a request in; its state then says whose it is: ``client`` for limits, ``name`` for people.
 
         Raises
         ------
@@ -61,10 +61,10 @@ class RequestAuthentication:
         """
         self._check_host(_header(scope, b"host").decode("latin-1"))
         address = (scope.get("client") or ("unknown", 0))[0]
-        client = self._client(scope, address)
+        client, name = self._client(scope, address)
         if scope["path"] not in PROBES:
             self._pace.take(client)
-        scope.setdefault("state", {})["client"] = client
+        scope.setdefault("state", {}).update(client=client, name=name)
 
     def _check_host(self, host: str) -> None:
         """A page can make a browser ask a loopback address under its own site's name (DNS rebinding)."""
@@ -79,13 +79,13 @@ class RequestAuthentication:
     def _is_own_name(self, name: str) -> bool:
         return is_loopback(name) or name in self._host_names or (self._is_public and is_address_literal(name))
 
-    def _client(self, scope: Scope, address: str) -> Hashable:
+    def _client(self, scope: Scope, address: str) -> tuple[Hashable, str]:
         if self._tokens is None or scope["path"] in PROBES:
-            return address
+            return address, address
         authorization = _header(scope, b"authorization")
         holder = self._tokens.holder_of(authorization)
         if holder is not None:
-            return holder.digest
+            return holder.digest, holder.name
         self._pace.take(address)  # guesses have a pace of their own, which holds up nobody with a token
         came = "another token" if authorization else "none"
         self._strangers.tell(_BAD_TOKEN, address, f"request with {came}")

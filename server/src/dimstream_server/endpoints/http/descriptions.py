@@ -1,12 +1,14 @@
 """JSON bodies of the HTTP door, as the OpenAPI document shows them."""
 
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_models.bundle import Calibration
 from dimstream_server.engine.protocol import ModelInfo
+from dimstream_server.pipeline.flags import Thresholds
+from dimstream_server.recording import Recording
 from dimstream_server.server_info import ServerInfo
 from dimstream_server.streams.stream import ServerStream
 
@@ -39,6 +41,11 @@ class ThresholdsBody(Body):
     split: float | None = Field(
         description="below it the two halves of a frame's photons disagree; null: not judged by them"
     )
+
+    @classmethod
+    def of(cls, thresholds: Thresholds) -> Self:
+        """The description of thresholds."""
+        return cls(**asdict(thresholds))
 
 
 class CalibrationBody(Body):
@@ -76,7 +83,6 @@ class ModelBody(Body):
     @classmethod
     def of(cls, model: ModelInfo) -> Self:
         """The description of `model`."""
-        limits = model.thresholds
         record = None if model.bundle.config is None else model.bundle.config.calibration
         return cls(
             id=model.id,
@@ -85,13 +91,7 @@ class ModelBody(Body):
             description=model.description,
             gain=model.gain,
             offset=model.offset,
-            thresholds=ThresholdsBody(
-                ssim=limits.ssim,
-                background_max=limits.background_max,
-                signal_min=limits.signal_min,
-                structure=limits.structure,
-                split=limits.split,
-            ),
+            thresholds=ThresholdsBody.of(model.thresholds),
             calibration=None if record is None else CalibrationBody.of(record),
         )
 
@@ -125,12 +125,43 @@ class ReadyBody(Body):
     server: ServerBody
 
 
+class CountsBody(Body):
+    """What became of the frames of a stream, as of its last result."""
+
+    done: int
+    failed: int
+    skipped: int
+    ok: int
+    suspect: int
+    unjudged: int
+
+
+class RecordingBody(Body):
+    """The recording of a stream."""
+
+    folder: str = Field(description="its name in recording.folder")
+    next_seq: int = Field(description="first frame that is not recorded yet")
+    state: Literal["recording", "stopped"]
+    reason: str | None = Field(description="why it stopped")
+
+    @classmethod
+    def of(cls, recording: Recording) -> Self:
+        """The description of a recording."""
+        reason = recording.state
+        state: Literal["recording", "stopped"] = "recording" if reason is None else "stopped"
+        return cls(folder=recording.folder.name, next_seq=recording.next_seq, state=state, reason=reason)
+
+
 class StreamBody(Body):
     """A stream that is open, or a request that is being denoised."""
 
     id: str
     endpoint: str = Field(description="`zmq`: a stream; `http`: a request that is being denoised")
-    client: str = Field(description="what its client calls itself; of a request its address")
+    client: str = Field(
+        description="whose it is: the name of its client's key; without keys what the client calls itself; "
+        "of a request the name of its token, or without tokens its address"
+    )
+    program: str = Field(description="what its client calls itself; empty of a request")
     model: str
     mode: str
     shape: tuple[int, int]
@@ -140,14 +171,18 @@ class StreamBody(Body):
     next_seq: int
     limit: int
     in_flight: int = Field(description="frames whose results were not handed over yet")
+    counts: CountsBody
+    thresholds: ThresholdsBody
+    recording: RecordingBody | None = Field(description="null: it is not recorded")
 
     @classmethod
-    def of(cls, stream: ServerStream) -> Self:
+    def of(cls, stream: ServerStream, recording: Recording | None) -> Self:
         """The description of `stream`."""
         return cls(
             id=stream.id,
             endpoint=stream.endpoint,
             client=stream.client,
+            program=stream.program,
             model=stream.model,
             mode=stream.mode,
             shape=stream.spec.shape,
@@ -157,6 +192,9 @@ class StreamBody(Body):
             next_seq=stream.next_seq,
             limit=stream.limit,
             in_flight=stream.in_flight,
+            counts=CountsBody(**asdict(stream.counts)),
+            thresholds=ThresholdsBody.of(stream.thresholds),
+            recording=None if recording is None else RecordingBody.of(recording),
         )
 
 

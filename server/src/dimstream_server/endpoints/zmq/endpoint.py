@@ -152,13 +152,14 @@ class ZmqEndpoint:
         return None
 
     async def _open(self, sender: _Sender, message: Open) -> None:
-        requester = Requester(sender.peer, sender.key, self)
+        name = self._admission.name_of(sender.key)
+        requester = Requester(sender.peer, sender.key, self, name)
         with self._telling(sender.peer, message):
             stream, opened = await self._service.open(requester, message)
             if message.stream is None:
                 _log.info(
-                    "opened event=opened door=zmq stream=%s model=%s window=%d key=%r",
-                    *(stream.id, stream.model, stream.window, self._admission.name_of(stream.owner)),
+                    "opened event=opened door=zmq stream=%s client=%r model=%s window=%d key=%r",
+                    *(stream.id, stream.client, stream.model, stream.window, name),
                 )
                 warn_of_open_doors(self._settings)
             self._say(sender.peer, opened)
