@@ -194,7 +194,7 @@ def test_after_a_gap_the_same_sample_is_known_again_and_another_proves_nothing(
     engine: Engine, stream: str
 ) -> None:
     _run(engine, stream, _task(0))
-    engine.skip(stream, 1, 3, "camera was faster")
+    engine.skip(stream, 1, 3)
     noise = np.random.default_rng(5).poisson(1, SHAPE).astype(np.uint16)
     after, other = _run(engine, stream, _task(4), _task(8, pixels=noise))
     assert (after.flag, after.reason, after.compared_seq) == ("ok", None, 0)
@@ -425,7 +425,7 @@ def test_a_closed_stream_takes_nothing_more(engine: Engine) -> None:
     counts = engine.close(stream)
     for refused in (
         lambda: engine.submit(stream, _task(1)),
-        lambda: engine.skip(stream, 1, 2, ""),
+        lambda: engine.skip(stream, 1, 2),
         lambda: engine.close(stream),
         lambda: engine.update(stream, 3, model="blur"),
     ):
@@ -480,7 +480,7 @@ def test_a_dead_device_thread_leaves_nobody_waiting(tiny_bundle: BundleMaker) ->
     engine = LocalEngine([tiny_bundle()], threads=1)
     gate = _Gate(engine)
     stream = engine.open(SPEC)
-    engine._thread.commands.put(Append("no such stream", Hole(0, 0, "")))
+    engine._thread.commands.put(Append("no such stream", Hole(0, 0)))
     promised = [engine.submit(stream, _task(0)), engine.update(stream, 1, model="blur"), engine.close(stream)]
     gate.release()
     for future in promised:

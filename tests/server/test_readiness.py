@@ -107,7 +107,7 @@ def test_an_engine_whose_thread_died_says_so(tiny_bundle: Any, monkeypatch: pyte
     monkeypatch.setattr("threading.excepthook", died.append)
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
     assert engine.trouble() is None
-    engine._thread.commands.put(Append("nobody's", Hole(0, 0, "")))
+    engine._thread.commands.put(Append("nobody's", Hole(0, 0)))
     engine._thread._thread.join(20)
     assert len(died) == 1
     assert DeviceHealth(engine).check() == engine.trouble()

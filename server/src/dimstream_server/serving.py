@@ -267,7 +267,7 @@ def _make_recorder(settings: Settings) -> Recorder | None:
     try:
         return Recorder(
             table.folder,
-            queue_bytes=table.queue_bytes,
+            most_queued_bytes=settings.limits.max_credit_bytes,
             reserve_bytes=table.reserve_bytes,
             warn_bytes=table.warn_bytes,
             fsync=table.fsync,

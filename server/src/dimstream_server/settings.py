@@ -241,9 +241,6 @@ class RecordingTable(_Table):
     format: Annotated[
         Literal["tiff", "zarr"], Field(description="OME-TIFF, or OME-Zarr (needs `dimstream-server[zarr]`)")
     ] = "tiff"
-    queue_bytes: Annotated[
-        int, Field(ge=1024, le=MOST_BYTES, description="bytes of the frames that wait to be written")
-    ] = 256 * MIB
     reserve_bytes: Annotated[
         int, Field(ge=16 * MIB, description="free space that recordings leave: there they stop in order")
     ] = 1024 * MIB

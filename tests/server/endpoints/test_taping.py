@@ -87,7 +87,7 @@ def test_raw_and_denoised_are_in_the_files_that_closed_lists(
 
 
 def test_whatever_result_came_out_is_on_the_disk(start_recording: Any, connect: Any, recorded: Path) -> None:
-    peer = connect(start_recording(queue_bytes=4000))  # for one frame: the others wait for room
+    peer = connect(start_recording())
     opened = peer.ask(OPEN)
     for seq in range(8):
         peer.send(_frame(opened, seq))

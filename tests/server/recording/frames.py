@@ -21,7 +21,7 @@ MIB = 2**20
 
 
 def make_recorder(folder: Path, **options: Any) -> Recorder:
-    given = {"queue_bytes": 64 * MIB, "reserve_bytes": MIB, "warn_bytes": MIB, "fsync": "never"}
+    given = {"most_queued_bytes": 64 * MIB, "reserve_bytes": MIB, "warn_bytes": MIB, "fsync": "never"}
     return Recorder(folder, **{**given, **options})
 
 

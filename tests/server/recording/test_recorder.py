@@ -29,7 +29,7 @@ from frames import (
     raw_pixels,
 )
 
-from dimstream_server.errors import RecordingFailed, RecordingRefused
+from dimstream_server.errors import RecordingFailed, RecordingRefused, ServerBusy
 from dimstream_server.recording.recovering import recover
 
 LARGE = (256, 256)
@@ -64,25 +64,22 @@ def gate(recorder: object) -> threading.Event:
 
     from dimstream_server.recording.writing_queue import Job
 
-    recorder._workshop.queue.put(Job(wait, 0), on_room=None)  # type: ignore[attr-defined]
+    recorder._workshop.queue.put(Job(wait))  # type: ignore[attr-defined]
     assert waits.wait(20)
     return opened
 
 
-def test_full_queue_refuses_and_tells_when_there_is_room(tmp_path: Path) -> None:
-    recorder = make_recorder(tmp_path, queue_bytes=3 * LARGE_BYTES)
-    room = threading.Event()
-    recording = recorder.begin(make_spec(shape=LARGE), on_room=room.set)
+def test_what_waits_is_held_until_it_is_written_and_comes_in_order(tmp_path: Path) -> None:
+    recorder = make_recorder(tmp_path)
+    recording = recorder.begin(make_spec(shape=LARGE))
     opened = gate(recorder)
-    taken = [recording.offer(make_frame(seq, shape=LARGE)) for seq in range(5)]
-    assert taken == [True, True, True, False, False]
-    assert recorder.queued_bytes() == 3 * LARGE_BYTES
-    recording.skip(4, 6, "replaced")  # waits behind frame 3
+    for seq in range(4):
+        recording.offer(make_frame(seq, shape=LARGE))
+    recording.skip(4, 6, "replaced")
+    recording.offer(make_frame(3, shape=LARGE))  # its client came back, and has it queued already
+    recording.offer(make_frame(7, shape=LARGE))
+    assert recorder.queued_bytes() == 5 * LARGE_BYTES
     opened.set()
-    assert room.wait(20)
-    assert recording.offer(make_frame(3, shape=LARGE))
-    while not recording.offer(make_frame(7, shape=LARGE)):
-        time.sleep(0.001)
     recording.finish().result(20)
     recorder.close()
     lines = [json.loads(line) for line in (recording.folder / "frames.jsonl").read_text().splitlines()]
@@ -90,11 +87,18 @@ def test_full_queue_refuses_and_tells_when_there_is_room(tmp_path: Path) -> None
     assert recorder.queued_bytes() == 0
 
 
-def test_frame_larger_than_the_queue_is_taken_when_it_is_empty(tmp_path: Path) -> None:
-    recorder = make_recorder(tmp_path, queue_bytes=1024)
+def test_no_recording_begins_while_the_disk_is_too_far_behind(tmp_path: Path) -> None:
+    recorder = make_recorder(tmp_path, most_queued_bytes=2 * LARGE_BYTES)
     recording = recorder.begin(make_spec(shape=LARGE))
-    assert recording.offer(make_frame(0, shape=LARGE))
-    assert len(recording.finish().result(20)) == 4
+    opened = gate(recorder)
+    for seq in range(2):
+        recording.offer(make_frame(seq, shape=LARGE))
+    for start in (recorder.begin, recorder.resume):
+        with pytest.raises(ServerBusy, match="whose disk is too slow"):
+            start(make_spec(stream="s-2"))
+    opened.set()
+    recording.finish().result(20)
+    recorder.begin(make_spec(stream="s-2"))
     recorder.close()
 
 
@@ -136,20 +140,15 @@ def test_disk_that_will_not_hold_it_is_refused(small_disk: Path) -> None:
     with pytest.raises(RecordingRefused, match=r"expected 0\.\d\d GB free .* to record 100 frames") as caught:
         recorder.begin(make_spec(shape=LARGE))
     assert caught.value.code == "recording_refused"
-    first = recorder.begin(make_spec(shape=LARGE, expected_frames=10))
-    with pytest.raises(RecordingRefused, match="for other streams"):
-        recorder.begin(make_spec(shape=LARGE, stream="s-2", expected_frames=10))
-    first.finish().result(20)
-    recorder.begin(make_spec(shape=LARGE, stream="s-2", expected_frames=10))
     recorder.close()
 
 
 def test_recording_stops_in_order_at_the_reserve(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
-    recorder = make_recorder(small_disk, warn_bytes=3 * MIB)
-    recording = recorder.begin(make_spec(shape=LARGE, expected_frames=1))
+    recorder = make_recorder(small_disk, warn_bytes=3 * MIB, least_frames=1)
+    recording = recorder.begin(make_spec(shape=LARGE))
     with caplog.at_level(logging.WARNING):
         for seq in range(30):
-            assert recording.offer(make_frame(seq, shape=LARGE))
+            recording.offer(make_frame(seq, shape=LARGE))
         with pytest.raises(RecordingFailed, match="GB free, expected at least") as caught:
             recording.finish().result(20)
     kept = recording.next_seq
@@ -184,9 +183,10 @@ def test_little_room_is_told_once_and_to_readyz(small_disk: Path, caplog: pytest
 
 
 def test_full_disk_keeps_what_was_recorded_until_there_is_room(small_disk: Path) -> None:
-    recorder = make_recorder(small_disk, reserve_bytes=-64 * MIB)  # so that the disk itself says no
-    other = recorder.begin(make_spec(stream="s-2", expected_frames=1))
-    recording = recorder.begin(make_spec(shape=LARGE, expected_frames=1))
+    # no reserve, so that the disk itself says no
+    recorder = make_recorder(small_disk, reserve_bytes=-64 * MIB, least_frames=1)
+    other = recorder.begin(make_spec(stream="s-2"))
+    recording = recorder.begin(make_spec(shape=LARGE))
     for seq in range(30):
         recording.offer(make_frame(seq, shape=LARGE))
     while recording.state is None:
@@ -211,7 +211,7 @@ def test_full_disk_keeps_what_was_recorded_until_there_is_room(small_disk: Path)
 
 def test_disk_that_turns_read_only_stops_the_recording(small_disk: Path) -> None:
     recorder = make_recorder(small_disk)
-    recording = recorder.begin(make_spec(expected_frames=1))
+    recording = recorder.begin(make_spec())
     recording.offer(make_frame(0))
     while recording.next_seq < 1:
         pass
@@ -243,7 +243,7 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for _ in mounted(folder, "size=4m,ro"):
         recorder = make_recorder(folder)
         with pytest.raises(RecordingRefused, match="Read-only file system"):
-            recorder.begin(make_spec(expected_frames=1))
+            recorder.begin(make_spec())
         problem = recorder.problem()
         assert problem is not None
         assert "cannot be written" in problem

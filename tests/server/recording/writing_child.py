@@ -14,14 +14,16 @@ from frames import make_frame, make_recorder, make_spec
 
 def main() -> None:
     folder, recorded_as, frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    room = threading.Event()
-    recorder = make_recorder(folder, queue_bytes=8000)
-    recording = recorder.resume(make_spec(format=recorded_as), on_room=room.set)
+    room = threading.Semaphore(8)  # of a client's window
+    recorder = make_recorder(folder)
+    recording = recorder.resume(make_spec(format=recorded_as), on_written=lambda _: room.release())
     print("recording", flush=True)
-    for seq in range(max(0, recording.next_seq - 2), frames):
-        while not recording.offer(make_frame(seq)):
-            room.wait(5)
-            room.clear()
+    first = recording.next_seq
+    for seq in range(max(0, first - 2), first):
+        recording.offer(make_frame(seq))  # it is there already
+    for seq in range(first, frames):
+        room.acquire()
+        recording.offer(make_frame(seq))
     recording.finish().result(30)
     recorder.close()
 

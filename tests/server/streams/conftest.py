@@ -91,7 +91,7 @@ class HeldRecorder(Recorder):
     """A recorder on a disk that answers when a test lets it."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, queue_bytes=2**20, reserve_bytes=0, warn_bytes=0)
+        super().__init__(folder, most_queued_bytes=2**20, reserve_bytes=0, warn_bytes=0)
         self.disk_answers = threading.Event()
         self.asked: list[tuple[str, str]] = []  # stream and thread, in order
 

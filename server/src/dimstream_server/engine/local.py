@@ -119,11 +119,11 @@ class LocalEngine:
             self._thread.commands.put(Append(stream, job))
         return job.future
 
-    def skip(self, stream: str, seq_from: int, seq_to: int, reason: str) -> None:
+    def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
         """Take note of a hole; see `Engine.skip`."""
         with self._lock:
             self._ledger.check_open(stream)
-            self._thread.commands.put(Append(stream, Hole(seq_from, seq_to, reason)))
+            self._thread.commands.put(Append(stream, Hole(seq_from, seq_to)))
 
     def update(
         self, stream: str, from_seq: int, model: str | None = None, thresholds: NewThresholds | None = None

@@ -86,7 +86,6 @@ class StreamSpec:
     in_dtype: InDtype
     out_dtype: OutDtype = "uint16"
     deliver_pixels: bool = True
-    label: str = ""
     deliver_maps: bool = False
     witness_every: int = 0
     frame_interval_s: float | None = None
@@ -319,7 +318,7 @@ class Engine(Protocol):
         ServerBusy, Draining
         """
 
-    def skip(self, stream: str, seq_from: int, seq_to: int, reason: str) -> None:
+    def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
         """Take note that frames `seq_from` to `seq_to` (inclusive) will never come.
 
         Raises

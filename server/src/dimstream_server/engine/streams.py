@@ -31,7 +31,6 @@ class Hole:
 
     seq_from: int
     seq_to: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Records the streams of a server: one folder, one thread that writes, one bounded queue."""
+"""Records the streams of a server: one folder, one thread that writes, one queue that credit bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from dimstream_server.errors import RecordingRefused
+from dimstream_server.errors import RecordingRefused, ServerBusy
 from dimstream_server.recording.description import DESCRIPTION, Description, folder_name
 from dimstream_server.recording.disk import LOOK_S, DiskWatch
 from dimstream_server.recording.formats import open_images
@@ -21,7 +21,7 @@ from dimstream_server.recording.spec import Fsync, RecordingSpec
 from dimstream_server.recording.writing_queue import WritingQueue
 
 LEAST_FRAMES: Final = 100
-"""For so many frames there must be room when a spec does not say how many are expected."""
+"""There must be room for so many frames when a recording begins."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,14 +32,16 @@ class Recorder:
     ----------
     folder : Path
         Made when it is missing.
-    queue_bytes : int
-        Memory that frames may hold that wait to be written, of all recordings.
+    most_queued_bytes : int
+        Memory of frames that wait to be written, of all recordings, at which no recording begins or goes on.
     reserve_bytes : int
         Free space that recordings leave; at that point they stop in order.
     warn_bytes : int
         Free space under which a warning is logged.
     fsync : {"never", "close", "frame"}
         When to wait until the disk has it: see `docs/recording.md`.
+    least_frames : int
+        There must be room for so many when a recording begins.
 
     Raises
     ------
@@ -48,9 +50,17 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: Path, *, queue_bytes: int, reserve_bytes: int, warn_bytes: int, fsync: Fsync = "close"
+        self,
+        folder: Path,
+        *,
+        most_queued_bytes: int,
+        reserve_bytes: int,
+        warn_bytes: int,
+        fsync: Fsync = "close",
+        least_frames: int = LEAST_FRAMES,
     ) -> None:
         self.folder = folder
+        self._most_queued_bytes, self._least_frames = most_queued_bytes, least_frames
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,31 +68,22 @@ class Recorder:
         disk = DiskWatch(folder, reserve_bytes=reserve_bytes, warn_bytes=warn_bytes)
         disk.check()
         self._workshop = Workshop(
-            queue=WritingQueue(queue_bytes),
+            queue=WritingQueue(),
             disk=disk,
             closer=ThreadPoolExecutor(1, thread_name_prefix="recording-closer"),
             fsync=fsync,
             forget=self._forget,
         )
-        self._open: dict[Path, tuple[Recording, RecordingSpec]] = {}
+        self._open: dict[Path, Recording] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="recording-writer", daemon=True)
         self._thread.start()
 
-    def begin(
-        self,
-        spec: RecordingSpec,
-        *,
-        on_room: Callable[[], None] | None = None,
-        on_written: Callable[[int], None] | None = None,
-    ) -> Recording:
+    def begin(self, spec: RecordingSpec, *, on_written: Callable[[int], None] | None = None) -> Recording:
         """Begin a recording. This makes files: call it in a worker thread where the disk may be slow.
 
         Parameters
         ----------
-        on_room : callable, optional
-            Called on the writer's thread, once, when a frame that was refused may be offered again. It must
-            only hand over.
         on_written : callable, optional
             Called with the number of each frame once it is on the disk, or once the recording has stopped
             and will not have it; on the writer's thread. It must only hand over.
@@ -91,7 +92,10 @@ class Recorder:
         ------
         RecordingRefused
             The folder cannot be written, the disk will not hold it, or there is such a recording.
+        ServerBusy
+            The disk is too far behind.
         """
+        self._refuse_behind()
         self._refuse_without_room(spec)
         folder = self.folder / folder_name(spec)
         try:
@@ -101,18 +105,12 @@ class Recorder:
         except OSError as error:
             raise _refused(folder, error) from error
         try:
-            return self._made(folder, spec, on_room, on_written)
+            return self._made(folder, spec, on_written)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # it holds no frame yet
             raise
 
-    def resume(
-        self,
-        spec: RecordingSpec,
-        *,
-        on_room: Callable[[], None] | None = None,
-        on_written: Callable[[int], None] | None = None,
-    ) -> Recording:
+    def resume(self, spec: RecordingSpec, *, on_written: Callable[[int], None] | None = None) -> Recording:
         """Go on with a recording after a crash; `next_seq` of it says from which frame on.
 
         Every frame that has a line is kept, what was half written is cut. One that is open in this recorder
@@ -122,14 +120,17 @@ class Recorder:
         ------
         RecordingRefused
             As `begin`; it was recorded with another shape or type; or another server writes it.
+        ServerBusy
+            As `begin`.
         """
+        self._refuse_behind()
         folder = self.folder / folder_name(spec)
         with self._lock:
             if folder in self._open:
-                return self._open[folder][0]
+                return self._open[folder]
         if not folder.exists():
-            return self.begin(spec, on_room=on_room, on_written=on_written)
-        return self._made(folder, spec, on_room, on_written)
+            return self.begin(spec, on_written=on_written)
+        return self._made(folder, spec, on_written)
 
     def problem(self) -> str | None:
         """Why recordings are not well, found out within the last second; None when they are."""
@@ -146,32 +147,20 @@ class Recorder:
         self._workshop.queue.close()
         self._thread.join()
         self._workshop.closer.shutdown()
-        for recording, _ in list(self._open.values()):
+        for recording in list(self._open.values()):
             recording.leave()
         self._open.clear()
 
-    def _made(
-        self,
-        folder: Path,
-        spec: RecordingSpec,
-        on_room: Callable[[], None] | None,
-        on_written: Callable[[int], None] | None,
-    ) -> Recording:
+    def _made(self, folder: Path, spec: RecordingSpec, on_written: Callable[[int], None] | None) -> Recording:
         try:
             if not (folder / DESCRIPTION).exists():
                 Description.of(spec).write(folder)
             Description.read(folder).refuse_other(spec, folder)
-            return self._opened(folder, spec, on_room, on_written)
+            return self._opened(folder, on_written)
         except OSError as error:
             raise _refused(folder, error) from error
 
-    def _opened(
-        self,
-        folder: Path,
-        spec: RecordingSpec,
-        on_room: Callable[[], None] | None,
-        on_written: Callable[[int], None] | None,
-    ) -> Recording:
+    def _opened(self, folder: Path, on_written: Callable[[int], None] | None) -> Recording:
         file = lock_lines(folder)
         try:
             images = open_images(folder, Description.read(folder))
@@ -179,11 +168,9 @@ class Recorder:
         except BaseException:
             file.close()
             raise
-        recording = Recording(
-            folder, images, file, settled.lines, self._workshop, on_room=on_room, on_written=on_written
-        )
+        recording = Recording(folder, images, file, settled.lines, self._workshop, on_written=on_written)
         with self._lock:
-            self._open[folder] = recording, spec
+            self._open[folder] = recording
         _log.info("recording event=recording folder=%s next_seq=%d", folder, recording.next_seq)
         return recording
 
@@ -193,15 +180,21 @@ class Recorder:
             free = disk.look(now=True)
         except OSError as error:
             raise _refused(self.folder, error) from error
-        frames = LEAST_FRAMES if spec.expected_frames is None else spec.expected_frames
-        with self._lock:
-            promised = sum(_still_to_come(*each) for each in self._open.values())
-        needed = disk.reserve_bytes + promised + frames * spec.frame_bytes
+        needed = disk.reserve_bytes + self._least_frames * spec.frame_bytes
         if free < needed:
             raise RecordingRefused(
-                f"expected {needed / 1e9:.2f} GB free in {self.folder} to record {frames} frames (with "
-                f"{disk.reserve_bytes / 1e9:.2f} in reserve and {promised / 1e9:.2f} for other streams), "
-                f"got {free / 1e9:.2f}; make room, or OPEN with save false"
+                f"expected {needed / 1e9:.2f} GB free in {self.folder} to record {self._least_frames} frames "
+                f"(with {disk.reserve_bytes / 1e9:.2f} in reserve), got {free / 1e9:.2f}; make room, or OPEN "
+                "with save false"
+            )
+
+    def _refuse_behind(self) -> None:
+        """So that clients which come and go cannot pile up more than those that stay."""
+        held = self._workshop.queue.held_bytes
+        if held >= self._most_queued_bytes:
+            raise ServerBusy(
+                f"{held} bytes of frames wait to be written to {self.folder}, whose disk is too slow; try "
+                "again later"
             )
 
     def _forget(self, folder: Path) -> None:
@@ -224,12 +217,6 @@ class Recorder:
                 _log.exception("cannot record event=internal_error")
             queue.done(job)
             del job  # or the last frame would be held while nothing comes
-
-
-def _still_to_come(recording: Recording, spec: RecordingSpec) -> int:
-    if spec.expected_frames is None or recording.state is not None:
-        return 0
-    return max(0, spec.expected_frames - recording.next_seq) * spec.frame_bytes
 
 
 def _refused(folder: Path, error: OSError) -> RecordingRefused:

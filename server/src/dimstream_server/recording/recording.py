@@ -59,17 +59,14 @@ class Recording:
         lines: Lines,
         workshop: Workshop,
         *,
-        on_room: Callable[[], None] | None,
         on_written: Callable[[int], None] | None,
     ) -> None:
         self.folder = folder
         self._images, self._file, self._workshop = images, file, workshop
-        self._on_room, self._on_written = on_room, on_written
+        self._on_written = on_written
         self._lock = threading.Lock()
         # the door's
         self._wanted = lines.next_seq  # first frame that was neither queued nor skipped
-        self._refused: int | None = None
-        self._behind_refused: list[Callable[[], None]] = []
         self._final: Future[tuple[RecordedFile, ...]] | None = None
         # the writer's
         self._pages = len(lines.recorded)
@@ -88,36 +85,23 @@ class Recording:
         """Why the recording stopped, or None while it is well; a stopped one ignores what it is offered."""
         return self._failure
 
-    def offer(self, frame: RecordedFrame) -> bool:
-        """Queue a frame; False when there is no room now, and then it must be offered again before the next.
-
-        `on_room` of `Recorder.begin` is called when it may be tried again. Nothing is copied.
-        """
+    def offer(self, frame: RecordedFrame) -> None:
+        """Queue a frame, unless it is queued already. Nothing is copied."""
         with self._lock:
-            if self._failure is not None or self._final is not None or frame.seq < self._wanted:
-                return True
-            if self._refused not in (None, frame.seq):
-                return False
-            if not self._put(lambda: self._write(frame), frame.nbytes):
-                self._refused = frame.seq
-                return False
-            self._refused = None
-            self._wanted = frame.seq + 1
-            events, self._behind_refused = self._behind_refused, []
-            for event in events:
-                self._put(event, 0)
-            return True
+            if self._failure is None and self._final is None and frame.seq >= self._wanted:
+                self._put(lambda: self._write(frame), frame.nbytes)
+                self._wanted = frame.seq + 1
 
     def update(self, from_seq: int, model: ModelInfo, thresholds: Thresholds) -> None:
         """Take note of what frames from `from_seq` on are denoised with and judged by."""
         in_force = InForceFrom(
             from_seq=from_seq, model=WrittenModel.of(model), thresholds=WrittenThresholds.of(thresholds)
         )
-        self._event(lambda: self._write_update(in_force))
+        self._put(lambda: self._write_update(in_force))
 
     def skip(self, seq_from: int, seq_to: int, reason: str) -> None:
         """Take note that frames `seq_from` to `seq_to` (inclusive) will never come."""
-        self._event(lambda: self._write_skip(seq_from, seq_to, reason))
+        self._put(lambda: self._write_skip(seq_from, seq_to, reason))
 
     def finish(self) -> Future[tuple[RecordedFile, ...]]:
         """Make the files final, after all that was queued; they are told with their checksums.
@@ -128,7 +112,7 @@ class Recording:
         with self._lock:
             if self._final is None:
                 final = self._final = Future()
-                self._put(lambda: self._workshop.closer.submit(self._make_final, final), 0)
+                self._put(lambda: self._workshop.closer.submit(self._make_final, final))
             return self._final
 
     def leave(self) -> None:
@@ -143,15 +127,8 @@ class Recording:
 
     # --- the door's thread
 
-    def _put(self, run: Callable[[], Any], nbytes: int) -> bool:
-        return self._workshop.queue.put(Job(run, nbytes), on_room=self._on_room)
-
-    def _event(self, write: Callable[[], None]) -> None:
-        with self._lock:
-            if self._refused is not None:
-                self._behind_refused.append(write)
-            else:
-                self._put(write, 0)
+    def _put(self, run: Callable[[], Any], nbytes: int = 0) -> None:
+        self._workshop.queue.put(Job(run, nbytes))
 
     # --- the writer's thread
 

@@ -42,8 +42,6 @@ class RecordingSpec:
         Whether the support maps are recorded, too.
     detector : Detector or None
         By which frames became photons; None: their values were taken as photons.
-    expected_frames : int or None
-        For how many frames there must be room; None when unknown.
     """
 
     stream: str
@@ -61,7 +59,6 @@ class RecordingSpec:
     format: Format = "tiff"
     with_support: bool = False
     detector: Detector | None = None
-    expected_frames: int | None = None
 
     @property
     def frame_bytes(self) -> int:

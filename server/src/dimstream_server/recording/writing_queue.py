@@ -1,4 +1,8 @@
-"""What waits to be written: bounded by bytes, filled without waiting, emptied by one thread."""
+"""What waits to be written: filled without waiting, emptied by one thread.
+
+Credit bounds it: a frame that waits here has its result withheld, and no client has more frames on their way
+than its window.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +24,15 @@ class Job(NamedTuple):
     """
 
     run: Callable[[], None]
-    nbytes: int
+    nbytes: int = 0
 
 
 class WritingQueue:
-    """Jobs in their order.
+    """Jobs in their order."""
 
-    Parameters
-    ----------
-    limit_bytes : int
-        Memory that waiting jobs may hold; a single job may hold more.
-    """
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
+    def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
         self._held = 0
-        self._wanting: dict[Callable[[], None], int] = {}
         self._changed = threading.Condition()
         self._closed = False
 
@@ -45,20 +41,12 @@ class WritingQueue:
         """Memory that waiting jobs hold, and the one that is run."""
         return self._held
 
-    def put(self, job: Job, *, on_room: Callable[[], None] | None) -> bool:
-        """Add a job; False when there is no room, and then `on_room` is called once when there may be.
-
-        A job that holds no memory is always taken. `on_room` is called on the writer thread.
-        """
+    def put(self, job: Job) -> None:
+        """Add a job."""
         with self._changed:
-            if job.nbytes and self._held and self._held + job.nbytes > self._limit:
-                if on_room is not None:
-                    self._wanting[on_room] = job.nbytes
-                return False
             self._held += job.nbytes
             self._jobs.append(job)
             self._changed.notify()
-            return True
 
     def take(self, timeout_s: float) -> Job | None:
         """The next job; None when none came in time, or none will come."""
@@ -68,18 +56,9 @@ class WritingQueue:
             return self._jobs.popleft() if self._jobs else None
 
     def done(self, job: Job) -> None:
-        """Let go of what a job held, and tell those who wait for room."""
+        """Let go of what a job held."""
         with self._changed:
             self._held -= job.nbytes
-            told = [
-                on_room
-                for on_room, nbytes in self._wanting.items()
-                if not self._held or self._held + nbytes <= self._limit
-            ]
-            for on_room in told:
-                del self._wanting[on_room]
-        for on_room in told:
-            on_room()
 
     def close(self) -> None:
         """Let `take` give what there is and then nothing more."""

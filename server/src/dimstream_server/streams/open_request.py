@@ -51,7 +51,6 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         model=model,
         shape=message.shape,
         deliver_pixels=message.deliver == "result" or message.save,
-        label=message.client,
         deliver_maps=message.maps,
         witness_every=message.witness_every,
         frame_interval_s=message.frame_interval_s,

@@ -261,7 +261,7 @@ class StreamService:
         """
         self.refuse_when_draining()
         stream.check_skip(skip)
-        self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to, skip.reason)
+        self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to)
         self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
         self._recordings.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
         self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from dimstream_client.messages import Frame, Open
@@ -19,13 +19,6 @@ from dimstream_server.recording import RecordedFile, RecordedFrame, Recorder, Re
 from dimstream_server.settings import RecordingTable
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    frame: RecordedFrame
-    then: Callable[[], None]
-    offered: bool = False
-
-
 class StreamRecording:
     """The recording of one stream, for as long as it is open, over all its connections.
 
@@ -34,7 +27,7 @@ class StreamRecording:
 
     def __init__(self) -> None:
         self.recording: Recording | None = None  # the recorder wants this one's callbacks before it gives it
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[tuple[RecordedFrame, Callable[[], None]]] = deque()
 
     def record(
         self, frame: Frame, task: FrameTask, result: EngineResult, model: ModelInfo, then: Callable[[], None]
@@ -49,20 +42,24 @@ class StreamRecording:
             gain=model.gain,
             offset=model.offset,
         )
-        self._waiting.append(_Waiting(recorded, then))
+        self._waiting.append((recorded, then))
+        if self.recording is not None:
+            self.recording.offer(recorded)
+            self.go_on()
+
+    def opened(self, recording: Recording) -> None:
+        """Record by this from now on, with what came of a client that did not wait for its OPENED."""
+        self.recording = recording
+        for recorded, _ in self._waiting:
+            recording.offer(recorded)
         self.go_on()
 
     def go_on(self) -> None:
-        """Offer what the recording has room for; let go what it has written."""
-        if self.recording is None:
-            return
-        for waiting in self._waiting:
-            if not waiting.offered:
-                waiting.offered = self.recording.offer(waiting.frame)
-                if not waiting.offered:
-                    break
-        while self._waiting and _is_done(self.recording, self._waiting[0].frame.seq):
-            self._waiting.popleft().then()
+        """Let go what the recording has written, or never will."""
+        recording = self.recording
+        while recording is not None and self._waiting and _is_done(recording, self._waiting[0][0].seq):
+            _, then = self._waiting.popleft()
+            then()
 
     def break_off(self) -> None:
         """Forget whom results would go to; what was offered is still written."""
@@ -128,18 +125,18 @@ class StreamRecordings:
         one = self._streams.setdefault(stream_id, StreamRecording())
         loop = asyncio.get_running_loop()
 
-        def look_again(_: int = 0) -> None:
+        def look_again(_: int) -> None:
             loop.call_soon_threadsafe(one.go_on)
 
         start = self._recorder.resume if again else self._recorder.begin
-        work = partial(start, spec, on_room=look_again, on_written=look_again)
+        work = partial(start, spec, on_written=look_again)
         try:
             recording = await loop.run_in_executor(self._disk, work)
         except BaseException:
             if one.recording is None and self._streams.get(stream_id) is one:
                 del self._streams[stream_id]
             raise
-        one.recording = recording
+        one.opened(recording)
         if self._streams.get(stream_id) is not one:  # its stream has ended meanwhile
             recording.finish()
 
