@@ -67,11 +67,14 @@ def test_every_fate_of_a_frame_has_its_counter(clock: Clock) -> None:
     table.of("s1").skipped(5)
     table.of("s1").resent(2)
     table.of("s1").reconnected()
+    for is_suspect in (True, False, True):
+        table.of("s1").turned(is_suspect=is_suspect)
     found = scraped(table)
     at = ("s1", "scope")
     expected = {"received": 4, "denoised": 2, "failed": 1, "skipped": 5, "resent": 2}
     assert {name: found[f"frames_{name}_total", *at] for name in expected} == expected
     assert found["reconnects_total", *at] == 1
+    assert (found["turned_suspect_total", *at], found["suspect", *at]) == (2, 1)
     assert {flag: found["flags_total", *at, flag] for flag in ("ok", "suspect", "unjudged")} == {
         "ok": 1,
         "suspect": 1,

@@ -83,6 +83,12 @@ class ServerTable(_Table):
             description="folder of the journal, by which streams outlive the server; `memory`: they do not"
         ),
     ] = None
+    suspect_after: Annotated[
+        int,
+        Field(
+            ge=1, le=1000, description="judged frames in a row after which a plane counts as suspect, or good"
+        ),
+    ] = 3
     insecure_lan: Annotated[
         bool, Field(description="bind beyond loopback without keys and tokens: anyone there may use it")
     ] = False

@@ -32,6 +32,7 @@ _COUNTED: Final = {
     "failed": ("dimstream_stream_frames_failed", "Frames on which the model failed."),
     "skipped": ("dimstream_stream_frames_skipped", "Frames that the client said will never come."),
     "resent": ("dimstream_stream_frames_resent", "Frames that came again after a stream was resumed."),
+    "turned": ("dimstream_stream_turned_suspect", "Times that the stream turned suspect."),
     "reconnects": ("dimstream_stream_reconnects", "Times that the stream was resumed."),
 }
 
@@ -54,6 +55,7 @@ class StreamMetrics:
         self.seconds = 0.0
         self.heard_at: float | None = None  # of the last frame, seconds since 1970
         self.closed_at: float | None = None  # on the table's clock
+        self.is_suspect = False
         self.queue: Callable[[], int] | None = None
 
     def received(self, seq: int) -> None:
@@ -80,6 +82,11 @@ class StreamMetrics:
         self.counts["failed" if result.status == "failed" else "denoised"] += 1
         self.flagged(result.flag)
         self.took(result.total_ms / 1000)
+
+    def turned(self, *, is_suspect: bool) -> None:
+        """The stream has turned suspect, or has come back."""
+        self.counts["turned"] += is_suspect
+        self.is_suspect = is_suspect
 
     def flagged(self, flag: str) -> None:
         """One frame got this flag."""
@@ -199,6 +206,9 @@ def _flags(shown: list[StreamMetrics]) -> Iterator[Metric]:
 
 def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
     is_open = GaugeMetricFamily("dimstream_stream_open", "1 while the stream is open.", labels=_LABELS)
+    suspect = GaugeMetricFamily(
+        "dimstream_stream_suspect", "1 from when a stream turned suspect until it came back.", labels=_LABELS
+    )
     queue = GaugeMetricFamily(
         "dimstream_stream_queue_frames", "Frames of an open stream, taken and not answered.", labels=_LABELS
     )
@@ -207,11 +217,12 @@ def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
     )
     for one in shown:
         is_open.add_metric(one.labels, one.closed_at is None)
+        suspect.add_metric(one.labels, one.is_suspect and one.closed_at is None)
         if one.queue is not None:
             queue.add_metric(one.labels, one.queue())
         if one.heard_at is not None:
             heard.add_metric(one.labels, one.heard_at)
-    yield from (is_open, queue, heard)
+    yield from (is_open, suspect, queue, heard)
 
 
 def _seconds(shown: list[StreamMetrics]) -> Metric:

@@ -133,6 +133,45 @@ def test_each_stream_has_its_figures(
     assert "queue_frames" not in found
 
 
+def test_a_stream_that_turns_suspect_and_comes_back_is_reported(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = start_server("blur", server={"suspect_after": 2})
+    peer = connect(server)
+    stream = peer.open(client="scope 3").stream
+
+    def events() -> list[str]:
+        told = (record.getMessage() for record in caplog.records)
+        return [line for line in told if "event=stream_" in line]
+
+    def listed() -> bool:
+        (one,) = json.loads(request_of("GET", "/v1/streams", server=server).body)["streams"]
+        return bool(one["is_suspect"])
+
+    def send_until(events_now: int, first: int, make: Any) -> int:
+        for seq in range(first, first + 20):
+            peer.denoise(stream, seq, make(seq))
+            listed()  # asked of the loop, which has then done all about this result
+            if len(events()) == events_now:
+                return seq
+        raise AssertionError(events())
+
+    def suspect() -> tuple[float, float]:
+        found = figures(request_of, server, stream)
+        return found["suspect"], found["turned_suspect_total"]
+
+    assert (listed(), suspect()) == (False, (0, 0))
+    turned = send_until(1, 0, lambda seq: make_counts(seed=seq))  # each frame is another sample
+    assert (listed(), suspect()) == (True, (1, 1))
+    back = send_until(2, turned + 1, lambda seq: make_counts(seed=1))
+    assert (listed(), suspect()) == (False, (0, 1))
+    first, second = events()
+    assert f"event=stream_suspect stream={stream} client='scope 3' model=blur seq={turned} " in first
+    assert "suspect_planes=1 planes=1 reason='" in first
+    assert f"event=stream_well stream={stream} client='scope 3' model=blur seq={back} " in second
+
+
 def test_frames_that_come_again_after_a_resumption_are_counted(
     start_server: Any, connect: Any, request_of: Any, make_counts: Any
 ) -> None:

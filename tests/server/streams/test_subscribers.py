@@ -17,6 +17,7 @@ from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.errors import UnknownStream
 from dimstream_server.readiness import Readiness
+from dimstream_server.streams import FlagChange
 from dimstream_server.streams.subscribers import SeenFrame, StreamEnded, Subscribers
 
 PIXELS = np.ones((4, 6), np.uint16)
@@ -33,7 +34,7 @@ def show(subscribers: Subscribers, stream: str, seq: int, **options: bool) -> No
 
 def held(subscription: Any) -> list[Any]:
     """What is held, as (stream, seq) of frames and the ids of streams that ended; it is read."""
-    seen = iter(subscription.take, None)
+    seen = [one for one in iter(subscription.take, None) if not isinstance(one, FlagChange)]
     return [(one.stream, one.result.seq) if isinstance(one, SeenFrame) else one.stream for one in seen]
 
 
@@ -64,6 +65,22 @@ def test_an_end_outlives_frames_that_are_dropped() -> None:
     show(subscribers, "b", 0)
     show(subscribers, "b", 1)
     assert held(every) == ["a", ("b", 1)]
+
+
+def test_a_change_of_flags_outlives_frames_that_are_dropped(run_service: RunService) -> None:
+    async def test(bench: Any) -> None:
+        stream, _ = await bench.open()
+        one, every = (bench.service.subscribe(watched, capacity=2) for watched in (stream.id, None))
+        await bench.denoise(stream, 20)  # each frame is another sample
+        for watcher in (one, every):
+            (change,) = [seen for seen in iter(watcher.take, None) if isinstance(seen, FlagChange)]
+            assert (change.stream, change.client, change.model) == (stream.id, "c", "blur")
+            assert change.is_suspect
+            assert (change.suspect_planes, change.planes) == (1, 1)
+            assert bench.answers.results[change.seq].flag == "suspect"
+            assert bench.answers.results[change.seq].reason == change.reason
+
+    run_service(test)
 
 
 def test_reading_stops_behind_the_last_frame_of_a_stream_that_ended() -> None:
@@ -162,7 +179,7 @@ def test_one_that_never_reads_changes_nothing_for_the_client(run_service: RunSer
         assert (len(watcher), watcher.dropped) == (3, 17)
         assert [seq for _, seq in held(watcher)] == [17, 18, 19]
 
-    run_service(test)
+    run_service(test, server={"suspect_after": 1000})
 
 
 def test_a_watcher_gets_the_raw_frame_and_its_result_and_the_end(run_service: RunService) -> None:

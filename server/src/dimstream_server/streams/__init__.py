@@ -5,6 +5,7 @@
 `requests` are streams that one request feeds, `subscribers` who watch.
 """
 
+from dimstream_server.streams.flag_watch import FlagChange
 from dimstream_server.streams.opening import Requester
 from dimstream_server.streams.requests import RequestStream
 from dimstream_server.streams.service import StreamService
@@ -13,6 +14,7 @@ from dimstream_server.streams.subscribers import SeenFrame, StreamEnded, Subscri
 
 __all__ = [
     "Channel",
+    "FlagChange",
     "RequestStream",
     "Requester",
     "SeenFrame",

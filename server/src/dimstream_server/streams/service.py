@@ -21,6 +21,7 @@ from dimstream_server.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams.closing import Closing
+from dimstream_server.streams.flag_events import FlagEvents
 from dimstream_server.streams.journal import Journal
 from dimstream_server.streams.leases import Leases
 from dimstream_server.streams.opening import Opening, Requester, StreamOpener
@@ -67,6 +68,7 @@ class StreamService:
             engine, self._registry, journal, self._recordings, settings, boot_id=boot_id
         )
         self._subscribers = Subscribers()
+        self._flags = FlagEvents(metrics, self._subscribers, suspect_after=settings.server.suspect_after)
         self._requests = Requests(engine, self._registry, metrics, self._subscribers)
         self._leases = Leases(
             journal,
@@ -120,6 +122,10 @@ class StreamService:
         """The recording of a stream; None when it is not recorded, or its files are not open yet."""
         one = self._recordings.of(stream.id)
         return None if one is None else one.recording
+
+    def is_suspect(self, stream: ServerStream) -> bool:
+        """Whether a stream has turned suspect, and has not come back."""
+        return self._flags.is_suspect(stream.id)
 
     def streams_of(self, peer: bytes) -> list[ServerStream]:
         """Open streams of one connection."""
@@ -377,6 +383,7 @@ class StreamService:
             model = self._engine.models()[result.model_id]
             recording.record(frame, task, result, model, partial(self._send_result, stream, result))
         self._subscribers.publish(stream.id, frame, result)
+        self._flags.answered(stream, task, result)
 
     def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
         if stream.channel is not None:
@@ -404,8 +411,10 @@ class StreamService:
             self._journal.closed(stream.id)
             self._metrics.streams.close(stream.id)
             self._subscribers.end(stream.id)
+            self._flags.forget(stream.id)
 
     def _lease_ended(self, stream_id: str) -> None:
         _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
         self._recordings.finish(stream_id)
         self._subscribers.end(stream_id)
+        self._flags.forget(stream_id)

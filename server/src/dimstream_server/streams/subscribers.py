@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from dimstream_client.messages import Frame
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.streams.flag_watch import FlagChange
 
 DEFAULT_CAPACITY: Final = 8
 
@@ -45,6 +46,9 @@ class StreamEnded:
     stream: str
 
 
+Seen = SeenFrame | FlagChange | StreamEnded
+
+
 class Subscription:
     """What one watcher has not read yet, oldest first; a context manager that ends it.
 
@@ -65,7 +69,7 @@ class Subscription:
         self.dropped = 0
         self._capacity = capacity
         self._leave = leave
-        self._queue: deque[SeenFrame | StreamEnded] = deque()
+        self._queue: deque[Seen] = deque()
         self._changed = asyncio.Event()
         self._is_over = False
 
@@ -75,7 +79,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> SeenFrame | StreamEnded:
+    async def __anext__(self) -> Seen:
         """The oldest that was not read; waits for one. Stops at the end of the stream, or of this."""
         while not self._queue:
             if self._is_over:
@@ -84,7 +88,7 @@ class Subscription:
             await self._changed.wait()
         return self._queue.popleft()
 
-    def take(self) -> SeenFrame | StreamEnded | None:
+    def take(self) -> Seen | None:
         """The oldest that was not read; None when there is none now."""
         return self._queue.popleft() if self._queue else None
 
@@ -106,7 +110,7 @@ class Subscription:
     ) -> None:
         self.close()
 
-    def put(self, seen: SeenFrame | StreamEnded) -> None:
+    def put(self, seen: Seen) -> None:
         """Add what was seen, in place of the oldest frame when it is full."""
         if len(self._queue) >= self._capacity:
             self._drop_oldest()
@@ -158,6 +162,11 @@ class Subscribers:
             seen = SeenFrame(stream, replace(frame, pixels=frame.pixels.copy()) if is_view else frame, result)
             for subscription in watching:
                 subscription.put(seen)
+
+    def announce(self, change: FlagChange) -> None:
+        """Report that a stream has turned suspect, or has come back, to whoever watches it."""
+        for subscription in self._watching(change.stream):
+            subscription.put(change)
 
     def end(self, stream: str) -> None:
         """Take note that a stream is over."""

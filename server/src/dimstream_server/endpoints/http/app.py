@@ -229,8 +229,7 @@ class HttpApp:
 
     async def streams(self) -> StreamsBody:
         """List the streams that are open, and the requests that are being denoised."""
-        streams = self._service.streams()
-        return StreamsBody(streams=[StreamBody.of(one, self._service.recording_of(one)) for one in streams])
+        return StreamsBody(streams=[StreamBody.of(one, self._service) for one in self._service.streams()])
 
     async def livez(self) -> dict[Literal["status"], Literal["alive"]]:
         """Answer as long as the process can."""

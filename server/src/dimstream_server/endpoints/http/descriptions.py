@@ -10,7 +10,7 @@ from dimstream_server.engine.protocol import ModelInfo
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import Recording
 from dimstream_server.server_info import ServerInfo
-from dimstream_server.streams.stream import ServerStream
+from dimstream_server.streams import ServerStream, StreamService
 
 
 class Body(BaseModel):
@@ -171,13 +171,15 @@ class StreamBody(Body):
     next_seq: int
     limit: int
     in_flight: int = Field(description="frames whose results were not handed over yet")
+    is_suspect: bool = Field(description="it has turned suspect, and has not come back")
     counts: CountsBody
     thresholds: ThresholdsBody
     recording: RecordingBody | None = Field(description="null: it is not recorded")
 
     @classmethod
-    def of(cls, stream: ServerStream, recording: Recording | None) -> Self:
-        """The description of `stream`."""
+    def of(cls, stream: ServerStream, service: StreamService) -> Self:
+        """The description of a stream of `service`."""
+        recording = service.recording_of(stream)
         return cls(
             id=stream.id,
             endpoint=stream.endpoint,
@@ -192,6 +194,7 @@ class StreamBody(Body):
             next_seq=stream.next_seq,
             limit=stream.limit,
             in_flight=stream.in_flight,
+            is_suspect=service.is_suspect(stream),
             counts=CountsBody(**asdict(stream.counts)),
             thresholds=ThresholdsBody.of(stream.thresholds),
             recording=None if recording is None else RecordingBody.of(recording),
