@@ -26,11 +26,13 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-def meaningless_config(*, structure: float | None = None) -> DimstreamConfig:
+def meaningless_config(*, structure_score: float | None = None) -> DimstreamConfig:
     """What `dimstream-train export` would have measured."""
     return DimstreamConfig(
         ssim=SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7),
-        thresholds=Thresholds(ssim=0.6, background_max=5, signal_min=25, window_px=10, structure=structure),
+        thresholds=Thresholds(
+            ssim=0.6, background_max=5, signal_min=25, window_px=10, structure_score=structure_score
+        ),
         calibration=Calibration(
             method="none: a test",
             signal_pairs=1,

@@ -133,7 +133,7 @@ PRIVATE = {
     r"mend(s|ed|ing)?": "correct, repair",
     r"vouch\w*|testif\w*|testimon\w*": "confirm",
     r"ledgers?": "registry, quota",
-    r"witness(es|ed)?": "split-photon check (`witness` in code only)",
+    r"witness(es|ed)?": "split-photon check (`split` in code and options)",
 }
 
 

@@ -121,7 +121,7 @@ class Peer:
             "checksum": message.checksum, "asked": message, "since": {},
         }  # fmt: skip
         opened = m.Opened(
-            stream=stream, resume_token="t", boot_id="b", next_seq=0, limit=window, context_frames=1,
+            stream=stream, resume_token="t", boot_id="b", next_seq=0, limit=window, reference_frames=1,
             model=MODEL, thresholds=m.Thresholds(ssim=0.5), max_frame_bytes=2**24, lease_s=60.0,
             window=window, checksum=message.checksum, offset=message.offset, gain=message.gain,
         )  # fmt: skip
@@ -135,12 +135,12 @@ class Peer:
             return
         start = message.next_result
         self._held = deque((p, frame) for p, frame in self._held if frame.stream != message.stream)
-        context = (start - 1,) if start else ()
-        state.update(next=start, owed=0, context=set(context))
+        references = (start - 1,) if start else ()
+        state.update(next=start, owed=0, references=set(references))
         opened = m.Opened(
             stream=message.stream, resume_token="t", boot_id="b", next_seq=start, limit=self._limit(state),
-            context_frames=1, model=MODEL, thresholds=state["thresholds"], max_frame_bytes=2**24,
-            lease_s=60.0, window=state["window"], checksum=message.checksum, context=context,
+            reference_frames=1, model=MODEL, thresholds=state["thresholds"], max_frame_bytes=2**24,
+            lease_s=60.0, window=state["window"], checksum=message.checksum, references=references,
             offset=message.offset, gain=message.gain,
         )  # fmt: skip
         self._say(peer, opened)
@@ -172,8 +172,8 @@ class Peer:
         if frame.stream not in self._streams:
             error = m.Error.of(Code.UNKNOWN_STREAM, "unknown", stream=frame.stream, seq=frame.seq)
             self._say(peer, error)
-        elif frame.seq in self._streams[frame.stream].get("context", ()):
-            self._streams[frame.stream]["context"].remove(frame.seq)
+        elif frame.seq in self._streams[frame.stream].get("references", ()):
+            self._streams[frame.stream]["references"].remove(frame.seq)
         elif self._in_turn(peer, frame.stream, frame.seq):
             state = self._streams[frame.stream]
             state["next"] += 1
@@ -196,20 +196,22 @@ class Peer:
             compared_seq=None, fractions=None,
             pixels=frame.pixels.astype(asked.out_dtype) if asked.deliver == "result" else None,
             model_sha256="ab", t_ms=m.Times(0, 1, 1), limit=self._limit(state), index=frame.index,
-            trust=self._trust(state, frame),
+            quality=self._quality(state, frame),
             support=(frame.pixels % 2).astype(np.uint8) if asked.maps else None,
         )  # fmt: skip
         self._say(peer, result, checksum=state["checksum"] == "crc32")
 
-    def _trust(self, state, frame):
-        plane, every = replace(frame.index, t=0), state["asked"].witness_every
+    def _quality(self, state, frame):
+        plane, every = replace(frame.index, t=0), state["asked"].split_every
         since = state["since"]
         if frame.seq not in self.suspect:
             since.pop(plane, None)
         else:
             since.setdefault(plane, frame.seq)
-        witness = m.WitnessResult(t_ms=2.0, ssim=0.5) if every and frame.index.t % every == 0 else None
-        return m.Trust(structure=9.5, unsupported=0.25, suspect_since=since.get(plane), witness=witness)
+        split = m.SplitResult(t_ms=2.0, ssim=0.5) if every and frame.index.t % every == 0 else None
+        return m.QualityMetrics(
+            structure_score=9.5, unsupported_fraction=0.25, suspect_since=since.get(plane), split=split
+        )
 
     def _ack(self, peer, ack):
         pass

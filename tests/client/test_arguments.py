@@ -120,7 +120,7 @@ SETTINGS = [
         {"pixel_size_um": np.float32(0.5), "frame_interval_s": np.int64(2)},
         {"pixel_size_um": 0.5, "frame_interval_s": 2},
     ),
-    ({"window": np.int64(4), "witness_every": np.array(3)}, {"window": 4, "witness_every": 3}),
+    ({"window": np.int64(4), "split_every": np.array(3)}, {"window": 4, "split_every": 3}),
     ({"maps": np.True_, "save": np.bool_(False)}, {"maps": True, "save": False}),
     ({"channels": ["a", np.str_("b")]}, {"channels": ("a", "b")}),
     (
@@ -141,7 +141,7 @@ NOT_SETTINGS = [
     {"channels": "GFP"}, {"channels": [1]}, {"channels": ["x"] * 65}, {"channels": [b"GFP"]},
     {"codecs": ["zlib"]}, {"codecs": "none"}, {"mode": "newest"}, {"out_dtype": "uint8"},
     {"out_dtype": np.float64}, {"deliver": "all"}, {"checksum": True}, {"model": 3}, {"user": "x" * 1025},
-    {"user": pathlib.Path("\udcff")}, {"axes": b"YX"}, {"witness_every": -1}, {"on_result": 3},
+    {"user": pathlib.Path("\udcff")}, {"axes": b"YX"}, {"split_every": -1}, {"on_result": 3},
     {"buffer_bytes": -1}, {"buffer_bytes": 1e6}, {"spool": 3},
 ]  # fmt: skip
 KINDS = [

@@ -107,7 +107,7 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
     data = written(tmp_path / "in.tif", "TCYX", (3, 2, 8, 8))
     server = peer(refuse={4: [Code.NOT_FINITE]})
     assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.ome.tif"), "--server", server.endpoint,
-                 "--maps", "--witness-every", "2", "--quiet"]) == 1  # fmt: skip
+                 "--maps", "--split-every", "2", "--quiet"]) == 1  # fmt: skip
     with open_images(tmp_path / "o.maps.ome.tif") as maps:
         assert (maps.axes, maps.shape, maps.dtype) == ("TCYX", data.shape, "uint8")
         assert (maps.square_pixel_um, maps.frame_interval_s) == (0.02, 0.6)
@@ -116,14 +116,15 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
         np.testing.assert_array_equal(maps.asarray(), expected)
     assert f"maps in {tmp_path / 'o.maps.ome.tif'}" in capsys.readouterr().out
     lines = flags(tmp_path / "o.flags.jsonl")
-    assert lines[0]["trust"] == {
-        "structure": 9.5, "unsupported": 0.25, "ssim_aligned": None, "correlation": None, "shift_px": None,
+    assert lines[0]["quality"] == {
+        "structure_score": 9.5, "unsupported_fraction": 0.25, "ssim_aligned": None,
+        "correlation": None, "shift_px": None,
         "ssim_z": None, "p_signal": None, "p_dark": None, "suspect_since": None, "notes": [],
-        "witness": {"t_ms": 2.0, "ssim": 0.5, "refused": None},
+        "split": {"t_ms": 2.0, "ssim": 0.5, "refused": None},
     }  # fmt: skip
-    asked = [line["trust"]["witness"] is not None for line in lines if line["status"] == "done"]
+    asked = [line["quality"]["split"] is not None for line in lines if line["status"] == "done"]
     assert asked == [True, True, False, False, True]
-    assert (server.opened[0].maps, server.opened[0].witness_every) == (True, 2)
+    assert (server.opened[0].maps, server.opened[0].split_every) == (True, 2)
 
 
 def test_without_maps_none_are_written(tmp_path, peer):
@@ -133,7 +134,7 @@ def test_without_maps_none_are_written(tmp_path, peer):
         ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint, "--quiet"]
     )
     assert not (tmp_path / "o.maps.ome.tif").exists()
-    assert (server.opened[0].maps, server.opened[0].witness_every) == (False, 0)
+    assert (server.opened[0].maps, server.opened[0].split_every) == (False, 0)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_wrong_usage_is_told_by_argparse(capsys):
     stream = ["stream", "a", "b", "--server", "x"]
     for command in (
         [], ["stream"], [*stream, "--window", "0"], [*stream, "--frame-interval", "0"],
-        [*stream, "--witness-every", "-1"], ["denoise", *stream[1:], "--output", "map"],
+        [*stream, "--split-every", "-1"], ["denoise", *stream[1:], "--output", "map"],
         ["ping", "--server", "x", "--timeout", "0"],
     ):  # fmt: skip
         with pytest.raises(SystemExit) as refused:
@@ -332,8 +333,8 @@ def test_what_a_request_can_ask_for_reaches_the_server(tmp_path, door, capsys):
     door.told = {"Dimstream-Flags": "ok=0, unjudged=0, suspect=1", "Dimstream-Reason": "blank frame"}
     command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server",
                f"http://127.0.0.1:{door.server_port}"]  # fmt: skip
-    assert main([*command, "--witness-every", "1", "--frame-interval", "0.5", "--output", "support"]) == 0
-    query = "out_dtype=uint16&witness_every=1&output=support"
+    assert main([*command, "--split-every", "1", "--frame-interval", "0.5", "--output", "support"]) == 0
+    query = "out_dtype=uint16&split_every=1&output=support"
     assert door.asked[0][0] == f"/v1/models/er%20light/denoise?{query}"
     told = f"{tmp_path / 'o.tif'}: ok=0, unjudged=0, suspect=1; blank frame"
     assert capsys.readouterr().out.splitlines() == [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dimstream_client
-from dimstream_client import Client, PlaneIndex, Thresholds, Trust, WitnessResult
+from dimstream_client import Client, PlaneIndex, QualityMetrics, SplitResult, Thresholds
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, FrameError, StreamError, Timeout
 
 SHAPE = (12, 16)
@@ -69,10 +69,10 @@ def test_maps_come_with_the_results_and_without_pixels(peer):
 
 def test_photons_are_split_now_and_then(peer):
     with Client(peer().endpoint) as client:
-        results = list(client.stream(movie(5), witness_every=2))
-    assert [result.trust.witness is not None for result in results] == [True, False] * 2 + [True]
-    assert results[0].trust == Trust(
-        structure=9.5, unsupported=0.25, witness=WitnessResult(t_ms=2.0, ssim=0.5)
+        results = list(client.stream(movie(5), split_every=2))
+    assert [result.quality.split is not None for result in results] == [True, False] * 2 + [True]
+    assert results[0].quality == QualityMetrics(
+        structure_score=9.5, unsupported_fraction=0.25, split=SplitResult(t_ms=2.0, ssim=0.5)
     )
 
 

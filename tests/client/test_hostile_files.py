@@ -102,7 +102,7 @@ RECORD = {
     "index": {"t": 0, "c": 0, "z": 1, "p": 0},
     "status": "done",
     "flag": "ok",
-    "trust": {"structure": 1},
+    "quality": {"structure_score": 1},
 }
 RECORDS = {
     "nested": "[" * 100_000,
@@ -110,9 +110,9 @@ RECORDS = {
     "no index": json.dumps({**RECORD, "index": None}),
     "an endless place": json.dumps({**RECORD, "index": {**RECORD["index"], "z": 10**300}}),
     "a negative place": json.dumps({**RECORD, "index": {**RECORD["index"], "z": -1}}),
-    "a text for a number": json.dumps({**RECORD, "trust": {"structure": "x" * 5000}}),
+    "a text for a number": json.dumps({**RECORD, "quality": {"structure_score": "x" * 5000}}),
     "frames that are none": json.dumps({"frames": [[[]] * 1000]}),
-    "a list for an object": json.dumps({**RECORD, "trust": [1]}),
+    "a list for an object": json.dumps({**RECORD, "quality": [1]}),
 }
 
 
@@ -127,8 +127,8 @@ def test_records_of_nothing_are_refused_in_a_line(tmp_path: Path, case: str) -> 
 
 def test_a_number_beyond_every_float_is_no_number(tmp_path: Path) -> None:
     path = tmp_path / "flags.jsonl"
-    path.write_text(json.dumps({**RECORD, "trust": {"structure": 10**400}}))
-    assert plane_of(read_records(path)[0]).structure is None
+    path.write_text(json.dumps({**RECORD, "quality": {"structure_score": 10**400}}))
+    assert plane_of(read_records(path)[0]).structure_score is None
 
 
 KEY_FILES = {

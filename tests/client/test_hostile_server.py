@@ -195,7 +195,7 @@ def test_a_server_that_does_not_stop_ends_that_stream_alone_and_its_frames_stay(
     "change",
     [
         {"next_seq": 3}, {"limit": 9}, {"limit": 2**53 - 1}, {"limit": 0}, {"window": 1024},
-        {"codec": "zlib"}, {"checksum": "crc32"}, {"model": m.Model("other", "x")}, {"context": (0,)},
+        {"codec": "zlib"}, {"checksum": "crc32"}, {"model": m.Model("other", "x")}, {"references": (0,)},
         {"offset": None, "gain": None},
     ],
     ids=str,

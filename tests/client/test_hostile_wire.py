@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimstream_client import fields as checks
+from dimstream_client import header_checks as checks
 from dimstream_client.errors import FrameError, ProtocolError
 from dimstream_client.headers import HEADERS, REQUIRED
 from dimstream_client.wire import decode, encode
@@ -35,19 +35,25 @@ def members(required: dict[str, Any], optional: dict[str, Any] | None = None) ->
 MODEL = members({"id": TEXTS, "sha256": TEXTS}, {"gain": NUMBERS, "offset": NUMBERS})
 THRESHOLDS = members(
     {},
-    {"ssim": SSIMS, "background_max": NUMBERS, "signal_min": NUMBERS, "structure": NUMBERS, "split": SSIMS},
+    {
+        "ssim": SSIMS,
+        "background_max": NUMBERS,
+        "signal_min": NUMBERS,
+        "structure_score": NUMBERS,
+        "split": SSIMS,
+    },
 )
-WITNESS = members({"t_ms": st.floats(0, 1e9)}, {"ssim": SSIMS, "refused": TEXTS})
+SPLIT = members({"t_ms": st.floats(0, 1e9)}, {"ssim": SSIMS, "refused": TEXTS})
 PROBLEM = {
     "type": TEXTS, "title": TEXTS, "status": COUNTS, "detail": TEXTS, "code": TEXTS,
     "retryable": st.booleans(),
 }  # fmt: skip
-TRUST = members(
-    {"structure": NUMBERS, "unsupported": SHARES},
+QUALITY = members(
+    {"structure_score": NUMBERS, "unsupported_fraction": SHARES},
     {
         "ssim_aligned": SSIMS, "shift_px": st.lists(st.integers(-65535, 65535), min_size=2, max_size=2),
         "ssim_z": SSIMS, "p_signal": SHARES, "p_dark": SHARES, "suspect_since": COUNTS,
-        "notes": st.lists(TEXTS, max_size=4), "witness": WITNESS,
+        "notes": st.lists(TEXTS, max_size=4), "split": SPLIT,
     },
 )  # fmt: skip
 VALUES: dict[Any, Any] = {
@@ -78,7 +84,7 @@ VALUES: dict[Any, Any] = {
     checks.new_thresholds: THRESHOLDS,
     checks.fractions: members(dict.fromkeys(("background", "uncertain", "signal"), SHARES)),
     checks.times: members(dict.fromkeys(("queue", "infer", "total"), NUMBERS)),
-    checks.trust: TRUST,
+    checks.quality: QUALITY,
     checks.problem: members(PROBLEM, {"stream": TEXTS, "seq": COUNTS, "expected": FREE}),
     HEADERS["OPEN"]["mode"]: st.sampled_from(["lossless", "latest"]),
     HEADERS["OPEN"]["deliver"]: st.sampled_from(["result", "flags"]),

@@ -117,7 +117,7 @@ def test_a_callback_that_always_fails_takes_no_memory(peer):
         assert told <= 65
 
 
-WRONG_CONTEXTS = {
+WRONG_REFERENCES = {
     "raises": fail(OSError("the disk is gone")),
     "exits": fail(SystemExit()),
     "no frame": lambda seq: "frame",
@@ -128,18 +128,18 @@ WRONG_CONTEXTS = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_CONTEXTS)
+@pytest.mark.parametrize("name", WRONG_REFERENCES)
 def test_a_program_that_gives_a_frame_again_wrongly_learns_of_it(peer, bystanders, name):
     server = peer()
     with Client(server.endpoint) as client:
         stream = client.open(SHAPE, "uint16")
-        ticket = stream.ticket
+        resume_handle = stream.resume_handle
         for value in range(3):
             stream.send(frame(value))
             stream.take(timeout_s=5)
     with Client(server.endpoint) as client:
         others = bystanders(client)
-        resumed = client.resume_with(ticket, next_result=np.int64(3), frame_of=WRONG_CONTEXTS[name])
+        resumed = client.resume_with(resume_handle, next_result=np.int64(3), frame_of=WRONG_REFERENCES[name])
         with pytest.raises(DimstreamError, match="frame 2 cannot be given again"):
             resumed.take(timeout_s=5)
         others.check()
@@ -151,10 +151,10 @@ def test_a_frame_given_again_is_taken_as_programs_have_it(peer):
         stream = client.open(SHAPE, "uint16")
         stream.send(frame())
         stream.take(timeout_s=5)
-        ticket = stream.ticket
+        resume_handle = stream.resume_handle
     with Client(server.endpoint) as client:
         again = Frame("whatever", 0, frame(), index=PlaneIndex(t=np.int64(0)), t_acq=np.float32(1))
-        resumed = client.resume_with(ticket, next_result=1, frame_of=lambda seq: again)
+        resumed = client.resume_with(resume_handle, next_result=1, frame_of=lambda seq: again)
         assert resumed.send(frame(7)) == 1
         assert resumed.take(timeout_s=5).seq == 1
     assert [f.seq for f in server.log if f.TYPE == "FRAME"] == [0, 0, 1]
@@ -338,6 +338,6 @@ def test_a_stream_that_is_open_here_is_not_resumed_beside_itself(peer):
     with Client(peer().endpoint) as client:
         stream = client.open(SHAPE, "uint16")
         with pytest.raises(ArgumentError, match="is open in this client"):
-            client.resume_with(stream.ticket, next_result=0, frame_of=lambda _: None)
+            client.resume_with(stream.resume_handle, next_result=0, frame_of=lambda _: None)
         stream.send(frame())
         assert stream.take(timeout_s=5).seq == 0

@@ -19,7 +19,7 @@ from dimstream_client.errors import DimstreamError
 SHAPE = (12, 16)
 SETTINGS = (
     "model", "mode", "axes", "out_dtype", "deliver", "save", "codecs", "checksum", "window", "pixel_size_um",
-    "frame_interval_s", "channels", "maps", "witness_every", "offset", "gain", "user", "buffer_bytes",
+    "frame_interval_s", "channels", "maps", "split_every", "offset", "gain", "user", "buffer_bytes",
     "on_result",
 )  # fmt: skip
 
@@ -124,7 +124,7 @@ class Scene:
         ]
         closed = self.client.open(SHAPE, "uint16")
         closed.close()
-        self.ticket = closed.ticket
+        self.resume_handle = closed.resume_handle
         self.tried = self.spooled = None
         self.renew()
 
@@ -182,7 +182,7 @@ class Scene:
 
     def _resume_with(self, given_):
         given_ = {"next_result": 0, "frame_of": lambda _: None, **given_}
-        self.client.resume_with(self.ticket, **given_).close()
+        self.client.resume_with(self.resume_handle, **given_).close()
 
     def _spool(self, given_):
         odd = given_.get("spool")
@@ -219,6 +219,6 @@ def test_no_argument_of_any_call_harms_another_stream(scene, data):
 
 def test_every_argument_is_tried():
     """A parameter that is added is tried, too."""
-    own = {"self", "frames", "spool", "ticket"}
+    own = {"self", "frames", "spool", "resume_handle"}
     for call in (Client.open, Client.stream, Client.resume_with):
         assert set(inspect.signature(call).parameters) - own == set(CALLS[call.__name__])

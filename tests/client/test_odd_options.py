@@ -43,7 +43,7 @@ OPTIONS = {
     "--pixel-size": NUMBERS,
     "--z-step": NUMBERS,
     "--frame-interval": NUMBERS,
-    "--witness-every": NUMBERS,
+    "--split-every": NUMBERS,
     "--offset": NUMBERS,
     "--gain": NUMBERS,
     "--out-dtype": st.sampled_from(["uint16", "float32", "int8"]),

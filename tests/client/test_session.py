@@ -11,7 +11,7 @@ PIXELS = np.zeros((1, 1), np.uint8)
 
 def session(*, window=4, latest=False):
     opened = m.Opened(
-        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=window, context_frames=1,
+        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=window, reference_frames=1,
         model=m.Model("er", "ab"), thresholds=m.Thresholds(), max_frame_bytes=99, lease_s=1.0, window=window,
     )  # fmt: skip
     return Session(opened, latest=latest)
@@ -22,8 +22,11 @@ def offer(stream, *seqs):
         stream.offer(m.Frame("s", seq, PIXELS))
 
 
-def sent(stream, *, room=99):
-    return [i.seq if isinstance(i, m.Frame) else (i.seq_from, i.seq_to) for i in stream.outgoing(room=room)]
+def sent(stream, *, free_capacity=99):
+    return [
+        i.seq if isinstance(i, m.Frame) else (i.seq_from, i.seq_to)
+        for i in stream.outgoing(free_capacity=free_capacity)
+    ]
 
 
 def answer(stream, seq, limit):
@@ -51,7 +54,7 @@ def test_the_last_answered_frame_of_each_plane_is_kept_as_context():
     offer(stream, 0, 1)
     sent(stream)
     answer(stream, 0, 5)
-    assert stream.context(0).seq == 0
+    assert stream.reference(0).seq == 0
 
 
 def test_a_damaged_frame_and_all_behind_it_are_sent_again_once():
@@ -102,9 +105,9 @@ def test_a_hole_raises_the_limit_so_that_the_newest_frame_goes_at_once():
 def test_frames_wait_for_room_for_their_results():
     stream = session()
     offer(stream, 0, 1, 2)
-    assert sent(stream, room=1) == [0]
-    assert sent(stream, room=0) == []
-    assert sent(stream, room=5) == [1, 2]
+    assert sent(stream, free_capacity=1) == [0]
+    assert sent(stream, free_capacity=0) == []
+    assert sent(stream, free_capacity=5) == [1, 2]
 
 
 def test_over_credit_waits_for_the_next_result():
@@ -160,4 +163,4 @@ def test_a_frame_that_cannot_be_read_again_leaves_a_named_hole():
     offer(stream, 0, 1, 2)
     assert sent(stream) == [0, 1, 2]
     stream.unreadable(1)
-    assert [type(item).__name__ for item in stream.outgoing(room=9)] == ["Skip", "Frame"]
+    assert [type(item).__name__ for item in stream.outgoing(free_capacity=9)] == ["Skip", "Frame"]

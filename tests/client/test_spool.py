@@ -11,11 +11,11 @@ import pytest
 from dimstream_client import Client
 from dimstream_client.errors import SpoolError, SpoolFull, Timeout
 from dimstream_client.messages import Frame, Open, PlaneIndex, Skip
+from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
-from dimstream_client.tickets import Ticket
 
 SHAPE = (8, 10)
-TICKET = Ticket("tcp://127.0.0.1:1", "s0", "t", Open("scope", SHAPE, "uint16", witness_every=2))
+HANDLE = ResumeHandle("tcp://127.0.0.1:1", "s0", "t", Open("scope", SHAPE, "uint16", split_every=2))
 
 
 def frame(seq, *, z=0):
@@ -42,7 +42,7 @@ def files(folder):
 def broken_off(folder, frames=4):
     """Leave a spool as a program does that is killed."""
     spool = Spool(folder)
-    spool.begin(TICKET)
+    spool.begin(HANDLE)
     for seq in range(frames):
         spool.keep(frame(seq))
     spool.close(done=False)
@@ -51,7 +51,7 @@ def broken_off(folder, frames=4):
 def test_frames_come_back_as_they_were(folder, open_spool):
     broken_off(folder)
     spool = open_spool()
-    assert spool.ticket == TICKET
+    assert spool.resume_handle == HANDLE
     assert spool.recover() == []
     for seq, kept in enumerate(spool.items):
         again = kept.load()
@@ -61,7 +61,7 @@ def test_frames_come_back_as_they_were(folder, open_spool):
 
 def test_what_was_dealt_with_is_dropped_but_for_the_last_of_each_plane(folder, open_spool):
     spool = open_spool()
-    spool.begin(TICKET)
+    spool.begin(HANDLE)
     for seq in range(8):
         spool.keep(frame(seq, z=seq % 2))
     spool.settle(5)
@@ -96,7 +96,7 @@ def test_a_program_cannot_go_back_behind_what_it_has_dealt_with(folder, open_spo
 
 def test_a_full_spool_says_so_and_keeps_what_it_has(folder, open_spool):
     spool = open_spool()
-    spool.begin(TICKET)
+    spool.begin(HANDLE)
     for seq in range(2):
         spool.keep(frame(seq))
     spool.max_bytes = spool.bytes
@@ -109,7 +109,7 @@ def test_a_full_spool_says_so_and_keeps_what_it_has(folder, open_spool):
 
 def test_a_disk_that_would_be_full_is_left_alone(folder, open_spool):
     spool = open_spool(reserve_bytes=2**60)
-    spool.begin(TICKET)
+    spool.begin(HANDLE)
     with pytest.raises(SpoolFull, match="are not touched; free some"):
         spool.keep(frame(0))
     assert files(folder) == []

@@ -25,15 +25,21 @@ def written(path, axes="ZYX", shape=(8, 12, 16), scale=SCALE, dtype="uint16"):
             writer.write(frame)
     with open_images(path) as stack:
         places = [stack.index(n) for n in range(len(stack))]
-    lines = [line(place, structure=20.0 if KEPT[0] <= place.z <= KEPT[1] else 1.0) for place in places]
+    lines = [line(place, structure_score=20.0 if KEPT[0] <= place.z <= KEPT[1] else 1.0) for place in places]
     save(path.with_name("out.flags.jsonl"), lines)
     return data
 
 
-def line(at, **trust):
-    known = {"structure": 20.0, "unsupported": 0.1, "ssim_z": 0.8 if at.z else None, "witness": None, **trust}
+def line(at, **quality):
+    known = {
+        "structure_score": 20.0,
+        "unsupported_fraction": 0.1,
+        "ssim_z": 0.8 if at.z else None,
+        "split": None,
+        **quality,
+    }
     flag = {"flag": "unjudged", "reason": "first frame"} if at.t == 0 else {"flag": "ok", "reason": None}
-    return {"index": vars(at), "status": "done", **flag, "model_sha256": SHA, "trust": known}
+    return {"index": vars(at), "status": "done", **flag, "model_sha256": SHA, "quality": known}
 
 
 def save(path, lines):
@@ -58,7 +64,7 @@ def test_a_stack_is_drawn_and_its_crop_is_proposed(out, capsys):
     assert main(["view", str(out)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == (
-        f"{out}: keep z 2 to 5 of 0 to 7; by ssim 0.29, structure 5, split 0.41 (shipped defaults)"
+        f"{out}: keep z 2 to 5 of 0 to 7; by ssim 0.29, structure score 5, split 0.41 (shipped defaults)"
     )
     assert second.startswith("written: ")
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 20, 16 + 6 + 20)
@@ -100,7 +106,7 @@ def test_planes_along_any_axes_are_found(out):
 def test_channels_are_cropped_together_to_what_all_keep(out, capsys):
     data = written(out, "CZYX", (2, 8, 12, 16))
     lines = loaded(out.with_name("out.flags.jsonl"))
-    lines[8 + 2]["trust"]["structure"] = 1.0
+    lines[8 + 2]["quality"]["structure_score"] = 1.0
     save(out.with_name("out.flags.jsonl"), lines)
     assert main(["view", str(out), "--crop", str(out.with_name("c.ome.tif"))]) == 0
     told = capsys.readouterr().out
@@ -128,15 +134,15 @@ def test_holes_and_planes_apart_are_named(out, capsys):
     written(out)
     lines = loaded(out.with_name("out.flags.jsonl"))
     for z, structure in {0: 20.0, 3: 1.0, 5: 1.0, 7: 20.0}.items():
-        lines[z]["trust"]["structure"] = structure
+        lines[z]["quality"]["structure_score"] = structure
     save(out.with_name("out.flags.jsonl"), lines)
-    main(["view", str(out), "--structure", "10"])
+    main(["view", str(out), "--structure-score", "10"])
     told = capsys.readouterr().out.splitlines()[0].removeprefix(f"{out}: ").split("; ")
     assert told == [
         "keep z 0 to 4 of 0 to 7",
         "inside, not believed: z 1, 3",
         "believed, but apart: z 7",
-        "by ssim 0.29, structure 10, split 0.41 (--structure, shipped defaults)",
+        "by ssim 0.29, structure score 10, split 0.41 (--structure-score, shipped defaults)",
     ]
 
 
@@ -163,7 +169,7 @@ def test_an_unknown_z_step_is_said(out, capsys):
 
 def test_nothing_believed_is_told_and_not_cropped(out, capsys):
     written(out)
-    command = ["view", str(out), "--structure", "50", "--crop", str(out.with_name("c.ome.tif"))]
+    command = ["view", str(out), "--structure-score", "50", "--crop", str(out.with_name("c.ome.tif"))]
     assert main(command) == 1
     told = capsys.readouterr()
     assert "no plane of 8 is believed" in told.out
@@ -233,7 +239,14 @@ def door(*models):
 
 
 def model(name="er", sha=SHA, **thresholds):
-    known = {"ssim": 0.3, "background_max": 5, "signal_min": 25, "structure": 6, "split": 0.5, **thresholds}
+    known = {
+        "ssim": 0.3,
+        "background_max": 5,
+        "signal_min": 25,
+        "structure_score": 6,
+        "split": 0.5,
+        **thresholds,
+    }
     return {"id": name, "sha256": sha, "name": "ER", "thresholds": known}
 
 
@@ -243,8 +256,8 @@ def test_thresholds_are_those_of_the_model_that_denoised(out, capsys):
         assert main(["view", str(out), "--server", server]) == 0
         assert main(["view", str(out), "--server", server, "--ssim", "0.7"]) == 0
     first, _, second, _ = capsys.readouterr().out.splitlines()
-    assert first.endswith("by ssim 0.3, structure 6, split 0.5 (model er)")
-    assert second.endswith("by ssim 0.7, structure 6, split 0.5 (--ssim, model er)")
+    assert first.endswith("by ssim 0.3, structure score 6, split 0.5 (model er)")
+    assert second.endswith("by ssim 0.7, structure score 6, split 0.5 (--ssim, model er)")
 
 
 @pytest.mark.parametrize(

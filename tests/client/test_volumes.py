@@ -6,15 +6,15 @@ from dimstream_client.errors import RecordError
 from dimstream_client.plane_records import read_records
 from dimstream_client.volumes import Criteria, Crop, judge_volumes, propose_crop
 
-SPLIT = Criteria(ssim=0.4, structure=5, split=0.6)
+SPLIT = Criteria(ssim=0.4, structure_score=5, split=0.6)
 
 
-def record(z, *, t=0, c=0, p=0, flag="ok", reason=None, split=None, **trust):
-    """A line of the flags' file; `trust` changes what is known of a plane that is to be believed."""
-    known = {"structure": 20.0, "unsupported": 0.1, "ssim_z": 0.8 if z else None, **trust}
-    known["witness"] = None if split is None else {"ssim": split, "refused": None, "t_ms": 1.0}
+def record(z, *, t=0, c=0, p=0, flag="ok", reason=None, split=None, **quality):
+    """A line of the flags' file; `quality` changes what is known of a plane that is to be believed."""
+    known = {"structure_score": 20.0, "unsupported_fraction": 0.1, "ssim_z": 0.8 if z else None, **quality}
+    known["split"] = None if split is None else {"ssim": split, "refused": None, "t_ms": 1.0}
     index = {"t": t, "c": c, "z": z, "p": p}
-    return {"seq": z, "index": index, "status": "done", "flag": flag, "reason": reason, "trust": known}
+    return {"seq": z, "index": index, "status": "done", "flag": flag, "reason": reason, "quality": known}
 
 
 FIRST = {"flag": "unjudged", "reason": "first frame"}
@@ -23,15 +23,15 @@ PLANES = {  # the middle one of three: what is known of it, of the one below, an
     "first time point": (FIRST, FIRST, None),
     "unlike the one above": ({"ssim_z": 0.1}, {}, None),
     "unlike the one below": ({}, {"ssim_z": 0.1}, None),
-    "at the thresholds": ({"structure": 5.0, "ssim_z": 0.4}, {"ssim_z": 0.1}, None),
+    "at the thresholds": ({"structure_score": 5.0, "ssim_z": 0.4}, {"ssim_z": 0.1}, None),
     "unlike both": ({"ssim_z": 0.1}, {"ssim_z": 0.39}, "unlike its neighbours in depth: SSIM 0.39 below 0.4"),
     "unlike both in the first time point": ({**FIRST, "ssim_z": 0.1}, {"ssim_z": 0.2}, "unlike"),
-    "no structure": ({"structure": 4.9}, {}, "no structure: score 4.9 below 5"),
+    "no structure": ({"structure_score": 4.9}, {}, "no structure: score 4.9 below 5"),
     "suspect in time": ({"flag": "suspect", "reason": "SSIM 0.12"}, {}, "suspect: SSIM 0.12"),
-    "witness vouches": ({"split": 0.6, "ssim_z": 0.1}, {"ssim_z": 0.1}, None),
-    "witness disagrees": ({"split": 0.59}, {}, "the halves of its photons disagree: SSIM 0.59 below 0.6"),
-    "witness vouches for noise": ({"split": 0.9, "structure": 1.0}, {}, "no structure"),
-    "witness vouches, time does not": (
+    "halves agree": ({"split": 0.6, "ssim_z": 0.1}, {"ssim_z": 0.1}, None),
+    "halves disagree": ({"split": 0.59}, {}, "the halves of its photons disagree: SSIM 0.59 below 0.6"),
+    "halves agree on noise": ({"split": 0.9, "structure_score": 1.0}, {}, "no structure"),
+    "halves agree, time does not": (
         {"split": 0.9, "flag": "suspect", "reason": "saturated"},
         {},
         "suspect",
@@ -51,11 +51,11 @@ def test_a_plane_is_believed_or_is_told_why_not(of_plane, of_below, why_not):
     assert (plane.why_not or "").startswith(why_not or "")
 
 
-def test_without_a_threshold_the_witness_has_no_say():
+def test_without_a_threshold_the_split_check_decides_nothing():
     records = [record(0), record(1, split=0.1), record(2, split=0.9, ssim_z=0.1)]
     planes = judge_volumes(records, Criteria(split=None)).volumes[0].planes
     assert [plane.believed for plane in planes] == [True, True, False]
-    assert planes[1].witness_ssim == 0.1
+    assert planes[1].split_ssim == 0.1
 
 
 CROPS = {  # x: believed
@@ -79,7 +79,7 @@ def test_the_crop_is_the_longest_run_of_believed_planes(believed, crop):
 
 @pytest.mark.parametrize(("believed", "crop"), CROPS.values(), ids=CROPS)
 def test_a_volume_has_the_crop_of_its_planes(believed, crop):
-    records = [record(z, structure=20.0 if mark == "x" else 1.0) for z, mark in enumerate(believed)]
+    records = [record(z, structure_score=20.0 if mark == "x" else 1.0) for z, mark in enumerate(believed)]
     report = judge_volumes(reversed(records), Criteria())
     assert report.volumes[0].crop == report.series[0].crop == crop
 
@@ -98,7 +98,7 @@ def test_likeness_with_the_plane_below_is_what_that_plane_says_of_the_one_above(
 @pytest.mark.parametrize(("bad_times", "crop"), [(1, Crop(0, 3)), (2, Crop(0, 2))])
 def test_the_crop_of_a_series_keeps_what_is_believed_nearly_always(bad_times, crop):
     records = [
-        record(z, t=t, structure=1.0 if z == 3 and t < bad_times else 20.0)
+        record(z, t=t, structure_score=1.0 if z == 3 and t < bad_times else 20.0)
         for t in range(10)
         for z in range(4)
     ]
@@ -110,7 +110,7 @@ def test_the_crop_of_a_series_keeps_what_is_believed_nearly_always(bad_times, cr
 def test_channels_and_positions_are_cropped_on_their_own():
     dark = {(0, 0): 0, (1, 0): 2, (0, 1): 1}
     records = [
-        record(z, c=c, p=p, structure=1.0 if z == at else 20.0)
+        record(z, c=c, p=p, structure_score=1.0 if z == at else 20.0)
         for (c, p), at in dark.items()
         for z in range(3)
     ]
@@ -124,7 +124,7 @@ def test_channels_and_positions_are_cropped_on_their_own():
 def test_a_frame_without_a_result_is_not_believed():
     skipped = {"index": {"t": 0, "c": 0, "z": 1, "p": 0}, "status": "skipped", "flag": "unjudged",
                "reason": "replaced by a newer frame"}  # fmt: skip
-    failed = {**record(2), "status": "failed", "trust": None, "error": "out of memory"}
+    failed = {**record(2), "status": "failed", "quality": None, "error": "out of memory"}
     planes = judge_volumes([record(0, flag="ok"), skipped, failed], Criteria()).volumes[0].planes
     assert planes[1].why_not == "no result: replaced by a newer frame"
     assert planes[2].why_not == "no result: out of memory"
@@ -142,10 +142,10 @@ UNREADABLE = {
     "no index": ([{"flag": "ok"}], "index of t, c, z and p"),
     "index by half": ([{**record(0), "index": {"t": 0, "z": 0}}], "index of t, c, z and p"),
     "index below 0": ([record(-1)], "index of t, c, z and p"),
-    "old server": ([{**record(0), "trust": None}, record(1)], "`trust`"),
-    "text for a number": ([record(0, structure="high"), record(1)], "`structure`"),
+    "old server": ([{**record(0), "quality": None}, record(1)], "`quality`"),
+    "text for a number": ([record(0, structure_score="high"), record(1)], "`structure_score`"),
     "truth for a number": ([record(0, ssim_z=True), record(1)], "`ssim_z`"),
-    "trust is no object": ([{**record(0), "trust": [1]}, record(1)], "`trust`"),
+    "quality is no object": ([{**record(0), "quality": [1]}, record(1)], "`quality`"),
 }
 
 
@@ -158,9 +158,11 @@ def test_records_that_are_none_are_refused(records, says):
 
 
 def test_the_report_survives_json():
-    report = judge_volumes([record(0), record(1, structure=1.0), record(2, ssim_z=float("nan"))], Criteria())
+    report = judge_volumes(
+        [record(0), record(1, structure_score=1.0), record(2, ssim_z=float("nan"))], Criteria()
+    )
     told = json.loads(json.dumps(report.as_json(), allow_nan=False))
-    assert told["criteria"] == {"ssim": 0.29, "structure": 5.0, "split": 0.41}
+    assert told["criteria"] == {"ssim": 0.29, "structure_score": 5.0, "split": 0.41}
     assert told["series"][0]["crop"] == {"first": 0, "last": 2, "holes": [1], "left_out": []}
     assert told["volumes"][0]["planes"][2]["ssim_above"] is None
     assert told["volumes"][0]["planes"][1]["why_not"] == "no structure: score 1.0 below 5"
@@ -185,8 +187,8 @@ def test_a_file_that_holds_no_records_is_refused(tmp_path, text, says):
 
 
 def test_criteria_are_taken_from_the_thresholds_of_a_model():
-    told = {"ssim": 0.3, "background_max": 5, "signal_min": 25, "structure": 6, "split": 0.5}
+    told = {"ssim": 0.3, "background_max": 5, "signal_min": 25, "structure_score": 6, "split": 0.5}
     assert Criteria.of(told) == Criteria(0.3, 6, 0.5)
-    assert str(Criteria.of({**told, "split": None})) == "ssim 0.3, structure 6, split none"
+    assert str(Criteria.of({**told, "split": None})) == "ssim 0.3, structure score 6, split none"
     with pytest.raises(ValueError, match="give --ssim"):
         Criteria.of({**told, "ssim": None})

@@ -14,11 +14,12 @@ from dimstream_client.wire import MAX_HEADER_BYTES, decode, encode
 LIMIT = 1_000_000
 COUNTS = np.arange(6, dtype=np.uint16).reshape(2, 3)
 MODEL = m.Model(id="er", sha256="ab", gain=2.0, offset=-0.5)
-THRESHOLDS = m.Thresholds(ssim=0.8, background_max=5, signal_min=25, structure=4.5, split=0.5)
+THRESHOLDS = m.Thresholds(ssim=0.8, background_max=5, signal_min=25, structure_score=4.5, split=0.5)
 MAP = np.array([[0, 1, 2], [6, 12, 13]], np.uint8)
-TRUST = m.Trust(
-    structure=12.5, unsupported=0.125, ssim_aligned=0.75, shift_px=(-1, 2), ssim_z=0.5, p_signal=0.25,
-    p_dark=0.5, suspect_since=3, notes=("moved", "fading"), witness=m.WitnessResult(t_ms=25.0, ssim=0.625),
+QUALITY = m.QualityMetrics(
+    structure_score=12.5, unsupported_fraction=0.125, ssim_aligned=0.75, shift_px=(-1, 2), ssim_z=0.5,
+    p_signal=0.25, p_dark=0.5, suspect_since=3, notes=("moved", "fading"),
+    split=m.SplitResult(t_ms=25.0, ssim=0.625),
 )  # fmt: skip
 RESULT = m.Result(
     stream="s",
@@ -40,16 +41,16 @@ MESSAGES = [
     m.Open(
         client="µm", shape=(1, 65535), dtype="float32", model="er", mode="latest", axes="TZYX",
         out_dtype="float32", deliver="flags", save=True, codecs=("none", "zlib"), checksum="crc32", window=2,
-        pixel_size_um=0.02, frame_interval_s=0.6, channels=("SiR",), maps=True, witness_every=10,
+        pixel_size_um=0.02, frame_interval_s=0.6, channels=("SiR",), maps=True, split_every=10,
         next_result=3, stream="s", resume_token="t", user="u",
     ),
     m.Open(client="camera", shape=(600, 600), dtype="uint16", offset=-100.0, gain=2.2),
     m.Opened(
-        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, context_frames=1, model=MODEL,
+        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, reference_frames=1, model=MODEL,
         thresholds=THRESHOLDS, max_frame_bytes=LIMIT, lease_s=60.0, window=8,
     ),
     m.Opened(
-        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, context_frames=1, model=MODEL,
+        stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, reference_frames=1, model=MODEL,
         thresholds=THRESHOLDS, max_frame_bytes=LIMIT, lease_s=60.0, window=8, offset=100.0, gain=0.5,
     ),
     m.Frame(stream="s", seq=0, pixels=COUNTS),
@@ -63,16 +64,18 @@ MESSAGES = [
         RESULT, status="failed", flag="unjudged", pixels=None, ssim_prev=None, compared_seq=None,
         fractions=None, reason=None, error=Problem.of(Code.FRAME_FAILED, "out of memory"),
     ),
-    replace(RESULT, trust=TRUST),
-    replace(RESULT, trust=TRUST, support=MAP),
+    replace(RESULT, quality=QUALITY),
+    replace(RESULT, quality=QUALITY, support=MAP),
     replace(
         RESULT, pixels=None, support=MAP,
-        trust=m.Trust(structure=-1, unsupported=1, witness=m.WitnessResult(0.5, refused="no counts")),
+        quality=m.QualityMetrics(
+            structure_score=-1, unsupported_fraction=1, split=m.SplitResult(0.5, refused="no counts")
+        ),
     ),
     m.Credit(stream="s", limit=9),
     m.Ack(stream="s", next_result=5),
     m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(ssim=0.5)),
-    m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(structure=-1e6, split=-1)),
+    m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(structure_score=-1e6, split=-1)),
     m.Updated(stream="s", from_seq=7, model=MODEL, thresholds=THRESHOLDS),
     m.Close(stream="s", last_seq=9),
     m.Close(stream="s"),
@@ -112,16 +115,16 @@ def test_a_frame_is_these_bytes():
     ]
 
 
-def test_trust_and_a_map_are_these_bytes():
-    message = replace(RESULT, reason=None, ssim_prev=None, fractions=None, trust=TRUST, support=MAP)
+def test_quality_metrics_and_a_map_are_these_bytes():
+    message = replace(RESULT, reason=None, ssim_prev=None, fractions=None, quality=QUALITY, support=MAP)
     assert [bytes(p) for p in encode(message, checksum=True)] == [
         b"DIM1RESULT",
         b'{"stream":"s","seq":4,"status":"done","flag":"suspect","compared_seq":3,"shape":[2,3],'
         b'"dtype":"uint16","codec":"none","crc32":2729687952,"model_sha256":"ab",'
         b'"t_ms":{"queue":0.5,"infer":2.0,"total":3.0},"limit":12,"index":{"t":4,"c":0,"z":0,"p":0},'
-        b'"trust":{"structure":12.5,"unsupported":0.125,"ssim_aligned":0.75,"shift_px":[-1,2],"ssim_z":0.5,'
+        b'"quality":{"structure_score":12.5,"unsupported_fraction":0.125,"ssim_aligned":0.75,"shift_px":[-1,2],"ssim_z":0.5,'
         b'"p_signal":0.25,"p_dark":0.5,"suspect_since":3,"notes":["moved","fading"],'
-        b'"witness":{"t_ms":25.0,"ssim":0.625}},"map":{"shape":[2,3],"codec":"none","crc32":4028764059}}',
+        b'"split":{"t_ms":25.0,"ssim":0.625}},"map":{"shape":[2,3],"codec":"none","crc32":4028764059}}',
         b"\x00\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00",
         b"\x00\x01\x02\x06\x0c\x0d",
     ]
@@ -140,9 +143,9 @@ def test_a_map_of_another_pixel_type_is_refused_before_it_is_sent():
     assert refused.value.code == Code.WRONG_DTYPE
 
 
-def test_an_older_result_has_neither_trust_nor_map():
-    arrived = decode(result(map=None, trust=None)[:3], max_payload_bytes=LIMIT)
-    assert (arrived.trust, arrived.support) == (None, None)
+def test_an_older_result_has_neither_quality_metrics_nor_map():
+    arrived = decode(result(map=None, quality=None)[:3], max_payload_bytes=LIMIT)
+    assert (arrived.quality, arrived.support) == (None, None)
 
 
 def test_pixels_are_copied_neither_there_nor_back():
@@ -181,14 +184,14 @@ def frame(payload=PAYLOAD, **changes):
 
 def result(*payloads, **changes):
     """A RESULT with a map; without `payloads` those that it should have."""
-    parts = [bytes(part) for part in encode(replace(RESULT, trust=TRUST, support=MAP))]
+    parts = [bytes(part) for part in encode(replace(RESULT, quality=QUALITY, support=MAP))]
     header = json.dumps({**json.loads(parts[1]), **changes}).encode()
     return [parts[0], header, *(payloads or parts[2:])]
 
 
-def trust(**changes):
-    kept = {**json.loads(encode(replace(RESULT, trust=TRUST))[1])["trust"], **changes}
-    return result(trust={name: value for name, value in kept.items() if value is not None})
+def quality(**changes):
+    kept = {**json.loads(encode(replace(RESULT, quality=QUALITY))[1])["quality"], **changes}
+    return result(quality={name: value for name, value in kept.items() if value is not None})
 
 
 SHAPE = {"shape": [2, 3]}
@@ -253,8 +256,8 @@ HOSTILE = {
         [b"DIM1UPDATE", b'{"stream":"s","from_seq":0,"thresholds":{"sim":1}}'], Code.BAD_FIELD,
     ),
     "maps that are no boolean": (opening(maps=1), Code.BAD_FIELD),
-    "a split of every -1st frame": (opening(witness_every=-1), Code.BAD_FIELD),
-    "a split of every half frame": (opening(witness_every=0.5), Code.BAD_FIELD),
+    "a split of every -1st frame": (opening(split_every=-1), Code.BAD_FIELD),
+    "a split of every half frame": (opening(split_every=0.5), Code.BAD_FIELD),
     "photons of no units": (opening(gain=0), Code.BAD_FIELD),
     "photons of negative units": (opening(gain=-2.2), Code.BAD_FIELD),
     "photons of too many units": (opening(gain=2e6), Code.BAD_FIELD),
@@ -285,21 +288,21 @@ HOSTILE = {
     "a map that is a bomb": (
         result(PAYLOAD, zlib.compress(bytes(900_000)), map={**SHAPE, "codec": "zlib"}), Code.WRONG_SIZE,
     ),
-    "trust that is no object": (result(trust=[1]), Code.BAD_FIELD),
-    "trust without its structure": (trust(structure=None), Code.BAD_FIELD),
-    "trust of more than all": (trust(unsupported=1.01), Code.BAD_FIELD),
-    "trust of an SSIM of 2": (trust(ssim_aligned=2), Code.BAD_FIELD),
-    "trust in depth of an SSIM of -2": (trust(ssim_z=-2), Code.BAD_FIELD),
-    "trust of less than chance": (trust(p_signal=-0.1), Code.BAD_FIELD),
-    "a shift along one axis": (trust(shift_px=[1]), Code.BAD_FIELD),
-    "a shift by half a pixel": (trust(shift_px=[0.5, 1]), Code.BAD_FIELD),
-    "a shift beyond any frame": (trust(shift_px=[0, -65536]), Code.BAD_FIELD),
-    "suspect since before the start": (trust(suspect_since=-1), Code.BAD_FIELD),
-    "notes that are no list": (trust(notes="moved"), Code.BAD_FIELD),
-    "notes that are numbers": (trust(notes=[1]), Code.BAD_FIELD),
-    "a witness without its time": (trust(witness={"ssim": 0.5}), Code.BAD_FIELD),
-    "a witness before it was asked": (trust(witness={"t_ms": -1}), Code.BAD_FIELD),
-    "a witness of an SSIM of 2": (trust(witness={"t_ms": 1, "ssim": 2}), Code.BAD_FIELD),
+    "quality that is no object": (result(quality=[1]), Code.BAD_FIELD),
+    "quality without its structure": (quality(structure_score=None), Code.BAD_FIELD),
+    "quality of more than all": (quality(unsupported_fraction=1.01), Code.BAD_FIELD),
+    "quality of an SSIM of 2": (quality(ssim_aligned=2), Code.BAD_FIELD),
+    "quality in depth of an SSIM of -2": (quality(ssim_z=-2), Code.BAD_FIELD),
+    "quality of less than chance": (quality(p_signal=-0.1), Code.BAD_FIELD),
+    "a shift along one axis": (quality(shift_px=[1]), Code.BAD_FIELD),
+    "a shift by half a pixel": (quality(shift_px=[0.5, 1]), Code.BAD_FIELD),
+    "a shift beyond any frame": (quality(shift_px=[0, -65536]), Code.BAD_FIELD),
+    "suspect since before the start": (quality(suspect_since=-1), Code.BAD_FIELD),
+    "notes that are no list": (quality(notes="moved"), Code.BAD_FIELD),
+    "notes that are numbers": (quality(notes=[1]), Code.BAD_FIELD),
+    "a split without its time": (quality(split={"ssim": 0.5}), Code.BAD_FIELD),
+    "a split before it was asked": (quality(split={"t_ms": -1}), Code.BAD_FIELD),
+    "a split of an SSIM of 2": (quality(split={"t_ms": 1, "ssim": 2}), Code.BAD_FIELD),
     "a split threshold of 2": (
         [b"DIM1UPDATE", b'{"stream":"s","from_seq":0,"thresholds":{"split":2}}'], Code.BAD_FIELD,
     ),
@@ -326,12 +329,12 @@ def test_a_refusal_names_stream_and_seq():
 
 def test_header_fields_of_a_later_version_are_passed_over():
     assert decode(frame(exposure_ms=5), max_payload_bytes=LIMIT).seq == 3
-    assert decode(trust(mood="bright"), max_payload_bytes=LIMIT).trust == TRUST
+    assert decode(quality(mood="bright"), max_payload_bytes=LIMIT).quality == QUALITY
 
 
 def test_an_ssim_that_rounding_led_beyond_1_is_taken():
-    parts = trust(ssim_aligned=1.0000005, witness={"t_ms": 1, "ssim": -1.0000005})
-    assert decode(parts, max_payload_bytes=LIMIT).trust.witness.ssim == -1.0000005
+    parts = quality(ssim_aligned=1.0000005, split={"t_ms": 1, "ssim": -1.0000005})
+    assert decode(parts, max_payload_bytes=LIMIT).quality.split.ssim == -1.0000005
 
 
 def test_a_map_is_not_copied():
@@ -381,7 +384,7 @@ FIELDS = [
     "t",
     "limit",
     "files",
-    "trust",
+    "quality",
     "map",
 ]
 

@@ -44,7 +44,7 @@ def write_tiny_bundle(folder: Path, kind: str = "blur", *, replace: bool = False
         onnx=_network(kind, kernel),
         test_input=counts,
         test_output=np.asarray(blurred, np.float32)[None, None],
-        config=meaningless_config(structure=2.0),
+        config=meaningless_config(structure_score=2.0),
     )
     write_bundle(folder, draft, replace=replace)
     return folder

@@ -243,7 +243,7 @@ def run(
                    settings={"zmq": {"silence_s": 5.0}})
         )  # fmt: skip
         network = stack.enter_context(Proxy(int(server.endpoint.rpartition(":")[2])))
-        wishes = {"side": side, "planes": _PLANES, "maps": True, "witness_every": 5, "save": True}
+        wishes = {"side": side, "planes": _PLANES, "maps": True, "split_every": 5, "save": True}
         program = Program(
             folder / "program",
             endpoint=network.endpoint,

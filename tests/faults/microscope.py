@@ -47,7 +47,7 @@ class Wishes:
     timeout_s: float = 2.0
     save: bool = False
     maps: bool = False
-    witness_every: int = 0
+    split_every: int = 0
     spool: str | None = None
     keeps: bool = True
     spool_bytes: int = 2**30
@@ -84,7 +84,7 @@ def main(folder: Path) -> None:
 
 
 def _open(client: Client, wishes: Wishes, folder: Path, written: int) -> Stream | None:
-    ways = {"maps": wishes.maps, "save": wishes.save, "witness_every": wishes.witness_every}
+    ways = {"maps": wishes.maps, "save": wishes.save, "split_every": wishes.split_every}
     shape = wishes.side, wishes.side
     if not wishes.keeps:
         return client.open(shape, "uint16", **ways)
@@ -95,7 +95,7 @@ def _open(client: Client, wishes: Wishes, folder: Path, written: int) -> Stream 
         memory_bytes=wishes.memory_bytes,
     )
     try:
-        if spool.ticket is not None:
+        if spool.resume_handle is not None:
             return client.resume(spool, settled=written)
         if written:  # the spool is removed when everything was dealt with
             return None

@@ -52,9 +52,9 @@ class Movie:
 
 def said(result: Result) -> dict[str, Any]:
     """All of a result that no clock decides; its pixels by their SHA-256."""
-    trust = result.trust
-    if trust is not None and trust.witness is not None:
-        trust = replace(trust, witness=replace(trust.witness, t_ms=None))
+    quality = result.quality
+    if quality is not None and quality.split is not None:
+        quality = replace(quality, split=replace(quality.split, t_ms=None))
     problem = result.error
     return {
         "seq": result.seq,
@@ -64,7 +64,7 @@ def said(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "ssim": result.ssim_prev,
         "compared": result.compared_seq,
-        "trust": None if trust is None else repr(trust),
+        "quality": None if quality is None else repr(quality),
         "problem": None if problem is None else problem.code,
         "pixels": None if result.pixels is None else hashlib.sha256(result.pixels.tobytes()).hexdigest(),
         "support": None if result.support is None else hashlib.sha256(result.support.tobytes()).hexdigest(),
@@ -110,5 +110,5 @@ def compare(undisturbed: Sequence[dict[str, Any]], got: Sequence[dict[str, Any]]
         missing=len(undisturbed) - len(pairs),
         differing_pixels=differ("pixels"),
         differing_ssim=differ("ssim", "compared"),
-        differing_otherwise=differ("index", "status", "flag", "reason", "trust", "problem", "support"),
+        differing_otherwise=differ("index", "status", "flag", "reason", "quality", "problem", "support"),
     )

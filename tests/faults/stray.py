@@ -1,4 +1,4 @@
-"""Strangers at the streaming door, who speak as far as it suits them: raw ZMTP 3.1 over a plain socket."""
+"""Strangers at the streaming endpoint, who speak as far as they like: raw ZMTP 3.1 over a plain socket."""
 
 from __future__ import annotations
 

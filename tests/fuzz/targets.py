@@ -26,7 +26,7 @@ from dimstream_client.errors import DimstreamError, KeyFileError, ProtocolError,
 from dimstream_client.keys import PUBLIC, SECRET, TOKEN, read_entries, read_secret
 from dimstream_client.messages import Frame
 from dimstream_client.plane_records import plane_of, read_records
-from dimstream_client.tickets import Ticket
+from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import BundleError, read_attachment, read_bundle
 from dimstream_models.bundle.errors import InvalidBundle
@@ -182,8 +182,8 @@ def spool(data: bytes) -> None:
             assert message.pixels.nbytes <= len(data)
     with suppress(SpoolError):
         text = data.decode("utf-8", "replace")
-        ticket = Ticket.of_json(text, where="ticket")
-        assert Ticket.of_json(ticket.to_json(), where="again") == ticket
+        resume_handle = ResumeHandle.of_json(text, where="resume_handle")
+        assert ResumeHandle.of_json(resume_handle.to_json(), where="again") == resume_handle
 
 
 def zmtp(data: bytes) -> None:

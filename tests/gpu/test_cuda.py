@@ -13,11 +13,11 @@ import pytest
 from shipped import BUNDLE
 
 from dimstream_models.bundle import Bundle, read_bundle
-from dimstream_models.evidence.photons import split_photons
+from dimstream_models.quality.photons import split_photons
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.comparison import Aligner, Witness
+from dimstream_server.pipeline.comparison import Aligner, SplitCheck
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device
@@ -81,18 +81,18 @@ def test_predictions_and_maps_stay_on_the_device(bundle: Bundle) -> None:
     assert isinstance(output.overview, np.ndarray)
 
 
-def test_alignment_and_witness_equal_the_cpus(bundle: Bundle) -> None:
+def test_alignment_and_split_check_equal_the_cpus(bundle: Bundle) -> None:
     models, frames = _models(bundle, "uint16", "uint16"), _frames((96, 120), 2)
     found = []
     for model, device in zip(models, (Device(None), Device(0)), strict=True):
         outputs = [model.run(frame, None, THRESHOLDS) for frame in frames]
         aligner = Aligner(bundle, device, threads=None)
-        witness = Witness(bundle, device, in_dtype="uint16", threads=None)
-        agreement = witness.compare(*split_photons(frames[0], 3), outputs[0])
+        split_check = SplitCheck(bundle, device, in_dtype="uint16", threads=None)
+        agreement = split_check.compare(*split_photons(frames[0], 3), outputs[0])
         shifted = aligner.ssim(outputs[0].normalised, outputs[1].normalised, (4, -7))
         support = agreement.support
         support = support if isinstance(support, np.ndarray) else support.numpy()
-        found.append((shifted, agreement.ssim, agreement.unsupported, support))
+        found.append((shifted, agreement.ssim, agreement.unsupported_fraction, support))
     cpu, cuda = found
     assert cuda[:3] == pytest.approx(cpu[:3], abs=2e-3)
     assert (cpu[3] != cuda[3]).mean() < 2e-3
@@ -114,16 +114,16 @@ def test_interleaved_streams_are_judged_as_on_the_cpu(bundle: Bundle, engine: Lo
     on_cpu.drain().result(60)
     for cuda, cpu in zip(*results, strict=True):
         assert (cuda.seq, cuda.flag, cuda.compared_seq) == (cpu.seq, cpu.flag, cpu.compared_seq)
-        assert cuda.trust is not None
-        assert cpu.trust is not None
-        assert cuda.trust.structure == pytest.approx(cpu.trust.structure, rel=1e-3, abs=1e-2)
-        assert (cuda.support is None, cuda.trust.notes) == (cpu.support is None, cpu.trust.notes)
+        assert cuda.quality is not None
+        assert cpu.quality is not None
+        assert cuda.quality.structure_score == pytest.approx(cpu.quality.structure_score, rel=1e-3, abs=1e-2)
+        assert (cuda.support is None, cuda.quality.notes) == (cpu.support is None, cpu.quality.notes)
 
 
 def _interleaved(engine: LocalEngine, spec: StreamSpec) -> list[EngineResult]:
     streams = [
         engine.open(spec),
-        engine.open(replace(spec, deliver_pixels=False, deliver_maps=True, witness_every=2)),
+        engine.open(replace(spec, deliver_pixels=False, deliver_maps=True, split_every=2)),
     ]
     futures: list[Future[EngineResult]] = [
         engine.submit(stream, FrameTask(seq, frame, seq))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dimstream_models.evidence.counting import Doubt
-from dimstream_models.judging import Criteria, Distribution, Evidence, Judgement, PlaneJudge
+from dimstream_models.judging import Criteria, Distribution, FlagDecision, FrameMetrics, PlaneJudge
+from dimstream_models.quality.counting import Doubt
 
 SIGNAL = Distribution((0.0, 0.05, 0.5, 1.0), (0.5, 0.7, 0.8, 0.95), pairs=199)
 DARK = Distribution((0.0, 0.5, 1.0), (0.0, 0.02, 0.08), pairs=99)
@@ -20,25 +20,25 @@ CRITERIA: dict[str, Any] = {
     "frame_interval_s": 4.0,
 }
 GOOD: dict[str, Any] = {
-    "obstacle": None,
+    "not_comparable": None,
     "ssim": 0.8,
     "ssim_aligned": 0.8,
     "minimum": 0.0,
     "maximum": 9.0,
     "background": 0.5,
-    "structure": 40.0,
+    "structure_score": 40.0,
 }
-CHANGED: dict[str, Any] = {"obstacle": "model changed", "ssim": None}
+CHANGED: dict[str, Any] = {"not_comparable": "model changed", "ssim": None}
 LOW: dict[str, Any] = {"ssim": 0.1, "ssim_aligned": 0.1}
-EMPTY: dict[str, Any] = {"ssim": 0.02, "ssim_aligned": None, "structure": 0.3}
+EMPTY: dict[str, Any] = {"ssim": 0.02, "ssim_aligned": None, "structure_score": 0.3}
 
 
 def _judge(
-    *frames: dict[str, Any], witness_every: int = 0, first_seq: int = 0, **criteria: Any
-) -> list[Judgement]:
+    *frames: dict[str, Any], split_every: int = 0, first_seq: int = 0, **criteria: Any
+) -> list[FlagDecision]:
     judge, limits = PlaneJudge(), Criteria(**CRITERIA | criteria)
     return [
-        judge.judge(seq, Evidence(**GOOD | changes), limits, witness_every=witness_every)
+        judge.judge(seq, FrameMetrics(**GOOD | changes), limits, split_every=split_every)
         for seq, changes in enumerate(frames, first_seq)
     ]
 
@@ -49,7 +49,7 @@ SINGLE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
     "below": (LOW, {}, "suspect", "SSIM 0.10 below 0.30"),
     "just below": ({"ssim": 0.2999, "ssim_aligned": None}, {}, "suspect", "SSIM 0.29990 below 0.30000"),
     "aligned": ({"ssim": 0.1, "ssim_aligned": 0.7, "shift": (9, -4)}, {}, "ok", None),
-    "obstacle": ({"obstacle": "first frame", "ssim": None}, {}, "unjudged", "first frame"),
+    "not_comparable": ({"not_comparable": "first frame", "ssim": None}, {}, "unjudged", "first frame"),
     "no threshold": ({}, {"ssim": None}, "unjudged", "no SSIM threshold in the bundle"),
     "no number": ({"ssim": math.nan, "ssim_aligned": None}, {}, "unjudged", "SSIM is not a number"),
     "blank": ({"maximum": 0.0}, {}, "suspect", "blank frame: every pixel is 0"),
@@ -62,14 +62,14 @@ SINGLE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
     ),
     "no structure": (EMPTY, {}, "suspect", "no structure: score 0.3 below 5, as noise alone has"),
     "no structure, first": (
-        EMPTY | {"obstacle": "first frame"},
+        EMPTY | {"not_comparable": "first frame"},
         {},
         "suspect",
         "no structure: score 0.3 below 5, as noise alone has",
     ),
     "no structure, no threshold": (EMPTY, {"ssim": None}, "unjudged", "no SSIM threshold in the bundle"),
     "no structure, not a number": (
-        {"structure": math.nan},
+        {"structure_score": math.nan},
         {},
         "suspect",
         "no structure: score nan below 5, as noise alone has; predictions are alike (SSIM 0.80) by a fixed"
@@ -77,7 +77,7 @@ SINGLE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
     ),
     "saturated": ({"saturated": 0.2}, {}, "suspect", "saturated: 20.0% of the pixels are at 9"),
     "a little saturated": ({"saturated": 0.005}, {}, "ok", None),
-    "halves agree": ({"obstacle": "first frame", "split_ssim": 0.6}, {}, "ok", None),
+    "halves agree": ({"not_comparable": "first frame", "split_ssim": 0.6}, {}, "ok", None),
     "halves disagree": (
         {"split_ssim": 0.1},
         {},
@@ -91,7 +91,7 @@ SINGLE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
         "no structure: score 0.3 below 5, as noise alone has",
     ),
     "halves without a threshold": (
-        {"split_ssim": 0.1, "obstacle": "first frame"},
+        {"split_ssim": 0.1, "not_comparable": "first frame"},
         {"split": None},
         "unjudged",
         "first frame",
@@ -119,15 +119,15 @@ NOTES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
     "shifted without gain": ([{"ssim_aligned": 0.82, "shift": (0, 5)}], ()),
     "jump": ([{}, {}, LOW], ("jump",)),
     "changing": ([{"split_ssim": 0.7} | LOW], ("changing",)),
-    "fixed pattern": ([{"structure": 0.0}], ("fixed_pattern",)),
+    "fixed pattern": ([{"structure_score": 0.0}], ("fixed_pattern",)),
     "empty": ([EMPTY], ()),
-    "unsupported": ([{"unsupported": 0.6}], ("unsupported",)),
-    "half supported": ([{"unsupported": 0.4}], ()),
-    "empty, of course unsupported": ([EMPTY | {"unsupported": 1.0}], ()),
+    "unsupported": ([{"unsupported_fraction": 0.6}], ("unsupported",)),
+    "half supported": ([{"unsupported_fraction": 0.4}], ()),
+    "empty, of course unsupported": ([EMPTY | {"unsupported_fraction": 1.0}], ()),
     "saturated": ([{"saturated": 1e-4}], ("saturated",)),
-    "fading": ([{"structure": 60.0}] * 3 + [{"structure": 15.0}] * 2, ("fading",)),
-    "dimmer": ([{"structure": 60.0}] * 3 + [{"structure": 32.0}] * 3, ()),
-    "dead at once": ([{"structure": 60.0}] * 3 + [EMPTY], ()),
+    "fading": ([{"structure_score": 60.0}] * 3 + [{"structure_score": 15.0}] * 2, ("fading",)),
+    "dimmer": ([{"structure_score": 60.0}] * 3 + [{"structure_score": 32.0}] * 3, ()),
+    "dead at once": ([{"structure_score": 60.0}] * 3 + [EMPTY], ()),
     "slow": ([{"frame_interval_s": 13.0}], ("interval",)),
     "a little slow": ([{"frame_interval_s": 11.0}], ()),
 }
@@ -157,7 +157,7 @@ def test_a_suspect_plane_is_believed_again_only_well_above_the_threshold() -> No
     back = _judge({}, EMPTY, LOW, {})
     assert [one.flag for one in back] == ["ok", "suspect", "unjudged", "ok"]
     assert (back[2].reason, back[2].notes) == ("the frame before showed no structure", ())
-    weak = {"structure": 6.0}
+    weak = {"structure_score": 6.0}
     assert [one.flag for one in _judge(weak, EMPTY, weak)] == ["ok", "suspect", "suspect"]
     assert _judge(weak, EMPTY, weak)[2].reason == (
         "no structure: score 6.0 below 7, as noise alone has; predictions are alike (SSIM 0.80) by a fixed"
@@ -173,7 +173,7 @@ def test_since_when_is_the_first_frame_of_the_run() -> None:
     judge, limits = PlaneJudge(), Criteria(**CRITERIA)
     since = []
     for seq, changes in enumerate([{}, EMPTY, EMPTY, {}, {}, {}, EMPTY], 10):
-        judge.judge(seq, Evidence(**GOOD | changes), limits)
+        judge.judge(seq, FrameMetrics(**GOOD | changes), limits)
         since.append(judge.suspect_since)
     assert since == [None, 11, 11, None, None, None, 16]
 
@@ -239,21 +239,21 @@ def test_without_a_threshold_of_the_bundle_correlation_is_not_judged() -> None:
     assert found.flag == "ok"
 
 
-def test_halves_that_agree_vouch_until_the_next_split() -> None:
+def test_halves_that_agree_confirm_until_the_next_split() -> None:
     asked = {"split_ssim": 0.7}
-    found = _judge(asked | LOW, LOW, LOW, LOW, witness_every=3)
+    found = _judge(asked | LOW, LOW, LOW, LOW, split_every=3)
     assert [one.flag for one in found] == ["ok", "ok", "ok", "suspect"]
-    found = _judge(asked, CHANGED, LOW, witness_every=8)
+    found = _judge(asked, CHANGED, LOW, split_every=8)
     assert [one.flag for one in found] == ["ok", "unjudged", "suspect"]
-    found = _judge(asked, EMPTY, {"split_ssim": 0.1}, {}, witness_every=3)
+    found = _judge(asked, EMPTY, {"split_ssim": 0.1}, {}, split_every=3)
     assert [one.flag for one in found] == ["ok", "suspect", "suspect", "ok"]
 
 
-def test_vouching_counts_the_frames_of_the_plane_and_ends_with_a_failed_one() -> None:
+def test_a_confirmation_holds_for_frames_of_the_plane_and_ends_with_a_failed_one() -> None:
     judge, limits = PlaneJudge(), Criteria(**CRITERIA)
 
     def flag(seq: int, **changes: Any) -> str:
-        return judge.judge(seq, Evidence(**GOOD | LOW | changes), limits, witness_every=3).flag
+        return judge.judge(seq, FrameMetrics(**GOOD | LOW | changes), limits, split_every=3).flag
 
     assert [flag(0, split_ssim=0.7), flag(20), flag(40), flag(60)] == ["ok", "ok", "ok", "suspect"]
     assert flag(80, split_ssim=0.7) == "ok"
@@ -299,8 +299,10 @@ WHY = "no photon counts: values come in steps of 5"
 
 
 def test_what_is_no_photon_counts_is_never_ok_and_every_reason_says_so() -> None:
-    first = NO_COUNTS | {"obstacle": "first frame"}
-    found = _judge(first, NO_COUNTS, NO_COUNTS | EMPTY, NO_COUNTS | {"saturated": 0.5, "structure": 40.0})
+    first = NO_COUNTS | {"not_comparable": "first frame"}
+    found = _judge(
+        first, NO_COUNTS, NO_COUNTS | EMPTY, NO_COUNTS | {"saturated": 0.5, "structure_score": 40.0}
+    )
     assert [one.flag for one in found] == ["unjudged", "unjudged", "suspect", "suspect"]
     assert [one.reason for one in found[:2]] == [f"first frame; {WHY}", WHY]
     assert all((one.reason or "").endswith(f"; {WHY}") for one in found[2:])
@@ -308,7 +310,7 @@ def test_what_is_no_photon_counts_is_never_ok_and_every_reason_says_so() -> None
 
 
 def test_not_even_halves_that_agree_make_it_ok() -> None:
-    (found,) = _judge(NO_COUNTS | {"split_ssim": 0.9}, witness_every=1)
+    (found,) = _judge(NO_COUNTS | {"split_ssim": 0.9}, split_every=1)
     assert (found.flag, found.reason) == ("unjudged", WHY)
 
 
@@ -326,7 +328,7 @@ def test_what_is_only_doubtful_is_a_note() -> None:
 
 def test_a_refused_split_stands_in_the_reason_until_the_next_is_asked() -> None:
     refused, agreed = {"split_refused": "read noise"}, {"split_ssim": 0.9}
-    found = _judge(refused, {}, {}, agreed, {}, {}, refused, {}, {}, witness_every=3)
+    found = _judge(refused, {}, {}, agreed, {}, {}, refused, {}, {}, split_every=3)
     assert [one.flag for one in found] == ["unjudged"] * 3 + ["ok"] * 3 + ["unjudged"] * 3
     assert {one.reason for one in found[:3]} == {"its photons could not be split: read noise"}
 
@@ -352,6 +354,6 @@ def test_a_judge_of_its_state_goes_on_the_same(broken_at: int) -> None:
     for seq, changes in enumerate(frames):
         if seq == broken_at:
             broken = PlaneJudge.of_state(json.loads(json.dumps(broken.state())))
-        evidence = Evidence(**GOOD | changes)
-        expected = whole.judge(seq, evidence, limits, witness_every=3)
-        assert broken.judge(seq, evidence, limits, witness_every=3) == expected
+        metrics = FrameMetrics(**GOOD | changes)
+        expected = whole.judge(seq, metrics, limits, split_every=3)
+        assert broken.judge(seq, metrics, limits, split_every=3) == expected

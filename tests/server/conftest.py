@@ -118,7 +118,7 @@ def make_bundle(
     settings = ssim or SsimSettings(normalisation="mean_absolute_deviation", data_range=8.0, window=7)
     # structure: noise is what most of these tests send
     thresholds = Thresholds(
-        ssim=threshold, background_max=5, signal_min=25, window_px=10, structure=-1e6, split=split
+        ssim=threshold, background_max=5, signal_min=25, window_px=10, structure_score=-1e6, split=split
     )
     config = DimstreamConfig.model_construct(
         ssim=settings, thresholds=thresholds

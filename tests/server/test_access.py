@@ -8,7 +8,7 @@ import pytest
 
 from dimstream_client.errors import KeyFileError
 from dimstream_client.keys import PUBLIC, TOKEN, make_pair, make_token, read_only_entry, read_secret
-from dimstream_server.access import AllowedClients, read_access, warn_of_open_doors
+from dimstream_server.access import AllowedClients, read_access, warn_of_open_endpoints
 from dimstream_server.cli import main
 from dimstream_server.settings import Settings, load_settings, make_settings
 
@@ -120,12 +120,12 @@ def test_keygen_makes_what_the_settings_want(tmp_path: Path, capsys: pytest.Capt
     assert not (folder / "up.token").exists()
 
 
-def test_open_doors_are_told_in_every_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_open_endpoints_are_told_in_every_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)  # of all that does not insist
     caplog.handler.setLevel(logging.NOTSET)
-    warn_of_open_doors(Settings())
+    warn_of_open_endpoints(Settings())
     assert not caplog.records
-    warn_of_open_doors(
+    warn_of_open_endpoints(
         make_settings({"server": {"insecure_lan": True}, "http": {"address": "0.0.0.0:0"}}, source="test")
     )
     (record,) = caplog.records

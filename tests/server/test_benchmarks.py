@@ -16,10 +16,10 @@ from dimstream_models.bundle import Author, BundleDraft, read_bundle, write_bund
 from dimstream_server.benchmarks import main
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.identity import write_identity_bundle
+from dimstream_server.benchmarks.interleaved import Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.memory import SAMPLES, growth_percent
 from dimstream_server.benchmarks.model import ROUTES
 from dimstream_server.benchmarks.plan import make_plan
-from dimstream_server.benchmarks.race import Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.report import TITLES
 from dimstream_server.benchmarks.routes import Counts, Lap, one_by_one
 from dimstream_server.server_process import ServerProcessError, running_server
@@ -105,7 +105,7 @@ def test_memory_is_watched_on_the_identity_only(document: Any) -> None:
 
 
 def test_goals_are_judged_by_the_figures(document: Any) -> None:
-    zmq, http, ratio, memory, flags, durable, adds, recorded, witness = document["goals"]
+    zmq, http, ratio, memory, flags, durable, adds, recorded, split = document["goals"]
     kept = document["durability"]
     assert kept.keys() == {"plain", "durable", "spooled", "recorded"}
     identity, shipped = document["models"]["identity"], document["models"]["shipped"]
@@ -114,7 +114,7 @@ def test_goals_are_judged_by_the_figures(document: Any) -> None:
     assert ratio["value"] == shipped["routes"]["zmq_8"]["throughput_ratio"]["median"]
     assert memory["value"] == identity["memory"]["growth_percent"]
     assert flags["value"] == document["flags"]["default_ratio"]["median"]
-    assert witness["value"] == document["flags"]["witness_ratio"]["median"]
+    assert split["value"] == document["flags"]["split_ratio"]["median"]
     assert durable["value"] == kept["durable"]["throughput_ratio"]["median"]
     assert adds["value"] == kept["durable"]["added_ms"]["median"]
     assert recorded["value"] == kept["recorded"]["throughput_ratio"]["median"]
@@ -129,16 +129,16 @@ def test_goals_are_judged_by_the_figures(document: Any) -> None:
         durable["value"] >= 0.95,
         adds["value"] <= 1.0,
         recorded["value"] >= 0.9,
-        witness["value"] <= 1.05,
+        split["value"] <= 1.05,
     ]
 
 
 def test_flags_are_timed_against_the_model_alone(document: Any) -> None:
     flags = document["flags"]
-    model, default, witness = (flags[f"{name}_ms"]["median"] for name in ("model", "default", "witness"))
+    model, default, split = (flags[f"{name}_ms"]["median"] for name in ("model", "default", "split"))
     assert flags["default_ratio"]["median"] == pytest.approx(default / model)
-    assert flags["witness_ratio"]["median"] == pytest.approx((witness - default) / (2 * model))
-    assert min(model, default, witness) > 0
+    assert flags["split_ratio"]["median"] == pytest.approx((split - default) / (2 * model))
+    assert min(model, default, split) > 0
 
 
 def test_the_table_is_aligned_and_shows_routes_and_goals(quick_run: tuple[Any, list[str]]) -> None:

@@ -11,11 +11,11 @@ from skimage.metrics import structural_similarity
 
 from dimstream_models.arithmetic import normalise_prediction
 from dimstream_models.bundle import Bundle, SsimSettings
-from dimstream_models.evidence.alignment import overlap
-from dimstream_models.evidence.photons import split_photons
-from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
+from dimstream_models.quality.alignment import overlap
+from dimstream_models.quality.photons import split_photons
+from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
-from dimstream_server.pipeline.comparison import Aligner, Witness
+from dimstream_server.pipeline.comparison import Aligner, SplitCheck
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import parse_device
@@ -48,14 +48,16 @@ def test_ssim_after_a_shift_is_scikit_images_on_the_overlap(
 
 @pytest.mark.parametrize("normalisation", ["mean_absolute_deviation", "maximum"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_the_witness_equals_the_numpy_path(tiny_bundle: BundleMaker, normalisation: Any, dtype: str) -> None:
+def test_the_split_check_equals_the_numpy_path(
+    tiny_bundle: BundleMaker, normalisation: Any, dtype: str
+) -> None:
     settings = SsimSettings(normalisation=normalisation, data_range=8.0, window=7)
     bundle = tiny_bundle("identity", ssim=settings)
     frame = _counts(3).astype(dtype)
     output = FusedModel(bundle, device=CPU, in_dtype=dtype, out_dtype="uint16").run(
         frame, None, Thresholds(0.6)
     )
-    found = Witness(bundle, CPU, in_dtype=dtype, threads=1).compare(*split_photons(frame, 5), output)
+    found = SplitCheck(bundle, CPU, in_dtype=dtype, threads=1).compare(*split_photons(frame, 5), output)
     halves = [
         normalise_prediction(half, normalisation).astype(np.float64) for half in split_photons(frame, 5)
     ]
@@ -73,17 +75,17 @@ def test_the_witness_equals_the_numpy_path(tiny_bundle: BundleMaker, normalisati
     np.testing.assert_array_equal(
         found.support & ~np.uint8(UNSUPPORTED), output.support & ~np.uint8(UNSUPPORTED)
     )
-    assert output.measures.unsupported < found.unsupported <= 1
+    assert output.measures.unsupported_fraction < found.unsupported_fraction <= 1
 
 
 def test_halves_of_structure_agree_and_those_of_noise_do_not(tiny_bundle: BundleMaker) -> None:
     bundle = tiny_bundle("blur")
     model = FusedModel(bundle, device=CPU, in_dtype="uint16", out_dtype="uint16")
-    witness = Witness(bundle, CPU, in_dtype="uint16", threads=1)
+    split_check = SplitCheck(bundle, CPU, in_dtype="uint16", threads=1)
 
     def similarity(frame: NDArray[np.uint16]) -> float:
         output = model.run(frame, None, Thresholds(0.6))
-        return witness.compare(*split_photons(frame, 0), output).ssim
+        return split_check.compare(*split_photons(frame, 0), output).ssim
 
     noise = np.random.default_rng(0).poisson(6, (60, 75)).astype(np.uint16)
     assert similarity(_counts(1, light=400)) > 0.9
@@ -95,7 +97,7 @@ def test_a_network_that_raises_on_a_half_fails_the_frame(tiny_bundle: BundleMake
     output = FusedModel(bundle, device=CPU, in_dtype="uint16", out_dtype="uint16").run(
         frame, None, Thresholds(0.6)
     )
-    witness = Witness(bundle, CPU, in_dtype="uint16", threads=1)
+    split_check = SplitCheck(bundle, CPU, in_dtype="uint16", threads=1)
     frame[0, :12] = 2500  # about 1250 in each half, above the mark
     with pytest.raises(FrameFailed, match="could not be compared"):
-        witness.compare(*split_photons(frame, 0), output)
+        split_check.compare(*split_photons(frame, 0), output)

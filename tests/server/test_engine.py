@@ -15,7 +15,6 @@ from dimstream_models.bundle import Bundle
 from dimstream_server import errors
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
-from dimstream_server.engine.memory import Counts
 from dimstream_server.engine.protocol import (
     Engine,
     EngineLimits,
@@ -24,7 +23,8 @@ from dimstream_server.engine.protocol import (
     FrameTask,
     StreamSpec,
 )
-from dimstream_server.engine.streams import Hole
+from dimstream_server.engine.resume_state import Counts
+from dimstream_server.engine.streams import Gap
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 BundleMaker = Callable[..., Bundle]
@@ -283,9 +283,11 @@ def test_a_new_model_starts_with_its_frame(engine: Engine, stream: str) -> None:
 
 
 def test_new_thresholds_start_with_their_frame(engine: Engine, stream: str) -> None:
-    strict = NewThresholds(ssim=1.0, background_max=1e5, signal_min=2e5, structure=-1e6)
+    strict = NewThresholds(ssim=1.0, background_max=1e5, signal_min=2e5, structure_score=-1e6)
     in_force = engine.update(stream, 2, thresholds=strict).result(SECONDS)
-    assert in_force.thresholds == Thresholds(ssim=1.0, background_max=1e5, signal_min=2e5, structure=-1e6)
+    assert in_force.thresholds == Thresholds(
+        ssim=1.0, background_max=1e5, signal_min=2e5, structure_score=-1e6
+    )
     _, before, after = _run(engine, stream, _task(0), _task(1), _task(2))
     assert (before.flag, before.fractions) == ("ok", Fractions(0, 0, 1))
     assert (after.flag, after.fractions) == ("suspect", Fractions(1, 0, 0))
@@ -299,7 +301,7 @@ def test_an_update_keeps_what_an_earlier_one_that_waits_will_have_changed(
     second = engine.update(stream, 4, thresholds=NewThresholds(signal_min=30.0))
     assert first.result(SECONDS).thresholds.ssim == 0.125
     assert second.result(SECONDS).thresholds == Thresholds(
-        ssim=0.125, background_max=5.0, signal_min=30.0, structure=-1e6
+        ssim=0.125, background_max=5.0, signal_min=30.0, structure_score=-1e6
     )
 
 
@@ -480,7 +482,7 @@ def test_a_dead_device_thread_leaves_nobody_waiting(tiny_bundle: BundleMaker) ->
     engine = LocalEngine([tiny_bundle()], threads=1)
     gate = _Gate(engine)
     stream = engine.open(SPEC)
-    engine._thread.commands.put(Append("no such stream", Hole(0, 0)))
+    engine._thread.commands.put(Append("no such stream", Gap(0, 0)))
     promised = [engine.submit(stream, _task(0)), engine.update(stream, 1, model="blur"), engine.close(stream)]
     gate.release()
     for future in promised:

@@ -1,4 +1,4 @@
-"""Every refusal of the engine has a code that both doors can tell."""
+"""Every refusal of the engine has a code that both endpoints can tell."""
 
 import pytest
 

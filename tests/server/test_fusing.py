@@ -23,11 +23,11 @@ from dimstream_models.bundle import (
     ZeroMeanUnitVariance,
     apply_steps,
 )
-from dimstream_models.evidence.alignment import overview
-from dimstream_models.evidence.saturation import shares_at_maximum
-from dimstream_models.evidence.structure import structure_score
-from dimstream_models.evidence.support import support
 from dimstream_models.judging import Measures
+from dimstream_models.quality.alignment import overview
+from dimstream_models.quality.saturation import shares_at_maximum
+from dimstream_models.quality.structure import structure_score
+from dimstream_models.quality.support_map import support
 from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline.fusing import compose
 
@@ -188,9 +188,9 @@ def test_evidence_equals_the_numpy_reference(
     frame[0, 0] = 4000  # a hot pixel
     limits = {"background_max": background_max, "signal_min": 310}
     _, normalised, found = _fused(bundle, frame, **limits)
-    assert found["structure"] == pytest.approx(structure_score(frame), rel=1e-3, abs=1e-3)
+    assert found["structure_score"] == pytest.approx(structure_score(frame), rel=1e-3, abs=1e-3)
     expected = support(frame, _prediction(bundle, frame), 10, background_max, 310)
-    assert found["unsupported"] == pytest.approx(expected.unsupported, abs=1e-4)
+    assert found["unsupported_fraction"] == pytest.approx(expected.unsupported_fraction, abs=1e-4)
     assert (found["support"] != expected.classes).mean() < 1e-4
     np.testing.assert_allclose(found["overview"], overview(normalised), atol=1e-5)
     shares = shares_at_maximum(frame)
@@ -201,15 +201,15 @@ def test_evidence_equals_the_numpy_reference(
 def test_the_structure_score_has_no_unit(tiny_bundle: BundleMaker, scale: float) -> None:
     frame = _counts((60, 70)).astype(np.float32)
     expected = structure_score(frame)
-    assert _fused(tiny_bundle(), frame * np.float32(scale))[2]["structure"] == pytest.approx(
+    assert _fused(tiny_bundle(), frame * np.float32(scale))[2]["structure_score"] == pytest.approx(
         expected, rel=1e-2
     )
 
 
 def test_the_structure_score_of_a_blank_frame_is_zero(tiny_bundle: BundleMaker) -> None:
     measures = _fused(tiny_bundle(), np.full((40, 50), 7, np.uint16))[2]
-    assert measures["structure"] == pytest.approx(0, abs=1e-3)
-    assert measures["unsupported"] == 0
+    assert measures["structure_score"] == pytest.approx(0, abs=1e-3)
+    assert measures["unsupported_fraction"] == 0
 
 
 @pytest.mark.parametrize("opset", range(13, 22))
@@ -297,8 +297,8 @@ def test_values_below_zero_are_measured_as_the_references_do(tiny_bundle: Bundle
     bundle = tiny_bundle("identity", postprocessing=())
     _, _, found = _fused(bundle, frame, out_dtype="float32")
     reference = support(frame, frame, 10, 5, 25)
-    assert found["unsupported"] == pytest.approx(reference.unsupported, abs=1e-5)
+    assert found["unsupported_fraction"] == pytest.approx(reference.unsupported_fraction, abs=1e-5)
     np.testing.assert_array_equal(found["support"], reference.classes)
-    assert found["structure"] == pytest.approx(structure_score(frame), abs=2e-3)
+    assert found["structure_score"] == pytest.approx(structure_score(frame), abs=2e-3)
     at, near = shares_at_maximum(frame)
     assert (found["at_maximum"], found["near_maximum"]) == pytest.approx((at, near), abs=1e-6)

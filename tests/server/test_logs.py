@@ -36,13 +36,13 @@ def as_dict(text: str) -> dict[str, str]:
     return dict(word.split("=", 1) for word in shlex.split(text))
 
 
-HOSTILE = 'x" event=opened door=zmq\ntime=2026 \x1b[31m\u2028'
+HOSTILE = 'x" event=opened endpoint=zmq\ntime=2026 \x1b[31m\u2028'
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("value", [HOSTILE, "", " ", "a=b", "ü", "\\", "–" * 9])
 def test_a_value_stays_one_value_on_one_line(form: Any, value: str) -> None:
-    line = said(form, "refused event=refused door=zmq stream=%r seq=%s", value, 3)
+    line = said(form, "refused event=refused endpoint=zmq stream=%r seq=%s", value, 3)
     assert line.endswith("\n")
     assert len(line.splitlines()) == 1
     if form == "json":

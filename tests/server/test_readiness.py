@@ -13,7 +13,7 @@ from dimstream_server.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, 
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.engine.streams import Hole
+from dimstream_server.engine.streams import Gap
 from dimstream_server.readiness import OK, Readiness, folder_check
 
 
@@ -107,7 +107,7 @@ def test_an_engine_whose_thread_died_says_so(tiny_bundle: Any, monkeypatch: pyte
     monkeypatch.setattr("threading.excepthook", died.append)
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
     assert engine.trouble() is None
-    engine._thread.commands.put(Append("nobody's", Hole(0, 0)))
+    engine._thread.commands.put(Append("nobody's", Gap(0, 0)))
     engine._thread._thread.join(20)
     assert len(died) == 1
     assert DeviceHealth(engine).check() == engine.trouble()

@@ -1,4 +1,4 @@
-"""The command line in processes of its own: ready file, both doors, refusals to start, clean stops."""
+"""The command line in processes of its own: ready file, both endpoints, refusals to start, clean stops."""
 
 import http.client
 import json
@@ -105,7 +105,7 @@ def refused(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_both_doors_serve_and_a_stop_answers_what_was_accepted(
+def test_both_endpoints_serve_and_a_stop_answers_what_was_accepted(
     serve: Any, bundle_path: Path, number: signal.Signals
 ) -> None:
     running = serve("--bundle", str(bundle_path), *LOCAL)

@@ -1,4 +1,4 @@
-"""Settings: unknown keys and open doors are refused, the command line wins over the file."""
+"""Settings: unknown keys and open endpoints are refused, the command line wins over the file."""
 
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def test_http_beyond_loopback_needs_tokens(address: str) -> None:
     [{"zmq": {"endpoint": "tcp://*:5570"}}, {"http": {"address": "0.0.0.0:8570"}}],
     ids=["zmq", "http"],
 )
-def test_open_doors_beyond_loopback_must_be_asked_for(tables: dict[str, Any]) -> None:
+def test_open_endpoints_beyond_loopback_must_be_asked_for(tables: dict[str, Any]) -> None:
     assert make_settings({"server": {"insecure_lan": True}, **tables}, source="test").server.insecure_lan
 
 

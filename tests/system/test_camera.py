@@ -59,8 +59,8 @@ def test_no_frame_of_a_camera_is_ok_by_zeromq_until_it_is_told(
     for result in plain:
         assert "no photon counts: " in (result.reason or "")
         assert _is_proposed(result.reason)
-        assert result.trust is not None
-        assert "not_photons" in result.trust.notes
+        assert result.quality is not None
+        assert "not_photons" in result.quality.notes
     assert [result.flag for result in told] == [result.flag for result in counted]
     assert [result.flag for result in counted] == ["unjudged"] + ["ok"] * 5
     sums = [
@@ -100,7 +100,7 @@ def test_the_commands_say_once_what_to_give_and_take_it(
     assert _is_proposed(said)
     if command == "stream":
         lines = [json.loads(line) for line in (tmp_path / "out.flags.jsonl").read_text().splitlines()]
-        assert all("not_photons" in line["trust"]["notes"] for line in lines)
+        assert all("not_photons" in line["quality"]["notes"] for line in lines)
     out.unlink()
     told = ["--offset", "100", "--gain", "7.3"]
     assert dimstream([command, str(source), str(out), *where, *quiet, *told]) == 0

@@ -37,7 +37,7 @@ from dimstream_client.wire import decode, encode
 pytestmark = pytest.mark.slow
 
 FRAMES = 120
-WAYS = {"maps": True, "witness_every": 4}
+WAYS = {"maps": True, "split_every": 4}
 PATIENCE_S = 60
 MIB = 2**20
 Answers = list[dict[str, Any]]

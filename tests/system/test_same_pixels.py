@@ -105,7 +105,7 @@ def read_movie(path: Path) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("out_dtype", ["uint16", "float32"])
-def test_the_sample_through_every_door(
+def test_the_sample_through_every_endpoint(
     server: RunningServer, sample: NDArray[np.uint16], out_dtype: str
 ) -> None:
     movie = sample[26:34, :100, :117]  # across the border to the empty field; sides not divisible by 8
@@ -116,7 +116,7 @@ def test_the_sample_through_every_door(
 
 
 @pytest.mark.parametrize("name", REAL.values(), ids=REAL)
-def test_real_movies_through_both_doors(shared: Path, server: RunningServer, name: str) -> None:
+def test_real_movies_through_both_endpoints(shared: Path, server: RunningServer, name: str) -> None:
     movie = read_movie(shared / name)[:8]
     by_zmq = through_zmq(server.zmq, movie, "float32")
     by_zmq.assert_equals(through_http(server.http, movie, "float32"))

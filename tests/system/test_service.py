@@ -50,7 +50,7 @@ def test_the_demo_leaves_what_it_promises(tmp_path: Path, capsys: pytest.Capture
     assert {"ssim_prev", "flag", "reason", "t_ms"} <= set(records[0])
     flags = [record["flag"] for record in records]
     assert flags == ["unjudged"] + ["ok"] * 29 + ["suspect"] * 10 + ["unjudged"] + ["ok"] * 7
-    assert [record["trust"]["suspect_since"] for record in records] == [None] * 30 + [30] * 10 + [None] * 8
+    assert [record["quality"]["suspect_since"] for record in records] == [None] * 30 + [30] * 10 + [None] * 8
     maps = tifffile.imread(tmp_path / "denoised.maps.ome.tif")
     assert (maps.shape, maps.dtype) == ((48, 256, 256), np.uint8)
     predicted = (maps & 4) > 0
@@ -104,7 +104,7 @@ def test_maps_are_the_same_through_both_commands(
 ) -> None:
     source, streamed, posted = (tmp_path / name for name in ("in.tif", "streamed.tif", "posted.tif"))
     tifffile.imwrite(source, sample[:3, :96, :96], metadata={"axes": "TYX"}, photometric="minisblack")
-    asked = ["--witness-every", "2", "--frame-interval", "4.6"]
+    asked = ["--split-every", "2", "--frame-interval", "4.6"]
     assert dimstream(["stream", str(source), str(streamed), "--server", server.zmq, "--maps", *asked]) == 0
     command = ["denoise", str(source), str(posted), "--server", server.http, "--output", "support", *asked]
     assert dimstream(command) == 0
@@ -114,7 +114,7 @@ def test_maps_are_the_same_through_both_commands(
     assert (maps & 4).any()
     assert np.array_equal(maps, tifffile.imread(posted))
     lines = [json.loads(line) for line in (tmp_path / "streamed.flags.jsonl").read_text().splitlines()]
-    assert [line["trust"]["witness"] is not None for line in lines] == [True, False, True]
+    assert [line["quality"]["split"] is not None for line in lines] == [True, False, True]
 
 
 def test_every_plane_has_its_own_memory(server: RunningServer, sample: NDArray[np.uint16]) -> None:

@@ -43,9 +43,11 @@ def script() -> str:
     for said, smaller in SMALLER.items():
         assert text.count(said) == 1, said
         text = text.replace(said, smaller)
-    door, http = free_port(), free_port()
-    text = text.replace("--ready-file", f"--zmq tcp://127.0.0.1:{door} --http 127.0.0.1:{http} --ready-file")
-    return text.replace("127.0.0.1:5570", f"127.0.0.1:{door}")
+    endpoint, http = free_port(), free_port()
+    text = text.replace(
+        "--ready-file", f"--zmq tcp://127.0.0.1:{endpoint} --http 127.0.0.1:{http} --ready-file"
+    )
+    return text.replace("127.0.0.1:5570", f"127.0.0.1:{endpoint}")
 
 
 @pytest.fixture(scope="module")

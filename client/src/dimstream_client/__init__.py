@@ -19,10 +19,10 @@ from dimstream_client.errors import (
     Timeout,
 )
 from dimstream_client.messages import Closed, Frame, Model, PlaneIndex, Result, Times, Updated
+from dimstream_client.quality import Fractions, QualityMetrics, SplitResult, Thresholds
+from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
 from dimstream_client.stream import Results, Stream
-from dimstream_client.tickets import Ticket
-from dimstream_client.trust import Fractions, Thresholds, Trust, WitnessResult
 
 __all__ = [
     "ArgumentError",
@@ -41,9 +41,12 @@ __all__ = [
     "PlaneIndex",
     "Problem",
     "ProtocolError",
+    "QualityMetrics",
     "RecordError",
     "Result",
     "Results",
+    "ResumeHandle",
+    "SplitResult",
     "Spool",
     "SpoolError",
     "SpoolFull",
@@ -51,11 +54,8 @@ __all__ = [
     "StreamError",
     "StreamedResults",
     "Thresholds",
-    "Ticket",
     "TiffError",
     "Timeout",
     "Times",
-    "Trust",
     "Updated",
-    "WitnessResult",
 ]

@@ -17,7 +17,7 @@ def why_not_opened(request: Open, opened: Opened) -> str | None:
         "checksum": (request.checksum, opened.checksum),
         "window": (min(request.window or opened.window, opened.window), opened.window),
         "limit": (min(max(opened.limit, opened.next_seq + 1), opened.next_seq + opened.window), opened.limit),
-        "context": (tuple(seq for seq in opened.context if seq < opened.next_seq), opened.context),
+        "references": (tuple(seq for seq in opened.references if seq < opened.next_seq), opened.references),
     }
     for name, (expected, got) in asked.items():
         if expected != got:

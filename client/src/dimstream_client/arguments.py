@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import ArgumentError, Code, FrameError
-from dimstream_client.fields import DTYPES, MAX_INTEGER, MAX_WINDOW, Refused, short
+from dimstream_client.header_checks import DTYPES, MAX_INTEGER, MAX_WINDOW, Refused, short
 from dimstream_client.headers import HEADERS
 from dimstream_client.json_values import plain, refuse, unwrapped
 from dimstream_client.messages import Frame, Open, PlaneIndex, Thresholds

@@ -15,15 +15,15 @@ from dimstream_client import arguments
 from dimstream_client.arguments import Boolean, Integer, Number, Texts
 from dimstream_client.connection import Connection
 from dimstream_client.errors import ArgumentError, Code, SpoolError
-from dimstream_client.fields import short
-from dimstream_client.inbox import OnResult
+from dimstream_client.header_checks import short
 from dimstream_client.keys import FilePath, choose_curve_keys
-from dimstream_client.lines import wait
 from dimstream_client.messages import Frame, Open, Pong
+from dimstream_client.result_buffer import OnResult
+from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
 from dimstream_client.stream import Stream
+from dimstream_client.stream_channel import wait
 from dimstream_client.streamed_results import FrameLike, StreamedResults
-from dimstream_client.tickets import Ticket
 
 __all__ = ["Client", "FrameLike", "StreamedResults"]
 
@@ -38,7 +38,7 @@ class Client:
     Parameters
     ----------
     endpoint : str
-        ``tcp://HOST:PORT`` of the server's ZeroMQ door.
+        ``tcp://HOST:PORT`` of the server's ZeroMQ endpoint.
     timeout_s : float
         How long calls block by default, and how long a server that owes an answer may be silent.
     outage_s : float
@@ -111,7 +111,7 @@ class Client:
         frame_interval_s: Number | None = None,
         channels: Texts | None = None,
         maps: Boolean | None = None,
-        witness_every: Integer | None = None,
+        split_every: Integer | None = None,
         offset: Number | None = None,
         gain: Number | None = None,
         user: str | None = None,
@@ -153,7 +153,7 @@ class Client:
             Their names, in the order of `PlaneIndex.c`.
         maps : bool, optional
             Whether results carry the support map.
-        witness_every : int, optional
+        split_every : int, optional
             The photons of every n-th time point are split and compared; 0: of none.
         offset, gain : float, optional
             Of the detector: photon counts are ``(value - offset) / gain``.
@@ -187,7 +187,7 @@ class Client:
             frame_interval_s=frame_interval_s,
             channels=channels,
             maps=maps,
-            witness_every=witness_every,
+            split_every=split_every,
             offset=offset,
             gain=gain,
             user=user,
@@ -205,7 +205,7 @@ class Client:
         arguments.callback("on_result", on_result)
         buffered = arguments.integer("buffer_bytes", buffer_bytes)
         kept = None if spool is None else self._spool(spool)
-        if kept is not None and kept.ticket is not None:
+        if kept is not None and kept.resume_handle is not None:
             kept.close(done=False)
             raise SpoolError(
                 f"{kept.folder} already holds a stream; continue it with resume, or name another folder"
@@ -247,19 +247,19 @@ class Client:
         with self._letting_go(kept, spool):
             for damage in kept.recover(first):
                 _log.warning("a frame is lost: %s", damage)
-            assert kept.ticket is not None
+            assert kept.resume_handle is not None
             return Stream(
                 self._connection,
-                kept.ticket.resumption(kept.settled),
+                kept.resume_handle.resumption(kept.settled),
                 timeout_s=self.timeout_s,
                 on_result=on_result,
                 spool=kept,
-                context_of=kept.find,
+                reference_of=kept.find,
             )
 
     def resume_with(
         self,
-        ticket: Ticket,
+        resume_handle: ResumeHandle,
         *,
         next_result: Integer,
         frame_of: Callable[[int], Frame | None],
@@ -269,8 +269,8 @@ class Client:
 
         Parameters
         ----------
-        ticket : Ticket
-            `Stream.ticket` of the stream.
+        resume_handle : ResumeHandle
+            `Stream.resume_handle` of the stream.
         next_result : int
             First result that was not dealt with; frames are to be sent from there on.
         frame_of : callable
@@ -285,10 +285,10 @@ class Client:
             raise ArgumentError(Code.BAD_FIELD, f"frame_of: expected a callable, got {short(frame_of)}")
         return Stream(
             self._connection,
-            ticket.resumption(arguments.integer("next_result", next_result)),
+            resume_handle.resumption(arguments.integer("next_result", next_result)),
             timeout_s=self.timeout_s,
             on_result=on_result,
-            context_of=frame_of,
+            reference_of=frame_of,
         )
 
     def stream(
@@ -311,7 +311,7 @@ class Client:
         frame_interval_s: Number | None = None,
         channels: Texts | None = None,
         maps: Boolean | None = None,
-        witness_every: Integer | None = None,
+        split_every: Integer | None = None,
         offset: Number | None = None,
         gain: Number | None = None,
         user: str | None = None,
@@ -353,7 +353,7 @@ class Client:
                 frame_interval_s=frame_interval_s,
                 channels=channels,
                 maps=maps,
-                witness_every=witness_every,
+                split_every=split_every,
                 offset=offset,
                 gain=gain,
                 user=user,

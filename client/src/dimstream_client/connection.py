@@ -19,15 +19,13 @@ from typing import Any, Final, NamedTuple
 
 import zmq
 
-from dimstream_client.conversation import Conversation
+from dimstream_client.dealer_socket import DealerSocket
 from dimstream_client.errors import (
     Code,
     ConnectionLost,
     DimstreamError,
 )
 from dimstream_client.keys import CurveKeys
-from dimstream_client.lines import Asked, ContextOf, Receiver, fail
-from dimstream_client.link import Link
 from dimstream_client.messages import (
     Closed,
     Frame,
@@ -40,7 +38,9 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_client.pixels import Part, largest_result_bytes
+from dimstream_client.protocol_client import ProtocolClient
 from dimstream_client.session import Item
+from dimstream_client.stream_channel import PendingRequest, Receiver, ReferenceOf, fail
 from dimstream_client.wire import encode
 
 _POLL_MS: Final = 100
@@ -92,22 +92,22 @@ class Connection:
         self._keys = keys
         self.timeout_s = timeout_s
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
-        self._woken = False
+        self._wake_up_sent = False
         self._ended: ConnectionLost | None = None  # why nothing is done any more
-        self._gate = threading.Lock()  # of what is above: no command comes after the end
+        self._lock = threading.Lock()  # of what is above: no command comes after the end
         self._failure: ConnectionLost | None = None  # of the socket
         self._context = zmq.Context()
-        self._bell_in = self._context.socket(zmq.PAIR)
-        self._bell_out = self._context.socket(zmq.PAIR)
-        self._bell_in.bind("inproc://bell")
-        self._bell_out.connect("inproc://bell")
-        self._conversation = Conversation(endpoint, outage_s=outage_s, send=self._send)
+        self._wake_up_sender = self._context.socket(zmq.PAIR)
+        self._wake_up_receiver = self._context.socket(zmq.PAIR)
+        self._wake_up_sender.bind("inproc://wake-up")
+        self._wake_up_receiver.connect("inproc://wake-up")
+        self._protocol = ProtocolClient(endpoint, outage_s=outage_s, send=self._send)
         self._ping_sent: float | None = None
         self._heard = time.monotonic()
         self._owed_since: float | None = None
         try:
-            self._link = Link(self._context, endpoint, keys)
-            self._link.connect(max_message_bytes=_USUAL_BYTES + _SLACK_BYTES)
+            self._dealer = DealerSocket(self._context, endpoint, keys)
+            self._dealer.connect(max_message_bytes=_USUAL_BYTES + _SLACK_BYTES)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -117,33 +117,33 @@ class Connection:
     # --- called from any thread
 
     def open(
-        self, request: Open, receiver: Receiver, *, context_of: ContextOf | None = None
+        self, request: Open, receiver: Receiver, *, reference_of: ReferenceOf | None = None
     ) -> Future[Opened]:
         """Send OPEN; what happens on the stream goes to `receiver` from then on.
 
         Parameters
         ----------
-        context_of : callable, optional
+        reference_of : callable, optional
             Gives frames that were answered before, of a stream that another connection has opened.
         """
         encode(request)
         future: Future[Opened] = Future()
-        self._call(lambda: self._open(request, receiver, context_of, future), partial(fail, future))
+        self._call(lambda: self._open(request, receiver, reference_of, future), partial(fail, future))
         return future
 
     def update(self, request: Update) -> Future[Updated]:
         """Send UPDATE, behind the frames that were offered before it."""
         encode(request)
         future: Future[Updated] = Future()
-        asked = Asked(request, Updated.TYPE, request.stream, future, None)
-        self._call(lambda: self._conversation.update(asked), partial(fail, future))
+        pending = PendingRequest(request, Updated.TYPE, request.stream, future, None)
+        self._call(lambda: self._protocol.update(pending), partial(fail, future))
         return future
 
     def ping(self) -> Future[Pong]:
         """Send PING."""
         future: Future[Pong] = Future()
-        asked = Asked(Ping(time.time()), Pong.TYPE, None, future, None)
-        self._call(lambda: self._conversation.ask(asked), partial(fail, future))
+        pending = PendingRequest(Ping(time.time()), Pong.TYPE, None, future, None)
+        self._call(lambda: self._protocol.ask(pending), partial(fail, future))
         return future
 
     def offer(self, item: Item) -> None:
@@ -157,17 +157,17 @@ class Connection:
         """
         if isinstance(item, (Frame, Skip)):  # others were encoded when they were written to disk
             encode(item)
-        self._call(lambda: self._conversation.offer(item), self._ends(item.stream))
+        self._call(lambda: self._protocol.offer(item), self._ends(item.stream))
 
     def look_again(self, stream: str) -> None:
         """See whether frames can go: there is room for their results now."""
         with contextlib.suppress(ConnectionLost):
-            self._call(lambda: self._conversation.look_again(stream), self._ends(stream))
+            self._call(lambda: self._protocol.look_again(stream), self._ends(stream))
 
     def close_stream(self, stream: str, *, drop: bool) -> Future[Closed]:
         """Send CLOSE once every frame is answered; with `drop` those that were not sent are dropped."""
         future: Future[Closed] = Future()
-        self._call(lambda: self._conversation.close_stream(stream, future, drop=drop), partial(fail, future))
+        self._call(lambda: self._protocol.close_stream(stream, future, drop=drop), partial(fail, future))
         return future
 
     def stop(self) -> None:
@@ -178,59 +178,59 @@ class Connection:
             self._thread.join()
 
     def _call(self, run: Callable[[], None], failed: Callable[[DimstreamError], None]) -> None:
-        with self._gate:
+        with self._lock:
             if self._ended is not None:
                 raise self._ended
             self._commands.put(_Command(run, failed))
-            if not self._woken:
-                self._woken = True
-                self._bell_in.send(b"")
+            if not self._wake_up_sent:
+                self._wake_up_sent = True
+                self._wake_up_sender.send(b"")
 
     def _ends(self, stream: str) -> Callable[[DimstreamError], None]:
-        return lambda error: self._conversation.fault(stream, error)
+        return lambda error: self._protocol.fault(stream, error)
 
     # --- the I/O thread
 
     def _run(self) -> None:
         try:
-            link, poller = self._link, self._poller()
+            dealer, poller = self._dealer, self._poller()
             while self._ended is None:
                 self._turn(dict(poller.poll(_POLL_MS if self._waits_for_something() else None)))
-                if link is not self._link:
-                    link, poller = self._link, self._poller()
+                if dealer is not self._dealer:
+                    dealer, poller = self._dealer, self._poller()
         except BaseException as error:  # nobody may wait for this thread in vain
             _log.critical("the client's I/O thread failed, all its streams end", exc_info=error)
             self._end(
                 ConnectionLost(f"the client's I/O thread failed, make another and report this: {error!r}")
             )
         finally:
-            self._link.close()
-            self._bell_in.close()
-            self._bell_out.close()
+            self._dealer.close()
+            self._wake_up_sender.close()
+            self._wake_up_receiver.close()
             self._context.term()
 
     def _turn(self, ready: Mapping[Any, int]) -> None:
-        if self._bell_out in ready:
-            self._obey()
-        if self._link.socket in ready:
+        if self._wake_up_receiver in ready:
+            self._run_commands()
+        if self._dealer.socket in ready:
             self._receive()
         self._note_debts()
         lost = (
-            self._link.refusal()
-            or self._conversation.expelled
+            self._dealer.refusal()
+            or self._protocol.expelled
             or self._failure
             or self._broken()
             or self._silence()
         )
         if lost is not None:
             self._hang_up(lost)
-        self._conversation.retry()
+        self._protocol.retry()
 
     def _end(self, why: ConnectionLost) -> None:
         """Take no more commands; tell everybody who waits, those that were not heard yet included."""
-        with self._gate:
+        with self._lock:
             self._ended = self._ended or why
-        self._conversation.fail_all(why)
+        self._protocol.fail_all(why)
         while True:
             try:
                 command = self._commands.get_nowait()
@@ -239,29 +239,29 @@ class Connection:
             command.failed(why)
 
     def _open(
-        self, request: Open, receiver: Receiver, context_of: ContextOf | None, future: Future[Opened]
+        self, request: Open, receiver: Receiver, reference_of: ReferenceOf | None, future: Future[Opened]
     ) -> None:
         """Ask for a stream, over a connection that takes results as large as its own."""
         needed = largest_result_bytes(request) + _SLACK_BYTES
-        taken = self._link.max_message_bytes
+        taken = self._dealer.max_message_bytes
         if taken is not None and taken < needed:
-            self._conversation.move()
-            self._new_link()
-            self._link.connect(max_message_bytes=needed)
-            self._conversation.ask_again()
-        self._conversation.open(request, receiver, context_of, future)
+            self._protocol.move()
+            self._new_dealer()
+            self._dealer.connect(max_message_bytes=needed)
+            self._protocol.ask_again()
+        self._protocol.open(request, receiver, reference_of, future)
 
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()
-        for socket in (self._bell_out, self._link.socket, self._link.monitor):
+        for socket in (self._wake_up_receiver, self._dealer.socket, self._dealer.monitor):
             poller.register(socket, zmq.POLLIN)
         return poller
 
-    def _obey(self) -> None:
-        while self._bell_out.poll(0):
-            self._bell_out.recv()
-        with self._gate:
-            self._woken = False
+    def _run_commands(self) -> None:
+        while self._wake_up_receiver.poll(0):
+            self._wake_up_receiver.recv()
+        with self._lock:
+            self._wake_up_sent = False
         while self._ended is None:
             try:
                 command = self._commands.get_nowait()
@@ -276,23 +276,23 @@ class Connection:
     def _receive(self) -> None:
         while True:
             try:
-                parts = self._link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                parts = self._dealer.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
                 self._note_failure(error)
                 return
             self._heard = time.monotonic()
-            self._conversation.handle([part.buffer for part in parts])
+            self._protocol.handle([part.buffer for part in parts])
 
     def _send(self, parts: list[Part]) -> None:
         """Send a message; of a socket that fails its streams learn when it is given up."""
         try:
-            self._link.connect(
-                max_message_bytes=max(_USUAL_BYTES, self._conversation.largest_result_bytes) + _SLACK_BYTES
+            self._dealer.connect(
+                max_message_bytes=max(_USUAL_BYTES, self._protocol.largest_result_bytes) + _SLACK_BYTES
             )
             # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
-            self._link.socket.send_multipart(parts, zmq.NOBLOCK, copy=True)
+            self._dealer.socket.send_multipart(parts, zmq.NOBLOCK, copy=True)
         except zmq.Again:
             pass  # a refused socket has no way out and would block for ever; why is asked next
         except zmq.ZMQError as error:
@@ -306,11 +306,11 @@ class Connection:
     # --- silence
 
     def _waits_for_something(self) -> bool:
-        return self._owed_since is not None or self._conversation.has_lost
+        return self._owed_since is not None or self._protocol.has_lost
 
     def _note_debts(self) -> None:
         """Remember since when the server owes an answer, if it does."""
-        if not self._conversation.is_owed:
+        if not self._protocol.is_owed:
             self._owed_since = self._ping_sent = None
         elif self._owed_since is None:
             self._owed_since = time.monotonic()
@@ -328,11 +328,11 @@ class Connection:
             )
         if silent_s > self.timeout_s * _PING_SHARE and (self._ping_sent or 0) <= self._heard:
             self._ping_sent = now
-            self._conversation.say(Ping(time.time()))
-        return self._link.hung_up(for_s=self.timeout_s * _HANG_UP_SHARE)
+            self._protocol.say(Ping(time.time()))
+        return self._dealer.hung_up(for_s=self.timeout_s * _HANG_UP_SHARE)
 
     def _broken(self) -> ConnectionLost | None:
-        if not self._link.is_broken:
+        if not self._dealer.is_broken:
             return None
         return ConnectionLost(
             f"the connection to the server at {self.endpoint} has ended; "
@@ -341,13 +341,13 @@ class Connection:
 
     def _hang_up(self, error: ConnectionLost) -> None:
         """Give up the old socket for a new one."""
-        self._conversation.hang_up(error)
-        self._new_link()
+        self._protocol.hang_up(error)
+        self._new_dealer()
 
-    def _new_link(self) -> None:
-        self._link.close()
+    def _new_dealer(self) -> None:
+        self._dealer.close()
         self._owed_since = self._ping_sent = self._failure = None
-        self._link = Link(self._context, self.endpoint, self._keys)
+        self._dealer = DealerSocket(self._context, self.endpoint, self._keys)
 
     def _stop(self) -> None:
         self._end(ConnectionLost("the client was closed; make another"))

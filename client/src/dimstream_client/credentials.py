@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_client.client import Client
-from dimstream_client.http_door import HttpDoor
+from dimstream_client.http_client import HttpClient
 from dimstream_client.keys import TOKEN, make_pair, read_only_entry
 
 _KEY: Final = "DIMSTREAM_KEY"
@@ -57,8 +57,8 @@ def client_of(arguments: argparse.Namespace, *, outage_s: float = 0) -> Client:
     )
 
 
-def door_of(arguments: argparse.Namespace) -> HttpDoor:
-    """Return the HTTP door that the option of `add_token` asks for.
+def http_client_of(arguments: argparse.Namespace) -> HttpClient:
+    """Return the HTTP endpoint that the option of `add_token` asks for.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def door_of(arguments: argparse.Namespace) -> HttpDoor:
     """
     path = arguments.token_file
     token = None if path is None else read_only_entry(path, TOKEN).value
-    return HttpDoor(arguments.server, timeout_s=arguments.timeout, token=token)
+    return HttpClient(arguments.server, timeout_s=arguments.timeout, token=token)
 
 
 def _add(command: argparse.ArgumentParser, option: str, variable: str, metavar: str, text: str) -> None:

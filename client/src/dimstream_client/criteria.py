@@ -15,14 +15,14 @@ class Criteria:
     ----------
     ssim : float
         Least SSIM with a neighbour in depth.
-    structure : float
+    structure_score : float
         Least structure score of the raw frame, in standard errors above noise.
     split : float or None
         Least SSIM of the predictions of both halves of the photons; None: not judged by it.
     """
 
     ssim: float = 0.29
-    structure: float = 5.0
+    structure_score: float = 5.0
     split: float | None = 0.41
 
     @classmethod
@@ -35,11 +35,13 @@ class Criteria:
             The model has none for `ssim` or `structure`.
         """
         known: dict[str, Any] = {one.name: thresholds.get(one.name) for one in fields(cls)}
-        for name in ("ssim", "structure"):
+        for name in ("ssim", "structure_score"):
             if known[name] is None:
-                raise ValueError(f"expected a threshold `{name}`, and the model has none; give --{name}")
+                raise ValueError(
+                    f"expected a threshold `{name}`, and the model has none; give --{name.replace('_', '-')}"
+                )
         return cls(**known)
 
     def __str__(self) -> str:
         split = "none" if self.split is None else f"{self.split:g}"
-        return f"ssim {self.ssim:g}, structure {self.structure:g}, split {split}"
+        return f"ssim {self.ssim:g}, structure score {self.structure_score:g}, split {split}"

@@ -16,18 +16,18 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from dimstream_client.broken_off import Note, count_lines, keep_lines, read_note
 from dimstream_client.client import Client
 from dimstream_client.counts_warning import warning_of
 from dimstream_client.errors import FrameError, StreamError, TiffError
 from dimstream_client.files import ImageStack
 from dimstream_client.frame_feeding import FrameFeeder, times_of
 from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
+from dimstream_client.quality import Thresholds
+from dimstream_client.resume_file import ResumeInfo, count_lines, keep_lines, read_resume_info
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.stack_writing import writer_of
 from dimstream_client.stream import Stream
 from dimstream_client.tiff_writer import page_offsets
-from dimstream_client.trust import Thresholds
 
 _FLAGS = ("ok", "suspect", "unjudged")
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("dimstream")
 
 
 @dataclass(frozen=True)
-class Pace:
+class StreamingOptions:
     """Settings of a streamed file: seconds between frames (0: as fast as the server), and of the stream."""
 
     interval_s: float
@@ -75,7 +75,7 @@ class Tally:
         plane = replace(result.index, t=0)
         if result.flag == "suspect":
             self._plane, self._seq, self.suspect_to = plane, result.seq, None
-            self.suspect_since = result.trust.suspect_since if result.trust else None
+            self.suspect_since = result.quality.suspect_since if result.quality else None
         elif plane == self._plane and self.suspect_to is None:
             self.suspect_to = self._seq
 
@@ -110,7 +110,7 @@ def maps_path(out: Path) -> Path:
     return out.with_name(stem_of(out.name) + ".maps.ome.tif")
 
 
-def note_path(out: Path) -> Path:
+def resume_path(out: Path) -> Path:
     """Return where ``OUT.ome.tif`` says what resumes it, while it is not finished: ``OUT.resume.json``."""
     return out.with_name(stem_of(out.name) + ".resume.json")
 
@@ -120,14 +120,14 @@ def stream_file(
     source: Path,
     stack: ImageStack,
     out: Path,
-    pace: Pace,
+    streaming: StreamingOptions,
     *,
     on_frame: Callable[[dict[str, int]], None],
     resume: bool = False,
 ) -> Tally:
     """Stream `stack`, of the file `source`, and write its results to `out` and `flags_path(out)`.
 
-    With maps also to `maps_path(out)`; until it is finished, `note_path(out)` says what resumes it.
+    With maps also to `maps_path(out)`; until it is finished, `resume_path(out)` says what resumes it.
 
     A frame without a result (it cannot be read, was refused, failed, or replaced in mode ``latest``) is a
     page of zeros, so that pages keep their places, and counted as ``missing``; its line in the flags says
@@ -144,27 +144,27 @@ def stream_file(
         There is nothing to be resumed, or the source or the options have changed.
     TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
-    options = _options_of(stack, pace)
-    note = read_note(note_path(out), source, stack.files, options) if resume else None
-    done = frames_done(out, with_maps=bool(pace.settings.get("maps"))) if resume else 0
-    if note is None:
-        stream = client.open(stack.frame_shape, stack.dtype, **pace.settings)
+    options = _options_of(stack, streaming)
+    info = read_resume_info(resume_path(out), source, stack.files, options) if resume else None
+    done = frames_done(out, with_maps=bool(streaming.settings.get("maps"))) if resume else 0
+    if info is None:
+        stream = client.open(stack.frame_shape, stack.dtype, **streaming.settings)
     else:
-        frame_of = partial(_frame_of, stack, note.ticket.stream, times_of(stack))
-        stream = client.resume_with(note.ticket, next_result=done, frame_of=frame_of)
+        frame_of = partial(_frame_of, stack, info.resume_handle.stream, times_of(stack))
+        stream = client.resume_with(info.resume_handle, next_result=done, frame_of=frame_of)
     try:
-        tally = _record(stream, stack, source, out, pace, options, on_frame, done)
+        tally = _record(stream, stack, source, out, streaming, options, on_frame, done)
     except StreamError as error:
         if error.code in FINAL_CODES:  # the server has given the stream up: nothing can be resumed
-            note_path(out).unlink(missing_ok=True)
+            resume_path(out).unlink(missing_ok=True)
         raise
-    note_path(out).unlink(missing_ok=True)
+    resume_path(out).unlink(missing_ok=True)
     return tally
 
 
-def _options_of(stack: ImageStack, pace: Pace) -> dict[str, Any]:
+def _options_of(stack: ImageStack, streaming: StreamingOptions) -> dict[str, Any]:
     """What must be the same when a stream is resumed."""
-    settings = {name: pace.settings.get(name) for name in ("out_dtype", "maps")}
+    settings = {name: streaming.settings.get(name) for name in ("out_dtype", "maps")}
     return {"axes": stack.axes, "shape": list(stack.shape), "dtype": stack.dtype, **settings}
 
 
@@ -173,21 +173,21 @@ def _record(
     stack: ImageStack,
     source: Path,
     out: Path,
-    pace: Pace,
+    streaming: StreamingOptions,
     options: dict[str, Any],
     on_frame: Callable[[dict[str, int]], None],
     done: int,
 ) -> Tally:
     """Send what is not done, and write what comes; when that is broken off, the stream can be resumed."""
     with ExitStack() as files:
-        pages = files.enter_context(_Pages(out, stack, pace.settings["out_dtype"], done))
+        pages = files.enter_context(_Pages(out, stack, streaming.settings["out_dtype"], done))
         maps = None
-        if pace.settings.get("maps"):
+        if streaming.settings.get("maps"):
             maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done, is_support=True))
         flags = flags_path(out)
         lines = files.enter_context(flags.open("a" if done else "w", encoding="utf-8", newline="\n"))
-        Note.of(stream.ticket, source, stack.files, options).write(note_path(out))
-        feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=pace.interval_s)
+        ResumeInfo.of(stream.resume_handle, source, stack.files, options).write(resume_path(out))
+        feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=streaming.interval_s)
         files.callback(feeder.stop)
         recorder = _Recorder(stack, feeder, pages, maps, lines, on_frame, done)
         recorder.tally.recount(flags_path(out), done)
@@ -208,7 +208,7 @@ def _take_all(stream: Stream, recorder: _Recorder) -> None:
         except (StreamError, FrameError) as error:
             if error.seq is None or error.code in FINAL_CODES:
                 raise
-            recorder.note(error.seq, str(error))
+            recorder.set_error(error.seq, str(error))
             continue
         if result is None:
             return
@@ -297,7 +297,7 @@ class _Recorder:
             "ssim_prev": result.ssim_prev,
             "compared_seq": result.compared_seq,
             "fractions": asdict(result.fractions) if result.fractions else None,
-            "trust": asdict(result.trust) if result.trust else None,
+            "quality": asdict(result.quality) if result.quality else None,
             "model_sha256": result.model_sha256,
             "t_ms": asdict(result.t_ms),
             "round_trip_ms": None if sent is None else round((time.perf_counter() - sent) * 1e3, 3),
@@ -311,12 +311,12 @@ class _Recorder:
 
     def _warn(self, result: Result) -> None:
         """Say once that values are no photon counts, while there is time to stop."""
-        if self._warned or result.trust is None or "not_photons" not in result.trust.notes:
+        if self._warned or result.quality is None or "not_photons" not in result.quality.notes:
             return
         self._warned = True
         _log.warning("%s", warning_of(result.reason) or "the values are no photon counts")
 
-    def note(self, seq: int, why: str) -> None:
+    def set_error(self, seq: int, why: str) -> None:
         """Remember why a frame will have no result."""
         self._refusals[seq] = why
 

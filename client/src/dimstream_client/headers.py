@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final
 
-from dimstream_client import fields as checks
+from dimstream_client import header_checks as checks
 from dimstream_client import messages
-from dimstream_client.fields import Check
+from dimstream_client.header_checks import Check
 
 __all__ = ["CLASSES", "HEADERS", "NULLABLE", "REQUIRED", "SETTINGS"]
 
@@ -31,7 +31,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "frame_interval_s": checks.positive,
         "channels": checks.texts,
         "maps": checks.boolean,
-        "witness_every": checks.count,
+        "split_every": checks.count,
         "offset": checks.offset,
         "gain": checks.gain,
         "next_result": checks.count,
@@ -45,7 +45,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "boot_id": checks.text,
         "next_seq": checks.count,
         "limit": checks.count,
-        "context_frames": checks.count,
+        "reference_frames": checks.count,
         "model": checks.model,
         "thresholds": checks.thresholds,
         "max_frame_bytes": checks.count,
@@ -53,7 +53,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "window": checks.window,
         "codec": checks.codec,
         "checksum": checks.checksum,
-        "context": checks.seqs,
+        "references": checks.seqs,
         "offset": checks.offset,
         "gain": checks.gain,
     },
@@ -84,7 +84,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "limit": checks.count,
         "index": checks.plane_index,
         "error": checks.problem,
-        "trust": checks.trust,
+        "quality": checks.quality,
     },
     "CREDIT": {"stream": checks.text, "limit": checks.count},
     "ACK": {"stream": checks.text, "next_result": checks.count},

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, SupportsFloat, SupportsIndex
 import numpy as np
 
 from dimstream_client.errors import ArgumentError, Code
-from dimstream_client.fields import short
+from dimstream_client.header_checks import short
 
 _MAX_DEPTH: Final = 64
 _MAX_ITEMS: Final = 65_536  # each takes a byte of the header at least, which holds no more

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Problem
-from dimstream_client.trust import Fractions, Thresholds, Trust, WitnessResult
+from dimstream_client.quality import Fractions, QualityMetrics, SplitResult, Thresholds
 
 __all__ = [
     "Ack",
@@ -31,14 +31,14 @@ __all__ = [
     "Ping",
     "PlaneIndex",
     "Pong",
+    "QualityMetrics",
     "Result",
     "Skip",
+    "SplitResult",
     "Thresholds",
     "Times",
-    "Trust",
     "Update",
     "Updated",
-    "WitnessResult",
 ]
 
 
@@ -76,7 +76,7 @@ class Open:
     """Ask for a stream; the answer is OPENED, or ERROR without a stream.
 
     `shape` is (H, W). `window` None takes the server's default. `maps` asks for the support map of each
-    frame; `witness_every` n for the photons of the frames of every n-th time point to be split, 0 for
+    frame; `split_every` n for the photons of the frames of every n-th time point to be split, 0 for
     none. `offset` and `gain` say how the detector's values become photons: (value - offset) / gain; with
     neither they are photons. `stream` and `resume_token` are given together, to resume.
     """
@@ -98,7 +98,7 @@ class Open:
     frame_interval_s: float | None = None
     channels: tuple[str, ...] = ()
     maps: bool = False
-    witness_every: int = 0
+    split_every: int = 0
     offset: float | None = None
     gain: float | None = None
     next_result: int = 0
@@ -112,8 +112,8 @@ class Opened:
     """The stream is open; frames may be sent while ``seq < limit``.
 
     Frames are turned into photons by (value - `offset`) / `gain`; None: their values are taken as photons.
-    When it was resumed, `context` are the frames, answered before, that are to be sent again first: they get
-    no result, the next frames of their planes are compared with them.
+    When it was resumed, `references` are the frames, answered before, that are to be sent again first: they
+    get no result, the next frames of their planes are compared with them.
     """
 
     TYPE: ClassVar[str] = "OPENED"
@@ -122,7 +122,7 @@ class Opened:
     boot_id: str
     next_seq: int
     limit: int
-    context_frames: int
+    reference_frames: int
     model: Model
     thresholds: Thresholds
     max_frame_bytes: int
@@ -130,7 +130,7 @@ class Opened:
     window: int
     codec: str = "none"
     checksum: str = "none"
-    context: tuple[int, ...] = ()
+    references: tuple[int, ...] = ()
     offset: float | None = None
     gain: float | None = None
 
@@ -168,7 +168,7 @@ class Skip:
 class Result:
     """The answer to one frame; `pixels` is None when the frame failed or only flags were asked for.
 
-    `trust` is None when the frame failed. `support`, where maps were asked for, says of each pixel: bits 0
+    `quality` is None when the frame failed. `support`, where maps were asked for, says of each pixel: bits 0
     and 1 are its class (0 background, 1 uncertain, 2 signal), 4: signal is predicted there, 8: without
     support.
     """
@@ -188,7 +188,7 @@ class Result:
     limit: int
     index: PlaneIndex = field(default_factory=PlaneIndex)
     error: Problem | None = None
-    trust: Trust | None = None
+    quality: QualityMetrics | None = None
     support: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
 
 

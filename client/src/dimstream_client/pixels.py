@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple, Union
 import numpy as np
 import numpy.typing as npt
 
-from dimstream_client import fields as checks
+from dimstream_client import header_checks as checks
 from dimstream_client.errors import Code, FrameError
-from dimstream_client.fields import Check, Refused
+from dimstream_client.header_checks import Check, Refused
 from dimstream_client.messages import Open
 
 Part = Union[bytes, memoryview]

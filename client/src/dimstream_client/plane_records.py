@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_client.errors import RecordError
-from dimstream_client.fields import MAX_INTEGER, short
+from dimstream_client.header_checks import MAX_INTEGER, short
 from dimstream_client.messages import PlaneIndex
 
 _REPAIR: Final = "give the lines that `dimstream stream` writes"
@@ -24,25 +24,25 @@ class PlaneRecord:
     ----------
     flag, reason : str
         `reason` is None when the flag is "ok"; of a frame without a result it says why.
-    structure, unsupported : float or None
+    structure, unsupported_fraction : float or None
         Of the frame; None when it has no result.
     ssim_above : float or None
         SSIM with the prediction of z - 1 at the same time; None where nothing was compared.
-    witness_ssim : float or None
+    split_ssim : float or None
         SSIM of the predictions of both halves of the photons; None when they were not split.
     """
 
     z: int
     flag: str
     reason: str | None
-    structure: float | None
-    unsupported: float | None
+    structure_score: float | None
+    unsupported_fraction: float | None
     ssim_above: float | None
-    witness_ssim: float | None
+    split_ssim: float | None
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file: JSON lines, or the JSON report that the HTTP door gives.
+    """Return the records of a file: JSON lines, or the JSON report that the HTTP endpoint gives.
 
     Raises
     ------
@@ -101,10 +101,10 @@ def plane_of(record: Mapping[str, Any]) -> PlaneRecord:
     ------
     RecordError
     """
-    at, trust = index_of(record), _object(record, "trust")
-    if not trust and record.get("status") == "done":
+    at, quality = index_of(record), _object(record, "quality")
+    if not quality and record.get("status") == "done":
         raise RecordError(
-            f"expected `trust` in the record of {at}, got none: its server is older than the judgement of "
+            f"expected `quality` in the record of {at}, got none: its server is older than the judgement of "
             "volumes; stream the stack by a newer one"
         )
     reason = record.get("error") or record.get("reason")
@@ -112,10 +112,10 @@ def plane_of(record: Mapping[str, Any]) -> PlaneRecord:
         z=at.z,
         flag=str(record.get("flag", "unjudged")),
         reason=None if reason is None else str(reason),
-        structure=_number(trust, "structure"),
-        unsupported=_number(trust, "unsupported"),
-        ssim_above=_number(trust, "ssim_z"),
-        witness_ssim=_number(_object(trust, "witness"), "ssim"),
+        structure_score=_number(quality, "structure_score"),
+        unsupported_fraction=_number(quality, "unsupported"),
+        ssim_above=_number(quality, "ssim_z"),
+        split_ssim=_number(_object(quality, "split"), "ssim"),
     )
 
 

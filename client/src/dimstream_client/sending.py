@@ -8,12 +8,12 @@ from typing import Final
 
 from dimstream_client.arguments import frame_of
 from dimstream_client.errors import Code, DimstreamError, Problem, StreamError
-from dimstream_client.fields import MAX_WINDOW
-from dimstream_client.lines import Asked, Line
+from dimstream_client.header_checks import MAX_WINDOW
 from dimstream_client.messages import Ack, Close, Closed, Frame, Message, Skip
 from dimstream_client.pending_requests import PendingRequests
 from dimstream_client.pixels import Part
 from dimstream_client.session import Item
+from dimstream_client.stream_channel import PendingRequest, StreamChannel
 from dimstream_client.wire import encode
 
 _ACK_EVERY: Final = 16  # results, or a window of them
@@ -27,7 +27,7 @@ class Sender:
     ----------
     send : callable
         Sends the parts of a message.
-    asked : PendingRequests
+    pending : PendingRequests
         Where requests that were sent are kept.
     forget : callable
         Called with the stream that was closed.
@@ -37,72 +37,74 @@ class Sender:
         self,
         send: Callable[[list[Part]], None],
         *,
-        asked: PendingRequests,
-        forget: Callable[[Line], None],
+        pending: PendingRequests,
+        forget: Callable[[StreamChannel], None],
     ) -> None:
         self._send = send
-        self._asked = asked
+        self._pending = pending
         self._forget = forget
 
     def say(self, message: Message, *, codec: str = "none", checksum: bool = False) -> None:
         """Send a message."""
         self._send(encode(message, codec=codec, checksum=checksum))
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, pending: PendingRequest) -> None:
         """Send a request."""
-        self._asked.add(asked)
-        self.say(asked.message)
+        self._pending.add(pending)
+        self.say(pending.message)
 
-    def pump(self, line: Line) -> None:
+    def pump(self, channel: StreamChannel) -> None:
         """Send what may be sent now; CLOSE when nothing is left."""
-        line.tell_refusals()
-        if line.is_lost:
+        channel.tell_refusals()
+        if channel.is_lost:
             return
-        session = line.session
+        session = channel.session
         # Who closes need not take results first, as long as those are few.
-        is_free = line.closing is not None and not line.receiver.is_long
-        room = MAX_WINDOW if is_free else line.receiver.room() - session.owed
-        for item in session.outgoing(room=room):
+        is_free = channel.closing is not None and not channel.receiver.is_long
+        free_capacity = MAX_WINDOW if is_free else channel.receiver.free_capacity() - session.owed
+        for item in session.outgoing(free_capacity=free_capacity):
             try:
-                self._say_item(line, item)
+                self._say_item(channel, item)
             except Exception as error:  # of this frame alone: its file, or what it holds
-                self._unreadable(line, item, error)
+                self._unreadable(channel, item, error)
                 return
-        settled = min(line.receiver.settled(), session.next_result)
-        if settled - line.acked >= max(session.opened.window, _ACK_EVERY):
-            line.acked = settled
-            self.say(Ack(line.stream, line.acked))
-        if line.closing is not None and session.is_idle:
-            future, line.closing = line.closing, None
-            close = Close(line.stream, session.last_seq)
-            self.ask(Asked(close, Closed.TYPE, line.stream, future, lambda _: self._forget(line)))
+        settled = min(channel.receiver.settled(), session.next_result)
+        if settled - channel.acked >= max(session.opened.window, _ACK_EVERY):
+            channel.acked = settled
+            self.say(Ack(channel.stream, channel.acked))
+        if channel.closing is not None and session.is_idle:
+            future, channel.closing = channel.closing, None
+            close = Close(channel.stream, session.last_seq)
+            self.ask(
+                PendingRequest(close, Closed.TYPE, channel.stream, future, lambda _: self._forget(channel))
+            )
 
-    def _unreadable(self, line: Line, item: Item, error: Exception) -> None:
+    def _unreadable(self, channel: StreamChannel, item: Item, error: Exception) -> None:
         if isinstance(item, Skip):
             raise error
-        line.session.unreadable(item.seq)
+        channel.session.unreadable(item.seq)
         detail = error.detail if isinstance(error, DimstreamError) else f"it cannot be sent: {error!r}"
-        problem = Problem.of(Code.FRAME_FAILED, detail, stream=line.stream, seq=item.seq)
-        line.refusals.append((StreamError(problem), 1))
-        self.pump(line)
+        problem = Problem.of(Code.FRAME_FAILED, detail, stream=channel.stream, seq=item.seq)
+        channel.refusals.append((StreamError(problem), 1))
+        self.pump(channel)
 
-    def send_context(self, line: Line) -> None:
+    def send_references(self, channel: StreamChannel) -> None:
         """Send again what the server wants to compare the next frames with; it must miss what is not kept."""
-        for seq in line.session.opened.context:
+        for seq in channel.session.opened.references:
             try:
-                kept = line.session.context(seq) or self._context(line, seq)
+                kept = channel.session.reference(seq) or self._reference(channel, seq)
                 if kept is not None:
-                    self._say_item(line, kept)
+                    self._say_item(channel, kept)
             except BaseException as error:  # of a file, or of the program that gives frames again
                 detail = f"frame {seq} cannot be given again, the next of its plane is unjudged: {error!r}"
-                _log.error("stream %s: %s", line.stream, detail, exc_info=error)
-                line.receiver.fail(DimstreamError(Code.INTERNAL, detail), frames=0, is_final=False)
+                _log.error("stream %s: %s", channel.stream, detail, exc_info=error)
+                channel.receiver.fail(DimstreamError(Code.INTERNAL, detail), frames=0, is_final=False)
 
-    def _context(self, line: Line, seq: int) -> Frame | None:
-        frame = line.context_of(seq)
-        return frame and frame_of(frame, stream=line.stream, seq=seq, request=line.request)
+    def _reference(self, channel: StreamChannel, seq: int) -> Frame | None:
+        frame = channel.reference_of(seq)
+        return frame and frame_of(frame, stream=channel.stream, seq=seq, request=channel.request)
 
-    def _say_item(self, line: Line, item: Item) -> None:
-        opened = line.session.opened
+    def _say_item(self, channel: StreamChannel, item: Item) -> None:
+        opened = channel.session.opened
         message = item if isinstance(item, (Frame, Skip)) else item.load()
         self.say(message, codec=opened.codec, checksum=opened.checksum == "crc32")

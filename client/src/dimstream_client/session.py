@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final, Union
 
 from dimstream_client.errors import Code, StreamError
-from dimstream_client.fields import MAX_INTEGER
+from dimstream_client.header_checks import MAX_INTEGER
 from dimstream_client.messages import Credit, Error, Frame, Opened, Result, Skip
 from dimstream_client.spool import Plane, SpooledFrame
 
@@ -85,12 +85,12 @@ class Session:
             self._append_skip(Skip(old.stream, old.seq, old.seq, "replaced by a newer frame"))
         self._unsent.append(item)
 
-    def outgoing(self, *, room: int) -> list[Item]:
+    def outgoing(self, *, free_capacity: int) -> list[Item]:
         """Return what may be sent now, in order, with at most `room` frames."""
         ready: list[Item] = []
-        while not self.is_waiting and self._unsent and self._may_send(room=room):
+        while not self.is_waiting and self._unsent and self._may_send(free_capacity=free_capacity):
             item = self._unsent.popleft()
-            room -= not isinstance(item, Skip)
+            free_capacity -= not isinstance(item, Skip)
             self.limit += self._fresh(item)
             if isinstance(item, Skip):
                 self._skipped_to = max(self._skipped_to, item.seq_to)
@@ -182,7 +182,7 @@ class Session:
         item = self._unsent.popleft()
         self._unsent.appendleft(Skip(item.stream, seq, seq, "the frame could not be read from the spool"))
 
-    def context(self, seq: int) -> KeptFrame | None:
+    def reference(self, seq: int) -> KeptFrame | None:
         """Return an answered frame that is kept to be compared with; None when it is not."""
         return next((frame for frame in self.contexts.values() if frame.seq == seq), None)
 
@@ -246,12 +246,12 @@ class Session:
             return 0
         return max(0, item.seq_to - max(item.seq_from - 1, self._skipped_to))
 
-    def _may_send(self, *, room: int) -> bool:
+    def _may_send(self, *, free_capacity: int) -> bool:
         """Whether the next frame, and the SKIPs before it, may go; SKIPs wait so that they can grow."""
         limit = self.limit
         for item in self._unsent:
             if not isinstance(item, Skip):
-                return room > 0 and item.seq < limit
+                return free_capacity > 0 and item.seq < limit
             limit += self._fresh(item)
         return True
 

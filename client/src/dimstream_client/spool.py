@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, Final, Union
 from dimstream_client import folder_lock, spool_file
 from dimstream_client.errors import SpoolError, SpoolFull
 from dimstream_client.messages import Frame, PlaneIndex, Skip
-from dimstream_client.tickets import Ticket
+from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.wire import encode
 
 FilePath = Union[str, "os.PathLike[str]"]
@@ -89,7 +89,7 @@ class Spool:
         self._sizes: dict[int, int] = {}
         self._unsettled: deque[int] = deque()
         self._planes: dict[int, Plane] = {}  # of the frames that are not settled
-        self._contexts: dict[Plane, int] = {}
+        self._references: dict[Plane, int] = {}
         with self._errors("be used"):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("ab")
@@ -99,9 +99,9 @@ class Spool:
             self._lock.close()
             raise SpoolError(f"{self.folder} is used by another program; name another folder") from None
         self.items: list[SpooledFrame | Skip] = []
-        self.ticket: Ticket | None = None
+        self.resume_handle: ResumeHandle | None = None
         try:
-            self.ticket = self._read_ticket()
+            self.resume_handle = self._read_resume_handle()
         except SpoolError:
             self._lock.close()
             raise
@@ -109,7 +109,7 @@ class Spool:
 
     # --- the stream
 
-    def begin(self, ticket: Ticket) -> None:
+    def begin(self, resume_handle: ResumeHandle) -> None:
         """Begin a new stream here.
 
         Raises
@@ -120,9 +120,9 @@ class Spool:
         with self._errors("be written"):
             unfinished = self.folder / ".stream.json"
             with spool_file.open_private(unfinished) as file:
-                file.write(ticket.to_json().encode())
+                file.write(resume_handle.to_json().encode())
             unfinished.replace(self.folder / "stream.json")
-        self.ticket = ticket
+        self.resume_handle = resume_handle
         self._open_counter()
 
     def recover(self, settled: int | None = None) -> list[SpoolError]:
@@ -140,7 +140,7 @@ class Spool:
         SpoolError
             The folder holds no stream, or cannot be read; or frames from `settled` on are gone.
         """
-        if self.ticket is None:
+        if self.resume_handle is None:
             raise SpoolError(
                 f"{self.folder} holds no stream; expected the spool of a stream that was interrupted"
             )
@@ -257,8 +257,8 @@ class Spool:
                 if plane is None:  # a SKIP
                     self._drop(seq)
                 else:
-                    self._drop(self._contexts.get(plane))
-                    self._contexts[plane] = seq
+                    self._drop(self._references.get(plane))
+                    self._references[plane] = seq
 
     # --- files
 
@@ -319,7 +319,7 @@ class Spool:
 
     def _begin_anew(self) -> None:
         """Forget what an earlier try to recover has found."""
-        for found in (self.items, self._sizes, self._unsettled, self._planes, self._contexts, self._fresh):
+        for found in (self.items, self._sizes, self._unsettled, self._planes, self._references, self._fresh):
             found.clear()
         self.bytes = self._fresh_bytes = 0
         if self._counter is not None:
@@ -334,7 +334,7 @@ class Spool:
             path.unlink()
             if not is_last and seq >= self.settled:
                 damage.append(error)
-                stream = self.ticket.stream if self.ticket else ""
+                stream = self.resume_handle.stream if self.resume_handle else ""
                 self.items.append(Skip(stream, seq, seq, "its file was damaged"))
             return
         self._sizes[seq] = path.stat().st_size
@@ -349,12 +349,12 @@ class Spool:
         if (message.seq_to if isinstance(message, Skip) else seq) >= self.settled:
             self.items.append(item)
 
-    def _read_ticket(self) -> Ticket | None:
+    def _read_resume_handle(self) -> ResumeHandle | None:
         path = self.folder / "stream.json"
         with self._errors("be read"):
             if not path.exists():
                 return None
-            return Ticket.of_json(path.read_text("utf-8"), where=str(path))
+            return ResumeHandle.of_json(path.read_text("utf-8"), where=str(path))
 
     def _open_counter(self) -> None:
         with self._errors("be written"):

@@ -17,8 +17,6 @@ from dimstream_client import arguments
 from dimstream_client.arguments import AcquisitionTime, Boolean, Index, Integer, Number
 from dimstream_client.connection import Connection
 from dimstream_client.errors import ArgumentError, Code, Problem, ProtocolError, StreamError, Timeout
-from dimstream_client.inbox import Inbox, OnResult
-from dimstream_client.lines import ContextOf, wait
 from dimstream_client.messages import (
     Closed,
     Frame,
@@ -30,8 +28,10 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
+from dimstream_client.result_buffer import OnResult, ResultBuffer
+from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
-from dimstream_client.tickets import Ticket
+from dimstream_client.stream_channel import ReferenceOf, wait
 
 __all__ = ["Results", "Stream"]
 
@@ -65,27 +65,27 @@ class Stream:
         on_result: OnResult | None,
         buffer_bytes: int = 0,
         spool: Spool | None = None,
-        context_of: ContextOf | None = None,
+        reference_of: ReferenceOf | None = None,
     ) -> None:
         self.request = request
         self._spool = spool
         self.timeout_s = timeout_s
         self._connection = connection
-        self._inbox = Inbox(on_result)
+        self._buffer = ResultBuffer(on_result)
         self._lock = threading.Lock()  # of the next number, and of the one CLOSE
         self._closing: Future[Closed] | None = None
         self._waits = request.mode != "latest"
         self.opened = wait(
-            connection.open(request, self._inbox, context_of=context_of),
+            connection.open(request, self._buffer, reference_of=reference_of),
             timeout_s,
             f"no stream was opened by {connection.endpoint}; check that a dimstream server runs there",
         )
         results = 2 * self.opened.window
         frame_bytes = request.shape[0] * request.shape[1] * np.dtype(request.dtype).itemsize
-        self._inbox.grant(
+        self._buffer.grant(
             max(results, buffer_bytes // frame_bytes), results=results, settled=self.opened.next_seq
         )
-        self._inbox.is_long = spool is not None or self._inbox.capacity > results
+        self._buffer.is_long = spool is not None or self._buffer.capacity > results
         self._next_seq = self.opened.next_seq
         if spool is not None:
             try:
@@ -97,10 +97,10 @@ class Stream:
     def _use(self, spool: Spool) -> None:
         """Keep frames in a spool; send what is in it."""
         self._waits = False
-        self._inbox.on_settled = spool.settle
-        if spool.ticket is None:
+        self._buffer.on_settled = spool.settle
+        if spool.resume_handle is None:
             endpoint = self._connection.endpoint
-            spool.begin(Ticket(endpoint, self.opened.stream, self.opened.resume_token, self.request))
+            spool.begin(ResumeHandle(endpoint, self.opened.stream, self.opened.resume_token, self.request))
         for item in spool.items:
             self._connection.offer(item)
             self._next_seq = (item.seq_to if isinstance(item, Skip) else item.seq) + 1
@@ -113,13 +113,13 @@ class Stream:
     @property
     def backlog(self) -> int:
         """Frames that were sent here and are not answered."""
-        return self._next_seq - self._inbox.answered
+        return self._next_seq - self._buffer.answered
 
     @property
-    def ticket(self) -> Ticket:
+    def resume_handle(self) -> ResumeHandle:
         """What resumes the stream, by `Client.resume_with`; keep it secret."""
         opened = self.opened
-        return Ticket(self._connection.endpoint, opened.stream, opened.resume_token, self.request)
+        return ResumeHandle(self._connection.endpoint, opened.stream, opened.resume_token, self.request)
 
     @property
     def id(self) -> str:
@@ -129,7 +129,7 @@ class Stream:
     @property
     def refused_results(self) -> int:
         """Results that came damaged or did not fit what was asked, and were asked for again."""
-        return self._inbox.refused
+        return self._buffer.refused
 
     # --- frames
 
@@ -185,10 +185,10 @@ class Stream:
         )
         self._raise_errors()
         waits = self._waits
-        if waits and not self._inbox.wait_for_room(patience):
+        if waits and not self._buffer.wait_for_capacity(patience):
             raise Timeout(
-                f"frame {self._next_seq} was not sent: the results of {self._inbox.capacity} frames have not "
-                "come or were not taken; take results, wait longer, or use mode latest"
+                f"frame {self._next_seq} was not sent: the results of {self._buffer.capacity} frames have "
+                "not come or were not taken; take results, wait longer, or use mode latest"
             )
         try:
             with self._lock:
@@ -196,7 +196,7 @@ class Stream:
                 return self._offer(given, copy=copies)
         except BaseException as error:
             if waits:
-                self._inbox.give_back_room()
+                self._buffer.release_capacity()
             if isinstance(error, ProtocolError):
                 raise ArgumentError(error.code, error.detail) from error
             raise
@@ -273,22 +273,22 @@ class Stream:
             A result came damaged.
         ConnectionLost
         """
-        if self._inbox.on_result is not None:
+        if self._buffer.on_result is not None:
             raise ValueError("this stream gives its results to on_result; open it without, to take them")
         try:
-            result = self._inbox.take(None if timeout_s is None else self._patience(timeout_s))
+            result = self._buffer.take(None if timeout_s is None else self._patience(timeout_s))
             if result is None:
                 self._all_is_done()
             return result
         finally:
-            if not self._waits or self._inbox.is_long:
+            if not self._waits or self._buffer.is_long:
                 self._connection.look_again(self.id)
 
     def _all_is_done(self) -> None:
         """Remove the spool once its last result was dealt with; what failed stays there."""
         if self._spool is None or self._closing is None or not self._closing.done():
             return
-        if self._inbox.first_failed is not None:
+        if self._buffer.first_failed is not None:
             return
         if not self._closing.cancelled() and self._closing.exception() is None:
             self._spool.close(done=True)
@@ -349,9 +349,9 @@ class Stream:
         """
         patience = self._patience(timeout_s)
         closed = wait(self._close(drop=False), patience, f"stream {self.id} was not closed", keep=True)
-        if self._inbox.on_result is not None:
+        if self._buffer.on_result is not None:
             self._all_is_done()
-        self._inbox.raise_untold()
+        self._buffer.raise_pending()
         return closed
 
     def __enter__(self) -> Stream:
@@ -366,7 +366,7 @@ class Stream:
             self.abandon()
 
     def _raise_errors(self) -> None:
-        self._inbox.raise_errors()
+        self._buffer.raise_errors()
         if self._closing is not None:
             raise StreamError(
                 Problem.of(Code.STREAM_CLOSED, "the stream was closed here; open another", stream=self.id)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dimstream_client.arguments import Index, image
 from dimstream_client.errors import Code, ConnectionLost, FrameError, StreamError, Timeout
-from dimstream_client.fields import DTYPES
+from dimstream_client.header_checks import DTYPES
 from dimstream_client.messages import Result
 from dimstream_client.stream import Stream
 

@@ -149,7 +149,7 @@ def judge_volumes(records: Iterable[Mapping[str, Any]], criteria: Criteria) -> V
     ----------
     records : iterable of mapping
         One for each frame, as `dimstream stream` writes them: ``index``, ``flag``, ``reason``, and
-        ``trust`` where the frame has a result. The frames of the HTTP report are the same.
+        ``quality`` where the frame has a result. The frames of the HTTP report are the same.
 
     Raises
     ------
@@ -216,16 +216,16 @@ def _judged(record: PlaneRecord, below: float | None, criteria: Criteria) -> Pla
 
 def _why_not(plane: PlaneRecord, below: float | None, criteria: Criteria) -> str | None:
     """The first rule that speaks against a plane, the surest first; None when none does."""
-    if plane.structure is None:
+    if plane.structure_score is None:
         return f"no result: {plane.reason or 'none is recorded'}"
-    if plane.structure < criteria.structure:
-        return f"no structure: score {plane.structure:.1f} below {criteria.structure:g}"
+    if plane.structure_score < criteria.structure_score:
+        return f"no structure: score {plane.structure_score:.1f} below {criteria.structure_score:g}"
     if plane.flag == "suspect":
         return f"suspect: {plane.reason}"
-    if plane.witness_ssim is not None and criteria.split is not None:
-        if plane.witness_ssim >= criteria.split:
+    if plane.split_ssim is not None and criteria.split is not None:
+        if plane.split_ssim >= criteria.split:
             return None
-        return f"the halves of its photons disagree: SSIM {plane.witness_ssim:.2f} below {criteria.split:g}"
+        return f"the halves of its photons disagree: SSIM {plane.split_ssim:.2f} below {criteria.split:g}"
     known = [ssim for ssim in (plane.ssim_above, below) if ssim is not None]
     if not known:  # then the comparison in time has the word
         return None if plane.flag == "ok" else "nothing confirms it: it was compared with no other frame"

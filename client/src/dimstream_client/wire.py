@@ -16,10 +16,10 @@ from typing import Any, Final, NoReturn
 
 import numpy.typing as npt
 
-from dimstream_client import fields as checks
+from dimstream_client import header_checks as checks
 from dimstream_client import messages
 from dimstream_client.errors import Code, FrameError, ProtocolError
-from dimstream_client.fields import Refused
+from dimstream_client.header_checks import Refused
 from dimstream_client.headers import CLASSES, HEADERS, NULLABLE, REQUIRED, SETTINGS
 from dimstream_client.messages import Message
 from dimstream_client.pixels import (

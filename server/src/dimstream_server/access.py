@@ -1,4 +1,4 @@
-"""Who may use the doors: clients by keys, requests by tokens; both can be taken back at any time."""
+"""Who may use the endpoints: clients by keys, requests by tokens; both can be taken back at any time."""
 
 import asyncio
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from dimstream_client.keys import PUBLIC, TOKEN, Entry, read_secret
-from dimstream_server.entry_files import EntryFiles
+from dimstream_server.credential_files import CredentialFiles
 from dimstream_server.settings import Settings
 
 LOOK_S: Final = 1.0
@@ -37,7 +37,7 @@ class AllowedClients:
     """
 
     def __init__(self, path: Path) -> None:
-        self._files = EntryFiles(path, PUBLIC, ".pub")
+        self._files = CredentialFiles(path, PUBLIC, ".pub")
         self._names = _names(self._files)
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class Tokens:
     """
 
     def __init__(self, path: Path) -> None:
-        self._files = EntryFiles(path, TOKEN, _TOKEN_SUFFIX)
+        self._files = CredentialFiles(path, TOKEN, _TOKEN_SUFFIX)
         self._holders = _holders(self._files)
 
     def __len__(self) -> int:
@@ -105,7 +105,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Access:
-    """What the doors are locked with; a lock that is None is open."""
+    """What the endpoints are locked with; a lock that is None is open."""
 
     secret_key: bytes | None = field(default=None, repr=False)
     clients: AllowedClients | None = None
@@ -159,8 +159,8 @@ def read_access(settings: Settings) -> Access:
     )
 
 
-def warn_of_open_doors(settings: Settings) -> None:
-    """Say that the doors are open, where `insecure_lan` asked for that."""
+def warn_of_open_endpoints(settings: Settings) -> None:
+    """Say that the endpoints are open, where `insecure_lan` asked for that."""
     if settings.server.insecure_lan:
         _insecure_log.warning(
             "nothing is encrypted: anyone who reaches the server may use it and read what others send "
@@ -170,10 +170,10 @@ def warn_of_open_doors(settings: Settings) -> None:
 
 
 async def keep_warning(settings: Settings) -> None:
-    """`warn_of_open_doors` every `REMINDER_S` seconds, for ever."""
+    """`warn_of_open_endpoints` every `REMINDER_S` seconds, for ever."""
     while True:
         await asyncio.sleep(REMINDER_S)
-        warn_of_open_doors(settings)
+        warn_of_open_endpoints(settings)
 
 
 def _warn_of_readers(path: Path) -> None:
@@ -182,11 +182,11 @@ def _warn_of_readers(path: Path) -> None:
             _log.warning("every user of this machine can read it; chmod 600 it event=loose_file path=%s", one)
 
 
-def _names(files: EntryFiles) -> dict[str, str]:
+def _names(files: CredentialFiles) -> dict[str, str]:
     return {entry.value: entry.name for entry in files.entries}
 
 
-def _holders(files: EntryFiles) -> tuple[Holder, ...]:
+def _holders(files: CredentialFiles) -> tuple[Holder, ...]:
     return tuple(_holder(entry) for entry in files.entries)
 
 

@@ -1,4 +1,4 @@
-"""Addresses that a door may bind, and whether other machines can reach them."""
+"""Addresses that an endpoint may bind, and whether other machines can reach them."""
 
 import ipaddress
 import re

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.cli import main as dimstream
-from dimstream_client.file_streaming import note_path
+from dimstream_client.file_streaming import resume_path
 from dimstream_client.files import open_images
 from dimstream_models.bundle import Bundle, BundleError, Thresholds, read_attachment, read_bundle
-from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED
+from dimstream_models.quality.support_map import CLASS, PREDICTED, UNSUPPORTED
 from dimstream_models.shipped import shipped_bundle
 from dimstream_server.server_process import ServerProcessError, running_server
 
@@ -65,7 +65,7 @@ def _stream(movie: bytes, out: Path, endpoint: str, interval_s: float) -> int:
     """Send the movie as a user would: with `dimstream stream`."""
     source, denoised = out / "movie.ome.tif", out / "denoised.ome.tif"
     source.write_bytes(movie)
-    note_path(denoised).unlink(missing_ok=True)  # a demo that was interrupted starts again
+    resume_path(denoised).unlink(missing_ok=True)  # a demo that was interrupted starts again
     # float32: in an empty field the network invents fractions of a count, which uint16 rounds away
     command = ["stream", str(source), str(denoised), "--server", endpoint, "--maps", "--out-dtype", "float32"]
     return dimstream([*command, "--interval", str(interval_s)])
@@ -129,8 +129,8 @@ def draw_summary(
         size=9,
     )
     _draw_trace(figure.add_subplot(grid[2, :]), records, "SSIM", [_ssim(one) for one in records], limits.ssim)
-    scores = [one["trust"]["structure"] for one in records]
-    _draw_trace(figure.add_subplot(grid[3, :]), records, "structure score", scores, limits.structure)
+    scores = [one["quality"]["structure_score"] for one in records]
+    _draw_trace(figure.add_subplot(grid[3, :]), records, "structure score", scores, limits.structure_score)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -158,7 +158,7 @@ def _coloured(support: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _ssim(record: dict[str, Any]) -> float:
     """The better of both, as it is judged; nan where there was no comparison."""
-    known = [value for value in (record["ssim_prev"], record["trust"]["ssim_aligned"]) if value is not None]
+    known = [value for value in (record["ssim_prev"], record["quality"]["ssim_aligned"]) if value is not None]
     return max(known, default=np.nan)
 
 

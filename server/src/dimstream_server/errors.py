@@ -22,7 +22,7 @@
     │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
     │   ├── BadUpdate                  bad_field
-    │   ├── BadReminder                duplicate
+    │   ├── NotWaitedFor                duplicate
     │   └── RecordingRefused           recording_refused
     ├── RecordingFailed                recording_failed; a recording stopped, the stream went on
     └── FrameFailed                    frame_failed; an accepted frame has no prediction
@@ -154,7 +154,7 @@ class BadUpdate(Refused):
     code = "bad_field"
 
 
-class BadReminder(Refused):
+class NotWaitedFor(Refused):
     """The stream's memory does not wait for this frame."""
 
     code = "duplicate"

@@ -2,12 +2,12 @@
 
 ::
 
-    time=2026-11-25T09:30:00.125Z level=info event=opened msg=opened door=zmq stream=6a2f window=8
-    {"time": "2026-11-25T09:30:00.125Z", "level": "info", "event": "opened", "msg": "opened", "door": …}
+    time=2026-11-25T09:30:00.125Z level=info event=opened msg=opened endpoint=zmq stream=6a2f window=8
+    {"time": "2026-11-25T09:30:00.125Z", "level": "info", "event": "opened", "msg": "opened", "endpoint": …}
 
 Code tells an event through `logging`, in words, a name and fields::
 
-    _log.info("peer gone event=peer_gone door=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
+    _log.info("peer gone event=peer_gone endpoint=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
 
 The fields are read from the template and their values from its arguments, so that a value is quoted whatever
 it holds and never becomes a second line or another field. A record without ``event=`` is a library's: event

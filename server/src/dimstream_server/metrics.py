@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
-from dimstream_server.engine.protocol import EngineResult, Trust
+from dimstream_server.engine.protocol import EngineResult, QualityMetrics
 from dimstream_server.stream_metrics import StreamTable
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -19,14 +19,14 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """Counters that both doors write; read through `exposition`."""
+    """Counters that both endpoints write; read through `exposition`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._frames = Counter(
             "dimstream_frames",
             "Frames answered.",
-            ["door", "model", "status", "flag"],
+            ["endpoint", "model", "status", "flag"],
             registry=self.registry,
         )
         self._stages = Histogram(
@@ -42,14 +42,14 @@ class Metrics:
             ["model", "note"],
             registry=self.registry,
         )
-        self._witness = Counter(
-            "dimstream_witness",
+        self._split = Counter(
+            "dimstream_split",
             "Frames whose photons were to be split: answered, or refused.",
-            ["model", "verdict"],
+            ["model", "outcome"],
             registry=self.registry,
         )
         self._unsupported = Histogram(
-            "dimstream_unsupported_share",
+            "dimstream_unsupported_fraction",
             "Share of a frame's predicted signal that no photons support.",
             buckets=_SHARES,
             registry=self.registry,
@@ -63,7 +63,7 @@ class Metrics:
         self._refusals = Counter(
             "dimstream_refusals",
             "Messages and requests refused, by error code.",
-            ["door", "code"],
+            ["endpoint", "code"],
             registry=self.registry,
         )
         self.undeliverable = Counter(
@@ -108,29 +108,32 @@ class Metrics:
         """Tell `observer` of every frame that left the engine, on whatever thread."""
         self._observers.append(observer)
 
-    def answered(self, door: str, result: EngineResult) -> None:
+    def answered(self, endpoint: str, result: EngineResult) -> None:
         """Count one frame that left the engine."""
         for observer in self._observers:
             observer(result)
-        self._frames.labels(door, result.model_id, result.status, result.flag).inc()
+        self._frames.labels(endpoint, result.model_id, result.status, result.flag).inc()
         times_ms = (result.queue_ms, result.infer_ms, result.total_ms)
         for child, time_ms in zip(self._stage_children, times_ms, strict=True):
             child.observe(time_ms / 1000)
-        if result.trust is not None:
-            self._weighed(result.model_id, result.trust)
+        if result.quality is not None:
+            self._count_quality(result.model_id, result.quality)
 
-    def _weighed(self, model: str, trust: Trust) -> None:
-        for note in trust.notes:
+    def _count_quality(self, model: str, quality: QualityMetrics) -> None:
+        for note in quality.notes:
             self._notes.labels(model, note).inc()
-        if trust.witness is not None:
-            self._witness.labels(model, "answered" if trust.witness.refused is None else "refused").inc()
-        for histogram, value in ((self._unsupported, trust.unsupported), (self._structure, trust.structure)):
+        if quality.split is not None:
+            self._split.labels(model, "answered" if quality.split.refused is None else "refused").inc()
+        for histogram, value in (
+            (self._unsupported, quality.unsupported_fraction),
+            (self._structure, quality.structure_score),
+        ):
             if math.isfinite(value):  # one NaN would make the sum useless for ever
                 histogram.observe(value)
 
-    def refused(self, door: str, code: str) -> None:
+    def refused(self, endpoint: str, code: str) -> None:
         """Count one refusal."""
-        self._refusals.labels(door, code).inc()
+        self._refusals.labels(endpoint, code).inc()
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

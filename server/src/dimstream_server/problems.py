@@ -1,4 +1,4 @@
-"""Refusals as both doors tell them: RFC 9457 problem details with a stable `code`.
+"""Refusals as both endpoints tell them: RFC 9457 problem details with a stable `code`.
 
 What a code means is the client's to say (`dimstream_client.errors.MEANINGS`); codes that only HTTP needs are
 added here.
@@ -31,7 +31,7 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
 
 
 class RequestRefused(Refused):
-    """A door says no before the engine is asked.
+    """An endpoint says no before the engine is asked.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Wires the engine to the two doors, and takes them through their life: bind, load, serve, drain, stop.
+"""Wires the engine to the two endpoints, and takes them through their life: bind, load, serve, drain, stop.
 
 Ports are bound first, so that a taken one is told before bundles are loaded; nothing is answered before
 every bundle has reproduced its test tensor and is warm.
@@ -20,7 +20,7 @@ from pathlib import Path
 from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
-from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_doors
+from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_endpoints
 from dimstream_server.addresses import split_address
 from dimstream_server.device_health import DeviceHealth
 from dimstream_server.endpoints.http.app import HttpApp
@@ -96,7 +96,7 @@ def load_engine(settings: Settings) -> Engine:
 
 
 def engine_limits(settings: Settings) -> EngineLimits:
-    """Bounds of the engine: whatever the doors have promised fits."""
+    """Bounds of the engine: whatever the endpoints have promised fits."""
     limits, http = settings.limits, settings.http
     return EngineLimits(
         # An HTTP request's stream may still be closing while the next request opens its own.
@@ -147,16 +147,16 @@ async def serve_until(
         service = StreamService(
             *(engine, settings, metrics, journal), boot_id=secrets.token_hex(8), recorder=recorder
         )
-        zmq_door = ZmqEndpoint(service, router, settings, metrics, access=access)
-        http_door = HttpApp(
+        zmq_endpoint = ZmqEndpoint(service, router, settings, metrics, access=access)
+        http_app = HttpApp(
             *(engine, settings, metrics),
             service=service,
             readiness=_readiness(engine, journal, recorder, metrics),
             tokens=access.tokens,
         )
         service.start(asyncio.get_running_loop())
-        http_server, http_task = await _start_http(http_door, http_socket, settings, metrics)
-        zmq_door.start(asyncio.get_running_loop())
+        http_server, http_task = await _start_http(http_app, http_socket, settings, metrics)
+        zmq_endpoint.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
         try:
             with _ready_file(settings.server.ready_file, addresses):
@@ -168,9 +168,9 @@ async def serve_until(
                 _tell_bundle(settings)
                 _tell_journal(journal)
                 access.tell()
-                warn_of_open_doors(settings)
+                warn_of_open_endpoints(settings)
                 watchers = [
-                    asyncio.ensure_future(access.watch(zmq_door.expel_revoked)),
+                    asyncio.ensure_future(access.watch(zmq_endpoint.expel_revoked)),
                     asyncio.ensure_future(keep_warning(settings)),
                     asyncio.ensure_future(journal.keep_looking()),
                 ]
@@ -179,7 +179,7 @@ async def serve_until(
                     on_ready(addresses)
                 healthy = await _until_stopped(stop, http_task, engine)
         finally:
-            complete = await _drain(engine, service, zmq_door, http_door, settings.server.drain_s)
+            complete = await _drain(engine, service, zmq_endpoint, http_app, settings.server.drain_s)
             if recorder is not None:
                 await asyncio.to_thread(recorder.close)
             http_server.should_exit = True
@@ -193,7 +193,7 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metrics: Metrics) -> Readiness:
-    """What /readyz asks, in `/metrics` too; the HTTP door adds whether the server drains."""
+    """What /readyz asks, in `/metrics` too; the HTTP endpoint adds whether the server drains."""
     readiness, device = Readiness(), DeviceHealth(engine)
     metrics.observe(device.answered)
     readiness.add("device", device.check)
@@ -228,25 +228,25 @@ async def _until_trouble(engine: Engine) -> None:
 async def _drain(
     engine: Engine,
     service: StreamService,
-    zmq_door: ZmqEndpoint,
-    http_door: HttpApp,
+    zmq_endpoint: ZmqEndpoint,
+    http_app: HttpApp,
     drain_s: float,
 ) -> bool:
-    """Close the doors to new work, answer what was accepted, then stop the engine and the ZeroMQ door."""
+    """Take no new work, answer what was accepted, then stop the engine and the ZeroMQ endpoint."""
     service.begin_drain()
-    http_door.begin_drain()
+    http_app.begin_drain()
     _log.info("draining event=draining queue=%d", engine.queue_length())
     complete = True
     try:
         async with asyncio.timeout(drain_s):
-            while not (service.is_drained and zmq_door.is_drained and http_door.is_drained):
+            while not (service.is_drained and zmq_endpoint.is_drained and http_app.is_drained):
                 await asyncio.sleep(POLL_S)
             await asyncio.wrap_future(engine.drain())
     except TimeoutError:
         complete = False
         _log.error("not everything was answered event=drain_timeout queue=%d", engine.queue_length())
-    await zmq_door.close(flush_s=FLUSH_S)
-    http_door.close()
+    await zmq_endpoint.close(flush_s=FLUSH_S)
+    http_app.close()
     await service.stop()
     _log.info("stopped event=stopped complete=%s", complete)
     return complete
@@ -348,9 +348,9 @@ def _url(bound: socket.socket) -> str:
 
 
 async def _start_http(
-    door: HttpApp, bound: socket.socket, settings: Settings, metrics: Metrics
+    endpoint: HttpApp, bound: socket.socket, settings: Settings, metrics: Metrics
 ) -> tuple[HttpServer, asyncio.Task[None]]:
-    server = make_http_server(door.app, bound, settings, metrics=metrics, teller=door.teller)
+    server = make_http_server(endpoint.app, bound, settings, metrics=metrics, teller=endpoint.teller)
     task = asyncio.ensure_future(server.serve())
     while not server.started:
         if task.done():

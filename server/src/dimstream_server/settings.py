@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from dimstream_client.fields import short
+from dimstream_client.header_checks import short
 from dimstream_server.addresses import (
     check_http_address,
     check_zmq_endpoint,
@@ -95,7 +95,7 @@ class ServerTable(_Table):
 
 
 class ZmqTable(_Table):
-    """``[zmq]``: the streaming door."""
+    """``[zmq]``: the streaming endpoint."""
 
     endpoint: Annotated[
         str, AfterValidator(check_zmq_endpoint), Field(description="where the ROUTER binds; port 0 picks one")
@@ -138,7 +138,7 @@ class ZmqTable(_Table):
 
 
 class HttpTable(_Table):
-    """``[http]``: the request door."""
+    """``[http]``: the request endpoint."""
 
     address: Annotated[
         str, AfterValidator(check_http_address), Field(description="HOST:PORT to bind; port 0 picks one")
@@ -192,7 +192,7 @@ class HttpTable(_Table):
 
 
 class LimitsTable(_Table):
-    """``[limits]``: what both doors refuse."""
+    """``[limits]``: what both endpoints refuse."""
 
     max_frame_bytes: Annotated[
         int, Field(ge=1024, le=MOST_BYTES, description="largest frame, in bytes of its pixels")
@@ -282,15 +282,15 @@ class Settings(_Table):
     recording: RecordingTable = RecordingTable()
 
     @model_validator(mode="after")
-    def _doors_are_locked(self, info: ValidationInfo) -> Self:
+    def _endpoints_are_locked(self, info: ValidationInfo) -> Self:
         """What other machines can reach has a lock, unless it was said that it shall have none."""
         if info.context != _IN_PART:
-            refuse_open_doors(self)
+            refuse_open_endpoints(self)
         return self
 
 
-def refuse_open_doors(settings: Settings) -> None:
-    """Refuse doors without locks beyond loopback, unless `insecure_lan` asks for them.
+def refuse_open_endpoints(settings: Settings) -> None:
+    """Refuse endpoints without locks beyond loopback, unless `insecure_lan` asks for them.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Figures of single streams: what became of their frames, by stream and client, bounded in number.
 
-All of it belongs to the event loop: the ZeroMQ door counts there, and `/metrics` is answered there.
+All of it belongs to the event loop: the ZeroMQ endpoint counts there, and `/metrics` is answered there.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dimstream_client.errors import TiffError
 from dimstream_client.files import list_images, open_images
-from dimstream_client.files.completing import whole_box
 from dimstream_client.files.formats import ENDINGS
+from dimstream_client.files.missing_planes import whole_box
 from dimstream_client.ome_xml import PlaneNotes
 from dimstream_client.tiff_writer import StackWriter
 

@@ -82,7 +82,7 @@ def test_every_image_is_denoised_in_natural_order_and_told(night, capsys):
         (name, str(n), str(n)) for name in names for n in range(3)
     ]
     assert [float(row["t_acq"]) for row in frames] == [0.0, 0.5, 1.0] * 3
-    assert {(row["flag"], row["structure"], row["status"]) for row in frames} == {("ok", "9.5", "done")}
+    assert {(row["flag"], row["structure_score"], row["status"]) for row in frames} == {("ok", "9.5", "done")}
     told = capsys.readouterr().out
     assert "not read, since they are no images: 1 .txt" in told
     assert "[1/3] img2.tif: TYX 3x8x8 uint16, pixels 0.02 um, 0.5 s between time points" in told
@@ -271,11 +271,11 @@ def test_two_programs_refuse_each_other(night, capsys):
 
 def test_other_options_do_not_mix_with_what_is_done(night, capsys):
     assert night() == 0
-    assert night("--witness-every", "2") == 3
-    assert "witness_every 0 (now 2)" in capsys.readouterr().err
-    assert night("--witness-every", "2", "--overwrite") == 0
+    assert night("--split-every", "2") == 3
+    assert "split_every 0 (now 2)" in capsys.readouterr().err
+    assert night("--split-every", "2", "--overwrite") == 0
     assert len(night.server.opened) == 6
-    assert night("--witness-every", "2") == 0
+    assert night("--split-every", "2") == 0
     assert len(night.server.opened) == 6
 
 

@@ -1,4 +1,4 @@
-"""A real server with tiny networks in a thread of this process, and a raw peer of its ZeroMQ door."""
+"""A real server with tiny networks in a thread of this process, and a raw peer of its ZeroMQ endpoint."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Frames of a camera, opened with its offset and gain, give what their photons give, by every door."""
+"""Frames of a camera, opened with its offset and gain, give what their photons give, by every endpoint."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import tifffile
 
 from dimstream_client.messages import Close, Frame, Open
 from dimstream_models.bundle import Bundle
-from dimstream_models.evidence.detector import Detector
+from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import StreamSpec
 
 SHAPE = (40, 48)
@@ -37,7 +37,7 @@ def _npy(array: Any) -> bytes:
 
 
 def _said(result: Any) -> tuple[Any, ...]:
-    return result.flag, result.reason, result.ssim_prev, result.fractions, result.trust
+    return result.flag, result.reason, result.ssim_prev, result.fractions, result.quality
 
 
 def test_a_camera_gives_the_results_of_its_photons(start_server: Any, connect: Any) -> None:

@@ -1,4 +1,4 @@
-"""Strangers at the request door: bodies that declare much, and requests of any kind; each is answered."""
+"""Strangers at the request endpoint: bodies that declare much, and requests of any kind; each is answered."""
 
 import http.client
 import json
@@ -82,7 +82,7 @@ TYPES = st.sampled_from(
     ]
 )
 ACCEPTS = st.sampled_from(["image/*;q=0.5, */*;q=nan", "image/png;q=1e999", ",,;;", "*/*;q=-1", "*"])
-NAMES = st.sampled_from(["axes", "view", "time", "aspect", "report", "out_dtype", "output", "witness_every"])
+NAMES = st.sampled_from(["axes", "view", "time", "aspect", "report", "out_dtype", "output", "split_every"])
 CONTENTS = [path.read_bytes() for name in ("tiff", "npy", "form") for path in seeds(name)]
 
 

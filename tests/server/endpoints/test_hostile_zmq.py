@@ -1,4 +1,4 @@
-"""Strangers at the streaming door: whatever they send, the server answers PING and streams afterwards."""
+"""Strangers at the streaming endpoint: whatever they send, the server answers PING and streams afterwards."""
 
 import contextlib
 import json

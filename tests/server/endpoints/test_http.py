@@ -1,4 +1,4 @@
-"""The HTTP door: what the server is, stacks in and out, flags, refusals as problems."""
+"""The HTTP endpoint: what the server is, stacks in and out, flags, refusals as problems."""
 
 import asyncio
 import io
@@ -68,7 +68,7 @@ def test_models_are_listed_and_described(request_of: Any) -> None:
         "ssim": 0.6,
         "background_max": 5,
         "signal_min": 25,
-        "structure": -1e6,
+        "structure_score": -1e6,
         "split": None,
     }
     assert models[0]["calibration"] is None
@@ -83,7 +83,7 @@ def test_probes_and_metrics(request_of: Any, make_counts: Any) -> None:
     metrics = request_of("GET", "/metrics")
     assert metrics.headers["Content-Type"].startswith("text/plain")
     text = metrics.body.decode()
-    assert 'dimstream_frames_total{door="http",flag="unjudged",model="blur",status="done"}' in text
+    assert 'dimstream_frames_total{endpoint="http",flag="unjudged",model="blur",status="done"}' in text
     assert 'dimstream_http_requests_total{route="/v1/models/{model_id}/denoise",status="200"}' in text
     assert "dimstream_queue_frames 0.0" in text
 
@@ -133,7 +133,7 @@ def test_a_single_npy_frame_comes_back_with_its_flag(request_of: Any, make_count
     assert answer.headers["Dimstream-T-Ms"].startswith("queue=")
 
 
-def test_both_doors_give_the_same_pixels_and_flags(request_of: Any, peer: Any, make_counts: Any) -> None:
+def test_both_endpoints_give_the_same_pixels_and_flags(request_of: Any, peer: Any, make_counts: Any) -> None:
     movie = make_counts((4, *SHAPE))
     opened = peer.open()
     results = [peer.ask(Frame(opened.stream, seq, frame)) for seq, frame in enumerate(movie)]
@@ -318,7 +318,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "output",
         "report",
         "axes",
-        "witness_every",
+        "split_every",
         "frame_interval_s",
         "pixel_size_um",
         "z_step_um",
@@ -333,7 +333,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "aspect",
     }
     frame = document["components"]["schemas"]["FrameBody"]["properties"]
-    assert "TrustBody" in str(frame["trust"])
+    assert "QualityBody" in str(frame["quality"])
     assert "VolumeBody" in str(document["components"]["schemas"]["ReportBody"]["properties"]["volumes"])
     assert "Dimstream-View" in denoise["responses"]["200"]["headers"]
     text = json.dumps(document)
@@ -356,6 +356,6 @@ def test_a_client_that_leaves_stops_the_work(start_server: Any, request_of: Any,
     while len(counted) < 2 or counted[-1] != counted[-2]:
         time.sleep(0.3)
         text = request_of("GET", "/metrics", server=server).body.decode()
-        found = re.search(r'dimstream_frames_total{door="http".*} (.*)', text)
+        found = re.search(r'dimstream_frames_total{endpoint="http".*} (.*)', text)
         counted.append(float(found[1]) if found else 0.0)
     assert counted[-1] < frames

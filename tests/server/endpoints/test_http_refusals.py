@@ -147,9 +147,9 @@ def test_a_bad_form_is_refused(request_of: Any, case: str) -> None:
         ("POST", PATH + "?axes=QYX", 422, "bad_query"),
         ("POST", PATH + "?axes=TTYX", 422, "bad_image"),
         ("POST", PATH + "?output=maps", 422, "bad_query"),
-        ("POST", PATH + "?witness_every=-1", 422, "bad_query"),
-        ("POST", PATH + "?witness_every=1.5", 422, "bad_query"),
-        ("POST", PATH + f"?witness_every={2**53}", 422, "bad_query"),
+        ("POST", PATH + "?split_every=-1", 422, "bad_query"),
+        ("POST", PATH + "?split_every=1.5", 422, "bad_query"),
+        ("POST", PATH + f"?split_every={2**53}", 422, "bad_query"),
         ("POST", PATH + "?frame_interval_s=0", 422, "bad_query"),
         ("POST", PATH + "?gain=0", 422, "bad_query"),
         ("POST", PATH + "?gain=-1", 422, "bad_query"),
@@ -362,7 +362,7 @@ def test_refusals_are_logged_with_the_address_and_not_with_what_came(
         raw_answer(server, b"GET /secret-of-mine HTTP/7.x\r\nHost: localhost\r\n\r\n")
     lines = [one.getMessage() for one in caplog.records if "event=refused" in one.getMessage()]
     assert len(lines) == 1
-    assert "door=http code=bad_request address=127.0.0.1" in lines[0]
+    assert "endpoint=http code=bad_request address=127.0.0.1" in lines[0]
     assert "secret" not in caplog.text
 
 

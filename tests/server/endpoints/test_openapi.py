@@ -1,4 +1,4 @@
-"""The HTTP door against its own description: generated requests bring the answers that it tells."""
+"""The HTTP endpoint against its own description: generated requests bring the answers that it tells."""
 
 import io
 import json

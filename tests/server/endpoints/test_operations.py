@@ -184,14 +184,14 @@ def test_frames_that_come_again_after_a_resumption_are_counted(
     again = connect(server)
     resumed = again.open(stream=opened.stream, resume_token=opened.resume_token, next_result=2)
     assert resumed.next_seq == 2
-    for seq in range(2 - len(resumed.context), 2):
+    for seq in range(2 - len(resumed.references), 2):
         again.send(Frame(stream=opened.stream, seq=seq, pixels=make_counts(seed=seq)))
     for seq in range(2, 5):
         again.denoise(opened.stream, seq, make_counts(seed=seq))
     found = figures(request_of, server, opened.stream)
     assert found["reconnects_total"] == 1
     assert found["frames_received_total"] == 4 + 3
-    assert found["frames_resent_total"] == 2 + len(resumed.context)
+    assert found["frames_resent_total"] == 2 + len(resumed.references)
     assert found["open"] == 1
 
 

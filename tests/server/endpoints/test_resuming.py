@@ -24,7 +24,7 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_server.engine.commands import Append
-from dimstream_server.engine.streams import Hole
+from dimstream_server.engine.streams import Gap
 
 SHAPE = (24, 32)
 OPEN = Open(client="test", model="blur", shape=SHAPE, dtype="uint16")
@@ -78,8 +78,8 @@ def test_the_next_server_goes_on_as_if_nothing_had_happened(durable: Any, connec
     resumed = peer.ask(_again(opened, 5))
     assert (resumed.stream, resumed.next_seq, resumed.limit) == (opened.stream, 5, 13)
     assert resumed.boot_id != opened.boot_id
-    assert resumed.context == tuple(range(5 - planes, 5))
-    for seq in resumed.context:
+    assert resumed.references == tuple(range(5 - planes, 5))
+    for seq in resumed.references:
         peer.send(_frame(opened, seq, planes))
     again = [_said(peer.ask(_frame(opened, seq, planes))) for seq in range(5, FRAMES)]
     assert again == undisturbed[5:]
@@ -94,7 +94,7 @@ def test_another_connection_takes_the_stream_over(server: Any, connect: Any) -> 
     for seq in range(4):
         first.ask(_frame(opened, seq))
     resumed = second.ask(_again(opened, 4))
-    assert resumed.context == (3,)
+    assert resumed.references == (3,)
     second.send(_frame(opened, 3))
     assert _said(second.ask(_frame(opened, 4))) == undisturbed[4]
     assert first.ask(_frame(opened, 5)).code == "unknown_stream"
@@ -109,7 +109,7 @@ def test_a_frame_that_was_answered_before_is_answered_once_more_and_not_twice(
         peer.ask(_frame(opened, seq))
     peer.ask(_again(opened, 2))
     assert peer.ask(_frame(opened, 0)).code == "duplicate"
-    peer.send(_frame(opened, 1))  # the context
+    peer.send(_frame(opened, 1))  # the reference frame
     assert peer.ask(_frame(opened, 1)).code == "duplicate"
     assert peer.ask(_frame(opened, 2)).seq == 2
     assert peer.ask(Close(opened.stream, 2)).counts["done"] == 3
@@ -143,7 +143,7 @@ def test_holes_and_updates_are_remembered(durable: Any, connect: Any) -> None:
     peer = connect(durable())
     resumed = peer.ask(_again(opened, 5))
     assert resumed.thresholds == in_force.thresholds
-    assert resumed.context == (0,)
+    assert resumed.references == (0,)
     peer.send(_frame(opened, 0))
     result = peer.ask(_frame(opened, 5))
     assert (result.flag, result.compared_seq) == ("ok", 0)
@@ -174,7 +174,7 @@ def test_a_closed_stream_can_be_asked_for_its_last_results_again(server: Any, co
         ({"stream": None}, "bad_field"),
         ({"shape": (24, 33)}, "bad_field"),
         ({"out_dtype": "float32"}, "bad_field"),
-        ({"witness_every": 1}, "bad_field"),
+        ({"split_every": 1}, "bad_field"),
         ({"offset": 100.0}, "bad_field"),
         ({"next_result": 1}, "bad_field"),
         ({"next_result": 2**53 - 1}, "bad_field"),
@@ -249,12 +249,12 @@ def test_a_server_whose_engine_dies_stops_and_its_streams_go_on_at_the_next(
     undisturbed = _undisturbed(peer)
     opened = peer.open()
     assert [_said(peer.ask(_frame(opened, seq))) for seq in range(3)] == undisturbed[:3]
-    server.engine._thread.commands.put(Append("no such stream", Hole(0, 0)))
+    server.engine._thread.commands.put(Append("no such stream", Gap(0, 0)))
     peer.send(_frame(opened, 3))
     assert server.wait_stopped() is False
 
     peer = connect(durable())
     resumed = peer.ask(_again(opened, 3))
-    for seq in resumed.context:
+    for seq in resumed.references:
         peer.send(_frame(opened, seq))
     assert [_said(peer.ask(_frame(opened, seq))) for seq in range(3, 6)] == undisturbed[3:6]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dimstream_client.errors import StreamError
-from dimstream_client.http_door import HttpDoor
+from dimstream_client.http_client import HttpClient
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
 from dimstream_client.messages import Error, Open, Opened
 from dimstream_server import access
@@ -111,10 +111,10 @@ def test_tokens_come_and_go_without_a_restart(
 def test_the_command_shows_its_token(start_server: Any, make_bearer: Any, tmp_path: Path) -> None:
     token = make_bearer("script")
     server = start_server("blur", http={"tokens": str(tmp_path / "tokens")})
-    door = HttpDoor(server.addresses.http, timeout_s=20, token=token)
-    assert [model["id"] for model in door.models()] == ["blur"]
+    endpoint = HttpClient(server.addresses.http, timeout_s=20, token=token)
+    assert [model["id"] for model in endpoint.models()] == ["blur"]
     with pytest.raises(StreamError, match="ask the people who run the server for one") as caught:
-        HttpDoor(server.addresses.http, timeout_s=20).models()
+        HttpClient(server.addresses.http, timeout_s=20).models()
     assert caught.value.code == "bad_token"
 
 
@@ -156,7 +156,7 @@ def test_the_server_answers_to_its_names_only(start_server: Any, request_of: Any
     assert status("other.example") == status("192.168.1.4") == status("x.microscope.example") == 421
 
 
-def test_a_public_door_may_be_asked_by_its_address(
+def test_a_public_endpoint_may_be_asked_by_its_address(
     start_server: Any, request_of: Any, make_bearer: Any, tmp_path: Path
 ) -> None:
     headers = bearer(make_bearer("script"))

@@ -16,7 +16,7 @@ from dimstream_models.bundle import read_bundle
 from dimstream_server.endpoints.http.answers import StackSink
 from dimstream_server.endpoints.http.views import ViewSink, criteria_of
 from dimstream_server.engine.local import LocalEngine
-from dimstream_server.engine.protocol import EngineResult, Trust
+from dimstream_server.engine.protocol import EngineResult, QualityMetrics
 from dimstream_server.problems import RequestRefused
 
 GAP_PX = 6
@@ -36,10 +36,23 @@ def opened(counts: NDArray[Any], axes: str, **scale: Any) -> ImageStack:
     return open_images(file.getvalue(), axes=axes, **scale)
 
 
-def result_of(seq: int, *, structure: float) -> EngineResult:
-    trust = Trust(structure=structure, unsupported=0.1, ssim_z=0.8)
+def result_of(seq: int, *, structure_score: float) -> EngineResult:
+    quality = QualityMetrics(structure_score=structure_score, unsupported_fraction=0.1, ssim_z=0.8)
     return EngineResult(
-        seq, "done", "unjudged", "first frame", None, None, None, None, "er", "ab", 0.0, 1.0, 1.0, trust=trust
+        seq,
+        "done",
+        "unjudged",
+        "first frame",
+        None,
+        None,
+        None,
+        None,
+        "er",
+        "ab",
+        0.0,
+        1.0,
+        1.0,
+        quality=quality,
     )
 
 
@@ -47,7 +60,7 @@ def fill(sink: ViewSink, stack: ImageStack, *, structures: list[float] | None = 
     for n in range(len(stack)):
         index = stack.index(n)
         if structures is not None:
-            sink.note(index, result_of(n, structure=structures[index.z]))
+            sink.note(index, result_of(n, structure_score=structures[index.z]))
         sink.write(stack.read(n))
     return imagecodecs.png_decode(bytes(sink.finish()))
 
@@ -166,7 +179,7 @@ def test_criteria_are_the_thresholds_of_the_model(
 
 def test_what_the_client_judges_by_unless_told_otherwise_is_what_ships() -> None:
     shipped = read_bundle(BUNDLE).thresholds
-    known = {"ssim": shipped.ssim, "structure": shipped.structure, "split": shipped.split}
+    known = {"ssim": shipped.ssim, "structure_score": shipped.structure_score, "split": shipped.split}
     assert vars(Criteria()) == pytest.approx(known, abs=0.005)
 
 
@@ -175,7 +188,9 @@ def test_frames_of_other_channels_are_not_noted() -> None:
     sink = ViewSink(stack, "uint16", view="projection", criteria=Criteria(), channel=1)
     for n in range(len(stack)):
         index = stack.index(n)
-        sink.note(index, result_of(n, structure=20.0 if index.c == 1 or index == PlaneIndex(z=9) else 1.0))
+        sink.note(
+            index, result_of(n, structure_score=20.0 if index.c == 1 or index == PlaneIndex(z=9) else 1.0)
+        )
         sink.write(stack.read(n))
     sink.finish()
     assert "keep=0-2" in sink.told

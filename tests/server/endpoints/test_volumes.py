@@ -1,4 +1,4 @@
-"""Z-stacks on both doors, with a real engine: views, reports, and what `dimstream` says of them."""
+"""Z-stacks on both endpoints, with a real engine: views, reports, and what `dimstream` says of them."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def bundle_of(tiny_bundle: Callable[..., Bundle]) -> Callable[..., Bundle]:
     def make(*, threshold: float | None = 0.3) -> Bundle:
         bundle = tiny_bundle("identity", threshold=threshold, split=0.3)
         assert bundle.config is not None
-        thresholds = bundle.config.thresholds.model_copy(update={"structure": 5.0})
+        thresholds = bundle.config.thresholds.model_copy(update={"structure_score": 5.0})
         return replace(bundle, config=bundle.config.model_copy(update={"thresholds": thresholds}))
 
     return make
@@ -161,7 +161,7 @@ def test_a_frame_that_fails_ends_a_view(start_server: Any, request_of: Any) -> N
 
 def test_the_report_says_which_planes_to_keep(post: Any) -> None:
     report = json.loads(post(tiff(z_stack(times=2), "TZYX"), "report=json").body)
-    assert report["criteria"] == {"ssim": 0.3, "structure": 5.0, "split": 0.3}
+    assert report["criteria"] == {"ssim": 0.3, "structure_score": 5.0, "split": 0.3}
     (series,) = report["series"]
     crop = {"first": 2, "last": 5, "holes": [], "left_out": []}
     assert (series["times"], series["planes"], series["crop"]) == (2, list(range(DEPTH)), crop)
@@ -173,7 +173,7 @@ def test_the_report_says_which_planes_to_keep(post: Any) -> None:
     assert [plane["believed"] for plane in planes] == [KEPT[0] <= z <= KEPT[1] for z in range(DEPTH)]
     assert planes[1]["why_not"].startswith("no structure: score")
     assert (planes[0]["ssim_above"], planes[-1]["ssim_below"]) == (None, None)
-    by_depth = [frame["trust"]["ssim_z"] for frame in report["frames"][:DEPTH]]
+    by_depth = [frame["quality"]["ssim_z"] for frame in report["frames"][:DEPTH]]
     assert [plane["ssim_above"] for plane in planes] == by_depth
     assert [plane["ssim_below"] for plane in planes] == [*by_depth[1:], None]
 
@@ -200,7 +200,7 @@ def test_the_command_view_takes_the_report(post: Any, tmp_path: Path, capsys: An
     (tmp_path / "report.json").write_bytes(report)
     command = ["view", str(tmp_path / "out.ome.tif"), "--flags", str(tmp_path / "report.json")]
     assert main([*command, "--server", post.server.addresses.http]) == 0
-    assert "keep z 2 to 5 of 0 to 7; by ssim 0.3, structure 5" in capsys.readouterr().out
+    assert "keep z 2 to 5 of 0 to 7; by ssim 0.3, structure score 5" in capsys.readouterr().out
     judged, told = json.loads((tmp_path / "out.volume.json").read_text()), json.loads(report)
     for name in ("criteria", "series", "volumes"):
         assert judged[name] == told[name]

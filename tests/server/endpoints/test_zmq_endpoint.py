@@ -1,4 +1,4 @@
-"""The ZeroMQ door with real sockets and the real engine: refusals have their codes, and streams live on."""
+"""The ZeroMQ endpoint with real sockets and the real engine: refusals have codes, and streams live on."""
 
 import json
 import time

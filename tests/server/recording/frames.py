@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_server.engine.protocol import EngineResult, Fractions, ModelInfo, Trust
+from dimstream_server.engine.protocol import EngineResult, Fractions, ModelInfo, QualityMetrics
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import RecordedFrame, Recorder, RecordingSpec
 
@@ -87,7 +87,9 @@ def make_frame(
         infer_ms=5.0,
         total_ms=5.2,
         error="NaN" if failed else None,
-        trust=None if failed else Trust(structure=float("inf"), unsupported=0.1, notes=("moved",)),
+        quality=None
+        if failed
+        else QualityMetrics(structure_score=float("inf"), unsupported_fraction=0.1, notes=("moved",)),
     )
     values: dict[str, Any] = {
         "raw": raw_pixels(seq, shape),

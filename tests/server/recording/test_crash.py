@@ -20,11 +20,11 @@ from frames import FOLDER, SHAPE, denoised_pixels, make_frame, make_recorder, ma
 from dimstream_client.messages import PlaneIndex
 from dimstream_server.cli import main as cli
 from dimstream_server.errors import RecordingRefused
-from dimstream_server.recording.completing import complete
 from dimstream_server.recording.description import Description
+from dimstream_server.recording.finalising import finalise
 from dimstream_server.recording.formats import open_images
 from dimstream_server.recording.recovering import recover
-from dimstream_server.recording.settling import settle
+from dimstream_server.recording.repair import repair
 
 pytestmark = pytest.mark.slow
 
@@ -32,14 +32,14 @@ CHILD = Path(__file__).with_name("writing_child.py")
 FRAMES = 400
 
 
-def read_lines(folder: Path) -> list[dict[str, Any]]:
+def read_frame_log(folder: Path) -> list[dict[str, Any]]:
     text = (folder / "frames.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines() if "event" not in json.loads(line)]
 
 
 def check(folder: Path, frames: int) -> None:
     """The first `frames` frames are there exactly once, in order, in all three files."""
-    assert [(line["seq"], line["page"]) for line in read_lines(folder)] == [(n, n) for n in range(frames)]
+    assert [(line["seq"], line["page"]) for line in read_frame_log(folder)] == [(n, n) for n in range(frames)]
     for kind, pixels in {"raw": raw_pixels, "denoised": denoised_pixels}.items():
         with tifffile.TiffFile(folder / f"{kind}.ome.tif") as file:
             assert len(file.pages) == frames
@@ -171,7 +171,7 @@ def test_what_was_half_written_is_cut(tmp_path: Path, half: str, way: str) -> No
 def unfinish(folder: Path) -> None:
     """Take the metadata out again, as if the server had been killed before."""
     images = open_images(folder, Description.read(folder))
-    settle(folder, images)
+    repair(folder, images)
     images.close()
 
 
@@ -195,7 +195,7 @@ def test_lines_that_a_power_failure_lost_leave_no_frame_behind(tmp_path: Path) -
     with tifffile.TiffFile(folder / "raw.ome.tif") as file:
         assert np.array_equal(file.pages[7].asarray(), raw_pixels(7))
         assert len(file.pages) == 8
-    assert [line["status"] for line in read_lines(folder)] == ["done"] * 5 + ["unlisted"] * 3
+    assert [line["status"] for line in read_frame_log(folder)] == ["done"] * 5 + ["unlisted"] * 3
 
 
 def test_pages_that_a_power_failure_lost_are_named(tmp_path: Path) -> None:
@@ -262,5 +262,5 @@ def test_skipped_frames_are_not_wanted_again(tmp_path: Path) -> None:
 def test_completing_twice_changes_nothing(tmp_path: Path) -> None:
     folder = record(tmp_path, 4)
     before = (folder / "raw.ome.tif").read_bytes()
-    complete(folder, sync=False)
+    finalise(folder, sync=False)
     assert (folder / "raw.ome.tif").read_bytes() == before

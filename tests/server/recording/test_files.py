@@ -22,7 +22,7 @@ from dimstream_client.files import open_images
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.support_colours import support_colours
 from dimstream_server.recording import RecordedFile, Recorder, RecordingSpec
-from dimstream_server.recording.frame_lines import read_lines
+from dimstream_server.recording.frame_log import read_frame_log
 
 KINDS = ("raw", "denoised")
 SCHEMA = xmlschema.XMLSchema(Path(ome_types.__file__).with_name("ome-2016-06.xsd"))
@@ -58,7 +58,7 @@ def test_times_of_a_file_without_a_date_are_kept_as_they_are(recorder: Recorder)
         (image,) = metadata(recording.folder / f"{kind}.ome.tif").images
         assert [plane.delta_t for plane in image.pixels.planes] == times
         assert image.acquisition_date is None
-    assert [each.t_acq for each in read_lines(recording.folder / "frames.jsonl").recorded] == times
+    assert [each.t_acq for each in read_frame_log(recording.folder / "frames.jsonl").recorded] == times
 
 
 def test_movie_opens_in_tifffile_with_its_pixels_axes_and_scale(recorder: Recorder) -> None:
@@ -197,10 +197,10 @@ def test_lines_tell_each_frame_and_event_in_the_words_of_the_client(recorder: Re
     assert (first["flag"], first["ssim_prev"], first["model_sha256"]) == ("ok", 1.0, "ab" * 32)
     assert first["t_ms"] == {"queue": 0.123, "infer": 5.0, "total": 5.2}
     assert first["meta"] == {"laser_mw": 0.5}
-    assert first["trust"]["structure"] is None  # infinity is no JSON
+    assert first["quality"]["structure_score"] is None  # infinity is no JSON
     assert (failed["page"], failed["status"], failed["error"]) == (1, "failed", "NaN")
     client_has = {"seq", "index", "t_acq", "status", "flag", "reason", "ssim_prev", "compared_seq"}
-    assert client_has | {"fractions", "trust", "model_sha256", "t_ms"} <= set(first)
+    assert client_has | {"fractions", "quality", "model_sha256", "t_ms"} <= set(first)
 
 
 def test_checksums_are_those_of_the_files(recorder: Recorder) -> None:
@@ -249,7 +249,7 @@ def test_file_can_be_read_while_it_is_written(
     assert np.array_equal(
         read(recording.folder / "raw.ome.tif"), np.stack([raw_pixels(seq) for seq in range(4)])
     )
-    assert len(read_lines(recording.folder / "frames.jsonl").recorded) == 4
+    assert len(read_frame_log(recording.folder / "frames.jsonl").recorded) == 4
     recording.finish().result(20)
 
 

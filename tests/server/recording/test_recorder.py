@@ -64,7 +64,7 @@ def gate(recorder: object) -> threading.Event:
 
     from dimstream_server.recording.writing_queue import Job
 
-    recorder._workshop.queue.put(Job(wait))  # type: ignore[attr-defined]
+    recorder._context.queue.put(Job(wait))  # type: ignore[attr-defined]
     assert waits.wait(20)
     return opened
 
@@ -170,12 +170,12 @@ def test_little_room_is_told_once_and_to_readyz(small_disk: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         recorder = make_recorder(small_disk, warn_bytes=8 * MIB, reserve_bytes=3 * MIB)
         for _ in range(3):
-            recorder._workshop.disk.look(now=True)
+            recorder._context.disk.look(now=True)
     assert caplog.text.count("event=disk_low") == 1
     assert recorder.problem() is None
     (small_disk / "other").write_bytes(bytes(2 * MIB))
-    recorder._workshop.disk.look(now=True)
-    recorder._workshop.disk.check()
+    recorder._context.disk.look(now=True)
+    recorder._context.disk.check()
     problem = recorder.problem()
     assert problem is not None
     assert "make room" in problem

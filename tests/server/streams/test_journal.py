@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dimstream_models.judging import PlaneJudge
-from dimstream_server.engine.memory import Counts, PlaneRecord
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.resume_state import Counts, PlaneRecord
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.streams.journal import CLOSED_LEASE_S, Entry, Journal, JournalError, UpdateEntry
 
@@ -57,11 +57,11 @@ def test_what_was_written_outlives_the_server(path: Path) -> None:
     journal = Journal(path)
     entry = journal.find("s")
     assert entry == _entry()
-    recalled = journal.recall("s", 9)
-    assert [(record.plane, record.seq) for record in recalled.planes] == [((0, 0, 0), 4), ((0, 1, 0), 5)]
-    assert PlaneJudge.of_state(recalled.planes[1].judge).suspect_since == 5
-    assert (recalled.counts, recalled.complete, recalled.indexed) == (Counts(done=6, skipped=3), True, True)
-    assert recalled.updates == (update,)
+    snapshot = journal.snapshot("s", 9)
+    assert [(record.plane, record.seq) for record in snapshot.planes] == [((0, 0, 0), 4), ((0, 1, 0), 5)]
+    assert PlaneJudge.of_state(snapshot.planes[1].judge).suspect_since == 5
+    assert (snapshot.counts, snapshot.complete, snapshot.indexed) == (Counts(done=6, skipped=3), True, True)
+    assert snapshot.updates == (update,)
     assert journal.find("t") is None
 
 
@@ -70,9 +70,9 @@ def test_recalling_forgets_what_will_come_again(path: Path) -> None:
     journal.begin(_entry())
     for seq in range(6):
         journal.answered("s", _result(seq), indexed=False)
-    assert journal.recall("s", 3).counts.done == 3
-    assert journal.recall("s", 6).complete is False
-    assert journal.recall("s", 6).planes == ()
+    assert journal.snapshot("s", 3).counts.done == 3
+    assert journal.snapshot("s", 6).complete is False
+    assert journal.snapshot("s", 6).planes == ()
 
 
 def test_it_stays_small_and_still_reaches_back_to_what_was_acknowledged(path: Path) -> None:
@@ -86,9 +86,9 @@ def test_it_stays_small_and_still_reaches_back_to_what_was_acknowledged(path: Pa
     entry = journal.find("s")
     assert entry is not None
     for next_seq in (3000, entry.acknowledged):
-        recalled = journal.recall("s", next_seq)
-        assert recalled.complete
-        assert [record.seq for record in recalled.planes] == list(range(next_seq - 3, next_seq))
+        snapshot = journal.snapshot("s", next_seq)
+        assert snapshot.complete
+        assert [record.seq for record in snapshot.planes] == list(range(next_seq - 3, next_seq))
 
 
 def test_one_server_at_a_time(path: Path) -> None:
@@ -129,9 +129,9 @@ def test_a_full_disk_is_told_and_hinders_nothing_while_the_server_lives(path: Pa
     journal.begin(_entry())
     frames = _fill(journal)
     journal.answered("s", _result(frames), indexed=False)
-    recalled = journal.recall("s", frames + 1)
-    assert recalled.complete
-    assert recalled.counts.done == frames + 1
+    snapshot = journal.snapshot("s", frames + 1)
+    assert snapshot.complete
+    assert snapshot.counts.done == frames + 1
 
 
 def test_what_was_kept_in_memory_is_on_the_disk_once_that_can_be_written(path: Path) -> None:
@@ -144,9 +144,9 @@ def test_what_was_kept_in_memory_is_on_the_disk_once_that_can_be_written(path: P
     journal.answered("s", _result(frames), indexed=False)
     assert journal.problem is None
     _kill(journal)
-    recalled = Journal(path).recall("s", frames + 1)
-    assert recalled.complete
-    assert len(recalled.planes) == 2
+    snapshot = Journal(path).snapshot("s", frames + 1)
+    assert snapshot.complete
+    assert len(snapshot.planes) == 2
 
 
 def test_a_server_that_is_killed_while_the_disk_is_full_says_that_it_has_forgotten(path: Path) -> None:
@@ -154,9 +154,9 @@ def test_a_server_that_is_killed_while_the_disk_is_full_says_that_it_has_forgott
     journal.begin(_entry())
     frames = _fill(journal)
     _kill(journal)
-    recalled = Journal(path).recall("s", frames)
-    assert not recalled.complete
-    assert recalled.planes == ()
+    snapshot = Journal(path).snapshot("s", frames)
+    assert not snapshot.complete
+    assert snapshot.planes == ()
 
 
 def test_leases_end_by_the_time_that_servers_have_counted(path: Path) -> None:
@@ -196,6 +196,6 @@ def test_a_forgotten_stream_leaves_nothing(path: Path) -> None:
     journal.updated("s", UpdateEntry(3, "er", "ab", Thresholds(ssim=None)))
     journal.forget("s")
     left = [journal._database._in_use.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in
-            ("streams", "frames", "holes", "updates")]  # fmt: skip
+            ("streams", "frames", "gaps", "updates")]  # fmt: skip
     assert left == [0, 0, 0, 0]
-    assert asdict(journal.recall("s", 0).counts) == asdict(Counts())
+    assert asdict(journal.snapshot("s", 0).counts) == asdict(Counts())

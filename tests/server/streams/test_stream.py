@@ -10,8 +10,8 @@ import pytest
 
 from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
 from dimstream_client.messages import Thresholds as WireThresholds
-from dimstream_server.engine.memory import Counts
 from dimstream_server.engine.protocol import EngineResult, StreamSpec
+from dimstream_server.engine.resume_state import Counts
 from dimstream_server.errors import (
     Refused,
     ServerError,
@@ -154,7 +154,7 @@ def test_an_update_hands_on_the_thresholds_that_it_names() -> None:
     assert stream.new_thresholds(Update("s", 0, model="other")) is None
     asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(signal_min=30.0)))
     assert asked == NewThresholds(signal_min=30.0)
-    every = {"ssim": 0.5, "background_max": 4.0, "signal_min": 20.0, "structure": 6.0, "split": 0.25}
+    every = {"ssim": 0.5, "background_max": 4.0, "signal_min": 20.0, "structure_score": 6.0, "split": 0.25}
     asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(**every)))
     assert asked == NewThresholds(**every)
 
@@ -275,10 +275,10 @@ def test_the_book_counts_the_bytes_of_maps() -> None:
 
 
 def test_what_open_asks_for_reaches_the_engine() -> None:
-    spec = spec_of(open_message(maps=True, witness_every=3, frame_interval_s=0.5), model="blur")
-    assert (spec.deliver_maps, spec.witness_every, spec.frame_interval_s) == (True, 3, 0.5)
+    spec = spec_of(open_message(maps=True, split_every=3, frame_interval_s=0.5), model="blur")
+    assert (spec.deliver_maps, spec.split_every, spec.frame_interval_s) == (True, 3, 0.5)
     spec = spec_of(open_message(), model="blur")
-    assert (spec.deliver_maps, spec.witness_every, spec.frame_interval_s) == (False, 0, None)
+    assert (spec.deliver_maps, spec.split_every, spec.frame_interval_s) == (False, 0, None)
 
 
 def test_the_book_shows_a_stream_to_its_peer_only() -> None:

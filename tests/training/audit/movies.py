@@ -2,36 +2,36 @@
 
 from collections.abc import Sequence
 
-from dimstream_models.judging import Evidence, FlagName, Judgement
+from dimstream_models.judging import FlagDecision, FlagName, FrameMetrics
 from dimstream_models.training.audit.auditing import AuditedMovie
 from dimstream_models.training.audit.conditions import Condition
-from dimstream_models.training.audit.following import FrameRecord, Verdict
+from dimstream_models.training.audit.judged_movies import FrameRecord, JudgedFrame
 from dimstream_models.training.audit.pixels import PixelTally
-from dimstream_models.training.audit.worlds import Physics
+from dimstream_models.training.audit.simulated_movies import Physics
 
 
 def make_record(
-    seq: int, flag: FlagName = "ok", *, ssim: float = 0.8, structure: float = 20.0, p: float = 0.5
+    seq: int, flag: FlagName = "ok", *, ssim: float = 0.8, structure_score: float = 20.0, p: float = 0.5
 ) -> FrameRecord:
     """A frame whose decision score is its SSIM."""
-    evidence = Evidence(
-        obstacle=None if seq else "first frame",
+    metrics = FrameMetrics(
+        not_comparable=None if seq else "first frame",
         ssim=ssim if seq else None,
         minimum=0,
         maximum=9,
         background=0.5,
-        structure=structure,
+        structure_score=structure_score,
     )
-    verdict = Verdict(Judgement(flag, None, p_signal=p, p_dark=p), None, ssim)
+    outcome = JudgedFrame(FlagDecision(flag, None, p_signal=p, p_dark=p), None, ssim)
     return FrameRecord(
         seq=seq,
-        evidence=evidence,
+        metrics=metrics,
         shift=None,
         uncertain=0.25,
         signal=0.25,
         refused=None,
-        verdict=verdict,
-        alone=verdict,
+        outcome=outcome,
+        alone=outcome,
     )
 
 
@@ -53,6 +53,6 @@ def make_movie(
         changes_at=changes_at,
         records=tuple(records),
         pixels=pixels or PixelTally(),
-        witnessed=PixelTally(),
+        with_split=PixelTally(),
         shown=None,
     )

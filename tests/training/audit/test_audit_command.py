@@ -41,7 +41,7 @@ def test_the_folder_holds_all_files_and_nothing_else(quick: Path) -> None:
 def test_the_figures_say_what_they_were_made_of(quick: Path) -> None:
     figures = json.loads((quick / "audit.json").read_text())
     assert figures["bundle"]["weights_sha256"] == read_bundle(BUNDLE).sha256
-    assert figures["settings"] == {"seed": 4, "movies": 2, "witness_every": 4, "quick": True}
+    assert figures["settings"] == {"seed": 4, "movies": 2, "split_every": 4, "quick": True}
     assert "--quick" in figures["command"]
     assert {"numpy", "onnxruntime"} <= set(figures["versions"])
     assert sorted(Path(name).name for name in figures["recorded_files"]) == ["<dark>.tif", "lit.tif"]
@@ -51,7 +51,7 @@ def test_the_figures_say_what_they_were_made_of(quick: Path) -> None:
 def test_every_figure_has_both_intervals_and_both_worlds(quick: Path) -> None:
     figures = json.loads((quick / "audit.json").read_text())
     areas = {row["score"]: row for row in figures["areas"] if row["condition"] is None}
-    assert set(areas["structure"]["by_physics"]) == {"simulator", "other"}
+    assert set(areas["structure_score"]["by_physics"]) == {"simulator", "other"}
     for row in (*figures["areas"], *figures["false_alarms"], *figures["missed_frames"]):
         low, high = row["bootstrap_95"]
         single_low, single_high = row["movies_as_units_95"]

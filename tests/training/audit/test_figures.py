@@ -8,8 +8,8 @@ from shipped import BUNDLE
 from training.audit.movies import make_movie, make_record
 
 from dimstream_models.bundle import read_bundle
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
 from dimstream_models.judging import FlagName
+from dimstream_models.quality.support_map import PREDICTED, UNSUPPORTED
 from dimstream_models.training.audit.alarms import (
     allowing_threshold,
     deaths,
@@ -55,7 +55,7 @@ def test_missed_frames_are_all_that_are_not_suspect() -> None:
         make_record(2),
         make_record(3, "suspect"),
     ]
-    found = missed_frames([make_movie(DARK, records)], "witnessed", seed=0)
+    found = missed_frames([make_movie(DARK, records)], "with_split", seed=0)
     assert (found.events, found.frames) == (2, 4)
 
 
@@ -112,14 +112,14 @@ def test_recall_and_precision_are_over_all_pixels() -> None:
 
 
 def test_signal_is_told_from_empty_by_frames_with_enough_photons() -> None:
-    bright = [make_record(t, structure=10.0 + t) for t in range(4)]
+    bright = [make_record(t, structure_score=10.0 + t) for t in range(4)]
     movies = [
         make_movie(LIT, bright, doses=(2.0, 1.5, 1.0, 0.5)),
-        make_movie(FAINT, [make_record(t, structure=-99.0) for t in range(4)]),
-        make_movie(DARK, [make_record(t, "suspect", structure=11.5, ssim=0.1) for t in range(3)]),
+        make_movie(FAINT, [make_record(t, structure_score=-99.0) for t in range(4)]),
+        make_movie(DARK, [make_record(t, "suspect", structure_score=11.5, ssim=0.1) for t in range(3)]),
     ]
     found = measure(Audit(read_bundle(BUNDLE), AuditSettings(), tuple(movies), ()))
-    assert found.area("structure").value == 0.5  # 11 and 12 against 11.5
+    assert found.area("structure_score").value == 0.5  # 11 and 12 against 11.5
     assert found.area("flag").value == 1
     assert found.area("split_ssim").value is None
     names = {(row.score, row.condition) for row in found.areas}
@@ -142,12 +142,12 @@ def test_claims_are_compared_with_what_happens() -> None:
 def test_a_goal_is_certain_only_beyond_its_intervals() -> None:
     dark = [make_movie(DARK, [make_record(t, "suspect", ssim=0.0) for t in range(5)])] * 3
     figures = measure(Audit(read_bundle(BUNDLE), AuditSettings(), (*_signal(), *dark), ()))
-    found = {goal.name: goal for goal in goals(figures, witnessed=False)}
+    found = {goal.name: goal for goal in goals(figures, with_split=False)}
     assert len(found) == 5
     area = next(goal for name, goal in found.items() if "decision" in name)
     assert (area.value, area.reached, area.certain) == (1.0, True, False)
     assert next(goal for name, goal in found.items() if "recorded" in name).reached is None
-    assert len(goals(figures, witnessed=True)) == 10
+    assert len(goals(figures, with_split=True)) == 10
 
 
 def test_a_curve_goes_from_corner_to_corner() -> None:

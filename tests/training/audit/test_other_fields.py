@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shipped import BUNDLE
 
 from dimstream_models.bundle import read_bundle
-from dimstream_models.training.audit.following import FollowedFrame, MovieFollower
+from dimstream_models.training.audit.judged_movies import FollowedFrame, MovieFollower
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def _follow(movie: NDArray[np.uint16]) -> list[FollowedFrame]:
 
 
 def _flags(frames: list[FollowedFrame]) -> list[str]:
-    return [one.record.verdict.judgement.flag for one in frames]
+    return [one.record.outcome.decision.flag for one in frames]
 
 
 def test_no_field_is_believed_because_of_another(shared: Path) -> None:
@@ -31,4 +31,4 @@ def test_no_field_is_believed_because_of_another(shared: Path) -> None:
 def test_a_real_sample_raises_no_alarm(shared: Path, movie: str) -> None:
     frames = _follow(tifffile.imread(shared / "06_sted_live_movies" / f"{movie}.tif"))
     assert _flags(frames) == ["unjudged", *["ok"] * (len(frames) - 1)]
-    assert min(one.record.evidence.correlation or 0 for one in frames[1:]) > 0.7
+    assert min(one.record.metrics.correlation or 0 for one in frames[1:]) > 0.7

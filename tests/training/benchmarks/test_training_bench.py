@@ -15,8 +15,8 @@ from dimstream_models.training.benchmarks.loading import LoadingFigures
 from dimstream_models.training.benchmarks.measuring import Results, describe_machine
 from dimstream_models.training.benchmarks.memory import Memory, MemoryFigures
 from dimstream_models.training.benchmarks.plan import Steps, make_plan
+from dimstream_models.training.benchmarks.quartiles import Spread
 from dimstream_models.training.benchmarks.report import as_markdown
-from dimstream_models.training.benchmarks.spread import Spread
 from dimstream_models.training.cli import main
 from dimstream_models.training.network import build_network
 from dimstream_models.training.settings import NetworkSettings

@@ -25,9 +25,9 @@ def test_the_dark_movie_decides_as_scipy_sums_it() -> None:
     assert found.record.background_share == pytest.approx(np.mean(sums <= found.background_max), abs=1e-6)
     assert found.record.signal_share == pytest.approx(np.mean(sums > found.signal_min), abs=1e-6)
     assert found.record.note == "two movies"
-    before = Thresholds(ssim=0.4, background_max=1, signal_min=2, window_px=10, structure=6.0)
+    before = Thresholds(ssim=0.4, background_max=1, signal_min=2, window_px=10, structure_score=6.0)
     after = found.over(before)
-    assert (after.ssim, after.structure) == (0.4, 6.0)
+    assert (after.ssim, after.structure_score) == (0.4, 6.0)
     assert (after.background_max, after.signal_min) == (found.background_max, found.signal_min)
     assert found.over(None).ssim is None
 

@@ -1,4 +1,4 @@
-"""A prepared folder vouches for its files."""
+"""A prepared folder proves that its files are unchanged."""
 
 import json
 import os

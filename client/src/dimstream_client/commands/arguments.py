@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from dimstream_client.fields import MAX_GAIN, MAX_OFFSET, MIN_GAIN
+from dimstream_client.header_checks import MAX_GAIN, MAX_OFFSET, MIN_GAIN
 
 
 def add_files(command: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_files(command: argparse.ArgumentParser) -> None:
         help="type of the denoised pixels (default: uint16)",
     )
     command.add_argument(
-        "--witness-every", type=count, default=0, metavar="N",
+        "--split-every", type=count, default=0, metavar="N",
         help="split-photon check of every N-th time point: denoise both halves of its photons and compare; "
         "1 also judges single images and z-stacks",
     )  # fmt: skip

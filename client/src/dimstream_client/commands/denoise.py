@@ -24,7 +24,7 @@ from dimstream_client.commands.reading import (
     stamps_of,
 )
 from dimstream_client.commands.writing import check_out, write_whole
-from dimstream_client.credentials import door_of
+from dimstream_client.credentials import http_client_of
 
 if TYPE_CHECKING:
     from dimstream_client.files import ImageStack
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> int:
     """Denoise a file in one request."""
-    door = door_of(arguments)
+    http = http_client_of(arguments)
     check_out(arguments.out, arguments.source, replaces=arguments.overwrite)
     stamps = stamps_of([arguments.source])  # before it is opened: it may be growing
     with ExitStack() as files:
@@ -116,7 +116,7 @@ def _request(arguments: argparse.Namespace) -> int:
         if reading_options(arguments) or [path.resolve() for path in stack.files] != [sent.resolve()]:
             sent = Path(files.enter_context(TemporaryDirectory(prefix="dimstream-"))) / "stack.ome.tif"
             _write(stack, sent)
-        answer = door.denoise(arguments.model, sent, query_of(arguments))
+        answer = http.denoise(arguments.model, sent, query_of(arguments))
     write_whole(arguments.out, answer.file)
     print(f"{arguments.out}: {answer.flags}" if answer.flags else arguments.out)
     if hint := movie_hint(stack.axes, _counts(answer.flags)):
@@ -136,7 +136,7 @@ def query_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the query of a request: what the server is to do. How the file is read was done here."""
     options = {
         **{name: getattr(arguments, name) for name in _QUERY},
-        "witness_every": arguments.witness_every or None,
+        "split_every": arguments.split_every or None,
         "output": None if arguments.output == "denoised" else arguments.output,
     }
     return {name: value for name, value in options.items() if value is not None}

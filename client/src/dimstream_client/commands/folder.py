@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from dimstream_client.commands import stream
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, CommandRefused, say
 from dimstream_client.commands.reading import description_of, open_source, remarks_on
-from dimstream_client.credentials import client_of, door_of
+from dimstream_client.credentials import client_of, http_client_of
 from dimstream_client.files import ImageStack
 from dimstream_client.folders.job import FolderJob
 from dimstream_client.folders.patience import Patience
@@ -25,7 +25,7 @@ from dimstream_client.folders.scanning import Scan, scan
 from dimstream_client.folders.tables import COUNTED, FLAGS, SUMMARY, FileState
 
 _RESULT_OPTIONS: Final = (
-    *("model", "out_dtype", "witness_every", "offset", "gain", "output"),
+    *("model", "out_dtype", "split_every", "offset", "gain", "output"),
     *("series", "axes", "incomplete", "pixel_size", "z_step", "frame_interval"),
 )
 """Options on which the outputs depend."""
@@ -79,13 +79,13 @@ def _check_folders(source: Path, out: Path) -> None:
 
 def _route(arguments: argparse.Namespace, open_things: ExitStack, *, by_stream: bool) -> Route:
     if not by_stream:
-        door = door_of(arguments)
-        models = door.models()  # a wrong address is told now, and not after a night
+        http = http_client_of(arguments)
+        models = http.models()  # a wrong address is told now, and not after a night
         del models
-        patience = Patience(door.models, arguments.outage, tqdm.write)
+        patience = Patience(http.models, arguments.outage, tqdm.write)
         from dimstream_client.commands.denoise import query_of
 
-        return RequestRoute(door, arguments.model, query_of(arguments), patience)
+        return RequestRoute(http, arguments.model, query_of(arguments), patience)
     client = open_things.enter_context(client_of(arguments, outage_s=arguments.outage))
     client.ping()
     given = argparse.Namespace(**{**vars(arguments), **stream.ONLY_HERE})

@@ -9,7 +9,7 @@ from typing import Any
 from dimstream_client import credentials
 from dimstream_client.commands.arguments import add_timeout
 from dimstream_client.commands.exit_codes import DONE
-from dimstream_client.credentials import client_of, door_of
+from dimstream_client.credentials import client_of, http_client_of
 
 
 def add(commands: Any) -> None:
@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    for model in door_of(arguments).models():
+    for model in http_client_of(arguments).models():
         gain, offset = model.get("gain"), model.get("offset")
         scale = "no scale" if gain is None else f"{gain:g} * prediction {offset or 0:+g}"
         print(f"{model['id']}\t{model['sha256'][:12]}\t{model['name']}\t{scale}")

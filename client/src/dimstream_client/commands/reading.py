@@ -133,7 +133,7 @@ def movie_hint(axes: str, counts: dict[str, int]) -> str | None:
     told = axes.replace("Z", "T")
     return (
         "no plane could be judged: frames are compared over time, and this is read as a z-stack. It may be a "
-        f"movie that was saved as a z-stack: then give --axes {told}. Judge a z-stack by --witness-every 1"
+        f"movie that was saved as a z-stack: then give --axes {told}. Judge a z-stack by --split-every 1"
     )
 
 

@@ -106,19 +106,19 @@ def run(arguments: argparse.Namespace) -> int:
     if not find_spec("tifffile") or not find_spec("tqdm"):
         return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
     # Only here: the rest of the client works without them.
-    from dimstream_client.file_streaming import flags_path, maps_path, note_path
+    from dimstream_client.file_streaming import flags_path, maps_path, resume_path
 
     out = arguments.out
     check_source(arguments.source)
     check_name(out, arguments.source)
     beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
     check_out(out, arguments.source, beside=tuple(beside), replaces=arguments.overwrite or arguments.resume)
-    if note_path(out).exists() and not arguments.resume:
+    if resume_path(out).exists() and not arguments.resume:
         if not arguments.overwrite:
             raise CommandRefused(
                 f"{out} is of an interrupted stream: continue with --resume, or start again with --overwrite"
             )
-        note_path(out).unlink()
+        resume_path(out).unlink()
     stamps = stamps_of([arguments.source])  # before it is opened: it may be growing
     with _open(arguments, [out, *beside]) as stack:
         stamps = {**stamps_of(stack.files), **stamps}
@@ -156,7 +156,7 @@ def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> T
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dimstream_client.file_streaming import Pace, frames_done, stream_file
+    from dimstream_client.file_streaming import StreamingOptions, frames_done, stream_file
 
     with client_of(arguments, outage_s=arguments.outage) as client:
         client.ping()  # before anything is written
@@ -173,7 +173,7 @@ def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> T
                 arguments.source,
                 stack,
                 arguments.out,
-                Pace(arguments.interval, settings_of(arguments, stack)),
+                StreamingOptions(arguments.interval, settings_of(arguments, stack)),
                 on_frame=on_frame,
                 resume=arguments.resume,
             )
@@ -191,7 +191,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
         "frame_interval_s": stack.frame_interval_s,
         "channels": stack.scale.channels,
         "maps": arguments.maps,
-        "witness_every": arguments.witness_every,
+        "split_every": arguments.split_every,
         "offset": arguments.offset,
         "gain": arguments.gain,
         "save": arguments.save,
@@ -199,7 +199,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
 
 
 def _tell_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
-    from dimstream_client.proposals import stream_line
+    from dimstream_client.crop_messages import stream_line
 
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
         print(stream_line(flags, tally.thresholds))

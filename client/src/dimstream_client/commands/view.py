@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 from dimstream_client import credentials, views
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, CommandRefused, say
 from dimstream_client.criteria import Criteria
+from dimstream_client.crop_messages import told
 from dimstream_client.errors import RecordError
 from dimstream_client.plane_records import index_of, read_records
-from dimstream_client.proposals import told
 from dimstream_client.volumes import VolumeReport, judge_volumes
 
 if TYPE_CHECKING:  # it needs the extra, and the rest of the client works without
     from dimstream_client.volume_files import VolumeFile
 
 
-_CRITERIA: Final = ("ssim", "structure", "split")
+_CRITERIA: Final = ("ssim", "structure_score", "split")
 _FLAGS_ENDING: Final = ".flags.jsonl"
 
 
@@ -62,7 +62,9 @@ def add(commands: Any) -> None:
         )
     view.add_argument("--aspect", type=float, metavar="R", help="z step / pixel size (default: the file's)")
     for name, of_what in zip(_CRITERIA, ("neighbouring planes", "the raw frame", "photon halves")):
-        view.add_argument(f"--{name}", type=float, metavar="S", help=f"threshold, of {of_what}")
+        view.add_argument(
+            f"--{name.replace('_', '-')}", type=float, metavar="S", help=f"threshold, of {of_what}"
+        )
     view.add_argument(
         "--server", metavar="http://HOST:PORT", help="take the thresholds of the model on this server"
     )
@@ -154,7 +156,7 @@ def _choose_criteria(
 ) -> tuple[Criteria, str]:
     """The criteria, and who told them."""
     told = {name: value for name in _CRITERIA if (value := getattr(arguments, name)) is not None}
-    names = [f"--{name}" for name in told]
+    names = [f"--{name.replace('_', '-')}" for name in told]
     if not arguments.server:
         return Criteria(**told), ", ".join([*names, *(["shipped defaults"] if len(told) < 3 else [])])
     model = _model_of(arguments, records)
@@ -167,13 +169,14 @@ def _choose_criteria(
 
 def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The server's description of the model that denoised the stack."""
-    models = credentials.door_of(arguments).models()
+    models = credentials.http_client_of(arguments).models()
     used = sorted({str(record["model_sha256"]) for record in records if record.get("model_sha256")})
     matching = [model for model in models if [model["sha256"]] == used]
     if not matching:
         raise CommandRefused(
             f"expected on {arguments.server} the one model that denoised the stack, of sha256 {used}, got "
-            f"{[model['id'] for model in models]}; leave out --server and give --ssim, --structure, --split"
+            f"{[model['id'] for model in models]}; leave out --server and give --ssim, "
+            "--structure-score, --split"
         )
     return matching[0]
 

@@ -12,12 +12,11 @@ from typing import Any, BinaryIO, Final, Union
 import numpy as np
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.fields import MAX_SIDE
-from dimstream_client.files.completing import arranged, complete, some
 from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_others
 from dimstream_client.files.found import UNNAMED, FoundImage, check_is_file
 from dimstream_client.files.imspector import find_imspector
 from dimstream_client.files.joining import join
+from dimstream_client.files.missing_planes import arranged, complete, some
 from dimstream_client.files.npy import read_npy
 from dimstream_client.files.ome import Ome, read_ome, steady_interval, xml_text
 from dimstream_client.files.png import find_png
@@ -25,6 +24,7 @@ from dimstream_client.files.scale import Scale
 from dimstream_client.files.stack import ImageStack, given_as
 from dimstream_client.files.tiff import find_tiff
 from dimstream_client.files.tiff_pages import as_tiff_errors
+from dimstream_client.header_checks import MAX_SIDE
 
 Source = Union[str, "os.PathLike[str]", BinaryIO, bytes, bytearray, memoryview]
 FRAME_AXES: Final = "PTCZ"

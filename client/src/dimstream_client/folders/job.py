@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError
-from dimstream_client.file_streaming import flags_path, note_path, stem_of
+from dimstream_client.file_streaming import flags_path, resume_path, stem_of
 from dimstream_client.files import ImageStack
 from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
 from dimstream_client.folders.routes import Outcome, Route
@@ -180,7 +180,7 @@ class FolderJob:
             yield
         except (DimstreamError, OSError, OutputError) as error:
             if not isinstance(error, ConnectionLost):
-                for path in (part, flags_path(part), note_path(part)):
+                for path in (part, flags_path(part), resume_path(part)):
                     path.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
                 raise OutputError(f"{error.filename or part}: {error.strerror or error}") from error

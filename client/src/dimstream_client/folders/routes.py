@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol
 
 from dimstream_client.client import Client
 from dimstream_client.errors import Code, ConnectionLost, SpoolError, StreamError
-from dimstream_client.file_streaming import Pace, Tally, flags_path, note_path, stream_file
+from dimstream_client.file_streaming import StreamingOptions, Tally, flags_path, resume_path, stream_file
 from dimstream_client.files import ImageStack
 from dimstream_client.folders.patience import Patience
-from dimstream_client.http_door import HttpDoor
+from dimstream_client.http_client import HttpClient
 from dimstream_client.stack_writing import write_stack
 
 OnFrame = Callable[[dict[str, int]], None]
@@ -60,23 +60,27 @@ class StreamRoute:
 
     def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
         """See `Route`."""
-        pace = Pace(0.0, self._settings_of(stack))
-        tally = self._patience.do(lambda: self._streamed(source, stack, part, pace, on_frame))
+        streaming = StreamingOptions(0.0, self._settings_of(stack))
+        tally = self._patience.do(lambda: self._streamed(source, stack, part, streaming, on_frame))
         return Outcome(tally.counts, tally.suspect_since, tally.model_sha256)
 
-    def _streamed(self, source: Path, stack: ImageStack, part: Path, pace: Pace, on_frame: OnFrame) -> Tally:
+    def _streamed(
+        self, source: Path, stack: ImageStack, part: Path, streaming: StreamingOptions, on_frame: OnFrame
+    ) -> Tally:
         """Go on where an earlier run was broken off, or begin."""
-        if note_path(part).exists():
+        if resume_path(part).exists():
             try:
-                return stream_file(self._client, source, stack, part, pace, on_frame=on_frame, resume=True)
+                return stream_file(
+                    self._client, source, stack, part, streaming, on_frame=on_frame, resume=True
+                )
             except SpoolError:  # the file or the options have changed
                 pass
             except StreamError as error:
                 if error.code not in _GONE:
                     raise
-            note_path(part).unlink(missing_ok=True)
+            resume_path(part).unlink(missing_ok=True)
         try:
-            return stream_file(self._client, source, stack, part, pace, on_frame=on_frame)
+            return stream_file(self._client, source, stack, part, streaming, on_frame=on_frame)
         except StreamError as error:
             if error.code not in _GONE:
                 raise
@@ -94,8 +98,10 @@ class RequestRoute:
         Of both requests, see `docs/http-api.md`.
     """
 
-    def __init__(self, door: HttpDoor, model: str | None, query: dict[str, Any], patience: Patience) -> None:
-        self._door, self._model, self._query, self._patience = door, model, query, patience
+    def __init__(
+        self, http: HttpClient, model: str | None, query: dict[str, Any], patience: Patience
+    ) -> None:
+        self._http, self._model, self._query, self._patience = http, model, query, patience
 
     def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
         """See `Route`."""
@@ -115,4 +121,4 @@ class RequestRoute:
         return Outcome(counts, report["suspect_since"], report["model_sha256"])
 
     def _ask(self, sent: Path, query: dict[str, Any]) -> bytes:
-        return self._patience.do(lambda: self._door.denoise(self._model, sent, query).file)
+        return self._patience.do(lambda: self._http.denoise(self._model, sent, query).file)

@@ -16,8 +16,8 @@ FLAGS: Final = "flags.csv"
 SUMMARY: Final = "summary.csv"
 COUNTED: Final = ("ok", "suspect", "unjudged", "missing")
 FLAG_COLUMNS: Final = (
-    *("file", "frame", "t", "c", "z", "p", "t_acq", "status", "flag", "reason", "ssim_prev", "structure"),
-    *("unsupported", "background", "uncertain", "signal", "split_ssim", "notes"),
+    *("file", "frame", "t", "c", "z", "p", "t_acq", "status", "flag", "reason", "ssim_prev"),
+    *("structure_score", "unsupported_fraction", "background", "uncertain", "signal", "split_ssim", "notes"),
 )
 SUMMARY_COLUMNS: Final = (
     *("file", "state", "output", "axes", "shape", "frames", *COUNTED, "suspect_since", "seconds"),
@@ -100,7 +100,7 @@ def _records(folder: Path, done: Done) -> Iterator[dict[str, Any]]:
 
 def _flag_row(file: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a frame, from its line in `OUT.flags.jsonl`."""
-    trust, fractions = record.get("trust") or {}, record.get("fractions") or {}
+    quality, fractions = record.get("quality") or {}, record.get("fractions") or {}
     index = record.get("index") or {}
     return {
         "file": file,
@@ -111,9 +111,9 @@ def _flag_row(file: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "flag": record.get("flag"),
         "reason": record.get("error") or record.get("reason"),
         "ssim_prev": record.get("ssim_prev"),
-        "structure": trust.get("structure"),
-        "unsupported": trust.get("unsupported"),
+        "structure_score": quality.get("structure_score"),
+        "unsupported_fraction": quality.get("unsupported_fraction"),
         **{part: fractions.get(part) for part in ("background", "uncertain", "signal")},
-        "split_ssim": (trust.get("witness") or {}).get("ssim"),
-        "notes": " ".join(trust.get("notes") or ()),
+        "split_ssim": (quality.get("split") or {}).get("ssim"),
+        "notes": " ".join(quality.get("notes") or ()),
     }

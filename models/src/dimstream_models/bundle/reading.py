@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle import contents as files
-from dimstream_models.bundle import declared, yaml_text
+from dimstream_models.bundle import declared_processing, yaml_text
 from dimstream_models.bundle.contents import Contents
 from dimstream_models.bundle.description import (
     Description,
@@ -89,12 +89,12 @@ def _bundle(
 ) -> Bundle:
     taken, given = _single(described.inputs, "inputs"), _single(described.outputs, "outputs")
     input_axes, output_axes = (
-        declared.layout(taken, where="inputs.0"),
-        declared.layout(given, where="outputs.0"),
+        declared_processing.layout(taken, where="inputs.0"),
+        declared_processing.layout(given, where="outputs.0"),
     )
-    step, min_side = declared.sides(taken)
-    declared.check_same_size(taken, given)
-    before, after = declared.preprocessing(taken), declared.postprocessing(given)
+    step, min_side = declared_processing.sides(taken)
+    declared_processing.check_same_size(taken, given)
+    before, after = declared_processing.preprocessing(taken), declared_processing.postprocessing(given)
     onnx = _weights(contents, described.weights.onnx, ours=config is not None)
     test_input = _test_tensor(contents, taken, where="inputs.0.test_tensor", ours=config is not None)
     test_output = _test_tensor(contents, given, where="outputs.0.test_tensor", ours=config is not None)

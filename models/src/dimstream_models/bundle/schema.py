@@ -64,7 +64,7 @@ class SsimSettings(Confined):
 class Thresholds(Growing):
     """What separates frames that can be believed from those that cannot, and signal from background."""
 
-    additions = frozenset({"structure", "split", "correlation"})
+    additions = frozenset({"structure_score", "split", "correlation"})
     ssim: float | None = Field(ge=-1, le=1)
     """Below it a frame is suspect; None: no frame can be judged."""
     background_max: float = Field(ge=0)
@@ -73,7 +73,7 @@ class Thresholds(Growing):
     """Window sums above it are signal, counts."""
     window_px: int = Field(ge=1, le=101)
     """Side of the window that is summed, px."""
-    structure: float | None = None
+    structure_score: float | None = None
     """Raw frames whose structure score is below it show no more than noise; None: five standard errors."""
     split: float | None = Field(default=None, ge=-1, le=1)
     """SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged by

@@ -1,6 +1,6 @@
 """Whether a prediction can be believed: the flag of a frame, from all that speaks for and against it.
 
-`assess` gathers the evidence on a frame and has it judged by the `PlaneJudge` of its (channel, z, position).
+`assess` gathers the metrics on a frame and has it judged by the `PlaneJudge` of its (channel, z, position).
 The server flags frames with it, and `dimstream-train audit` puts the same code to the test. `docs/flags.md`
 explains the rules to the people who use them.
 """
@@ -14,10 +14,10 @@ from dimstream_models.judging.assessing import (
     assess,
 )
 from dimstream_models.judging.criteria import FIVE_SIGMA, Criteria, Distribution
-from dimstream_models.judging.evidence import Evidence, FlagName, Judgement, Note
+from dimstream_models.judging.frame_metrics import FlagDecision, FlagName, FrameMetrics, Note
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
-from dimstream_models.judging.memory import WINDOW, PlaneMemory
+from dimstream_models.judging.plane_history import WINDOW, PlaneHistory
 from dimstream_models.judging.previous import PreviousFrame, gap_before, why_not_comparable
 
 __all__ = [
@@ -29,13 +29,13 @@ __all__ = [
     "Criteria",
     "DenoisedFrame",
     "Distribution",
-    "Evidence",
+    "FlagDecision",
     "FlagName",
-    "Judgement",
+    "FrameMetrics",
     "Measures",
     "Note",
+    "PlaneHistory",
     "PlaneJudge",
-    "PlaneMemory",
     "PreviousFrame",
     "Split",
     "assess",

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from dimstream_models.arithmetic import Array, Float32
-from dimstream_models.evidence.alignment import Shift, correlation_between, shift_between
-from dimstream_models.evidence.counting import Doubt, doubt_counts
-from dimstream_models.evidence.detector import Detector
-from dimstream_models.evidence.outliers import has_outlier
-from dimstream_models.evidence.photons import no_photons, split_photons
-from dimstream_models.evidence.saturation import clipped_share, saturated_share
 from dimstream_models.judging.criteria import Criteria
-from dimstream_models.judging.evidence import Evidence, Judgement
+from dimstream_models.judging.frame_metrics import FlagDecision, FrameMetrics
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
 from dimstream_models.judging.previous import PreviousFrame, gap_before
+from dimstream_models.quality.alignment import Shift, correlation_between, shift_between
+from dimstream_models.quality.counting import Doubt, doubt_counts
+from dimstream_models.quality.detector import Detector
+from dimstream_models.quality.outliers import has_outlier
+from dimstream_models.quality.photons import no_photons, split_photons
+from dimstream_models.quality.saturation import clipped_share, saturated_share
 
 UNMOVED: Final[Shift] = (0, 0)
 
@@ -36,14 +36,14 @@ class Agreement(NamedTuple, Generic[Map]):
     ----------
     ssim : float
         Of both.
-    unsupported : float
+    unsupported_fraction : float
         Share of the predicted signal that lacks photons, or on which the halves disagree.
     support
         (H, W) uint8, the support map with what they disagree on.
     """
 
     ssim: float
-    unsupported: float
+    unsupported_fraction: float
     support: Map
 
 
@@ -60,11 +60,11 @@ class DenoisedFrame(Protocol[Map]):
 
     @property
     def overview(self) -> Float32:
-        """(H // 4, W // 4), the prediction's small copy, see `evidence.alignment.overview`."""
+        """(H // 4, W // 4), the prediction's small copy, see `quality.alignment.overview`."""
 
     @property
     def support(self) -> Map:
-        """(H, W) uint8, see `evidence.support`."""
+        """(H, W) uint8, see `quality.support_map`."""
 
     @property
     def measures(self) -> Measures:
@@ -130,7 +130,7 @@ class Split(Generic[Map]):
 
 @dataclass(frozen=True, eq=False)
 class Assessment(Generic[Map]):
-    """The judgement of a frame, and what it rests on.
+    """The decision of a frame, and what it rests on.
 
     Parameters
     ----------
@@ -143,16 +143,16 @@ class Assessment(Generic[Map]):
         (H, W) uint8, the support map with what the halves disagree on.
     """
 
-    judgement: Judgement
-    evidence: Evidence
+    decision: FlagDecision
+    metrics: FrameMetrics
     shift: Shift | None
     split: Split[Map] | None
     support: Map
 
     @property
-    def unsupported(self) -> float:
+    def unsupported_fraction(self) -> float:
         """Share of the predicted signal that no photons support: all of it in a frame that shows nothing."""
-        return self.evidence.unsupported if self.judgement.structure_seen else 1.0
+        return self.metrics.unsupported_fraction if self.decision.structure_seen else 1.0
 
 
 def assess(
@@ -163,7 +163,7 @@ def assess(
     *,
     seq: int,
     t: int,
-    obstacle: str | None,
+    not_comparable: str | None,
 ) -> Assessment[Map]:
     """Gather what speaks for and against the next frame of a plane, and judge it.
 
@@ -172,8 +172,8 @@ def assess(
     judge : PlaneJudge
         Of the plane; it is brought up to this frame.
     before : PreviousFrame or None
-        What `frame.measures.ssim` was taken with; None when there was an `obstacle`.
-    obstacle : str or None
+        What `frame.measures.ssim` was taken with; None when there was an `not_comparable`.
+    not_comparable : str or None
         Why it is compared with no frame, see `why_not_comparable`.
     """
     shift, aligned = _aligned(frame, before, conditions)
@@ -182,8 +182,8 @@ def assess(
     gap, steps = _gap(before, seq, t, conditions)
     interval_s = conditions.frame_interval_s
     measures = frame.measures
-    evidence = Evidence(
-        obstacle=obstacle,
+    metrics = FrameMetrics(
+        not_comparable=not_comparable,
         ssim=None if before is None else measures.ssim,
         ssim_aligned=aligned,
         shift=shift or UNMOVED,
@@ -191,9 +191,11 @@ def assess(
         minimum=measures.minimum,
         maximum=measures.maximum,
         background=measures.background,
-        structure=measures.structure,
+        structure_score=measures.structure_score,
         saturated=_saturated(frame, conditions.ceiling),
-        unsupported=measures.unsupported if agreement is None else agreement.unsupported,
+        unsupported_fraction=measures.unsupported_fraction
+        if agreement is None
+        else agreement.unsupported_fraction,
         split_ssim=None if agreement is None else agreement.ssim,
         split_refused=None if split is None else split.refused,
         doubt=_doubt(frame.photons, conditions.detector, known=judge.not_photons is not None),
@@ -203,8 +205,8 @@ def assess(
         frame_interval_s=None if interval_s is None else interval_s * steps,
     )
     return Assessment(
-        judgement=judge.judge(seq, evidence, conditions.criteria, witness_every=conditions.split_every),
-        evidence=evidence,
+        decision=judge.judge(seq, metrics, conditions.criteria, split_every=conditions.split_every),
+        metrics=metrics,
         shift=shift,
         split=split,
         support=frame.support if agreement is None else agreement.support,
@@ -217,7 +219,7 @@ def _aligned(
     """Shift since the frame before and SSIM once it is taken out; of a frame without structure neither."""
     if before is None or before.overview is None:
         return None, None
-    if not frame.measures.structure >= conditions.criteria.structure:
+    if not frame.measures.structure_score >= conditions.criteria.structure_score:
         return None, None
     shift = shift_between(before.overview, frame.overview)
     if shift == UNMOVED:

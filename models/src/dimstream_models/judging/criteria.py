@@ -69,7 +69,7 @@ class Criteria:
     ----------
     ssim : float or None
         Smoothed similarity below it is suspect; None: predictions cannot be judged.
-    structure : float
+    structure_score : float
         Frames whose structure score is below it show nothing, in standard errors.
     split : float or None
         SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged
@@ -82,7 +82,7 @@ class Criteria:
     """
 
     ssim: float | None
-    structure: float = FIVE_SIGMA
+    structure_score: float = FIVE_SIGMA
     split: float | None = None
     correlation: float | None = None
     background_max: float = 5.0
@@ -96,7 +96,7 @@ class Criteria:
         bundle: Bundle,
         *,
         ssim: float | None,
-        structure: float,
+        structure_score: float,
         split: float | None,
         background_max: float,
     ) -> Self:
@@ -104,7 +104,7 @@ class Criteria:
         record = None if bundle.config is None else bundle.config.calibration
         return cls(
             ssim=ssim,
-            structure=structure,
+            structure_score=structure_score,
             split=split,
             correlation=bundle.thresholds.correlation,
             background_max=background_max,

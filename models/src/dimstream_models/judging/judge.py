@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from dimstream_models.judging.criteria import Criteria
-from dimstream_models.judging.evidence import Evidence, Judgement
-from dimstream_models.judging.memory import PlaneMemory
+from dimstream_models.judging.flag_decision import decide_flag
+from dimstream_models.judging.frame_metrics import FlagDecision, FrameMetrics
 from dimstream_models.judging.notes import notes_of
-from dimstream_models.judging.verdict import verdict_on
+from dimstream_models.judging.plane_history import PlaneHistory
 
 
 @dataclass
@@ -24,52 +24,54 @@ class PlaneJudge:
     """
 
     suspect_since: int | None = None
-    _memory: PlaneMemory = field(default_factory=PlaneMemory)
-    _vouched_for: int = 0  # frames, this one included
+    _history: PlaneHistory = field(default_factory=PlaneHistory)
+    _confirmed_for: int = 0  # frames, this one included
 
-    def judge(self, seq: int, evidence: Evidence, criteria: Criteria, *, witness_every: int = 0) -> Judgement:
+    def judge(
+        self, seq: int, metrics: FrameMetrics, criteria: Criteria, *, split_every: int = 0
+    ) -> FlagDecision:
         """Flag of the next frame of the plane.
 
         Parameters
         ----------
         seq : int
             Of the frame in its stream.
-        witness_every : int
-            Frames of the plane for which the verdict of a split holds; 0: for its own.
+        split_every : int
+            Frames of the plane for which the outcome of a split holds; 0: for its own.
         """
-        self._memory.follow(evidence, criteria, split_every=witness_every)
-        vouched = self._is_vouched(evidence, criteria, witness_every)
-        flag, reason = verdict_on(evidence, criteria, self._memory, vouched=vouched)
+        self._history.follow(metrics, criteria, split_every=split_every)
+        confirmed = self._is_confirmed(metrics, criteria, split_every)
+        flag, reason = decide_flag(metrics, criteria, self._history, confirmed=confirmed)
         if flag != "suspect":
             self.suspect_since = None
         elif self.suspect_since is None:
             self.suspect_since = seq
-        similarity = evidence.similarity
-        return Judgement(
+        similarity = metrics.similarity
+        return FlagDecision(
             flag=flag,
             reason=reason,
             p_signal=None if similarity is None else criteria.p_signal(similarity),
             p_dark=None if similarity is None else criteria.p_dark(similarity),
-            notes=notes_of(evidence, criteria, self._memory, vouched=vouched),
-            structure_seen=not self._memory.empty,
+            notes=notes_of(metrics, criteria, self._history, confirmed=confirmed),
+            structure_seen=not self._history.no_structure,
         )
 
     @property
     def not_photons(self) -> str | None:
         """Why the plane's values are no photon counts, as far as is known."""
-        return self._memory.counts.not_photons
+        return self._history.counts.not_photons
 
     def lost(self) -> None:
         """Take note that the plane's frame failed: what follows has nothing before it."""
-        self._memory.begin_anew()
-        self._vouched_for = 0
+        self._history.begin_anew()
+        self._confirmed_for = 0
 
     def state(self) -> dict[str, Any]:
         """All that it remembers, as JSON holds it: a judge made of it goes on as this one would."""
         return {
             "suspect_since": self.suspect_since,
-            "vouched_for": self._vouched_for,
-            "memory": self._memory.state(),
+            "confirmed_for": self._confirmed_for,
+            "history": self._history.state(),
         }
 
     @classmethod
@@ -81,13 +83,15 @@ class PlaneJudge:
         KeyError
             It is no state of a judge.
         """
-        memory = PlaneMemory.of_state(state["memory"])
-        return cls(suspect_since=state["suspect_since"], _memory=memory, _vouched_for=state["vouched_for"])
+        history = PlaneHistory.of_state(state["history"])
+        return cls(
+            suspect_since=state["suspect_since"], _history=history, _confirmed_for=state["confirmed_for"]
+        )
 
-    def _is_vouched(self, evidence: Evidence, criteria: Criteria, witness_every: int) -> bool:
+    def _is_confirmed(self, metrics: FrameMetrics, criteria: Criteria, split_every: int) -> bool:
         """Whether the halves of its photons, or of those of a frame shortly before, agreed."""
-        self._vouched_for = 0 if evidence.obstacle is not None else max(self._vouched_for - 1, 0)
-        if evidence.split_ssim is not None and criteria.split is not None:
-            agreed = evidence.split_ssim >= criteria.split
-            self._vouched_for = max(witness_every, 1) if agreed else 0
-        return self._vouched_for > 0
+        self._confirmed_for = 0 if metrics.not_comparable is not None else max(self._confirmed_for - 1, 0)
+        if metrics.split_ssim is not None and criteria.split is not None:
+            agreed = metrics.split_ssim >= criteria.split
+            self._confirmed_for = max(split_every, 1) if agreed else 0
+        return self._confirmed_for > 0

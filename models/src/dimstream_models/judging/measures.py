@@ -13,13 +13,13 @@ class Measures(NamedTuple):
     ssim
         Of its normalised prediction with that of the plane's last frame; means nothing where there was none.
     background, uncertain, signal
-        Shares of the raw frame's pixels by the photons in the window around them, see `evidence.support`.
+        Shares of the raw frame's pixels by the photons in the window around them, see `quality.support_map`.
     minimum, maximum
         Photons, of the raw frame.
     at_maximum, near_maximum
-        Shares of its pixels, see `evidence.saturation.shares_at_maximum`.
+        Shares of its pixels, see `quality.saturation.shares_at_maximum`.
     structure
-        Of the raw frame, see `evidence.structure.structure_score`.
+        Of the raw frame, see `quality.structure.structure_score`.
     unsupported
         Share of the predicted signal that no photons support.
     prediction_mean
@@ -34,6 +34,6 @@ class Measures(NamedTuple):
     maximum: float
     at_maximum: float
     near_maximum: float
-    structure: float
-    unsupported: float
+    structure_score: float
+    unsupported_fraction: float
     prediction_mean: float

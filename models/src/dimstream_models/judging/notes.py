@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from dimstream_models.judging.criteria import Criteria
-from dimstream_models.judging.evidence import Evidence, Note
-from dimstream_models.judging.memory import PlaneMemory
+from dimstream_models.judging.frame_metrics import FrameMetrics, Note
+from dimstream_models.judging.plane_history import PlaneHistory
 
 MOVED_PX: Final = 1
 MOVED_GAIN: Final = 0.05
@@ -16,31 +16,31 @@ MOSTLY: Final = 0.5
 
 
 def notes_of(
-    evidence: Evidence, criteria: Criteria, memory: PlaneMemory, *, vouched: bool
+    metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory, *, confirmed: bool
 ) -> tuple[Note, ...]:
     """The notes of a frame; what follows from a comparison is left out where there was none."""
-    similarity = None if memory.returned else evidence.similarity
+    similarity = None if history.reappeared else metrics.similarity
     compared = criteria.ssim is not None and similarity is not None
-    alike = compared and evidence.is_alike(criteria)
-    unlike = compared and (not alike or evidence.is_another(criteria))
+    alike = compared and metrics.is_alike(criteria)
+    unlike = compared and (not alike or metrics.is_another(criteria))
     found: list[tuple[Note, bool]] = [
-        ("moved", similarity is not None and _has_moved(evidence)),
-        ("jump", unlike and evidence.gap is None and not memory.doubted and not memory.empty),
-        ("changing", unlike and vouched and not memory.empty),
-        ("fixed_pattern", alike and memory.empty),
-        ("unsupported", evidence.unsupported > MOSTLY and not memory.empty),
-        ("saturated", evidence.saturated > 0),
-        ("fading", memory.is_fading(criteria) and not memory.empty),
-        ("interval", evidence.is_slow(criteria)),
-        ("not_photons", memory.counts.not_photons is not None),
-        ("doubtful_counts", evidence.doubt is not None and memory.counts.not_photons is None),
-        ("clipped", evidence.clipped > 0),
-        ("outlier_pixel", evidence.outlier),
+        ("moved", similarity is not None and _has_moved(metrics)),
+        ("jump", unlike and metrics.gap is None and not history.low_similarity and not history.no_structure),
+        ("changing", unlike and confirmed and not history.no_structure),
+        ("fixed_pattern", alike and history.no_structure),
+        ("unsupported", metrics.unsupported_fraction > MOSTLY and not history.no_structure),
+        ("saturated", metrics.saturated > 0),
+        ("fading", history.is_fading(criteria) and not history.no_structure),
+        ("interval", metrics.is_slow(criteria)),
+        ("not_photons", history.counts.not_photons is not None),
+        ("doubtful_counts", metrics.doubt is not None and history.counts.not_photons is None),
+        ("clipped", metrics.clipped > 0),
+        ("outlier_pixel", metrics.outlier),
     ]
     return tuple(note for note, seen in found if seen)
 
 
-def _has_moved(evidence: Evidence) -> bool:
-    moved = max(abs(part) for part in evidence.shift) >= MOVED_PX
-    gained = (evidence.ssim_aligned or -1.0) - (evidence.ssim or 0.0)
+def _has_moved(metrics: FrameMetrics) -> bool:
+    moved = max(abs(part) for part in metrics.shift) >= MOVED_PX
+    gained = (metrics.ssim_aligned or -1.0) - (metrics.ssim or 0.0)
     return moved and gained >= MOVED_GAIN

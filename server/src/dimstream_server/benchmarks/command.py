@@ -15,7 +15,7 @@ from dimstream_models.bundle import Bundle, BundleError, read_bundle
 from dimstream_models.shipped import shipped_bundle
 from dimstream_server.benchmarks import durability
 from dimstream_server.benchmarks.errors import BenchmarkError
-from dimstream_server.benchmarks.flags import measure_flags
+from dimstream_server.benchmarks.flag_cost import measure_flags
 from dimstream_server.benchmarks.identity import write_identity_bundle
 from dimstream_server.benchmarks.machine import describe_machine
 from dimstream_server.benchmarks.model import ModelFigures, frames_of, measure_model

@@ -13,8 +13,8 @@ import numpy as np
 
 from dimstream_client.client import Client
 from dimstream_models.bundle import Bundle
+from dimstream_server.benchmarks.interleaved import Laps, Spread, race
 from dimstream_server.benchmarks.plan import LAP_FRAMES, make_frames
-from dimstream_server.benchmarks.race import Laps, Spread, race
 from dimstream_server.benchmarks.routes import PATIENCE_S, Route, ZmqRoute
 from dimstream_server.server_process import running_server
 

@@ -10,9 +10,15 @@ from typing import Final
 
 from dimstream_client.client import Client
 from dimstream_models.bundle import Bundle
+from dimstream_server.benchmarks.interleaved import (
+    RouteFigures,
+    Spread,
+    check_same_pixels,
+    race,
+    route_figures,
+)
 from dimstream_server.benchmarks.memory import MemoryFigures, watch_memory
 from dimstream_server.benchmarks.plan import ModelPlan, make_frames
-from dimstream_server.benchmarks.race import RouteFigures, Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.routes import PATIENCE_S, BareRoute, Counts, HttpRoute, Route, ZmqRoute
 from dimstream_server.server_process import RunningServer, running_server
 

@@ -46,7 +46,7 @@ class Plan:
     Parameters
     ----------
     flag_rounds, flag_frames : int
-        Laps of the shipped model without flags, with them and with the witness, and frames of each.
+        Laps of the shipped model without flags, with them, with the split-photon check; frames of each.
     durability_rounds : int
         Laps of the identity without and with what keeps frames from being lost.
     """

@@ -1,6 +1,6 @@
 """The ways that a frame can go, each timed from counts in to denoised counts out.
 
-*Bare* is ``session.run`` of the fused graph in this process; the others go through a server's doors.
+*Bare* is ``session.run`` of the fused graph in this process; the others go through a server's endpoints.
 """
 
 from __future__ import annotations

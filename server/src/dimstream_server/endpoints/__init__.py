@@ -1,1 +1,1 @@
-"""The two doors, ZeroMQ and HTTP: they translate, and share the one call `engine.submit`."""
+"""The two endpoints, ZeroMQ and HTTP: they translate, and share the one call `engine.submit`."""

@@ -16,8 +16,8 @@ class RefusalLog:
     times; neither may fill the disk. Nothing of what they said is written down.
     """
 
-    def __init__(self, door: str) -> None:
-        self._door = door
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
         self._told_at: dict[tuple[str, str], float] = {}
         self._left_out: dict[tuple[str, str], int] = {}
 
@@ -34,6 +34,6 @@ class RefusalLog:
             self._left_out.clear()
         self._told_at[key] = now
         _log.info(
-            "refused event=refused door=%s code=%s address=%s stream=%r seq=%s reason=%r not_told=%d",
-            *(self._door, code, address, stream, seq, reason, self._left_out.pop(key, 0)),
+            "refused event=refused endpoint=%s code=%s address=%s stream=%r seq=%s reason=%r not_told=%d",
+            *(self._endpoint, code, address, stream, seq, reason, self._left_out.pop(key, 0)),
         )

@@ -1,1 +1,1 @@
-"""Denoises the frames of many streams: the protocol that the doors see, and the engine of one device."""
+"""Denoises the frames of many streams: the protocol that the endpoints see, and the engine of one device."""

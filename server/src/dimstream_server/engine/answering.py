@@ -1,4 +1,4 @@
-"""The one answer to one frame: denoise it, weigh what speaks for it, judge it, remember it."""
+"""The one answer to one frame: denoise it, assess_on_device what speaks for it, judge it, remember it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.evidence.support import all_unsupported
 from dimstream_models.judging import FlagName, PreviousFrame, why_not_comparable
+from dimstream_models.quality.support_map import all_unsupported
+from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
-from dimstream_server.engine.memory import PlaneRecord
-from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, Trust
+from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, QualityMetrics
+from dimstream_server.engine.resume_state import PlaneRecord
 from dimstream_server.engine.streams import Job, StreamState
-from dimstream_server.engine.weighing import Weighed, weigh
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.fused_model import FusedOutput
 
@@ -26,7 +26,7 @@ FAILED: Final = "frame failed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Verdict:
+class _Outcome:
     """The part of a result that does not depend on the clock."""
 
     flag: FlagName
@@ -35,7 +35,7 @@ class _Verdict:
     compared_seq: int | None = None
     fractions: Fractions | None = None
     pixels: NDArray[Any] | None = None
-    trust: Trust | None = None
+    quality: QualityMetrics | None = None
     support: NDArray[np.uint8] | None = None
     error: str | None = None
 
@@ -50,46 +50,46 @@ def answer(state: StreamState, job: Job, model: LoadedModel | Exception) -> Engi
     """
     started = time.perf_counter()
     try:
-        verdict = _denoise(state, job.task, model)
+        outcome = _denoise(state, job.task, model)
     except FrameFailed as error:
         log.warning(
             "frame failed event=frame_failed stream=%s seq=%d reason=%s", state.id, job.task.seq, error
         )
-        verdict = _failed(state, job.task, str(error))
+        outcome = _failed(state, job.task, str(error))
     except Exception as error:  # a fault of ours costs one frame, not the streams of everybody
         log.exception("fault in the engine event=internal_error stream=%s seq=%d", state.id, job.task.seq)
-        verdict = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
-    state.tally.update(("failed" if verdict.error else "done", verdict.flag))
-    return _result(state, job, verdict, started)
+        outcome = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
+    state.tally.update(("failed" if outcome.error else "done", outcome.flag))
+    return _result(state, job, outcome, started)
 
 
-def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> _Verdict:
+def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> _Outcome:
     if isinstance(model, Exception):
         raise FrameFailed(f"the model could not be made ready: {model}") from model
     last = state.planes.get(task.plane)
-    hindrance = _hindrance(state, task, last)
-    compared = last if hindrance is None else None
+    not_comparable = _why_not_comparable(state, task, last)
+    compared = last if not_comparable is None else None
     previous = None if compared is None else compared.normalised
     task = replace(task, pixels=state.spec.photons(task.pixels))
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
         raise FrameFailed("the prediction holds NaN or infinity")
-    weighed = weigh(state, task, model, output, compared, hindrance)
+    assessed = assess_on_device(state, task, model, output, compared, not_comparable)
     _remember(state, task, output)
     measures = output.measures
-    return _Verdict(
-        flag=weighed.judgement.flag,
-        reason=weighed.judgement.reason,
+    return _Outcome(
+        flag=assessed.decision.flag,
+        reason=assessed.decision.reason,
         ssim_prev=None if compared is None else measures.ssim,
         compared_seq=None if compared is None else compared.seq,
         fractions=Fractions(measures.background, measures.uncertain, measures.signal),
         pixels=output.denoised if state.spec.deliver_pixels else None,
-        trust=weighed.trust,
-        support=_on_host(weighed) if state.spec.deliver_maps else None,
+        quality=assessed.quality,
+        support=_on_host(assessed) if state.spec.deliver_maps else None,
     )
 
 
-def remind(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> None:
+def restore_reference(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> None:
     """Make the prediction of a plane's last frame again, for its next frame to be compared with."""
     if isinstance(model, Exception):
         return  # which every frame of the stream will be told
@@ -104,20 +104,20 @@ def remind(state: StreamState, task: FrameTask, model: LoadedModel | Exception) 
     state.planes[task.plane] = replace(last, normalised=output.normalised, overview=output.overview)
 
 
-def _on_host(weighed: Weighed) -> NDArray[np.uint8]:
+def _on_host(assessed: AssessedFrame) -> NDArray[np.uint8]:
     """The support map; of a frame that shows nothing, all that is predicted is unsupported."""
-    support = weighed.support
+    support = assessed.support
     on_host = support if isinstance(support, np.ndarray) else np.asarray(support.numpy())
-    return on_host if weighed.judgement.structure_seen else all_unsupported(on_host)
+    return on_host if assessed.decision.structure_seen else all_unsupported(on_host)
 
 
-def _failed(state: StreamState, task: FrameTask, error: str) -> _Verdict:
+def _failed(state: StreamState, task: FrameTask, error: str) -> _Outcome:
     _remember(state, task, None)
     state.judges[task.plane].lost()
-    return _Verdict("unjudged", FAILED, error=error)
+    return _Outcome("unjudged", FAILED, error=error)
 
 
-def _hindrance(state: StreamState, task: FrameTask, last: PreviousFrame | None) -> str | None:
+def _why_not_comparable(state: StreamState, task: FrameTask, last: PreviousFrame | None) -> str | None:
     return why_not_comparable(
         last,
         seq=task.seq,
@@ -140,25 +140,25 @@ def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -
     )
 
 
-def _result(state: StreamState, job: Job, verdict: _Verdict, started: float) -> EngineResult:
+def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> EngineResult:
     finished = time.perf_counter()
     return EngineResult(
         seq=job.task.seq,
-        status="failed" if verdict.error else "done",
-        flag=verdict.flag,
-        reason=verdict.reason,
-        ssim_prev=verdict.ssim_prev,
-        compared_seq=verdict.compared_seq,
-        fractions=verdict.fractions,
-        pixels=verdict.pixels,
+        status="failed" if outcome.error else "done",
+        flag=outcome.flag,
+        reason=outcome.reason,
+        ssim_prev=outcome.ssim_prev,
+        compared_seq=outcome.compared_seq,
+        fractions=outcome.fractions,
+        pixels=outcome.pixels,
         model_id=state.in_force.model.id,
         model_sha256=state.in_force.model.sha256,
         queue_ms=(started - job.accepted_at) * 1e3,
         infer_ms=(finished - started) * 1e3,
         total_ms=(finished - job.accepted_at) * 1e3,
-        error=verdict.error,
-        trust=verdict.trust,
-        support=verdict.support,
+        error=outcome.error,
+        quality=outcome.quality,
+        support=outcome.support,
         plane=PlaneRecord(
             plane=job.task.plane,
             seq=job.task.seq,

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from dimstream_server.engine.loading import LoadedModel, ModelKey
-from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import InForce, StreamSpec
+from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.engine.streams import Item
 from dimstream_server.pipeline.flags import NewThresholds
 
@@ -18,7 +18,7 @@ class OpenStream:
 
     stream: str
     spec: StreamSpec
-    memory: StreamMemory | None
+    resume_state: ResumeState | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

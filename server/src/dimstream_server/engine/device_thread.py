@@ -9,11 +9,19 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from dimstream_server.engine.answering import answer, remind
+from dimstream_server.engine.answering import answer, restore_reference
 from dimstream_server.engine.commands import Append, ChangeStream, Command, Drain, Loaded, OpenStream
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo
-from dimstream_server.engine.streams import Goodbye, Hole, Item, Job, PendingUpdate, Reminder, StreamState
+from dimstream_server.engine.streams import (
+    CloseStream,
+    Gap,
+    Item,
+    Job,
+    PendingUpdate,
+    RestoreReference,
+    StreamState,
+)
 from dimstream_server.engine.turns import FairTurns
 from dimstream_server.errors import Refused, ServerError
 
@@ -21,7 +29,7 @@ _FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
 _LEARNING = 0.02
 
 
-class Books(Protocol):
+class EngineCallbacks(Protocol):
     """What the device thread reports; each call may come from the device thread only."""
 
     def answered(self, stream: str) -> None:
@@ -51,12 +59,12 @@ class DeviceThread:
         infos: Mapping[str, ModelInfo],
         loader: Loader,
         ready: Mapping[ModelKey, LoadedModel],
-        books: Books,
+        callbacks: EngineCallbacks,
     ) -> None:
         self.commands: SimpleQueue[Command] = SimpleQueue()
         self._infos = infos
         self._loader = loader
-        self._books = books
+        self._callbacks = callbacks
         self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
         self._loading: set[ModelKey] = set()
         self._streams: dict[str, StreamState] = {}
@@ -76,7 +84,7 @@ class DeviceThread:
                 if self._turns:
                     self._measure_turn(self._streams[self._turns.take()])
         except BaseException as error:
-            self._books.broken()
+            self._callbacks.broken()
             self._abandon(ServerError(f"the device thread died: {error!r}; restart the server"))
             raise
         finally:
@@ -87,7 +95,7 @@ class DeviceThread:
     def _is_drained(self) -> bool:
         if not self._drains or self._turns or self._loading:
             return False
-        return not any(state.waiting for state in self._streams.values()) and self._books.may_stop()
+        return not any(state.waiting for state in self._streams.values()) and self._callbacks.may_stop()
 
     def _take_commands(self) -> None:
         """Obey every command that waits; with no turn to take, wait for the first."""
@@ -100,8 +108,8 @@ class DeviceThread:
         match command:
             case Append(stream=stream, item=item):
                 self._append(self._streams[stream], item)
-            case OpenStream(stream=stream, spec=spec, memory=memory):
-                state = StreamState.begin(stream, spec, self._infos[spec.model], memory)
+            case OpenStream(stream=stream, spec=spec, resume_state=resume_state):
+                state = StreamState.begin(stream, spec, self._infos[spec.model], resume_state)
                 self._streams[stream] = state
                 self._want(state.key(state.in_force))
             case ChangeStream():
@@ -144,19 +152,19 @@ class DeviceThread:
         if not state.waiting:
             return False
         item = state.waiting[0]
-        assert isinstance(item, Job | Reminder)
+        assert isinstance(item, Job | RestoreReference)
         return self._work_off(state, item)
 
     def _work_off_at_once(self, state: StreamState) -> None:
         """Work off what stands before the next frame."""
-        while state.waiting and not isinstance(item := state.waiting[0], Job | Reminder):
+        while state.waiting and not isinstance(item := state.waiting[0], Job | RestoreReference):
             state.waiting.popleft()
-            if isinstance(item, Hole):
+            if isinstance(item, Gap):
                 state.tally["skipped"] += item.seq_to - item.seq_from + 1
             else:
                 self._end(state, item)
 
-    def _work_off(self, state: StreamState, item: Job | Reminder) -> bool:
+    def _work_off(self, state: StreamState, item: Job | RestoreReference) -> bool:
         """Whether the frame was worked off; False when its model is still being made ready."""
         model = self._model_for(state, item.task.seq)
         if model is None:
@@ -165,14 +173,14 @@ class DeviceThread:
             self._answer(state, item, model)
         else:
             state.waiting.popleft()
-            remind(state, item.task, model)
+            restore_reference(state, item.task, model)
         return True
 
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
         wanted = job.future.set_running_or_notify_cancel()
         result = answer(state, job, model) if wanted else None
         state.waiting.popleft()
-        self._books.answered(state.id)
+        self._callbacks.answered(state.id)
         if result is not None:
             job.future.set_result(result)
 
@@ -184,12 +192,12 @@ class DeviceThread:
             state.in_force = state.updates.popleft().in_force
         return self._models.get(state.key(state.in_force))
 
-    def _end(self, state: StreamState, goodbye: Goodbye) -> None:
+    def _end(self, state: StreamState, close: CloseStream) -> None:
         del self._streams[state.id]
         self._turns.forget(state.id)
-        self._books.closed(state.id)
-        if goodbye.future.set_running_or_notify_cancel():
-            goodbye.future.set_result(state.counts())
+        self._callbacks.closed(state.id)
+        if close.future.set_running_or_notify_cancel():
+            close.future.set_result(state.counts())
 
     def _change(self, command: ChangeStream) -> None:
         state = self._streams[command.stream]
@@ -251,7 +259,7 @@ def _loaded(key: ModelKey, outcome: Future[LoadedModel]) -> Loaded:
 
 
 def _promised_item(item: Item) -> Any:
-    return item.future if isinstance(item, Job | Goodbye) else None
+    return item.future if isinstance(item, Job | CloseStream) else None
 
 
 def _promised(command: Command) -> list[Any]:

@@ -11,19 +11,19 @@ from dimstream_models.arithmetic import Array
 from dimstream_models.bundle import Bundle, check_test_tensor
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
 from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
-from dimstream_server.pipeline.comparison import Aligner, Witness
+from dimstream_server.pipeline.comparison import Aligner, SplitCheck
 from dimstream_server.pipeline.flags import thresholds_of
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device, first_line, open_session
 
 
 class ModelKey(NamedTuple):
-    """Names one model made ready, with or without the witness of split photons."""
+    """Names one model made ready, with or without the split-photon check."""
 
     model: str
     in_dtype: InDtype
     out_dtype: OutDtype
-    witness: bool = False
+    split_check: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class LoadedModel:
 
     fused: FusedModel
     aligner: Aligner
-    witness: Witness | None
+    split_check: SplitCheck | None
 
 
 class Loader:
@@ -53,7 +53,7 @@ class Loader:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-loader")
 
     def infos(self) -> dict[str, ModelInfo]:
-        """The bundles as the doors see them."""
+        """The bundles as the endpoints see them."""
         return {bundle.id: model_info(bundle) for bundle in self._bundles.values()}
 
     def check_test_tensors(self) -> None:
@@ -77,8 +77,10 @@ class Loader:
         fused = FusedModel(
             bundle, device=device, in_dtype=key.in_dtype, out_dtype=key.out_dtype, threads=threads
         )
-        witness = Witness(bundle, device, in_dtype=key.in_dtype, threads=threads) if key.witness else None
-        return LoadedModel(fused, Aligner(bundle, device, threads=threads), witness)
+        split_check = (
+            SplitCheck(bundle, device, in_dtype=key.in_dtype, threads=threads) if key.split_check else None
+        )
+        return LoadedModel(fused, Aligner(bundle, device, threads=threads), split_check)
 
     def load_aside(self, key: ModelKey, then: Callable[[Future[LoadedModel]], None]) -> None:
         """Load on the loader's thread and call `then` with the outcome there."""
@@ -90,7 +92,7 @@ class Loader:
 
 
 def model_info(bundle: Bundle) -> ModelInfo:
-    """What the doors see of a bundle."""
+    """What the endpoints see of a bundle."""
     return ModelInfo(
         id=bundle.id,
         name=bundle.name,

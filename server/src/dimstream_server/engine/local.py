@@ -13,9 +13,7 @@ from typing import Final
 from dimstream_models.bundle import Bundle
 from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenStream
 from dimstream_server.engine.device_thread import DeviceThread
-from dimstream_server.engine.ledger import Ledger, check_frame, check_spec
 from dimstream_server.engine.loading import Loader, ModelKey
-from dimstream_server.engine.memory import Counts, StreamMemory
 from dimstream_server.engine.protocol import (
     EngineDevice,
     EngineLimits,
@@ -27,7 +25,9 @@ from dimstream_server.engine.protocol import (
     OutDtype,
     StreamSpec,
 )
-from dimstream_server.engine.streams import Goodbye, Hole, Job, Reminder
+from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
+from dimstream_server.engine.resume_state import Counts, ResumeState
+from dimstream_server.engine.streams import CloseStream, Gap, Job, RestoreReference
 from dimstream_server.errors import BadUpdate, UnknownModel
 from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.pipeline.runtime import check_installation, parse_device
@@ -72,7 +72,7 @@ class LocalEngine:
         loader.check_test_tensors()
         self._infos = MappingProxyType(loader.infos())
         self._limits = limits or EngineLimits()
-        self._ledger = Ledger(self._limits)
+        self._quotas = Quotas(self._limits)
         self._trouble: str | None = None
         self._lock = (
             threading.Lock()
@@ -90,40 +90,40 @@ class LocalEngine:
         """Bundles that are served, by id."""
         return self._infos
 
-    def open(self, spec: StreamSpec, memory: StreamMemory | None = None) -> str:
+    def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
         """Id of a new stream; see `Engine.open`."""
         check_spec(spec, self._info(spec.model).bundle, self._limits)
         with self._lock:
-            stream = self._ledger.open(spec, memory)
-            self._thread.commands.put(OpenStream(stream, spec, memory))
+            stream = self._quotas.open(spec, resume_state)
+            self._thread.commands.put(OpenStream(stream, spec, resume_state))
         return stream
 
-    def remind(self, stream: str, task: FrameTask) -> None:
-        """Bring the last frame of a plane again; see `Engine.remind`."""
+    def restore_reference(self, stream: str, task: FrameTask) -> None:
+        """Bring the last frame of a plane again; see `Engine.restore_reference`."""
         with self._lock:
-            spec = self._ledger.spec(stream)
+            spec = self._quotas.spec(stream)
         check_frame(task, spec)
         with self._lock:
-            self._ledger.remind(stream, task)
-            self._thread.commands.put(Append(stream, Reminder(task)))
+            self._quotas.restore_reference(stream, task)
+            self._thread.commands.put(Append(stream, RestoreReference(task)))
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
         """Result of one frame; see `Engine.submit`. Cancelled before its turn, it is not denoised."""
         accepted_at = time.perf_counter()
         with self._lock:
-            spec = self._ledger.spec(stream)
+            spec = self._quotas.spec(stream)
         check_frame(task, spec)
         job = Job(task, accepted_at, Future())
         with self._lock:
-            self._ledger.accept(stream, task)
+            self._quotas.accept(stream, task)
             self._thread.commands.put(Append(stream, job))
         return job.future
 
     def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
-        """Take note of a hole; see `Engine.skip`."""
+        """Take note of a gap; see `Engine.skip`."""
         with self._lock:
-            self._ledger.check_open(stream)
-            self._thread.commands.put(Append(stream, Hole(seq_from, seq_to)))
+            self._quotas.check_open(stream)
+            self._thread.commands.put(Append(stream, Gap(seq_from, seq_to)))
 
     def update(
         self, stream: str, from_seq: int, model: str | None = None, thresholds: NewThresholds | None = None
@@ -133,12 +133,12 @@ class LocalEngine:
             raise BadUpdate("an update names a model, thresholds or both; it named neither")
         if model is not None:
             with self._lock:
-                spec = self._ledger.spec(stream)
+                spec = self._quotas.spec(stream)
             check_spec(spec, self._info(model).bundle, self._limits)
         future: Future[InForce] = Future()
         future.set_running_or_notify_cancel()  # too late to take back: frames may depend on it
         with self._lock:
-            self._ledger.check_open(stream)
+            self._quotas.check_open(stream)
             self._thread.commands.put(ChangeStream(stream, from_seq, model, thresholds, future))
         return future
 
@@ -146,8 +146,8 @@ class LocalEngine:
         """Take no more frames of a stream; see `Engine.close`."""
         future: Future[Counts] = Future()
         with self._lock:
-            self._ledger.closing(stream)
-            self._thread.commands.put(Append(stream, Goodbye(future)))
+            self._quotas.closing(stream)
+            self._thread.commands.put(Append(stream, CloseStream(future)))
         return future
 
     def drain(self) -> Future[None]:
@@ -155,8 +155,8 @@ class LocalEngine:
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
-            self._ledger.draining = True
-            if self._ledger.stopped:
+            self._quotas.draining = True
+            if self._quotas.stopped:
                 future.set_result(None)
             else:
                 self._thread.commands.put(Drain(future))
@@ -164,32 +164,32 @@ class LocalEngine:
 
     def queue_length(self) -> int:
         """Frames accepted and not yet answered."""
-        return self._ledger.queued
+        return self._quotas.queued
 
     def trouble(self) -> str | None:
         """Why nothing more will be answered; see `Engine.trouble`."""
         return self._trouble
 
     def answered(self, stream: str) -> None:
-        """Book-keeping for the device thread."""
+        """Called by the device thread."""
         with self._lock:
-            self._ledger.answered(stream)
+            self._quotas.answered(stream)
 
     def closed(self, stream: str) -> None:
-        """Book-keeping for the device thread."""
+        """Called by the device thread."""
         with self._lock:
-            self._ledger.closed(stream)
+            self._quotas.closed(stream)
 
     def may_stop(self) -> bool:
-        """Book-keeping for the device thread."""
+        """Called by the device thread."""
         with self._lock:
-            self._ledger.stopped = self._thread.commands.empty()
-            return self._ledger.stopped
+            self._quotas.stopped = self._thread.commands.empty()
+            return self._quotas.stopped
 
     def broken(self) -> None:
-        """Book-keeping for the device thread."""
+        """Called by the device thread."""
         with self._lock:
-            self._ledger.draining = self._ledger.stopped = True
+            self._quotas.draining = self._quotas.stopped = True
             self._trouble = "the device thread died; its error is in the log: restart the server"
 
     def _info(self, model: str) -> ModelInfo:

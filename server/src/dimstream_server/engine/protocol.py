@@ -1,4 +1,4 @@
-"""What an engine promises to the doors, and the data that crosses: the one call they share is `submit`.
+"""What an engine promises to the endpoints, and the data that crosses: the one call they share is `submit`.
 
 Every method may be called from any thread and returns at once. What is refused raises a
 :class:`~dimstream_server.errors.Refused` right there, and nothing of it was kept; what is accepted is
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
-from dimstream_models.evidence.detector import Detector
 from dimstream_models.judging import FlagName
-from dimstream_server.engine.memory import Counts, Plane, PlaneRecord, StreamMemory
+from dimstream_models.quality.detector import Detector
+from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 InDtype = Literal["uint8", "uint16", "float32"]
@@ -73,7 +73,7 @@ class StreamSpec:
     ----------
     deliver_maps : bool
         Whether results carry the support map.
-    witness_every : int
+    split_every : int
         The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
     frame_interval_s : float or None
         Seconds between time points; None when unknown.
@@ -87,7 +87,7 @@ class StreamSpec:
     out_dtype: OutDtype = "uint16"
     deliver_pixels: bool = True
     deliver_maps: bool = False
-    witness_every: int = 0
+    split_every: int = 0
     frame_interval_s: float | None = None
     detector: Detector | None = None
 
@@ -116,7 +116,7 @@ class FrameTask:
     Parameters
     ----------
     seq : int
-        Place in the stream; the door has checked that none is missing and none comes twice.
+        Place in the stream; the endpoint has checked that none is missing and none comes twice.
     pixels : ndarray
         (H, W) values of the detector, as they came; may be read-only and is not copied, so it must not change
         until answered.
@@ -142,7 +142,7 @@ class Fractions:
 
 
 @dataclass(frozen=True, slots=True)
-class WitnessResult:
+class SplitResult:
     """What the split photons of a frame say.
 
     Parameters
@@ -161,7 +161,7 @@ class WitnessResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trust:
+class QualityMetrics:
     """What speaks for and against a frame, beyond its flag; see `docs/flags.md`.
 
     Parameters
@@ -177,9 +177,9 @@ class Trust:
     p_signal, p_dark : float or None
         Probability, by the bundle's calibration, of an SSIM at most this with a sample, and of one at
         least this without.
-    structure : float
+    structure_score : float
         Of the raw frame, in standard errors above noise.
-    unsupported : float
+    unsupported_fraction : float
         Share of the predicted signal that no photons support.
     suspect_since : int or None
         First frame of the plane's present run of suspect ones.
@@ -193,11 +193,11 @@ class Trust:
     ssim_z: float | None = None
     p_signal: float | None = None
     p_dark: float | None = None
-    structure: float
-    unsupported: float
+    structure_score: float
+    unsupported_fraction: float
     suspect_since: int | None = None
     notes: tuple[str, ...] = ()
-    witness: WitnessResult | None = None
+    split: SplitResult | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,14 +212,14 @@ class EngineResult:
         SSIM with the prediction of frame `compared_seq`; both None whenever nothing was compared.
     pixels : ndarray or None
         (H, W) denoised counts; None for a failed frame or when the stream wants no pixels.
-    trust : Trust or None
+    quality : QualityMetrics or None
         None for a failed frame.
     support : ndarray or None
-        (H, W) uint8, see `dimstream_models.evidence.support`; None unless the stream wants maps.
+        (H, W) uint8, see `dimstream_models.quality.support_map`; None unless the stream wants maps.
     error : str or None
         Why a failed frame failed.
     plane, counts
-        What the stream could go on from after this frame, see `StreamMemory`.
+        What the stream could go on from after this frame, see `ResumeState`.
     """
 
     seq: int
@@ -236,7 +236,7 @@ class EngineResult:
     infer_ms: float
     total_ms: float
     error: str | None = None
-    trust: Trust | None = None
+    quality: QualityMetrics | None = None
     support: NDArray[np.uint8] | None = None
     plane: PlaneRecord | None = None
     counts: Counts | None = None
@@ -286,27 +286,27 @@ class Engine(Protocol):
     def models(self) -> Mapping[str, ModelInfo]:
         """Bundles that are served, by id."""
 
-    def open(self, spec: StreamSpec, memory: StreamMemory | None = None) -> str:
+    def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
         """Id of a new stream; its session is composed and warmed meanwhile, and its frames wait for it.
 
-        With a `memory` it goes on from there: its next frames get the results that they would have got
-        from the stream that left it, once `remind` has brought the last frames of its planes.
+        With a `resume_state` it goes on from there: its next frames get the results that they would have got
+        from the stream that left it, once `restore_reference` has brought the last frames of its planes.
 
         Raises
         ------
         UnknownModel, WrongDtype, WrongShape, Oversize, TooManyStreams, TooManyPlanes, Draining
         """
 
-    def remind(self, stream: str, task: FrameTask) -> None:
-        """Denoise again the last frame of a plane of the stream's `memory`, before its next one.
+    def restore_reference(self, stream: str, task: FrameTask) -> None:
+        """Denoise again the last frame of a plane of the stream's `resume_state`, before its next one.
 
-        It gets no result. Of a plane that is not reminded, the next frame is `unjudged`.
+        It gets no result. Of a plane whose reference frame is not restored, the next frame is `unjudged`.
 
         Raises
         ------
         UnknownStream, StreamClosed, WrongShape, WrongDtype, NotFinite, Draining
-        BadReminder
-            The memory does not wait for this frame.
+        NotWaitedFor
+            The stream does not wait for this frame.
         """
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:

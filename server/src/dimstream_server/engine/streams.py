@@ -9,8 +9,8 @@ from typing import Self
 
 from dimstream_models.judging import PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
-from dimstream_server.engine.memory import Counts, Plane, StreamMemory
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
+from dimstream_server.engine.resume_state import Counts, Plane, ResumeState
 from dimstream_server.errors import BadUpdate
 
 PENDING_UPDATES = 16
@@ -26,7 +26,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Gap:
     """Frames that will never come."""
 
     seq_from: int
@@ -34,20 +34,20 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Goodbye:
+class CloseStream:
     """The end of a stream."""
 
     future: Future[Counts]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reminder:
+class RestoreReference:
     """The last frame of a plane, of which the stream goes on without its prediction."""
 
     task: FrameTask
 
 
-Item = Job | Reminder | Hole | Goodbye
+Item = Job | RestoreReference | Gap | CloseStream
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +74,14 @@ class StreamState:
     turn_s: float = 0.0  # that its last frame took
 
     @classmethod
-    def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, memory: StreamMemory | None) -> Self:
-        """A stream before its first frame, or before the next of those that its memory tells of."""
-        if memory is None:
+    def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, resume_state: ResumeState | None) -> Self:
+        """A stream before its first frame, or before the next of those of its resume state."""
+        if resume_state is None:
             return cls(stream, spec, InForce(0, info, info.thresholds))
-        state = cls(stream, spec, InForce(memory.next_seq, info, memory.thresholds))
-        state.last_seq = memory.next_seq - 1
-        state.tally.update(asdict(memory.counts))
-        for record in memory.planes:
+        state = cls(stream, spec, InForce(resume_state.next_seq, info, resume_state.thresholds))
+        state.last_seq = resume_state.next_seq - 1
+        state.tally.update(asdict(resume_state.counts))
+        for record in resume_state.planes:
             state.judges[record.plane] = PlaneJudge.of_state(record.judge)
             state.planes[record.plane] = PreviousFrame(
                 seq=record.seq,
@@ -96,7 +96,7 @@ class StreamState:
     def key(self, in_force: InForce) -> ModelKey:
         """The model that this stream needs for what is in force."""
         spec = self.spec
-        return ModelKey(in_force.model.id, spec.model_dtype, spec.out_dtype, witness=spec.witness_every > 0)
+        return ModelKey(in_force.model.id, spec.model_dtype, spec.out_dtype, split_check=spec.split_every > 0)
 
     @property
     def pixels(self) -> int:

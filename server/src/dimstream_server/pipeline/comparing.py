@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from dimstream_models.bundle import SsimSettings
-from dimstream_models.evidence.support import DISAGREE, PREDICTED, UNSUPPORTED
+from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.pipeline import measures
 from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
 

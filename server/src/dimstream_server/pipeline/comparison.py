@@ -10,8 +10,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
-from dimstream_models.evidence.alignment import Shift
 from dimstream_models.judging import Agreement
+from dimstream_models.quality.alignment import Shift
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparing import compose_agreement, compose_alignment
 from dimstream_server.pipeline.fused_model import FusedOutput, Normalised
@@ -89,7 +89,7 @@ class Aligner:
         return float(self._graph.run(feeds, ("ssim",))[0])
 
 
-class Witness:
+class SplitCheck:
     """Denoises both halves of a frame's photons and compares them: two inferences.
 
     Its network is a second copy of the model's weights.
@@ -128,5 +128,5 @@ class Witness:
         one, other = (self._network.run({"frame": half}, (), ("normalised",))[0] for half in halves)
         feeds = {"first": one, "second": other, "normalised": output.normalised, "support": output.support}
         measures, support = self._agreement.run(feeds, ("measures",), ("map",))
-        ssim, unsupported = measures.tolist()
-        return Agreement(ssim, unsupported, support)
+        ssim, unsupported_fraction = measures.tolist()
+        return Agreement(ssim, unsupported_fraction, support)

@@ -1,4 +1,4 @@
-"""What a stream's frames are judged by. The judgement itself is :mod:`dimstream_models.judging`."""
+"""What a stream's frames are judged by. The decision itself is :mod:`dimstream_models.judging`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Thresholds:
         Below this SSIM with the plane's previous prediction a frame is suspect; None: never judged.
     background_max, signal_min : float
         Photon counts in a window: at most `background_max` is background, above `signal_min` is signal.
-    structure : float
+    structure_score : float
         Raw frames whose structure score is below it show no more than noise.
     split : float or None
         SSIM of the predictions of both halves of the photons below it is suspect; None: not judged by it.
@@ -32,7 +32,7 @@ class Thresholds:
     ssim: float | None
     background_max: float = 5.0
     signal_min: float = 25.0
-    structure: float = FIVE_SIGMA
+    structure_score: float = FIVE_SIGMA
     split: float | None = None
 
 
@@ -43,7 +43,7 @@ class NewThresholds:
     ssim: float | None = None
     background_max: float | None = None
     signal_min: float | None = None
-    structure: float | None = None
+    structure_score: float | None = None
     split: float | None = None
 
     def over(self, before: Thresholds) -> Thresholds:
@@ -71,7 +71,7 @@ def thresholds_of(bundle: Bundle) -> Thresholds:
         ssim=own.ssim,
         background_max=own.background_max,
         signal_min=own.signal_min,
-        structure=FIVE_SIGMA if own.structure is None else own.structure,
+        structure_score=FIVE_SIGMA if own.structure_score is None else own.structure_score,
         split=own.split,
     )
 
@@ -81,7 +81,7 @@ def criteria_of(bundle: Bundle, thresholds: Thresholds) -> Criteria:
     return Criteria.of(
         bundle,
         ssim=thresholds.ssim,
-        structure=thresholds.structure,
+        structure_score=thresholds.structure_score,
         split=thresholds.split,
         background_max=thresholds.background_max,
     )

@@ -36,9 +36,9 @@ class FusedOutput:
     measures : Measures
         Its `ssim` means nothing where `previous` was None.
     overview : ndarray
-        (H // 4, W // 4) float32, see `dimstream_models.evidence.alignment`.
+        (H // 4, W // 4) float32, see `dimstream_models.quality.alignment`.
     support
-        (H, W) uint8 on the model's device, see `dimstream_models.evidence.support`.
+        (H, W) uint8 on the model's device, see `dimstream_models.quality.support_map`.
     """
 
     denoised: NDArray[Any]

@@ -48,7 +48,7 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     onnx.ModelProto
         Inputs `INPUTS`: two frames (H, W), the second float32, and two float32 scalars. Outputs `OUTPUTS`:
         two frames (H, W), the second float32, the figures of `judging.Measures` as one float32 vector, an
-        overview (H // 4, W // 4) float32, and a support map (H, W) uint8, see `evidence.support`.
+        overview (H // 4, W // 4) float32, and a support map (H, W) uint8, see `quality.support_map`.
 
     Raises
     ------

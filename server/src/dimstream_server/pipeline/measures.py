@@ -1,6 +1,6 @@
 """What is measured of a prediction inside the fused graph, each as ONNX nodes.
 
-The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.evidence`. One pooling
+The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.quality`. One pooling
 with a square window beats two with its rows and columns, grouped convolutions and sums of shifted copies
 on a CPU (`docs/results.md`).
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dimstream_models.arithmetic import SSIM_K1, SSIM_K2, TINY, Normalisation
 from dimstream_models.bundle import SsimSettings
-from dimstream_models.evidence.alignment import OVERVIEW_LIMIT, OVERVIEW_PX
+from dimstream_models.quality.alignment import OVERVIEW_LIMIT, OVERVIEW_PX
 from dimstream_server.pipeline.graph import Nodes
 
 
@@ -51,7 +51,7 @@ def ssim_map(nodes: Nodes, x: str, y: str, settings: SsimSettings) -> str:
 
 
 def overview(nodes: Nodes, normalised: str, *, to: str) -> None:
-    """Add `to` (H // 4, W // 4): the prediction's small copy, as `evidence.alignment.overview` gives it."""
+    """Add `to` (H // 4, W // 4): the prediction's small copy, as `quality.alignment.overview` gives it."""
     held = nodes.add("Clip", normalised, nodes.number(-OVERVIEW_LIMIT), nodes.number(OVERVIEW_LIMIT))
     flat = nodes.integers([0, 1])
     square = [OVERVIEW_PX, OVERVIEW_PX]

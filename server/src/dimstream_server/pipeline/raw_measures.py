@@ -1,6 +1,6 @@
 """What is measured of the raw frame inside the fused graph, and of the prediction on it, each as ONNX nodes.
 
-The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.evidence`.
+The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.quality`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dimstream_models.evidence import structure as reference
-from dimstream_models.evidence.saturation import NEAR
-from dimstream_models.evidence.support import (
+from dimstream_models.quality import structure as reference
+from dimstream_models.quality.saturation import NEAR
+from dimstream_models.quality.support_map import (
     ABOVE_DARKEST,
     BACKGROUND_REACH,
     DARKEST,
@@ -45,7 +45,7 @@ class Classes:
 
 
 def structure(nodes: Nodes, counts: str) -> str:
-    """Scalar: as `evidence.structure.structure_score` gives it for (H, W) float32 `counts`."""
+    """Scalar: as `quality.structure.structure_score` gives it for (H, W) float32 `counts`."""
     detail = _scaled(nodes, _detail(nodes, _sigma_clipped(nodes, counts)))  # (1, 1, H, W)
     squares = nodes.add("Mul", detail, detail)
     weights = np.outer(reference.NEIGHBOURS, reference.NEIGHBOURS)[None, None]
@@ -63,7 +63,7 @@ def structure(nodes: Nodes, counts: str) -> str:
 
 
 def extremes(nodes: Nodes, counts: str) -> tuple[str, str, str, str]:
-    """Four scalars: minimum, maximum, and as `evidence.saturation.shares_at_maximum` the shares at and
+    """Four scalars: minimum, maximum, and as `quality.saturation.shares_at_maximum` the shares at and
     near it."""
     minimum, maximum = (nodes.add(kind, counts, keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
     light = nodes.add("Max", maximum, nodes.number(0))  # an offset may leave nothing above zero
@@ -91,7 +91,7 @@ def classes(nodes: Nodes, counts: str, window: int, background_max: str, signal_
 
 
 def support(nodes: Nodes, prediction: str, mean: str, found: Classes, *, to: str) -> str:
-    """Add `to` (H, W) uint8, and return the scalar share, both as `evidence.support.support` gives them."""
+    """Add `to` (H, W) uint8, and return the scalar share, both as in `quality.support_map.support`."""
     centred = nodes.add("Sub", prediction, mean)
     deviation = nodes.add("ReduceMean", nodes.add("Abs", centred), keepdims=0)
     signal = nodes.add("Relu", nodes.add("Sub", centred, deviation))  # (H, W)
@@ -166,7 +166,7 @@ def _pairs(nodes: Nodes, counts: str) -> str:
 
 
 def _background_reach(nodes: Nodes, means: str, window: int) -> str:
-    """Scalar, as `evidence.support.background_reach`, from the window means (1, 1, H, W)."""
+    """Scalar, as `quality.support_map.background_reach`, from the window means (1, 1, H, W)."""
     steps = nodes.integers([STRIDE_PX, STRIDE_PX])
     far = nodes.integers([np.iinfo(np.int64).max] * 2)
     seen = nodes.add("Slice", means, nodes.integers([0, 0]), far, nodes.integers([2, 3]), steps)

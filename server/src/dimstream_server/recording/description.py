@@ -56,7 +56,7 @@ class WrittenThresholds(_Written):
     ssim: float | None
     background_max: float
     signal_min: float
-    structure: float
+    structure_score: float
     split: float | None
 
     @classmethod

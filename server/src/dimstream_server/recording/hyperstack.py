@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_server.recording.frame_lines import Recorded
+from dimstream_server.recording.frame_log import Recorded
 
 ORDERS: Final = ("XYCZT", "XYZCT", "XYZTC", "XYCTZ", "XYTCZ", "XYTZC")
 """Orders that OME knows, the first varying fastest; that of most microscopes first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dimstream_server.recording.frame_lines import Lines
+from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.spec import RecordedFrame
 
 
@@ -20,7 +20,7 @@ class Images(Protocol):
             The frame must not count as recorded.
         """
 
-    def settle(self, lines: Lines) -> int:
+    def repair(self, lines: FrameLog) -> int:
         """Give up what was half written; how many whole frames there are.
 
         When the lines name more, lines were kept that pixels were not (a power failure). When they name
@@ -39,7 +39,7 @@ class Images(Protocol):
         OSError
         """
 
-    def complete(self, lines: Lines) -> None:
+    def finalise(self, lines: FrameLog) -> None:
         """Put the metadata in.
 
         Raises

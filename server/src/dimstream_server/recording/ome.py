@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from dimstream_client.ome_xml import MOST_PLANES, NAMESPACE, is_undated, plane_xml, printable, quoted
 from dimstream_server.recording.description import Description, InForceFrom, utc
-from dimstream_server.recording.frame_lines import Lines
+from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.hyperstack import Hyperstack, Series
 
 _MOST_NAMED: Final = 1000  # numbers in a list
@@ -29,7 +29,7 @@ class _Image:
     """What the OME-XML of one file is made of."""
 
     description: Description
-    lines: Lines
+    lines: FrameLog
     stack: Hyperstack
     kind: str
     blank: int | None
@@ -46,7 +46,7 @@ class _Image:
 
 
 def ome_xml(
-    description: Description, lines: Lines, stack: Hyperstack, *, kind: str, blank: int | None
+    description: Description, lines: FrameLog, stack: Hyperstack, *, kind: str, blank: int | None
 ) -> Iterator[bytes]:
     """The OME-XML of one file, in pieces.
 

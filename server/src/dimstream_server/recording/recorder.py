@@ -15,8 +15,8 @@ from dimstream_server.errors import RecordingRefused, ServerBusy
 from dimstream_server.recording.description import DESCRIPTION, Description, folder_name
 from dimstream_server.recording.disk import LOOK_S, DiskWatch
 from dimstream_server.recording.formats import open_images
-from dimstream_server.recording.recording import Recording, Workshop
-from dimstream_server.recording.settling import lock_lines, settle
+from dimstream_server.recording.recording import RecorderContext, Recording
+from dimstream_server.recording.repair import lock_frame_log, repair
 from dimstream_server.recording.spec import Fsync, RecordingSpec
 from dimstream_server.recording.writing_queue import WritingQueue
 
@@ -67,7 +67,7 @@ class Recorder:
             raise _refused(folder, error) from error
         disk = DiskWatch(folder, reserve_bytes=reserve_bytes, warn_bytes=warn_bytes)
         disk.check()
-        self._workshop = Workshop(
+        self._context = RecorderContext(
             queue=WritingQueue(),
             disk=disk,
             closer=ThreadPoolExecutor(1, thread_name_prefix="recording-closer"),
@@ -136,17 +136,17 @@ class Recorder:
         """Why recordings are not well, found out within the last second; None when they are."""
         if not self._thread.is_alive():
             return "the thread that writes recordings has ended; restart the server"
-        return self._workshop.disk.problem()
+        return self._context.disk.problem()
 
     def queued_bytes(self) -> int:
         """Memory that frames hold that wait to be written."""
-        return self._workshop.queue.held_bytes
+        return self._context.queue.held_bytes
 
     def close(self) -> None:
         """Write all that was queued, and close the files so that they can be read and resumed."""
-        self._workshop.queue.close()
+        self._context.queue.close()
         self._thread.join()
-        self._workshop.closer.shutdown()
+        self._context.closer.shutdown()
         for recording in list(self._open.values()):
             recording.leave()
         self._open.clear()
@@ -161,21 +161,21 @@ class Recorder:
             raise _refused(folder, error) from error
 
     def _opened(self, folder: Path, on_written: Callable[[int], None] | None) -> Recording:
-        file = lock_lines(folder)
+        file = lock_frame_log(folder)
         try:
             images = open_images(folder, Description.read(folder))
-            settled = settle(folder, images)
+            repaired = repair(folder, images)
         except BaseException:
             file.close()
             raise
-        recording = Recording(folder, images, file, settled.lines, self._workshop, on_written=on_written)
+        recording = Recording(folder, images, file, repaired.lines, self._context, on_written=on_written)
         with self._lock:
             self._open[folder] = recording
         _log.info("recording event=recording folder=%s next_seq=%d", folder, recording.next_seq)
         return recording
 
     def _refuse_without_room(self, spec: RecordingSpec) -> None:
-        disk = self._workshop.disk
+        disk = self._context.disk
         try:
             free = disk.look(now=True)
         except OSError as error:
@@ -190,7 +190,7 @@ class Recorder:
 
     def _refuse_behind(self) -> None:
         """So that clients which come and go cannot pile up more than those that stay."""
-        held = self._workshop.queue.held_bytes
+        held = self._context.queue.held_bytes
         if held >= self._most_queued_bytes:
             raise ServerBusy(
                 f"{held} bytes of frames wait to be written to {self.folder}, whose disk is too slow; try "
@@ -202,7 +202,7 @@ class Recorder:
             self._open.pop(folder, None)
 
     def _run(self) -> None:
-        queue, disk = self._workshop.queue, self._workshop.disk
+        queue, disk = self._context.queue, self._context.disk
         check_at = 0.0
         while not queue.is_over:
             if time.monotonic() >= check_at:

@@ -1,4 +1,4 @@
-"""One recording that is being made: offered frames from a door, written by the recorder's thread."""
+"""One recording that is being made: offered frames from an endpoint, written by the recorder's thread."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 from dimstream_server.engine.protocol import ModelInfo
 from dimstream_server.errors import RecordingFailed
 from dimstream_server.pipeline.flags import Thresholds
-from dimstream_server.recording.completing import complete, sum_up
 from dimstream_server.recording.description import InForceFrom, WrittenModel, WrittenThresholds
 from dimstream_server.recording.disk import DiskWatch
-from dimstream_server.recording.frame_lines import Lines, frame_line, skip_line, stopped_line, update_line
+from dimstream_server.recording.finalising import finalise, write_checksums
+from dimstream_server.recording.frame_log import FrameLog, frame_line, skip_line, stopped_line, update_line
 from dimstream_server.recording.images import Images
 from dimstream_server.recording.spec import Fsync, RecordedFile, RecordedFrame
 from dimstream_server.recording.writing_queue import Job, WritingQueue
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Workshop:
+class RecorderContext:
     """What all recordings of a recorder share.
 
     Parameters
@@ -48,7 +48,7 @@ class Workshop:
 class Recording:
     """The recording of one stream; made by `Recorder.begin` and `Recorder.resume`.
 
-    `offer`, `update`, `skip` and `finish` belong to the door's thread; they never wait.
+    `offer`, `update`, `skip` and `finish` belong to the endpoint's thread; they never wait.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Recording:
         folder: Path,
         images: Images,
         file: FileIO,
-        lines: Lines,
-        workshop: Workshop,
+        lines: FrameLog,
+        context: RecorderContext,
         *,
         on_written: Callable[[int], None] | None,
     ) -> None:
         self.folder = folder
-        self._images, self._file, self._workshop = images, file, workshop
+        self._images, self._file, self._context = images, file, context
         self._on_written = on_written
         self._lock = threading.Lock()
-        # the door's
+        # the endpoint's
         self._wanted = lines.next_seq  # first frame that was neither queued nor skipped
         self._final: Future[tuple[RecordedFile, ...]] | None = None
         # the writer's
@@ -112,23 +112,23 @@ class Recording:
         with self._lock:
             if self._final is None:
                 final = self._final = Future()
-                self._put(lambda: self._workshop.closer.submit(self._make_final, final))
+                self._put(lambda: self._context.closer.submit(self._make_final, final))
             return self._final
 
     def leave(self) -> None:
         """Close the files so that every reader opens them, but without their checksums: it may go on."""
         if self._final is None:
             try:
-                complete(self.folder, sync=self._workshop.fsync != "never", images=self._images)
+                finalise(self.folder, sync=self._context.fsync != "never", images=self._images)
             except Exception as error:
                 _log.error("cannot close event=recording_unfinished folder=%s reason=%s", self.folder, error)
             finally:
                 self._file.close()
 
-    # --- the door's thread
+    # --- the endpoint's thread
 
     def _put(self, run: Callable[[], Any], nbytes: int = 0) -> None:
-        self._workshop.queue.put(Job(run, nbytes))
+        self._context.queue.put(Job(run, nbytes))
 
     # --- the writer's thread
 
@@ -140,13 +140,13 @@ class Recording:
             self._on_written(frame.seq)
 
     def _write_pixels(self, frame: RecordedFrame) -> bytes:
-        disk = self._workshop.disk
+        disk = self._context.disk
         free = disk.look()
         if free - frame.nbytes < disk.reserve_bytes:
             raise OSError(disk.below_reserve(free))
         self._images.append(frame)
         disk.wrote(frame.nbytes)
-        if self._workshop.fsync == "frame":
+        if self._context.fsync == "frame":
             self._images.sync()
         return frame_line(frame, self._pages)
 
@@ -177,7 +177,7 @@ class Recording:
     def _write_line(self, line: bytes) -> None:
         if (written := self._file.write(line)) != len(line):
             raise OSError(f"only {written} of {len(line)} bytes of a line were taken")
-        if self._workshop.fsync == "frame":
+        if self._context.fsync == "frame":
             os.fsync(self._file.fileno())
         self._end += len(line)
 
@@ -201,12 +201,12 @@ class Recording:
     # --- the closer's thread
 
     def _make_final(self, final: Future[tuple[RecordedFile, ...]]) -> None:
-        sync = self._workshop.fsync != "never"
+        sync = self._context.fsync != "never"
         files: tuple[RecordedFile, ...] = ()
         failure = self._failure
         try:
-            complete(self.folder, sync=sync, images=self._images)
-            files = sum_up(self.folder, sync=sync)
+            finalise(self.folder, sync=sync, images=self._images)
+            files = write_checksums(self.folder, sync=sync)
         except Exception as error:
             _log.exception("cannot make final event=recording_unfinished folder=%s", self.folder)
             failure = failure or (
@@ -214,7 +214,7 @@ class Recording:
             )
         finally:
             self._file.close()
-        self._workshop.forget(self.folder)
+        self._context.forget(self.folder)
         if not final.set_running_or_notify_cancel():
             return
         if failure is None:

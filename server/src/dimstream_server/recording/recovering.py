@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from dimstream_server.errors import ServerError
-from dimstream_server.recording.completing import Progress, complete, sum_up
 from dimstream_server.recording.description import DESCRIPTION
-from dimstream_server.recording.settling import SUMS, Settled, lock_lines
+from dimstream_server.recording.finalising import Progress, finalise, write_checksums
+from dimstream_server.recording.repair import SUMS, RepairReport, lock_frame_log
 
 EXIT_LEFT: Final = 1
 EXIT_NOTHING: Final = 2
@@ -55,26 +55,26 @@ def recover(folder: Path, *, on_progress: Progress | None = None) -> str:
         It is being written, or cannot be read.
     OSError
     """
-    with lock_lines(folder):
+    with lock_frame_log(folder):
         if (folder / SUMS).exists():
             return "complete, nothing to do"
-        settled = complete(folder, sync=True)
-        files = sum_up(folder, sync=True, on_progress=on_progress)
+        repaired = finalise(folder, sync=True)
+        files = write_checksums(folder, sync=True, on_progress=on_progress)
     nbytes = sum(file.nbytes for file in files)
-    told = [f"finished, {len(settled.lines.recorded)} frames, {nbytes / _GB:.3f} GB", *_told(settled)]
+    told = [f"finished, {len(repaired.lines.recorded)} frames, {nbytes / _GB:.3f} GB", *_told(repaired)]
     return "; ".join(told)
 
 
-def _told(settled: Settled) -> list[str]:
+def _told(repaired: RepairReport) -> list[str]:
     told = []
-    if settled.cut_frames or settled.cut_bytes:
-        told.append(f"cut the frame that was being written (after frame {settled.lines.next_seq - 1})")
-    if settled.unlisted:
-        told.append(f"{settled.unlisted} frames had lost their lines and got new ones without their numbers")
-    if settled.lost:
-        told.append(f"{settled.lost} lines had lost their pixels and were moved to frames.lost.jsonl")
-    if settled.lines.stopped:
-        told.append(f"it had stopped: {settled.lines.stopped}")
+    if repaired.cut_frames or repaired.cut_bytes:
+        told.append(f"cut the frame that was being written (after frame {repaired.lines.next_seq - 1})")
+    if repaired.unlisted:
+        told.append(f"{repaired.unlisted} frames had lost their lines and got new ones without their numbers")
+    if repaired.lost:
+        told.append(f"{repaired.lost} lines had lost their pixels and were moved to frames.lost.jsonl")
+    if repaired.lines.stopped:
+        told.append(f"it had stopped: {repaired.lines.stopped}")
     return told
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from dimstream_server.errors import RecordingRefused
 from dimstream_server.recording.description import DESCRIPTION
-from dimstream_server.recording.settling import SUMS, lock_lines
+from dimstream_server.recording.repair import SUMS, lock_frame_log
 
 KEEP: Final = "KEEP"
 LOOK_S: Final = 60.0
@@ -186,7 +186,7 @@ def delete_recording(folder: Path) -> bool:
     """
     if (folder / KEEP).exists():
         return False
-    with lock_lines(folder):
+    with lock_frame_log(folder):
         if not (folder / SUMS).is_file():
             raise RecordingRefused(f"{folder} is not complete; run `dimstream-server recover` on it first")
         doomed = folder.with_name(f"{_DELETED}{folder.name}")

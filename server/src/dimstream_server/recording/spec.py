@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_models.evidence.detector import Detector
+from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import EngineResult, InDtype, ModelInfo, OutDtype
 from dimstream_server.pipeline.flags import Thresholds
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dimstream_client.support_colours import support_colours
 from dimstream_server.recording.description import Description
-from dimstream_server.recording.frame_lines import Lines
+from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.hyperstack import arrange
 from dimstream_server.recording.ome import ome_xml
 from dimstream_server.recording.page_file import PageFile, sync_path
@@ -40,7 +40,7 @@ class TiffImages:
         for kind, pixels in frame.pixels_of(self._description.dtypes):
             self._files[kind].append(self._blank(kind) if pixels is None else pixels)
 
-    def settle(self, lines: Lines) -> int:
+    def repair(self, lines: FrameLog) -> int:
         """See `Images`."""
         return min(file.sound_pages(len(lines.recorded)) for file in self._files.values())
 
@@ -49,7 +49,7 @@ class TiffImages:
         for file in self._files.values():
             file.cut(frames)
 
-    def complete(self, lines: Lines) -> None:
+    def finalise(self, lines: FrameLog) -> None:
         """See `Images`."""
         stack = arrange(lines.recorded)
         for kind, file in self._files.items():

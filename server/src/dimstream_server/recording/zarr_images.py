@@ -12,7 +12,7 @@ from zarr.core.sync import sync
 
 from dimstream_client.messages import PlaneIndex
 from dimstream_server.recording.description import Description
-from dimstream_server.recording.frame_lines import Lines
+from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.spec import RecordedFrame
 
 _ARRAY: Final = "0"
@@ -44,7 +44,7 @@ class ZarrImages:
             if pixels is not None:
                 array[frame.index.t, frame.index.c, frame.index.z] = pixels
 
-    def settle(self, lines: Lines) -> int:
+    def repair(self, lines: FrameLog) -> int:
         """See `Images`: chunks do not say in which order they came, so the lines are believed."""
         for path in self._folder.glob("*.ome.zarr/**/*.partial"):
             path.unlink()
@@ -53,7 +53,7 @@ class ZarrImages:
     def cut(self, frames: int) -> None:
         """See `Images`: what has no line is written again, in its place."""
 
-    def complete(self, lines: Lines) -> None:
+    def finalise(self, lines: FrameLog) -> None:
         """See `Images`."""
         indexes = [each.at for each in lines.recorded if each.at is not None]
         if not indexes:
@@ -84,7 +84,7 @@ class ZarrImages:
 
     def _make(self, kind: str, index: PlaneIndex) -> zarr.Array[Any]:
         group = zarr.create_group(self._path(kind, index.p), zarr_format=3, overwrite=True)
-        group.attrs.put(self._attributes(kind, Lines()))
+        group.attrs.put(self._attributes(kind, FrameLog()))
         return group.create_array(
             _ARRAY,
             shape=(index.t + 1, index.c + 1, index.z + 1, *self._description.shape),
@@ -95,7 +95,7 @@ class ZarrImages:
             fill_value=0,
         )
 
-    def _attributes(self, kind: str, lines: Lines) -> dict[str, Any]:
+    def _attributes(self, kind: str, lines: FrameLog) -> dict[str, Any]:
         """OME's metadata and, beside it, what was done."""
         description = self._description
         pixel_um, interval_s = description.pixel_size_um, description.frame_interval_s

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from dimstream_client.messages import Closed
-from dimstream_server.engine.memory import Counts
 from dimstream_server.engine.protocol import Engine
+from dimstream_server.engine.resume_state import Counts
 from dimstream_server.errors import RecordingFailed
 from dimstream_server.problems import error_message
 from dimstream_server.recording import RecordedFile
@@ -81,7 +81,7 @@ class Closing:
         self.pending -= 1
         self._ended(stream)
         _log.info(
-            "closed event=closed door=%s stream=%s client=%r counts=%s",
+            "closed event=closed endpoint=%s stream=%s client=%r counts=%s",
             *(stream.endpoint, stream.id, stream.client, dict(message.counts)),
         )
         if stream.channel is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dimstream_models.judging import FlagName
-from dimstream_server.engine.memory import Plane
+from dimstream_server.engine.resume_state import Plane
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dimstream_server.engine.memory import Counts, PlaneRecord
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.resume_state import Counts, PlaneRecord
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.streams.journal_database import LOOK_S, JournalDatabase, JournalError
 
-__all__ = ["CLOSED_LEASE_S", "Entry", "Journal", "JournalError", "Recalled", "UpdateEntry"]
+__all__ = ["CLOSED_LEASE_S", "Entry", "Journal", "JournalError", "StreamSnapshot", "UpdateEntry"]
 CLOSED_LEASE_S: Final = 3600.0
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS streams (
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS frames (
     stream TEXT NOT NULL, seq INTEGER NOT NULL, c INTEGER NOT NULL, z INTEGER NOT NULL, p INTEGER NOT NULL,
     record TEXT NOT NULL, PRIMARY KEY (stream, seq)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS holes (
+CREATE TABLE IF NOT EXISTS gaps (
     stream TEXT NOT NULL, seq_from INTEGER NOT NULL, seq_to INTEGER NOT NULL, PRIMARY KEY (stream, seq_from)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS updates (
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS updates (
     PRIMARY KEY (stream, number)
 ) WITHOUT ROWID;
 """
-_BELONGING: Final = ("frames", "holes", "updates")
+_BELONGING: Final = ("frames", "gaps", "updates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class UpdateEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class StreamSnapshot:
     """A stream before one of its frames.
 
     Parameters
@@ -225,7 +225,7 @@ class Journal:
 
     def skipped(self, stream: str, seq_from: int, seq_to: int) -> None:
         """Keep that these frames will never come."""
-        self._write("INSERT OR REPLACE INTO holes VALUES (?, ?, ?)", (stream, seq_from, seq_to))
+        self._write("INSERT OR REPLACE INTO gaps VALUES (?, ?, ?)", (stream, seq_from, seq_to))
 
     def updated(self, stream: str, update: UpdateEntry) -> None:
         """Keep what will be in force from a frame on."""
@@ -253,28 +253,28 @@ class Journal:
             (stream, next_result, stream, next_result),
         )
         self._write(
-            "DELETE FROM holes WHERE stream = ? AND seq_to < "
+            "DELETE FROM gaps WHERE stream = ? AND seq_to < "
             "(SELECT max(seq) FROM frames WHERE stream = ? AND seq < ?)",
             (stream, stream, next_result),
         )
 
-    def recall(self, stream: str, next_seq: int) -> Recalled:
+    def snapshot(self, stream: str, next_seq: int) -> StreamSnapshot:
         """A stream as it was before frame `next_seq`; what came behind will come again and is forgotten."""
-        for table, column in (("frames", "seq"), ("holes", "seq_from")):
+        for table, column in (("frames", "seq"), ("gaps", "seq_from")):
             self._write(f"DELETE FROM {table} WHERE stream = ? AND {column} >= ?", (stream, next_seq))
         rows = self._read(
             "SELECT max(seq), c, z, p, record FROM frames WHERE stream = ? GROUP BY c, z, p ORDER BY 1",
             (stream,),
         )
-        holes = self._read("SELECT seq_from, seq_to FROM holes WHERE stream = ? ORDER BY 1", (stream,))
+        gaps = self._read("SELECT seq_from, seq_to FROM gaps WHERE stream = ? ORDER BY 1", (stream,))
         updates = self._read("SELECT in_force FROM updates WHERE stream = ? ORDER BY number", (stream,))
         records = [json.loads(row[4]) for row in rows]
         newest: dict[str, Any] = records[-1] if records else {"counts": {}, "indexed": False}
         last_seq = rows[-1][0] if rows else -1
-        skipped = sum(seq_to - seq_from + 1 for seq_from, seq_to in holes if seq_from > last_seq)
-        complete = max([last_seq, *(seq_to for _, seq_to in holes)]) == next_seq - 1
+        skipped = sum(seq_to - seq_from + 1 for seq_from, seq_to in gaps if seq_from > last_seq)
+        complete = max([last_seq, *(seq_to for _, seq_to in gaps)]) == next_seq - 1
         counts = Counts(**newest["counts"])
-        return Recalled(
+        return StreamSnapshot(
             planes=tuple(map(_plane_record, rows, records)) if complete else (),
             counts=Counts(**asdict(counts) | {"skipped": counts.skipped + skipped}),
             indexed=newest["indexed"],

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dimstream_client.messages import Open
-from dimstream_models.evidence.detector import Detector
+from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import StreamSpec
 from dimstream_server.problems import RequestRefused
 
@@ -52,7 +52,7 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         shape=message.shape,
         deliver_pixels=message.deliver == "result" or message.save,
         deliver_maps=message.maps,
-        witness_every=message.witness_every,
+        split_every=message.split_every,
         frame_interval_s=message.frame_interval_s,
         detector=Detector.given(message.offset, message.gain),
         **options,

@@ -19,13 +19,13 @@ from dimstream_server.streams.resuming import (
     look_up,
     plan_resumption,
     thresholds_again,
-    wanted_context,
+    wanted_references,
 )
 from dimstream_server.streams.stream import Channel, ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.wire_values import wire_model, wire_thresholds
 
-CONTEXT_FRAMES = 1
+REFERENCE_FRAMES = 1
 _log = logging.getLogger(__name__)
 
 
@@ -163,11 +163,11 @@ class StreamOpener:
         window = self._registry.window_for(plan.opened, client=requester.client)
         spec = spec_of(plan.opened, model=plan.model)
         stream = _make_stream(requester, plan.opened, spec, entry.id, window, plan.thresholds)
-        stream.next_seq, stream.indexed = plan.next_seq, plan.recalled.indexed
-        stream.acknowledged, stream.counts = entry.acknowledged, plan.recalled.counts
-        stream.context = wanted_context(plan.recalled, self._engine.models()[plan.model].sha256)
+        stream.next_seq, stream.indexed = plan.next_seq, plan.snapshot.indexed
+        stream.acknowledged, stream.counts = entry.acknowledged, plan.snapshot.counts
+        stream.references = wanted_references(plan.snapshot, self._engine.models()[plan.model].sha256)
         try:
-            stream.engine_id = self._engine.open(spec, plan.memory)
+            stream.engine_id = self._engine.open(spec, plan.resume_state)
         except TooManyPlanes as error:  # it had room before: what it left is still being cleared away
             raise ServerBusy(f"{error}; or try again later") from error
         try:
@@ -185,7 +185,7 @@ class StreamOpener:
             message.resume_token,
             entry.opened_at,
             resumed=True,
-            complete=plan.recalled.complete,
+            complete=plan.snapshot.complete,
         )
 
     async def finish(self, opening: Opening) -> Opened:
@@ -217,9 +217,9 @@ class StreamOpener:
         if opening.resumed:
             self._journal.returned(stream.id)
             _log.info(
-                "resumed event=resumed door=%s stream=%s client=%r next_seq=%d context=%d complete=%s",
+                "resumed event=resumed endpoint=%s stream=%s client=%r next_seq=%d references=%d complete=%s",
                 *(stream.endpoint, stream.id, stream.client),
-                *(stream.next_seq, len(stream.context), opening.complete),
+                *(stream.next_seq, len(stream.references), opening.complete),
             )
         return self._opened(opening)
 
@@ -251,7 +251,7 @@ class StreamOpener:
             boot_id=self._boot_id,
             next_seq=stream.next_seq,
             limit=stream.limit,
-            context_frames=CONTEXT_FRAMES,
+            reference_frames=REFERENCE_FRAMES,
             model=wire_model(self._engine.models()[stream.model]),
             thresholds=wire_thresholds(stream.thresholds),
             max_frame_bytes=self._max_frame_bytes,
@@ -259,7 +259,7 @@ class StreamOpener:
             window=stream.window,
             codec=opening.codec,
             checksum="crc32" if stream.checksum else "none",
-            context=tuple(stream.context),
+            references=tuple(stream.references),
             offset=None if detector is None else detector.offset,
             gain=None if detector is None else detector.gain,
         )

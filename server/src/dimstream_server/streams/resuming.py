@@ -12,12 +12,12 @@ from typing import Final
 
 from dimstream_client.messages import Open
 from dimstream_client.wire import decode, encode
-from dimstream_server.engine.memory import StreamMemory
 from dimstream_server.engine.protocol import Engine, InForce
+from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.errors import ServerBusy, UnknownModel
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 from dimstream_server.problems import RequestRefused
-from dimstream_server.streams.journal import Entry, Journal, Recalled, UpdateEntry
+from dimstream_server.streams.journal import Entry, Journal, StreamSnapshot, UpdateEntry
 from dimstream_server.streams.stream import LAST_SEQ, ServerStream
 
 _TOKEN_BYTES: Final = 16
@@ -41,16 +41,16 @@ class Resumption:
 
     entry: Entry
     opened: Open
-    recalled: Recalled
+    snapshot: StreamSnapshot
     next_seq: int
     model: str
     thresholds: Thresholds
     later: tuple[UpdateEntry, ...]
 
     @property
-    def memory(self) -> StreamMemory:
+    def resume_state(self) -> ResumeState:
         """What the engine goes on from."""
-        return StreamMemory(self.next_seq, self.recalled.planes, self.recalled.counts, self.thresholds)
+        return ResumeState(self.next_seq, self.snapshot.planes, self.snapshot.counts, self.thresholds)
 
 
 def enter(
@@ -136,12 +136,12 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
             f"expected next_result from {entry.acknowledged}, which was acknowledged, got {next_seq}",
             expected={"next_result": entry.acknowledged},
         )
-    recalled = journal.recall(entry.id, next_seq)
-    due = [update for update in recalled.updates if update.from_seq <= next_seq]
+    snapshot = journal.snapshot(entry.id, next_seq)
+    due = [update for update in snapshot.updates if update.from_seq <= next_seq]
     served = engine.models()
     last = due[-1] if due else None
     model, sha256 = (last.model, last.model_sha256) if last else (entry.model, entry.model_sha256)
-    for name, expected in [(model, sha256), *((one.model, one.model_sha256) for one in recalled.updates)]:
+    for name, expected in [(model, sha256), *((one.model, one.model_sha256) for one in snapshot.updates)]:
         if name not in served or served[name].sha256 != expected:
             raise UnknownModel(
                 f"the stream was denoised by {name} with sha256 {expected}, "
@@ -151,19 +151,19 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
     return Resumption(
         entry=entry,
         opened=opened,
-        recalled=recalled,
+        snapshot=snapshot,
         next_seq=next_seq,
         model=model,
         thresholds=last.thresholds if last else served[model].thresholds,
-        later=tuple(recalled.updates[len(due) :]),
+        later=tuple(snapshot.updates[len(due) :]),
     )
 
 
-def wanted_context(recalled: Recalled, model_sha256: str) -> dict[int, tuple[int, int, int]]:
+def wanted_references(snapshot: StreamSnapshot, model_sha256: str) -> dict[int, tuple[int, int, int]]:
     """Frames that are to be sent again, in their order, and their planes: those that can be compared with."""
     return {
         record.seq: record.plane
-        for record in sorted(recalled.planes, key=lambda record: record.seq)
+        for record in sorted(snapshot.planes, key=lambda record: record.seq)
         if record.predicted and record.model_sha256 == model_sha256
     }
 
@@ -177,7 +177,7 @@ def entry_of(in_force: InForce) -> UpdateEntry:
 def thresholds_again(update: UpdateEntry) -> NewThresholds:
     """Thresholds that put those of an update in force, whatever was before."""
     own = update.thresholds
-    return NewThresholds(own.ssim, own.background_max, own.signal_min, own.structure, own.split)
+    return NewThresholds(own.ssim, own.background_max, own.signal_min, own.structure_score, own.split)
 
 
 def _first_open(entry: Entry) -> Open:

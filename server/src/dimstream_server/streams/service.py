@@ -247,9 +247,9 @@ class StreamService:
         self.refuse_when_draining()
         task = stream.task(frame)
         figures = self._metrics.streams.of(stream.id)
-        if frame.seq in stream.context:
-            self._engine.remind(stream.engine_id, task)
-            del stream.context[frame.seq]
+        if frame.seq in stream.references:
+            self._engine.restore_reference(stream.engine_id, task)
+            del stream.references[frame.seq]
             figures.resent()
             return
         future = self._engine.submit(stream.engine_id, task)
@@ -338,7 +338,7 @@ class StreamService:
         self._registry.remove(stream)
         self._metrics.streams.close(stream.id)
         _log.warning(
-            "peer gone event=peer_gone door=%s stream=%s client=%r next_seq=%d reason=%r",
+            "peer gone event=peer_gone endpoint=%s stream=%s client=%r next_seq=%d reason=%r",
             *(stream.endpoint, stream.id, stream.client, stream.next_seq, why),
         )
         stream.break_off()

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from dimstream_client.errors import Problem
-from dimstream_client.fields import MAX_INTEGER, MAX_WINDOW
+from dimstream_client.header_checks import MAX_INTEGER, MAX_WINDOW
 from dimstream_client.messages import (
     Ack,
     Close,
@@ -26,8 +26,8 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
-from dimstream_server.engine.memory import Counts, Plane
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
+from dimstream_server.engine.resume_state import Counts, Plane
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 from dimstream_server.problems import RequestRefused, error_message
@@ -35,10 +35,10 @@ from dimstream_server.recording import RecordedFile
 from dimstream_server.streams.wire_values import (
     wire_fractions,
     wire_model,
+    wire_quality,
     wire_ssim,
     wire_thresholds,
     wire_times,
-    wire_trust,
 )
 
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
@@ -98,7 +98,7 @@ class ServerStream:
         By which endpoint it came, for logs and figures.
     is_request : bool
         Whether one request feeds it: it has no part in the credit of the others, and cannot be resumed.
-    context : dict
+    references : dict
         Frames that were answered before it was resumed and are waited for again, and their planes.
     submitted : dict
         Frames that the engine has not answered, as they came and as the engine was given them.
@@ -126,7 +126,7 @@ class ServerStream:
     channel: Channel | None = None
     endpoint: str = ""
     is_request: bool = False
-    context: dict[int, Plane] = field(default_factory=dict)
+    references: dict[int, Plane] = field(default_factory=dict)
     submitted: dict[int, tuple[Frame, FrameTask]] = field(default_factory=dict)
     indexed: bool = False
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class ServerStream:
         StreamClosed, RequestRefused, WrongShape, WrongDtype
         """
         self.refuse_when_closing()
-        if seq not in self.context:
+        if seq not in self.references:
             self._refuse_out_of_turn(seq)
             if seq >= self.limit:
                 raise RequestRefused(
@@ -233,7 +233,7 @@ class ServerStream:
             limit=self.limit + 1,
             index=self._owed[result.seq],
             error=error_message("frame_failed", result.error or "", seq=result.seq) if failed else None,
-            trust=wire_trust(result.trust),
+            quality=wire_quality(result.quality),
             support=result.support,
         )
 
@@ -321,7 +321,7 @@ class ServerStream:
             raise RequestRefused(
                 "sequence_gap",
                 f"expected frame {self.next_seq}, got {seq}; send from {self.next_seq} on, "
-                "or name the hole in a SKIP",
+                "or name the gap in a SKIP",
                 expected={"seq": self.next_seq},
             )
         if seq < self.next_seq:

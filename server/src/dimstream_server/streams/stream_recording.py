@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from dimstream_client.messages import Frame, Open
-from dimstream_models.evidence.detector import Detector
+from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.problems import RequestRefused

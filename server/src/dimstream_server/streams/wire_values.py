@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dimstream_client.messages import Fractions, Model, Times, Trust, WitnessResult
+from dimstream_client.messages import Fractions, Model, QualityMetrics, SplitResult, Times
 from dimstream_client.messages import Thresholds as WireThresholds
 from dimstream_server.engine import protocol
 from dimstream_server.engine.protocol import EngineResult, ModelInfo
@@ -23,7 +23,7 @@ def wire_thresholds(thresholds: Thresholds) -> WireThresholds:
         ssim=thresholds.ssim,
         background_max=thresholds.background_max,
         signal_min=thresholds.signal_min,
-        structure=thresholds.structure,
+        structure_score=thresholds.structure_score,
         split=thresholds.split,
     )
 
@@ -40,22 +40,22 @@ def wire_times(result: EngineResult) -> Times:
     return Times(round(result.queue_ms, 3), round(result.infer_ms, 3), round(result.total_ms, 3))
 
 
-def wire_trust(trust: protocol.Trust | None) -> Trust | None:
+def wire_quality(quality: protocol.QualityMetrics | None) -> QualityMetrics | None:
     """What speaks for and against a frame; numbers that JSON cannot hold are told as nothing or as 0."""
-    if trust is None:
+    if quality is None:
         return None
-    return Trust(
-        structure=_finite(trust.structure),
-        unsupported=_finite(trust.unsupported),
-        ssim_aligned=wire_ssim(trust.ssim_aligned),
-        correlation=wire_ssim(trust.correlation),
-        shift_px=trust.shift_px,
-        ssim_z=wire_ssim(trust.ssim_z),
-        p_signal=trust.p_signal,
-        p_dark=trust.p_dark,
-        suspect_since=trust.suspect_since,
-        notes=trust.notes,
-        witness=_wire_witness(trust.witness),
+    return QualityMetrics(
+        structure_score=_finite(quality.structure_score),
+        unsupported_fraction=_finite(quality.unsupported_fraction),
+        ssim_aligned=wire_ssim(quality.ssim_aligned),
+        correlation=wire_ssim(quality.correlation),
+        shift_px=quality.shift_px,
+        ssim_z=wire_ssim(quality.ssim_z),
+        p_signal=quality.p_signal,
+        p_dark=quality.p_dark,
+        suspect_since=quality.suspect_since,
+        notes=quality.notes,
+        split=_wire_split(quality.split),
     )
 
 
@@ -66,10 +66,10 @@ def wire_ssim(ssim: float | None) -> float | None:
     return min(max(ssim, -1.0), 1.0)
 
 
-def _wire_witness(witness: protocol.WitnessResult | None) -> WitnessResult | None:
-    if witness is None:
+def _wire_split(split: protocol.SplitResult | None) -> SplitResult | None:
+    if split is None:
         return None
-    return WitnessResult(t_ms=round(witness.t_ms, 3), ssim=wire_ssim(witness.ssim), refused=witness.refused)
+    return SplitResult(t_ms=round(split.t_ms, 3), ssim=wire_ssim(split.ssim), refused=split.refused)
 
 
 def _finite(value: Any) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 
 from dimstream_models.training.audit.auditing import AuditedMovie
 from dimstream_models.training.audit.conditions import Kind
-from dimstream_models.training.audit.following import FrameRecord, Verdict
 from dimstream_models.training.audit.intervals import Estimate, Tally, clopper_pearson, share
+from dimstream_models.training.audit.judged_movies import FrameRecord, JudgedFrame
 from dimstream_models.training.audit.scores import signal_frames
 
 NOTICED_WITHIN: Final = 5
@@ -19,12 +19,12 @@ NOTICED_WITHIN: Final = 5
 ALLOWED: Final = 0.01
 """Share of false alarms at which noticing is measured."""
 
-Judged = Callable[[FrameRecord], Verdict]
+Judged = Callable[[FrameRecord], JudgedFrame]
 WAYS: Final[dict[str, Judged]] = {
     "alone": lambda record: record.alone,
-    "witnessed": lambda record: record.verdict,
+    "with_split": lambda record: record.outcome,
 }
-"""Without the witness of split photons and with it."""
+"""Without the split-photon check and with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,9 @@ def missed_frames(movies: Sequence[AuditedMovie], way: str, *, seed: int) -> Rat
 
 
 def suspect(way: str) -> Callable[[FrameRecord], bool]:
-    """Return whether a frame is suspect, with the witness or without."""
+    """Return whether a frame is suspect, with the split-photon check or without."""
     judged = WAYS[way]
-    return lambda record: judged(record).judgement.flag == "suspect"
+    return lambda record: judged(record).decision.flag == "suspect"
 
 
 def of_kind(movies: Sequence[AuditedMovie], kind: Kind) -> list[AuditedMovie]:
@@ -136,7 +136,7 @@ def allowing_threshold(movies: Sequence[AuditedMovie], way: str) -> float | None
     """Return the decision score below which `ALLOWED` of the frames with enough photons lie; None without
     any."""
     judged = WAYS[way]
-    found = [judged(record).decision for movie in movies for record in signal_frames(movie)]
+    found = [judged(record).margin for movie in movies for record in signal_frames(movie)]
     return float(np.quantile(found, ALLOWED, method="lower")) if found else None
 
 
@@ -147,7 +147,7 @@ def deaths(movies: Sequence[AuditedMovie], way: str) -> list[Death]:
     for movie in of_kind(movies, "dying"):
         assert movie.changes_at is not None  # that is what dying means
         after = movie.records[movie.changes_at :]
-        below = [threshold is not None and judged(record).decision < threshold for record in after]
+        below = [threshold is not None and judged(record).margin < threshold for record in after]
         found.append(
             Death(
                 movie.physics,

@@ -15,9 +15,15 @@ from tqdm import tqdm
 
 from dimstream_models.bundle import Bundle
 from dimstream_models.training.audit.conditions import Condition, conditions
-from dimstream_models.training.audit.following import FollowedFrame, FrameRecord, MovieFollower
+from dimstream_models.training.audit.judged_movies import FollowedFrame, FrameRecord, MovieFollower
 from dimstream_models.training.audit.pixels import PixelTally, tally_pixels
-from dimstream_models.training.audit.worlds import PHYSICS, Extent, Physics, SimulatedMovie, simulate
+from dimstream_models.training.audit.simulated_movies import (
+    PHYSICS,
+    Extent,
+    Physics,
+    SimulatedMovie,
+    simulate,
+)
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.pairs.images import ImageFile, read_planes
 
@@ -39,7 +45,7 @@ class AuditSettings:
     ----------
     movies : int
         Of each condition in each simulated world; those that die have twice as many.
-    witness_every : int
+    split_every : int
         The photons of every n-th frame are split; 0: of none.
     quick : bool
         Whether only to show that it runs: fewer conditions, small and short movies, one of each.
@@ -47,7 +53,7 @@ class AuditSettings:
 
     seed: int = 0
     movies: int = 3
-    witness_every: int = 4
+    split_every: int = 4
     quick: bool = False
 
 
@@ -74,7 +80,7 @@ class AuditedMovie:
         Of each frame.
     changes_at : int or None
         See `SimulatedMovie`.
-    pixels, witnessed : PixelTally
+    pixels, with_split : PixelTally
         Of the frames whose photons were split (of all, when none were), without and with what their halves
         disagree on.
     """
@@ -87,7 +93,7 @@ class AuditedMovie:
     changes_at: int | None
     records: tuple[FrameRecord, ...]
     pixels: PixelTally
-    witnessed: PixelTally
+    with_split: PixelTally
     shown: Shown | None
 
 
@@ -130,12 +136,12 @@ def run_audit(
     InvalidPairs
         When a file cannot be read.
     """
-    if settings.movies < 1 or settings.witness_every < 0 or settings.seed < 0:
+    if settings.movies < 1 or settings.split_every < 0 or settings.seed < 0:
         raise CannotEvaluate(
-            "expected at least one movie of each condition, and a seed and a distance of witnessed frames of"
-            f" 0 or more, got {settings.movies}, {settings.seed} and {settings.witness_every}"
+            "expected at least one movie of each condition, and a seed and a distance of split frames of"
+            f" 0 or more, got {settings.movies}, {settings.seed} and {settings.split_every}"
         )
-    follower = MovieFollower(bundle, witness_every=settings.witness_every)
+    follower = MovieFollower(bundle, split_every=settings.split_every)
     files: list[tuple[Path, Role]] = [(path, "signal") for path in signal]
     files += [(path, "dark") for path in dark]
     recorded = [_recorded(follower, *file) for file in tqdm(files, desc="recorded movies", unit="file")]
@@ -167,15 +173,15 @@ def _simulated(
 ) -> AuditedMovie:
     extent = QUICK if settings.quick else Extent()
     movie = simulate(condition, physics, number, seed=settings.seed, extent=extent)
-    every = max(settings.witness_every, 1)
+    every = max(settings.split_every, 1)
     to_show = (len(movie.counts) - 1) // every * every if condition.shown and not number else None
-    records, pixels, witnessed, shown = [], PixelTally(), PixelTally(), None
+    records, pixels, with_split, shown = [], PixelTally(), PixelTally(), None
     for frame in follower.follow(movie.counts):
         seq = frame.record.seq
         if seq % every == 0:
             pixels += tally_pixels(frame.support, movie.truth[seq], movie.doses[seq])
-        if frame.witnessed is not None:
-            witnessed += tally_pixels(frame.witnessed, movie.truth[seq], movie.doses[seq])
+        if frame.with_split is not None:
+            with_split += tally_pixels(frame.with_split, movie.truth[seq], movie.doses[seq])
         if seq == to_show:
             shown = _shown(movie, frame)
         records.append(frame.record)
@@ -188,7 +194,7 @@ def _simulated(
         changes_at=movie.changes_at,
         records=tuple(records),
         pixels=pixels,
-        witnessed=witnessed,
+        with_split=with_split,
         shown=shown,
     )
 
@@ -200,9 +206,9 @@ def _shown(movie: SimulatedMovie, frame: FollowedFrame) -> Shown:
         raw=movie.counts[seq],
         prediction=frame.prediction,
         truth=movie.truth[seq],
-        support=frame.support if frame.witnessed is None else frame.witnessed,
+        support=frame.support if frame.with_split is None else frame.with_split,
         dose=movie.doses[seq],
-        flag=frame.record.verdict.judgement.flag,
+        flag=frame.record.outcome.decision.flag,
     )
 
 

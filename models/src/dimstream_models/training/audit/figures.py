@@ -21,8 +21,8 @@ from dimstream_models.training.audit.alarms import (
 )
 from dimstream_models.training.audit.auditing import Audit, AuditedMovie
 from dimstream_models.training.audit.conditions import ENOUGH_PHOTONS, Condition
-from dimstream_models.training.audit.following import FrameRecord
 from dimstream_models.training.audit.intervals import Estimate, Tally, share
+from dimstream_models.training.audit.judged_movies import FrameRecord
 from dimstream_models.training.audit.pixels import PixelTally
 from dimstream_models.training.audit.recorded import ALL, RecordedRow, measure_recorded
 from dimstream_models.training.audit.scores import AreaRow, areas
@@ -175,7 +175,7 @@ def _pixels(movies: Sequence[AuditedMovie], seed: int) -> list[PixelRow]:
     return [
         _pixel_row(by, name, way, [(movie.physics, getattr(movie, tally)) for movie in some], seed)
         for by, name, some in groups
-        for way, tally in (("alone", "pixels"), ("witnessed", "witnessed"))
+        for way, tally in (("alone", "pixels"), ("with_split", "with_split"))
     ]
 
 
@@ -215,8 +215,8 @@ def _claims(movies: Sequence[AuditedMovie], seed: int) -> list[ClaimRow]:
 
 
 def _claim(record: FrameRecord, name: Probability) -> float | None:
-    judgement = record.verdict.judgement
-    return judgement.p_signal if name == "p_signal" else judgement.p_dark
+    decision = record.outcome.decision
+    return decision.p_signal if name == "p_signal" else decision.p_dark
 
 
 def _by_condition(movies: Sequence[AuditedMovie]) -> dict[str, list[AuditedMovie]]:

@@ -41,16 +41,16 @@ class Goal:
     certain: bool | None
 
 
-def goals(figures: Figures, *, witnessed: bool) -> tuple[Goal, ...]:
+def goals(figures: Figures, *, with_split: bool) -> tuple[Goal, ...]:
     """Return all goals.
 
     Parameters
     ----------
-    witnessed : bool
+    with_split : bool
         Whether split photons take part in the flag: without them both ways are one.
     """
-    ways = (("alone", "without the witness"), ("witnessed", "with the witness"))
-    return tuple(goal for way, title in ways[: 1 + witnessed] for goal in _goals(figures, way, title))
+    ways = (("alone", "without the split-photon check"), ("with_split", "with the split-photon check"))
+    return tuple(goal for way, title in ways[: 1 + with_split] for goal in _goals(figures, way, title))
 
 
 def _goals(figures: Figures, way: str, title: str) -> Iterator[Goal]:

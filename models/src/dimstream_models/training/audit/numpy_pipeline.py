@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Array, Float32, as_counts, normalise_prediction, ssim, ssim_map
 from dimstream_models.bundle import Bundle, apply_steps
-from dimstream_models.evidence import support as supporting
-from dimstream_models.evidence.alignment import Shift, overlap, overview
-from dimstream_models.evidence.saturation import shares_at_maximum
-from dimstream_models.evidence.structure import structure_score
 from dimstream_models.judging import Agreement, Measures
+from dimstream_models.quality import support_map as supporting
+from dimstream_models.quality.alignment import Shift, overlap, overview
+from dimstream_models.quality.saturation import shares_at_maximum
+from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.prediction import Denoise
 
@@ -86,7 +86,7 @@ class NumpyFrame:
 
     @property
     def support(self) -> NDArray[np.uint8]:
-        """(H, W), see `evidence.support`."""
+        """(H, W), see `quality.support_map`."""
         return self._supported.classes
 
     @cached_property
@@ -104,8 +104,8 @@ class NumpyFrame:
             maximum=float(photons.max()),
             at_maximum=at_maximum,
             near_maximum=near_maximum,
-            structure=structure_score(photons),
-            unsupported=self._supported.unsupported,
+            structure_score=structure_score(photons),
+            unsupported_fraction=self._supported.unsupported_fraction,
             prediction_mean=float(self.prediction.mean()),
         )
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from dimstream_models.evidence.support import CLASS, PREDICTED, UNSUPPORTED
+from dimstream_models.quality.support_map import CLASS, PREDICTED, UNSUPPORTED
 from dimstream_models.training.audit.alarms import WAYS, Death, of_kind
 from dimstream_models.training.audit.auditing import Audit, AuditedMovie, Shown
 from dimstream_models.training.audit.figures import CLAIMS, Figures, PixelRow, RateRow
@@ -21,8 +21,11 @@ from dimstream_models.training.audit.intervals import Estimate
 from dimstream_models.training.audit.scores import SCORES, curve, empty_frames, signal_frames, values
 
 DPI: Final = 100
-COLOURS: Final[Mapping[str, str]] = {"alone": "#0072b2", "witnessed": "#d55e00"}
-TITLES: Final[Mapping[str, str]] = {"alone": "without the witness", "witnessed": "with the witness"}
+COLOURS: Final[Mapping[str, str]] = {"alone": "#0072b2", "with_split": "#d55e00"}
+TITLES: Final[Mapping[str, str]] = {
+    "alone": "without the split-photon check",
+    "with_split": "with the split-photon check",
+}
 SIGNAL_COLOUR, EMPTY_COLOUR = "#009e73", "#888888"
 MAP_COLOURS: Final = {
     "background": (0.0, 0.0, 0.0),
@@ -61,7 +64,9 @@ def draw_curves(audit: Audit, figures: Figures) -> bytes:
 
 def draw_histograms(audit: Audit) -> bytes:
     """Return a PNG: how the scores are distributed with and without a sample."""
-    shown = [score for score in SCORES if score.key in ("structure", "best_ssim", "split_ssim", "decision")]
+    shown = [
+        score for score in SCORES if score.key in ("structure_score", "best_ssim", "split_ssim", "decision")
+    ]
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     for axes, score in zip(figure.subplots(1, len(shown)), shown, strict=True):
         kinds = (
@@ -72,7 +77,7 @@ def draw_histograms(audit: Audit) -> bytes:
             found = [value for movie in audit.simulated for value in values(score, frames(movie))]
             if found:
                 axes.hist(found, _bins(score.key), label=label, color=colour, alpha=0.6)
-        if score.key == "structure":
+        if score.key == "structure_score":
             axes.set_xscale("symlog", linthresh=10)
         _axes(axes, score.title, "score", "frames")
         axes.set_yscale("symlog", linthresh=1)
@@ -201,7 +206,7 @@ def _with_bars(
 
 
 def _bins(key: str) -> NDArray[np.float64]:
-    if key != "structure":
+    if key != "structure_score":
         return np.linspace(-1, 1, 81)
     return np.concatenate([np.linspace(-10, 10, 41), np.geomspace(10.5, 1e4, 40)])
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.evidence.support import PREDICTED, UNSUPPORTED
+from dimstream_models.quality.support_map import PREDICTED, UNSUPPORTED
 
 NEAR_PX: Final = 7
 """Side of the square around a pixel within which structure counts as its own: 3 px to each side."""
@@ -43,7 +43,7 @@ def tally_pixels(bits: NDArray[np.uint8], truth: NDArray[np.float32], dose: floa
     Parameters
     ----------
     bits : ndarray
-        (H, W), its support map, see `evidence.support`.
+        (H, W), its support map, see `quality.support_map`.
     truth : ndarray
         (H, W), expected photons of the sample.
     dose : float

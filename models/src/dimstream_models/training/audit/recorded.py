@@ -59,7 +59,7 @@ def _recorded_row(name: str, movies: Sequence[RecordedMovie], seed: int) -> Reco
         role=movies[0].role,
         frames=len(records),
         wrong={way: _wrong(movies, way, seed) for way in WAYS},
-        unjudged=sum(record.verdict.judgement.flag == "unjudged" for record in records),
+        unjudged=sum(record.outcome.decision.flag == "unjudged" for record in records),
         scores={score.key: _quantiles(values(score, records)) for score in MEASURED},
         refused=refused,
         note="one frame, judged as one: nothing to compare it with" if single == len(movies) else "",

@@ -8,14 +8,14 @@ from typing import Final
 
 from dimstream_models.training.audit.alarms import ALLOWED, NOTICED_WITHIN, Rate
 from dimstream_models.training.audit.auditing import Audit
+from dimstream_models.training.audit.explanations import CAPTIONS, STATEMENTS
 from dimstream_models.training.audit.figures import Figures, RateRow
 from dimstream_models.training.audit.goals import Goal, goals
 from dimstream_models.training.audit.intervals import Estimate
 from dimstream_models.training.audit.pictures import TITLES
 from dimstream_models.training.audit.recorded import RecordedRow
 from dimstream_models.training.audit.scores import SCORES
-from dimstream_models.training.audit.statements import CAPTIONS, STATEMENTS
-from dimstream_models.training.web_page import picture, web_page
+from dimstream_models.training.html_page import picture, web_page
 
 NONE: Final = "–"
 SMALLEST: Final = 1e-4
@@ -42,7 +42,7 @@ def render(audit: Audit, figures: Figures, pngs: Mapping[str, bytes], provenance
         f"<h1>{escape(audit.bundle.name)}: audit of its flags</h1>",
         _warning(audit),
         "<h2>Goals</h2>",
-        _goals(goals(figures, witnessed=audit.bundle.thresholds.split is not None)),
+        _goals(goals(figures, with_split=audit.bundle.thresholds.split is not None)),
         "<h2>What it looks like</h2>",
         *_figures(pngs, "gallery.png"),
         "<h2>Signal against empty fields</h2>",

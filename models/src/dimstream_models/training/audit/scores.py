@@ -11,8 +11,8 @@ import numpy as np
 from dimstream_models.judging import FlagName
 from dimstream_models.training.audit.auditing import AuditedMovie
 from dimstream_models.training.audit.conditions import ENOUGH_PHOTONS
-from dimstream_models.training.audit.following import FrameRecord
 from dimstream_models.training.audit.intervals import Estimate, Scored, area
+from dimstream_models.training.audit.judged_movies import FrameRecord
 
 BELIEVED: Final[Mapping[FlagName, float]] = {"suspect": 0.0, "unjudged": 0.5, "ok": 1.0}
 
@@ -27,19 +27,19 @@ class Score:
 
 
 MEASURED: Final = (
-    Score("ssim", "SSIM with the frame before", lambda record: record.evidence.ssim),
-    Score("best_ssim", "SSIM, aligned where that is better", lambda record: record.evidence.similarity),
-    Score("structure", "structure of the raw frame", lambda record: record.evidence.structure),
-    Score("split_ssim", "SSIM of both halves of the photons", lambda record: record.evidence.split_ssim),
+    Score("ssim", "SSIM with the frame before", lambda record: record.metrics.ssim),
+    Score("best_ssim", "SSIM, aligned where that is better", lambda record: record.metrics.similarity),
+    Score("structure_score", "structure of the raw frame", lambda record: record.metrics.structure_score),
+    Score("split_ssim", "SSIM of both halves of the photons", lambda record: record.metrics.split_ssim),
     Score("signal_share", "share of signal pixels", lambda record: record.signal),
 )
 """What is measured of a frame."""
 SCORES: Final = (
     *MEASURED,
-    Score("decision_alone", "decision, no witness", lambda record: record.alone.decision),
-    Score("flag_alone", "flag, no witness", lambda record: BELIEVED[record.alone.judgement.flag]),
-    Score("decision", "decision, with the witness", lambda record: record.verdict.decision),
-    Score("flag", "flag, with the witness", lambda record: BELIEVED[record.verdict.judgement.flag]),
+    Score("decision_alone", "decision, no split check", lambda record: record.alone.margin),
+    Score("flag_alone", "flag, no split check", lambda record: BELIEVED[record.alone.decision.flag]),
+    Score("decision", "decision, with the split-photon check", lambda record: record.outcome.margin),
+    Score("flag", "flag, with the split-photon check", lambda record: BELIEVED[record.outcome.decision.flag]),
 )
 
 

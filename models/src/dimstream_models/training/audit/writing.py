@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from dimstream_models.training.audit.auditing import Audit
 from dimstream_models.training.audit.figures import CLAIMED, Figures, RateRow, measure
-from dimstream_models.training.audit.following import FrameRecord
 from dimstream_models.training.audit.goals import goals
+from dimstream_models.training.audit.judged_movies import FrameRecord
 from dimstream_models.training.audit.pictures import (
     draw_claims,
     draw_curves,
@@ -50,11 +50,11 @@ COLUMNS: Final = (
     "correlation",
     "shift_y_px",
     "shift_x_px",
-    "structure",
+    "structure_score",
     "background",
     "uncertain",
     "signal",
-    "unsupported",
+    "unsupported_fraction",
     "saturated",
     "split_ssim",
     "split_refused",
@@ -130,36 +130,36 @@ def _table(audit: Audit) -> Iterator[list[object]]:
 
 
 def _cells(record: FrameRecord) -> list[object]:
-    evidence, judgement = record.evidence, record.verdict.judgement
+    metrics, decision = record.metrics, record.outcome.decision
     shift = record.shift or (None, None)
     return [
         record.seq,
-        evidence.ssim,
-        evidence.ssim_aligned,
-        evidence.correlation,
+        metrics.ssim,
+        metrics.ssim_aligned,
+        metrics.correlation,
         *shift,
-        evidence.structure,
-        evidence.background,
+        metrics.structure_score,
+        metrics.background,
         record.uncertain,
         record.signal,
-        record.unsupported,
-        evidence.saturated,
-        evidence.split_ssim,
+        record.unsupported_fraction,
+        metrics.saturated,
+        metrics.split_ssim,
         record.refused,
-        judgement.p_signal,
-        judgement.p_dark,
-        record.verdict.decision,
-        judgement.flag,
-        judgement.reason,
-        " ".join(judgement.notes),
-        record.verdict.suspect_since,
+        decision.p_signal,
+        decision.p_dark,
+        record.outcome.margin,
+        decision.flag,
+        decision.reason,
+        " ".join(decision.notes),
+        record.outcome.suspect_since,
         record.alone.decision,
-        record.alone.judgement.flag,
+        record.alone.decision.flag,
     ]
 
 
 def _content(audit: Audit, figures: Figures, *, command: str, versions: Mapping[str, str]) -> dict[str, Any]:
-    bundle, witnessed = audit.bundle, audit.bundle.thresholds.split is not None
+    bundle, with_split = audit.bundle, audit.bundle.thresholds.split is not None
     return {
         "format_version": FORMAT_VERSION,
         "bundle": {
@@ -173,7 +173,7 @@ def _content(audit: Audit, figures: Figures, *, command: str, versions: Mapping[
         "recorded_files": {str(movie.path): movie.sha256 for movie in audit.recorded},
         "simulated_movies": len(audit.simulated),
         "simulated_frames": sum(len(movie.records) for movie in audit.simulated),
-        "goals": [asdict(goal) for goal in goals(figures, witnessed=witnessed)],
+        "goals": [asdict(goal) for goal in goals(figures, with_split=with_split)],
         "areas": [
             {"score": row.score, "condition": row.condition, **row.estimate.as_dict()}
             for row in figures.areas
@@ -235,6 +235,6 @@ def _provenance(audit: Audit, command: str, versions: Mapping[str, str]) -> dict
         "Bundle": f"{audit.bundle.id}, weights sha256 {audit.bundle.sha256}; thresholds "
         + ", ".join(f"{name} {value}" for name, value in limits.items()),
         "Size": f"{len(audit.simulated)} simulated movies, {frames} frames, seed {settings.seed}; photons are"
-        f" split of every n-th frame, n = {settings.witness_every} (0: of none)",
+        f" split of every n-th frame, n = {settings.split_every} (0: of none)",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
     }

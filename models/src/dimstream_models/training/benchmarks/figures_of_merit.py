@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from dimstream_models.training.benchmarks.plan import SEED, Plan
-from dimstream_models.training.benchmarks.spread import Spread
+from dimstream_models.training.benchmarks.quartiles import Spread
 from dimstream_models.training.metrics.decorrelation import decorrelation
 from dimstream_models.training.metrics.rolling_frc import rolling_frc
 

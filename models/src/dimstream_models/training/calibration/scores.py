@@ -1,8 +1,8 @@
 """Scores beside the SSIM of adjacent predictions: with a sample, without one, and with another one.
 
-The structure score of the raw frame (`dimstream_models.evidence.structure`), the SSIM of the predictions of
-both halves of its photons (`dimstream_models.evidence.photons`), and the correlation of adjacent
-predictions (`dimstream_models.evidence.alignment`).
+The structure score of the raw frame (`dimstream_models.quality.structure`), the SSIM of the predictions of
+both halves of its photons (`dimstream_models.quality.photons`), and the correlation of adjacent
+predictions (`dimstream_models.quality.alignment`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Float32, normalise_prediction, ssim
 from dimstream_models.bundle import ScoreCalibration, SsimSettings
-from dimstream_models.evidence.alignment import (
+from dimstream_models.judging import FIVE_SIGMA
+from dimstream_models.quality.alignment import (
     OVERVIEW_PX,
     SMALLEST_SIDE,
     correlation_between,
     overview,
     shift_between,
 )
-from dimstream_models.evidence.photons import no_photons, split_photons
-from dimstream_models.evidence.structure import structure_score
-from dimstream_models.judging import FIVE_SIGMA
+from dimstream_models.quality.photons import no_photons, split_photons
+from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.calibration.other_fields import OtherFields
 from dimstream_models.training.calibration.separation import (
     Floats,

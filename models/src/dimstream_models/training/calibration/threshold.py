@@ -66,7 +66,7 @@ class FlagThresholds:
         return before.model_copy(
             update={
                 "ssim": self.value,
-                "structure": self.structure.value,
+                "structure_score": self.structure.value,
                 "split": None if self.split is None else self.split.value,
                 "correlation": None if self.correlation is None else self.correlation.value,
             }

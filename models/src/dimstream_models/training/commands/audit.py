@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         help="of each condition in each simulated world (default: %(default)s)",
     )
     parser.add_argument(
-        "--witness-every",
+        "--split-every",
         type=int,
         default=4,
         metavar="N",
@@ -52,14 +52,14 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = AuditSettings(
         seed=arguments.seed,
         movies=arguments.movies,
-        witness_every=arguments.witness_every,
+        split_every=arguments.split_every,
         quick=arguments.quick,
     )
     bundle = read_bundle(arguments.bundle)
     make_folder(arguments.out)
     audit = run_audit(bundle, settings, signal=arguments.signal, dark=arguments.dark)
     figures = write_audit(audit, arguments.out, command=_command(arguments))
-    for goal in goals(figures, witnessed=bundle.thresholds.split is not None):
+    for goal in goals(figures, with_split=bundle.thresholds.split is not None):
         measured = "nothing to measure it on" if goal.value is None else f"{goal.value:.4g}"
         words = {None: "", True: ": reached", False: ": not reached"}[goal.reached]
         print(f"{goal.name}, {goal.bound}: {measured}{words}")
@@ -73,5 +73,5 @@ def _command(arguments: argparse.Namespace) -> str:
         if files := getattr(arguments, name):
             parts += [f"--{name}", *map(str, files)]
     parts += ["--out", str(arguments.out), "--seed", str(arguments.seed), "--movies", str(arguments.movies)]
-    parts += ["--witness-every", str(arguments.witness_every), *["--quick"] * arguments.quick]
+    parts += ["--split-every", str(arguments.split_every), *["--quick"] * arguments.quick]
     return shlex.join(parts)

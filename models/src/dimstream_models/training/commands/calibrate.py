@@ -65,8 +65,8 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"{bundle.id} {bundle.sha256[:12]} in {target}")
     print(f"denoised counts: {bundle.gain or 1:g} times the prediction {bundle.offset or 0:+g}")
     judged = "no SSIM threshold" if limits.ssim is None else f"suspect below an SSIM of {limits.ssim:g}"
-    if limits.structure is not None:
-        judged += f", a structure score of {limits.structure:g}"
+    if limits.structure_score is not None:
+        judged += f", a structure score of {limits.structure_score:g}"
     if limits.split is not None:
         judged += f", an SSIM of split photons of {limits.split:g}"
     if limits.correlation is not None:

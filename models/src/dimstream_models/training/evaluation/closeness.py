@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from dimstream_models.training.errors import NotPhotonCounts
 from dimstream_models.training.evaluation.figures import Figure, absent, take
 from dimstream_models.training.evaluation.noise_floor import light_behind, with_photon_noise
+from dimstream_models.training.metrics.missing_figures import WHY_NONE
 from dimstream_models.training.metrics.pixelwise import mae, pearson, psnr, ssim
-from dimstream_models.training.metrics.reasons import WHY_NONE
 from dimstream_models.training.pairs.photons import check_photon_counts
 
 Floats = NDArray[np.float64]  # (H, W)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-from dimstream_models.evidence.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
+from dimstream_models.quality.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
 
 Floats = NDArray[np.float64]
 Stack = Floats  # (N, H, W)

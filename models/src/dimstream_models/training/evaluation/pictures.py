@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dimstream_models.training.evaluation.figures import KINDS, METRICS, Kind, Metric, Row, unit_of
-from dimstream_models.training.evaluation.lines import Point
+from dimstream_models.training.evaluation.profile_line import Point
 from dimstream_models.training.evaluation.summary import Difference, values_of
 
 COLOURS: Final[Mapping[str, str]] = {

@@ -10,17 +10,17 @@ from html import escape
 from typing import Final
 
 from dimstream_models.training.evaluation.evaluate import Evaluation
+from dimstream_models.training.evaluation.explanations import number_of_pairs, statements, warnings
 from dimstream_models.training.evaluation.figures import KINDS, METRICS, Row, Unit, unit_of
 from dimstream_models.training.evaluation.pictures import draw_distributions, draw_pair
-from dimstream_models.training.evaluation.statements import number_of_pairs, statements, warnings
 from dimstream_models.training.evaluation.summary import (
     Summary,
     absences,
     differences,
     summarise,
 )
+from dimstream_models.training.html_page import picture, web_page
 from dimstream_models.training.metrics.statistics import Outcome
-from dimstream_models.training.web_page import picture, web_page
 
 NONE: Final = "–"
 STYLE: Final = """

@@ -12,8 +12,8 @@ from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
 from dimstream_models.training.evaluation.closeness import Perceptual, closeness, floor
 from dimstream_models.training.evaluation.figures import Figure, Kind, Row, absent
 from dimstream_models.training.evaluation.filters import fit_gain_and_offset, straight_line
-from dimstream_models.training.evaluation.lines import Point, line_through_structure
 from dimstream_models.training.evaluation.pictures import Shown
+from dimstream_models.training.evaluation.profile_line import Point, line_through_structure
 from dimstream_models.training.evaluation.resolving import Resolving, Twins, twins
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.evaluation.rivals import Rivals

@@ -209,7 +209,7 @@ def _threshold(threshold: float | None, record: Calibration | None) -> str:
 def _scores(config: DimstreamConfig) -> Iterator[str]:
     limits = config.thresholds
     told = (
-        (limits.structure, config.structure_calibration, "whose raw frame has a structure score below"),
+        (limits.structure_score, config.structure_calibration, "whose raw frame has a structure score below"),
         (limits.split, config.split_calibration, "the halves of whose photons agree by an SSIM below"),
         (
             limits.correlation,

@@ -84,7 +84,7 @@ def _judging(config: DimstreamConfig) -> Iterator[str]:
 def _chance(config: DimstreamConfig) -> Iterator[str]:
     records: dict[str, Calibration | ScoreCalibration | None] = {
         "of adjacent predictions (thresholds.ssim)": config.calibration,
-        "of the raw frame's structure (thresholds.structure)": config.structure_calibration,
+        "of the raw frame's structure (thresholds.structure_score)": config.structure_calibration,
         "of split photons (thresholds.split)": config.split_calibration,
     }
     areas = {name: record.auc for name, record in records.items() if record is not None}

@@ -13,10 +13,10 @@ import torch
 
 from dimstream_models.bundle import Bundle
 from dimstream_models.training.errors import CheckpointMismatch
+from dimstream_models.training.fitting.batch_size import find_largest_batch
 from dimstream_models.training.fitting.checkpoints import BEST, LAST, load
 from dimstream_models.training.fitting.device import require_device, require_precision
 from dimstream_models.training.fitting.history import read_history
-from dimstream_models.training.fitting.largest import find_largest_batch
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.fitting.loop import Trainer
 from dimstream_models.training.fitting.record import (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.evidence.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
+from dimstream_models.quality.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
 
 MORE: Final = 1.25  # times the counts of the high dose from which on the low dose clearly has more
 CLEARER: Final = 2.0  # times the other's clarity from which on an image is clearly the cleaner one

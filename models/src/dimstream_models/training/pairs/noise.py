@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.evidence.counting import ACCEPTED
-from dimstream_models.evidence.photon_transfer import (
+from dimstream_models.quality.counting import ACCEPTED
+from dimstream_models.quality.photon_transfer import (
     CERTAIN,
     NORM,
     SECOND_DIFFERENCE,

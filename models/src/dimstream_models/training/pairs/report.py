@@ -9,12 +9,12 @@ from typing import Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dimstream_models.training.html_page import picture, web_page
 from dimstream_models.training.pairs import pictures
 from dimstream_models.training.pairs.noise import PhotonStatistics
 from dimstream_models.training.pairs.prepared import REPORT, Dose, Prepared, PreparedField, Role
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 from dimstream_models.training.pairs.storing import Overlay
-from dimstream_models.training.web_page import picture, web_page
 
 STYLE: Final = """
 th, td { text-align: left } figure { display: inline-block; margin: 0 1em 1em 0 }

@@ -18,6 +18,7 @@ from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.averages import factor_of_averages
 from dimstream_models.training.pairs.counts import stored_truth, whole_counts
 from dimstream_models.training.pairs.doses import Doses, compare_doses
+from dimstream_models.training.pairs.fields_of_view import Sketch, sketch
 from dimstream_models.training.pairs.images import SQUARE
 from dimstream_models.training.pairs.listing import ListedPair
 from dimstream_models.training.pairs.noise import NoiseMeter
@@ -38,7 +39,6 @@ from dimstream_models.training.pairs.registration import (
     correlation,
     measure_shift,
 )
-from dimstream_models.training.pairs.views import Sketch, sketch
 
 OVERLAYS: Final = 6  # pairs kept to be shown, the furthest apart
 OVERLAY_PX: Final = 192

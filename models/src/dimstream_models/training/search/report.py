@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
+from dimstream_models.training.html_page import picture, web_page
 from dimstream_models.training.pairs.prepared import Prepared
 from dimstream_models.training.search.ranking import Scored
 from dimstream_models.training.search.space import PLACES
 from dimstream_models.training.settings import Recipe
-from dimstream_models.training.web_page import picture, web_page
 
 CAPTIONS: Final = {
     "knobs.png": "Total score of each trial against each knob; lines: medians; crosses: failed trials.",

@@ -1,4 +1,4 @@
-"""The request door: stacks by POST, what the server is and does by GET. It only translates."""
+"""The request endpoint: stacks by POST, what the server is and does by GET. It only translates."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from dimstream_models.evidence.detector import Detector
+from dimstream_models.quality.detector import Detector
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.http.answers import JSON
@@ -59,7 +59,7 @@ class HttpApp:
     tokens : Tokens, optional
         Of which requests must carry one.
     readiness : Readiness
-        What /readyz asks; this door adds whether the server drains.
+        What /readyz asks; this endpoint adds whether the server drains.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class HttpApp:
     ) -> None:
         self._engine = engine
         self._server = ServerBody.of(ServerInfo.of(engine))
-        self._gate = RequestAuthentication(
+        self._authentication = RequestAuthentication(
             settings.http.host_names,
             is_public=is_public_address(settings.http.address),
             tokens=tokens,
@@ -124,9 +124,11 @@ class HttpApp:
             redoc_url=None,
             redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer
         )
-        describe_problems(app, locked=self._gate.is_locked, open_paths=PROBES)
+        describe_problems(app, locked=self._authentication.is_locked, open_paths=PROBES)
         self.teller.add_to(app)
-        app.add_middleware(Observer, metrics=self._metrics, teller=self.teller, gate=self._gate)
+        app.add_middleware(
+            Observer, metrics=self._metrics, teller=self.teller, authentication=self._authentication
+        )
         get: Any = app.get
         app.post(
             "/v1/models/{model_id}/denoise",
@@ -178,7 +180,7 @@ class HttpApp:
                     out_dtype=query.out_dtype,
                     choice=query.choice(),
                     output=query.output,
-                    witness_every=query.witness_every,
+                    split_every=query.split_every,
                     view=view,
                     detector=Detector.given(query.offset, query.gain),
                     client=request.state.name,
@@ -189,7 +191,7 @@ class HttpApp:
                 raise
             return LeavingAnswer(answer, slot, self._buffers.share(client))
         except Abandoned:
-            _log.info("client gone event=client_gone door=http model=%s", model_id)
+            _log.info("client gone event=client_gone endpoint=http model=%s", model_id)
             return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     def _refuse_when_draining(self) -> None:

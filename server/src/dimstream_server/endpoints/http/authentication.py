@@ -27,8 +27,8 @@ class RequestAuthentication:
     host_names : collection of str
         Names by which the server may be asked, beside loopback ones.
     is_public : bool
-        Whether other machines reach this door, thus may ask for it by an IP address. That is safe: rebinding
-        needs a name.
+        Whether other machines reach this endpoint, thus may ask for it by an IP address. That is safe:
+        rebinding needs a name.
     tokens : Tokens, optional
         Of which a request must carry one, but for `PROBES`.
     pace : RateLimit

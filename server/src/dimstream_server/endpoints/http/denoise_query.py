@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dimstream_client.fields import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MAX_TEXT, MIN_GAIN
+from dimstream_client.header_checks import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MAX_TEXT, MIN_GAIN
 from dimstream_server.endpoints.http.answers import JSON, PNG, allows, choose_media_type
 from dimstream_server.endpoints.http.denoising import Output
 from dimstream_server.endpoints.http.images import ImageChoice
@@ -46,7 +46,7 @@ class DenoiseQuery(BaseModel):
             description="Overrules the axes of the file, e.g. `ZYX` for an NPY z-stack.",
         ),
     ] = None
-    witness_every: Annotated[
+    split_every: Annotated[
         int,
         Field(
             ge=0,

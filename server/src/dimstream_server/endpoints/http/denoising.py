@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import Frame, PlaneIndex
-from dimstream_models.evidence.detector import Detector
+from dimstream_models.quality.detector import Detector
 from dimstream_server.endpoints.http.answers import JSON, StackSink, open_sink
 from dimstream_server.endpoints.http.images import ImageChoice, open_body
 from dimstream_server.endpoints.http.views import ViewOrder, ViewSink, criteria_of
@@ -16,7 +16,7 @@ from dimstream_server.engine.protocol import EngineResult, ModelInfo, OutDtype, 
 from dimstream_server.errors import FrameFailed
 from dimstream_server.streams import RequestStream, StreamService
 
-DOOR = "http"
+ENDPOINT = "http"
 Output = Literal["denoised", "support"]
 
 
@@ -49,7 +49,7 @@ class Order:
     out_dtype: OutDtype
     output: Output = "denoised"
     choice: ImageChoice = ImageChoice()  # noqa: RUF009  # it never changes
-    witness_every: int = 0
+    split_every: int = 0
     view: ViewOrder | None = None
     detector: Detector | None = None
     client: str = ""
@@ -140,7 +140,7 @@ class Denoiser:
     ) -> Iterator[tuple[PlaneIndex, EngineResult]]:
         """Results in the order of the frames; each (c, z, p) plane is compared with its own past."""
         spec = self._spec(order, stack)
-        opened = self.service.open_request(spec, endpoint=DOOR, client=order.client, window=self.window)
+        opened = self.service.open_request(spec, endpoint=ENDPOINT, client=order.client, window=self.window)
         with opened as stream:
             for seq in range(len(stack)):
                 if gone.is_set():
@@ -160,7 +160,7 @@ class Denoiser:
             out_dtype=order.out_dtype,
             deliver_pixels=order.wants("denoised"),
             deliver_maps=order.wants("support"),
-            witness_every=order.witness_every,
+            split_every=order.split_every,
             frame_interval_s=stack.scale.frame_interval_s,
             detector=order.detector,
             **options,

@@ -1,4 +1,4 @@
-"""JSON bodies of the HTTP door, as the OpenAPI document shows them."""
+"""JSON bodies of the HTTP endpoint, as the OpenAPI document shows them."""
 
 from dataclasses import asdict
 from typing import Any, Literal, Self
@@ -37,7 +37,7 @@ class ThresholdsBody(Body):
     ssim: float | None = Field(description="below it a frame is suspect; null: never judged")
     background_max: float = Field(description="photon counts in a window that are still background")
     signal_min: float = Field(description="photon counts in a window above which it is signal")
-    structure: float = Field(description="raw frames that score below it show no more than noise")
+    structure_score: float = Field(description="raw frames that score below it show no more than noise")
     split: float | None = Field(
         description="below it the two halves of a frame's photons disagree; null: not judged by them"
     )

@@ -6,18 +6,18 @@ from typing import Final
 from dimstream_server.endpoints.http.denoising import Denoised, Order
 from dimstream_server.endpoints.http.reports import count_flags, worst_flag
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.streams.wire_values import wire_ssim, wire_trust
+from dimstream_server.streams.wire_values import wire_quality, wire_ssim
 
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Flag": "The worst flag of all frames: suspect, then unjudged, then ok.",
     "Dimstream-Flags": "How many frames have each flag: `ok=5, unjudged=1, suspect=0`.",
     "Dimstream-Reason": "Single frames: why the flag is not ok.",
     "Dimstream-Ssim-Prev": "Single frames: SSIM with the prediction before, where there was one.",
-    "Dimstream-Structure": "Single frames: structure score of the raw frame, standard errors above noise.",
-    "Dimstream-Unsupported": "Single frames: share of the predicted signal that no photons support.",
+    "Dimstream-Structure-Score": "Single frames: of the raw frame, standard errors above noise.",
+    "Dimstream-Unsupported-Fraction": "Single frames: share of the predicted signal that no photons support.",
     "Dimstream-Notes": "Single frames: what else was seen, separated by commas; absent when nothing was.",
-    "Dimstream-Witness-Ssim": "Single frames whose photons were split: SSIM of what both halves predict.",
-    "Dimstream-Witness-Refused": "Single frames whose photons were to be split: why they could not be.",
+    "Dimstream-Split-Ssim": "Single frames whose photons were split: SSIM of what both halves predict.",
+    "Dimstream-Split-Refused": "Single frames whose photons were to be split: why they could not be.",
     "Dimstream-View": "Views: the z-stack that is drawn (t, c, p), which planes to keep (`keep=3-16`, `none`"
     " or `unjudged`), where slices lie (plane, row, column), and z step / pixel size (aspect).",
     "Dimstream-Axes": "The axes that were understood, slowest first, positions (P) before all: `TZYX`.",
@@ -61,22 +61,22 @@ def headers_of(order: Order, denoised: Denoised) -> dict[str, str]:
 
 
 def _is_not_photons(result: EngineResult) -> bool:
-    return result.trust is not None and "not_photons" in result.trust.notes
+    return result.quality is not None and "not_photons" in result.quality.notes
 
 
 def _of_frame(result: EngineResult) -> Iterator[tuple[str, str]]:
     """All that is told of a single frame, empty where there is nothing to tell."""
     yield "Dimstream-Reason", result.reason or ""
     yield "Dimstream-Ssim-Prev", _six_digits(wire_ssim(result.ssim_prev))
-    trust = wire_trust(result.trust)
-    if trust is None:
+    quality = wire_quality(result.quality)
+    if quality is None:
         return
-    yield "Dimstream-Structure", f"{trust.structure:.3f}"
-    yield "Dimstream-Unsupported", _six_digits(trust.unsupported)
-    yield "Dimstream-Notes", ", ".join(trust.notes)
-    if trust.witness is not None:
-        yield "Dimstream-Witness-Ssim", _six_digits(trust.witness.ssim)
-        yield "Dimstream-Witness-Refused", trust.witness.refused or ""
+    yield "Dimstream-Structure-Score", f"{quality.structure_score:.3f}"
+    yield "Dimstream-Unsupported-Fraction", _six_digits(quality.unsupported_fraction)
+    yield "Dimstream-Notes", ", ".join(quality.notes)
+    if quality.split is not None:
+        yield "Dimstream-Split-Ssim", _six_digits(quality.split.ssim)
+        yield "Dimstream-Split-Refused", quality.split.refused or ""
 
 
 def _printable(text: str) -> str:

@@ -13,7 +13,7 @@ from dimstream_server.endpoints.http.descriptions import Body
 from dimstream_server.endpoints.http.views import criteria_of
 from dimstream_server.endpoints.http.volume_bodies import CriteriaBody, SeriesBody, VolumeBody, volume_members
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.streams.wire_values import wire_fractions, wire_ssim, wire_times, wire_trust
+from dimstream_server.streams.wire_values import wire_fractions, wire_quality, wire_ssim, wire_times
 
 WORST_FIRST: tuple[FlagName, ...] = ("suspect", "unjudged", "ok")
 
@@ -43,7 +43,7 @@ class TimesBody(Body):
     total: float
 
 
-class WitnessBody(Body):
+class SplitBody(Body):
     """What the split photons of a frame say."""
 
     t_ms: float = Field(description="milliseconds that it took")
@@ -51,11 +51,11 @@ class WitnessBody(Body):
     refused: str | None = Field(description="why the photons were not split")
 
 
-class TrustBody(Body):
+class QualityBody(Body):
     """What speaks for and against a frame, beyond its flag."""
 
-    structure: float = Field(description="of the raw frame, standard errors above noise")
-    unsupported: float = Field(description="share of the predicted signal that no photons support")
+    structure_score: float = Field(description="of the raw frame, standard errors above noise")
+    unsupported_fraction: float = Field(description="share of the predicted signal that no photons support")
     ssim_aligned: float | None = Field(
         description="as `ssim_prev`, after the motion `shift_px` was taken out; null when nothing was"
         " compared or there is no structure to align by"
@@ -76,7 +76,7 @@ class TrustBody(Body):
         description="first frame of the plane's run of suspect ones; null when this one is not"
     )
     notes: tuple[Note, ...] = Field(description="what else was seen")
-    witness: WitnessBody | None = Field(description="null when the photons were not to be split")
+    split: SplitBody | None = Field(description="null when the photons were not to be split")
 
 
 class FrameBody(Body):
@@ -90,14 +90,14 @@ class FrameBody(Body):
     ssim_prev: float | None = Field(description="SSIM with the prediction of frame `compared_seq`")
     compared_seq: int | None
     fractions: FractionsBody | None
-    trust: TrustBody | None = Field(description="null when the frame failed")
+    quality: QualityBody | None = Field(description="null when the frame failed")
     t_ms: TimesBody
     error: str | None = None
 
     @classmethod
     def of(cls, index: PlaneIndex, result: EngineResult) -> Self:
         """The flag of one frame."""
-        shares, trust = wire_fractions(result.fractions), wire_trust(result.trust)
+        shares, quality = wire_fractions(result.fractions), wire_quality(result.quality)
         return cls(
             seq=result.seq,
             index=IndexBody(**asdict(index)),
@@ -107,7 +107,7 @@ class FrameBody(Body):
             ssim_prev=wire_ssim(result.ssim_prev),
             compared_seq=result.compared_seq,
             fractions=None if shares is None else FractionsBody(**asdict(shares)),
-            trust=None if trust is None else TrustBody(**asdict(trust)),
+            quality=None if quality is None else QualityBody(**asdict(quality)),
             t_ms=TimesBody(**asdict(wire_times(result))),
             error=result.error,
         )
@@ -191,6 +191,6 @@ def worst_flag(denoised: Denoised) -> FlagName:
 
 def suspect_since(denoised: Denoised) -> int | None:
     """First frame of the last run of suspect ones; None when none is suspect."""
-    suspect = [result.trust for _, result in denoised.frames if result.flag == "suspect"]
+    suspect = [result.quality for _, result in denoised.frames if result.flag == "suspect"]
     last = suspect[-1] if suspect else None
     return None if last is None else last.suspect_since

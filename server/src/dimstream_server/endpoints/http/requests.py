@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dimstream_client.errors import DimstreamError, Problem
 from dimstream_server.endpoints.http.authentication import RequestAuthentication, in_origin_form
-from dimstream_server.endpoints.http.denoising import DOOR
+from dimstream_server.endpoints.http.denoising import ENDPOINT
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.errors import Refused, ServerBusy, ServerError
 from dimstream_server.metrics import Metrics
@@ -53,7 +53,7 @@ class ProblemTeller:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._log = RefusalLog(DOOR)
+        self._log = RefusalLog(ENDPOINT)
 
     def add_to(self, app: FastAPI) -> None:
         """Handle all that the routes of `app` raise."""
@@ -76,7 +76,7 @@ class ProblemTeller:
 
     def count(self, code: str, address: str, reason: str) -> None:
         """Count and log that a client at `address` was refused."""
-        self._metrics.refused(DOOR, code)
+        self._metrics.refused(ENDPOINT, code)
         self._log.tell(code, address, reason)
 
     def answer(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -114,12 +114,12 @@ class Observer:
     """ASGI middleware: counts answers, and refuses requests that the gate does not let in."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, gate: RequestAuthentication
+        self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, authentication: RequestAuthentication
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._teller = teller
-        self._gate = gate
+        self._authentication = authentication
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -135,7 +135,7 @@ class Observer:
             await send(message)
 
         try:
-            self._gate.admit(scope)
+            self._authentication.admit(scope)
         except Refused as refusal:
             if isinstance(refusal, ServerBusy):
                 await asyncio.sleep(_TOO_OFTEN_S)

@@ -74,7 +74,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its acceptor and without its signal handlers: a stop concerns both doors."""
+    """uvicorn without its acceptor and without its signal handlers: a stop concerns both endpoints."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ def criteria_of(model: ModelInfo) -> Criteria | None:
     thresholds = model.thresholds
     if thresholds.ssim is None:
         return None
-    return Criteria(ssim=thresholds.ssim, structure=thresholds.structure, split=thresholds.split)
+    return Criteria(ssim=thresholds.ssim, structure_score=thresholds.structure_score, split=thresholds.split)
 
 
 class ViewSink:
@@ -108,7 +108,7 @@ class ViewSink:
                     "status": result.status,
                     "flag": result.flag,
                     "reason": result.reason,
-                    "trust": None if result.trust is None else asdict(result.trust),
+                    "quality": None if result.quality is None else asdict(result.quality),
                 }
             )
 

@@ -13,7 +13,7 @@ class CriteriaBody(Body):
     """What planes are judged by."""
 
     ssim: float = Field(description="least SSIM with a neighbour in depth")
-    structure: float = Field(description="least structure score of the raw plane")
+    structure_score: float = Field(description="least structure score of the raw plane")
     split: float | None = Field(description="least SSIM of what both halves of the photons predict")
 
 
@@ -32,11 +32,11 @@ class VolumePlaneBody(Body):
     z: int
     flag: str
     reason: str | None
-    structure: float | None
-    unsupported: float | None
+    structure_score: float | None
+    unsupported_fraction: float | None
     ssim_above: float | None = Field(description="SSIM with the prediction of z - 1 at the same time")
     ssim_below: float | None = Field(description="SSIM with the prediction of z + 1 at the same time")
-    witness_ssim: float | None = Field(description="of what both halves of its photons predict")
+    split_ssim: float | None = Field(description="of what both halves of its photons predict")
     believed: bool
     why_not: str | None = Field(description="the first rule that speaks against it")
 

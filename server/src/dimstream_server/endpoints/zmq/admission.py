@@ -1,4 +1,4 @@
-"""Who is dealt with at the ZeroMQ door: at the handshake and, as keys are taken back, at every message."""
+"""Who may use the ZeroMQ endpoint: at the handshake and, as keys are taken back, at every message."""
 
 from dimstream_server.access import Access, AllowedClients
 from dimstream_server.endpoints.refusal_log import RefusalLog

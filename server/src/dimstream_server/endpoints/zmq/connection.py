@@ -310,7 +310,7 @@ class Connection(asyncio.BufferedProtocol):
             self.end(str(error))
             return
         except Exception:
-            _log.exception("cannot decrypt a message event=internal_error door=zmq")
+            _log.exception("cannot decrypt a message event=internal_error endpoint=zmq")
             self.end("what it sent could not be decrypted")
             return
         if not self._is_busy:

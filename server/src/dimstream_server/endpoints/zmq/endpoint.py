@@ -28,7 +28,7 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_client.wire import MAX_HEADER_BYTES, PackedFrame, decode_packed, encode
-from dimstream_server.access import Access, warn_of_open_doors
+from dimstream_server.access import Access, warn_of_open_endpoints
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.zmq.admission import NOT_ADMITTED, Admission, Handshakes
 from dimstream_server.endpoints.zmq.outbox import Outgoing, Part
@@ -40,7 +40,7 @@ from dimstream_server.problems import RequestRefused, error_message, problem_of
 from dimstream_server.settings import Settings
 from dimstream_server.streams import Requester, ServerStream, StreamService
 
-DOOR = "zmq"
+ENDPOINT = "zmq"
 UNPACKERS = 2  # threads
 UNPACK_HERE_BYTES = 65_536  # what is checked or unpacked on the event loop, at most
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class ZmqEndpoint:
         Who is dealt with; the router was bound with the same.
     """
 
-    endpoint: Final = DOOR
+    endpoint: Final = ENDPOINT
 
     def __init__(
         self, service: StreamService, router: Router, settings: Settings, metrics: Metrics, *, access: Access
@@ -98,7 +98,7 @@ class ZmqEndpoint:
         self._settings = settings
         self._metrics = metrics
         self._admission = Admission(access)
-        self._refusals = RefusalLog(DOOR)
+        self._refusals = RefusalLog(ENDPOINT)
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._unpacking = 0
         self._unpackers = ThreadPoolExecutor(UNPACKERS, thread_name_prefix="dimstream-unpack")
@@ -158,10 +158,10 @@ class ZmqEndpoint:
             stream, opened = await self._service.open(requester, message)
             if message.stream is None:
                 _log.info(
-                    "opened event=opened door=zmq stream=%s client=%r model=%s window=%d key=%r",
+                    "opened event=opened endpoint=zmq stream=%s client=%r model=%s window=%d key=%r",
                     *(stream.id, stream.client, stream.model, stream.window, name),
                 )
-                warn_of_open_doors(self._settings)
+                warn_of_open_endpoints(self._settings)
             self._say(sender.peer, opened)
 
     async def _unpack_aside(self, sender: _Sender, packed: PackedFrame) -> None:
@@ -226,7 +226,7 @@ class ZmqEndpoint:
             problem = problem_of(error)
             self._refuse(peer, problem.code, problem.detail, stream, seq, problem.expected)
         except Exception:
-            _log.exception("cannot handle a message event=internal_error door=zmq stream=%r", stream)
+            _log.exception("cannot handle a message event=internal_error endpoint=zmq stream=%r", stream)
             self._refuse(
                 peer, "internal", "the server failed on this message; see its log", stream, seq, None
             )
@@ -245,7 +245,7 @@ class ZmqEndpoint:
         if next_seq is not None:
             expected = {**(expected or {}), "seq": next_seq}
         problem = error_message(code, detail, stream=stream_id, seq=seq, expected=expected)
-        self._metrics.refused(DOOR, code)
+        self._metrics.refused(ENDPOINT, code)
         address = self._router.address_of(peer)
         self._refusals.tell(code, address, problem.title, stream=stream_id, seq=seq)
         self._say(peer, problem)
@@ -300,7 +300,7 @@ class ZmqEndpoint:
 
     def _expel(self, peer: bytes, why: str) -> None:
         """Deal with a peer no more. Its streams can be resumed once its key is back, within their lease."""
-        self._metrics.refused(DOOR, NOT_ADMITTED)
+        self._metrics.refused(ENDPOINT, NOT_ADMITTED)
         self._refusals.tell(NOT_ADMITTED, self._router.address_of(peer), why)
         self._say(peer, error_message(NOT_ADMITTED, why))
         for stream in self._service.streams_of(peer):

@@ -132,7 +132,7 @@ class Outbox:
         try:
             parts = outgoing.make()
         except Exception:
-            _log.exception("cannot encode a message event=internal_error door=zmq")
+            _log.exception("cannot encode a message event=internal_error endpoint=zmq")
             _tell(outgoing.lost)
             return
         last = len(parts) - 1
@@ -150,7 +150,7 @@ class Outbox:
         if sealed.cancelled() or sealed.exception() or self._has_ended:
             _tell(outgoing.lost)
             if not sealed.cancelled() and (error := sealed.exception()):
-                _log.error("cannot encrypt a message event=internal_error door=zmq", exc_info=error)
+                _log.error("cannot encrypt a message event=internal_error endpoint=zmq", exc_info=error)
                 self._end("a message to it could not be encrypted")
             return
         self._write(sealed.result())

@@ -211,7 +211,7 @@ class Router:
                 self._refusals.tell("accept_failed", "", str(error.strerror))
                 await asyncio.sleep(_PAUSE_S)
             except Exception:  # whatever one connection does to it, others are still taken
-                _log.exception("cannot take a connection event=internal_error door=zmq")
+                _log.exception("cannot take a connection event=internal_error endpoint=zmq")
                 await asyncio.sleep(_PAUSE_S)
 
     async def _take(self, accepted: socket.socket) -> None:
@@ -261,7 +261,7 @@ class Router:
         try:
             return self._admits is not None and self._admits(connection.key, connection.address)
         except Exception:
-            _log.exception("cannot judge a handshake event=internal_error door=zmq")
+            _log.exception("cannot judge a handshake event=internal_error endpoint=zmq")
             return False
 
     def shaken(self, connection: Connection, chosen: bytes) -> None:

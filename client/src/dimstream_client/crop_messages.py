@@ -1,0 +1,68 @@
+"""What is proposed to keep of a denoised z-stack, in a line for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dimstream_client.criteria import Criteria
+from dimstream_client.errors import RecordError
+from dimstream_client.plane_records import read_records
+from dimstream_client.quality import Thresholds
+from dimstream_client.volumes import SHARE_OF_TIMES, Series, VolumeReport, judge_volumes
+
+
+def told(series: Series, *, several: bool) -> str:
+    """Return what is proposed of one channel and position, which is named where there are several."""
+    which = f"channel {series.c}, position {series.p}: " if several else ""
+    crop = series.crop
+    if crop is None:
+        return f"{which}no plane of {len(series.planes)} is believed{_over(series)}"
+    parts = [f"{which}keep z {crop.first} to {crop.last} of {_depth(series)}{_over(series)}"]
+    if crop.holes:
+        parts.append(f"inside, not believed: z {_numbers(crop.holes)}")
+    if crop.left_out:
+        parts.append(f"believed, but apart: z {_numbers(crop.left_out)}")
+    return "; ".join(parts)
+
+
+def stream_line(flags: Path, thresholds: Thresholds) -> str:
+    """Return which planes of a streamed z-stack can be believed, by its flags.
+
+    Parameters
+    ----------
+    flags : Path
+        JSON lines of `dimstream stream`.
+    thresholds : Thresholds
+        Of the stream.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        report = judge_volumes(read_records(flags), Criteria.of(vars(thresholds)))
+    except (ValueError, RecordError) as error:
+        return f"volume: not judged ({error}); see dimstream view"
+    return f"volume: {_believed(report)}; see dimstream view"
+
+
+def _believed(report: VolumeReport) -> str:
+    first = report.series[0]
+    where = _over(first) + (" in all channels and positions" if len(report.series) > 1 else "")
+    crop = report.shared_crop()
+    if crop is None:
+        return f"no plane of {len(first.planes)} can be believed{where}"
+    but = f", but for {_numbers(crop.holes)}" if crop.holes else ""
+    return f"planes {crop.first} to {crop.last} of {_depth(first)} can be believed{where}{but}"
+
+
+def _depth(series: Series) -> str:
+    return f"{series.planes[0]} to {series.planes[-1]}"
+
+
+def _over(series: Series) -> str:
+    return f" in at least {SHARE_OF_TIMES:.0%} of the {series.times} time points" if series.times > 1 else ""
+
+
+def _numbers(planes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, planes))

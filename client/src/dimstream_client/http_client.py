@@ -1,0 +1,126 @@
+"""The server's HTTP endpoint, by the standard library: models, and whole files denoised in one request."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from dimstream_client.counts_warning import warning_of
+from dimstream_client.errors import ConnectionLost, Problem, ProtocolError, StreamError
+
+_MEMBERS = frozenset(Problem.__dataclass_fields__)
+
+
+class Answer(NamedTuple):
+    """A file that the server made, the flags of its frames, and what is wrong with its values, for people."""
+
+    file: bytes
+    flags: str
+    warning: str | None = None
+
+
+class HttpClient:
+    """One HTTP endpoint, such as ``http://127.0.0.1:8080``.
+
+    Parameters
+    ----------
+    server : str
+        ``http://HOST:PORT`` or ``https://HOST:PORT``, with the path under which a proxy has it.
+    timeout_s : float
+        How long it may be silent.
+    token : str, optional
+        Sent with each request. By ``http`` to another machine everyone on the way can read it.
+
+    Raises
+    ------
+    ConnectionLost
+        The address is none.
+    """
+
+    def __init__(self, server: str, *, timeout_s: float, token: str | None = None) -> None:
+        try:
+            parts = urlsplit(server)
+            port = parts.port
+        except ValueError as error:
+            raise ConnectionLost(
+                f"cannot connect to {server!r} ({error}); expected http://HOST:PORT"
+            ) from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConnectionLost(f"cannot connect to {server!r}; expected http://HOST:PORT")
+        self._server = server
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, port, timeout=timeout_s)
+        self._credentials = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._prefix = parts.path.rstrip("/")
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models that are served."""
+        _, body = self._request("GET", "/v1/models", None, {})
+        return list(json.loads(body)["models"])
+
+    def denoise(self, model: str | None, file: Path, options: Mapping[str, Any]) -> Answer:
+        """Return the denoised OME-TIFF of a TIFF file; `model` None is the only one that is served.
+
+        Parameters
+        ----------
+        options : mapping
+            Query parameters, see `docs/http-api.md`.
+
+        Raises
+        ------
+        StreamError
+            The server refused the file, see its code.
+        ConnectionLost
+        """
+        path = f"/v1/models/{quote(self._only_model() if model is None else model, safe='')}/denoise"
+        if options:
+            path += "?" + urlencode(options)
+        headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
+        response, answer = self._request("POST", path, file.read_bytes(), headers)
+        told = (response.getheader(name) for name in ("Dimstream-Flags", "Dimstream-Reason"))
+        warning = warning_of(response.getheader("Dimstream-Not-Photons"))
+        return Answer(answer, "; ".join(one for one in told if one), warning)
+
+    def _only_model(self) -> str:
+        ids = [str(model["id"]) for model in self.models()]
+        if len(ids) != 1:
+            raise StreamError(
+                Problem.of("unknown_model", f"{len(ids)} models are served, say which with --model: {ids}")
+            )
+        return ids[0]
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        try:
+            self._connection.request(method, self._prefix + path, body, {**headers, **self._credentials})
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, http.client.BadStatusLine) and not isinstance(error, OSError):
+                what = (
+                    f"what answers at {self._server} does not speak HTTP; is this the server's ZeroMQ port?"
+                )
+                raise ConnectionLost(f"{what} HTTP has port 8570 where nothing else is set") from error
+            raise ConnectionLost(
+                f"no answer from {self._server} ({error!r}); check the address, and that a server runs there"
+            ) from error
+        finally:
+            self._connection.close()
+        if response.status != 200:
+            raise _refusal(response.status, answer)
+        return response, answer
+
+
+def _refusal(status: int, answer: bytes) -> StreamError | ProtocolError:
+    try:
+        members = json.loads(answer)
+        problem = Problem(**{name: value for name, value in members.items() if name in _MEMBERS})
+    except (ValueError, TypeError, AttributeError):
+        shown = ascii(answer[:80].decode("utf-8", "replace"))
+        return ProtocolError("bad_header", f"HTTP {status} without a problem document: {shown}")
+    return StreamError(problem)

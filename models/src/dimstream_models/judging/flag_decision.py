@@ -1,0 +1,119 @@
+"""The rules of the flag: the first that applies, the surest first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dimstream_models.judging.criteria import Criteria
+from dimstream_models.judging.frame_metrics import FlagName, FrameMetrics
+from dimstream_models.judging.plane_history import PlaneHistory
+
+SATURATED_MAX: Final = 0.01
+"""Share of saturated pixels, raw or denoised, above which a frame is suspect."""
+
+FlagAndReason = tuple[FlagName, str | None]
+
+
+def decide_flag(
+    metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory, *, confirmed: bool
+) -> FlagAndReason:
+    """Flag of a frame and the reason for it; None for "ok".
+
+    What is no photon counts, or was to be split and could not be, is never "ok", and the reason says so.
+
+    Parameters
+    ----------
+    history : PlaneHistory
+        Brought up to this frame.
+    confirmed : bool
+        Whether the halves of its photons, or of those of a frame shortly before, agreed.
+    """
+    flag, reason = _flag_of_photons(metrics, criteria, history, confirmed=confirmed)
+    objections = history.counts.objections()
+    if not objections:
+        return flag, reason
+    reasons = [*([] if reason is None else [reason]), *objections]
+    return "unjudged" if flag == "ok" else flag, "; ".join(reasons)
+
+
+def _flag_of_photons(
+    metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory, *, confirmed: bool
+) -> FlagAndReason:
+    """What the frame and its neighbour say, were its values photon counts."""
+    if metrics.minimum == metrics.maximum:
+        return "suspect", f"blank frame: every pixel is {metrics.minimum:g}"
+    if criteria.ssim is None:
+        return "unjudged", metrics.not_comparable or "no SSIM threshold in the bundle"
+    if metrics.background >= 1:
+        return "suspect", f"no signal: no window holds more than {criteria.background_max:g} photons"
+    if history.no_structure:
+        return "suspect", _why_no_structure(metrics, criteria, history)
+    if metrics.saturated > SATURATED_MAX:
+        return "suspect", f"saturated: {metrics.saturated:.1%} of the pixels are at {metrics.maximum:g}"
+    if metrics.clipped > SATURATED_MAX:
+        return "suspect", (
+            f"clipped: {metrics.clipped:.1%} of the denoised pixels are at the largest value that they can"
+            " have"
+        )
+    if metrics.split_ssim is not None and criteria.split is not None and not confirmed:
+        halves = _below(metrics.split_ssim, criteria.split)
+        return "suspect", f"the two halves of its photons disagree: SSIM {halves}"
+    if confirmed and (metrics.split_ssim is not None or metrics.not_comparable is None):
+        return "ok", None
+    return _compared(metrics, criteria.ssim, criteria, history)
+
+
+def _compared(
+    metrics: FrameMetrics, least: float, criteria: Criteria, history: PlaneHistory
+) -> FlagAndReason:
+    """What the comparison with the frame before says of a frame that shows structure."""
+    if metrics.not_comparable is not None:
+        return "unjudged", metrics.not_comparable
+    if history.reappeared:
+        return "unjudged", "the frame before showed no structure"
+    similarity = metrics.similarity
+    if similarity is None:
+        return "unjudged", "SSIM is not a number"
+    unlike = _why_unlike(metrics, similarity, least, criteria)
+    if metrics.proves_nothing(criteria):
+        return "unjudged", f"{metrics.gap}; {unlike}, which may be motion"
+    if history.low_similarity and metrics.is_slow(criteria):
+        return "unjudged", (
+            f"frames {metrics.frame_interval_s:g} s apart, the threshold is for"
+            f" {criteria.frame_interval_s:g} s: SSIM {similarity:.2f} may be motion"
+        )
+    if history.low_similarity and unlike is not None:
+        return "suspect", unlike
+    if history.low_similarity:
+        return "suspect", (
+            f"SSIM {history.similarity:.2f}, the median of {history.compared} frames, not yet above"
+            f" {criteria.ssim_recovered:.2f}"
+        )
+    if unlike is not None:
+        return "unjudged", f"jump: {unlike} for this frame alone"
+    return "ok", None
+
+
+def _why_unlike(metrics: FrameMetrics, similarity: float, least: float, criteria: Criteria) -> str | None:
+    """Why a frame does not show what the frame before shows; None when it does."""
+    if similarity < least:
+        return f"SSIM {_below(similarity, least)}"
+    found, needed = metrics.correlation, criteria.correlation
+    if found is None or needed is None or found >= needed:
+        return None
+    return f"other structures than the frame before: correlation {_below(found, needed)}"
+
+
+def _why_no_structure(metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory) -> str:
+    recovering = metrics.structure_score >= criteria.structure_score
+    least = history.least_structure(criteria) if recovering else criteria.structure_score
+    reason = f"no structure: score {metrics.structure_score:.1f} below {least:g}, as noise alone has"
+    if not metrics.is_alike(criteria):
+        return reason
+    similarity = f"SSIM {metrics.similarity:.2f}"
+    return f"{reason}; predictions are alike ({similarity}) by a fixed pattern or stray light"
+
+
+def _below(value: float, threshold: float) -> str:
+    digits = 2 if round(value, 2) != round(threshold, 2) else 5
+    return f"{value:.{digits}f} below {threshold:.{digits}f}"

@@ -1,0 +1,233 @@
+"""Whether the values of a frame are photon counts, and if not, what speaks against it.
+
+Each rule stands on something that photon counts cannot do. All bounds are far from what counting detectors
+show (variance/mean 0.98-1.13 over all pixels of seven STED movies and seven STED images; 0.77 in the
+brightest quarter where an avalanche photodiode's dead time sets in) and must be missed by three standard
+errors. `docs/flags.md` says what cannot be told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, erfc, sqrt
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.arithmetic import Array
+from dimstream_models.quality.detector import Detector
+from dimstream_models.quality.detector_estimate import estimate_detector
+from dimstream_models.quality.photon_transfer import (
+    CLASSES,
+    SECOND_DIFFERENCE,
+    BlockNoise,
+    Dispersion,
+    bands,
+    block_noise,
+)
+from dimstream_models.quality.saturation import saturated_share, shares_at_maximum
+
+ACCEPTED: Final = (0.75, 1.3)
+"""Variance over mean of photon counts. Cameras, averages and copies for display gave 0.60 and less, or 2.5
+and more."""
+LEAST_OF_A_CLASS: Final = 0.6
+"""Variance over mean of photon counts of similar brightness."""
+MOST: Final = 1.6
+"""Variance over mean from which the values are no photon counts; from `ACCEPTED` to it, it may be sharp
+structure everywhere."""
+LARGEST_ERROR: Final = 0.1
+"""Standard error of a class, of its ratio, from which nothing follows."""
+LARGEST_COUNT: Final = 2.0**32
+FEWEST_STEPS: Final = 20
+"""Pixels above the lowest value whose common step tells anything."""
+FEWEST_TOLD: Final = 3
+"""Classes, of `CLASSES`, that must show too much noise where the darkest has less than one count a pixel: in
+an empty field hot pixels make one or two."""
+MISSING_DARK: Final = 30.0
+"""Pixels darker than the frame's darkest that chance would have brought, and did not."""
+STEP_TOLERANCE: Final = 0.05
+"""Of a step, by which values may miss it."""
+LARGEST_STEPS: Final = 4096
+"""From the lowest value to the highest; more steps than that tell no step."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What speaks against photon counts; as text, in words for people.
+
+    Parameters
+    ----------
+    why : str
+        What was measured.
+    certain : bool
+        Whether photon counts cannot be like this.
+    detector : Detector or None
+        By which the detector's values would become photons, as far as the frame tells.
+    """
+
+    why: str
+    certain: bool = True
+    detector: Detector | None = None
+
+    def __str__(self) -> str:
+        text = f"{'' if self.certain else 'perhaps '}no photon counts: {self.why}"
+        if self.detector is None:
+            return text
+        return f"{text}; they look like offset {self.detector.offset:.6g}, gain {self.detector.gain:.4g}"
+
+    def proposing(self, values: Array, before: Detector | None = None) -> Doubt:
+        """Return it with the offset and gain that would make photons of the detector's values, if any.
+
+        Parameters
+        ----------
+        values
+            (H, W), of which it was found.
+        before
+            By which they were made of what the detector gave.
+        """
+        found = estimate_detector(values, step_of(values))
+        if found is not None and before is not None:
+            found = Detector(before.offset + before.gain * found.offset, before.gain * found.gain)
+        return replace(self, detector=found)
+
+
+def doubt_counts(values: Array, *, converted: bool = False) -> Doubt | None:
+    """Return what speaks against photon counts; None when nothing does.
+
+    Parameters
+    ----------
+    values
+        (H, W), as the model is given them.
+    converted
+        Whether they were made of a detector's values by its offset and gain: then values between whole
+        numbers and, where noise makes them, below zero are no wonder.
+    """
+    if not converted and (doubt := _kind_of_values(values)) is not None:
+        return doubt
+    if min(values.shape) < len(SECOND_DIFFERENCE):
+        return None
+    return _coarse(values) or _noise(values, converted=converted) or _no_dark_pixels(values)
+
+
+def _kind_of_values(values: Array) -> Doubt | None:
+    """What single values show: fractions, values below zero or beyond counting."""
+    if values.dtype.kind == "u":
+        return None
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < 0:
+        return Doubt(f"values go down to {lowest:g}")
+    if highest >= LARGEST_COUNT:
+        return Doubt(f"values go up to {highest:g}")
+    sampled = bands(values)
+    if values.dtype.kind == "f" and (fraction := sampled != np.rint(sampled)).any():
+        return Doubt(f"values between whole numbers, such as {sampled[fraction][0]:.4g}")
+    return None
+
+
+def _coarse(values: Array) -> Doubt | None:
+    step = step_of(values)
+    if step is None or step <= 1 + STEP_TOLERANCE:
+        return None
+    return Doubt(f"values come in steps of {step:.4g}")
+
+
+def step_of(values: Array) -> float | None:
+    """Return the step in which a frame's values come; None when there is none, or too little to tell.
+
+    Parameters
+    ----------
+    values
+        (H, W); their step is 1 for photon counts, the gain for photon counts times a gain.
+    """
+    sampled = bands(values)
+    lowest = sampled.min()
+    if values.dtype.kind != "f":
+        above = sampled.astype(np.int64) - int(lowest)
+        if (above == 1).any():
+            return 1.0
+        return float(np.gcd.reduce(np.unique(above))) if (above > 0).sum() >= FEWEST_STEPS else None
+    found = np.unique(sampled - lowest)
+    if len(found) < 2 or len(found) > LARGEST_STEPS or (sampled > lowest).sum() < FEWEST_STEPS:
+        return None
+    highest, step = float(found[-1]), float(np.diff(found).min())
+    if highest > LARGEST_STEPS * step:
+        return None
+    step = highest / round(highest / step)
+    places = found / step
+    return step if float(np.abs(places - np.rint(places)).max()) < STEP_TOLERANCE else None
+
+
+def _noise(values: Array, *, converted: bool) -> Doubt | None:
+    """What the noise says at each brightness."""
+    noise = block_noise(values)
+    thin = _too_little(noise)
+    if thin is not None and (saturated := _saturated(values)) is not None:
+        thin = _too_little(block_noise(values, left_out=saturated))  # its ceiling has no noise
+    if thin is not None:
+        return Doubt(f"variance/mean {thin.ratio:.3g} +-{thin.error:.2g}")
+    if converted:
+        return None  # read noise adds to the variance of photons
+    excess = _too_much(noise)
+    if excess is None:
+        return None
+    return Doubt(f"variance/mean {excess.ratio:.3g} +-{excess.error:.2g}", excess.surely_above(MOST))
+
+
+def _too_little(noise: BlockNoise) -> Dispersion | None:
+    """The lowest dispersion where there is less noise than photons have."""
+    whole = noise.dispersion()
+    classes = [each.dispersion() for each in noise.classes(CLASSES)]
+    thin = [one for one in classes if one.error < LARGEST_ERROR and one.surely_below(LEAST_OF_A_CLASS)]
+    if whole.surely_below(ACCEPTED[0]) or thin:
+        return min([whole, *thin], key=lambda one: one.ratio)
+    return None
+
+
+def _too_much(noise: BlockNoise) -> Dispersion | None:
+    """The lowest dispersion where there is more noise than photons have, at every brightness.
+
+    Second differences see sharp, bright structure as variance, so only the flattest class tells.
+    """
+    classes = noise.classes(CLASSES)
+    told = [one for each in classes if (one := each.dispersion()).error < LARGEST_ERROR * one.ratio]
+    least = FEWEST_TOLD if classes and float(classes[0].means.mean()) < 1 else 1
+    if len(told) >= least and all(one.surely_above(ACCEPTED[1]) for one in told):
+        return min(told, key=lambda one: one.ratio)
+    return None
+
+
+def _saturated(values: Array) -> NDArray[np.bool_] | None:
+    at_maximum, near_maximum = shares_at_maximum(values)
+    maximum: Any = values.max()
+    share = saturated_share(
+        maximum=float(maximum), at_maximum=at_maximum, near_maximum=near_maximum, pixels=values.size,
+        ceiling=None,
+    )  # fmt: skip
+    return values == maximum if share else None
+
+
+def _no_dark_pixels(values: Array) -> Doubt | None:
+    """That the lowest value is higher than Poisson noise would leave it: an offset that was left in."""
+    lowest = float(values.min())
+    if lowest < 1:
+        return None
+    means = block_noise(values).means
+    pixels = values.size / len(means)
+    expected = pixels * float(_chance_below(lowest, means).sum())
+    if expected < MISSING_DARK:
+        return None
+    return Doubt(f"no pixel is below {lowest:g}, where chance would bring {expected:.0f}")
+
+
+def _chance_below(value: float, means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,): probability of a Poisson count below `value` for each mean, at most; exact for small values."""
+    rates = np.maximum(means, 1e-9)
+    term = np.exp(-rates)
+    if value > 60:  # far from zero the normal distribution does
+        return np.asarray([erfc((rate - value + 0.5) / sqrt(2 * rate)) / 2 for rate in rates])
+    total = term.copy()
+    for count in range(1, ceil(value)):
+        term = term * rates / count
+        total += term
+    return total

@@ -1,0 +1,147 @@
+"""What speaks for and against a frame that was denoised on this device: the engine's side of
+`dimstream_models.judging.assess`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.judging import (
+    Agreement,
+    Assessment,
+    Conditions,
+    FlagDecision,
+    Measures,
+    PreviousFrame,
+    assess,
+)
+from dimstream_models.quality.alignment import Shift
+from dimstream_server.engine.loading import LoadedModel
+from dimstream_server.engine.protocol import FrameTask, QualityMetrics, SplitResult
+from dimstream_server.engine.streams import StreamState
+from dimstream_server.pipeline.flags import criteria_of
+from dimstream_server.pipeline.fused_model import FusedOutput
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AssessedFrame:
+    """The flag of a frame, what it rests on, and its support map on the device."""
+
+    decision: FlagDecision
+    quality: QualityMetrics
+    support: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FrameOnDevice:
+    """A denoised frame whose prediction stays on the device, as `dimstream_models.judging` asks about it."""
+
+    photons: NDArray[Any]
+    output: FusedOutput
+    model: LoadedModel
+
+    @property
+    def denoised(self) -> NDArray[Any]:
+        return self.output.denoised
+
+    @property
+    def overview(self) -> NDArray[np.float32]:
+        return self.output.overview
+
+    @property
+    def support(self) -> Any:
+        return self.output.support
+
+    @property
+    def measures(self) -> Measures:
+        return self.output.measures
+
+    def ssim_shifted(self, before: Any, shift: Shift) -> float:
+        return self.model.aligner.ssim(before, self.output.normalised, shift)
+
+    def compare_halves(self, first: NDArray[Any], second: NDArray[Any]) -> Agreement[Any]:
+        assert self.model.split_check is not None  # loaded with every stream whose photons are split
+        return self.model.split_check.compare(first, second, self.output)
+
+
+def assess_on_device(
+    state: StreamState,
+    task: FrameTask,
+    model: LoadedModel,
+    output: FusedOutput,
+    compared: PreviousFrame | None,
+    not_comparable: str | None,
+) -> AssessedFrame:
+    """Gather the metrics of a frame and judge it.
+
+    Parameters
+    ----------
+    task : FrameTask
+        With photons as its pixels.
+    compared : PreviousFrame or None
+        What `output.measures.ssim` was taken with; None when there is a reason in `not_comparable`.
+
+    Raises
+    ------
+    FrameFailed
+        ONNX Runtime raised on a comparison.
+    """
+    judge = state.judges[task.plane]
+    frame = _FrameOnDevice(task.pixels, output, model)
+    found = assess(
+        judge,
+        frame,
+        compared,
+        _conditions(state, model),
+        seq=task.seq,
+        t=task.t,
+        not_comparable=not_comparable,
+    )
+    quality = QualityMetrics(
+        ssim_aligned=found.metrics.ssim_aligned,
+        correlation=found.metrics.correlation,
+        shift_px=found.shift,
+        ssim_z=_similarity_in_depth(state, task, model, output),
+        p_signal=found.decision.p_signal,
+        p_dark=found.decision.p_dark,
+        structure_score=found.metrics.structure_score,
+        unsupported_fraction=found.unsupported_fraction,
+        suspect_since=judge.suspect_since,
+        notes=found.decision.notes,
+        split=_split_result(found),
+    )
+    return AssessedFrame(found.decision, quality, found.support)
+
+
+def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
+    spec = state.spec
+    return Conditions(
+        criteria=criteria_of(state.in_force.model.bundle, state.in_force.thresholds),
+        window=model.fused.bundle.ssim.window,
+        split_every=spec.split_every,
+        ceiling=spec.ceiling,
+        denoised_ceiling=model.fused.ceiling,
+        frame_interval_s=spec.frame_interval_s,
+        detector=spec.detector,
+        only_plane=len(state.planes) == 1,
+    )
+
+
+def _split_result(found: Assessment[Any]) -> SplitResult | None:
+    split = found.split
+    return None if split is None else SplitResult(found.metrics.split_ssim, split.refused, split.t_ms)
+
+
+def _similarity_in_depth(
+    state: StreamState, task: FrameTask, model: LoadedModel, output: FusedOutput
+) -> float | None:
+    channel, z, position = task.plane
+    above = state.planes.get((channel, z - 1, position))
+    if above is None or above.normalised is None or above.t != task.t:
+        return None
+    if above.shape != state.spec.shape or above.model_sha256 != state.in_force.model.sha256:
+        return None
+    return model.aligner.ssim(above.normalised, output.normalised)

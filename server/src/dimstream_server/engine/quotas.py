@@ -1,0 +1,218 @@
+"""What an engine has accepted and not yet answered, and the bounds on it.
+
+The one thing that the callers' threads and the device thread both write; the engine guards it with its lock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Final, get_args
+
+import numpy as np
+
+from dimstream_models.bundle import Bundle
+from dimstream_server.engine.protocol import EngineLimits, FrameTask, InDtype, OutDtype, StreamSpec
+from dimstream_server.engine.resume_state import Plane, ResumeState
+from dimstream_server.errors import (
+    Draining,
+    NotFinite,
+    NotWaitedFor,
+    Oversize,
+    ServerBusy,
+    StreamClosed,
+    StreamQueueFull,
+    TooManyPlanes,
+    TooManyStreams,
+    UnknownStream,
+    WrongDtype,
+    WrongShape,
+)
+
+LOWEST_SIDE: Final = 8
+PREDICTION_BYTES: Final = 4  # a pixel; float32
+
+
+@dataclass(slots=True)
+class _StreamQuota:
+    spec: StreamSpec
+    queued: int = 0
+    closing: bool = False
+    planes: set[Plane] = field(default_factory=set)
+    forgotten: dict[Plane, int] = field(default_factory=dict)  # the frames that may be brought again
+
+    @property
+    def plane_bytes(self) -> int:
+        """Of one remembered prediction."""
+        return PREDICTION_BYTES * self.spec.shape[0] * self.spec.shape[1]
+
+
+class Quotas:
+    """Accounts of the open streams; every method is quick and none blocks."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self.queued = 0
+        self.draining = False
+        self.stopped = False
+        self._limits = limits
+        self._plane_bytes = 0
+        self._streams: dict[str, _StreamQuota] = {}
+
+    def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
+        """Id of a new account.
+
+        Raises
+        ------
+        Draining, TooManyStreams, TooManyPlanes
+        """
+        self._check_serving()
+        if len(self._streams) >= self._limits.streams:
+            raise TooManyStreams(
+                f"{self._limits.streams} streams are open, which is the limit; close one or try again later"
+            )
+        quota = _StreamQuota(spec)
+        records = () if resume_state is None else resume_state.planes
+        self._add_planes(quota, {record.plane for record in records})
+        quota.forgotten = {record.plane: record.seq for record in records if record.predicted}
+        stream = secrets.token_hex(8)
+        self._streams[stream] = quota
+        return stream
+
+    def restore_reference(self, stream: str, task: FrameTask) -> None:
+        """Note that the last frame of a plane came again.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed, NotWaitedFor, Draining
+        """
+        self._check_serving()
+        quota = self._open_quota(stream)
+        if quota.forgotten.get(task.plane) != task.seq:
+            raise NotWaitedFor(
+                f"frame {task.seq} of plane {task.plane} is not waited for; send the next frame"
+            )
+        del quota.forgotten[task.plane]
+
+    def spec(self, stream: str) -> StreamSpec:
+        """What an open stream, closing or not, was opened with.
+
+        Raises
+        ------
+        UnknownStream
+        """
+        return self._quota(stream).spec
+
+    def accept(self, stream: str, task: FrameTask) -> None:
+        """Note one more frame.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed, TooManyPlanes, StreamQueueFull, ServerBusy, Draining
+        """
+        self._check_serving()
+        quota = self._open_quota(stream)
+        limits = self._limits
+        if quota.queued >= limits.queued_per_stream:
+            raise StreamQueueFull(f"{quota.queued} frames of this stream wait, which is the limit")
+        if self.queued >= limits.queued:
+            raise ServerBusy(f"{self.queued} frames of all streams wait, which is the limit; try again later")
+        if task.plane not in quota.planes:
+            self._add_planes(quota, {task.plane})
+        quota.queued += 1
+        self.queued += 1
+
+    def answered(self, stream: str) -> None:
+        """Note that one accepted frame has its answer."""
+        self._streams[stream].queued -= 1
+        self.queued -= 1
+
+    def check_open(self, stream: str) -> None:
+        """Raise UnknownStream or StreamClosed unless the stream takes more."""
+        self._open_quota(stream)
+
+    def closing(self, stream: str) -> None:
+        """Note that a stream takes no more.
+
+        Raises
+        ------
+        UnknownStream, StreamClosed
+        """
+        self._open_quota(stream).closing = True
+
+    def closed(self, stream: str) -> None:
+        """Forget a stream whose frames are all answered."""
+        quota = self._streams.pop(stream)
+        self._plane_bytes -= quota.plane_bytes * len(quota.planes)
+
+    def _add_planes(self, quota: _StreamQuota, planes: set[Plane]) -> None:
+        limits = self._limits
+        named = ", ".join(map(str, sorted(planes)[:3]))
+        if len(quota.planes) + len(planes) > limits.planes_per_stream:
+            raise TooManyPlanes(
+                f"a stream may have {limits.planes_per_stream} (channel, z, position) planes; "
+                f"{named} would be more: spread them over several streams"
+            )
+        if self._plane_bytes + quota.plane_bytes * len(planes) > limits.plane_bytes:
+            raise TooManyPlanes(
+                f"the planes of all streams may keep {limits.plane_bytes} bytes of predictions; {named} "
+                f"would be more: use fewer (channel, z, position) planes, or raise limits.max_plane_bytes"
+            )
+        quota.planes |= planes
+        self._plane_bytes += quota.plane_bytes * len(planes)
+
+    def _check_serving(self) -> None:
+        if self.draining:
+            raise Draining("the server is stopping and takes no new streams or frames; send them again later")
+
+    def _quota(self, stream: str) -> _StreamQuota:
+        if self.stopped:
+            raise Draining("the engine has stopped")
+        quota = self._streams.get(stream)
+        if quota is None:
+            raise UnknownStream(f"no open stream has the id {stream!r}; open one first")
+        return quota
+
+    def _open_quota(self, stream: str) -> _StreamQuota:
+        quota = self._quota(stream)
+        if quota.closing:
+            raise StreamClosed(f"stream {stream} was closed; open a new one")
+        return quota
+
+
+def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> None:
+    """Check what a stream wants to be opened with.
+
+    Raises
+    ------
+    WrongShape, WrongDtype, Oversize
+    """
+    for name, dtype, known in (
+        ("in_dtype", spec.in_dtype, get_args(InDtype)),
+        ("out_dtype", spec.out_dtype, get_args(OutDtype)),
+    ):
+        if dtype not in known:
+            raise WrongDtype(f"{name} is one of {', '.join(known)}, not {dtype!r}")
+    lowest = max(LOWEST_SIDE, bundle.ssim.window)
+    if len(spec.shape) != 2 or min(spec.shape) < lowest:
+        raise WrongShape(f"frames are (H, W) with sides of at least {lowest} px, got {spec.shape}")
+    if spec.shape[0] * spec.shape[1] > limits.frame_pixels:
+        raise Oversize(f"frames have at most {limits.frame_pixels} pixels, {spec.shape} is more")
+
+
+def check_frame(task: FrameTask, spec: StreamSpec) -> None:
+    """Check a frame against its stream.
+
+    Raises
+    ------
+    WrongShape, WrongDtype, NotFinite
+    """
+    pixels = task.pixels
+    if pixels.shape != spec.shape:
+        raise WrongShape(
+            f"frame {task.seq} has shape {pixels.shape}, its stream was opened with {spec.shape}"
+        )
+    if pixels.dtype != np.dtype(spec.in_dtype):
+        raise WrongDtype(f"frame {task.seq} is {pixels.dtype}, its stream was opened with {spec.in_dtype}")
+    # minimum and maximum let NaN and infinity through, and no mask is made
+    if spec.in_dtype == "float32" and not np.isfinite((pixels.min(), pixels.max())).all():
+        raise NotFinite(f"frame {task.seq} holds NaN or infinity; photon counts are finite")

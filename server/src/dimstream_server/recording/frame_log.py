@@ -1,0 +1,206 @@
+"""`frames.jsonl`: one JSON object a line for each frame, and for each event between frames.
+
+A frame's line is written after its pixels and is what makes it recorded: a frame without a whole line was the
+one being written when the server was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_server.recording.description import InForceFrom
+from dimstream_server.recording.spec import RecordedFrame
+
+FRAME_LOG: Final = "frames.jsonl"
+UNLISTED: Final = "unlisted"
+"""Status of pages that lay behind those that have lines: after a power failure, which may lose lines."""
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_UPDATE: Final = ("from_seq", "model", "thresholds")
+
+
+class Recorded(NamedTuple):
+    """What is known of one page.
+
+    Parameters
+    ----------
+    seq, at : int and PlaneIndex, or None
+        None for an unlisted page.
+    has_image : bool
+        Whether the frame was denoised; else its denoised page is zeros.
+    """
+
+    page: int
+    seq: int | None
+    at: PlaneIndex | None
+    t_acq: float | None
+    has_image: bool
+
+
+@dataclass
+class FrameLog:
+    """What the lines of a recording say.
+
+    Parameters
+    ----------
+    next_seq : int
+        First frame that is not recorded.
+    starts : list of int
+        Where the line of each page starts, bytes.
+    end : int
+        Where the last sound line ends.
+    size : int
+        Of the file; what lies between is half a line, or damaged.
+    stopped : str or None
+        Why the recording stopped before its stream did.
+    damaged : bool
+        Whether more than the line that was being written is unreadable.
+    """
+
+    recorded: list[Recorded] = field(default_factory=list)
+    in_force: list[InForceFrom] = field(default_factory=list)
+    next_seq: int = 0
+    starts: list[int] = field(default_factory=list)
+    end: int = 0
+    size: int = 0
+    stopped: str | None = None
+    damaged: bool = False
+
+    def take(self, content: dict[str, Any]) -> None:
+        """Take note of a line.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is none of ours.
+        """
+        event = content.get("event")
+        if event is None:
+            self._take_frame(content)
+        elif event == "update":
+            self.in_force.append(InForceFrom.model_validate({name: content[name] for name in _UPDATE}))
+        elif event == "skip":
+            self.next_seq = max(self.next_seq, int(content["seq_to"]) + 1)
+        elif event == "stopped":
+            self.stopped = str(content["reason"])
+
+    def _take_frame(self, content: dict[str, Any]) -> None:
+        page = len(self.recorded)
+        if content["page"] != page:
+            raise ValueError(f"expected page {page}, got {content['page']}")
+        if content["status"] == UNLISTED:
+            self.recorded.append(Recorded(page, None, None, None, has_image=True))
+            return
+        index, seq = PlaneIndex(**content["index"]), int(content["seq"])
+        has_image = content["status"] == "done"
+        self.recorded.append(Recorded(page, seq, index, content["t_acq"], has_image))
+        self.next_seq = max(self.next_seq, seq + 1)
+
+
+def read_frame_log(path: Path) -> FrameLog:
+    """Read the lines up to the first that is not whole.
+
+    Raises
+    ------
+    OSError
+    """
+    lines = FrameLog()
+    with path.open("rb") as file:
+        for line in file:
+            start = lines.end
+            pages = len(lines.recorded)
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("half a line")
+                lines.take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                lines.damaged = line.endswith(b"\n")
+                break
+            if len(lines.recorded) > pages:
+                lines.starts.append(start)
+            lines.end += len(line)
+        lines.size = file.seek(0, 2)
+    return lines
+
+
+def frame_line(frame: RecordedFrame, page: int) -> bytes:
+    """The line of a frame, in the words of the lines that `dimstream stream` writes."""
+    result = frame.result
+    return _line(
+        {
+            "seq": result.seq,
+            "page": page,
+            "index": _plain(frame.index),
+            "t_acq": frame.t_acq,
+            "status": result.status,
+            "flag": result.flag,
+            "reason": result.reason,
+            "ssim_prev": _ssim(result.ssim_prev),
+            "compared_seq": result.compared_seq,
+            "fractions": _plain(result.fractions),
+            "quality": _plain(result.quality),
+            "model": result.model_id,
+            "model_sha256": result.model_sha256,
+            "gain": frame.gain,
+            "offset": frame.offset,
+            "t_ms": {
+                "queue": round(result.queue_ms, 3),
+                "infer": round(result.infer_ms, 3),
+                "total": round(result.total_ms, 3),
+            },
+            "meta": frame.meta,
+            **({} if result.error is None else {"error": result.error}),
+        }
+    )
+
+
+def unlisted_line(page: int) -> bytes:
+    """The line of a page that has none."""
+    return _line({"seq": None, "page": page, "index": None, "t_acq": None, "status": UNLISTED})
+
+
+def update_line(in_force: InForceFrom) -> bytes:
+    """The line of a change of model or thresholds."""
+    return _line({"event": "update", **in_force.model_dump()})
+
+
+def skip_line(seq_from: int, seq_to: int, reason: str) -> bytes:
+    """The line of frames that will never come."""
+    return _line({"event": "skip", "seq_from": seq_from, "seq_to": seq_to, "reason": reason})
+
+
+def stopped_line(reason: str) -> bytes:
+    """The line that says why no more lines follow."""
+    return _line({"event": "stopped", "reason": reason})
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    try:
+        text = _encode(content)
+    except ValueError:  # a measure of a frame of absurd counts
+        text = _encode(_finite(content))
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass of numbers and texts as JSON has it; `asdict` takes many times as long."""
+    names = getattr(value, "__dataclass_fields__", None)
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _ssim(ssim: float | None) -> float | None:
+    """Within -1 and 1, which rounding may leave, as the wire has it."""
+    return None if ssim is None or not math.isfinite(ssim) else min(max(ssim, -1.0), 1.0)
