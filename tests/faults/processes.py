@@ -38,6 +38,8 @@ class Server:
         Of its TOML file: table to keys to values.
     within : sequence of str
         Put before its command: ``ip netns exec NAME``.
+    http : str
+        HOST:PORT of its HTTP.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Server:
         settings: dict[str, dict[str, Any]] | None = None,
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
+        http: str = "127.0.0.1:0",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._http = http
         self.bundle, self.folder = bundle, folder
         self.endpoint = f"tcp://{host}:{free_port()}"
         self.http = ""
@@ -78,7 +82,7 @@ class Server:
         config = self.folder / "server.toml"
         config.write_text(_toml(self._settings))
         command = [*self._within, *_SERVE, "--config", str(config), "--bundle", str(self.bundle)]
-        command += ["--zmq", self.endpoint, "--http", "127.0.0.1:0", "--state", str(self.state)]
+        command += ["--zmq", self.endpoint, "--http", self._http, "--state", str(self.state)]
         command += ["--ready-file", str(self._ready), "--log-level", "info"]
         command += [] if self._record is None else ["--record", str(self._record)]
         with (self.folder / "server.log").open("ab") as log:

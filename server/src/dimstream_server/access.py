@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -102,6 +102,10 @@ class Tokens:
                 found = holder
         return found if scheme.lower() == _SCHEME.encode() else None
 
+    def has(self, digest: Hashable) -> bool:
+        """Whether the holder of this digest still has a token."""
+        return any(holder.digest == digest for holder in self._holders)
+
 
 @dataclass(frozen=True)
 class Access:
@@ -110,10 +114,11 @@ class Access:
     secret_key: bytes | None = field(default=None, repr=False)
     clients: AllowedClients | None = None
     tokens: Tokens | None = None
+    viewer_tokens: Tokens | None = None
 
     def look(self) -> bool:
         """Look at all files again; return whether one says something else."""
-        changed = [one.look() for one in (self.clients, self.tokens) if one is not None]
+        changed = [one.look() for one in (self.clients, self.tokens, self.viewer_tokens) if one is not None]
         return any(changed)
 
     async def watch(self, on_change: Callable[[], None]) -> None:
@@ -132,7 +137,11 @@ class Access:
         self._tell("read")
 
     def _tell(self, verb: str) -> None:
-        for what, some in (("allowed clients", self.clients), ("tokens", self.tokens)):
+        for what, some in (
+            ("allowed clients", self.clients),
+            ("tokens", self.tokens),
+            ("viewer tokens", self.viewer_tokens),
+        ):
             if some is not None:
                 if len(some):
                     _log.info("who may come in event=access what=%s how=%s count=%d", what, verb, len(some))
@@ -149,13 +158,15 @@ def read_access(settings: Settings) -> Access:
         One of the files cannot be read or holds something else.
     """
     key, clients, tokens = settings.zmq.server_secret_key, settings.zmq.allowed_clients, settings.http.tokens
-    for path in (key, tokens):
+    viewer_tokens = settings.http.viewer_tokens
+    for path in (key, tokens, viewer_tokens):
         if path is not None:
             _warn_of_readers(path)
     return Access(
         secret_key=None if key is None else read_secret(key)[1],
         clients=None if clients is None else AllowedClients(clients),
         tokens=None if tokens is None else Tokens(tokens),
+        viewer_tokens=None if viewer_tokens is None else Tokens(viewer_tokens),
     )
 
 

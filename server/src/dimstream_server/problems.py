@@ -26,6 +26,9 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
     "bad_request": Meaning("The request cannot be understood", 400, False),
     "head_too_large": Meaning("The request's head is larger than the limit", 431, False),
     "request_timeout": Meaning("The body did not come in time", 408, True),
+    "upgrade_required": Meaning("A WebSocket is expected here", 426, False),
+    "bad_origin": Meaning("The request comes from another site's page", 403, False),
+    "read_only": Meaning("The token allows to look, and no more", 403, False),
     "bad_host": Meaning("The request was meant for another host", 421, False),
 }
 

@@ -153,8 +153,10 @@ async def serve_until(
             service=service,
             readiness=_readiness(engine, journal, recorder, metrics),
             tokens=access.tokens,
+            viewer_tokens=access.viewer_tokens,
         )
         service.start(asyncio.get_running_loop())
+        http_app.start()
         http_server, http_task = await _start_http(http_app, http_socket, settings, metrics)
         zmq_endpoint.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())

@@ -37,6 +37,7 @@ _PATHS = (
     ("zmq", "server_secret_key"),
     ("zmq", "allowed_clients"),
     ("http", "tokens"),
+    ("http", "viewer_tokens"),
     ("recording", "folder"),
 )
 
@@ -171,6 +172,9 @@ class HttpTable(_Table):
     tokens: Annotated[
         Path | None, Field(description="folder of .token files, or a file: requests must carry one of them")
     ] = None
+    viewer_tokens: Annotated[
+        Path | None, Field(description="the same of tokens that allow to look, and no more; needs tokens")
+    ] = None
     host_names: Annotated[
         tuple[str, ...],
         Field(description="names under which clients address the server, in addition to loopback names"),
@@ -180,6 +184,15 @@ class HttpTable(_Table):
     def buffered_bytes(self) -> int:
         """What `max_buffered_bytes` is, or four times `max_body_bytes`."""
         return 4 * self.max_body_bytes if self.max_buffered_bytes is None else self.max_buffered_bytes
+
+    @model_validator(mode="after")
+    def _viewers_beside_others(self) -> Self:
+        if self.viewer_tokens is not None and self.tokens is None:
+            raise ValueError(
+                "expected tokens too, got viewer_tokens alone: without tokens everyone may do everything; "
+                "make some by `dimstream-server keygen FOLDER --token NAME`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_body_fits(self) -> Self:
@@ -272,6 +285,20 @@ class RecordingTable(_Table):
         return self
 
 
+class LiveTable(_Table):
+    """``[live]``: the live view."""
+
+    memory_bytes: Annotated[
+        int, Field(ge=0, le=MOST_BYTES, description="bytes of the newest frames, which can be shown again")
+    ] = 256 * MIB
+    max_viewers: Annotated[
+        int, Field(ge=1, le=1024, description="viewers at the same time; one client gets half of them")
+    ] = 32
+    max_frames_per_s: Annotated[
+        float, Field(gt=0, le=100, description="frames that one viewer is sent in a second")
+    ] = 10.0
+
+
 class Settings(_Table):
     """Everything that the server may be told."""
 
@@ -280,6 +307,7 @@ class Settings(_Table):
     http: HttpTable = HttpTable()
     limits: LimitsTable = LimitsTable()
     recording: RecordingTable = RecordingTable()
+    live: LiveTable = LiveTable()
 
     @model_validator(mode="after")
     def _endpoints_are_locked(self, info: ValidationInfo) -> Self:

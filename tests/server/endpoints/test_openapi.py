@@ -24,6 +24,7 @@ OPERATIONS = [
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("POST", "/live/ticket"),
 ]
 CHECKS = [
     not_a_server_error,

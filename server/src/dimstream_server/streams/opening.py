@@ -283,4 +283,6 @@ def _make_stream(
         mode=message.mode,
         checksum=message.checksum == "crc32",
         delivers_pixels=message.deliver == "result",
+        pixel_size_um=message.pixel_size_um,
+        channels=message.channels,
     )

@@ -70,7 +70,7 @@ class Requests:
         stream.counts = result.counts or stream.counts
         self._metrics.answered(stream.endpoint, result)
         self._metrics.streams.requests.answered(result)
-        self._subscribers.publish(stream.id, frame, result, is_view=True)
+        self._subscribers.publish(stream.id, frame, result, source=stream, is_view=True)
 
     def ended(self, stream: ServerStream) -> None:
         """Take a stream out."""

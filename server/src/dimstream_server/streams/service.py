@@ -382,7 +382,7 @@ class StreamService:
         else:
             model = self._engine.models()[result.model_id]
             recording.record(frame, task, result, model, partial(self._send_result, stream, result))
-        self._subscribers.publish(stream.id, frame, result)
+        self._subscribers.publish(stream.id, frame, result, source=stream)
         self._flags.answered(stream, task, result)
 
     def _send_result(self, stream: ServerStream, result: EngineResult) -> None:

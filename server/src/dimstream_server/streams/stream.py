@@ -104,6 +104,10 @@ class ServerStream:
         Frames that the engine has not answered, as they came and as the engine was given them.
     indexed : bool
         Whether a frame said where it belongs.
+    pixel_size_um : float or None
+        None when unknown.
+    channels : tuple of str
+        Names, in the order of the index; may be empty.
     """
 
     id: str
@@ -129,6 +133,8 @@ class ServerStream:
     references: dict[int, Plane] = field(default_factory=dict)
     submitted: dict[int, tuple[Frame, FrameTask]] = field(default_factory=dict)
     indexed: bool = False
+    pixel_size_um: float | None = None
+    channels: tuple[str, ...] = ()
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
     _futures: dict[int, Future[EngineResult]] = field(default_factory=dict)
 

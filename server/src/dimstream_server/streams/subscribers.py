@@ -16,6 +16,7 @@ from typing import Final, Self
 from dimstream_client.messages import Frame
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.streams.flag_watch import FlagChange
+from dimstream_server.streams.stream import ServerStream
 
 DEFAULT_CAPACITY: Final = 8
 
@@ -32,11 +33,14 @@ class SeenFrame:
         As it came; `frame.pixels` is (H, W), the values of the detector. It is shared: do not change it.
     result : EngineResult
         Its pixels are there if the stream's client wants them, or the stream is recorded.
+    source : ServerStream or None
+        Its stream, to be read only.
     """
 
     stream: str
     frame: Frame
     result: EngineResult
+    source: ServerStream | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +153,28 @@ class Subscribers:
         self._by_stream.setdefault(stream, []).append(subscription)
         return subscription
 
-    def publish(self, stream: str, frame: Frame, result: EngineResult, *, is_view: bool = False) -> None:
+    def publish(
+        self,
+        stream: str,
+        frame: Frame,
+        result: EngineResult,
+        *,
+        source: ServerStream | None = None,
+        is_view: bool = False,
+    ) -> None:
         """Show a frame to whoever watches its stream.
 
         Parameters
         ----------
+        source : ServerStream, optional
+            Its stream.
         is_view : bool
             Whether its pixels are part of something larger, which a watcher must not keep in memory.
         """
         watching = self._watching(stream)
         if watching:
-            seen = SeenFrame(stream, replace(frame, pixels=frame.pixels.copy()) if is_view else frame, result)
+            frame = replace(frame, pixels=frame.pixels.copy()) if is_view else frame
+            seen = SeenFrame(stream, frame, result, source)
             for subscription in watching:
                 subscription.put(seen)
 

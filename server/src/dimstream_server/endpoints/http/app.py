@@ -28,6 +28,7 @@ from dimstream_server.endpoints.http.descriptions import (
     StreamsBody,
 )
 from dimstream_server.endpoints.http.flag_headers import headers_of
+from dimstream_server.endpoints.http.live.view import LiveView
 from dimstream_server.endpoints.http.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.requests import (
@@ -58,6 +59,8 @@ class HttpApp:
         Denoises; started.
     tokens : Tokens, optional
         Of which requests must carry one.
+    viewer_tokens : Tokens, optional
+        Of others that may look, and no more.
     readiness : Readiness
         What /readyz asks; this endpoint adds whether the server drains.
     """
@@ -71,13 +74,16 @@ class HttpApp:
         service: StreamService,
         readiness: Readiness,
         tokens: Tokens | None = None,
+        viewer_tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
-        self._server = ServerBody.of(ServerInfo.of(engine))
+        info = ServerInfo.of(engine)
+        self._server = ServerBody.of(info)
         self._authentication = RequestAuthentication(
             settings.http.host_names,
             is_public=is_public_address(settings.http.address),
             tokens=tokens,
+            viewer_tokens=viewer_tokens,
             pace=RateLimit(settings.limits.max_requests_per_s_per_client),
         )
         self._metrics = metrics
@@ -101,7 +107,17 @@ class HttpApp:
         self._readiness = readiness
         readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
         self.teller = ProblemTeller(metrics)
+        self._live = LiveView(
+            *(service, settings, metrics, info),
+            readiness=readiness,
+            authentication=self._authentication,
+            teller=self.teller,
+        )
         self.app = self._make_app()
+
+    def start(self) -> None:
+        """Show streams from now on; on the loop's thread."""
+        self._live.start()
 
     def begin_drain(self) -> None:
         """Refuse new work; requests that are being denoised are finished."""
@@ -154,6 +170,7 @@ class HttpApp:
             response_class=Response,
             responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **common},
         )(self.metrics)
+        self._live.add_to(app)
         return app
 
     async def denoise(

@@ -9,12 +9,19 @@ from starlette.types import Scope
 
 from dimstream_server.access import Tokens
 from dimstream_server.addresses import host_in, is_address_literal, is_loopback
+from dimstream_server.endpoints.http.tickets import Tickets
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.problems import RequestRefused
 from dimstream_server.streams.rate_limit import RateLimit
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
+PAGES: Final = ("/live", "/live/assets/")
+"""What a browser loads before it can ask for a token; nothing of it is secret."""
+TICKET_PATH: Final = "/live/ticket"
+_READING: Final = frozenset({"GET", "HEAD"})
+_TICKET: Final = "ticket."  # before a ticket, among the subprotocols of a WebSocket
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/]*)(/.*)?")
+_PORT: Final = re.compile(r":(\d+)$")
 _BAD_TOKEN: Final = "bad_token"
 _CHALLENGE: Final = 'Bearer realm="dimstream"'
 
@@ -30,15 +37,25 @@ class RequestAuthentication:
         Whether other machines reach this endpoint, thus may ask for it by an IP address. That is safe:
         rebinding needs a name.
     tokens : Tokens, optional
-        Of which a request must carry one, but for `PROBES`.
+        Of which a request must carry one, but for `PROBES` and `PAGES`.
+    viewer_tokens : Tokens, optional
+        Of others that may read, and change nothing.
     pace : RateLimit
         How often one client may ask.
     """
 
     def __init__(
-        self, host_names: Collection[str], *, is_public: bool, tokens: Tokens | None, pace: RateLimit
+        self,
+        host_names: Collection[str],
+        *,
+        is_public: bool,
+        tokens: Tokens | None,
+        pace: RateLimit,
+        viewer_tokens: Tokens | None = None,
     ) -> None:
         self._pace = pace
+        self._viewer_tokens = viewer_tokens
+        self._tickets: Tickets[tuple[Hashable, str]] = Tickets()
         self._host_names = {name.lower() for name in host_names}
         self._is_public = is_public
         self._tokens = tokens
@@ -59,12 +76,22 @@ class RequestAuthentication:
         ServerBusy
             Its client asks too often.
         """
-        self._check_host(_header(scope, b"host").decode("latin-1"))
+        host = _header(scope, b"host").decode("latin-1")
+        self._check_host(host)
+        self._check_origin(_header(scope, b"origin").decode("latin-1"), host)
         address = (scope.get("client") or ("unknown", 0))[0]
         client, name = self._client(scope, address)
         if scope["path"] not in PROBES:
             self._pace.take(client)
         scope.setdefault("state", {}).update(client=client, name=name)
+
+    def give_ticket(self, client: Hashable, name: str) -> str:
+        """A ticket that lets a client in once, for what needs no more than to read."""
+        return self._tickets.give((client, name))
+
+    def is_valid(self, client: Hashable) -> bool:
+        """Whether a client that was let in still would be."""
+        return self._tokens is None or any(tokens.has(client) for tokens in self._all_tokens())
 
     def _check_host(self, host: str) -> None:
         """A page can make a browser ask a loopback address under its own site's name (DNS rebinding)."""
@@ -76,26 +103,59 @@ class RequestAuthentication:
             f"expected a loopback name in Host, or one of http.host_names, got {host[:200]!r}",
         )
 
+    def _check_origin(self, origin: str, host: str) -> None:
+        """A page of another site can make a browser send requests here, and open WebSockets."""
+        if not origin:
+            return
+        name = host_in(origin.partition("://")[2])
+        if name is not None and name == host_in(host) and _same_port(origin, host):
+            return
+        raise RequestRefused(
+            "bad_origin", f"expected no Origin, or that of this server ({host[:200]}), got {origin[:200]!r}"
+        )
+
     def _is_own_name(self, name: str) -> bool:
         return is_loopback(name) or name in self._host_names or (self._is_public and is_address_literal(name))
 
     def _client(self, scope: Scope, address: str) -> tuple[Hashable, str]:
-        if self._tokens is None or scope["path"] in PROBES:
+        path = scope["path"]
+        if self._tokens is None or path in PROBES or path == PAGES[0] or path.startswith(PAGES[1]):
             return address, address
+        if scope["type"] == "websocket" and (ticket := _ticket(scope)) is not None:
+            return self._ticket_holder(ticket, address)
         authorization = _header(scope, b"authorization")
         holder = self._tokens.holder_of(authorization)
         if holder is not None:
             return holder.digest, holder.name
+        holder = None if self._viewer_tokens is None else self._viewer_tokens.holder_of(authorization)
+        if holder is None:
+            raise self._stranger(address, "another token" if authorization else "none")
+        if scope.get("method", "GET") not in _READING and path != TICKET_PATH:
+            raise RequestRefused(
+                "read_only",
+                "expected a token of http.tokens, got one of http.viewer_tokens, which may only look",
+            )
+        return holder.digest, holder.name
+
+    def _ticket_holder(self, ticket: str, address: str) -> tuple[Hashable, str]:
+        holder = self._tickets.take(ticket)
+        if holder is None:
+            raise self._stranger(address, "a ticket that was used, or is too old")
+        return holder
+
+    def _stranger(self, address: str, came: str) -> RequestRefused:
         self._pace.take(address)  # guesses have a pace of their own, which holds up nobody with a token
-        came = "another token" if authorization else "none"
         self._strangers.tell(_BAD_TOKEN, address, f"request with {came}")
-        challenge = f'{_CHALLENGE}, error="invalid_token"' if authorization else _CHALLENGE
-        raise RequestRefused(
+        challenge = _CHALLENGE if came == "none" else f'{_CHALLENGE}, error="invalid_token"'
+        return RequestRefused(
             _BAD_TOKEN,
             f"expected one of this server's tokens in `Authorization: Bearer TOKEN`, got {came}; "
             "ask the people who run the server for one",
             headers={"WWW-Authenticate": challenge},
         )
+
+    def _all_tokens(self) -> list[Tokens]:
+        return [tokens for tokens in (self._tokens, self._viewer_tokens) if tokens is not None]
 
 
 def in_origin_form(scope: Scope) -> Scope:
@@ -111,6 +171,22 @@ def in_origin_form(scope: Scope) -> Scope:
         "raw_path": path,
         "headers": [(b"host", match[1]), *headers],
     }
+
+
+def _ticket(scope: Scope) -> str | None:
+    """What stands behind `ticket.` among the subprotocols that a WebSocket asks for."""
+    offered = (name for name in scope["subprotocols"] if name.startswith(_TICKET))
+    return next((name.removeprefix(_TICKET) for name in offered), None)
+
+
+def _same_port(origin: str, host: str) -> bool:
+    """Whether both name the same port; a proxy may have left it out of Host."""
+    port = _port(host)
+    return port is None or port == (_port(origin.partition("://")[2]) or port)
+
+
+def _port(authority: str) -> str | None:
+    return match[1] if (match := _PORT.search(authority)) else None
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

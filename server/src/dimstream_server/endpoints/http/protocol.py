@@ -7,6 +7,7 @@ this is for bytes that never become a request.
 import logging
 import string
 import time
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,10 +18,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
 from dimstream_server.endpoints.http.requests import ProblemTeller
+from dimstream_server.endpoints.http.websocket import LARGEST_LINE, MOST_HEADERS, WebSocketProtocol
 from dimstream_server.problems import error_message
 
 MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 256
+WEBSOCKET_PATH: Final = b"/live/ws"
 _METHOD_START: Final = frozenset(b"!#$%&'*+-.^_`|~" + string.ascii_letters.encode())
 _FAIR_S: Final = 2.0  # after which the speed of a body says something
 _EVENTS_PER_TURN: Final = (
@@ -51,6 +54,8 @@ class HttpProtocol(H11Protocol):
         self._connections = connections
         self._limits = limits
         self._teller = teller
+        self.ws_protocol_class = partial(WebSocketProtocol, connections, limits, teller)  # type: ignore[assignment]
+        self._is_upgraded = False
         self._is_turn_due = False
         self._waiting_since = self.loop.time()  # for a request
         self._began: float | None = None  # to send one
@@ -123,16 +128,33 @@ class HttpProtocol(H11Protocol):
 
     def handle_events(self) -> None:
         """Handle what has arrived: some of it now, and the rest in the next turn."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_upgraded:
             return
         self.conn.events_left = _EVENTS_PER_TURN
         began = time.perf_counter()
         super().handle_events()
-        if not self.conn.events_left and not self._is_turn_due and not self.transport.is_closing():
+        if self._is_upgraded or self.transport.is_closing():
+            return
+        if not self.conn.events_left and not self._is_turn_due:
             self._is_turn_due = True
             self.flow.hold()
             now = self.loop.time()
             self.loop.call_at(self._connections.next_turn(now, time.perf_counter() - began), self._go_on)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over."""
+        longest = max(len(name) + len(value) for name, value in event.headers)
+        if max(longest, len(event.target)) > LARGEST_LINE or len(event.headers) > MOST_HEADERS:
+            limit = f"lines of at most {LARGEST_LINE} bytes and {MOST_HEADERS} headers"
+            self.refuse("head_too_large", f"expected {limit} in the head of a WebSocket")
+            return
+        self._is_upgraded = True
+        self._connections.remove(self)
+        super().handle_websocket_upgrade(event)
+
+    def _should_upgrade_to_ws(self) -> bool:
+        """Whether a WebSocket can be had: of what else asks for one, the request is answered as it is."""
+        return self.scope["method"] == "GET" and self.scope["raw_path"] == WEBSOCKET_PATH
 
     def _go_on(self) -> None:
         self._is_turn_due = False

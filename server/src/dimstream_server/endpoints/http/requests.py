@@ -32,6 +32,8 @@ CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; nobody is there to read it
 _TOO_OFTEN_S = (
     0.25  # who asks too often waits for the answer that says so: to tell it costs as much as to do it
 )
+# messages that begin an answer, and its status where they name none
+_STATUS_OF = {"http.response.start": 0, "websocket.http.response.start": 0, "websocket.accept": 101}
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _log = logging.getLogger(__name__)
 
@@ -123,15 +125,16 @@ class Observer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         scope = in_origin_form(scope)
 
         async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _STATUS_OF:
                 route = getattr(scope.get("route"), "path", "none")
-                self._metrics.requests.labels(route, str(message["status"])).inc()
+                status = message.get("status", _STATUS_OF[message["type"]])
+                self._metrics.requests.labels(route, str(status)).inc()
             await send(message)
 
         try:

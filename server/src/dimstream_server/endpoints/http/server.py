@@ -17,6 +17,7 @@ from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections
 from dimstream_server.endpoints.http.protocol import HttpProtocol, as_bytes
 from dimstream_server.endpoints.http.requests import ProblemTeller
+from dimstream_server.endpoints.http.websocket import LARGEST_MESSAGE
 from dimstream_server.endpoints.refusal_log import AGAIN_S
 from dimstream_server.metrics import Metrics
 from dimstream_server.problems import error_message
@@ -40,7 +41,9 @@ def make_http_server(
         app,
         loop="none",
         http=HttpProtocol,
-        ws="none",
+        ws="none",  # the protocol hands those over that may be had
+        ws_max_size=LARGEST_MESSAGE,
+        ws_per_message_deflate=False,  # 16-bit noise shrinks little, and costs much
         lifespan="off",
         timeout_keep_alive=settings.http.keep_alive_s,
         # By then the drain has waited for requests; what is left are bodies that nobody will read.

@@ -1,0 +1,54 @@
+"""Follows all streams into the history: one task, which no viewer can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_server.endpoints.http.live.history import History
+from dimstream_server.streams import FlagChange, SeenFrame, StreamEnded, StreamService
+
+QUEUE_FRAMES: Final = 1024
+"""More than there are in flight (limits.max_credit) by default, so that the timeline has every frame."""
+_AT_ONCE: Final = 64
+Seen = SeenFrame | FlagChange | StreamEnded
+_log = logging.getLogger(__name__)
+
+
+async def follow(service: StreamService, history: History) -> None:
+    """Put what streams show into the history, until the service stops."""
+    dropped = 0
+    with service.subscribe(None, capacity=QUEUE_FRAMES) as seen:
+        async for first in seen:
+            now = time.time()
+            batch: list[Seen] = [first]
+            while len(batch) < _AT_ONCE and (more := seen.take()) is not None:
+                batch.append(more)
+            means = await asyncio.to_thread(_intensities, batch)
+            for one, intensity in zip(batch, means, strict=True):
+                _take(history, one, intensity, now)
+            history.changed()
+            if seen.dropped > dropped:
+                _log.warning("frames missing in the live view event=live_behind frames=%d", seen.dropped)
+                dropped = seen.dropped
+
+
+def mean_of(pixels: NDArray[Any]) -> float:
+    """Mean of a frame (H, W), in units of the detector."""
+    return float(pixels.mean(dtype=np.float64))
+
+
+def _take(history: History, seen: Seen, intensity: float, now: float) -> None:
+    if isinstance(seen, StreamEnded):
+        history.end(seen.stream)
+    elif isinstance(seen, SeenFrame):
+        history.add(seen, intensity=intensity, answered_at=now)
+
+
+def _intensities(batch: list[Seen]) -> list[float]:
+    return [mean_of(one.frame.pixels) if isinstance(one, SeenFrame) else 0.0 for one in batch]

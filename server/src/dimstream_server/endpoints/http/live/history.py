@@ -1,0 +1,189 @@
+"""What is known of all streams: the figures of all of their frames, and the pixels of the newest ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_server.endpoints.http.live.figures import row_of
+from dimstream_server.endpoints.http.live.timeline import Timeline
+from dimstream_server.streams import SeenFrame, ServerStream
+
+MOST_ENDED: Final = 8
+MOST_PLANES: Final = 4096
+Plane = tuple[int, int, int]
+"""(channel, z, position)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptFrame:
+    """A frame in memory.
+
+    Parameters
+    ----------
+    answered_at : float
+        Seconds since 1970.
+    """
+
+    seen: SeenFrame
+    answered_at: float
+
+    @property
+    def seq(self) -> int:
+        """Its number in its stream."""
+        return self.seen.frame.seq
+
+    @property
+    def nbytes(self) -> int:
+        """Of its pixels, raw and denoised, and of its map."""
+        result = self.seen.result
+        images = (self.seen.frame.pixels, result.pixels, result.support)
+        return sum(0 if image is None else image.nbytes for image in images)
+
+
+class StreamHistory:
+    """What is known of one stream.
+
+    Parameters
+    ----------
+    source : ServerStream
+        As it was with its newest frame.
+    """
+
+    def __init__(self, source: ServerStream) -> None:
+        self.source = source
+        self.timeline = Timeline()
+        self.planes: dict[
+            Plane, int
+        ] = {}  # each plane and its place among them, in the order in which they came
+        self.nbytes = 0
+        self.count = 0
+        self.newest_seq = -1
+        self.answered_at = 0.0
+        self.interval_s: float | None = None
+        self.is_over = False
+        self._frames: dict[int, KeptFrame] = {}  # in memory, oldest first
+        self._newest_of: dict[Plane, int] = {}
+
+    def add(self, kept: KeptFrame, intensity: float) -> None:
+        """Take note of a frame. Of a resumed stream some come again: they change nothing but their pixels."""
+        seq, plane = kept.seq, plane_of(kept.seen.frame.index)
+        if seq <= self.newest_seq:
+            if seq in self._frames:
+                self.nbytes += kept.nbytes - self._frames[seq].nbytes
+                self._frames[seq] = kept
+            return
+        if plane not in self.planes and len(self.planes) < MOST_PLANES:
+            self.planes[plane] = len(self.planes)
+        place = self.planes.get(plane, 0)
+        row = row_of(kept.seen, plane=place, intensity=intensity, answered_at=kept.answered_at)
+        self.timeline.append(row)
+        self._frames[seq] = kept
+        self.nbytes += kept.nbytes
+        self._newest_of[plane] = seq
+        self._took(kept)
+
+    def newest(self, plane: Plane | None) -> KeptFrame | None:
+        """The newest frame of a plane, or of all; None where memory holds it no longer."""
+        seq = self.newest_seq if plane is None else self._newest_of.get(plane, -1)
+        return self._frames.get(seq)
+
+    def frame(self, seq: int) -> KeptFrame | None:
+        """A frame; None where memory does not hold it."""
+        return self._frames.get(seq)
+
+    def frames_after(self, seq: int) -> list[KeptFrame]:
+        """Those in memory behind frame `seq`, oldest first."""
+        found = []
+        for kept in reversed(self._frames.values()):
+            if kept.seq <= seq:
+                break
+            found.append(kept)
+        return found[::-1]
+
+    @property
+    def oldest_seq(self) -> int | None:
+        """First frame in memory."""
+        return next(iter(self._frames), None)
+
+    def drop_oldest(self) -> None:
+        """Let go of the pixels of the oldest frame in memory."""
+        self.nbytes -= self._frames.pop(next(iter(self._frames))).nbytes
+
+    def _took(self, kept: KeptFrame) -> None:
+        if self.count:
+            passed = kept.answered_at - self.answered_at
+            self.interval_s = passed if self.interval_s is None else 0.7 * self.interval_s + 0.3 * passed
+        self.count += 1
+        self.newest_seq, self.answered_at = kept.seq, kept.answered_at
+
+
+class History:
+    """What is known of all streams; the event loop owns it.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Of all pixels that are kept. At the limit the stream that holds most gives up its oldest frame; the
+        newest frame of all is always kept.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._streams: dict[str, StreamHistory] = {}
+        self._watchers: set[Callable[[], None]] = set()
+
+    def __iter__(self) -> Iterator[tuple[str, StreamHistory]]:
+        return iter(self._streams.items())
+
+    @property
+    def held_bytes(self) -> int:
+        """Of all pixels that are kept."""
+        return sum(one.nbytes for one in self._streams.values())
+
+    def of(self, stream: str) -> StreamHistory | None:
+        """What is known of a stream; None when nothing is."""
+        return self._streams.get(stream)
+
+    def add(self, seen: SeenFrame, *, intensity: float, answered_at: float) -> None:
+        """Take note of a frame."""
+        assert seen.source is not None, "the service names the stream of each frame"
+        history = self._streams.setdefault(seen.stream, StreamHistory(seen.source))
+        history.source, history.is_over = seen.source, False
+        history.add(KeptFrame(seen, answered_at), intensity)
+        self._keep_within_memory()
+
+    def end(self, stream: str) -> None:
+        """Take note that a stream is over; of the last few that are, everything is still known."""
+        history = self._streams.pop(stream, None)
+        if history is None:
+            return
+        history.is_over = True
+        self._streams[stream] = history  # ended last
+        ended = [name for name, one in self._streams.items() if one.is_over]
+        for name in ended[:-MOST_ENDED]:
+            del self._streams[name]
+
+    def changed(self) -> None:
+        """Tell those who watch."""
+        for wake in tuple(self._watchers):
+            wake()
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` after each change; the function that is given ends it."""
+        self._watchers.add(wake)
+        return lambda: self._watchers.discard(wake)
+
+    def _keep_within_memory(self) -> None:
+        while self.held_bytes > self._memory_bytes:
+            largest = max(self._streams.values(), key=lambda one: one.nbytes)
+            if largest.oldest_seq in (None, largest.newest_seq) and len(self._streams) == 1:
+                return
+            largest.drop_oldest()
+
+
+def plane_of(index: PlaneIndex) -> Plane:
+    """Where a frame belongs, but for its time."""
+    return index.c, index.z, index.p

@@ -1,0 +1,434 @@
+/**
+ * The live view: what comes from the server, put on the page.
+ * @module
+ */
+
+import { Connection } from "./connection.js";
+import { Contrast } from "./contrast.js";
+import { ContrastControls } from "./contrast_controls.js";
+import { element, setOptions, setTerms, setText } from "./dom.js";
+import { Histogram } from "./histogram.js";
+import { listenToKeys } from "./keys.js";
+import { lanesOf } from "./lanes.js";
+import { Panel } from "./panel.js";
+import { Picture } from "./picture.js";
+import { PlaneControls } from "./plane_controls.js";
+import { Rows } from "./rows.js";
+import { statistics } from "./statistics.js";
+import { Timeline } from "./timeline.js";
+import { Viewport } from "./viewport.js";
+import { duration, figures, number, size, time } from "./words.js";
+
+/** @typedef {"side" | "swipe" | "toggle" | "all"} Mode */
+
+const GLYPHS = { ok: "✓", suspect: "!", unjudged: "?", failed: "×" };
+const CONNECTIONS = {
+  connecting: "connecting …",
+  lost: "no connection to the server: trying again; what you see is old",
+  locked: "the server wants a token",
+  full: "the server has as many viewers as it takes: trying again",
+};
+
+class App {
+  constructor() {
+    /** @type {Mode} */
+    this.mode = "side";
+    this.isRawShown = false; // in mode toggle
+    this.split = 0.5;
+    /** @type {Record<string, any> | null} */
+    this.server = null;
+    /** @type {Record<string, any>[]} */
+    this.streams = [];
+    this.streamId = "";
+    /** @type {number | null} frame that is looked at; null: always the newest */
+    this.seq = null;
+    /** @type {Record<string, any> | null} */
+    this.header = null;
+    this.missing = "";
+    this.clockOffset = Infinity; // of this computer's clock against the server's, seconds
+    /** @type {{x: number, y: number} | null} */
+    this.cursor = null;
+    /** @type {number | null} */
+    this.hovered = null;
+    this.rows = new Rows();
+    this.pictures = { raw: new Picture(), denoised: new Picture(), support: new Picture() };
+    /** @type {{raw: import("./statistics.js").Statistics | null, denoised: import("./statistics.js").Statistics | null}} */
+    this.statistics = { raw: null, denoised: null };
+    this.isDue = { paint: false, draw: false };
+
+    this.viewport = new Viewport(() => this.redraw());
+    this.contrast = new Contrast(() => this.repaint());
+    this.histogram = new Histogram(element("histogram", HTMLCanvasElement), this.contrast);
+    this.planes = new PlaneControls(element("planes", HTMLElement), () => this.want());
+    this.contrastControls = new ContrastControls(this);
+    const pointer = this._pointer();
+    this.panels = {
+      raw: new Panel(element("raw", HTMLCanvasElement), this.viewport, pointer),
+      denoised: new Panel(element("denoised", HTMLCanvasElement), this.viewport, pointer),
+    };
+    this.timeline = new Timeline(
+      element("timeline", HTMLCanvasElement),
+      (row) => this.show(this.rows.columns.seq[row]),
+      (row) => {
+        this.hovered = row;
+        this.redraw();
+      },
+    );
+    this.connection = new Connection({
+      onMessage: (message) => this.take(message),
+      onState: (state) => this.connected(state),
+    });
+    this._listen();
+    this.connection.open();
+  }
+
+  /** The stream that is shown, as the server describes it. */
+  get stream() {
+    return this.streams.find((one) => one.stream === this.streamId) ?? null;
+  }
+
+  get isSupportShown() {
+    return element("show-support", HTMLInputElement).checked;
+  }
+
+  /** Tell the server what is wanted. */
+  want() {
+    if (!this.streamId) return;
+    const parts = ["raw", "denoised", ...(this.isSupportShown ? ["support"] : [])];
+    const view = { stream: this.streamId, plane: this.planes.wanted, seq: this.seq, parts, rows: true };
+    this.connection.watch([view]);
+  }
+
+  /**
+   * Look at a stream.
+   * @param {string} id
+   */
+  choose(id) {
+    this.streamId = id;
+    this.seq = null;
+    this.header = null;
+    this.rows = new Rows();
+    for (const picture of Object.values(this.pictures)) picture.set(null);
+    this.contrast.isSet = false;
+    this.planes.set(this.stream);
+    this.want();
+    this.redraw();
+  }
+
+  /**
+   * Look at one frame; null: always at the newest.
+   * @param {number | null} seq
+   */
+  show(seq) {
+    if (seq === this.seq) return;
+    this.seq = seq;
+    this.missing = "";
+    this.want();
+    this.redraw();
+  }
+
+  /**
+   * Look at a frame of this plane that is so many away.
+   * @param {number} by
+   */
+  step(by) {
+    const shown = this.shownRows();
+    const current = this.currentRow();
+    const place = current === null ? shown.length - 1 : shown.indexOf(current);
+    const row = shown[Math.max(0, Math.min(shown.length - 1, place + by))];
+    if (row !== undefined) this.show(this.rows.columns.seq[row]);
+  }
+
+  /** @param {Mode} mode */
+  setMode(mode) {
+    this.mode = mode;
+    document.body.dataset.mode = mode;
+    for (const button of document.querySelectorAll(".modes button")) {
+      button.setAttribute("aria-checked", String(/** @type {HTMLElement} */ (button).dataset.mode === mode));
+    }
+    this.repaint();
+  }
+
+  /** @param {import("./protocol.js").Message} message */
+  take(message) {
+    const { header } = message;
+    if (header.type === "status") this._takeStatus(header);
+    else if (header.stream !== this.streamId) return;
+    else if (header.type === "rows") this.rows.add(message);
+    else if (header.type === "frame") this._takeFrame(message);
+    else if (header.type === "missing") this.missing = `frame ${header.seq} is no longer in memory`;
+    this.redraw();
+  }
+
+  /** @param {Record<string, any>} status */
+  _takeStatus(status) {
+    const restarted = this.server !== null && this.server.boot_id !== status.server.boot_id;
+    this.server = status.server;
+    this.streams = status.streams;
+    this.clockOffset = Math.min(restarted ? Infinity : this.clockOffset, Date.now() / 1000 - status.server.time);
+    setOptions(
+      element("stream", HTMLSelectElement),
+      this.streams.map((one) => [one.stream, `${one.client} · ${one.stream.slice(0, 6)}${one.state === "open" ? "" : ` (${one.state})`}`]),
+    );
+    if (this.stream === null || restarted) {
+      const best = this.streams.find((one) => one.stream === this.streamId) ?? [...this.streams].reverse().find((one) => one.state === "open") ?? this.streams.at(-1);
+      if (best !== undefined) this.choose(best.stream);
+    }
+    element("stream", HTMLSelectElement).value = this.streamId;
+    this.planes.set(this.stream);
+  }
+
+  /** @param {import("./protocol.js").Message} message */
+  _takeFrame({ header, parts }) {
+    this.header = { ...header, shownAt: Date.now() / 1000 };
+    this.missing = "";
+    for (const name of /** @type {const} */ (["raw", "denoised", "support"])) {
+      this.pictures[name].set(parts[name] ?? null);
+    }
+    const [height, width] = parts.raw.shape;
+    this.viewport.setImage(width, height);
+    this.statistics.raw = statistics(parts.raw, this.ceiling("raw"));
+    this.statistics.denoised = parts.denoised ? statistics(parts.denoised, this.ceiling("denoised")) : null;
+    this.histogram.set(this.statistics.raw, this.statistics.denoised);
+    if (!this.contrast.isSet) this.contrast.auto(this.statistics.raw, this.statistics.denoised);
+    this.repaint();
+  }
+
+  /**
+   * The largest value that pixels can have; null of float32.
+   * @param {"raw" | "denoised"} which
+   */
+  ceiling(which) {
+    const dtype = which === "raw" ? this.stream?.dtype : this.stream?.out_dtype;
+    return dtype === "uint8" ? 255 : dtype === "uint16" ? 65535 : null;
+  }
+
+  /** @param {import("./connection.js").State} state */
+  connected(state) {
+    document.body.dataset.connection = state;
+    const banner = element("banner", HTMLElement);
+    banner.hidden = state === "open" || (state === "connecting" && this.server === null);
+    if (state !== "open") setText(banner, state === "connecting" ? CONNECTIONS.lost : CONNECTIONS[state]);
+    const login = element("login", HTMLDialogElement);
+    if (state === "locked" && !login.open) login.showModal();
+    if (state === "open") login.close();
+    this.redraw();
+  }
+
+  /** Paint the pictures again, as contrast or pixels changed. */
+  repaint() {
+    this.isDue.paint = true;
+    this.redraw();
+  }
+
+  /** Draw all again, once, when the screen is next drawn. */
+  redraw() {
+    if (this.isDue.draw) return;
+    this.isDue.draw = true;
+    requestAnimationFrame(() => {
+      this.isDue.draw = false;
+      this._draw();
+    });
+  }
+
+  /** Rows of the plane that is shown. */
+  shownRows() {
+    return this.rows.of(this.planes.place(this.stream));
+  }
+
+  /** Row of the frame that is shown, or of the one before it, where only some frames have rows. */
+  currentRow() {
+    if (this.header === null) return null;
+    let found = null;
+    for (const row of this.shownRows()) {
+      if (this.rows.columns.seq[row] > this.header.seq) break;
+      found = row;
+    }
+    return found;
+  }
+
+  _draw() {
+    for (const panel of Object.values(this.panels)) panel.resize();
+    if (this.isDue.paint) {
+      this.isDue.paint = false;
+      this.pictures.raw.paint(this.contrast.look("raw", this.ceiling("raw")));
+      this.pictures.denoised.paint(this.contrast.look("denoised", this.ceiling("denoised")));
+      this.pictures.support.paintAsSupport(0.45);
+      this.contrastControls.show();
+    }
+    this.panels.raw.draw(this.scene("raw"));
+    this.panels.denoised.draw(this.scene(this.mode === "toggle" && this.isRawShown ? "raw" : "denoised"));
+    this.histogram.draw();
+    const stream = this.stream;
+    this.timeline.draw(this.rows, this.shownRows(), lanesOf(this.rows, stream?.thresholds ?? {}), this.currentRow());
+    this._write();
+  }
+
+  /**
+   * What a panel shows.
+   * @param {"raw" | "denoised"} which
+   * @returns {import("./panel.js").Scene}
+   */
+  scene(which) {
+    const picture = this.pictures[which];
+    const isSwiped = this.mode === "swipe";
+    const pictures = [picture, ...(this.isSupportShown && which === "denoised" ? [this.pictures.support] : [])];
+    return {
+      pictures,
+      left: isSwiped ? { picture: this.pictures.raw, at: this.split } : null,
+      pixelSizeUm: this.stream?.pixel_size_um ?? null,
+      cursor: this.cursor,
+      regions: [],
+      message: this._message(picture),
+    };
+  }
+
+  /** @param {Picture} picture */
+  _message(picture) {
+    if (this.missing) return this.missing;
+    if (this.streams.length === 0) return "no stream yet: it appears here with its first frame";
+    if (this.header === null) return "waiting for a frame …";
+    return picture.part === null ? "this stream delivers flags only, no denoised pixels" : "";
+  }
+
+  _write() {
+    this._writeVerdict();
+    this._writeNotes();
+    setText(element("health", HTMLElement), this._health());
+    setText(element("cursor", HTMLElement), this._readout());
+    setText(element("zoom", HTMLElement), `${number(100 * this.viewport.scale)} %`);
+    const follow = element("follow", HTMLButtonElement);
+    follow.setAttribute("aria-pressed", String(this.seq === null));
+    setText(follow, this.seq === null ? "following" : "follow");
+    const seq = element("seq", HTMLInputElement);
+    if (document.activeElement !== seq) seq.value = this.header === null ? "" : String(this.header.seq);
+    setText(element("under", HTMLElement), this._under());
+    setText(element("run", HTMLElement), this._run());
+  }
+
+  _writeVerdict() {
+    const { header } = this;
+    const verdict = element("verdict", HTMLElement);
+    const flag = header === null ? "none" : header.status === "failed" ? "failed" : header.flag;
+    verdict.dataset.flag = flag;
+    const glyph = GLYPHS[/** @type {keyof typeof GLYPHS} */ (flag)];
+    setText(element("flag", HTMLElement), glyph === undefined ? "no frame yet" : `${glyph} ${flag}`);
+    setText(element("reason", HTMLElement), header?.error ?? header?.reason ?? "");
+    element("reason", HTMLElement).title = header?.reason ?? "";
+    setText(element("frame-name", HTMLElement), header === null ? "" : this._frameName(header));
+    const mark = flag === "suspect" || flag === "failed" ? `${glyph} ${flag} · ` : "";
+    document.title = `${document.body.dataset.connection === "open" ? mark : "no connection · "}dimstream`;
+    setTerms(element("figures", HTMLElement), header === null ? [] : figures(header, this.stream?.thresholds ?? {}));
+  }
+
+  /** @param {Record<string, any>} header */
+  _frameName(header) {
+    const { t, c, z, p } = header.index;
+    const many = (this.stream?.planes.length ?? 1) > 1;
+    const plane = many ? ` · c ${c} z ${z} p ${p}` : "";
+    const taken = header.t_acq ?? header.answered_at;
+    return `frame ${header.seq}${t !== header.seq ? ` · t ${t}` : ""}${plane} · ${time(taken)}`;
+  }
+
+  _writeNotes() {
+    for (const which of /** @type {const} */ (["raw", "denoised"])) {
+      const of = this.statistics[which];
+      const ceiling = this.ceiling(which);
+      const saturated = of === null || ceiling === null ? "" : ` · ${of.saturated} px at ${ceiling}`;
+      setText(
+        element(`${which}-note`, HTMLElement),
+        of === null ? "" : `mean ${number(of.mean)} · ${number(of.low)} to ${number(of.high)}${saturated}`,
+      );
+    }
+    const names = { side: "denoised", swipe: "raw | denoised", toggle: this.isRawShown ? "raw" : "denoised", all: "" };
+    setText(element("denoised-name", HTMLElement), names[this.mode]);
+  }
+
+  _health() {
+    const { server, stream, header } = this;
+    if (server === null) return "";
+    const parts = [];
+    if (header !== null && this.seq === null) {
+      const lag = header.shownAt - this.clockOffset - header.answered_at;
+      parts.push(`lag ${Math.max(0, lag + header.t_ms.total / 1000).toFixed(1)} s`);
+    }
+    if (stream?.interval_s) parts.push(stream.interval_s < 1 ? `${number(1 / stream.interval_s, 2)} frames/s` : `a frame each ${number(stream.interval_s, 2)} s`);
+    parts.push(`queue ${server.queue}`);
+    if (server.disk_free_bytes !== null) parts.push(`disk ${size(server.disk_free_bytes)} free`);
+    parts.push(server.device);
+    const bad = Object.entries(server.checks).filter(([, said]) => said !== "ok");
+    return [...parts, ...bad.map(([name, said]) => `${name}: ${said}`)].join(" · ");
+  }
+
+  _readout() {
+    if (this.cursor === null) return " ";
+    const { x, y } = this.cursor;
+    const values = [`raw ${number(this.pictures.raw.value(x, y), 6)}`, `denoised ${number(this.pictures.denoised.value(x, y), 6)}`];
+    const pixel = this.stream?.pixel_size_um;
+    const place = pixel ? `  ${(x * pixel).toFixed(3)}, ${(y * pixel).toFixed(3)} µm` : "";
+    return `x ${x} y ${y} px${place}   ${values.join("   ")}`;
+  }
+
+  _under() {
+    const row = this.hovered ?? null;
+    if (row === null || row >= this.rows.count) return "";
+    const { columns } = this.rows;
+    return `frame ${columns.seq[row]} · SSIM ${number(columns.ssim[row])} · structure ${number(columns.structure_score[row])} · mean ${number(columns.intensity[row])}`;
+  }
+
+  _run() {
+    const { stream } = this;
+    if (stream === null) return "";
+    const rows = this.shownRows();
+    const first = rows.length ? this.rows.columns.time[rows[0]] : 0;
+    const last = rows.length ? this.rows.columns.time[rows[rows.length - 1]] : 0;
+    const every = this.rows.every > 1 ? `, the worst of each ${this.rows.every} is drawn` : "";
+    return `${stream.frames} frames in ${duration(last - first)}${every}`;
+  }
+
+  /** @returns {import("./panel.js").Pointer} */
+  _pointer() {
+    return {
+      onHover: (x, y) => {
+        this.cursor = x < 0 || y < 0 || x >= this.viewport.image.width || y >= this.viewport.image.height ? null : { x, y };
+        this.redraw();
+      },
+      onLeave: () => {
+        this.cursor = null;
+        this.redraw();
+      },
+      onSplit: (at) => {
+        this.split = at;
+        this.redraw();
+      },
+      isSplit: () => this.mode === "swipe",
+      isMarking: () => false,
+      onMark: () => {},
+    };
+  }
+
+  _listen() {
+    new ResizeObserver(() => this.redraw()).observe(element("stage", HTMLElement));
+    element("stream", HTMLSelectElement).onchange = (event) => this.choose(/** @type {HTMLSelectElement} */ (event.target).value);
+    element("follow", HTMLButtonElement).onclick = () => this.show(null);
+    element("previous", HTMLButtonElement).onclick = () => this.step(-1);
+    element("next", HTMLButtonElement).onclick = () => this.step(1);
+    element("seq", HTMLInputElement).onchange = (event) => this.show(Number(/** @type {HTMLInputElement} */ (event.target).value));
+    element("show-support", HTMLInputElement).onchange = () => {
+      this.want();
+      this.redraw();
+    };
+    for (const button of document.querySelectorAll(".modes button")) {
+      /** @type {HTMLElement} */ (button).onclick = () => this.setMode(/** @type {Mode} */ (/** @type {HTMLElement} */ (button).dataset.mode));
+    }
+    element("login", HTMLDialogElement).onclose = () => {
+      const token = element("token", HTMLInputElement);
+      if (token.value) this.connection.useToken(token.value);
+      token.value = "";
+    };
+    listenToKeys(this);
+    this.setMode("side");
+  }
+}
+
+new App();

@@ -1,0 +1,51 @@
+/**
+ * What the timeline shows, lane by lane.
+ * @module
+ */
+
+/**
+ * @param {import("./rows.js").Rows} rows
+ * @param {Record<string, any>} thresholds of the stream
+ * @returns {import("./timeline.js").Lane[]}
+ */
+export function lanesOf(rows, thresholds) {
+  const { columns } = rows;
+  if (rows.count === 0) return [];
+  const line = (/** @type {string} */ name, colour = "#c6ced6") => [{ values: columns[name], colour }];
+  return [
+    lane("SSIM", line("ssim"), { high: 1, threshold: thresholds.ssim }),
+    lane("structure", line("structure_score"), { threshold: thresholds.structure_score }),
+    lane(
+      "classes",
+      [
+        { values: columns.signal, colour: "#d9dfe5" },
+        { values: difference(columns.signal, columns.background, rows.count), colour: "#6f7a84" },
+        { values: columns.background, colour: "#2b3137" },
+      ],
+      { high: 1, isStacked: true },
+    ),
+    lane("raw mean", line("intensity", "#f0e442"), {}),
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {import("./timeline.js").Lane["lines"]} lines
+ * @param {Partial<import("./timeline.js").Lane>} more
+ * @returns {import("./timeline.js").Lane}
+ */
+function lane(name, lines, more) {
+  return { name, lines, low: 0, high: null, threshold: null, isStacked: false, ...more };
+}
+
+/**
+ * What signal and background leave.
+ * @param {ArrayLike<number>} signal
+ * @param {ArrayLike<number>} background
+ * @param {number} count
+ */
+function difference(signal, background, count) {
+  const rest = new Float32Array(count);
+  for (let i = 0; i < count; i++) rest[i] = 1 - signal[i] - background[i];
+  return rest;
+}

@@ -1,0 +1,276 @@
+/**
+ * The timeline: what every frame of the run was found to be, with thresholds; a click goes to a frame.
+ * @module
+ */
+
+import { FLAGS } from "./protocol.js";
+
+/** Colours of flags, seen apart by colour-blind people; their height tells them apart as well. */
+export const FLAG_COLOURS = { ok: "#56b4e9", unjudged: "#7d8790", failed: "#cc79a7", suspect: "#e69f00" };
+
+const HEIGHTS = { ok: 0.4, unjudged: 0.6, failed: 1, suspect: 1 };
+const LEFT = 92;
+const RIGHT = 12;
+const FLAG_LANE = 18;
+const GAP = 5;
+const LINE = "#c6ced6";
+
+/**
+ * @typedef {object} Lane
+ * @property {string} name
+ * @property {number} low
+ * @property {number | null} high null: as high as the values go
+ * @property {number | null} threshold
+ * @property {{values: ArrayLike<number>, colour: string}[]} lines
+ * @property {boolean} isStacked whether the lines are shares that add up, filled
+ */
+
+export class Timeline {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {(row: number) => void} onPick
+   * @param {(row: number | null, x: number) => void} onHover
+   */
+  constructor(canvas, onPick, onHover) {
+    this._canvas = canvas;
+    /** @type {number[]} rows that are shown */
+    this._shown = [];
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this._pick(event, onPick);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      onHover(this._row(event.offsetX), event.offsetX);
+      if (event.buttons & 1) this._pick(event, onPick);
+    });
+    canvas.addEventListener("pointerleave", () => onHover(null, 0));
+  }
+
+  /**
+   * @param {import("./rows.js").Rows} rows
+   * @param {number[]} shown numbers of the rows
+   * @param {Lane[]} lanes
+   * @param {number | null} current row whose frame is shown
+   */
+  draw(rows, shown, lanes, current) {
+    this._shown = shown;
+    const context = this._prepared();
+    const { clientWidth: width, clientHeight: height } = this._canvas;
+    this._width = width - LEFT - RIGHT;
+    this._drawFlags(context, rows);
+    const laneHeight = (height - FLAG_LANE - GAP) / lanes.length - GAP;
+    lanes.forEach((lane, place) => {
+      this._drawLane(context, lane, FLAG_LANE + GAP + place * (laneHeight + GAP), laneHeight);
+    });
+    if (current !== null) this._drawCurrent(context, current, height);
+  }
+
+  _prepared() {
+    const canvas = this._canvas;
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = Math.round(canvas.clientWidth * ratio);
+    canvas.height = Math.round(canvas.clientHeight * ratio);
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.font = "11px system-ui, sans-serif";
+    return context;
+  }
+
+  /** @param {number} place among the shown rows */
+  _x(place) {
+    return LEFT + (this._shown.length < 2 ? 0.5 : place / (this._shown.length - 1)) * (this._width ?? 1);
+  }
+
+  /**
+   * @param {number} x
+   * @returns {number | null}
+   */
+  _row(x) {
+    if (this._shown.length === 0 || x < LEFT - 6) return null;
+    const place = Math.round(((x - LEFT) / (this._width ?? 1)) * (this._shown.length - 1));
+    return this._shown[Math.max(0, Math.min(this._shown.length - 1, place))];
+  }
+
+  /**
+   * @param {PointerEvent} event
+   * @param {(row: number) => void} onPick
+   */
+  _pick(event, onPick) {
+    const row = this._row(event.offsetX);
+    if (row !== null) onPick(row);
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {import("./rows.js").Rows} rows
+   */
+  _drawFlags(context, rows) {
+    label(context, "flag", 0, FLAG_LANE);
+    const side = Math.max(1, (this._width ?? 1) / Math.max(1, this._shown.length - 1));
+    // the worst last, so that one suspect frame among thousands is seen
+    FLAGS.forEach((name, code) => {
+      context.fillStyle = FLAG_COLOURS[/** @type {keyof typeof FLAG_COLOURS} */ (name)];
+      const tall = HEIGHTS[/** @type {keyof typeof HEIGHTS} */ (name)] * FLAG_LANE;
+      this._shown.forEach((row, place) => {
+        if (rows.columns.flag[row] === code) this._bar(context, place, side, FLAG_LANE - tall, tall);
+      });
+    });
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Lane} lane
+   * @param {number} top
+   * @param {number} height
+   */
+  _drawLane(context, lane, top, height) {
+    const high = lane.high ?? this._highest(lane);
+    const y = (/** @type {number} */ value) =>
+      top + height - Math.max(0, Math.min(1, (value - lane.low) / (high - lane.low || 1))) * height;
+    context.fillStyle = "#101316";
+    context.fillRect(LEFT, top, this._width ?? 1, height);
+    if (lane.isStacked) this._drawShares(context, lane, y);
+    else for (const line of lane.lines) this._drawLine(context, line, y);
+    if (lane.threshold !== null) drawThreshold(context, y(lane.threshold), this._width ?? 1);
+    label(context, lane.name, top, height);
+    context.fillStyle = "#6d7780";
+    context.textAlign = "right";
+    if (height > 22) {
+      context.fillText(short(high), LEFT - 5, top + 9);
+      context.fillText(short(lane.low), LEFT - 5, top + height - 1);
+    }
+  }
+
+  /** @param {Lane} lane */
+  _highest(lane) {
+    let highest = lane.threshold ?? 0;
+    for (const { values } of lane.lines) {
+      for (const row of this._shown) if (values[row] > highest) highest = values[row];
+    }
+    return highest > lane.low ? highest * 1.05 : lane.low + 1;
+  }
+
+  /**
+   * Where many frames share a column of the screen, their range is drawn: nothing short is lost.
+   * @param {CanvasRenderingContext2D} context
+   * @param {{values: ArrayLike<number>, colour: string}} line
+   * @param {(value: number) => number} y
+   */
+  _drawLine(context, { values, colour }, y) {
+    context.strokeStyle = colour;
+    context.fillStyle = colour;
+    context.lineWidth = 1.2;
+    context.beginPath();
+    let isDown = false;
+    for (const { x, low, high } of this._columns(values)) {
+      if (low === null || high === null) {
+        isDown = false;
+        continue;
+      }
+      if (isDown) context.lineTo(x, y(low));
+      else context.moveTo(x, y(low));
+      if (high !== low) context.lineTo(x, y(high));
+      else if (!isDown) context.fillRect(x - 1, y(low) - 1, 2, 2);
+      isDown = true;
+    }
+    context.stroke();
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Lane} lane
+   * @param {(value: number) => number} y
+   */
+  _drawShares(context, lane, y) {
+    const side = Math.max(1, (this._width ?? 1) / Math.max(1, this._shown.length - 1));
+    this._shown.forEach((row, place) => {
+      let below = 0;
+      for (const { values, colour } of lane.lines) {
+        if (Number.isNaN(values[row])) continue;
+        const [from, to] = [y(below), y(below + values[row])];
+        context.fillStyle = colour;
+        this._bar(context, place, side, to, from - to);
+        below += values[row];
+      }
+    });
+  }
+
+  /**
+   * A bar around the place of a frame, without gaps between neighbours.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} place
+   * @param {number} side
+   * @param {number} top
+   * @param {number} height
+   */
+  _bar(context, place, side, top, height) {
+    const most = LEFT + (this._width ?? 1);
+    const from = Math.max(LEFT, Math.floor(this._x(place) - side / 2));
+    const to = Math.min(most, Math.max(from + 1, Math.floor(this._x(place) + side / 2)));
+    context.fillRect(from, top, to - from, height);
+  }
+
+  /**
+   * Smallest and largest value in each column of the screen; null where there is none.
+   * @param {ArrayLike<number>} values
+   * @returns {Iterable<{x: number, low: number | null, high: number | null}>}
+   */
+  *_columns(values) {
+    const perColumn = Math.max(1, Math.floor(this._shown.length / (this._width ?? 1)));
+    for (let place = 0; place < this._shown.length; place += perColumn) {
+      let [low, high] = /** @type {[number | null, number | null]} */ ([null, null]);
+      for (let at = place; at < Math.min(place + perColumn, this._shown.length); at++) {
+        const value = values[this._shown[at]];
+        if (Number.isNaN(value) || value === undefined) continue;
+        if (low === null || value < low) low = value;
+        if (high === null || value > high) high = value;
+      }
+      yield { x: this._x(place), low, high };
+    }
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} row
+   * @param {number} height
+   */
+  _drawCurrent(context, row, height) {
+    const place = this._shown.indexOf(row);
+    if (place < 0) return;
+    context.fillStyle = "#ffffff";
+    context.fillRect(Math.round(this._x(place)) - 0.5, 0, 1, height);
+  }
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} y
+ * @param {number} width
+ */
+function drawThreshold(context, y, width) {
+  context.save();
+  context.strokeStyle = "#e69f00";
+  context.setLineDash([5, 4]);
+  context.beginPath();
+  context.moveTo(LEFT, y);
+  context.lineTo(LEFT + width, y);
+  context.stroke();
+  context.restore();
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} top
+ * @param {number} height
+ */
+function label(context, text, top, height) {
+  context.fillStyle = LINE;
+  context.textAlign = "left";
+  context.fillText(text, 2, top + height / 2 + 4);
+}
+
+/** @param {number} value */
+function short(value) {
+  return Math.abs(value) >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+}

@@ -1,0 +1,101 @@
+"""What the page shows of the server and of each stream, once a second."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dimstream_server.endpoints.http.live.history import History, StreamHistory
+from dimstream_server.readiness import Readiness
+from dimstream_server.server_info import ServerInfo
+from dimstream_server.settings import Settings
+from dimstream_server.streams import StreamService
+
+_AGE_S = 0.5
+
+
+class StatusReport:
+    """Makes the header of `status` messages; all viewers of one half second share it."""
+
+    def __init__(
+        self,
+        service: StreamService,
+        history: History,
+        readiness: Readiness,
+        settings: Settings,
+        info: ServerInfo,
+    ) -> None:
+        self._service = service
+        self._history = history
+        self._readiness = readiness
+        self._folder = settings.recording.folder
+        self._memory_bytes = settings.live.memory_bytes
+        self._info = asdict(info)
+        self._made: tuple[float, dict[str, Any]] = 0.0, {}
+
+    def report(self) -> dict[str, Any]:
+        """`server` and `streams`, as `docs/live-view.md` lists them."""
+        now = time.monotonic()
+        if now - self._made[0] > _AGE_S or not self._made[1]:
+            self._made = now, self._make()
+        return self._made[1]
+
+    def _make(self) -> dict[str, Any]:
+        open_now = {stream.id for stream in self._service.streams()}
+        return {
+            "server": {
+                **self._info,
+                "boot_id": self._service.boot_id,
+                "time": time.time(),
+                "queue": self._service.queue_length(),
+                "checks": self._readiness.report(),
+                "disk_free_bytes": _free_bytes(self._folder),
+                "memory_bytes": self._history.held_bytes,
+                "memory_limit_bytes": self._memory_bytes,
+            },
+            "streams": [_stream(name, history, is_open=name in open_now) for name, history in self._history],
+        }
+
+
+def _stream(name: str, history: StreamHistory, *, is_open: bool) -> dict[str, Any]:
+    source, spec = history.source, history.source.spec
+    return {
+        "stream": name,
+        "client": source.client,
+        "endpoint": source.endpoint,
+        "mode": source.mode,
+        "model": source.model,
+        "shape": spec.shape,
+        "dtype": spec.in_dtype,
+        "out_dtype": spec.out_dtype,
+        "ceiling": None if spec.in_dtype == "float32" else int(np.iinfo(spec.in_dtype).max),
+        "detector": None if spec.detector is None else asdict(spec.detector),
+        "pixel_size_um": source.pixel_size_um,
+        "channels": source.channels,
+        "planes": list(history.planes),
+        "thresholds": asdict(source.thresholds),
+        "delivers_pixels": source.delivers_pixels,
+        "has_support": spec.deliver_maps,
+        "frames": history.count,
+        "newest_seq": history.newest_seq,
+        "oldest_in_memory": history.oldest_seq,
+        "answered_at": history.answered_at,
+        "interval_s": history.interval_s,
+        "in_flight": source.in_flight if is_open else 0,
+        "state": "ended" if history.is_over else "open" if is_open else "away",
+    }
+
+
+def _free_bytes(folder: Path | None) -> int | None:
+    if folder is None:
+        return None
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize

@@ -1,0 +1,151 @@
+"""The live view's routes: the page, tickets for it, and its WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Hashable
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.websockets import WebSocket
+
+from dimstream_server.endpoints.http.authentication import RequestAuthentication
+from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.endpoints.http.live.assets import PAGE, read_assets
+from dimstream_server.endpoints.http.live.feed import follow
+from dimstream_server.endpoints.http.live.history import History
+from dimstream_server.endpoints.http.live.messages import PROTOCOL
+from dimstream_server.endpoints.http.live.session import attend
+from dimstream_server.endpoints.http.live.status import StatusReport
+from dimstream_server.endpoints.http.live.viewer import Viewer
+from dimstream_server.endpoints.http.openapi import problems
+from dimstream_server.endpoints.http.requests import ProblemTeller, address_of
+from dimstream_server.endpoints.http.tickets import LIFE_S
+from dimstream_server.metrics import Metrics
+from dimstream_server.problems import RequestRefused, error_message
+from dimstream_server.readiness import Readiness
+from dimstream_server.server_info import ServerInfo
+from dimstream_server.settings import Settings
+from dimstream_server.streams import StreamService
+
+WEBSOCKET_PATH: Final = "/live/ws"
+_log = logging.getLogger(__name__)
+
+
+class TicketBody(Body):
+    """Lets one browser watch."""
+
+    ticket: str = Field(description="for the subprotocol `ticket.TICKET` of one WebSocket")
+    expires_s: float = Field(description="how long it can be used")
+
+
+class LiveView:
+    """Shows streams to those who watch; they cost the streams nothing.
+
+    Parameters
+    ----------
+    service : StreamService
+        Whose streams are shown; started before `start`.
+    """
+
+    def __init__(
+        self,
+        service: StreamService,
+        settings: Settings,
+        metrics: Metrics,
+        info: ServerInfo,
+        *,
+        readiness: Readiness,
+        authentication: RequestAuthentication,
+        teller: ProblemTeller,
+    ) -> None:
+        self._service = service
+        self._settings = settings.live
+        self._authentication = authentication
+        self._teller = teller
+        self._history = History(settings.live.memory_bytes)
+        self._status = StatusReport(service, self._history, readiness, settings, info)
+        self._assets = read_assets()
+        self._viewers: Counter[Hashable] = Counter()
+        self._following: asyncio.Task[None] | None = None
+        metrics.watch("dimstream_live_viewers", "Viewers that are connected.", self._viewers.total)
+        metrics.watch(
+            "dimstream_live_memory_bytes",
+            "Bytes of the frames that are kept for the live view.",
+            lambda: self._history.held_bytes,
+        )
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add its routes."""
+        get: Any = app.get
+        get("/live", include_in_schema=False)(self.page)
+        get("/live/assets/{name}", include_in_schema=False)(self.asset)
+        get(WEBSOCKET_PATH, include_in_schema=False)(self.no_websocket)
+        app.post(
+            "/live/ticket",
+            summary="A ticket by which a browser may watch",
+            responses=problems(401, 403, 421, 500, 503),
+        )(self.ticket)
+        app.router.add_websocket_route(WEBSOCKET_PATH, self.watch)
+
+    def start(self) -> None:
+        """Follow the streams from now on, until the service stops."""
+        self._following = asyncio.ensure_future(follow(self._service, self._history))
+        self._following.add_done_callback(_tell_failure)
+
+    async def page(self, request: Request) -> Response:
+        """The page."""
+        return self._assets[PAGE].answer(request)
+
+    async def asset(self, request: Request, name: str) -> Response:
+        """A file that the page needs."""
+        if name not in self._assets:
+            raise HTTPException(404, "no such file of the live view")
+        return self._assets[name].answer(request)
+
+    async def ticket(self, request: Request) -> TicketBody:
+        """Give a ticket to who carries a token: browsers cannot send one with a WebSocket."""
+        state = request.state
+        return TicketBody(ticket=self._authentication.give_ticket(state.client, state.name), expires_s=LIFE_S)
+
+    async def no_websocket(self) -> Response:
+        """Say what is expected here."""
+        raise RequestRefused(
+            "upgrade_required",
+            f"expected a WebSocket (`Upgrade: websocket`) at {WEBSOCKET_PATH}; the page is at /live",
+            headers={"Upgrade": "websocket"},
+        )
+
+    async def watch(self, socket: WebSocket) -> None:
+        """Serve a viewer."""
+        client = socket.state.client
+        if self._is_full(client):
+            limit = f"{self._settings.max_viewers} viewers, half of them of one client (live.max_viewers)"
+            problem = error_message("server_busy", f"expected at most {limit}; try again later")
+            answer = self._teller.tell(problem, {"Retry-After": "1"}, address_of(socket.scope))
+            await socket.send_denial_response(answer)
+            return
+        offered = socket.scope["subprotocols"]
+        self._viewers[client] += 1
+        try:
+            await socket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
+            viewer = Viewer(self._history, self._status.report, frames_per_s=self._settings.max_frames_per_s)
+            await attend(
+                socket, viewer, self._history, may_stay=lambda: self._authentication.is_valid(client)
+            )
+        finally:
+            self._viewers[client] -= 1
+            self._viewers += Counter()
+
+    def _is_full(self, client: Hashable) -> bool:
+        most = self._settings.max_viewers
+        return self._viewers.total() >= most or self._viewers[client] >= -(-most // 2)
+
+
+def _tell_failure(following: asyncio.Task[None]) -> None:
+    if not following.cancelled() and (error := following.exception()) is not None:
+        _log.error("the live view shows nothing more event=internal_error", exc_info=error)

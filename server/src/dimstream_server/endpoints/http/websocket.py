@@ -1,0 +1,125 @@
+"""A WebSocket on one connection: uvicorn's protocol on `websockets`, within the limits of all connections."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+from websockets.http11 import Request
+
+from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
+from dimstream_server.endpoints.http.requests import ProblemTeller
+
+LARGEST_MESSAGE: Final = 8192  # from a viewer, bytes
+LARGEST_LINE: Final = 8000  # of a head: what `websockets` takes, which hangs on more
+MOST_HEADERS: Final = 128
+BYTES_PER_S: Final = 8192
+"""What a viewer may send in a second; it needs some hundred."""
+_MOST_FRAGMENTS: Final = 16
+_POLICY_VIOLATION: Final = 1008
+_QUIET: Final = logging.getLogger("uvicorn.error.websocket")  # uvicorn writes a line for each connection
+_QUIET.setLevel(logging.ERROR)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """Counts among the connections, and ends when its peer reads nothing, or sends more than viewers need."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        limits: ConnectionLimits,
+        teller: ProblemTeller,
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self.logger = _QUIET
+        self.conn.logger, self.conn.debug = _QUIET, False
+        self._all = connections
+        self._limits = limits
+        self._teller = teller
+        self._since = self.loop.time()
+        self._allowed_at = self._since
+        self._allowed: float = 0
+        self._unsent_since: float | None = None
+        self._closing_since: float | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self._all.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._all.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the request that asked for the WebSocket, and then what comes within the allowance."""
+        if not self.handshake_initiated:
+            super().data_received(data)
+            return
+        now = self.loop.time()
+        grown = self._allowed + BYTES_PER_S * (now - self._allowed_at)
+        self._allowed, self._allowed_at = min(BYTES_PER_S, grown) - len(data), now
+        if self._allowed < -BYTES_PER_S:
+            self._fail(f"expected at most {BYTES_PER_S} bytes a second")
+            return
+        super().data_received(data)
+
+    def handle_connect(self, event: Request) -> None:
+        """Answer the request that asked for the WebSocket."""
+        super().handle_connect(event)
+        if self.response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._teller.count("bad_request", self.address, "expected the handshake of RFC 6455")
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further piece of a message."""
+        if len(self.frames) >= _MOST_FRAGMENTS:
+            self._fail(f"expected at most {_MOST_FRAGMENTS} pieces of a message")
+            return
+        super().handle_cont(event)
+
+    def pause_writing(self) -> None:
+        """Wait until the viewer reads."""
+        self._unsent_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._unsent_since = None
+        super().resume_writing()
+
+    def rank(self, now: float) -> Rank | None:
+        """Where it stands among those that may be closed to make room: requests go before viewers."""
+        return Rank(0, 0) if self.transport.is_closing() else Rank(4, self._since)
+
+    def end_if_late(self, now: float) -> None:
+        """End it when it does not read, or does not close."""
+        if self.transport.is_closing():
+            self._closing_since = now if self._closing_since is None else self._closing_since
+            if now - self._closing_since > self._limits.stall_s:
+                self.abort()
+        elif self._unsent_since is not None and now - self._unsent_since > self._limits.stall_s:
+            self._teller.count("request_timeout", self.address, "a viewer did not read in time")
+            self.abort()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self.transport.abort()
+
+    @property
+    def address(self) -> str:
+        """Where the viewer is."""
+        return self.client[0] if self.client else "unknown"
+
+    def _fail(self, reason: str) -> None:
+        self._teller.count("bad_request", self.address, f"a viewer broke a rule: {reason}")
+        if not self.transport.is_closing():
+            self.conn.fail(_POLICY_VIOLATION, reason)
+            self.handle_parser_exception()
