@@ -3,7 +3,7 @@
 #   docker build --file docker/server.Dockerfile --tag dimstream-server:gpu .
 #   docker build --file docker/server.Dockerfile --tag dimstream-server:cpu --build-arg DEVICE=cpu .
 #
-# What stands here in RUN is also run by tests/docker, in a virtual environment instead of an image.
+# tests/docker/test_images.py builds it with buildah, on a bare Debian, and streams through it.
 ARG DEVICE=gpu
 
 FROM ubuntu:24.04 AS cpu

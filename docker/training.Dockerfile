@@ -18,10 +18,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY .ci/constraints.txt ./
+COPY client client
 COPY models models
 RUN python3 -m venv /opt/dimstream
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/dimstream/bin/pip install --constraint constraints.txt "./models[train,msr,tensorboard]"
+    /opt/dimstream/bin/pip install --constraint constraints.txt ./client "./models[train,msr,tensorboard]"
 RUN /opt/dimstream/bin/dimstream-train --help \
     && /opt/dimstream/bin/pip uninstall --yes pip
 

@@ -1,6 +1,5 @@
-"""The containers without a Docker engine: linted, resolved, and the server's install steps carried out."""
+"""The files of the containers: linted, resolved, and in agreement with each other."""
 
-import http.client
 import json
 import os
 import re
@@ -11,14 +10,12 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dockerfiles import Shed, stages, steps
+from dockerfiles import stages, steps
 
-from dimstream_client.keys import TOKEN, make_pair, make_token, read_only_entry, read_secret
 from dimstream_server.settings import load_settings
 
 pytestmark = pytest.mark.slow
@@ -138,137 +135,46 @@ def test_the_base_image_has_the_cuda_that_the_pinned_onnx_runtime_is_built_for()
     assert [major for minors, major in built_for.items() if int(pinned[1]) in minors] == [cuda[1]]
 
 
-@dataclass
-class Installed:
-    """The image's folders under `root`, as its Dockerfile has filled them."""
-
-    root: Path
-    shed: Shed
-
-    def command(self, name: str) -> list[str]:
-        """The words of ENTRYPOINT, CMD or HEALTHCHECK."""
-        text = next(step.text for step in stages(SERVER)["final"] if step.name == name)
-        words: list[str] = json.loads(text[text.index("[") :])
-        return [self.shed.moved(word) for word in words]
+def requirements_of_our_own(folder: str) -> set[str]:
+    """Folders of the distributions of this project that the one in `folder` needs, with any of its extras."""
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    words = [*project["dependencies"], *(word for extra in extras for word in extra)]
+    return {found[1] for word in words if (found := re.match(r"dimstream-(\w+)", word))}
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    root = tmp_path_factory.mktemp("image")
-    places = (
-        "/opt/dimstream",
-        "/wheels",
-        "/etc/dimstream",
-        "/run/secrets",
-        "/bundles",
-        "/state",
-        "/recordings",
-    )
-    shed = Shed(root, ROOT, str(Path(sys.executable).parent), places)
-    (root / "opt").mkdir()
-    found = stages(SERVER)
-    runtime = next(step.text for step in found["cpu"] if step.name == "ENV").removeprefix("ONNX_RUNTIME=")
-    shed.carry_out(found["build"], {"ONNX_RUNTIME": runtime})
-    shutil.copy(DOCKER / "health.py", root / "opt/dimstream/health.py")
-    return Installed(root, shed)
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_what_our_own_distributions_need_of_each_other_is_copied_in(path: Path) -> None:
+    copied = {step.text.split()[0] for step in stages(path)["build"] if step.name == "COPY"}
+    ours = copied & {"client", "models", "server"}
+    assert ours
+    assert set().union(*map(requirements_of_our_own, ours)) <= ours
+    let_in = path.with_name(f"{path.name}.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{name}" for name in ours} <= set(let_in)
 
 
-@pytest.fixture(scope="module")
-def locked(installed: Installed) -> Installed:
-    """With the settings, keys and bundle that compose mounts."""
-    root = installed.root
-    for folder in ("etc/dimstream/clients", "run/secrets", "state", "recordings", "keys"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    settings = (DOCKER / "server.toml").read_text(encoding="utf-8")
-    (root / "etc/dimstream/server.toml").write_text(installed.shed.moved(settings), encoding="utf-8")
-    make_pair(root / "keys", "server")[0].rename(root / "run/secrets/server.key")
-    make_pair(root / "keys", "scope")[1].rename(root / "etc/dimstream/clients/scope.pub")
-    make_token(root / "keys", "prometheus").rename(root / "run/secrets/http.tokens")
-    return installed
-
-
-LOOPBACK = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--device", "cpu"]
-
-
-@pytest.fixture
-def running(locked: Installed, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """The image's command line, as process 1 of a namespace where this machine allows it, on loopback."""
-    command = [*locked.command("ENTRYPOINT"), *locked.command("CMD"), *LOOPBACK]
-    ready = tmp_path / "ready.json"
+def test_as_process_1_the_server_stops_at_sigterm(tmp_path: Path) -> None:
     alone = ["unshare", "--pid", "--fork", "--kill-child"]
-    allowed = shutil.which("unshare") and subprocess.run([*alone, "true"], check=False).returncode == 0
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.Popen(
-        [*(alone if allowed else []), *command, "--ready-file", str(ready), "--log-level", "debug"],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=locked.root,
-    )
-    try:
-        deadline = time.monotonic() + START_S
-        while not ready.exists():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield process, {**json.loads(ready.read_text()), "alone": bool(allowed)}
-    finally:
-        if process.poll() is None:
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("no namespace of processes can be made here")
+    ready = tmp_path / "ready.json"
+    free = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--device", "cpu"]
+    command = [*alone, tool("dimstream-server"), "serve", *free, "--ready-file", str(ready)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + START_S
+            while not ready.exists():
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert json.loads(ready.read_text())["pid"] == 1
+            (inner,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(inner), signal.SIGTERM)
+            _, log = process.communicate(timeout=START_S)
+        finally:
             process.kill()
-            process.communicate()
-
-
-def probe(installed: Installed, url: str) -> subprocess.CompletedProcess[str]:
-    *words, asked = installed.command("HEALTHCHECK")
-    command = [*words, asked.replace("http://127.0.0.1:8570", url)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_image_holds_no_torch_and_nothing_to_install_with(installed: Installed) -> None:
-    (packages,) = installed.root.glob("opt/dimstream/lib/python3.*/site-packages")
-    names = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
-    assert {"dimstream_server", "dimstream_client", "dimstream_models", "onnxruntime"} <= names
-    assert not names & {"torch", "pip", "optuna", "pytest", "matplotlib"}
-    assert not (packages / "torch").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_image_serves_is_probed_and_stops_at_sigterm(
-    locked: Installed, running: tuple[subprocess.Popen[str], dict[str, Any]]
-) -> None:
-    process, said = running
-    assert said["alone"] == (said["pid"] == 1)
-    healthy = probe(locked, said["http"])
-    assert healthy.returncode == 0, healthy.stderr
-    assert json.loads(healthy.stdout)["checks"]["device"] == "ok"
-    assert list(locked.root.glob("state/*")), "the journal is in the state folder"
-
-    token = read_only_entry(locked.root / "run/secrets/http.tokens", TOKEN).value
-    connection = http.client.HTTPConnection(said["http"].removeprefix("http://"), timeout=20)
-    host = {"Host": f"127.0.0.1:{connection.port}", "Authorization": f"Bearer {token}"}
-    connection.request("GET", "/metrics", headers=host)
-    assert b"dimstream_ready 1.0" in connection.getresponse().read()
-    connection.close()
-
-    inner = process.pid
-    if said["alone"]:
-        inner = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-    os.kill(inner, signal.SIGTERM)
-    _, log = process.communicate(timeout=60)
     assert process.returncode == 0, log
-    events = [json.loads(line)["event"] for line in log.splitlines()]
-    assert events[-1] == "stopped"
-    assert {"ready", "shipped_bundle"} <= set(events)
-    secret = read_secret(locked.root / "run/secrets/server.key")[1].decode()
-    assert token not in log
-    assert secret not in log
-
-    sick = probe(locked, said["http"])
-    assert sick.returncode == 1
-    assert "Connection refused" in sick.stdout
+    assert "event=stopped" in log
 
 
 def test_the_example_settings_are_taken(tmp_path: Path) -> None:
@@ -285,10 +191,14 @@ def test_the_example_settings_are_taken(tmp_path: Path) -> None:
     assert str(bundle.parent) == MOUNTED_BUNDLES
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_health_check_prints_why_a_server_is_not_ready(installed: Installed, sick_server: str) -> None:
-    done = probe(installed, sick_server)
+def test_a_health_check_prints_why_a_server_is_not_ready(sick_server: str) -> None:
+    done = subprocess.run(
+        [sys.executable, DOCKER / "health.py", sick_server],
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"ready": False, "checks": {"journal": "the disk is full"}}
 
