@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from dimstream_client import messages as m
 from dimstream_client.errors import Code
-from dimstream_client.session import Session
+from dimstream_client.session import MAX_RETRIES, Session
 
 PIXELS = np.zeros((1, 1), np.uint8)
 
@@ -57,37 +58,63 @@ def test_the_last_answered_frame_of_each_plane_is_kept_as_context():
     assert stream.reference(0).seq == 0
 
 
-def test_a_damaged_frame_and_all_behind_it_are_sent_again_once():
+def resume(stream, *, window=4):
+    """Go on where the first result is missing, as the server does that is asked to."""
+    start = stream.next_result
+    stream.resumed(replace(stream.opened, next_seq=start, limit=start + window, window=window))
+
+
+@pytest.mark.parametrize("code", [Code.BAD_CHECKSUM, Code.OVER_CREDIT, Code.SERVER_BUSY, Code.DRAINING])
+def test_a_refusal_that_can_be_retried_resumes_the_stream(code):
     stream = session()
     offer(stream, 0, 1, 2, 3)
     sent(stream)
-    assert refuse(stream, 1, Code.BAD_CHECKSUM, 1) is None
-    assert sent(stream) == [1, 2, 3]
-    for seq in (2, 3):  # what the server says to the first sending
-        assert refuse(stream, seq, Code.SEQUENCE_GAP, 1) is None
-        assert sent(stream) == []
-    assert refuse(stream, 2, Code.SEQUENCE_GAP, 1) is None  # and this is news
+    answer(stream, 0, 5)
+    assert refuse(stream, 2, code, 2) == (None, True)
+    resume(stream)
     assert sent(stream) == [1, 2, 3]
 
 
-def test_a_frame_that_cannot_be_taken_becomes_a_named_hole():
+def test_a_frame_that_cannot_be_taken_becomes_a_named_gap():
     stream = session()
     offer(stream, 0, 1, 2)
     sent(stream)
-    refusal = refuse(stream, 0, Code.NOT_FINITE, 0)
-    assert (refusal.seq, refusal.code) == (0, Code.NOT_FINITE)
-    assert sent(stream) == [(0, 0), 1, 2]
+    given_up, resumes = refuse(stream, 1, Code.NOT_FINITE, 1)
+    assert (given_up.seq, given_up.code, resumes) == (1, Code.NOT_FINITE, True)
+    assert (stream.frames, stream.oldest_seq) == (2, 0)
+    resume(stream)
+    assert sent(stream) == [0, (1, 1), 2]
     assert stream.limit == 5
 
 
-def test_a_frame_that_the_server_lost_leaves_no_hole():
+def test_a_frame_is_given_up_when_it_was_refused_too_often():
+    stream = session()
+    offer(stream, 0)
+    for _ in range(MAX_RETRIES):
+        sent(stream)
+        assert refuse(stream, 0, Code.BAD_CHECKSUM, 0) == (None, True)
+        resume(stream)
+    sent(stream)
+    assert refuse(stream, 0, Code.BAD_CHECKSUM, 0).given_up.code == Code.BAD_CHECKSUM
+    resume(stream)
+    assert sent(stream) == [(0, 0)]
+
+
+def test_a_refusal_of_what_was_not_sent_changes_nothing():
+    stream = session()
+    offer(stream, 0)
+    sent(stream)
+    assert refuse(stream, 7, Code.NOT_FINITE, 0) == (None, False)
+    assert refuse(stream, 0, Code.DUPLICATE, 1) == (None, False)
+    assert stream.owed == 1
+
+
+def test_a_stream_that_the_server_closed_is_over():
     stream = session()
     offer(stream, 0, 1)
     sent(stream)
-    assert refuse(stream, 0, Code.INTERNAL, 2).code == Code.INTERNAL
-    assert sent(stream) == []
-    answer(stream, 1, 6)
-    assert stream.is_idle
+    given_up, resumes = refuse(stream, 1, Code.STREAM_CLOSED, 0)
+    assert (given_up.code, resumes, stream.frames) == (Code.STREAM_CLOSED, False, 0)
 
 
 def test_a_hole_raises_the_limit_so_that_the_newest_frame_goes_at_once():
@@ -110,33 +137,11 @@ def test_frames_wait_for_room_for_their_results():
     assert sent(stream, free_capacity=5) == [1, 2]
 
 
-def test_over_credit_waits_for_the_next_result():
-    stream = session()
-    offer(stream, 0, 1, 2)
-    sent(stream)
-    refuse(stream, 2, Code.OVER_CREDIT, 2)
-    assert sent(stream) == []
-    answer(stream, 0, 5)
-    assert sent(stream) == [2]
-
-
-def test_a_draining_server_gets_what_it_refused_when_it_is_back():
-    stream = session()
-    offer(stream, 0, 1, 2, 3)
-    sent(stream)
-    assert refuse(stream, 2, Code.DRAINING, 2) is None
-    assert refuse(stream, 3, Code.DRAINING, 2) is None
-    assert (stream.owed, stream.last_seq, stream.is_waiting) == (2, 3, True)
-    stream.is_waiting = False
-    assert sent(stream) == [2, 3]
-
-
 def test_a_resumed_stream_sends_again_what_is_not_answered():
     stream = session()
     offer(stream, 0, 1, 2, 3, 4)
     assert sent(stream) == [0, 1, 2, 3]
     answer(stream, 0, 5)
-    refuse(stream, 2, Code.SERVER_BUSY, 2)
     stream.resumed(replace(stream.opened, next_seq=1, limit=3, window=2))
     assert sent(stream) == [1, 2]
     answer(stream, 1, 4)

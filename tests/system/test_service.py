@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 from shipped import BUNDLE
 
-from dimstream_client import Client
+from dimstream_client import Client, StreamError
 from dimstream_client.cli import main as dimstream
 from dimstream_server.demo import main as demo
 from dimstream_server.server_process import RunningServer
@@ -72,6 +72,41 @@ def test_the_zeromq_port_given_as_http_is_named(
     command = ["denoise", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", address]
     assert dimstream([*command, "--timeout", "10"]) == 4
     assert "does not speak HTTP; is this the server's ZeroMQ port?" in capsys.readouterr().err
+
+
+def test_a_frame_that_is_refused_costs_no_other_anything(
+    server: RunningServer, sample: NDArray[np.uint16]
+) -> None:
+    """Whatever was sent behind it comes again: the same as if the program had skipped it."""
+    frames = sample[:12, :64, :72].astype(np.float32)
+    frames[5, 0, 0] = np.nan
+
+    def run(client: Client, *, skips: bool) -> tuple[list[Any], list[Any]]:
+        results, errors = [], []
+        with client.open(frames.shape[1:], "float32", window=8) as stream:
+            for seq, frame in enumerate(frames):
+                if skips and seq == 5:
+                    stream.skip(reason="not finite")
+                else:
+                    stream.send(frame)
+            stream.finish()
+            while True:
+                try:
+                    if (result := stream.take(timeout_s=60)) is None:
+                        return results, errors
+                    results.append(result)
+                except StreamError as error:
+                    errors.append((len(results), error.seq, error.code))
+
+    with Client(server.zmq) as client:
+        expected, none = run(client, skips=True)
+        found, errors = run(client, skips=False)
+    assert (none, errors) == ([], [(5, 5, "not_finite")])
+    for one, other in zip(found, expected, strict=True):
+        assert (one.seq, one.flag, one.reason, one.ssim_prev) == (
+            *(other.seq, other.flag, other.reason, other.ssim_prev),
+        )
+        np.testing.assert_array_equal(one.pixels, other.pixels)
 
 
 @pytest.mark.parametrize(("axes", "shape"), STACKS.items(), ids=STACKS)

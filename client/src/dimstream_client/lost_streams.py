@@ -21,7 +21,7 @@ from dimstream_client.session import MAX_RETRIES
 from dimstream_client.stream_channel import PendingRequest, StreamChannel, fail
 
 _PAUSE_S: Final = 0.2  # between two connections
-_MOVE_S: Final = 10.0  # that moving to another connection may take on top of the outage allowed
+_MOVE_S: Final = 10.0  # that resuming at a server that is there may take on top of the outage allowed
 _REFUSED_S: Final = 1.0  # before a stream is tried again that could not be resumed yet
 _TELL_EVERY_S: Final = 60.0
 # Why a stream cannot be resumed yet; it is kept, and tried again.
@@ -94,14 +94,20 @@ class LostStreams:
         elif pending.answer == Closed.TYPE:
             channel.closing = pending.future  # CLOSE is sent again once nothing is owed
 
-    def lose(self, channel: StreamChannel, error: DimstreamError, *, moves: bool = False) -> None:
-        """Take note that the server does not know a stream any more."""
-        now = time.monotonic()
+    def _postpone_requests(self, channel: StreamChannel) -> None:
         for pending in self._pending.of(channel.stream):
             self.postpone(channel, pending)
-        if moves:  # that is no outage
-            channel.lost_since, channel.resume_at = now + _MOVE_S, now
-            return
+
+    def resume(self, channel: StreamChannel, *, after_s: float = 0.0) -> None:
+        """Resume a stream though its server is there: that is no outage."""
+        self._postpone_requests(channel)
+        channel.resume_at = time.monotonic() + after_s
+        channel.lost_since = channel.resume_at + _MOVE_S
+
+    def lose(self, channel: StreamChannel, error: DimstreamError) -> None:
+        """Take note that the server does not know a stream any more."""
+        now = time.monotonic()
+        self._postpone_requests(channel)
         if channel.lost_since is None:
             channel.lost_since = now
         if now - channel.lost_since >= self._outage_s:
@@ -140,8 +146,7 @@ class LostStreams:
     def end(self, channel: StreamChannel, error: DimstreamError) -> None:
         """Give a stream up, with all frames that are not answered."""
         self._channels.pop(channel.stream, None)
-        for pending in self._pending.of(channel.stream):
-            self.postpone(channel, pending)
+        self._postpone_requests(channel)
         for pending in channel.unanswered:
             fail(pending.future, error)
         if channel.closing is not None:

@@ -7,7 +7,6 @@ connection's; all here is called on its I/O thread.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -39,7 +38,7 @@ from dimstream_client.messages import (
 from dimstream_client.pending_requests import PendingRequests
 from dimstream_client.pixels import Part, largest_result_bytes
 from dimstream_client.sending import Sender
-from dimstream_client.session import MAX_RETRIES, Item, Session
+from dimstream_client.session import MAX_RETRIES, PATIENT_CODES, Item, Session
 from dimstream_client.stream_channel import PendingRequest, Receiver, ReferenceOf, StreamChannel, fail
 from dimstream_client.wire import decode
 
@@ -191,15 +190,8 @@ class ProtocolClient:
             self._lost.lose(channel, StreamError(error))
             return
         if channel is not None and error.seq is not None:
-            if channel.is_lost:
-                return
-            before = channel.session.frames
-            refusal = channel.session.refused(error)
-            if channel.session.is_waiting:
-                channel.retry_at = time.monotonic() + _BUSY_S
-            if refusal is not None:
-                channel.refusals.append((refusal, before - channel.session.frames))
-            self._sender.pump(channel)
+            if not channel.is_lost:
+                self._frame_refused(error, channel)
             return
         pending = self._pending.refused(error.stream)
         if pending is not None:
@@ -214,6 +206,15 @@ class ProtocolClient:
             channel.receiver.fail(StreamError(error), frames=0)
         else:
             _log.warning("the server at %s says of no stream: %s", self.endpoint, error.detail)
+
+    def _frame_refused(self, error: Error, channel: StreamChannel) -> None:
+        before = channel.session.frames
+        given_up, resume = channel.session.refused(error)
+        if given_up is not None:
+            channel.refusals.append((given_up, before - channel.session.frames))
+        if resume:
+            self._lost.resume(channel, after_s=_BUSY_S if error.code in PATIENT_CODES else 0.0)
+        self._sender.pump(channel)
 
     def _answered(self, message: Opened | Updated | Closed | Pong) -> None:
         names_stream = isinstance(message, (Updated, Closed))
@@ -299,12 +300,9 @@ class ProtocolClient:
         self._sender.pump(channel)
 
     def retry(self) -> None:
-        """Try again what a server was too busy for, and to resume what is lost."""
+        """Try again to resume what is lost."""
         for channel in list(self._channels.values()):
             try:
-                if channel.session.is_waiting and time.monotonic() >= channel.retry_at:
-                    channel.session.is_waiting = False
-                    self._sender.pump(channel)
                 self._lost.retry(channel)
             except Exception as error:
                 self.fault(channel, error)
@@ -342,9 +340,7 @@ class ProtocolClient:
     def move(self) -> None:
         """Take note that this connection is left for another, and every stream resumed on that at once."""
         for channel in list(self._channels.values()):
-            self._lost.lose(
-                channel, ConnectionLost(f"it moves to another connection to {self.endpoint}"), moves=True
-            )
+            self._lost.resume(channel)
         self.expelled = None
 
     def ask_again(self) -> None:

@@ -7,10 +7,9 @@ that a server that has lost its memory can judge the next; what resuming needs b
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Union
+from typing import Final, NamedTuple, Union
 
 from dimstream_client.errors import Code, StreamError
-from dimstream_client.header_checks import MAX_INTEGER
 from dimstream_client.messages import Credit, Error, Frame, Opened, Result, Skip
 from dimstream_client.spool import Plane, SpooledFrame
 
@@ -20,6 +19,21 @@ Item = Union[KeptFrame, Skip]
 MAX_RETRIES: Final = 5
 FINAL_CODES: Final = frozenset({Code.STREAM_CLOSED, Code.BAD_TOKEN})
 PATIENT_CODES: Final = frozenset({Code.SERVER_BUSY, Code.DRAINING})  # tried again until the server takes it
+
+
+class Refusal(NamedTuple):
+    """What follows from a refusal.
+
+    Parameters
+    ----------
+    given_up : StreamError or None
+        Why a frame, or the stream, gets no result; None when nothing was given up.
+    resume : bool
+        Whether the stream is to be resumed.
+    """
+
+    given_up: StreamError | None = None
+    resume: bool = False
 
 
 class Session:
@@ -39,14 +53,12 @@ class Session:
         self.next_result = opened.next_seq
         self.contexts: dict[Plane, KeptFrame] = {}  # the last answered frame of each plane
         self.over: StreamError | None = None
-        self.is_waiting = False  # the server was too busy: whoever sends waits a little, then resets this
         self._latest = latest
         self._unsent: deque[Item] = deque()
         self._sent: deque[Item] = deque()
         self._sent_to = opened.next_seq - 1  # the last number that was ever sent
         self._skipped_to = opened.next_seq - 1  # SKIPs up to here have raised the limit already
-        self._echoes: dict[int, int] = {}  # refusals yet to come of what was sent behind a refused frame
-        self._tries: dict[int, int] = {}
+        self._refused = (-1, 0)  # the frame that was refused last, and how often
         self._last_seq: int | None = None
 
     @property
@@ -55,9 +67,10 @@ class Session:
         return sum(not isinstance(item, Skip) for item in self._sent)
 
     @property
-    def oldest_owed(self) -> int | None:
-        """Number of the oldest frame that was sent and not answered."""
-        return None if self.oldest is None else self.oldest.seq
+    def oldest_seq(self) -> int | None:
+        """Number of the oldest frame that was taken and not answered."""
+        items = (*self._sent, *self._unsent)
+        return next((item.seq for item in items if not isinstance(item, Skip)), None)
 
     @property
     def frames(self) -> int:
@@ -88,7 +101,7 @@ class Session:
     def outgoing(self, *, free_capacity: int) -> list[Item]:
         """Return what may be sent now, in order, with at most `room` frames."""
         ready: list[Item] = []
-        while not self.is_waiting and self._unsent and self._may_send(free_capacity=free_capacity):
+        while self._unsent and self._may_send(free_capacity=free_capacity):
             item = self._unsent.popleft()
             free_capacity -= not isinstance(item, Skip)
             self.limit += self._fresh(item)
@@ -124,34 +137,26 @@ class Session:
         self._raise_limit(result.limit)
         self._answered(result.seq)
 
-    def refused(self, error: Error) -> StreamError | None:
-        """Take a refusal of a frame or SKIP; return it when the frame is given up.
+    def refused(self, error: Error) -> Refusal:
+        """Take a refusal of a frame or SKIP.
 
-        A refusal that can be retried sends everything again from the frame that the server expects.
-        One that cannot drops the frame and names the hole in a SKIP, so that later frames go on.
+        Whatever was sent behind it is refused as well. So the stream is resumed, as after an outage, from the
+        first result that did not come; what cannot be sent again becomes a SKIP before that.
         """
         seq, code = error.seq, error.code
         assert seq is not None
-        if code == Code.SEQUENCE_GAP and self._echoes.get(seq):
-            self._echoes[seq] -= 1
-            return None
-        known = any(item_seq == seq for item_seq in map(_first, self._sent))
         if code in FINAL_CODES:
-            return self.end(StreamError(error))
-        if code == Code.DUPLICATE or not known:
-            return None
-        expected = _expected_seq(error)
-        start = seq if expected is None else min(seq, expected)
-        if error.retryable and (code in PATIENT_CODES or self._may_retry(start)):
-            self.is_waiting = code in PATIENT_CODES
-            self._rewind(start, behind=seq)
-            if code == Code.OVER_CREDIT and self.owed:
-                self.limit = min(self.limit, seq)
-            return None
-        if any(isinstance(item, Skip) and item.seq_from == seq for item in self._sent):
-            return self.end(StreamError(error))
-        self._give_up(seq, already_passed=expected is not None and expected > seq, code=code)
-        return StreamError(error)
+            return Refusal(given_up=self.end(StreamError(error)))
+        place = next((place for place, item in enumerate(self._sent) if _first(item) == seq), None)
+        if code == Code.DUPLICATE or place is None:
+            return Refusal()
+        if error.retryable and (code in PATIENT_CODES or self._may_retry(seq)):
+            return Refusal(resume=True)
+        item = self._sent[place]
+        if isinstance(item, Skip):
+            return Refusal(given_up=self.end(StreamError(error)))
+        self._sent[place] = Skip(item.stream, seq, seq, f"refused: {code}")
+        return Refusal(given_up=StreamError(error), resume=True)
 
     def end(self, error: StreamError) -> StreamError | None:
         """Give up the stream, and every frame that is not answered; None when that was done before."""
@@ -167,10 +172,7 @@ class Session:
         """Begin anew where the server goes on: everything that is not answered is to be sent again."""
         self.opened = opened
         self.limit = opened.limit
-        self.is_waiting = False
         self._sent_to = self._skipped_to = opened.next_seq - 1
-        self._echoes.clear()
-        self._tries.clear()
         self._unsent.extendleft(reversed(self._sent))
         self._sent.clear()
         while self._unsent and _last(self._unsent[0]) < opened.next_seq:
@@ -178,7 +180,8 @@ class Session:
 
     def unreadable(self, seq: int) -> None:
         """Name the hole that a frame leaves which was to be sent, but cannot be read any more."""
-        self._rewind(seq, behind=MAX_INTEGER)
+        while self._sent and _first(self._sent[-1]) >= seq:
+            self._unsent.appendleft(self._sent.pop())
         item = self._unsent.popleft()
         self._unsent.appendleft(Skip(item.stream, seq, seq, "the frame could not be read from the spool"))
 
@@ -186,26 +189,11 @@ class Session:
         """Return an answered frame that is kept to be compared with; None when it is not."""
         return next((frame for frame in self.contexts.values() if frame.seq == seq), None)
 
-    def _may_retry(self, start: int) -> bool:
-        self._tries[start] = self._tries.get(start, 0) + 1
-        return self._tries[start] <= MAX_RETRIES
-
-    def _give_up(self, seq: int, *, already_passed: bool, code: str) -> None:
-        if not already_passed:
-            self._rewind(seq, behind=seq)
-            item = self._unsent.popleft()
-            self._unsent.appendleft(Skip(item.stream, seq, _last(item), f"refused: {code}"))
-        else:
-            self._sent = deque(item for item in self._sent if _first(item) != seq)
-        self._tries.pop(seq, None)
-
-    def _rewind(self, start: int, *, behind: int) -> None:
-        """Move everything from `start` on back; what was sent behind a refused frame is refused as well."""
-        while self._sent and _first(self._sent[-1]) >= start:
-            item = self._sent.pop()
-            self._unsent.appendleft(item)
-            if _first(item) > behind:
-                self._echoes[_first(item)] = self._echoes.get(_first(item), 0) + 1
+    def _may_retry(self, seq: int) -> bool:
+        """Whether the frame was not refused too often already."""
+        refused, times = self._refused
+        self._refused = seq, times + 1 if refused == seq else 1
+        return self._refused[1] <= MAX_RETRIES
 
     def _answered(self, seq: int) -> None:
         self.next_result = seq + 1
@@ -213,7 +201,6 @@ class Session:
             item = self._sent.popleft()
             if not isinstance(item, Skip):
                 self.contexts[_plane(item)] = item
-        self._forget(seq)
 
     def _raise_limit(self, limit: int) -> None:
         self.limit = max(self.limit, limit)
@@ -225,13 +212,6 @@ class Session:
         ):
             self._sent.popleft()
             self.next_result = max(self.next_result, skip.seq_to + 1)
-            self._forget(skip.seq_to)
-
-    def _forget(self, seq: int) -> None:
-        if self._echoes:
-            self._echoes = {s: n for s, n in self._echoes.items() if s > seq and n}
-        if self._tries:
-            self._tries = {s: n for s, n in self._tries.items() if s > seq}
 
     def _append_skip(self, skip: Skip) -> None:
         before = self._unsent[-1] if self._unsent else None
@@ -266,8 +246,3 @@ def _first(item: Item) -> int:
 
 def _last(item: Item) -> int:
     return item.seq_to if isinstance(item, Skip) else item.seq
-
-
-def _expected_seq(error: Error) -> int | None:
-    seq = (error.expected or {}).get("seq")
-    return seq if type(seq) is int and seq >= 0 else None

@@ -86,7 +86,6 @@ class StreamChannel:
     acked: int
     reference_of: ReferenceOf
     closing: Future[Closed] | None = None
-    retry_at: float = 0.0  # when the server was too busy
     lost_since: float | None = None
     resume_at: float | None = None
     told_at: float = 0.0  # when it was last said that the server is away
@@ -111,7 +110,7 @@ class StreamChannel:
 
     def tell_refusals(self, *, wait: bool = True) -> None:
         """Pass refusals on in the place of their results: behind those of the frames before."""
-        oldest = self.session.oldest_owed if wait else None
+        oldest = self.session.oldest_seq if wait else None
         while self.refusals and (oldest is None or (self.refusals[0][0].seq or 0) < oldest):
             refusal, frames = self.refusals.popleft()
             self.receiver.fail(refusal, frames=frames)

@@ -198,7 +198,7 @@ class StreamService:
         entry = self._opener.look_up(requester, message)
         held = self._registry.of_id(entry.id)
         if held is not None:
-            self.release(held, "its client has come back by another connection")
+            self.release(held, "its client resumes it")
         return self._with_room(lambda: self._opener.begin_again(requester, message, entry))
 
     def _with_room(self, begin: Callable[[], Opening]) -> Opening:
