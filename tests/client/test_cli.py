@@ -14,7 +14,7 @@ from dimstream_client.commands.reading import movie_hint
 from dimstream_client.commands.writing import write_whole
 from dimstream_client.errors import Code, Problem
 from dimstream_client.files import Scale, open_images
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.files.tiff_writer import StackWriter
 
 RNG = np.random.default_rng(3)
 

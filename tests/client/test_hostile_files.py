@@ -14,7 +14,7 @@ from fuzz.targets import CORPUS
 from dimstream_client.errors import Code, KeyFileError, RecordError, TiffError
 from dimstream_client.files import open_images
 from dimstream_client.keys import TOKEN, read_entries
-from dimstream_client.plane_records import plane_of, read_records
+from dimstream_client.volumes.plane_records import plane_of, read_records
 
 PAGE = {256: 32, 257: 24, 258: 8, 262: 1, 277: 1, 278: 24}
 COUNTS = np.random.default_rng(0).poisson(3.0, (24, 32)).astype(np.uint16)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dimstream_server.metrics import Metrics
-from dimstream_server.readiness import Readiness
+from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.monitoring.readiness import Readiness
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"

@@ -25,8 +25,8 @@ from dimstream_client import spool_file
 from dimstream_client.errors import DimstreamError, KeyFileError, ProtocolError, RecordError, SpoolError
 from dimstream_client.keys import PUBLIC, SECRET, TOKEN, read_entries, read_secret
 from dimstream_client.messages import Frame
-from dimstream_client.plane_records import plane_of, read_records
 from dimstream_client.resume_handle import ResumeHandle
+from dimstream_client.volumes.plane_records import plane_of, read_records
 from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import BundleError, read_attachment, read_bundle
 from dimstream_models.bundle.errors import InvalidBundle

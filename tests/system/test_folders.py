@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dimstream_client.cli import main
 from dimstream_client.files import Scale, open_images
-from dimstream_client.ome_xml import PlaneNotes
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.files.ome_writer import PlaneNotes
+from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_server.server_process import RunningServer
 
 TIMES = [0.0, 0.5, 3.0, 10.0]

@@ -20,14 +20,14 @@ from dimstream_client.client import Client
 from dimstream_client.counts_warning import warning_of
 from dimstream_client.errors import FrameError, StreamError, TiffError
 from dimstream_client.files import ImageStack
+from dimstream_client.files.stack_writer import writer_of
+from dimstream_client.files.tiff_writer import page_offsets
 from dimstream_client.frame_feeding import FrameFeeder, times_of
 from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
 from dimstream_client.quality import Thresholds
 from dimstream_client.resume_file import ResumeInfo, count_lines, keep_lines, read_resume_info
 from dimstream_client.session import FINAL_CODES
-from dimstream_client.stack_writing import writer_of
 from dimstream_client.stream import Stream
-from dimstream_client.tiff_writer import page_offsets
 
 _FLAGS = ("ok", "suspect", "unjudged")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from dimstream_client.errors import KeyFileError
 from dimstream_models.extras import install_hint
-from dimstream_server.keygen import add_keygen
-from dimstream_server.logs import set_up_logging
+from dimstream_server.monitoring.logs import set_up_logging
+from dimstream_server.security.keygen import add_keygen
 from dimstream_server.settings import Settings, SettingsError, load_settings
 
 EXIT_DRAIN_INCOMPLETE = 1

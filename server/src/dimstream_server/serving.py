@@ -20,9 +20,7 @@ from pathlib import Path
 from dimstream_client.errors import KeyFileError
 from dimstream_models.bundle import BundleError, read_bundle
 from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
-from dimstream_server.access import Access, keep_warning, read_access, warn_of_open_endpoints
 from dimstream_server.addresses import split_address
-from dimstream_server.device_health import DeviceHealth
 from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.endpoints.http.server import HttpServer, make_http_server
 from dimstream_server.endpoints.zmq.endpoint import ZmqEndpoint, bind_router
@@ -30,12 +28,14 @@ from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
-from dimstream_server.metrics import Metrics
-from dimstream_server.readiness import Readiness, folder_check
+from dimstream_server.monitoring.device_health import DeviceHealth
+from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.monitoring.readiness import Readiness, folder_check
+from dimstream_server.monitoring.recording_metrics import RecordingMetrics
+from dimstream_server.monitoring.server_info import InfoMetrics, ServerInfo
 from dimstream_server.recording import Recorder
 from dimstream_server.recording.retention import Retention
-from dimstream_server.recording_metrics import RecordingMetrics
-from dimstream_server.server_info import InfoMetrics, ServerInfo
+from dimstream_server.security.access import Access, keep_warning, read_access, warn_of_open_endpoints
 from dimstream_server.settings import IN_MEMORY, Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.journal import Journal, JournalError

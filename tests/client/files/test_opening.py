@@ -15,8 +15,8 @@ from dimstream_client.errors import TiffError
 from dimstream_client.files import list_images, open_images
 from dimstream_client.files.formats import ENDINGS
 from dimstream_client.files.missing_planes import whole_box
-from dimstream_client.ome_xml import PlaneNotes
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.files.ome_writer import PlaneNotes
+from dimstream_client.files.tiff_writer import StackWriter
 
 RNG = np.random.default_rng(4)
 

@@ -8,8 +8,8 @@ import tifffile
 
 from dimstream_client.cli import main
 from dimstream_client.files import Scale, open_images
+from dimstream_client.files.ome_writer import PlaneNotes, ome_xml
 from dimstream_client.folders.movie import open_folder
-from dimstream_client.ome_xml import PlaneNotes, ome_xml
 
 RNG = np.random.default_rng(5)
 

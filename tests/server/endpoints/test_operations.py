@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dimstream_client.messages import Close, Closed, Credit, Frame, Open, Skip
-from dimstream_server.device_health import FAILURES
+from dimstream_server.monitoring.device_health import FAILURES
 
 MARKED = 999
 

@@ -13,8 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from dimstream_client.files import Scale, open_images
+from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_client.messages import Frame, PlaneIndex, QualityMetrics, Thresholds, Update
-from dimstream_client.tiff_writer import StackWriter
 from dimstream_models.bundle import Bundle, Calibration
 from dimstream_models.quality.support_map import support
 from dimstream_server.engine import protocol

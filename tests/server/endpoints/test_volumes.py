@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dimstream_client.cli import main
 from dimstream_client.files import Scale
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_models.bundle import Bundle
 
 PATH = "/v1/models/identity/denoise"

@@ -19,8 +19,8 @@ from frames import FOLDER, SHAPE, THRESHOLDS, denoised_pixels, make_frame, make_
 from numpy.typing import NDArray
 
 from dimstream_client.files import open_images
+from dimstream_client.files.support_colours import support_colours
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.support_colours import support_colours
 from dimstream_server.recording import RecordedFile, Recorder, RecordingSpec
 from dimstream_server.recording.frame_log import read_frame_log
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from frames import make_frame, make_recorder, make_spec
 
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.recording.retention import KEEP, Retention
-from dimstream_server.recording_metrics import RecordingMetrics
 
 DAY_S = 86_400.0
 NOW = 1_800_000_000.0

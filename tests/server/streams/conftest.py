@@ -13,7 +13,7 @@ import pytest
 from dimstream_client.messages import Closed, Frame, Open, Opened, Result, Updated
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings, make_settings
 from dimstream_server.streams import Requester, ServerStream, StreamService

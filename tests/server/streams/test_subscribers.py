@@ -16,7 +16,7 @@ from dimstream_client.messages import Close, Frame
 from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.errors import UnknownStream
-from dimstream_server.readiness import Readiness
+from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.streams import FlagChange
 from dimstream_server.streams.subscribers import SeenFrame, StreamEnded, Subscribers
 

@@ -127,7 +127,7 @@ def _request(arguments: argparse.Namespace) -> int:
 
 
 def _write(stack: ImageStack, path: Path) -> None:
-    from dimstream_client.stack_writing import write_stack
+    from dimstream_client.files.stack_writer import write_stack
 
     write_stack(stack, path)
 

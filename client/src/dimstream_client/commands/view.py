@@ -13,16 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dimstream_client import credentials, views
+from dimstream_client import credentials
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, CommandRefused, say
-from dimstream_client.criteria import Criteria
-from dimstream_client.crop_messages import told
 from dimstream_client.errors import RecordError
-from dimstream_client.plane_records import index_of, read_records
-from dimstream_client.volumes import VolumeReport, judge_volumes
+from dimstream_client.volumes import views
+from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.volumes.crop_messages import told
+from dimstream_client.volumes.judging import VolumeReport, judge_volumes
+from dimstream_client.volumes.plane_records import index_of, read_records
 
 if TYPE_CHECKING:  # it needs the extra, and the rest of the client works without
-    from dimstream_client.volume_files import VolumeFile
+    from dimstream_client.volumes.files import VolumeFile
 
 
 _CRITERIA: Final = ("ssim", "structure_score", "split")
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _view(arguments: argparse.Namespace) -> int:
     # Only here: the rest of the client works without the extra.
     from dimstream_client.files import open_images
-    from dimstream_client.volume_files import VolumeFile
+    from dimstream_client.volumes.files import VolumeFile
 
     if arguments.crop and arguments.crop.exists() and arguments.crop.samefile(arguments.source):
         raise CommandRefused(f"{arguments.crop} would be overwritten while it is read; name another")

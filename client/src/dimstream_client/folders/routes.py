@@ -13,9 +13,9 @@ from dimstream_client.client import Client
 from dimstream_client.errors import Code, ConnectionLost, SpoolError, StreamError
 from dimstream_client.file_streaming import StreamingOptions, Tally, flags_path, resume_path, stream_file
 from dimstream_client.files import ImageStack
+from dimstream_client.files.stack_writer import write_stack
 from dimstream_client.folders.patience import Patience
 from dimstream_client.http_client import HttpClient
-from dimstream_client.stack_writing import write_stack
 
 OnFrame = Callable[[dict[str, int]], None]
 _GONE: Final = frozenset({Code.BAD_TOKEN, Code.UNKNOWN_STREAM, Code.STREAM_CLOSED})

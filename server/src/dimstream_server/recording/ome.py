@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-from dimstream_client.ome_xml import MOST_PLANES, NAMESPACE, is_undated, plane_xml, printable, quoted
+from dimstream_client.files.ome_writer import MOST_PLANES, NAMESPACE, is_undated, plane_xml, printable, quoted
 from dimstream_server.recording.description import Description, InForceFrom, utc
 from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.hyperstack import Hyperstack, Series

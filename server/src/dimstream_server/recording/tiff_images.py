@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dimstream_client.support_colours import support_colours
+from dimstream_client.files.support_colours import support_colours
 from dimstream_server.recording.description import Description
 from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.hyperstack import arrange

@@ -6,7 +6,7 @@ import logging
 import time
 
 from dimstream_server.engine.protocol import EngineResult, FrameTask
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.streams.flag_watch import FlagChange, FlagWatch
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.subscribers import Subscribers

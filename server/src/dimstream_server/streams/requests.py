@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from dimstream_client.messages import Frame
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.subscribers import Subscribers

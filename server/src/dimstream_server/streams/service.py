@@ -17,7 +17,7 @@ from typing import Any
 from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update, Updated
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
 from dimstream_server.errors import Draining, ServerError, TooManyStreams, UnknownStream
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams.closing import Closing

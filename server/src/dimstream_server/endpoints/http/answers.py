@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.files import ImageStack
-from dimstream_client.stack_writing import writer_of
+from dimstream_client.files.stack_writer import writer_of
 from dimstream_server.endpoints.http.images import NPY, TIFF
 from dimstream_server.problems import RequestRefused
 

@@ -11,7 +11,6 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from dimstream_models.quality.detector import Detector
-from dimstream_server.access import Tokens
 from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.http.answers import JSON
 from dimstream_server.endpoints.http.authentication import PROBES, RequestAuthentication
@@ -39,10 +38,11 @@ from dimstream_server.endpoints.http.requests import (
 )
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import Draining, UnknownModel
-from dimstream_server.metrics import METRICS_MEDIA_TYPE, Metrics
+from dimstream_server.monitoring.metrics import METRICS_MEDIA_TYPE, Metrics
+from dimstream_server.monitoring.readiness import Readiness
+from dimstream_server.monitoring.server_info import ServerInfo
 from dimstream_server.problems import RETRY_AFTER_S
-from dimstream_server.readiness import Readiness
-from dimstream_server.server_info import ServerInfo
+from dimstream_server.security.access import Tokens
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.rate_limit import RateLimit

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_models.bundle import Calibration
 from dimstream_server.engine.protocol import ModelInfo
+from dimstream_server.monitoring.server_info import ServerInfo
 from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import Recording
-from dimstream_server.server_info import ServerInfo
 from dimstream_server.streams import ServerStream, StreamService
 
 

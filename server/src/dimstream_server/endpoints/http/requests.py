@@ -18,7 +18,7 @@ from dimstream_server.endpoints.http.authentication import RequestAuthentication
 from dimstream_server.endpoints.http.denoising import ENDPOINT
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.errors import Refused, ServerBusy, ServerError
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.problems import (
     PROBLEM_MEDIA_TYPE,
     RequestRefused,

@@ -19,7 +19,7 @@ from dimstream_server.endpoints.http.protocol import HttpProtocol, as_bytes
 from dimstream_server.endpoints.http.requests import ProblemTeller
 from dimstream_server.endpoints.http.websocket import LARGEST_MESSAGE
 from dimstream_server.endpoints.refusal_log import AGAIN_S
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.problems import error_message
 from dimstream_server.settings import Settings
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_client import views
-from dimstream_client.criteria import Criteria
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.volume_files import aspect_of
-from dimstream_client.volumes import Series, judge_volumes
+from dimstream_client.volumes import views
+from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.volumes.files import aspect_of
+from dimstream_client.volumes.judging import Series, judge_volumes
 from dimstream_server.engine.protocol import EngineResult, ModelInfo
 from dimstream_server.problems import RequestRefused
 

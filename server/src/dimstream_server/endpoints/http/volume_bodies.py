@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from dimstream_client.criteria import Criteria
-from dimstream_client.volumes import judge_volumes
+from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.volumes.judging import judge_volumes
 from dimstream_server.endpoints.http.descriptions import Body
 
 

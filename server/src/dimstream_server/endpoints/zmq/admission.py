@@ -1,8 +1,8 @@
 """Who may use the ZeroMQ endpoint: at the handshake and, as keys are taken back, at every message."""
 
-from dimstream_server.access import Access, AllowedClients
 from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.security.access import Access, AllowedClients
 
 NOT_ADMITTED = "not_admitted"
 _OWN_ROUTING_ID = 0  # first byte of those that the server's socket makes up

@@ -28,15 +28,15 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_client.wire import MAX_HEADER_BYTES, PackedFrame, decode_packed, encode
-from dimstream_server.access import Access, warn_of_open_endpoints
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.zmq.admission import NOT_ADMITTED, Admission, Handshakes
 from dimstream_server.endpoints.zmq.outbox import Outgoing, Part
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.errors import ServerError
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.problems import RequestRefused, error_message, problem_of
+from dimstream_server.security.access import Access, warn_of_open_endpoints
 from dimstream_server.settings import Settings
 from dimstream_server.streams import Requester, ServerStream, StreamService
 

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from dimstream_client.errors import RecordError
-from dimstream_client.plane_records import read_records
-from dimstream_client.volumes import Criteria, Crop, judge_volumes, propose_crop
+from dimstream_client.volumes.judging import Criteria, Crop, judge_volumes, propose_crop
+from dimstream_client.volumes.plane_records import read_records
 
 SPLIT = Criteria(ssim=0.4, structure_score=5, split=0.6)
 

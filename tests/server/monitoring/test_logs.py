@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dimstream_server.logs import EventFormatter, set_up_logging, template_fields
+from dimstream_server.monitoring.logs import EventFormatter, set_up_logging, template_fields
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCES = ROOT / "server" / "src" / "dimstream_server"
 PAGE = ROOT / "docs" / "operations.md"
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}

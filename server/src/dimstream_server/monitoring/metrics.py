@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.registry import Collector
 
 from dimstream_server.engine.protocol import EngineResult, QualityMetrics
-from dimstream_server.stream_metrics import StreamTable
+from dimstream_server.monitoring.stream_metrics import StreamTable
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

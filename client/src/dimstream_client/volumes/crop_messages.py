@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dimstream_client.criteria import Criteria
 from dimstream_client.errors import RecordError
-from dimstream_client.plane_records import read_records
 from dimstream_client.quality import Thresholds
-from dimstream_client.volumes import SHARE_OF_TIMES, Series, VolumeReport, judge_volumes
+from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.volumes.judging import SHARE_OF_TIMES, Series, VolumeReport, judge_volumes
+from dimstream_client.volumes.plane_records import read_records
 
 
 def told(series: Series, *, several: bool) -> str:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.stream_metrics import OTHER, StreamTable
+from dimstream_server.monitoring.stream_metrics import OTHER, StreamTable
 
 
 class Clock:

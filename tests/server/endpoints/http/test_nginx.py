@@ -22,7 +22,7 @@ import tifffile
 from dimstream_client.cli import main as dimstream
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
 
-CONF = Path(__file__).resolve().parents[3] / "docker" / "nginx" / "dimstream.conf"
+CONF = Path(__file__).resolve().parents[4] / "docker" / "nginx" / "dimstream.conf"
 PATH = "/v1/models/blur/denoise"
 NAME = "microscope.example.org"
 BODY_LIMIT = 2**20

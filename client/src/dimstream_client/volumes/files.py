@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import ImageStack, Scale
+from dimstream_client.files.stack_writer import notes_of
+from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.stack_writing import notes_of
-from dimstream_client.tiff_writer import StackWriter
-from dimstream_client.views import Brightness, Contrast
+from dimstream_client.volumes.views import Brightness, Contrast
 
 
 def aspect_of(scale: Scale) -> float | None:

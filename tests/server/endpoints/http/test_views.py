@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from shipped import BUNDLE
 
-from dimstream_client.criteria import Criteria
 from dimstream_client.files import ImageStack, Scale, open_images
 from dimstream_client.messages import PlaneIndex
+from dimstream_client.volumes.criteria import Criteria
 from dimstream_models.bundle import read_bundle
 from dimstream_server.endpoints.http.answers import StackSink
 from dimstream_server.endpoints.http.views import ViewSink, criteria_of

@@ -14,9 +14,9 @@ from dimstream_client.errors import StreamError
 from dimstream_client.http_client import HttpClient
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
 from dimstream_client.messages import Error, Open, Opened
-from dimstream_server import access
-from dimstream_server.access import Tokens
 from dimstream_server.errors import ServerBusy
+from dimstream_server.security import access
+from dimstream_server.security.access import Tokens
 from dimstream_server.streams.rate_limit import RateLimit
 
 PATH = "/v1/models/blur/denoise"

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimstream_client.files import Scale
-from dimstream_client.ome_xml import PlaneNotes, ome_xml
-from dimstream_client.support_colours import support_colours
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.files.ome_writer import PlaneNotes, ome_xml
+from dimstream_client.files.support_colours import support_colours
+from dimstream_client.files.tiff_writer import StackWriter
 
 SCHEMA = xmlschema.XMLSchema(Path(ome_types.__file__).with_name("ome-2016-06.xsd"))
 OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"

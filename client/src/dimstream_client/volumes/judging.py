@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from dimstream_client.criteria import Criteria
 from dimstream_client.errors import RecordError
-from dimstream_client.plane_records import PlaneRecord, index_of, plane_of
+from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.volumes.plane_records import PlaneRecord, index_of, plane_of
 
 __all__ = [
     "Criteria",

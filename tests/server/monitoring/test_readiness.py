@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dimstream_server.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.streams import Gap
-from dimstream_server.readiness import OK, Readiness, folder_check
+from dimstream_server.monitoring.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
+from dimstream_server.monitoring.readiness import OK, Readiness, folder_check
 
 
 class Clock:

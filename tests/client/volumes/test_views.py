@@ -2,8 +2,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from dimstream_client import views
-from dimstream_client.views import GAP_GREY, GAP_PX, Brightness, Contrast, Place
+from dimstream_client.volumes import views
+from dimstream_client.volumes.views import GAP_GREY, GAP_PX, Brightness, Contrast, Place
 
 AS_IS = Contrast(0, 255)
 """Counts up to 255 are their own grey values."""

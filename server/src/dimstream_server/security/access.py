@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from dimstream_client.keys import PUBLIC, TOKEN, Entry, read_secret
-from dimstream_server.credential_files import CredentialFiles
+from dimstream_server.security.credential_files import CredentialFiles
 from dimstream_server.settings import Settings
 
 LOOK_S: Final = 1.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import Scale, open_images
+from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.tiff_writer import StackWriter
 
 RNG = np.random.default_rng(7)
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from dimstream_client.files.ome_writer import PlaneNotes, ome_xml
 from dimstream_client.files.scale import Scale
-from dimstream_client.ome_xml import PlaneNotes, ome_xml
-from dimstream_client.support_colours import support_colours
+from dimstream_client.files.support_colours import support_colours
 
 _PAGE_NAME: Final = 285
 Source = Union[str, "os.PathLike[str]", BinaryIO]

@@ -12,8 +12,8 @@ import pytest
 from dimstream_client import Client, NotAdmitted
 from dimstream_client.keys import CurveKeys, choose_curve_keys, make_pair
 from dimstream_client.messages import Error, Frame, Open, Opened, Ping, Pong, Result
-from dimstream_server import access
 from dimstream_server.cli import main
+from dimstream_server.security import access
 
 FRAME = np.random.default_rng(0).poisson(3.0, (24, 32)).astype(np.uint16)
 PROMPT_S = 5.0  # a refusal is told, not timed out: the clients here would wait for 20 s

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dimstream_client.files import ImageStack
-from dimstream_client.ome_xml import PlaneNotes
-from dimstream_client.tiff_writer import Source, StackWriter
+from dimstream_client.files.ome_writer import PlaneNotes
+from dimstream_client.files.tiff_writer import Source, StackWriter
 
 
 def notes_of(stack: ImageStack, frames: Sequence[int] | None = None) -> PlaneNotes:

@@ -9,7 +9,7 @@ import pytest
 
 from dimstream_client.cli import main
 from dimstream_client.files import Scale, open_images
-from dimstream_client.tiff_writer import StackWriter
+from dimstream_client.files.tiff_writer import StackWriter
 
 SHA = "ab" * 32
 SCALE = Scale((0.02, 0.02), 0.05, 10.2, ("ER",))

@@ -1,0 +1,1 @@
+"""What others see of the server: figures, health, and its log."""
