@@ -325,15 +325,15 @@ def folder(name: str, value: Any) -> Path:
     return Path(path)
 
 
-def callback(name: str, value: Any) -> Any:
-    """Return a callable, or None.
+def callback(name: str, value: Any, *, optional: bool = True) -> Any:
+    """Return a callable; or None, where it is optional.
 
     Raises
     ------
     ArgumentError
     """
-    if value is not None and not callable(value):
-        refuse(name, "a callable, or None", value)
+    if not callable(value) and not (optional and value is None):
+        refuse(name, "a callable, or None" if optional else "a callable", value)
     return value
 
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
@@ -14,8 +13,7 @@ import numpy.typing as npt
 from dimstream_client import arguments
 from dimstream_client.arguments import Boolean, Integer, Number, Texts
 from dimstream_client.connection import Connection
-from dimstream_client.errors import ArgumentError, Code, SpoolError
-from dimstream_client.header_checks import short
+from dimstream_client.errors import SpoolError
 from dimstream_client.keys import FilePath, choose_curve_keys
 from dimstream_client.messages import Frame, Open, Pong
 from dimstream_client.result_buffer import OnResult
@@ -281,8 +279,7 @@ class Client:
         StreamError, Timeout, ConnectionLost
         """
         arguments.callback("on_result", on_result)
-        if not callable(frame_of):
-            raise ArgumentError(Code.BAD_FIELD, f"frame_of: expected a callable, got {short(frame_of)}")
+        arguments.callback("frame_of", frame_of, optional=False)
         return Stream(
             self._connection,
             resume_handle.resumption(arguments.integer("next_result", next_result)),
@@ -336,8 +333,7 @@ class Client:
 
         def open_for(pixels: npt.NDArray[Any]) -> Stream:
             return self.open(
-                pixels.shape,
-                pixels.dtype,
+                *(pixels.shape, pixels.dtype),
                 buffer_bytes=buffer_bytes,
                 spool=spool,
                 model=model,
@@ -368,9 +364,11 @@ class Client:
         ------
         Timeout, ConnectionLost
         """
+        what = (
+            f"check that a server runs at {self._connection.endpoint}, and that this is its ZeroMQ address: "
+            "no answer came"
+        )
         patience = self.timeout_s if timeout_s is None else arguments.seconds("timeout_s", timeout_s)
-        endpoint = self._connection.endpoint
-        what = f"check that a server runs at {endpoint}, and that this is its ZeroMQ address: no answer came"
         return wait(self._connection.ping(), patience, what)
 
     def close(self) -> None:
@@ -398,7 +396,5 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

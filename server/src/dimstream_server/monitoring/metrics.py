@@ -23,11 +23,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._frames = Counter(
-            "dimstream_frames",
-            "Frames answered.",
-            ["endpoint", "model", "status", "flag"],
-            registry=self.registry,
+        self._frames = self._counter(
+            "dimstream_frames", "Frames answered.", "endpoint", "model", "status", "flag"
         )
         self._stages = Histogram(
             "dimstream_frame_seconds",
@@ -36,17 +33,40 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._notes = Counter(
-            "dimstream_notes",
-            "Notes on frames: what else was seen.",
-            ["model", "note"],
+        self._refusals = self._counter(
+            "dimstream_refusals", "Messages and requests refused, by error code.", "endpoint", "code"
+        )
+        self.undeliverable = self._counter(
+            "dimstream_results_undeliverable", "Results whose peer was gone when they were ready."
+        )
+        self.requests = self._counter("dimstream_http_requests", "HTTP answers.", "route", "status")
+        self._disks = Gauge(
+            "dimstream_disk_free_bytes",
+            "Free space of the disk under a folder that is written to; 0 when it cannot be reached.",
+            ["folder"],
             registry=self.registry,
         )
-        self._split = Counter(
+        self._add_quality()
+        self.streams = StreamTable()
+        self.registry.register(self.streams)
+        self._gauges: list[Gauge] = []
+        self._observers: list[Callable[[EngineResult], None]] = []
+        self._stage_children = [self._stages.labels(stage) for stage in ("queue", "infer", "total")]
+        ProcessCollector(registry=self.registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _add_quality(self) -> None:
+        """Add what is counted of the quality of frames."""
+        self._notes = self._counter(
+            "dimstream_notes", "Notes on frames: what else was seen.", "model", "note"
+        )
+        self._split = self._counter(
             "dimstream_split",
             "Frames whose photons were to be split: answered, or refused.",
-            ["model", "outcome"],
-            registry=self.registry,
+            "model",
+            "outcome",
         )
         self._unsupported = Histogram(
             "dimstream_unsupported_fraction",
@@ -60,35 +80,6 @@ class Metrics:
             buckets=_SCORES,
             registry=self.registry,
         )
-        self._refusals = Counter(
-            "dimstream_refusals",
-            "Messages and requests refused, by error code.",
-            ["endpoint", "code"],
-            registry=self.registry,
-        )
-        self.undeliverable = Counter(
-            "dimstream_results_undeliverable",
-            "Results whose peer was gone when they were ready.",
-            registry=self.registry,
-        )
-        self.requests = Counter(
-            "dimstream_http_requests",
-            "HTTP answers.",
-            ["route", "status"],
-            registry=self.registry,
-        )
-        self._disks = Gauge(
-            "dimstream_disk_free_bytes",
-            "Free space of the disk under a folder that is written to; 0 when it cannot be reached.",
-            ["folder"],
-            registry=self.registry,
-        )
-        self.streams = StreamTable()
-        self.registry.register(self.streams)
-        self._gauges: list[Gauge] = []
-        self._observers: list[Callable[[EngineResult], None]] = []
-        self._stage_children = [self._stages.labels(stage) for stage in ("queue", "infer", "total")]
-        ProcessCollector(registry=self.registry)
 
     def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Expose `read()` as the gauge `name`."""

@@ -174,6 +174,13 @@ def _content(audit: Audit, figures: Figures, *, command: str, versions: Mapping[
         "simulated_movies": len(audit.simulated),
         "simulated_frames": sum(len(movie.records) for movie in audit.simulated),
         "goals": [asdict(goal) for goal in goals(figures, with_split=with_split)],
+        **_figures(figures),
+    }
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    """Return all that was measured."""
+    return {
         "areas": [
             {"score": row.score, "condition": row.condition, **row.estimate.as_dict()}
             for row in figures.areas
@@ -206,6 +213,13 @@ def _content(audit: Audit, figures: Figures, *, command: str, versions: Mapping[
             }
             for row in figures.claims
         ],
+        **_recorded(figures),
+    }
+
+
+def _recorded(figures: Figures) -> dict[str, Any]:
+    """Return what was measured of recorded movies."""
+    return {
         "quantiles": list(QUANTILES),
         "recorded": [
             {

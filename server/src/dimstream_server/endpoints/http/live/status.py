@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
-from dimstream_server.readiness import Readiness
-from dimstream_server.server_info import ServerInfo
+from dimstream_server.monitoring.readiness import Readiness
+from dimstream_server.monitoring.server_info import ServerInfo
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 

@@ -25,10 +25,10 @@ from dimstream_server.endpoints.http.live.viewer import Viewer
 from dimstream_server.endpoints.http.openapi import problems
 from dimstream_server.endpoints.http.requests import ProblemTeller, address_of
 from dimstream_server.endpoints.http.tickets import LIFE_S
-from dimstream_server.metrics import Metrics
+from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.monitoring.readiness import Readiness
+from dimstream_server.monitoring.server_info import ServerInfo
 from dimstream_server.problems import RequestRefused, error_message
-from dimstream_server.readiness import Readiness
-from dimstream_server.server_info import ServerInfo
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 

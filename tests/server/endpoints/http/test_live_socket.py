@@ -14,7 +14,7 @@ from live_viewers import PATIENCE_S, viewing
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
-from dimstream_server import access
+from dimstream_server.security import access
 
 SHAPE = (24, 32)
 
