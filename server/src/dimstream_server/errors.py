@@ -10,6 +10,10 @@
     │   └── DuplicateModel             duplicate_model
     ├── Refused                        one request is refused; stream and server live on
     │   ├── UnknownModel               unknown_model
+    │   ├── ModelInUse                 model_in_use
+    │   ├── TooManyModels              too_many_models
+    │   ├── UnknownBundle              unknown_bundle
+    │   ├── BundleRefused              bad_bundle
     │   ├── UnknownStream              unknown_stream
     │   ├── StreamClosed               stream_closed
     │   ├── TooManyStreams             too_many_streams    (retryable)
@@ -76,6 +80,30 @@ class UnknownModel(Refused):
     """No bundle has this id."""
 
     code = "unknown_model"
+
+
+class ModelInUse(Refused):
+    """Streams need the model that was to be unloaded or replaced."""
+
+    code = "model_in_use"
+
+
+class TooManyModels(Refused):
+    """As many models are served as the settings allow."""
+
+    code = "too_many_models"
+
+
+class UnknownBundle(Refused):
+    """No folder of bundles has one of this name."""
+
+    code = "unknown_bundle"
+
+
+class BundleRefused(Refused):
+    """The bundle cannot be read, or does not do what it says."""
+
+    code = "bad_bundle"
 
 
 class UnknownStream(Refused):

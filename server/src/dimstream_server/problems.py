@@ -29,6 +29,11 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
     "upgrade_required": Meaning("A WebSocket is expected here", 426, False),
     "bad_origin": Meaning("The request comes from another site's page", 403, False),
     "read_only": Meaning("The token allows to look, and no more", 403, False),
+    "not_operator": Meaning("The request needs an operator's token", 403, False),
+    "model_in_use": Meaning("Streams need the model", 409, False),
+    "too_many_models": Meaning("As many models are served as may be", 409, False),
+    "unknown_bundle": Meaning("No such bundle in the folders of bundles", 404, False),
+    "bad_bundle": Meaning("The bundle cannot be served", 422, False),
     "bad_host": Meaning("The request was meant for another host", 421, False),
 }
 

@@ -154,6 +154,7 @@ async def serve_until(
             readiness=_readiness(engine, journal, recorder, metrics),
             tokens=access.tokens,
             viewer_tokens=access.viewer_tokens,
+            operator_tokens=access.operator_tokens,
         )
         service.start(asyncio.get_running_loop())
         http_app.start()

@@ -38,6 +38,7 @@ _PATHS = (
     ("zmq", "allowed_clients"),
     ("http", "tokens"),
     ("http", "viewer_tokens"),
+    ("http", "operator_tokens"),
     ("recording", "folder"),
 )
 
@@ -67,6 +68,12 @@ class ServerTable(_Table):
         AfterValidator(_at_least_one),
         Field(description="model bundles to serve: folders or zips; without it the one that ships"),
     ] = None
+    bundle_folders: Annotated[
+        tuple[Path, ...],
+        Field(
+            description="folders whose bundles may be loaded by HTTP while the server runs; none: no bundle"
+        ),
+    ] = ()
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$", description="`cpu` or `cuda:N`")] = "cpu"
     ready_file: Annotated[Path | None, Field(description="JSON written once every bundle is warm")] = None
     log_level: Annotated[
@@ -175,6 +182,12 @@ class HttpTable(_Table):
     viewer_tokens: Annotated[
         Path | None, Field(description="the same of tokens that allow to look, and no more; needs tokens")
     ] = None
+    operator_tokens: Annotated[
+        Path | None,
+        Field(
+            description="the same of tokens that also allow to change models and thresholds; none: nobody may"
+        ),
+    ] = None
     host_names: Annotated[
         tuple[str, ...],
         Field(description="names under which clients address the server, in addition to loopback names"),
@@ -210,6 +223,9 @@ class LimitsTable(_Table):
     max_frame_bytes: Annotated[
         int, Field(ge=1024, le=MOST_BYTES, description="largest frame, in bytes of its pixels")
     ] = 128 * MIB
+    max_models: Annotated[
+        int, Field(ge=1, le=1024, description="models served at the same time; further ones are not loaded")
+    ] = 16
     max_streams: Annotated[int, Field(ge=1, le=65536, description="streams open at the same time")] = 64
     max_credit: Annotated[
         int, Field(ge=1, description="frames in flight of all streams; bounds the memory they take")
@@ -413,6 +429,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     server = tables.setdefault("server", {})
     if settings.server.bundles is not None:
         server["bundles"] = [str(path.parent / bundle) for bundle in settings.server.bundles]
+    if settings.server.bundle_folders:
+        server["bundle_folders"] = [str(path.parent / folder) for folder in settings.server.bundle_folders]
     if settings.server.ready_file is not None:
         server["ready_file"] = str(path.parent / settings.server.ready_file)
     for table, key in _PATHS:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from dimstream_server.engine.loading import LoadedModel, ModelKey
-from dimstream_server.engine.protocol import InForce, StreamSpec
+from dimstream_server.engine.protocol import InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.engine.streams import Item
 from dimstream_server.pipeline.flags import NewThresholds
@@ -18,6 +19,7 @@ class OpenStream:
 
     stream: str
     spec: StreamSpec
+    model: ModelInfo
     resume_state: ResumeState | None
 
 
@@ -35,7 +37,7 @@ class ChangeStream:
 
     stream: str
     from_seq: int
-    model: str | None
+    model: ModelInfo | None
     thresholds: NewThresholds | None
     future: Future[InForce]
 
@@ -49,10 +51,18 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReplaceModel:
+    """Forget what was made ready of a model, which no stream uses; use this instead, which may be nothing."""
+
+    model: str
+    ready: Mapping[ModelKey, LoadedModel]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Drain:
     """Answer everything, then stop."""
 
     future: Future[None]
 
 
-Command = OpenStream | Append | ChangeStream | Loaded | Drain
+Command = OpenStream | Append | ChangeStream | Loaded | ReplaceModel | Drain

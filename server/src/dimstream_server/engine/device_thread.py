@@ -10,9 +10,17 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from dimstream_server.engine.answering import answer, restore_reference
-from dimstream_server.engine.commands import Append, ChangeStream, Command, Drain, Loaded, OpenStream
+from dimstream_server.engine.commands import (
+    Append,
+    ChangeStream,
+    Command,
+    Drain,
+    Loaded,
+    OpenStream,
+    ReplaceModel,
+)
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
-from dimstream_server.engine.protocol import InForce, ModelInfo
+from dimstream_server.engine.protocol import InForce
 from dimstream_server.engine.streams import (
     CloseStream,
     Gap,
@@ -38,6 +46,9 @@ class EngineCallbacks(Protocol):
     def closed(self, stream: str) -> None:
         """A stream has ended."""
 
+    def left(self, stream: str, model: str) -> None:
+        """A stream has no more to do with a model that was in force, or was to be."""
+
     def may_stop(self) -> bool:
         """Whether no command waits; when True, none will come any more."""
 
@@ -56,13 +67,11 @@ class DeviceThread:
 
     def __init__(
         self,
-        infos: Mapping[str, ModelInfo],
         loader: Loader,
         ready: Mapping[ModelKey, LoadedModel],
         callbacks: EngineCallbacks,
     ) -> None:
         self.commands: SimpleQueue[Command] = SimpleQueue()
-        self._infos = infos
         self._loader = loader
         self._callbacks = callbacks
         self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
@@ -108,14 +117,17 @@ class DeviceThread:
         match command:
             case Append(stream=stream, item=item):
                 self._append(self._streams[stream], item)
-            case OpenStream(stream=stream, spec=spec, resume_state=resume_state):
-                state = StreamState.begin(stream, spec, self._infos[spec.model], resume_state)
+            case OpenStream(stream=stream, spec=spec, model=info, resume_state=resume_state):
+                state = StreamState.begin(stream, spec, info, resume_state)
                 self._streams[stream] = state
                 self._want(state.key(state.in_force))
             case ChangeStream():
                 self._change(command)
             case Loaded(key=key, model=model):
                 self._welcome(key, model)
+            case ReplaceModel(model=replaced, ready=ready):
+                kept = {key: one for key, one in self._models.items() if key.model != replaced}
+                self._models = {**kept, **ready}
             case Drain(future=future):
                 self._drains.append(future)
 
@@ -189,7 +201,9 @@ class DeviceThread:
         while (update := state.due_update(seq)) is not None:
             if state.key(update.in_force) not in self._models:
                 return None
-            state.in_force = state.updates.popleft().in_force
+            before, state.in_force = state.in_force, state.updates.popleft().in_force
+            if update.names_model:
+                self._callbacks.left(state.id, before.model.id)
         return self._models.get(state.key(state.in_force))
 
     def _end(self, state: StreamState, close: CloseStream) -> None:
@@ -202,15 +216,17 @@ class DeviceThread:
     def _change(self, command: ChangeStream) -> None:
         state = self._streams[command.stream]
         base = state.next_in_force()
-        info = base.model if command.model is None else self._infos[command.model]
+        info = base.model if command.model is None else command.model
         thresholds = base.thresholds if command.model is None else info.thresholds
         try:
             if command.thresholds is not None:
                 thresholds = command.thresholds.over(thresholds)
             in_force = InForce(command.from_seq, info, thresholds)
-            update = PendingUpdate(in_force, command.future)
+            update = PendingUpdate(in_force, command.future, command.model is not None)
             state.plan(update)
         except Refused as error:
+            if command.model is not None:
+                self._callbacks.left(state.id, info.id)
             command.future.set_exception(error)
             return
         key = state.key(in_force)
@@ -223,6 +239,8 @@ class DeviceThread:
         model = self._models[state.key(update.in_force)]
         if isinstance(model, Exception):
             state.updates.remove(update)
+            if update.names_model:
+                self._callbacks.left(state.id, update.in_force.model.id)
             update.future.set_exception(model)
         else:
             update.future.set_result(update.in_force)

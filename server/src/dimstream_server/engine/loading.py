@@ -50,6 +50,7 @@ class Loader:
         self._bundles = _by_id(bundles)
         self._device = device
         self._threads = threads
+        self._pending: set[ModelKey] = set()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-loader")
 
     def infos(self) -> dict[str, ModelInfo]:
@@ -73,7 +74,10 @@ class Loader:
         ------
         DeviceUnavailable, UnsupportedNetwork
         """
-        bundle, device, threads = self._bundles[key.model], self._device, self._threads
+        return self._load(self._bundles[key.model], key)
+
+    def _load(self, bundle: Bundle, key: ModelKey) -> LoadedModel:
+        device, threads = self._device, self._threads
         fused = FusedModel(
             bundle, device=device, in_dtype=key.in_dtype, out_dtype=key.out_dtype, threads=threads
         )
@@ -84,7 +88,40 @@ class Loader:
 
     def load_aside(self, key: ModelKey, then: Callable[[Future[LoadedModel]], None]) -> None:
         """Load on the loader's thread and call `then` with the outcome there."""
-        self._thread.submit(self.load, key).add_done_callback(then)
+        self._pending.add(key)
+
+        def done(outcome: Future[LoadedModel]) -> None:
+            then(outcome)
+            self._pending.discard(key)
+
+        self._thread.submit(self.load, key).add_done_callback(done)
+
+    def is_loading(self, model: str) -> bool:
+        """Whether `load_aside` has something of this model to do, or to report."""
+        return any(key.model == model for key in tuple(self._pending))
+
+    def prepare_aside(
+        self, bundle: Bundle, pairs: Iterable[tuple[InDtype, OutDtype]]
+    ) -> Future[dict[ModelKey, LoadedModel]]:
+        """Let another bundle reproduce its test output, and load it, on the loader's thread.
+
+        The future raises what `check_test_tensors` and `load` do.
+        """
+        keys = [ModelKey(bundle.id, *pair) for pair in pairs]
+
+        def prepare() -> dict[ModelKey, LoadedModel]:
+            check_test_tensor(bundle, bare_network(bundle, self._device))
+            return {key: self._load(bundle, key) for key in keys}
+
+        return self._thread.submit(prepare)
+
+    def put(self, bundle: Bundle) -> None:
+        """Load models of this bundle from now on, in the place of another one of its id."""
+        self._bundles[bundle.id] = bundle
+
+    def drop(self, model: str) -> None:
+        """Load a model no more."""
+        del self._bundles[model]
 
     def stop(self) -> None:
         """End the loader's thread."""

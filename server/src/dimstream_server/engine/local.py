@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenStream
+from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenStream, ReplaceModel
 from dimstream_server.engine.device_thread import DeviceThread
-from dimstream_server.engine.loading import Loader, ModelKey
+from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey, model_info
 from dimstream_server.engine.protocol import (
     EngineDevice,
     EngineLimits,
@@ -23,12 +23,13 @@ from dimstream_server.engine.protocol import (
     InForce,
     ModelInfo,
     OutDtype,
+    PreparedModel,
     StreamSpec,
 )
 from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
 from dimstream_server.engine.streams import CloseStream, Gap, Job, RestoreReference
-from dimstream_server.errors import BadUpdate, UnknownModel
+from dimstream_server.errors import BadUpdate, Draining, ModelInUse, UnknownModel
 from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.pipeline.runtime import check_installation, parse_device
 
@@ -70,16 +71,18 @@ class LocalEngine:
         self._device = EngineDevice(where.name, where.precision, f"{runtime} {version(runtime)}")
         loader = Loader(bundles, where, threads=threads)
         loader.check_test_tensors()
-        self._infos = MappingProxyType(loader.infos())
+        self._loader = loader
+        self._infos = MappingProxyType(loader.infos())  # replaced as a whole: other threads read it
+        self._pairs = tuple(pairs_at_start)
         self._limits = limits or EngineLimits()
         self._quotas = Quotas(self._limits)
         self._trouble: str | None = None
         self._lock = (
             threading.Lock()
         )  # over the ledger, and so that commands are queued as they were accepted
-        keys = [ModelKey(model, *pair) for model in self._infos for pair in pairs_at_start]
+        keys = [ModelKey(model, *pair) for model in self._infos for pair in self._pairs]
         ready = {key: loader.load(key) for key in keys}
-        self._thread = DeviceThread(self._infos, loader, ready, self)
+        self._thread = DeviceThread(loader, ready, self)
         self._thread.start()
 
     def device(self) -> EngineDevice:
@@ -90,12 +93,62 @@ class LocalEngine:
         """Bundles that are served, by id."""
         return self._infos
 
+    def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
+        """Make a bundle ready to be served; see `Engine.prepare`."""
+        prepared: Future[PreparedModel] = Future()
+        prepared.set_running_or_notify_cancel()
+
+        def done(outcome: Future[dict[ModelKey, LoadedModel]]) -> None:
+            if outcome.cancelled():
+                prepared.set_exception(Draining("the server is stopping and loads nothing more"))
+            elif (error := outcome.exception()) is not None:
+                prepared.set_exception(error)
+            else:
+                prepared.set_result(PreparedModel(model_info(bundle), outcome.result()))
+
+        with self._lock:
+            self._quotas.check_serving()
+            outcome = self._loader.prepare_aside(bundle, self._pairs)
+        outcome.add_done_callback(done)
+        return prepared
+
+    def serve(self, prepared: PreparedModel) -> ModelInfo:
+        """Serve a prepared model; see `Engine.serve`."""
+        info = prepared.info
+        with self._lock:
+            self._refuse_in_use(info.id)
+            self._loader.put(info.bundle)
+            self._infos = MappingProxyType({**self._infos, info.id: info})
+            self._thread.commands.put(ReplaceModel(info.id, prepared.ready))
+        return info
+
+    def withdraw(self, model: str) -> None:
+        """Serve a model no more; see `Engine.withdraw`."""
+        with self._lock:
+            self._info(model)
+            self._refuse_in_use(model)
+            if len(self._infos) == 1:
+                raise ModelInUse(f"{model} is the only model that is served; load another one first")
+            self._loader.drop(model)
+            self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
+            self._thread.commands.put(ReplaceModel(model, {}))
+
+    def _refuse_in_use(self, model: str) -> None:
+        self._quotas.check_serving()
+        if users := self._quotas.users(model):
+            raise ModelInUse(
+                f"{users} streams or requests use {model}, or will; change their model, or wait for their end"
+            )
+        if self._loader.is_loading(model):
+            raise ModelInUse(f"{model} is being made ready for a stream that has just ended; try again")
+
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
         """Id of a new stream; see `Engine.open`."""
-        check_spec(spec, self._info(spec.model).bundle, self._limits)
         with self._lock:
+            info = self._info(spec.model)
+            check_spec(spec, info.bundle, self._limits)
             stream = self._quotas.open(spec, resume_state)
-            self._thread.commands.put(OpenStream(stream, spec, resume_state))
+            self._thread.commands.put(OpenStream(stream, spec, info, resume_state))
         return stream
 
     def restore_reference(self, stream: str, task: FrameTask) -> None:
@@ -131,15 +184,15 @@ class LocalEngine:
         """Change model or thresholds from a frame on; see `Engine.update`."""
         if model is None and thresholds is None:
             raise BadUpdate("an update names a model, thresholds or both; it named neither")
-        if model is not None:
-            with self._lock:
-                spec = self._quotas.spec(stream)
-            check_spec(spec, self._info(model).bundle, self._limits)
         future: Future[InForce] = Future()
         future.set_running_or_notify_cancel()  # too late to take back: frames may depend on it
         with self._lock:
             self._quotas.check_open(stream)
-            self._thread.commands.put(ChangeStream(stream, from_seq, model, thresholds, future))
+            info = None if model is None else self._info(model)
+            if info is not None:
+                check_spec(self._quotas.spec(stream), info.bundle, self._limits)
+                self._quotas.uses(stream, info.id)
+            self._thread.commands.put(ChangeStream(stream, from_seq, info, thresholds, future))
         return future
 
     def close(self, stream: str) -> Future[Counts]:
@@ -179,6 +232,11 @@ class LocalEngine:
         """Called by the device thread."""
         with self._lock:
             self._quotas.closed(stream)
+
+    def left(self, stream: str, model: str) -> None:
+        """Called by the device thread."""
+        with self._lock:
+            self._quotas.left(stream, model)
 
     def may_stop(self) -> bool:
         """Called by the device thread."""

@@ -46,6 +46,14 @@ class ModelInfo:
     bundle: Bundle
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedModel:
+    """A bundle that has reproduced its test output and is warm, for the engine that prepared it."""
+
+    info: ModelInfo
+    ready: Mapping[Any, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class EngineDevice:
     """What an engine runs on.
@@ -285,6 +293,32 @@ class Engine(Protocol):
 
     def models(self) -> Mapping[str, ModelInfo]:
         """Bundles that are served, by id."""
+
+    def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
+        """Make a bundle ready to be served, while frames go on; nothing else changes.
+
+        The future raises DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch, Draining.
+        """
+
+    def serve(self, prepared: PreparedModel) -> ModelInfo:
+        """Serve a model from now on, in the place of another one of its id.
+
+        Raises
+        ------
+        ModelInUse
+            A stream uses that one.
+        Draining
+        """
+
+    def withdraw(self, model: str) -> None:
+        """Serve a model no more, and let its memory go.
+
+        Raises
+        ------
+        UnknownModel, Draining
+        ModelInUse
+            A stream uses it, or it is the only one.
+        """
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
         """Id of a new stream; its session is composed and warmed meanwhile, and its frames wait for it.

@@ -6,6 +6,7 @@ The one thing that the callers' threads and the device thread both write; the en
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -40,6 +41,7 @@ class _StreamQuota:
     closing: bool = False
     planes: set[Plane] = field(default_factory=set)
     forgotten: dict[Plane, int] = field(default_factory=dict)  # the frames that may be brought again
+    models: Counter[str] = field(default_factory=Counter)  # in force, and of updates that wait
 
     @property
     def plane_bytes(self) -> int:
@@ -65,7 +67,7 @@ class Quotas:
         ------
         Draining, TooManyStreams, TooManyPlanes
         """
-        self._check_serving()
+        self.check_serving()
         if len(self._streams) >= self._limits.streams:
             raise TooManyStreams(
                 f"{self._limits.streams} streams are open, which is the limit; close one or try again later"
@@ -73,6 +75,7 @@ class Quotas:
         quota = _StreamQuota(spec)
         records = () if resume_state is None else resume_state.planes
         self._add_planes(quota, {record.plane for record in records})
+        quota.models[spec.model] += 1
         quota.forgotten = {record.plane: record.seq for record in records if record.predicted}
         stream = secrets.token_hex(8)
         self._streams[stream] = quota
@@ -85,7 +88,7 @@ class Quotas:
         ------
         UnknownStream, StreamClosed, NotWaitedFor, Draining
         """
-        self._check_serving()
+        self.check_serving()
         quota = self._open_quota(stream)
         if quota.forgotten.get(task.plane) != task.seq:
             raise NotWaitedFor(
@@ -109,7 +112,7 @@ class Quotas:
         ------
         UnknownStream, StreamClosed, TooManyPlanes, StreamQueueFull, ServerBusy, Draining
         """
-        self._check_serving()
+        self.check_serving()
         quota = self._open_quota(stream)
         limits = self._limits
         if quota.queued >= limits.queued_per_stream:
@@ -129,6 +132,23 @@ class Quotas:
     def check_open(self, stream: str) -> None:
         """Raise UnknownStream or StreamClosed unless the stream takes more."""
         self._open_quota(stream)
+
+    def check_serving(self) -> None:
+        """Raise Draining once nothing more is taken."""
+        if self.draining:
+            raise Draining("the server is stopping and takes no new streams or frames; send them again later")
+
+    def uses(self, stream: str, model: str) -> None:
+        """Note that an update will put a model in force."""
+        self._streams[stream].models[model] += 1
+
+    def left(self, stream: str, model: str) -> None:
+        """Note that a model is in force no more, or never will be."""
+        self._streams[stream].models[model] -= 1
+
+    def users(self, model: str) -> int:
+        """How many streams use a model, or will."""
+        return sum(quota.models[model] > 0 for quota in self._streams.values())
 
     def closing(self, stream: str) -> None:
         """Note that a stream takes no more.
@@ -159,10 +179,6 @@ class Quotas:
             )
         quota.planes |= planes
         self._plane_bytes += quota.plane_bytes * len(planes)
-
-    def _check_serving(self) -> None:
-        if self.draining:
-            raise Draining("the server is stopping and takes no new streams or frames; send them again later")
 
     def _quota(self, stream: str) -> _StreamQuota:
         if self.stopped:

@@ -52,10 +52,17 @@ Item = Job | RestoreReference | Gap | CloseStream
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingUpdate:
-    """A change that waits for its sequence number."""
+    """A change that waits for its sequence number.
+
+    Parameters
+    ----------
+    names_model : bool
+        Whether it was asked for another model.
+    """
 
     in_force: InForce
     future: Future[InForce]
+    names_model: bool
 
 
 @dataclass(slots=True, eq=False)

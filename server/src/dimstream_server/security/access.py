@@ -115,10 +115,12 @@ class Access:
     clients: AllowedClients | None = None
     tokens: Tokens | None = None
     viewer_tokens: Tokens | None = None
+    operator_tokens: Tokens | None = None
 
     def look(self) -> bool:
         """Look at all files again; return whether one says something else."""
-        changed = [one.look() for one in (self.clients, self.tokens, self.viewer_tokens) if one is not None]
+        every = (self.clients, self.tokens, self.viewer_tokens, self.operator_tokens)
+        changed = [one.look() for one in every if one is not None]
         return any(changed)
 
     async def watch(self, on_change: Callable[[], None]) -> None:
@@ -141,6 +143,7 @@ class Access:
             ("allowed clients", self.clients),
             ("tokens", self.tokens),
             ("viewer tokens", self.viewer_tokens),
+            ("operator tokens", self.operator_tokens),
         ):
             if some is not None:
                 if len(some):
@@ -159,7 +162,8 @@ def read_access(settings: Settings) -> Access:
     """
     key, clients, tokens = settings.zmq.server_secret_key, settings.zmq.allowed_clients, settings.http.tokens
     viewer_tokens = settings.http.viewer_tokens
-    for path in (key, tokens, viewer_tokens):
+    operator_tokens = settings.http.operator_tokens
+    for path in (key, tokens, viewer_tokens, operator_tokens):
         if path is not None:
             _warn_of_readers(path)
     return Access(
@@ -167,6 +171,7 @@ def read_access(settings: Settings) -> Access:
         clients=None if clients is None else AllowedClients(clients),
         tokens=None if tokens is None else Tokens(tokens),
         viewer_tokens=None if viewer_tokens is None else Tokens(viewer_tokens),
+        operator_tokens=None if operator_tokens is None else Tokens(operator_tokens),
     )
 
 

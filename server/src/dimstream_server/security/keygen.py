@@ -6,6 +6,7 @@
     FOLDER/server.pub        for the clients
     FOLDER/clients/          the clients' .pub files: zmq.allowed_clients
     FOLDER/tokens/NAME.token one token: for who may send it, and http.tokens
+    FOLDER/operators/NAME.token the same for an operator, and http.operator_tokens
 """
 
 import argparse
@@ -17,6 +18,7 @@ from dimstream_client.keys import make_pair, make_private_folder, make_token
 
 CLIENTS = "clients"
 TOKENS = "tokens"
+OPERATORS = "operators"
 
 
 def add_keygen(commands: Any) -> None:
@@ -25,10 +27,12 @@ def add_keygen(commands: Any) -> None:
         "keygen",
         help="make the server's keys, or a token for HTTP",
         description="Make server.key and server.pub in FOLDER, and the folder clients/ for the keys of those "
-        "who may connect; with --token only one token for HTTP. Nothing is overwritten.",
+        "who may connect; with --token or --operator only a token for HTTP. Nothing is overwritten.",
     )
     keygen.add_argument("folder", type=Path, metavar="FOLDER")
     keygen.add_argument("--token", metavar="NAME", help="make tokens/NAME.token, and no keys")
+    operator = "make operators/NAME.token, which also allows to change models and thresholds; and no keys"
+    keygen.add_argument("--operator", metavar="NAME", help=operator)
     keygen.set_defaults(run=_keygen)
 
 
@@ -43,6 +47,10 @@ def _keygen(arguments: argparse.Namespace) -> int:
     if arguments.token is not None:
         token = make_token(folder / TOKENS, arguments.token)
         print(f"{token}: give it to who may send requests\nhttp.tokens = {str(token.parent)!r}")
+    if arguments.operator is not None:
+        token = make_token(folder / OPERATORS, arguments.operator)
+        print(f"{token}: give it to an operator\nhttp.operator_tokens = {str(token.parent)!r}")
+    if arguments.token is not None or arguments.operator is not None:
         return 0
     secret, public = make_pair(folder, "server")
     clients = folder / CLIENTS

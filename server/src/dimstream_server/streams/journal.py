@@ -242,6 +242,18 @@ class Journal:
         )
         return _update_entry(rows[0][0]) if rows else None
 
+    def needs(self) -> dict[str, list[str]]:
+        """Streams that could be resumed only with a model, by its id."""
+        found: dict[str, list[str]] = {}
+        for stream, granted, acknowledged in self._read("SELECT id, granted, acknowledged FROM streams", ()):
+            rows = self._read("SELECT in_force FROM updates WHERE stream = ? ORDER BY number", (stream,))
+            updates = [_update_entry(row[0]) for row in rows]
+            due = [update for update in updates if update.from_seq <= acknowledged]
+            first = due[-1].model if due else json.loads(granted)["model"]
+            for model in {first, *(update.model for update in updates[len(due) :])}:
+                found.setdefault(model, []).append(stream)
+        return found
+
     def acknowledged(self, stream: str, next_result: int) -> None:
         """Forget what only results that the client holds safely would need."""
         self._write(

@@ -112,6 +112,8 @@ class StreamOpener:
         self._lease_s = settings.zmq.lease_s
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._boot_id = boot_id
+        served = list(engine.models())
+        self._default = served[0] if len(served) == 1 else None  # whatever is loaded later
 
     def begin(self, requester: Requester, message: Open) -> Opening:
         """Give a new stream its place.
@@ -235,8 +237,8 @@ class StreamOpener:
 
     def _model(self, model_id: str | None) -> ModelInfo:
         models = self._engine.models()
-        if model_id is None and len(models) == 1:
-            return next(iter(models.values()))
+        if model_id is None:
+            model_id = next(iter(models)) if len(models) == 1 else self._default
         if model_id is None or model_id not in models:
             asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
             raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")

@@ -141,12 +141,13 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
     served = engine.models()
     last = due[-1] if due else None
     model, sha256 = (last.model, last.model_sha256) if last else (entry.model, entry.model_sha256)
-    for name, expected in [(model, sha256), *((one.model, one.model_sha256) for one in snapshot.updates)]:
+    later = snapshot.updates[len(due) :]
+    for name, expected in [(model, sha256), *((one.model, one.model_sha256) for one in later)]:
         if name not in served or served[name].sha256 != expected:
             raise UnknownModel(
                 f"the stream was denoised by {name} with sha256 {expected}, "
                 f"got {served[name].sha256 if name in served else 'no model of this id'}; "
-                "start the server with that bundle, or open a new stream"
+                "load that bundle again, or open a new stream"
             )
     return Resumption(
         entry=entry,
@@ -155,7 +156,7 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
         next_seq=next_seq,
         model=model,
         thresholds=last.thresholds if last else served[model].thresholds,
-        later=tuple(snapshot.updates[len(due) :]),
+        later=tuple(later),
     )
 
 

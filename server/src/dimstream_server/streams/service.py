@@ -14,24 +14,26 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update, Updated
+from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
 from dimstream_server.errors import Draining, ServerError, TooManyStreams, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams.closing import Closing
 from dimstream_server.streams.flag_events import FlagEvents
 from dimstream_server.streams.journal import Journal
 from dimstream_server.streams.leases import Leases
+from dimstream_server.streams.model_loading import ModelLoading
 from dimstream_server.streams.opening import Opening, Requester, StreamOpener
 from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.requests import Requests, RequestStream
-from dimstream_server.streams.resuming import entry_of
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.subscribers import DEFAULT_CAPACITY, Subscribers, Subscription
+from dimstream_server.streams.updating import Updating
 
 _log = logging.getLogger(__name__)
 
@@ -77,11 +79,14 @@ class StreamService:
             most=settings.limits.max_kept_streams,
             ended=self._lease_ended,
         )
+        self._updating = Updating(engine, journal, self._recordings, self._on_loop)
+        self.models = ModelLoading(engine, journal, settings, refuse_when_draining=self.refuse_when_draining)
+        """Which models are served; for operators."""
         self._closing = Closing(
             engine, self._recordings, self._on_loop, ended=self._ended, failed=self.release
         )
         self._draining = False
-        self._unanswered = 0  # OPENs and UPDATEs
+        self._unanswered = 0  # OPENs
         metrics.watch("dimstream_streams_open", "Streams that are open.", lambda: len(self._registry))
 
     # --- its life
@@ -99,7 +104,9 @@ class StreamService:
     @property
     def is_drained(self) -> bool:
         """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered; requests answer theirs."""
-        return not (self._registry.in_flight() or self._unanswered or self._closing.pending)
+        return not (
+            self._registry.in_flight() or self._unanswered or self._updating.pending or self._closing.pending
+        )
 
     async def stop(self) -> None:
         """Let go of what it holds; nobody may ask it for anything more."""
@@ -291,15 +298,7 @@ class StreamService:
         ServerError
         """
         self.refuse_when_draining()
-        thresholds = stream.new_thresholds(update)
-        known = self._journal.update_at(stream.id, update.from_seq)
-        if known is not None and update.from_seq < stream.next_seq:  # its UPDATED was lost
-            in_force = InForce(known.from_seq, self._engine.models()[known.model], known.thresholds)
-            self._send_updated(stream, stream.updated(in_force))
-            return
-        future = self._engine.update(stream.engine_id, update.from_seq, update.model, thresholds)
-        self._unanswered += 1
-        future.add_done_callback(partial(self._on_loop, partial(self._updated, stream)))
+        self._updating.update(stream, update)
 
     def close(self, stream: ServerStream, message: Close) -> None:
         """Take no more frames; the channel gets CLOSED once all were answered and the files are final.
@@ -348,6 +347,25 @@ class StreamService:
             with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
                 self._engine.close(stream.engine_id)
 
+    # --- from operators
+
+    async def change(
+        self, stream_id: str, model: str | None, thresholds: NewThresholds | None, *, by: str
+    ) -> InForce:
+        """Change model or thresholds of a stream, from its next frame on.
+
+        Raises
+        ------
+        ServerError
+        """
+        self.refuse_when_draining()
+        stream = self._registry.of_id(stream_id)
+        if stream is None or stream.is_request:
+            raise UnknownStream(
+                f"expected the id of a stream whose client is there, got {stream_id!r}; see GET /v1/streams"
+            )
+        return await self._updating.change(stream, model, thresholds, by=by)
+
     # --- from the engine and the recorder
 
     def _on_loop(self, then: Callable[[Any], None], future: Future[Any]) -> None:
@@ -388,23 +406,6 @@ class StreamService:
     def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
         if stream.channel is not None:
             stream.channel.result(stream, result)
-
-    def _send_updated(self, stream: ServerStream, message: Updated) -> None:
-        if stream.channel is not None:
-            stream.channel.updated(stream, message)
-
-    def _updated(self, stream: ServerStream, future: Future[InForce]) -> None:
-        self._unanswered -= 1
-        problem = future.exception()
-        if problem is None:
-            self._journal.updated(stream.id, entry_of(future.result()))
-            self._recordings.updated(stream.id, future.result())
-            self._send_updated(stream, stream.updated(future.result()))
-            return
-        if not isinstance(problem, ServerError):
-            _log.error("no update event=internal_error stream=%s", stream.id, exc_info=problem)
-        if stream.channel is not None:
-            stream.channel.refused(stream, problem)
 
     def _ended(self, stream: ServerStream) -> None:
         if stream in self._registry:  # else it may have been resumed meanwhile

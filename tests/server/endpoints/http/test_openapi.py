@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,10 +16,15 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
+from dimstream_client.keys import TOKEN, make_token, read_only_entry
+
 DENOISE = "/v1/models/{model_id}/denoise"
 OPERATIONS = [
     ("POST", DENOISE),
     ("GET", "/v1/models"),
+    ("POST", "/v1/models"),
+    ("DELETE", "/v1/models/{model_id}"),
+    ("PATCH", "/v1/streams/{stream_id}"),
     ("GET", "/v1/models/{model_id}"),
     ("GET", "/v1/streams"),
     ("GET", "/livez"),
@@ -53,6 +59,22 @@ ACCEPTS = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an operator's token."""
+    return make_token(tmp_path_factory.mktemp("operators"), "ada")
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server: Any, operator: Path) -> Any:
+    return start_module_server(
+        *("blur", "raising"),
+        server={"bundle_folders": [str(operator.parent)]},
+        limits={"max_frame_bytes": 2**20},
+        http={"max_body_bytes": 2**22, "operator_tokens": str(operator)},
+    )
+
+
+@pytest.fixture(scope="module")
 def description(server: Any) -> Any:
     return schemathesis.openapi.from_url(f"{server.addresses.http}/openapi.json")
 
@@ -65,23 +87,29 @@ def test_every_operation_is_tried(description: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [(*operation, GenerationMode.POSITIVE) for operation in OPERATIONS]
-    + [("POST", DENOISE, GenerationMode.NEGATIVE)],  # the others take nothing that could be wrong
+    + [  # the others take nothing that could be wrong
+        ("POST", DENOISE, GenerationMode.NEGATIVE),
+        ("POST", "/v1/models", GenerationMode.NEGATIVE),
+        ("PATCH", "/v1/streams/{stream_id}", GenerationMode.NEGATIVE),
+    ],
 )
 def test_answers_are_those_that_are_described(
-    description: Any, method: str, path: str, mode: GenerationMode
+    description: Any, operator: Path, method: str, path: str, mode: GenerationMode
 ) -> None:
     operation = description[path][method]
+    token = {"Authorization": f"Bearer {read_only_entry(operator, TOKEN).value}"}
 
     @settings(max_examples=25 if path == DENOISE else 6, phases=PHASES)
     @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
     def ask(case: Any, data: Any) -> None:
-        if "model_id" in (case.path_parameters or {}) and data.draw(st.integers(0, 3)):
+        named = "model_id" in (case.path_parameters or {}) and method != "DELETE"
+        if named and data.draw(st.integers(0, 3)):
             case.path_parameters["model_id"] = data.draw(st.sampled_from(["blur", "raising"]))
         if path == DENOISE:
             case.media_type = "application/octet-stream"
             case.body = data.draw(BODIES)
             case.headers["Accept"] = data.draw(ACCEPTS)
-        answer = case.call()
+        answer = case.call(headers=token)
         case.validate_response(answer, checks=CHECKS)
         if answer.status_code >= 400:
             check_problem(answer)

@@ -29,6 +29,7 @@ from dimstream_server.endpoints.http.descriptions import (
 from dimstream_server.endpoints.http.flag_headers import headers_of
 from dimstream_server.endpoints.http.live.view import LiveView
 from dimstream_server.endpoints.http.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
+from dimstream_server.endpoints.http.operator import OperatorRoutes
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.requests import (
     CLIENT_CLOSED_REQUEST,
@@ -61,6 +62,8 @@ class HttpApp:
         Of which requests must carry one.
     viewer_tokens : Tokens, optional
         Of others that may look, and no more.
+    operator_tokens : Tokens, optional
+        Of others, for what only operators may.
     readiness : Readiness
         What /readyz asks; this endpoint adds whether the server drains.
     """
@@ -75,6 +78,7 @@ class HttpApp:
         readiness: Readiness,
         tokens: Tokens | None = None,
         viewer_tokens: Tokens | None = None,
+        operator_tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
         info = ServerInfo.of(engine)
@@ -84,6 +88,7 @@ class HttpApp:
             is_public=is_public_address(settings.http.address),
             tokens=tokens,
             viewer_tokens=viewer_tokens,
+            operator_tokens=operator_tokens,
             pace=RateLimit(settings.limits.max_requests_per_s_per_client),
         )
         self._metrics = metrics
@@ -103,6 +108,7 @@ class HttpApp:
             lambda: self._buffers.held_bytes,
         )
         self._body_limits = _body_limits(settings)
+        self._operator_routes = OperatorRoutes(service, settings, self._buffers)
         self._draining = False
         self._readiness = readiness
         readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
@@ -171,6 +177,7 @@ class HttpApp:
             responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **common},
         )(self.metrics)
         self._live.add_to(app)
+        self._operator_routes.add_to(app)
         return app
 
     async def denoise(
@@ -178,7 +185,7 @@ class HttpApp:
     ) -> Response:
         """Denoise the frames of a TIFF or NPY file; each (channel, z, position) is compared with its past."""
         self._refuse_when_draining()
-        model = self._model(model_id)
+        self._model(model_id)
         view = query.view_order()
         media_type = query.media_type(request.headers.get("accept", "*/*"))
         client = request.state.client
@@ -190,7 +197,7 @@ class HttpApp:
                 slot = self._slots.take(client)
             try:
                 order = Order(
-                    model=model,
+                    model=self._model(model_id),  # it may be another since
                     body=body,
                     content_type=request.headers.get("content-type", ""),
                     media_type=media_type,

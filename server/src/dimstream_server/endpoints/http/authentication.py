@@ -11,7 +11,7 @@ from dimstream_server.addresses import host_in, is_address_literal, is_loopback
 from dimstream_server.endpoints.http.tickets import Tickets
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.problems import RequestRefused
-from dimstream_server.security.access import Tokens
+from dimstream_server.security.access import Holder, Tokens
 from dimstream_server.streams.rate_limit import RateLimit
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
@@ -40,6 +40,8 @@ class RequestAuthentication:
         Of which a request must carry one, but for `PROBES` and `PAGES`.
     viewer_tokens : Tokens, optional
         Of others that may read, and change nothing.
+    operator_tokens : Tokens, optional
+        Of others that may do all that these may, and change what is served.
     pace : RateLimit
         How often one client may ask.
     """
@@ -52,9 +54,11 @@ class RequestAuthentication:
         tokens: Tokens | None,
         pace: RateLimit,
         viewer_tokens: Tokens | None = None,
+        operator_tokens: Tokens | None = None,
     ) -> None:
         self._pace = pace
         self._viewer_tokens = viewer_tokens
+        self._operator_tokens = operator_tokens
         self._tickets: Tickets[tuple[Hashable, str]] = Tickets()
         self._host_names = {name.lower() for name in host_names}
         self._is_public = is_public
@@ -69,6 +73,8 @@ class RequestAuthentication:
     def admit(self, scope: Scope) -> None:
         """Let a request in; its state then says whose it is: ``client`` for limits, ``name`` for people.
 
+        Its ``operator`` is the name of an operator, or None.
+
         Raises
         ------
         RequestRefused
@@ -80,10 +86,11 @@ class RequestAuthentication:
         self._check_host(host)
         self._check_origin(_header(scope, b"origin").decode("latin-1"), host)
         address = (scope.get("client") or ("unknown", 0))[0]
-        client, name = self._client(scope, address)
+        operator = self._operator(scope)
+        client, name = operator or self._client(scope, address)
         if scope["path"] not in PROBES:
             self._pace.take(client)
-        scope.setdefault("state", {}).update(client=client, name=name)
+        scope.setdefault("state", {}).update(client=client, name=name, operator=operator and operator.name)
 
     def give_ticket(self, client: Hashable, name: str) -> str:
         """A ticket that lets a client in once, for what needs no more than to read."""
@@ -116,6 +123,11 @@ class RequestAuthentication:
 
     def _is_own_name(self, name: str) -> bool:
         return is_loopback(name) or name in self._host_names or (self._is_public and is_address_literal(name))
+
+    def _operator(self, scope: Scope) -> Holder | None:
+        if self._operator_tokens is None or scope["path"] in PROBES:
+            return None
+        return self._operator_tokens.holder_of(_header(scope, b"authorization"))
 
     def _client(self, scope: Scope, address: str) -> tuple[Hashable, str]:
         path = scope["path"]
@@ -155,7 +167,8 @@ class RequestAuthentication:
         )
 
     def _all_tokens(self) -> list[Tokens]:
-        return [tokens for tokens in (self._tokens, self._viewer_tokens) if tokens is not None]
+        every = (self._tokens, self._viewer_tokens, self._operator_tokens)
+        return [tokens for tokens in every if tokens is not None]
 
 
 def in_origin_form(scope: Scope) -> Scope:

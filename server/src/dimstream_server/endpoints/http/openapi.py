@@ -6,15 +6,18 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from dimstream_server.endpoints.http.answers import JSON, PNG
 from dimstream_server.endpoints.http.descriptions import ProblemBody, ReadyBody
 from dimstream_server.endpoints.http.flag_headers import DESCRIPTIONS
 from dimstream_server.endpoints.http.images import FORM, FORM_FIELD, NPY, TIFF
+from dimstream_server.endpoints.http.operator_bodies import ChangeBody, LoadBody
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.problems import PROBLEM_MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
+_SCHEMAS: tuple[type[BaseModel], ...] = (ProblemBody, ReportBody, LoadBody, ChangeBody)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODIES = {
     TIFF: _BINARY,
@@ -56,6 +59,12 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 }
 
 
+def json_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads this, which has to be among `_SCHEMAS`."""
+    content = {"application/json": {"schema": {"$ref": _REF.format(model=kind.__name__)}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route that may be refused with these statuses."""
     content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
@@ -80,7 +89,7 @@ def describe_problems(app: FastAPI, *, locked: bool, open_paths: Collection[str]
             if locked:
                 _describe_lock(document, open_paths)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ProblemBody, ReportBody):
+            for model in _SCHEMAS:
                 schema = model.model_json_schema(ref_template=_REF)
                 schemas.update(schema.pop("$defs", {}))
                 schemas[model.__name__] = schema

@@ -1,0 +1,131 @@
+"""What an operator changes while streams run: the models that are served, the thresholds of a stream."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Final, TypeVar
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+
+from dimstream_server.endpoints.http.bodies import BodyLimits, read_body
+from dimstream_server.endpoints.http.capacity import Buffers
+from dimstream_server.endpoints.http.descriptions import ModelBody, ThresholdsBody
+from dimstream_server.endpoints.http.openapi import json_body, problems
+from dimstream_server.endpoints.http.operator_bodies import ChangeBody, InForceBody, LoadBody, UnloadQuery
+from dimstream_server.pipeline.flags import NewThresholds
+from dimstream_server.problems import RequestRefused
+from dimstream_server.settings import Settings
+from dimstream_server.streams import StreamService
+
+LARGEST_BODY: Final = 65_536
+_BODY_S: Final = 30.0
+_Asked = TypeVar("_Asked", bound=BaseModel)
+
+
+class OperatorRoutes:
+    """The routes for operators; each request must carry one of their tokens.
+
+    Parameters
+    ----------
+    buffers : Buffers
+        What bodies that arrive may take.
+    """
+
+    def __init__(self, service: StreamService, settings: Settings, buffers: Buffers) -> None:
+        self._service = service
+        self._buffers = buffers
+        self._limits = BodyLimits(LARGEST_BODY, settings.http.stall_s, 1, _BODY_S)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Answer these requests from now on."""
+        common = problems(401, 403, 408, 413, 415, 421, 422, 500, 501, 503)
+        app.post(
+            "/v1/models",
+            summary="Load a bundle and serve it, while streams go on",
+            status_code=HTTPStatus.CREATED,
+            response_model=ModelBody,
+            responses={
+                200: {"description": "It is served already, unchanged", "model": ModelBody},
+                **common,
+                **problems(404, 409),
+            },
+            openapi_extra=json_body(LoadBody),
+        )(self.load)
+        app.delete(
+            "/v1/models/{model_id}",
+            summary="Unload a model that no stream needs",
+            status_code=HTTPStatus.NO_CONTENT,
+            response_class=Response,
+            responses={**problems(401, 403, 404, 409, 421, 422, 500, 503)},
+        )(self.unload)
+        app.patch(
+            "/v1/streams/{stream_id}",
+            summary="Change thresholds or model of a stream, from its next frame on",
+            response_model=InForceBody,
+            responses={**common, **problems(404, 409)},
+            openapi_extra=json_body(ChangeBody),
+        )(self.change)
+
+    async def load(self, request: Request) -> Response:
+        """Read a bundle, verify it, let it reproduce its test tensor, and serve it."""
+        operator = _operator(request)
+        asked = await self._asked(request, LoadBody)
+        model, is_new = await self._service.models.load(asked.bundle, by=operator)
+        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+        return JSONResponse(ModelBody.of(model).model_dump(mode="json"), status)
+
+    async def unload(
+        self,
+        model_id: str,
+        request: Request,
+        query: Annotated[UnloadQuery, Query()],
+    ) -> Response:
+        """Serve a model no more, and let its memory go."""
+        self._service.models.unload(model_id, even_if_away=query.even_if_away, by=_operator(request))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def change(self, stream_id: str, request: Request) -> InForceBody:
+        """Put other thresholds, or another model, in force between two frames."""
+        operator = _operator(request)
+        asked = await self._asked(request, ChangeBody)
+        thresholds = None if asked.thresholds is None else NewThresholds(**asked.thresholds.model_dump())
+        in_force = await self._service.change(stream_id, asked.model, thresholds, by=operator)
+        return InForceBody(
+            stream=stream_id,
+            from_seq=in_force.from_seq,
+            model=in_force.model.id,
+            model_sha256=in_force.model.sha256,
+            thresholds=ThresholdsBody.of(in_force.thresholds),
+        )
+
+    async def _asked(self, request: Request, kind: type[_Asked]) -> _Asked:
+        with self._buffers.share(request.state.client) as share:
+            body = bytes(await read_body(request, self._limits, share))
+        try:
+            return kind.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the body"
+            known = ", ".join(kind.model_fields)
+            raise RequestRefused(
+                "bad_field", f"{where}: {first['msg']}; expected a JSON object with {known}"
+            ) from None
+
+
+def _operator(request: Request) -> str:
+    """Name of the operator whose token a request carries.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    operator: str | None = request.state.operator
+    if operator is None:
+        raise RequestRefused(
+            "not_operator",
+            "expected a token of http.operator_tokens in `Authorization: Bearer TOKEN`; "
+            "`dimstream-server keygen FOLDER --operator NAME` makes one",
+        )
+    return operator

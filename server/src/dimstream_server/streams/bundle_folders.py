@@ -1,0 +1,57 @@
+"""Which bundles may be loaded while the server runs: those in the folders that its settings name, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dimstream_server.errors import UnknownBundle
+from dimstream_server.problems import RequestRefused
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_LISTED: Final = 20
+
+
+def find_bundle(folders: Sequence[Path], name: str) -> Path:
+    """The bundle of this name: a folder, or a file, right in one of these folders; the first that has it.
+
+    Names have no separators, so no path can be given; a link is followed only within its folder.
+
+    Raises
+    ------
+    RequestRefused
+        not_supported: there are no such folders; bad_field: it is no name.
+    UnknownBundle
+        No folder has it.
+    """
+    if not folders:
+        raise RequestRefused(
+            "not_supported",
+            "this server loads no bundles while it runs, as server.bundle_folders is not set; "
+            "name the bundle in server.bundles and restart the server",
+        )
+    if not _NAME.fullmatch(name):
+        raise RequestRefused(
+            "bad_field",
+            "expected the name of a folder or zip in one of server.bundle_folders, without its path: "
+            f"letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name[:200]!r}",
+        )
+    for folder in folders:
+        inside = folder.resolve()
+        found = (inside / name).resolve()
+        if found.is_relative_to(inside) and found != inside and (found.is_dir() or found.is_file()):
+            return found
+    known = sorted({one for folder in folders for one in _names(folder)})
+    shown = ", ".join(known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
+    raise UnknownBundle(
+        f"expected a bundle in one of server.bundle_folders, got {name!r}; there are: {shown or 'none'}"
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    except OSError:
+        return []

@@ -1,0 +1,157 @@
+"""Models that come and go while streams run; no stream loses the one that it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from dimstream_models.bundle import Bundle, BundleError, read_bundle
+from dimstream_server.engine.protocol import Engine, ModelInfo
+from dimstream_server.errors import BundleRefused, ModelInUse, ServerBusy, StartError, TooManyModels
+from dimstream_server.settings import Settings
+from dimstream_server.streams.bundle_folders import find_bundle
+from dimstream_server.streams.journal import Journal
+
+_SHOWN = 5
+_log = logging.getLogger(__name__)
+
+
+class ModelLoading:
+    """Loads and unloads models, one at a time. All of it belongs to the event loop.
+
+    A model is needed by a stream that is open and would use it, and by one that could be resumed only with
+    it: its client is away, or has not acknowledged the frames before it changed to another.
+
+    Parameters
+    ----------
+    refuse_when_draining : callable
+        Raises Draining once nothing more is taken.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        settings: Settings,
+        *,
+        refuse_when_draining: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._refuse_when_draining = refuse_when_draining
+        self._journal = journal
+        self._folders = settings.server.bundle_folders
+        self._most = settings.limits.max_models
+        self._is_loading = False
+
+    async def load(self, name: str, *, by: str) -> tuple[ModelInfo, bool]:
+        """The model of a bundle in one of `server.bundle_folders`, and whether it was not served before.
+
+        Parameters
+        ----------
+        by : str
+            Who wants it, for the log.
+
+        Raises
+        ------
+        ServerError
+        """
+        return await self.load_from(find_bundle(self._folders, name), by=by)
+
+    async def load_from(self, path: Path, *, by: str) -> tuple[ModelInfo, bool]:
+        """Serve the bundle at `path`, in the place of another one of its id; else as `load`.
+
+        Raises
+        ------
+        BundleRefused
+            It cannot be read, or does not reproduce its test tensor.
+        ModelInUse
+            A stream needs the one that is served under its id.
+        TooManyModels, ServerBusy, Draining
+        """
+        self._refuse_when_draining()
+        if self._is_loading:
+            raise ServerBusy("another bundle is being loaded; try again once that is done")
+        self._is_loading = True
+        try:
+            bundle = await asyncio.to_thread(_read, path)
+            served = self._engine.models().get(bundle.id)
+            if served is not None and is_same(served.bundle, bundle):
+                return served, False
+            self._refuse(bundle.id)
+            model = await self._prepare_and_serve(bundle)
+        finally:
+            self._is_loading = False
+        _log.info(
+            "a model is served from now on event=model_loaded model=%s sha256=%s path=%s by=%r",
+            *(model.id, model.sha256, path, by),
+        )
+        return model, True
+
+    def unload(self, model_id: str, *, even_if_away: bool, by: str) -> None:
+        """Serve a model no more.
+
+        Parameters
+        ----------
+        even_if_away : bool
+            Also when only streams need it whose clients are away. They can be resumed once it is back.
+
+        Raises
+        ------
+        UnknownModel, ModelInUse, Draining
+        """
+        self._refuse_when_draining()
+        if not even_if_away:
+            self._refuse_needed(model_id)
+        self._engine.withdraw(model_id)
+        _log.info("a model is served no more event=model_unloaded model=%s by=%r", model_id, by)
+
+    async def _prepare_and_serve(self, bundle: Bundle) -> ModelInfo:
+        try:
+            prepared = await asyncio.wrap_future(self._engine.prepare(bundle))
+        except (BundleError, StartError) as error:
+            raise BundleRefused(f"bundle {bundle.source.name}: {error}") from error
+        self._refuse(bundle.id)  # a stream may have been opened meanwhile
+        return self._engine.serve(prepared)
+
+    def _refuse(self, model_id: str) -> None:
+        """Refuse to serve another model under this id, or one more than there may be."""
+        models = self._engine.models()
+        if model_id in models:
+            self._refuse_needed(model_id)
+        elif len(models) >= self._most:
+            raise TooManyModels(
+                f"{len(models)} models are served, which is the limit (limits.max_models); unload one first"
+            )
+
+    def _refuse_needed(self, model_id: str) -> None:
+        streams = self._journal.needs().get(model_id, [])
+        if streams:
+            shown = ", ".join(streams[:_SHOWN]) + (", …" if len(streams) > _SHOWN else "")
+            raise ModelInUse(
+                f"{len(streams)} streams need {model_id}, as they run, or could be resumed only with it: "
+                f"{shown}; change their model, or wait until they have ended"
+            )
+
+
+def is_same(one: Bundle, other: Bundle) -> bool:
+    """Whether two bundles are alike in all but where they lie."""
+    names = [field.name for field in fields(Bundle) if field.name != "source"]
+    return all(_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return bool(one == other)
+
+
+def _read(path: Path) -> Bundle:
+    try:
+        return read_bundle(path)
+    except BundleError as error:
+        raise BundleRefused(f"bundle {path.name}: {error}") from error
