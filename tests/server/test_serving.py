@@ -17,6 +17,7 @@ import pytest
 import zmq
 from drafts import meaningless_config, png
 
+from dimstream_client import Client
 from dimstream_client.messages import Frame, Open, Opened, Result
 from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import (
@@ -34,9 +35,14 @@ START_S = 60
 
 @pytest.fixture(scope="module")
 def bundle_path(tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_identity(tiny_bundle, tmp_path_factory.mktemp("bundles") / "identity", "identity")
+
+
+def write_identity(tiny_bundle: Callable[..., Bundle], path: Path, id: str) -> Path:
+    """A bundle that gives what it gets."""
     counts = np.random.default_rng(0).poisson(3.0, (1, 1, 32, 32)).astype(np.float32)
     draft = BundleDraft(
-        id="identity",
+        id=id,
         name="Identity",
         description="Gives what it gets.",
         authors=(Author(name="Ada Example"),),
@@ -48,7 +54,6 @@ def bundle_path(tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.Tem
         test_output=counts,
         config=meaningless_config(),
     )
-    path = tmp_path_factory.mktemp("bundles") / "identity"
     write_bundle(path, draft)
     return path
 
@@ -217,6 +222,89 @@ def test_a_bundle_of_the_settings_file_is_served_and_the_one_that_ships_is_not(
     assert "shipped_bundle" not in running.end()[1]
     named.write_text("[server]\nbundles = ['missing']\n")
     assert str(tmp_path / "missing") in refused(*LOCAL, "--config", str(named))
+
+
+def test_sighup_reads_the_list_of_bundles_again_and_stops_no_stream(
+    serve: Any, bundle_path: Path, tiny_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    other = write_identity(tiny_bundle, tmp_path / "other", "other")
+    settings = tmp_path / "dimstream.toml"
+
+    def write(*bundles: Path, more: str = "") -> None:
+        unfinished = tmp_path / "unfinished.toml"
+        unfinished.write_text(f"[server]\nbundles = {[str(path) for path in bundles]}\n{more}")
+        unfinished.replace(settings)  # it may be read at any time
+
+    write(bundle_path)
+    running = serve(*LOCAL, "--config", str(settings), "--log-format", "json")
+    ready = running.ready()
+
+    def reload_until(expected: list[str]) -> None:
+        running.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_S
+        while models_of(ready) != expected:
+            assert running.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    counts = np.random.default_rng(0).poisson(3.0, (64, 64)).astype(np.uint16)
+    with Client(ready["zmq"]) as client, client.open(shape=(64, 64), dtype="uint16") as stream:
+
+        def denoise() -> None:
+            stream.send(counts)
+            result = stream.take(timeout_s=START_S)
+            assert result is not None
+            np.testing.assert_array_equal(result.pixels, counts)
+
+        denoise()
+        write(bundle_path, other)
+        reload_until(["identity", "other"])
+        denoise()
+        write(bundle_path, more="colour = 1\n")  # unknown: nothing changes
+        running.process.send_signal(signal.SIGHUP)
+        write(bundle_path, tmp_path / "missing", more="drain_s = 5\n")
+        reload_until(["identity"])
+        denoise()
+        write(other)  # the stream needs the one that is not named any more
+        reload_until(["identity", "other"])
+        denoise()
+        stream.close()
+    running.process.terminate()
+    code, log = running.end()
+    assert code == 0, log
+    told = [json.loads(line) for line in log.splitlines()]
+    events = {one["event"]: one for one in told}
+    assert events["restart_needed"]["keys"] == ["server.drain_s"]
+    assert str(tmp_path / "missing") in [one.get("path") for one in told if one["event"] == "reload_failed"]
+    assert events["model_kept"]["model"] == "identity"
+    assert events["reloaded"]["models"] == ["identity", "other"]
+
+
+def test_systemd_is_told_when_the_server_is_ready_and_when_it_stops(
+    serve: Any, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(START_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        running = serve("--bundle", str(bundle_path), *LOCAL)
+        assert supervisor.recv(100) == b"READY=1"
+        assert models_of(running.ready()) == ["identity"]
+        running.process.terminate()
+        assert supervisor.recv(100) == b"STOPPING=1"
+        assert running.end()[0] == 0
+
+
+def test_a_supervisor_that_is_gone_hinders_nothing(
+    serve: Any, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "@dimstream-nobody-is-here")
+    running = serve("--bundle", str(bundle_path), *LOCAL)
+    assert models_of(running.ready()) == ["identity"]
+    running.process.terminate()
+    code, log = running.end()
+    assert code == 0
+    assert log.count("event=notify_failed") == 2
 
 
 def test_asked_for_cuda_without_one_is_a_refusal(bundle_path: Path) -> None:

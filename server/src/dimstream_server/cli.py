@@ -5,7 +5,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,18 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dimstream_server.serving import CannotStart
 
     try:
-        return run_server(settings)
+        return run_server(settings, lambda: _settings(arguments))
     except CannotStart as error:
         return _refuse(str(error))
 
 
-def run_server(settings: Settings) -> int:
+def run_server(settings: Settings, read: Callable[[], Settings]) -> int:
     """Serve until told to stop; the exit code.
+
+    Parameters
+    ----------
+    read : callable
+        Reads the settings again, at SIGHUP.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def run_server(settings: Settings) -> int:
 
     set_up_logging(settings.server.log_level, settings.server.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        complete = runner.run(serve(settings))
+        complete = runner.run(serve(settings, read))
     if not complete:
         logging.shutdown()
         os._exit(EXIT_DRAIN_INCOMPLETE)  # threads that still wait for the device would hold the process

@@ -33,8 +33,10 @@ from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness, folder_check
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.monitoring.server_info import InfoMetrics, ServerInfo
+from dimstream_server.monitoring.service_manager import READY, STOPPING, notify
 from dimstream_server.recording import Recorder
 from dimstream_server.recording.retention import Retention
+from dimstream_server.reloading import Reloading, bundles_of
 from dimstream_server.security.access import Access, keep_warning, read_access, warn_of_open_endpoints
 from dimstream_server.settings import IN_MEMORY, Settings
 from dimstream_server.streams import StreamService
@@ -62,8 +64,13 @@ class Addresses:
     pid: int
 
 
-async def serve(settings: Settings) -> bool:
+async def serve(settings: Settings, read: Callable[[], Settings]) -> bool:
     """Serve until SIGTERM or SIGINT; whether every accepted frame could be answered.
+
+    Parameters
+    ----------
+    read : callable
+        Reads the settings again, at SIGHUP.
 
     Raises
     ------
@@ -73,7 +80,9 @@ async def serve(settings: Settings) -> bool:
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    return await serve_until(stop, settings)
+    reloading = Reloading(settings, read)
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
+    return await serve_until(stop, settings, reloading=reloading)
 
 
 def load_engine(settings: Settings) -> Engine:
@@ -84,7 +93,7 @@ def load_engine(settings: Settings) -> Engine:
     CannotStart
     """
     bundles = []
-    for path in settings.server.bundles or (shipped_bundle(),):
+    for path in bundles_of(settings):
         try:
             bundles.append(read_bundle(path))
         except BundleError as error:
@@ -113,6 +122,7 @@ async def serve_until(
     *,
     load: Callable[[Settings], Engine] = load_engine,
     on_ready: Callable[[Addresses], None] | None = None,
+    reloading: Reloading | None = None,
 ) -> bool:
     """Serve until `stop` is set, then drain; whether every accepted frame could be answered.
 
@@ -122,6 +132,8 @@ async def serve_until(
         Gives the engine; called in a worker thread.
     on_ready : callable, optional
         Called with the addresses once work is taken.
+    reloading : Reloading, optional
+        Which bundles are served later.
 
     Raises
     ------
@@ -177,7 +189,10 @@ async def serve_until(
                     asyncio.ensure_future(keep_warning(settings)),
                     asyncio.ensure_future(journal.keep_looking()),
                 ]
+                if reloading is not None:
+                    watchers.append(asyncio.ensure_future(reloading.follow(service)))
                 stack.callback(_cancel, watchers)
+                notify(READY)
                 if on_ready is not None:
                     on_ready(addresses)
                 healthy = await _until_stopped(stop, http_task, engine)
@@ -236,6 +251,7 @@ async def _drain(
     drain_s: float,
 ) -> bool:
     """Take no new work, answer what was accepted, then stop the engine and the ZeroMQ endpoint."""
+    notify(STOPPING)
     service.begin_drain()
     http_app.begin_drain()
     _log.info("draining event=draining queue=%d", engine.queue_length())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class ModelLoading:
         self._folders = settings.server.bundle_folders
         self._most = settings.limits.max_models
         self._is_loading = False
+
+    def served(self) -> Mapping[str, ModelInfo]:
+        """Models that are served, by id."""
+        return self._engine.models()
 
     async def load(self, name: str, *, by: str) -> tuple[ModelInfo, bool]:
         """The model of a bundle in one of `server.bundle_folders`, and whether it was not served before.

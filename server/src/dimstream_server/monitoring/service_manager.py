@@ -1,0 +1,27 @@
+"""What systemd is told of the server's life, by its notify protocol (sd_notify(3)), where it asks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Final
+
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+_log = logging.getLogger(__name__)
+
+
+def notify(state: str) -> None:
+    """Send `state` to the socket that `NOTIFY_SOCKET` names; an address that begins with @ is abstract."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = f"\0{address[1:]}"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as supervisor:
+            supervisor.connect(address)
+            supervisor.sendall(state.encode())
+    except OSError as error:  # the supervisor will say that it heard nothing; frames go on
+        _log.error("systemd cannot be told event=notify_failed state=%s reason=%s", state, error)
