@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from browsers import browsing
 from faults.processes import Server, free_port
 from numpy.typing import NDArray
@@ -24,6 +27,7 @@ class Microscope:
 
     def __init__(self, client: Client, movie: NDArray[np.uint16]) -> None:
         self._movie = movie
+        self.client = client
         self.results: list[Result] = []
         self.stream = client.open((SIDE, SIDE), "uint16", pixel_size_um=0.02, maps=True)
 
@@ -203,6 +207,63 @@ def test_zoom_is_that_of_both_images(page: Any) -> None:
     page.wait_for_function("before => document.querySelector('#zoom').innerText !== before", arg=before)
     page.mouse.dblclick(box["x"] + 30, box["y"] + 30)
     page.wait_for_function("before => document.querySelector('#zoom').innerText === before", arg=before)
+
+
+def test_the_support_map_lies_over_the_prediction(page: Any, microscope: Microscope) -> None:
+    support = microscope.results[-1].support
+    assert support is not None
+    set_range(page, 1e6, 2e6, 1)  # all black below
+    page.keyboard.press("m")
+    y, x = np.argwhere(support & 4)[0]
+    unsupported, supported = [0xE6, 0x9F, 0x00], [0x56, 0xB4, 0xE9]
+    wanted = unsupported if support[y, x] & 8 else supported
+    page.wait_for_function("() => window.dimstream.hasSupport")
+    next_frame(page)
+    colour = pixel(page, "denoised", int(x), int(y))[:3]
+    assert colour == pytest.approx([0.45 * each for each in wanted], abs=2)
+    page.keyboard.press("m")
+
+
+def test_a_region_is_followed(page: Any, microscope: Microscope) -> None:
+    page.keyboard.press("r")
+    box = page.locator("#raw").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1] + 50, steps=3)
+    page.mouse.up()
+    page.wait_for_selector("#unmark")
+    page.wait_for_function("() => window.dimstream.traces.size >= 4")
+    microscope.send(1)
+    page.wait_for_function("count => window.dimstream.traces.size === count", arg=len(microscope.results))
+    page.click("#unmark")
+
+
+def test_a_picture_a_tiff_and_a_movie_can_be_kept(page: Any, microscope: Microscope, tmp_path: Path) -> None:
+    seq = len(microscope.results) - 1
+    shows(page, seq)
+    kept = {}
+    for what, ending in (("snapshot", ".png"), ("tiff", ".ome.tif"), ("movie", ".webm")):
+        with page.expect_download() as download:
+            page.click(f"#{what}")
+        assert download.value.suggested_filename.endswith(f"-{seq}{ending}")
+        kept[what] = tmp_path / what
+        download.value.save_as(kept[what])
+    assert tifffile.imread(kept["tiff"], series=0).tolist() == microscope.frame(seq).tolist()
+    assert imagecodecs.png_decode(kept["snapshot"].read_bytes()).shape[2] in (3, 4)
+    assert kept["movie"].read_bytes().startswith(bytes.fromhex("1a45dfa3"))  # EBML, as WebM is
+
+
+def test_all_streams_on_one_page(page: Any, microscope: Microscope) -> None:
+    other = microscope.client.open((48, 32), "uint16")
+    other.send(np.random.default_rng(0).poisson(2.0, (48, 32)).astype(np.uint16))
+    assert other.take(timeout_s=60) is not None
+    page.keyboard.press("4")
+    page.wait_for_function("() => document.querySelectorAll('.tile[data-flag]').length === 2")
+    other.close()
+    page.locator(".tile").filter(has_text=f"frame {len(microscope.results) - 1}").click()
+    shows(page, len(microscope.results) - 1)
+    assert page.is_visible("#raw")
 
 
 def test_it_fits_on_a_screen_of_1280_pixels(page: Any) -> None:

@@ -92,6 +92,24 @@ class PageFile:
         self._link(self.pages, start)
         self.pages += 1
 
+    def read(self, page: int) -> NDArray[Any]:
+        """A page (H, W) that was written, by whatever process; the file is opened for it alone.
+
+        Raises
+        ------
+        OSError
+            There is no such page.
+        """
+        with FileIO(self.path, "r") as file:
+            file.seek(self._start(page) + HEAD_BYTES)
+            content = bytearray(self._nbytes)
+            view = memoryview(content)
+            while view.nbytes and (count := file.readinto(view)):
+                view = view[count:]
+        if view.nbytes:
+            raise OSError(f"expected page {page} in {self.path.name}, got the end of the file")
+        return np.frombuffer(content, self._dtype).reshape(self._shape)
+
     def put_text(self, text: Iterable[bytes]) -> None:
         """Put this text into the first page, in place of the one that is there.
 

@@ -15,6 +15,17 @@ from dimstream_server.recording.page_file import PageFile, sync_path
 from dimstream_server.recording.spec import RecordedFrame
 
 
+def page_file(folder: Path, description: Description, kind: str) -> PageFile:
+    """The file of one kind of image of a recording."""
+    return PageFile(
+        folder / f"{kind}.ome.tif",
+        shape=description.shape,
+        dtype=description.dtypes[kind],
+        pixel_size_um=description.pixel_size_um,
+        colours=support_colours() if kind == "support" else None,
+    )
+
+
 class TiffImages:
     """`raw.ome.tif`, `denoised.ome.tif` and, where they are wanted, the maps in `support.ome.tif`.
 
@@ -24,16 +35,7 @@ class TiffImages:
     def __init__(self, folder: Path, description: Description) -> None:
         self._folder, self._description = folder, description
         self._names_synced = False  # that the folder names the files is on the disk
-        self._files = {
-            kind: PageFile(
-                folder / f"{kind}.ome.tif",
-                shape=description.shape,
-                dtype=dtype,
-                pixel_size_um=description.pixel_size_um,
-                colours=support_colours() if kind == "support" else None,
-            )
-            for kind, dtype in description.dtypes.items()
-        }
+        self._files = {kind: page_file(folder, description, kind) for kind in description.dtypes}
 
     def append(self, frame: RecordedFrame) -> None:
         """See `Images`."""

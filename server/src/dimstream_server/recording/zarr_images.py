@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 from zarr.core.sync import sync
 
@@ -127,7 +129,23 @@ class ZarrImages:
         return {"ome": {"version": "0.5", "multiscales": multiscales}, "dimstream": own}
 
     def _path(self, kind: str, position: int) -> Path:
-        return self._folder / (f"{kind}.p{position}.ome.zarr" if position else f"{kind}.ome.zarr")
+        return _path_of(self._folder, kind, position)
+
+
+def read_plane(folder: Path, kind: str, index: PlaneIndex) -> NDArray[Any]:
+    """One image (H, W) of a recording.
+
+    Raises
+    ------
+    OSError
+        There is no such array.
+    """
+    array = zarr.open_array(_path_of(folder, kind, index.p) / _ARRAY, mode="r")
+    return np.asarray(array[index.t, index.c, index.z])
+
+
+def _path_of(folder: Path, kind: str, position: int) -> Path:
+    return folder / (f"{kind}.p{position}.ome.zarr" if position else f"{kind}.ome.zarr")
 
 
 def _kind_of(path: Path) -> tuple[str, int]:

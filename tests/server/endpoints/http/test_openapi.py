@@ -31,6 +31,7 @@ OPERATIONS = [
     ("GET", "/readyz"),
     ("GET", "/metrics"),
     ("POST", "/live/ticket"),
+    ("GET", "/live/frame.tif"),
 ]
 CHECKS = [
     not_a_server_error,

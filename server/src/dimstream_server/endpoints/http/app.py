@@ -136,6 +136,7 @@ class HttpApp:
 
     def close(self) -> None:
         """Let the worker threads end."""
+        self._live.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _make_app(self) -> FastAPI:

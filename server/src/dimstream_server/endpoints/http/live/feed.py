@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_server.endpoints.http.live.history import History
+from dimstream_server.endpoints.http.live.archive import Archive
+from dimstream_server.endpoints.http.live.history import History, StreamHistory
 from dimstream_server.streams import FlagChange, SeenFrame, StreamEnded, StreamService
 
 QUEUE_FRAMES: Final = 1024
@@ -20,8 +22,9 @@ Seen = SeenFrame | FlagChange | StreamEnded
 _log = logging.getLogger(__name__)
 
 
-async def follow(service: StreamService, history: History) -> None:
+async def follow(service: StreamService, history: History, archive: Archive) -> None:
     """Put what streams show into the history, until the service stops."""
+    restoring: set[asyncio.Task[None]] = set()
     dropped = 0
     with service.subscribe(None, capacity=QUEUE_FRAMES) as seen:
         async for first in seen:
@@ -31,7 +34,10 @@ async def follow(service: StreamService, history: History) -> None:
                 batch.append(more)
             means = await asyncio.to_thread(_intensities, batch)
             for one, intensity in zip(batch, means, strict=True):
-                _take(history, one, intensity, now)
+                new = _take(service, history, one, intensity, now)
+                if new is not None and new.folder is not None:
+                    restoring.add(task := asyncio.ensure_future(_restore(new, new.folder, archive)))
+                    task.add_done_callback(restoring.discard)
             history.changed()
             if seen.dropped > dropped:
                 _log.warning("frames missing in the live view event=live_behind frames=%d", seen.dropped)
@@ -43,11 +49,24 @@ def mean_of(pixels: NDArray[Any]) -> float:
     return float(pixels.mean(dtype=np.float64))
 
 
-def _take(history: History, seen: Seen, intensity: float, now: float) -> None:
+def _take(
+    service: StreamService, history: History, seen: Seen, intensity: float, now: float
+) -> StreamHistory | None:
+    """Take note of what was seen; gives the stream whose earlier frames only its recording knows."""
     if isinstance(seen, StreamEnded):
         history.end(seen.stream)
-    elif isinstance(seen, SeenFrame):
-        history.add(seen, intensity=intensity, answered_at=now)
+    if not isinstance(seen, SeenFrame):
+        return None
+    known = history.add(seen, intensity=intensity, answered_at=now)
+    recording = service.recording_of(known.source)
+    if recording is not None:
+        known.folder = recording.folder
+    return known if known.count == 1 and seen.frame.seq > 0 else None
+
+
+async def _restore(known: StreamHistory, folder: Path, archive: Archive) -> None:
+    """Put the figures of the frames before the first that was seen into a stream's timeline."""
+    known.put_before(await archive.lines(folder))
 
 
 def _intensities(batch: list[Seen]) -> list[float]:

@@ -1,14 +1,16 @@
-"""The figures of one frame: a row of the timeline, and the header that goes with its pixels."""
+"""One frame as it can be shown: its figures in the words of the wire, its images, its row of the timeline."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.recording.playback import PlayedFrame
 from dimstream_server.streams import SeenFrame
 from dimstream_server.streams.wire_values import wire_fractions, wire_quality, wire_ssim, wire_times
 
@@ -31,35 +33,92 @@ COLUMNS: Final = {
 }
 Row = tuple[float, ...]
 """One number for each of `COLUMNS`; NaN where there is none."""
+Plane = tuple[int, int, int]
+"""(channel, z, position)."""
+_FIGURES: Final = (
+    *("seq", "index", "t_acq", "status", "flag", "reason", "ssim_prev", "compared_seq", "fractions"),
+    *("quality", "model", "t_ms", "error"),
+)
 
 
-def row_of(seen: SeenFrame, *, plane: int, intensity: float, answered_at: float) -> Row:
-    """The row of a frame."""
-    frame, result = seen.frame, seen.result
-    quality, fractions = result.quality, result.fractions
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownFrame:
+    """A frame that can be shown.
+
+    Parameters
+    ----------
+    source : {"memory", "recording"}
+        Where its images come from.
+    answered_at : float or None
+        Seconds since 1970; None of a recorded one.
+    figures : dict
+        What is known of it, in the words of RESULT and FRAME (`docs/wire-protocol.md`).
+    images : dict
+        `raw`, `denoised`, `support` as far as there are such: (H, W).
+    """
+
+    source: Literal["memory", "recording"]
+    answered_at: float | None
+    figures: dict[str, Any]
+    images: dict[str, NDArray[Any]]
+
+    @classmethod
+    def of_seen(cls, seen: SeenFrame, answered_at: float) -> ShownFrame:
+        """A frame that the engine has answered just now."""
+        found = {"raw": seen.frame.pixels, "denoised": seen.result.pixels, "support": seen.result.support}
+        images = {kind: pixels for kind, pixels in found.items() if pixels is not None}
+        return cls("memory", answered_at, _figures_of(seen), images)
+
+    @classmethod
+    def of_played(cls, played: PlayedFrame) -> ShownFrame:
+        """A recorded frame."""
+        return cls("recording", None, {name: played.line.get(name) for name in _FIGURES}, played.images)
+
+    @property
+    def seq(self) -> int:
+        """Its number in its stream."""
+        return int(self.figures["seq"])
+
+    @property
+    def plane(self) -> Plane:
+        """Where it belongs, but for its time."""
+        return plane_of(self.figures["index"])
+
+    @property
+    def nbytes(self) -> int:
+        """Of its images."""
+        return sum(image.nbytes for image in self.images.values())
+
+
+def plane_of(index: Mapping[str, int]) -> Plane:
+    """Where a frame belongs, but for its time."""
+    return index["c"], index["z"], index["p"]
+
+
+def row_of(
+    figures: Mapping[str, Any], *, plane: int, intensity: float = math.nan, answered_at: float = math.nan
+) -> Row:
+    """The row of a frame by its figures."""
+    quality, fractions = figures["quality"] or {}, figures["fractions"] or {}
+    ssims = [value for value in (figures["ssim_prev"], quality.get("ssim_aligned")) if value is not None]
+    failed = figures["status"] == "failed"
     return (
-        frame.seq,
-        answered_at if frame.t_acq is None else frame.t_acq,
+        figures["seq"],
+        answered_at if figures["t_acq"] is None else figures["t_acq"],
         plane,
-        flag_code(result),
-        _ssim(result),
-        _number(None if quality is None else quality.correlation),
-        _number(None if quality is None else quality.structure_score),
-        _number(None if fractions is None else fractions.background),
-        _number(None if fractions is None else fractions.signal),
-        _number(None if quality is None else quality.unsupported_fraction),
+        FLAGS.index("failed" if failed else figures["flag"]),
+        max(ssims, default=math.nan),
+        _number(quality.get("correlation")),
+        _number(quality.get("structure_score")),
+        _number(fractions.get("background")),
+        _number(fractions.get("signal")),
+        _number(quality.get("unsupported_fraction")),
         intensity,
-        result.total_ms,
+        _number(figures["t_ms"]["total"]),
     )
 
 
-def flag_code(result: EngineResult) -> int:
-    """The place in `FLAGS` of what a frame was found to be."""
-    return FLAGS.index("failed" if result.status == "failed" else result.flag)
-
-
-def figures_of(seen: SeenFrame) -> dict[str, Any]:
-    """What is known of a frame, in the words of RESULT and FRAME (`docs/wire-protocol.md`)."""
+def _figures_of(seen: SeenFrame) -> dict[str, Any]:
     frame, result = seen.frame, seen.result
     quality, fractions = wire_quality(result.quality), wire_fractions(result.fractions)
     return {
@@ -77,12 +136,6 @@ def figures_of(seen: SeenFrame) -> dict[str, Any]:
         "t_ms": asdict(wire_times(result)),
         "error": result.error,
     }
-
-
-def _ssim(result: EngineResult) -> float:
-    aligned = None if result.quality is None else result.quality.ssim_aligned
-    known = [value for value in map(wire_ssim, (result.ssim_prev, aligned)) if value is not None]
-    return max(known, default=math.nan)
 
 
 def _number(value: float | None) -> float:

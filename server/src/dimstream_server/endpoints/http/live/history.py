@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from dimstream_client.messages import PlaneIndex
-from dimstream_server.endpoints.http.live.figures import row_of
+from dimstream_server.endpoints.http.live.figures import Plane, ShownFrame, plane_of, row_of
 from dimstream_server.endpoints.http.live.timeline import Timeline
 from dimstream_server.streams import SeenFrame, ServerStream
 
 MOST_ENDED: Final = 8
 MOST_PLANES: Final = 4096
-Plane = tuple[int, int, int]
-"""(channel, z, position)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KeptFrame:
-    """A frame in memory.
-
-    Parameters
-    ----------
-    answered_at : float
-        Seconds since 1970.
-    """
-
-    seen: SeenFrame
-    answered_at: float
-
-    @property
-    def seq(self) -> int:
-        """Its number in its stream."""
-        return self.seen.frame.seq
-
-    @property
-    def nbytes(self) -> int:
-        """Of its pixels, raw and denoised, and of its map."""
-        result = self.seen.result
-        images = (self.seen.frame.pixels, result.pixels, result.support)
-        return sum(0 if image is None else image.nbytes for image in images)
 
 
 class StreamHistory:
@@ -64,37 +35,58 @@ class StreamHistory:
         self.answered_at = 0.0
         self.interval_s: float | None = None
         self.is_over = False
-        self._frames: dict[int, KeptFrame] = {}  # in memory, oldest first
+        self.folder: Path | None = None  # of its recording
+        self._frames: dict[int, ShownFrame] = {}  # in memory, oldest first
         self._newest_of: dict[Plane, int] = {}
 
-    def add(self, kept: KeptFrame, intensity: float) -> None:
+    def add(self, shown: ShownFrame, intensity: float) -> None:
         """Take note of a frame. Of a resumed stream some come again: they change nothing but their pixels."""
-        seq, plane = kept.seq, plane_of(kept.seen.frame.index)
+        seq, plane = shown.seq, shown.plane
         if seq <= self.newest_seq:
             if seq in self._frames:
-                self.nbytes += kept.nbytes - self._frames[seq].nbytes
-                self._frames[seq] = kept
+                self.nbytes += shown.nbytes - self._frames[seq].nbytes
+                self._frames[seq] = shown
             return
-        if plane not in self.planes and len(self.planes) < MOST_PLANES:
-            self.planes[plane] = len(self.planes)
-        place = self.planes.get(plane, 0)
-        row = row_of(kept.seen, plane=place, intensity=intensity, answered_at=kept.answered_at)
+        now = shown.answered_at or 0.0
+        row = row_of(shown.figures, plane=self._place(plane), intensity=intensity, answered_at=now)
         self.timeline.append(row)
-        self._frames[seq] = kept
-        self.nbytes += kept.nbytes
+        self._frames[seq] = shown
+        self.nbytes += shown.nbytes
         self._newest_of[plane] = seq
-        self._took(kept)
+        if self.count:
+            passed = now - self.answered_at
+            self.interval_s = passed if self.interval_s is None else 0.7 * self.interval_s + 0.3 * passed
+        self.count += 1
+        self.newest_seq, self.answered_at = seq, now
 
-    def newest(self, plane: Plane | None) -> KeptFrame | None:
+    def put_before(self, lines: list[dict[str, Any]]) -> None:
+        """Put frames of which the recording knows before those that were seen: the server was restarted.
+
+        Parameters
+        ----------
+        lines : list of dict
+            Of `frames.jsonl`, in order.
+        """
+        seen = self.timeline
+        first = seen.rows(0).columns["seq"][0] if len(seen) else self.newest_seq + 1
+        earlier = [line for line in lines if line["seq"] < first]
+        if not earlier:
+            return
+        places = [self._place(plane_of(line["index"])) for line in earlier]
+        before = [row_of(line, plane=place) for line, place in zip(earlier, places, strict=True)]
+        self.timeline = Timeline.of([*before, *seen.all_rows()], generation=seen.generation + 1)
+        self.count += len(earlier)
+
+    def newest(self, plane: Plane | None) -> ShownFrame | None:
         """The newest frame of a plane, or of all; None where memory holds it no longer."""
         seq = self.newest_seq if plane is None else self._newest_of.get(plane, -1)
         return self._frames.get(seq)
 
-    def frame(self, seq: int) -> KeptFrame | None:
+    def frame(self, seq: int) -> ShownFrame | None:
         """A frame; None where memory does not hold it."""
         return self._frames.get(seq)
 
-    def frames_after(self, seq: int) -> list[KeptFrame]:
+    def frames_after(self, seq: int) -> list[ShownFrame]:
         """Those in memory behind frame `seq`, oldest first."""
         found = []
         for kept in reversed(self._frames.values()):
@@ -112,12 +104,11 @@ class StreamHistory:
         """Let go of the pixels of the oldest frame in memory."""
         self.nbytes -= self._frames.pop(next(iter(self._frames))).nbytes
 
-    def _took(self, kept: KeptFrame) -> None:
-        if self.count:
-            passed = kept.answered_at - self.answered_at
-            self.interval_s = passed if self.interval_s is None else 0.7 * self.interval_s + 0.3 * passed
-        self.count += 1
-        self.newest_seq, self.answered_at = kept.seq, kept.answered_at
+    def _place(self, plane: Plane) -> int:
+        """The place of a plane among all of the stream."""
+        if plane not in self.planes and len(self.planes) < MOST_PLANES:
+            self.planes[plane] = len(self.planes)
+        return self.planes.get(plane, 0)
 
 
 class History:
@@ -147,13 +138,14 @@ class History:
         """What is known of a stream; None when nothing is."""
         return self._streams.get(stream)
 
-    def add(self, seen: SeenFrame, *, intensity: float, answered_at: float) -> None:
-        """Take note of a frame."""
+    def add(self, seen: SeenFrame, *, intensity: float, answered_at: float) -> StreamHistory:
+        """Take note of a frame; gives what is known of its stream."""
         assert seen.source is not None, "the service names the stream of each frame"
         history = self._streams.setdefault(seen.stream, StreamHistory(seen.source))
         history.source, history.is_over = seen.source, False
-        history.add(KeptFrame(seen, answered_at), intensity)
+        history.add(ShownFrame.of_seen(seen, answered_at), intensity)
         self._keep_within_memory()
+        return history
 
     def end(self, stream: str) -> None:
         """Take note that a stream is over; of the last few that are, everything is still known."""
@@ -182,8 +174,3 @@ class History:
             if largest.oldest_seq in (None, largest.newest_seq) and len(self._streams) == 1:
                 return
             largest.drop_oldest()
-
-
-def plane_of(index: PlaneIndex) -> Plane:
-    """Where a frame belongs, but for its time."""
-    return index.c, index.z, index.p

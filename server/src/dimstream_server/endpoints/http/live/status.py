@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from dimstream_server.endpoints.http.descriptions import RecordingBody
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
+from dimstream_server.recording import Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 
@@ -58,7 +60,14 @@ class StatusReport:
                 "memory_bytes": self._history.held_bytes,
                 "memory_limit_bytes": self._memory_bytes,
             },
-            "streams": [_stream(name, history, is_open=name in open_now) for name, history in self._history],
+            "streams": [
+                {
+                    **_stream(name, history, is_open=name in open_now),
+                    "is_suspect": self._service.is_suspect(history.source),
+                    "recording": _recording(self._service.recording_of(history.source)),
+                }
+                for name, history in self._history
+            ],
         }
 
 
@@ -82,6 +91,7 @@ def _stream(name: str, history: StreamHistory, *, is_open: bool) -> dict[str, An
         "delivers_pixels": source.delivers_pixels,
         "has_support": spec.deliver_maps,
         "frames": history.count,
+        "skipped": source.counts.skipped,
         "newest_seq": history.newest_seq,
         "oldest_in_memory": history.oldest_seq,
         "answered_at": history.answered_at,
@@ -89,6 +99,10 @@ def _stream(name: str, history: StreamHistory, *, is_open: bool) -> dict[str, An
         "in_flight": source.in_flight if is_open else 0,
         "state": "ended" if history.is_over else "open" if is_open else "away",
     }
+
+
+def _recording(recording: Recording | None) -> dict[str, Any] | None:
+    return None if recording is None else RecordingBody.of(recording).model_dump()
 
 
 def _free_bytes(folder: Path | None) -> int | None:

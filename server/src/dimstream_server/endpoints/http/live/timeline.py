@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,20 @@ class Timeline:
     def __len__(self) -> int:
         return self._count
 
+    @classmethod
+    def of(cls, rows: Iterable[Row], *, generation: int) -> Self:
+        """A timeline of these rows."""
+        made = cls()
+        for row in rows:
+            made.append(row)
+        made._generation += generation
+        return made
+
+    def all_rows(self) -> Iterator[Row]:
+        """Its rows, one after the other."""
+        columns = [column[: self._count].tolist() for column in self._columns.values()]
+        return zip(*columns, strict=True)
+
     @property
     def generation(self) -> int:
         """Changes when rows that were given before no longer hold."""
@@ -75,9 +90,9 @@ class Timeline:
         if self._in_group < self._every:
             return
         worst, self._worst, self._in_group = self._worst, None, 0
+        self._put(worst)
         if self._count == self._most:
             self._thin()
-        self._put(worst)
 
     def rows(self, first: int) -> Rows:
         """The rows from number `first` on."""

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from collections.abc import Hashable
-from typing import Any, Final
+from functools import partial
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket
 
+from dimstream_client.header_checks import MAX_INTEGER
 from dimstream_server.endpoints.http.authentication import RequestAuthentication
 from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.endpoints.http.images import TIFF
+from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.assets import PAGE, read_assets
 from dimstream_server.endpoints.http.live.feed import follow
 from dimstream_server.endpoints.http.live.history import History
 from dimstream_server.endpoints.http.live.messages import PROTOCOL
 from dimstream_server.endpoints.http.live.session import attend
 from dimstream_server.endpoints.http.live.status import StatusReport
+from dimstream_server.endpoints.http.live.tiff import file_of_frame
 from dimstream_server.endpoints.http.live.viewer import Viewer
 from dimstream_server.endpoints.http.openapi import problems
 from dimstream_server.endpoints.http.requests import ProblemTeller, address_of
@@ -33,6 +39,7 @@ from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 
 WEBSOCKET_PATH: Final = "/live/ws"
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _log = logging.getLogger(__name__)
 
 
@@ -69,6 +76,7 @@ class LiveView:
         self._teller = teller
         self._history = History(settings.live.memory_bytes)
         self._status = StatusReport(service, self._history, readiness, settings, info)
+        self._archive = Archive()
         self._assets = read_assets()
         self._viewers: Counter[Hashable] = Counter()
         self._following: asyncio.Task[None] | None = None
@@ -84,6 +92,12 @@ class LiveView:
         get: Any = app.get
         get("/live", include_in_schema=False)(self.page)
         get("/live/assets/{name}", include_in_schema=False)(self.asset)
+        get(
+            "/live/frame.tif",
+            summary="A frame that was streamed, as OME-TIFF: raw, denoised, support map",
+            response_class=Response,
+            responses={200: {"content": {TIFF: _BINARY}}, **problems(401, 404, 421, 422, 500, 503)},
+        )(self.frame_file)
         get(WEBSOCKET_PATH, include_in_schema=False)(self.no_websocket)
         app.post(
             "/live/ticket",
@@ -94,8 +108,12 @@ class LiveView:
 
     def start(self) -> None:
         """Follow the streams from now on, until the service stops."""
-        self._following = asyncio.ensure_future(follow(self._service, self._history))
+        self._following = asyncio.ensure_future(follow(self._service, self._history, self._archive))
         self._following.add_done_callback(_tell_failure)
+
+    def close(self) -> None:
+        """Let its thread end."""
+        self._archive.close()
 
     async def page(self, request: Request) -> Response:
         """The page."""
@@ -111,6 +129,25 @@ class LiveView:
         """Give a ticket to who carries a token: browsers cannot send one with a WebSocket."""
         state = request.state
         return TicketBody(ticket=self._authentication.give_ticket(state.client, state.name), expires_s=LIFE_S)
+
+    async def frame_file(
+        self,
+        stream: Annotated[str, Query(max_length=64)],
+        seq: Annotated[int, Query(ge=0, le=MAX_INTEGER)],
+    ) -> Response:
+        """Give a frame that memory holds, or the recording of its stream."""
+        history = self._history.of(stream)
+        frame = None if history is None else history.frame(seq)
+        if frame is None and history is not None and history.folder is not None:
+            frame = await self._archive.frame(history.folder, seq)
+        if frame is None or history is None:
+            raise RequestRefused("not_found", f"frame {seq} of stream {stream!r} is not kept")
+        size = history.source.pixel_size_um
+        made = await self._archive.run(partial(file_of_frame, frame, stream=stream, pixel_size_um=size))
+        name = f"{re.sub(r'[^a-zA-Z0-9_-]', '_', stream)}-{seq}.ome.tif"
+        return Response(
+            made, media_type=TIFF, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        )
 
     async def no_websocket(self) -> Response:
         """Say what is expected here."""
@@ -135,7 +172,8 @@ class LiveView:
             await socket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
             viewer = Viewer(self._history, self._status.report, frames_per_s=self._settings.max_frames_per_s)
             await attend(
-                socket, viewer, self._history, may_stay=lambda: self._authentication.is_valid(client)
+                *(socket, viewer, self._history, self._archive),
+                may_stay=lambda: self._authentication.is_valid(client),
             )
         finally:
             self._viewers[client] -= 1

@@ -5,21 +5,25 @@ Nothing waits in a queue for it. A message is made when there is room in its win
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from dimstream_server.endpoints.http.live.figures import figures_of
-from dimstream_server.endpoints.http.live.history import History, KeptFrame, StreamHistory
-from dimstream_server.endpoints.http.live.messages import BadMessage, Done, View, pack, parse
+from numpy.typing import NDArray
+
+from dimstream_server.endpoints.http.live.figures import ShownFrame
+from dimstream_server.endpoints.http.live.history import History, StreamHistory
+from dimstream_server.endpoints.http.live.messages import BadMessage, Done, Roi, View, pack, parse
 
 WINDOW: Final = 3
 STATUS_S: Final = 1.0
 ROWS_S: Final = 0.25
 _MOST_ROWS: Final = 16_384  # in one message
+_MOST_TRACED: Final = 64  # frames at once
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Progress:
     """What a view was sent.
 
@@ -27,13 +31,53 @@ class _Progress:
     ----------
     shown : int or None
         The last frame.
+    loaded : ShownFrame or None
+        The frame that it stays at, from the recording.
+    is_looked_for : bool
+        Whether the recording was asked for it.
+    generation, rows
+        Of the timeline that it has.
+    traced : int
+        The last frame whose regions it has.
+    traces : bytes or None
+        Its next message about them.
     """
 
     shown: int | None = None
+    loaded: ShownFrame | None = None
+    is_looked_for: bool = False
     is_missing: bool = False
     generation: int = -1
     rows: int = 0
     rows_at: float = 0.0
+    traced: int = -1
+    traced_at: float = 0.0
+    traces: bytes | None = None
+
+    def after_change(self, *, same_regions: bool) -> _Progress:
+        """That of a view that was changed: rows, and traces of the same regions, go on."""
+        rows = {"generation": self.generation, "rows": self.rows}
+        traced = {"traced": self.traced, "traces": self.traces} if same_regions else {}
+        return _Progress(**rows, **traced)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A frame to be read from a recording, for `Viewer.loaded`."""
+
+    at: _Progress
+    folder: Path
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Frames whose regions are to be summed up, for `Viewer.traced`."""
+
+    at: _Progress
+    stream: str
+    frames: list[ShownFrame]
+    rois: tuple[Roi, ...]
 
 
 class Viewer:
@@ -72,10 +116,9 @@ class Viewer:
                 raise BadMessage(f"done: expected {self._done} to {self._sent}, got {message.count}")
             self._done = message.count
             return
-        kept = dict(zip(self._views, self._progress, strict=True))
-        rows = {view.stream: self._progress[at] for at, view in enumerate(self._views) if view.rows}
+        before = dict(zip(self._views, self._progress, strict=True))
+        self._progress = [before.get(view) or self._changed(view) for view in message.views]
         self._views = message.views
-        self._progress = [kept.get(view) or _after(rows.get(view.stream)) for view in message.views]
 
     def next_message(self, now: float) -> bytes | None:
         """What to send now; None when there is nothing, or no room.
@@ -85,19 +128,58 @@ class Viewer:
         now : float
             Seconds of a clock that only grows.
         """
-        if self._sent - self._done >= WINDOW:
+        if not self._has_room:
             return None
-        message = self._due_status(now) or self._due_rows(now) or self._due_frame(now)
+        message = self._due_status(now) or self._due_rows(now) or self._due_traces() or self._due_frame(now)
         self._sent += message is not None
         return message
 
+    def next_work(self, now: float) -> Load | Trace | None:
+        """What has to be done for the next message; None: nothing, or there is no room for it."""
+        if not self._has_room:
+            return None
+        for view, progress in zip(self._views, self._progress, strict=True):
+            history = self._history.of(view.stream)
+            if history is None:
+                continue
+            if view.seq is not None and not progress.is_looked_for and history.folder is not None:
+                progress.is_looked_for = True
+                if history.frame(view.seq) is None:
+                    return Load(progress, history.folder, view.seq)
+            is_due = view.rois and now >= progress.traced_at + ROWS_S
+            if is_due and (trace := _trace(view, progress, history)) is not None:
+                progress.traced_at = now
+                return trace
+        return None
+
+    def loaded(self, load: Load, frame: ShownFrame | None) -> None:
+        """Take note of what a recording gave."""
+        load.at.loaded = frame
+
+    def traced(self, trace: Trace, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take note of the means of regions."""
+        header = {"type": "traces", "stream": trace.stream, "rois": [roi.model_dump() for roi in trace.rois]}
+        trace.at.traces = pack(header, list(arrays.items()))
+
     def wait_s(self, now: float) -> float | None:
         """How long at most to wait before `next_message` is asked again; None: until something changes."""
-        if self._sent - self._done >= WINDOW:
+        if not self._has_room:
             return None
-        rows_at = [progress.rows_at + ROWS_S for progress in self._progress]
-        due = [at for at in (self._frame_at + self._frame_s, *rows_at) if at > now]
-        return max(0.0, min([self._status_at + STATUS_S, *due]) - now)
+        later = [self._frame_at + self._frame_s]
+        for progress in self._progress:
+            later += [progress.rows_at + ROWS_S, progress.traced_at + ROWS_S]
+        return max(0.0, min([self._status_at + STATUS_S, *(at for at in later if at > now)]) - now)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._sent - self._done < WINDOW
+
+    def _changed(self, view: View) -> _Progress:
+        for old, progress in zip(self._views, self._progress, strict=True):
+            if old.stream == view.stream and old.rows and view.rows:
+                same = (old.rois, old.plane) == (view.rois, view.plane)
+                return progress.after_change(same_regions=same)
+        return _Progress()
 
     def _due_status(self, now: float) -> bytes | None:
         if now < self._status_at + STATUS_S and self._sent:
@@ -115,6 +197,13 @@ class Viewer:
                     return message
         return None
 
+    def _due_traces(self) -> bytes | None:
+        for progress in self._progress:
+            if progress.traces is not None:
+                message, progress.traces = progress.traces, None
+                return message
+        return None
+
     def _due_frame(self, now: float) -> bytes | None:
         if now < self._frame_at + self._frame_s:
             return None
@@ -122,56 +211,35 @@ class Viewer:
             self._turn = (self._turn + 1) % len(self._views)
             view, progress = self._views[self._turn], self._progress[self._turn]
             history = self._history.of(view.stream)
-            message = None if history is None else self._frame(self._turn, view, progress, history)
+            message = None if history is None else _frame(self._turn, view, progress, history)
             if message is not None:
                 self._frame_at = now
                 return message
         return None
 
-    def _frame(self, at: int, view: View, progress: _Progress, history: StreamHistory) -> bytes | None:
-        kept = history.newest(view.plane) if view.seq is None else history.frame(view.seq)
-        if kept is None:
-            return self._missing(at, view, progress)
-        if progress.shown == kept.seq:
-            return None
-        progress.shown = kept.seq
-        return pack(_frame_header(at, view, kept), _images(view, kept))
 
-    def _missing(self, at: int, view: View, progress: _Progress) -> bytes | None:
-        if view.seq is None or progress.is_missing:
-            return None
-        progress.is_missing = True
-        return pack({"type": "missing", "view": at, "stream": view.stream, "seq": view.seq})
-
-
-def _after(rows: _Progress | None) -> _Progress:
-    """The progress of a view that was changed: it goes on with the rows that were sent."""
-    return _Progress() if rows is None else _Progress(generation=rows.generation, rows=rows.rows)
-
-
-def _frame_header(at: int, view: View, kept: KeptFrame) -> dict[str, Any]:
-    return {
-        "type": "frame",
-        "view": at,
-        "stream": view.stream,
-        "step": view.step,
-        "source": "memory",
-        "answered_at": kept.answered_at,
-        **figures_of(kept.seen),
-    }
-
-
-def _images(view: View, kept: KeptFrame) -> list[tuple[str, Any]]:
-    found = {
-        "raw": kept.seen.frame.pixels,
-        "denoised": kept.seen.result.pixels,
-        "support": kept.seen.result.support,
-    }
-    return [
-        (part, pixels[:: view.step, :: view.step])
-        for part in view.parts
-        if (pixels := found[part]) is not None
+def _frame(at: int, view: View, progress: _Progress, history: StreamHistory) -> bytes | None:
+    if view.seq is None:
+        shown = history.newest(view.plane)
+    else:
+        shown = history.frame(view.seq) or progress.loaded
+        if shown is None:
+            return _missing(at, view, progress, history)
+    if shown is None or progress.shown == shown.seq:
+        return None
+    progress.shown = shown.seq
+    header = {"type": "frame", "view": at, "stream": view.stream, "step": view.step, "source": shown.source}
+    images = [
+        (part, shown.images[part][:: view.step, :: view.step]) for part in view.parts if part in shown.images
     ]
+    return pack({**header, "answered_at": shown.answered_at, **shown.figures}, images)
+
+
+def _missing(at: int, view: View, progress: _Progress, history: StreamHistory) -> bytes | None:
+    if progress.is_missing or (history.folder is not None and not progress.is_looked_for):
+        return None
+    progress.is_missing = True
+    return pack({"type": "missing", "view": at, "stream": view.stream, "seq": view.seq})
 
 
 def _rows(view: View, progress: _Progress, history: StreamHistory) -> bytes | None:
@@ -185,3 +253,14 @@ def _rows(view: View, progress: _Progress, history: StreamHistory) -> bytes | No
     progress.rows += len(columns[0][1])
     header = {"type": "rows", "stream": view.stream, "first": rows.first}
     return pack({**header, "generation": rows.generation, "every": rows.every}, columns)
+
+
+def _trace(view: View, progress: _Progress, history: StreamHistory) -> Trace | None:
+    if progress.traces is not None:
+        return None
+    frames = history.frames_after(progress.traced)[:_MOST_TRACED]
+    if not frames:
+        return None
+    progress.traced = frames[-1].seq
+    wanted = [frame for frame in frames if view.plane in (None, frame.plane)]
+    return Trace(progress, view.stream, wanted, view.rois) if wanted else None

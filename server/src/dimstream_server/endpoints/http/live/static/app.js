@@ -3,6 +3,7 @@
  * @module
  */
 
+import { movie, saveTiff, snapshot } from "./capture.js";
 import { Connection } from "./connection.js";
 import { Contrast } from "./contrast.js";
 import { ContrastControls } from "./contrast_controls.js";
@@ -10,12 +11,15 @@ import { element, setOptions, setTerms, setText } from "./dom.js";
 import { Histogram } from "./histogram.js";
 import { listenToKeys } from "./keys.js";
 import { lanesOf } from "./lanes.js";
+import { Overview } from "./overview.js";
 import { Panel } from "./panel.js";
 import { Picture } from "./picture.js";
 import { PlaneControls } from "./plane_controls.js";
+import { MOST_REGIONS, regionBetween } from "./regions.js";
 import { Rows } from "./rows.js";
 import { statistics } from "./statistics.js";
 import { Timeline } from "./timeline.js";
+import { Traces } from "./traces.js";
 import { Viewport } from "./viewport.js";
 import { duration, figures, number, size, time } from "./words.js";
 
@@ -45,12 +49,23 @@ class App {
     /** @type {Record<string, any> | null} */
     this.header = null;
     this.missing = "";
+    /** @type {number | null} from the arrival of the newest frame at the server to here, seconds */
+    this.lag = null;
+    this.newestShown = -1;
     this.clockOffset = Infinity; // of this computer's clock against the server's, seconds
     /** @type {{x: number, y: number} | null} */
     this.cursor = null;
     /** @type {number | null} */
     this.hovered = null;
     this.rows = new Rows();
+    this.traces = new Traces();
+    /** @type {import("./regions.js").Region[]} */
+    this.regions = [];
+    /** @type {import("./regions.js").Region | null} the one that is being drawn */
+    this.marked = null;
+    this.isMarking = false;
+    this.isBusy = false; // a movie is made
+    this.said = "";
     this.pictures = { raw: new Picture(), denoised: new Picture(), support: new Picture() };
     /** @type {{raw: import("./statistics.js").Statistics | null, denoised: import("./statistics.js").Statistics | null}} */
     this.statistics = { raw: null, denoised: null };
@@ -61,6 +76,10 @@ class App {
     this.histogram = new Histogram(element("histogram", HTMLCanvasElement), this.contrast);
     this.planes = new PlaneControls(element("planes", HTMLElement), () => this.want());
     this.contrastControls = new ContrastControls(this);
+    this.overview = new Overview(element("overview", HTMLElement), (id) => {
+      this.setMode("side");
+      this.choose(id);
+    });
     const pointer = this._pointer();
     this.panels = {
       raw: new Panel(element("raw", HTMLCanvasElement), this.viewport, pointer),
@@ -91,12 +110,19 @@ class App {
     return element("show-support", HTMLInputElement).checked;
   }
 
+  /** Whether raw is the one image that is shown. */
+  get isRawAlone() {
+    return this.mode === "toggle" && this.isRawShown;
+  }
+
   /** Tell the server what is wanted. */
   want() {
     if (!this.streamId) return;
     const parts = ["raw", "denoised", ...(this.isSupportShown ? ["support"] : [])];
-    const view = { stream: this.streamId, plane: this.planes.wanted, seq: this.seq, parts, rows: true };
-    this.connection.watch([view]);
+    const rois = this.regions.map(({ x, y, width, height }) => ({ x, y, width, height }));
+    const view = { stream: this.streamId, plane: this.planes.wanted, seq: this.seq, parts, rows: true, rois };
+    if (this.mode !== "all") this.connection.watch([view]);
+    else this.connection.watch([...this.overview.views(this.streams).slice(0, 15), { ...view, parts: [] }]);
   }
 
   /**
@@ -104,12 +130,18 @@ class App {
    * @param {string} id
    */
   choose(id) {
+    if (id !== this.streamId) {
+      this.seq = null;
+      this.regions = [];
+      this.contrast.isSet = false;
+    }
     this.streamId = id;
-    this.seq = null;
     this.header = null;
+    this.lag = null;
+    this.newestShown = -1;
     this.rows = new Rows();
+    this.traces = new Traces();
     for (const picture of Object.values(this.pictures)) picture.set(null);
-    this.contrast.isSet = false;
     this.planes.set(this.stream);
     this.want();
     this.redraw();
@@ -120,10 +152,34 @@ class App {
    * @param {number | null} seq
    */
   show(seq) {
-    if (seq === this.seq) return;
+    if (seq === this.seq || (this.isBusy && seq === null)) return;
     this.seq = seq;
     this.missing = "";
     this.want();
+    this.redraw();
+  }
+
+  /**
+   * Look at a frame, and wait until it is shown; whether it could be.
+   * @param {number} seq
+   * @returns {Promise<boolean>}
+   */
+  async shows(seq) {
+    this.show(seq);
+    const until = performance.now() + 10_000;
+    while (this.header?.seq !== seq || this.isDue.paint) {
+      if (this.missing || performance.now() > until) return false;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return true;
+  }
+
+  /**
+   * Say something below the images; nothing: no more.
+   * @param {string} text
+   */
+  say(text) {
+    this.said = text;
     this.redraw();
   }
 
@@ -143,9 +199,12 @@ class App {
   setMode(mode) {
     this.mode = mode;
     document.body.dataset.mode = mode;
+    element("overview", HTMLElement).hidden = mode !== "all";
+    this.overview.show(this.streams);
     for (const button of document.querySelectorAll(".modes button")) {
       button.setAttribute("aria-checked", String(/** @type {HTMLElement} */ (button).dataset.mode === mode));
     }
+    this.want();
     this.repaint();
   }
 
@@ -153,10 +212,12 @@ class App {
   take(message) {
     const { header } = message;
     if (header.type === "status") this._takeStatus(header);
+    else if (header.type === "frame" && this.mode === "all") this.overview.take(message, this.contrast.lut);
     else if (header.stream !== this.streamId) return;
     else if (header.type === "rows") this.rows.add(message);
+    else if (header.type === "traces") this.traces.add(message);
     else if (header.type === "frame") this._takeFrame(message);
-    else if (header.type === "missing") this.missing = `frame ${header.seq} is no longer in memory`;
+    else if (header.type === "missing") this.missing = `frame ${header.seq} is not in memory any more, and not recorded`;
     this.redraw();
   }
 
@@ -176,11 +237,23 @@ class App {
     }
     element("stream", HTMLSelectElement).value = this.streamId;
     this.planes.set(this.stream);
+    if (this.mode === "all") {
+      const known = this._shownIds;
+      this._shownIds = this.streams.map((one) => one.stream).join();
+      this.overview.show(this.streams);
+      if (known !== this._shownIds) this.want();
+    }
   }
 
   /** @param {import("./protocol.js").Message} message */
   _takeFrame({ header, parts }) {
-    this.header = { ...header, shownAt: Date.now() / 1000 };
+    if (parts.raw === undefined) return;
+    this.header = header;
+    if (header.seq > this.newestShown && header.answered_at !== null) {
+      this.newestShown = header.seq;
+      const since = Date.now() / 1000 - this.clockOffset - header.answered_at;
+      this.lag = Math.max(0, since) + header.t_ms.total / 1000;
+    }
     this.missing = "";
     for (const name of /** @type {const} */ (["raw", "denoised", "support"])) {
       this.pictures[name].set(parts[name] ?? null);
@@ -260,7 +333,7 @@ class App {
     this.panels.denoised.draw(this.scene(this.mode === "toggle" && this.isRawShown ? "raw" : "denoised"));
     this.histogram.draw();
     const stream = this.stream;
-    this.timeline.draw(this.rows, this.shownRows(), lanesOf(this.rows, stream?.thresholds ?? {}), this.currentRow());
+    this.timeline.draw(this.rows, this.shownRows(), lanesOf(this.rows, stream?.thresholds ?? {}, this.regions, this.traces), this.currentRow());
     this._write();
   }
 
@@ -278,7 +351,7 @@ class App {
       left: isSwiped ? { picture: this.pictures.raw, at: this.split } : null,
       pixelSizeUm: this.stream?.pixel_size_um ?? null,
       cursor: this.cursor,
-      regions: [],
+      regions: this.marked === null ? this.regions : [...this.regions, this.marked],
       message: this._message(picture),
     };
   }
@@ -295,7 +368,10 @@ class App {
     this._writeVerdict();
     this._writeNotes();
     setText(element("health", HTMLElement), this._health());
-    setText(element("cursor", HTMLElement), this._readout());
+    setText(element("cursor", HTMLElement), this.said || this._readout());
+    this._writeWarning();
+    element("mark", HTMLButtonElement).setAttribute("aria-pressed", String(this.isMarking));
+    element("unmark", HTMLButtonElement).hidden = this.regions.length === 0;
     setText(element("zoom", HTMLElement), `${number(100 * this.viewport.scale)} %`);
     const follow = element("follow", HTMLButtonElement);
     follow.setAttribute("aria-pressed", String(this.seq === null));
@@ -315,19 +391,21 @@ class App {
     setText(element("flag", HTMLElement), glyph === undefined ? "no frame yet" : `${glyph} ${flag}`);
     setText(element("reason", HTMLElement), header?.error ?? header?.reason ?? "");
     element("reason", HTMLElement).title = header?.reason ?? "";
-    setText(element("frame-name", HTMLElement), header === null ? "" : this._frameName(header));
+    setText(element("frame-name", HTMLElement), header === null ? "" : this.frameName());
     const mark = flag === "suspect" || flag === "failed" ? `${glyph} ${flag} · ` : "";
     document.title = `${document.body.dataset.connection === "open" ? mark : "no connection · "}dimstream`;
     setTerms(element("figures", HTMLElement), header === null ? [] : figures(header, this.stream?.thresholds ?? {}));
   }
 
-  /** @param {Record<string, any>} header */
-  _frameName(header) {
+  /** The frame that is shown, for people. */
+  frameName() {
+    const header = /** @type {Record<string, any>} */ (this.header);
     const { t, c, z, p } = header.index;
     const many = (this.stream?.planes.length ?? 1) > 1;
     const plane = many ? ` · c ${c} z ${z} p ${p}` : "";
     const taken = header.t_acq ?? header.answered_at;
-    return `frame ${header.seq}${t !== header.seq ? ` · t ${t}` : ""}${plane} · ${time(taken)}`;
+    const source = header.source === "recording" ? " · from the recording" : "";
+    return `frame ${header.seq}${t !== header.seq ? ` · t ${t}` : ""}${plane}${taken ? ` · ${time(taken)}` : ""}${source}`;
   }
 
   _writeNotes() {
@@ -344,14 +422,31 @@ class App {
     setText(element("denoised-name", HTMLElement), names[this.mode]);
   }
 
+  /** What people have to be told: the connection, frames that do not come, a recording that stopped. */
+  _writeWarning() {
+    const banner = element("banner", HTMLElement);
+    const state = document.body.dataset.connection;
+    if (state !== "open") return;
+    const { stream, server } = this;
+    const warnings = [];
+    if (stream !== null && server !== null) {
+      const silent = server.time - stream.answered_at;
+      if (stream.state === "open" && stream.interval_s && silent > Math.max(3, 4 * stream.interval_s)) {
+        warnings.push(`no frame for ${duration(silent)}; before, one came each ${duration(stream.interval_s)}`);
+      }
+      if (stream.state === "away") warnings.push("the sender's connection was lost; it may come back");
+      if (stream.recording?.state === "stopped") warnings.push(`not recorded any more: ${stream.recording.reason}`);
+      if (stream.skipped > 0) warnings.push(`${stream.skipped} frames were dropped before they came here`);
+    }
+    setText(banner, warnings.join(" · "));
+    banner.hidden = warnings.length === 0;
+  }
+
   _health() {
-    const { server, stream, header } = this;
+    const { server, stream } = this;
     if (server === null) return "";
     const parts = [];
-    if (header !== null && this.seq === null) {
-      const lag = header.shownAt - this.clockOffset - header.answered_at;
-      parts.push(`lag ${Math.max(0, lag + header.t_ms.total / 1000).toFixed(1)} s`);
-    }
+    if (this.lag !== null && this.seq === null) parts.push(`lag ${this.lag.toFixed(1)} s`);
     if (stream?.interval_s) parts.push(stream.interval_s < 1 ? `${number(1 / stream.interval_s, 2)} frames/s` : `a frame each ${number(stream.interval_s, 2)} s`);
     parts.push(`queue ${server.queue}`);
     if (server.disk_free_bytes !== null) parts.push(`disk ${size(server.disk_free_bytes)} free`);
@@ -402,9 +497,44 @@ class App {
         this.redraw();
       },
       isSplit: () => this.mode === "swipe",
-      isMarking: () => false,
-      onMark: () => {},
+      isMarking: () => this.isMarking,
+      onMark: (from, to, isDone) => this._mark(from, to, isDone),
     };
+  }
+
+  /**
+   * Draw a region; follow it once it is done.
+   * @param {{x: number, y: number}} from
+   * @param {{x: number, y: number}} to
+   * @param {boolean} isDone
+   */
+  _mark(from, to, isDone) {
+    this.marked = regionBetween(from, to, this.viewport.image, this.regions);
+    if (isDone) {
+      if (this.marked !== null) this.regions = [...this.regions, this.marked];
+      this.marked = null;
+      this.isMarking = false;
+      this.want();
+    }
+    this.redraw();
+  }
+
+  /** Begin to draw a region, or stop it. */
+  toggleMarking() {
+    this.isMarking = !this.isMarking && this.regions.length < MOST_REGIONS;
+    this.redraw();
+  }
+
+  /** Follow no region any more. */
+  unmark() {
+    this.regions = [];
+    this.want();
+    this.redraw();
+  }
+
+  /** @param {"snapshot" | "tiff" | "movie"} what */
+  capture(what) {
+    if (!this.isBusy) ({ snapshot, tiff: saveTiff, movie })[what](this);
   }
 
   _listen() {
@@ -421,6 +551,11 @@ class App {
     for (const button of document.querySelectorAll(".modes button")) {
       /** @type {HTMLElement} */ (button).onclick = () => this.setMode(/** @type {Mode} */ (/** @type {HTMLElement} */ (button).dataset.mode));
     }
+    element("mark", HTMLButtonElement).onclick = () => this.toggleMarking();
+    element("unmark", HTMLButtonElement).onclick = () => this.unmark();
+    for (const what of /** @type {const} */ (["snapshot", "tiff", "movie"])) {
+      element(what, HTMLButtonElement).onclick = () => this.capture(what);
+    }
     element("login", HTMLDialogElement).onclose = () => {
       const token = element("token", HTMLInputElement);
       if (token.value) this.connection.useToken(token.value);
@@ -431,4 +566,8 @@ class App {
   }
 }
 
-new App();
+const app = new App();
+/** What is hard to see of the page from outside, for its tests. */
+Object.defineProperty(window, "dimstream", {
+  get: () => ({ traces: app.traces, hasSupport: app.pictures.support.part !== null }),
+});

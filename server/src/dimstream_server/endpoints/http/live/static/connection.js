@@ -71,6 +71,14 @@ export class Connection {
     this.open();
   }
 
+  /** Headers by which requests show the token. */
+  get authorization() {
+    const token = sessionStorage.getItem(TOKEN);
+    /** @type {Record<string, string>} */
+    const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+    return headers;
+  }
+
   _opened() {
     this._pauseMs = FIRST_PAUSE_MS;
     this._listener.onState("open");
@@ -127,11 +135,8 @@ export class Connection {
 
   /** @returns {Promise<string | null>} */
   async _ticket() {
-    const token = sessionStorage.getItem(TOKEN);
-    /** @type {Record<string, string>} */
-    const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
     try {
-      const answer = await fetch("/live/ticket", { method: "POST", headers, cache: "no-store" });
+      const answer = await fetch("/live/ticket", { method: "POST", headers: this.authorization, cache: "no-store" });
       if (answer.ok) return (await answer.json()).ticket;
       if (answer.status === 401) this._listener.onState("locked");
       else this._again("full");

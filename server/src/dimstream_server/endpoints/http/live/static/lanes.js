@@ -6,11 +6,19 @@
 /**
  * @param {import("./rows.js").Rows} rows
  * @param {Record<string, any>} thresholds of the stream
+ * @param {import("./regions.js").Region[]} regions
+ * @param {import("./traces.js").Traces} traces
  * @returns {import("./timeline.js").Lane[]}
  */
-export function lanesOf(rows, thresholds) {
+export function lanesOf(rows, thresholds, regions, traces) {
   const { columns } = rows;
   if (rows.count === 0) return [];
+  const ofRegions = (/** @type {string} */ name, /** @type {"raw" | "denoised"} */ kind) =>
+    lane(
+      name,
+      regions.map(({ colour }, place) => ({ values: traces.line(rows, kind, place), colour })),
+      {},
+    );
   const line = (/** @type {string} */ name, colour = "#c6ced6") => [{ values: columns[name], colour }];
   return [
     lane("SSIM", line("ssim"), { high: 1, threshold: thresholds.ssim }),
@@ -25,6 +33,7 @@ export function lanesOf(rows, thresholds) {
       { high: 1, isStacked: true },
     ),
     lane("raw mean", line("intensity", "#f0e442"), {}),
+    ...(regions.length === 0 ? [] : [ofRegions("ROI raw", "raw"), ofRegions("ROI denoised", "denoised")]),
   ];
 }
 

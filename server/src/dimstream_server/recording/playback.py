@@ -1,0 +1,105 @@
+"""Frames of a recording read again, also while it grows: by the lines of its frames, without its metadata."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_server.recording.description import Description
+from dimstream_server.recording.formats import read_image
+from dimstream_server.recording.frame_log import FRAME_LOG
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlayedFrame:
+    """A recorded frame.
+
+    Parameters
+    ----------
+    line : dict
+        What `frames.jsonl` says of it.
+    images : dict
+        `raw`, `denoised` and, where it is recorded, `support`: (H, W). A frame that failed has no denoised
+        one.
+    """
+
+    line: dict[str, Any]
+    images: dict[str, NDArray[np.generic]]
+
+
+class Playback:
+    """One recording. It belongs to one thread at a time; whoever writes the recording is not held up.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the recording.
+
+    Raises
+    ------
+    RecordingRefused
+        There is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._description = Description.read(folder)
+        self._end = 0
+        self._seqs = array("q")
+        self._starts = array("q")  # of their lines
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Lines of frames that were written since this was last asked, in order.
+
+        Raises
+        ------
+        OSError
+        """
+        with (self._folder / FRAME_LOG).open("rb") as file:
+            file.seek(self._end)
+            for text in file:
+                if not text.endswith(b"\n"):  # it is being written
+                    return
+                start, self._end = self._end, self._end + len(text)
+                line = json.loads(text)
+                if "event" not in line and line["seq"] is not None:
+                    self._seqs.append(line["seq"])
+                    self._starts.append(start)
+                    yield line
+
+    def frame(self, seq: int) -> PlayedFrame | None:
+        """A frame; None when it is not recorded.
+
+        Raises
+        ------
+        OSError, ValueError
+        """
+        for _ in self.lines():
+            pass
+        place = self._place(seq)
+        if place is None:
+            return None
+        with (self._folder / FRAME_LOG).open("rb") as file:
+            file.seek(self._starts[place])
+            line = json.loads(file.readline())
+        kinds = [kind for kind in self._description.dtypes if kind != "denoised" or line["status"] == "done"]
+        index = PlaneIndex(**line["index"])
+        images = {
+            kind: read_image(self._folder, self._description, kind, page=line["page"], index=index)
+            for kind in kinds
+        }
+        return PlayedFrame(line, images)
+
+    def _place(self, seq: int) -> int | None:
+        """Where a frame stands among the lines: they are in order."""
+        place = bisect.bisect_left(self._seqs, seq)
+        return place if place < len(self._seqs) and self._seqs[place] == seq else None
