@@ -63,7 +63,7 @@ class HttpClient:
         return list(json.loads(body)["models"])
 
     def denoise(self, model: str | None, file: Path, options: Mapping[str, Any]) -> Answer:
-        """Return the denoised OME-TIFF of a TIFF file; `model` None is the only one that is served.
+        """Return the denoised OME-TIFF of a TIFF file; `model` None is the server's default.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class HttpClient:
             The server refused the file, see its code.
         ConnectionLost
         """
-        path = f"/v1/models/{quote(self._only_model() if model is None else model, safe='')}/denoise"
+        path = f"/v1/models/{quote(self._default_model() if model is None else model, safe='')}/denoise"
         if options:
             path += "?" + urlencode(options)
         headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
@@ -85,13 +85,15 @@ class HttpClient:
         warning = warning_of(response.getheader("Dimstream-Not-Photons"))
         return Answer(answer, "; ".join(one for one in told if one), warning)
 
-    def _only_model(self) -> str:
-        ids = [str(model["id"]) for model in self.models()]
-        if len(ids) != 1:
+    def _default_model(self) -> str:
+        models = self.models()
+        default = [str(model["id"]) for model in models if len(models) == 1 or model.get("is_default")]
+        if len(default) != 1:
+            ids = [str(model["id"]) for model in models]
             raise StreamError(
                 Problem.of("unknown_model", f"{len(ids)} models are served, say which with --model: {ids}")
             )
-        return ids[0]
+        return default[0]
 
     def _request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]

@@ -64,7 +64,7 @@ def _refuse(why: str) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
-    from dimstream_server.serving import CannotStart
+    from dimstream_server.ready_file import CannotStart
 
     try:
         return run_server(settings, lambda: _settings(arguments))
@@ -82,7 +82,7 @@ def run_server(settings: Settings, read: Callable[[], Settings]) -> int:
 
     Raises
     ------
-    dimstream_server.serving.CannotStart
+    dimstream_server.ready_file.CannotStart
     """
     import uvloop
 

@@ -6,15 +6,14 @@ every bundle has reproduced its test tensor and is warm.
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import re
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from dimstream_client.errors import KeyFileError
@@ -34,6 +33,7 @@ from dimstream_server.monitoring.readiness import Readiness, folder_check
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.monitoring.server_info import InfoMetrics, ServerInfo
 from dimstream_server.monitoring.service_manager import READY, STOPPING, notify
+from dimstream_server.ready_file import Addresses, CannotStart, check_ready_file, ready_file
 from dimstream_server.recording import Recorder
 from dimstream_server.recording.retention import Retention
 from dimstream_server.reloading import Reloading, bundles_of
@@ -49,19 +49,6 @@ TROUBLE_POLL_S = 0.5
 FLUSH_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
-
-
-class CannotStart(Exception):
-    """Why the server did not start, in one line for the operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where a running server is found; what the ready file says."""
-
-    zmq: str
-    http: str
-    pid: int
 
 
 async def serve(settings: Settings, read: Callable[[], Settings]) -> bool:
@@ -139,7 +126,7 @@ async def serve_until(
     ------
     CannotStart
     """
-    _check_ready_file(settings.server.ready_file)
+    check_ready_file(settings.server.ready_file)
     access = _read_access(settings)
     metrics = Metrics()
     with contextlib.ExitStack() as stack:
@@ -174,7 +161,7 @@ async def serve_until(
         zmq_endpoint.start(asyncio.get_running_loop())
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
         try:
-            with _ready_file(settings.server.ready_file, addresses):
+            with ready_file(settings.server.ready_file, addresses):
                 _log.info(
                     "ready event=ready zmq=%s http=%s pid=%d version=%s device=%s precision=%s runtime=%r",
                     *asdict(addresses).values(),
@@ -377,26 +364,3 @@ async def _start_http(
             raise CannotStart("the HTTP server did not start; see its log")
         await asyncio.sleep(POLL_S)
     return server, task
-
-
-def _check_ready_file(path: Path | None) -> None:
-    if path is not None and not path.parent.is_dir():
-        raise CannotStart(f"cannot write the ready file {path}: there is no such folder")
-
-
-@contextlib.contextmanager
-def _ready_file(path: Path | None, addresses: Addresses) -> Iterator[None]:
-    """The file is there, whole, exactly as long as work is taken."""
-    if path is None:
-        yield
-        return
-    unfinished = path.with_name(f".{path.name}.{addresses.pid}")
-    try:
-        unfinished.write_text(json.dumps(asdict(addresses)) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise CannotStart(f"cannot write the ready file {path}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

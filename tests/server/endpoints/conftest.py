@@ -21,7 +21,8 @@ from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import Bundle
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine
-from dimstream_server.serving import Addresses, engine_limits, serve_until
+from dimstream_server.ready_file import Addresses
+from dimstream_server.serving import engine_limits, serve_until
 from dimstream_server.settings import Settings, make_settings
 
 TIMEOUT_S = 20

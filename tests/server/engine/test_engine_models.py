@@ -1,6 +1,8 @@
 """Models that come and go while an engine works: no stream notices, and none loses the one that it uses."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,6 +127,22 @@ def test_a_model_that_is_back_is_the_new_one(engine: LocalEngine, tiny_bundle: B
             engine.close(stream).result(SECONDS)
         engine.withdraw("identity")
     assert "identity" not in engine.models()
+
+
+def test_the_memory_of_a_model_goes_with_it(engine: LocalEngine, tiny_bundle: BundleMaker) -> None:
+    prepared = engine.prepare(tiny_bundle("identity")).result(SECONDS)
+    held = [weakref.ref(model.fused) for model in prepared.ready.values()]
+    engine.serve(prepared)
+    del prepared
+    stream = engine.open(StreamSpec("identity", SHAPE, "uint16"))
+    denoise(engine, stream, 0)
+    engine.close(stream).result(SECONDS)
+    assert all(one() is not None for one in held)
+    engine.withdraw("identity")
+    stream = engine.open(StreamSpec("blur", SHAPE, "uint16"))
+    denoise(engine, stream, 0)  # behind which the device thread has let go of it
+    gc.collect()
+    assert [one() for one in held] == [None]
 
 
 def test_what_does_not_do_what_it_says_is_not_served(engine: LocalEngine, tiny_bundle: BundleMaker) -> None:

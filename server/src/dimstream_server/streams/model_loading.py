@@ -47,6 +47,15 @@ class ModelLoading:
         self._folders = settings.server.bundle_folders
         self._most = settings.limits.max_models
         self._is_loading = False
+        served = list(engine.models())
+        self._first = served[0] if len(served) == 1 else None
+
+    def default(self) -> str | None:
+        """Id of the model of who names none: the only one, or the only one that there was at the start."""
+        served = self.served()
+        if len(served) == 1:
+            return next(iter(served))
+        return self._first if self._first in served else None
 
     def served(self) -> Mapping[str, ModelInfo]:
         """Models that are served, by id."""

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
@@ -93,6 +94,8 @@ class StreamOpener:
     ----------
     boot_id : str
         Changes with every start of the server.
+    default_model : callable
+        Id of the model that an OPEN gets that names none; None: it is refused.
     """
 
     def __init__(
@@ -104,16 +107,16 @@ class StreamOpener:
         settings: Settings,
         *,
         boot_id: str,
+        default_model: Callable[[], str | None],
     ) -> None:
         self._engine = engine
+        self._default_model = default_model
         self._registry = registry
         self._journal = journal
         self._recordings = recordings
         self._lease_s = settings.zmq.lease_s
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._boot_id = boot_id
-        served = list(engine.models())
-        self._default = served[0] if len(served) == 1 else None  # whatever is loaded later
 
     def begin(self, requester: Requester, message: Open) -> Opening:
         """Give a new stream its place.
@@ -238,7 +241,7 @@ class StreamOpener:
     def _model(self, model_id: str | None) -> ModelInfo:
         models = self._engine.models()
         if model_id is None:
-            model_id = next(iter(models)) if len(models) == 1 else self._default
+            model_id = self._default_model()
         if model_id is None or model_id not in models:
             asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
             raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")

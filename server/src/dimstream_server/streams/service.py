@@ -66,8 +66,12 @@ class StreamService:
         self._rate = RateLimit(settings.limits.max_requests_per_s_per_client)
         self._recordings = StreamRecordings(recorder, settings.recording)
         self._registry = StreamRegistry.of(settings)
+        self.models = ModelLoading(engine, journal, settings, refuse_when_draining=self.refuse_when_draining)
+        """Which models are served; for operators."""
         self._opener = StreamOpener(
-            engine, self._registry, journal, self._recordings, settings, boot_id=boot_id
+            *(engine, self._registry, journal, self._recordings, settings),
+            boot_id=boot_id,
+            default_model=self.models.default,
         )
         self._subscribers = Subscribers()
         self._flags = FlagEvents(metrics, self._subscribers, suspect_after=settings.server.suspect_after)
@@ -80,8 +84,6 @@ class StreamService:
             ended=self._lease_ended,
         )
         self._updating = Updating(engine, journal, self._recordings, self._on_loop)
-        self.models = ModelLoading(engine, journal, settings, refuse_when_draining=self.refuse_when_draining)
-        """Which models are served; for operators."""
         self._closing = Closing(
             engine, self._recordings, self._on_loop, ended=self._ended, failed=self.release
         )
@@ -362,7 +364,7 @@ class StreamService:
         stream = self._registry.of_id(stream_id)
         if stream is None or stream.is_request:
             raise UnknownStream(
-                f"expected the id of a stream whose client is there, got {stream_id!r}; see GET /v1/streams"
+                f"expected the id of an open stream, as GET /v1/streams lists them, got {stream_id[:100]!r}"
             )
         return await self._updating.change(stream, model, thresholds, by=by)
 

@@ -1,17 +1,23 @@
 """What operators change by HTTP while streams run: asked by curl, of real servers, with real bundles."""
 
+import io
 import json
+import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from drafts import meaningless_config, png
 
 from dimstream_client import Client
+from dimstream_client.errors import StreamError
+from dimstream_client.http_client import HttpClient
 from dimstream_client.keys import TOKEN, read_only_entry
 from dimstream_client.messages import Ack, Close, Closed, Open, Opened
 from dimstream_models.bundle import Author, Bundle, BundleDraft, write_bundle
@@ -247,6 +253,29 @@ def test_a_stream_is_moved_to_another_model_and_the_old_one_goes(
     assert code_of(operator.ask("DELETE", "/v1/models/times?even_if_away=true")) == (409, "model_in_use")
 
 
+def test_who_names_no_model_gets_the_same_as_before(
+    start_operated: Any, store: Any, connect: Any, tmp_path: Path
+) -> None:
+    operator = start_operated()
+    tifffile.imwrite(tmp_path / "frame.tif", frame(0))
+
+    def denoise() -> Any:
+        client = HttpClient(operator.server.addresses.http, timeout_s=TIMEOUT_S)
+        return tifffile.imread(io.BytesIO(client.denoise(None, tmp_path / "frame.tif", {}).file))
+
+    before = denoise()
+    store("times-2", gain=2.0)
+    assert operator.load("times-2")[1]["is_default"] is False
+    np.testing.assert_array_equal(denoise(), before)
+    assert connect(operator.server).open(model=None).model.id == "blur"
+    assert operator.ask("DELETE", "/v1/models/blur?even_if_away=true")[0] == 409  # that stream is open
+    several = start_operated("blur", "raising")
+    with pytest.raises(StreamError, match="2 models are served, say which"):
+        HttpClient(several.server.addresses.http, timeout_s=TIMEOUT_S).denoise(
+            None, tmp_path / "frame.tif", {}
+        )
+
+
 def test_a_stream_whose_client_is_away_keeps_its_model_unless_it_is_given_up(
     start_operated: Any, store: Any, connect: Any
 ) -> None:
@@ -332,6 +361,27 @@ def test_only_operators_may_change_anything(start_operated: Any, tmp_path: Path,
     while locked.ask("GET", "/v1/models")[0] != 401:
         pass  # until the server has looked again
     assert code_of(locked.ask("DELETE", "/v1/models/blur"))[0] == 401
+
+
+def test_promtool_has_nothing_to_say_against_the_figures(
+    start_operated: Any, connect: Any, request_of: Any, tmp_path: Path
+) -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not here: it comes with Prometheus (Debian's package `prometheus`)")
+    server = start_operated(recording={"folder": str(tmp_path / "recordings")}).server
+    peer = connect(server)
+    stream = peer.open(save=True).stream
+    for seq in range(12):
+        peer.denoise(stream, seq, frame(seq))
+    assert isinstance(peer.ask(Close(stream=stream, last_seq=11)), Closed)
+    wanted = (b"dimstream_recordings_bytes", b"dimstream_stream_suspect", b"dimstream_server_info")
+    deadline = time.monotonic() + TIMEOUT_S
+    while not all(name in (figures := request_of("GET", "/metrics", server=server).body) for name in wanted):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    done = subprocess.run([program, "check", "metrics"], input=figures, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 BODIES = {

@@ -247,12 +247,13 @@ class HttpApp:
 
     async def models(self) -> ModelsBody:
         """List the models."""
-        models = [ModelBody.of(model) for model in self._engine.models().values()]
+        default = self._service.models.default()
+        models = [ModelBody.of(model, default=default) for model in self._engine.models().values()]
         return ModelsBody(models=models, server=self._server)
 
     async def model(self, model_id: str) -> ModelBody:
         """Describe one model."""
-        return ModelBody.of(self._model(model_id))
+        return ModelBody.of(self._model(model_id), default=self._service.models.default())
 
     async def streams(self) -> StreamsBody:
         """List the streams that are open, and the requests that are being denoised."""

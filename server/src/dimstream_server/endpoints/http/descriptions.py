@@ -79,10 +79,11 @@ class ModelBody(Body):
     offset: float | None
     thresholds: ThresholdsBody
     calibration: CalibrationBody | None = Field(description="null: the SSIM threshold was not calibrated")
+    is_default: bool = Field(description="streams that name no model are denoised by this one")
 
     @classmethod
-    def of(cls, model: ModelInfo) -> Self:
-        """The description of `model`."""
+    def of(cls, model: ModelInfo, *, default: str | None) -> Self:
+        """The description of `model`, beside the default one."""
         record = None if model.bundle.config is None else model.bundle.config.calibration
         return cls(
             id=model.id,
@@ -93,6 +94,7 @@ class ModelBody(Body):
             offset=model.offset,
             thresholds=ThresholdsBody.of(model.thresholds),
             calibration=None if record is None else CalibrationBody.of(record),
+            is_default=model.id == default,
         )
 
 

@@ -74,7 +74,8 @@ class OperatorRoutes:
         asked = await self._asked(request, LoadBody)
         model, is_new = await self._service.models.load(asked.bundle, by=operator)
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-        return JSONResponse(ModelBody.of(model).model_dump(mode="json"), status)
+        body = ModelBody.of(model, default=self._service.models.default())
+        return JSONResponse(body.model_dump(mode="json"), status)
 
     async def unload(
         self,

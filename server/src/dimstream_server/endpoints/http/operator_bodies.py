@@ -1,9 +1,13 @@
 """What an operator may ask for, and is answered, as the OpenAPI document shows it."""
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_server.endpoints.http.descriptions import Body, ThresholdsBody
 from dimstream_server.pipeline.flags import HIGHEST_COUNT
+
+LONGEST_NAME: Final = 200
 
 
 class _AskedBody(BaseModel):
@@ -31,7 +35,7 @@ class NewThresholdsBody(_AskedBody):
 class ChangeBody(_AskedBody):
     """What is to change from the stream's next frame on."""
 
-    model: str | None = Field(None, description="id of another model that is served")
+    model: str | None = Field(None, max_length=LONGEST_NAME, description="id of another model that is served")
     thresholds: NewThresholdsBody | None = None
 
 
