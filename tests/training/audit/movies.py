@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from dimstream_models.judging import FlagDecision, FlagName, FrameMetrics
-from dimstream_models.training.audit.auditing import AuditedMovie
+from dimstream_models.training.audit.auditing import AuditedMovie, PixelTally
 from dimstream_models.training.audit.conditions import Condition
 from dimstream_models.training.audit.judged_movies import FrameRecord, JudgedFrame
-from dimstream_models.training.audit.pixels import PixelTally
 from dimstream_models.training.audit.simulated_movies import Physics
 
 

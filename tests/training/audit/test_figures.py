@@ -17,11 +17,18 @@ from dimstream_models.training.audit.alarms import (
     missed_frames,
     noticed,
 )
-from dimstream_models.training.audit.auditing import Audit, AuditedMovie, AuditSettings, plan, served
+from dimstream_models.training.audit.auditing import (
+    Audit,
+    AuditedMovie,
+    AuditSettings,
+    PixelTally,
+    plan,
+    served,
+    tally_pixels,
+)
 from dimstream_models.training.audit.conditions import CONDITIONS, Condition
 from dimstream_models.training.audit.figures import measure
 from dimstream_models.training.audit.goals import goals
-from dimstream_models.training.audit.pixels import PixelTally, tally_pixels
 from dimstream_models.training.audit.scores import curve
 
 LIT = Condition(name="lit", dose=2, background=0.1)

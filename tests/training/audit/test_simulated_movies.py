@@ -5,7 +5,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.training.audit.blemishes import AFTER_PULSES, HOT_SHARE, RAMP, blemished
 from dimstream_models.training.audit.conditions import CONDITIONS, Condition, conditions
 from dimstream_models.training.audit.other_physics import (
     MARGIN,
@@ -13,7 +12,16 @@ from dimstream_models.training.audit.other_physics import (
     count_with_dead_time,
     dark_map,
 )
-from dimstream_models.training.audit.simulated_movies import PHYSICS, Extent, Physics, simulate
+from dimstream_models.training.audit.simulated_movies import (
+    AFTER_PULSES,
+    HOT_SHARE,
+    PHYSICS,
+    RAMP,
+    Extent,
+    Physics,
+    blemished,
+    simulate,
+)
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.scenes import draw_scene, scene_generator
 

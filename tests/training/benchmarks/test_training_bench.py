@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from dimstream_models.training.benchmarks.arithmetic import measure_arithmetic
-from dimstream_models.training.benchmarks.fields import write_fields
-from dimstream_models.training.benchmarks.figures_of_merit import FigureTimes
 from dimstream_models.training.benchmarks.loading import LoadingFigures
-from dimstream_models.training.benchmarks.measuring import Results, describe_machine
+from dimstream_models.training.benchmarks.measuring import (
+    FigureTimes,
+    Results,
+    describe_machine,
+    write_fields,
+)
 from dimstream_models.training.benchmarks.memory import Memory, MemoryFigures
-from dimstream_models.training.benchmarks.plan import Steps, make_plan
-from dimstream_models.training.benchmarks.quartiles import Spread
+from dimstream_models.training.benchmarks.plan import Spread, Steps, make_plan
 from dimstream_models.training.benchmarks.report import as_markdown
 from dimstream_models.training.cli import main
 from dimstream_models.training.network import build_network

@@ -19,17 +19,23 @@ from dimstream_models.bundle import Clip, read_bundle
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotEvaluate, InvalidPairs
 from dimstream_models.training.evaluation.evaluate import Evaluation, evaluate
-from dimstream_models.training.evaluation.figures import METRICS, Figure, Kind, Row
-from dimstream_models.training.evaluation.filters import tune_filters
+from dimstream_models.training.evaluation.figures import (
+    METRICS,
+    Figure,
+    Kind,
+    Row,
+    absences,
+    differences,
+    summarise,
+)
+from dimstream_models.training.evaluation.filters import tune_filters, tune_rivals
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
 from dimstream_models.training.evaluation.restoring import restorer
-from dimstream_models.training.evaluation.rivals import tune_rivals
 from dimstream_models.training.evaluation.scoring import AGAINST_TRUTH, NO_SCALE, ScoringSettings
-from dimstream_models.training.evaluation.summary import absences, differences, summarise
 from dimstream_models.training.evaluation.writing import write_report
 from dimstream_models.training.export.figures import read_quality
 from dimstream_models.training.metrics.decorrelation import decorrelation
-from dimstream_models.training.metrics.rolling_frc import rolling_frc
+from dimstream_models.training.metrics.frc import rolling_frc
 from dimstream_models.training.pairs.opening import read_pairs
 from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepared
 from dimstream_models.training.pairs.preparing import prepare

@@ -8,7 +8,7 @@ import tifffile
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from dimstream_models.training.evaluation.noise_floor import light_behind, with_photon_noise
+from dimstream_models.training.evaluation.scoring import light_behind, with_photon_noise
 from dimstream_models.training.metrics.pixelwise import mae, pearson, psnr, ssim
 from dimstream_models.training.simulation.simulator import Scene
 

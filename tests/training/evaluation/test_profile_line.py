@@ -6,7 +6,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from dimstream_models.training.evaluation.profile_line import line_through_structure
+from dimstream_models.training.evaluation.pictures import line_through_structure
 
 
 def test_the_line_crosses_stripes_at_a_right_angle() -> None:

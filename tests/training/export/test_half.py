@@ -10,8 +10,13 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from dimstream_models.training.errors import ParityError
-from dimstream_models.training.export.half import half_error, half_precision
-from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, export_onnx
+from dimstream_models.training.export.onnx_export import (
+    Denoiser,
+    OnnxRunner,
+    export_onnx,
+    half_error,
+    half_precision,
+)
 from dimstream_models.training.fitting.trainer import load_best
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import build_normaliser

@@ -10,9 +10,8 @@ from scipy import ndimage
 from tifffile import imread
 
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.metrics import rolling_frc as module
-from dimstream_models.training.metrics.frc import first_crossing, taper
-from dimstream_models.training.metrics.rolling_frc import RollingFrc, rolling_frc
+from dimstream_models.training.metrics import frc as module
+from dimstream_models.training.metrics.frc import RollingFrc, first_crossing, rolling_frc, taper
 
 Floats = NDArray[np.float64]
 EVERYWHERE = -1000.0  # a background that nothing is below

@@ -264,7 +264,7 @@ from dimstream_models.training.pairs import report
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start deaf to Ctrl-C
 def stop(*_):
     os.kill(os.getpid(), signal.{signal})
-report.pictures.draw_histograms = stop
+report.draw_histograms = stop
 from dimstream_models.training.cli import main
 sys.exit(main(sys.argv[1:]))
 """

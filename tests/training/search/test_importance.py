@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dimstream_models.training.errors import SearchError
-from dimstream_models.training.search.importance import Importance, measure_importance
-from dimstream_models.training.search.importance_chart import write_importance
+from dimstream_models.training.search.importance import Importance, measure_importance, write_importance
 from dimstream_models.training.search.outcomes import Figures, Outcome
 from dimstream_models.training.search.space import Setting, all_settings
 from dimstream_models.training.search.study import Trial

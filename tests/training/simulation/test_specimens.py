@@ -7,8 +7,7 @@ from scipy import ndimage
 
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation import specimens
-from dimstream_models.training.simulation.samples import Sampler
-from dimstream_models.training.simulation.scenes import draw_scene
+from dimstream_models.training.simulation.scenes import Sampler, draw_scene
 from dimstream_models.training.simulation.simulator import Scene
 from dimstream_models.training.simulation.specimens import Optics, Specimen, draw_specimen, smaller_er
 from dimstream_models.training.simulation.structures import Points, broken, filaments, puncta

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dimstream_models.training.stress import scenes
-from dimstream_models.training.stress.targets import dot, line, ring
+from dimstream_models.training.stress.scenes import dot, line, ring
 
 FINE = 11  # sub-pixels a side, odd: one lies in the middle of a pixel
 SIGMA = 1.55

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from dimstream_models.training.audit.alarms import ALLOWED, NOTICED_WITHIN, Rate
-from dimstream_models.training.audit.figures import Figures
+from dimstream_models.training.audit.figures import ALL, Figures
 from dimstream_models.training.audit.intervals import Estimate
-from dimstream_models.training.audit.recorded import ALL
 
 LEAST_AREA: Final = 0.99
 LEAST_NOTICED: Final = 0.95

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_models.training.audit.auditing import Audit
-from dimstream_models.training.audit.figures import CLAIMED, Figures, RateRow, measure
+from dimstream_models.training.audit.figures import CLAIMED, QUANTILES, Figures, RateRow, measure
 from dimstream_models.training.audit.goals import goals
 from dimstream_models.training.audit.judged_movies import FrameRecord
 from dimstream_models.training.audit.pictures import (
@@ -26,7 +26,6 @@ from dimstream_models.training.audit.pictures import (
     has_deaths,
     shown_frames,
 )
-from dimstream_models.training.audit.recorded import QUANTILES
 from dimstream_models.training.audit.report import render
 from dimstream_models.training.evaluation.writing import make_folder
 from dimstream_models.training.fitting.checkpoints import write_whole

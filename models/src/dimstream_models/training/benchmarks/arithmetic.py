@@ -17,8 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimstream_models.training.benchmarks.loading import wait
-from dimstream_models.training.benchmarks.plan import SEED, Steps, recipe_of
-from dimstream_models.training.benchmarks.quartiles import Spread
+from dimstream_models.training.benchmarks.plan import SEED, Spread, Steps, recipe_of
 from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.settings import Precision

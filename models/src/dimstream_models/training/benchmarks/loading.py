@@ -10,8 +10,7 @@ from itertools import count, repeat
 
 import torch
 
-from dimstream_models.training.benchmarks.plan import Plan, recipe_of
-from dimstream_models.training.benchmarks.quartiles import Spread
+from dimstream_models.training.benchmarks.plan import Plan, Spread, recipe_of
 from dimstream_models.training.fitting.batches import AHEAD, Batch, batches
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.pairs.patches import PatchSource

@@ -1,28 +1,127 @@
-"""One run of the benchmark, and its figures beside their goals."""
+"""One run of the benchmark, and its figures beside their goals.
+
+Prepared fields of view of Poisson counts, as `prepare` would have stored them.
+
+What the two costly figures of merit take per image.
+"""
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dimstream_models.training.benchmarks.arithmetic import ArithmeticFigures, measure_arithmetic
-from dimstream_models.training.benchmarks.fields import write_fields
-from dimstream_models.training.benchmarks.figures_of_merit import FigureTimes, measure_figures_of_merit
 from dimstream_models.training.benchmarks.loading import LoadingFigures, measure_loading
 from dimstream_models.training.benchmarks.memory import MemoryFigures, measure_memory
-from dimstream_models.training.benchmarks.plan import MIXED, Plan, make_plan
+from dimstream_models.training.benchmarks.plan import MIXED, SEED, Plan, Spread, make_plan
 from dimstream_models.training.errors import NotAvailable, OutOfMemory
 from dimstream_models.training.fitting.batches import AHEAD
+from dimstream_models.training.metrics.decorrelation import decorrelation
+from dimstream_models.training.metrics.frc import rolling_frc
+from dimstream_models.training.pairs.prepared import (
+    FIELDS,
+    INDEX,
+    Prepared,
+    PreparedField,
+    PreparedIndex,
+    PrepareSettings,
+    SourceImage,
+    read_prepared,
+)
+
+MEANS: Final = (1.0, 70.0)  # photons/px at low and high dose, 70 times apart as in the paper
+DRAWN: Final = 4  # fields; the others are these, shifted: drawing all would take longer than measuring
+
+
+def write_fields(folder: Path, number: int, side_px: int) -> Prepared:
+    """Return a prepared folder with `number` training fields, (2, side, side) uint16 each."""
+    rng = np.random.default_rng(SEED)
+    drawn = [_draw(rng, side_px) for _ in range(min(DRAWN, number))]
+    (folder / FIELDS).mkdir(parents=True)
+    fields = tuple(
+        _write_field(folder, index, np.roll(drawn[index % len(drawn)], index, axis=(1, 2)))
+        for index in range(number)
+    )
+    index = PreparedIndex(
+        settings=PrepareSettings(),
+        pixel_size_nm=None,
+        roles="all for training",
+        matched_by_order=(),
+        left_out=(),
+        fields=fields,
+    )
+    (folder / INDEX).write_text(index.model_dump_json())
+    return read_prepared(folder)
+
+
+def _draw(rng: np.random.Generator, side_px: int) -> NDArray[np.uint16]:
+    return np.stack([rng.poisson(mean, (side_px, side_px)) for mean in MEANS]).astype(np.uint16)
+
+
+def _write_field(folder: Path, index: int, planes: NDArray[np.uint16]) -> PreparedField:
+    path = folder / FIELDS / f"{index:05d}.npy"
+    np.save(path, planes)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    low, high = (float(mean) for mean in planes.mean(axis=(1, 2)))
+    return PreparedField(
+        name=f"field {index}",
+        day="synthetic",
+        field_of_view=f"field {index}",
+        role="training",
+        file=f"{FIELDS}/{path.name}",
+        shape=(planes.shape[1], planes.shape[2]),
+        has_high=True,
+        mean_low=low,
+        mean_high=high,
+        sha256=sha256,
+        sources=(SourceImage(path="synthetic", plane=index, sha256=sha256),),
+    )
+
+
+SKIP_PX: Final = 4
+
+
+@dataclass(frozen=True)
+class FigureTimes:
+    """Processor seconds per image, all threads together: what one core alone would need."""
+
+    decorrelation_s: Spread
+    rolling_frc_s: Spread
+
+
+def measure_figures_of_merit(plan: Plan) -> FigureTimes:
+    """Return the times of a decorrelation analysis and of an rFRC map that has no background to skip."""
+    rng = np.random.default_rng(SEED)
+    first, second = rng.poisson(30.0, (2, plan.side_px, plan.side_px)).astype(np.uint16)
+    return FigureTimes(
+        Spread.of(_times(lambda: decorrelation(first), plan.figure_repeats)),
+        Spread.of(_times(lambda: rolling_frc(first, second, skip=SKIP_PX), plan.figure_repeats)),
+    )
+
+
+def _times(take: Callable[[], object], repeats: int) -> list[float]:
+    take()  # what is worked out once stays out of it
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        take()
+        times.append(time.process_time() - start)
+    return times
+
 
 MIN_LOADING_RATIO: Final = 0.95
 MAX_MEMORY_MIB: Final = 1500.0

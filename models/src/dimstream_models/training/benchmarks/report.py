@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dimstream_models.training.benchmarks.measuring import Goal, Results
-from dimstream_models.training.benchmarks.quartiles import Spread
+from dimstream_models.training.benchmarks.plan import Spread
 from dimstream_models.training.settings import NetworkSettings
 
 RESULTS: Final = "results.json"

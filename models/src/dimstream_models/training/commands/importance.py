@@ -17,8 +17,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from dimstream_models.training.search.importance import measure_importance
-    from dimstream_models.training.search.importance_chart import write_importance
+    from dimstream_models.training.search.importance import measure_importance, write_importance
     from dimstream_models.training.search.study import read_trials
 
     found = measure_importance(read_trials(arguments.study))

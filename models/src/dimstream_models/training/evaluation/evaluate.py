@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from dimstream_models.bundle import Bundle
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.evaluation.closeness import Perceptual
 from dimstream_models.training.evaluation.figures import Kind, Row
+from dimstream_models.training.evaluation.filters import Rivals, tune_rivals
 from dimstream_models.training.evaluation.margins import Margin, margin, sentence
 from dimstream_models.training.evaluation.pictures import Shown
 from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
-from dimstream_models.training.evaluation.rivals import Rivals, tune_rivals
-from dimstream_models.training.evaluation.scoring import Recorded, Scorer, ScoringSettings
+from dimstream_models.training.evaluation.scoring import Perceptual, Recorded, Scorer, ScoringSettings
 from dimstream_models.training.pairs.opening import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Role, is_prepared
 

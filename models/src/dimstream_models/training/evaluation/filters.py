@@ -2,12 +2,15 @@
 
 A filter is tuned on images with a truth that are not the judged ones, as the network was; what it gives is
 brought to the truth by a straight line, as the network's output is.
+
+The best tuned filter for each judged pair: tuned on pairs that are not the judged one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +19,8 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from dimstream_models.quality.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
+from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.prepared import Prepared, Role, is_prepared, read_prepared
 
 Floats = NDArray[np.float64]
 Stack = Floats  # (N, H, W)
@@ -156,3 +161,84 @@ def _noise(image: Floats) -> float:
 def _middle(noisy: NDArray[Any], truth: NDArray[Any]) -> tuple[Floats, Floats]:
     window = tuple(slice(max(0, (side - TUNING_PX) // 2), (side + TUNING_PX) // 2) for side in noisy.shape)
     return np.asarray(noisy[window], np.float64), np.asarray(truth[window], np.float64)
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Best filters of two halves of the pairs; the same one twice where others than the judged ones tuned it.
+
+    Parameters
+    ----------
+    tuned_on : str
+        In words.
+    """
+
+    even: TunedFilter
+    odd: TunedFilter
+    tuned_on: str
+
+    def of(self, index: int) -> TunedFilter:
+        """Return the filter for the pair of that number."""
+        return self.odd if index % 2 else self.even
+
+    def __str__(self) -> str:
+        return " and ".join(dict.fromkeys(map(str, (self.even, self.odd))))
+
+
+def tune_rivals(pairs: Path, role: Role) -> Rivals | None:
+    """Return the best filters for the pairs that are judged, None where none of them has a truth.
+
+    Of a prepared folder they are tuned on the training fields (on the validation fields where the training
+    fields are judged); other pairs have no roles, so those of even number are tuned on the odd ones.
+
+    Parameters
+    ----------
+    pairs, role
+        As `read_pairs` takes them.
+    """
+    if is_prepared(pairs):
+        prepared = read_prepared(pairs)
+        other: Role = "validation" if role == "training" else "training"
+        if examples := _of_role(prepared, other):
+            best = tune_filters(examples)[0]
+            return Rivals(best, best, f"{other} fields")
+    even, odd = _sampled(read_pairs(pairs, role=role))
+    if not even:
+        return None
+    of_even = tune_filters(odd or even)[0]
+    if not odd:
+        return Rivals(of_even, of_even, "the judged pair itself, as there is one only, which flatters it")
+    return Rivals(of_even, tune_filters(even)[0], "the other half of the pairs")
+
+
+def _of_role(prepared: Prepared, role: Role) -> list[Example]:
+    fields = [field for field in prepared.of(role) if field.has_high]
+    few = [fields[index] for index in evenly(len(fields))]
+    prepared.check(few)
+    opened = (prepared.open(field) for field in few)
+    return [(low, high) for low, high in opened if high is not None]
+
+
+def _sampled(pairs: Iterable[Pair]) -> tuple[list[Example], list[Example]]:
+    """Return some pairs of even and of odd number, evenly spread, whatever their number."""
+    halves: tuple[list[Example], list[Example]] = ([], [])
+    every = [1, 1]
+    for index, pair in enumerate(pairs):
+        half, place = index % 2, index // 2
+        if pair.high is None or not np.ptp(pair.high) or place % every[half]:
+            continue
+        halves[half].append((_middle_of_image(pair.low), _middle_of_image(pair.high)))
+        if len(halves[half]) > 2 * TUNED_ON:
+            halves[half][:] = halves[half][::2]
+            every[half] *= 2
+    even, odd = (list(_few(half)) for half in halves)
+    return even, odd
+
+
+def _few(examples: list[Example]) -> Iterator[Example]:
+    yield from (examples[index] for index in evenly(len(examples)))
+
+
+def _middle_of_image(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    window = tuple(slice(max(0, (side - TUNING_PX) // 2), (side + TUNING_PX) // 2) for side in image.shape)
+    return image[window].copy()

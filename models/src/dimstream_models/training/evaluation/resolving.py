@@ -20,9 +20,8 @@ from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
 from dimstream_models.training.evaluation.figures import Figure, absent, take
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.metrics.decorrelation import decorrelation
-from dimstream_models.training.metrics.frc import frc_resolution_px
-from dimstream_models.training.metrics.missing_figures import WHY_NONE
-from dimstream_models.training.metrics.rolling_frc import RollingFrc, rolling_frc
+from dimstream_models.training.metrics.frc import RollingFrc, frc_resolution_px, rolling_frc
+from dimstream_models.training.metrics.images import WHY_NONE
 from dimstream_models.training.pairs.photons import check_photon_counts, split_photons
 
 Plane = NDArray[Any]  # (H, W)

@@ -1,26 +1,122 @@
-"""All figures of one pair, and what the report shows of it."""
+"""All figures of one pair, and what the report shows of it.
+
+How close an image comes to its truth, and how close anything could come.
+
+What a perfect restoration would score: a truth of photon counts has noise of its own.
+
+The light behind a truth is not known, so a stand-in takes its place: the truth itself, smoothed by the
+Gaussian that comes closest to the light. Fresh photon noise on the stand-in gives an image that relates to
+it as the truth relates to its light, and figures between the two are the floor.
+
+The stand-in has the truth's mean, and photon noise has the mean as its variance, so the mean square error,
+and PSNR with it, is right whatever the smoothing; SSIM, MAE and Pearson follow how well it fits.
+`docs/evaluate.md` says how close they come. Nothing here depends on the bundle.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
-from dimstream_models.training.evaluation.closeness import Perceptual, closeness, floor
-from dimstream_models.training.evaluation.figures import Figure, Kind, Row, absent
-from dimstream_models.training.evaluation.filters import fit_gain_and_offset, straight_line
-from dimstream_models.training.evaluation.pictures import Shown
-from dimstream_models.training.evaluation.profile_line import Point, line_through_structure
+from dimstream_models.training.evaluation.figures import Figure, Kind, Row, absent, take
+from dimstream_models.training.evaluation.filters import Rivals, fit_gain_and_offset, straight_line
+from dimstream_models.training.evaluation.pictures import Point, Shown, line_through_structure
 from dimstream_models.training.evaluation.resolving import Resolving, Twins, twins
 from dimstream_models.training.evaluation.restoring import Restore
-from dimstream_models.training.evaluation.rivals import Rivals
+from dimstream_models.training.metrics.images import WHY_NONE
+from dimstream_models.training.metrics.pixelwise import mae, pearson, psnr, ssim
 from dimstream_models.training.metrics.profiles import line_profile, normalise_together
 from dimstream_models.training.pairs.opening import Pair
+from dimstream_models.training.pairs.photons import check_photon_counts
 
-Floats = NDArray[np.float64]  # (H, W)
+SIGMAS_PX = (0.0, *np.geomspace(0.3, 8.0, 20).tolist())
+
+Floats = NDArray[np.float64]
+
+
+def light_behind(counts: NDArray[Any]) -> Floats:
+    """Return an estimate (H, W) of the light that a frame of photon counts was drawn from; same mean.
+
+    A Gaussian whose width minimises the unbiased estimate of the error: for a linear filter S of Poisson
+    counts T of light λ, E‖S T - λ‖² = E[‖S T - T‖² + 2 s₀ ΣT - ΣT], with s₀ the filter's central weight
+    (Chen 1975, doi 10.1214/aop/1176996359; Hudson 1978, doi 10.1214/aos/1176344065).
+    """
+    truth = np.asarray(counts, np.float64)
+
+    def risk(sigma: float) -> float:
+        error = float(np.square(gaussian_filter(truth, sigma) - truth).mean())
+        return error + 2 * _central_weight(sigma) * float(truth.mean())
+
+    smoothed = gaussian_filter(truth, min(SIGMAS_PX, key=risk))
+    return np.asarray(smoothed * (truth.mean() / max(float(smoothed.mean()), np.finfo(float).tiny)))
+
+
+def with_photon_noise(light: Floats, rng: np.random.Generator) -> Floats:
+    """Return photon counts (H, W) drawn from the light."""
+    return rng.poisson(light).astype(np.float64)
+
+
+def _central_weight(sigma: float) -> float:
+    point = np.zeros(129)
+    point[64] = 1
+    return float(gaussian_filter(point, sigma)[64] ** 2)  # separable: rows times columns
+
+
+CLOSENESS: Final = ("ssim", "mae", "pearson", "psnr", "lpips")
+
+
+class Perceptual(Protocol):
+    """What `Lpips` is, so that nothing here needs its weights."""
+
+    def __call__(self, prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) -> float:
+        """Return the distance of two images of which the data range is shown as white."""
+        ...
+
+
+def closeness(
+    image: Floats, truth: Floats, *, data_range: float, lpips: Perceptual | None
+) -> dict[str, Figure]:
+    """Return all figures that compare an image with a truth, pixel by pixel or by what a network sees.
+
+    Parameters
+    ----------
+    image, truth : (H, W) float64
+        In the same counts.
+    data_range : float
+        Of SSIM, PSNR and LPIPS.
+    lpips : Perceptual or None
+        None: no weights were given.
+    """
+
+    def perceived() -> float | None:
+        return None if lpips is None else lpips(image, truth, data_range=data_range)
+
+    return {
+        "ssim": take(lambda: ssim(image, truth, data_range=data_range)),
+        "mae": take(lambda: mae(image, truth)),
+        "pearson": take(lambda: pearson(image, truth), otherwise=WHY_NONE["pearson"]),
+        "psnr": take(lambda: psnr(image, truth, data_range=data_range), otherwise=WHY_NONE["psnr"]),
+        "lpips": take(perceived, otherwise=WHY_NONE["lpips"]),
+    }
+
+
+def floor(
+    truth: Floats, *, data_range: float, lpips: Perceptual | None, rng: np.random.Generator
+) -> dict[str, Figure]:
+    """Return what a perfect restoration would score against a truth of photon counts; see `noise_floor`."""
+    try:
+        check_photon_counts([truth[None]])
+    except NotPhotonCounts as error:
+        return absent(CLOSENESS, str(error))
+    light = light_behind(truth)
+    return closeness(light, with_photon_noise(light, rng), data_range=data_range, lpips=lpips)
+
+
 Line = tuple[float, float]  # gain and offset
 Figures = dict[str, Figure]
 

@@ -12,10 +12,17 @@ from typing import Any, Final
 
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.evaluate import Evaluation
-from dimstream_models.training.evaluation.explanations import number_of_pairs, statements, warnings
-from dimstream_models.training.evaluation.figures import METRICS, Metric, Row
-from dimstream_models.training.evaluation.report import render
-from dimstream_models.training.evaluation.summary import Difference, Summary, absences, differences, summarise
+from dimstream_models.training.evaluation.figures import (
+    METRICS,
+    Difference,
+    Metric,
+    Row,
+    Summary,
+    absences,
+    differences,
+    summarise,
+)
+from dimstream_models.training.evaluation.report import number_of_pairs, render, statements, warnings
 from dimstream_models.training.fitting.checkpoints import write_whole
 
 TABLE, SUMMARY, REPORT = "figures.csv", "summary.json", "report.html"

@@ -28,8 +28,14 @@ from dimstream_models.training.calibration.rescaling import Rescaling
 from dimstream_models.training.calibration.threshold import FlagThresholds, ssim_settings
 from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.export.card import HALF_ERROR, half_section, with_warnings, write_card
-from dimstream_models.training.export.half import HALF_LIMIT, half_error, half_precision
-from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, export_onnx
+from dimstream_models.training.export.onnx_export import (
+    HALF_LIMIT,
+    Denoiser,
+    OnnxRunner,
+    export_onnx,
+    half_error,
+    half_precision,
+)
 from dimstream_models.training.export.pictures import draw_cover
 from dimstream_models.training.export.warnings import refuse
 from dimstream_models.training.network import UNetRCAN

@@ -1,17 +1,21 @@
-"""The loss curve of a run: `loss.csv` and `loss.png`, also of a run that failed or was stopped."""
+"""The loss curve of a run: `loss.csv` and `loss.png`, also of a run that failed or was stopped.
+
+The loss curve for TensorBoard: an extra, written only when it is asked for.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from dimstream_models.training.errors import CheckpointMismatch
+from dimstream_models.training.errors import CheckpointMismatch, NotAvailable
 from dimstream_models.training.fitting.checkpoints import write_whole
 
 CURVE = "loss.csv"
@@ -73,3 +77,32 @@ def _draw(rows: Sequence[Epoch]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
+
+
+@contextmanager
+def tensorboard(run: Path, *, wanted: bool) -> Iterator[Callable[[Epoch], None]]:
+    """Yield what takes each epoch's row: TensorBoard's log in the run's folder, or nothing.
+
+    Raises
+    ------
+    NotAvailable
+        When TensorBoard is wanted and not installed.
+    """
+    if not wanted:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise NotAvailable("--tensorboard wants: pip install 'dimstream-models[tensorboard]'") from error
+    writer = SummaryWriter(str(run / "tensorboard"))
+
+    def add(row: Epoch) -> None:
+        for name in ("training_loss", "validation_loss", "learning_rate"):
+            writer.add_scalar(name, getattr(row, name), row.step)
+        writer.flush()
+
+    try:
+        yield add
+    finally:
+        writer.close()

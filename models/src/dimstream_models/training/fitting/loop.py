@@ -1,13 +1,20 @@
-"""The loop of a run: epochs, checkpoints, divergence, the end; it can be killed anywhere and gone on with."""
+"""The loop of a run: epochs, checkpoints, divergence, the end; it can be killed anywhere and gone on with.
+
+Ctrl-C and SIGTERM, obeyed between two steps, so that nothing is lost.
+"""
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +24,43 @@ from dimstream_models.training.errors import Diverged
 from dimstream_models.training.fitting.batches import Batch, batches
 from dimstream_models.training.fitting.checkpoints import BEST, LAST, load, save
 from dimstream_models.training.fitting.history import Epoch, write_history
-from dimstream_models.training.fitting.interruption import Interruption
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.fitting.record import RunRecord, State, write_record
 from dimstream_models.training.fitting.schedule import finished, learning_rate
 from dimstream_models.training.fitting.sources import Sources
 from dimstream_models.training.settings import FitSettings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Notes that the process was asked to stop; a second request acts at once.
+
+    Outside the main thread no signal can be caught, and none comes.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
 
 GPU_WATCH = 16  # steps between two looks at the loss on a GPU, which has to be waited for; a CPU has not
 

@@ -14,8 +14,7 @@ from dimstream_models.training.pairs.patches import PatchSource
 from dimstream_models.training.pairs.photons import SplitPhotonSource
 from dimstream_models.training.pairs.prepared import Role, read_prepared
 from dimstream_models.training.settings import PairsSettings, Recipe, SimulationSettings
-from dimstream_models.training.simulation.samples import Sampler, SimulatedSource
-from dimstream_models.training.simulation.scenes import Purpose, draw_library
+from dimstream_models.training.simulation.scenes import Purpose, Sampler, SimulatedSource, draw_library
 
 VALIDATION_BATCHES = 24  # of simulated scenes
 

@@ -17,6 +17,7 @@ from dimstream_models.training.fitting.batch_size import find_largest_batch
 from dimstream_models.training.fitting.checkpoints import BEST, LAST, load
 from dimstream_models.training.fitting.device import require_device, require_precision
 from dimstream_models.training.fitting.history import read_history
+from dimstream_models.training.fitting.history import tensorboard as open_tensorboard
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.fitting.loop import Trainer
 from dimstream_models.training.fitting.record import (
@@ -29,7 +30,6 @@ from dimstream_models.training.fitting.record import (
     write_record,
 )
 from dimstream_models.training.fitting.sources import Sources, open_sources
-from dimstream_models.training.fitting.tensorboard import tensorboard as open_tensorboard
 from dimstream_models.training.loading import load_bundle
 from dimstream_models.training.network import UNetRCAN, build_network
 from dimstream_models.training.settings import Recipe, write_recipe

@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dimstream_models.training.errors import InvalidKerasFile
-from dimstream_models.training.keras_import.configuration import SIZE_KEYS, KerasConfig, inner_activation
-from dimstream_models.training.keras_import.sizes import Shape, Sizes, difference, sizes_of
+from dimstream_models.training.keras_import.configuration import (
+    SIZE_KEYS,
+    KerasConfig,
+    Shape,
+    Sizes,
+    difference,
+    inner_activation,
+    sizes_of,
+)
 from dimstream_models.training.keras_import.weight_file import StoredArray, open_weight_file
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.settings import Activation

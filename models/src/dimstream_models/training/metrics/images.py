@@ -1,13 +1,31 @@
-"""What an image must be before a figure is taken of it."""
+"""What an image must be before a figure is taken of it.
+
+Why a figure is absent: each function here gives None for one reason, never infinity, nan or a guess.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.training.errors import CannotEvaluate
+
+WHY_NONE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "psnr": "the images are equal: the ratio has no bound",
+        "pearson": "an image is constant: it correlates with nothing",
+        "decorrelation": "no frequency stands out: the image is empty, constant or nothing but noise",
+        "frc": "the ring correlation never falls below the threshold, or is below it from the start",
+        "rolling_frc": "no block above the background crosses the threshold",
+        "lpips": "no weights: name the VGG16 trunk and the linear heads with their sha256",
+    }
+)
+"""Reason by metric: what a report writes where a figure is None."""
+
 
 Image: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float64]

@@ -15,8 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dimstream_models.training.errors import InvalidPairs
-from dimstream_models.training.pairs.averages import factor_of_averages
-from dimstream_models.training.pairs.counts import stored_truth, whole_counts
+from dimstream_models.training.pairs.counts import factor_of_averages, stored_truth, whole_counts
 from dimstream_models.training.pairs.doses import Doses, compare_doses
 from dimstream_models.training.pairs.fields_of_view import Sketch, sketch
 from dimstream_models.training.pairs.images import SQUARE

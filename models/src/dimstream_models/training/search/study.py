@@ -9,25 +9,116 @@
 
 A process claims a trial by holding its lock. A trial that the journal calls running and whose lock is free
 was left by a dead process: the next claim takes it up again, and its fit goes on from its checkpoint.
+
+Optuna's journal file, made safe against a kill at any moment.
+
+Locks that a killed process cannot leave behind: the kernel lets go of them when their holder dies.
 """
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from types import TracebackType
+from typing import IO, Any, Final, Self
 
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dimstream_models.training.errors import SearchError
-from dimstream_models.training.search.journal import open_journal
-from dimstream_models.training.search.locks import FileLock
 from dimstream_models.training.search.outcomes import Outcome
 from dimstream_models.training.search.proposals import distributions
 from dimstream_models.training.search.space import Setting, name_of
 from dimstream_models.training.settings import Recipe, write_recipe
+
+
+class FileLock:
+    """An exclusive lock on a file, between processes and between locks of one process.
+
+    The file stays when the lock is let go: removing it would let two processes hold different files of
+    one name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def take(self, *, wait: bool) -> bool:
+        """Take the lock; False when another holds it and `wait` is False."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def let_go(self) -> None:
+        """Let the next one have it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        self.take(wait=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.let_go()
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Return the journal at `path`, new if there is none; several processes may have it open.
+
+    Raises
+    ------
+    SearchError
+        When the file is there and is no journal.
+    """
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_KernelLock(path)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SearchError(
+            f"expected the journal of a study at {path}, got a damaged file: {error}"
+        ) from error
+
+
+class _KernelLock(JournalFileOpenLock):
+    """Optuna's own locks outlive a killed process by 30 s; this one dies with it."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+        self._lock = FileLock(journal.with_suffix(".lock"))
+
+    def acquire(self) -> bool:
+        taken = self._lock.take(wait=True)
+        _drop_torn_line(self._journal)
+        return taken
+
+    def release(self) -> None:
+        self._lock.let_go()
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """Cut off a last line that was never finished: Optuna would write on behind it and never read again."""
+    with journal.open("rb+") as file:
+        size = file.seek(0, 2)
+        if size == 0:
+            return
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+
 
 NAME: Final = "dimstream"  # of the one study in the journal
 DIRECTIONS: Final = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE, StudyDirection.MINIMIZE)

@@ -21,8 +21,8 @@ from dimstream_models.training.metrics.pixelwise import mae, ssim
 from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.pairs.prepared import Prepared, read_prepared
 from dimstream_models.training.prediction import network_denoiser
-from dimstream_models.training.search.locks import FileLock
 from dimstream_models.training.search.outcomes import Figures, Outcome, read_outcome, write_outcome
+from dimstream_models.training.search.study import FileLock
 from dimstream_models.training.settings import Recipe
 
 MAX_COUNTS: Final = 65535.0

@@ -1,4 +1,11 @@
-"""Libraries of simulated scenes, drawn on every core; scene i of a stream is the same on any machine."""
+"""Libraries of simulated scenes, drawn on every core; scene i of a stream is the same on any machine.
+
+Training samples: patches of simulated scenes, seen by a photon detector at random doses.
+
+The scenes are drawn once and kept as a library of noise-free images; every step crops, turns and
+exposes them anew, so a fit never sees the same noise twice. A step's samples depend on the seed and the step
+alone, which makes a resumed run equal to an undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +16,116 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
+from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.simulator import Kind, MovingScene, Scene
 from dimstream_models.training.simulation.specimens import draw_specimen, smaller_er
+
+SPECK_FOOT = 0.02  # photons: fainter than this a speck does not disturb its pixel
+
+
+class SimulatedSource:
+    """A sampler as the source of a fit: an epoch is as long as one likes, no noise comes twice."""
+
+    def __init__(self, sampler: Sampler, *, size: int, patch_px: int, steps_per_epoch: int) -> None:
+        self._sampler, self._size, self._patch_px = sampler, size, patch_px
+        self.steps_per_epoch = steps_per_epoch
+
+    def batch(self, step: int) -> Batch:
+        """Return the samples of one step."""
+        return self._sampler.batch(step, size=self._size, patch_px=self._patch_px)
+
+
+class Sampler:
+    """Draws batches from a library of scenes that lies on the device.
+
+    Parameters
+    ----------
+    library : (N, H, W) tensor
+        Noise-free scenes.
+    settings : SimulationSettings
+        Doses, dark counts, background.
+    seed : int
+        Of the whole run.
+    """
+
+    def __init__(self, library: Tensor, settings: SimulationSettings, seed: int) -> None:
+        self.library = library
+        self.settings = settings
+        self.seed = seed
+        self.generator = torch.Generator(device=library.device)
+
+    def batch(self, step: int, *, size: int, patch_px: int) -> Batch:
+        """Return the samples of one step: the same for the same seed and step.
+
+        The truth is the expected photons of the light alone, at the same dose, without specks.
+        """
+        self.generator.manual_seed(self.seed * 1_000_003 + step)
+        structure = self._turn(self._crop(size, patch_px))
+        full = (self._uniform(size) >= self.settings.empty_share).float()
+        lit = (self._uniform(size) < self.settings.background_share).float()
+        background = lit * self._log_uniform(size, self.settings.background)
+        if self.settings.background_unevenness:
+            background = background * self._unevenness(size, patch_px)
+        expected = full * self._log_uniform(size, self.settings.dose) * structure + background
+        dark = self._log_uniform(size, self.settings.dark_counts)
+        if not self.settings.speck_share:
+            return Batch(torch.poisson(expected + dark, generator=self.generator), expected)
+        speck = self._speck(size, patch_px)
+        counts = torch.poisson(expected + dark + speck, generator=self.generator)
+        return Batch(counts, expected, (speck < SPECK_FOOT).float())
+
+    def _unevenness(self, size: int, patch_px: int) -> Tensor:
+        """Return smooth fields of mean 1, (B, 1, y, x): slopes, glows and shadows as wide as a patch."""
+        device = self.library.device
+        coarse = torch.randn((size, 1, 4, 4), device=device, generator=self.generator)
+        spread = self.settings.background_unevenness * self._uniform(size)
+        smooth = functional.interpolate(coarse, (patch_px, patch_px), mode="bicubic", align_corners=True)
+        field = torch.exp(spread * smooth)
+        return field / field.mean(dim=(1, 2, 3), keepdim=True)
+
+    def _speck(self, size: int, patch_px: int) -> Tensor:
+        """Return the light of one round speck in some patches, nothing in the others."""
+        places = torch.arange(patch_px, device=self.library.device)
+        from_y = places[:, None] - self._uniform(size) * patch_px
+        from_x = places - self._uniform(size) * patch_px
+        width = 0.7 + 1.3 * self._uniform(size)
+        lit = (self._uniform(size) < self.settings.speck_share).float()
+        peak = lit * self._log_uniform(size, self.settings.speck)
+        return peak * torch.exp(-(from_y**2 + from_x**2) / (2 * width**2))
+
+    def _crop(self, size: int, patch_px: int) -> Tensor:
+        device = self.library.device
+        number, height, width = self.library.shape
+        which = self._integers(number, size)
+        top, left = self._integers(height - patch_px + 1, size), self._integers(width - patch_px + 1, size)
+        ahead = torch.arange(patch_px, device=device)
+        rows, columns = top[:, None, None] + ahead[:, None], left[:, None, None] + ahead
+        return self.library[which[:, None, None], rows, columns][:, None].float()  # (B, 1, y, x)
+
+    def _turn(self, patches: Tensor) -> Tensor:
+        """Return each patch in one of its eight orientations."""
+        flip, mirror, transpose = (self._uniform(len(patches)) < 0.5 for _ in range(3))
+        patches = torch.where(flip, patches.flip(-2), patches)
+        patches = torch.where(mirror, patches.flip(-1), patches)
+        return torch.where(transpose, patches.transpose(-1, -2), patches)
+
+    def _uniform(self, size: int) -> Tensor:  # (B, 1, 1, 1)
+        return torch.rand((size, 1, 1, 1), device=self.library.device, generator=self.generator)
+
+    def _log_uniform(self, size: int, bounds: tuple[float, float]) -> Tensor:
+        low, high = np.log(bounds)
+        return torch.exp(low + (high - low) * self._uniform(size))
+
+    def _integers(self, end: int, size: int) -> Tensor:  # (B,)
+        return torch.randint(end, (size,), device=self.library.device, generator=self.generator)
+
 
 FEW_FIELDS = 16  # are drawn sooner than processes start
 Purpose = Literal["training", "validation", "calibration", "sample", "experiment"]
