@@ -7,6 +7,8 @@ import hypothesis
 import pytest
 from skips import SkipLimit
 
+import dimstream_models  # noqa: F401  # before ONNX Runtime, which it keeps from sending usage data
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # The same examples in each run, few of them; DIMSTREAM_HYPOTHESIS=long tries other ones, and many.
