@@ -220,7 +220,12 @@ class Peer:
         if update.model not in (None, "echo"):
             self._say(peer, m.Error.of(Code.UNKNOWN_MODEL, "unknown", stream=update.stream))
             return
-        self._say(peer, m.Updated(update.stream, update.from_seq, MODEL, update.thresholds or m.Thresholds()))
+        self._say(
+            peer,
+            m.Updated(
+                update.stream, update.from_seq, MODEL, replace(m.Thresholds(), **(update.thresholds or {}))
+            ),
+        )
 
     def _close(self, peer, close):
         state = self._streams[close.stream]

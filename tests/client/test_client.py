@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dimstream_client
-from dimstream_client import Client, PlaneIndex, QualityMetrics, SplitResult, Thresholds
+from dimstream_client import Client, PlaneIndex, QualityMetrics, SplitResult
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, FrameError, StreamError, Timeout
 
 SHAPE = (12, 16)
@@ -293,7 +293,7 @@ def test_an_unknown_model_is_refused_at_open(peer):
 def test_update_tells_what_is_in_force(peer):
     with Client(peer().endpoint) as client, client.open(SHAPE, "uint16") as stream:
         stream.send(movie(1)[0])
-        updated = stream.update(thresholds=Thresholds(ssim=0.25))
+        updated = stream.update(thresholds={"ssim": 0.25})
         assert (updated.from_seq, updated.thresholds.ssim) == (1, 0.25)
         with pytest.raises(StreamError):
             stream.update(model="none")

@@ -32,7 +32,7 @@ def sent(stream, *, free_capacity=99):
 
 def answer(stream, seq, limit):
     return stream.result(
-        m.Result("s", seq, "done", "ok", None, None, None, None, None, "ab", m.Times(0, 0, 0), limit)
+        m.Result(seq, "done", "ok", None, None, None, None, None, "ab", m.Times(0, 0, 0), "s", None, limit)
     )
 
 

@@ -30,6 +30,7 @@ RESULT = m.Result(
     ssim_prev=0.25,
     compared_seq=3,
     fractions=m.Fractions(0.5, 0.25, 0.25),
+    quality=None,
     pixels=COUNTS,
     model_sha256="ab",
     t_ms=m.Times(0.5, 2.0, 3.0),
@@ -74,8 +75,8 @@ MESSAGES = [
     ),
     m.Credit(stream="s", limit=9),
     m.Ack(stream="s", next_result=5),
-    m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(ssim=0.5)),
-    m.Update(stream="s", from_seq=7, thresholds=m.Thresholds(structure_score=-1e6, split=-1)),
+    m.Update(stream="s", from_seq=7, thresholds={"ssim": 0.5}),
+    m.Update(stream="s", from_seq=7, thresholds={"structure_score": -1e6, "split": -1.0}),
     m.Updated(stream="s", from_seq=7, model=MODEL, thresholds=THRESHOLDS),
     m.Close(stream="s", last_seq=9),
     m.Close(stream="s"),
@@ -119,12 +120,12 @@ def test_quality_metrics_and_a_map_are_these_bytes():
     message = replace(RESULT, reason=None, ssim_prev=None, fractions=None, quality=QUALITY, support=MAP)
     assert [bytes(p) for p in encode(message, checksum=True)] == [
         b"DIM1RESULT",
-        b'{"stream":"s","seq":4,"status":"done","flag":"suspect","compared_seq":3,"shape":[2,3],'
-        b'"dtype":"uint16","codec":"none","crc32":2729687952,"model_sha256":"ab",'
-        b'"t_ms":{"queue":0.5,"infer":2.0,"total":3.0},"limit":12,"index":{"t":4,"c":0,"z":0,"p":0},'
-        b'"quality":{"structure_score":12.5,"unsupported_fraction":0.125,"ssim_aligned":0.75,"shift_px":[-1,2],"ssim_z":0.5,'
-        b'"p_signal":0.25,"p_dark":0.5,"suspect_since":3,"notes":["moved","fading"],'
-        b'"split":{"t_ms":25.0,"ssim":0.625}},"map":{"shape":[2,3],"codec":"none","crc32":4028764059}}',
+        b'{"stream":"s","seq":4,"status":"done","flag":"suspect","compared_seq":3,'
+        b'"quality":{"structure_score":12.5,"unsupported_fraction":0.125,"ssim_aligned":0.75,'
+        b'"shift_px":[-1,2],"ssim_z":0.5,"p_signal":0.25,"p_dark":0.5,"suspect_since":3,'
+        b'"notes":["moved","fading"],"split":{"t_ms":25.0,"ssim":0.625}},"model_sha256":"ab",'
+        b'"t_ms":{"queue":0.5,"infer":2.0,"total":3.0},"shape":[2,3],"dtype":"uint16","codec":"none",'
+        b'"crc32":2729687952,"limit":12,"index":{"t":4,"c":0,"z":0,"p":0},"map":{"shape":[2,3],"codec":"none","crc32":4028764059}}',
         b"\x00\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00",
         b"\x00\x01\x02\x06\x0c\x0d",
     ]

@@ -19,7 +19,6 @@ import zmq
 
 from dimstream_client.keys import CurveKeys
 from dimstream_client.messages import Open, Opened, Update
-from dimstream_client.messages import Thresholds as NewThresholds
 from dimstream_client.wire import decode, encode
 from faults.stray import connect
 
@@ -97,7 +96,7 @@ def updates(endpoint: str) -> Iterator[int]:
     """UPDATEs for a stream of its own, whose answers are read."""
     with _dealer(endpoint) as socket:
         stream = _opened(socket, side=SIDE)
-        message = encode(Update(stream, 0, thresholds=NewThresholds(ssim=0.5)))
+        message = encode(Update(stream, 0, thresholds={"ssim": 0.5}))
         while True:
             for _ in range(500):
                 socket.send_multipart(message)

@@ -12,13 +12,13 @@ import onnxruntime as ort
 import pytest
 from shipped import BUNDLE
 
+from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle, read_bundle
 from dimstream_models.quality.photons import split_photons
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device
 

@@ -13,7 +13,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, SupportsFloat, SupportsIndex, Union
 
@@ -25,6 +25,7 @@ from dimstream_client.header_checks import DTYPES, MAX_INTEGER, MAX_WINDOW, Refu
 from dimstream_client.headers import HEADERS
 from dimstream_client.json_values import plain, refuse, unwrapped
 from dimstream_client.messages import Frame, Open, PlaneIndex, Thresholds
+from dimstream_client.quality import plain as plain_figures
 
 __all__ = ["AcquisitionTime", "Boolean", "Index", "Integer", "Number", "Texts"]
 
@@ -194,7 +195,7 @@ def plane_index(value: Index | None) -> PlaneIndex | None:
     if value is None:
         return None
     if isinstance(value, PlaneIndex):
-        value = asdict(value)
+        value = plain_figures(value)
     if not isinstance(value, Mapping):
         refuse("index", "a PlaneIndex, or a mapping with t, c, z, p", value)
     places: dict[str, int] = {}
@@ -257,16 +258,17 @@ def meta(value: Mapping[Any, Any] | None) -> dict[str, Any]:
     return found
 
 
-def new_thresholds(value: Thresholds | Mapping[str, Number] | None) -> Thresholds | None:
-    """Return the thresholds of an UPDATE.
+def new_thresholds(value: Thresholds | Mapping[str, Number] | None) -> Mapping[str, float] | None:
+    """Return the thresholds of an UPDATE: those of a mapping, or all of an object but those that are None.
 
     Raises
     ------
     ArgumentError
     """
     if isinstance(value, Thresholds):
-        value = asdict(value)
-    return None if value is None else field("UPDATE", "thresholds", value)
+        value = plain_figures(value)
+    changes: Mapping[str, float] | None = None if value is None else field("UPDATE", "thresholds", value)
+    return changes
 
 
 def pixels_of(pixels: Any, request: Open) -> npt.NDArray[Any]:

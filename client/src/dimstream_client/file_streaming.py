@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from dimstream_client.files.stack_writer import writer_of
 from dimstream_client.files.tiff_writer import page_offsets
 from dimstream_client.frame_feeding import FrameFeeder, times_of
 from dimstream_client.messages import Closed, Frame, PlaneIndex, Result
-from dimstream_client.quality import Thresholds
+from dimstream_client.quality import Thresholds, parts_of, plain
 from dimstream_client.resume_file import ResumeInfo, count_lines, keep_lines, read_resume_info
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.stream import Stream
@@ -289,17 +289,9 @@ class _Recorder:
         t_acq, sent = self._feeder.handed_over(result.seq)
         line = {
             "seq": result.seq,
-            "index": asdict(result.index),
+            "index": plain(result.index),
             "t_acq": t_acq,
-            "status": result.status,
-            "flag": result.flag,
-            "reason": result.reason,
-            "ssim_prev": result.ssim_prev,
-            "compared_seq": result.compared_seq,
-            "fractions": asdict(result.fractions) if result.fractions else None,
-            "quality": asdict(result.quality) if result.quality else None,
-            "model_sha256": result.model_sha256,
-            "t_ms": asdict(result.t_ms),
+            **{name: plain(value) for name, value in parts_of(result).items()},
             "round_trip_ms": None if sent is None else round((time.perf_counter() - sent) * 1e3, 3),
         }
         if result.error is not None:
@@ -329,7 +321,7 @@ class _Recorder:
             why = unreadable or self._refusals.pop(n, None)
             line = {
                 "seq": n,
-                "index": asdict(self._stack.index(n)),
+                "index": plain(self._stack.index(n)),
                 "t_acq": t_acq,
                 "status": "unreadable" if unreadable else "refused" if why else "skipped",
                 "flag": "unjudged",

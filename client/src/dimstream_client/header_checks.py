@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dimstream_client.errors import Code, Problem
-from dimstream_client.messages import Model, PlaneIndex, Times
-from dimstream_client.quality import Fractions, QualityMetrics, SplitResult, Thresholds
+from dimstream_client.messages import Model, PlaneIndex
+from dimstream_client.quality import FLAGS, STATUSES, FrameResult, Thresholds, figures
 
 Check = Callable[[Any], Any]
 
@@ -206,14 +206,12 @@ def files(value: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(free(item) for item in value)
 
 
-def record(make: Callable[..., Any], checks: Mapping[str, Check], *, closed: bool = False) -> Check:
+def record(make: Callable[..., Any], checks: Mapping[str, Check]) -> Check:
     """Return a check that builds `make` from a JSON object; null is the same as absent."""
 
     def check(value: Any) -> Any:
         if not isinstance(value, dict):
             raise Refused("a JSON object with " + ", ".join(checks))
-        if closed and not value.keys() <= checks.keys():
-            raise Refused("only " + ", ".join(checks))
         given = {}
         for name, inner in checks.items():
             item = value.get(name)
@@ -251,34 +249,47 @@ codec = one_of(*CODECS, code=Code.BAD_CODEC)
 checksum = one_of(*CHECKSUMS)
 plane_index = record(PlaneIndex, {"t": count, "c": count, "z": count, "p": count})
 model = record(Model, {"id": text, "sha256": text, "gain": number, "offset": number})
-_THRESHOLDS: Final[Mapping[str, Check]] = {
-    "ssim": ssim,
-    "background_max": number,
-    "signal_min": number,
-    "structure_score": number,
-    "split": ssim,
+KINDS: Final[Mapping[str, Check]] = {
+    "count": count,
+    "duration": duration,
+    "flag": one_of(*FLAGS),
+    "fraction": _is_fraction,
+    "number": number,
+    "shift": shift,
+    "similarity": ssim,
+    "status": one_of(*STATUSES),
+    "text": text,
+    "texts": texts,
 }
-thresholds = record(Thresholds, _THRESHOLDS)
-new_thresholds = record(Thresholds, _THRESHOLDS, closed=True)
-fractions = record(Fractions, {"background": _is_fraction, "uncertain": _is_fraction, "signal": _is_fraction})
-times = record(Times, {"queue": number, "infer": number, "total": number})
-split = record(SplitResult, {"t_ms": duration, "ssim": ssim, "refused": text})
-quality = record(
-    QualityMetrics,
-    {
-        "structure_score": number,
-        "unsupported_fraction": _is_fraction,
-        "ssim_aligned": ssim,
-        "correlation": ssim,
-        "shift_px": shift,
-        "ssim_z": ssim,
-        "p_signal": _is_fraction,
-        "p_dark": _is_fraction,
-        "suspect_since": count,
-        "notes": texts,
-        "split": split,
-    },
-)
+"""What the figures of each kind accept; see `dimstream_client.quality.figure`."""
+
+
+def checks_of(kind: type[Any]) -> dict[str, Check]:
+    """Return what each figure of a class accepts."""
+    return {one.name: _check_of(one.metadata["kind"]) for one in figures(kind)}
+
+
+def _check_of(kind: str | type[Any]) -> Check:
+    return record(kind, checks_of(kind)) if isinstance(kind, type) else KINDS[kind]
+
+
+def new_thresholds(value: Any) -> Mapping[str, float]:
+    """Accept the thresholds that are to change; null is the same as absent."""
+    known = checks_of(Thresholds)
+    if not isinstance(value, dict) or not value.keys() <= known.keys():
+        raise Refused("a JSON object with only " + ", ".join(known))
+    changes = {}
+    for name, given in value.items():
+        if given is not None:
+            try:
+                changes[name] = known[name](given)
+            except Refused as refusal:
+                raise Refused(f"{name}: {refusal}", refusal.code) from None
+    return changes
+
+
+thresholds = record(Thresholds, checks_of(Thresholds))
+frame_result: Final = checks_of(FrameResult)
 PROBLEM_FIELDS: Final[Mapping[str, Check]] = {
     "type": detail,
     "title": detail,

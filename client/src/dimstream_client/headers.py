@@ -4,12 +4,13 @@ accepts."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any, Final
 
 from dimstream_client import header_checks as checks
 from dimstream_client import messages
 from dimstream_client.header_checks import Check
+from dimstream_client.quality import FrameResult, is_required
 
 __all__ = ["CLASSES", "HEADERS", "NULLABLE", "REQUIRED", "SETTINGS"]
 
@@ -72,19 +73,10 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
     },
     "RESULT": {
         "stream": checks.text,
-        "seq": checks.count,
-        "status": checks.one_of("done", "failed"),
-        "flag": checks.one_of("ok", "suspect", "unjudged"),
-        "reason": checks.text,
-        "ssim_prev": checks.ssim,
-        "compared_seq": checks.count,
-        "fractions": checks.fractions,
-        "model_sha256": checks.text,
-        "t_ms": checks.times,
+        **checks.frame_result,
         "limit": checks.count,
         "index": checks.plane_index,
         "error": checks.problem,
-        "quality": checks.quality,
     },
     "CREDIT": {"stream": checks.text, "limit": checks.count},
     "ACK": {"stream": checks.text, "next_result": checks.count},
@@ -113,15 +105,11 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
 }
 CLASSES: Final[Mapping[str, type[Any]]] = {name: getattr(messages, name.capitalize()) for name in HEADERS}
 REQUIRED: Final[Mapping[str, frozenset[str]]] = {
-    name: frozenset(
-        f.name
-        for f in fields(CLASSES[name])
-        if f.name in header and f.default is MISSING and f.default_factory is MISSING
-    )
+    name: frozenset(f.name for f in fields(CLASSES[name]) if f.name in header and is_required(f))
     for name, header in HEADERS.items()
 }
 # Null and absent mean the same here, and the message has no default for it.
 NULLABLE: Final[Mapping[str, tuple[str, ...]]] = {
-    "RESULT": ("reason", "ssim_prev", "compared_seq", "fractions")
+    "RESULT": tuple(one.name for one in fields(FrameResult) if str(one.type).endswith("| None"))
 }
 SETTINGS: Final = frozenset({"OPEN", "UPDATE"})  # a mistyped setting must not pass unnoticed

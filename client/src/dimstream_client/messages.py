@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Problem
-from dimstream_client.quality import Fractions, QualityMetrics, SplitResult, Thresholds
+from dimstream_client.quality import Fractions, FrameResult, QualityMetrics, SplitResult, Thresholds, Times
 
 __all__ = [
     "Ack",
@@ -24,6 +24,7 @@ __all__ = [
     "Error",
     "Fractions",
     "Frame",
+    "FrameResult",
     "Message",
     "Model",
     "Open",
@@ -60,15 +61,6 @@ class Model:
     sha256: str
     gain: float | None = None
     offset: float | None = None
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds in the queue, in the model, and from arrival to answer."""
-
-    queue: float
-    infer: float
-    total: float
 
 
 @dataclass(frozen=True)
@@ -165,30 +157,19 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Result:
-    """The answer to one frame; `pixels` is None when the frame failed or only flags were asked for.
+class Result(FrameResult):
+    """The answer to one frame; `pixels` (H, W) is None when the frame failed or only flags were asked for.
 
-    `quality` is None when the frame failed. `support`, where maps were asked for, says of each pixel: bits 0
-    and 1 are its class (0 background, 1 uncertain, 2 signal), 4: signal is predicted there, 8: without
-    support.
+    `support` (H, W), where maps were asked for, says of each pixel: bits 0 and 1 are its class (0 background,
+    1 uncertain, 2 signal), 4: signal is predicted there, 8: without support.
     """
 
     TYPE: ClassVar[str] = "RESULT"
     stream: str
-    seq: int
-    status: str
-    flag: str
-    reason: str | None
-    ssim_prev: float | None
-    compared_seq: int | None
-    fractions: Fractions | None
     pixels: npt.NDArray[np.generic] | None = field(compare=False)
-    model_sha256: str
-    t_ms: Times
     limit: int
     index: PlaneIndex = field(default_factory=PlaneIndex)
     error: Problem | None = None
-    quality: QualityMetrics | None = None
     support: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
 
 
@@ -212,13 +193,13 @@ class Ack:
 
 @dataclass(frozen=True)
 class Update:
-    """Take this model or these thresholds from frame `from_seq` on."""
+    """Take this model or these thresholds from frame `from_seq` on; what is not named stays."""
 
     TYPE: ClassVar[str] = "UPDATE"
     stream: str
     from_seq: int
     model: str | None = None
-    thresholds: Thresholds | None = None
+    thresholds: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,101 +1,294 @@
-"""What frames are judged by, and what a result says of its frame beside the flag. `docs/flags.md` explains
-it."""
+"""What is known of a frame once it was denoised, and the thresholds that frames are judged by.
+
+Each figure is declared here, once: its type, how it travels, and what it means. The messages of DIM1, HTTP's
+reports and headers, recordings, tables and metrics are made from these declarations. To add a figure, add a
+field to `QualityMetrics` with `figure`, and give its value where frames are assessed
+(`dimstream_server.engine.assessing`). `docs/flags.md` explains what the figures mean.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Final, Literal, TypeVar, get_args
 
-__all__ = ["Fractions", "QualityMetrics", "SplitResult", "Thresholds"]
+__all__ = [
+    "SHIPPED",
+    "FlagName",
+    "Fractions",
+    "FrameResult",
+    "QualityMetrics",
+    "SplitResult",
+    "Status",
+    "Thresholds",
+    "Times",
+    "figure",
+    "figures",
+    "fitted",
+    "flat",
+    "flat_figures",
+    "parts_of",
+    "plain",
+]
+
+FlagName = Literal["ok", "suspect", "unjudged"]
+Status = Literal["done", "failed"]
+FLAGS: Final = get_args(FlagName)
+STATUSES: Final = get_args(Status)
+T = TypeVar("T")
+
+
+def figure(kind: str | type[Any], description: str, *, buckets: tuple[float, ...] = ()) -> dict[str, Any]:
+    """Return what is declared of a field.
+
+    Parameters
+    ----------
+    kind : str or type
+        What its values are: a name in `header_checks.KINDS`, or a dataclass of figures.
+    description : str
+        What it means, with its unit.
+    buckets : tuple of float
+        Bounds of its histogram in ``/metrics``; none: it has no histogram.
+    """
+    return {"kind": kind, "description": description, "buckets": buckets}
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What makes a frame suspect, and a pixel background or signal. None: not judged, or in UPDATE:
-    unchanged.
+    """What the frames of a stream are judged by."""
 
-    Parameters
-    ----------
-    ssim : float or None
-        SSIM with the frame before, below which a frame is suspect.
-    background_max, signal_min : float or None
-        A 10x10 window sum of at most the first is background, above the second it is signal, photons.
-    structure_score : float or None
-        Raw frames whose structure score is below it show no more than noise.
-    split : float or None
-        SSIM of the predictions of both halves of a frame's photons, below which it is suspect.
-    """
+    ssim: float | None = field(
+        default=None,
+        metadata=figure(
+            "similarity", "SSIM with the frame before, below which a frame is suspect; null: never judged"
+        ),
+    )
+    background_max: float = field(
+        default=5.0,
+        metadata=figure("number", "windows of at most so many photons are background"),
+    )
+    signal_min: float = field(
+        default=25.0, metadata=figure("number", "windows of more photons than this are signal")
+    )
+    structure_score: float = field(
+        default=5.0,
+        metadata=figure("number", "raw frames that score below it show no more than noise, standard errors"),
+    )
+    split: float | None = field(
+        default=None,
+        metadata=figure(
+            "similarity",
+            "SSIM of the predictions of both halves of a frame's photons, below which it is suspect;"
+            " null: not judged by it",
+        ),
+    )
 
-    ssim: float | None = None
-    background_max: float | None = None
-    signal_min: float | None = None
-    structure_score: float | None = None
-    split: float | None = None
+
+SHIPPED: Final = Thresholds(ssim=0.2915, split=0.4092)
+"""Thresholds of the bundle that ships."""
 
 
 @dataclass(frozen=True)
 class Fractions:
-    """Fractions of the raw frame's pixels, together 1."""
+    """Fractions of the raw frame's pixels by the photons in the window around them, together 1."""
 
-    background: float
-    uncertain: float
-    signal: float
+    background: float = field(metadata=figure("fraction", "fraction of the pixels that are background"))
+    uncertain: float = field(metadata=figure("fraction", "fraction of the pixels that may be signal"))
+    signal: float = field(metadata=figure("fraction", "fraction of the pixels that are signal"))
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds in the queue, in the model, and from arrival to answer."""
+
+    queue: float = field(metadata=figure("number", "milliseconds in the queue"))
+    infer: float = field(metadata=figure("number", "milliseconds in the model"))
+    total: float = field(metadata=figure("number", "milliseconds from arrival to answer"))
 
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What the split photons of a frame say.
+    """What the split-photon check of a frame gave."""
 
-    Parameters
-    ----------
-    t_ms : float
-        What it took on top of the frame's inference, milliseconds.
-    ssim : float or None
-        Of the predictions of both halves; None when they were refused.
-    refused : str or None
-        Why the photons were not split.
-    """
-
-    t_ms: float
-    ssim: float | None = None
-    refused: str | None = None
+    t_ms: float = field(metadata=figure("duration", "milliseconds that it took"))
+    ssim: float | None = field(
+        default=None,
+        metadata=figure(
+            "similarity", "SSIM of what both halves of the photons predict; null when they were refused"
+        ),
+    )
+    refused: str | None = field(default=None, metadata=figure("text", "why the photons were not split"))
 
 
 @dataclass(frozen=True)
 class QualityMetrics:
-    """What speaks for and against a frame, beyond its flag; None where there is nothing to tell.
+    """The figures behind a frame's flag; None where there is nothing to tell."""
+
+    structure_score: float = field(
+        metadata=figure(
+            "number",
+            "structure score of the raw frame, standard errors above noise",
+            buckets=(0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0),
+        )
+    )
+    unsupported_fraction: float = field(
+        metadata=figure(
+            "fraction",
+            "share of the predicted signal that no photons support",
+            buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        )
+    )
+    ssim_aligned: float | None = field(
+        default=None,
+        metadata=figure(
+            "similarity",
+            "as `ssim_prev`, after the motion `shift_px` was taken out; null when nothing was compared or"
+            " there is no structure to align by",
+        ),
+    )
+    correlation: float | None = field(
+        default=None,
+        metadata=figure(
+            "similarity",
+            "with the prediction of the frame before, each less its local mean: near 1 for the same"
+            " structures, near 0 for other ones; null when nothing was compared, or frames are too small",
+        ),
+    )
+    shift_px: tuple[int, int] | None = field(
+        default=None, metadata=figure("shift", "motion since the frame before: rows, columns, px")
+    )
+    ssim_z: float | None = field(
+        default=None,
+        metadata=figure(
+            "similarity", "SSIM with the prediction of the plane above (z - 1) of the same time point"
+        ),
+    )
+    p_signal: float | None = field(
+        default=None,
+        metadata=figure(
+            "fraction",
+            "probability of a similarity at most this with a sample, by the model's calibration",
+        ),
+    )
+    p_dark: float | None = field(
+        default=None,
+        metadata=figure("fraction", "probability of a similarity at least this without a sample"),
+    )
+    suspect_since: int | None = field(
+        default=None,
+        metadata=figure("count", "first frame of the plane's run of suspect ones; null when this one is not"),
+    )
+    notes: tuple[str, ...] = field(
+        default=(), metadata=figure("texts", "what else was seen, such as `moved` or `saturated`")
+    )
+    split: SplitResult | None = field(
+        default=None, metadata=figure(SplitResult, "null when the photons were not to be split")
+    )
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What the server found of one frame: the same in RESULT, in reports and in recordings."""
+
+    seq: int = field(metadata=figure("count", "number of the frame in its stream"))
+    status: Status = field(metadata=figure("status", "whether it was denoised"))
+    flag: FlagName = field(metadata=figure("flag", "whether the prediction can be trusted"))
+    reason: str | None = field(metadata=figure("text", "why the flag is not `ok`"))
+    ssim_prev: float | None = field(
+        metadata=figure("similarity", "SSIM with the prediction of frame `compared_seq`")
+    )
+    compared_seq: int | None = field(metadata=figure("count", "frame that it was compared with"))
+    fractions: Fractions | None = field(
+        metadata=figure(Fractions, "classes of the raw frame's pixels; null when the frame failed")
+    )
+    quality: QualityMetrics | None = field(
+        metadata=figure(QualityMetrics, "figures behind the flag; null when the frame failed")
+    )
+    model_sha256: str = field(metadata=figure("text", "of the weights that denoised it"))
+    t_ms: Times = field(metadata=figure(Times, "milliseconds"))
+
+
+def figures(of: Any) -> tuple[Field[Any], ...]:
+    """Return the declared fields of a class of this module, or of an object of one."""
+    return tuple(one for one in fields(of) if "kind" in one.metadata)
+
+
+def fitted(value: T) -> T:
+    """Return figures as JSON can hold them.
+
+    Similarities are held within -1 and 1, which rounding may leave, and are None when they are no numbers. Of
+    other numbers nan is 0 and infinity the largest float32: float32 frames may hold counts beyond any
+    measure.
+    """
+    changes = {}
+    for one in figures(value):
+        now = getattr(value, one.name)
+        fit = fitted(now) if is_dataclass(now) else _fitted(one, now)
+        if fit is not now:
+            changes[one.name] = fit
+    return replace(value, **changes) if changes else value  # type: ignore[type-var]
+
+
+def plain(value: Any) -> Any:
+    """Return figures as JSON's own types, null for None; `dataclasses.asdict` takes many times as long."""
+    names = getattr(value, "__dataclass_fields__", None)
+    return value if names is None else {name: plain(getattr(value, name)) for name in names}
+
+
+def parts_of(result: FrameResult) -> dict[str, Any]:
+    """Return what was found of a frame, without what a message or a file adds to it."""
+    return {one.name: getattr(result, one.name) for one in fields(FrameResult)}
+
+
+def flat_figures(kind: type[Any], prefix: str = "") -> dict[str, Field[Any]]:
+    """Return the figures of a class by name, those of its parts under names such as ``split_ssim``."""
+    found: dict[str, Field[Any]] = {}
+    for one in figures(kind):
+        part = one.metadata["kind"]
+        found.update(
+            flat_figures(part, f"{prefix}{one.name}_")
+            if isinstance(part, type)
+            else {f"{prefix}{one.name}": one}
+        )
+    return found
+
+
+def flat(kind: type[Any], value: Mapping[str, Any] | None, prefix: str = "") -> dict[str, Any]:
+    """Return a value for each of `flat_figures`, None where it is not known.
 
     Parameters
     ----------
-    structure_score : float
-        Of the raw frame, in standard errors above noise.
-    unsupported_fraction : float
-        Share of the predicted signal that no photons support.
-    ssim_aligned, shift_px
-        SSIM with the frame before after its motion (rows, columns) was taken out.
-    correlation : float or None
-        With the frame before, of what is finer than the local mean: near 1 for the same structures, near 0
-        for other ones.
-    ssim_z : float or None
-        SSIM with the prediction of the plane above (z - 1) of the same time point.
-    p_signal, p_dark : float or None
-        Probability, by the model's calibration, of an SSIM at most this with a sample, and of one at least
-        this without.
-    suspect_since : int or None
-        First frame of the plane's present run of suspect ones.
-    notes : tuple of str
-        What else was seen, such as "moved" or "saturated".
-    split : SplitResult or None
-        What the split photons say, of frames whose photons were split.
+    value : mapping or None
+        What `plain` gives of an object of the class.
     """
+    found: dict[str, Any] = {}
+    for one in figures(kind):
+        part, now = one.metadata["kind"], None if value is None else value.get(one.name)
+        found.update(
+            flat(part, now, f"{prefix}{one.name}_")
+            if isinstance(part, type)
+            else {f"{prefix}{one.name}": now}
+        )
+    return found
 
-    structure_score: float
-    unsupported_fraction: float
-    ssim_aligned: float | None = None
-    correlation: float | None = None
-    shift_px: tuple[int, int] | None = None
-    ssim_z: float | None = None
-    p_signal: float | None = None
-    p_dark: float | None = None
-    suspect_since: int | None = None
-    notes: tuple[str, ...] = ()
-    split: SplitResult | None = None
+
+_LARGEST: Final = 3.4028234663852886e38  # float32
+
+
+def _fitted(one: Field[Any], value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    kind = one.metadata["kind"]
+    if kind == "similarity":
+        return min(max(value, -1.0), 1.0) if math.isfinite(value) else None
+    if kind == "duration":
+        return round(value, 3)
+    if math.isfinite(value):
+        return value
+    return 0.0 if math.isnan(value) else math.copysign(_LARGEST, value)
+
+
+def is_required(one: Field[Any]) -> bool:
+    """Return whether an object of the class needs a value for this field."""
+    return one.default is MISSING and one.default_factory is MISSING

@@ -304,6 +304,12 @@ class Stream:
     ) -> Updated:
         """Change the model or thresholds for the frames sent from now on; return what is in force then.
 
+        Parameters
+        ----------
+        thresholds : Thresholds or mapping, optional
+            A mapping changes what it names, such as ``{"ssim": 0.3}``. `Thresholds` are all put in force, but
+            for those that are None.
+
         Raises
         ------
         ArgumentError

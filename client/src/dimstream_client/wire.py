@@ -33,6 +33,7 @@ from dimstream_client.pixels import (
     unpack_as,
     unpack_map,
 )
+from dimstream_client.quality import is_required
 
 __all__ = ["MAGIC", "MAX_HEADER_BYTES", "PackedFrame", "decode", "decode_packed", "encode"]
 
@@ -64,17 +65,17 @@ def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> 
     """
     payloads: dict[str, Part] = {}
     header: dict[str, Any] = {}
-    for f in fields(message):
-        value = getattr(message, f.name)
+    for name in _WRITTEN[message.TYPE]:
+        value = getattr(message, name)
         if value is None:
             continue
-        if f.name == "pixels":
+        if name == "pixels":
             layout, payloads["pixels"] = pack(value, codec=codec, checksum=checksum)
             header.update(layout)
-        elif f.name == "support":
+        elif name == "support":
             header["map"], payloads["map"] = pack_map(value, codec=codec, checksum=checksum)
         else:
-            header[f.name] = _plain(value)
+            header[name] = _plain(value)
     parts: list[Part] = [MAGIC + message.TYPE.encode(), _dump(header)]
     if payloads:
         parts.append(payloads.get("pixels", b""))
@@ -161,6 +162,13 @@ def decode_packed(parts: Sequence[Part], *, max_payload_bytes: int) -> Message |
     if isinstance(message, messages.Skip) and message.seq_to < message.seq_from:
         _refuse(header, Code.BAD_FIELD, f"SKIP field seq_to: expected at least seq_from {message.seq_from}")
     return message
+
+
+_WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
+    name: tuple(f.name for f in sorted(fields(kind), key=lambda f: f.name != "stream" or not is_required(f)))
+    for name, kind in CLASSES.items()
+}
+"""Fields of each message in the order in which they are written: `stream` first, where each has one."""
 
 
 def _plain(value: Any) -> Any:

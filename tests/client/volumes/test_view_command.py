@@ -64,7 +64,7 @@ def test_a_stack_is_drawn_and_its_crop_is_proposed(out, capsys):
     assert main(["view", str(out)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == (
-        f"{out}: keep z 2 to 5 of 0 to 7; by ssim 0.29, structure score 5, split 0.41 (shipped defaults)"
+        f"{out}: keep z 2 to 5 of 0 to 7; by ssim 0.2915, structure score 5, split 0.4092 (shipped defaults)"
     )
     assert second.startswith("written: ")
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 20, 16 + 6 + 20)
@@ -73,7 +73,7 @@ def test_a_stack_is_drawn_and_its_crop_is_proposed(out, capsys):
     assert [plane["believed"] for plane in report["volumes"][0]["planes"]] == [
         KEPT[0] <= z <= KEPT[1] for z in range(8)
     ]
-    assert report["criteria_from"] == "shipped defaults"
+    assert report["thresholds_from"] == "shipped defaults"
 
 
 def test_the_projection_is_the_maximum_of_what_is_kept(out):
@@ -142,7 +142,7 @@ def test_holes_and_planes_apart_are_named(out, capsys):
         "keep z 0 to 4 of 0 to 7",
         "inside, not believed: z 1, 3",
         "believed, but apart: z 7",
-        "by ssim 0.29, structure score 10, split 0.41 (--structure-score, shipped defaults)",
+        "by ssim 0.2915, structure score 10, split 0.4092 (--structure-score, shipped defaults)",
     ]
 
 

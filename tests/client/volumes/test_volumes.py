@@ -1,12 +1,15 @@
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from dimstream_client.errors import RecordError
-from dimstream_client.volumes.judging import Criteria, Crop, judge_volumes, propose_crop
+from dimstream_client.quality import SHIPPED, Thresholds
+from dimstream_client.volumes.crop_messages import rules
+from dimstream_client.volumes.judging import Crop, judge_volumes, propose_crop
 from dimstream_client.volumes.plane_records import read_records
 
-SPLIT = Criteria(ssim=0.4, structure_score=5, split=0.6)
+SPLIT = Thresholds(ssim=0.4, structure_score=5, split=0.6)
 
 
 def record(z, *, t=0, c=0, p=0, flag="ok", reason=None, split=None, **quality):
@@ -53,7 +56,7 @@ def test_a_plane_is_believed_or_is_told_why_not(of_plane, of_below, why_not):
 
 def test_without_a_threshold_the_split_check_decides_nothing():
     records = [record(0), record(1, split=0.1), record(2, split=0.9, ssim_z=0.1)]
-    planes = judge_volumes(records, Criteria(split=None)).volumes[0].planes
+    planes = judge_volumes(records, replace(SHIPPED, split=None)).volumes[0].planes
     assert [plane.believed for plane in planes] == [True, True, False]
     assert planes[1].split_ssim == 0.1
 
@@ -80,7 +83,7 @@ def test_the_crop_is_the_longest_run_of_believed_planes(believed, crop):
 @pytest.mark.parametrize(("believed", "crop"), CROPS.values(), ids=CROPS)
 def test_a_volume_has_the_crop_of_its_planes(believed, crop):
     records = [record(z, structure_score=20.0 if mark == "x" else 1.0) for z, mark in enumerate(believed)]
-    report = judge_volumes(reversed(records), Criteria())
+    report = judge_volumes(reversed(records), SHIPPED)
     assert report.volumes[0].crop == report.series[0].crop == crop
 
 
@@ -89,7 +92,7 @@ def test_likeness_with_the_plane_below_is_what_that_plane_says_of_the_one_above(
         record(z, t=t, c=c, ssim_z=None if z == 0 else t / 10 + c / 100 + z / 1000)
         for t in (0, 1) for c in (0, 1) for z in (0, 1, 2)
     ]  # fmt: skip
-    for volume in judge_volumes(records, Criteria()).volumes:
+    for volume in judge_volumes(records, SHIPPED).volumes:
         one, two = (volume.t / 10 + volume.c / 100 + z / 1000 for z in (1, 2))
         assert [plane.ssim_above for plane in volume.planes] == pytest.approx([None, one, two])
         assert [plane.ssim_below for plane in volume.planes] == pytest.approx([one, two, None])
@@ -102,7 +105,7 @@ def test_the_crop_of_a_series_keeps_what_is_believed_nearly_always(bad_times, cr
         for t in range(10)
         for z in range(4)
     ]
-    (series,) = judge_volumes(records, Criteria()).series
+    (series,) = judge_volumes(records, SHIPPED).series
     assert (series.times, series.planes, series.crop) == (10, (0, 1, 2, 3), crop)
     assert series.believed_share == (1.0, 1.0, 1.0, 1 - bad_times / 10)
 
@@ -114,7 +117,7 @@ def test_channels_and_positions_are_cropped_on_their_own():
         for (c, p), at in dark.items()
         for z in range(3)
     ]
-    report = judge_volumes(records, Criteria())
+    report = judge_volumes(records, SHIPPED)
     assert report.of(0, 0).crop == Crop(1, 2)
     assert report.of(1, 0).crop == Crop(0, 1)
     assert report.of(0, 1).crop == Crop(0, 2, holes=(1,))
@@ -125,14 +128,14 @@ def test_a_frame_without_a_result_is_not_believed():
     skipped = {"index": {"t": 0, "c": 0, "z": 1, "p": 0}, "status": "skipped", "flag": "unjudged",
                "reason": "replaced by a newer frame"}  # fmt: skip
     failed = {**record(2), "status": "failed", "quality": None, "error": "out of memory"}
-    planes = judge_volumes([record(0, flag="ok"), skipped, failed], Criteria()).volumes[0].planes
+    planes = judge_volumes([record(0, flag="ok"), skipped, failed], SHIPPED).volumes[0].planes
     assert planes[1].why_not == "no result: replaced by a newer frame"
     assert planes[2].why_not == "no result: out of memory"
 
 
 def test_planes_that_no_record_tells_of_end_a_run_like_any_other():
     records = [record(z) for z in (0, 1, 2, 5, 6)]
-    assert judge_volumes(records, Criteria()).volumes[0].crop == Crop(0, 2, left_out=(5, 6))
+    assert judge_volumes(records, SHIPPED).volumes[0].crop == Crop(0, 2, left_out=(5, 6))
 
 
 UNREADABLE = {
@@ -152,17 +155,17 @@ UNREADABLE = {
 @pytest.mark.parametrize(("records", "says"), UNREADABLE.values(), ids=UNREADABLE)
 def test_records_that_are_none_are_refused(records, says):
     with pytest.raises(RecordError, match=says) as refused:
-        judge_volumes(records, Criteria())
+        judge_volumes(records, SHIPPED)
     assert refused.value.code == "bad_field"
     assert "expected" in refused.value.detail
 
 
 def test_the_report_survives_json():
     report = judge_volumes(
-        [record(0), record(1, structure_score=1.0), record(2, ssim_z=float("nan"))], Criteria()
+        [record(0), record(1, structure_score=1.0), record(2, ssim_z=float("nan"))], SHIPPED
     )
     told = json.loads(json.dumps(report.as_json(), allow_nan=False))
-    assert told["criteria"] == {"ssim": 0.29, "structure_score": 5.0, "split": 0.41}
+    assert told["thresholds"] == asdict(SHIPPED)
     assert told["series"][0]["crop"] == {"first": 0, "last": 2, "holes": [1], "left_out": []}
     assert told["volumes"][0]["planes"][2]["ssim_above"] is None
     assert told["volumes"][0]["planes"][1]["why_not"] == "no structure: score 1.0 below 5"
@@ -186,9 +189,10 @@ def test_a_file_that_holds_no_records_is_refused(tmp_path, text, says):
         read_records(tmp_path / "a.jsonl")
 
 
-def test_criteria_are_taken_from_the_thresholds_of_a_model():
-    told = {"ssim": 0.3, "background_max": 5, "signal_min": 25, "structure_score": 6, "split": 0.5}
-    assert Criteria.of(told) == Criteria(0.3, 6, 0.5)
-    assert str(Criteria.of({**told, "split": None})) == "ssim 0.3, structure score 6, split none"
+def test_a_stack_is_not_judged_without_a_threshold_of_ssim():
     with pytest.raises(ValueError, match="give --ssim"):
-        Criteria.of({**told, "ssim": None})
+        judge_volumes([record(0), record(1)], Thresholds(ssim=None))
+
+
+def test_the_thresholds_are_named_in_words():
+    assert rules(Thresholds(0.3, structure_score=6)) == "ssim 0.3, structure score 6, split none"

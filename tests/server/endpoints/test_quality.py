@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from dimstream_client.files import Scale, open_images
 from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_client.messages import Frame, PlaneIndex, QualityMetrics, Thresholds, Update
+from dimstream_client.quality import fitted
 from dimstream_models.bundle import Bundle, Calibration
 from dimstream_models.quality.support_map import support
-from dimstream_server.engine import protocol
-from dimstream_server.streams.wire_values import wire_quality, wire_ssim
 
 SHAPE = (40, 48)
 PATH = "/v1/models/identity/denoise"
@@ -154,7 +153,7 @@ def test_a_frame_that_fails_has_neither_quality_metrics_nor_map(peer: Any, make_
 def test_update_changes_what_counts_as_structure(peer: Any, make_counts: Any) -> None:
     opened = peer.open()
     assert peer.denoise(opened.stream, 0, make_counts()).flag == "unjudged"
-    updated = peer.ask(Update(opened.stream, 1, thresholds=Thresholds(structure_score=1e6, split=0.5)))
+    updated = peer.ask(Update(opened.stream, 1, thresholds={"structure_score": 1e6, "split": 0.5}))
     assert (updated.thresholds.structure_score, updated.thresholds.split) == (1e6, 0.5)
     result = peer.denoise(opened.stream, 1, make_counts())
     assert (result.flag, result.quality.suspect_since, result.quality.unsupported_fraction) == (
@@ -292,12 +291,13 @@ def test_metrics_count_notes_split_checks_and_scores(
     [(None, None), (0.25, 0.25), (1.000004, 1.0), (-1.1, -1.0), (float("nan"), None), (float("inf"), None)],
 )
 def test_ssim_is_told_within_its_bounds_or_not_at_all(ssim: float | None, told: float | None) -> None:
-    assert wire_ssim(ssim) == told
+    quality = QualityMetrics(structure_score=1.0, unsupported_fraction=0.0, ssim_z=ssim)
+    assert fitted(quality).ssim_z == told
 
 
 @pytest.mark.parametrize(
     ("score", "told"), [(-3.5, -3.5), (float("nan"), 0.0), (float("inf"), float(np.finfo(np.float32).max))]
 )
 def test_a_score_is_told_as_a_finite_number(score: float, told: float) -> None:
-    quality = wire_quality(protocol.QualityMetrics(structure_score=score, unsupported_fraction=1.0))
+    quality = fitted(QualityMetrics(structure_score=score, unsupported_fraction=1.0))
     assert quality == QualityMetrics(structure_score=told, unsupported_fraction=1.0)

@@ -161,7 +161,13 @@ def test_a_frame_that_fails_ends_a_view(start_server: Any, request_of: Any) -> N
 
 def test_the_report_says_which_planes_to_keep(post: Any) -> None:
     report = json.loads(post(tiff(z_stack(times=2), "TZYX"), "report=json").body)
-    assert report["criteria"] == {"ssim": 0.3, "structure_score": 5.0, "split": 0.3}
+    assert report["thresholds"] == {
+        "ssim": 0.3,
+        "background_max": 5.0,
+        "signal_min": 25.0,
+        "structure_score": 5.0,
+        "split": 0.3,
+    }
     (series,) = report["series"]
     crop = {"first": 2, "last": 5, "holes": [], "left_out": []}
     assert (series["times"], series["planes"], series["crop"]) == (2, list(range(DEPTH)), crop)
@@ -187,7 +193,7 @@ def test_there_is_nothing_to_say_of_no_volume_or_without_thresholds(
     server = start_server(bundle_of(threshold=threshold))
     body = tiff(z_stack()[0][:planes], axes)
     report = json.loads(request_of("POST", PATH + "?report=json", body, server=server).body)
-    assert [report[name] for name in ("criteria", "series", "volumes")] == [None] * 3
+    assert [report[name] for name in ("thresholds", "series", "volumes")] == [None] * 3
     if axes == "ZYX" and planes > 1:
         view = request_of("POST", PATH + "?view=projection", body, server=server)
         assert view.headers["Dimstream-View"].endswith("keep=unjudged")
@@ -202,7 +208,7 @@ def test_the_command_view_takes_the_report(post: Any, tmp_path: Path, capsys: An
     assert main([*command, "--server", post.server.addresses.http]) == 0
     assert "keep z 2 to 5 of 0 to 7; by ssim 0.3, structure score 5" in capsys.readouterr().out
     judged, told = json.loads((tmp_path / "out.volume.json").read_text()), json.loads(report)
-    for name in ("criteria", "series", "volumes"):
+    for name in ("thresholds", "series", "volumes"):
         assert judged[name] == told[name]
     for view in ("orthogonal", "projection"):
         assert (tmp_path / f"out.{view}.png").read_bytes() == post(body, f"view={view}").body

@@ -13,7 +13,6 @@ from dimstream_models.bundle import Bundle, ScaleLinear, TestTensorMismatch
 from dimstream_server import errors
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import FrameTask, StreamSpec
-from dimstream_server.pipeline.flags import NewThresholds
 
 BundleMaker = Callable[..., Bundle]
 SHAPE = (24, 32)
@@ -107,7 +106,7 @@ def test_an_update_that_will_not_happen_does_not_hold_its_model(tiny_bundle: Bun
         engine.update(stream, 1, model="halving").result(SECONDS)
     engine.withdraw("identity")
     engine.withdraw("halving")
-    engine.update(stream, 1, thresholds=NewThresholds(ssim=0.5)).result(SECONDS)
+    engine.update(stream, 1, thresholds={"ssim": 0.5}).result(SECONDS)
     load(engine, tiny_bundle("identity"))
     assert denoise(engine, stream, 1).model_id == "blur"
     with pytest.raises(errors.ModelInUse):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_server import errors
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
 from dimstream_server.engine.resume_state import Counts, PlaneRecord, ResumeState
-from dimstream_server.pipeline.flags import Thresholds
 
 SHAPE = (40, 44)
 SPEC = StreamSpec("blur", SHAPE, "uint16", deliver_maps=True)

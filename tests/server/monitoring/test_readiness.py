@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from dimstream_client.quality import Times
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
@@ -38,8 +39,9 @@ class Engine:
 
 
 def result(model: str = "er", *, failed: bool = False) -> EngineResult:
-    empty: dict[str, Any] = dict.fromkeys(("reason", "ssim_prev", "compared_seq", "fractions", "pixels"))
-    times = dict.fromkeys(("queue_ms", "infer_ms", "total_ms"), 1.0)
+    empty: dict[str, Any] = dict.fromkeys(
+        ("reason", "ssim_prev", "compared_seq", "fractions", "quality", "pixels")
+    )
     return EngineResult(
         seq=0,
         status="failed" if failed else "done",
@@ -48,7 +50,7 @@ def result(model: str = "er", *, failed: bool = False) -> EngineResult:
         model_sha256="0",
         error="the prediction holds NaN" if failed else None,
         **empty,
-        **times,
+        t_ms=Times(1.0, 1.0, 1.0),
     )
 
 

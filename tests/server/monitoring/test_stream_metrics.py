@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dimstream_client.quality import Times
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.monitoring.stream_metrics import OTHER, StreamTable
 
@@ -34,9 +35,8 @@ def result(**fields: Any) -> EngineResult:
         "pixels": None,
         "model_id": "m",
         "model_sha256": "0",
-        "queue_ms": 0.0,
-        "infer_ms": 0.0,
-        "total_ms": 30.0,
+        "quality": None,
+        "t_ms": Times(0.0, 0.0, 30.0),
     }
     return EngineResult(**{**values, **fields})
 
@@ -61,9 +61,9 @@ def test_every_fate_of_a_frame_has_its_counter(clock: Clock) -> None:
     one = table.open("s1", "scope", lambda: 3)
     for seq in range(4):
         one.received(seq)
-    one.answered(result(total_ms=30.0))
-    one.answered(result(total_ms=300.0, flag="suspect"))
-    one.answered(result(total_ms=99_000.0, status="failed", flag="unjudged"))
+    one.answered(result(t_ms=Times(0.0, 0.0, 30.0)))
+    one.answered(result(t_ms=Times(0.0, 0.0, 300.0), flag="suspect"))
+    one.answered(result(t_ms=Times(0.0, 0.0, 99_000.0), status="failed", flag="unjudged"))
     table.of("s1").skipped(5)
     table.of("s1").resent(2)
     table.of("s1").reconnected()

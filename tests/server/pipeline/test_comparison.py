@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
+from dimstream_client.quality import Thresholds
 from dimstream_models.arithmetic import normalise_prediction
 from dimstream_models.bundle import Bundle, SsimSettings
 from dimstream_models.quality.alignment import overlap
@@ -16,7 +17,6 @@ from dimstream_models.quality.photons import split_photons
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import parse_device
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_server.errors import DeviceUnavailable, FrameFailed, RuntimeInstallation, UnsupportedNetwork
 from dimstream_server.pipeline import runtime
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device, check_installation, parse_device
 

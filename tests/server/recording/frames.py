@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_server.engine.protocol import EngineResult, Fractions, ModelInfo, QualityMetrics
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_client.quality import Fractions, QualityMetrics, Thresholds, Times
+from dimstream_server.engine.protocol import EngineResult, ModelInfo
 from dimstream_server.recording import RecordedFrame, Recorder, RecordingSpec
 
 SHAPE = (12, 20)
@@ -77,15 +77,13 @@ def make_frame(
         status="failed" if failed else "done",
         flag="unjudged" if failed else "ok",
         reason="the model failed" if failed else None,
-        ssim_prev=None if failed else 1.0000001,
+        ssim_prev=None if failed else 1.0,
         compared_seq=seq - 1 if seq and not failed else None,
         fractions=None if failed else Fractions(0.5, 0.25, 0.25),
         pixels=None if failed else denoised_pixels(seq, shape),
         model_id="er",
         model_sha256="ab" * 32,
-        queue_ms=0.1234,
-        infer_ms=5.0,
-        total_ms=5.2,
+        t_ms=Times(0.123, 5.0, 5.2),
         error="NaN" if failed else None,
         quality=None
         if failed

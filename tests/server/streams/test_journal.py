@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from dimstream_client.quality import Thresholds, Times
 from dimstream_models.judging import PlaneJudge
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.resume_state import Counts, PlaneRecord
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.streams.journal import CLOSED_LEASE_S, Entry, Journal, JournalError, UpdateEntry
 
 
@@ -21,12 +21,13 @@ def _entry(stream: str = "s", owner: str = "") -> Entry:
 def _result(seq: int, z: int = 0) -> EngineResult:
     judge = PlaneJudge()
     judge.suspect_since = seq
-    times = dict.fromkeys(("queue_ms", "infer_ms", "total_ms"), 0.0)
-    nothing: dict[str, Any] = dict.fromkeys(("reason", "ssim_prev", "compared_seq", "fractions", "pixels"))
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("reason", "ssim_prev", "compared_seq", "fractions", "quality", "pixels")
+    )
     plane = PlaneRecord((0, z, 0), seq, seq, "ab", True, judge.state())
     return EngineResult(
         seq=seq, status="done", flag="ok", model_id="er", model_sha256="ab", plane=plane,
-        counts=Counts(done=seq + 1), **times, **nothing,
+        counts=Counts(done=seq + 1), t_ms=Times(0.0, 0.0, 0.0), **nothing,
     )  # fmt: skip
 
 

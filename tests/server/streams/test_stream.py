@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dimstream_client.messages import Ack, Close, Frame, Open, PlaneIndex, Skip, Update
-from dimstream_client.messages import Thresholds as WireThresholds
+from dimstream_client.quality import Thresholds, Times
 from dimstream_server.engine.protocol import EngineResult, StreamSpec
 from dimstream_server.engine.resume_state import Counts
 from dimstream_server.errors import (
@@ -21,7 +21,6 @@ from dimstream_server.errors import (
     WrongDtype,
     WrongShape,
 )
-from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 from dimstream_server.problems import ALL_MEANINGS, RequestRefused
 from dimstream_server.settings import Settings
 from dimstream_server.streams.open_request import choose_codec, spec_of
@@ -48,7 +47,10 @@ def accept(stream: ServerStream, seq: int) -> None:
 
 
 def result(seq: int) -> EngineResult:
-    return EngineResult(seq, "done", "ok", None, 0.9, seq - 1, None, PIXELS, "blur", "ab", 0.1, 0.2, 0.3)
+    return EngineResult(
+        seq=seq, status="done", flag="ok", reason=None, ssim_prev=0.9, compared_seq=seq - 1, fractions=None,
+        quality=None, model_sha256="ab", t_ms=Times(0.1, 0.2, 0.3), pixels=PIXELS, model_id="blur",
+    )  # fmt: skip
 
 
 def test_the_limit_grows_only_when_a_result_is_handed_over() -> None:
@@ -152,11 +154,11 @@ def test_a_closed_stream_takes_nothing_more() -> None:
 def test_an_update_hands_on_the_thresholds_that_it_names() -> None:
     stream = make_stream()
     assert stream.new_thresholds(Update("s", 0, model="other")) is None
-    asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(signal_min=30.0)))
-    assert asked == NewThresholds(signal_min=30.0)
+    asked = stream.new_thresholds(Update("s", 0, thresholds={"signal_min": 30.0}))
+    assert asked == {"signal_min": 30.0}
     every = {"ssim": 0.5, "background_max": 4.0, "signal_min": 20.0, "structure_score": 6.0, "split": 0.25}
-    asked = stream.new_thresholds(Update("s", 0, thresholds=WireThresholds(**every)))
-    assert asked == NewThresholds(**every)
+    asked = stream.new_thresholds(Update("s", 0, thresholds=every))
+    assert asked == every
 
 
 def test_a_skip_to_the_end_of_all_numbers_is_refused() -> None:

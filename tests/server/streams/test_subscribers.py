@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimstream_client.messages import Close, Frame
+from dimstream_client.quality import Times
 from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.errors import UnknownStream
@@ -25,7 +26,10 @@ RunService = Callable[..., None]
 
 
 def result(seq: int) -> EngineResult:
-    return EngineResult(seq, "done", "ok", None, 0.9, seq - 1, None, PIXELS, "blur", "ab", 0.1, 0.2, 0.3)
+    return EngineResult(
+        seq=seq, status="done", flag="ok", reason=None, ssim_prev=0.9, compared_seq=seq - 1, fractions=None,
+        quality=None, model_sha256="ab", t_ms=Times(0.1, 0.2, 0.3), pixels=PIXELS, model_id="blur",
+    )  # fmt: skip
 
 
 def show(subscribers: Subscribers, stream: str, seq: int, **options: bool) -> None:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from dimstream_client import credentials
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, CommandRefused, say
 from dimstream_client.errors import RecordError
+from dimstream_client.header_checks import Refused
+from dimstream_client.header_checks import thresholds as checked
+from dimstream_client.quality import SHIPPED, Thresholds
 from dimstream_client.volumes import views
-from dimstream_client.volumes.criteria import Criteria
-from dimstream_client.volumes.crop_messages import told
+from dimstream_client.volumes.crop_messages import rules, told
 from dimstream_client.volumes.judging import VolumeReport, judge_volumes
 from dimstream_client.volumes.plane_records import index_of, read_records
 
@@ -26,16 +28,16 @@ if TYPE_CHECKING:  # it needs the extra, and the rest of the client works withou
     from dimstream_client.volumes.files import VolumeFile
 
 
-_CRITERIA: Final = ("ssim", "structure_score", "split")
+_THRESHOLDS: Final = ("ssim", "structure_score", "split")
 _FLAGS_ENDING: Final = ".flags.jsonl"
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the flags of the stack say; `criteria_from` names who told the criteria."""
+    """What the flags of the stack say; `thresholds_from` names where the thresholds are from."""
 
     report: VolumeReport
-    criteria_from: str
+    thresholds_from: str
 
 
 def add(commands: Any) -> None:
@@ -62,7 +64,7 @@ def add(commands: Any) -> None:
             f"--{name}", type=int, metavar="N", help=f"{name} of the slice (default: the middle)"
         )
     view.add_argument("--aspect", type=float, metavar="R", help="z step / pixel size (default: the file's)")
-    for name, of_what in zip(_CRITERIA, ("neighbouring planes", "the raw frame", "photon halves")):
+    for name, of_what in zip(_THRESHOLDS, ("neighbouring planes", "the raw frame", "photon halves")):
         view.add_argument(
             f"--{name.replace('_', '-')}", type=float, metavar="S", help=f"threshold, of {of_what}"
         )
@@ -148,24 +150,26 @@ def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
                 f"expected the flags of {arguments.source}, got in {path} a record of {at}, which it "
                 "does not have; give the flags that were written with it"
             )
-    criteria, criteria_from = _choose_criteria(arguments, records)
-    return _Judged(judge_volumes(records, criteria), criteria_from)
+    thresholds, thresholds_from = _choose_thresholds(arguments, records)
+    return _Judged(judge_volumes(records, thresholds), thresholds_from)
 
 
-def _choose_criteria(
+def _choose_thresholds(
     arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]
-) -> tuple[Criteria, str]:
-    """The criteria, and who told them."""
-    told = {name: value for name in _CRITERIA if (value := getattr(arguments, name)) is not None}
+) -> tuple[Thresholds, str]:
+    """The thresholds, and where they are from."""
+    told = {name: value for name in _THRESHOLDS if (value := getattr(arguments, name)) is not None}
     names = [f"--{name.replace('_', '-')}" for name in told]
     if not arguments.server:
-        return Criteria(**told), ", ".join([*names, *(["shipped defaults"] if len(told) < 3 else [])])
+        return replace(SHIPPED, **told), ", ".join([*names, *(["shipped defaults"] if len(told) < 3 else [])])
     model = _model_of(arguments, records)
     try:
-        criteria = Criteria.of({**model["thresholds"], **told})
-    except ValueError as error:
-        raise CommandRefused(f"{model['id']}: {error}") from error
-    return criteria, ", ".join([*names, f"model {model['id']}"])
+        thresholds: Thresholds = checked({**model["thresholds"], **told})
+    except Refused as error:
+        raise CommandRefused(f"{model['id']}: expected thresholds: {error}") from error
+    if thresholds.ssim is None:
+        raise CommandRefused(f"{model['id']}: expected a threshold `ssim`, the model has none; give --ssim")
+    return thresholds, ", ".join([*names, f"model {model['id']}"])
 
 
 def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -228,11 +232,11 @@ def _write(arguments: argparse.Namespace, ending: str, content: bytes) -> Path:
 def _write_report(arguments: argparse.Namespace, judged: _Judged) -> Path:
     """Write OUT.volume.json, and print the proposed crop of each channel and position."""
     for series in judged.report.series:
-        criteria = f"by {judged.report.criteria} ({judged.criteria_from})"
-        print(f"{arguments.source}: {told(series, several=len(judged.report.series) > 1)}; {criteria}")
+        by = f"by {rules(judged.report.thresholds)} ({judged.thresholds_from})"
+        print(f"{arguments.source}: {told(series, several=len(judged.report.series) > 1)}; {by}")
     report = {
         "source": arguments.source.name,
-        "criteria_from": judged.criteria_from,
+        "thresholds_from": judged.thresholds_from,
         **judged.report.as_json(),
     }
     return _write(arguments, "volume.json", (json.dumps(report, indent=1) + "\n").encode())

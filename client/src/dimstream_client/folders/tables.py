@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from dimstream_client.file_streaming import flags_path
 from dimstream_client.folders.record import Done
+from dimstream_client.quality import Fractions, QualityMetrics, flat, flat_figures
 
 FLAGS: Final = "flags.csv"
 SUMMARY: Final = "summary.csv"
 COUNTED: Final = ("ok", "suspect", "unjudged", "missing")
+_FRACTIONS: Final = tuple(flat_figures(Fractions))
 FLAG_COLUMNS: Final = (
     *("file", "frame", "t", "c", "z", "p", "t_acq", "status", "flag", "reason", "ssim_prev"),
-    *("structure_score", "unsupported_fraction", "background", "uncertain", "signal", "split_ssim", "notes"),
+    *(*_FRACTIONS, *flat_figures(QualityMetrics)),
 )
 SUMMARY_COLUMNS: Final = (
     *("file", "state", "output", "axes", "shape", "frames", *COUNTED, "suspect_since", "seconds"),
@@ -111,9 +113,10 @@ def _flag_row(file: str, record: Mapping[str, Any]) -> dict[str, Any]:
         "flag": record.get("flag"),
         "reason": record.get("error") or record.get("reason"),
         "ssim_prev": record.get("ssim_prev"),
-        "structure_score": quality.get("structure_score"),
-        "unsupported_fraction": quality.get("unsupported_fraction"),
-        **{part: fractions.get(part) for part in ("background", "uncertain", "signal")},
-        "split_ssim": (quality.get("split") or {}).get("ssim"),
-        "notes": " ".join(quality.get("notes") or ()),
+        **{part: fractions.get(part) for part in _FRACTIONS},
+        **{name: _cell(value) for name, value in flat(QualityMetrics, quality).items()},
     }
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value

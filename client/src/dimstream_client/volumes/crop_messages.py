@@ -6,7 +6,6 @@ from pathlib import Path
 
 from dimstream_client.errors import RecordError
 from dimstream_client.quality import Thresholds
-from dimstream_client.volumes.criteria import Criteria
 from dimstream_client.volumes.judging import SHARE_OF_TIMES, Series, VolumeReport, judge_volumes
 from dimstream_client.volumes.plane_records import read_records
 
@@ -40,10 +39,16 @@ def stream_line(flags: Path, thresholds: Thresholds) -> str:
     OSError
     """
     try:
-        report = judge_volumes(read_records(flags), Criteria.of(vars(thresholds)))
+        report = judge_volumes(read_records(flags), thresholds)
     except (ValueError, RecordError) as error:
         return f"volume: not judged ({error}); see dimstream view"
     return f"volume: {_believed(report)}; see dimstream view"
+
+
+def rules(thresholds: Thresholds) -> str:
+    """Return the thresholds that planes are judged by, in words."""
+    ssim, split = ("none" if one is None else f"{one:g}" for one in (thresholds.ssim, thresholds.split))
+    return f"ssim {ssim}, structure score {thresholds.structure_score:g}, split {split}"
 
 
 def _believed(report: VolumeReport) -> str:

@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from dimstream_client.errors import RecordError
-from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.quality import Thresholds
 from dimstream_client.volumes.plane_records import PlaneRecord, index_of, plane_of
 
 __all__ = [
-    "Criteria",
     "Crop",
     "Plane",
     "Series",
@@ -117,7 +116,7 @@ class Series:
 class VolumeReport:
     """What is to be said of the z-stacks of a file."""
 
-    criteria: Criteria
+    thresholds: Thresholds
     series: tuple[Series, ...]
     volumes: tuple[Volume, ...]
 
@@ -142,7 +141,7 @@ class VolumeReport:
         return asdict(self)
 
 
-def judge_volumes(records: Iterable[Mapping[str, Any]], criteria: Criteria) -> VolumeReport:
+def judge_volumes(records: Iterable[Mapping[str, Any]], thresholds: Thresholds) -> VolumeReport:
     """Return which planes are believed, and the crop of each z-stack and of each series.
 
     Parameters
@@ -150,19 +149,25 @@ def judge_volumes(records: Iterable[Mapping[str, Any]], criteria: Criteria) -> V
     records : iterable of mapping
         One for each frame, as `dimstream stream` writes them: ``index``, ``flag``, ``reason``, and
         ``quality`` where the frame has a result. The frames of the HTTP report are the same.
+    thresholds : Thresholds
+        Of SSIM with a neighbour in depth, of the structure score and of the split-photon check.
 
     Raises
     ------
     RecordError
         They are no such records, tell one plane twice, or are of a movie without z.
+    ValueError
+        There is no threshold of SSIM.
     """
+    if thresholds.ssim is None:
+        raise ValueError("expected a threshold `ssim`, and the model has none; give --ssim")
     stacks = _stacks(records)
-    volumes = tuple(_volume(place, planes, criteria) for place, planes in sorted(stacks.items()))
+    volumes = tuple(_volume(place, planes, thresholds) for place, planes in sorted(stacks.items()))
     places: dict[tuple[int, int], list[Volume]] = {}
     for volume in volumes:
         places.setdefault((volume.c, volume.p), []).append(volume)
     series = tuple(_series(c, p, of_place) for (c, p), of_place in sorted(places.items()))
-    return VolumeReport(criteria, series, volumes)
+    return VolumeReport(thresholds, series, volumes)
 
 
 def propose_crop(believed: Iterable[int]) -> Crop | None:
@@ -203,35 +208,37 @@ def _stacks(records: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int, int], 
     return {place: [stack[z] for z in sorted(stack)] for place, stack in found.items()}
 
 
-def _volume(place: tuple[int, int, int], records: Sequence[PlaneRecord], criteria: Criteria) -> Volume:
+def _volume(place: tuple[int, int, int], records: Sequence[PlaneRecord], thresholds: Thresholds) -> Volume:
     above = {record.z: record.ssim_above for record in records}
-    planes = tuple(_judged(record, above.get(record.z + 1), criteria) for record in records)
+    planes = tuple(_judged(record, above.get(record.z + 1), thresholds) for record in records)
     return Volume(*place, propose_crop(plane.z for plane in planes if plane.believed), planes)
 
 
-def _judged(record: PlaneRecord, below: float | None, criteria: Criteria) -> Plane:
-    why_not = _why_not(record, below, criteria)
+def _judged(record: PlaneRecord, below: float | None, thresholds: Thresholds) -> Plane:
+    why_not = _why_not(record, below, thresholds)
     return Plane(**vars(record), ssim_below=below, believed=why_not is None, why_not=why_not)
 
 
-def _why_not(plane: PlaneRecord, below: float | None, criteria: Criteria) -> str | None:
+def _why_not(plane: PlaneRecord, below: float | None, thresholds: Thresholds) -> str | None:
     """The first rule that speaks against a plane, the surest first; None when none does."""
     if plane.structure_score is None:
         return f"no result: {plane.reason or 'none is recorded'}"
-    if plane.structure_score < criteria.structure_score:
-        return f"no structure: score {plane.structure_score:.1f} below {criteria.structure_score:g}"
+    if plane.structure_score < thresholds.structure_score:
+        return f"no structure: score {plane.structure_score:.1f} below {thresholds.structure_score:g}"
     if plane.flag == "suspect":
         return f"suspect: {plane.reason}"
-    if plane.split_ssim is not None and criteria.split is not None:
-        if plane.split_ssim >= criteria.split:
+    if plane.split_ssim is not None and thresholds.split is not None:
+        if plane.split_ssim >= thresholds.split:
             return None
-        return f"the halves of its photons disagree: SSIM {plane.split_ssim:.2f} below {criteria.split:g}"
+        return f"the halves of its photons disagree: SSIM {plane.split_ssim:.2f} below {thresholds.split:g}"
     known = [ssim for ssim in (plane.ssim_above, below) if ssim is not None]
     if not known:  # then the comparison in time has the word
         return None if plane.flag == "ok" else "nothing confirms it: it was compared with no other frame"
-    if max(known) >= criteria.ssim:
+    least = thresholds.ssim
+    assert least is not None  # `judge_volumes` has seen to that
+    if max(known) >= least:
         return None
-    return f"unlike its neighbours in depth: SSIM {max(known):.2f} below {criteria.ssim:g}"
+    return f"unlike its neighbours in depth: SSIM {max(known):.2f} below {least:g}"
 
 
 def _series(c: int, p: int, stacks: Sequence[Volume]) -> Series:

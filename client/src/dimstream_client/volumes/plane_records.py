@@ -24,7 +24,7 @@ class PlaneRecord:
     ----------
     flag, reason : str
         `reason` is None when the flag is "ok"; of a frame without a result it says why.
-    structure, unsupported_fraction : float or None
+    structure_score, unsupported_fraction : float or None
         Of the frame; None when it has no result.
     ssim_above : float or None
         SSIM with the prediction of z - 1 at the same time; None where nothing was compared.
@@ -113,7 +113,7 @@ def plane_of(record: Mapping[str, Any]) -> PlaneRecord:
         flag=str(record.get("flag", "unjudged")),
         reason=None if reason is None else str(reason),
         structure_score=_number(quality, "structure_score"),
-        unsupported_fraction=_number(quality, "unsupported"),
+        unsupported_fraction=_number(quality, "unsupported_fraction"),
         ssim_above=_number(quality, "ssim_z"),
         split_ssim=_number(_object(quality, "split"), "ssim"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from dimstream_models.bundle import Bundle, Calibration
 
@@ -61,6 +61,26 @@ class Distribution:
         return min(max(probability, 1 / (self.pairs + 1)), 1.0)
 
 
+class StreamThresholds(Protocol):
+    """The thresholds that a stream may change; a bundle's own are such, too."""
+
+    @property
+    def ssim(self) -> float | None:
+        """Smoothed similarity below it is suspect."""
+
+    @property
+    def structure_score(self) -> float | None:
+        """Frames that score below it show nothing; None: five standard errors."""
+
+    @property
+    def split(self) -> float | None:
+        """SSIM of both halves of the photons below it is suspect."""
+
+    @property
+    def background_max(self) -> float:
+        """Most photons in a window of background."""
+
+
 @dataclass(frozen=True)
 class Criteria:
     """What frames are judged by; from a bundle, with what a stream has changed of it.
@@ -91,23 +111,22 @@ class Criteria:
     frame_interval_s: float | None = None
 
     @classmethod
-    def of(
-        cls,
-        bundle: Bundle,
-        *,
-        ssim: float | None,
-        structure_score: float,
-        split: float | None,
-        background_max: float,
-    ) -> Self:
-        """With the calibration record of a bundle."""
+    def of(cls, bundle: Bundle, thresholds: StreamThresholds | None = None) -> Self:
+        """With the calibration record of a bundle.
+
+        Parameters
+        ----------
+        thresholds
+            In force; None: the bundle's own.
+        """
         record = None if bundle.config is None else bundle.config.calibration
+        limits = bundle.thresholds if thresholds is None else thresholds
         return cls(
-            ssim=ssim,
-            structure_score=structure_score,
-            split=split,
+            ssim=limits.ssim,
+            structure_score=FIVE_SIGMA if limits.structure_score is None else limits.structure_score,
+            split=limits.split,
             correlation=bundle.thresholds.correlation,
-            background_max=background_max,
+            background_max=limits.background_max,
             signal=None if record is None else _signal(record),
             dark=None if record is None else Distribution.of(record.dark_quantiles, record.dark_pairs),
             frame_interval_s=None if record is None else record.frame_interval_s,

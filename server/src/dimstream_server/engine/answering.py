@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dimstream_client.quality import Fractions, QualityMetrics, Times, fitted
 from dimstream_models.judging import FlagName, PreviousFrame, why_not_comparable
 from dimstream_models.quality.support_map import all_unsupported
 from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
-from dimstream_server.engine.protocol import EngineResult, Fractions, FrameTask, QualityMetrics
+from dimstream_server.engine.protocol import EngineResult, FrameTask
 from dimstream_server.engine.resume_state import PlaneRecord
 from dimstream_server.engine.streams import Job, StreamState
 from dimstream_server.errors import FrameFailed
@@ -142,7 +143,7 @@ def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -
 
 def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> EngineResult:
     finished = time.perf_counter()
-    return EngineResult(
+    result = EngineResult(
         seq=job.task.seq,
         status="failed" if outcome.error else "done",
         flag=outcome.flag,
@@ -153,9 +154,11 @@ def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> 
         pixels=outcome.pixels,
         model_id=state.in_force.model.id,
         model_sha256=state.in_force.model.sha256,
-        queue_ms=(started - job.accepted_at) * 1e3,
-        infer_ms=(finished - started) * 1e3,
-        total_ms=(finished - job.accepted_at) * 1e3,
+        t_ms=Times(
+            queue=round((started - job.accepted_at) * 1e3, 3),
+            infer=round((finished - started) * 1e3, 3),
+            total=round((finished - job.accepted_at) * 1e3, 3),
+        ),
         error=outcome.error,
         quality=outcome.quality,
         support=outcome.support,
@@ -169,3 +172,4 @@ def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> 
         ),
         counts=state.counts(),
     )
+    return fitted(result)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dimstream_client.quality import QualityMetrics, SplitResult
 from dimstream_models.judging import (
     Agreement,
     Assessment,
     Conditions,
+    Criteria,
     FlagDecision,
     Measures,
     PreviousFrame,
@@ -20,9 +22,8 @@ from dimstream_models.judging import (
 )
 from dimstream_models.quality.alignment import Shift
 from dimstream_server.engine.loading import LoadedModel
-from dimstream_server.engine.protocol import FrameTask, QualityMetrics, SplitResult
+from dimstream_server.engine.protocol import FrameTask
 from dimstream_server.engine.streams import StreamState
-from dimstream_server.pipeline.flags import criteria_of
 from dimstream_server.pipeline.fused_model import FusedOutput
 
 
@@ -119,7 +120,7 @@ def assess_on_device(
 def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
     spec = state.spec
     return Conditions(
-        criteria=criteria_of(state.in_force.model.bundle, state.in_force.thresholds),
+        criteria=Criteria.of(state.in_force.model.bundle, state.in_force.thresholds),
         window=model.fused.bundle.ssim.window,
         split_every=spec.split_every,
         ceiling=spec.ceiling,
@@ -132,7 +133,7 @@ def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
 
 def _split_result(found: Assessment[Any]) -> SplitResult | None:
     split = found.split
-    return None if split is None else SplitResult(found.metrics.split_ssim, split.refused, split.t_ms)
+    return None if split is None else SplitResult(split.t_ms, found.metrics.split_ssim, split.refused)
 
 
 def _similarity_in_depth(

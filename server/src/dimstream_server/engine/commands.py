@@ -10,7 +10,6 @@ from dimstream_server.engine.loading import LoadedModel, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.engine.streams import Item
-from dimstream_server.pipeline.flags import NewThresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class ChangeStream:
     stream: str
     from_seq: int
     model: ModelInfo | None
-    thresholds: NewThresholds | None
+    thresholds: Mapping[str, float] | None
     future: Future[InForce]
 
 

@@ -32,6 +32,7 @@ from dimstream_server.engine.streams import (
 )
 from dimstream_server.engine.turns import FairTurns
 from dimstream_server.errors import Refused, ServerError
+from dimstream_server.pipeline.thresholds import changed
 
 _FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
 _LEARNING = 0.02
@@ -220,7 +221,7 @@ class DeviceThread:
         thresholds = base.thresholds if command.model is None else info.thresholds
         try:
             if command.thresholds is not None:
-                thresholds = command.thresholds.over(thresholds)
+                thresholds = changed(thresholds, command.thresholds)
             in_force = InForce(command.from_seq, info, thresholds)
             update = PendingUpdate(in_force, command.future, command.model is not None)
             state.plan(update)

@@ -12,9 +12,9 @@ from dimstream_models.bundle import Bundle, check_test_tensor
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
 from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.flags import thresholds_of
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device, first_line, open_session
+from dimstream_server.pipeline.thresholds import thresholds_of
 
 
 class ModelKey(NamedTuple):

@@ -30,7 +30,6 @@ from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
 from dimstream_server.engine.streams import CloseStream, Gap, Job, RestoreReference
 from dimstream_server.errors import BadUpdate, Draining, ModelInUse, UnknownModel
-from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.pipeline.runtime import check_installation, parse_device
 
 PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint16"),)
@@ -179,7 +178,11 @@ class LocalEngine:
             self._thread.commands.put(Append(stream, Gap(seq_from, seq_to)))
 
     def update(
-        self, stream: str, from_seq: int, model: str | None = None, thresholds: NewThresholds | None = None
+        self,
+        stream: str,
+        from_seq: int,
+        model: str | None = None,
+        thresholds: Mapping[str, float] | None = None,
     ) -> Future[InForce]:
         """Change model or thresholds from a frame on; see `Engine.update`."""
         if model is None and thresholds is None:

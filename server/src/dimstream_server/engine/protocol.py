@@ -16,11 +16,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dimstream_client.quality import FrameResult, Thresholds
 from dimstream_models.bundle import Bundle
-from dimstream_models.judging import FlagName
 from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
-from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 
 InDtype = Literal["uint8", "uint16", "float32"]
 OutDtype = Literal["uint16", "float32"]
@@ -140,88 +139,17 @@ class FrameTask:
     plane: Plane = (0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Fractions:
-    """Shares of the raw frame's pixels by the photons in the window around them; they add up to 1."""
-
-    background: float
-    uncertain: float
-    signal: float
-
-
-@dataclass(frozen=True, slots=True)
-class SplitResult:
-    """What the split photons of a frame say.
-
-    Parameters
-    ----------
-    ssim : float or None
-        Of the predictions of both halves; None when they were refused.
-    refused : str or None
-        Why the photons were not split.
-    t_ms : float
-        What it took on top of the frame's inference, milliseconds.
-    """
-
-    ssim: float | None
-    refused: str | None
-    t_ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QualityMetrics:
-    """What speaks for and against a frame, beyond its flag; see `docs/flags.md`.
-
-    Parameters
-    ----------
-    ssim_aligned, shift_px : float and (rows, columns), or None
-        SSIM with the same frame as `ssim_prev` after this motion of the sample was taken out; None when
-        nothing was compared or the raw frame shows no structure to align by.
-    correlation : float or None
-        With the same frame, of what is finer than the local mean; None when nothing was compared, or the
-        frames are too small.
-    ssim_z : float or None
-        SSIM with the prediction of the plane above (z - 1) of the same time point.
-    p_signal, p_dark : float or None
-        Probability, by the bundle's calibration, of an SSIM at most this with a sample, and of one at
-        least this without.
-    structure_score : float
-        Of the raw frame, in standard errors above noise.
-    unsupported_fraction : float
-        Share of the predicted signal that no photons support.
-    suspect_since : int or None
-        First frame of the plane's present run of suspect ones.
-    notes : tuple of str
-        `dimstream_models.judging.Note`.
-    """
-
-    ssim_aligned: float | None = None
-    correlation: float | None = None
-    shift_px: tuple[int, int] | None = None
-    ssim_z: float | None = None
-    p_signal: float | None = None
-    p_dark: float | None = None
-    structure_score: float
-    unsupported_fraction: float
-    suspect_since: int | None = None
-    notes: tuple[str, ...] = ()
-    split: SplitResult | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EngineResult:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineResult(FrameResult):
     """The one answer to one frame.
 
+    `ssim_prev` and `compared_seq` are None whenever nothing was compared, `fractions` and `quality` for a
+    failed frame.
+
     Parameters
     ----------
-    flag, reason : str
-        `reason` is None when the flag is "ok".
-    ssim_prev, compared_seq
-        SSIM with the prediction of frame `compared_seq`; both None whenever nothing was compared.
     pixels : ndarray or None
         (H, W) denoised counts; None for a failed frame or when the stream wants no pixels.
-    quality : QualityMetrics or None
-        None for a failed frame.
     support : ndarray or None
         (H, W) uint8, see `dimstream_models.quality.support_map`; None unless the stream wants maps.
     error : str or None
@@ -230,21 +158,9 @@ class EngineResult:
         What the stream could go on from after this frame, see `ResumeState`.
     """
 
-    seq: int
-    status: Literal["done", "failed"]
-    flag: FlagName
-    reason: str | None
-    ssim_prev: float | None
-    compared_seq: int | None
-    fractions: Fractions | None
     pixels: NDArray[Any] | None
     model_id: str
-    model_sha256: str
-    queue_ms: float
-    infer_ms: float
-    total_ms: float
     error: str | None = None
-    quality: QualityMetrics | None = None
     support: NDArray[np.uint8] | None = None
     plane: PlaneRecord | None = None
     counts: Counts | None = None
@@ -361,7 +277,11 @@ class Engine(Protocol):
         """
 
     def update(
-        self, stream: str, from_seq: int, model: str | None = None, thresholds: NewThresholds | None = None
+        self,
+        stream: str,
+        from_seq: int,
+        model: str | None = None,
+        thresholds: Mapping[str, float] | None = None,
     ) -> Future[InForce]:
         """Change model or thresholds from frame `from_seq` on; answered when the change is sure to happen.
 

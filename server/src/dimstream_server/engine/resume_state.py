@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dimstream_server.pipeline.flags import Thresholds
+from dimstream_client.quality import Thresholds
 
 Plane = tuple[int, int, int]
 """(channel, z, position)."""

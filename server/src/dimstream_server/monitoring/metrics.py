@@ -1,6 +1,5 @@
 """Figures of a running server, in a Prometheus registry of its own."""
 
-import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -9,12 +8,11 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
-from dimstream_server.engine.protocol import EngineResult, QualityMetrics
+from dimstream_client.quality import QualityMetrics, flat, flat_figures, plain
+from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.monitoring.stream_metrics import StreamTable
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_SCORES = (0.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -68,18 +66,16 @@ class Metrics:
             "model",
             "outcome",
         )
-        self._unsupported = Histogram(
-            "dimstream_unsupported_fraction",
-            "Share of a frame's predicted signal that no photons support.",
-            buckets=_SHARES,
-            registry=self.registry,
-        )
-        self._structure = Histogram(
-            "dimstream_structure_score",
-            "Structure score of a raw frame, standard errors above noise.",
-            buckets=_SCORES,
-            registry=self.registry,
-        )
+        self._figures = {
+            name: Histogram(
+                f"dimstream_{name}",
+                one.metadata["description"].capitalize() + ".",
+                buckets=one.metadata["buckets"],
+                registry=self.registry,
+            )
+            for name, one in flat_figures(QualityMetrics).items()
+            if one.metadata["buckets"]
+        }
 
     def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Expose `read()` as the gauge `name`."""
@@ -104,7 +100,7 @@ class Metrics:
         for observer in self._observers:
             observer(result)
         self._frames.labels(endpoint, result.model_id, result.status, result.flag).inc()
-        times_ms = (result.queue_ms, result.infer_ms, result.total_ms)
+        times_ms = (result.t_ms.queue, result.t_ms.infer, result.t_ms.total)
         for child, time_ms in zip(self._stage_children, times_ms, strict=True):
             child.observe(time_ms / 1000)
         if result.quality is not None:
@@ -115,12 +111,10 @@ class Metrics:
             self._notes.labels(model, note).inc()
         if quality.split is not None:
             self._split.labels(model, "answered" if quality.split.refused is None else "refused").inc()
-        for histogram, value in (
-            (self._unsupported, quality.unsupported_fraction),
-            (self._structure, quality.structure_score),
-        ):
-            if math.isfinite(value):  # one NaN would make the sum useless for ever
-                histogram.observe(value)
+        found = flat(type(quality), plain(quality))
+        for name, histogram in self._figures.items():
+            if found[name] is not None:
+                histogram.observe(found[name])
 
     def refused(self, endpoint: str, code: str) -> None:
         """Count one refusal."""

@@ -81,7 +81,7 @@ class StreamMetrics:
         """One frame was denoised, or failed; it was flagged, and took its time."""
         self.counts["failed" if result.status == "failed" else "denoised"] += 1
         self.flagged(result.flag)
-        self.took(result.total_ms / 1000)
+        self.took(result.t_ms.total / 1000)
 
     def turned(self, *, is_suspect: bool) -> None:
         """The stream has turned suspect, or has come back."""

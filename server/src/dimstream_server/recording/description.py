@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dimstream_client.quality import Thresholds
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
 from dimstream_server.errors import RecordingRefused
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording.spec import Format, RecordingSpec
 
 DESCRIPTION: Final = "recording.json"
@@ -50,21 +50,6 @@ class WrittenModel(_Written):
         return cls(id=model.id, name=model.name, sha256=model.sha256, gain=model.gain, offset=model.offset)
 
 
-class WrittenThresholds(_Written):
-    """The thresholds that were in force."""
-
-    ssim: float | None
-    background_max: float
-    signal_min: float
-    structure_score: float
-    split: float | None
-
-    @classmethod
-    def of(cls, thresholds: Thresholds) -> Self:
-        """What is written of thresholds."""
-        return cls(**asdict(thresholds))
-
-
 class WrittenDetector(_Written):
     """By which the values of the raw frames became photons: (value - offset) / gain."""
 
@@ -77,7 +62,7 @@ class InForceFrom(_Written):
 
     from_seq: int
     model: WrittenModel
-    thresholds: WrittenThresholds
+    thresholds: Thresholds
 
 
 class Description(_Written):
@@ -99,7 +84,7 @@ class Description(_Written):
     user: str | None
     detector: WrittenDetector | None = None
     model: WrittenModel
-    thresholds: WrittenThresholds
+    thresholds: Thresholds
     versions: dict[str, str]
 
     @classmethod
@@ -121,7 +106,7 @@ class Description(_Written):
             user=spec.user,
             detector=None if spec.detector is None else WrittenDetector(**asdict(spec.detector)),
             model=WrittenModel.of(spec.model),
-            thresholds=WrittenThresholds.of(spec.thresholds),
+            thresholds=spec.thresholds,
             versions=_versions(),
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dimstream_client.messages import PlaneIndex
+from dimstream_client.quality import parts_of, plain
 from dimstream_server.recording.description import InForceFrom
 from dimstream_server.recording.spec import RecordedFrame
 
@@ -135,24 +136,12 @@ def frame_line(frame: RecordedFrame, page: int) -> bytes:
         {
             "seq": result.seq,
             "page": page,
-            "index": _plain(frame.index),
+            "index": plain(frame.index),
             "t_acq": frame.t_acq,
-            "status": result.status,
-            "flag": result.flag,
-            "reason": result.reason,
-            "ssim_prev": _ssim(result.ssim_prev),
-            "compared_seq": result.compared_seq,
-            "fractions": _plain(result.fractions),
-            "quality": _plain(result.quality),
+            **{name: plain(value) for name, value in parts_of(result).items()},
             "model": result.model_id,
-            "model_sha256": result.model_sha256,
             "gain": frame.gain,
             "offset": frame.offset,
-            "t_ms": {
-                "queue": round(result.queue_ms, 3),
-                "infer": round(result.infer_ms, 3),
-                "total": round(result.total_ms, 3),
-            },
             "meta": frame.meta,
             **({} if result.error is None else {"error": result.error}),
         }
@@ -187,20 +176,9 @@ def _line(content: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "replace") + b"\n"
 
 
-def _plain(value: Any) -> Any:
-    """A dataclass of numbers and texts as JSON has it; `asdict` takes many times as long."""
-    names = getattr(value, "__dataclass_fields__", None)
-    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(member) for member in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _ssim(ssim: float | None) -> float | None:
-    """Within -1 and 1, which rounding may leave, as the wire has it."""
-    return None if ssim is None or not math.isfinite(ssim) else min(max(ssim, -1.0), 1.0)

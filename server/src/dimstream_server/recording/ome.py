@@ -9,6 +9,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from dimstream_client.files.ome_writer import MOST_PLANES, NAMESPACE, is_undated, plane_xml, printable, quoted
+from dimstream_client.quality import plain
 from dimstream_server.recording.description import Description, InForceFrom, utc
 from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.hyperstack import Hyperstack, Series
@@ -204,7 +205,7 @@ def _processing(in_force: InForceFrom) -> dict[str, str]:
         "model_sha256": model.sha256,
         "gain": model.gain,
         "offset": model.offset,
-        **{f"threshold_{name}": value for name, value in thresholds.model_dump().items()},
+        **{f"threshold_{name}": value for name, value in plain(thresholds).items()},
     }
     return {name: "none" if value is None else str(value) for name, value in values.items()}
 

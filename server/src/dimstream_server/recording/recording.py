@@ -12,10 +12,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from dimstream_client.quality import Thresholds
 from dimstream_server.engine.protocol import ModelInfo
 from dimstream_server.errors import RecordingFailed
-from dimstream_server.pipeline.flags import Thresholds
-from dimstream_server.recording.description import InForceFrom, WrittenModel, WrittenThresholds
+from dimstream_server.recording.description import InForceFrom, WrittenModel
 from dimstream_server.recording.disk import DiskWatch
 from dimstream_server.recording.finalising import finalise, write_checksums
 from dimstream_server.recording.frame_log import FrameLog, frame_line, skip_line, stopped_line, update_line
@@ -94,9 +94,7 @@ class Recording:
 
     def update(self, from_seq: int, model: ModelInfo, thresholds: Thresholds) -> None:
         """Take note of what frames from `from_seq` on are denoised with and judged by."""
-        in_force = InForceFrom(
-            from_seq=from_seq, model=WrittenModel.of(model), thresholds=WrittenThresholds.of(thresholds)
-        )
+        in_force = InForceFrom(from_seq=from_seq, model=WrittenModel.of(model), thresholds=thresholds)
         self._put(lambda: self._write_update(in_force))
 
     def skip(self, seq_from: int, seq_to: int, reason: str) -> None:

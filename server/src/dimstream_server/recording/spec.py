@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.messages import PlaneIndex
+from dimstream_client.quality import Thresholds
 from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import EngineResult, InDtype, ModelInfo, OutDtype
-from dimstream_server.pipeline.flags import Thresholds
 
 Format = Literal["tiff", "zarr"]
 Fsync = Literal["never", "close", "frame"]

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from dimstream_client.quality import Thresholds
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.resume_state import Counts, PlaneRecord
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.streams.journal_database import LOOK_S, JournalDatabase, JournalError
 
 __all__ = ["CLOSED_LEASE_S", "Entry", "Journal", "JournalError", "StreamSnapshot", "UpdateEntry"]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
+from dimstream_client.quality import Thresholds
 from dimstream_server.engine.protocol import Engine, ModelInfo, StreamSpec
 from dimstream_server.errors import ServerBusy, ServerError, TooManyPlanes, UnknownModel, UnknownStream
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.settings import Settings
 from dimstream_server.streams.journal import Entry, Journal
 from dimstream_server.streams.open_request import check_frame_bytes, choose_codec, spec_of
@@ -24,7 +24,7 @@ from dimstream_server.streams.resuming import (
 )
 from dimstream_server.streams.stream import Channel, ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
-from dimstream_server.streams.wire_values import wire_model, wire_thresholds
+from dimstream_server.streams.wire_values import wire_model
 
 REFERENCE_FRAMES = 1
 _log = logging.getLogger(__name__)
@@ -258,7 +258,7 @@ class StreamOpener:
             limit=stream.limit,
             reference_frames=REFERENCE_FRAMES,
             model=wire_model(self._engine.models()[stream.model]),
-            thresholds=wire_thresholds(stream.thresholds),
+            thresholds=stream.thresholds,
             max_frame_bytes=self._max_frame_bytes,
             lease_s=self._lease_s,
             window=stream.window,

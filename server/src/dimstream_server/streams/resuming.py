@@ -7,15 +7,16 @@ journal, as it was before the first result that its client lacks.
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from dimstream_client.messages import Open
+from dimstream_client.quality import Thresholds, plain
 from dimstream_client.wire import decode, encode
 from dimstream_server.engine.protocol import Engine, InForce
 from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.errors import ServerBusy, UnknownModel
-from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 from dimstream_server.problems import RequestRefused
 from dimstream_server.streams.journal import Entry, Journal, StreamSnapshot, UpdateEntry
 from dimstream_server.streams.stream import LAST_SEQ, ServerStream
@@ -175,10 +176,9 @@ def entry_of(in_force: InForce) -> UpdateEntry:
     return UpdateEntry(in_force.from_seq, model.id, model.sha256, in_force.thresholds)
 
 
-def thresholds_again(update: UpdateEntry) -> NewThresholds:
+def thresholds_again(update: UpdateEntry) -> Mapping[str, float]:
     """Thresholds that put those of an update in force, whatever was before."""
-    own = update.thresholds
-    return NewThresholds(own.ssim, own.background_max, own.signal_min, own.structure_score, own.split)
+    return {name: value for name, value in plain(update.thresholds).items() if value is not None}
 
 
 def _first_open(entry: Entry) -> Open:

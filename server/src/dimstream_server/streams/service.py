@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -18,7 +18,6 @@ from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, S
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
 from dimstream_server.errors import Draining, ServerError, TooManyStreams, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
-from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams.closing import Closing
@@ -352,7 +351,7 @@ class StreamService:
     # --- from operators
 
     async def change(
-        self, stream_id: str, model: str | None, thresholds: NewThresholds | None, *, by: str
+        self, stream_id: str, model: str | None, thresholds: Mapping[str, float] | None, *, by: str
     ) -> InForce:
         """Change model or thresholds of a stream, from its next frame on.
 

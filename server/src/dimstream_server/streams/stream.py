@@ -5,8 +5,9 @@ The engine knows streams too, but neither peers, sequence numbers nor credit: th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,20 +27,13 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
+from dimstream_client.quality import Thresholds, parts_of
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
-from dimstream_server.pipeline.flags import NewThresholds, Thresholds
 from dimstream_server.problems import RequestRefused, error_message
 from dimstream_server.recording import RecordedFile
-from dimstream_server.streams.wire_values import (
-    wire_fractions,
-    wire_model,
-    wire_quality,
-    wire_ssim,
-    wire_thresholds,
-    wire_times,
-)
+from dimstream_server.streams.wire_values import wire_model
 
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
 
@@ -225,21 +219,12 @@ class ServerStream:
         """RESULT of the oldest frame that is owed one; its limit counts it as handed over."""
         failed = result.status == "failed"
         return Result(
+            **parts_of(result),
             stream=self.id,
-            seq=result.seq,
-            status=result.status,
-            flag=result.flag,
-            reason=result.reason,
-            ssim_prev=wire_ssim(result.ssim_prev),
-            compared_seq=result.compared_seq,
-            fractions=wire_fractions(result.fractions),
             pixels=result.pixels if self.delivers_pixels else None,
-            model_sha256=result.model_sha256,
-            t_ms=wire_times(result),
             limit=self.limit + 1,
             index=self._owed[result.seq],
             error=error_message("frame_failed", result.error or "", seq=result.seq) if failed else None,
-            quality=wire_quality(result.quality),
             support=result.support,
         )
 
@@ -268,7 +253,7 @@ class ServerStream:
             )
         self.acknowledged = max(self.acknowledged, ack.next_result)
 
-    def new_thresholds(self, update: Update) -> NewThresholds | None:
+    def new_thresholds(self, update: Update) -> Mapping[str, float] | None:
         """Thresholds that an UPDATE names; None when it names none.
 
         Raises
@@ -276,8 +261,7 @@ class ServerStream:
         StreamClosed
         """
         self.refuse_when_closing()
-        asked = update.thresholds
-        return None if asked is None else NewThresholds(**asdict(asked))
+        return update.thresholds
 
     def updated(self, in_force: InForce) -> Updated:
         """UPDATED, once the engine has said what is in force from when on."""
@@ -286,7 +270,7 @@ class ServerStream:
             stream=self.id,
             from_seq=in_force.from_seq,
             model=wire_model(in_force.model),
-            thresholds=wire_thresholds(in_force.thresholds),
+            thresholds=in_force.thresholds,
         )
 
     def close(self, message: Close) -> bool:

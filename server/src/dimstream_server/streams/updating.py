@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 from dimstream_client.messages import Update, Updated
 from dimstream_server.engine.protocol import Engine, InForce
 from dimstream_server.errors import ServerError
-from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.streams.journal import Journal
 from dimstream_server.streams.resuming import entry_of
 from dimstream_server.streams.stream import ServerStream
@@ -60,7 +59,7 @@ class Updating:
         self._begin(stream, update.from_seq, update.model, thresholds, partial(self._answer, stream))
 
     async def change(
-        self, stream: ServerStream, model: str | None, thresholds: NewThresholds | None, *, by: str
+        self, stream: ServerStream, model: str | None, thresholds: Mapping[str, float] | None, *, by: str
     ) -> InForce:
         """Do what an operator asks for, from the first frame on that has not come yet.
 
@@ -82,7 +81,7 @@ class Updating:
         stream: ServerStream,
         from_seq: int,
         model: str | None,
-        thresholds: NewThresholds | None,
+        thresholds: Mapping[str, float] | None,
         then: Callable[[Future[InForce]], None],
     ) -> Future[InForce]:
         future = self._engine.update(stream.engine_id, from_seq, model, thresholds)

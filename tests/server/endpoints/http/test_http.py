@@ -333,7 +333,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "aspect",
     }
     frame = document["components"]["schemas"]["FrameBody"]["properties"]
-    assert "QualityBody" in str(frame["quality"])
+    assert "QualityMetrics" in str(frame["quality"])
     assert "VolumeBody" in str(document["components"]["schemas"]["ReportBody"]["properties"]["volumes"])
     assert "Dimstream-View" in denoise["responses"]["200"]["headers"]
     text = json.dumps(document)

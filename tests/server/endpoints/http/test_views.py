@@ -11,12 +11,12 @@ from shipped import BUNDLE
 
 from dimstream_client.files import ImageStack, Scale, open_images
 from dimstream_client.messages import PlaneIndex
-from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.quality import SHIPPED, QualityMetrics, Thresholds, Times
 from dimstream_models.bundle import read_bundle
 from dimstream_server.endpoints.http.answers import StackSink
-from dimstream_server.endpoints.http.views import ViewSink, criteria_of
-from dimstream_server.engine.local import LocalEngine
-from dimstream_server.engine.protocol import EngineResult, QualityMetrics
+from dimstream_server.endpoints.http.views import ViewSink
+from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.pipeline.thresholds import thresholds_of
 from dimstream_server.problems import RequestRefused
 
 GAP_PX = 6
@@ -39,20 +39,18 @@ def opened(counts: NDArray[Any], axes: str, **scale: Any) -> ImageStack:
 def result_of(seq: int, *, structure_score: float) -> EngineResult:
     quality = QualityMetrics(structure_score=structure_score, unsupported_fraction=0.1, ssim_z=0.8)
     return EngineResult(
-        seq,
-        "done",
-        "unjudged",
-        "first frame",
-        None,
-        None,
-        None,
-        None,
-        "er",
-        "ab",
-        0.0,
-        1.0,
-        1.0,
+        seq=seq,
+        status="done",
+        flag="unjudged",
+        reason="first frame",
+        ssim_prev=None,
+        compared_seq=None,
+        fractions=None,
         quality=quality,
+        model_sha256="ab",
+        t_ms=Times(0.0, 1.0, 1.0),
+        pixels=None,
+        model_id="er",
     )
 
 
@@ -107,11 +105,11 @@ def test_planes_that_are_not_believed_are_left_out() -> None:
     stack = stack_of()
     frames = np.stack([stack.read(n) for n in range(6)])
     structures = [1.0, 20.0, 20.0, 20.0, 1.0, 1.0]
-    sink = ViewSink(stack, "uint16", view="projection", criteria=Criteria())
+    sink = ViewSink(stack, "uint16", view="projection", thresholds=SHIPPED)
     picture = fill(sink, stack, structures=structures)
     np.testing.assert_allclose(picture, drawn(frames[1:4].max(axis=0), frames), atol=0.51)
     assert "keep=1-3" in sink.told
-    sink = ViewSink(stack, "uint16", view="orthogonal", criteria=Criteria())
+    sink = ViewSink(stack, "uint16", view="orthogonal", thresholds=SHIPPED)
     picture = fill(sink, stack, structures=structures)
     assert "plane=2" in sink.told
     assert (picture[12 + GAP_PX + 1, :16] == 255).all()  # the line before the first plane that is kept
@@ -120,7 +118,7 @@ def test_planes_that_are_not_believed_are_left_out() -> None:
 
 def test_nothing_believed_is_told() -> None:
     stack = stack_of()
-    sink = ViewSink(stack, "uint16", view="orthogonal", criteria=Criteria())
+    sink = ViewSink(stack, "uint16", view="orthogonal", thresholds=SHIPPED)
     fill(sink, stack, structures=[1.0] * 6)
     assert "keep=none" in sink.told
 
@@ -142,7 +140,7 @@ def test_the_aspect_can_be_told_and_a_projection_has_none() -> None:
 
 def test_holes_are_told() -> None:
     stack = stack_of()
-    sink = ViewSink(stack, "uint16", view="projection", criteria=Criteria())
+    sink = ViewSink(stack, "uint16", view="projection", thresholds=SHIPPED)
     fill(sink, stack, structures=[20.0, 1.0, 20.0, 1.0, 20.0, 20.0])
     assert sink.told.endswith("keep=0-5, holes=1 3")
 
@@ -166,26 +164,23 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_denoised(
     assert refused.value.code == code
 
 
-@pytest.mark.parametrize(("ssim", "criteria"), [(0.6, Criteria(0.6, -1e6, 0.5)), (None, None)])
-def test_criteria_are_the_thresholds_of_the_model(
-    tiny_bundle: Any, ssim: float | None, criteria: Criteria | None
-) -> None:
-    engine = LocalEngine([tiny_bundle("blur", threshold=ssim, split=0.5)], threads=1)
-    try:
-        assert criteria_of(engine.models()["blur"]) == criteria
-    finally:
-        engine.drain().result()
-
-
 def test_what_the_client_judges_by_unless_told_otherwise_is_what_ships() -> None:
-    shipped = read_bundle(BUNDLE).thresholds
-    known = {"ssim": shipped.ssim, "structure_score": shipped.structure_score, "split": shipped.split}
-    assert vars(Criteria()) == pytest.approx(known, abs=0.005)
+    assert thresholds_of(read_bundle(BUNDLE)) == SHIPPED
+
+
+def test_without_a_threshold_of_ssim_no_plane_is_judged() -> None:
+    stack = stack_of("ZYX", (3, 12, 16))
+    sink = ViewSink(stack, "uint16", view="projection", thresholds=Thresholds(ssim=None))
+    for n in range(len(stack)):
+        sink.note(stack.index(n), result_of(n, structure_score=1.0))
+        sink.write(np.zeros((12, 16), np.uint16))
+    sink.finish()
+    assert "keep=unjudged" in sink.told
 
 
 def test_frames_of_other_channels_are_not_noted() -> None:
     stack = stack_of("CZYX", (2, 3, 12, 16))
-    sink = ViewSink(stack, "uint16", view="projection", criteria=Criteria(), channel=1)
+    sink = ViewSink(stack, "uint16", view="projection", thresholds=SHIPPED, channel=1)
     for n in range(len(stack)):
         index = stack.index(n)
         sink.note(

@@ -19,7 +19,6 @@ from dimstream_client.messages import (
     PlaneIndex,
     Result,
     Skip,
-    Thresholds,
     Update,
     Updated,
 )
@@ -134,9 +133,9 @@ def test_holes_and_updates_are_remembered(durable: Any, connect: Any) -> None:
     opened = peer.open()
     peer.ask(_frame(opened, 0))
     assert peer.ask(Skip(opened.stream, 1, 4, "a gap")).limit == 13
-    in_force = peer.ask(Update(opened.stream, 5, thresholds=Thresholds(ssim=-0.5, background_max=2)))
+    in_force = peer.ask(Update(opened.stream, 5, thresholds={"ssim": -0.5, "background_max": 2}))
     assert isinstance(in_force, Updated)
-    later = peer.ask(Update(opened.stream, 9, thresholds=Thresholds(ssim=0.25)))
+    later = peer.ask(Update(opened.stream, 9, thresholds={"ssim": 0.25}))
     server.begin_stop()
     server.wait_stopped()
 
@@ -148,8 +147,8 @@ def test_holes_and_updates_are_remembered(durable: Any, connect: Any) -> None:
     result = peer.ask(_frame(opened, 5))
     assert (result.flag, result.compared_seq) == ("ok", 0)
     # an UPDATED that was lost is asked for again
-    assert peer.ask(Update(opened.stream, 5, thresholds=Thresholds(ssim=-0.5, background_max=2))) == in_force
-    assert peer.ask(Update(opened.stream, 9, thresholds=Thresholds(ssim=0.25))) == later
+    assert peer.ask(Update(opened.stream, 5, thresholds={"ssim": -0.5, "background_max": 2})) == in_force
+    assert peer.ask(Update(opened.stream, 9, thresholds={"ssim": 0.25})) == later
     closed = peer.ask(Close(opened.stream, 5))
     assert (closed.counts["done"], closed.counts["skipped"]) == (2, 4)
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from dimstream_models.arithmetic import Float32
 from dimstream_models.bundle import Bundle
 from dimstream_models.judging import (
-    FIVE_SIGMA,
     Assessment,
     Conditions,
     Criteria,
@@ -129,7 +128,7 @@ class MovieFollower:
         split_every: int = 0,
         frame_interval_s: float | None = None,
     ) -> None:
-        self.bundle, self.criteria = bundle, criteria_of(bundle)
+        self.bundle, self.criteria = bundle, Criteria.of(bundle)
         self._split_every, self._frame_interval_s = split_every, frame_interval_s
         self._pipeline = NumpyPipeline(bundle, denoise or _network(bundle))
 
@@ -227,18 +226,6 @@ def _followed(
         support = all_unsupported(support)
         with_split = None if with_split is None else all_unsupported(with_split)
     return FollowedFrame(record, frame.prediction, support, with_split)
-
-
-def criteria_of(bundle: Bundle) -> Criteria:
-    """Return what the service judges a bundle's frames by, where a stream changes nothing of it."""
-    own = bundle.thresholds
-    return Criteria.of(
-        bundle,
-        ssim=own.ssim,
-        structure_score=FIVE_SIGMA if own.structure_score is None else own.structure_score,
-        split=own.split,
-        background_max=own.background_max,
-    )
 
 
 def _network(bundle: Bundle) -> Denoise:

@@ -11,7 +11,7 @@ from dimstream_client.messages import Frame, PlaneIndex
 from dimstream_models.quality.detector import Detector
 from dimstream_server.endpoints.http.answers import JSON, StackSink, open_sink
 from dimstream_server.endpoints.http.images import ImageChoice, open_body
-from dimstream_server.endpoints.http.views import ViewOrder, ViewSink, criteria_of
+from dimstream_server.endpoints.http.views import ViewOrder, ViewSink
 from dimstream_server.engine.protocol import EngineResult, ModelInfo, OutDtype, StreamSpec
 from dimstream_server.errors import FrameFailed
 from dimstream_server.streams import RequestStream, StreamService
@@ -176,4 +176,4 @@ def _picture(order: Order, stack: ImageStack) -> ViewSink | None:
     """Where the frames are drawn; None when they are not."""
     if order.view is None:
         return None
-    return ViewSink(stack, order.dtype, **asdict(order.view), criteria=criteria_of(order.model))
+    return ViewSink(stack, order.dtype, **asdict(order.view), thresholds=order.model.thresholds)

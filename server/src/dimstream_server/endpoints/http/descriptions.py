@@ -5,10 +5,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Calibration
 from dimstream_server.engine.protocol import ModelInfo
 from dimstream_server.monitoring.server_info import ServerInfo
-from dimstream_server.pipeline.flags import Thresholds
 from dimstream_server.recording import Recording
 from dimstream_server.streams import ServerStream, StreamService
 
@@ -29,23 +29,6 @@ class ProblemBody(Body):
     code: str
     retryable: bool
     expected: dict[str, Any] | None = None
-
-
-class ThresholdsBody(Body):
-    """What frames are judged by."""
-
-    ssim: float | None = Field(description="below it a frame is suspect; null: never judged")
-    background_max: float = Field(description="photon counts in a window that are still background")
-    signal_min: float = Field(description="photon counts in a window above which it is signal")
-    structure_score: float = Field(description="raw frames that score below it show no more than noise")
-    split: float | None = Field(
-        description="below it the two halves of a frame's photons disagree; null: not judged by them"
-    )
-
-    @classmethod
-    def of(cls, thresholds: Thresholds) -> Self:
-        """The description of thresholds."""
-        return cls(**asdict(thresholds))
 
 
 class CalibrationBody(Body):
@@ -77,7 +60,7 @@ class ModelBody(Body):
     description: str
     gain: float | None = Field(description="counts out = gain * prediction + offset; null: none declared")
     offset: float | None
-    thresholds: ThresholdsBody
+    thresholds: Thresholds
     calibration: CalibrationBody | None = Field(description="null: the SSIM threshold was not calibrated")
     is_default: bool = Field(description="streams that name no model are denoised by this one")
 
@@ -92,7 +75,7 @@ class ModelBody(Body):
             description=model.description,
             gain=model.gain,
             offset=model.offset,
-            thresholds=ThresholdsBody.of(model.thresholds),
+            thresholds=model.thresholds,
             calibration=None if record is None else CalibrationBody.of(record),
             is_default=model.id == default,
         )
@@ -175,7 +158,7 @@ class StreamBody(Body):
     in_flight: int = Field(description="frames whose results were not handed over yet")
     is_suspect: bool = Field(description="it has turned suspect, and has not come back")
     counts: CountsBody
-    thresholds: ThresholdsBody
+    thresholds: Thresholds
     recording: RecordingBody | None = Field(description="null: it is not recorded")
 
     @classmethod
@@ -198,7 +181,7 @@ class StreamBody(Body):
             in_flight=stream.in_flight,
             is_suspect=service.is_suspect(stream),
             counts=CountsBody(**asdict(stream.counts)),
-            thresholds=ThresholdsBody.of(stream.thresholds),
+            thresholds=stream.thresholds,
             recording=None if recording is None else RecordingBody.of(recording),
         )
 

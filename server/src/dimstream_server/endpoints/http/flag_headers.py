@@ -1,23 +1,27 @@
 """Headers of a denoise answer: the flags of its frames, for those who want its pixels."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
+from dimstream_client.quality import QualityMetrics, flat, flat_figures, plain
 from dimstream_server.endpoints.http.denoising import Denoised, Order
 from dimstream_server.endpoints.http.reports import count_flags, worst_flag
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.streams.wire_values import wire_quality, wire_ssim
+
+
+def _header(figure: str) -> str:
+    return "Dimstream-" + "-".join(part.capitalize() for part in figure.split("_"))
+
 
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     "Dimstream-Flag": "The worst flag of all frames: suspect, then unjudged, then ok.",
     "Dimstream-Flags": "How many frames have each flag: `ok=5, unjudged=1, suspect=0`.",
     "Dimstream-Reason": "Single frames: why the flag is not ok.",
     "Dimstream-Ssim-Prev": "Single frames: SSIM with the prediction before, where there was one.",
-    "Dimstream-Structure-Score": "Single frames: of the raw frame, standard errors above noise.",
-    "Dimstream-Unsupported-Fraction": "Single frames: share of the predicted signal that no photons support.",
-    "Dimstream-Notes": "Single frames: what else was seen, separated by commas; absent when nothing was.",
-    "Dimstream-Split-Ssim": "Single frames whose photons were split: SSIM of what both halves predict.",
-    "Dimstream-Split-Refused": "Single frames whose photons were to be split: why they could not be.",
+    **{
+        _header(name): f"Single frames: {one.metadata['description']}. Absent where there is nothing to tell."
+        for name, one in flat_figures(QualityMetrics).items()
+    },
     "Dimstream-View": "Views: the z-stack that is drawn (t, c, p), which planes to keep (`keep=3-16`, `none`"
     " or `unjudged`), where slices lie (plane, row, column), and z step / pixel size (aspect).",
     "Dimstream-Axes": "The axes that were understood, slowest first, positions (P) before all: `TZYX`.",
@@ -67,16 +71,19 @@ def _is_not_photons(result: EngineResult) -> bool:
 def _of_frame(result: EngineResult) -> Iterator[tuple[str, str]]:
     """All that is told of a single frame, empty where there is nothing to tell."""
     yield "Dimstream-Reason", result.reason or ""
-    yield "Dimstream-Ssim-Prev", _six_digits(wire_ssim(result.ssim_prev))
-    quality = wire_quality(result.quality)
-    if quality is None:
-        return
-    yield "Dimstream-Structure-Score", f"{quality.structure_score:.3f}"
-    yield "Dimstream-Unsupported-Fraction", _six_digits(quality.unsupported_fraction)
-    yield "Dimstream-Notes", ", ".join(quality.notes)
-    if quality.split is not None:
-        yield "Dimstream-Split-Ssim", _six_digits(quality.split.ssim)
-        yield "Dimstream-Split-Refused", quality.split.refused or ""
+    yield "Dimstream-Ssim-Prev", _text(result.ssim_prev)
+    if result.quality is not None:
+        for name, value in flat(type(result.quality), plain(result.quality)).items():
+            yield _header(name), _text(value)
+
+
+def _text(value: Any) -> str:
+    """A figure, numbers to six digits; empty where there is none."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
 
 
 def _printable(text: str) -> str:
@@ -84,15 +91,11 @@ def _printable(text: str) -> str:
     return ascii(text)[1:-1][:REMARKS_LENGTH]
 
 
-def _six_digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
-
-
 def _times(denoised: Denoised) -> str:
     results = [result for _, result in denoised.frames]
     sums = {
-        "queue": sum(result.queue_ms for result in results),
-        "infer": sum(result.infer_ms for result in results),
-        "total": sum(result.total_ms for result in results),
+        "queue": sum(result.t_ms.queue for result in results),
+        "infer": sum(result.t_ms.infer for result in results),
+        "total": sum(result.t_ms.total for result in results),
     }
     return ", ".join(f"{name}={value:.3f}" for name, value in sums.items())

@@ -11,10 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from dimstream_server.endpoints.http.bodies import BodyLimits, read_body
 from dimstream_server.endpoints.http.capacity import Buffers
-from dimstream_server.endpoints.http.descriptions import ModelBody, ThresholdsBody
+from dimstream_server.endpoints.http.descriptions import ModelBody
 from dimstream_server.endpoints.http.openapi import json_body, problems
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, InForceBody, LoadBody, UnloadQuery
-from dimstream_server.pipeline.flags import NewThresholds
 from dimstream_server.problems import RequestRefused
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
@@ -91,14 +90,13 @@ class OperatorRoutes:
         """Put other thresholds, or another model, in force between two frames."""
         operator = _operator(request)
         asked = await self._asked(request, ChangeBody)
-        thresholds = None if asked.thresholds is None else NewThresholds(**asked.thresholds.model_dump())
-        in_force = await self._service.change(stream_id, asked.model, thresholds, by=operator)
+        in_force = await self._service.change(stream_id, asked.model, asked.thresholds, by=operator)
         return InForceBody(
             stream=stream_id,
             from_seq=in_force.from_seq,
             model=in_force.model.id,
             model_sha256=in_force.model.sha256,
-            thresholds=ThresholdsBody.of(in_force.thresholds),
+            thresholds=in_force.thresholds,
         )
 
     async def _asked(self, request: Request, kind: type[_Asked]) -> _Asked:

@@ -1,11 +1,14 @@
 """What an operator may ask for, and is answered, as the OpenAPI document shows it."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from dimstream_server.endpoints.http.descriptions import Body, ThresholdsBody
-from dimstream_server.pipeline.flags import HIGHEST_COUNT
+from dimstream_client.header_checks import new_thresholds
+from dimstream_client.quality import Thresholds, figures
+from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.pipeline.thresholds import HIGHEST_COUNT
 
 LONGEST_NAME: Final = 200
 
@@ -22,21 +25,38 @@ class LoadBody(_AskedBody):
     )
 
 
-class NewThresholdsBody(_AskedBody):
-    """Thresholds that are to change; null, or left out: unchanged."""
+def _schema_of_changes() -> dict[str, Any]:
+    """What JSON may name as thresholds that are to change: any of `Thresholds`; null: unchanged."""
+    bounds = {"similarity": 1.0, "number": HIGHEST_COUNT}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            one.name: {
+                "description": one.metadata["description"],
+                "anyOf": [
+                    {
+                        "type": "number",
+                        "minimum": -bounds[one.metadata["kind"]],
+                        "maximum": bounds[one.metadata["kind"]],
+                    },
+                    {"type": "null"},
+                ],
+            }
+            for one in figures(Thresholds)
+        },
+    }
 
-    ssim: float | None = Field(None, ge=-1, le=1)
-    background_max: float | None = Field(None, ge=0, le=HIGHEST_COUNT)
-    signal_min: float | None = Field(None, ge=0, le=HIGHEST_COUNT)
-    structure_score: float | None = Field(None, ge=-1e12, le=1e12)
-    split: float | None = Field(None, ge=-1, le=1)
+
+Changes = Annotated[Mapping[str, float], PlainValidator(new_thresholds), WithJsonSchema(_schema_of_changes())]
+"""Thresholds that are to change; what is not named, or null, stays."""
 
 
 class ChangeBody(_AskedBody):
     """What is to change from the stream's next frame on."""
 
     model: str | None = Field(None, max_length=LONGEST_NAME, description="id of another model that is served")
-    thresholds: NewThresholdsBody | None = None
+    thresholds: Changes | None = None
 
 
 class UnloadQuery(BaseModel):
@@ -57,4 +77,4 @@ class InForceBody(Body):
     from_seq: int
     model: str
     model_sha256: str
-    thresholds: ThresholdsBody
+    thresholds: Thresholds

@@ -1,6 +1,6 @@
 """Pictures of denoised z-stacks in answers: orthogonal slices or a projection, as PNG."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import PlaneIndex
+from dimstream_client.quality import Thresholds, plain
 from dimstream_client.volumes import views
-from dimstream_client.volumes.criteria import Criteria
 from dimstream_client.volumes.files import aspect_of
 from dimstream_client.volumes.judging import Series, judge_volumes
-from dimstream_server.engine.protocol import EngineResult, ModelInfo
+from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.problems import RequestRefused
 
 View = Literal["orthogonal", "projection"]
@@ -37,14 +37,6 @@ class ViewOrder:
     aspect: float | None = None
 
 
-def criteria_of(model: ModelInfo) -> Criteria | None:
-    """What the planes of this model's predictions are judged by; None when it has no SSIM threshold."""
-    thresholds = model.thresholds
-    if thresholds.ssim is None:
-        return None
-    return Criteria(ssim=thresholds.ssim, structure_score=thresholds.structure_score, split=thresholds.split)
-
-
 class ViewSink:
     """8-bit grey PNG of one z-stack; its contrast is that of all time points of its channel and position.
 
@@ -58,8 +50,8 @@ class ViewSink:
         Of the z-stack that is drawn.
     aspect : float or None
         z step / pixel size; None: as the stack says.
-    criteria : Criteria or None
-        What planes are judged by; None: they are not.
+    thresholds : Thresholds or None
+        What planes are judged by; None, or none of SSIM: they are not.
 
     Raises
     ------
@@ -78,12 +70,12 @@ class ViewSink:
         channel: int = 0,
         position: int = 0,
         aspect: float | None = None,
-        criteria: Criteria | None = None,
+        thresholds: Thresholds | None = None,
     ) -> None:
         sizes = dict(zip(stack.axes, stack.shape, strict=True))
         _check(sizes, {"time": time, "channel": channel, "position": position}, stack)
         depth, self._frame_shape = sizes["Z"], (sizes["Y"], sizes["X"])
-        self._stack, self._view, self._criteria = stack, view, criteria
+        self._stack, self._view, self._thresholds = stack, view, thresholds
         self._place = {"t": time, "c": channel, "p": position}
         self._aspect = aspect_of(stack.scale) if aspect is None else aspect
         if view == "orthogonal":
@@ -104,11 +96,11 @@ class ViewSink:
         if self._is_of_series(index):
             self._records.append(
                 {
-                    "index": asdict(index),
+                    "index": plain(index),
                     "status": result.status,
                     "flag": result.flag,
                     "reason": result.reason,
-                    "quality": None if result.quality is None else asdict(result.quality),
+                    "quality": plain(result.quality),
                 }
             )
 
@@ -139,9 +131,9 @@ class ViewSink:
         return (index.c, index.p) == (self._place["c"], self._place["p"])
 
     def _judged(self) -> Series | None:
-        if self._criteria is None or not self._records:
+        if self._thresholds is None or self._thresholds.ssim is None or not self._records:
             return None
-        report = judge_volumes(self._records, self._criteria)
+        report = judge_volumes(self._records, self._thresholds)
         return report.of(self._place["c"], self._place["p"])
 
 

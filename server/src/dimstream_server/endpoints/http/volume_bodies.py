@@ -4,17 +4,9 @@ from typing import Any
 
 from pydantic import Field
 
-from dimstream_client.volumes.criteria import Criteria
+from dimstream_client.quality import Thresholds
 from dimstream_client.volumes.judging import judge_volumes
 from dimstream_server.endpoints.http.descriptions import Body
-
-
-class CriteriaBody(Body):
-    """What planes are judged by."""
-
-    ssim: float = Field(description="least SSIM with a neighbour in depth")
-    structure_score: float = Field(description="least structure score of the raw plane")
-    split: float | None = Field(description="least SSIM of what both halves of the photons predict")
 
 
 class CropBody(Body):
@@ -66,11 +58,11 @@ class SeriesBody(Body):
     )
 
 
-def volume_members(frames: list[dict[str, Any]], criteria: Criteria) -> dict[str, Any]:
-    """`criteria`, `series` and `volumes` of a report on the frames of a z-stack."""
-    judged = judge_volumes(frames, criteria).as_json()
+def volume_members(frames: list[dict[str, Any]], thresholds: Thresholds) -> dict[str, Any]:
+    """`thresholds`, `series` and `volumes` of a report on the frames of a z-stack."""
+    judged = judge_volumes(frames, thresholds).as_json()
     return {
-        "criteria": CriteriaBody(**judged["criteria"]),
+        "thresholds": thresholds,
         "series": [SeriesBody(**one) for one in judged["series"]],
         "volumes": [VolumeBody(**one) for one in judged["volumes"]],
     }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dimstream_client.quality import FrameResult, figures, parts_of, plain
 from dimstream_server.recording.playback import PlayedFrame
 from dimstream_server.streams import SeenFrame
-from dimstream_server.streams.wire_values import wire_fractions, wire_quality, wire_ssim, wire_times
 
 FLAGS: Final = ("ok", "unjudged", "failed", "suspect")
 """What `flag` counts, the worst last; `failed` is the status of a frame that has no flag of its own."""
@@ -36,8 +36,8 @@ Row = tuple[float, ...]
 Plane = tuple[int, int, int]
 """(channel, z, position)."""
 _FIGURES: Final = (
-    *("seq", "index", "t_acq", "status", "flag", "reason", "ssim_prev", "compared_seq", "fractions"),
-    *("quality", "model", "t_ms", "error"),
+    *("seq", "index", "t_acq", *(one.name for one in figures(FrameResult) if one.name != "seq")),
+    *("model", "error"),
 )
 
 
@@ -120,20 +120,12 @@ def row_of(
 
 def _figures_of(seen: SeenFrame) -> dict[str, Any]:
     frame, result = seen.frame, seen.result
-    quality, fractions = wire_quality(result.quality), wire_fractions(result.fractions)
     return {
         "seq": frame.seq,
-        "index": asdict(frame.index),
+        "index": plain(frame.index),
         "t_acq": frame.t_acq,
-        "status": result.status,
-        "flag": result.flag,
-        "reason": result.reason,
-        "ssim_prev": wire_ssim(result.ssim_prev),
-        "compared_seq": result.compared_seq,
-        "fractions": None if fractions is None else asdict(fractions),
-        "quality": None if quality is None else asdict(quality),
+        **{name: plain(value) for name, value in parts_of(result).items()},
         "model": result.model_id,
-        "t_ms": asdict(wire_times(result)),
         "error": result.error,
     }
 
