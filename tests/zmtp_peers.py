@@ -11,7 +11,7 @@ from zmq.utils import z85
 
 from dimstream_client.keys import CurveKeys
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 DEALER: Mapping[bytes, bytes] = {b"Socket-Type": b"DEALER"}
 MORE, LONG, COMMAND = 1, 2, 4
 

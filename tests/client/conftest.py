@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zmq
+from ports import free_port
 
 from dimstream_client import messages as m
 from dimstream_client.errors import Code, ProtocolError
@@ -44,8 +45,8 @@ class Peer:
         self.away = threading.Event()
         self._context = zmq.Context()
         self._router = self._socket()
-        port = self._router.bind_to_random_port("tcp://127.0.0.1")
-        self.endpoint = f"tcp://127.0.0.1:{port}"
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self._router.bind(self.endpoint)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -59,6 +60,12 @@ class Peer:
         self._thread.join()
         self._router.close()
         self._context.term()
+
+    def leave(self):
+        """Be away, and return when nobody listens any more."""
+        self.away.set()
+        while not self._router.closed:
+            time.sleep(0.001)
 
     def seqs(self, kind="FRAME"):
         return [message.seq for message in self.log if kind == message.TYPE]

@@ -170,7 +170,7 @@ NOT_FRAMES = [
 
 @pytest.fixture(scope="module")
 def connected(module_peer):
-    with Client(module_peer.endpoint, timeout_s=5) as client:
+    with Client(module_peer.endpoint, timeout_s=60) as client:
         yield client
 
 
@@ -186,7 +186,7 @@ def check_alive(stream):
     """Whether the next frame has the next number, and comes back."""
     seq = stream.next_seq
     assert stream.send(FRAME) == seq
-    result = stream.take(timeout_s=5)
+    result = stream.take(timeout_s=60)
     assert result.seq == seq
     np.testing.assert_array_equal(result.pixels, FRAME)
 
@@ -202,7 +202,7 @@ def test_places_are_taken_however_they_are_told(module_peer, connected):
     for given, expected in INDICES:
         with connected.open(SHAPE, "uint16") as stream:
             stream.send(FRAME, index=given)
-            assert stream.take(timeout_s=5).index == expected
+            assert stream.take(timeout_s=60).index == expected
 
 
 def test_what_is_no_place_is_refused(stream):
@@ -215,7 +215,7 @@ def test_times_are_taken_however_they_are_told(module_peer, connected):
     with connected.open(SHAPE, "uint16") as stream:
         for given, expected in TIMES:
             stream.send(FRAME, t_acq=given)
-            stream.take(timeout_s=5)
+            stream.take(timeout_s=60)
             assert module_peer.log[-1].t_acq == expected
 
 
@@ -226,7 +226,7 @@ def test_a_time_without_a_zone_is_local(module_peer, connected, monkeypatch):
     try:
         with connected.open(SHAPE, "uint16") as stream:
             stream.send(FRAME, t_acq=dt.datetime(2026, 11, 18, 2, 26, 40, 250_000))
-            stream.take(timeout_s=5)
+            stream.take(timeout_s=60)
             assert module_peer.log[-1].t_acq == 1_794_961_600.25
     finally:
         monkeypatch.undo()
@@ -242,7 +242,7 @@ def test_what_is_no_time_is_refused(stream):
 def test_meta_is_taken_in_the_types_of_programs(module_peer, stream):
     for given, expected in METAS:
         stream.send(FRAME, meta=given)
-        stream.take(timeout_s=5)
+        stream.take(timeout_s=60)
         assert module_peer.log[-1].meta == expected
 
 
@@ -285,7 +285,7 @@ def test_shapes_and_dtypes_are_taken_as_arrays_have_them(module_peer, connected)
 def test_frames_are_taken_as_numpy_makes_arrays_of_them(stream):
     for frame in FRAMES:
         stream.send(frame)
-        np.testing.assert_array_equal(stream.take(timeout_s=5).pixels, FRAME)
+        np.testing.assert_array_equal(stream.take(timeout_s=60).pixels, FRAME)
 
 
 def test_what_is_no_frame_of_the_stream_is_refused(stream):

@@ -117,7 +117,7 @@ class Scene:
 
     def __init__(self, endpoint, folder):
         self.folder = folder
-        self.client = Client(endpoint, timeout_s=5)
+        self.client = Client(endpoint, timeout_s=60)
         self.bystanders = [
             self.client.open(SHAPE, "uint16"),
             self.client.open(SHAPE, "uint16", spool=folder / "bystander"),
@@ -139,7 +139,7 @@ class Scene:
         """Both bystanders give back what they get, and the streams that were tried have lost no number."""
         for stream in (*self.bystanders, self.tried, self.spooled):
             seq = stream.send(np.full(SHAPE, stream.next_seq % 2**16, np.uint16))
-            result = stream.take(timeout_s=5)
+            result = stream.take(timeout_s=60)
             assert (result.seq, int(result.pixels[0, 0])) == (seq, seq % 2**16)
 
     def try_one(self, call, arguments):
@@ -154,7 +154,7 @@ class Scene:
             except (DimstreamError, Evil):
                 assert stream.next_seq == seq
             else:
-                assert stream.take(timeout_s=5).seq == seq
+                assert stream.take(timeout_s=60).seq == seq
 
     def _skip(self, given_):
         for stream in (self.tried, self.spooled):

@@ -112,7 +112,7 @@ def test_no_option_leads_to_a_traceback(files, one_peer, tmp_path, capfd, data):
         server = one_peer.endpoint
     arguments = [command, str(folder / source), out and f"{here}/{out}", f"--server={server}"]
     try:
-        code = main([*arguments, "--timeout=2", "--quiet", *options])
+        code = main([*arguments, "--timeout=60", "--quiet", *options])
     except SystemExit as usage:
         code = usage.code
         assert code == 2

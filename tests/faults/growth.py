@@ -31,6 +31,8 @@ def sample_process(pid: int, name: str) -> Sample:
     """
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     fields = {line.partition(":")[0]: line.split()[1] for line in status if len(line.split()) > 1}
+    if "VmRSS" not in fields:
+        raise ProcessLookupError(f"process {pid} has ended")
     return {
         f"{name}_memory_mib": int(fields["VmRSS"]) / _KIB_PER_MIB,
         f"{name}_files": len(os.listdir(f"/proc/{pid}/fd")),

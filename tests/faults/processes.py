@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,16 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ports import free_port
+
 _START_S = 90.0
 _SERVE = [sys.executable, "-m", "dimstream_server.cli", "serve"]
 _TESTS = Path(__file__).resolve().parents[1]
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

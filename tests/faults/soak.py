@@ -42,7 +42,7 @@ def sample(server: Server, program: Program, begun: float) -> Sample:
     OSError
         One of them is gone.
     """
-    with urllib.request.urlopen(f"{server.http}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.http}/metrics", timeout=60) as answer:
         queue = re.search(rb"^dimstream_queue_frames (\S+)", answer.read(), re.MULTILINE)
     assert queue is not None
     last = program.last()

@@ -34,7 +34,7 @@ def sample() -> NDArray[np.uint16]:
 def eventually() -> Any:
     """Wait until a condition holds, or fail saying that it never did."""
 
-    def wait(condition: Any, timeout_s: float = 20.0) -> None:
+    def wait(condition: Any, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not true within {timeout_s:g} s"

@@ -338,7 +338,7 @@ def test_a_journal_whose_files_are_taken_away_is_written_anew(
         def take_away() -> None:
             tamper(server.state)
             until(lambda: "event=journal_well" in server.log)
-            with urllib.request.urlopen(f"{server.http}/readyz", timeout=20) as answer:
+            with urllib.request.urlopen(f"{server.http}/readyz", timeout=60) as answer:
                 assert json.load(answer)["checks"]["journal"] == "ok"
 
         def start_a_second() -> None:
@@ -360,7 +360,7 @@ def test_a_folder_that_another_server_took_meanwhile_is_left_to_it(bundle: Path,
             os.kill(server.pid, signal.SIGCONT)
             until(lambda: "event=journal_failed" in server.log)
             with pytest.raises(urllib.error.HTTPError, match="503") as refused:
-                urllib.request.urlopen(f"{server.http}/readyz", timeout=20)
+                urllib.request.urlopen(f"{server.http}/readyz", timeout=60)
             with refused.value:
                 assert "another server has" in json.load(refused.value)["checks"]["journal"]
             assert len(stream(second.endpoint, Movie(), frames=20)) == 20
@@ -452,8 +452,7 @@ def test_a_bundle_that_is_removed_and_replaced(bundle: Path, undisturbed: Answer
             write_tiny_bundle(served, "sharper")
             server.kill()
             server.start()
-            time.sleep(1.5)
-            assert "code=unknown_model" in server.log
+            until(lambda: "code=unknown_model" in server.log)
             shutil.rmtree(served)
             shutil.copytree(bundle, served)
             server.kill()
@@ -533,7 +532,7 @@ def test_a_client_that_opens_ten_thousand_streams(server: Server, undisturbed: A
             greedy.connect(server.endpoint)
             for _ in range(10_000):
                 greedy.send_multipart(encode(Open(client="greedy", shape=(64, 64), dtype="uint16")))
-            while len(told) < 10_000 and greedy.poll(10_000):
+            while len(told) < 10_000 and greedy.poll(60_000):
                 answer = decode(greedy.recv_multipart(), max_payload_bytes=0)
                 if not isinstance(answer, Credit):
                     told.append(answer.code if isinstance(answer, Error) else answer.TYPE)

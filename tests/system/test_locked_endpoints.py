@@ -36,7 +36,7 @@ class Locked:
 
     def stop(self) -> str:
         self.process.terminate()
-        _, log = self.process.communicate(timeout=30)
+        _, log = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, log
         return log
 
@@ -68,7 +68,7 @@ def post_form(server: str, source: Path, token: str) -> int:
     head = b'--cut\r\nContent-Disposition: form-data; name="file"; filename="in.tif"\r\n\r\n'
     body = head + source.read_bytes() + b"\r\n--cut--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=cut", "Authorization": f"Bearer {token}"}
-    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=60)
     try:
         connection.request("POST", "/v1/models/er-sted-light/denoise", body, headers)
         return connection.getresponse().status
@@ -94,7 +94,7 @@ def test_the_commands_go_through_locked_endpoints_and_the_log_keeps_their_secret
     assert dimstream(["models", "--server", locked.http]) == 4
     assert capsys.readouterr().err.count("[bad_token]") == 2
     for told in ({}, {"key": stranger, "server_key": folder / "server.pub"}):
-        with Client(locked.zmq, timeout_s=20, **told) as client, pytest.raises(NotAdmitted):
+        with Client(locked.zmq, timeout_s=60, **told) as client, pytest.raises(NotAdmitted):
             client.ping()
     right = read_only_entry(folder / "tokens" / "script.token", TOKEN).value
     assert post_form(locked.http, source, right) == 200
@@ -135,7 +135,7 @@ def test_open_endpoints_are_told_at_the_start_and_with_each_stream(tmp_path: Pat
             with Client(endpoint) as client:
                 client.open((64, 64), "uint16").close()
             process.terminate()
-            _, log = process.communicate(timeout=30)
+            _, log = process.communicate(timeout=60)
         finally:
             process.kill()
     warnings = [line for line in log.splitlines() if "event=insecure_lan" in line]

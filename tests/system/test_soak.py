@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,16 @@ pytestmark = pytest.mark.slow
 LEAKING = """
 import sys, threading, time
 held = []
-for turn in range(1000):
-    if "memory" in sys.argv:
-        held.append(bytearray(b"x" * 200_000))
-    if "files" in sys.argv:
-        held.append(open(__file__))
-    if "threads" in sys.argv:
-        threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
-    time.sleep(0.01)
+print(flush=True)
+for _ in sys.stdin:
+    for turn in range(5):
+        if "memory" in sys.argv:
+            held.append(bytearray(b"x" * 200_000))
+        if "files" in sys.argv:
+            held.append(open(__file__))
+        if "threads" in sys.argv:
+            threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+    print(flush=True)
 """
 
 COLUMN = {"memory": "it_memory_mib", "files": "it_files", "threads": "it_threads"}
@@ -35,11 +36,14 @@ COLUMN = {"memory": "it_memory_mib", "files": "it_files", "threads": "it_threads
 def test_a_process_that_leaks_is_found(what: str, tmp_path: Path) -> None:
     (tmp_path / "leaking.py").write_text(LEAKING)
     samples: list[Sample] = []
-    with subprocess.Popen([sys.executable, tmp_path / "leaking.py", what]) as process:
-        time.sleep(0.5)
+    command, pipe = [sys.executable, tmp_path / "leaking.py", what], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         for _ in range(30):
+            process.stdout.readline()
             samples.append(sample_process(process.pid, "it"))
-            time.sleep(0.05)
+            process.stdin.write(b"\n")
         process.kill()
     found = [growth.column for growth in growths(samples, list(samples[0])) if not growth.is_well]
     assert COLUMN[what] in found if what in COLUMN else not found

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -29,12 +29,6 @@ SMALLER = {
         "--set fit.batch=2 --set fit.epochs=1 --set fit.patch_px=64 --set network.filters='[2, 4]'\n"
     ),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def script() -> str:

@@ -25,7 +25,7 @@ from dimstream_server.ready_file import Addresses
 from dimstream_server.serving import engine_limits, serve_until
 from dimstream_server.settings import Settings, make_settings
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 @dataclass

@@ -110,7 +110,7 @@ def test_an_engine_whose_thread_died_says_so(tiny_bundle: Any, monkeypatch: pyte
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
     assert engine.trouble() is None
     engine._thread.commands.put(Append("nobody's", Gap(0, 0)))
-    engine._thread._thread.join(20)
+    engine._thread._thread.join(60)
     assert len(died) == 1
     assert DeviceHealth(engine).check() == engine.trouble()
     assert "the device thread died" in (engine.trouble() or "")

@@ -29,7 +29,7 @@ from dimstream_server.recording.repair import repair
 pytestmark = pytest.mark.slow
 
 CHILD = Path(__file__).with_name("writing_child.py")
-FRAMES = 400
+ENDLESS = 10**6  # frames: whoever records so many is killed before
 
 
 def read_frame_log(folder: Path) -> list[dict[str, Any]]:
@@ -48,9 +48,9 @@ def check(folder: Path, frames: int) -> None:
             assert np.array_equal(series.asarray(), np.stack([pixels(n) for n in range(frames)]))
 
 
-def start(folder: Path, recorded_as: str = "tiff") -> subprocess.Popen[str]:
+def start(folder: Path, frames: int = ENDLESS) -> subprocess.Popen[str]:
     child = subprocess.Popen(
-        [sys.executable, str(CHILD), str(folder), recorded_as, str(FRAMES)],
+        [sys.executable, str(CHILD), str(folder), "tiff", str(frames)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -73,11 +73,12 @@ def test_killed_five_times_and_resumed_it_has_every_frame_once(tmp_path: Path) -
     chance = random.Random(5)
     raw = tmp_path / FOLDER / "raw.ome.tif"
     for kill in range(5):
-        kill_at(start(tmp_path), raw, int((kill + chance.random()) * FRAMES / 6 * 1024))
-    child = start(tmp_path)
-    out, _ = child.communicate(timeout=60)
+        kill_at(start(tmp_path), raw, int((kill + chance.random()) * 64 * 1024))
+    frames = len(read_frame_log(raw.parent)) + 50
+    child = start(tmp_path, frames)
+    out, _ = child.communicate(timeout=120)
     assert child.returncode == 0, out
-    check(raw.parent, FRAMES)
+    check(raw.parent, frames)
 
 
 def test_killed_and_recovered_it_has_every_frame_that_had_a_line(
@@ -163,7 +164,7 @@ def test_what_was_half_written_is_cut(tmp_path: Path, half: str, way: str) -> No
     assert recording.next_seq == 6
     for seq in range(4, 9):
         recording.offer(make_frame(seq))
-    recording.finish().result(20)
+    recording.finish().result(60)
     recorder.close()
     check(folder, 9)
 
@@ -180,8 +181,8 @@ def test_finishing_again_after_a_crash_gives_the_same_files(tmp_path: Path) -> N
     recording = recorder.begin(make_spec())
     for seq in range(5):
         recording.offer(make_frame(seq, PlaneIndex(t=2 * seq)))
-    first = recording.finish().result(20)
-    again = recorder.resume(make_spec()).finish().result(20)
+    first = recording.finish().result(60)
+    again = recorder.resume(make_spec()).finish().result(60)
     assert first == again
     recorder.close()
 

@@ -34,7 +34,7 @@ def record(
     recording = recorder.begin(spec or make_spec())
     for seq, index in enumerate(indexes):
         recording.offer(make_frame(seq, index, failed=seq == failed))
-    return recording.folder, recording.finish().result(20)
+    return recording.folder, recording.finish().result(60)
 
 
 def metadata_text(path: Path) -> str:
@@ -53,7 +53,7 @@ def test_times_of_a_file_without_a_date_are_kept_as_they_are(recorder: Recorder)
     recording = recorder.begin(make_spec())
     for seq, t_acq in enumerate(times):
         recording.offer(replace(make_frame(seq, PlaneIndex(t=seq)), t_acq=t_acq))
-    recording.finish().result(20)
+    recording.finish().result(60)
     for kind in KINDS:
         (image,) = metadata(recording.folder / f"{kind}.ome.tif").images
         assert [plane.delta_t for plane in image.pixels.planes] == times
@@ -83,7 +83,7 @@ def test_ome_xml_is_valid_and_tells_times_names_and_processing(recorder: Recorde
     recording.offer(make_frame(1, failed=True))
     recording.update(2, make_model(id="other", gain=None), replace(THRESHOLDS, ssim=0.7))
     recording.offer(make_frame(2))
-    recording.finish().result(20)
+    recording.finish().result(60)
     ome = metadata(recording.folder / "denoised.ome.tif")
     (image,) = ome.images
     pixels = image.pixels
@@ -189,7 +189,7 @@ def test_lines_tell_each_frame_and_event_in_the_words_of_the_client(recorder: Re
     recording.offer(make_frame(0))
     recording.skip(1, 3, "replaced by a newer frame")
     recording.offer(make_frame(4, failed=True))
-    recording.finish().result(20)
+    recording.finish().result(60)
     text = (recording.folder / "frames.jsonl").read_text(encoding="utf-8")
     first, skip, failed = (json.loads(line) for line in text.splitlines())
     assert skip == {"event": "skip", "seq_from": 1, "seq_to": 3, "reason": "replaced by a newer frame"}
@@ -223,7 +223,7 @@ def test_support_maps_and_float_frames_are_recorded(recorder: Recorder) -> None:
     support = np.full(SHAPE, 9, np.uint8)
     raw = raw_pixels(0).astype(np.float32) / 7
     recording.offer(replace(frame, raw=raw, result=replace(frame.result, support=support)))
-    recording.finish().result(20)
+    recording.finish().result(60)
     with tifffile.TiffFile(recording.folder / "support.ome.tif") as file:
         assert np.array_equal(file.asarray(), support)
         assert np.array_equal(file.pages.first.colormap, support_colours())
@@ -250,7 +250,7 @@ def test_file_can_be_read_while_it_is_written(
         read(recording.folder / "raw.ome.tif"), np.stack([raw_pixels(seq) for seq in range(4)])
     )
     assert len(read_frame_log(recording.folder / "frames.jsonl").recorded) == 4
-    recording.finish().result(20)
+    recording.finish().result(60)
 
 
 def test_times_of_a_hundred_thousand_planes_are_left_to_the_lines(
@@ -265,7 +265,7 @@ def test_clocks_that_make_no_sense_do_not_keep_a_recording_open(recorder: Record
     recording = recorder.begin(make_spec(pixel_size_um=5e-324))
     for seq, t_acq in enumerate((1e300, -1e308, 1.7e308, None)):
         recording.offer(replace(make_frame(seq), t_acq=t_acq))
-    recording.finish().result(20)
+    recording.finish().result(60)
     (image,) = metadata(recording.folder / "raw.ome.tif").images
     assert image.acquisition_date.year == 2026
     assert [plane.the_t for plane in image.pixels.planes] == [0, 1]

@@ -60,12 +60,12 @@ def gate(recorder: object) -> threading.Event:
 
     def wait() -> None:
         waits.set()
-        opened.wait(20)
+        opened.wait(60)
 
     from dimstream_server.recording.writing_queue import Job
 
     recorder._context.queue.put(Job(wait))  # type: ignore[attr-defined]
-    assert waits.wait(20)
+    assert waits.wait(60)
     return opened
 
 
@@ -80,7 +80,7 @@ def test_what_waits_is_held_until_it_is_written_and_comes_in_order(tmp_path: Pat
     recording.offer(make_frame(7, shape=LARGE))
     assert recorder.queued_bytes() == 5 * LARGE_BYTES
     opened.set()
-    recording.finish().result(20)
+    recording.finish().result(60)
     recorder.close()
     lines = [json.loads(line) for line in (recording.folder / "frames.jsonl").read_text().splitlines()]
     assert [line.get("seq", line.get("seq_from")) for line in lines] == [0, 1, 2, 3, 4, 7]
@@ -97,7 +97,7 @@ def test_no_recording_begins_while_the_disk_is_too_far_behind(tmp_path: Path) ->
         with pytest.raises(ServerBusy, match="whose disk is too slow"):
             start(make_spec(stream="s-2"))
     opened.set()
-    recording.finish().result(20)
+    recording.finish().result(60)
     recorder.begin(make_spec(stream="s-2"))
     recorder.close()
 
@@ -108,7 +108,7 @@ def test_frames_are_told_when_they_are_on_the_disk(tmp_path: Path) -> None:
     recording = recorder.begin(make_spec(), on_written=written.append)
     for seq in range(4):
         recording.offer(make_frame(seq))
-    recording.finish().result(20)
+    recording.finish().result(60)
     assert written == [0, 1, 2, 3]
     assert recording.next_seq == 4
     recorder.close()
@@ -121,7 +121,7 @@ def test_several_streams_share_the_thread_and_keep_their_own_files(tmp_path: Pat
         for recording in recordings:
             recording.offer(make_frame(seq))
     for recording in recordings:
-        recording.finish().result(20)
+        recording.finish().result(60)
         assert np.array_equal(
             tifffile.imread(recording.folder / "raw.ome.tif"), np.stack([raw_pixels(n) for n in range(6)])
         )
@@ -150,7 +150,7 @@ def test_recording_stops_in_order_at_the_reserve(small_disk: Path, caplog: pytes
         for seq in range(30):
             recording.offer(make_frame(seq, shape=LARGE))
         with pytest.raises(RecordingFailed, match="GB free, expected at least") as caught:
-            recording.finish().result(20)
+            recording.finish().result(60)
     kept = recording.next_seq
     assert 5 < kept < 13  # of 4 MiB, less 1 in reserve, at a quarter each
     assert recording.state is not None
@@ -193,7 +193,7 @@ def test_full_disk_keeps_what_was_recorded_until_there_is_room(small_disk: Path)
         time.sleep(0.001)
     fill(small_disk / "filler")
     with pytest.raises(RecordingFailed, match="No space left on device") as caught:
-        recording.finish().result(20)
+        recording.finish().result(60)
     assert caught.value.files == ()  # not even the metadata had room
     kept = recording.next_seq
     assert 10 < kept < 16
@@ -218,7 +218,7 @@ def test_disk_that_turns_read_only_stops_the_recording(small_disk: Path) -> None
     recording._images.append = _read_only  # open files keep a real one writable
     recording.offer(make_frame(1))
     with pytest.raises(RecordingFailed, match="Read-only file system"):
-        recording.finish().result(20)
+        recording.finish().result(60)
     assert recording.next_seq == 1
     recorder.close()
 
@@ -267,7 +267,7 @@ recording = recorder.begin(make_spec(shape={LARGE}))
 for seq in range(20):
     recording.offer(make_frame(seq, shape={LARGE}))
 try:
-    recording.finish().result(20)
+    recording.finish().result(60)
 except Exception as error:
     print(error.code, recording.next_seq, error)
 recorder.close()
@@ -295,10 +295,10 @@ def test_page_of_another_kind_stops_the_recording_and_not_the_thread(tmp_path: P
     recording.offer(make_frame(0))
     recording.offer(make_frame(1, shape=(4, 4)))
     with pytest.raises(RecordingFailed, match=r"expected a page of \(12, 20\) uint16"):
-        recording.finish().result(20)
+        recording.finish().result(60)
     other = recorder.begin(make_spec(opened_at=OPENED_AT + 1))
     other.offer(make_frame(0))
-    other.finish().result(20)
+    other.finish().result(60)
     assert tifffile.imread(recording.folder / "raw.ome.tif").shape == SHAPE
     assert recorder.problem() is None
     recorder.close()

@@ -28,7 +28,7 @@ def test_hyperstack_opens_with_its_axes_scale_and_pixels(tmp_path: Path) -> None
     indexes = [PlaneIndex(t=t, c=c, z=z) for t in range(3) for c in range(2) for z in range(4)]
     for seq, index in enumerate(indexes):
         recording.offer(make_frame(seq, index, failed=seq == 5))
-    files = recording.finish().result(20)
+    files = recording.finish().result(60)
     recorder.close()
     for kind, pixels in {"raw": raw_pixels, "denoised": denoised_pixels}.items():
         group = zarr.open_group(recording.folder / f"{kind}.ome.zarr", mode="r")
@@ -60,7 +60,7 @@ def test_positions_are_images_of_their_own(tmp_path: Path) -> None:
     recording = recorder.begin(make_spec(format="zarr"))
     for seq in range(4):
         recording.offer(make_frame(seq, PlaneIndex(t=seq // 2, p=seq % 2)))
-    recording.finish().result(20)
+    recording.finish().result(60)
     recorder.close()
     other = zarr.open_array(recording.folder / "raw.p1.ome.zarr" / "0", mode="r")
     assert np.array_equal(other[1, 0, 0], raw_pixels(3))
@@ -68,7 +68,7 @@ def test_positions_are_images_of_their_own(tmp_path: Path) -> None:
 
 def test_killed_it_has_every_frame_that_had_a_line_and_goes_on(tmp_path: Path) -> None:
     lines = tmp_path / FOLDER / "frames.jsonl"
-    command = [sys.executable, str(CHILD), str(tmp_path), "zarr", "4000"]
+    command = [sys.executable, str(CHILD), str(tmp_path), "zarr", "1000000"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     for nbytes in (9_000, 20_000):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

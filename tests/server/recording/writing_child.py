@@ -24,7 +24,7 @@ def main() -> None:
     for seq in range(first, frames):
         room.acquire()
         recording.offer(make_frame(seq))
-    recording.finish().result(30)
+    recording.finish().result(60)
     recorder.close()
 
 

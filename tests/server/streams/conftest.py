@@ -97,12 +97,12 @@ class HeldRecorder(Recorder):
 
     def begin(self, spec: Any, **options: Any) -> Recording:
         self.asked.append((spec.stream, threading.current_thread().name))
-        assert self.disk_answers.wait(20)
+        assert self.disk_answers.wait(60)
         return super().begin(spec, **options)
 
     def resume(self, spec: Any, **options: Any) -> Recording:
         self.asked.append((spec.stream, threading.current_thread().name))
-        assert self.disk_answers.wait(20)
+        assert self.disk_answers.wait(60)
         return super().resume(spec, **options)
 
 

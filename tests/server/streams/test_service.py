@@ -13,7 +13,7 @@ RunService = Callable[..., None]
 
 
 async def asked(recorder: Any, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(recorder.asked) < count:
             await asyncio.sleep(0.005)
 

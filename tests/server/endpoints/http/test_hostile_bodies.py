@@ -107,7 +107,7 @@ def test_any_request_is_answered_and_no_fault_of_the_server(
 
 @pytest.mark.parametrize("length", ["\xb2", "9" * 400, "-1", "0x10", "1, 2", "+5"])
 def test_a_length_that_is_no_number_is_refused(server: Any, length: str) -> None:
-    connection = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=60)
     connection.putrequest("POST", PATH)
     connection.putheader("Content-Length", length)
     connection.endheaders(b"x")

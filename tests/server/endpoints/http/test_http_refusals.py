@@ -279,7 +279,7 @@ def test_a_target_with_its_host_is_judged_by_that_host(request_of: Any, target: 
 def raw_answer(server: Any, *parts: bytes) -> tuple[int, bytes, dict[str, Any]]:
     """Status, head and problem that bytes bring."""
     host, port = server.addresses.http.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as raw:
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
         with contextlib.suppress(ConnectionError):  # it may be closed before everything was sent
             for part in parts:
                 raw.sendall(part)
@@ -381,7 +381,7 @@ def test_requests_beyond_the_limit_are_told_to_come_again(
         answer = request_of("POST", PATH, body, server=server)
         problem_of(answer, 503, "server_busy")
         assert answer.headers["Retry-After"] == "1"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while request_of("POST", PATH, body, server=server).status != 200:
         assert time.monotonic() < deadline
 
@@ -390,7 +390,7 @@ def test_requests_beyond_the_limit_are_told_to_come_again(
 def half_sent(server: Any, body: bytes, count: int) -> Iterator[list[http.client.HTTPConnection]]:
     """Requests of which all but a byte of their bodies was sent."""
     address = server.addresses.http.removeprefix("http://")
-    connections = [http.client.HTTPConnection(address, timeout=20) for _ in range(count)]
+    connections = [http.client.HTTPConnection(address, timeout=60) for _ in range(count)]
     for connection in connections:
         connection.putrequest("POST", PATH)
         connection.putheader("Content-Length", str(len(body)))
@@ -419,7 +419,7 @@ def test_bodies_that_are_arriving_take_no_more_memory_than_they_may(
     body = npy(np.zeros((7, 256, 256), np.uint16))  # 0.9 MiB; one client may hold 1 MiB
     with half_sent(server, body, 1) as (first,):
         arrived = f"dimstream_http_buffered_bytes {float(len(body) - 1)}\n".encode()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while arrived not in request_of("GET", "/metrics", server=server).body:
             assert time.monotonic() < deadline
         answer = request_of("POST", PATH, body, server=server)
@@ -436,11 +436,11 @@ def test_an_answer_that_is_not_taken_keeps_nobody_out_and_ends(start_server: Any
     head = (
         f"POST {PATH}?out_dtype=float32 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(stack)}\r\n\r\n"
     )
-    with socket.create_connection((host, int(port)), timeout=20) as deaf:
+    with socket.create_connection((host, int(port)), timeout=60) as deaf:
         deaf.sendall(head.encode() + stack)
-        assert select.select([deaf], [], [], 20)[0]  # 26 MB begin to come
+        assert select.select([deaf], [], [], 60)[0]  # 26 MB begin to come
         assert request_of("POST", PATH, npy(COUNTS), server=server).status == 200
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while b"dimstream_http_connections 1.0\n" not in request_of("GET", "/metrics", server=server).body:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -449,7 +449,7 @@ def test_an_answer_that_is_not_taken_keeps_nobody_out_and_ends(start_server: Any
 
 def test_a_body_that_stalls_is_given_up(start_server: Any, request_of: Any) -> None:
     server = start_server(http={"stall_s": 0.2})
-    slow = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
+    slow = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=60)
     slow.putrequest("POST", PATH)
     slow.putheader("Content-Length", "1000")
     slow.endheaders(b"\x93NUMPY")
@@ -463,7 +463,7 @@ def test_a_body_that_stalls_is_given_up(start_server: Any, request_of: Any) -> N
 )
 def test_a_body_that_trickles_is_given_up(start_server: Any, table: dict[str, float]) -> None:
     server = start_server(http=table)
-    slow = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=20)
+    slow = http.client.HTTPConnection(server.addresses.http.removeprefix("http://"), timeout=60)
     slow.putrequest("POST", PATH)
     slow.putheader("Content-Length", "100000000")
     slow.endheaders(b"\x93NUMPY")

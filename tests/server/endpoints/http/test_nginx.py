@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from ports import free_port
 
 from dimstream_client.cli import main as dimstream
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
@@ -63,7 +64,7 @@ class Proxy:
 
     def connect(self) -> http.client.HTTPSConnection:
         context = ssl.create_default_context(cafile=self.certificate)
-        return http.client.HTTPSConnection("localhost", self.port, timeout=20, context=context)
+        return http.client.HTTPSConnection("localhost", self.port, timeout=60, context=context)
 
     def ask(self, method: str, path: str, body: Any = None, headers: Any = None, **options: Any) -> Any:
         connection = self.connect()
@@ -73,12 +74,6 @@ class Proxy:
             return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_certificate(folder: Path) -> None:
@@ -122,11 +117,11 @@ def proxy(start_server: Any, tmp_path: Path) -> Iterator[Proxy]:
             yield Proxy(port, folder / "tls.crt", token)
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 def wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline

@@ -100,21 +100,27 @@ def test_tokens_come_and_go_without_a_restart(
     def status(token: str) -> int:
         return int(request_of("GET", "/v1/models", headers=bearer(token), server=server).status)
 
+    def wait_for(token: str, expected: int) -> None:
+        deadline = time.monotonic() + 60
+        while status(token) != expected:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
     second = make_bearer("second")
-    time.sleep(0.3)
-    assert (status(first), status(second)) == (200, 200)
+    wait_for(second, 200)
+    assert status(first) == 200
     (tmp_path / "tokens" / "first.token").unlink()
-    time.sleep(0.3)
-    assert (status(first), status(second)) == (401, 200)
+    wait_for(first, 401)
+    assert status(second) == 200
 
 
 def test_the_command_shows_its_token(start_server: Any, make_bearer: Any, tmp_path: Path) -> None:
     token = make_bearer("script")
     server = start_server("blur", http={"tokens": str(tmp_path / "tokens")})
-    endpoint = HttpClient(server.addresses.http, timeout_s=20, token=token)
+    endpoint = HttpClient(server.addresses.http, timeout_s=60, token=token)
     assert [model["id"] for model in endpoint.models()] == ["blur"]
     with pytest.raises(StreamError, match="ask the people who run the server for one") as caught:
-        HttpClient(server.addresses.http, timeout_s=20).models()
+        HttpClient(server.addresses.http, timeout_s=60).models()
     assert caught.value.code == "bad_token"
 
 
@@ -208,7 +214,7 @@ def test_who_asks_too_often_is_told_to_wait(
     (refused, *_) = [answer for answer in told if answer.status == 503]
     assert refused.headers["Retry-After"] == "1"
     assert all(request_of("GET", "/livez", server=server).status == 200 for _ in range(5))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not isinstance(peer.ask(ask), Opened):
         assert time.monotonic() < deadline
 
@@ -231,7 +237,7 @@ def test_one_client_takes_no_more_than_its_requests(
         assert problem["code"] == "server_busy"
         assert "limits.max_requests_per_client" in problem["detail"]
         assert denoise(bela).status == 422  # its empty body was read
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while denoise(amira).status != 422:
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)

@@ -1,5 +1,6 @@
 """Who comes in by ZeroMQ: real servers and real clients, keys right, wrong, missing and revoked."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from dimstream_server.cli import main
 from dimstream_server.security import access
 
 FRAME = np.random.default_rng(0).poisson(3.0, (24, 32)).astype(np.uint16)
-PROMPT_S = 5.0  # a refusal is told, not timed out: the clients here would wait for 20 s
+PATIENCE_S = 60.0
 
 
 class Locksmith:
@@ -54,10 +55,11 @@ def locksmith(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Locksmith:
 
 def refusal(server: Any, **files: Path) -> str:
     """What a client is told that is not let in."""
-    start = time.monotonic()
-    with Client(server.addresses.zmq, timeout_s=20, **files) as client, pytest.raises(NotAdmitted) as caught:
+    with (
+        Client(server.addresses.zmq, timeout_s=PATIENCE_S, **files) as client,
+        pytest.raises(NotAdmitted) as caught,  # told, not timed out
+    ):
         client.ping()
-    assert time.monotonic() - start < PROMPT_S
     assert caught.value.code == "not_admitted"
     return caught.value.detail
 
@@ -88,7 +90,7 @@ def test_a_stream_is_known_by_the_name_of_its_key(
         client.open(shape=FRAME.shape, dtype="uint16") as stream,
     ):
         stream.send(FRAME)
-        assert stream.take(timeout_s=20) is not None
+        assert stream.take(timeout_s=60) is not None
         (listed,) = json.loads(request_of("GET", "/v1/streams", server=server).body)["streams"]
         assert (listed["client"], listed["program"]) == ("scope-3", "dimstream-client")
         metrics = request_of("GET", "/metrics", server=server).body.decode()
@@ -127,9 +129,12 @@ def test_a_key_that_is_put_in_later_opens(start_server: Any, locksmith: Locksmit
     server = start_server("blur", zmq=locksmith.tables)
     refusal(server, **files)
     (locksmith.folder / "own" / "late.pub").rename(locksmith.folder / "clients" / "late.pub")
-    time.sleep(0.3)
-    with Client(server.addresses.zmq, **files) as client:
-        assert client.ping().queue == 0
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(NotAdmitted), Client(server.addresses.zmq, **files) as client:
+            assert client.ping().queue == 0
+            break
+        assert time.monotonic() < deadline
 
 
 def test_a_revoked_key_ends_streams_and_new_connections(
@@ -139,12 +144,12 @@ def test_a_revoked_key_ends_streams_and_new_connections(
     server = start_server("blur", zmq=locksmith.tables)
     stays = connect(server, keys=other)
     kept = stays.open().stream
-    with Client(server.addresses.zmq, timeout_s=20, outage_s=0, **files) as client:
+    with Client(server.addresses.zmq, timeout_s=60, outage_s=0, **files) as client:
         stream = client.open(FRAME.shape, "uint16", on_result=lambda result: None)
         stream.send(FRAME)
         locksmith.revoke("amira")
         with pytest.raises(NotAdmitted, match="not admitted any more"):
-            send_for(stream, PROMPT_S)
+            send_for(stream, PATIENCE_S)
     assert "does not know this key" in refusal(server, **files)
     assert isinstance(stays.denoise(kept, 0, FRAME), Result)  # others go on
 

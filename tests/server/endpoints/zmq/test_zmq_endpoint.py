@@ -302,7 +302,7 @@ def test_the_stream_of_a_vanished_peer_ends_and_the_server_lives_on(
     gone.open()
     gone.close()
     peer = connect(server)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while isinstance(answer := peer.ask(Open(client="t", shape=SHAPE, dtype="uint16")), Error):
         assert answer.code == "too_many_streams"
         assert time.monotonic() < deadline
@@ -317,7 +317,7 @@ def test_a_peer_that_does_not_answer_gives_its_place_up_to_who_needs_it(
     dead = stray.connect(server.addresses.zmq)  # it answers no ping
     dead.sendall(stray.message(Open(client="t", shape=SHAPE, dtype="uint16")))
     peer = connect(server)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not isinstance(peer.ask(Open(client="t", shape=SHAPE, dtype="uint16")), Opened):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -339,7 +339,7 @@ def test_a_peer_whose_cable_was_cut_is_given_up_after_a_silence(start_server: An
     dead = stray.connect(server.addresses.zmq)  # it answers no ping
     dead.sendall(stray.message(Open(client="t", shape=SHAPE, dtype="uint16")))
     peer = connect(server)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not isinstance(peer.ask(Open(client="t", shape=SHAPE, dtype="uint16")), Opened):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -356,9 +356,7 @@ def test_a_peer_that_does_not_read_gets_all_results_once_it_does(
     for seq in range(60):  # as if each RESULT's credit had been read: over_credit once the queues are full
         peer.send(Frame(opened.stream, seq, frame))
         time.sleep(0.02)
-    answers = [peer.receive()]
-    while not peer.is_silent(for_s=1.0):
-        answers.append(peer.receive())
+    answers = [peer.receive() for _ in range(60)]
     results = [answer.seq for answer in answers if isinstance(answer, Result)]
     refusals = {answer.code for answer in answers if isinstance(answer, Error)}
     assert refusals == {"over_credit", "sequence_gap"}
@@ -367,8 +365,21 @@ def test_a_peer_that_does_not_read_gets_all_results_once_it_does(
     assert peer.denoise(opened.stream, len(results), frame).seq == len(results)
 
 
-def test_a_stop_answers_every_accepted_frame_and_refuses_new_ones(
-    start_server: Any, connect: Any, make_counts: Any
+def wait_for_frames(request_of: Any, server: Any, count: int) -> None:
+    """Wait until the only stream has accepted so many frames."""
+
+    def accepted() -> int:
+        (stream,) = json.loads(request_of("GET", "/v1/streams", server=server).body)["streams"]
+        return int(stream["next_seq"])
+
+    deadline = time.monotonic() + 60
+    while accepted() < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_stop_answers_every_accepted_frame(
+    start_server: Any, connect: Any, request_of: Any, make_counts: Any
 ) -> None:
     server = start_server()
     peer = connect(server)
@@ -376,32 +387,23 @@ def test_a_stop_answers_every_accepted_frame_and_refuses_new_ones(
     frame = make_counts((600, 600))
     for seq in range(8):
         peer.send(Frame(opened.stream, seq, frame))
-    first = peer.receive()
+    wait_for_frames(request_of, server, 8)
     server.begin_stop()
-    results = [first.seq]
-    refusals = []
-    while not peer.is_silent(for_s=1.0):
-        answer = peer.receive()
-        (refusals if isinstance(answer, Error) else results).append(
-            answer.code if isinstance(answer, Error) else answer.seq
-        )
+    assert [peer.receive().seq for _ in range(8)] == list(range(8))
     assert server.wait_stopped()
-    assert results == list(range(len(results)))
-    assert len(results) + len(refusals) == 8
-    assert set(refusals) <= {"draining"}
 
 
 def test_results_of_a_peer_that_is_gone_are_counted(
     start_server: Any, connect: Any, request_of: Any, make_counts: Any
 ) -> None:
     server = start_server()
-    gone = connect(server)
-    opened = gone.open(shape=(700, 700))
+    gone = connect(server, receive_queue=1)  # 32 MiB of results are more than what waits on the way
+    opened = gone.open(shape=(1024, 1024), out_dtype="float32")
     for seq in range(8):
-        gone.send(Frame(opened.stream, seq, make_counts((700, 700))))
-    assert gone.receive().seq == 0  # so all have probably arrived, and most wait
+        gone.send(Frame(opened.stream, seq, make_counts((1024, 1024))))
+    wait_for_frames(request_of, server, 8)
     gone.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while b"dimstream_results_undeliverable_total 0.0" in request_of("GET", "/metrics", server=server).body:
         assert time.monotonic() < deadline
         time.sleep(0.02)

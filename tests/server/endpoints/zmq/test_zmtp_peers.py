@@ -13,7 +13,7 @@ from dimstream_client.keys import CurveKeys, choose_curve_keys, make_pair
 from dimstream_client.messages import Ping, Pong
 from dimstream_server.cli import main
 
-SOON_S = 5.0  # half of the time that a handshake may take
+SOON_S = 8.0  # less than a handshake may take
 PING = b"\x04PING"
 OLD = {
     "HTTP": b"GET / HTTP/1.1\r\n",
@@ -118,7 +118,7 @@ def test_a_req_socket_of_libzmq_is_told(server: Any) -> None:
     asking.send(b"DIM1PING")
     heard: list[int] = []
     while zmq.EVENT_DISCONNECTED not in heard:
-        assert events.poll(20_000), heard
+        assert events.poll(60_000), heard
         heard.append(int.from_bytes(events.recv_multipart()[0][:2], "little"))
     assert zmq.EVENT_HANDSHAKE_SUCCEEDED not in heard
     context.destroy(linger=0)
@@ -152,9 +152,9 @@ def test_who_breaks_the_time_to_live_of_its_own_ping_is_given_up(server: Any) ->
     with RawPeer(server.addresses.zmq) as silent, RawPeer(server.addresses.zmq) as lively:
         for raw in (silent, lively):
             raw.shake()
-            raw.command(PING + (5).to_bytes(2, "big"))
+            raw.command(PING + (20).to_bytes(2, "big"))
         lively.message(b"DIM1PING", b'{"t":1}')
-        assert silent.hung_up(within_s=SOON_S)  # far below zmq.silence_s
+        assert silent.hung_up(within_s=20)  # below zmq.silence_s
         assert not lively.hung_up(within_s=0.5)
 
 
@@ -163,7 +163,7 @@ def test_a_silent_peer_of_zmtp_3_1_is_pinged_and_then_given_up(start_server: Any
     with RawPeer(server.addresses.zmq) as raw:
         raw.shake()
         assert raw.frame() == (COMMAND, PING + b"\0\0")
-        assert raw.hung_up(within_s=SOON_S)
+        assert raw.hung_up()
 
 
 def test_a_silent_peer_of_zmtp_3_0_is_not_pinged_and_stays(start_server: Any) -> None:
