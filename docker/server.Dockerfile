@@ -48,7 +48,7 @@ LABEL org.opencontainers.image.title="dimstream-server" \
 RUN groupadd --gid 10001 dimstream \
     && useradd --uid 10001 --gid 10001 --home-dir /state --no-create-home --shell /usr/sbin/nologin dimstream \
     && install --directory --owner 10001 --group 10001 --mode 0750 /state /recordings \
-    && install --directory /bundles /etc/dimstream/clients
+    && install --directory /bundles /etc/dimstream/clients /etc/dimstream/operators
 COPY --from=build /opt/dimstream /opt/dimstream
 COPY docker/health.py /opt/dimstream/health.py
 COPY docker/server.toml /etc/dimstream/server.toml

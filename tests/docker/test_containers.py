@@ -104,6 +104,8 @@ def test_compose_waits_longer_than_the_server_drains_and_mounts_what_its_setting
     assert settings["server"]["state"] in mounted
     assert settings["recording"]["folder"] in mounted
     assert settings["zmq"]["allowed_clients"] in mounted
+    assert settings["http"]["operator_tokens"] in mounted
+    assert settings["server"]["bundle_folders"] == [MOUNTED_BUNDLES]
     assert MOUNTED_BUNDLES in mounted
     assert {settings["zmq"]["server_secret_key"], settings["http"]["tokens"]} == secrets
     ports = {

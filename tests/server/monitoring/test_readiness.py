@@ -30,6 +30,10 @@ class Engine:
 
     waiting = 0
     said: str | None = None
+    served: tuple[str, ...] = ("er", "other")
+
+    def models(self) -> tuple[str, ...]:
+        return self.served
 
     def trouble(self) -> str | None:
         return self.said
@@ -86,6 +90,14 @@ def test_failures_of_long_ago_are_forgotten_so_that_it_is_tried_again(
     for _ in range(FAILURES):
         health.answered(result(failed=True))
     clock.now += FAILURES_COUNT_S + 1
+    assert health.check() is None
+
+
+def test_a_model_that_was_unloaded_does_not_count(health: DeviceHealth, engine: Engine) -> None:
+    for _ in range(FAILURES):
+        health.answered(result(failed=True))
+    assert health.check() is not None
+    engine.served = ("other",)
     assert health.check() is None
 
 

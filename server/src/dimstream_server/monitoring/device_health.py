@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from dimstream_server.engine.protocol import EngineResult
@@ -22,6 +22,9 @@ class Watched(Protocol):
 
     def queue_length(self) -> int:
         """Frames accepted and not yet answered."""
+
+    def models(self) -> Collection[str]:
+        """Ids of the models that are served."""
 
 
 class DeviceHealth:
@@ -72,9 +75,9 @@ class DeviceHealth:
 
     def _failing(self) -> str | None:
         """A failure of long ago says nothing: whoever would try again was kept away by this check."""
-        earliest = self._clock() - FAILURES_COUNT_S
+        earliest, served = self._clock() - FAILURES_COUNT_S, self._engine.models()
         with self._lock:
             for model, (row, last, error) in self._failures.items():
-                if row >= FAILURES and last > earliest:
+                if row >= FAILURES and last > earliest and model in served:
                     return f"model {model} failed on the last {row} frames: {error[:200]}"
         return None

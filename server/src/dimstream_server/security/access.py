@@ -146,7 +146,7 @@ class Access:
             ("operator tokens", self.operator_tokens),
         ):
             if some is not None:
-                if len(some):
+                if len(some) or some is self.operator_tokens:  # to have no operator is common
                     _log.info("who may come in event=access what=%s how=%s count=%d", what, verb, len(some))
                 else:
                     _log.warning("nobody can come in event=access what=%s how=%s count=%d", what, verb, 0)
