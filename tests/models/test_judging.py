@@ -77,6 +77,19 @@ SINGLE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
     ),
     "saturated": ({"saturated": 0.2}, {}, "suspect", "saturated: 20.0% of the pixels are at 9"),
     "a little saturated": ({"saturated": 0.005}, {}, "ok", None),
+    "unsupported": (
+        {"unsupported_fraction": 0.93},
+        {},
+        "suspect",
+        "no photons support 93% of the predicted signal",
+    ),
+    "unsupported, halves agree": (
+        {"unsupported_fraction": 1.0, "split_ssim": 0.9},
+        {},
+        "suspect",
+        "no photons support 100% of the predicted signal",
+    ),
+    "mostly supported": ({"unsupported_fraction": 0.5}, {}, "ok", None),
     "halves agree": ({"not_comparable": "first frame", "split_ssim": 0.6}, {}, "ok", None),
     "halves disagree": (
         {"split_ssim": 0.1},
@@ -113,6 +126,24 @@ def test_the_flag_of_a_single_frame_and_its_reason(
     assert (found.flag, found.reason) == (flag, reason)
 
 
+@pytest.mark.parametrize("unsupported", [0.81, 0.95, 1.0])
+def test_what_no_photons_support_is_never_ok(unsupported: float) -> None:
+    rng = np.random.default_rng(8)
+    judge, limits = PlaneJudge(), Criteria(**CRITERIA)
+    for seq in range(300):
+        ssim, split = rng.choice([0.1, 0.32, 0.5, 0.99], 2)
+        changes = {
+            "not_comparable": None if rng.random() < 0.8 else "gap",
+            "ssim": float(ssim),
+            "ssim_aligned": float(ssim),
+            "structure_score": float(rng.choice([0.0, 6.0, 60.0])),
+            "split_ssim": float(split) if rng.random() < 0.5 else None,
+            "unsupported_fraction": unsupported if rng.random() < 0.7 else 0.1,
+        }
+        decision = judge.judge(seq, FrameMetrics(**GOOD | changes), limits, split_every=3)
+        assert decision.flag != "ok" or changes["unsupported_fraction"] == 0.1
+
+
 NOTES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
     "nothing": ([{}], ()),
     "moved": ([{"ssim": 0.3, "ssim_aligned": 0.7, "shift": (0, 5)}], ("moved",)),
@@ -123,6 +154,7 @@ NOTES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
     "empty": ([EMPTY], ()),
     "unsupported": ([{"unsupported_fraction": 0.6}], ("unsupported",)),
     "half supported": ([{"unsupported_fraction": 0.4}], ()),
+    "hardly supported": ([{"unsupported_fraction": 0.9}], ("unsupported",)),
     "empty, of course unsupported": ([EMPTY | {"unsupported_fraction": 1.0}], ()),
     "saturated": ([{"saturated": 1e-4}], ("saturated",)),
     "fading": ([{"structure_score": 60.0}] * 3 + [{"structure_score": 15.0}] * 2, ("fading",)),

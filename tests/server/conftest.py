@@ -72,7 +72,21 @@ def _halving() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     return [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])], []
 
 
-NETWORKS = {"halving": _halving, "identity": _identity, "blur": _blur, "nan": _nan, "raising": _raising}
+def _flipping() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """The frame upside down: what it draws is sharp, repeats itself, and lies where nothing is."""
+    ends = {"first": [-1], "last": [-(2**31)], "axis": [2], "step": [-1]}
+    weights = [_constant(name, value, np.int64) for name, value in ends.items()]
+    return [helper.make_node("Slice", ["x", *ends], ["y"])], weights
+
+
+NETWORKS = {
+    "halving": _halving,
+    "identity": _identity,
+    "blur": _blur,
+    "nan": _nan,
+    "raising": _raising,
+    "flipping": _flipping,
+}
 
 
 def make_network(kind: str, *, opset: int = 17, axes: str = "bcyx", ir_version: int = 8) -> bytes:

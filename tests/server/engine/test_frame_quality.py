@@ -69,6 +69,32 @@ def test_a_steady_sample_is_ok_and_its_prediction_supported(engine: Engine) -> N
         assert result.support is None
 
 
+def test_a_frame_is_not_ok_whose_prediction_no_photons_support(tiny_bundle: BundleMaker) -> None:
+    light = np.where(np.arange(SHAPE[0])[:, None] < SHAPE[0] // 2 - 8, _light(), 0)
+    frames = [_expose(light, seq) for seq in range(4)]
+    limits = Thresholds(ssim=0.1, background_max=5, signal_min=25, window_px=10, split=0.1)
+    config = DimstreamConfig.model_construct(ssim=tiny_bundle().ssim, thresholds=limits)
+    engine = LocalEngine(
+        [tiny_bundle(kind, id=kind, config=config) for kind in ("identity", "flipping")], threads=1
+    )
+    right, wrong = (
+        _follow(engine, frames, model=kind, split_every=2, deliver_maps=True)
+        for kind in ("identity", "flipping")
+    )
+    assert _flags(right)[1:] == ["ok"] * 3
+    assert _flags(wrong) == ["suspect"] * 4
+    assert "no photons support 100% of the predicted signal" in str(wrong[3].reason)
+    for result in wrong:
+        assert result.quality is not None
+        assert result.quality.unsupported_fraction > 0.99
+        assert "unsupported" in result.quality.notes
+        assert result.quality.structure_score > 20
+        assert result.support is not None
+        predicted, lacking = (result.support & PREDICTED) > 0, (result.support & UNSUPPORTED) > 0
+        assert (predicted == lacking).mean() > 0.99
+    engine.drain().result(SECONDS)
+
+
 def test_a_dead_signal_is_suspect_at_once_and_since_then(engine: Engine) -> None:
     frames = [_expose(_light(), seq) for seq in range(3)] + [_expose(0, seq, 2.0) for seq in range(3, 8)]
     results = _follow(engine, frames)

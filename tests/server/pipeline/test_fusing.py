@@ -197,6 +197,22 @@ def test_evidence_equals_the_numpy_reference(
     assert (found["at_maximum"], found["near_maximum"]) == pytest.approx(shares, abs=1e-7)
 
 
+@pytest.mark.parametrize("shape", [(64, 72), (121, 150), (200, 203)])
+def test_the_support_map_equals_the_numpy_reference(tiny_bundle: BundleMaker, shape: tuple[int, int]) -> None:
+    rows, columns = np.indices(shape)
+    tubules = np.exp(-(((rows + columns) % 40 - 20) ** 2) / 16)  # bright on the left, faint on the right
+    light = np.linspace(3, 0.02, shape[1]) * tubules + np.linspace(0.1, 0.6, shape[0])[:, None]
+    frame = np.random.default_rng(4).poisson(light).astype(np.uint16)
+    frame[30, 40] = 900
+    bundle = tiny_bundle("blur")
+    found = _fused(bundle, frame)[2]
+    expected = support(frame, _prediction(bundle, frame), 10, 5, 25)
+    assert 0.1 < expected.unsupported_fraction < 0.9
+    assert found["unsupported_fraction"] == pytest.approx(expected.unsupported_fraction, abs=1e-3)
+    assert (found["support"] != expected.classes).mean() < 1e-3
+    np.testing.assert_array_equal(_fused(bundle, frame)[2]["support"], found["support"])
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e9, 1e12])
 def test_the_structure_score_has_no_unit(tiny_bundle: BundleMaker, scale: float) -> None:
     frame = _counts((60, 70)).astype(np.float32)

@@ -126,7 +126,7 @@ def test_without_a_split_check_the_flag_is_the_same(bundle: Bundle, movie: NDArr
 def test_the_decision_is_below_zero_where_the_frame_is_suspect(followed: list[FollowedFrame]) -> None:
     for each in followed[1:]:
         flag = each.record.alone.decision.flag
-        assert (each.record.alone.decision < 0) == (flag == "suspect"), each.record.seq
+        assert (each.record.alone.margin < 0) == (flag == "suspect"), each.record.seq
 
 
 def test_predictions_that_are_no_numbers_are_refused(bundle: Bundle) -> None:
@@ -142,9 +142,11 @@ def test_a_margin_is_a_share_of_what_is_possible(followed: list[FollowedFrame], 
     criteria = MovieFollower(bundle, lambda counts: counts).criteria
     assert criteria.ssim is not None
     metrics = replace(followed[1].record.metrics, split_ssim=None, structure_score=1e9, ssim_aligned=None)
+    metrics = replace(metrics, unsupported_fraction=0.2)
     middle = (1 + criteria.ssim) / 2
     margins = Margins(criteria, split_every=0)
     assert margins.decide(0, replace(metrics, ssim=middle)) == pytest.approx(0.5)
     assert margins.decide(1, replace(metrics, ssim=-1.0)) == pytest.approx(0.5)  # the median's
     assert margins.decide(2, replace(metrics, ssim=middle, structure_score=0.0)) == pytest.approx(-1.0)
-    assert margins.decide(3, replace(metrics, ssim=-1.0)) > 1e6  # compared with a frame without structure
+    # compared with a frame without structure: what is unsupported decides
+    assert margins.decide(3, replace(metrics, ssim=-1.0)) == pytest.approx(0.75)

@@ -10,6 +10,9 @@ from dimstream_models.judging.plane_history import PlaneHistory
 
 SATURATED_MAX: Final = 0.01
 """Share of saturated pixels, raw or denoised, above which a frame is suspect."""
+UNSUPPORTED_MAX: Final = 0.8
+"""Share of the predicted signal without support above which a frame is suspect. Frames of 0.1 photons on a
+tubule have up to 0.35."""
 
 FlagAndReason = tuple[FlagName, str | None]
 
@@ -55,6 +58,8 @@ def _flag_of_photons(
             f"clipped: {metrics.clipped:.1%} of the denoised pixels are at the largest value that they can"
             " have"
         )
+    if metrics.unsupported_fraction > UNSUPPORTED_MAX:
+        return "suspect", f"no photons support {metrics.unsupported_fraction:.0%} of the predicted signal"
     if metrics.split_ssim is not None and criteria.split is not None and not confirmed:
         halves = _below(metrics.split_ssim, criteria.split)
         return "suspect", f"the two halves of its photons disagree: SSIM {halves}"

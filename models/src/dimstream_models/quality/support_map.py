@@ -2,21 +2,34 @@
 together.
 
 Source of the classes: the paper's Methods, "Quality control metrics": counts in a sliding 10x10 window
-class a pixel as background, uncertain or signal. Their thresholds are numbers of photons, so a brighter
-background would make signal of everything; what a window must exceed is therefore also measured on each
-frame.
+class a pixel as background, uncertain or signal. Their thresholds are numbers of photons, so they say nothing
+of structure on a bright background, and little of faint structure. What photons support is therefore told by
+a test of the raw counts in a window of 15 px around each pixel: the light that is predicted there, against
+the level of the counts around it.
+
+Counts are weighted by the prediction, and divided by the weight of their mean, so that their sums scatter
+about as counts of whole photons do. Square roots of such counts have the same standard error everywhere
+(Anscombe 1948, doi 10.1093/biomet/35.3-4.246). In its units the prediction is `expected` above the
+background, and the counts are `seen` above it. A prediction is supported where
+
+- `expected` is 3.2 or more: less could not be told from the background's own noise. A network finds its
+  structure where the noise of these very photons is high, so `seen` alone proves little;
+- `seen` is 2 or more, and half of `expected`: what is more than 3/4 absent was not seen.
+
+Where nothing is, one window in 44 reaches 2 by chance.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Array, Float64, window_sums
+from dimstream_models.quality.local_level import cell_means, local_level, predicted_structure
 
 BACKGROUND, UNCERTAIN, SIGNAL = 0, 1, 2
 CLASS: Final = 0b0011
@@ -24,16 +37,21 @@ PREDICTED: Final = 0b0100
 UNSUPPORTED: Final = 0b1000
 """Bits of a support map."""
 
-STRIDE_PX: Final = 5
-"""Windows are looked at in steps of this, for the background's level."""
-DARKEST: Final = 0.02
-"""Share of the windows that are surely background, where there is any."""
-ABOVE_DARKEST: Final = 1.03
-"""From the quantile `DARKEST` of Poisson sums to their middle, in square roots of counts (whose deviation
-is 1/2)."""
-BACKGROUND_REACH: Final = 1.4
-"""How far background reaches over its middle: 2.8 standard deviations, in square roots of counts."""
-
+LEAST_EXPECTED: Final = 3.2
+LEAST_SEEN: Final = 2.0
+LEAST_SHARE: Final = 0.5
+"""Of what is expected; all three as the module's docstring says."""
+CELL_PX: Final = 3
+CELLS: Final = 5
+"""The window's side, cells; it is looked at in steps of one cell."""
+WINDOW_PX: Final = (CELL_PX * CELLS) ** 2
+"""Its pixels."""
+ANSCOMBE: Final = 3 / 8
+HOT_RATIO: Final = 2.0
+HOT_DEVIATIONS: Final = 2.0
+"""Light that has passed a microscope reaches a pixel's neighbours: where their mean is m, it is no brighter
+than 2 m and two square roots of m + 1. What is brighter is a hot pixel."""
+TINY: Final = 1e-12
 
 DISAGREE: Final = 0.3
 """SSIM of a window of both halves' predictions, below which they show different things there."""
@@ -47,25 +65,18 @@ class Support:
     ----------
     classes
         (H, W) uint8, the bits `CLASS`, `PREDICTED` and `UNSUPPORTED` of each pixel.
-    unsupported
+    unsupported_fraction
         Share of the predicted signal on pixels that are unsupported; 0 when none is predicted.
-    reach
-        Window sum that this frame's own background reaches, counts.
     """
 
     classes: NDArray[np.uint8]
     unsupported_fraction: float
-    reach: float
 
 
 def support(
     counts: Array, prediction: Array, window: int, background_max: float, signal_min: float
 ) -> Support:
     """Support of a prediction by the raw frame that it was made from.
-
-    Predicted signal is how far the prediction rises above its mean by more than its mean absolute
-    deviation; it is unsupported where the window around holds at most `signal_min` photons, or no more
-    than background does in this frame.
 
     Parameters
     ----------
@@ -74,15 +85,63 @@ def support(
     prediction
         (H, W), the network's output, before rescaling.
     window, background_max, signal_min
-        As in `arithmetic.signal_fractions`.
+        Of the classes, as in `arithmetic.signal_fractions`.
     """
     sums = window_sums(counts, window)
     classes = np.where(sums <= background_max, BACKGROUND, np.where(sums > signal_min, SIGNAL, UNCERTAIN))
-    reach = background_reach(counts, window)
-    signal = _predicted_signal(prediction)
-    unsupported = (signal > 0) & (sums <= max(signal_min, reach))
+    signal = predicted_structure(prediction)
+    unsupported = (signal > 0) & ~supported_pixels(counts, signal)
     bits = (classes + PREDICTED * (signal > 0) + UNSUPPORTED * unsupported).astype(np.uint8)
-    return Support(bits, unsupported_share(prediction, bits), reach)
+    return Support(bits, _share(signal, bits))
+
+
+def supported_pixels(counts: Array, structure: Float64) -> NDArray[np.bool_]:
+    """Which pixels' photons support the structure that is predicted around them.
+
+    Parameters
+    ----------
+    counts
+        (H, W), photon counts.
+    structure
+        (H, W), from `local_level.predicted_structure`.
+
+    Returns
+    -------
+    (H, W) bool
+    """
+    predicted = structure > 0
+    photons = without_hot_pixels(counts)
+    background = np.maximum(local_level(photons, ~predicted), 0)
+    template = structure / max(structure.sum() / max(predicted.sum(), 1), 1e-30)  # its mean is 1
+    gain = _gain(photons - background, template)
+    of_light, of_background, of_squares, of_template = (
+        WINDOW_PX * _window_means(template * each) for each in (photons, background, template, 1.0)
+    )
+    weight = np.maximum(of_squares / np.maximum(of_template, TINY), TINY)
+    level = _root(of_background / weight)
+    seen = _root(of_light / weight) - level
+    expected = _root(of_background / weight + gain * of_template) - level
+    cells = (expected >= LEAST_EXPECTED) & (seen >= np.maximum(LEAST_SEEN, LEAST_SHARE * expected))
+    height, width = counts.shape
+    return np.asarray(np.kron(cells, np.ones((CELL_PX, CELL_PX), bool))[:height, :width])
+
+
+def without_hot_pixels(counts: Array) -> Float64:
+    """Counts, none of which is brighter than light from a microscope could be beside its eight neighbours.
+
+    Parameters
+    ----------
+    counts
+        (H, W), photon counts.
+
+    Returns
+    -------
+    (H, W) float64
+    """
+    values = counts.astype(np.float64)
+    windows = sliding_window_view(np.pad(values, 1, mode="reflect"), (3, 3))
+    around = np.maximum(windows.sum(axis=(2, 3)) - values, 0) / 8
+    return np.asarray(np.minimum(values, HOT_RATIO * around + HOT_DEVIATIONS * np.sqrt(around + 1)))
 
 
 def unsupported_share(prediction: Array, bits: NDArray[np.uint8]) -> float:
@@ -95,9 +154,7 @@ def unsupported_share(prediction: Array, bits: NDArray[np.uint8]) -> float:
     bits
         (H, W), a support map.
     """
-    signal = _predicted_signal(prediction)
-    unsupported = (bits & UNSUPPORTED).astype(bool)
-    return float(signal[unsupported].sum() / max(float(signal.sum()), 1e-12))
+    return _share(predicted_structure(prediction), bits)
 
 
 def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int) -> NDArray[np.uint8]:
@@ -126,17 +183,24 @@ def all_unsupported(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(bits & PREDICTED, bits | np.uint8(UNSUPPORTED), bits)
 
 
-def background_reach(counts: Array, window: int) -> float:
-    """Window sum that a frame's background reaches, counts: from its darkest windows.
-
-    Windows below zero, where an offset was subtracted, count as dark.
-    """
-    darkest = np.sort(window_sums(counts, window)[::STRIDE_PX, ::STRIDE_PX], axis=None)
-    level = darkest[math.ceil(DARKEST * darkest.size) - 1]
-    return float((math.sqrt(max(level, 0.0)) + ABOVE_DARKEST + BACKGROUND_REACH) ** 2)
+def _share(signal: Float64, bits: NDArray[np.uint8]) -> float:
+    unsupported = (bits & UNSUPPORTED).astype(bool)
+    return float(signal[unsupported].sum() / max(float(signal.sum()), 1e-12))
 
 
-def _predicted_signal(prediction: Array) -> Float64:
-    """(H, W): how far a prediction rises above its mean by more than its mean absolute deviation."""
-    centred = prediction.astype(np.float64) - prediction.mean(dtype=np.float64)
-    return np.asarray(np.maximum(centred - np.abs(centred).mean(), 0))
+def _gain(light: Float64, template: Float64) -> float:
+    """Photons of a pixel for a template of 1, over the whole frame; bright places weigh little more than
+    others."""
+    weights = (template > 0) / (template + 1)
+    return max(float((light * weights).sum()) / max(float((template * weights).sum()), TINY), 0.0)
+
+
+def _root(counts: Float64) -> Float64:
+    """Counts on a scale on which their standard error is 1."""
+    return np.asarray(2 * np.sqrt(np.maximum(counts, 0) + ANSCOMBE))
+
+
+def _window_means(values: Array) -> Float64:
+    """Means of the windows around all cells; what lies outside the frame counts as 0."""
+    cells = np.pad(cell_means(values, CELL_PX), CELLS // 2)
+    return np.asarray(sliding_window_view(cells, (CELLS, CELLS)).mean(axis=(2, 3)))

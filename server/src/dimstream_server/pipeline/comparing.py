@@ -12,6 +12,8 @@ from dimstream_models.bundle import SsimSettings
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.pipeline import measures
 from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
+from dimstream_server.pipeline.local_level import predicted_structure
+from dimstream_server.pipeline.support import unsupported_share
 
 OPSET: Final = 17
 IR: Final = 8
@@ -63,15 +65,8 @@ def compose_agreement(settings: SsimSettings) -> onnx.ModelProto:
     disagreed = nodes.add("And", nodes.add("And", predicted, unlike), nodes.add("Not", lacking))
     added = nodes.add("Mul", nodes.cast(disagreed, "int32"), nodes.whole(UNSUPPORTED))
     nodes.cast(nodes.add("Add", bits, added), "uint8", to="map")
-    # what the support map calls predicted rises above its mean by over its mean absolute deviation
-    centred = nodes.add("Sub", "normalised", nodes.add("ReduceMean", "normalised", keepdims=0))
-    deviation = nodes.add("ReduceMean", nodes.add("Abs", centred), keepdims=0)
-    signal = nodes.add("Relu", nodes.add("Sub", centred, deviation))
-    unsupported = nodes.cast(nodes.add("Or", disagreed, lacking), "float32")
-    sums = [
-        nodes.add("ReduceSum", one, keepdims=0) for one in (nodes.add("Mul", signal, unsupported), signal)
-    ]
-    share = nodes.add("Div", sums[0], nodes.add("Max", sums[1], nodes.number(1e-12)))
+    signal = predicted_structure(nodes, "normalised")
+    share = unsupported_share(nodes, signal, nodes.add("Or", disagreed, lacking))
     whole = nodes.add("ReduceMean", similarity, keepdims=0)
     start = nodes.integers([0])
     nodes.add(

@@ -22,6 +22,7 @@ from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline import measures, raw_measures
 from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
 from dimstream_server.pipeline.steps import apply_steps, as_counts
+from dimstream_server.pipeline.support import support
 
 INPUTS: Final = ("frame", "previous", "background_max", "signal_min")
 OUTPUTS: Final = ("denoised", "normalised", "measures", "overview", "support")
@@ -220,7 +221,7 @@ def _measure(nodes: Nodes, bundle: Bundle, frame: str, prediction: str, mean: st
     similarity = measures.ssim(nodes, "normalised", "previous", bundle.ssim)
     window = bundle.thresholds.window_px
     found = raw_measures.classes(nodes, frame, window, "background_max", "signal_min")
-    unsupported = raw_measures.support(nodes, prediction, mean, found, to="support")
+    unsupported = support(nodes, frame, prediction, found.dark, found.bright, to="support")
     extremes = raw_measures.extremes(nodes, frame)
     structure = raw_measures.structure(nodes, frame)
     scalars = [similarity, *found.shares, *extremes, structure, unsupported, mean]

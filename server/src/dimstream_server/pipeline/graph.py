@@ -49,11 +49,10 @@ class Nodes:
         """Name of a constant float32 tensor."""
         return self._constant(values.astype(np.float32))
 
-    def smallest(self, tensor: str, count: str) -> str:
-        """Name of the `count` (1,) smallest values of `tensor` (n,)."""
-        outputs = [f"{PREFIX}TopK_{len(self.nodes)}_{part}" for part in ("values", "places")]
-        self._append("TopK", (tensor, count), outputs, {"largest": 0})
-        return outputs[0]
+    def stack(self, *frames: str) -> str:
+        """Name of (1, n, H, W): `frames` (H, W) as channels."""
+        flat = self.integers([0, 1])
+        return self.add("Concat", *(self.add("Unsqueeze", one, flat) for one in frames), axis=1)
 
     def mean(self, tensor: str, *, axis: int) -> str:
         """Name of the means of (1, 1, H, W) along one of the last two axes, which stays with length 1.

@@ -1,4 +1,4 @@
-"""What is measured of the raw frame inside the fused graph, and of the prediction on it, each as ONNX nodes.
+"""What is measured of the raw frame inside the fused graph, each as ONNX nodes.
 
 The numpy reference is :mod:`dimstream_models.arithmetic` and :mod:`dimstream_models.quality`.
 """
@@ -11,16 +11,6 @@ import numpy as np
 
 from dimstream_models.quality import structure as reference
 from dimstream_models.quality.saturation import NEAR
-from dimstream_models.quality.support_map import (
-    ABOVE_DARKEST,
-    BACKGROUND_REACH,
-    DARKEST,
-    PREDICTED,
-    SIGNAL,
-    STRIDE_PX,
-    UNCERTAIN,
-    UNSUPPORTED,
-)
 from dimstream_server.pipeline.graph import Nodes
 
 
@@ -34,14 +24,11 @@ class Classes:
         Three scalars, as `arithmetic.signal_fractions` gives them: background, uncertain, signal.
     dark, bright : str
         (1, 1, H, W) bool: pixels of the classes background and signal.
-    unsupporting : str
-        (1, 1, H, W) bool: pixels that support no prediction.
     """
 
     shares: tuple[str, str, str]
     dark: str
     bright: str
-    unsupporting: str
 
 
 def structure(nodes: Nodes, counts: str) -> str:
@@ -74,7 +61,7 @@ def extremes(nodes: Nodes, counts: str) -> tuple[str, str, str, str]:
 
 
 def classes(nodes: Nodes, counts: str, window: int, background_max: str, signal_min: str) -> Classes:
-    """The paper's classes of (H, W) float32 `counts`, and what supports a prediction."""
+    """The paper's classes of (H, W) float32 `counts`."""
     reflected = _reflected(nodes, _reflected(nodes, counts, window, axis=0), window, axis=1)
     flat = nodes.integers([0, 1])
     means = nodes.add(
@@ -84,32 +71,7 @@ def classes(nodes: Nodes, counts: str, window: int, background_max: str, signal_
     bright = nodes.add("Greater", means, _as_mean(nodes, signal_min, window))
     background, signal = _share(nodes, dark), _share(nodes, bright)
     neither = nodes.add("Sub", nodes.number(1), nodes.add("Add", background, signal))
-    reach = _background_reach(nodes, means, window)
-    least = _as_mean(nodes, nodes.add("Max", signal_min, reach), window)
-    shares = (background, nodes.add("Max", neither, nodes.number(0)), signal)
-    return Classes(shares, dark, bright, nodes.add("LessOrEqual", means, least))
-
-
-def support(nodes: Nodes, prediction: str, mean: str, found: Classes, *, to: str) -> str:
-    """Add `to` (H, W) uint8, and return the scalar share, both as in `quality.support_map.support`."""
-    centred = nodes.add("Sub", prediction, mean)
-    deviation = nodes.add("ReduceMean", nodes.add("Abs", centred), keepdims=0)
-    signal = nodes.add("Relu", nodes.add("Sub", centred, deviation))  # (H, W)
-    predicted = nodes.add("Greater", signal, nodes.number(0))
-    flat = nodes.integers([0, 1])
-    lacking = nodes.add("And", predicted, nodes.add("Squeeze", found.unsupporting, flat))
-    bright, dark = (nodes.add("Squeeze", mask, flat) for mask in (found.bright, found.dark))
-    bits = [
-        (bright, SIGNAL),
-        (nodes.add("Not", nodes.add("Or", dark, bright)), UNCERTAIN),
-        (predicted, PREDICTED),
-        (lacking, UNSUPPORTED),
-    ]
-    valued = [nodes.add("Mul", nodes.cast(mask, "float32"), nodes.number(bit)) for mask, bit in bits]
-    nodes.cast(nodes.add("Sum", *valued), "uint8", to=to)
-    unsupported = nodes.add("Mul", signal, nodes.cast(lacking, "float32"))
-    sums = [nodes.add("ReduceSum", one, keepdims=0) for one in (unsupported, signal)]
-    return nodes.add("Div", sums[0], nodes.add("Max", sums[1], nodes.number(1e-12)))
+    return Classes((background, nodes.add("Max", neither, nodes.number(0)), signal), dark, bright)
 
 
 def _sigma_clipped(nodes: Nodes, counts: str) -> str:
@@ -163,21 +125,6 @@ def _pairs(nodes: Nodes, counts: str) -> str:
     lost = nodes.add("Div", nodes.number(reference.LOST_AT_BORDERS), sides)
     along = nodes.add("Sub", nodes.number(reference.PAIRS_PER_AXIS), lost)
     return nodes.add("ReduceProd", along, keepdims=0)
-
-
-def _background_reach(nodes: Nodes, means: str, window: int) -> str:
-    """Scalar, as `quality.support_map.background_reach`, from the window means (1, 1, H, W)."""
-    steps = nodes.integers([STRIDE_PX, STRIDE_PX])
-    far = nodes.integers([np.iinfo(np.int64).max] * 2)
-    seen = nodes.add("Slice", means, nodes.integers([0, 0]), far, nodes.integers([2, 3]), steps)
-    values = nodes.add("Reshape", seen, nodes.integers([-1]))
-    share = nodes.add("Mul", nodes.cast(nodes.add("Size", values), "float32"), nodes.number(DARKEST))
-    count = nodes.cast(nodes.add("Ceil", share), "int64")
-    darkest = nodes.smallest(values, nodes.add("Reshape", count, nodes.integers([1])))
-    sums = nodes.add("Mul", nodes.add("ReduceMax", darkest, keepdims=0), nodes.number(window**2))
-    level = nodes.add("Max", sums, nodes.number(0))
-    root = nodes.add("Add", nodes.add("Sqrt", level), nodes.number(ABOVE_DARKEST + BACKGROUND_REACH))
-    return nodes.add("Mul", root, root)
 
 
 def _as_mean(nodes: Nodes, threshold: str, window: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dimstream_models.judging import Criteria, FrameMetrics
+from dimstream_models.judging.flag_decision import UNSUPPORTED_MAX
 from dimstream_models.judging.plane_history import PlaneHistory
 
 NO_SIGNAL: Final = -1.0
@@ -33,14 +34,18 @@ class Margins:
     def decide(self, seq: int, metrics: FrameMetrics) -> float:
         """Return the decision score of the movie's next frame: suspect below 0, the better the higher.
 
-        The smallest of (structure - threshold) / threshold, and of the margin of the smoothed SSIM with the
-        frame before over its threshold, as a share of what is possible: (SSIM - threshold) / (1 - threshold).
+        The smallest of (structure - threshold) / threshold, of how far the unsupported share is below its
+        bound, as a share of that, and of the margin of the smoothed SSIM with the frame before over its
+        threshold, as a share of what is possible: (SSIM - threshold) / (1 - threshold).
         Where both halves of the photons were compared their SSIM stands for that of adjacent frames, as long
         as it confirms the frame.
         """
         self._history.follow(metrics, self._criteria)
         least = self._criteria.structure_score
-        margins = [(metrics.structure_score - least) / max(abs(least), 1.0)]
+        margins = [
+            (metrics.structure_score - least) / max(abs(least), 1.0),
+            (UNSUPPORTED_MAX - metrics.unsupported_fraction) / UNSUPPORTED_MAX,
+        ]
         if metrics.minimum == metrics.maximum or metrics.background >= 1:
             margins.append(NO_SIGNAL)
         similar, halves = self._similar(), self._halves(seq, metrics)
