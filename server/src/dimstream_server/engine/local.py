@@ -256,5 +256,7 @@ class LocalEngine:
     def _info(self, model: str) -> ModelInfo:
         info = self._infos.get(model)
         if info is None:
-            raise UnknownModel(f"no model {model!r} is served; served are {', '.join(sorted(self._infos))}")
+            raise UnknownModel(
+                f"no model {model[:100]!r} is served; served are {', '.join(sorted(self._infos))}"
+            )
         return info

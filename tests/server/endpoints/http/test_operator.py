@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -412,6 +413,22 @@ def test_what_cannot_be_put_in_force_changes_nothing(start_operated: Any, connec
     (listed,) = operator.ask("GET", "/v1/streams")[1]["streams"]
     assert listed["thresholds"]["ssim"] == 0.6
     assert peer.denoise(stream, 0, frame(0)).status == "done"
+
+
+def test_an_operator_who_leaves_in_the_middle_is_no_fault(
+    start_operated: Any, request_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    operator = start_operated()
+    host, port = operator.server.addresses.http.removeprefix("http://").split(":")
+    head = f"POST /v1/models HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {operator.token}\r\n"
+    with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as connection:
+        connection.sendall(f'{head}Content-Length: 99\r\n\r\n{{"bundle"'.encode())
+    deadline = time.monotonic() + TIMEOUT_S
+    while b'code="bad_request"' not in request_of("GET", "/metrics", server=operator.server).body:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not any("internal_error" in record.getMessage() for record in caplog.records)
 
 
 def test_there_are_bounds_and_nothing_by_default(start_operated: Any, store: Any) -> None:

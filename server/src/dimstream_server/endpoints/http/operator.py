@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from dimstream_server.endpoints.http.bodies import BodyLimits, read_body
 from dimstream_server.endpoints.http.capacity import Buffers
+from dimstream_server.endpoints.http.denoising import Abandoned
 from dimstream_server.endpoints.http.descriptions import ModelBody
 from dimstream_server.endpoints.http.openapi import json_body, problems
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, InForceBody, LoadBody, UnloadQuery
@@ -100,8 +101,11 @@ class OperatorRoutes:
         )
 
     async def _asked(self, request: Request, kind: type[_Asked]) -> _Asked:
-        with self._buffers.share(request.state.client) as share:
-            body = bytes(await read_body(request, self._limits, share))
+        try:
+            with self._buffers.share(request.state.client) as share:
+                body = bytes(await read_body(request, self._limits, share))
+        except Abandoned:
+            raise RequestRefused("bad_request", "the connection ended before the body did") from None
         try:
             return kind.model_validate_json(body)
         except ValidationError as error:
