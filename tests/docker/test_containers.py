@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from dockerfiles import stages, steps
 
-from dimstream_server.settings import load_settings
+from dimstream_server.settings_file import load_settings
 
 pytestmark = pytest.mark.slow
 

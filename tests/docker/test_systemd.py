@@ -11,7 +11,7 @@ import pytest
 
 from dimstream_server.cli import EXIT_CANNOT_START, main
 from dimstream_server.security.access import read_access
-from dimstream_server.settings import load_settings
+from dimstream_server.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "docker" / "systemd"

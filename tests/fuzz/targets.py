@@ -43,7 +43,7 @@ from dimstream_server.endpoints.zmq.zmtp import (
     routing_id_of,
 )
 from dimstream_server.errors import ServerError
-from dimstream_server.settings import SettingsError, load_settings
+from dimstream_server.settings_file import SettingsError, load_settings
 
 CORPUS = Path(__file__).with_name("corpus")
 BETWEEN_PARTS = b"\n--part--\n"

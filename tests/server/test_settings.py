@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dimstream_server.addresses import split_address
-from dimstream_server.settings import Settings, SettingsError, load_settings, make_settings
+from dimstream_server.settings import Settings
+from dimstream_server.settings_file import SettingsError, load_settings, make_settings
 
 
 def write(tmp_path: Path, text: str) -> Path:

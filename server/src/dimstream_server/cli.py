@@ -5,21 +5,107 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dimstream_client.errors import KeyFileError
 from dimstream_models.extras import install_hint
 from dimstream_server.monitoring.logs import set_up_logging
 from dimstream_server.security.keygen import add_keygen
-from dimstream_server.settings import Settings, SettingsError, load_settings
+from dimstream_server.settings import Settings
+from dimstream_server.settings_file import SettingsError, load_settings
 
 EXIT_DRAIN_INCOMPLETE = 1
 EXIT_CANNOT_START = 2
 # each needs no more than Python
 _SAFE_ANYWHERE = (["--version"], ["--help"], ["-h"])
+
+
+_OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
+    "--bundle": (
+        ("server", "bundles"),
+        {
+            "action": "append",
+            "metavar": "PATH",
+            "help": "bundle to serve: folder or zip; repeat it for more models (default: the one that ships)",
+        },
+    ),
+    "--zmq": (
+        ("zmq", "endpoint"),
+        {
+            "metavar": "ENDPOINT",
+            "help": "ZeroMQ endpoint (default: tcp://127.0.0.1:5570); port 0 picks a free one",
+        },
+    ),
+    "--http": (
+        ("http", "address"),
+        {
+            "metavar": "HOST:PORT",
+            "help": "HTTP address (default: 127.0.0.1:8570); port 0 picks a free one",
+        },
+    ),
+    "--device": (
+        ("server", "device"),
+        {"metavar": "DEVICE", "help": "where the networks run: cpu (default) or cuda:N"},
+    ),
+    "--ready-file": (
+        ("server", "ready_file"),
+        {"metavar": "PATH", "help": "write a JSON file with zmq, http and pid once the server is ready"},
+    ),
+    "--state": (
+        ("server", "state"),
+        {
+            "metavar": "FOLDER",
+            "help": "folder of the journal, by which streams survive a restart; or `memory`",
+        },
+    ),
+    "--server-key": (
+        ("zmq", "server_secret_key"),
+        {"metavar": "server.key", "help": "the server's CURVE key; connections are encrypted"},
+    ),
+    "--allowed-clients": (
+        ("zmq", "allowed_clients"),
+        {"metavar": "PATH", "help": "folder of .pub files, or a file: who may connect"},
+    ),
+    "--tokens": (
+        ("http", "tokens"),
+        {"metavar": "PATH", "help": "folder of .token files, or a file: HTTP requests must carry one"},
+    ),
+    "--host-name": (
+        ("http", "host_names"),
+        {
+            "action": "append",
+            "metavar": "NAME",
+            "help": "name under which clients may address HTTP, in addition to loopback",
+        },
+    ),
+    "--insecure-lan": (
+        ("server", "insecure_lan"),
+        {
+            "action": "store_true",
+            "default": None,
+            "help": "bind beyond loopback without keys and tokens: anyone there may use it",
+        },
+    ),
+    "--record": (
+        ("recording", "folder"),
+        {"metavar": "FOLDER", "help": "folder for the recordings of streams that ask for one"},
+    ),
+    "--log-level": (
+        ("server", "log_level"),
+        {
+            "choices": ("debug", "info", "warning", "error"),
+            "help": "least severe event that is logged",
+        },
+    ),
+    "--log-format": (
+        ("server", "log_format"),
+        {"choices": ("text", "json"), "help": "format of the log, one event a line"},
+    ),
+}
+"""Options of `serve`: the setting that each one is, and what argparse is told of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,47 +201,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
     commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
-    add = serve_parser.add_argument
-    add(
-        "--bundle",
-        action="append",
-        metavar="PATH",
-        help="bundle to serve: folder or zip; repeat it for more models (default: the one that ships)",
-    )
-    add(
-        "--zmq",
-        metavar="ENDPOINT",
-        help="ZeroMQ endpoint (default: tcp://127.0.0.1:5570); port 0 picks a free one",
-    )
-    add("--http", metavar="HOST:PORT", help="HTTP address (default: 127.0.0.1:8570); port 0 picks a free one")
-    add("--device", metavar="DEVICE", help="where the networks run: cpu (default) or cuda:N")
-    add(
-        "--ready-file",
-        metavar="PATH",
-        help="write a JSON file with zmq, http and pid once the server is ready",
-    )
-    add(
-        "--state",
-        metavar="FOLDER",
-        help="folder of the journal, by which streams survive a restart; or `memory`",
-    )
-    add("--server-key", metavar="server.key", help="the server's CURVE key; connections are encrypted")
-    add("--allowed-clients", metavar="PATH", help="folder of .pub files, or a file: who may connect")
-    add("--tokens", metavar="PATH", help="folder of .token files, or a file: HTTP requests must carry one")
-    add(
-        "--host-name",
-        action="append",
-        metavar="NAME",
-        help="name under which clients may address HTTP, in addition to loopback",
-    )
-    insecure = "bind beyond loopback without keys and tokens: anyone there may use it"
-    add("--insecure-lan", action="store_true", default=None, help=insecure)
-    add("--record", metavar="FOLDER", help="folder for the recordings of streams that ask for one")
-    add(
-        "--log-level", choices=("debug", "info", "warning", "error"), help="least severe event that is logged"
-    )
-    add("--log-format", choices=("text", "json"), help="format of the log, one event a line")
-    add(
+    for option, (_, arguments) in _OPTIONS.items():
+        serve_parser.add_argument(option, **arguments)
+    serve_parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE.toml",
@@ -165,21 +213,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    given: dict[tuple[str, str], Any] = {
-        ("server", "bundles"): arguments.bundle,
-        ("zmq", "endpoint"): arguments.zmq,
-        ("http", "address"): arguments.http,
-        ("server", "device"): arguments.device,
-        ("server", "ready_file"): arguments.ready_file,
-        ("server", "state"): arguments.state,
-        ("recording", "folder"): arguments.record,
-        ("server", "log_level"): arguments.log_level,
-        ("zmq", "server_secret_key"): arguments.server_key,
-        ("zmq", "allowed_clients"): arguments.allowed_clients,
-        ("http", "tokens"): arguments.tokens,
-        ("http", "host_names"): arguments.host_name,
-        ("server", "insecure_lan"): arguments.insecure_lan,
-        ("server", "log_format"): arguments.log_format,
+    given = {
+        place: getattr(arguments, option[2:].replace("-", "_")) for option, (place, _) in _OPTIONS.items()
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     return load_settings(arguments.config, overrides)

@@ -15,7 +15,8 @@ from typing import Final
 from dimstream_client.errors import KeyFileError
 from dimstream_models.shipped import shipped_bundle
 from dimstream_server.errors import ServerError
-from dimstream_server.settings import Settings, SettingsError
+from dimstream_server.settings import Settings
+from dimstream_server.settings_file import SettingsError
 from dimstream_server.streams import StreamService
 
 _BY: Final = "SIGHUP"

@@ -136,25 +136,13 @@ async def serve_until(
         journal = stack.enter_context(contextlib.closing(_open_journal(settings)))
         recorder = _make_recorder(settings)
         engine = await asyncio.to_thread(load, settings)
-        if recorder is not None:
-            metrics.watch(
-                "dimstream_recording_queue_bytes", "Frames that wait to be written.", recorder.queued_bytes
-            )
-            stack.callback(_watch_recordings(recorder.folder, settings, metrics).stop)
-        metrics.add(InfoMetrics(engine))
-        metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
+        _add_metrics(stack, settings, metrics, engine, recorder)
         service = StreamService(
             *(engine, settings, metrics, journal), boot_id=secrets.token_hex(8), recorder=recorder
         )
         zmq_endpoint = ZmqEndpoint(service, router, settings, metrics, access=access)
-        http_app = HttpApp(
-            *(engine, settings, metrics),
-            service=service,
-            readiness=_readiness(engine, journal, recorder, metrics),
-            tokens=access.tokens,
-            viewer_tokens=access.viewer_tokens,
-            operator_tokens=access.operator_tokens,
-        )
+        readiness = _readiness(engine, journal, recorder, metrics)
+        http_app = _make_http_app(settings, metrics, engine, service, readiness, access)
         service.start(asyncio.get_running_loop())
         http_app.start()
         http_server, http_task = await _start_http(http_app, http_socket, settings, metrics)
@@ -162,23 +150,11 @@ async def serve_until(
         addresses = Addresses(zmq_address, _url(http_socket), os.getpid())
         try:
             with ready_file(settings.server.ready_file, addresses):
-                _log.info(
-                    "ready event=ready zmq=%s http=%s pid=%d version=%s device=%s precision=%s runtime=%r",
-                    *asdict(addresses).values(),
-                    *asdict(ServerInfo.of(engine)).values(),
-                )
-                _tell_bundle(settings)
-                _tell_journal(journal)
-                access.tell()
-                warn_of_open_endpoints(settings)
-                watchers = [
-                    asyncio.ensure_future(access.watch(zmq_endpoint.expel_revoked)),
-                    asyncio.ensure_future(keep_warning(settings)),
-                    asyncio.ensure_future(journal.keep_looking()),
-                ]
-                if reloading is not None:
-                    watchers.append(asyncio.ensure_future(reloading.follow(service)))
-                stack.callback(_cancel, watchers)
+                _report_start(settings, access, engine, journal, addresses)
+                tasks = [access.watch(zmq_endpoint.expel_revoked), keep_warning(settings)]
+                tasks += [journal.keep_looking()]
+                tasks += [] if reloading is None else [reloading.follow(service)]
+                stack.callback(_cancel, [asyncio.ensure_future(task) for task in tasks])
                 notify(READY)
                 if on_ready is not None:
                     on_ready(addresses)
@@ -190,6 +166,55 @@ async def serve_until(
             http_server.should_exit = True
             await http_task
         return complete and healthy
+
+
+def _add_metrics(
+    stack: contextlib.ExitStack,
+    settings: Settings,
+    metrics: Metrics,
+    engine: Engine,
+    recorder: Recorder | None,
+) -> None:
+    metrics.add(InfoMetrics(engine))
+    metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
+    if recorder is not None:
+        metrics.watch(
+            "dimstream_recording_queue_bytes", "Frames that wait to be written.", recorder.queued_bytes
+        )
+        stack.callback(_watch_recordings(recorder.folder, settings, metrics).stop)
+
+
+def _make_http_app(
+    settings: Settings,
+    metrics: Metrics,
+    engine: Engine,
+    service: StreamService,
+    readiness: Readiness,
+    access: Access,
+) -> HttpApp:
+    return HttpApp(
+        *(engine, settings, metrics),
+        service=service,
+        readiness=readiness,
+        tokens=access.tokens,
+        viewer_tokens=access.viewer_tokens,
+        operator_tokens=access.operator_tokens,
+    )
+
+
+def _report_start(
+    settings: Settings, access: Access, engine: Engine, journal: Journal, addresses: Addresses
+) -> None:
+    """Log that the server is ready, and what an operator should know of it."""
+    _log.info(
+        "ready event=ready zmq=%s http=%s pid=%d version=%s device=%s precision=%s runtime=%r",
+        *asdict(addresses).values(),
+        *asdict(ServerInfo.of(engine)).values(),
+    )
+    _tell_bundle(settings)
+    _tell_journal(journal)
+    access.tell()
+    warn_of_open_endpoints(settings)
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -23,7 +23,8 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine
 from dimstream_server.ready_file import Addresses
 from dimstream_server.serving import engine_limits, serve_until
-from dimstream_server.settings import Settings, make_settings
+from dimstream_server.settings import Settings
+from dimstream_server.settings_file import make_settings
 
 TIMEOUT_S = 60
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dimstream_server.settings import RecordingTable, SettingsError, load_settings, make_settings
+from dimstream_server.settings import RecordingTable
+from dimstream_server.settings_file import SettingsError, load_settings, make_settings
 
 
 def test_streams_are_not_recorded_unless_a_folder_is_given(tmp_path: Path) -> None:

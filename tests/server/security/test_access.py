@@ -10,7 +10,8 @@ from dimstream_client.errors import KeyFileError
 from dimstream_client.keys import PUBLIC, TOKEN, make_pair, make_token, read_only_entry, read_secret
 from dimstream_server.cli import main
 from dimstream_server.security.access import AllowedClients, read_access, warn_of_open_endpoints
-from dimstream_server.settings import Settings, load_settings, make_settings
+from dimstream_server.settings import Settings
+from dimstream_server.settings_file import load_settings, make_settings
 
 
 def key_of(path: Path) -> str:

@@ -15,7 +15,8 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
-from dimstream_server.settings import Settings, make_settings
+from dimstream_server.settings import Settings
+from dimstream_server.settings_file import make_settings
 from dimstream_server.streams import Requester, ServerStream, StreamService
 from dimstream_server.streams.journal import Journal
 

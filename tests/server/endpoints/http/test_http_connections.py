@@ -7,7 +7,7 @@ import pytest
 
 from dimstream_server.endpoints.http import server
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
-from dimstream_server.settings import make_settings
+from dimstream_server.settings_file import make_settings
 
 SILENT, KEPT, SLOW = 1, 2, 3
 
