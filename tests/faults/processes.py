@@ -15,7 +15,7 @@ from typing import Any
 from ports import free_port
 
 _START_S = 90.0
-_SERVE = [sys.executable, "-m", "dimstream_server.cli", "serve"]
+_SERVER = ("-m", "dimstream_server.cli")
 _TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -34,6 +34,8 @@ class Server:
         Put before its command: ``ip netns exec NAME``.
     http : str
         HOST:PORT of its HTTP.
+    program : sequence of str
+        What Python runs.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Server:
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
         http: str = "127.0.0.1:0",
+        program: Sequence[str] = _SERVER,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._http = http
@@ -56,7 +59,7 @@ class Server:
         self.state = state or folder / "state"
         self._record = record
         self._settings = settings or {}
-        self._within = list(within)
+        self._serve = [*within, sys.executable, *program, "serve"]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,7 +78,7 @@ class Server:
         self._ready.unlink(missing_ok=True)
         config = self.folder / "server.toml"
         config.write_text(_toml(self._settings))
-        command = [*self._within, *_SERVE, "--config", str(config), "--bundle", str(self.bundle)]
+        command = [*self._serve, "--config", str(config), "--bundle", str(self.bundle)]
         command += ["--zmq", self.endpoint, "--http", self._http, "--state", str(self.state)]
         command += ["--ready-file", str(self._ready), "--log-level", "info"]
         command += [] if self._record is None else ["--record", str(self._record)]

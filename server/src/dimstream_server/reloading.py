@@ -73,14 +73,14 @@ class Reloading:
         kept = {model for path, model in self._models.items() if path in named}
         for path, model_id in list(self._models.items()):
             if path not in named:
-                self._drop(service, path, model_id, is_named=model_id in kept)
+                await self._drop(service, path, model_id, is_named=model_id in kept)
         _log.info("settings were read again event=reloaded models=%s", sorted(service.models.served()))
 
-    def _drop(self, service: StreamService, path: Path, model_id: str, *, is_named: bool) -> None:
+    async def _drop(self, service: StreamService, path: Path, model_id: str, *, is_named: bool) -> None:
         """Unload what the settings name no more, unless another bundle that they name has its id."""
         if not is_named and model_id in service.models.served():
             try:
-                service.models.unload(model_id, even_if_away=False, by=_BY)
+                await service.models.unload(model_id, even_if_away=False, by=_BY)
             except ServerError as error:
                 _log.warning("a model stays event=model_kept model=%s reason=%r", model_id, str(error))
                 return  # the next SIGHUP tries again

@@ -28,8 +28,9 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.monitoring.device_health import DeviceHealth
+from dimstream_server.monitoring.folder_watch import FolderWatch
 from dimstream_server.monitoring.metrics import Metrics
-from dimstream_server.monitoring.readiness import Readiness, folder_check
+from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.monitoring.server_info import InfoMetrics, ServerInfo
 from dimstream_server.monitoring.service_manager import READY, STOPPING, notify
@@ -40,7 +41,8 @@ from dimstream_server.reloading import Reloading, bundles_of
 from dimstream_server.security.access import Access, keep_warning, read_access, warn_of_open_endpoints
 from dimstream_server.settings import IN_MEMORY, Settings
 from dimstream_server.streams import StreamService
-from dimstream_server.streams.journal import Journal, JournalError
+from dimstream_server.streams.journal import JournalError
+from dimstream_server.streams.journal_thread import JournalThread
 
 JOURNAL = "journal.sqlite"
 LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
@@ -141,7 +143,7 @@ async def serve_until(
             *(engine, settings, metrics, journal), boot_id=secrets.token_hex(8), recorder=recorder
         )
         zmq_endpoint = ZmqEndpoint(service, router, settings, metrics, access=access)
-        readiness = _readiness(engine, journal, recorder, metrics)
+        readiness = _readiness(engine, journal, recorder, metrics, stack)
         http_app = _make_http_app(settings, metrics, engine, service, readiness, access)
         service.start(asyncio.get_running_loop())
         http_app.start()
@@ -152,7 +154,6 @@ async def serve_until(
             with ready_file(settings.server.ready_file, addresses):
                 _report_start(settings, access, engine, journal, addresses)
                 tasks = [access.watch(zmq_endpoint.expel_revoked), keep_warning(settings)]
-                tasks += [journal.keep_looking()]
                 tasks += [] if reloading is None else [reloading.follow(service)]
                 stack.callback(_cancel, [asyncio.ensure_future(task) for task in tasks])
                 notify(READY)
@@ -203,7 +204,7 @@ def _make_http_app(
 
 
 def _report_start(
-    settings: Settings, access: Access, engine: Engine, journal: Journal, addresses: Addresses
+    settings: Settings, access: Access, engine: Engine, journal: JournalThread, addresses: Addresses
 ) -> None:
     """Log that the server is ready, and what an operator should know of it."""
     _log.info(
@@ -222,19 +223,28 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
         task.cancel()
 
 
-def _readiness(engine: Engine, journal: Journal, recorder: Recorder | None, metrics: Metrics) -> Readiness:
+def _readiness(
+    engine: Engine,
+    journal: JournalThread,
+    recorder: Recorder | None,
+    metrics: Metrics,
+    stack: contextlib.ExitStack,
+) -> Readiness:
     """What /readyz asks, in `/metrics` too; the HTTP endpoint adds whether the server drains."""
     readiness, device = Readiness(), DeviceHealth(engine)
     metrics.observe(device.answered)
     readiness.add("device", device.check)
-    readiness.add("journal", journal.check)
+    readiness.add("journal", lambda: journal.problem)
     if recorder is not None:
         readiness.add("recording", recorder.problem)
-        metrics.watch_disk("recordings", recorder.folder)
+        recordings = FolderWatch(recorder.folder)
+        stack.callback(recordings.close)
+        metrics.watch_disk("recordings", recordings.free_bytes)
     if journal.path is not None:
-        folder = journal.path.parent
-        readiness.add("disk", folder_check(folder, least_free_bytes=LEAST_FREE_BYTES))
-        metrics.watch_disk("state", folder)
+        state = FolderWatch(journal.path.parent, least_free_bytes=LEAST_FREE_BYTES)
+        stack.callback(state.close)
+        readiness.add("disk", state.check)
+        metrics.watch_disk("state", state.free_bytes)
     metrics.add(readiness)
     return readiness
 
@@ -283,10 +293,10 @@ async def _drain(
     return complete
 
 
-def _open_journal(settings: Settings) -> Journal:
+def _open_journal(settings: Settings) -> JournalThread:
     path = journal_path(settings)
     try:
-        return Journal(path)
+        return JournalThread(path)
     except JournalError as error:
         raise CannotStart(f"{error}; name another folder by server.state (--state)") from error
 
@@ -324,7 +334,7 @@ def _tell_bundle(settings: Settings) -> None:
         )
 
 
-def _tell_journal(journal: Journal) -> None:
+def _tell_journal(journal: JournalThread) -> None:
     if journal.path is None:
         _log.warning("no journal: streams cannot be resumed once this server ends event=no_journal")
     else:

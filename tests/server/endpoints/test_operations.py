@@ -205,13 +205,16 @@ def test_a_journal_that_cannot_be_written_makes_the_server_not_ready(
     assert re.search(r'dimstream_disk_free_bytes\{folder="state"\} [1-9]', metrics)
     shutil.rmtree(state)
     state.write_text("no folder")
+    deadline = time.monotonic() + 60
+    while "cannot write" not in readyz(request_of, server)[1]["checks"]["journal"]:  # within a second
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     status, body = readyz(request_of, server)
     assert status == 503
     assert f"cannot write {state / 'journal.sqlite'}" in body["checks"]["journal"]
     peer = connect(server)
     assert peer.ask(Open(client="t", model="blur", shape=(24, 32), dtype="uint16")).code == "server_busy"
     state.unlink()
-    deadline = time.monotonic() + 60
     while readyz(request_of, server)[0] != 200:  # the journal tries again from time to time
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.streams import Gap
+from dimstream_server.monitoring import folder_watch
 from dimstream_server.monitoring.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
-from dimstream_server.monitoring.readiness import OK, Readiness, folder_check
+from dimstream_server.monitoring.folder_watch import FolderWatch
+from dimstream_server.monitoring.readiness import OK, Readiness
 
 
 class Clock:
@@ -166,11 +170,36 @@ def test_checks_are_figures_too() -> None:
 def test_a_folder_is_well_while_it_is_there_writable_and_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert folder_check(tmp_path, least_free_bytes=1)() is None
-    assert "cannot reach" in str(folder_check(tmp_path / "none", least_free_bytes=1)())
-    assert "bytes are free" in str(folder_check(tmp_path, least_free_bytes=2**62)())
+    def found(folder: Path, least_free_bytes: int = 1) -> str | None:
+        with closing(FolderWatch(folder, least_free_bytes=least_free_bytes)) as watch:
+            return watch.check()
+
+    assert found(tmp_path) is None
+    assert "cannot reach" in str(found(tmp_path / "none"))
+    assert "bytes are free" in str(found(tmp_path, 2**62))
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    assert "cannot write to" in str(folder_check(tmp_path, least_free_bytes=1)())
+    assert "cannot write to" in str(found(tmp_path))
+
+
+def test_a_disk_that_does_not_answer_stops_nobody_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+    statvfs = os.statvfs
+
+    def waits(folder: Path) -> os.statvfs_result:
+        if threading.current_thread() is not threading.main_thread():
+            asked.set()
+            assert answers.wait(60)
+        return statvfs(folder)
+
+    monkeypatch.setattr(os, "statvfs", waits)
+    monkeypatch.setattr(folder_watch, "SILENT_S", 0.0)
+    with closing(FolderWatch(tmp_path)) as watch:
+        assert asked.wait(60)
+        assert "has not answered" in str(watch.check())
+        assert watch.free_bytes() > 0
+        answers.set()
 
 
 def test_the_report_can_travel(health: DeviceHealth) -> None:

@@ -18,7 +18,7 @@ from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.settings_file import make_settings
 from dimstream_server.streams import Requester, ServerStream, StreamService
-from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.journal_thread import JournalThread
 
 SHAPE = (24, 32)
 
@@ -121,7 +121,7 @@ def run_service(tiny_bundle: Any) -> Callable[..., None]:
         async def running() -> AsyncIterator[Bench]:
             metrics = Metrics()
             service = StreamService(
-                engine, settings, metrics, Journal(None), boot_id="boot", recorder=recorder
+                engine, settings, metrics, JournalThread(None), boot_id="boot", recorder=recorder
             )
             service.start(asyncio.get_running_loop())
             try:

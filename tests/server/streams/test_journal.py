@@ -135,6 +135,34 @@ def test_a_full_disk_is_told_and_hinders_nothing_while_the_server_lives(path: Pa
     assert snapshot.counts.done == frames + 1
 
 
+def test_what_is_written_together_is_kept_whole_when_the_disk_is_full_in_between(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    pages = journal._database._in_use.execute("PRAGMA page_count").fetchone()[0]
+    journal._database._in_use.execute(f"PRAGMA max_page_count = {pages}")
+    with journal.together():
+        for seq in range(1000):
+            journal.answered("s", _result(seq, z=seq % 2), indexed=False)
+    assert "full" in str(journal.problem)
+    snapshot = journal.snapshot("s", 1000)
+    assert snapshot.complete
+    assert snapshot.counts.done == 1000
+
+
+def test_what_is_written_together_is_committed_at_once(path: Path) -> None:
+    journal = Journal(path)
+    commits: list[str] = []
+    journal._database._in_use.set_trace_callback(commits.append)
+    with journal.together():
+        journal.begin(_entry())
+        for seq in range(3):
+            journal.answered("s", _result(seq), indexed=False)
+        assert journal.find("s") == _entry()
+    assert [line for line in commits if line in ("BEGIN", "COMMIT")] == ["BEGIN", "COMMIT"]
+    _kill(journal)
+    assert Journal(path).snapshot("s", 3).complete
+
+
 def test_what_was_kept_in_memory_is_on_the_disk_once_that_can_be_written(path: Path) -> None:
     journal = Journal(path)
     journal.begin(_entry())

@@ -1,9 +1,6 @@
 """Figures of a running server, in a Prometheus registry of its own."""
 
-import os
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
@@ -83,9 +80,9 @@ class Metrics:
         gauge.set_function(read)
         self._gauges.append(gauge)
 
-    def watch_disk(self, name: str, folder: Path) -> None:
-        """Expose the free space of the disk under `folder`."""
-        self._disks.labels(name).set_function(partial(_free_bytes, folder))
+    def watch_disk(self, name: str, free_bytes: Callable[[], float]) -> None:
+        """Expose the free space of a disk; it is asked for on the event loop, so it must be known."""
+        self._disks.labels(name).set_function(free_bytes)
 
     def add(self, collector: Collector) -> None:
         """Expose what `collector` gives."""
@@ -123,11 +120,3 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-def _free_bytes(folder: Path) -> float:
-    try:
-        disk = os.statvfs(folder)
-    except OSError:
-        return 0.0
-    return float(disk.f_bavail * disk.f_frsize)

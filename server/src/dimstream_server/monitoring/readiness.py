@@ -6,9 +6,7 @@ The checks are asked by the event loop, so they are quick and wait for nothing.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
@@ -67,30 +65,6 @@ class Readiness(Collector):
     def describe(self) -> list[Metric]:
         """Nothing ahead of time: the checks are not asked before the server serves."""
         return []
-
-
-def folder_check(folder: Path, *, least_free_bytes: int) -> Check:
-    """Check of a folder that is written to: it is there, may be written, and its disk has room.
-
-    Parameters
-    ----------
-    least_free_bytes : int
-        Below it the disk is not well.
-    """
-
-    def check() -> str | None:
-        try:
-            disk = os.statvfs(folder)
-        except OSError as error:
-            return f"cannot reach {folder}: {error.strerror}"
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return f"cannot write to {folder}: it is read-only, or another user's"
-        free = disk.f_bavail * disk.f_frsize
-        if free < least_free_bytes:
-            return f"{free} bytes are free in {folder}, expected at least {least_free_bytes}; make room"
-        return None
-
-    return check
 
 
 def _ask(name: str, check: Check) -> str:

@@ -26,7 +26,7 @@ class Closing:
     on_loop : callable
         Has a function called on the loop with a future that is done.
     ended : callable
-        Called with a stream before its CLOSED is sent.
+        Called with a stream before its CLOSED is sent, and with what sends it once that may be done.
     failed : callable
         Called with a stream that the engine could not close, and why.
     """
@@ -37,7 +37,7 @@ class Closing:
         recordings: StreamRecordings,
         on_loop: Callable[[Callable[[Any], None], Future[Any]], None],
         *,
-        ended: Callable[[ServerStream], None],
+        ended: Callable[[ServerStream, Callable[[], None]], None],
         failed: Callable[[ServerStream, str], None],
     ) -> None:
         self.pending = 0
@@ -78,8 +78,10 @@ class Closing:
         self._end(stream, stream.closed(counts, files, error))
 
     def _end(self, stream: ServerStream, message: Closed) -> None:
+        self._ended(stream, partial(self._tell, stream, message))
+
+    def _tell(self, stream: ServerStream, message: Closed) -> None:
         self.pending -= 1
-        self._ended(stream)
         _log.info(
             "closed event=closed endpoint=%s stream=%s client=%r counts=%s",
             *(stream.endpoint, stream.id, stream.client, dict(message.counts)),

@@ -6,9 +6,9 @@ system at once and survive a server that is killed; they are synced to the disk 
 power failure may take the last of them, which costs an ``unjudged`` and no frame.
 """
 
-import asyncio
 import json
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 from dimstream_client.quality import Thresholds
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.resume_state import Counts, PlaneRecord
-from dimstream_server.streams.journal_database import LOOK_S, JournalDatabase, JournalError
+from dimstream_server.streams.journal_database import JournalDatabase, JournalError
 
 __all__ = ["CLOSED_LEASE_S", "Entry", "Journal", "JournalError", "StreamSnapshot", "UpdateEntry"]
 CLOSED_LEASE_S: Final = 3600.0
@@ -125,22 +125,21 @@ class Journal:
         self.path = path
         self._database = JournalDatabase(path, _TABLES)
         self._write, self._read = self._database.write, self._database.read
+        self.streams = frozenset(stream for (stream,) in self._read("SELECT id FROM streams", ()))
+        """Ids of all streams that are kept. Never changed but replaced, so any thread may look."""
 
     @property
     def problem(self) -> str | None:
         """Why streams would not survive this server at present; None while they would."""
         return self._database.problem
 
-    def check(self) -> str | None:
-        """`problem`, after a look at the files."""
+    def look(self) -> None:
+        """Look at the files, which may be deleted while nobody writes; do it about every second."""
         self._database.look()
-        return self.problem
 
-    async def keep_looking(self) -> None:
-        """Look at the files every second, for ever: they may be deleted while nobody writes."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self._database.look()
+    def together(self) -> AbstractContextManager[None]:
+        """Commit what is written meanwhile at once, at the end."""
+        return self._database.together()
 
     def close(self) -> None:
         """Write everything out and close."""
@@ -155,6 +154,7 @@ class Journal:
             "INSERT INTO streams (id, token, owner, opened, granted) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.token, entry.owner, entry.opened, json.dumps(granted)),
         )
+        self.streams |= {entry.id}
 
     def find(self, stream: str) -> Entry | None:
         """The entry of a stream; None when there is none."""
@@ -178,6 +178,7 @@ class Journal:
         self._write("DELETE FROM streams WHERE id = ?", (stream,))
         for table in _BELONGING:
             self._write(f"DELETE FROM {table} WHERE stream = ?", (stream,))
+        self.streams -= {stream}
 
     def pass_time(self, seconds: float, *, in_use: Collection[str], lease_s: float, most: int) -> list[str]:
         """Let time pass for streams whose clients are away; forget those whose lease ends, return which.

@@ -9,13 +9,16 @@ import math
 import os
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from dimstream_server.folder_lock import FolderIsLocked, FolderLock
 
 LOOK_S: Final = 1.0
+Write = tuple[str, tuple[Any, ...]]
+"""A statement and its values."""
 _TRY_DISK_S: Final = 0.05
 _REST_S: Final = 2.0
 _VERSION: Final = 2  # 1: planes without what is known of their counts
@@ -50,6 +53,7 @@ class JournalDatabase:
         self._lock: FolderLock | None = None
         self._file: sqlite3.Connection | None = None
         self._memory: sqlite3.Connection | None = None  # while the file cannot be used
+        self._together: list[Write] | None = None  # what is committed together; None: each by itself
         self._stamps: tuple[tuple[int, int] | None, ...] = ()
         self._try_disk_at = self._returned_at = self._looked_at = -math.inf
         if path is None:
@@ -80,20 +84,61 @@ class JournalDatabase:
         if self._lock is not None:
             self._lock.release()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit what is written meanwhile at once, at the end: the disk is asked once for all of it."""
+        self._look_now_and_then()
+        writes = self._together = []
+        try:
+            yield
+        finally:
+            self._together = None
+            self._commit(writes)
+
     def write(self, statement: str, values: tuple[Any, ...]) -> None:
         """Change something; when the file cannot be written, in memory."""
+        if self._together is None:
+            self._look_now_and_then()
+            writes = [(statement, values)]
+        else:
+            self._together.append((statement, values))
+            writes = self._together
+        try:
+            if self._together is not None and self._memory is None and not self._in_use.in_transaction:
+                self._in_use.execute("BEGIN")
+            self._in_use.execute(statement, values)
+        except sqlite3.Error as error:
+            self._cannot_write(error, writes)
+
+    def _commit(self, writes: list[Write]) -> None:
+        try:
+            if self._in_use.in_transaction:
+                self._in_use.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._cannot_write(error, writes)
+
+    def _cannot_write(self, error: sqlite3.Error, writes: list[Write]) -> None:
+        """Do in memory what could not be written, with all that was to be committed together with it."""
+        problem = f"cannot write {self.path}: {error}"
+        if self._memory is not None:
+            self.problem = problem
+            return
+        assert self._file is not None
+        with suppress(sqlite3.Error):
+            if self._file.in_transaction:
+                self._file.execute("ROLLBACK")
+        self._go_to_memory(problem)
+        try:
+            for write in writes:
+                self._in_use.execute(*write)
+        except sqlite3.Error as again:
+            self.problem = f"cannot write {self.path}: {again}"
+
+    def _look_now_and_then(self) -> None:
         if time.monotonic() - self._looked_at > LOOK_S:
             self.look()
         if self._is_in_memory():
             self._return_to_disk()
-        try:
-            self._in_use.execute(statement, values)
-        except sqlite3.Error as error:
-            if self._memory is None:
-                self._go_to_memory(f"cannot write {self.path}: {error}")
-                self.write(statement, values)
-            else:
-                self.problem = f"cannot write {self.path}: {error}"
 
     def read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Rows; none when they cannot be read."""

@@ -1,11 +1,11 @@
 """How long streams whose clients are away are kept."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from dimstream_server.streams.journal import Journal
-from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.journal_thread import JournalThread
 
 SWEEP_S: Final = 30.0  # how often leases are looked at
 
@@ -15,6 +15,8 @@ class Leases:
 
     Parameters
     ----------
+    in_use : callable
+        Gives the ids of the streams that are open, or being resumed.
     lease_s : float
         How long a stream can be resumed.
     most : int
@@ -25,15 +27,15 @@ class Leases:
 
     def __init__(
         self,
-        journal: Journal,
-        registry: StreamRegistry,
+        journal: JournalThread,
         *,
+        in_use: Callable[[], Collection[str]],
         lease_s: float,
         most: int,
         ended: Callable[[str], None],
     ) -> None:
         self._journal = journal
-        self._registry = registry
+        self._in_use = in_use
         self._lease_s = lease_s
         self._sweep_s = min(SWEEP_S, lease_s / 2)
         self._most = most
@@ -51,13 +53,15 @@ class Leases:
 
     def _pass_time(self) -> None:
         now = self._loop.time()
-        ended = self._journal.pass_time(
-            now - self._looked_at,
-            in_use=[stream.id for stream in self._registry if not stream.is_request],
-            lease_s=self._lease_s,
-            most=self._most,
-        )
-        self._looked_at = now
+        seconds, self._looked_at = now - self._looked_at, now
+        in_use = tuple(self._in_use())
+
+        def pass_time(journal: Journal) -> list[str]:
+            return journal.pass_time(seconds, in_use=in_use, lease_s=self._lease_s, most=self._most)
+
+        self._journal.put(pass_time, self._tell)
+        self._sweep = self._loop.call_later(self._sweep_s, self._pass_time)
+
+    def _tell(self, ended: list[str]) -> None:
         for stream_id in ended:
             self._ended(stream_id)
-        self._sweep = self._loop.call_later(self._sweep_s, self._pass_time)

@@ -15,7 +15,7 @@ from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import BundleRefused, ModelInUse, ServerBusy, StartError, TooManyModels
 from dimstream_server.settings import Settings
 from dimstream_server.streams.bundle_folders import find_bundle
-from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.journal_thread import JournalThread
 
 _SHOWN = 5
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ModelLoading:
     def __init__(
         self,
         engine: Engine,
-        journal: Journal,
+        journal: JournalThread,
         settings: Settings,
         *,
         refuse_when_draining: Callable[[], None],
@@ -73,7 +73,7 @@ class ModelLoading:
         ------
         ServerError
         """
-        return await self.load_from(find_bundle(self._folders, name), by=by)
+        return await self.load_from(await asyncio.to_thread(find_bundle, self._folders, name), by=by)
 
     async def load_from(self, path: Path, *, by: str) -> tuple[ModelInfo, bool]:
         """Serve the bundle at `path`, in the place of another one of its id; else as `load`.
@@ -95,7 +95,7 @@ class ModelLoading:
             served = self._engine.models().get(bundle.id)
             if served is not None and is_same(served.bundle, bundle):
                 return served, False
-            self._refuse(bundle.id)
+            await self._refuse(bundle.id)
             model = await self._prepare_and_serve(bundle)
         finally:
             self._is_loading = False
@@ -105,7 +105,7 @@ class ModelLoading:
         )
         return model, True
 
-    def unload(self, model_id: str, *, even_if_away: bool, by: str) -> None:
+    async def unload(self, model_id: str, *, even_if_away: bool, by: str) -> None:
         """Serve a model no more.
 
         Parameters
@@ -119,7 +119,7 @@ class ModelLoading:
         """
         self._refuse_when_draining()
         if not even_if_away:
-            self._refuse_needed(model_id)
+            await self._refuse_needed(model_id)
         self._engine.withdraw(model_id)
         _log.info("a model is served no more event=model_unloaded model=%s by=%r", model_id, by)
 
@@ -128,21 +128,23 @@ class ModelLoading:
             prepared = await asyncio.wrap_future(self._engine.prepare(bundle))
         except (BundleError, StartError) as error:
             raise BundleRefused(f"bundle {bundle.source.name}: {error}") from error
-        self._refuse(bundle.id)  # a stream may have been opened meanwhile
+        await self._refuse(bundle.id)  # a stream may have been opened meanwhile
         return self._engine.serve(prepared)
 
-    def _refuse(self, model_id: str) -> None:
+    async def _refuse(self, model_id: str) -> None:
         """Refuse to serve another model under this id, or one more than there may be."""
         models = self._engine.models()
         if model_id in models:
-            self._refuse_needed(model_id)
+            await self._refuse_needed(model_id)
         elif len(models) >= self._most:
             raise TooManyModels(
                 f"{len(models)} models are served, which is the limit (limits.max_models); unload one first"
             )
 
-    def _refuse_needed(self, model_id: str) -> None:
-        streams = self._journal.needs().get(model_id, [])
+    async def _refuse_needed(self, model_id: str) -> None:
+        """Refuse what streams need. Those that are opened meanwhile the engine knows, and refuses as well."""
+        needs = await self._journal.ask(lambda journal: journal.needs())
+        streams = needs.get(model_id, [])
         if streams:
             shown = ", ".join(streams[:_SHOWN]) + (", …" if len(streams) > _SHOWN else "")
             raise ModelInUse(

@@ -1,5 +1,6 @@
 """Opens streams, and goes on with those that were broken off: engine, journal, recording, credit, OPENED."""
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -10,12 +11,21 @@ from dataclasses import dataclass
 from dimstream_client.messages import Open, Opened
 from dimstream_client.quality import Thresholds
 from dimstream_server.engine.protocol import Engine, ModelInfo, StreamSpec
-from dimstream_server.errors import ServerBusy, ServerError, TooManyPlanes, UnknownModel, UnknownStream
+from dimstream_server.errors import (
+    ServerBusy,
+    ServerError,
+    TooManyPlanes,
+    TooManyStreams,
+    UnknownModel,
+    UnknownStream,
+)
+from dimstream_server.problems import RequestRefused
 from dimstream_server.settings import Settings
-from dimstream_server.streams.journal import Entry, Journal
+from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.open_request import check_frame_bytes, choose_codec, spec_of
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.resuming import (
+    Resumption,
     enter,
     look_up,
     plan_resumption,
@@ -59,18 +69,18 @@ class Requester:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A stream that has its place, and lacks its recording.
+    """A stream that has its place, and lacks its entry in the journal, if it is new, and its recording.
 
     Parameters
     ----------
     message : Open
         What it was first opened with.
-    codec, token : str
+    codec : str
         What OPENED will grant.
     opened_at : float
         Seconds since 1970.
-    resumed : bool
-        Whether it was there before.
+    token : str or None
+        That resumes it; None: it is new and will get one.
     complete : bool
         Whether everything before its next frame is known.
     """
@@ -78,17 +88,21 @@ class Opening:
     stream: ServerStream
     message: Open
     codec: str
-    token: str
     opened_at: float
-    resumed: bool
+    token: str | None = None
     complete: bool = True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it was there before."""
+        return self.token is not None
 
 
 class StreamOpener:
     """Makes streams and enters them into the registry.
 
-    What changes the registry, the journal or the engine is done at once; then the recording is opened on
-    another thread, while the stream keeps its place.
+    What changes the registry or the engine is done at once; then journal and recording are written on other
+    threads, while the stream keeps its place.
 
     Parameters
     ----------
@@ -96,18 +110,21 @@ class StreamOpener:
         Changes with every start of the server.
     default_model : callable
         Id of the model that an OPEN gets that names none; None: it is refused.
+    release : callable
+        Takes a stream from the connection that holds it, and says why.
     """
 
     def __init__(
         self,
         engine: Engine,
         registry: StreamRegistry,
-        journal: Journal,
+        journal: JournalThread,
         recordings: StreamRecordings,
         settings: Settings,
         *,
         boot_id: str,
         default_model: Callable[[], str | None],
+        release: Callable[[ServerStream, str], None],
     ) -> None:
         self._engine = engine
         self._default_model = default_model
@@ -117,15 +134,61 @@ class StreamOpener:
         self._lease_s = settings.zmq.lease_s
         self._max_frame_bytes = settings.limits.max_frame_bytes
         self._boot_id = boot_id
+        self._release = release
+        self._resuming: set[str] = set()
+        self._one_at_a_time = asyncio.Lock()
 
-    def begin(self, requester: Requester, message: Open) -> Opening:
-        """Give a new stream its place.
+    def in_use(self) -> set[str]:
+        """Ids of streams that are open, or that somebody asks for: their leases do not run out."""
+        return self._resuming | {stream.id for stream in self._registry if not stream.is_request}
+
+    async def begin(self, requester: Requester, message: Open) -> Opening:
+        """Give a stream its place; whoever held the one that is resumed loses it.
 
         Raises
         ------
         ServerError
-            Nothing of it was kept.
+            Of a new stream nothing was kept; the other can be resumed again.
         """
+        stream_id, token = message.stream, message.resume_token
+        if stream_id is None and token is None:
+            return self._with_room(lambda: self._begin_new(requester, message))
+        if stream_id is None or token is None:
+            raise RequestRefused(
+                "bad_field", "expected both stream and resume_token, or neither, got one of them"
+            )
+        async with self._one_at_a_time:  # or two that resume the same stream would both have it
+            self._resuming.add(stream_id)
+            try:
+                return await self._resume(requester, message, stream_id, token)
+            finally:
+                self._resuming.discard(stream_id)
+
+    async def _resume(self, requester: Requester, message: Open, stream_id: str, token: str) -> Opening:
+        entry = await look_up(self._journal, stream_id, token, owner=requester.key)
+        held = self._registry.of_id(stream_id)
+        if held is not None:  # from now on nothing more of it is written down
+            self._release(held, "its client resumes it")
+        plan = await plan_resumption(self._journal, entry, message, self._engine.models())
+        return self._with_room(lambda: self._begin_again(requester, token, plan))
+
+    def _with_room(self, begin: Callable[[], Opening]) -> Opening:
+        """What `begin` gives; for want of room, streams give theirs up whose peers do not answer."""
+        try:
+            return begin()
+        except TooManyStreams:
+            absent = [
+                stream
+                for stream in self._registry
+                if stream.channel is not None and stream.channel.is_absent(stream.peer)
+            ]
+            for stream in absent:
+                self._release(stream, "it does not answer pings, and another client needs its place")
+            if not absent:
+                raise
+            return begin()
+
+    def _begin_new(self, requester: Requester, message: Open) -> Opening:
         model = self._model(message.model)
         check_frame_bytes(message, self._max_frame_bytes)
         codec = choose_codec(message.codecs)
@@ -133,40 +196,13 @@ class StreamOpener:
         spec = spec_of(message, model=model.id)
         stream = _make_stream(requester, message, spec, secrets.token_hex(8), window, model.thresholds)
         stream.engine_id = self._engine.open(spec)
-        now = time.time()
-        try:
-            token = enter(
-                self._journal, stream, message, model_sha256=model.sha256, codec=codec, opened_at=now
-            )
-        except ServerError:
-            self._journal.forget(stream.id)
-            self._engine.close(stream.engine_id)
-            raise
         self._registry.add(stream)
-        return Opening(stream, message, codec, token, now, resumed=False)
+        return Opening(stream, message, codec, time.time())
 
-    def look_up(self, requester: Requester, message: Open) -> Entry:
-        """The entry of the stream that an OPEN resumes.
-
-        Raises
-        ------
-        RequestRefused, ServerBusy
-        """
-        return look_up(self._journal, message, owner=requester.key)
-
-    def begin_again(self, requester: Requester, message: Open, entry: Entry) -> Opening:
-        """Give a stream its place, as it was before the first result that its client lacks.
-
-        Nobody may hold it meanwhile.
-
-        Raises
-        ------
-        ServerError
-            It can be tried again.
-        """
-        plan = plan_resumption(self._journal, entry, message, self._engine)
+    def _begin_again(self, requester: Requester, token: str, plan: Resumption) -> Opening:
         window = self._registry.window_for(plan.opened, client=requester.client)
         spec = spec_of(plan.opened, model=plan.model)
+        entry = plan.entry
         stream = _make_stream(requester, plan.opened, spec, entry.id, window, plan.thresholds)
         stream.next_seq, stream.indexed = plan.next_seq, plan.snapshot.indexed
         stream.acknowledged, stream.counts = entry.acknowledged, plan.snapshot.counts
@@ -182,19 +218,11 @@ class StreamOpener:
             self._engine.close(stream.engine_id)
             raise
         self._registry.add(stream)
-        assert message.resume_token is not None
-        return Opening(
-            stream,
-            plan.opened,
-            entry.codec,
-            message.resume_token,
-            entry.opened_at,
-            resumed=True,
-            complete=plan.snapshot.complete,
-        )
+        complete = plan.snapshot.complete
+        return Opening(stream, plan.opened, entry.codec, entry.opened_at, token, complete)
 
     async def finish(self, opening: Opening) -> Opened:
-        """Open the recording where one is wanted, and say what was granted.
+        """Write it down, open the recording where one is wanted, and say what was granted.
 
         Raises
         ------
@@ -203,6 +231,7 @@ class StreamOpener:
         """
         stream = opening.stream
         try:
+            token = opening.token or await self._enter(opening)
             await self._recordings.begin(
                 stream.id,
                 opening.message,
@@ -211,32 +240,45 @@ class StreamOpener:
                 opened_at=opening.opened_at,
                 again=opening.resumed,
             )
+            if opening.resumed:
+                await self._journal.ask(lambda journal: journal.returned(stream.id))
             if stream not in self._registry:
                 raise UnknownStream(
                     f"stream {stream.id} was let go while it was being opened: its connection has ended, "
                     "or another one has resumed it; resume it from there"
                 )
         except BaseException:
-            self._undo(opening)
+            await self._undo(opening)
             raise
         if opening.resumed:
-            self._journal.returned(stream.id)
             _log.info(
                 "resumed event=resumed endpoint=%s stream=%s client=%r next_seq=%d references=%d complete=%s",
                 *(stream.endpoint, stream.id, stream.client),
                 *(stream.next_seq, len(stream.references), opening.complete),
             )
-        return self._opened(opening)
+        return self._opened(opening, token)
 
-    def _undo(self, opening: Opening) -> None:
+    async def _enter(self, opening: Opening) -> str:
+        """Write a new stream down; gives the token that resumes it."""
+        stream = opening.stream
+        return await enter(
+            self._journal,
+            stream,
+            opening.message,
+            model_sha256=self._engine.models()[stream.model].sha256,
+            codec=opening.codec,
+            opened_at=opening.opened_at,
+        )
+
+    async def _undo(self, opening: Opening) -> None:
         stream = opening.stream
         if stream in self._registry:
             self._registry.remove(stream)
             with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
                 self._engine.close(stream.engine_id)
         if not opening.resumed:  # nobody was told its token
-            self._journal.forget(stream.id)
             self._recordings.finish(stream.id)
+            await self._journal.ask(lambda journal: journal.forget(stream.id))
 
     def _model(self, model_id: str | None) -> ModelInfo:
         models = self._engine.models()
@@ -247,12 +289,12 @@ class StreamOpener:
             raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
         return models[model_id]
 
-    def _opened(self, opening: Opening) -> Opened:
+    def _opened(self, opening: Opening, token: str) -> Opened:
         stream = opening.stream
         detector = stream.spec.detector
         return Opened(
             stream=stream.id,
-            resume_token=opening.token,
+            resume_token=token,
             boot_id=self._boot_id,
             next_seq=stream.next_seq,
             limit=stream.limit,

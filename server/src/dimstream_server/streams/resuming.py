@@ -8,17 +8,19 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from dimstream_client.messages import Open
 from dimstream_client.quality import Thresholds, plain
 from dimstream_client.wire import decode, encode
-from dimstream_server.engine.protocol import Engine, InForce
+from dimstream_server.engine.protocol import EngineResult, InForce, ModelInfo
 from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.errors import ServerBusy, UnknownModel
 from dimstream_server.problems import RequestRefused
 from dimstream_server.streams.journal import Entry, Journal, StreamSnapshot, UpdateEntry
+from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.stream import LAST_SEQ, ServerStream
 
 _TOKEN_BYTES: Final = 16
@@ -54,8 +56,8 @@ class Resumption:
         return ResumeState(self.next_seq, self.snapshot.planes, self.snapshot.counts, self.thresholds)
 
 
-def enter(
-    journal: Journal,
+async def enter(
+    journal: JournalThread,
     stream: ServerStream,
     message: Open,
     *,
@@ -71,18 +73,17 @@ def enter(
         The journal cannot be written, so the stream could not be resumed.
     """
     token = secrets.token_hex(_TOKEN_BYTES)
-    journal.begin(
-        Entry(
-            id=stream.id,
-            token=_digest(token),
-            owner=stream.owner,
-            opened=bytes(encode(message)[1]),
-            model=stream.model,
-            model_sha256=model_sha256,
-            codec=codec,
-            opened_at=opened_at,
-        )
+    entry = Entry(
+        id=stream.id,
+        token=_digest(token),
+        owner=stream.owner,
+        opened=bytes(encode(message)[1]),
+        model=stream.model,
+        model_sha256=model_sha256,
+        codec=codec,
+        opened_at=opened_at,
     )
+    await journal.ask(lambda opened: opened.begin(entry))
     if journal.problem is not None:
         raise ServerBusy(
             f"the stream could not be resumed, as the server {journal.problem}; correct that first"
@@ -90,36 +91,41 @@ def enter(
     return token
 
 
-def look_up(journal: Journal, message: Open, *, owner: str) -> Entry:
+async def look_up(journal: JournalThread, stream: str, token: str, *, owner: str) -> Entry:
     """The entry of the stream that an OPEN resumes.
 
     Raises
     ------
     RequestRefused, ServerBusy
     """
-    if message.stream is None or message.resume_token is None:
-        raise RequestRefused(
-            "bad_field", "expected both stream and resume_token, or neither, got one of them"
-        )
-    entry = journal.find(message.stream)
+    entry = await journal.ask(lambda opened: opened.find(stream))
     if entry is None and journal.problem is not None:
         raise ServerBusy(
             f"the stream cannot be looked up, as the server {journal.problem}; correct that first"
         )
     # One answer for all that is wrong: nobody learns which streams there are.
     known = b"\0" * hashlib.sha256().digest_size if entry is None else entry.token
-    fits = hmac.compare_digest(known, _digest(message.resume_token))
+    fits = hmac.compare_digest(known, _digest(token))
     if entry is None or not fits or entry.owner != owner:
         raise RequestRefused(
             "bad_token",
-            f"expected a stream of this server with its token and its client's key, got {message.stream!r}: "
+            f"expected a stream of this server with its token and its client's key, got {stream!r}: "
             "its lease has ended, its journal is gone, or it is somebody else's; open a new stream",
         )
     return entry
 
 
-def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engine) -> Resumption:
+async def plan_resumption(
+    journal: JournalThread, entry: Entry, message: Open, served: Mapping[str, ModelInfo]
+) -> Resumption:
     """Where a stream goes on; what the journal holds behind that is forgotten.
+
+    Nobody may hold the stream meanwhile.
+
+    Parameters
+    ----------
+    served : mapping
+        Models by their ids.
 
     Raises
     ------
@@ -137,9 +143,8 @@ def plan_resumption(journal: Journal, entry: Entry, message: Open, engine: Engin
             f"expected next_result from {entry.acknowledged}, which was acknowledged, got {next_seq}",
             expected={"next_result": entry.acknowledged},
         )
-    snapshot = journal.snapshot(entry.id, next_seq)
+    snapshot = await journal.ask(lambda opened: opened.snapshot(entry.id, next_seq))
     due = [update for update in snapshot.updates if update.from_seq <= next_seq]
-    served = engine.models()
     last = due[-1] if due else None
     model, sha256 = (last.model, last.model_sha256) if last else (entry.model, entry.model_sha256)
     later = snapshot.updates[len(due) :]
@@ -170,10 +175,32 @@ def wanted_references(snapshot: StreamSnapshot, model_sha256: str) -> dict[int, 
     }
 
 
-def entry_of(in_force: InForce) -> UpdateEntry:
-    """What the journal keeps of an UPDATE."""
-    model = in_force.model
-    return UpdateEntry(in_force.from_seq, model.id, model.sha256, in_force.thresholds)
+def keep_result(stream: ServerStream, indexed: bool, future: Future[EngineResult], journal: Journal) -> None:
+    """Write down what a stream would go on from after a result; of what nobody waits for, nothing.
+
+    Parameters
+    ----------
+    indexed : bool
+        Whether the frame, or one before it, said where it belongs.
+    """
+    if not stream.released and not future.cancelled() and future.exception() is None:
+        journal.answered(stream.id, future.result(), indexed=indexed)
+
+
+def keep_update(stream: ServerStream, future: Future[InForce], journal: Journal) -> None:
+    """Write down what the engine has put in force."""
+    if not stream.released and future.exception() is None:
+        in_force = future.result()
+        model = in_force.model
+        journal.updated(
+            stream.id, UpdateEntry(in_force.from_seq, model.id, model.sha256, in_force.thresholds)
+        )
+
+
+def keep_end(stream: ServerStream, journal: Journal) -> None:
+    """Write down that a stream was closed."""
+    if not stream.released:
+        journal.closed(stream.id)
 
 
 def thresholds_again(update: UpdateEntry) -> Mapping[str, float]:

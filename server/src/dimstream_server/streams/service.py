@@ -16,19 +16,20 @@ from typing import Any
 
 from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update
 from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
-from dimstream_server.errors import Draining, ServerError, TooManyStreams, UnknownStream
+from dimstream_server.errors import Draining, ServerError, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
 from dimstream_server.streams.closing import Closing
 from dimstream_server.streams.flag_events import FlagEvents
-from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.leases import Leases
 from dimstream_server.streams.model_loading import ModelLoading
-from dimstream_server.streams.opening import Opening, Requester, StreamOpener
+from dimstream_server.streams.opening import Requester, StreamOpener
 from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.requests import Requests, RequestStream
+from dimstream_server.streams.resuming import keep_end, keep_result
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.subscribers import DEFAULT_CAPACITY, Subscribers, Subscription
@@ -53,7 +54,7 @@ class StreamService:
         engine: Engine,
         settings: Settings,
         metrics: Metrics,
-        journal: Journal,
+        journal: JournalThread,
         *,
         boot_id: str,
         recorder: Recorder | None = None,
@@ -71,30 +72,31 @@ class StreamService:
             *(engine, self._registry, journal, self._recordings, settings),
             boot_id=boot_id,
             default_model=self.models.default,
+            release=self.release,
         )
         self._subscribers = Subscribers()
         self._flags = FlagEvents(metrics, self._subscribers, suspect_after=settings.server.suspect_after)
         self._requests = Requests(engine, self._registry, metrics, self._subscribers)
         self._leases = Leases(
             journal,
-            self._registry,
+            in_use=self._opener.in_use,
             lease_s=settings.zmq.lease_s,
             most=settings.limits.max_kept_streams,
             ended=self._lease_ended,
         )
-        self._updating = Updating(engine, journal, self._recordings, self._on_loop)
         self._closing = Closing(
-            engine, self._recordings, self._on_loop, ended=self._ended, failed=self.release
+            engine, self._recordings, self._in_order, ended=self._ended, failed=self.release
         )
+        self._updating = Updating(engine, journal, self._recordings)
         self._draining = False
-        self._unanswered = 0  # OPENs
+        self._unanswered = 0  # OPENs and SKIPs
         metrics.watch("dimstream_streams_open", "Streams that are open.", lambda: len(self._registry))
 
     # --- its life
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work on this loop from now on, from its thread."""
-        self._loop = loop
+        self._journal.start(loop)
         self._requests.start(loop)
         self._leases.start(loop)
 
@@ -174,7 +176,7 @@ class StreamService:
         return self._subscribers.add(stream_id, capacity)
 
     def _exists(self, stream_id: str) -> bool:
-        return self._registry.of_id(stream_id) is not None or self._journal.find(stream_id) is not None
+        return self._registry.of_id(stream_id) is not None or self._journal.keeps(stream_id)
 
     # --- from the endpoints
 
@@ -188,9 +190,9 @@ class StreamService:
         self._rate.take(requester.client)
         self.refuse_when_draining()
         self._recordings.refuse_unless_recording(message)
-        opening = self._begin(requester, message)
         self._unanswered += 1
         try:
+            opening = await self._opener.begin(requester, message)
             opened = await self._opener.finish(opening)
         finally:
             self._unanswered -= 1
@@ -199,31 +201,6 @@ class StreamService:
         if opening.resumed:
             figures.reconnected()
         return stream, opened
-
-    def _begin(self, requester: Requester, message: Open) -> Opening:
-        if message.stream is None and message.resume_token is None:
-            return self._with_room(lambda: self._opener.begin(requester, message))
-        entry = self._opener.look_up(requester, message)
-        held = self._registry.of_id(entry.id)
-        if held is not None:
-            self.release(held, "its client resumes it")
-        return self._with_room(lambda: self._opener.begin_again(requester, message, entry))
-
-    def _with_room(self, begin: Callable[[], Opening]) -> Opening:
-        """What `begin` gives; for want of room, streams give theirs up whose peers do not answer."""
-        try:
-            return begin()
-        except TooManyStreams:
-            absent = [
-                stream
-                for stream in self._registry
-                if stream.channel is not None and stream.channel.is_absent(stream.peer)
-            ]
-            for stream in absent:
-                self.release(stream, "it does not answer pings, and another client needs its place")
-            if not absent:
-                raise
-            return begin()
 
     def open_request(self, spec: StreamSpec, *, endpoint: str, client: str, window: int) -> RequestStream:
         """A stream for one request, which feeds it from the thread that calls this.
@@ -264,10 +241,12 @@ class StreamService:
         stream.accept(frame, future)
         stream.submitted[frame.seq] = frame, task
         figures.received(frame.seq)
-        future.add_done_callback(partial(self._on_loop, partial(self._answered, stream, frame.seq)))
+        future.add_done_callback(partial(self._from_engine, stream, frame.seq, stream.indexed))
 
-    def skip(self, stream: ServerStream, skip: Skip) -> Credit:
-        """Take note that frames will never come; gives the credit that this leaves.
+    async def skip(self, stream: ServerStream, skip: Skip) -> Credit:
+        """Take note that frames will never come; gives the credit that this leaves, once it is written down.
+
+        Until then the stream's next message has to wait.
 
         Raises
         ------
@@ -276,20 +255,26 @@ class StreamService:
         self.refuse_when_draining()
         stream.check_skip(skip)
         self._engine.skip(stream.engine_id, skip.seq_from, skip.seq_to)
-        self._journal.skipped(stream.id, skip.seq_from, skip.seq_to)
         self._recordings.skipped(stream.id, skip.seq_from, skip.seq_to, skip.reason)
         self._metrics.streams.of(stream.id).skipped(skip.seq_to - skip.seq_from + 1)
+        self._unanswered += 1
+        try:
+            await self._journal.ask(lambda journal: journal.skipped(stream.id, skip.seq_from, skip.seq_to))
+        finally:
+            self._unanswered -= 1
         return stream.skipped(skip.seq_to)
 
-    def acknowledge(self, stream: ServerStream, ack: Ack) -> None:
+    async def acknowledge(self, stream: ServerStream, ack: Ack) -> None:
         """Forget what only results that the client holds safely would need.
+
+        Until that is done the stream's next message has to wait.
 
         Raises
         ------
         RequestRefused
         """
         stream.acknowledge(ack)
-        self._journal.acknowledged(stream.id, stream.acknowledged)
+        await self._journal.ask(lambda journal: journal.acknowledged(stream.id, ack.next_result))
 
     def update(self, stream: ServerStream, update: Update) -> None:
         """Change model or thresholds from a frame on; the channel gets UPDATED, or why not.
@@ -369,11 +354,22 @@ class StreamService:
 
     # --- from the engine and the recorder
 
-    def _on_loop(self, then: Callable[[Any], None], future: Future[Any]) -> None:
-        """Called on the device thread, in the order of the frames, which the loop keeps."""
-        self._loop.call_soon_threadsafe(then, future)
+    def _in_order(self, then: Callable[[Any], None], future: Future[Any]) -> None:
+        """Have `then` called on the loop, behind all that was asked of the journal before."""
+        self._journal.put(None, lambda _: then(future))
+
+    def _from_engine(
+        self, stream: ServerStream, seq: int, indexed: bool, future: Future[EngineResult]
+    ) -> None:
+        """Called on the device thread, in the order of the frames, which the journal keeps."""
+        self._journal.put(
+            partial(keep_result, stream, indexed, future),
+            lambda _: self._answered(stream, seq, future),
+            lambda _: self.release(stream, "the journal lost a frame, which its client still has"),
+        )
 
     def _answered(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
+        """Show a result that was written down, and send it as soon as it is where it has to be."""
         if future.cancelled():
             self._metrics.undeliverable.inc()  # its peer is gone, and will send it again
             return
@@ -384,17 +380,15 @@ class StreamService:
             return
         result = future.result()
         if stream in self._registry:
-            self._keep(stream, result)
+            self._deliver(stream, result)
         else:
             self._metrics.undeliverable.inc()
         self._metrics.answered(stream.endpoint, result)
         self._metrics.streams.of(stream.id).answered(result)
 
-    def _keep(self, stream: ServerStream, result: EngineResult) -> None:
-        """Write a result down, show it, and send it as soon as it is where it has to be."""
+    def _deliver(self, stream: ServerStream, result: EngineResult) -> None:
         frame, task = stream.submitted.pop(result.seq)
         stream.counts = result.counts or stream.counts
-        self._journal.answered(stream.id, result, indexed=stream.indexed)
         recording = self._recordings.of(stream.id)
         if recording is None:
             self._send_result(stream, result)
@@ -408,12 +402,15 @@ class StreamService:
         if stream.channel is not None:
             stream.channel.result(stream, result)
 
-    def _ended(self, stream: ServerStream) -> None:
-        if stream in self._registry:  # else it may have been resumed meanwhile
-            self._journal.closed(stream.id)
-            self._metrics.streams.close(stream.id)
-            self._subscribers.end(stream.id)
-            self._flags.forget(stream.id)
+    def _ended(self, stream: ServerStream, tell: Callable[[], None]) -> None:
+        def then(_: object) -> None:
+            if stream in self._registry:  # else it may have been resumed meanwhile
+                self._metrics.streams.close(stream.id)
+                self._subscribers.end(stream.id)
+                self._flags.forget(stream.id)
+            tell()
+
+        self._journal.put(partial(keep_end, stream), then, then)
 
     def _lease_ended(self, stream_id: str) -> None:
         _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)

@@ -102,6 +102,9 @@ class ServerStream:
         None when unknown.
     channels : tuple of str
         Names, in the order of the index; may be empty.
+    released : bool
+        Whether its connection was let go of: then nothing more of it is written into the journal, and whoever
+        resumes it goes on from what is there. Set on the loop, also read by the journal's thread.
     """
 
     id: str
@@ -129,6 +132,7 @@ class ServerStream:
     indexed: bool = False
     pixel_size_um: float | None = None
     channels: tuple[str, ...] = ()
+    released: bool = False
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
     _futures: dict[int, Future[EngineResult]] = field(default_factory=dict)
 
@@ -234,7 +238,8 @@ class ServerStream:
         self._futures.pop(seq, None)
 
     def break_off(self) -> None:
-        """Let the engine work off nothing more of what its peer will send again."""
+        """Let the engine work off nothing more of what its peer will send again, and keep nothing more."""
+        self.released = True
         for future in self._futures.values():
             future.cancel()
         self._futures.clear()

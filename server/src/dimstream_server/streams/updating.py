@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
 from dimstream_client.messages import Update, Updated
 from dimstream_server.engine.protocol import Engine, InForce
 from dimstream_server.errors import ServerError
-from dimstream_server.streams.journal import Journal
-from dimstream_server.streams.resuming import entry_of
+from dimstream_server.streams.journal import UpdateEntry
+from dimstream_server.streams.journal_thread import JournalThread
+from dimstream_server.streams.resuming import keep_update
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 
@@ -21,27 +21,14 @@ _log = logging.getLogger(__name__)
 
 
 class Updating:
-    """Has the engine change what is in force between two frames, and keeps that in journal and recording.
+    """Has the engine change what is in force between two frames, and keeps that in journal and recording."""
 
-    Parameters
-    ----------
-    on_loop : callable
-        Has a function called on the loop with a future that is done.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        journal: Journal,
-        recordings: StreamRecordings,
-        on_loop: Callable[[Callable[[Any], None], Future[Any]], None],
-    ) -> None:
+    def __init__(self, engine: Engine, journal: JournalThread, recordings: StreamRecordings) -> None:
         self.pending = 0
-        """Updates that the engine has not answered."""
+        """Updates that are not answered."""
         self._engine = engine
         self._journal = journal
         self._recordings = recordings
-        self._on_loop = on_loop
 
     def update(self, stream: ServerStream, update: Update) -> None:
         """Do what a client asks for; the channel gets UPDATED, or why not.
@@ -51,12 +38,29 @@ class Updating:
         ServerError
         """
         thresholds = stream.new_thresholds(update)
-        known = self._journal.update_at(stream.id, update.from_seq)
-        if known is not None and update.from_seq < stream.next_seq:  # its UPDATED was lost
+        ask = partial(
+            self._begin, stream, update.from_seq, update.model, thresholds, partial(_answer, stream)
+        )
+        if update.from_seq >= stream.next_seq:
+            ask()
+            return
+        self.pending += 1  # perhaps it was done before, and its UPDATED was lost
+        self._journal.put(
+            lambda journal: journal.update_at(stream.id, update.from_seq),
+            partial(self._found, stream, ask),
+            lambda error: self._done(stream, partial(_answer, stream), _failed(error)),
+        )
+
+    def _found(self, stream: ServerStream, ask: Callable[[], object], known: UpdateEntry | None) -> None:
+        self.pending -= 1
+        if known is not None:
             in_force = InForce(known.from_seq, self._engine.models()[known.model], known.thresholds)
             _send(stream, stream.updated(in_force))
             return
-        self._begin(stream, update.from_seq, update.model, thresholds, partial(self._answer, stream))
+        try:
+            ask()
+        except ServerError as problem:
+            _refuse(stream, problem)
 
     async def change(
         self, stream: ServerStream, model: str | None, thresholds: Mapping[str, float] | None, *, by: str
@@ -73,8 +77,9 @@ class Updating:
         ServerError
         """
         stream.refuse_when_closing()
-        future = self._begin(stream, stream.next_seq, model, thresholds, partial(self._changed, stream, by))
-        return await asyncio.wrap_future(future)
+        answer: asyncio.Future[InForce] = asyncio.get_running_loop().create_future()
+        self._begin(stream, stream.next_seq, model, thresholds, partial(_changed, stream, by, answer))
+        return await answer
 
     def _begin(
         self,
@@ -83,11 +88,20 @@ class Updating:
         model: str | None,
         thresholds: Mapping[str, float] | None,
         then: Callable[[Future[InForce]], None],
-    ) -> Future[InForce]:
+    ) -> None:
         future = self._engine.update(stream.engine_id, from_seq, model, thresholds)
         self.pending += 1
-        future.add_done_callback(partial(self._on_loop, partial(self._done, stream, then)))
-        return future
+        future.add_done_callback(partial(self._from_engine, stream, then))
+
+    def _from_engine(
+        self, stream: ServerStream, then: Callable[[Future[InForce]], None], future: Future[InForce]
+    ) -> None:
+        """Called on the device thread, in order with the frames."""
+        self._journal.put(
+            partial(keep_update, stream, future),
+            lambda _: self._done(stream, then, future),
+            lambda error: self._done(stream, then, _failed(error)),
+        )
 
     def _done(
         self, stream: ServerStream, then: Callable[[Future[InForce]], None], future: Future[InForce]
@@ -95,35 +109,52 @@ class Updating:
         self.pending -= 1
         problem = future.exception()
         if problem is None:
-            self._journal.updated(stream.id, entry_of(future.result()))
             self._recordings.updated(stream.id, future.result())
         elif not isinstance(problem, ServerError):
             _log.error("no update event=internal_error stream=%s", stream.id, exc_info=problem)
         then(future)
 
-    def _answer(self, stream: ServerStream, future: Future[InForce]) -> None:
-        problem = future.exception()
-        if problem is None:
-            _send(stream, stream.updated(future.result()))
-        elif stream.channel is not None:
-            stream.channel.refused(stream, problem)
 
-    def _changed(self, stream: ServerStream, by: str, future: Future[InForce]) -> None:
-        if future.exception() is not None:
-            return
-        in_force = future.result()
-        stream.updated(in_force)
-        _log.info(
-            "an operator has changed a stream event=stream_changed stream=%s client=%r from_seq=%d model=%s "
-            "ssim=%s background_max=%s signal_min=%s structure_score=%s split=%s by=%r",
-            *(stream.id, stream.client, in_force.from_seq, in_force.model.id),
-            in_force.thresholds.ssim,
-            in_force.thresholds.background_max,
-            in_force.thresholds.signal_min,
-            in_force.thresholds.structure_score,
-            in_force.thresholds.split,
-            by,
-        )
+def _answer(stream: ServerStream, future: Future[InForce]) -> None:
+    problem = future.exception()
+    if problem is None:
+        _send(stream, stream.updated(future.result()))
+    else:
+        _refuse(stream, problem)
+
+
+def _changed(stream: ServerStream, by: str, answer: asyncio.Future[InForce], future: Future[InForce]) -> None:
+    problem = future.exception()
+    if problem is not None:
+        if not answer.done():
+            answer.set_exception(problem)
+        return
+    in_force = future.result()
+    stream.updated(in_force)
+    _log.info(
+        "an operator has changed a stream event=stream_changed stream=%s client=%r from_seq=%d model=%s "
+        "ssim=%s background_max=%s signal_min=%s structure_score=%s split=%s by=%r",
+        *(stream.id, stream.client, in_force.from_seq, in_force.model.id),
+        in_force.thresholds.ssim,
+        in_force.thresholds.background_max,
+        in_force.thresholds.signal_min,
+        in_force.thresholds.structure_score,
+        in_force.thresholds.split,
+        by,
+    )
+    if not answer.done():
+        answer.set_result(in_force)
+
+
+def _failed(error: Exception) -> Future[InForce]:
+    future: Future[InForce] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _refuse(stream: ServerStream, problem: BaseException) -> None:
+    if stream.channel is not None:
+        stream.channel.refused(stream, problem)
 
 
 def _send(stream: ServerStream, message: Updated) -> None:

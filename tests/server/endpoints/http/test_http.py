@@ -24,7 +24,7 @@ from dimstream_server.engine.local import LocalEngine
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
-from dimstream_server.streams.journal import Journal
+from dimstream_server.streams.journal_thread import JournalThread
 
 PATH = "/v1/models/blur/denoise"
 SHAPE = (24, 32)
@@ -281,7 +281,7 @@ def test_a_frame_that_fails_is_named(request_of: Any, make_counts: Any) -> None:
 
 def test_the_pixels_of_an_answer_are_held_once(tiny_bundle: Any) -> None:
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
-    service = StreamService(engine, Settings(), Metrics(), Journal(None), boot_id="boot")
+    service = StreamService(engine, Settings(), Metrics(), JournalThread(None), boot_id="boot")
     denoiser = Denoiser(service, window=2, max_bytes=2**20, max_frame_bytes=2**20)
     stack = npy(np.ones((3, *SHAPE), np.uint16))
     order = Order(engine.models()["blur"], stack, "", "application/x-npy", "uint16")

@@ -84,7 +84,7 @@ class OperatorRoutes:
         query: Annotated[UnloadQuery, Query()],
     ) -> Response:
         """Serve a model no more, and let its memory go."""
-        self._service.models.unload(model_id, even_if_away=query.even_if_away, by=_operator(request))
+        await self._service.models.unload(model_id, even_if_away=query.even_if_away, by=_operator(request))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def change(self, stream_id: str, request: Request) -> InForceBody:

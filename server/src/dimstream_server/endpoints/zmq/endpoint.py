@@ -104,8 +104,6 @@ class ZmqEndpoint:
         self._unpackers = ThreadPoolExecutor(UNPACKERS, thread_name_prefix="dimstream-unpack")
         self._handlers: Mapping[type[Any], Callable[[_Sender, Any], None]] = {
             Frame: self._frame,
-            Skip: self._skip,
-            Ack: self._ack,
             Update: self._update,
             Close: self._close,
             Ping: self._ping,
@@ -142,8 +140,8 @@ class ZmqEndpoint:
         except ProtocolError as error:
             self._refuse(peer, error.code, error.detail, error.stream, error.seq, error.expected)
             return None
-        if isinstance(message, Open):
-            return self._loop.create_task(self._open(sender, message))
+        if isinstance(message, Open | Skip | Ack):
+            return self._loop.create_task(self._deal_with(sender, message))
         with self._telling(peer, message):
             if isinstance(message, PackedFrame) and message.work_bytes > UNPACK_HERE_BYTES:
                 self._check_frame(sender, message)
@@ -151,18 +149,28 @@ class ZmqEndpoint:
             self._dispatch(sender, message)
         return None
 
+    async def _deal_with(self, sender: _Sender, message: Open | Skip | Ack) -> None:
+        """Deal with what has to be written down; its sender's next message waits until then."""
+        with self._telling(sender.peer, message):
+            if isinstance(message, Open):
+                await self._open(sender, message)
+            elif isinstance(message, Skip):
+                stream = self._find(sender, message.stream)
+                self._say(sender.peer, await self._service.skip(stream, message))
+            else:
+                await self._service.acknowledge(self._find(sender, message.stream), message)
+
     async def _open(self, sender: _Sender, message: Open) -> None:
         name = self._admission.name_of(sender.key)
         requester = Requester(sender.peer, sender.key, self, name)
-        with self._telling(sender.peer, message):
-            stream, opened = await self._service.open(requester, message)
-            if message.stream is None:
-                _log.info(
-                    "opened event=opened endpoint=zmq stream=%s client=%r model=%s window=%d key=%r",
-                    *(stream.id, stream.client, stream.model, stream.window, name),
-                )
-                warn_of_open_endpoints(self._settings)
-            self._say(sender.peer, opened)
+        stream, opened = await self._service.open(requester, message)
+        if message.stream is None:
+            _log.info(
+                "opened event=opened endpoint=zmq stream=%s client=%r model=%s window=%d key=%r",
+                *(stream.id, stream.client, stream.model, stream.window, name),
+            )
+            warn_of_open_endpoints(self._settings)
+        self._say(sender.peer, opened)
 
     async def _unpack_aside(self, sender: _Sender, packed: PackedFrame) -> None:
         """Unpack a frame that is wanted on another thread, then deal with it."""
@@ -191,12 +199,6 @@ class ZmqEndpoint:
 
     def _frame(self, sender: _Sender, frame: Frame) -> None:
         self._service.submit(self._find(sender, frame.stream), frame)
-
-    def _skip(self, sender: _Sender, skip: Skip) -> None:
-        self._say(sender.peer, self._service.skip(self._find(sender, skip.stream), skip))
-
-    def _ack(self, sender: _Sender, ack: Ack) -> None:
-        self._service.acknowledge(self._find(sender, ack.stream), ack)
 
     def _update(self, sender: _Sender, update: Update) -> None:
         self._service.update(self._find(sender, update.stream), update)
