@@ -51,7 +51,9 @@ def pip_options(folder: Path) -> list[str]:
     for place in " ".join(kept.values()).split():
         path = Path(place.removeprefix("file://"))
         if path.is_dir():
-            mounted = path.parent if place.startswith("file:") else path  # an index points to files beside it
+            mounted = (
+                path.parent if place.startswith("file:") else path
+            )  # an index points to files next to it
             options += ["--volume", f"{mounted}:{mounted}:ro"]
     if certificates := settings.get("cert"):
         shutil.copy(certificates, folder / "cert.pem")

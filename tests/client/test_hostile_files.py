@@ -141,7 +141,7 @@ KEY_FILES = {
 
 
 @pytest.mark.parametrize("case", KEY_FILES)
-def test_a_file_that_holds_no_tokens_is_refused_and_not_told(tmp_path: Path, case: str) -> None:
+def test_a_file_that_holds_no_tokens_is_refused_and_not_logged(tmp_path: Path, case: str) -> None:
     path = tmp_path / "a.token"
     path.write_bytes(KEY_FILES[case])
     with pytest.raises(KeyFileError) as refused:

@@ -29,7 +29,7 @@ MOUNTED_BUNDLES = "/bundles"
 
 
 def tool(name: str) -> str:
-    """Path of a program beside this Python, or anywhere; the test is skipped where there is none."""
+    """Path of a program next to this Python, or anywhere; the test is skipped where there is none."""
     found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if found is None:
         pytest.skip(f"{name} is not here: .ci/dev-requirements.txt has it for Linux on x86-64")

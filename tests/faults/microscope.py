@@ -33,7 +33,7 @@ class Wishes:
     frames : int or None
         None: until there is a file ``stop`` in the folder.
     spool : str or None
-        Folder of the spool; by default ``spool`` beside the results.
+        Folder of the spool; by default ``spool`` next to the results.
     keeps : bool
         False: without a spool, so that sending waits for results and the program cannot go on when killed.
     """

@@ -73,7 +73,7 @@ def said(result: Result) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of a disturbed run, beside the undisturbed one."""
+    """What came of a disturbed run, next to the undisturbed one."""
 
     frames: int
     answered: int

@@ -1,4 +1,4 @@
-"""ZeroMQ of another maker against the real server: JeroMQ, which is ZMTP and CURVE written anew in Java."""
+"""ZeroMQ of another maker against the real server: JeroMQ, which is ZMTP and CURVE written again in Java."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def posix_seconds(value: AcquisitionTime) -> float:
 
 
 def meta(value: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return what a frame carries beside its pixels, as JSON's own types.
+    """Return what a frame carries next to its pixels, as JSON's own types.
 
     Raises
     ------

@@ -101,12 +101,12 @@ class Tally:
 
 
 def flags_path(out: Path) -> Path:
-    """Return where the flags of ``OUT.ome.tif`` are written: ``OUT.flags.jsonl`` beside it."""
+    """Return where the flags of ``OUT.ome.tif`` are written: ``OUT.flags.jsonl`` next to it."""
     return out.with_name(stem_of(out.name) + ".flags.jsonl")
 
 
 def maps_path(out: Path) -> Path:
-    """Return where the support maps of ``OUT.ome.tif`` are written: ``OUT.maps.ome.tif`` beside it."""
+    """Return where the support maps of ``OUT.ome.tif`` are written: ``OUT.maps.ome.tif`` next to it."""
     return out.with_name(stem_of(out.name) + ".maps.ome.tif")
 
 

@@ -81,9 +81,9 @@ class HttpClient:
             path += "?" + urlencode(options)
         headers = {"Content-Type": "image/tiff", "Accept": "image/tiff"}
         response, answer = self._request("POST", path, file.read_bytes(), headers)
-        told = (response.getheader(name) for name in ("Dimstream-Flags", "Dimstream-Reason"))
+        stated = (response.getheader(name) for name in ("Dimstream-Flags", "Dimstream-Reason"))
         warning = warning_of(response.getheader("Dimstream-Not-Photons"))
-        return Answer(answer, "; ".join(one for one in told if one), warning)
+        return Answer(answer, "; ".join(one for one in stated if one), warning)
 
     def _default_model(self) -> str:
         models = self.models()

@@ -116,8 +116,8 @@ def choose_curve_keys(*, server_key: FilePath | None, key: FilePath | None) -> C
     if server_key is None and key is None:
         return None
     if server_key is None or key is None:
-        told = "server_key" if key is None else "key"
-        raise KeyFileError(f"expected both server_key and key, or neither, got {told} alone")
+        stated = "server_key" if key is None else "key"
+        raise KeyFileError(f"expected both server_key and key, or neither, got {stated} alone")
     public, secret = read_secret(key)
     return CurveKeys(server=read_only_entry(server_key, PUBLIC).value.encode(), public=public, secret=secret)
 

@@ -23,7 +23,7 @@ from dimstream_client.stream_channel import PendingRequest, StreamChannel, fail
 _PAUSE_S: Final = 0.2  # between two connections
 _MOVE_S: Final = 10.0  # that resuming at a server that is there may take on top of the outage allowed
 _REFUSED_S: Final = 1.0  # before a stream is tried again that could not be resumed yet
-_TELL_EVERY_S: Final = 60.0
+_REPORT_EVERY_S: Final = 60.0
 # Why a stream cannot be resumed yet; it is kept, and tried again.
 _NOT_YET: Final = frozenset(
     {Code.SERVER_BUSY, Code.DRAINING, Code.TOO_MANY_STREAMS, Code.UNKNOWN_MODEL, Code.INTERNAL}
@@ -114,8 +114,8 @@ class LostStreams:
             self.end(channel, error)
             return
         channel.resume_at = now + _PAUSE_S
-        if now - channel.told_at > _TELL_EVERY_S:
-            channel.told_at = now
+        if now - channel.reported_at > _REPORT_EVERY_S:
+            channel.reported_at = now
             _log.warning("stream %s waits, nothing is lost: %s", channel.stream, error)
 
     def _resumed(self, channel: StreamChannel, opened: Opened) -> None:
@@ -123,10 +123,10 @@ class LostStreams:
         if why_not is not None:
             self.distrust(channel, why_not)
             return
-        if channel.told_at:
+        if channel.reported_at:
             away_s = time.monotonic() - (channel.lost_since or 0.0)
             _log.warning("stream %s continues after %.1f s", channel.stream, away_s)
-        channel.lost_since, channel.told_at = None, 0.0
+        channel.lost_since, channel.reported_at = None, 0.0
         channel.session.resumed(opened)
         self._sender.send_references(channel)
         for pending in channel.unanswered:
@@ -152,7 +152,7 @@ class LostStreams:
         if channel.closing is not None:
             fail(channel.closing, error)
         try:
-            channel.tell_refusals(wait=False)
+            channel.report_refusals(wait=False)
             channel.receiver.fail(error, frames=channel.session.frames, is_final=True)
         except Exception:  # other streams end, too, and have to learn of it
             _log.exception("stream %s ended in disorder", channel.stream)

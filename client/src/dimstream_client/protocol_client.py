@@ -294,7 +294,7 @@ class ProtocolClient:
             return  # the stream has failed, which its receiver was told
         if channel.session.over is not None:
             channel.refusals.append((channel.session.over, 1))
-            channel.tell_refusals()
+            channel.report_refusals()
             return
         channel.session.offer(item)
         self._sender.pump(channel)

@@ -1,4 +1,4 @@
-"""A streamed file that was broken off: ``OUT.resume.json`` beside it says by what it is gone on with."""
+"""A streamed file that was broken off: ``OUT.resume.json`` next to it says by what it is gone on with."""
 
 from __future__ import annotations
 

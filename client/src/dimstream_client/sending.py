@@ -55,7 +55,7 @@ class Sender:
 
     def pump(self, channel: StreamChannel) -> None:
         """Send what may be sent now; CLOSE when nothing is left."""
-        channel.tell_refusals()
+        channel.report_refusals()
         if channel.is_lost:
             return
         session = channel.session

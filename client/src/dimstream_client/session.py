@@ -169,7 +169,7 @@ class Session:
         return self.over
 
     def resumed(self, opened: Opened) -> None:
-        """Begin anew where the server goes on: everything that is not answered is to be sent again."""
+        """Begin again where the server goes on: everything that is not answered is to be sent again."""
         self.opened = opened
         self.limit = opened.limit
         self._sent_to = self._skipped_to = opened.next_seq - 1

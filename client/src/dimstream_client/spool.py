@@ -144,7 +144,7 @@ class Spool:
             raise SpoolError(
                 f"{self.folder} holds no stream; expected the spool of a stream that was interrupted"
             )
-        self._begin_anew()
+        self._restart()
         self._open_counter()
         known = self._read_counter()
         if settled is not None and settled < known:
@@ -317,7 +317,7 @@ class Spool:
         self._fresh_bytes -= 0 if fresh is None else fresh.pixels.nbytes
         return fresh
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         """Forget what an earlier try to recover has found."""
         for found in (self.items, self._sizes, self._unsettled, self._planes, self._references, self._fresh):
             found.clear()

@@ -67,6 +67,6 @@ def parse(content: bytes, *, where: str) -> Frame | Skip:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file anew that only its owner can read: it holds images, or a token."""
+    """Open a file again that only its owner can read: it holds images, or a token."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600), "wb")

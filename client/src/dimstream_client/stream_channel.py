@@ -88,7 +88,7 @@ class StreamChannel:
     closing: Future[Closed] | None = None
     lost_since: float | None = None
     resume_at: float | None = None
-    told_at: float = 0.0  # when it was last said that the server is away
+    reported_at: float = 0.0  # when it was last said that the server is away
     damaged: int = 0  # answers in a row that came damaged, or did not fit what was asked
     unanswered: list[PendingRequest] = field(default_factory=list)  # UPDATEs that are to be sent again
     refusals: deque[tuple[StreamError, int]] = field(default_factory=deque)
@@ -108,7 +108,7 @@ class StreamChannel:
             next_result=self.session.next_result,
         )
 
-    def tell_refusals(self, *, wait: bool = True) -> None:
+    def report_refusals(self, *, wait: bool = True) -> None:
         """Pass refusals on in the place of their results: behind those of the frames before."""
         oldest = self.session.oldest_seq if wait else None
         while self.refusals and (oldest is None or (self.refusals[0][0].seq or 0) < oldest):

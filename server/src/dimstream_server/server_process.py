@@ -76,8 +76,8 @@ def running_server(bundle: Path, device: str = "cpu", more: Sequence[str] = ()) 
             try:
                 _wait_until_ready(process, ready)
                 took_s = time.perf_counter() - started
-                said = json.loads(ready.read_text(encoding="utf-8"))
-                yield RunningServer(said["zmq"], said["http"], said["pid"], took_s)
+                message = json.loads(ready.read_text(encoding="utf-8"))
+                yield RunningServer(message["zmq"], message["http"], message["pid"], took_s)
                 _stop(process)
             finally:
                 process.kill()

@@ -212,8 +212,8 @@ def _report_start(
         *asdict(addresses).values(),
         *asdict(ServerInfo.of(engine)).values(),
     )
-    _tell_bundle(settings)
-    _tell_journal(journal)
+    _log_bundle(settings)
+    _log_journal(journal)
     access.tell()
     warn_of_open_endpoints(settings)
 
@@ -324,7 +324,7 @@ def _watch_recordings(folder: Path, settings: Settings, metrics: Metrics) -> Ret
     return retention
 
 
-def _tell_bundle(settings: Settings) -> None:
+def _log_bundle(settings: Settings) -> None:
     if settings.server.bundles is None:
         _log.warning(
             "no bundle was named, so the one that ships is served; it was trained on simulated frames only "
@@ -334,7 +334,7 @@ def _tell_bundle(settings: Settings) -> None:
         )
 
 
-def _tell_journal(journal: JournalThread) -> None:
+def _log_journal(journal: JournalThread) -> None:
     if journal.path is None:
         _log.warning("no journal: streams cannot be resumed once this server ends event=no_journal")
     else:
@@ -342,7 +342,7 @@ def _tell_journal(journal: JournalThread) -> None:
 
 
 def journal_path(settings: Settings) -> Path | None:
-    """Where the journal is; None when there is none: it was asked for, or the port is picked anew each time.
+    """Where the journal is; None when there is none: it was asked for, or the port is picked again each time.
 
     By default it is in the user's folder for such things, one for each endpoint.
     """
@@ -391,7 +391,7 @@ def _url(bound: socket.socket) -> str:
 async def _start_http(
     endpoint: HttpApp, bound: socket.socket, settings: Settings, metrics: Metrics
 ) -> tuple[HttpServer, asyncio.Task[None]]:
-    server = make_http_server(endpoint.app, bound, settings, metrics=metrics, teller=endpoint.teller)
+    server = make_http_server(endpoint.app, bound, settings, metrics=metrics, responder=endpoint.responder)
     task = asyncio.ensure_future(server.serve())
     while not server.started:
         if task.done():

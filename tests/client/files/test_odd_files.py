@@ -198,7 +198,7 @@ def test_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
     (tmp_path / "run_MMStack.ome.tif").write_bytes(mmstack(DATA[:2], PLACES[:2], Frames=1))
     xml = OME.format(root=' UUID="urn:uuid:0"', body=ome_set(2)).replace("t1.ome", "gone.ome")
     (tmp_path / "t0.ome.tif").write_bytes(pages(DATA[0, :8, :9], description=xml.encode()))
-    with open_images(tmp_path / "run_MMStack.ome.tif") as stack:  # its other files are looked for beside it
+    with open_images(tmp_path / "run_MMStack.ome.tif") as stack:  # its other files are looked for next to it
         assert len(stack) == 2
-    with pytest.raises(TiffError, match=r"gone\.ome\.tif"):  # looked for by its UUID in all files beside it
+    with pytest.raises(TiffError, match=r"gone\.ome\.tif"):  # looked for by its UUID in all files next to it
         open_images(tmp_path / "t0.ome.tif")

@@ -66,7 +66,7 @@ CROPS = {  # x: believed
     "dark ends are cut": ("..xxx.", Crop(2, 4)),
     "a single plane": ("..x.", Crop(2, 2)),
     "one plane inside is a hole": ("xx.xx", Crop(0, 4, holes=(2,))),
-    "also beside an end": (".x.xxx", Crop(1, 5, holes=(2,))),
+    "also next to an end": (".x.xxx", Crop(1, 5, holes=(2,))),
     "several holes": ("x.x.xx", Crop(0, 5, holes=(1, 3))),
     "two planes inside end it": ("xx..xxx", Crop(4, 6, left_out=(0, 1))),
     "the most believed planes, not the longest way": ("x.x.x..xxxx", Crop(7, 10, left_out=(0, 2, 4))),

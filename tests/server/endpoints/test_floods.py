@@ -1,4 +1,4 @@
-"""An honest stream beside an attack: it gets all its results, and the server's memory stays where it was.
+"""An honest stream next to an attack: it gets all its results, and the server's memory stays where it was.
 
 ``DIMSTREAM_FLOOD_S`` is how long each attack lasts. Latencies are told (``-s`` shows them), not asserted.
 """

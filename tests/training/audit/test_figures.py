@@ -89,7 +89,7 @@ def test_pixels_are_invented_real_or_neither() -> None:
     bits = np.zeros((20, 40), np.uint8)
     bits[10, 13], bits[10, 7] = PREDICTED, PREDICTED | UNSUPPORTED  # 3 px from it: real
     bits[10, 14] = PREDICTED | UNSUPPORTED  # 4 px: invented
-    bits[10, 24] = PREDICTED | UNSUPPORTED  # beside the faint one: left out
+    bits[10, 24] = PREDICTED | UNSUPPORTED  # next to the faint one: left out
     bits[2, 35], bits[3, 35], bits[4, 35] = PREDICTED, PREDICTED | UNSUPPORTED, UNSUPPORTED
     found = tally_pixels(bits, truth, 2.0)
     assert found == PixelTally(invented=3, invented_unsupported=2, real=2, real_unsupported=1)

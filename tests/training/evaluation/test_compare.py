@@ -1,4 +1,4 @@
-"""A bundle beside tuned filters: a sentence first, fitted before unfitted, three yardsticks for movies."""
+"""A bundle next to tuned filters: a sentence first, fitted before unfitted, three yardsticks for movies."""
 
 import json
 import re

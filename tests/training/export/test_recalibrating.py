@@ -1,4 +1,4 @@
-"""A bundle calibrated anew: what changes, what stays, and what is refused."""
+"""A bundle calibrated again: what changes, what stays, and what is refused."""
 
 import shutil
 from pathlib import Path

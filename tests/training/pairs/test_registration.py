@@ -68,7 +68,7 @@ def test_moved_photon_counts_stay_as_noisy_in_their_finest_detail(shift: tuple[f
 
 def test_interpolation_gives_whole_counts_from_zero_on() -> None:
     high = np.zeros((32, 32), np.uint16)
-    high[16, 16] = 65535  # interpolation undershoots beside it
+    high[16, 16] = 65535  # interpolation undershoots next to it
     moved = align(high, high, Shift((0.5, 0.5), (0.01, 0.01))).high
     assert moved.dtype == np.uint16
     assert moved.max() < 40000  # spread, not wrapped

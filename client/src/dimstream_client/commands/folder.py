@@ -48,7 +48,9 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
         )
     with ExitStack() as open_things:
         route = _route(arguments, open_things, by_stream=by_stream)  # asks whether the server is there
-        record = open_things.enter_context(FolderRecord(out, _options(arguments), anew=arguments.overwrite))
+        record = open_things.enter_context(
+            FolderRecord(out, _options(arguments), from_scratch=arguments.overwrite)
+        )
         _print_found(source, found)
         watcher = Progress(len(found.files), quiet=arguments.quiet)
         job = FolderJob(
@@ -128,10 +130,10 @@ class Progress:
             self._bar.close()
             self._bar = None
         done = state.done
-        told = "" if done is None else f", {_flags(done.counts)}"
+        stated = "" if done is None else f", {_flags(done.counts)}"
         before = " before" if done is not None and self._begun != n else ""
         why = f": {state.reason}" if state.reason else ""
-        self.say(f"[{n}/{self._files}] {state.file}: {state.state}{before}{told}{why}")
+        self.say(f"[{n}/{self._files}] {state.file}: {state.state}{before}{stated}{why}")
 
     def say(self, text: str) -> None:
         """See `Watcher`."""
@@ -170,10 +172,10 @@ def _print_summary(out: Path, states: list[FileState]) -> None:
     flags: Counter[str] = Counter()
     for state in states:
         flags.update(state.done.counts if state.done else {})
-    told = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    stated = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
     frames = ", ".join(f"{flags[flag]} {flag}" for flag in COUNTED if flags[flag]) or "none"
     print(
-        f"{out}: files: {told}; frames: {frames}; flags in {out / FLAGS}, files in {out / SUMMARY}",
+        f"{out}: files: {stated}; frames: {frames}; flags in {out / FLAGS}, files in {out / SUMMARY}",
         flush=True,
     )
 

@@ -130,10 +130,10 @@ def movie_hint(axes: str, counts: dict[str, int]) -> str | None:
     others = sum(n for flag, n in counts.items() if flag != "unjudged")
     if "Z" not in axes or "T" in axes or others or not counts.get("unjudged"):
         return None
-    told = axes.replace("Z", "T")
+    stated = axes.replace("Z", "T")
     return (
         "no plane could be judged: frames are compared over time, and this is read as a z-stack. It may be a "
-        f"movie that was saved as a z-stack: then give --axes {told}. Judge a z-stack by --split-every 1"
+        f"movie that was saved as a z-stack: then give --axes {stated}. Judge a z-stack by --split-every 1"
     )
 
 

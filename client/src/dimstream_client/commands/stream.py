@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         tally = _stream_with_progress(arguments, stack)
     where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
     print("; ".join((f"{out}: {tally}", *where)))
-    code = _tell_end(tally, stack, beside[0])
+    code = _report_end(tally, stack, beside[0])
     changed = changed_since(stamps)
     return code if changed is None else say(changed, INCOMPLETE)
 
@@ -198,7 +198,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
     }
 
 
-def _tell_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
+def _report_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
     from dimstream_client.volumes.crop_messages import stream_line
 
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:

@@ -20,7 +20,7 @@ from dimstream_client.header_checks import Refused
 from dimstream_client.header_checks import thresholds as checked
 from dimstream_client.quality import SHIPPED, Thresholds
 from dimstream_client.volumes import views
-from dimstream_client.volumes.crop_messages import rules, told
+from dimstream_client.volumes.crop_messages import crop_line, rules
 from dimstream_client.volumes.judging import VolumeReport, judge_volumes
 from dimstream_client.volumes.plane_records import index_of, read_records
 
@@ -158,13 +158,15 @@ def _choose_thresholds(
     arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]
 ) -> tuple[Thresholds, str]:
     """The thresholds, and where they are from."""
-    told = {name: value for name in _THRESHOLDS if (value := getattr(arguments, name)) is not None}
-    names = [f"--{name.replace('_', '-')}" for name in told]
+    stated = {name: value for name in _THRESHOLDS if (value := getattr(arguments, name)) is not None}
+    names = [f"--{name.replace('_', '-')}" for name in stated]
     if not arguments.server:
-        return replace(SHIPPED, **told), ", ".join([*names, *(["shipped defaults"] if len(told) < 3 else [])])
+        return replace(SHIPPED, **stated), ", ".join(
+            [*names, *(["shipped defaults"] if len(stated) < 3 else [])]
+        )
     model = _model_of(arguments, records)
     try:
-        thresholds: Thresholds = checked({**model["thresholds"], **told})
+        thresholds: Thresholds = checked({**model["thresholds"], **stated})
     except Refused as error:
         raise CommandRefused(f"{model['id']}: expected thresholds: {error}") from error
     if thresholds.ssim is None:
@@ -191,9 +193,9 @@ def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | Non
     c, p = arguments.channel, arguments.position
     series = None if judged is None else judged.report.of(c, p)
     kept = None if series is None else series.kept(file.depth)
-    told = {name: getattr(arguments, name) for name in ("plane", "row", "column")}
+    stated = {name: getattr(arguments, name) for name in ("plane", "row", "column")}
     place = replace(
-        views.middle(file.shape, kept), **{name: at for name, at in told.items() if at is not None}
+        views.middle(file.shape, kept), **{name: at for name, at in stated.items() if at is not None}
     )
     aspect = _aspect(arguments, file)
     contrast = file.contrast(c, p)
@@ -210,13 +212,13 @@ def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | Non
 
 
 def _aspect(arguments: argparse.Namespace, file: VolumeFile) -> float:
-    told = file.aspect if arguments.aspect is None else float(arguments.aspect)
-    if told is None:
+    stated = file.aspect if arguments.aspect is None else float(arguments.aspect)
+    if stated is None:
         say(
             "note: the file has no z step or no pixel size: planes are drawn 1 pixel thick; give --aspect",
             0,
         )
-    return 1.0 if told is None else told
+    return 1.0 if stated is None else stated
 
 
 def _write(arguments: argparse.Namespace, ending: str, content: bytes) -> Path:
@@ -233,7 +235,7 @@ def _write_report(arguments: argparse.Namespace, judged: _Judged) -> Path:
     """Write OUT.volume.json, and print the proposed crop of each channel and position."""
     for series in judged.report.series:
         by = f"by {rules(judged.report.thresholds)} ({judged.thresholds_from})"
-        print(f"{arguments.source}: {told(series, several=len(judged.report.series) > 1)}; {by}")
+        print(f"{arguments.source}: {crop_line(series, several=len(judged.report.series) > 1)}; {by}")
     report = {
         "source": arguments.source.name,
         "thresholds_from": judged.thresholds_from,

@@ -38,7 +38,7 @@ _OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     ".mrc": ("MRC", _FIJI),
     ".ics": ("ICS", _FIJI),
     ".ids": ("ICS", _FIJI),
-    ".nd": ("MetaMorph (a list of .stk files)", "give the .stk or .tif files beside it, one by one"),
+    ".nd": ("MetaMorph (a list of .stk files)", "give the .stk or .tif files next to it, one by one"),
     ".h5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
     ".hdf5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
     ".zarr": ("Zarr", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
@@ -96,7 +96,7 @@ def refuse_others(name: str, kind: str | None) -> None:
         bad_image
     """
     ending = next((each for each in _OTHERS if name.lower().endswith(each)), None)
-    if kind is not None and ending != ".vsi":  # which is a TIFF of an overview: the pixels lie beside it
+    if kind is not None and ending != ".vsi":  # which is a TIFF of an overview: the pixels lie next to it
         is_npz = kind == ".zip" and ending == ".npz"
         ending = kind if kind in _OTHERS and not is_npz else ending if is_npz else None
     if ending is not None:

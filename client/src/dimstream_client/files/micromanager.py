@@ -48,8 +48,8 @@ def find_micromanager(
     offsets : sequence of int
         Where the pages of `file` lie.
     """
-    told = _header(file, {"Summary"})
-    summary = told.get("Summary")
+    stated = _header(file, {"Summary"})
+    summary = stated.get("Summary")
     if not isinstance(summary, dict):
         return None
     files = FileSet(file)
@@ -113,17 +113,17 @@ def _of_pages(
                 if int(row[4]) in page_at
             ]
         pages = [page_metadata(tiff.pages.get(page, aspage=True)) for page in range(len(offsets))]
-    places = [_place(told, names) for told in pages]
+    places = [_place(stated, names) for stated in pages]
     return [((number, page), place) for page, place in enumerate(places) if place is not None]
 
 
-def _place(told: Mapping[str, Any], names: list[str]) -> Place | None:
+def _place(stated: Mapping[str, Any], names: list[str]) -> Place | None:
     """The place of a page; None where nothing tells it. `names` gets the channels that have names."""
-    axes = told.get("Axes")
+    axes = stated.get("Axes")
     if isinstance(axes, dict):
         return _numbered(axes, names)
     found = {
-        axis: next((told[key] for key in keys if type(told.get(key)) is int), None)
+        axis: next((stated[key] for key in keys if type(stated.get(key)) is int), None)
         for axis, keys in _AT_PAGES.items()
     }
     return None if found["T"] is None else {axis: max(at or 0, 0) for axis, at in found.items()}
@@ -198,5 +198,5 @@ def _image(
 def _size(axis: str, first: Place, found: Any, summary: Mapping[str, Any]) -> int:
     """How many places an axis has: as many as are met, or as were to be taken."""
     met = int(max(place.get(axis, 0) for _, place in found)) - first[axis] + 1
-    told = summary.get(_COUNTS.get(axis, ""), 1)
-    return max(met, int(told) if isinstance(told, int) else 1)
+    stated = summary.get(_COUNTS.get(axis, ""), 1)
+    return max(met, int(stated) if isinstance(stated, int) else 1)

@@ -62,8 +62,8 @@ def complete(image: FoundImage, *, take_incomplete: bool) -> FoundImage:
         return replace(image, remarks=(*image.remarks, spare))
     kept = whole_box(image.numbers.reshape(image.shape[:-2]) >= 0)
     taken = math.prod(len(places) for places in kept)
-    said = f"{declared} planes are declared, {there} are there, {taken} are taken"
-    image = replace(image, remarks=(*image.remarks, said))
+    remark = f"{declared} planes are declared, {there} are there, {taken} are taken"
+    image = replace(image, remarks=(*image.remarks, remark))
     return arranged(image, range(len(kept)), kept)
 
 
@@ -71,7 +71,7 @@ def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
     absent = image.absent_files
     if absent:
         are = "1 file of the set is" if len(absent) == 1 else f"{len(absent)} files of the set are"
-        why = f"{are} not there: {some(absent)}; give them beside it, by its path"
+        why = f"{are} not there: {some(absent)}; give them next to it, by its path"
     elif there < declared:
         why = "the acquisition was stopped early, or the file is truncated"
     else:

@@ -47,11 +47,11 @@ def read_npy(source: Any, *, axes: str | None, max_bytes: int | None) -> FoundIm
         )
     named = axes or _AXES_OF_NDIM.get(len(shape), "")
     if len(named) != len(shape):
-        said = f" with axes {axes}" if axes else ""
+        remark = f" with axes {axes}" if axes else ""
         raise TiffError(
             Code.BAD_IMAGE,
-            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{said}; say which axes "
-            "they are",
+            f"expected an array of 2 to 5 axes, YX the last, got shape {shape!s:.100}{remark}; say which "
+            "axes they are",
         )
     if axes is None and len(shape) > 2 and shape[-1] in _COLOURS and min(shape[-3:-1]) > max(_COLOURS):
         raise TiffError(

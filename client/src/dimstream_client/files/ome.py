@@ -205,15 +205,15 @@ def _image(node: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
 
 
 def _order(text: str) -> str:
-    """Return the axes beside X and Y, slowest first."""
+    """Return the axes next to X and Y, slowest first."""
     order = text.upper()[2:][::-1]
     return order if sorted(order) == sorted(_AXES) else "TZC"
 
 
 def _piece(node: ElementTree.Element) -> Piece:
     first = (int(node.get("FirstT", 0)), int(node.get("FirstC", 0)), int(node.get("FirstZ", 0)))
-    told = node.get("PlaneCount", node.get("NumPlanes"))
-    count = int(told) if told is not None else (1 if node.get("IFD") is not None else None)
+    stated = node.get("PlaneCount", node.get("NumPlanes"))
+    count = int(stated) if stated is not None else (1 if node.get("IFD") is not None else None)
     uuid = next(_named(node, "UUID"), None)
     text = "" if uuid is None else (uuid.text or "").strip()
     file = "" if uuid is None else uuid.get("FileName", "")
@@ -259,8 +259,8 @@ def _delta_t(
     times = np.full(image.planes, np.nan)
     unknown = ""
     for node in _named(pixels, "Plane"):
-        told = node.get("DeltaT")
-        if told is None:
+        stated = node.get("DeltaT")
+        if stated is None:
             continue
         unit = node.get("DeltaTUnit", "s")
         number = image.number(*(int(node.get(f"The{axis}", 0)) for axis in _AXES))
@@ -268,7 +268,7 @@ def _delta_t(
         if second is None:
             unknown = unit
         elif number >= 0:
-            times[number] = float(told) * second
+            times[number] = float(stated) * second
     remarks = (f"times of planes in {unknown!r} are not understood",) if unknown else ()
     return known_times(times, remarks)
 

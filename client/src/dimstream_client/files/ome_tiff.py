@@ -139,7 +139,7 @@ def with_master(ome: Ome, path: Path | None, *, alone: bool) -> Ome:
     if (found is None or not found.images) and alone:
         return ome
     if found is None or not found.images:
-        where = "; by HTTP a file comes alone" if path is None else f", which is not beside {path.name}"
+        where = "; by HTTP a file comes alone" if path is None else f", which is not next to {path.name}"
         raise TiffError(
             Code.BAD_IMAGE,
             f"the file is one of a set whose metadata are in {name!r}{where}: give the set by its path, "

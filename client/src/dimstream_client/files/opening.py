@@ -237,8 +237,8 @@ def _listing(found: list[FoundImage]) -> str:
 # -- axes
 
 
-def _named(image: FoundImage, told: str | None) -> FoundImage:
-    axes, shape = _without_unnamed_ones(*_relabelled(image, told))
+def _named(image: FoundImage, stated: str | None) -> FoundImage:
+    axes, shape = _without_unnamed_ones(*_relabelled(image, stated))
     unnamed = [axis for axis in axes if axis in UNNAMED]
     if len(unnamed) == 1 and "T" not in axes:
         axes = axes.replace(unnamed[0], "T")
@@ -257,11 +257,11 @@ def _without_unnamed_ones(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple
     return "".join(axes[k] for k in kept), tuple(shape[k] for k in kept)
 
 
-def _relabelled(image: FoundImage, told: str | None) -> tuple[str, tuple[int, ...]]:
+def _relabelled(image: FoundImage, stated: str | None) -> tuple[str, tuple[int, ...]]:
     """The axes that were told, and the shape that they belong to."""
-    if told is None:
+    if stated is None:
         return image.axes, image.shape
-    axes = told.upper()
+    axes = stated.upper()
     if sorted(axes) == sorted(image.axes) and axes != image.axes and _lie_in_order(image, axes):
         return image.axes, image.shape
     if len(axes) == len(image.shape):
@@ -269,7 +269,7 @@ def _relabelled(image: FoundImage, told: str | None) -> tuple[str, tuple[int, ..
     long = tuple(side for side in image.shape[:-2] if side > 1) + image.shape[-2:]
     if len(axes) == len(long):
         return axes, long
-    raise TiffError(Code.BAD_IMAGE, f"axes {told!r} were told, but the file has shape {image.shape}")
+    raise TiffError(Code.BAD_IMAGE, f"axes {stated!r} were told, but the file has shape {image.shape}")
 
 
 def _lie_in_order(image: FoundImage, axes: str) -> bool:
@@ -301,9 +301,9 @@ def _timed(image: FoundImage) -> FoundImage:
     interval = steady_interval(image.delta_t_s, image.axes, image.shape)
     if interval is None:
         return image
-    said = f"the time step, {interval:g} s, is that of the planes' times"
+    remark = f"the time step, {interval:g} s, is that of the planes' times"
     scale = image.scale.filled(Scale(frame_interval_s=interval))
-    return replace(image, scale=scale, remarks=(*image.remarks, said))
+    return replace(image, scale=scale, remarks=(*image.remarks, remark))
 
 
 def _check_size(image: FoundImage, max_bytes: int | None) -> None:
@@ -358,14 +358,14 @@ def _not_found(scale: Scale, image: FoundImage) -> list[str]:
 
 
 def _steps_not_found(scale: Scale, image: FoundImage) -> list[str]:
-    said = []
+    remark = []
     if "Z" in image.axes and scale.z_step_um is None:
-        said.append("no z step was found in the file")
+        remark.append("no z step was found in the file")
     if "T" in image.axes and scale.frame_interval_s is None:
         known = image.delta_t_s is not None
-        said.append(
+        remark.append(
             "time points are not evenly spaced, so there is no time step; their times are kept"
             if known
             else "no time step was found in the file"
         )
-    return said
+    return remark

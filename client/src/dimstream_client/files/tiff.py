@@ -41,7 +41,7 @@ _SERIES: Final = ("lsm", "fluoview", "stk", "sis", "scanimage", "nih")
 def find_tiff(
     source: PathOrFile, path: Path | None, *, axes: str | None, alone: bool = False
 ) -> list[FoundImage]:
-    """Return the images of a TIFF file, and of those of its set that lie beside `path`.
+    """Return the images of a TIFF file, and of those of its set that lie next to `path`.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def _ome(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bo
     if not xml:
         return None
     try:
-        said = read_ome(xml)
+        images = read_ome(xml)
     except (ElementTree.ParseError, ValueError, KeyError) as error:
         if axes is not None:
             return None
@@ -91,28 +91,28 @@ def _ome(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bo
             f"the OME-XML of the file is damaged ({error}); save it again, or say the axes (--axes, axes=): "
             "then its pages are taken as they come",
         ) from error
-    return with_master(said, path, alone=alone)
+    return with_master(images, path, alone=alone)
 
 
 def _without_ome(
     file: tifffile.TiffFile, offsets: list[int], path: Path | None, axes: str | None
 ) -> list[FoundImage]:
-    told = axes is not None
+    stated = axes is not None
     if file.is_micromanager and (found := find_micromanager(file, offsets, path)) is not None:
         return [found]
     if file.is_shaped:
-        return _shaped(file, len(offsets), told)
+        return _shaped(file, len(offsets), stated)
     if file.is_lsm or (not file.is_imagej and any(getattr(file, f"is_{kind}") for kind in _SERIES)):
         return [_of_series(file, series, len(offsets)) for series in _main_series(file)]
     if file.is_imagej:
         return [_imagej(file, len(offsets))]
-    return _plain(file, len(offsets), told)
+    return _plain(file, len(offsets), stated)
 
 
 def _completed(image: FoundImage, file: tifffile.TiffFile, *, by_ome: bool = False) -> FoundImage:
     """Fill in the scale and the times that stand in tags, where the description does not say them.
 
-    Beside OME-XML other tags hold defaults: Bio-Formats and Bruker write some where they know no pixel size.
+    Next to OME-XML other tags hold defaults: Bio-Formats and Bruker write some where they know no pixel size.
     """
     if image.dtype.kind not in "buif":
         raise TiffError(
@@ -126,15 +126,15 @@ def _completed(image: FoundImage, file: tifffile.TiffFile, *, by_ome: bool = Fal
 # -- tifffile's own ("shaped")
 
 
-def _shaped(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundImage]:
+def _shaped(file: tifffile.TiffFile, pages: int, stated_axes: bool) -> list[FoundImage]:
     """Each page with a description begins an image; images of one kind are frames that a script wrote."""
     files, (numbers, copies) = FileSet(file), _without_copies(file, pages)
     begin = [k for k, n in enumerate(numbers) if k == 0 or _is_described(file.pages.get(n, aspage=True))]
     found = []
     for start, stop in zip(begin, [*begin[1:], len(numbers)]):
         page = file.pages.get(numbers[start], aspage=True)
-        found.append(_shaped_image(files, page, _described(page), numbers[start:stop], told_axes))
-    return _said_of_copies(_joined(found), copies)
+        found.append(_shaped_image(files, page, _described(page), numbers[start:stop], stated_axes))
+    return _with_remark_on_copies(_joined(found), copies)
 
 
 def _without_copies(file: tifffile.TiffFile, pages: int) -> tuple[list[int], int]:
@@ -144,19 +144,19 @@ def _without_copies(file: tifffile.TiffFile, pages: int) -> tuple[list[int], int
     return numbers, pages - len(numbers)
 
 
-def _said_of_copies(images: list[FoundImage], copies: int) -> list[FoundImage]:
+def _with_remark_on_copies(images: list[FoundImage], copies: int) -> list[FoundImage]:
     if not copies:
         return images
-    said = f"{copies} reduced pages (thumbnails, pyramids, masks) are left out"
-    return [replace(image, remarks=(*image.remarks, said)) for image in images]
+    remark = f"{copies} reduced pages (thumbnails, pyramids, masks) are left out"
+    return [replace(image, remarks=(*image.remarks, remark)) for image in images]
 
 
 def _described(page: Any) -> Mapping[str, Any]:
     text = page.shaped_description
     if text is None:
         return {}
-    told = tifffile.tifffile.shaped_description_metadata(text)
-    return told if isinstance(told, dict) else {}
+    stated = tifffile.tifffile.shaped_description_metadata(text)
+    return stated if isinstance(stated, dict) else {}
 
 
 def _is_described(page: Any) -> bool:
@@ -164,25 +164,25 @@ def _is_described(page: Any) -> bool:
 
 
 def _shaped_image(
-    files: FileSet, page: Any, told: Mapping[str, Any], pages: Sequence[int], told_axes: bool
+    files: FileSet, page: Any, stated: Mapping[str, Any], pages: Sequence[int], stated_axes: bool
 ) -> FoundImage:
     if page.dtype is None:
         raise unknown_samples(page, pages[0])
-    shape = tuple(int(side) for side in told.get("shape", page.shape))
-    axes = str(told.get("axes") or "").upper()
+    shape = tuple(int(side) for side in stated.get("shape", page.shape))
+    axes = str(stated.get("axes") or "").upper()
     planar = page.samplesperpixel > 1
     fits = len(shape) >= 2 and min(shape) >= 1 and shape[-2:] == page.shape[-2:]
     if not fits or (len(page.shape) != 2 and not planar):
-        return _one_kind(files, page, pages, told_axes)
+        return _one_kind(files, page, pages, stated_axes)
     remarks: tuple[str, ...] = ()
     if len(axes) != len(shape):
         axes = "Q" * (len(shape) - 2) + "YX"
-        if planar and not told_axes:
+        if planar and not stated_axes:
             _check_no_picture(page)
             remarks = (
                 f"the {page.samplesperpixel} colours of a pixel are taken as frames: tifffile made them so",
             )
-    check_grey(page, samples_are_planes="S" not in axes or told_axes, inverted=False)
+    check_grey(page, samples_are_planes="S" not in axes or stated_axes, inverted=False)
     depth = math.prod(page.shape[:-2])
     declared = math.prod(shape[:-2])
     check_planes(declared)
@@ -191,7 +191,7 @@ def _shaped_image(
         shape=shape,
         dtype=page.dtype.newbyteorder("="),
         planes=PagePlanes(files, _refs(pages), depth),
-        name=str(told.get("name") or ""),
+        name=str(stated.get("name") or ""),
         remarks=remarks,
     )
     if len(pages) == 1 and declared > depth and page.is_contiguous:
@@ -233,16 +233,16 @@ def _refs(pages: Sequence[int]) -> Any:
 
 
 def _imagej(file: tifffile.TiffFile, pages: int) -> FoundImage:
-    told = file.imagej_metadata or {}
+    stated = file.imagej_metadata or {}
     files, page = FileSet(file), file.pages.first
     if page.dtype is None:
         raise unknown_samples(page, 0)
     sizes = {
-        axis: max(int(told.get(name, 1)), 1) for axis, name in zip("TZC", ("frames", "slices", "channels"))
+        axis: max(int(stated.get(name, 1)), 1) for axis, name in zip("TZC", ("frames", "slices", "channels"))
     }
     planar = page.samplesperpixel > 1 and page.planarconfig == 2 and page.samplesperpixel == sizes["C"]
     check_grey(page, samples_are_planes=planar, inverted=True)
-    axes, declared = _imagej_axes(told, sizes, pages)
+    axes, declared = _imagej_axes(stated, sizes, pages)
     check_planes(declared)
     shape = tuple(sizes[axis] for axis in axes)
     image = FoundImage(
@@ -250,19 +250,19 @@ def _imagej(file: tifffile.TiffFile, pages: int) -> FoundImage:
         shape=(*shape, *page.shape[-2:]),
         dtype=page.dtype.newbyteorder("="),
         planes=PagePlanes(files, _refs(range(pages)), math.prod(page.shape[:-2])),
-        labels=_labels(told, declared),
-        offset=_imagej_offset(told),
+        labels=_labels(stated, declared),
+        offset=_imagej_offset(stated),
     )
     if pages == 1 and declared > 1 and not planar and page.compression == 1:
         return _virtual(image, files, page, declared)
     return _counted(image, pages * math.prod(page.shape[:-2]))
 
 
-def _imagej_axes(told: Mapping[str, Any], sizes: dict[str, int], pages: int) -> tuple[str, int]:
+def _imagej_axes(stated: Mapping[str, Any], sizes: dict[str, int], pages: int) -> tuple[str, int]:
     """Axes before YX that are longer than 1, and their product; `sizes` gets what is unnamed."""
     order = {"ctz": "ZTC", "zct": "TCZ", "ztc": "CTZ", "tcz": "ZCT", "tzc": "CZT"}
-    axes = "".join(axis for axis in order.get(str(told.get("order", "")).lower(), "TZC") if sizes[axis] > 1)
-    named, images = math.prod(sizes.values()), max(int(told.get("images", 1)), 1)
+    axes = "".join(axis for axis in order.get(str(stated.get("order", "")).lower(), "TZC") if sizes[axis] > 1)
+    named, images = math.prod(sizes.values()), max(int(stated.get("images", 1)), 1)
     if named == 1 and images == 1:
         images = pages
     if images > named and images % named == 0:
@@ -271,19 +271,19 @@ def _imagej_axes(told: Mapping[str, Any], sizes: dict[str, int], pages: int) -> 
     return axes, named
 
 
-def _labels(told: Mapping[str, Any], planes: int) -> tuple[str, ...]:
-    labels = told.get("Labels")
+def _labels(stated: Mapping[str, Any], planes: int) -> tuple[str, ...]:
+    labels = stated.get("Labels")
     if not isinstance(labels, (list, tuple)):
         return ()
     texts = [str(label) for label in labels]
     return tuple(texts) if len(texts) == planes and any(texts) else ()
 
 
-def _imagej_offset(told: Mapping[str, Any]) -> int:
+def _imagej_offset(stated: Mapping[str, Any]) -> int:
     """What the file adds to each count: ImageJ stores signed 16 bit with 32,768 added."""
-    if "cf" not in told:
+    if "cf" not in stated:
         return 0
-    if (told["cf"], told.get("c0"), told.get("c1")) == _SIGNED:
+    if (stated["cf"], stated.get("c0"), stated.get("c1")) == _SIGNED:
         return 32768
     raise TiffError(
         Code.BAD_IMAGE, "ImageJ calibrated the grey values of this file; expected counts, uncalibrated"
@@ -339,7 +339,7 @@ def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: 
 # -- pages and nothing else
 
 
-def _plain(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundImage]:
+def _plain(file: tifffile.TiffFile, pages: int, stated_axes: bool) -> list[FoundImage]:
     """Pages of one kind are frames; reduced ones are left out."""
     files = FileSet(file)
     kinds: dict[Any, list[int]] = {}
@@ -349,18 +349,18 @@ def _plain(file: tifffile.TiffFile, pages: int, told_axes: bool) -> list[FoundIm
         key = page.shape, str(page.dtype), page.samplesperpixel, page.photometric
         kinds.setdefault(key, []).append(number)
     found = [
-        _one_kind(files, file.pages.get(numbers[0], aspage=True), numbers, told_axes)
+        _one_kind(files, file.pages.get(numbers[0], aspage=True), numbers, stated_axes)
         for numbers in kinds.values()
     ]
-    return _said_of_copies(found, copies)
+    return _with_remark_on_copies(found, copies)
 
 
-def _one_kind(files: FileSet, page: Any, pages: Sequence[int], told_axes: bool) -> FoundImage:
+def _one_kind(files: FileSet, page: Any, pages: Sequence[int], stated_axes: bool) -> FoundImage:
     """Pages of one kind, one behind the other along an axis without a name."""
     if page.dtype is None:
         raise unknown_samples(page, 0)
     planar = page.samplesperpixel > 1 and page.planarconfig == 2
-    check_grey(page, samples_are_planes=planar and told_axes, inverted=False)
+    check_grey(page, samples_are_planes=planar and stated_axes, inverted=False)
     numbers = np.asarray(pages, np.int64)
     lengths = (len(numbers),) if len(numbers) > 1 else ()
     return FoundImage(
@@ -386,7 +386,7 @@ def _frames(images: list[FoundImage]) -> FoundImage:
     joined = replace(join("I", images), spare=sum(image.spare for image in images))
     if len(joined.shape) == 3:
         return joined
-    said = (
+    remark = (
         f"{len(images)} images of one kind, written one after the other, are taken along an axis of their own"
     )
-    return replace(joined, remarks=(*joined.remarks, said))
+    return replace(joined, remarks=(*joined.remarks, remark))

@@ -69,7 +69,7 @@ def _resolution_unit(file: tifffile.TiffFile) -> int:
 
 
 def of_imagej(
-    told: Mapping[str, Any], x_per_unit: float | None, y_per_unit: float | None, resolution_unit: int
+    stated: Mapping[str, Any], x_per_unit: float | None, y_per_unit: float | None, resolution_unit: int
 ) -> tuple[Scale, tuple[str, ...]]:
     """Return the scale that ImageJ wrote, and what of it is not understood.
 
@@ -79,23 +79,23 @@ def of_imagej(
     resolution_unit : int
         The resolution tags.
     """
-    unit = told.get("unit", "")
-    x, y, z = (micrometres(told.get(name, unit)) for name in ("unit", "yunit", "zunit"))
+    unit = stated.get("unit", "")
+    x, y, z = (micrometres(stated.get(name, unit)) for name in ("unit", "yunit", "zunit"))
     if unit == "um" and resolution_unit == CENTIMETRE:  # so writes Micro-Manager, and so reads ImageJ
         x = y = micrometres("cm")
-    interval = positive(told.get("finterval"), seconds(told.get("tunit", "s")))
+    interval = positive(stated.get("finterval"), seconds(stated.get("tunit", "s")))
     remarks = []
     if plain_unit(unit) not in ("", "pixel", "pixels") and x is None:
         remarks.append(f"the unit {unit!r} is not understood")
-    if interval is None and positive(told.get("fps")):
-        remarks.append(f"{told['fps']:g} frames per second is the speed of playing, and no time step")
+    if interval is None and positive(stated.get("fps")):
+        remarks.append(f"{stated['fps']:g} frames per second is the speed of playing, and no time step")
     return (
         Scale(
             pair(
                 positive(1 / x_per_unit if x_per_unit else None, x),
                 positive(1 / y_per_unit if y_per_unit else None, y),
             ),
-            magnitude(told.get("spacing"), z),
+            magnitude(stated.get("spacing"), z),
             interval,
         ),
         tuple(remarks),
@@ -103,7 +103,7 @@ def of_imagej(
 
 
 def of_micromanager(file: tifffile.TiffFile) -> Scale:
-    """Return the scale that Micro-Manager wrote beside the pages; none of another program's file."""
+    """Return the scale that Micro-Manager wrote next to the pages; none of another program's file."""
     if PAGE_TAG not in file.pages.first.tags and not file.is_micromanager:
         return Scale()
     summary = (file.micromanager_metadata or {}).get("Summary") or {}
@@ -122,8 +122,8 @@ def of_micromanager(file: tifffile.TiffFile) -> Scale:
     )
 
 
-def _of_metaseries(told: Mapping[str, Any]) -> Scale:
-    plane = told.get("PlaneInfo")
+def _of_metaseries(stated: Mapping[str, Any]) -> Scale:
+    plane = stated.get("PlaneInfo")
     if not isinstance(plane, dict) or str(plane.get("spatial-calibration-state", "on")).lower() in (
         "off",
         "false",
@@ -138,32 +138,32 @@ def _of_metaseries(told: Mapping[str, Any]) -> Scale:
     )
 
 
-def _of_stk(told: Mapping[str, Any]) -> Scale:
-    if not told.get("SpatialCalibration"):
+def _of_stk(stated: Mapping[str, Any]) -> Scale:
+    if not stated.get("SpatialCalibration"):
         return Scale()
-    unit = micrometres(told.get("CalibrationUnits", ""))
-    distances = np.abs(np.atleast_1d(np.asarray(told.get("ZDistance", 0), float)))
+    unit = micrometres(stated.get("CalibrationUnits", ""))
+    distances = np.abs(np.atleast_1d(np.asarray(stated.get("ZDistance", 0), float)))
     distances = distances[np.isfinite(distances) & (distances > 0)]
     return Scale(
-        pair(positive(told.get("XCalibration"), unit), positive(told.get("YCalibration"), unit)),
+        pair(positive(stated.get("XCalibration"), unit), positive(stated.get("YCalibration"), unit)),
         positive(np.median(distances), unit) if len(distances) else None,
     )
 
 
-def _of_lsm(told: Mapping[str, Any]) -> Scale:
+def _of_lsm(stated: Mapping[str, Any]) -> Scale:
     metre = 1e6
-    names = (told.get("ChannelColors") or {}).get("ColorNames") or []
+    names = (stated.get("ChannelColors") or {}).get("ColorNames") or []
     return Scale(
-        pair(positive(told.get("VoxelSizeX"), metre), positive(told.get("VoxelSizeY"), metre)),
-        magnitude(told.get("VoxelSizeZ"), metre),
-        positive(told.get("TimeInterval", told.get("TimeIntervall"))),
+        pair(positive(stated.get("VoxelSizeX"), metre), positive(stated.get("VoxelSizeY"), metre)),
+        magnitude(stated.get("VoxelSizeZ"), metre),
+        positive(stated.get("TimeInterval", stated.get("TimeIntervall"))),
         tuple(str(name) for name in names) if all(names) else (),
     )
 
 
-def _of_fluoview(told: Mapping[str, Any]) -> Scale:
+def _of_fluoview(stated: Mapping[str, Any]) -> Scale:
     found: dict[str, float | None] = {}
-    for name, _, _, resolution, unit in told.get("Dimensions") or []:
+    for name, _, _, resolution, unit in stated.get("Dimensions") or []:
         axis = str(name).strip().upper()
         factor = seconds(unit) if axis.startswith("T") else micrometres(unit)
         found[axis[:1]] = magnitude(resolution, factor)
@@ -180,8 +180,8 @@ def times_of_pages(file: tifffile.TiffFile, image: FoundImage) -> npt.NDArray[np
         return None
     times = np.full(len(image), np.nan)
     for n, k in enumerate(image.numbers):
-        told = None if k < 0 else time_of(page_of(int(k)))
-        times[n] = np.nan if told is None else told
+        stated = None if k < 0 else time_of(page_of(int(k)))
+        times[n] = np.nan if stated is None else stated
     known, _ = known_times(times - np.nanmin(times)) if np.isfinite(times).any() else (None, ())
     return known
 
@@ -195,14 +195,14 @@ def _reader_of_times(file: tifffile.TiffFile) -> Any:
 
 
 def _elapsed(page: Any) -> float | None:
-    told = page_metadata(page).get("ElapsedTime-ms")
-    return float(told) / 1e3 if isinstance(told, (int, float)) else None
+    stated = page_metadata(page).get("ElapsedTime-ms")
+    return float(stated) / 1e3 if isinstance(stated, (int, float)) else None
 
 
 def _metaseries_time(page: Any) -> float | None:
     try:
-        told = tifffile.tifffile.metaseries_description_metadata(page.description)
-        date = told["PlaneInfo"]["acquisition-time-local"]
+        stated = tifffile.tifffile.metaseries_description_metadata(page.description)
+        date = stated["PlaneInfo"]["acquisition-time-local"]
     except Exception:  # whatever a description of another kind makes tifffile raise
         return None
     if isinstance(date, datetime.datetime):

@@ -240,7 +240,7 @@ def _stem(name: str) -> str:
 
 
 def _part_of(out: Path) -> Path:
-    """Where an output is written until it is whole: hidden, beside it."""
+    """Where an output is written until it is whole: hidden, next to it."""
     return out.with_name(f".{stem_of(out.name)}.part.ome.tif")
 
 

@@ -82,7 +82,7 @@ class Patience:
 
     def _wait(self, lost: DimstreamError) -> None:
         """Return when the server answers."""
-        since, pause_s, is_told = time.monotonic(), _FIRST_PAUSE_S, False
+        since, pause_s, is_reported = time.monotonic(), _FIRST_PAUSE_S, False
         while True:
             try:
                 self.ask()
@@ -92,8 +92,8 @@ class Patience:
             except (ConnectionLost, Timeout) as error:
                 if time.monotonic() - since > self.for_s:
                     raise ConnectionLost(error.detail) from error
-            if not is_told:
+            if not is_reported:
                 self.say(f"waiting for the server: {lost.detail}")
-                is_told = True
+                is_reported = True
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

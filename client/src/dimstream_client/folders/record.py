@@ -68,7 +68,7 @@ class FolderRecord:
     ----------
     options : dict
         What outputs depend on, as JSON has it.
-    anew : bool
+    from_scratch : bool
         Forget what is done, and take other options.
 
     Attributes
@@ -84,7 +84,7 @@ class FolderRecord:
     OSError
     """
 
-    def __init__(self, folder: Path, options: dict[str, Any], *, anew: bool = False) -> None:
+    def __init__(self, folder: Path, options: dict[str, Any], *, from_scratch: bool = False) -> None:
         self.folder = folder
         self.done: dict[str, Done] = {}
         self._ours: set[str] = set()
@@ -99,21 +99,21 @@ class FolderRecord:
                 f"another program writes into {folder} at the moment; wait for it, or name another folder"
             ) from None
         try:
-            self._open(options, anew=anew)
+            self._open(options, from_scratch=from_scratch)
         except BaseException:
             self._lock.close()
             raise
 
-    def _open(self, options: dict[str, Any], *, anew: bool) -> None:
+    def _open(self, options: dict[str, Any], *, from_scratch: bool) -> None:
         path = self.folder / RECORD
-        end = self._read(path, options, anew=anew) if path.exists() else 0
+        end = self._read(path, options, from_scratch=from_scratch) if path.exists() else 0
         if end:
             os.truncate(path, end)  # behind it is half a line of a program that was killed
         self._file = path.open("ab")
         if not end or self._options != options:
             self._write({"version": VERSION, "options": options})
 
-    def _read(self, path: Path, options: dict[str, Any], *, anew: bool) -> int:
+    def _read(self, path: Path, options: dict[str, Any], *, from_scratch: bool) -> int:
         """Take in the whole lines; return where they end."""
         end = 0
         with path.open("rb") as lines:
@@ -128,7 +128,7 @@ class FolderRecord:
                         f"{path} is damaged ({error}); remove it, or name another folder"
                     ) from None
                 end += len(line)
-        if anew:
+        if from_scratch:
             self.done.clear()
         elif self.done and self._options != options:
             differ = sorted(name for name in options if options[name] != self._options.get(name))

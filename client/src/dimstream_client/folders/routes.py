@@ -18,7 +18,7 @@ from dimstream_client.folders.patience import Patience
 from dimstream_client.http_client import HttpClient
 
 OnFrame = Callable[[dict[str, int]], None]
-_GONE: Final = frozenset({Code.BAD_TOKEN, Code.UNKNOWN_STREAM, Code.STREAM_CLOSED})
+_CLOSED_CODES: Final = frozenset({Code.BAD_TOKEN, Code.UNKNOWN_STREAM, Code.STREAM_CLOSED})
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class StreamRoute:
             except SpoolError:  # the file or the options have changed
                 pass
             except StreamError as error:
-                if error.code not in _GONE:
+                if error.code not in _CLOSED_CODES:
                     raise
             resume_path(part).unlink(missing_ok=True)
         try:
             return stream_file(self._client, source, stack, part, streaming, on_frame=on_frame)
         except StreamError as error:
-            if error.code not in _GONE:
+            if error.code not in _CLOSED_CODES:
                 raise
             raise ConnectionLost(f"the server has forgotten the stream: {error.detail}") from error
 

@@ -59,7 +59,7 @@ def write_summary(path: Path, states: Iterable[FileState]) -> None:
 
 
 def write_flags(path: Path, folder: Path, files: Iterable[Done]) -> None:
-    """Write the flags of all frames of these files, which lie in JSON lines beside their outputs.
+    """Write the flags of all frames of these files, which lie in JSON lines next to their outputs.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from dimstream_client.volumes.judging import SHARE_OF_TIMES, Series, VolumeRepor
 from dimstream_client.volumes.plane_records import read_records
 
 
-def told(series: Series, *, several: bool) -> str:
+def crop_line(series: Series, *, several: bool) -> str:
     """Return what is proposed of one channel and position, which is named where there are several."""
     which = f"channel {series.c}, position {series.p}: " if several else ""
     crop = series.crop

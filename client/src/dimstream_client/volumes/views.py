@@ -203,7 +203,7 @@ def _dimmed(image: Image) -> Image:
 
 
 def _add_ticks(under: Image, beside: Image, place: Place, of_plane: npt.NDArray[np.bool_]) -> None:
-    """White ticks in the gap under the front view, and in that beside it."""
+    """White ticks in the gap under the front view, and in that next to it."""
     under[:, place.column] = WHITE
     beside[place.row] = WHITE
     depth = len(of_plane)

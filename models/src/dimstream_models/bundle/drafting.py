@@ -1,4 +1,4 @@
-"""A bundle back to the draft that it was written from, so that part of it can be written anew."""
+"""A bundle back to the draft that it was written from, so that part of it can be written again."""
 
 import tempfile
 from collections.abc import Iterator, Mapping

@@ -18,7 +18,7 @@ LINE_WIDTH = 100
 
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 WRONG_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
-"""What PyYAML raises for wrong text; beside its own errors those of its constructors for ``!!bool maybe``."""
+"""What PyYAML raises for wrong text: its own errors and those of its constructors for ``!!bool maybe``."""
 
 
 def parse(data: bytes, *, name: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class PlaneJudge:
 
     def lost(self) -> None:
         """Take note that the plane's frame failed: what follows has nothing before it."""
-        self._history.begin_anew()
+        self._history.restart()
         self._confirmed_for = 0
 
     def state(self) -> dict[str, Any]:

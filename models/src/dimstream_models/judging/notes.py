@@ -1,4 +1,4 @@
-"""What else was seen of a frame, beside its flag."""
+"""What else was seen of a frame, next to its flag."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class PlaneHistory:
         self._scores.append(metrics.structure_score)
         self._best_score = max(self._best_score, _median(self._scores))
         if metrics.not_comparable is not None or self.reappeared:
-            self.begin_anew()
+            self.restart()
         similarity = metrics.similarity
         if similarity is None or criteria.ssim is None or self.reappeared or metrics.proves_nothing(criteria):
             return
@@ -64,7 +64,7 @@ class PlaneHistory:
             criteria.ssim_recovered if self.low_similarity else criteria.ssim
         )
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Forget what frames were compared with: the next has nothing before it."""
         self._similarities.clear()
         self.low_similarity = False

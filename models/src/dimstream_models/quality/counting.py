@@ -41,7 +41,7 @@ LARGEST_ERROR: Final = 0.1
 LARGEST_COUNT: Final = 2.0**32
 FEWEST_STEPS: Final = 20
 """Pixels above the lowest value whose common step tells anything."""
-FEWEST_TOLD: Final = 3
+FEWEST_STATED: Final = 3
 """Classes, of `CLASSES`, that must show too much noise where the darkest has less than one count a pixel: in
 an empty field hot pixels make one or two."""
 MISSING_DARK: Final = 30.0
@@ -190,10 +190,10 @@ def _too_much(noise: BlockNoise) -> Dispersion | None:
     Second differences see sharp, bright structure as variance, so only the flattest class tells.
     """
     classes = noise.classes(CLASSES)
-    told = [one for each in classes if (one := each.dispersion()).error < LARGEST_ERROR * one.ratio]
-    least = FEWEST_TOLD if classes and float(classes[0].means.mean()) < 1 else 1
-    if len(told) >= least and all(one.surely_above(ACCEPTED[1]) for one in told):
-        return min(told, key=lambda one: one.ratio)
+    stated = [one for each in classes if (one := each.dispersion()).error < LARGEST_ERROR * one.ratio]
+    least = FEWEST_STATED if classes and float(classes[0].means.mean()) < 1 else 1
+    if len(stated) >= least and all(one.surely_above(ACCEPTED[1]) for one in stated):
+        return min(stated, key=lambda one: one.ratio)
     return None
 
 

@@ -66,7 +66,7 @@ def structure_score(counts: Array) -> float:
 
 def sigma_clipped(values: Float64) -> Float64:
     """Values, none of which is further above the mean than `CLIP_DEVIATIONS`, taken `CLIP_ROUNDS` times
-    anew."""
+    again."""
     cap = float(values.max())
     for _ in range(CLIP_ROUNDS):
         held = np.minimum(values, cap)

@@ -71,7 +71,7 @@ class QuantileScale(Normaliser):
         """Return each image's quantile."""
         flat = counts.flatten(1)  # (B, N)
         # in double, as in single precision a place among 360,000 is off by 0.02; as tensors, so that the
-        # exported graph works it out for each size anew; (1,), as the exporter makes () single
+        # exported graph works it out for each size again; (1,), as the exporter makes () single
         end = torch._shape_as_tensor(flat)[1:] - 1
         place = end.double() * self.quantile
         below, above = place.long(), place.ceil().long()

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure what the service adds to a bare run of its fused graph; see docs/benchmarks.md.",
     )
     add = parser.add_argument
-    what = "the model to measure beside an identity (default: the one that ships)"
+    what = "the model to measure next to an identity (default: the one that ships)"
     add("--bundle", type=Path, default=shipped_bundle(), metavar="PATH", help=what)
     add("--out", type=Path, default=Path("bench"), metavar="FOLDER", help="where bench.json goes")
     add("--frames", type=_positive, default=FRAMES, metavar="N", help="frames of the identity on each route")

@@ -1,4 +1,4 @@
-"""The figures beside their goals: a table to read and a JSON file to compare."""
+"""The figures next to their goals: a table to read and a JSON file to compare."""
 
 from __future__ import annotations
 

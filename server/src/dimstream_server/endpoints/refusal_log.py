@@ -18,7 +18,7 @@ class RefusalLog:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
         self._left_out: dict[tuple[str, str], int] = {}
 
     def tell(
@@ -26,14 +26,14 @@ class RefusalLog:
     ) -> None:
         """Write down that an address was refused, unless that was done a moment ago."""
         now, key = time.monotonic(), (address, code)
-        if now - self._told_at.get(key, -AGAIN_S) < AGAIN_S:
+        if now - self._logged_at.get(key, -AGAIN_S) < AGAIN_S:
             self._left_out[key] = self._left_out.get(key, 0) + 1
             return
-        if len(self._told_at) >= _MOST:
-            self._told_at.clear()
+        if len(self._logged_at) >= _MOST:
+            self._logged_at.clear()
             self._left_out.clear()
-        self._told_at[key] = now
+        self._logged_at[key] = now
         _log.info(
-            "refused event=refused endpoint=%s code=%s address=%s stream=%r seq=%s reason=%r not_told=%d",
+            "refused event=refused endpoint=%s code=%s address=%s stream=%r seq=%s reason=%r not_logged=%d",
             *(self._endpoint, code, address, stream, seq, reason, self._left_out.pop(key, 0)),
         )

@@ -83,19 +83,19 @@ def _head(record: logging.LogRecord) -> dict[str, Field]:
         "level": record.levelname.lower(),
     }
     template = record.msg if isinstance(record.msg, str) else ""
-    told = template_fields(template)
-    if told is None:
+    stated = template_fields(template)
+    if stated is None:
         return {**head, "event": "log", "msg": _plain(record.getMessage()), "logger": record.name}
     words = template[: template.rindex("event=")].strip()
-    return {**head, "event": told[0], "msg": words or told[0]}
+    return {**head, "event": stated[0], "msg": words or stated[0]}
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Field]]:
-    told = template_fields(record.msg) if isinstance(record.msg, str) else None
-    if told is None:
+    stated = template_fields(record.msg) if isinstance(record.msg, str) else None
+    if stated is None:
         return
     arguments = iter((record.args,) if isinstance(record.args, Mapping) else record.args or ())
-    for name, value in told[1]:
+    for name, value in stated[1]:
         if not _HOLE.fullmatch(value):
             yield name, value
         else:
@@ -149,9 +149,9 @@ def _quoted(value: Field) -> str:
     return text if _BARE.fullmatch(text) else json.dumps(text)
 
 
-def _thread_died(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value is None or issubclass(told.exc_type, SystemExit):
+def _thread_died(stated: threading.ExceptHookArgs) -> None:
+    if stated.exc_value is None or issubclass(stated.exc_type, SystemExit):
         return
-    name = None if told.thread is None else told.thread.name
-    failure: Any = (told.exc_type, told.exc_value, told.exc_traceback)
+    name = None if stated.thread is None else stated.thread.name
+    failure: Any = (stated.exc_type, stated.exc_value, stated.exc_traceback)
     _log.critical("a thread died event=thread_died thread=%s", name, exc_info=failure)

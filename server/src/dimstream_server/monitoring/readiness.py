@@ -40,16 +40,16 @@ class Readiness(Collector):
     def report(self) -> dict[str, str]:
         """Each check's name, and `ok` or why not; what has changed since the last time is logged."""
         report = {name: _ask(name, check) for name, check in self._checks.items()}
-        for name, said in report.items():
-            if (said == OK) != (self._last.get(name, OK) == OK):
-                _tell(name, said)
+        for name, message in report.items():
+            if (message == OK) != (self._last.get(name, OK) == OK):
+                _log_failure(name, message)
         self._last = report
         return report
 
     @staticmethod
     def is_ready(report: dict[str, str]) -> bool:
         """Whether every check of a report is well."""
-        return all(said == OK for said in report.values())
+        return all(message == OK for message in report.values())
 
     def collect(self) -> Iterator[Metric]:
         """`dimstream_ready`, and `dimstream_check_ok` for each check, as Prometheus reads them."""
@@ -58,8 +58,8 @@ class Readiness(Collector):
         checks = GaugeMetricFamily(
             "dimstream_check_ok", "1 while a check of /readyz is well.", labels=["check"]
         )
-        for name, said in report.items():
-            checks.add_metric([name], said == OK)
+        for name, message in report.items():
+            checks.add_metric([name], message == OK)
         yield checks
 
     def describe(self) -> list[Metric]:
@@ -75,8 +75,8 @@ def _ask(name: str, check: Check) -> str:
         return f"the check itself failed ({type(error).__name__}); see the server's log"
 
 
-def _tell(name: str, said: str) -> None:
-    if said == OK:
+def _log_failure(name: str, message: str) -> None:
+    if message == OK:
         _log.info("a check is well again event=check_well check=%s", name)
     else:
-        _log.warning("a check is not well event=check_failed check=%s reason=%s", name, said)
+        _log.warning("a check is not well event=check_failed check=%s reason=%s", name, message)

@@ -1,6 +1,6 @@
 """One ONNX graph from counts to counts: the bundle's network inside the bracket that belongs to it.
 
-``frame`` → cast → preprocessing → edge padding → network → crop → postprocessing → ``denoised``; beside it
+``frame`` → cast → preprocessing → edge padding → network → crop → postprocessing → ``denoised``; next to it
 the prediction normalised on its own, its overview, and its SSIM with the plane's previous one, taken
 before rescaling, and what is measured of the raw frame and of the prediction on it. The bracket is built
 in the opset of the network.

@@ -1,4 +1,4 @@
-"""`recording.json`: what a recording is of. It is written first, and all that `recover` needs beside the
+"""`recording.json`: what a recording is of. It is written first, and all that `recover` needs next to the
 frames and their lines."""
 
 from __future__ import annotations

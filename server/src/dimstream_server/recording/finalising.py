@@ -1,4 +1,4 @@
-"""Make a recording final: metadata into its files, and their checksums beside them."""
+"""Make a recording final: metadata into its files, and their checksums next to them."""
 
 from __future__ import annotations
 

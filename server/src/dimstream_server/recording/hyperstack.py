@@ -72,12 +72,12 @@ def arrange(recorded: Sequence[Recorded]) -> Hyperstack:
     sizes, positions = _extent(list(last))
     wanted = sizes[0] * sizes[1] * sizes[2] * len(positions)
     as_movie = wanted - len(last) > max(_MOST_HOLES, _HOLES_PER_FRAME * len(last))
-    never_told = len(listed) > 1 and all(each.at == PlaneIndex() for each in listed)
-    if as_movie or never_told:
+    never_stated = len(listed) > 1 and all(each.at == PlaneIndex() for each in listed)
+    if as_movie or never_stated:
         last = {(0, n, 0, 0): each for n, each in enumerate(recorded)}
         sizes, positions = (len(recorded), 1, 1), [0]
         wanted = len(recorded)
-    order = _order(list(last.values()), as_movie=as_movie or never_told)
+    order = _order(list(last.values()), as_movie=as_movie or never_stated)
     shown = {each.page for each in last.values()}
     return Hyperstack(
         sizes=sizes,

@@ -211,5 +211,5 @@ def _processing(in_force: InForceFrom) -> dict[str, str]:
 
 
 def _numbers(pages: list[int]) -> str:
-    told = ",".join(map(str, pages[:_MOST_NAMED]))
-    return told if len(pages) <= _MOST_NAMED else f"{told},... ({len(pages)} in all)"
+    stated = ",".join(map(str, pages[:_MOST_NAMED]))
+    return stated if len(pages) <= _MOST_NAMED else f"{stated},... ({len(pages)} in all)"

@@ -114,7 +114,7 @@ class Recorder:
         """Go on with a recording after a crash; `next_seq` of it says from which frame on.
 
         Every frame that has a line is kept, what was half written is cut. One that is open in this recorder
-        is given as it is. One whose folder is gone is begun anew. Parameters are those of `begin`.
+        is given as it is. One whose folder is gone is begun again. Parameters are those of `begin`.
 
         Raises
         ------

@@ -33,7 +33,7 @@ class RecorderContext:
     Parameters
     ----------
     closer : Executor
-        Makes recordings final, one after the other, beside the thread that writes frames.
+        Makes recordings final, one after the other, next to the thread that writes frames.
     forget : callable
         Told the folder of a recording that is final.
     """
@@ -72,7 +72,7 @@ class Recording:
         self._pages = len(lines.recorded)
         self._end = lines.end
         self._next_seq = lines.next_seq
-        self._told = list(lines.in_force)
+        self._recorded_updates = list(lines.in_force)
         self._failure = lines.stopped
 
     @property
@@ -149,9 +149,9 @@ class Recording:
         return frame_line(frame, self._pages)
 
     def _write_update(self, in_force: InForceFrom) -> None:
-        if in_force not in self._told:
+        if in_force not in self._recorded_updates:
             self._commit(lambda: update_line(in_force), after=None)
-            self._told.append(in_force)
+            self._recorded_updates.append(in_force)
 
     def _write_skip(self, seq_from: int, seq_to: int, reason: str) -> None:
         if seq_to >= self._next_seq:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     for n, each in enumerate(found, start=1):
         print(f"{n} of {len(found)}: {each.name}: ", end="", flush=True)
         try:
-            print(recover(each, on_progress=_teller() if sys.stderr.isatty() else None), flush=True)
+            print(recover(each, on_progress=_progress_printer() if sys.stderr.isatty() else None), flush=True)
         except (ServerError, OSError) as error:
             print(f"left as it is: {error}", flush=True)
             left += 1
@@ -61,28 +61,30 @@ def recover(folder: Path, *, on_progress: Progress | None = None) -> str:
         repaired = finalise(folder, sync=True)
         files = write_checksums(folder, sync=True, on_progress=on_progress)
     nbytes = sum(file.nbytes for file in files)
-    told = [f"finished, {len(repaired.lines.recorded)} frames, {nbytes / _GB:.3f} GB", *_told(repaired)]
-    return "; ".join(told)
+    stated = [f"finished, {len(repaired.lines.recorded)} frames, {nbytes / _GB:.3f} GB", *_stated(repaired)]
+    return "; ".join(stated)
 
 
-def _told(repaired: RepairReport) -> list[str]:
-    told = []
+def _stated(repaired: RepairReport) -> list[str]:
+    stated = []
     if repaired.cut_frames or repaired.cut_bytes:
-        told.append(f"cut the frame that was being written (after frame {repaired.lines.next_seq - 1})")
+        stated.append(f"cut the frame that was being written (after frame {repaired.lines.next_seq - 1})")
     if repaired.unlisted:
-        told.append(f"{repaired.unlisted} frames had lost their lines and got new ones without their numbers")
+        stated.append(
+            f"{repaired.unlisted} frames had lost their lines and got new ones without their numbers"
+        )
     if repaired.lost:
-        told.append(f"{repaired.lost} lines had lost their pixels and were moved to frames.lost.jsonl")
+        stated.append(f"{repaired.lost} lines had lost their pixels and were moved to frames.lost.jsonl")
     if repaired.lines.stopped:
-        told.append(f"it had stopped: {repaired.lines.stopped}")
-    return told
+        stated.append(f"it had stopped: {repaired.lines.stopped}")
+    return stated
 
 
 def _below(folder: Path) -> list[Path]:
     return [path for path in folder.glob(f"*/{DESCRIPTION}") if path.is_file()]
 
 
-def _teller() -> Progress:
+def _progress_printer() -> Progress:
     def tell(done: int, total: int) -> None:
         end = "\r" if done < total else "\r\033[K"
         print(f"checksums: {done / _GB:.2f} of {total / _GB:.2f} GB", end=end, file=sys.stderr, flush=True)

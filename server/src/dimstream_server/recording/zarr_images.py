@@ -98,7 +98,7 @@ class ZarrImages:
         )
 
     def _attributes(self, kind: str, lines: FrameLog) -> dict[str, Any]:
-        """OME's metadata and, beside it, what was done."""
+        """OME's metadata and, next to it, what was done."""
         description = self._description
         pixel_um, interval_s = description.pixel_size_um, description.frame_interval_s
         space: dict[str, str] = {"type": "space", **({"unit": "micrometer"} if pixel_um else {})}

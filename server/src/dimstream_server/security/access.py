@@ -129,16 +129,16 @@ class Access:
             await asyncio.sleep(LOOK_S)
             try:
                 if await asyncio.to_thread(self.look):
-                    self._tell("changed")
+                    self._log_entries("changed")
                     on_change()
             except Exception:  # who is taken off the list later must not stay in for that
                 _log.exception("cannot look at keys and tokens event=internal_error")
 
     def tell(self) -> None:
         """Say in the log who may come in."""
-        self._tell("read")
+        self._log_entries("read")
 
-    def _tell(self, verb: str) -> None:
+    def _log_entries(self, verb: str) -> None:
         for what, some in (
             ("allowed clients", self.clients),
             ("tokens", self.tokens),

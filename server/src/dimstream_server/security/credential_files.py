@@ -99,5 +99,5 @@ class CredentialFiles:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    told = os.stat(path)
-    return told.st_mtime_ns, told.st_size, told.st_ino
+    stated = os.stat(path)
+    return stated.st_mtime_ns, stated.st_size, stated.st_ino

@@ -108,7 +108,7 @@ class Journal:
 
     A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the
     disk is tried again and again. Files that somebody deletes or replaces
-    are written anew. Only a server that ends meanwhile has forgotten what came since.
+    are written again. Only a server that ends meanwhile has forgotten what came since.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ class Journal:
         return Entry(stream, token, owner, opened, acknowledged=acknowledged, **json.loads(granted))
 
     def returned(self, stream: str) -> None:
-        """Begin the lease of a stream anew: its client is back."""
+        """Begin the lease of a stream again: its client is back."""
         self._write("UPDATE streams SET away_s = 0, closed = 0 WHERE id = ?", (stream,))
 
     def closed(self, stream: str) -> None:

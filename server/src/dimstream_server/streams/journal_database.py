@@ -1,7 +1,7 @@
 """The SQLite file under the journal, which goes on in memory while the file cannot be used.
 
 Files can be deleted or replaced while they are open, and SQLite does not notice: what is written then is gone
-with the process. So they are looked at again and again, and written anew from what is still held open.
+with the process. So they are looked at again and again, and written again from what is still held open.
 """
 
 import logging
@@ -149,7 +149,7 @@ class JournalDatabase:
             return []
 
     def look(self) -> None:
-        """Find out whether the files are still those that were opened; if not, write them anew."""
+        """Find out whether the files are still those that were opened; if not, write them again."""
         self._looked_at = time.monotonic()
         if self.path is None:
             return
@@ -224,7 +224,7 @@ class JournalDatabase:
         assert self._memory is not None
         try:
             if self._stamps != _stamps(self.path):
-                self._open_anew(self.path)
+                self._open_again(self.path)
             assert self._file is not None
             self._memory.backup(self._file)
             self._stamps = _stamps(self.path)
@@ -237,7 +237,7 @@ class JournalDatabase:
         self.problem = None
         _log.warning("can write again event=journal_well path=%s", self.path)
 
-    def _open_anew(self, path: Path) -> None:
+    def _open_again(self, path: Path) -> None:
         """Open the file that now has the journal's name, an empty one in the place of somebody else's."""
         assert self._lock is not None
         self._lock.renew()

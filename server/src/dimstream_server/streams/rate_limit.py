@@ -44,4 +44,4 @@ class RateLimit:
 
     def _forget_idle(self, now: float) -> None:
         """Forget those whose buckets are full again, which is the same as having none."""
-        self._left = {client: told for client, told in self._left.items() if now - told[1] < 1}
+        self._left = {client: stated for client, stated in self._left.items() if now - stated[1] < 1}

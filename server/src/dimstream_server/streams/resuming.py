@@ -1,6 +1,6 @@
 """Streams that outlive a connection and the server: who may go on with which, and from where.
 
-Every resumption is the same, whether a cable was pulled or the server died: the stream is made anew from the
+Every resumption is the same, whether a cable was pulled or the server died: the stream is made again from the
 journal, as it was before the first result that its client lacks.
 """
 

@@ -89,7 +89,7 @@ def test_the_slices_have_the_aspect_of_the_stack() -> None:
     assert picture.shape == (12 + GAP_PX + 12, 16 + GAP_PX + 12)
     np.testing.assert_allclose(picture[:12, :16], drawn(frames[3], frames), atol=0.51)
     np.testing.assert_allclose(picture[12 + GAP_PX :: 2, :16], drawn(frames[:, 6], frames), atol=0.51)
-    assert sink.told == "t=0, c=0, p=0, keep=unjudged, plane=3, row=6, column=8, aspect=2"
+    assert sink.shown == "t=0, c=0, p=0, keep=unjudged, plane=3, row=6, column=8, aspect=2"
 
 
 def test_one_time_point_and_channel_is_drawn_on_the_scale_of_all_its_times() -> None:
@@ -108,10 +108,10 @@ def test_planes_that_are_not_believed_are_left_out() -> None:
     sink = ViewSink(stack, "uint16", view="projection", thresholds=SHIPPED)
     picture = fill(sink, stack, structures=structures)
     np.testing.assert_allclose(picture, drawn(frames[1:4].max(axis=0), frames), atol=0.51)
-    assert "keep=1-3" in sink.told
+    assert "keep=1-3" in sink.shown
     sink = ViewSink(stack, "uint16", view="orthogonal", thresholds=SHIPPED)
     picture = fill(sink, stack, structures=structures)
-    assert "plane=2" in sink.told
+    assert "plane=2" in sink.shown
     assert (picture[12 + GAP_PX + 1, :16] == 255).all()  # the line before the first plane that is kept
     np.testing.assert_allclose(picture[12 + GAP_PX, :16], drawn(frames[0, 6], frames) * 0.4, atol=1.01)
 
@@ -120,14 +120,14 @@ def test_nothing_believed_is_told() -> None:
     stack = stack_of()
     sink = ViewSink(stack, "uint16", view="orthogonal", thresholds=SHIPPED)
     fill(sink, stack, structures=[1.0] * 6)
-    assert "keep=none" in sink.told
+    assert "keep=none" in sink.shown
 
 
 def test_a_stack_without_scale_is_drawn_one_pixel_a_plane_and_says_so() -> None:
     stack = stack_of(scale=Scale())
     sink = ViewSink(stack, "uint16", view="orthogonal")
     assert fill(sink, stack).shape == (12 + GAP_PX + 6, 16 + GAP_PX + 6)
-    assert sink.told.endswith("aspect=unknown")
+    assert sink.shown.endswith("aspect=unknown")
 
 
 def test_the_aspect_can_be_told_and_a_projection_has_none() -> None:
@@ -142,7 +142,7 @@ def test_holes_are_told() -> None:
     stack = stack_of()
     sink = ViewSink(stack, "uint16", view="projection", thresholds=SHIPPED)
     fill(sink, stack, structures=[20.0, 1.0, 20.0, 1.0, 20.0, 20.0])
-    assert sink.told.endswith("keep=0-5, holes=1 3")
+    assert sink.shown.endswith("keep=0-5, holes=1 3")
 
 
 REFUSED: dict[str, tuple[ImageStack, dict[str, Any], str]] = {
@@ -175,7 +175,7 @@ def test_without_a_threshold_of_ssim_no_plane_is_judged() -> None:
         sink.note(stack.index(n), result_of(n, structure_score=1.0))
         sink.write(np.zeros((12, 16), np.uint16))
     sink.finish()
-    assert "keep=unjudged" in sink.told
+    assert "keep=unjudged" in sink.shown
 
 
 def test_frames_of_other_channels_are_not_noted() -> None:
@@ -188,4 +188,4 @@ def test_frames_of_other_channels_are_not_noted() -> None:
         )
         sink.write(stack.read(n))
     sink.finish()
-    assert "keep=0-2" in sink.told
+    assert "keep=0-2" in sink.shown

@@ -1,9 +1,9 @@
 """How sure a figure is that was measured on a few movies.
 
-Frames of one movie resemble each other, so movies are what is drawn anew: each figure has the interval of a
+Frames of one movie resemble each other, so movies are what is drawn again: each figure has the interval of a
 cluster bootstrap over movies. That interval is blind where nothing varies (no false alarm in any movie says
-little after ten movies), so beside it stands the one that would hold if each movie were a single observation;
-and, as a second kind of uncertainty that no number of movies removes, how far both simulated worlds are
+little after ten movies), so next to it stands the one that holds if each movie is one observation; and,
+as a second kind of uncertainty that no number of movies removes, how far both simulated worlds are
 apart.
 """
 
@@ -122,7 +122,7 @@ def area(positive: Sequence[Scored], negative: Sequence[Scored], *, seed: int) -
     """Return the area under the curve (ROC): the chance that a frame of `positive` scores higher than one of
     `negative`, ties counting half.
 
-    Movies of both kinds are drawn anew, each kind for itself.
+    Movies of both kinds are drawn again, each kind for itself.
     """
     positive, negative = ([each for each in kind if len(each.scores)] for kind in (positive, negative))
     if not positive or not negative:

@@ -1,7 +1,7 @@
 """A second simulated microscope, independent of the one that models are trained on.
 
 Nothing of it comes from the training simulator: its filaments are persistent random walks of several
-thicknesses, beside them lie vesicles, rings and patches of membrane; all of them diffuse. The point spread
+thicknesses, next to them lie vesicles, rings and patches of membrane; all of them diffuse. The point spread
 function is a Gaussian with Lorentzian wings, and the detector is dead for a while after each photon and
 has a dark rate that differs from place to place. What holds in both worlds hangs less on how either was
 made.

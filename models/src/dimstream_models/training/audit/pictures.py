@@ -212,7 +212,7 @@ def _bins(key: str) -> NDArray[np.float64]:
 
 
 def _side_by_side(shown: Shown) -> NDArray[np.float64]:
-    """Return raw counts, prediction, truth and support map beside each other, (H, 4 W + gaps, 3)."""
+    """Return raw counts, prediction, truth and support map next to each other, (H, 4 W + gaps, 3)."""
     seen = [_shaded(image, float(np.quantile(image, WHITE))) for image in (shown.raw, shown.prediction)]
     panels = [*seen, _shaded(shown.truth, 2 * shown.dose), _coloured(shown.support)]
     gap = np.ones((len(shown.raw), max(shown.raw.shape[1] // 40, 1), 3))

@@ -41,7 +41,7 @@ STATEMENTS: Final[Mapping[str, str]] = {
     f" Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn again."
     " How far both worlds are apart is an uncertainty of its own that more movies do not remove.",
     "Intervals": "95 %, by a bootstrap over whole movies. Where nothing varies it sees nothing;"
-    " beside it stands the interval as if each movie were one observation. Clopper-Pearson takes frames"
+    " next to it stands the interval as if each movie were one observation. Clopper-Pearson takes frames"
     " for independent, which they are not. In tables, in brackets: the bootstrap's interval and the number"
     " of movies.",
     "Signal": f"frames after the first of movies with {ENOUGH_PHOTONS:g} photon and more on a typical"

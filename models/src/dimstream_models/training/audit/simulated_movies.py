@@ -38,7 +38,7 @@ HOT_COUNTS: Final = (1.0, 30.0)
 PATTERN: Final = 0.5
 """Standard deviation of the logarithm of a pixel's sensitivity."""
 FLICKER: Final = 0.3
-"""The same of a row's brightness, anew in each frame."""
+"""The same of a row's brightness, again in each frame."""
 AFTER_PULSES: Final = 0.15
 """Chance of a count to cause another one in the next pixel along the fast axis; avalanche photodiodes have
 some percent."""
@@ -137,7 +137,7 @@ INTERVAL_S: Final = 4.6
 EDGE_PX: Final = 2.0
 """Over which a half-empty field of the simulator ends."""
 LEAST_SHOWN: Final = 0.02
-"""Share of the pixels that must reach half a typical structure's peak; emptier fields are drawn anew, for
+"""Share of the pixels that must reach half a typical structure's peak; emptier fields are drawn again, for
 whether they show a sample is a matter of taste."""
 
 

@@ -30,7 +30,7 @@ MATRIX_PRODUCTS: Final = 10
 
 @dataclass(frozen=True)
 class ArithmeticFigures:
-    """Steps in one precision beside products of large matrices, lap by lap in turn.
+    """Steps in one precision next to products of large matrices, lap by lap in turn.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One run of the benchmark, and its figures beside their goals.
+"""One run of the benchmark, and its figures next to their goals.
 
 Prepared fields of view of Poisson counts, as `prepare` would have stored them.
 

@@ -39,7 +39,7 @@ class Movies:
             return None
         if not self.dark:
             raise CannotCalibrate(
-                "expected a dark movie beside the signal movie, got none: record the detector without sample"
+                "expected a dark movie next to the signal movie, got none: record the detector without sample"
             )
         origin = Origin(
             movies="recorded movies of a sample and of recorded movies without one",

@@ -1,4 +1,4 @@
-"""Pairs of images that show two different fields: the third class, beside the same sample and none."""
+"""Pairs of images that show two different fields: the third class, next to the same sample and none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores beside the SSIM of adjacent predictions: with a sample, without one, and with another one.
+"""Scores next to the SSIM of adjacent predictions: with a sample, without one, and with another one.
 
 The structure score of the raw frame (`dimstream_models.quality.structure`), the SSIM of the predictions of
 both halves of its photons (`dimstream_models.quality.photons`), and the correlation of adjacent

@@ -14,10 +14,11 @@ def print_warnings(bundle: Path) -> None:
     """Print what speaks against a bundle, last of all, where it is seen; its card says the same."""
     from dimstream_models.training.export.warnings import warnings_of
 
-    said = warnings_of(bundle)
-    for each in said:
+    message = warnings_of(bundle)
+    for each in message:
         print(f"warning: {each}", file=sys.stderr)
-    if said:
+    if message:
         print(
-            f"{len(said)} warning{'s' * (len(said) > 1)}; README.md in {bundle} keeps them", file=sys.stderr
+            f"{len(message)} warning{'s' * (len(message) > 1)}; README.md in {bundle} keeps them",
+            file=sys.stderr,
         )

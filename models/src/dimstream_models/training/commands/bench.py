@@ -27,4 +27,4 @@ def _run(arguments: argparse.Namespace) -> None:
     results = measure(require_device(arguments.device), quick=arguments.quick)
     write_results(results, arguments.out)
     print(as_markdown(results))
-    print(f"written to {arguments.out / TABLE} and, in full, beside it")
+    print(f"written to {arguments.out / TABLE} and, in full, next to it")

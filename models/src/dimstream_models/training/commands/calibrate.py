@@ -1,4 +1,4 @@
-"""`dimstream-train calibrate`: scale, offset and thresholds of a bundle, found anew."""
+"""`dimstream-train calibrate`: scale, offset and thresholds of a bundle, found again."""
 
 from __future__ import annotations
 

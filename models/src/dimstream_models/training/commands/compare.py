@@ -55,22 +55,22 @@ def _run(arguments: argparse.Namespace) -> None:
     for each in compared:
         own = "" if arguments.truth is not None else f"_{each.yardstick.name}"
         figures |= each.figures(f"{arguments.name}{own}")
-    said = _sentence(compared[0], "frame" if arguments.truth is None else "image")
+    message = _sentence(compared[0], "frame" if arguments.truth is None else "image")
     written = {
-        "sentence": said,
+        "sentence": message,
         "figures": figures,
         "comparison": {each.yardstick.name: each.as_dict() for each in compared},
         "absent": {each.name: each.reason for each in absent},
     }
     arguments.out.write_text(json.dumps(written, indent=2) + "\n")
-    print(said)
+    print(message)
     for line in _lines(compared, absent):
         print(line)
 
 
 def _sentence(first: Comparison, what: str) -> str:
-    said = first.sentence(what)
-    return said if first.yardstick.name == "truth" else f"Judged by {first.yardstick.title}: {said}"
+    message = first.sentence(what)
+    return message if first.yardstick.name == "truth" else f"Judged by {first.yardstick.title}: {message}"
 
 
 def _lines(compared: Sequence[Comparison], absent: Sequence[Absent]) -> list[str]:

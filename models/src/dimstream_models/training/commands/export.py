@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
         "--quality", type=Path, action="append", default=[], help="JSON of figures that `compare` wrote"
     )
     parser.add_argument(
-        "--float16", action="store_true", help="write a second bundle for GPUs beside it, BUNDLE-float16"
+        "--float16", action="store_true", help="write a second bundle for GPUs next to it, BUNDLE-float16"
     )
     parser.add_argument(
         "--strict",

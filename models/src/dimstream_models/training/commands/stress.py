@@ -1,4 +1,4 @@
-"""`dimstream-train stress`: what a bundle invents, loses, merges and dims, beside a tuned Gaussian."""
+"""`dimstream-train stress`: what a bundle invents, loses, merges and dims, next to a tuned Gaussian."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "stress", help="bridges, gaps, pairs, rings, puncta and photometry beside a tuned Gaussian"
+        "stress", help="bridges, gaps, pairs, rings, puncta and photometry next to a tuned Gaussian"
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the table and the picture")

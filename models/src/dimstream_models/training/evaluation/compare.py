@@ -1,4 +1,4 @@
-"""A bundle beside the best-tuned classical filters: on pairs with a truth, and on movies without one."""
+"""A bundle next to the best-tuned classical filters: on pairs with a truth, and on movies without one."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ CALIBRATION = "## Calibration"
 WARNINGS = HEADING.removeprefix("## ")
 HALF_ERROR = "float16_error"
 """Figure: largest difference to float32, as a share of the largest prediction."""
-MARK = "<!-- A model card of dimstream-train, which may write it anew. -->"
+MARK = "<!-- A model card of dimstream-train, which may write it again. -->"
 
 _RESCALED_BY = {
     "least_squares": "a straight line fitted by least squares through all pixels of",
@@ -95,7 +95,7 @@ def write_card(draft: BundleDraft) -> str:
 
 
 def renewed(draft: BundleDraft) -> str:
-    """Return the README of a draft calibrated anew: a new card, or the old text with a new section."""
+    """Return the README of a draft calibrated again: a new card, or the old text with a new section."""
     if MARK in draft.documentation:
         return write_card(draft)
     section = f"{calibration_section(draft)}\n\nWhat this page says elsewhere was measured before.\n\n"
@@ -208,7 +208,7 @@ def _threshold(threshold: float | None, record: Calibration | None) -> str:
 
 def _scores(config: DimstreamConfig) -> Iterator[str]:
     limits = config.thresholds
-    told = (
+    stated = (
         (limits.structure_score, config.structure_calibration, "whose raw frame has a structure score below"),
         (limits.split, config.split_calibration, "the halves of whose photons agree by an SSIM below"),
         (
@@ -217,7 +217,7 @@ def _scores(config: DimstreamConfig) -> Iterator[str]:
             "that correlates with the one before by less than",
         ),
     )
-    for threshold, record, what in told:
+    for threshold, record, what in stated:
         if threshold is not None and record is not None:
             low, high = (record.signal_quantiles.get(q, float("nan")) for q in ("0.05", "0.95"))
             yield (
@@ -278,13 +278,13 @@ def _training(config: DimstreamConfig, attachments: Collection[str]) -> str:
     curve = f"![loss curve]({LOSS_CURVE})" if LOSS_CURVE in attachments else ""
     made = config.provenance
     if made is None:
-        told = "How the network was trained is not recorded."
-        return "\n\n".join(filter(None, ("## Training", curve, told)))
+        stated = "How the network was trained is not recorded."
+        return "\n\n".join(filter(None, ("## Training", curve, stated)))
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    told = f"`{made.command}`, seed {made.seed}, commit {made.git_commit or 'unknown'}. {versions}."
+    stated = f"`{made.command}`, seed {made.seed}, commit {made.git_commit or 'unknown'}. {versions}."
     rows = "\n".join(f"| {knob} | {_cell(value)} |" for knob, value in _flat(made.settings))
     table = f"| setting | value |\n|---|---|\n{rows}"
-    return "\n\n".join(filter(None, ("## Training", curve, told, table)))
+    return "\n\n".join(filter(None, ("## Training", curve, stated, table)))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -191,7 +191,7 @@ def half_error(denoiser: Denoiser, half: bytes, examples: Iterable[NDArray[Any]]
     half : bytes
         What `half_precision` made of it.
     examples : iterable of (1, 1, y, x) photon counts
-        Of sizes that the network takes; measured beside Poisson noise of three sizes.
+        Of sizes that the network takes; measured next to Poisson noise of three sizes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A bundle's scale, offset and thresholds, found anew and written into it with the record of how."""
+"""A bundle's scale, offset and thresholds, found again and written into it with the record of how."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
     target : Path
         Folder, or zip when its name ends so; it may be `source`, which is then replaced in one move.
     wanted : Wanted
-        What to find anew.
+        What to find again.
 
     Raises
     ------
@@ -164,8 +164,8 @@ def _simulated(draft: BundleDraft, denoise: Denoise, rate: float) -> tuple[Bundl
             f"expected the recipe that {draft.id} was trained by in its record, got what is none: {error};"
             " give recorded movies, --signal MOVIE --dark MOVIE"
         ) from error
-    told = made.model_copy(update={"settings": stated})
-    config = draft.config.model_copy(update={"provenance": told})
+    given = made.model_copy(update={"settings": stated})
+    config = draft.config.model_copy(update={"provenance": given})
     return replace(draft, config=config), threshold_of_scenes(recipe, denoise)
 
 
@@ -188,14 +188,14 @@ def _with_thresholds(
 def _with_command(config: DimstreamConfig, command: str) -> DimstreamConfig:
     if config.provenance is None:
         return config
-    told = config.provenance.model_copy(update={"command": f"{config.provenance.command}; {command}"})
-    return config.model_copy(update={"provenance": told})
+    given = config.provenance.model_copy(update={"command": f"{config.provenance.command}; {command}"})
+    return config.model_copy(update={"provenance": given})
 
 
 def _rescaled(
     draft: BundleDraft, rescaling: Rescaling, denoise: Denoise, example: NDArray[Any]
 ) -> BundleDraft:
-    """Return the draft with another scale, and everything that is in its counts made anew or left out."""
+    """Return the draft with another scale, and everything that is in its counts made again or left out."""
 
     def restore(counts: NDArray[Any]) -> NDArray[Any]:
         return rescale(denoise(counts), rescaling.gain, rescaling.offset, draft.clip_min, draft.clip_max)

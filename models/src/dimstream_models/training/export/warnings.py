@@ -58,19 +58,19 @@ def refuse(draft: BundleDraft) -> None:
     PoorModel
         With every warning.
     """
-    said = warnings(draft)
-    if said:
-        lines = "".join(f"\n  {each}" for each in said)
+    message = warnings(draft)
+    if message:
+        lines = "".join(f"\n  {each}" for each in message)
         raise PoorModel(
-            f"expected a bundle that nothing speaks against (--strict), got one with {len(said)} warnings:"
+            f"expected a bundle that nothing speaks against (--strict), got one with {len(message)} warnings:"
             f"{lines}\nNothing was written. Correct these, or export without --strict"
         )
 
 
 def warnings_section(draft: BundleDraft) -> str:
     """Return the card's section; nothing where there are no warnings."""
-    said = warnings(draft)
-    return "\n".join([HEADING, "", *(f"- **{each}**" for each in said)]) if said else ""
+    message = warnings(draft)
+    return "\n".join([HEADING, "", *(f"- **{each}**" for each in message)]) if message else ""
 
 
 def _judging(config: DimstreamConfig) -> Iterator[str]:
@@ -148,11 +148,11 @@ def _placeholders(draft: BundleDraft) -> Iterator[str]:
     for what, value in {"name": draft.name, "id": draft.id}.items():
         if value.lower() in (PLACEHOLDER_NAME, PLACEHOLDER_ID):
             yield f"Its {what} is a placeholder, {value!r}: set bundle.{what}."
-    said = draft.description.strip()
-    if said == PLACEHOLDER_DESCRIPTION or len(said) < SHORTEST_DESCRIPTION:
+    message = draft.description.strip()
+    if message == PLACEHOLDER_DESCRIPTION or len(message) < SHORTEST_DESCRIPTION:
         yield (
-            f"Its description is {'a placeholder' if said else 'empty'}, {said!r}: set bundle.description"
-            " to one sentence on what it restores and what it was trained on."
+            f"Its description is {'a placeholder' if message else 'empty'}, {message!r}: set"
+            " bundle.description to one sentence on what it restores and what it was trained on."
         )
     names = [author.name.strip() for author in draft.authors]
     if not names or any(name.lower() in ("", NOT_STATED, "your name") for name in names):

@@ -100,7 +100,7 @@ def _fits_gpu(recipe: Recipe, device: torch.device, number: int) -> bool:
 
 
 def _take_two_steps(recipe: Recipe, device: torch.device, number: int) -> None:
-    """Take two steps: the second has the optimiser's state beside it."""
+    """Take two steps: the second has the optimiser's state next to it."""
     learner = Learner(recipe, device=device)
     for step in range(2):
         learner.step(_some_batch(recipe, device, number), step, recipe.fit.learning_rate)

@@ -1,4 +1,4 @@
-"""What a run is and how it stands: `record.json`, beside the settings in `recipe.yaml`."""
+"""What a run is and how it stands: `record.json`, next to the settings in `recipe.yaml`."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def check_goes_on(
         )
     if start is not None and dict(start) != record.start:
         raise CheckpointMismatch(
-            f"{run} began with {_told(record.start)}, not with {_told(start)}: choose an empty folder, or"
+            f"{run} began with {_stated(record.start)}, not with {_stated(start)}: choose an empty folder, or"
             " give the same bundle"
         )
     if record.state == "failed":
@@ -167,7 +167,7 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
-def _told(start: Mapping[str, str]) -> str:
+def _stated(start: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({sha256[:12]})" for name, sha256 in start.items()) or "random weights"
 
 

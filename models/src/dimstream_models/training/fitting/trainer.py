@@ -37,7 +37,7 @@ from dimstream_models.training.settings import Recipe, write_recipe
 __all__ = ["FINE_TUNING", "build_network", "fit", "load_best", "read_history", "read_record"]
 
 FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's
-REPLACED = ("recipe.yaml", BEST, "loss.csv", "loss.png")  # what a run writes beside its record and its place
+REPLACED = ("recipe.yaml", BEST, "loss.csv", "loss.png")  # what a run writes next to its record and its place
 
 
 def fit(

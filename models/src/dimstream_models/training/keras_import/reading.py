@@ -111,8 +111,8 @@ def _first_difference(arrays: Sequence[StoredArray], wanted: Sizes) -> str:
     return f"{arrays[place].name}, {sentence}" if place < len(arrays) else sentence
 
 
-def _activation(config: KerasConfig, told: str | None, sizes: Sizes) -> tuple[Activation, str | None]:
-    named = told or (config.activation if sizes.dims == 2 else "model-code")
+def _activation(config: KerasConfig, stated: str | None, sizes: Sizes) -> tuple[Activation, str | None]:
+    named = stated or (config.activation if sizes.dims == 2 else "model-code")
     if named is None:
         raise InvalidKerasFile(
             "expected the activation, which the weights do not tell: state it in the configuration or with"

@@ -3,7 +3,7 @@
 Source: Saxton, Baumeister 1982 (doi 10.1111/j.1365-2818.1982.tb00405.x); the threshold of 1/7 and the
 window are those of Nieuwenhuizen et al. 2013, doi 10.1038/nmeth.2448. Two images that share their noise
 (a prediction with itself, two predictions of one frame) correlate at every frequency: whoever calls these
-functions answers for the pair, and must name it beside the figure.
+functions answers for the pair, and must name it next to the figure.
 
 Map of local resolution: Fourier ring correlation in a block that rolls over two images.
 
@@ -209,7 +209,7 @@ def rolling_frc(
 ) -> RollingFrc:
     """Return the resolution around each pixel of two images of one field with independent noise.
 
-    Which two images were correlated belongs beside the figure: two that share their noise agree everywhere.
+    Which two images were correlated belongs next to the figure: two that share their noise agree everywhere.
 
     Parameters
     ----------

@@ -71,8 +71,8 @@ def read_planes(file: ImageFile, *, below_zero: bool = False) -> Planes:
     """
     if not file.path.is_file():
         raise InvalidPairs(f"{file}: there is no such file")
-    told = file.stack or ""
-    channel = told[len(CHANNEL) :] if told.startswith(CHANNEL) else None
+    stated = file.stack or ""
+    channel = stated[len(CHANNEL) :] if stated.startswith(CHANNEL) else None
     series = file.stack if channel is None else None
     with _as_invalid_pairs(file), open_images(file.path, series=series, below_zero=below_zero) as stack:
         values = stack.asarray()

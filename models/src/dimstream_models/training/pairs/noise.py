@@ -126,8 +126,8 @@ class NoiseMeter:
         """Return what all images so far say together."""
         whole = _noise_class(self._sums.sum(axis=1))
         classes = (_noise_class(column) for column in self._sums.T if column[0] >= FEWEST_PIXELS)
-        told = tuple(each for each in classes if each.error < LARGEST_ERROR)
-        return PhotonStatistics(whole.ratio, whole.error, told, self._smallest, self._largest)
+        stated = tuple(each for each in classes if each.error < LARGEST_ERROR)
+        return PhotonStatistics(whole.ratio, whole.error, stated, self._smallest, self._largest)
 
 
 def _exposures(stack: Stack) -> Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -56,15 +56,15 @@ def _noise(noise: Mapping[Dose, PhotonStatistics]) -> Iterator[str]:
 
 
 def _doses(stored: Sequence[Stored]) -> Iterator[str]:
-    told = {each.field.name: each.doses for each in stored if each.doses is not None}
-    more = [name for name, doses in told.items() if doses.has_more]
+    stated = {each.field.name: each.doses for each in stored if each.doses is not None}
+    more = [name for name, doses in stated.items() if doses.has_more]
     if more:
         yield (
             f"Low dose has more counts than the high dose in {_named(more)}, and is the noisier image all the"
-            f" same ({_means(told[more[0]])}): the two have different gains or offsets, or were scaled for"
+            f" same ({_means(stated[more[0]])}): the two have different gains or offsets, or were scaled for"
             " display, so the brightness of results means little"
         )
-    shared = {name: doses.shared for name, doses in told.items() if doses.shared > SHARED_NOISE}
+    shared = {name: doses.shared for name, doses in stated.items() if doses.shared > SHARED_NOISE}
     if shared:
         most = max(shared.values())
         yield (
@@ -73,7 +73,7 @@ def _doses(stored: Sequence[Stored]) -> Iterator[str]:
             " among them, or the structure is as fine as a pixel. A truth that holds its own noisy image"
             " flatters every figure: leave that image out of the mean"
         )
-    alike = [name for name, doses in told.items() if doses.clarity_high < CLEARER * doses.clarity_low]
+    alike = [name for name, doses in stated.items() if doses.clarity_high < CLEARER * doses.clarity_low]
     if alike:
         yield (
             f"High dose is hardly cleaner than the low dose in {_named(alike)}: figures against it end at its"

@@ -38,11 +38,11 @@ def split_photons(
 
 
 class SplitPhotonSource:
-    """Patches of low dose alone, their photons split anew in each step: a `SampleSource`.
+    """Patches of low dose alone, their photons split again in each step: a `SampleSource`.
 
     The network is shown one part; the truth is the other, scaled to the same expectation. So the network
     learns to give back the light at the dose that it is shown, and whole images come out at their own dose.
-    Training patches are split anew in each epoch, those of other roles always in the same way.
+    Training patches are split again in each epoch, those of other roles always in the same way.
 
     Parameters
     ----------

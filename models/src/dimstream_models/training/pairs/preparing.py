@@ -72,7 +72,7 @@ def _refuse_mixture(listed: Sequence[ListedPair]) -> None:
         )
 
 
-def _index(store: FieldStore, said: tuple[str, ...]) -> PreparedIndex:
+def _index(store: FieldStore, message: tuple[str, ...]) -> PreparedIndex:
     stored, settings = store.stored, store.settings
     groups = connect(len(stored), _links(stored, settings.fields_of_view))
     members: dict[int, list[Stored]] = {}
@@ -90,7 +90,7 @@ def _index(store: FieldStore, said: tuple[str, ...]) -> PreparedIndex:
         settings=settings,
         pixel_size_nm=store.pixel_size_nm(),
         high_factor=store.high_factor,
-        notes=said,
+        notes=message,
         roles=roles.reason,
         matched_by_order=tuple(
             dict.fromkeys(each.listed.day for each in stored if each.listed.matched == "order")

@@ -141,7 +141,7 @@ COLUMNS: Final = (
 def write_report(
     prepared: Prepared, overlays: Sequence[Overlay], noise: Mapping[Dose, PhotonStatistics]
 ) -> None:
-    """Write `report.html` beside the fields."""
+    """Write `report.html` next to the fields."""
     page = web_page("Prepared pairs", _sections(prepared, overlays, noise), style=STYLE)
     (prepared.folder / REPORT).write_text(page, encoding="utf-8")
 

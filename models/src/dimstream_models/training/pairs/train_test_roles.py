@@ -52,8 +52,8 @@ def give_roles(views: Sequence[View], settings: PrepareSettings) -> Roles:
 
 
 def _from_list(views: Sequence[View], settings: PrepareSettings) -> Roles:
-    told = (settings.validation_days, settings.test_days, settings.validation_share, settings.test_share)
-    if any(value not in ((), None) for value in told):
+    stated = (settings.validation_days, settings.test_days, settings.validation_share, settings.test_share)
+    if any(value not in ((), None) for value in stated):
         raise InvalidPairs("expected roles from the list or from days and shares, got both: leave one out")
     of: dict[str, Role] = {}
     for view in views:
@@ -104,9 +104,9 @@ def _roles_of_days(views: Sequence[View], settings: PrepareSettings) -> dict[str
     return roles | dict.fromkeys(settings.test_days, "test")
 
 
-def _share(told: float | None, days: Sequence[str]) -> float:
-    if told is not None:
-        return told
+def _share(stated: float | None, days: Sequence[str]) -> float:
+    if stated is not None:
+        return stated
     return 0.0 if days else DEFAULT_SHARE
 
 
@@ -115,11 +115,11 @@ def _number(share: float, fields: int) -> int:
 
 
 def _reason(by_day: Mapping[str, Role], seed: int, *, test: int, validation: int, number: int) -> str:
-    said = [f"{day} for {role}" for day, role in by_day.items()]
+    message = [f"{day} for {role}" for day, role in by_day.items()]
     drawn = [f"{count} for {role}" for role, count in (("validation", validation), ("test", test)) if count]
     if drawn:
-        said.append(f"{' and '.join(drawn)} of {number} fields of view, drawn with seed {seed}")
-    return ", ".join([*said, "the rest for training"])
+        message.append(f"{' and '.join(drawn)} of {number} fields of view, drawn with seed {seed}")
+    return ", ".join([*message, "the rest for training"])
 
 
 def _joined(names: Iterable[object]) -> str:

@@ -14,7 +14,7 @@ total scores of all runs), and Results, SI tables 1 and 2. What the paper leaves
   and keeps the rest of its setting (partial dependence: Friedman 2001, doi 10.1214/aos/1013203451), scaled
   within the knob from 0, its worst value, to 1, its best. A plain mean of scores would mix in whatever else
   the runs with that value happened to have.
-- Runs that failed have no score and take no part; how many there were stands beside each value, and one
+- Runs that failed have no score and take no part; how many there were stands next to each value, and one
   with which every run failed has suitability 0.
 
 Importances and suitabilities as tables and as a chart.
@@ -37,7 +37,7 @@ from sklearn.model_selection import KFold
 from dimstream_models.training.errors import SearchError
 from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.search.report import DONE, FAILED, label, png
-from dimstream_models.training.search.results import as_csv, told
+from dimstream_models.training.search.results import as_csv, stated
 from dimstream_models.training.search.scoring import total_scores
 from dimstream_models.training.search.space import PLACES, Setting, Value, in_order
 from dimstream_models.training.search.study import Trial
@@ -283,7 +283,7 @@ def write_importance(importance: Importance, folder: Path) -> None:
         for knob in importance.knobs
     ]
     values = [
-        {"knob": knob.knob, **asdict(value), "value": told(value.value)}
+        {"knob": knob.knob, **asdict(value), "value": stated(value.value)}
         for knob in importance.knobs
         for value in knob.values
     ]

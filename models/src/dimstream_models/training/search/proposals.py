@@ -50,7 +50,7 @@ def _promising(
     """Return what a tree-structured Parzen estimator proposes to raise the total score.
 
     Bergstra et al. 2011 (Algorithms for hyper-parameter optimization, NIPS 24). The score is relative to
-    the runs so far, so each proposal is made from scores taken anew. A failed run counts as worse than any
+    the runs so far, so each proposal is made from scores taken again. A failed run counts as worse than any
     that succeeded (Optuna's *pruned*); one at work is assumed to be poor, so that processes spread.
     """
     study = optuna.create_study(

@@ -1,4 +1,4 @@
-"""What a search leaves in its folder beside the runs: tables, pictures, a report.
+"""What a search leaves in its folder next to the runs: tables, pictures, a report.
 
 FOLDER/
     trials.csv          every trial, best first
@@ -68,7 +68,7 @@ def write_table(runs: Sequence[Scored], path: Path, *, folder: Path, pixel_size_
     write_whole(path, as_csv(COLUMNS, rows))
 
 
-def told(value: Value) -> Cell:
+def stated(value: Value) -> Cell:
     """Return a knob's value as tables tell it: an empty cell would mean that it is not known."""
     return "none" if value is None else value
 
@@ -88,7 +88,7 @@ def _row(place: int, scored: Scored, folder: Path, pixel_size_nm: float | None) 
         "rank": place if score else None,
         "trial": scored.trial.number,
         "state": _state(scored),
-        **{knob: told(value) for knob, value in scored.trial.setting.items()},
+        **{knob: stated(value) for knob, value in scored.trial.setting.items()},
         "run": scored.run.relative_to(folder).as_posix(),
     }
     if outcome:

@@ -74,7 +74,7 @@ class PairsSettings(Confined):
 
 
 class NormalisationSettings(Confined):
-    """How counts become numbers near one, inside the graph, and truths beside them in training."""
+    """How counts become numbers near one, inside the graph, and truths next to them in training."""
 
     kind: Literal["fixed", "maximum", "quantile"] = Field(
         "fixed", description="divide by a constant, by the image's maximum (the paper), or by its quantile"

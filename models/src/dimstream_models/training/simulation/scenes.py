@@ -3,7 +3,7 @@
 Training samples: patches of simulated scenes, seen by a photon detector at random doses.
 
 The scenes are drawn once and kept as a library of noise-free images; every step crops, turns and
-exposes them anew, so a fit never sees the same noise twice. A step's samples depend on the seed and the step
+exposes them again, so a fit never sees the same noise twice. A step's samples depend on the seed and the step
 alone, which makes a resumed run equal to an undisturbed one.
 """
 

@@ -1,1 +1,1 @@
-"""The stress test: structures that a model may not invent, lose, merge or dim, beside a tuned Gaussian."""
+"""The stress test: structures that a model may not invent, lose, merge or dim, next to a tuned Gaussian."""

@@ -23,7 +23,7 @@ from dimstream_models.training.stress.scenes import (
 
 Kind = Literal["bridge", "gap", "pair", "ring", "puncta", "total", "contrast"]
 Score = Callable[[NDArray[np.float64]], float]
-DARK: Final = 0.01  # counts/px beside the structures
+DARK: Final = 0.01  # counts/px next to the structures
 PUNCTA_DARK: Final = 0.02  # the same where false detections are counted
 SEPARATED: Final = 0.735  # a valley this low between two ridges: Rayleigh's criterion
 HALF: Final = 0.5  # a gap is seen where the image falls below this share of both sides

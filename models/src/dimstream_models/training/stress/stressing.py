@@ -66,10 +66,10 @@ def stress(bundle: Bundle, out: Path, *, seed: int = SEED, pixel_nm: float | Non
     restore = restorer(bundle)
     rows = measure(restore, full_plan(pixel), seed=seed)
     stressed = Stressed(rows, goals(rows), pixel)
-    said = {"bundle": bundle.id, "sha256": bundle.sha256, "seed": seed, "pixel_size_nm": pixel}
+    message = {"bundle": bundle.id, "sha256": bundle.sha256, "seed": seed, "pixel_size_nm": pixel}
     out.mkdir(parents=True, exist_ok=True)
     (out / "stress.txt").write_text(stressed.text + "\n")
-    (out / "stress.json").write_text(json.dumps(said | as_dict(rows, stressed.goals), indent=2) + "\n")
+    (out / "stress.json").write_text(json.dumps(message | as_dict(rows, stressed.goals), indent=2) + "\n")
     (out / "stress.csv").write_text(as_csv(rows))
     (out / "stress.png").write_bytes(draw_picture(restore, seed=seed, pixel_nm=pixel))
     return stressed

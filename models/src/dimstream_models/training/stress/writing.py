@@ -27,7 +27,7 @@ PICTURED: Final[tuple[tuple[Kind, float, float], ...]] = (
     ("ring", 160, 3.0),
 )
 _EXPLAINED: Final = (
-    "Simple structures, drawn for the purpose, and what the model makes of them beside a Gaussian filter"
+    "Simple structures, drawn for the purpose, and what the model makes of them next to a Gaussian filter"
     " tuned on other fields of the same kind; `dimstream-train stress` measures more. Bridge: light midway"
     " between two dots, of their height. Gap: share of gaps in tubules that are seen (0 nm: none is there)."
     " Pair: share of tubules seen apart. Puncta: share found at three false ones in a field of 256 x 256 px."

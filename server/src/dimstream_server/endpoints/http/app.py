@@ -34,8 +34,8 @@ from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.requests import (
     CLIENT_CLOSED_REQUEST,
     Observer,
-    ProblemTeller,
-    is_gone,
+    ProblemResponder,
+    is_disconnected,
 )
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import Draining, UnknownModel
@@ -112,12 +112,12 @@ class HttpApp:
         self._draining = False
         self._readiness = readiness
         readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
-        self.teller = ProblemTeller(metrics)
+        self.responder = ProblemResponder(metrics)
         self._live = LiveView(
             *(service, settings, metrics, info),
             readiness=readiness,
             authentication=self._authentication,
-            teller=self.teller,
+            responder=self.responder,
         )
         self.app = self._make_app()
 
@@ -148,9 +148,9 @@ class HttpApp:
             redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer
         )
         describe_problems(app, locked=self._authentication.is_locked, open_paths=PROBES)
-        self.teller.add_to(app)
+        self.responder.add_to(app)
         app.add_middleware(
-            Observer, metrics=self._metrics, teller=self.teller, authentication=self._authentication
+            Observer, metrics=self._metrics, responder=self.responder, authentication=self._authentication
         )
         get: Any = app.get
         app.post(
@@ -228,7 +228,7 @@ class HttpApp:
         gone = threading.Event()
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._workers, self._work, order, gone)
-        watch = asyncio.ensure_future(is_gone(request, gone))
+        watch = asyncio.ensure_future(is_disconnected(request, gone))
         try:
             return await work
         finally:

@@ -32,7 +32,7 @@ class RequestAuthentication:
     Parameters
     ----------
     host_names : collection of str
-        Names by which the server may be asked, beside loopback ones.
+        Names by which the server may be asked, next to loopback ones.
     is_public : bool
         Whether other machines reach this endpoint, thus may ask for it by an IP address. That is safe:
         rebinding needs a name.

@@ -132,7 +132,7 @@ class DenoiseQuery(BaseModel):
             if name in self.model_fields_set and self.view not in views:
                 raise RequestRefused(
                     "bad_query",
-                    f"expected {name} beside view={' or view='.join(views)}, which alone heeds it, got "
+                    f"expected {name} next to view={' or view='.join(views)}, which alone heeds it, got "
                     f"{f'view={self.view}' if self.view else 'no view'}; add that or leave {name} out",
                 )
         if self.view is None:

@@ -132,8 +132,8 @@ class Denoiser:
                     raise FrameFailed(f"frame {result.seq} failed: {result.error}")
                 frames.append((index, replace(result, pixels=None, support=None)))  # the sink has them
             file, shape = sink.finish(), tuple(stack.shape)
-            told = picture.told if picture else None
-            return Denoised(file, stack.axes, shape, tuple(frames), told, stack.remarks)
+            stated = picture.shown if picture else None
+            return Denoised(file, stack.axes, shape, tuple(frames), stated, stack.remarks)
 
     def _results(
         self, order: Order, stack: ImageStack, gone: threading.Event

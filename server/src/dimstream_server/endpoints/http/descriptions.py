@@ -66,7 +66,7 @@ class ModelBody(Body):
 
     @classmethod
     def of(cls, model: ModelInfo, *, default: str | None) -> Self:
-        """The description of `model`, beside the default one."""
+        """The description of `model`, next to the default one."""
         record = None if model.bundle.config is None else model.bundle.config.calibration
         return cls(
             id=model.id,

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
-from dimstream_server.endpoints.http.requests import ProblemTeller
+from dimstream_server.endpoints.http.requests import ProblemResponder
 from dimstream_server.endpoints.http.websocket import LARGEST_LINE, MOST_HEADERS, WebSocketProtocol
 from dimstream_server.problems import error_message
 
@@ -46,15 +46,15 @@ class HttpProtocol(H11Protocol):
     flow: "_Flow"
 
     def __init__(
-        self, connections: Connections, limits: ConnectionLimits, teller: ProblemTeller, *uvicorn: Any
+        self, connections: Connections, limits: ConnectionLimits, responder: ProblemResponder, *uvicorn: Any
     ) -> None:
         super().__init__(*uvicorn)
         self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
         self.logger = _QUIET
         self._connections = connections
         self._limits = limits
-        self._teller = teller
-        self.ws_protocol_class = partial(WebSocketProtocol, connections, limits, teller)  # type: ignore[assignment]
+        self._responder = responder
+        self.ws_protocol_class = partial(WebSocketProtocol, connections, limits, responder)  # type: ignore[assignment]
         self._is_upgraded = False
         self._is_turn_due = False
         self._waiting_since = self.loop.time()  # for a request
@@ -117,7 +117,7 @@ class HttpProtocol(H11Protocol):
             if now - self._closing_since > limits.stall_s:
                 self.abort()
         elif self._unsent_since is not None and now - self._unsent_since > limits.stall_s:
-            self._teller.count("request_timeout", self.address, "the answer was not taken in time")
+            self._responder.count("request_timeout", self.address, "the answer was not taken in time")
             self.abort()
         elif self._is_waiting:
             self._end_if_no_request(now)
@@ -175,7 +175,7 @@ class HttpProtocol(H11Protocol):
         """Answer by a problem, unless an answer has begun, and close the connection."""
         if self.transport.is_closing():
             return
-        answer = self._teller.tell(error_message(code, detail), {"Connection": "close"}, self.address)
+        answer = self._responder.tell(error_message(code, detail), {"Connection": "close"}, self.address)
         if self._give_up_request():
             self.transport.write(as_bytes(answer))
         self.transport.close()

@@ -38,7 +38,7 @@ _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
 _log = logging.getLogger(__name__)
 
 
-async def is_gone(request: Request, gone: threading.Event) -> None:
+async def is_disconnected(request: Request, gone: threading.Event) -> None:
     """Set `gone` as soon as the client of a request whose body was read has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -50,7 +50,7 @@ def address_of(scope: Scope) -> str:
     return str((scope.get("client") or ("unknown", 0))[0])
 
 
-class ProblemTeller:
+class ProblemResponder:
     """Tells every refusal and failure as ``application/problem+json``, counts it and logs who was refused."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -116,11 +116,16 @@ class Observer:
     """ASGI middleware: counts answers, and refuses requests that the gate does not let in."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, teller: ProblemTeller, authentication: RequestAuthentication
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        responder: ProblemResponder,
+        authentication: RequestAuthentication,
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._teller = teller
+        self._responder = responder
         self._authentication = authentication
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +148,7 @@ class Observer:
             if isinstance(refusal, ServerBusy):
                 await asyncio.sleep(_TOO_OFTEN_S)
             headers = refusal.headers if isinstance(refusal, RequestRefused) else None
-            response = self._teller.tell(problem_of(refusal), headers, address_of(scope))
+            response = self._responder.tell(problem_of(refusal), headers, address_of(scope))
             await response(scope, receive, counted)
             return
         await self._app(scope, receive, counted)

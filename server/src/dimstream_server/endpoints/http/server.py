@@ -16,7 +16,7 @@ import uvicorn
 from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections
 from dimstream_server.endpoints.http.protocol import HttpProtocol, as_bytes
-from dimstream_server.endpoints.http.requests import ProblemTeller
+from dimstream_server.endpoints.http.requests import ProblemResponder
 from dimstream_server.endpoints.http.websocket import LARGEST_MESSAGE
 from dimstream_server.endpoints.refusal_log import AGAIN_S
 from dimstream_server.monitoring.metrics import Metrics
@@ -31,11 +31,11 @@ _log = logging.getLogger(__name__)
 
 
 def make_http_server(
-    app: Any, listener: socket.socket, settings: Settings, *, metrics: Metrics, teller: ProblemTeller
+    app: Any, listener: socket.socket, settings: Settings, *, metrics: Metrics, responder: ProblemResponder
 ) -> "HttpServer":
     """The server of `app` on a bound socket."""
     limits = connection_limits(settings)
-    connections = Connections(limits, teller)
+    connections = Connections(limits, responder)
     metrics.watch("dimstream_http_connections", "HTTP connections that are open.", lambda: connections.count)
     config = uvicorn.Config(
         app,
@@ -53,7 +53,7 @@ def make_http_server(
         access_log=False,
         log_config=None,
     )
-    return HttpServer(config, listener, connections, limits, teller)
+    return HttpServer(config, listener, connections, limits, responder)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
@@ -85,15 +85,15 @@ class HttpServer(uvicorn.Server):
         listener: socket.socket,
         connections: Connections,
         limits: ConnectionLimits,
-        teller: ProblemTeller,
+        responder: ProblemResponder,
     ) -> None:
         super().__init__(config)
         self._listener = listener
         self._connections = connections
         self._limits = limits
-        self._teller = teller
+        self._responder = responder
         self._tasks: list[asyncio.Task[None]] = []
-        self._told = -AGAIN_S
+        self._logged_at = -AGAIN_S
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -128,7 +128,7 @@ class HttpServer(uvicorn.Server):
                 first, peer = await loop.sock_accept(self._listener)
                 await asyncio.gather(*(self._open(*one) for one in [(first, peer), *self._waiting()]))
             except OSError as error:
-                self._tell(error)
+                self._log_error(error)
                 await asyncio.sleep(_PAUSE_S)
 
     def _waiting(self) -> Iterator[tuple[socket.socket, Any]]:
@@ -152,17 +152,17 @@ class HttpServer(uvicorn.Server):
             stack.pop_all()
 
     def _make_protocol(self) -> HttpProtocol:
-        ours = (self._connections, self._limits, self._teller)
+        ours = (self._connections, self._limits, self._responder)
         return HttpProtocol(*ours, self.config, self.server_state, {})
 
     def _refuse(self, accepted: socket.socket) -> None:
         detail = "the server has as many connections as it takes; try again"
-        answer = self._teller.answer(error_message("server_busy", detail), {"Connection": "close"})
+        answer = self._responder.answer(error_message("server_busy", detail), {"Connection": "close"})
         with contextlib.suppress(OSError):
             accepted.send(as_bytes(answer))
 
-    def _tell(self, error: OSError) -> None:
+    def _log_error(self, error: OSError) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._told >= AGAIN_S:
-            self._told = now
+        if now - self._logged_at >= AGAIN_S:
+            self._logged_at = now
             _log.error("cannot accept HTTP connections event=accept_failed reason=%r", error.strerror)

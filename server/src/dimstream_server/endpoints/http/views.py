@@ -84,12 +84,12 @@ class ViewSink:
         self._planes = np.zeros((depth, *self._frame_shape), dtype)  # (Z, H, W)
         self._records: list[dict[str, Any]] = []
         self._written = 0
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     @property
-    def told(self) -> str:
+    def shown(self) -> str:
         """What the picture shows, in a line for a header; once it is finished."""
-        return ", ".join(f"{name}={value}" for name, value in self._told.items())
+        return ", ".join(f"{name}={value}" for name, value in self._shown.items())
 
     def note(self, index: PlaneIndex, result: EngineResult) -> None:
         """Take note of what speaks for and against a frame."""
@@ -118,12 +118,12 @@ class ViewSink:
         series = self._judged()
         kept = None if series is None else series.kept(len(self._planes))
         contrast = self._brightness.contrast()
-        self._told = {**{name: str(at) for name, at in self._place.items()}, **_kept(series)}
+        self._shown = {**{name: str(at) for name, at in self._place.items()}, **_kept(series)}
         if self._view == "projection":
             return views.png_bytes(views.projection(self._planes, contrast, kept=kept))
         place = views.middle(self._planes.shape, kept)
-        self._told |= {"plane": str(place.plane), "row": str(place.row), "column": str(place.column)}
-        self._told["aspect"] = "unknown" if self._aspect is None else f"{self._aspect:.4g}"
+        self._shown |= {"plane": str(place.plane), "row": str(place.row), "column": str(place.column)}
+        self._shown["aspect"] = "unknown" if self._aspect is None else f"{self._aspect:.4g}"
         picture = views.orthogonal(self._planes, place, contrast, aspect=self._aspect or 1.0, kept=kept)
         return views.png_bytes(picture)
 

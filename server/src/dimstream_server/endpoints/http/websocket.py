@@ -11,7 +11,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
-from dimstream_server.endpoints.http.requests import ProblemTeller
+from dimstream_server.endpoints.http.requests import ProblemResponder
 
 LARGEST_MESSAGE: Final = 8192  # from a viewer, bytes
 LARGEST_LINE: Final = 8000  # of a head: what `websockets` takes, which hangs on more
@@ -31,7 +31,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self,
         connections: Connections,
         limits: ConnectionLimits,
-        teller: ProblemTeller,
+        responder: ProblemResponder,
         *,
         config: Config,
         server_state: ServerState,
@@ -42,7 +42,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.logger, self.conn.debug = _QUIET, False
         self._all = connections
         self._limits = limits
-        self._teller = teller
+        self._responder = responder
         self._since = self.loop.time()
         self._allowed_at = self._since
         self._allowed: float = 0
@@ -76,7 +76,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Answer the request that asked for the WebSocket."""
         super().handle_connect(event)
         if self.response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._teller.count("bad_request", self.address, "expected the handshake of RFC 6455")
+            self._responder.count("bad_request", self.address, "expected the handshake of RFC 6455")
 
     def handle_cont(self, event: Frame) -> None:
         """Take a further piece of a message."""
@@ -106,7 +106,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             if now - self._closing_since > self._limits.stall_s:
                 self.abort()
         elif self._unsent_since is not None and now - self._unsent_since > self._limits.stall_s:
-            self._teller.count("request_timeout", self.address, "a viewer did not read in time")
+            self._responder.count("request_timeout", self.address, "a viewer did not read in time")
             self.abort()
 
     def abort(self) -> None:
@@ -119,7 +119,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return self.client[0] if self.client else "unknown"
 
     def _fail(self, reason: str) -> None:
-        self._teller.count("bad_request", self.address, f"a viewer broke a rule: {reason}")
+        self._responder.count("bad_request", self.address, f"a viewer broke a rule: {reason}")
         if not self.transport.is_closing():
             self.conn.fail(_POLICY_VIOLATION, reason)
             self.handle_parser_exception()

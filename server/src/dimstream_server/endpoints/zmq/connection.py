@@ -188,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
                 if self.has_ended or self._is_busy or not self._step() or self._is_busy:
                     return
         except Refusal as refusal:
-            self._tell(refusal)
+            self._send_refusal(refusal)
             return
         except ZmtpError as error:
             self.end(str(error))
@@ -266,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
         self._open(chosen)
         return True
 
-    def _tell(self, refusal: Refusal) -> None:
+    def _send_refusal(self, refusal: Refusal) -> None:
         """Refuse a handshake in words; who is told so does not come back with the same."""
         self._why, self._step = str(refusal) or self._why, self._ignore
         self._outbox.command(zmtp.command(b"ERROR", bytes([len(refusal.reason)]) + refusal.reason))

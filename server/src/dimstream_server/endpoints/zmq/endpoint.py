@@ -142,7 +142,7 @@ class ZmqEndpoint:
             return None
         if isinstance(message, Open | Skip | Ack):
             return self._loop.create_task(self._deal_with(sender, message))
-        with self._telling(peer, message):
+        with self._refusing(peer, message):
             if isinstance(message, PackedFrame) and message.work_bytes > UNPACK_HERE_BYTES:
                 self._check_frame(sender, message)
                 return self._loop.create_task(self._unpack_aside(sender, message))
@@ -151,7 +151,7 @@ class ZmqEndpoint:
 
     async def _deal_with(self, sender: _Sender, message: Open | Skip | Ack) -> None:
         """Deal with what has to be written down; its sender's next message waits until then."""
-        with self._telling(sender.peer, message):
+        with self._refusing(sender.peer, message):
             if isinstance(message, Open):
                 await self._open(sender, message)
             elif isinstance(message, Skip):
@@ -181,7 +181,7 @@ class ZmqEndpoint:
             await asyncio.wait([unpacked])
         finally:
             self._unpacking -= 1
-        with self._telling(sender.peer, packed):
+        with self._refusing(sender.peer, packed):
             self._frame(sender, unpacked.result())
 
     def _dispatch(self, sender: _Sender, message: Message | PackedFrame) -> None:
@@ -216,7 +216,7 @@ class ZmqEndpoint:
     # --- refusals
 
     @contextlib.contextmanager
-    def _telling(self, peer: bytes, message: Message | PackedFrame) -> Iterator[None]:
+    def _refusing(self, peer: bytes, message: Message | PackedFrame) -> Iterator[None]:
         """Report to its peer why a message is refused."""
         stream: str | None = getattr(message, "stream", None)
         seq: int | None = message.seq_from if isinstance(message, Skip) else getattr(message, "seq", None)

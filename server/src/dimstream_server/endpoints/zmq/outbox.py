@@ -102,7 +102,7 @@ class Outbox:
         self._has_ended = True
         waiting, self._waiting = self._waiting, deque()
         for outgoing in waiting:
-            _tell(outgoing.lost)
+            _call(outgoing.lost)
 
     def send(self, outgoing: Outgoing) -> None:
         """Send now, or in order as soon as there is room."""
@@ -133,7 +133,7 @@ class Outbox:
             parts = outgoing.make()
         except Exception:
             _log.exception("cannot encode a message event=internal_error endpoint=zmq")
-            _tell(outgoing.lost)
+            _call(outgoing.lost)
             return
         last = len(parts) - 1
         frames = [(MORE if number < last else 0, part) for number, part in enumerate(parts)]
@@ -143,18 +143,18 @@ class Outbox:
             sealed.add_done_callback(partial(self._send_sealed, outgoing))
             return
         self._write(self._sealed(frames))
-        _tell(outgoing.sent)
+        _call(outgoing.sent)
 
     def _send_sealed(self, outgoing: Outgoing, sealed: asyncio.Future[list[tuple[int, Part]]]) -> None:
         self._is_sealing = False
         if sealed.cancelled() or sealed.exception() or self._has_ended:
-            _tell(outgoing.lost)
+            _call(outgoing.lost)
             if not sealed.cancelled() and (error := sealed.exception()):
                 _log.error("cannot encrypt a message event=internal_error endpoint=zmq", exc_info=error)
                 self._end("a message to it could not be encrypted")
             return
         self._write(sealed.result())
-        _tell(outgoing.sent)
+        _call(outgoing.sent)
         self._flush()
 
     def _sealed(self, frames: list[tuple[int, Part]]) -> list[tuple[int, Part]]:
@@ -178,6 +178,6 @@ class Outbox:
             self.transport.write(bytes(joined))
 
 
-def _tell(what: Callable[[], None] | None) -> None:
+def _call(what: Callable[[], None] | None) -> None:
     if what is not None:
         what()

@@ -40,7 +40,7 @@ _PAUSE_S: Final = 0.1
 _SEALERS: Final = 2  # threads
 Admits = Callable[[str, str], bool]
 OnMessage = Callable[[bytes, list[Part], str], "asyncio.Future[None] | None"]
-OnGone = Callable[[bytes, str], None]
+OnDisconnected = Callable[[bytes, str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -119,7 +119,7 @@ class Router:
         self,
         loop: asyncio.AbstractEventLoop,
         on_message: OnMessage,
-        on_gone: OnGone,
+        on_disconnected: OnDisconnected,
         pixel_bytes: Callable[[bytes], int],
     ) -> None:
         """Take connections from now on, on this loop and from its thread.
@@ -129,13 +129,13 @@ class Router:
         on_message : callable
             Called with peer, parts and the peer's public key (Z85; empty where nothing is encrypted). When it
             returns a future, the peer's next message waits for that.
-        on_gone : callable
+        on_disconnected : callable
             Called with a peer whose connection has ended, and why.
         pixel_bytes : callable
             Bytes of pixels that a peer may send in a message; 0 while it has no stream.
         """
         self.loop = loop
-        self._on_message, self._on_gone, self._pixel_bytes = on_message, on_gone, pixel_bytes
+        self._on_message, self._on_disconnected, self._pixel_bytes = on_message, on_disconnected, pixel_bytes
         self._accepting = loop.create_task(self._accept())
         self._look_s = min(LOOK_S, self._silence_s / 10)
         self._look = loop.call_later(self._look_s, self._look_after_connections)
@@ -307,7 +307,7 @@ class Router:
         peer = connection.routing_id
         if peer and self._peers.get(peer) is connection:
             del self._peers[peer]
-            self._on_gone(peer, why)
+            self._on_disconnected(peer, why)
 
 
 def _handshakes(secret_key: bytes) -> Callable[[], CurveHandshake]:

@@ -29,7 +29,7 @@ from dimstream_server.endpoints.http.live.status import StatusReport
 from dimstream_server.endpoints.http.live.tiff import file_of_frame
 from dimstream_server.endpoints.http.live.viewer import Viewer
 from dimstream_server.endpoints.http.openapi import problems
-from dimstream_server.endpoints.http.requests import ProblemTeller, address_of
+from dimstream_server.endpoints.http.requests import ProblemResponder, address_of
 from dimstream_server.endpoints.http.tickets import LIFE_S
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
@@ -68,12 +68,12 @@ class LiveView:
         *,
         readiness: Readiness,
         authentication: RequestAuthentication,
-        teller: ProblemTeller,
+        responder: ProblemResponder,
     ) -> None:
         self._service = service
         self._settings = settings.live
         self._authentication = authentication
-        self._teller = teller
+        self._responder = responder
         self._history = History(settings.live.memory_bytes)
         self._status = StatusReport(service, self._history, readiness, settings, info)
         self._archive = Archive()
@@ -109,7 +109,7 @@ class LiveView:
     def start(self) -> None:
         """Follow the streams from now on, until the service stops."""
         self._following = asyncio.ensure_future(follow(self._service, self._history, self._archive))
-        self._following.add_done_callback(_tell_failure)
+        self._following.add_done_callback(_log_failure)
 
     def close(self) -> None:
         """Let its thread end."""
@@ -163,7 +163,7 @@ class LiveView:
         if self._is_full(client):
             limit = f"{self._settings.max_viewers} viewers, half of them of one client (live.max_viewers)"
             problem = error_message("server_busy", f"expected at most {limit}; try again later")
-            answer = self._teller.tell(problem, {"Retry-After": "1"}, address_of(socket.scope))
+            answer = self._responder.tell(problem, {"Retry-After": "1"}, address_of(socket.scope))
             await socket.send_denial_response(answer)
             return
         offered = socket.scope["subprotocols"]
@@ -184,6 +184,6 @@ class LiveView:
         return self._viewers.total() >= most or self._viewers[client] >= -(-most // 2)
 
 
-def _tell_failure(following: asyncio.Task[None]) -> None:
+def _log_failure(following: asyncio.Task[None]) -> None:
     if not following.cancelled() and (error := following.exception()) is not None:
         _log.error("the live view shows nothing more event=internal_error", exc_info=error)
