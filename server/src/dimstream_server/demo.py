@@ -125,7 +125,7 @@ def draw_summary(
             axes.set_title(title, size=10)
     figure.supxlabel(
         "support map: green: signal predicted where photons are; red: signal predicted without photons; "
-        "grey: photons, no signal predicted",
+        "grey: photons, nothing predicted that rises above them",
         size=9,
     )
     _draw_trace(figure.add_subplot(grid[2, :]), records, "SSIM", [_ssim(one) for one in records], limits.ssim)
