@@ -13,7 +13,7 @@ from pathlib import Path
 from dimstream_client.errors import DimstreamError
 from dimstream_models.bundle import Bundle, BundleError, read_bundle
 from dimstream_models.shipped import shipped_bundle
-from dimstream_server.benchmarks import durability
+from dimstream_server.benchmarks import durability, viewing
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.flag_cost import measure_flags
 from dimstream_server.benchmarks.identity import write_identity_bundle
@@ -67,9 +67,14 @@ def measure(shipped: Bundle, plan: Plan, *, device: str, quick: bool) -> Figures
         rounds = plan.durability_rounds
         with tqdm(total=durability.frames_of(rounds), desc="durability", unit="frame") as bar:
             kept = durability.measure_durability(identity, rounds, device, bar.update)
+        watched = {}
+        for key, rounds in plan.viewing_rounds.items():
+            bundle = {"identity": identity, "shipped": shipped}[key]
+            with tqdm(total=viewing.frames_of(rounds), desc=f"viewers, {key}", unit="frame") as bar:
+                watched[key] = viewing.measure_viewing(bundle, rounds, device, bar.update)
         with tqdm(total=plan.flag_rounds * plan.flag_frames * 3, desc="flags", unit="frame") as bar:
             flags = measure_flags(shipped, plan.flag_rounds, plan.flag_frames, device, bar.update)
-    return Figures(created, quick, machine, models, flags, kept)
+    return Figures(created, quick, machine, models, flags, kept, watched)
 
 
 def _parser() -> argparse.ArgumentParser:

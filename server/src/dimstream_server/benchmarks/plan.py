@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -49,6 +50,8 @@ class Plan:
         Laps of the shipped model without flags, with them, with the split-photon check; frames of each.
     durability_rounds : int
         Laps of the identity without and with what keeps frames from being lost.
+    viewing_rounds : mapping of str to int
+        Laps of each model alone and watched.
     """
 
     identity: ModelPlan
@@ -56,13 +59,21 @@ class Plan:
     flag_rounds: int = 10
     flag_frames: int = 8
     durability_rounds: int = 40
+    viewing_rounds: Mapping[str, int] = field(default_factory=lambda: {"identity": 40, "shipped": 10})
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
     """The plan for `frames` frames of the identity on each route; or as few as show that it runs."""
     if quick:
         identity = ModelPlan(2, 4, starts=1, memory_frames=2 * SAMPLES)
-        return Plan(identity, ModelPlan(2, 4, starts=1), flag_rounds=1, flag_frames=2, durability_rounds=2)
+        return Plan(
+            identity,
+            ModelPlan(2, 4, starts=1),
+            flag_rounds=1,
+            flag_frames=2,
+            durability_rounds=2,
+            viewing_rounds={"shipped": 1},
+        )
     return Plan(
         ModelPlan(_rounds(frames), LAP_FRAMES, starts=3, memory_frames=100 * SAMPLES),
         ModelPlan(_rounds(frames // SHIPPED_SHARE), LAP_FRAMES, starts=3),

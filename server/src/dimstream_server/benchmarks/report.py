@@ -14,6 +14,7 @@ from dimstream_server.benchmarks.interleaved import RouteFigures, Spread
 from dimstream_server.benchmarks.machine import Machine
 from dimstream_server.benchmarks.model import BARE, HTTP, ROUTES, ZMQ_1, ZMQ_8, ModelFigures
 from dimstream_server.benchmarks.plan import MEAN_COUNTS, SEED, SHAPE
+from dimstream_server.benchmarks.viewing import ViewingFigures
 
 FORMAT_VERSION: Final = 1
 TITLES: Final = {
@@ -35,6 +36,7 @@ MAX_SPLIT_RATIO: Final = 1.05
 MIN_DURABLE_RATIO: Final = 0.95
 MAX_DURABLE_MS: Final = 1.0
 MIN_RECORDED_RATIO: Final = 0.9
+MIN_WATCHED_RATIO: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Figures:
     models: dict[str, ModelFigures]
     flags: FlagFigures
     durability: dict[str, DurabilityFigures]
+    viewing: dict[str, ViewingFigures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ def check_goals(figures: Figures) -> list[Goal]:
         _at_least(
             "recorded, of plain throughput", MIN_RECORDED_RATIO, kept[RECORDED].throughput_ratio.median
         ),
+        _at_least(
+            "watched by six, of alone", MIN_WATCHED_RATIO, figures.viewing["shipped"].throughput_ratio.median
+        ),
         _at_most("split-photon check, of two inferences", MAX_SPLIT_RATIO, figures.flags.split_ratio.median),
     ]
 
@@ -88,6 +94,7 @@ def as_table(figures: Figures) -> str:
         lines += ["", *_model_lines(title, figures.models[key])]
     lines += ["", *_flag_lines(figures.flags)]
     lines += ["", *_durability_lines(figures.durability)]
+    lines += ["", *_viewing_lines(figures.viewing)]
     lines += ["", "goals", *_aligned([_goal_row(goal) for goal in check_goals(figures)])]
     if figures.quick:
         lines += ["", "--quick shows that it runs; its figures mean nothing"]
@@ -143,6 +150,18 @@ def _durability_lines(kept: dict[str, DurabilityFigures]) -> Iterator[str]:
         (kind, f"{one.frame_ms.median:.2f} ms a frame", f"{one.throughput_ratio.median:.3f} of plain",
          f"{one.added_ms.median:+.2f} ms ({_quartiles(one.added_ms)})")
         for kind, one in kept.items()
+    ]  # fmt: skip
+    yield from _aligned(rows)
+
+
+def _viewing_lines(watched: dict[str, ViewingFigures]) -> Iterator[str]:
+    yield "five viewers that read and one that never does, window 8"
+    rows: list[tuple[str, ...]] = [
+        (key, f"{one.frame_ms.median:.2f} ms a frame alone",
+         f"{one.throughput_ratio.median:.3f} ({_quartiles(one.throughput_ratio)}) of it watched",
+         "" if one.cpu_ratio is None else f"{one.cpu_ratio:.3f} by processor time",
+         f"{one.shown} frames shown")
+        for key, one in watched.items()
     ]  # fmt: skip
     yield from _aligned(rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ class StreamHistory:
         self.folder: Path | None = None  # of its recording
         self._frames: dict[int, ShownFrame] = {}  # in memory, oldest first
         self._newest_of: dict[Plane, int] = {}
+        self._packed: tuple[ShownFrame, Hashable, bytes] | None = None
 
     def add(self, shown: ShownFrame, intensity: float) -> None:
         """Take note of a frame. Of a resumed stream some come again: they change nothing but their pixels."""
@@ -94,6 +95,12 @@ class StreamHistory:
                 break
             found.append(kept)
         return found[::-1]
+
+    def packed(self, shown: ShownFrame, key: Hashable, pack: Callable[[], bytes]) -> bytes:
+        """What `pack` gives, once for all viewers who want the same of the same frame."""
+        if self._packed is None or self._packed[:2] != (shown, key):
+            self._packed = shown, key, pack()
+        return self._packed[2]
 
     @property
     def oldest_seq(self) -> int | None:

@@ -228,6 +228,10 @@ def _frame(at: int, view: View, progress: _Progress, history: StreamHistory) -> 
     if shown is None or progress.shown == shown.seq:
         return None
     progress.shown = shown.seq
+    return history.packed(shown, (at, view.step, view.parts), lambda: _pack_frame(at, view, shown))
+
+
+def _pack_frame(at: int, view: View, shown: ShownFrame) -> bytes:
     header = {"type": "frame", "view": at, "stream": view.stream, "step": view.step, "source": shown.source}
     images = [
         (part, shown.images[part][:: view.step, :: view.step]) for part in view.parts if part in shown.images
