@@ -294,7 +294,7 @@ def pixels_of(pixels: Any, request: Open) -> npt.NDArray[Any]:
 
 
 def image(pixels: Any) -> npt.NDArray[Any]:
-    """Return what numpy makes an array of, without copying an array.
+    """Return a frame as an array, (H, W) detector values of any type; an array is not copied.
 
     Raises
     ------

@@ -45,7 +45,9 @@ def largest_result_bytes(request: Open) -> int:
 
 
 def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[str, Any], Part]:
-    """Return the header fields shape, dtype, codec and crc32, and the payload; "none" copies nothing.
+    """Return the header fields shape, dtype, codec and crc32 of (H, W) pixels, and the payload.
+
+    The codec "none" copies nothing.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[
 
 
 def pack_map(support: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[str, Any], Part]:
-    """Return the members of the header's `map`, shape, codec and crc32, and the payload of a support map.
+    """Return the header's `map`, shape, codec and crc32, and the payload of a support map, (H, W) uint8 bits.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def unpack_map(layout: Any, payload: Part, *, max_bytes: int) -> npt.NDArray[Any
 
 
 def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
-    """Return the pixels, a read-only view of `payload` unless it was packed.
+    """Return the pixels, (H, W) detector values, a read-only view of `payload` unless it was packed.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.N
 
 
 def unpack_as(layout: Layout, payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
-    """Return the pixels of a payload whose layout is known, as `unpack`.
+    """Return the (H, W) pixels of a payload whose layout is known, as `unpack`.
 
     Raises
     ------

@@ -28,6 +28,8 @@ class StreamedResults:
 
     Parameters
     ----------
+    frames : iterable of (H, W) arrays
+        Detector values, or pairs of one and its index.
     open_stream : callable
         Gives the stream for frames like the first.
     """

@@ -24,7 +24,15 @@ def some(names: Iterable[Any], between: str = ", ") -> str:
 
 
 def arranged(image: FoundImage, order: Sequence[int], kept: Sequence[npt.NDArray[np.int64]]) -> FoundImage:
-    """Return the image with its axes before YX in another order, and the places of each that are kept."""
+    """Return the image with its axes before YX in another order, and the places of each that are kept.
+
+    Parameters
+    ----------
+    order : sequence of int
+        Each new axis' number among the old ones.
+    kept : sequence of (N,) int64
+        For each old axis the indices along it that stay.
+    """
     before = image.shape[:-2]
 
     def in_place(values: Any) -> Any:
@@ -86,7 +94,18 @@ def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
 
 
 def whole_box(there: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
-    """Return the places of each axis of a box that has all of its planes; the emptiest go first."""
+    """Return the places of each axis of a box that has all of its planes; the emptiest go first.
+
+    Parameters
+    ----------
+    there : (T, C, Z) bool, or any other axes before YX
+        Whether each plane is in the file.
+
+    Returns
+    -------
+    list of (N,) int64
+        For each axis the indices along it that stay.
+    """
     kept = [np.arange(side) for side in there.shape]
     for axis in range(there.ndim):  # places with nothing at all go first, all at once
         others = tuple(k for k in range(there.ndim) if k != axis)

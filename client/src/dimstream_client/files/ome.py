@@ -276,7 +276,7 @@ def _delta_t(
 def known_times(
     times: npt.NDArray[np.float64], remarks: tuple[str, ...] = ()
 ) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
-    """Return the times, or None where they say nothing: none is known, or all are one."""
+    """Return the times of planes, (N,) s with NaN where unknown; None where none is known, or all are one."""
     times = np.where(np.isfinite(times) & (np.abs(times) < 1e12), times, np.nan)
     known = times[~np.isnan(times)]
     if not len(known) or (len(times) > 1 and len(known) > 1 and np.ptp(known) == 0):
@@ -287,7 +287,15 @@ def known_times(
 
 
 def steady_interval(delta_t_s: npt.NDArray[np.float64], axes: str, shape: tuple[int, ...]) -> float | None:
-    """Return the seconds from one time point to the next; None where they differ by more than a tenth."""
+    """Return the seconds from one time point to the next; None where they differ by more than a tenth.
+
+    Parameters
+    ----------
+    delta_t_s : (N,) float64
+        Time of each plane, s, in the order of the axes before YX.
+    axes, shape
+        Of the whole image.
+    """
     if "T" not in axes:
         return None
     times = np.moveaxis(delta_t_s.reshape(shape[:-2]), axes.index("T"), 0)

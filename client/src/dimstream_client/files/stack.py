@@ -118,11 +118,11 @@ class ImageStack:
         return self._counts(self._planes.stored(int(self._numbers[n])), n)
 
     def frames(self) -> Iterator[npt.NDArray[Any]]:
-        """Iterate over the frames in the order of `axes`."""
+        """Iterate over the frames, each (H, W) in the unit of the file, in the order of `axes`."""
         return (self.read(n) for n in range(len(self)))
 
     def asarray(self) -> npt.NDArray[Any]:
-        """Return the whole stack in the shape of `axes`."""
+        """Return the whole stack, (T, Z, H, W) or whatever `axes` says, in the unit of the file."""
         out = np.empty((len(self), *self.frame_shape), self.dtype)
         for n in range(len(self)):
             out[n] = self.read(n)

@@ -50,7 +50,7 @@ class Contrast:
     white: float
 
     def drawn(self, counts: npt.NDArray[Any]) -> Image:
-        """Return the grey values of counts."""
+        """Return the grey values of (H, W) counts, 0 to 255 as uint8."""
         span = self.white - self.black
         if not span > 0:
             return np.zeros(counts.shape, np.uint8)
@@ -156,7 +156,7 @@ def projection(stack: npt.NDArray[Any], contrast: Contrast, *, kept: Sequence[bo
 
 
 def png_bytes(image: Image) -> bytes:
-    """Return an 8-bit grey PNG; needs the extra ``tiff``."""
+    """Return a grey PNG of (H, W) uint8 values; needs the extra ``tiff``."""
     import imagecodecs  # only here: the rest needs numpy alone
 
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
@@ -169,7 +169,7 @@ def _check_place(shape: tuple[int, ...], place: Place) -> None:
 
 
 def plane_of_rows(n_planes: int, aspect: float) -> npt.NDArray[np.intp]:
-    """Return the plane that each row of a side view shows.
+    """Return the plane that each row of a side view shows, (H,) indices along z.
 
     Raises
     ------

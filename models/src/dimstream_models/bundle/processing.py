@@ -21,7 +21,7 @@ class EnsureDtype:
     dtype: StepDtype
 
     def apply(self, values: Array) -> Array:
-        """`values` in the step's type."""
+        """`values`, (..., H, W) in any unit, in the step's type; clipped to its range where that is whole."""
         wanted = np.dtype(self.dtype)
         if wanted.kind == "u" and values.dtype != wanted:
             limits = np.iinfo(wanted)
@@ -37,7 +37,7 @@ class ScaleLinear:
     offset: float
 
     def apply(self, values: Array) -> Array:
-        """`values` scaled; floats keep their width."""
+        """`values`, (..., H, W), times gain plus offset, in the offset's unit; floats keep their width."""
         return _as_float(values) * self.gain + self.offset
 
 
@@ -49,7 +49,7 @@ class Clip:
     maximum: float | None
 
     def apply(self, values: Array) -> Array:
-        """`values` clipped."""
+        """`values`, (..., H, W), clipped; the bounds have their unit."""
         return np.clip(values, self.minimum, self.maximum)
 
 
@@ -61,7 +61,7 @@ class FixedZeroMeanUnitVariance:
     std: float
 
     def apply(self, values: Array) -> Array:
-        """`values` standardised; floats keep their width."""
+        """`values`, (..., H, W), in standard deviations from the mean; floats keep their width."""
         return (_as_float(values) - self.mean) / self.std
 
 
@@ -72,7 +72,7 @@ class ZeroMeanUnitVariance:
     eps: float
 
     def apply(self, values: Array) -> Array:
-        """`values` standardised; floats keep their width."""
+        """`values`, (..., H, W), in standard deviations from the mean; floats keep their width."""
         values = _as_float(values)
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
         return (values - mean) / (std + self.eps)
@@ -89,7 +89,7 @@ def apply_steps(steps: Iterable[Step], values: Array) -> Array:
     steps
         `Bundle.preprocessing` or `Bundle.postprocessing`.
     values
-        One frame, of any number of dimensions.
+        One frame, (..., H, W): counts before the network, its own unit behind it.
     """
     for step in steps:
         values = step.apply(values)

@@ -26,7 +26,7 @@ def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
     bundle
         As `read_bundle` gave it.
     run
-        The bare network: its input, float32 and shaped like `Bundle.input_axes`, to its output. The
+        The bare network: its input, (1, 1, H, W) float32 or as `Bundle.input_axes` says, to its output. The
         bundle's pre- and postprocessing are applied here.
 
     Raises
@@ -51,7 +51,8 @@ def check_test_output(
     bundle
         As `read_bundle` gave it.
     output
-        Denoised counts for `Bundle.test_input`, by any path; axes of length 1 in front may be left out.
+        Denoised counts for `Bundle.test_input`, (..., H, W), by any path; axes of length 1 in front may be
+        left out.
     relative, absolute
         Every pixel must agree within ``absolute + relative * |test output|``; by default as the bundle
         states it, or 1e-3 and 1e-3, the standard's.
@@ -81,7 +82,7 @@ def check_test_output(
 
 
 def to_npy(tensor: Array) -> bytes:
-    """The array as a ``.npy`` file, little-endian, C order."""
+    """An array, (..., H, W) in any unit, as a ``.npy`` file, little-endian, C order."""
     buffer = io.BytesIO()
     little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
     np.lib.format.write_array(buffer, little, version=(1, 0), allow_pickle=False)
@@ -89,7 +90,9 @@ def to_npy(tensor: Array) -> bytes:
 
 
 def from_npy(data: bytes, *, where: str) -> Array:
-    """Array of finite numbers in a ``.npy`` file; what it declares is checked before memory is taken.
+    """Array of finite numbers, (..., H, W) in any unit, in a ``.npy`` file.
+
+    What the file declares is checked before memory is taken.
 
     Raises
     ------

@@ -17,7 +17,10 @@ NEAR: Final = 0.5
 
 
 def shares_at_maximum(counts: Array) -> tuple[float, float]:
-    """Share of the pixels at the frame's maximum, and of those that are no more than `NEAR` it."""
+    """Share of the pixels at the frame's maximum, and of those that are no more than `NEAR` it, 0 to 1 both.
+
+    `counts` is (H, W), photon counts.
+    """
     maximum = float(counts.max())
     near = maximum - max(NEAR * np.sqrt(max(maximum, 0.0)), 1.0)
     return float((counts == maximum).mean()), float((counts >= near).mean())

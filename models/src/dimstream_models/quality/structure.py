@@ -65,8 +65,10 @@ def structure_score(counts: Array) -> float:
 
 
 def sigma_clipped(values: Float64) -> Float64:
-    """Values, none of which is further above the mean than `CLIP_DEVIATIONS`, taken `CLIP_ROUNDS` times
-    again."""
+    """Return (H, W) values in their own unit, none further above the mean than `CLIP_DEVIATIONS`.
+
+    Mean and deviation are taken `CLIP_ROUNDS` times, each time of the clipped values.
+    """
     cap = float(values.max())
     for _ in range(CLIP_ROUNDS):
         held = np.minimum(values, cap)

@@ -179,7 +179,7 @@ def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int)
 
 
 def all_unsupported(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Support map of a frame that shows no structure: whatever is predicted there stands on nothing."""
+    """Support map, (H, W) uint8 bits, of a frame that shows no structure: nothing predicted is supported."""
     return np.where(bits & PREDICTED, bits | np.uint8(UNSUPPORTED), bits)
 
 

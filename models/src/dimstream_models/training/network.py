@@ -31,7 +31,7 @@ class ConvBlock(nn.Module):
         self.inner = _activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, ...) -> (B, outputs, ...)
-        """Return the block's features."""
+        """Return the block's features, (B, outputs, ...) without a unit."""
         y = self.conv2(self.inner(self.conv1(x)))
         return functional.leaky_relu(y + self.shortcut(x), LEAKY_SLOPE)
 
@@ -48,7 +48,7 @@ class ChannelAttentionBlock(nn.Module):
         self.inner = _activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, width, ...)
-        """Return `x` plus its attended features."""
+        """Return `x`, (B, width, ...), plus its attended features."""
         y: Tensor = self.conv2(self.inner(self.conv1(x)))
         pooled = y.mean(dim=tuple(range(2, y.ndim)), keepdim=True)  # (B, width, 1, ...)
         weight = torch.sigmoid(self.excite(functional.leaky_relu(self.squeeze(pooled), LEAKY_SLOPE)))
@@ -71,7 +71,7 @@ class ResidualGroup(nn.Module):
         self.conv = _conv(width, width, kernel, dims)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, width, ...)
-        """Return `x` plus the group's residual."""
+        """Return `x`, (B, width, ...), plus the group's residual."""
         return x + cast(Tensor, self.conv(self.cabs(x)))
 
 
@@ -110,7 +110,7 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool2d(2) if dims == 2 else nn.MaxPool3d(2)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 1, ...)
-        """Return the coarse restoration."""
+        """Return the coarse restoration, (B, 1, ...) in the unit of the input: normalised counts."""
         kept = []
         for encode in self.encoder:
             x = self.dropout(encode(x))
@@ -149,7 +149,7 @@ class RCAN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 2, ...) -> (B, 1, ...)
-        """Return the fine restoration of the coarse one and the input, stacked as channels."""
+        """Return the fine restoration, (B, 1, ...), of the coarse one and the input as channels."""
         start = x = self.first(x)
         for group in self.groups:
             x = self.dropout(group(x))

@@ -23,7 +23,7 @@ class Normaliser(nn.Module):
     """Counts divided by one number per image, (B, 1, y, x) to the same; `divisor` says which."""
 
     def forward(self, counts: Tensor) -> Tensor:
-        """Return `counts / divisor(counts)`."""
+        """Return `counts / divisor(counts)`, (B, 1, H, W) without a unit."""
         return counts / self.divisor(counts).clamp_min(LEAST_DIVISOR)
 
     def divisor(self, counts: Tensor) -> Tensor:
@@ -39,11 +39,11 @@ class FixedScale(Normaliser):
         self.scale = scale
 
     def forward(self, counts: Tensor) -> Tensor:
-        """Return `counts / scale`."""
+        """Return `counts / scale`, (B, 1, H, W) without a unit."""
         return counts / self.scale
 
     def divisor(self, counts: Tensor) -> Tensor:
-        """Return the constant."""
+        """Return the constant for each image, (B, 1, 1, 1) counts."""
         return counts.new_full((len(counts), 1, 1, 1), self.scale)
 
 
@@ -51,7 +51,7 @@ class MaximumScale(Normaliser):
     """Each image's largest value, as in the paper: one bright pixel rescales the whole image."""
 
     def divisor(self, counts: Tensor) -> Tensor:
-        """Return each image's maximum."""
+        """Return each image's maximum, (B, 1, 1, 1) counts."""
         return counts.amax(dim=(1, 2, 3), keepdim=True)
 
 
@@ -68,7 +68,7 @@ class QuantileScale(Normaliser):
         self.quantile = quantile
 
     def divisor(self, counts: Tensor) -> Tensor:
-        """Return each image's quantile."""
+        """Return each image's quantile, (B, 1, 1, 1) counts."""
         flat = counts.flatten(1)  # (B, N)
         # in double, as in single precision a place among 360,000 is off by 0.02; as tensors, so that the
         # exported graph works it out for each size again; (1,), as the exporter makes () single

@@ -65,7 +65,7 @@ class RouteFigures:
 
 
 def check_same_pixels(bare: Route, others: Iterable[Route], frame: Counts) -> None:
-    """Let every route denoise `frame` as the bare one does.
+    """Let every route denoise `frame`, (H, W) uint16 photon counts, as the bare one does.
 
     Raises
     ------

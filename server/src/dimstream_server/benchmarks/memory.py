@@ -42,7 +42,10 @@ def watch_memory(
     total: int,
     on_frames: Callable[[int], object],
 ) -> MemoryFigures | None:
-    """Send `total` frames, a multiple of `SAMPLES`, sampling memory; None where it cannot be read."""
+    """Send `total` frames, a multiple of `SAMPLES`, sampling memory; None where it cannot be read.
+
+    `frames` are (H, W) uint16 photon counts, sent again and again.
+    """
     per_sample = total // SAMPLES
     rss: list[float] = []
     for sample in range(SAMPLES):

@@ -64,10 +64,10 @@ class Route(Protocol):
     name: str
 
     def lap(self, frames: Sequence[Counts]) -> Lap:
-        """Send all frames and take all answers."""
+        """Send all frames, each (H, W) uint16 photon counts, and take all answers."""
 
     def denoise(self, frame: Counts) -> Counts:
-        """One frame's denoised counts, uint16."""
+        """One frame's denoised photon counts, (H, W) uint16 like the frame."""
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -92,7 +92,7 @@ class BareRoute:
         self._previous: Any = None
 
     def denoise(self, frame: Counts) -> Counts:
-        """One frame's denoised counts."""
+        """One frame's denoised photon counts, (H, W) uint16 like the frame."""
         if self._device.cuda is not None:
             output = self._model.run(frame, self._previous, self._thresholds)
             self._previous = output.normalised
@@ -103,7 +103,7 @@ class BareRoute:
         return np.asarray(denoised)
 
     def lap(self, frames: Sequence[Counts]) -> Lap:
-        """One frame after another."""
+        """One (H, W) frame of photon counts after another."""
         return one_by_one(self, frames)
 
     def close(self) -> None:
@@ -137,14 +137,14 @@ class ZmqRoute:
             )
 
     def denoise(self, frame: Counts) -> Counts:
-        """One frame's denoised counts."""
+        """One frame's denoised photon counts, (H, W) uint16 like the frame."""
         self._stream.send(frame)
         pixels = self._take().pixels
         assert pixels is not None  # _take lets no other result through
         return pixels
 
     def lap(self, frames: Sequence[Counts]) -> Lap:
-        """Frames at most `window` ahead of their results."""
+        """Frames, (H, W) photon counts, at most `window` ahead of their results."""
         sent: deque[float] = deque()
         arrivals: list[tuple[float, Times]] = []
         started = time.perf_counter()
@@ -190,11 +190,11 @@ class HttpRoute:
         self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_S)
 
     def denoise(self, frame: Counts) -> Counts:
-        """One frame's denoised counts."""
+        """One frame's denoised photon counts, (H, W) uint16 like the frame."""
         return self._ask(frame).pixels
 
     def lap(self, frames: Sequence[Counts]) -> Lap:
-        """One request after another."""
+        """One request with an (H, W) frame of photon counts after another."""
         latencies, server = [], []
         started = time.perf_counter()
         for frame in frames:
@@ -218,7 +218,7 @@ class HttpRoute:
 
 
 def one_by_one(route: Route, frames: Sequence[Counts]) -> Lap:
-    """A lap whose next frame leaves when the last one's answer is there."""
+    """A lap whose next (H, W) frame of photon counts leaves when the last one's answer is there."""
     latencies = []
     started = time.perf_counter()
     for frame in frames:

@@ -143,7 +143,7 @@ def model_info(bundle: Bundle) -> ModelInfo:
 
 
 def bare_network(bundle: Bundle, device: Device) -> Callable[[Array], Array]:
-    """The bundle's network without its bracket, from its input to its output."""
+    """The bundle's network alone: from its input to its output, such as (1, 1, H, W) float32, in its unit."""
     session = open_session(bundle.onnx, device, name=bundle.id)
     name = session.get_inputs()[0].name
 

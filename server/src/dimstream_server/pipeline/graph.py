@@ -46,7 +46,7 @@ class Nodes:
         return self._constant(np.asarray(value, np.int32))
 
     def tensor(self, values: np.ndarray[Any, Any]) -> str:
-        """Name of a constant float32 tensor."""
+        """Name of a constant float32 tensor, (), (N,) or (O, I, H, W), without a unit."""
         return self._constant(values.astype(np.float32))
 
     def stack(self, *frames: str) -> str:

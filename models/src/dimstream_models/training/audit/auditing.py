@@ -213,8 +213,10 @@ def plan(settings: AuditSettings) -> Iterator[tuple[Condition, Physics, int]]:
 
 
 def served(values: NDArray[Any]) -> NDArray[Any]:
-    """Return planes in a pixel type that the service takes: whole numbers as uint16 where they fit, else
-    float32."""
+    """Return (..., H, W) counts in a pixel type that the service takes.
+
+    Whole numbers become uint16 where they fit, else all become float32.
+    """
     if values.dtype in (np.uint8, np.uint16):
         return values
     fits = values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max

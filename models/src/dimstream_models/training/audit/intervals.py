@@ -147,7 +147,10 @@ def area(positive: Sequence[Scored], negative: Sequence[Scored], *, seed: int) -
 
 
 def concordance(positive: Sequence[Scored], negative: Sequence[Scored]) -> Floats:
-    """Return for each two movies in how many pairs of frames the first scores higher; ties are half."""
+    """Return in how many pairs of frames the first of two movies scores higher, (P, N); ties are half.
+
+    Rows are the positive movies, columns the negative ones.
+    """
     values = np.concatenate([each.scores for each in positive])
     starts = np.cumsum([0, *(len(each.scores) for each in positive)])[:-1]
     columns = []
@@ -159,7 +162,7 @@ def concordance(positive: Sequence[Scored], negative: Sequence[Scored]) -> Float
 
 
 def redrawn(movies: int, *, seed: int) -> Floats:
-    """Return how often each movie is drawn in each resample, (RESAMPLES, movies)."""
+    """Return how often each of N movies is drawn in each resample, (RESAMPLES, N)."""
     rng = np.random.default_rng((seed, STREAM, movies))
     return rng.multinomial(movies, np.full(movies, 1 / movies), RESAMPLES).astype(np.float64)
 

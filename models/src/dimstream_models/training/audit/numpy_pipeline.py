@@ -69,7 +69,17 @@ class NumpyPipeline:
 
 
 class NumpyFrame:
-    """A frame that was denoised, as `judging.assess` asks about it."""
+    """A frame that was denoised, as `judging.assess` asks about it.
+
+    Parameters
+    ----------
+    photons : (H, W)
+        Photon counts, what the network was given.
+    prediction : (H, W) float32
+        What the network gave, in its own unit.
+    before : (H, W) float32, optional
+        The normalised prediction of the frame before.
+    """
 
     def __init__(
         self, pipeline: NumpyPipeline, photons: NDArray[Any], prediction: Float32, before: Float32 | None

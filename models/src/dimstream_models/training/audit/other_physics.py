@@ -60,7 +60,7 @@ class Matter:
     radius_px: float
 
     def draw(self, frame: int, shape: tuple[int, int]) -> Floats:
-        """Return the light on the padded grid."""
+        """Return the light on the padded grid, (H, W) photons of `shape`."""
         points = self.places + self.paths[frame][self.owners] + MARGIN
         rows, columns = np.floor(points).astype(np.intp).T
         inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])

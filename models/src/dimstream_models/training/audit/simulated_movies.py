@@ -205,13 +205,13 @@ class TrainingWorld:
         return lambda frame: scene.structure(frame * INTERVAL_S)
 
     def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
-        """Return the same rate everywhere."""
+        """Return the same dark rate everywhere: ones, (H, W), relative to the mean."""
         return np.ones((side_px, side_px))
 
     def detector(
         self, rng: np.random.Generator
     ) -> Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.uint16]]:
-        """Return a detector that counts each photon."""
+        """Return a detector that counts each photon: expected photons, (H, W), to counts, (H, W) uint16."""
         return lambda expected, own: own.poisson(expected).astype(np.uint16)
 
 
@@ -223,13 +223,13 @@ class OtherWorld:
         return OtherScene.random(rng, side_px, half_empty=half_empty).structure
 
     def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
-        """Draw an uneven dark rate."""
+        """Draw an uneven dark rate, (H, W), relative to the mean."""
         return dark_map(rng, (side_px, side_px))
 
     def detector(
         self, rng: np.random.Generator
     ) -> Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.uint16]]:
-        """Draw a detector with a dead time."""
+        """Draw a detector with a dead time: expected photons, (H, W), to counts, (H, W) uint16."""
         dead_time = rng.uniform(*DEAD_TIME)
         return lambda expected, own: count_with_dead_time(expected, dead_time, own)
 

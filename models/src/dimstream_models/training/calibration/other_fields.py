@@ -34,7 +34,7 @@ class OtherFields:
             self._movies.append([frames[place] for place in places])
 
     def compare(self, measure: Callable[[Float32, Float32], float]) -> list[float]:
-        """Return a measure of at most `MAX_PAIRS` pairs of images of which each shows two fields."""
+        """Return a measure of at most `MAX_PAIRS` pairs of predictions, (H, W) each, that show two fields."""
         return [measure(first, second) for first, second in islice(self._pairs(), MAX_PAIRS)]
 
     def _pairs(self) -> Iterator[Pair]:

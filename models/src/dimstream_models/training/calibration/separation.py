@@ -13,7 +13,7 @@ QUANTILES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98
 
 
 def area_under_curve(signal: Floats, dark: Floats) -> float:
-    """Return the probability that a signal value is above a dark one (ties count half)."""
+    """Return the probability that a signal value, (N,), is above a dark one, (M,); ties count half."""
     order = np.sort(dark)
     below, upto = np.searchsorted(order, signal, "left"), np.searchsorted(order, signal, "right")
     return float((below + upto).mean() / (2 * len(dark)))
@@ -26,7 +26,9 @@ def between(signal: Floats, others: Sequence[Floats], rate: float) -> float:
 
     Parameters
     ----------
-    others : sequence of arrays
+    signal : (N,) float64
+        Similarities with a sample, without a unit.
+    others : sequence of (M,) float64
         Kinds of values that are no signal.
     rate : float
         Share of the signal values that may lie below, and of the values of each other kind above.
@@ -37,5 +39,5 @@ def between(signal: Floats, others: Sequence[Floats], rate: float) -> float:
 
 
 def quantiles(values: NDArray[Any]) -> dict[str, float]:
-    """Return the distribution, quantile as text to value."""
+    """Return the distribution of (N,) values, quantile as text to value in their unit."""
     return {f"{q:g}": round(float(np.quantile(values, q)), 5) for q in QUANTILES}

@@ -89,8 +89,8 @@ def tune_filters(examples: Iterable[Example]) -> list[TunedFilter]:
     Parameters
     ----------
     examples : iterable of (noisy, truth)
-        Images that are not judged later; of more than six, six evenly spread should be given. The
-        middle of each is looked at, 256 px a side at most.
+        Images, (H, W) counts, that are not judged later; of more than six, six evenly spread should be
+        given. The middle of each is looked at, 256 px a side at most.
     """
     seen = [_middle(noisy, truth) for noisy, truth in examples]
     tuned = [_tune(name, seen) for name in FAMILIES]
@@ -98,13 +98,19 @@ def tune_filters(examples: Iterable[Example]) -> list[TunedFilter]:
 
 
 def fitted_error(image: NDArray[Any], truth: NDArray[Any]) -> float:
-    """Return the mean square error of an image on the straight line that brings it closest to its truth."""
+    """Return the mean square error of an image on the straight line that brings it closest to its truth.
+
+    Both are (H, W); the error is in squared counts of the truth.
+    """
     restored, wanted = np.asarray(image, np.float64), np.asarray(truth, np.float64)
     return float(np.square(fit_gain_and_offset(restored, wanted) - wanted).mean())
 
 
 def straight_line(restored: Floats, truth: Floats) -> tuple[float, float]:
-    """Return gain and offset that bring images closest to the truth; gain 0 where they are constant."""
+    """Return gain and offset that bring images closest to the truth; gain 0 where they are constant.
+
+    Both are (..., H, W) counts; the offset is in counts of the truth.
+    """
     centred = restored - restored.mean()
     spread = float(np.vdot(centred, centred))
     gain = float(np.vdot(centred, truth)) / spread if spread else 0.0

@@ -45,7 +45,7 @@ class Twins:
 
 
 def twins(counts: Plane, again: Plane | None, rng: np.random.Generator) -> Twins:
-    """Return both recordings of a field or, where there is one, two halves of its photons.
+    """Return both recordings of a field, (H, W) counts, or where there is one, two halves of its photons.
 
     Each photon goes to either half with probability 1/2: of Poisson counts, both are independent Poisson
     counts of half the light.
@@ -77,7 +77,7 @@ class Resolving:
     background: float
 
     def alone(self, image: Plane) -> dict[str, Figure]:
-        """Return the resolution that an image shows by itself."""
+        """Return the resolution, px, that an image, (H, W) counts, shows by itself."""
         found = take(lambda: decorrelation(image).resolution_px, otherwise=WHY_NONE["decorrelation"])
         return {"decorrelation": found}
 
@@ -90,7 +90,7 @@ class Resolving:
         return self.agreement(pair.first, pair.second), pair.how
 
     def agreement(self, first: Plane, second: Plane) -> dict[str, Figure]:
-        """Return the detail to which two images agree."""
+        """Return the detail, px, to which two images, (H, W) counts, agree."""
         try:
             mapped = self.map(first, second)
         except CannotEvaluate as error:
@@ -102,9 +102,9 @@ class Resolving:
         }
 
     def against(self, image: Plane, truth: Plane) -> dict[str, Figure]:
-        """Return the detail to which an image agrees with its truth, under names of its own."""
+        """Return the detail, px, to which an image agrees with its truth, (H, W) both, under other names."""
         return {f"truth_{key}": found for key, found in self.agreement(image, truth).items()}
 
     def map(self, first: Plane, second: Plane) -> RollingFrc:
-        """Return the detail to which two images agree around each pixel."""
+        """Return the detail, px, to which two images, (H, W) counts, agree around each pixel."""
         return rolling_frc(first, second, skip=self.skip, background=self.background)

@@ -108,7 +108,7 @@ def closeness(
 def floor(
     truth: Floats, *, data_range: float, lpips: Perceptual | None, rng: np.random.Generator
 ) -> dict[str, Figure]:
-    """Return what a perfect restoration would score against a truth of photon counts; see `noise_floor`."""
+    """Return what a perfect restoration would score against a truth, (H, W) counts; see `noise_floor`."""
     try:
         check_photon_counts([truth[None]])
     except NotPhotonCounts as error:
@@ -181,12 +181,12 @@ class Images:
 
     @property
     def noisy(self) -> Floats:
-        """The noisy image in the truth's counts."""
+        """The noisy image in the truth's counts, (H, W) float64."""
         return self.noisy_line[0] * self.low + self.noisy_line[1]
 
     @property
     def fitted(self) -> Floats:
-        """The prediction in the truth's counts."""
+        """The prediction in the truth's counts, (H, W) float64."""
         return self.line[0] * self.prediction + self.line[1]
 
 

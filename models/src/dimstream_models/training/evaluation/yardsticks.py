@@ -65,7 +65,7 @@ class Absent:
 
 
 def of_truth(noisy: NDArray[Any], truth: Stack) -> Yardstick:
-    """Return the yardstick of images with a truth.
+    """Return the yardstick of images with a truth, both (T, H, W) photon counts.
 
     Raises
     ------

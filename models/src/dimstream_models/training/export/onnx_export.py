@@ -42,7 +42,7 @@ class Denoiser(nn.Module):
         self.network = network
 
     def forward(self, counts: Tensor) -> Tensor:  # (B, 1, y, x)
-        """Return the normalised prediction."""
+        """Return the normalised prediction, (B, 1, H, W), of (B, 1, H, W) photon counts."""
         _, fine = self.network(self.normalise(counts))
         return fine  # type: ignore[no-any-return]
 

@@ -39,7 +39,7 @@ def simulate_sample(simulation: SimulationSettings, *, seed: int) -> tuple[Movie
 
 
 def write_sample(folder: Path, movie: Movie, truth: Movie, *, frame_interval_s: float) -> dict[str, Path]:
-    """Write both as OME-TIFF and return them as a bundle's attachments."""
+    """Write both, (T, H, W) uint16 photon counts, as OME-TIFF; return them as a bundle's attachments."""
     written = {}
     for name, frames in ((MOVIE, movie), (TRUTH, truth)):
         path = written[name] = folder / Path(name).name

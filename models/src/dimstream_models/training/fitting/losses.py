@@ -67,13 +67,16 @@ def shot_noise_weight(truth: Tensor) -> Tensor:
 
 
 def laplacian(image: Tensor) -> Tensor:  # (B, 1, y, x)
-    """Return the 4-neighbour Laplacian, without the border."""
+    """Return the 4-neighbour Laplacian of (B, 1, H, W) normalised counts, (B, 1, H - 2, W - 2)."""
     kernel = image.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     return functional.conv2d(image, kernel[None, None])
 
 
 def block_means(image: Tensor) -> Tensor:  # (B, 1, y, x)
-    """Return the means over blocks of 16 x 16 px, whole blocks only; of a smaller image over all of it."""
+    """Return the means of (B, 1, H, W) values over blocks of 16 x 16 px, whole blocks only.
+
+    Of a smaller image it is the mean over all of it.
+    """
     return functional.avg_pool2d(image, min(BLOCK_PX, *image.shape[-2:]))
 
 

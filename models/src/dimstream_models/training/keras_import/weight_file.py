@@ -45,7 +45,7 @@ class StoredArray:
     dataset: h5py.Dataset = field(repr=False)
 
     def read(self) -> NDArray[np.float32]:
-        """Return its values.
+        """Return its values, (H, W, I, O) of kernels or (O,) of biases, without a unit.
 
         Raises
         ------

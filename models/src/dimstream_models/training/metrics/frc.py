@@ -142,7 +142,7 @@ def even_and_odd_means(movie: Image) -> tuple[Floats, Floats]:
 
 
 def taper(side: int) -> Floats:
-    """Return a Tukey window, (side,): 0 at both ends, 1 from an eighth of the side inwards."""
+    """Return a Tukey window, (N,) of `side` values: 0 at both ends, 1 from an eighth of the side inwards."""
     from_end = np.minimum(np.arange(side), np.arange(side)[::-1])
     edge = from_end <= side // 8
     return np.asarray(np.where(edge, np.sin(4 * np.pi * from_end / (side - 1)) ** 2, 1.0))

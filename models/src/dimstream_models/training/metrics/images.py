@@ -63,7 +63,7 @@ def as_plane(image: Image, *, min_side: int = 1) -> Floats:
 
 
 def require_same_shape(a: Image, b: Image) -> None:
-    """Refuse two images of different shapes.
+    """Refuse two images, (H, W) in any unit, of different shapes.
 
     Raises
     ------

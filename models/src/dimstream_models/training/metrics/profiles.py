@@ -44,7 +44,7 @@ def line_profile(image: Image, start: Point, end: Point, *, width_px: int = 1) -
 
 
 def normalise_together(profiles: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return profiles on one scale: 0 is the smallest value of them all, 1 the largest.
+    """Return profiles, (N,) each, on one scale: 0 is the smallest value of them all, 1 the largest.
 
     Noisy image, prediction and truth keep their proportions so. All become 0 where all values are equal.
 

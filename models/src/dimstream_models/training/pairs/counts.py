@@ -115,7 +115,7 @@ def stored_truth(values: NDArray[Any], *, subtract: int, factor: float, name: st
 
 
 def is_fractional(values: NDArray[Any]) -> bool:
-    """Return whether values are floating-point numbers that are not all whole."""
+    """Return whether (..., H, W) counts are floating-point numbers that are not all whole."""
     return values.dtype.kind == "f" and not bool((values == np.rint(values)).all())
 
 

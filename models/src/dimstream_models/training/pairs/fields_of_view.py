@@ -27,7 +27,7 @@ Sketch = NDArray[np.float32]  # (n,), of unit length
 
 
 def sketch(image: NDArray[Any]) -> Sketch:
-    """Return the coarse structure of an image, small, with brightness and noise taken out."""
+    """Return the coarse structure of (H, W) counts, (N,) of unit length, without brightness and noise."""
     stabilised = np.sqrt(ndimage.gaussian_filter(image.astype(float), 1) + 3 / 8)
     narrow, wide = (ndimage.gaussian_filter(stabilised, width) for width in WIDTHS_PX)
     coarse = (narrow - wide)[EVERY_PX // 2 :: EVERY_PX, EVERY_PX // 2 :: EVERY_PX].ravel()
@@ -36,7 +36,10 @@ def sketch(image: NDArray[Any]) -> Sketch:
 
 
 def look_alike(sketches: Sequence[Sketch]) -> Iterator[tuple[int, int]]:
-    """Yield the indices of each two images that show the same place; those of unequal size never do."""
+    """Yield the indices of each two images that show the same place, by their sketches, (N,) each.
+
+    Those of unequal size never do.
+    """
     by_size = defaultdict(list)
     for index, each in enumerate(sketches):
         by_size[each.size].append(index)

@@ -97,7 +97,7 @@ def check_photon_counts(stacks: Iterable[Stack]) -> PhotonStatistics:
 
 
 def measure_noise(stacks: Iterable[Stack]) -> PhotonStatistics:
-    """Return variance over mean as it is, whether or not the images are photon counts."""
+    """Return variance over mean of (T, H, W) stacks as it is, photon counts or not."""
     meter = NoiseMeter()
     for stack in stacks:
         meter.add(stack)
@@ -116,7 +116,7 @@ class NoiseMeter:
         self._smallest, self._largest = np.inf, -np.inf
 
     def add(self, stack: Stack) -> None:
-        """Measure frames of one field of view, or a single image with T = 1."""
+        """Measure frames of one field of view, (T, H, W) counts, or a single image with T = 1."""
         self._smallest = min(self._smallest, float(stack.min()))
         self._largest = max(self._largest, float(stack.max()))
         for difference, total in _exposures(stack):

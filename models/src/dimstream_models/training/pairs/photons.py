@@ -32,7 +32,10 @@ CHECKED_FRAMES: Final = 16  # of each
 def split_photons(
     counts: NDArray[np.integer], kept_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return two parts that add up to the counts; each photon is in the first with chance `kept_share`."""
+    """Return two parts of (..., H, W) photon counts that add up to them.
+
+    Each photon is in the first with chance `kept_share`.
+    """
     kept = rng.binomial(counts, kept_share)
     return kept, counts - kept
 

@@ -54,7 +54,9 @@ class Aligned:
 
 
 def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> Shift | None:
-    """Return how far the high-dose image must be moved, None where an image shows nothing at all.
+    """Return how far the high-dose image must be moved, px; None where an image shows nothing at all.
+
+    Both are (H, W) counts.
 
     Plain cross-correlation of variance-stabilised images, its peak found by an upsampled Fourier transform
     (Guizar-Sicairos et al. 2008, doi 10.1364/OL.33.000156). Phase correlation, the default of scikit-image,
@@ -73,7 +75,7 @@ def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> Shift | None:
 
 
 def align(low: Counts, high: Counts, shift: Shift | None) -> Aligned:
-    """Return both images with the high dose moved, where the shift is certain, and borders cropped.
+    """Return both images, (H, W) counts, the high dose moved where the shift is certain, borders cropped.
 
     The high dose is moved, as it has less noise to suffer from it. An uncertain shift is left: moved by mere
     noise, the pair would be worse.
@@ -98,7 +100,7 @@ def _move(image: Counts, shift: ShiftPx) -> NDArray[np.float64]:
 
 
 def correlation(low: Counts, high: Counts) -> float | None:
-    """Return Pearson's correlation of both images, smoothed; None where one of them is constant."""
+    """Return Pearson's correlation of two smoothed images, (H, W) counts; None where one is constant."""
     if not np.ptp(low) or not np.ptp(high):
         return None
     return float(np.corrcoef(_stabilised(low).ravel(), _stabilised(high).ravel())[0, 1])

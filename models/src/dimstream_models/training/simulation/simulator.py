@@ -45,7 +45,7 @@ class Motion:
         )
 
     def at(self, t_s: float) -> Array:  # (n, d)
-        """Return every mover's displacement at time `t_s`."""
+        """Return the displacement of n movers in d dimensions at time `t_s`, (n, d) px."""
         angle = 2 * np.pi * t_s / self.period_s + self.phase
         return np.asarray(np.sum(self.amplitude * np.sin(angle), axis=1))
 
@@ -94,11 +94,11 @@ class Tubules:
         )
 
     def nodes_at(self, t_s: float) -> Array:  # (n, 2)
-        """Return where the junctions are at time `t_s`, px."""
+        """Return where the junctions are at time `t_s`, (n, 2) px."""
         return self.nodes + self.motion.at(t_s)
 
     def draw(self, t_s: float, shape: tuple[int, int]) -> Array:
-        """Return the line density of the network on the padded grid: length times brightness per px."""
+        """Return the network's line density on the padded grid, (H, W): length times brightness per px."""
         start, end = (self.nodes_at(t_s)[self.edges[:, side]] for side in (0, 1))
         along = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
         path = start[:, None] + (end - start)[:, None] * along[:, None]  # (e, s, 2)
@@ -284,7 +284,7 @@ def _draw_sheets(
 
 
 def draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
-    """Return where the cell is: everywhere, or on one side of a soft, curved edge."""
+    """Return where the cell is, (H, W), 0 to 1: everywhere, or on one side of a soft, curved edge."""
     if rng.random() < 0.7:
         return np.ones(padded)
     y, x = np.indices(padded) / max(padded) - 0.5
@@ -296,7 +296,7 @@ def draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int], sigma_px: float, elongation: float = 1.0
 ) -> Array:
-    """Return Gaussian noise of correlation length `sigma_px`, zero mean, unit variance.
+    """Return Gaussian noise, (H, W), of correlation length `sigma_px`, zero mean, unit variance.
 
     With `elongation` over 1 it is stretched by that along a random direction, as bundles of fibres are.
     """

@@ -22,7 +22,7 @@ class StackSink(Protocol):
     """Takes the denoised frames of a stack in order, and gives the bytes of a file."""
 
     def write(self, pixels: NDArray[Any]) -> None:
-        """Append one frame."""
+        """Append one frame, (H, W) photon counts."""
 
     def finish(self) -> memoryview | bytes:
         """The whole file."""
@@ -37,7 +37,7 @@ class TiffSink:
         self._writer = writer_of(stack, self._file, dtype=dtype, is_support=dtype == "uint8")
 
     def write(self, pixels: NDArray[Any]) -> None:
-        """Append one frame."""
+        """Append one frame, (H, W) photon counts."""
         self._writer.write(pixels)
 
     def finish(self) -> memoryview:
@@ -61,7 +61,7 @@ class NpySink:
         self._file[: self._at] = np.frombuffer(header.getbuffer(), np.uint8)
 
     def write(self, pixels: NDArray[Any]) -> None:
-        """Append one frame."""
+        """Append one frame, (H, W) photon counts."""
         frame = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
         self._file[self._at : self._at + frame.size] = frame
         self._at += frame.size
@@ -84,7 +84,7 @@ class PngSink:
         self._file = b""
 
     def write(self, pixels: NDArray[Any]) -> None:
-        """Take the frame."""
+        """Take the frame, (H, W) uint8 or uint16."""
         self._file = bytes(imagecodecs.png_encode(pixels))
 
     def finish(self) -> bytes:

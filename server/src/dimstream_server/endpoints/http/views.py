@@ -105,7 +105,7 @@ class ViewSink:
             )
 
     def write(self, pixels: NDArray[Any]) -> None:
-        """Append one frame."""
+        """Append one frame, (H, W) denoised photon counts."""
         index = self._stack.index(self._written)
         self._written += 1
         if self._is_of_series(index):

@@ -157,7 +157,7 @@ class Viewer:
         load.at.loaded = frame
 
     def traced(self, trace: Trace, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take note of the means of regions."""
+        """Take note of the means of R regions in N frames, by name, (N, R) counts per pixel; see `traces`."""
         header = {"type": "traces", "stream": trace.stream, "rois": [roi.model_dump() for roi in trace.rois]}
         trace.at.traces = pack(header, list(arrays.items()))
 
