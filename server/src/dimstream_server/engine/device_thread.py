@@ -50,6 +50,9 @@ class EngineCallbacks(Protocol):
     def left(self, stream: str, model: str) -> None:
         """A stream has no more to do with a model that was in force, or was to be."""
 
+    def loading(self, model: str, count: int) -> None:
+        """So many more of a model's keys are being made ready, or fewer."""
+
     def may_stop(self) -> bool:
         """Whether no command waits; when True, none will come any more."""
 
@@ -249,10 +252,12 @@ class DeviceThread:
     def _want(self, key: ModelKey) -> None:
         if key not in self._models and key not in self._loading:
             self._loading.add(key)
+            self._callbacks.loading(key.model, 1)
             self._loader.load_aside(key, lambda outcome: self.commands.put(_loaded(key, outcome)))
 
     def _welcome(self, key: ModelKey, model: LoadedModel | Exception) -> None:
         self._loading.discard(key)
+        self._callbacks.loading(key.model, -1)
         self._models[key] = model
         for state in self._streams.values():
             for update in [one for one in state.updates if state.key(one.in_force) == key]:

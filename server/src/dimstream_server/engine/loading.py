@@ -50,7 +50,6 @@ class Loader:
         self._bundles = _by_id(bundles)
         self._device = device
         self._threads = threads
-        self._pending: set[ModelKey] = set()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-loader")
 
     def infos(self) -> dict[str, ModelInfo]:
@@ -88,17 +87,7 @@ class Loader:
 
     def load_aside(self, key: ModelKey, then: Callable[[Future[LoadedModel]], None]) -> None:
         """Load on the loader's thread and call `then` with the outcome there."""
-        self._pending.add(key)
-
-        def done(outcome: Future[LoadedModel]) -> None:
-            then(outcome)
-            self._pending.discard(key)
-
-        self._thread.submit(self.load, key).add_done_callback(done)
-
-    def is_loading(self, model: str) -> bool:
-        """Whether `load_aside` has something of this model to do, or to report."""
-        return any(key.model == model for key in tuple(self._pending))
+        self._thread.submit(self.load, key).add_done_callback(then)
 
     def prepare_aside(
         self, bundle: Bundle, pairs: Iterable[tuple[InDtype, OutDtype]]

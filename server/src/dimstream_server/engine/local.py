@@ -138,7 +138,7 @@ class LocalEngine:
             raise ModelInUse(
                 f"{users} streams or requests use {model}, or will; change their model, or wait for their end"
             )
-        if self._loader.is_loading(model):
+        if self._quotas.loading[model]:
             raise ModelInUse(f"{model} is being made ready for a stream that has just ended; try again")
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
@@ -240,6 +240,11 @@ class LocalEngine:
         """Called by the device thread."""
         with self._lock:
             self._quotas.left(stream, model)
+
+    def loading(self, model: str, count: int) -> None:
+        """Called by the device thread."""
+        with self._lock:
+            self._quotas.loading[model] += count
 
     def may_stop(self) -> bool:
         """Called by the device thread."""

@@ -56,6 +56,7 @@ class Quotas:
         self.queued = 0
         self.draining = False
         self.stopped = False
+        self.loading: Counter[str] = Counter()  # what is being made ready of each model
         self._limits = limits
         self._plane_bytes = 0
         self._streams: dict[str, _StreamQuota] = {}

@@ -40,7 +40,7 @@ class OperatorRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Answer these requests from now on."""
-        common = problems(401, 403, 408, 413, 415, 421, 422, 500, 501, 503)
+        common = problems(400, 401, 403, 408, 413, 415, 421, 422, 500, 501, 503)
         app.post(
             "/v1/models",
             summary="Load a bundle and serve it, while streams go on",
