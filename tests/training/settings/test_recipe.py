@@ -28,8 +28,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown activation": ({"network": {"activation": "relu"}}, "network.activation"),
     "even kernel": ({"network": {"kernel": 4}}, "network.kernel"),
     "negative seed": ({"seed": -1}, "seed"),
-    "no data": ({"pairs": None}, "either simulation or pairs"),
-    "two kinds of data": ({"simulation": {}}, "either simulation or pairs"),
+    "no data": ({"pairs": None}, "expected one of simulation, pairs and movies"),
+    "two kinds of data": ({"simulation": {}}, "expected one of simulation, pairs and movies"),
     "fine-tuning of pairs": ({"fine_tuning": {}}, "expected simulation with it"),
     "cosine that stops early": ({"fit": {"schedule": "cosine"}}, "early_stopping_patience null"),
     "maximum of what": ({"normalisation": {"kind": "maximum"}}, "maximum has none"),
@@ -41,7 +41,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "split photons on two scales": (
         {"pairs": {**PAIRS, "split_photons": True}, "normalisation": {"kind": "maximum", "value": None}},
-        "split_photons wants normalisation kind fixed",
+        "splitting photons wants normalisation kind fixed",
     ),
     "bad id": ({"bundle": {**BUNDLE, "id": "A model"}}, "bundle.id"),
 }

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from dimstream_models.bundle import BundleError
 from dimstream_models.extras import install_hint
 from dimstream_models.training.commands import (
+    adapt,
     audit,
     bench,
     calibrate,
@@ -25,7 +26,7 @@ from dimstream_models.training.commands import (
     simulate,
     stress,
 )
-from dimstream_models.training.errors import TrainingError
+from dimstream_models.training.errors import NotBetter, TrainingError
 
 COMMANDS = (
     simulate,
@@ -36,6 +37,7 @@ COMMANDS = (
     importance,
     calibrate,
     export,
+    adapt,
     evaluate,
     compare,
     stress,
@@ -46,13 +48,16 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 2 refused or failed, 130 stopped by Ctrl-C."""
+    """Run the command and return its exit status.
+
+    0 done, 2 refused or failed, 3 an adapted network that is no better, 130 stopped by Ctrl-C.
+    """
     arguments = _parser().parse_args(argv)
     try:
         arguments.run_command(arguments)
     except (TrainingError, BundleError) as error:
         print(f"dimstream-train: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, NotBetter) else 2
     except ModuleNotFoundError as error:
         print(f"dimstream-train: {install_hint(error, 'dimstream-models')}", file=sys.stderr)
         return 2

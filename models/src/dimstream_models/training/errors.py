@@ -14,6 +14,8 @@ TrainingError
 ├── SearchError          a study that cannot be gone on with, or in which no run succeeded
 ├── CannotCalibrate      movies or pairs from which no scale or threshold follows
 ├── CannotEvaluate       pairs or settings on which a figure cannot be taken
+├── CannotAdapt          movies or a bundle from which nothing can be learned
+├── NotBetter            an adapted network that its own movies do not confirm
 ├── PoorModel            a bundle against which something speaks, and `--strict` was given
 └── ParityError          an exported graph that does not compute what torch computes
 """
@@ -73,6 +75,14 @@ class CannotCalibrate(TrainingError):
 
 class CannotEvaluate(TrainingError):
     """Pairs or settings on which a figure cannot be taken."""
+
+
+class CannotAdapt(TrainingError):
+    """Movies or a bundle from which nothing can be learned."""
+
+
+class NotBetter(TrainingError):
+    """An adapted network that its own movies do not confirm."""
 
 
 class PoorModel(TrainingError):

@@ -23,8 +23,14 @@ class OtherFields:
 
     A frame is kept as two images (H, W) that show the same field: twice its prediction, or the predictions
     of both halves of its photons.
+
+    Parameters
+    ----------
+    one_field : bool
+        The movies may show the same field, so mirrored frames alone stand in for others.
     """
 
+    one_field: bool = False
     _movies: list[list[Pair]] = field(default_factory=list)
 
     def add(self, frames: Sequence[Pair]) -> None:
@@ -39,10 +45,12 @@ class OtherFields:
 
     def _pairs(self) -> Iterator[Pair]:
         """Yield images of two movies, cropped to what both have; of few movies mirrored frames, too."""
-        if len(self._movies) < FEW_MOVIES:
+        if self.one_field or len(self._movies) < FEW_MOVIES:
             for frames in self._movies:
                 for first, second in frames:
                     yield from ((first, turned) for turned in _mirrored(second))
+        if self.one_field:
+            return
         for distance in range(1, len(self._movies)):
             for one, other in zip(self._movies, self._movies[distance:], strict=False):
                 for (first, _), (_, second) in zip(one, other, strict=False):

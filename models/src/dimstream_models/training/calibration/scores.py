@@ -65,6 +65,11 @@ class FrameScores:
     other_frames: OtherFields = field(default_factory=OtherFields)
     other_halves: OtherFields = field(default_factory=OtherFields)
 
+    @classmethod
+    def of_movies(cls, *, one_field: bool) -> FrameScores:
+        """Return empty scores of movies that each show a field of their own, or may all show the same."""
+        return cls(other_frames=OtherFields(one_field), other_halves=OtherFields(one_field))
+
     def add_pairs(self, planes: Sequence[Float32]) -> None:
         """Score every two adjacent normalised predictions (H, W) of a movie."""
         self.other_frames.add([(plane, plane) for plane in planes])

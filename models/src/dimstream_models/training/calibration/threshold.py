@@ -91,6 +91,7 @@ class Origin:
     frame_interval_s: float | None = None
     seed: int | None = None
     note: str = ""
+    one_field: bool = False  # signal movies may show the same field
 
 
 def calibrate_flag(
@@ -124,7 +125,7 @@ def calibrate_flag(
     CannotCalibrate
         When a movie is too short, or the two kinds cannot be told apart better than by chance.
     """
-    seen, empty = FrameScores(), FrameScores()
+    seen, empty = FrameScores.of_movies(one_field=origin.one_field), FrameScores()
     alike = _similarities(signal, denoise, scale, "signal", seen)
     invented = _similarities(dark, denoise, scale, "dark", empty)
     auc = area_under_curve(alike, invented)

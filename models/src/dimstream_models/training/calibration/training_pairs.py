@@ -42,21 +42,30 @@ def rescaling_of_pairs(pairs: Path, denoise: Denoise, method: RescalingMethod) -
     return fit_rescaling(_predicted(pairs, denoise), method, data=_described(pairs))
 
 
-def rescaling_of_split_photons(divisor: float) -> Rescaling:
-    """Return the gain that turns predictions of a network trained on split photons into its input's counts.
+def rescaling_of_split_photons(divisor: float, *, gain: float | None = None) -> Rescaling:
+    """Return the gain that turns predictions of a network trained on split photons into counts.
 
     The network is shown one part of each frame's photons, and its truth is the other part, scaled to the same
     expectation and divided by `divisor`: so it gives back the light that it is shown over `divisor`. No
-    clean image exists, so nothing is fitted, the offset is 0, and denoised counts are of the input's dose.
+    clean image exists, so nothing is fitted and the offset is 0.
+
+    Parameters
+    ----------
+    divisor : float
+        Of truths in training.
+    gain : float, optional
+        Of the bundle that the network began with, so that counts mean what they meant before; by default
+        denoised counts are of the input's dose.
     """
+    dose = "at the input's own dose" if gain is None else f"at {gain / divisor:.3g} times the input's dose"
     record = RescalingRecord(
         method="normalisation",
-        data="split photons, at the input's own dose: there are no clean images, and truths in training were"
-        f" divided by {divisor:g}",
+        data=f"split photons, {dose}: there are no clean images, and truths in training were divided by"
+        f" {divisor:g}",
         images=0,
         pixels=0,
     )
-    return Rescaling(divisor, 0.0, record)
+    return Rescaling(gain or divisor, 0.0, record)
 
 
 def _predicted(pairs: Path, denoise: Denoise) -> Iterator[PredictedPair]:

@@ -82,6 +82,11 @@ class Comparison:
         """By how much it is better than the best filter."""
         return self._over(self.filters[self.best])
 
+    @property
+    def margin_ssim(self) -> float:
+        """By how much its SSIM is above that of the best filter."""
+        return self.model.ssim - self.filters[self.best].ssim
+
     def sentence(self, what: str) -> str:
         """Return the one sentence that a reader needs; `what` is the name of one image."""
         strengths = " and ".join(dict.fromkeys(self.filters[self.best].tuned))
@@ -96,7 +101,7 @@ class Comparison:
         if (floor := self.yardstick.floor_db) is not None:
             found[f"{name}_floor_db"] = round(floor, 2)
         found |= self.over_noisy.figures(f"{name}_over_noisy") | self.over_filter.figures(f"{name}_margin")
-        found[f"{name}_margin_ssim"] = round(self.model.ssim - self.filters[self.best].ssim, 4)
+        found[f"{name}_margin_ssim"] = round(self.margin_ssim, 4)
         return found
 
     def as_dict(self) -> dict[str, object]:

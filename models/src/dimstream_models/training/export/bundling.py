@@ -182,11 +182,13 @@ def _provenance(recipe: Recipe, record: RunRecord, command: str) -> Provenance:
 
 
 def _without_paths(recipe: Recipe) -> dict[str, JsonValue]:
-    """Return all settings; of the prepared folder its name alone, as a bundle travels."""
+    """Return all settings; of folders their name alone, as a bundle travels."""
     settings: dict[str, JsonValue] = recipe.model_dump(mode="json")
     if recipe.pairs is not None:
         settings["pairs"] = {
             **recipe.pairs.model_dump(mode="json"),
             "prepared": recipe.pairs.prepared.name,
         }
+    if recipe.movies is not None:
+        settings["movies"] = {**recipe.movies.model_dump(mode="json"), "stored": recipe.movies.stored.name}
     return settings

@@ -35,6 +35,13 @@ _RESCALED_BY = {
 }
 
 
+_YARDSTICKS = {
+    "set_aside": "by photons set aside",
+    "next_frame": "by the next frame",
+    "others": "by the mean of the others",
+}
+
+
 class _Measured(dict[str, float]):
     """Figures by name, for a text that names some which were not measured."""
 
@@ -83,6 +90,7 @@ def write_card(draft: BundleDraft) -> str:
         warnings_section(draft),
         picture,
         "\n".join(_usage(config)),
+        _adapted(config),
         calibration_section(draft),
         _validation({name: value for name, value in config.quality.items() if not name.startswith(PREFIX)}),
         card_section(config.quality),
@@ -158,6 +166,30 @@ def _usage(config: DimstreamConfig) -> Iterator[str]:
     if config.dose_photons is not None:
         low, high = config.dose_photons
         yield f"- **Dose**: {low:g} to {high:g} photons on a structure's pixel."
+
+
+def _adapted(config: DimstreamConfig) -> str:
+    """Return the section on the movies that a network was adapted to; nothing for any other."""
+    made = config.provenance
+    if made is None or not made.settings.get("movies"):
+        return ""
+    start = [f"{name[6:]} ({sha256[:12]})" for name, sha256 in made.data.items() if name.startswith("start ")]
+    movies = [f"{name} (sha256 {sha256[:16]})" for name, sha256 in made.data.items() if not _is_own(name)]
+    gains = "; ".join(
+        f"{title} {config.quality[f'adapted_{kind}_gain_db']:+.2f} dB"
+        for kind, title in _YARDSTICKS.items()
+        if f"adapted_{kind}_gain_db" in config.quality
+    )
+    return (
+        f"## Adapted\n\nThe network began as {', '.join(start)} and was adapted to {', '.join(movies)}: to"
+        " the photons of two thirds of the frames, without clean images. On frames and photons that never"
+        f" trained it is better than before ({gains}). **It is for this sample, label and microscope"
+        " alone**: on another one it may be worse than the bundle that it began as."
+    )
+
+
+def _is_own(name: str) -> bool:
+    return name == "movies" or name.startswith("start ")
 
 
 def _divided(config: DimstreamConfig) -> str:

@@ -1,4 +1,4 @@
-"""What an export takes from the data that a network was trained on: simulated scenes or prepared pairs."""
+"""What an export takes from what a network was trained on: simulated scenes, prepared pairs or movies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from dimstream_models.training.adapting.calibrating import threshold_of_movies
+from dimstream_models.training.adapting.storing import Stored, read_stored
 from dimstream_models.training.calibration.rescaling import Rescaling
 from dimstream_models.training.calibration.simulated import (
     example_pairs,
@@ -23,7 +25,9 @@ from dimstream_models.training.calibration.training_pairs import (
     rescaling_of_split_photons,
 )
 from dimstream_models.training.errors import CannotCalibrate, InvalidPrepared
+from dimstream_models.training.evaluation.compare import compare
 from dimstream_models.training.evaluation.filters import TUNED_ON, Example, evenly
+from dimstream_models.training.evaluation.yardsticks import Yardstick, of_movie
 from dimstream_models.training.export.figures import (
     Restore,
     photometry_figures,
@@ -36,9 +40,11 @@ from dimstream_models.training.normalisation import FixedScale, build_truth_norm
 from dimstream_models.training.pairs.opening import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Prepared, PreparedField, Role, read_prepared
 from dimstream_models.training.prediction import Denoise
-from dimstream_models.training.settings import PairsSettings, Recipe, SimulationSettings
+from dimstream_models.training.settings import MoviesSettings, PairsSettings, Recipe, SimulationSettings
 from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
 
+DECISIVE: Final = ("set_aside", "next_frame")  # yardsticks that do not reward blur
+DECIDING: Final = 12  # frames of a movie that figures are taken on
 SCENES: Final = 12  # simulated validation fields that figures are taken on
 
 
@@ -180,6 +186,52 @@ class PairedData:
         return "validation" if self.prepared.of("validation") else "training"
 
 
+@dataclass(frozen=True)
+class MoviesData:
+    """The user's own movies, without clean images; none of the images is attached."""
+
+    recipe: Recipe
+    settings: MoviesSettings
+    stored: Stored
+    dose_photons: tuple[float, float] | None = None
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """As the movies state it."""
+        return self.stored.pixel_size_nm
+
+    def rescaling(self, denoise: Denoise) -> Rescaling:
+        """Return the scale of the bundle that it began with, so that counts mean the same."""
+        truths = build_truth_normaliser(self.recipe.normalisation, dose_ratio=1.0)
+        assert isinstance(truths, FixedScale)  # the recipe makes sure
+        return rescaling_of_split_photons(truths.scale, gain=self.settings.gain)
+
+    def threshold(self, denoise: Denoise) -> FlagThresholds | None:
+        """Return the thresholds between the movies' frames that never trained and simulated empty fields."""
+        return threshold_of_movies(self.stored, self.recipe, denoise)
+
+    def example(self) -> Pair:
+        """Return the first frame that never trained."""
+        name = self.stored.index.movies[0].name
+        return Pair(name, "", np.array(self.stored.deciding(0)[0]), None, self.pixel_size_nm)
+
+    def figures(self, restore: Restore) -> dict[str, float]:
+        """Return how well it does beside the best tuned filters, on frames of the first movie that never
+        trained."""
+        frames = np.array(self.stored.deciding(0)[-DECIDING:])
+        found: dict[str, float] = {}
+        for each in of_movie(frames, seed=self.recipe.seed):
+            if isinstance(each, Yardstick) and each.name in DECISIVE:
+                compared = compare(restore, each)
+                found |= compared.over_filter.figures(f"movie_{each.name}_margin")
+                found[f"movie_{each.name}_margin_ssim"] = round(compared.margin_ssim, 4)
+        return found
+
+    def attachments(self, folder: Path) -> dict[str, Path]:
+        """Return nothing: whose images these are, only their owner knows."""
+        return {}
+
+
 def training_data(recipe: Recipe, record: RunRecord) -> TrainingData:
     """Return the data of a run.
 
@@ -187,9 +239,13 @@ def training_data(recipe: Recipe, record: RunRecord) -> TrainingData:
     ------
     InvalidPrepared
         When the prepared folder is not there, or not the one that the run was trained on.
+    CannotAdapt
+        When stored movies have changed.
     """
     if recipe.simulation is not None:
         return SimulatedData(recipe, recipe.simulation)
+    if recipe.movies is not None:
+        return MoviesData(recipe, recipe.movies, read_stored(recipe.movies.stored))
     assert recipe.pairs is not None  # the settings make sure
     prepared = read_prepared(recipe.pairs.prepared)
     if record.data.get("prepared") != prepared.sha256:

@@ -23,7 +23,15 @@ from dimstream_models.training.settings import Recipe
 RECORD = "record.json"
 PACKAGES = ("dimstream-models", "torch", "numpy", "scipy", "scikit-image")
 # what does not change the weights, or has a record of its own
-_FREE = ("bundle", "calibration", "search", "fine_tuning", "fit.checkpoint_every_s", "pairs.prepared")
+_FREE = (
+    "bundle",
+    "calibration",
+    "search",
+    "fine_tuning",
+    "fit.checkpoint_every_s",
+    "pairs.prepared",
+    "movies.stored",
+)
 
 State = Literal["training", "stopped", "failed", "finished"]
 

@@ -1,4 +1,4 @@
-"""Where a fit's samples come from: simulated scenes, or patches of prepared pairs."""
+"""Where a fit's samples come from: simulated scenes, patches of prepared pairs, or of movies."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dimstream_models.training.adapting.sources import HeldPhotons, MixedSource
+from dimstream_models.training.adapting.storing import read_stored
 from dimstream_models.training.fitting.batches import SampleSource
 from dimstream_models.training.pairs.patches import PatchSource
 from dimstream_models.training.pairs.photons import SplitPhotonSource
 from dimstream_models.training.pairs.prepared import Role, read_prepared
-from dimstream_models.training.settings import PairsSettings, Recipe, SimulationSettings
+from dimstream_models.training.settings import MoviesSettings, PairsSettings, Recipe, SimulationSettings
 from dimstream_models.training.simulation.scenes import Purpose, Sampler, SimulatedSource, draw_library
 
 VALIDATION_BATCHES = 24  # of simulated scenes
@@ -38,9 +40,13 @@ def open_sources(recipe: Recipe, *, batch: int, device: torch.device) -> Sources
         When the prepared pairs are not whole, or lack fields for training or for validation.
     NotPhotonCounts
         When photons are to be split and the images are no photon counts.
+    CannotAdapt
+        When stored movies are not whole, or smaller than a patch.
     """
     if recipe.pairs is not None:
         return _prepared(recipe, recipe.pairs, batch)
+    if recipe.movies is not None:
+        return _own_movies(recipe, recipe.movies, batch)
     assert recipe.simulation is not None  # the recipe makes sure
     return _simulated(recipe, recipe.simulation, batch, device)
 
@@ -57,6 +63,16 @@ def _prepared(recipe: Recipe, settings: PairsSettings, batch: int) -> Sources:
         source("validation"),
         dose_ratio=1.0 if settings.split_photons else prepared.dose_ratio(),
         hashes={"prepared": prepared.sha256},
+    )
+
+
+def _own_movies(recipe: Recipe, settings: MoviesSettings, batch: int) -> Sources:
+    stored, patch_px = read_stored(settings.stored), recipe.fit.patch_px
+    return Sources(
+        MixedSource(stored, settings, batch=batch, patch_px=patch_px, seed=recipe.seed),
+        HeldPhotons(stored, settings, batch=batch, patch_px=patch_px),
+        dose_ratio=1.0,  # a target has the brightness of what is shown
+        hashes={"movies": stored.sha256, **{movie.name: movie.sha256 for movie in stored.index.movies}},
     )
 
 

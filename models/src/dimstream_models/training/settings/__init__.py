@@ -5,7 +5,12 @@ bundle; a run writes it back whole. Unknown keys are refused, units and bounds s
 """
 
 from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings
-from dimstream_models.training.settings.data import NormalisationSettings, PairsSettings, SimulationSettings
+from dimstream_models.training.settings.data import (
+    MoviesSettings,
+    NormalisationSettings,
+    PairsSettings,
+    SimulationSettings,
+)
 from dimstream_models.training.settings.fit import (
     LARGEST,
     FineTuningSettings,
@@ -26,6 +31,7 @@ __all__ = [
     "FitSettings",
     "Initializer",
     "LossSettings",
+    "MoviesSettings",
     "NetworkSettings",
     "NormalisationSettings",
     "PairsSettings",

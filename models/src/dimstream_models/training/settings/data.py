@@ -1,4 +1,4 @@
-"""What a network is trained on: simulated scenes, or real pairs that `dimstream-train prepare` stored."""
+"""What a network is trained on: simulated scenes, real pairs from `dimstream-train prepare`, or movies."""
 
 from __future__ import annotations
 
@@ -70,6 +70,30 @@ class PairsSettings(Confined):
     )
     max_patches: int | None = Field(
         None, ge=1, description="a seeded choice of this many patches (the paper screens with 1000 of 1764)"
+    )
+
+
+class MoviesSettings(Confined):
+    """The user's own movies of photon counts, without clean images, as `adapt` stores them."""
+
+    stored: Path = Field(description="folder of the stored movies")
+    steps_per_epoch: int = Field(50, ge=1, description="patches are drawn anew: an epoch is this many steps")
+    neighbour_share: Share = Field(
+        0.5,
+        description="patches whose target is the mean of the neighbouring frames, at most: fewer, the more"
+        " the sample moves between frames; of the others it is split photons",
+    )
+    kept_share: tuple[Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(gt=0, lt=1)]] = Field(
+        (0.5, 0.9), description="share of the photons that the network is shown when they are split, drawn"
+    )
+    moved_errors: float = Field(
+        5.0,
+        gt=0,
+        description="pixels that differ from the neighbouring frame by more standard errors of photon noise"
+        " moved, and do not count",
+    )
+    gain: float | None = Field(
+        None, gt=0, description="of the bundle that it begins with, from predictions to counts; null: none"
     )
 
 

@@ -14,7 +14,12 @@ from dimstream_models.bundle.yaml_text import MAX_YAML_BYTES, parse
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings
 from dimstream_models.training.settings.complaints import complaints
-from dimstream_models.training.settings.data import NormalisationSettings, PairsSettings, SimulationSettings
+from dimstream_models.training.settings.data import (
+    MoviesSettings,
+    NormalisationSettings,
+    PairsSettings,
+    SimulationSettings,
+)
 from dimstream_models.training.settings.fit import FineTuningSettings, FitSettings
 from dimstream_models.training.settings.network import NetworkSettings
 from dimstream_models.training.settings.search import SearchSettings
@@ -26,6 +31,7 @@ class Recipe(Confined):
     seed: int = Field(0, ge=0, lt=2**32, description="of everything random: weights, order, noise")
     simulation: SimulationSettings | None = None
     pairs: PairsSettings | None = None
+    movies: MoviesSettings | None = None
     normalisation: NormalisationSettings = NormalisationSettings()
     network: NetworkSettings = NetworkSettings()
     fit: FitSettings = FitSettings()
@@ -36,8 +42,8 @@ class Recipe(Confined):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if (self.simulation is None) == (self.pairs is None):
-            raise ValueError("expected either simulation or pairs, as what to train on")
+        if sum(part is not None for part in (self.simulation, self.pairs, self.movies)) != 1:
+            raise ValueError("expected one of simulation, pairs and movies, as what to train on")
         if self.fine_tuning is not None and self.simulation is None:
             raise ValueError("fine_tuning adds simulated specks: expected simulation with it")
         step = 2 ** len(self.network.filters)
@@ -46,8 +52,9 @@ class Recipe(Confined):
                 f"patch_px must be divisible by {step}, as network.filters has"
                 f" {len(self.network.filters)} levels; got {self.fit.patch_px}"
             )
-        if self.pairs is not None and self.pairs.split_photons and self.normalisation.kind != "fixed":
-            raise ValueError("split_photons wants normalisation kind fixed: the parts share one scale")
+        splits = self.movies is not None or (self.pairs is not None and self.pairs.split_photons)
+        if splits and self.normalisation.kind != "fixed":
+            raise ValueError("splitting photons wants normalisation kind fixed: the parts share one scale")
         return self
 
     def with_split_photons(self) -> Recipe:

@@ -1,0 +1,59 @@
+"""How alike two frames of photon counts are, and where the sample moved between them; no network takes part.
+
+Both are smoothed, and what photon noise alone does to smoothed counts is known and taken off. So the figures
+mean the same at any dose.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Floats = NDArray[np.float64]
+
+DETAIL_PX: Final = 2.0  # Gaussian that leaves the sample's structure
+LOCAL_PX: Final = 12.0  # and one whose image is taken off: stray light is wider than that
+SMOOTH_PX: Final = 1.5  # Gaussian by which moved pixels are found
+LEAST_VARIANCE: Final = 1e-3  # of smoothed counts: where there is no light at all
+
+
+def likeness(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the correlation of the light in two frames (H, W), its photon noise taken off.
+
+    1 for one scene that stands still, however faint; 0 for two scenes, and where a frame shows none.
+    """
+    images = [_detail(frame) for frame in (first, second)]
+    noise = [float(frame.mean()) * _kept_variance(DETAIL_PX) for frame in (first, second)]
+    light = [float(image.var()) - own for image, own in zip(images, noise, strict=True)]
+    if min(light) <= 0:
+        return 0.0
+    return float(np.mean(images[0] * images[1]) / np.sqrt(light[0] * light[1]))
+
+
+def unmoved(first: NDArray[Any], second: NDArray[Any], errors: float) -> NDArray[np.bool_]:
+    """Return where two images (H, W) of one brightness differ by no more than their photon noise.
+
+    Parameters
+    ----------
+    first, second : (H, W) arrays
+        Counts; the second may be scaled to the brightness of the first.
+    errors : float
+        How many standard errors of the smoothed difference noise may reach.
+    """
+    smooth = [ndimage.gaussian_filter(np.asarray(image, np.float64), SMOOTH_PX) for image in (first, second)]
+    variance = np.maximum((smooth[0] + smooth[1]) * _kept_variance(SMOOTH_PX), LEAST_VARIANCE)
+    return np.asarray(np.abs(smooth[0] - smooth[1]) <= errors * np.sqrt(variance))
+
+
+def _detail(frame: NDArray[Any]) -> Floats:
+    counts = np.asarray(frame, np.float64)
+    found = ndimage.gaussian_filter(counts, DETAIL_PX) - ndimage.gaussian_filter(counts, LOCAL_PX)
+    return np.asarray(found - found.mean())
+
+
+def _kept_variance(sigma: float) -> float:
+    """Return which share of white noise's variance a Gaussian of that width leaves."""
+    return 1 / (4 * np.pi * sigma**2)
