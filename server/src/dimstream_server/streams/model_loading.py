@@ -29,6 +29,8 @@ class ModelLoading:
 
     Parameters
     ----------
+    is_open : callable
+        Whether the client of a stream is there.
     refuse_when_draining : callable
         Raises Draining once nothing more is taken.
     """
@@ -39,9 +41,11 @@ class ModelLoading:
         journal: JournalThread,
         settings: Settings,
         *,
+        is_open: Callable[[str], bool],
         refuse_when_draining: Callable[[], None],
     ) -> None:
         self._engine = engine
+        self._is_open = is_open
         self._refuse_when_draining = refuse_when_draining
         self._journal = journal
         self._folders = settings.server.bundle_folders
@@ -118,8 +122,7 @@ class ModelLoading:
         UnknownModel, ModelInUse, Draining
         """
         self._refuse_when_draining()
-        if not even_if_away:
-            await self._refuse_needed(model_id)
+        await self._refuse_needed(model_id, even_if_away=even_if_away)
         self._engine.withdraw(model_id)
         _log.info("a model is served no more event=model_unloaded model=%s by=%r", model_id, by)
 
@@ -141,10 +144,10 @@ class ModelLoading:
                 f"{len(models)} models are served, which is the limit (limits.max_models); unload one first"
             )
 
-    async def _refuse_needed(self, model_id: str) -> None:
+    async def _refuse_needed(self, model_id: str, *, even_if_away: bool = False) -> None:
         """Refuse what streams need. Those that are opened meanwhile the engine knows, and refuses as well."""
         needs = await self._journal.ask(lambda journal: journal.needs())
-        streams = needs.get(model_id, [])
+        streams = [one for one in needs.get(model_id, []) if not even_if_away or self._is_open(one)]
         if streams:
             shown = ", ".join(streams[:_SHOWN]) + (", …" if len(streams) > _SHOWN else "")
             raise ModelInUse(

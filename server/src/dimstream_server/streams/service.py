@@ -66,7 +66,11 @@ class StreamService:
         self._rate = RateLimit(settings.limits.max_requests_per_s_per_client)
         self._recordings = StreamRecordings(recorder, settings.recording)
         self._registry = StreamRegistry.of(settings)
-        self.models = ModelLoading(engine, journal, settings, refuse_when_draining=self.refuse_when_draining)
+        self.models = ModelLoading(
+            *(engine, journal, settings),
+            is_open=lambda stream_id: self._registry.of_id(stream_id) is not None,
+            refuse_when_draining=self.refuse_when_draining,
+        )
         """Which models are served; for operators."""
         self._opener = StreamOpener(
             *(engine, self._registry, journal, self._recordings, settings),

@@ -10,7 +10,7 @@ from functools import partial
 
 from dimstream_client.messages import Update, Updated
 from dimstream_server.engine.protocol import Engine, InForce
-from dimstream_server.errors import ServerError
+from dimstream_server.errors import ServerError, UnknownModel
 from dimstream_server.streams.journal import UpdateEntry
 from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.resuming import keep_update
@@ -54,13 +54,19 @@ class Updating:
     def _found(self, stream: ServerStream, ask: Callable[[], object], known: UpdateEntry | None) -> None:
         self.pending -= 1
         if known is not None:
-            in_force = InForce(known.from_seq, self._engine.models()[known.model], known.thresholds)
-            _send(stream, stream.updated(in_force))
+            self._answer_again(stream, known)
             return
         try:
             ask()
         except ServerError as problem:
             _refuse(stream, problem)
+
+    def _answer_again(self, stream: ServerStream, known: UpdateEntry) -> None:
+        model = self._engine.models().get(known.model)
+        if model is None:  # the stream has changed to another since
+            _refuse(stream, UnknownModel(f"{known.model}, which was in force then, is not served any more"))
+        else:
+            _send(stream, stream.updated(InForce(known.from_seq, model, known.thresholds)))
 
     async def change(
         self, stream: ServerStream, model: str | None, thresholds: Mapping[str, float] | None, *, by: str
