@@ -211,6 +211,15 @@ def test_as_many_viewers_as_there_may_be(start_server: Any) -> None:
         viewer.of_kind("status")
 
 
+def test_a_viewer_gives_way_when_a_request_needs_its_place(start_server: Any, request_of: Any) -> None:
+    server = start_server("blur", http={"max_connections": 1})
+    with viewing(server.addresses.http) as viewer:
+        viewer.of_kind("status")
+        assert request_of("GET", "/v1/models", server=server).status == 200
+        with pytest.raises(ConnectionClosed):
+            viewer.of_kind("never")
+
+
 def test_pages_of_other_sites_are_refused(server: Any, request_of: Any) -> None:
     own = server.addresses.http
     status, problem = refusal(own, origin="https://elsewhere.example")

@@ -306,18 +306,24 @@ class App {
 
   /** Rows of the plane that is shown. */
   shownRows() {
-    return this.rows.of(this.planes.place(this.stream));
+    const { rows } = this;
+    const place = this.planes.place(this.stream);
+    const key = [this.streamId, rows.generation, rows.count, place].join();
+    if (this._shownRows?.key !== key) this._shownRows = { key, rows: rows.of(place) };
+    return this._shownRows.rows;
   }
 
   /** Row of the frame that is shown, or of the one before it, where only some frames have rows. */
   currentRow() {
     if (this.header === null) return null;
-    let found = null;
-    for (const row of this.shownRows()) {
-      if (this.rows.columns.seq[row] > this.header.seq) break;
-      found = row;
+    const shown = this.shownRows();
+    let [from, to] = [0, shown.length]; // rows are in the order of their frames
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (this.rows.columns.seq[shown[middle]] > this.header.seq) to = middle;
+      else from = middle + 1;
     }
-    return found;
+    return from === 0 ? null : shown[from - 1];
   }
 
   _draw() {
@@ -332,9 +338,23 @@ class App {
     this.panels.raw.draw(this.scene("raw"));
     this.panels.denoised.draw(this.scene(this.mode === "toggle" && this.isRawShown ? "raw" : "denoised"));
     this.histogram.draw();
-    const stream = this.stream;
-    this.timeline.draw(this.rows, this.shownRows(), lanesOf(this.rows, stream?.thresholds ?? {}, this.regions, this.traces), this.currentRow());
+    this._drawTimeline();
     this._write();
+  }
+
+  /** Draw the timeline, if anything of it has changed: a long run takes some milliseconds. */
+  _drawTimeline() {
+    const { rows, stream, regions, traces } = this;
+    const current = this.currentRow();
+    const { clientWidth, clientHeight } = element("timeline", HTMLCanvasElement);
+    const thresholds = stream?.thresholds ?? {};
+    const key = JSON.stringify([
+      [this.streamId, rows.generation, rows.count, this.planes.place(stream), current, clientWidth, clientHeight],
+      [regions, traces.size, thresholds, window.devicePixelRatio],
+    ]);
+    if (key === this._timelineKey) return;
+    this._timelineKey = key;
+    this.timeline.draw(rows, this.shownRows(), lanesOf(rows, thresholds, regions, traces), current);
   }
 
   /**
@@ -540,6 +560,8 @@ class App {
   _listen() {
     new ResizeObserver(() => this.redraw()).observe(element("stage", HTMLElement));
     element("stream", HTMLSelectElement).onchange = (event) => this.choose(/** @type {HTMLSelectElement} */ (event.target).value);
+    // keys are the page's again once something was chosen
+    document.addEventListener("change", (event) => event.target instanceof HTMLSelectElement && event.target.blur());
     element("follow", HTMLButtonElement).onclick = () => this.show(null);
     element("previous", HTMLButtonElement).onclick = () => this.step(-1);
     element("next", HTMLButtonElement).onclick = () => this.step(1);

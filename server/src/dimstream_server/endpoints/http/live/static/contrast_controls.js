@@ -44,7 +44,7 @@ export class ContrastControls {
     const range = ranges[this._histogram.shown];
     for (const [id, value] of /** @type {const} */ ([["low", range.low], ["high", range.high], ["factor", factor]])) {
       const field = element(id, HTMLInputElement);
-      if (document.activeElement !== field) field.value = String(Number(value.toPrecision(5)));
+      if (document.activeElement !== field) field.value = String(Number(value.toPrecision(4)));
     }
     element("copies", HTMLElement).hidden = isLinked;
   }

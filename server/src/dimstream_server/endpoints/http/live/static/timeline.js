@@ -106,15 +106,14 @@ export class Timeline {
    */
   _drawFlags(context, rows) {
     label(context, "flag", 0, FLAG_LANE);
-    const side = Math.max(1, (this._width ?? 1) / Math.max(1, this._shown.length - 1));
-    // the worst last, so that one suspect frame among thousands is seen
-    FLAGS.forEach((name, code) => {
-      context.fillStyle = FLAG_COLOURS[/** @type {keyof typeof FLAG_COLOURS} */ (name)];
-      const tall = HEIGHTS[/** @type {keyof typeof HEIGHTS} */ (name)] * FLAG_LANE;
-      this._shown.forEach((row, place) => {
-        if (rows.columns.flag[row] === code) this._bar(context, place, side, FLAG_LANE - tall, tall);
-      });
-    });
+    for (const { from, to } of this._spans()) {
+      let worst = 0; // one suspect frame among hundreds is seen
+      for (let place = from; place < to; place++) worst = Math.max(worst, rows.columns.flag[this._shown[place]]);
+      const name = /** @type {keyof typeof FLAG_COLOURS} */ (FLAGS[worst]);
+      const tall = HEIGHTS[name] * FLAG_LANE;
+      context.fillStyle = FLAG_COLOURS[name];
+      this._bar(context, from, to, FLAG_LANE - tall, tall);
+    }
   }
 
   /**
@@ -182,32 +181,61 @@ export class Timeline {
    * @param {(value: number) => number} y
    */
   _drawShares(context, lane, y) {
-    const side = Math.max(1, (this._width ?? 1) / Math.max(1, this._shown.length - 1));
-    this._shown.forEach((row, place) => {
+    for (const { from, to } of this._spans()) {
       let below = 0;
       for (const { values, colour } of lane.lines) {
-        if (Number.isNaN(values[row])) continue;
-        const [from, to] = [y(below), y(below + values[row])];
+        const mean = this._mean(values, from, to);
+        if (Number.isNaN(mean)) continue;
+        const [bottom, top] = [y(below), y(below + mean)];
         context.fillStyle = colour;
-        this._bar(context, place, side, to, from - to);
-        below += values[row];
+        this._bar(context, from, to, top, bottom - top);
+        below += mean;
       }
-    });
+    }
   }
 
   /**
-   * A bar around the place of a frame, without gaps between neighbours.
+   * The frames that share a column of the screen: places from `from` to before `to`.
+   * @returns {{from: number, to: number}[]}
+   */
+  _spans() {
+    const count = this._shown.length;
+    const columns = Math.min(count, Math.max(1, Math.floor(this._width ?? 1)));
+    const edge = (/** @type {number} */ column) => Math.floor((column * count) / columns);
+    return Array.from({ length: columns }, (_, column) => ({ from: edge(column), to: edge(column + 1) }));
+  }
+
+  /**
+   * Mean of the values that there are; NaN where there are none.
+   * @param {ArrayLike<number>} values
+   * @param {number} from
+   * @param {number} to
+   */
+  _mean(values, from, to) {
+    let [sum, count] = [0, 0];
+    for (let place = from; place < to; place++) {
+      const value = values[this._shown[place]];
+      if (Number.isNaN(value) || value === undefined) continue;
+      sum += value;
+      count++;
+    }
+    return count === 0 ? NaN : sum / count;
+  }
+
+  /**
+   * A bar around the places of frames, without gaps between neighbours.
    * @param {CanvasRenderingContext2D} context
-   * @param {number} place
-   * @param {number} side
+   * @param {number} from
+   * @param {number} to
    * @param {number} top
    * @param {number} height
    */
-  _bar(context, place, side, top, height) {
+  _bar(context, from, to, top, height) {
     const most = LEFT + (this._width ?? 1);
-    const from = Math.max(LEFT, Math.floor(this._x(place) - side / 2));
-    const to = Math.min(most, Math.max(from + 1, Math.floor(this._x(place) + side / 2)));
-    context.fillRect(from, top, to - from, height);
+    const half = (this._width ?? 1) / Math.max(1, this._shown.length - 1) / 2;
+    const left = Math.max(LEFT, Math.floor(this._x(from) - half));
+    const right = Math.min(most, Math.max(left + 1, Math.floor(this._x(to - 1) + half)));
+    context.fillRect(left, top, right - left, height);
   }
 
   /**
@@ -216,16 +244,15 @@ export class Timeline {
    * @returns {Iterable<{x: number, low: number | null, high: number | null}>}
    */
   *_columns(values) {
-    const perColumn = Math.max(1, Math.floor(this._shown.length / (this._width ?? 1)));
-    for (let place = 0; place < this._shown.length; place += perColumn) {
+    for (const { from, to } of this._spans()) {
       let [low, high] = /** @type {[number | null, number | null]} */ ([null, null]);
-      for (let at = place; at < Math.min(place + perColumn, this._shown.length); at++) {
+      for (let at = from; at < to; at++) {
         const value = values[this._shown[at]];
         if (Number.isNaN(value) || value === undefined) continue;
         if (low === null || value < low) low = value;
         if (high === null || value > high) high = value;
       }
-      yield { x: this._x(place), low, high };
+      yield { x: this._x(from), low, high };
     }
   }
 

@@ -3,6 +3,8 @@
  * @module
  */
 
+const MOST = 65536; // frames, as many as the timeline has
+
 export class Traces {
   constructor() {
     this._key = "";
@@ -25,6 +27,7 @@ export class Traces {
       Array.from(parts[kind].data.subarray(at * count, (at + 1) * count));
     parts.seq.data.forEach((seq, at) => {
       this._means.set(seq, { raw: of("raw", at), denoised: of("denoised", at) });
+      if (this._means.size > MOST) this._means.delete(this._means.keys().next().value ?? 0);
     });
   }
 
