@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dimstream_models.judging import Criteria, Distribution, FlagDecision, FrameMetrics, PlaneJudge
-from dimstream_models.quality.counting import Doubt
+from dimstream_models.quality.count_check import Doubt
 
 SIGNAL = Distribution((0.0, 0.05, 0.5, 1.0), (0.5, 0.7, 0.8, 0.95), pairs=199)
 DARK = Distribution((0.0, 0.5, 1.0), (0.0, 0.02, 0.08), pairs=99)

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Final
 
-from dimstream_client.answers import why_not_opened
+from dimstream_client.answer_checks import why_not_opened
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, ProtocolError, StreamError
 from dimstream_client.messages import Closed, Opened, Updated
 from dimstream_client.pending_requests import PendingRequests

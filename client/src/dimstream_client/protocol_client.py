@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Final
 
-from dimstream_client.answers import why_not_opened, why_not_result
+from dimstream_client.answer_checks import why_not_opened, why_not_result
 from dimstream_client.errors import (
     ArgumentError,
     Code,

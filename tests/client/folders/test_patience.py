@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dimstream_client.errors import Code, ConnectionLost, NotAdmitted, Problem, StreamError, Timeout
-from dimstream_client.folders.patience import ATTEMPTS, Patience, Unanswered
+from dimstream_client.folders.waiting_for_server import ATTEMPTS, Patience, Unanswered
 
 
 def script(*steps):

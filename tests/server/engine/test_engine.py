@@ -24,7 +24,7 @@ from dimstream_server.engine.protocol import (
     StreamSpec,
 )
 from dimstream_server.engine.resume_state import Counts
-from dimstream_server.engine.streams import Gap
+from dimstream_server.engine.stream_state import Gap
 
 BundleMaker = Callable[..., Bundle]
 SHAPE = (24, 27)

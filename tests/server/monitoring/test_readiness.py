@@ -15,7 +15,7 @@ from dimstream_client.quality import Times
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.engine.streams import Gap
+from dimstream_server.engine.stream_state import Gap
 from dimstream_server.monitoring import folder_watch
 from dimstream_server.monitoring.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
 from dimstream_server.monitoring.folder_watch import FolderWatch

@@ -13,8 +13,8 @@ from dimstream_models.training.calibration.training_pairs import (
     rescaling_of_split_photons,
 )
 from dimstream_models.training.errors import CannotCalibrate
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepared
-from dimstream_models.training.pairs.preparing import prepare
 
 RATIO = 30
 OFFSET = 100

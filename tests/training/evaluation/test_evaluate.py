@@ -36,9 +36,9 @@ from dimstream_models.training.evaluation.writing import write_report
 from dimstream_models.training.export.figures import read_quality
 from dimstream_models.training.metrics.decorrelation import decorrelation
 from dimstream_models.training.metrics.frc import rolling_frc
-from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.pairs.pair_reader import read_pairs
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepared
-from dimstream_models.training.pairs.preparing import prepare
 
 pytestmark = pytest.mark.slow
 

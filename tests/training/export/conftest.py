@@ -11,8 +11,8 @@ from scipy import ndimage
 from dimstream_models.bundle import Bundle
 from dimstream_models.training.export.bundling import export_run
 from dimstream_models.training.fitting.trainer import fit
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import PrepareSettings
-from dimstream_models.training.pairs.preparing import prepare
 from dimstream_models.training.settings import Recipe, write_recipe
 
 DOSE_RATIO = 20.0

@@ -28,7 +28,7 @@ from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, c
 from dimstream_models.training.fitting.record import read_record, write_record
 from dimstream_models.training.fitting.trainer import fit, load_best
 from dimstream_models.training.normalisation import FixedScale, build_normaliser
-from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.pairs.pair_reader import read_pairs
 from dimstream_models.training.pairs.prepared import read_prepared
 from dimstream_models.training.prediction import network_denoiser
 from dimstream_models.training.settings import NormalisationSettings, Recipe, write_recipe

@@ -188,7 +188,7 @@ def test_the_margins_of_an_export_are_those_of_its_own_pixels(
     made = read_bundle(tmp_path / "out")
     assert made.config is not None
     from dimstream_models.training.evaluation.restoring import restorer
-    from dimstream_models.training.pairs.opening import read_pairs
+    from dimstream_models.training.pairs.pair_reader import read_pairs
 
     restore, over = restorer(made), []
     for pair in read_pairs(prepared, role="validation"):

@@ -12,8 +12,8 @@ from scipy import ndimage
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CheckpointMismatch, InvalidPrepared
 from dimstream_models.training.fitting.trainer import fit, read_history, read_record
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import PrepareSettings, read_prepared
-from dimstream_models.training.pairs.preparing import prepare
 from dimstream_models.training.settings import Recipe, read_recipe
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from training.pairs.experiments import write_day
 
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import Prepared, PrepareSettings
-from dimstream_models.training.pairs.preparing import prepare
 
 
 @pytest.fixture(scope="session")

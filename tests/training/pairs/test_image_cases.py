@@ -10,7 +10,7 @@ from image_cases import MAKER, make_cases
 from dimstream_client.files import open_images
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.listing import list_pairs
-from dimstream_models.training.pairs.opening import open_pair
+from dimstream_models.training.pairs.pair_reader import open_pair
 
 pytestmark = pytest.mark.skipif(not MAKER.is_file(), reason=f"no {MAKER}: set DIMSTREAM_SHARED")
 READ = ("frame-by-frame", "three-frames-as-rgb", "fiji-micrometre", "times-of-planes",

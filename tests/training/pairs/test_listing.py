@@ -8,7 +8,7 @@ import tifffile
 
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.listing import list_pairs
-from dimstream_models.training.pairs.opening import open_pair
+from dimstream_models.training.pairs.pair_reader import open_pair
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -18,8 +18,8 @@ from training.pairs.experiments import DOSE_RATIO, SIDE_PX, expose_pair, write_d
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import InvalidPairs
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import Prepared, PrepareSettings, read_prepared
-from dimstream_models.training.pairs.preparing import prepare
 
 
 def test_pairs_are_registered_cropped_and_whole(prepared: Prepared) -> None:

@@ -9,7 +9,7 @@ import tifffile
 from training.pairs.experiments import expose_pair
 
 from dimstream_models.training.errors import InvalidPairs, InvalidPrepared
-from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.pairs.pair_reader import read_pairs
 from dimstream_models.training.pairs.prepared import Prepared
 
 

@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import PrepareSettings
-from dimstream_models.training.pairs.preparing import prepare
 from dimstream_models.training.settings import Recipe
 
 TINY: dict[str, Any] = {

@@ -17,12 +17,12 @@ from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, C
 from dimstream_client.commands.reading import description_of, open_source, remarks_on
 from dimstream_client.credentials import client_of, http_client_of
 from dimstream_client.files import ImageStack
+from dimstream_client.folders.denoise_routes import RequestRoute, Route, StreamRoute
 from dimstream_client.folders.job import FolderJob
-from dimstream_client.folders.patience import Patience
 from dimstream_client.folders.record import FolderRecord
-from dimstream_client.folders.routes import RequestRoute, Route, StreamRoute
 from dimstream_client.folders.scanning import Scan, scan
 from dimstream_client.folders.tables import COUNTED, FLAGS, SUMMARY, FileState
+from dimstream_client.folders.waiting_for_server import Patience
 
 _RESULT_OPTIONS: Final = (
     *("model", "out_dtype", "split_every", "offset", "gain", "output"),

@@ -4,10 +4,10 @@ Needs the extra ``tiff`` (tifffile, imagecodecs), and for Imspector's files ``ms
 """
 
 from dimstream_client.errors import TiffError
+from dimstream_client.files.file_sets import files_of_set, group_sets
 from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of
 from dimstream_client.files.opening import ImageInfo, Source, list_images, open_images
 from dimstream_client.files.scale import SQUARE, Scale
-from dimstream_client.files.sets import files_of_set, group_sets
 from dimstream_client.files.stack import ImageStack
 
 __all__ = [

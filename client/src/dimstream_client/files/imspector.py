@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import ArrayPlanes, FoundImage
+from dimstream_client.files.found_image import ArrayPlanes, FoundImage
 from dimstream_client.files.scale import Scale, magnitude, pair, positive
 
 MAGIC: Final = b"OMAS_BF\n"

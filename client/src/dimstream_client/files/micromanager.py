@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import tifffile
 
-from dimstream_client.files.found import FoundImage
+from dimstream_client.files.found_image import FoundImage
 from dimstream_client.files.ome import check_planes
 from dimstream_client.files.scale import Scale
 from dimstream_client.files.tiff_pages import (

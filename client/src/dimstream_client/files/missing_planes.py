@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import FoundImage
+from dimstream_client.files.found_image import FoundImage
 
 _LISTED: Final = 20  # names in a message
 

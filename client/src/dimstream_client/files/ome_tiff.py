@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tifffile
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import FoundImage
+from dimstream_client.files.found_image import FoundImage
 from dimstream_client.files.ome import Ome, OmeImage, Piece, check_planes, read_ome, xml_text
 from dimstream_client.files.tiff_pages import (
     FileSet,

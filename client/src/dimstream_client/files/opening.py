@@ -13,9 +13,9 @@ import numpy as np
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_others
-from dimstream_client.files.found import UNNAMED, FoundImage, check_is_file
+from dimstream_client.files.found_image import UNNAMED, FoundImage, check_is_file
+from dimstream_client.files.image_joining import join
 from dimstream_client.files.imspector import find_imspector
-from dimstream_client.files.joining import join
 from dimstream_client.files.missing_planes import arranged, complete, some
 from dimstream_client.files.npy import read_npy
 from dimstream_client.files.ome import Ome, read_ome, steady_interval, xml_text

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import ArrayPlanes, FoundImage
+from dimstream_client.files.found_image import ArrayPlanes, FoundImage
 
 MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 MOST_BYTES: Final = 2**31  # of the pixels, where the caller sets no limit

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import Planes
+from dimstream_client.files.found_image import Planes
 from dimstream_client.files.scale import Scale
 from dimstream_client.messages import PlaneIndex
 

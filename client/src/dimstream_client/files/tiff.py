@@ -13,8 +13,8 @@ import numpy as np
 import tifffile
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files.found import ArrayPlanes, FoundImage
-from dimstream_client.files.joining import join
+from dimstream_client.files.found_image import ArrayPlanes, FoundImage
+from dimstream_client.files.image_joining import join
 from dimstream_client.files.micromanager import find_micromanager
 from dimstream_client.files.ome import Ome, check_planes, read_ome, xml_text
 from dimstream_client.files.ome_tiff import images_of_ome, with_master

@@ -16,7 +16,7 @@ import tifffile
 
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files import ome
-from dimstream_client.files.found import check_is_file, truncated
+from dimstream_client.files.found_image import check_is_file, truncated
 from dimstream_client.files.lzw import check_lzw
 
 MAX_OPEN: Final = 16  # files of a set

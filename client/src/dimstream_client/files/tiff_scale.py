@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from dimstream_client.files.found import FoundImage
+from dimstream_client.files.found_image import FoundImage
 from dimstream_client.files.micromanager import PAGE_TAG, page_metadata
 from dimstream_client.files.ome import known_times, since_1970
 from dimstream_client.files.scale import (

@@ -16,8 +16,8 @@ from typing import Final, Protocol
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError
 from dimstream_client.file_streaming import flags_path, resume_path, stem_of
 from dimstream_client.files import ImageStack
+from dimstream_client.folders.denoise_routes import Outcome, Route
 from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
-from dimstream_client.folders.routes import Outcome, Route
 from dimstream_client.folders.scanning import Scan
 from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
 

@@ -18,7 +18,7 @@ from dimstream_models.judging.frame_metrics import FlagDecision, FlagName, Frame
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
 from dimstream_models.judging.plane_history import WINDOW, PlaneHistory
-from dimstream_models.judging.previous import PreviousFrame, gap_before, why_not_comparable
+from dimstream_models.judging.previous_frame import PreviousFrame, gap_before, why_not_comparable
 
 __all__ = [
     "FIVE_SIGMA",

@@ -15,12 +15,12 @@ from dimstream_models.judging.criteria import Criteria
 from dimstream_models.judging.frame_metrics import FlagDecision, FrameMetrics
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
-from dimstream_models.judging.previous import PreviousFrame, gap_before
+from dimstream_models.judging.previous_frame import PreviousFrame, gap_before
 from dimstream_models.quality.alignment import Shift, correlation_between, shift_between
-from dimstream_models.quality.counting import Doubt, doubt_counts
+from dimstream_models.quality.count_check import Doubt, doubt_counts
 from dimstream_models.quality.detector import Detector
 from dimstream_models.quality.outliers import has_outlier
-from dimstream_models.quality.photons import no_photons, split_photons
+from dimstream_models.quality.photon_splitting import no_photons, split_photons
 from dimstream_models.quality.saturation import clipped_share, saturated_share
 
 UNMOVED: Final[Shift] = (0, 0)

@@ -20,12 +20,12 @@ from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.interleaved import Spread
 from dimstream_server.benchmarks.plan import SEED, SHAPE
 from dimstream_server.benchmarks.routes import Counts
-from dimstream_server.engine.answering import answer
+from dimstream_server.engine.frame_denoising import answer
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey, model_info
 from dimstream_server.engine.protocol import FrameTask, InForce, StreamSpec
-from dimstream_server.engine.streams import Job, StreamState
+from dimstream_server.engine.stream_state import Job, StreamState
 from dimstream_server.pipeline.comparison import Graph
-from dimstream_server.pipeline.fusing import compose_prediction
+from dimstream_server.pipeline.fused_graph import compose_prediction
 from dimstream_server.pipeline.runtime import parse_device
 
 DRIFT_PX: Final = 3

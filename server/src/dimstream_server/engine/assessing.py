@@ -23,7 +23,7 @@ from dimstream_models.judging import (
 from dimstream_models.quality.alignment import Shift
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import FrameTask
-from dimstream_server.engine.streams import StreamState
+from dimstream_server.engine.stream_state import StreamState
 from dimstream_server.pipeline.fused_model import FusedOutput
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dimstream_server.engine.loading import LoadedModel, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import ResumeState
-from dimstream_server.engine.streams import Item
+from dimstream_server.engine.stream_state import Item
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from dimstream_server.engine.answering import answer, restore_reference
 from dimstream_server.engine.commands import (
     Append,
     ChangeStream,
@@ -19,9 +18,11 @@ from dimstream_server.engine.commands import (
     OpenStream,
     ReplaceModel,
 )
+from dimstream_server.engine.fair_turns import FairTurns
+from dimstream_server.engine.frame_denoising import answer, restore_reference
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce
-from dimstream_server.engine.streams import (
+from dimstream_server.engine.stream_state import (
     CloseStream,
     Gap,
     Item,
@@ -30,7 +31,6 @@ from dimstream_server.engine.streams import (
     RestoreReference,
     StreamState,
 )
-from dimstream_server.engine.turns import FairTurns
 from dimstream_server.errors import Refused, ServerError
 from dimstream_server.pipeline.thresholds import changed
 

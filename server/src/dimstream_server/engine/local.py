@@ -28,7 +28,7 @@ from dimstream_server.engine.protocol import (
 )
 from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
-from dimstream_server.engine.streams import CloseStream, Gap, Job, RestoreReference
+from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference
 from dimstream_server.errors import BadUpdate, Draining, ModelInUse, UnknownModel
 from dimstream_server.pipeline.runtime import check_installation, parse_device
 

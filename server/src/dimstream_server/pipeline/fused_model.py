@@ -14,7 +14,7 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
-from dimstream_server.pipeline.fusing import OUTPUTS, compose
+from dimstream_server.pipeline.fused_graph import OUTPUTS, compose
 from dimstream_server.pipeline.runtime import Device, first_line, open_session
 
 Normalised: TypeAlias = Any

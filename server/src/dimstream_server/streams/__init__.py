@@ -7,7 +7,7 @@
 
 from dimstream_server.streams.flag_watch import FlagChange
 from dimstream_server.streams.opening import Requester
-from dimstream_server.streams.requests import RequestStream
+from dimstream_server.streams.request_streams import RequestStream
 from dimstream_server.streams.service import StreamService
 from dimstream_server.streams.stream import Channel, ServerStream
 from dimstream_server.streams.subscribers import SeenFrame, StreamEnded, Subscription

@@ -28,7 +28,7 @@ from dimstream_server.streams.model_loading import ModelLoading
 from dimstream_server.streams.opening import Requester, StreamOpener
 from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
-from dimstream_server.streams.requests import Requests, RequestStream
+from dimstream_server.streams.request_streams import Requests, RequestStream
 from dimstream_server.streams.resuming import keep_end, keep_result
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings

@@ -23,7 +23,7 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_server.engine.commands import Append
-from dimstream_server.engine.streams import Gap
+from dimstream_server.engine.stream_state import Gap
 
 SHAPE = (24, 32)
 OPEN = Open(client="test", model="blur", shape=SHAPE, dtype="uint16")

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from dimstream_models.training.adapting.storing import Counts, Stored
 from dimstream_models.training.errors import NotBetter
 from dimstream_models.training.evaluation.filters import evenly, fit_gain_and_offset
+from dimstream_models.training.evaluation.held_out_photons import set_aside
 from dimstream_models.training.evaluation.margins import SURE, Margin, margin
-from dimstream_models.training.evaluation.set_aside import set_aside
-from dimstream_models.training.evaluation.yardsticks import KEPT_SHARE, mean_of_the_others
+from dimstream_models.training.evaluation.references import KEPT_SHARE, mean_of_the_others
 from dimstream_models.training.prediction import Denoise
 
 TIMES: Final = 4  # that photons of each frame are set aside again: so their noise is smaller

@@ -15,7 +15,7 @@ from dimstream_models.training.calibration.rescaling import (
     fit_rescaling,
 )
 from dimstream_models.training.errors import CannotCalibrate
-from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.pair_reader import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import is_prepared, read_prepared
 from dimstream_models.training.prediction import Denoise
 

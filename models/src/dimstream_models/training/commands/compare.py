@@ -12,7 +12,7 @@ from dimstream_models.training.commands import Commands
 
 if TYPE_CHECKING:
     from dimstream_models.training.evaluation.compare import Comparison
-    from dimstream_models.training.evaluation.yardsticks import Absent
+    from dimstream_models.training.evaluation.references import Absent
 
 
 def add(commands: Commands) -> None:
@@ -35,8 +35,8 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.bundle import read_bundle
     from dimstream_models.training.evaluation.compare import compare
+    from dimstream_models.training.evaluation.references import Absent, of_movie, of_truth
     from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
-    from dimstream_models.training.evaluation.yardsticks import Absent, of_movie, of_truth
     from dimstream_models.training.pairs.images import ImageFile, read_planes
 
     bundle = read_bundle(arguments.bundle)

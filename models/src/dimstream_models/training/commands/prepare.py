@@ -91,8 +91,8 @@ def _add_roles(group: argparse._ArgumentGroup) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from pydantic import ValidationError
 
+    from dimstream_models.training.pairs.prepare_folder import prepare
     from dimstream_models.training.pairs.prepared import REPORT, PrepareSettings
-    from dimstream_models.training.pairs.preparing import prepare
     from dimstream_models.training.settings.complaints import complaints
 
     try:

@@ -19,8 +19,8 @@ from dimstream_models.training.evaluation.filters import (
     tune_filters,
 )
 from dimstream_models.training.evaluation.margins import Margin, margin, sentence
+from dimstream_models.training.evaluation.references import Stack, Yardstick
 from dimstream_models.training.evaluation.restoring import Restore
-from dimstream_models.training.evaluation.yardsticks import Stack, Yardstick
 
 
 @dataclass(frozen=True)

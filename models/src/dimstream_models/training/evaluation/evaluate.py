@@ -19,7 +19,7 @@ from dimstream_models.training.evaluation.margins import Margin, margin, sentenc
 from dimstream_models.training.evaluation.pictures import Shown
 from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
 from dimstream_models.training.evaluation.scoring import Perceptual, Recorded, Scorer, ScoringSettings
-from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.pair_reader import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Role, is_prepared
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from dimstream_models.quality.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
-from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.pair_reader import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Prepared, Role, is_prepared, read_prepared
 
 Floats = NDArray[np.float64]

@@ -27,7 +27,7 @@ from dimstream_models.training.export.writing import NetworkDraft, restore, writ
 from dimstream_models.training.fitting.record import RunRecord, read_record
 from dimstream_models.training.fitting.trainer import load_best
 from dimstream_models.training.normalisation import build_normaliser
-from dimstream_models.training.pairs.opening import Pair
+from dimstream_models.training.pairs.pair_reader import Pair
 from dimstream_models.training.prediction import Denoise, network_denoiser
 from dimstream_models.training.settings import Recipe, read_recipe
 from dimstream_models.training.stress.stressing import stress_figures

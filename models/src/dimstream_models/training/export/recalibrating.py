@@ -36,7 +36,7 @@ from dimstream_models.training.export.pictures import draw_cover
 from dimstream_models.training.export.sample import MOVIE
 from dimstream_models.training.export.warnings import refuse
 from dimstream_models.training.export.writing import write_checked
-from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.pairs.pair_reader import read_pairs
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
 from dimstream_models.training.settings import CalibrationSettings, Recipe
 

@@ -27,7 +27,7 @@ from dimstream_models.training.calibration.training_pairs import (
 from dimstream_models.training.errors import CannotCalibrate, InvalidPrepared
 from dimstream_models.training.evaluation.compare import compare
 from dimstream_models.training.evaluation.filters import TUNED_ON, Example, evenly
-from dimstream_models.training.evaluation.yardsticks import Yardstick, of_movie
+from dimstream_models.training.evaluation.references import Yardstick, of_movie
 from dimstream_models.training.export.figures import (
     Restore,
     photometry_figures,
@@ -37,7 +37,7 @@ from dimstream_models.training.export.figures import (
 from dimstream_models.training.export.sample import Movie, simulate_sample, write_sample
 from dimstream_models.training.fitting.record import RunRecord
 from dimstream_models.training.normalisation import FixedScale, build_truth_normaliser
-from dimstream_models.training.pairs.opening import Pair, read_pairs
+from dimstream_models.training.pairs.pair_reader import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Prepared, PreparedField, Role, read_prepared
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import MoviesSettings, PairsSettings, Recipe, SimulationSettings

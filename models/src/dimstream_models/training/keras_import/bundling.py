@@ -29,7 +29,7 @@ from dimstream_models.training.fitting.device import require_device
 from dimstream_models.training.fitting.record import git_state, package_versions
 from dimstream_models.training.keras_import.reading import KerasNetwork
 from dimstream_models.training.normalisation import build_normaliser
-from dimstream_models.training.pairs.opening import read_pairs
+from dimstream_models.training.pairs.pair_reader import read_pairs
 from dimstream_models.training.prediction import network_denoiser
 from dimstream_models.training.settings import BundleSettings, NormalisationSettings
 from dimstream_models.training.simulation.scenes import scene_generator

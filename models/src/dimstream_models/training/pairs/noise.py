@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.quality.counting import ACCEPTED
+from dimstream_models.quality.count_check import ACCEPTED
 from dimstream_models.quality.photon_transfer import (
     CERTAIN,
     NORM,

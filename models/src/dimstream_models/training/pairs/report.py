@@ -20,9 +20,9 @@ from scipy import ndimage
 
 from dimstream_models.training.html_page import picture, web_page
 from dimstream_models.training.pairs.noise import PhotonStatistics
+from dimstream_models.training.pairs.pair_storage import Overlay
 from dimstream_models.training.pairs.prepared import REPORT, Counts, Dose, Prepared, PreparedField, Role
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
-from dimstream_models.training.pairs.storing import Overlay
 
 GAP_PX = 8  # between the two halves of an overlay
 Histograms = Mapping[str, NDArray[np.int64]]  # name to the number of pixels of each count

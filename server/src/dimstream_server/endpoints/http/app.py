@@ -12,13 +12,14 @@ from fastapi.responses import JSONResponse
 
 from dimstream_models.quality.detector import Detector
 from dimstream_server.addresses import is_public_address
-from dimstream_server.endpoints.http.answers import JSON
 from dimstream_server.endpoints.http.authentication import PROBES, RequestAuthentication
 from dimstream_server.endpoints.http.bodies import BodyLimits, LeavingAnswer, read_body
 from dimstream_server.endpoints.http.capacity import Buffers, Slots
 from dimstream_server.endpoints.http.denoise_query import DenoiseQuery
 from dimstream_server.endpoints.http.denoising import Abandoned, Denoised, Denoiser, Order
-from dimstream_server.endpoints.http.descriptions import (
+from dimstream_server.endpoints.http.flag_headers import headers_of
+from dimstream_server.endpoints.http.image_answers import JSON
+from dimstream_server.endpoints.http.json_bodies import (
     ModelBody,
     ModelsBody,
     ReadyBody,
@@ -26,7 +27,6 @@ from dimstream_server.endpoints.http.descriptions import (
     StreamBody,
     StreamsBody,
 )
-from dimstream_server.endpoints.http.flag_headers import headers_of
 from dimstream_server.endpoints.http.live.view import LiveView
 from dimstream_server.endpoints.http.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
 from dimstream_server.endpoints.http.operator import OperatorRoutes

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_client.header_checks import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MAX_TEXT, MIN_GAIN
-from dimstream_server.endpoints.http.answers import JSON, PNG, allows, choose_media_type
 from dimstream_server.endpoints.http.denoising import Output
-from dimstream_server.endpoints.http.images import ImageChoice
-from dimstream_server.endpoints.http.views import View, ViewOrder
+from dimstream_server.endpoints.http.image_answers import JSON, PNG, allows, choose_media_type
+from dimstream_server.endpoints.http.request_images import ImageChoice
+from dimstream_server.endpoints.http.volume_views import View, ViewOrder
 from dimstream_server.engine.protocol import OutDtype
 from dimstream_server.problems import RequestRefused
 

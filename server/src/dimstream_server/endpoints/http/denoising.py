@@ -9,9 +9,9 @@ from typing import Any, Literal
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import Frame, PlaneIndex
 from dimstream_models.quality.detector import Detector
-from dimstream_server.endpoints.http.answers import JSON, StackSink, open_sink
-from dimstream_server.endpoints.http.images import ImageChoice, open_body
-from dimstream_server.endpoints.http.views import ViewOrder, ViewSink
+from dimstream_server.endpoints.http.image_answers import JSON, StackSink, open_sink
+from dimstream_server.endpoints.http.request_images import ImageChoice, open_body
+from dimstream_server.endpoints.http.volume_views import ViewOrder, ViewSink
 from dimstream_server.engine.protocol import EngineResult, ModelInfo, OutDtype, StreamSpec
 from dimstream_server.errors import FrameFailed
 from dimstream_server.streams import RequestStream, StreamService

@@ -8,12 +8,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from dimstream_server.endpoints.http.answers import JSON, PNG
-from dimstream_server.endpoints.http.descriptions import ProblemBody, ReadyBody
 from dimstream_server.endpoints.http.flag_headers import DESCRIPTIONS
-from dimstream_server.endpoints.http.images import FORM, FORM_FIELD, NPY, TIFF
+from dimstream_server.endpoints.http.image_answers import JSON, PNG
+from dimstream_server.endpoints.http.json_bodies import ProblemBody, ReadyBody
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, LoadBody
 from dimstream_server.endpoints.http.reports import ReportBody
+from dimstream_server.endpoints.http.request_images import FORM, FORM_FIELD, NPY, TIFF
 from dimstream_server.problems import PROBLEM_MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"

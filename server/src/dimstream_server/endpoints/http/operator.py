@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dimstream_server.endpoints.http.bodies import BodyLimits, read_body
 from dimstream_server.endpoints.http.capacity import Buffers
 from dimstream_server.endpoints.http.denoising import Abandoned
-from dimstream_server.endpoints.http.descriptions import ModelBody
+from dimstream_server.endpoints.http.json_bodies import ModelBody
 from dimstream_server.endpoints.http.openapi import json_body, problems
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, InForceBody, LoadBody, UnloadQuery
 from dimstream_server.problems import RequestRefused

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 
 from dimstream_client.header_checks import new_thresholds
 from dimstream_client.quality import Thresholds, figures
-from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.endpoints.http.json_bodies import Body
 from dimstream_server.pipeline.thresholds import HIGHEST_COUNT
 
 LONGEST_NAME: Final = 200

@@ -10,7 +10,7 @@ from dimstream_client.messages import PlaneIndex
 from dimstream_client.quality import FrameResult, Thresholds, parts_of, plain
 from dimstream_models.judging import FlagName
 from dimstream_server.endpoints.http.denoising import Denoised, Order
-from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.endpoints.http.json_bodies import Body
 from dimstream_server.endpoints.http.volume_bodies import SeriesBody, VolumeBody, volume_members
 from dimstream_server.engine.protocol import EngineResult
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dimstream_client.quality import Thresholds
 from dimstream_client.volumes.judging import judge_volumes
-from dimstream_server.endpoints.http.descriptions import Body
+from dimstream_server.endpoints.http.json_bodies import Body
 
 
 class CropBody(Body):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dimstream_server.endpoints.http.descriptions import RecordingBody
+from dimstream_server.endpoints.http.json_bodies import RecordingBody
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo

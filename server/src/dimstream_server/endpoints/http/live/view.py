@@ -17,8 +17,7 @@ from starlette.websockets import WebSocket
 
 from dimstream_client.header_checks import MAX_INTEGER
 from dimstream_server.endpoints.http.authentication import RequestAuthentication
-from dimstream_server.endpoints.http.descriptions import Body
-from dimstream_server.endpoints.http.images import TIFF
+from dimstream_server.endpoints.http.json_bodies import Body
 from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.assets import PAGE, read_assets
 from dimstream_server.endpoints.http.live.feed import follow
@@ -29,6 +28,7 @@ from dimstream_server.endpoints.http.live.status import StatusReport
 from dimstream_server.endpoints.http.live.tiff import file_of_frame
 from dimstream_server.endpoints.http.live.viewer import Viewer
 from dimstream_server.endpoints.http.openapi import problems
+from dimstream_server.endpoints.http.request_images import TIFF
 from dimstream_server.endpoints.http.requests import ProblemResponder, address_of
 from dimstream_server.endpoints.http.tickets import LIFE_S
 from dimstream_server.monitoring.metrics import Metrics

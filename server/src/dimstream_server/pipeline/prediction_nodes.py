@@ -10,7 +10,7 @@ from __future__ import annotations
 from dimstream_models.arithmetic import SSIM_K1, SSIM_K2, TINY, Normalisation
 from dimstream_models.bundle import SsimSettings
 from dimstream_models.quality.alignment import OVERVIEW_LIMIT, OVERVIEW_PX
-from dimstream_server.pipeline.graph import Nodes
+from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
 def normalise_prediction(nodes: Nodes, prediction: str, mean: str, method: Normalisation, *, to: str) -> None:

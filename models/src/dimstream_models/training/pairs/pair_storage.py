@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.counts import factor_of_averages, stored_truth, whole_counts
-from dimstream_models.training.pairs.doses import Doses, compare_doses
+from dimstream_models.training.pairs.dose_check import Doses, compare_doses
 from dimstream_models.training.pairs.fields_of_view import Sketch, sketch
 from dimstream_models.training.pairs.images import SQUARE
 from dimstream_models.training.pairs.listing import ListedPair
 from dimstream_models.training.pairs.noise import NoiseMeter
-from dimstream_models.training.pairs.opening import Pair, open_pair
+from dimstream_models.training.pairs.pair_reader import Pair, open_pair
 from dimstream_models.training.pairs.prepared import (
     FIELDS,
     Counts,

@@ -13,10 +13,10 @@ from training.pairs.experiments import DOSE_RATIO, draw_structure, expose_pair, 
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import InvalidPairs
-from dimstream_models.training.pairs.doses import compare_doses
+from dimstream_models.training.pairs.dose_check import compare_doses
 from dimstream_models.training.pairs.patches import PatchSource
+from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import Prepared, PrepareSettings, read_prepared
-from dimstream_models.training.pairs.preparing import prepare
 from dimstream_models.training.settings import PairsSettings
 
 Image = np.ndarray

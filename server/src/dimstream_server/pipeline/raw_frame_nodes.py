@@ -11,7 +11,7 @@ import numpy as np
 
 from dimstream_models.quality import structure as reference
 from dimstream_models.quality.saturation import NEAR
-from dimstream_server.pipeline.graph import Nodes
+from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)

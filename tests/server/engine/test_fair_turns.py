@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimstream_server.engine.turns import FairTurns
+from dimstream_server.engine.fair_turns import FairTurns
 
 COST = st.floats(0.001, 1.0)
 

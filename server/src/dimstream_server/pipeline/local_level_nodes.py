@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dimstream_models.quality import local_level as reference
-from dimstream_server.pipeline.graph import Nodes
+from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
 def local_level(nodes: Nodes, values: str, counted: str) -> str:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dimstream_models.training.errors import InvalidPairs
+from dimstream_models.training.pairs.data_warnings import notes
 from dimstream_models.training.pairs.fields_of_view import connect, look_alike
 from dimstream_models.training.pairs.listing import ListedPair, list_pairs
-from dimstream_models.training.pairs.notes import notes
+from dimstream_models.training.pairs.pair_storage import FieldStore, Stored
 from dimstream_models.training.pairs.prepared import (
     FIELDS,
     INDEX,
@@ -24,7 +25,6 @@ from dimstream_models.training.pairs.prepared import (
     read_prepared,
 )
 from dimstream_models.training.pairs.report import write_report
-from dimstream_models.training.pairs.storing import FieldStore, Stored
 from dimstream_models.training.pairs.train_test_roles import View, give_roles
 
 

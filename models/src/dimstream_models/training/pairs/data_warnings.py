@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from dimstream_models.training.pairs.doses import CLEARER, SHARED_NOISE, Doses
+from dimstream_models.training.pairs.dose_check import CLEARER, SHARED_NOISE, Doses
 from dimstream_models.training.pairs.noise import PhotonStatistics
+from dimstream_models.training.pairs.pair_storage import FieldStore, Stored
 from dimstream_models.training.pairs.prepared import Dose, PreparedField
-from dimstream_models.training.pairs.storing import FieldStore, Stored
 from dimstream_models.training.settings.fit import FitSettings
 
 NAMED: Final = 3  # pairs that a sentence names

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from dimstream_models.quality.photons import no_photons, split_photons
+from dimstream_models.quality.photon_splitting import no_photons, split_photons
 
 
 @pytest.mark.parametrize("rate", [0.1, 3, 40, 500])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
-from dimstream_models.training.evaluation.set_aside import set_aside
+from dimstream_models.training.evaluation.held_out_photons import set_aside
 from dimstream_models.training.pairs.photons import check_photon_counts
 
 Stack = NDArray[np.float64]  # (N, H, W)

@@ -29,7 +29,7 @@ from dimstream_models.quality.saturation import shares_at_maximum
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.quality.support_map import support
 from dimstream_server.errors import UnsupportedNetwork
-from dimstream_server.pipeline.fusing import compose
+from dimstream_server.pipeline.fused_graph import compose
 
 BundleMaker = Callable[..., Bundle]
 Array = NDArray[Any]

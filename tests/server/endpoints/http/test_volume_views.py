@@ -13,8 +13,8 @@ from dimstream_client.files import ImageStack, Scale, open_images
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.quality import SHIPPED, QualityMetrics, Thresholds, Times
 from dimstream_models.bundle import read_bundle
-from dimstream_server.endpoints.http.answers import StackSink
-from dimstream_server.endpoints.http.views import ViewSink
+from dimstream_server.endpoints.http.image_answers import StackSink
+from dimstream_server.endpoints.http.volume_views import ViewSink
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.pipeline.thresholds import thresholds_of
 from dimstream_server.problems import RequestRefused

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from dimstream_models.arithmetic import Array
-from dimstream_models.quality.counting import doubt_counts
+from dimstream_models.quality.count_check import doubt_counts
 from dimstream_models.quality.photon_transfer import SECOND_DIFFERENCE
 
 BITS: Final = 64

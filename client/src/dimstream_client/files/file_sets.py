@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dimstream_client.errors import TiffError
 from dimstream_client.files.formats import HEAD_BYTES, kind_of
-from dimstream_client.files.found import check_is_file
+from dimstream_client.files.found_image import check_is_file
 from dimstream_client.files.tiff import find_tiff
 
 

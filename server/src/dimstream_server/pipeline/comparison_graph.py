@@ -10,10 +10,10 @@ from onnx import helper
 
 from dimstream_models.bundle import SsimSettings
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
-from dimstream_server.pipeline import measures
-from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
-from dimstream_server.pipeline.local_level import predicted_structure
-from dimstream_server.pipeline.support import unsupported_share
+from dimstream_server.pipeline import prediction_nodes
+from dimstream_server.pipeline.local_level_nodes import predicted_structure
+from dimstream_server.pipeline.onnx_nodes import Nodes, float_info, frame_info
+from dimstream_server.pipeline.support_nodes import unsupported_share
 
 OPSET: Final = 17
 IR: Final = 8
@@ -36,7 +36,7 @@ def compose_alignment(settings: SsimSettings) -> onnx.ModelProto:
     axes = nodes.integers([0, 1])
     old = nodes.add("Slice", "before", backward, nodes.add("Sub", sides, forward), axes)
     new = nodes.add("Slice", "after", forward, nodes.add("Sub", sides, backward), axes)
-    nodes.add("Identity", measures.ssim(nodes, old, new, settings), to="ssim")
+    nodes.add("Identity", prediction_nodes.ssim(nodes, old, new, settings), to="ssim")
     shift = helper.make_tensor_value_info("shift", onnx.TensorProto.INT64, [2])
     ends = [frame_info("before", "float32"), frame_info("after", "float32"), shift]
     return _model(nodes, ends, [float_info("ssim", [])])
@@ -54,7 +54,7 @@ def compose_agreement(settings: SsimSettings) -> onnx.ModelProto:
         (H, W) uint8, the support map with what they disagree on.
     """
     nodes = Nodes()
-    similarity = measures.ssim_map(nodes, "first", "second", settings)
+    similarity = prediction_nodes.ssim_map(nodes, "first", "second", settings)
     reach = settings.window // 2
     padding = nodes.integers([0, 0, reach, reach, 0, 0, reach, reach])
     around = nodes.add("Pad", similarity, padding, mode="edge")  # (1, 1, H, W)

@@ -19,10 +19,10 @@ from onnx import version_converter
 from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
 from dimstream_server.errors import UnsupportedNetwork
-from dimstream_server.pipeline import measures, raw_measures
-from dimstream_server.pipeline.graph import Nodes, float_info, frame_info
-from dimstream_server.pipeline.steps import apply_steps, as_counts
-from dimstream_server.pipeline.support import support
+from dimstream_server.pipeline import prediction_nodes, raw_frame_nodes
+from dimstream_server.pipeline.onnx_nodes import Nodes, float_info, frame_info
+from dimstream_server.pipeline.processing_nodes import apply_steps, as_counts
+from dimstream_server.pipeline.support_nodes import support
 
 INPUTS: Final = ("frame", "previous", "background_max", "signal_min")
 OUTPUTS: Final = ("denoised", "normalised", "measures", "overview", "support")
@@ -58,9 +58,9 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     """
     network, nodes, own, frame, prediction = _bracketed(bundle, in_dtype)
     mean = nodes.add("ReduceMean", prediction, keepdims=0)
-    measures.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
+    prediction_nodes.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
     as_counts(nodes, apply_steps(nodes, bundle.postprocessing, prediction), out_dtype, to="denoised")
-    measures.overview(nodes, "normalised", to="overview")
+    prediction_nodes.overview(nodes, "normalised", to="overview")
     _measure(nodes, bundle, frame, prediction, mean)
     inputs = [frame_info("frame", in_dtype), frame_info("previous", "float32")]
     inputs += [float_info("background_max", []), float_info("signal_min", [])]
@@ -80,7 +80,7 @@ def compose_prediction(bundle: Bundle, in_dtype: str) -> onnx.ModelProto:
     """
     network, nodes, own, _, prediction = _bracketed(bundle, in_dtype)
     mean = nodes.add("ReduceMean", prediction, keepdims=0)
-    measures.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
+    prediction_nodes.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
     _close(network, nodes, own, [frame_info("frame", in_dtype)], [frame_info("normalised", "float32")])
     return _checked(network, bundle)
 
@@ -218,12 +218,12 @@ def _edge_padded(nodes: Nodes, values: str, step: int, min_side: int) -> str:
 
 def _measure(nodes: Nodes, bundle: Bundle, frame: str, prediction: str, mean: str) -> None:
     """Add the outputs `measures`, whose parts stand in the order of `judging.Measures`, and `support`."""
-    similarity = measures.ssim(nodes, "normalised", "previous", bundle.ssim)
+    similarity = prediction_nodes.ssim(nodes, "normalised", "previous", bundle.ssim)
     window = bundle.thresholds.window_px
-    found = raw_measures.classes(nodes, frame, window, "background_max", "signal_min")
+    found = raw_frame_nodes.classes(nodes, frame, window, "background_max", "signal_min")
     unsupported = support(nodes, frame, prediction, found.dark, found.bright, to="support")
-    extremes = raw_measures.extremes(nodes, frame)
-    structure = raw_measures.structure(nodes, frame)
+    extremes = raw_frame_nodes.extremes(nodes, frame)
+    structure = raw_frame_nodes.structure(nodes, frame)
     scalars = [similarity, *found.shares, *extremes, structure, unsupported, mean]
     start = nodes.integers([0])
     nodes.add("Concat", *(nodes.add("Unsqueeze", one, start) for one in scalars), axis=0, to="measures")

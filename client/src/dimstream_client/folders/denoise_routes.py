@@ -14,7 +14,7 @@ from dimstream_client.errors import Code, ConnectionLost, SpoolError, StreamErro
 from dimstream_client.file_streaming import StreamingOptions, Tally, flags_path, resume_path, stream_file
 from dimstream_client.files import ImageStack
 from dimstream_client.files.stack_writer import write_stack
-from dimstream_client.folders.patience import Patience
+from dimstream_client.folders.waiting_for_server import Patience
 from dimstream_client.http_client import HttpClient
 
 OnFrame = Callable[[dict[str, int]], None]

@@ -1,4 +1,4 @@
-"""The one answer to one frame: denoise it, assess_on_device what speaks for it, judge it, remember it."""
+"""The one answer to one frame: denoise it, assess what speaks for it, judge it, remember it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import EngineResult, FrameTask
 from dimstream_server.engine.resume_state import PlaneRecord
-from dimstream_server.engine.streams import Job, StreamState
+from dimstream_server.engine.stream_state import Job, StreamState
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.fused_model import FusedOutput
 

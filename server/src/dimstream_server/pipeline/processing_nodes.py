@@ -18,7 +18,7 @@ from dimstream_models.bundle import (
     Step,
     ZeroMeanUnitVariance,
 )
-from dimstream_server.pipeline.graph import Nodes
+from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
 def apply_steps(nodes: Nodes, steps: Iterable[Step], values: str) -> str:

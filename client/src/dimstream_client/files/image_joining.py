@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dimstream_client.files.found import FoundImage, Planes
+from dimstream_client.files.found_image import FoundImage, Planes
 from dimstream_client.files.tiff_pages import PagePlanes
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dimstream_models.quality import support_map as reference
-from dimstream_server.pipeline.graph import Nodes
-from dimstream_server.pipeline.local_level import cell_means, enlarged, local_level, predicted_structure
+from dimstream_server.pipeline.local_level_nodes import cell_means, enlarged, local_level, predicted_structure
+from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
 def support(nodes: Nodes, counts: str, prediction: str, dark: str, bright: str, *, to: str) -> str:

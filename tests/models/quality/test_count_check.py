@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.quality.counting import Doubt, doubt_counts
+from dimstream_models.quality.count_check import Doubt, doubt_counts
 from dimstream_models.quality.detector import Detector
 from dimstream_models.quality.outliers import has_outlier
 
