@@ -23,6 +23,8 @@ _LAYOUT: Final[Mapping[str, Check]] = {
     "crc32": checks.crc32,
 }
 
+_NAMES: Final = {np.dtype(name): name for name in checks.DTYPES}  # numpy makes a name anew at each call
+
 
 class Layout(NamedTuple):
     """How a payload is packed, as its header says."""
@@ -54,7 +56,7 @@ def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[
     FrameError
         wrong_dtype, wrong_shape or bad_codec.
     """
-    name = pixels.dtype.name
+    name = _NAMES.get(pixels.dtype) or pixels.dtype.name
     if name not in checks.DTYPES:
         raise FrameError(
             Code.WRONG_DTYPE, f"pixels are {pixels.dtype}, expected one of {', '.join(checks.DTYPES)}"

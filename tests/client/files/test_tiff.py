@@ -312,3 +312,15 @@ def test_a_frame_of_another_kind_is_not_written(tmp_path):
             with pytest.raises(ValueError, match="expected"):
                 writer.write(frame)
         writer.write(counts(8, 8))
+
+
+@pytest.mark.parametrize("side_um", [1e-300, 2e-6, 1e-6, 0.02, 1e9, 1e300])
+def test_any_pixel_size_is_written_and_read_again(side_um):
+    file = io.BytesIO()
+    writer = StackWriter(
+        file, axes="YX", shape=(8, 9), dtype="uint16", scale=Scale(pixel_size_um=(side_um, side_um))
+    )
+    writer.write(counts(8, 9))
+    writer.close()
+    with open_images(file) as stack:
+        assert stack.scale.pixel_size_um == pytest.approx((side_um, side_um), rel=1e-6)

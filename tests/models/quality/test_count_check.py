@@ -14,6 +14,7 @@ from scipy import ndimage
 from dimstream_models.quality.count_check import Doubt, doubt_counts
 from dimstream_models.quality.detector import Detector
 from dimstream_models.quality.outliers import has_outlier
+from dimstream_models.quality.photon_transfer import of_blocks
 
 SIDE = 300
 RNG = np.random.default_rng(11)
@@ -221,3 +222,12 @@ def test_one_wild_pixel_is_found_and_structure_is_not() -> None:
             assert has_outlier(wild)
         frame[5, 5:7] = 60000
         assert has_outlier(frame)
+
+
+@pytest.mark.parametrize("shape", [(600, 600), (41, 57), (9, 30), (5, 6)])
+def test_means_of_blocks_are_those_of_numpy_to_the_last_bit(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(3).gamma(2.0, 3.0, shape).astype(np.float32)[None]
+    whole = values[:, :8, : shape[1] // 8 * 8] if min(shape) >= 8 else values
+    blocks = whole.reshape(1, whole.shape[1], -1, 8) if min(shape) >= 8 else whole[:, :, None]
+    expected = blocks.mean(axis=(1, 3), dtype=np.float64).ravel()
+    assert of_blocks(values).tobytes() == expected.tobytes()

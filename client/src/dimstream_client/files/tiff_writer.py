@@ -18,6 +18,7 @@ from dimstream_client.files.scale import Scale
 from dimstream_client.files.support_colours import support_colours
 
 _PAGE_NAME: Final = 285
+_LARGEST_RATIONAL: Final = 2**32 - 1
 Source = Union[str, "os.PathLike[str]", BinaryIO]
 
 
@@ -98,7 +99,8 @@ class StackWriter:
             options["extratags"] = [(_PAGE_NAME, "s", 0, label, True)]
         if self._scale.pixel_size_um:
             per_cm = tuple(1e4 / side for side in self._scale.pixel_size_um)
-            options.update(resolution=per_cm, resolutionunit="CENTIMETER")
+            if max(per_cm) <= _LARGEST_RATIONAL:  # else OME-XML alone says it
+                options.update(resolution=per_cm, resolutionunit="CENTIMETER")
         with _as_full_disk(self._target):
             self._writer.write(pixels, metadata=None, **options)
             self._writer.filehandle.flush()  # so that it outlives this program

@@ -3,6 +3,7 @@ their predictions."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -74,7 +75,8 @@ def correlation_between(before: Array, after: Array, shift: Shift) -> float | No
         return None
     old, new = _without_local_mean(before), _without_local_mean(after)
     moved = round(shift[0] / OVERVIEW_PX), round(shift[1] / OVERVIEW_PX)
-    return max(_pearson(old, new), _pearson(*overlap(old, new, moved)))
+    unmoved = _pearson(old, new)
+    return unmoved if moved == (0, 0) else max(unmoved, _pearson(*overlap(old, new, moved)))
 
 
 def overlap(before: Array, after: Array, shift: Shift) -> tuple[Array, Array]:
@@ -89,15 +91,15 @@ def _overlapping(side: int, moved: int) -> tuple[slice, slice]:
 
 
 def _without_local_mean(image: Array) -> Float64:
-    reach = LOCAL_SIDE // 2
-    sums = np.pad(image.astype(np.float64), reach, mode="edge")
-    for axis in (0, 1):
-        summed = np.cumsum(sums, axis=axis)
-        upper = np.take(summed, range(LOCAL_SIDE - 1, summed.shape[axis]), axis)
-        lower = np.take(summed, range(summed.shape[axis] - LOCAL_SIDE), axis)
-        first = np.zeros_like(np.take(summed, [0], axis))
-        sums = upper - np.concatenate([first, lower], axis)
-    return np.asarray(image - sums / LOCAL_SIDE**2)
+    sums = np.pad(image.astype(np.float64), LOCAL_SIDE // 2, mode="edge")
+    summed = np.cumsum(sums, axis=0)
+    sums = summed[LOCAL_SIDE - 1 :].copy()
+    sums[1:] -= summed[:-LOCAL_SIDE]
+    summed = np.cumsum(sums, axis=1)
+    sums = summed[:, LOCAL_SIDE - 1 :].copy()
+    sums[:, 1:] -= summed[:, :-LOCAL_SIDE]
+    sums /= LOCAL_SIDE**2
+    return np.asarray(image - sums)
 
 
 def _pearson(a: Array, b: Array) -> float:
@@ -108,9 +110,16 @@ def _pearson(a: Array, b: Array) -> float:
 
 
 def _correlation(before: Array, after: Array) -> Float64:
-    window = np.outer(np.hanning(before.shape[0] + 2)[1:-1], np.hanning(before.shape[1] + 2)[1:-1])
+    window = _hann(before.shape)
     old, new = (np.fft.rfft2((image - image.mean()) * window) for image in (before, after))
     return np.fft.irfft2(new * old.conj(), before.shape)
+
+
+@lru_cache(maxsize=4)  # the streams of a server have few shapes
+def _hann(shape: tuple[int, int]) -> Float64:
+    window = np.outer(np.hanning(shape[0] + 2)[1:-1], np.hanning(shape[1] + 2)[1:-1])
+    window.flags.writeable = False
+    return window
 
 
 def _vertex(values: Float64, place: int) -> float:

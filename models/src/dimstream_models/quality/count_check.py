@@ -143,9 +143,9 @@ def step_of(values: Array) -> float | None:
     sampled = bands(values)
     lowest = sampled.min()
     if values.dtype.kind != "f":
-        above = sampled.astype(np.int64) - int(lowest)
-        if (above == 1).any():
+        if (sampled == int(lowest) + 1).any():
             return 1.0
+        above = sampled.astype(np.int64) - int(lowest)
         return float(np.gcd.reduce(np.unique(above))) if (above > 0).sum() >= FEWEST_STEPS else None
     found = np.unique(sampled - lowest)
     if len(found) < 2 or len(found) > LARGEST_STEPS or (sampled > lowest).sum() < FEWEST_STEPS:
@@ -161,37 +161,41 @@ def step_of(values: Array) -> float | None:
 def _noise(values: Array, *, converted: bool) -> Doubt | None:
     """What the noise says at each brightness."""
     noise = block_noise(values)
-    thin = _too_little(noise)
+    classes = _classes(noise)
+    thin = _too_little(noise, classes)
     if thin is not None and (saturated := _saturated(values)) is not None:
-        thin = _too_little(block_noise(values, left_out=saturated))  # its ceiling has no noise
+        without = block_noise(values, left_out=saturated)  # its ceiling has no noise
+        thin = _too_little(without, _classes(without))
     if thin is not None:
         return Doubt(f"variance/mean {thin.ratio:.3g} +-{thin.error:.2g}")
     if converted:
         return None  # read noise adds to the variance of photons
-    excess = _too_much(noise)
+    excess = _too_much(classes)
     if excess is None:
         return None
     return Doubt(f"variance/mean {excess.ratio:.3g} +-{excess.error:.2g}", excess.surely_above(MOST))
 
 
-def _too_little(noise: BlockNoise) -> Dispersion | None:
+def _classes(noise: BlockNoise) -> list[tuple[BlockNoise, Dispersion]]:
+    return [(each, each.dispersion()) for each in noise.classes(CLASSES)]
+
+
+def _too_little(noise: BlockNoise, classes: list[tuple[BlockNoise, Dispersion]]) -> Dispersion | None:
     """The lowest dispersion where there is less noise than photons have."""
     whole = noise.dispersion()
-    classes = [each.dispersion() for each in noise.classes(CLASSES)]
-    thin = [one for one in classes if one.error < LARGEST_ERROR and one.surely_below(LEAST_OF_A_CLASS)]
+    thin = [one for _, one in classes if one.error < LARGEST_ERROR and one.surely_below(LEAST_OF_A_CLASS)]
     if whole.surely_below(ACCEPTED[0]) or thin:
         return min([whole, *thin], key=lambda one: one.ratio)
     return None
 
 
-def _too_much(noise: BlockNoise) -> Dispersion | None:
+def _too_much(classes: list[tuple[BlockNoise, Dispersion]]) -> Dispersion | None:
     """The lowest dispersion where there is more noise than photons have, at every brightness.
 
     Second differences see sharp, bright structure as variance, so only the flattest class tells.
     """
-    classes = noise.classes(CLASSES)
-    stated = [one for each in classes if (one := each.dispersion()).error < LARGEST_ERROR * one.ratio]
-    least = FEWEST_STATED if classes and float(classes[0].means.mean()) < 1 else 1
+    stated = [one for _, one in classes if one.error < LARGEST_ERROR * one.ratio]
+    least = FEWEST_STATED if classes and float(classes[0][0].means.mean()) < 1 else 1
     if len(stated) >= least and all(one.surely_above(ACCEPTED[1]) for one in stated):
         return min(stated, key=lambda one: one.ratio)
     return None

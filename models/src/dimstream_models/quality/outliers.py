@@ -24,4 +24,8 @@ def has_outlier(photons: Array) -> bool:
     others = np.sort(around, axis=None)[:-1]  # without the brightest
     if not others.size:
         return False
-    return float(photons[row, column]) > TIMES * (max(float(np.median(others)), 0.0) + 1)
+    middle = others[
+        (others.size - 1) // 2 : others.size // 2 + 1
+    ].tolist()  # one or two: `others` are in order
+    median = float(sum(middle)) / len(middle)
+    return float(photons[row, column]) > TIMES * (max(median, 0.0) + 1)

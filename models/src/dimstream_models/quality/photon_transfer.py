@@ -93,12 +93,15 @@ def block_noise(frame: Array, *, left_out: NDArray[np.bool_] | None = None) -> B
     left_out
         (H, W), pixels that tell nothing, such as saturated ones; specks are left out anyway.
     """
-    values = bands(frame).astype(np.float32)
+    values = bands(frame).astype(np.float32, copy=False)
     speck = values > SPECK * max(float(values.mean()), 0.0) + SPECK_COUNTS
     if left_out is not None:
         speck |= bands(left_out)
-    variance = along_both_axes(values, SECOND_DIFFERENCE) ** 2 / np.float32(NORM)
-    mean = along_both_axes(values, [weight**2 for weight in SECOND_DIFFERENCE]) / np.float32(NORM)
+    variance = along_both_axes(values, SECOND_DIFFERENCE)
+    variance *= variance
+    variance /= np.float32(NORM)
+    mean = along_both_axes(values, [weight**2 for weight in SECOND_DIFFERENCE])
+    mean /= np.float32(NORM)
     if speck.any():
         ordinary = along_both_axes(speck.astype(np.float32), (1.0, 1.0, 1.0)) == 0
         variance, mean = variance * ordinary, mean * ordinary
@@ -126,9 +129,17 @@ def along_both_axes(image: Values, weights: tuple[float, ...] | list[float]) -> 
     image
         (..., H, W) float.
     """
-    before, here, after = (image.dtype.type(weight) for weight in weights)
-    rows = before * image[..., :-2, :] + here * image[..., 1:-1, :] + after * image[..., 2:, :]
-    return np.asarray(before * rows[..., :-2] + here * rows[..., 1:-1] + after * rows[..., 2:])
+    rows = _weighed(image[..., :-2, :], image[..., 1:-1, :], image[..., 2:, :], weights)
+    return _weighed(rows[..., :-2], rows[..., 1:-1], rows[..., 2:], weights)
+
+
+def _weighed(before: Values, here: Values, after: Values, weights: tuple[float, ...] | list[float]) -> Values:
+    """Sum of three arrays of one type, each times its weight, in as few passes over them as it takes."""
+    first, middle, last = (here.dtype.type(weight) for weight in weights)
+    summed = np.asarray(middle * here)
+    summed += before if first == 1 else first * before
+    summed += after if last == 1 else last * after
+    return summed
 
 
 def of_blocks(values: Values) -> Float64:
@@ -137,5 +148,7 @@ def of_blocks(values: Values) -> Float64:
     if height < BLOCK_PX or width < BLOCK_PX:
         return np.asarray([values.mean(dtype=np.float64)])
     whole = values[:, :BLOCK_PX, : width - width % BLOCK_PX]
-    blocks = whole.reshape(number, BLOCK_PX, -1, BLOCK_PX)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64)).ravel()
+    sums = whole.astype(np.float64).reshape(number, BLOCK_PX, -1, BLOCK_PX)
+    while sums.shape[-1] > 1:  # in pairs, as numpy adds, which is slow where there are so few side by side
+        sums = sums[..., ::2] + sums[..., 1::2]
+    return np.asarray(sums.sum(axis=(1, 3)) / BLOCK_PX**2).ravel()

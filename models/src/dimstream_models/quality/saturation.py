@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Array
 
@@ -23,7 +24,7 @@ def shares_at_maximum(counts: Array) -> tuple[float, float]:
     """
     maximum = float(counts.max())
     near = maximum - max(NEAR * np.sqrt(max(maximum, 0.0)), 1.0)
-    return float((counts == maximum).mean()), float((counts >= near).mean())
+    return _share(counts == maximum), _share(counts >= near)
 
 
 def clipped_share(denoised: Array, ceiling: float | None) -> float:
@@ -36,7 +37,7 @@ def clipped_share(denoised: Array, ceiling: float | None) -> float:
     ceiling
         That value; None when there is none.
     """
-    return 0.0 if ceiling is None else float((denoised >= ceiling).mean())
+    return 0.0 if ceiling is None else _share(denoised >= ceiling)
 
 
 def saturated_share(
@@ -57,3 +58,7 @@ def saturated_share(
         return at_maximum
     piled_up = maximum > 1 and at_maximum * pixels >= FEWEST_PIXELS and at_maximum > PILED_UP * near_maximum
     return at_maximum if piled_up else 0.0
+
+
+def _share(which: NDArray[np.bool_]) -> float:
+    return int(np.count_nonzero(which)) / which.size

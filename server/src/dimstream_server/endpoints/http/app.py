@@ -5,9 +5,9 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from dimstream_models.quality.detector import Detector
@@ -15,7 +15,7 @@ from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.http.authentication import PROBES, RequestAuthentication
 from dimstream_server.endpoints.http.bodies import BodyLimits, LeavingAnswer, read_body
 from dimstream_server.endpoints.http.capacity import Buffers, Slots
-from dimstream_server.endpoints.http.denoise_query import DenoiseQuery
+from dimstream_server.endpoints.http.denoise_query import DenoiseQuery, read_query
 from dimstream_server.endpoints.http.denoising import Abandoned, Denoised, Denoiser, Order
 from dimstream_server.endpoints.http.flag_headers import headers_of
 from dimstream_server.endpoints.http.image_answers import JSON
@@ -28,7 +28,13 @@ from dimstream_server.endpoints.http.json_bodies import (
     StreamsBody,
 )
 from dimstream_server.endpoints.http.live.view import LiveView
-from dimstream_server.endpoints.http.openapi import DENOISE_OPENAPI, NOT_READY, describe_problems, problems
+from dimstream_server.endpoints.http.openapi import (
+    DENOISE_OPENAPI,
+    NOT_READY,
+    describe_problems,
+    describe_query,
+    problems,
+)
 from dimstream_server.endpoints.http.operator import OperatorRoutes
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.requests import (
@@ -158,7 +164,7 @@ class HttpApp:
             summary="Denoise an image or a stack",
             response_class=Response,
             responses=problems(400, 401, 404, 406, 408, 413, 415, 421, 422, 500, 503),
-            openapi_extra=DENOISE_OPENAPI,
+            openapi_extra={**DENOISE_OPENAPI, "parameters": describe_query(DenoiseQuery)},
         )(self.denoise)
         probe = problems(421, 500)
         common = problems(401, 421, 500, 503)
@@ -181,10 +187,9 @@ class HttpApp:
         self._operator_routes.add_to(app)
         return app
 
-    async def denoise(
-        self, model_id: str, query: Annotated[DenoiseQuery, Query()], request: Request
-    ) -> Response:
+    async def denoise(self, model_id: str, request: Request) -> Response:
         """Denoise the frames of a TIFF or NPY file; each (channel, z, position) is compared with its past."""
+        query = read_query(request.query_params)
         self._refuse_when_draining()
         self._model(model_id)
         view = query.view_order()

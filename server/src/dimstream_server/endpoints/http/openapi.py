@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
@@ -63,6 +63,19 @@ def json_body(kind: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` of a route that reads this, which has to be among `_SCHEMAS`."""
     content = {"application/json": {"schema": {"$ref": _REF.format(model=kind.__name__)}}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def describe_query(query: type[BaseModel]) -> list[Any]:
+    """Parameters of a route that reads its query itself, as FastAPI describes them where it does."""
+
+    def route(query: Any) -> None:
+        """Never called."""
+
+    route.__annotations__["query"] = Annotated[query, Query()]
+    scratch = FastAPI()
+    scratch.get("/")(route)
+    document = get_openapi(title="", version="", routes=scratch.routes)
+    return list(document["paths"]["/"]["get"]["parameters"])
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
