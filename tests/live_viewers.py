@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,12 @@ class Viewer:
 
 @contextmanager
 def viewing(
-    http: str, *, token: str = "", tickets: tuple[str, ...] = (), origin: str | None = None
+    http: str,
+    *,
+    token: str = "",
+    tickets: tuple[str, ...] = (),
+    origin: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Viewer]:
     """A viewer of the server at this URL."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -71,6 +77,7 @@ def viewing(
         subprotocols=subprotocols,
         max_size=None,
         proxy=None,
+        ssl=tls,
     ) as socket:
         yield Viewer(socket)
 

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from live_viewers import viewing
 from ports import free_port
+from websockets.exceptions import InvalidStatus
 
 from dimstream_client.cli import main as dimstream
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
@@ -183,3 +185,16 @@ def test_the_command_goes_through_tls(proxy: Proxy, tmp_path: Path, monkeypatch:
     address = ["--server", f"https://localhost:{proxy.port}", "--token-file", str(proxy.token)]
     assert dimstream(["denoise", str(source), str(out), *address]) == 0
     assert tifffile.imread(out).shape == (24, 32)
+
+
+def test_a_viewer_passes_with_its_token_and_with_a_ticket(proxy: Proxy) -> None:
+    own = f"https://localhost:{proxy.port}"
+    tls = ssl.create_default_context(cafile=proxy.certificate)
+    token = read_only_entry(proxy.token, TOKEN).value
+    with viewing(own, token=token, tls=tls) as viewer:
+        assert viewer.of_kind("status")[0]["streams"] == []
+    ticket = json.loads(proxy.ask("POST", "/live/ticket", b"", {**proxy.bearer, "Origin": own})[2])["ticket"]
+    with viewing(own, tickets=(ticket,), origin=own, tls=tls) as viewer:
+        viewer.of_kind("status")
+    with pytest.raises(InvalidStatus), viewing(own, token=token, origin="https://evil.example", tls=tls):
+        pass

@@ -7,9 +7,9 @@ import { movie, saveTiff, snapshot } from "./capture.js";
 import { Connection } from "./connection.js";
 import { Contrast } from "./contrast.js";
 import { ContrastControls } from "./contrast_controls.js";
-import { element, setOptions, setTerms, setText } from "./dom.js";
+import { element, setOptions, setText } from "./dom.js";
 import { Histogram } from "./histogram.js";
-import { listenToKeys } from "./keys.js";
+import { listen, pointerOf } from "./input.js";
 import { lanesOf } from "./lanes.js";
 import { Overview } from "./overview.js";
 import { Panel } from "./panel.js";
@@ -18,14 +18,13 @@ import { PlaneControls } from "./plane_controls.js";
 import { MOST_REGIONS, regionBetween } from "./regions.js";
 import { Rows } from "./rows.js";
 import { statistics } from "./statistics.js";
+import { writeTexts } from "./texts.js";
 import { Timeline } from "./timeline.js";
 import { Traces } from "./traces.js";
 import { Viewport } from "./viewport.js";
-import { duration, figures, number, size, time } from "./words.js";
 
 /** @typedef {"side" | "swipe" | "toggle" | "all"} Mode */
 
-const GLYPHS = { ok: "✓", suspect: "!", unjudged: "?", failed: "×" };
 const CONNECTIONS = {
   connecting: "connecting …",
   lost: "no connection to the server: trying again; what you see is old",
@@ -80,7 +79,7 @@ class App {
       this.setMode("side");
       this.choose(id);
     });
-    const pointer = this._pointer();
+    const pointer = pointerOf(this);
     this.panels = {
       raw: new Panel(element("raw", HTMLCanvasElement), this.viewport, pointer),
       denoised: new Panel(element("denoised", HTMLCanvasElement), this.viewport, pointer),
@@ -97,7 +96,7 @@ class App {
       onMessage: (message) => this.take(message),
       onState: (state) => this.connected(state),
     });
-    this._listen();
+    listen(this);
     this.connection.open();
   }
 
@@ -339,7 +338,7 @@ class App {
     this.panels.denoised.draw(this.scene(this.mode === "toggle" && this.isRawShown ? "raw" : "denoised"));
     this.histogram.draw();
     this._drawTimeline();
-    this._write();
+    writeTexts(this);
   }
 
   /** Draw the timeline, if anything of it has changed: a long run takes some milliseconds. */
@@ -384,151 +383,13 @@ class App {
     return picture.part === null ? "this stream delivers flags only, no denoised pixels" : "";
   }
 
-  _write() {
-    this._writeVerdict();
-    this._writeNotes();
-    setText(element("health", HTMLElement), this._health());
-    setText(element("cursor", HTMLElement), this.said || this._readout());
-    this._writeWarning();
-    element("mark", HTMLButtonElement).setAttribute("aria-pressed", String(this.isMarking));
-    element("unmark", HTMLButtonElement).hidden = this.regions.length === 0;
-    setText(element("zoom", HTMLElement), `${number(100 * this.viewport.scale)} %`);
-    const follow = element("follow", HTMLButtonElement);
-    follow.setAttribute("aria-pressed", String(this.seq === null));
-    setText(follow, this.seq === null ? "following" : "follow");
-    const seq = element("seq", HTMLInputElement);
-    if (document.activeElement !== seq) seq.value = this.header === null ? "" : String(this.header.seq);
-    setText(element("under", HTMLElement), this._under());
-    setText(element("run", HTMLElement), this._run());
-  }
-
-  _writeVerdict() {
-    const { header } = this;
-    const verdict = element("verdict", HTMLElement);
-    const flag = header === null ? "none" : header.status === "failed" ? "failed" : header.flag;
-    verdict.dataset.flag = flag;
-    const glyph = GLYPHS[/** @type {keyof typeof GLYPHS} */ (flag)];
-    setText(element("flag", HTMLElement), glyph === undefined ? "no frame yet" : `${glyph} ${flag}`);
-    setText(element("reason", HTMLElement), header?.error ?? header?.reason ?? "");
-    element("reason", HTMLElement).title = header?.reason ?? "";
-    setText(element("frame-name", HTMLElement), header === null ? "" : this.frameName());
-    const mark = flag === "suspect" || flag === "failed" ? `${glyph} ${flag} · ` : "";
-    document.title = `${document.body.dataset.connection === "open" ? mark : "no connection · "}dimstream`;
-    setTerms(element("figures", HTMLElement), header === null ? [] : figures(header, this.stream?.thresholds ?? {}));
-  }
-
-  /** The frame that is shown, for people. */
-  frameName() {
-    const header = /** @type {Record<string, any>} */ (this.header);
-    const { t, c, z, p } = header.index;
-    const many = (this.stream?.planes.length ?? 1) > 1;
-    const plane = many ? ` · c ${c} z ${z} p ${p}` : "";
-    const taken = header.t_acq ?? header.answered_at;
-    const source = header.source === "recording" ? " · from the recording" : "";
-    return `frame ${header.seq}${t !== header.seq ? ` · t ${t}` : ""}${plane}${taken ? ` · ${time(taken)}` : ""}${source}`;
-  }
-
-  _writeNotes() {
-    for (const which of /** @type {const} */ (["raw", "denoised"])) {
-      const of = this.statistics[which];
-      const ceiling = this.ceiling(which);
-      const saturated = of === null || ceiling === null ? "" : ` · ${of.saturated} px at ${ceiling}`;
-      setText(
-        element(`${which}-note`, HTMLElement),
-        of === null ? "" : `mean ${number(of.mean)} · ${number(of.low)} to ${number(of.high)}${saturated}`,
-      );
-    }
-    const names = { side: "denoised", swipe: "raw | denoised", toggle: this.isRawShown ? "raw" : "denoised", all: "" };
-    setText(element("denoised-name", HTMLElement), names[this.mode]);
-  }
-
-  /** What people have to be told: the connection, frames that do not come, a recording that stopped. */
-  _writeWarning() {
-    const banner = element("banner", HTMLElement);
-    const state = document.body.dataset.connection;
-    if (state !== "open") return;
-    const { stream, server } = this;
-    const warnings = [];
-    if (stream !== null && server !== null) {
-      const silent = server.time - stream.answered_at;
-      if (stream.state === "open" && stream.interval_s && silent > Math.max(3, 4 * stream.interval_s)) {
-        warnings.push(`no frame for ${duration(silent)}; before, one came each ${duration(stream.interval_s)}`);
-      }
-      if (stream.state === "away") warnings.push("the sender's connection was lost; it may come back");
-      if (stream.recording?.state === "stopped") warnings.push(`not recorded any more: ${stream.recording.reason}`);
-      if (stream.skipped > 0) warnings.push(`${stream.skipped} frames were dropped before they came here`);
-    }
-    setText(banner, warnings.join(" · "));
-    banner.hidden = warnings.length === 0;
-  }
-
-  _health() {
-    const { server, stream } = this;
-    if (server === null) return "";
-    const parts = [];
-    if (this.lag !== null && this.seq === null) parts.push(`lag ${this.lag.toFixed(1)} s`);
-    if (stream?.interval_s) parts.push(stream.interval_s < 1 ? `${number(1 / stream.interval_s, 2)} frames/s` : `a frame each ${number(stream.interval_s, 2)} s`);
-    parts.push(`queue ${server.queue}`);
-    if (server.disk_free_bytes !== null) parts.push(`disk ${size(server.disk_free_bytes)} free`);
-    parts.push(server.device);
-    const bad = Object.entries(server.checks).filter(([, said]) => said !== "ok");
-    return [...parts, ...bad.map(([name, said]) => `${name}: ${said}`)].join(" · ");
-  }
-
-  _readout() {
-    if (this.cursor === null) return " ";
-    const { x, y } = this.cursor;
-    const values = [`raw ${number(this.pictures.raw.value(x, y), 6)}`, `denoised ${number(this.pictures.denoised.value(x, y), 6)}`];
-    const pixel = this.stream?.pixel_size_um;
-    const place = pixel ? `  ${(x * pixel).toFixed(3)}, ${(y * pixel).toFixed(3)} µm` : "";
-    return `x ${x} y ${y} px${place}   ${values.join("   ")}`;
-  }
-
-  _under() {
-    const row = this.hovered ?? null;
-    if (row === null || row >= this.rows.count) return "";
-    const { columns } = this.rows;
-    return `frame ${columns.seq[row]} · SSIM ${number(columns.ssim[row])} · structure ${number(columns.structure_score[row])} · mean ${number(columns.intensity[row])}`;
-  }
-
-  _run() {
-    const { stream } = this;
-    if (stream === null) return "";
-    const rows = this.shownRows();
-    const first = rows.length ? this.rows.columns.time[rows[0]] : 0;
-    const last = rows.length ? this.rows.columns.time[rows[rows.length - 1]] : 0;
-    const every = this.rows.every > 1 ? `, the worst of each ${this.rows.every} is drawn` : "";
-    return `${stream.frames} frames in ${duration(last - first)}${every}`;
-  }
-
-  /** @returns {import("./panel.js").Pointer} */
-  _pointer() {
-    return {
-      onHover: (x, y) => {
-        this.cursor = x < 0 || y < 0 || x >= this.viewport.image.width || y >= this.viewport.image.height ? null : { x, y };
-        this.redraw();
-      },
-      onLeave: () => {
-        this.cursor = null;
-        this.redraw();
-      },
-      onSplit: (at) => {
-        this.split = at;
-        this.redraw();
-      },
-      isSplit: () => this.mode === "swipe",
-      isMarking: () => this.isMarking,
-      onMark: (from, to, isDone) => this._mark(from, to, isDone),
-    };
-  }
-
   /**
    * Draw a region; follow it once it is done.
    * @param {{x: number, y: number}} from
    * @param {{x: number, y: number}} to
    * @param {boolean} isDone
    */
-  _mark(from, to, isDone) {
+  mark(from, to, isDone) {
     this.marked = regionBetween(from, to, this.viewport.image, this.regions);
     if (isDone) {
       if (this.marked !== null) this.regions = [...this.regions, this.marked];
@@ -555,36 +416,6 @@ class App {
   /** @param {"snapshot" | "tiff" | "movie"} what */
   capture(what) {
     if (!this.isBusy) ({ snapshot, tiff: saveTiff, movie })[what](this);
-  }
-
-  _listen() {
-    new ResizeObserver(() => this.redraw()).observe(element("stage", HTMLElement));
-    element("stream", HTMLSelectElement).onchange = (event) => this.choose(/** @type {HTMLSelectElement} */ (event.target).value);
-    // keys are the page's again once something was chosen
-    document.addEventListener("change", (event) => event.target instanceof HTMLSelectElement && event.target.blur());
-    element("follow", HTMLButtonElement).onclick = () => this.show(null);
-    element("previous", HTMLButtonElement).onclick = () => this.step(-1);
-    element("next", HTMLButtonElement).onclick = () => this.step(1);
-    element("seq", HTMLInputElement).onchange = (event) => this.show(Number(/** @type {HTMLInputElement} */ (event.target).value));
-    element("show-support", HTMLInputElement).onchange = () => {
-      this.want();
-      this.redraw();
-    };
-    for (const button of document.querySelectorAll(".modes button")) {
-      /** @type {HTMLElement} */ (button).onclick = () => this.setMode(/** @type {Mode} */ (/** @type {HTMLElement} */ (button).dataset.mode));
-    }
-    element("mark", HTMLButtonElement).onclick = () => this.toggleMarking();
-    element("unmark", HTMLButtonElement).onclick = () => this.unmark();
-    for (const what of /** @type {const} */ (["snapshot", "tiff", "movie"])) {
-      element(what, HTMLButtonElement).onclick = () => this.capture(what);
-    }
-    element("login", HTMLDialogElement).onclose = () => {
-      const token = element("token", HTMLInputElement);
-      if (token.value) this.connection.useToken(token.value);
-      token.value = "";
-    };
-    listenToKeys(this);
-    this.setMode("side");
   }
 }
 

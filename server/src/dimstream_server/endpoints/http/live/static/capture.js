@@ -4,6 +4,7 @@
  */
 
 import { drawScene } from "./panel.js";
+import { frameName } from "./texts.js";
 
 const BAND = 26;
 const GAP = 4;
@@ -111,7 +112,7 @@ function caption(app) {
   const { raw, denoised } = app.contrast.ranges;
   const range = (/** @type {{low: number, high: number}} */ of) => `${+of.low.toPrecision(3)} to ${+of.high.toPrecision(3)}`;
   const stream = app.stream;
-  return `${stream?.client ?? ""} · ${app.frameName()} · ${app.header.model} · raw ${range(raw)}, denoised ${range(denoised)}`;
+  return `${stream?.client ?? ""} · ${frameName(app)} · ${app.header.model} · raw ${range(raw)}, denoised ${range(denoised)}`;
 }
 
 /** @param {any} app */
