@@ -41,7 +41,9 @@ def on_windows(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("command", [["serve"], ["demo"], ["bench"], ["recover", "x"], ["keygen", "x"], []])
+@pytest.mark.parametrize(
+    "command", [["serve"], ["demo"], ["bench"], ["recover", "x"], ["recordings", "x"], ["keygen", "x"], []]
+)
 def test_on_windows_the_server_says_at_once_that_it_needs_linux(command: list[str]) -> None:
     done = on_windows(*command)
     assert done.returncode == 2

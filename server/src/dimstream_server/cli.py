@@ -1,4 +1,4 @@
-"""`dimstream-server`: serve, keygen, bench, demo, recover."""
+"""`dimstream-server`: serve, keygen, bench, demo, recordings, recover."""
 
 import argparse
 import asyncio
@@ -132,6 +132,10 @@ def _run(words: list[str]) -> int:
         from dimstream_server.demo import main as demo
 
         return int(demo(words[1:]))
+    if words[:1] == ["recordings"]:
+        from dimstream_server.recording.listing import main as recordings
+
+        return recordings(words[1:])
     if words[:1] == ["recover"]:
         from dimstream_server.recording.recovering import main as recover
 
@@ -200,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
+    commands.add_parser("recordings", help="list recordings, or delete old ones", add_help=False)
     commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
     for option, (_, arguments) in _OPTIONS.items():
         serve_parser.add_argument(option, **arguments)

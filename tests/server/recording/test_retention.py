@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from frames import make_frame, make_recorder, make_spec
 
+from dimstream_server.cli import main
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.recording.retention import KEEP, Retention
@@ -137,3 +138,28 @@ def test_figures_are_shown_once_the_folder_was_looked_at(folder: Path, record: A
     (oldest,) = re.findall(r"^dimstream_recordings_oldest_timestamp_seconds (\S+)$", text, re.MULTILINE)
     assert float(oldest) == NOW - 2 * DAY_S
     assert "dimstream_recordings_deleted_total 0.0" in text
+
+
+def test_the_command_lists_and_deletes_only_when_told(
+    folder: Path, record: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days_ago = (time.time() - NOW) / DAY_S
+    old, young = record("old", age_days=-days_ago + 31), record("young", age_days=-days_ago + 2)
+    unfinished, kept = record("unfinished", finish=False), record("kept", age_days=-days_ago + 40)
+    (kept / KEEP).touch()
+    assert main(["recordings", str(folder)]) == 0
+    listed = capsys.readouterr().out
+    assert all(one.name in listed for one in (old, young, unfinished, kept))
+    assert re.search(rf"^{old.name} +0\.000 GB  complete since 20\d\d-\S+, 31\.0 days$", listed, re.MULTILINE)
+    assert "unfinished: being written" in listed
+    assert main(["recordings", str(folder), "--older-than", "30"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.endswith("2 recordings, 0.000 GB\n")
+    assert old.is_dir()
+    with pytest.raises(SystemExit):
+        main(["recordings", str(folder), "--delete"])
+    assert main(["recordings", str(folder), "--older-than", "30", "--delete"]) == 1
+    assert ", kept: it holds a file KEEP" in capsys.readouterr().out
+    assert [one.is_dir() for one in (old, young, unfinished, kept)] == [False, True, True, True]
+    assert main(["recordings", str(folder / "missing")]) == 2
+    assert "cannot read" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from dimstream_server.recording.repair import SUMS, lock_frame_log
 
 KEEP: Final = "KEEP"
 LOOK_S: Final = 60.0
-_DAY_S: Final = 86_400.0
+DAY_S: Final = 86_400.0
 _DELETED: Final = ".deleted-"
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,16 @@ class StoredRecording:
     folder: Path
     nbytes: int
     finished_at: float | None
+
+    def age_s(self, now: float) -> float:
+        """Seconds since it was finished; 0 when it was not.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since 1970.
+        """
+        return 0.0 if self.finished_at is None else now - self.finished_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,11 @@ class Retention:
         self.stored: Stored | None = None
         """As of the last look; None before the first."""
         self._folder = folder
-        self._keep_s = None if keep_days is None else keep_days * _DAY_S
+        self._keep_s = None if keep_days is None else keep_days * DAY_S
         self._clock = clock
         self._sizes: dict[Path, tuple[int, int]] = {}  # of complete ones, which change no more
         self._deleted, self._deleted_bytes = 0, 0
+        self._kept: set[Path] = set()  # that could not be deleted
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recording-retention", daemon=True)
 
@@ -138,18 +149,18 @@ class Retention:
         try:
             stamp = _finished_ns(folder)
             known = self._sizes.get(folder)
-            if stamp is None:
-                return StoredRecording(folder, _bytes_below(folder), None)
-            nbytes = known[1] if known is not None and known[0] == stamp else _bytes_below(folder)
+            if stamp is None or known is None or known[0] != stamp:
+                one = _look_at(folder, stamp)
+            else:
+                one = StoredRecording(folder, known[1], stamp / 1e9)
         except OSError:
             return None
-        sizes[folder] = (stamp, nbytes)
-        return StoredRecording(folder, nbytes, stamp / 1e9)
+        if stamp is not None:
+            sizes[folder] = (stamp, one.nbytes)
+        return one
 
     def _is_due(self, one: StoredRecording) -> bool:
-        if self._keep_s is None or one.finished_at is None:
-            return False
-        return self._clock() - one.finished_at > self._keep_s
+        return self._keep_s is not None and one.age_s(self._clock()) > self._keep_s
 
     def _delete(self, one: StoredRecording) -> bool:
         """Whether it is gone."""
@@ -157,9 +168,13 @@ class Retention:
             if not delete_recording(one.folder):
                 return False
         except (OSError, RecordingRefused) as error:
-            _log.warning(
-                "a recording was to be deleted event=recording_kept folder=%s reason=%s", one.folder, error
-            )
+            if one.folder not in self._kept:  # it is tried again, and said once
+                _log.warning(
+                    "a recording was to be deleted event=recording_kept folder=%s reason=%s",
+                    one.folder,
+                    error,
+                )
+            self._kept.add(one.folder)
             return False
         self._deleted += 1
         self._deleted_bytes += one.nbytes
@@ -168,9 +183,19 @@ class Retention:
             "age_days=%.1f",
             one.folder,
             one.nbytes,
-            (self._clock() - (one.finished_at or 0.0)) / _DAY_S,
+            one.age_s(self._clock()) / DAY_S,
         )
         return True
+
+
+def list_recordings(folder: Path) -> list[StoredRecording]:
+    """The recordings of a folder, by their names, thus their starts.
+
+    Raises
+    ------
+    OSError
+    """
+    return [_look_at(one, _finished_ns(one)) for one in _recordings(folder)]
 
 
 def delete_recording(folder: Path) -> bool:
@@ -208,6 +233,10 @@ def _recordings(folder: Path) -> list[Path]:
         found = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     named = (path for path in sorted(found) if not path.name.startswith("."))
     return [path for path in named if (path / DESCRIPTION).is_file()]
+
+
+def _look_at(folder: Path, finished_ns: int | None) -> StoredRecording:
+    return StoredRecording(folder, _bytes_below(folder), None if finished_ns is None else finished_ns / 1e9)
 
 
 def _finished_ns(folder: Path) -> int | None:
