@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Final, Literal, TypeVar, get_args
 
 __all__ = [
@@ -209,9 +209,15 @@ class FrameResult:
     t_ms: Times = field(metadata=figure(Times, "milliseconds"))
 
 
-def figures(of: Any) -> tuple[Field[Any], ...]:
-    """Return the declared fields of a class of this module, or of an object of one."""
-    return tuple(one for one in fields(of) if "kind" in one.metadata)
+_FIGURES: Final[dict[type[Any], tuple[Field[Any], ...]]] = {}
+
+
+def figures(kind: type[Any]) -> tuple[Field[Any], ...]:
+    """Return the declared fields of a class of this module, or of one that is made of such."""
+    found = _FIGURES.get(kind)
+    if found is None:
+        found = _FIGURES[kind] = tuple(one for one in fields(kind) if "kind" in one.metadata)
+    return found
 
 
 def fitted(value: T) -> T:
@@ -222,9 +228,9 @@ def fitted(value: T) -> T:
     measure.
     """
     changes = {}
-    for one in figures(value):
+    for one in figures(type(value)):
         now = getattr(value, one.name)
-        fit = fitted(now) if is_dataclass(now) else _fitted(one, now)
+        fit = fitted(now) if isinstance(one.metadata["kind"], type) and now is not None else _fitted(one, now)
         if fit is not now:
             changes[one.name] = fit
     return replace(value, **changes) if changes else value  # type: ignore[type-var]
@@ -238,7 +244,7 @@ def plain(value: Any) -> Any:
 
 def parts_of(result: FrameResult) -> dict[str, Any]:
     """Return what was found of a frame, without what a message or a file adds to it."""
-    return {one.name: getattr(result, one.name) for one in fields(FrameResult)}
+    return {one.name: getattr(result, one.name) for one in figures(FrameResult)}
 
 
 def flat_figures(kind: type[Any], prefix: str = "") -> dict[str, Field[Any]]:

@@ -113,11 +113,11 @@ class DeviceThread:
     def _take_commands(self) -> None:
         """Obey every command that waits; with no turn to take, wait for the first."""
         if not self._turns:
-            self._obey(self.commands.get())
+            self._run_command(self.commands.get())
         while not self.commands.empty():  # this thread is the only one that takes
-            self._obey(self.commands.get())
+            self._run_command(self.commands.get())
 
-    def _obey(self, command: Command) -> None:
+    def _run_command(self, command: Command) -> None:
         match command:
             case Append(stream=stream, item=item):
                 self._append(self._streams[stream], item)

@@ -78,7 +78,7 @@ class LocalEngine:
         self._trouble: str | None = None
         self._lock = (
             threading.Lock()
-        )  # over the ledger, and so that commands are queued as they were accepted
+        )  # over the quotas, and so that commands are queued as they were accepted
         keys = [ModelKey(model, *pair) for model in self._infos for pair in self._pairs]
         ready = {key: loader.load(key) for key in keys}
         self._thread = DeviceThread(loader, ready, self)

@@ -109,7 +109,7 @@ def search(
         workers or ThisProcess(partial(run_trial, device=device)) as crew,
         Study(folder, recipe, prepared.sha256) as study,
     ):
-        found = _obey(study, crew, partial(_note, study, prepared, tell))
+        found = _follow(study, crew, partial(_note, study, prepared, tell))
     write_results(found, study, prepared, device=device)
     return found
 
@@ -136,7 +136,7 @@ def check_space(recipe: Recipe, prepared: Prepared) -> None:
             )
 
 
-def _obey(study: Study, workers: Workers, note: Callable[[str], None]) -> Results:
+def _follow(study: Study, workers: Workers, note: Callable[[str], None]) -> Results:
     do_all(Screening(study, note), workers)
     trials = screened(study)
     best = [each.trial for each in trials[: study.recipe.search.best] if each.score is not None]

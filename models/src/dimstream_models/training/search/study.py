@@ -1,4 +1,4 @@
-"""The ledger of a search: a folder that several processes share, and that survives a kill of any of them.
+"""The record of a search: a folder that several processes share, and that survives a kill of any of them.
 
     FOLDER/
         journal.log     Optuna's journal: every trial, its setting, its figures or why it failed

@@ -325,7 +325,7 @@ class Connection(asyncio.BufferedProtocol):
     def _take(self, flags: int, part: memoryview) -> None:
         """Take a command, or the next part of a message."""
         if flags & COMMAND:
-            self._obey(part)
+            self._take_command(part)
             return
         self._count += 1
         if self._count <= MAX_PARTS_KEPT:
@@ -333,7 +333,7 @@ class Connection(asyncio.BufferedProtocol):
         if not flags & MORE:
             self._deliver()
 
-    def _obey(self, body: memoryview) -> None:
+    def _take_command(self, body: memoryview) -> None:
         name, data = zmtp.parse_command(bytes(body))
         if name != b"PING":
             return
