@@ -364,11 +364,9 @@ class Client:
         ------
         Timeout, ConnectionLost
         """
-        what = (
-            f"check that a server runs at {self._connection.endpoint}, and that this is its ZeroMQ address: "
-            "no answer came"
-        )
         patience = self.timeout_s if timeout_s is None else arguments.seconds("timeout_s", timeout_s)
+        endpoint = self._connection.endpoint
+        what = f"check that a server runs at {endpoint}, and that this is its ZeroMQ address: no answer came"
         return wait(self._connection.ping(), patience, what)
 
     def close(self) -> None:
