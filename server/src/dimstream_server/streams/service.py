@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update
-from dimstream_server.engine.protocol import Engine, EngineResult, InForce, StreamSpec
+from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.errors import Draining, ServerError, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
@@ -100,6 +100,7 @@ class StreamService:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work on this loop from now on, from its thread."""
+        self._loop = loop
         self._journal.start(loop)
         self._requests.start(loop)
         self._leases.start(loop)
@@ -383,22 +384,29 @@ class StreamService:
             self.release(stream, "the engine lost a frame, which its client still has")
             return
         result = future.result()
+        # In the loop's next turn: at the end of this one it writes what is sent here.
+        self._loop.call_soon(self._count, stream, result)
         if stream in self._registry:
             self._deliver(stream, result)
         else:
             self._metrics.undeliverable.inc()
+
+    def _count(self, stream: ServerStream, result: EngineResult) -> None:
         self._metrics.answered(stream.endpoint, result)
         self._metrics.streams.of(stream.id).answered(result)
 
     def _deliver(self, stream: ServerStream, result: EngineResult) -> None:
         frame, task = stream.submitted.pop(result.seq)
         stream.counts = result.counts or stream.counts
+        self._loop.call_soon(self._show, stream, frame, task, result)
         recording = self._recordings.of(stream.id)
         if recording is None:
             self._send_result(stream, result)
         else:
             model = self._engine.models()[result.model_id]
             recording.record(frame, task, result, model, partial(self._send_result, stream, result))
+
+    def _show(self, stream: ServerStream, frame: Frame, task: FrameTask, result: EngineResult) -> None:
         self._subscribers.publish(stream.id, frame, result, source=stream)
         self._flags.answered(stream, task, result)
 
