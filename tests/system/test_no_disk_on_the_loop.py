@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from faults.bundles import write_tiny_bundle
 from faults.processes import Server
+from live_viewers import viewing
 
 from dimstream_client import Client
 
@@ -31,9 +32,10 @@ def use_everything(server: Server, folder: Path) -> None:
             if number == 10:
                 stream.skip(3, reason="a test left them out")
                 stream.update(thresholds={"ssim": 0.5})
-        for path in ("/readyz", "/metrics", "/v1/streams"):
+        for path in ("/readyz", "/metrics", "/v1/streams", "/live", "/live/assets/app.js"):
             with urllib.request.urlopen(server.http + path, timeout=PATIENCE_S) as answer:
                 answer.read()
+        watch(server.http, stream.opened.stream)
     with Client(server.endpoint, timeout_s=PATIENCE_S) as client:
         stream = client.resume(folder)
         for _ in range(FRAMES):
@@ -41,6 +43,15 @@ def use_everything(server: Server, folder: Path) -> None:
             while stream.take(timeout_s=PATIENCE_S).seq < stream.next_seq - 1:
                 pass
         assert stream.close(timeout_s=PATIENCE_S).files
+
+
+def watch(http: str, stream: str) -> None:
+    """The newest frame, and one that only the recording has."""
+    with viewing(http) as viewer:
+        for seq in (None, 0):
+            viewer.watch(stream=stream, seq=seq, parts=["raw"], rows=True)
+            assert viewer.of_kind("frame")[0]["stream"] == stream
+        viewer.of_kind("status")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals here")
@@ -51,7 +62,10 @@ def test_the_loop_does_no_work_on_a_disk(
     monkeypatch.setenv("DISK_WATCH", str(report))
     bundle = write_tiny_bundle(tmp_path / "bundle")
     server = Server(
-        *(bundle, tmp_path / "server"), record=tmp_path / "recordings", program=[disk_watch.__file__]
+        *(bundle, tmp_path / "server"),
+        record=tmp_path / "recordings",
+        program=[disk_watch.__file__],
+        settings={"live": {"memory_bytes": 20_000}},  # four frames
     )
     with server:
         use_everything(server, tmp_path / "first")  # what is loaded when it is first wanted is loaded then

@@ -289,7 +289,7 @@ class LiveTable(_Table):
         int, Field(ge=0, le=MOST_BYTES, description="bytes of the newest frames, which can be shown again")
     ] = 256 * MIB
     max_viewers: Annotated[
-        int, Field(ge=1, le=1024, description="viewers at the same time; one client gets half of them")
+        int, Field(ge=0, le=1024, description="viewers at the same time, half of them of one client; 0: none")
     ] = 32
     max_frames_per_s: Annotated[
         float, Field(gt=0, le=100, description="frames that one viewer is sent in a second")

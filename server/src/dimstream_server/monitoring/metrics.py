@@ -42,6 +42,7 @@ class Metrics:
             registry=self.registry,
         )
         self._add_quality()
+        self._free_bytes: dict[str, Callable[[], float]] = {}
         self.streams = StreamTable()
         self.registry.register(self.streams)
         self._gauges: list[Gauge] = []
@@ -83,6 +84,12 @@ class Metrics:
     def watch_disk(self, name: str, free_bytes: Callable[[], float]) -> None:
         """Expose the free space of a disk; it is asked for on the event loop, so it must be known."""
         self._disks.labels(name).set_function(free_bytes)
+        self._free_bytes[name] = free_bytes
+
+    def disk_free_bytes(self, name: str) -> float | None:
+        """Free space of a disk that is watched; None of others."""
+        free_bytes = self._free_bytes.get(name)
+        return None if free_bytes is None else free_bytes()
 
     def add(self, collector: Collector) -> None:
         """Expose what `collector` gives."""

@@ -211,6 +211,18 @@ def test_as_many_viewers_as_there_may_be(start_server: Any) -> None:
         viewer.of_kind("status")
 
 
+def test_the_live_view_can_be_turned_off(
+    start_server: Any, connect: Any, request_of: Any, make_frame: Any
+) -> None:
+    server = start_server("blur", live={"max_viewers": 0})
+    peer = connect(server)
+    stream = peer.open(SHAPE).stream
+    send(peer, stream, 1, make=make_frame)
+    assert refusal(server.addresses.http)[0] == 503
+    kept = request_of("GET", f"/live/frame.tif?stream={stream}&seq=0", server=server)
+    assert kept.status == 404
+
+
 def test_a_viewer_gives_way_when_a_request_needs_its_place(start_server: Any, request_of: Any) -> None:
     server = start_server("blur", http={"max_connections": 1})
     with viewing(server.addresses.http) as viewer:

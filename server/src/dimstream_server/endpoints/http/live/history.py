@@ -109,7 +109,10 @@ class StreamHistory:
 
     def drop_oldest(self) -> None:
         """Let go of the pixels of the oldest frame in memory."""
-        self.nbytes -= self._frames.pop(next(iter(self._frames))).nbytes
+        dropped = self._frames.pop(next(iter(self._frames)))
+        self.nbytes -= dropped.nbytes
+        if self._packed is not None and self._packed[0] is dropped:
+            self._packed = None
 
     def _place(self, plane: Plane) -> int:
         """The place of a plane among all of the stream."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dimstream_server.endpoints.http.json_bodies import RecordingBody
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
+from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
 from dimstream_server.recording import Recording
@@ -30,12 +29,13 @@ class StatusReport:
         history: History,
         readiness: Readiness,
         settings: Settings,
+        metrics: Metrics,
         info: ServerInfo,
     ) -> None:
         self._service = service
         self._history = history
         self._readiness = readiness
-        self._folder = settings.recording.folder
+        self._metrics = metrics
         self._memory_bytes = settings.live.memory_bytes
         self._info = asdict(info)
         self._made: tuple[float, dict[str, Any]] = 0.0, {}
@@ -56,7 +56,7 @@ class StatusReport:
                 "time": time.time(),
                 "queue": self._service.queue_length(),
                 "checks": self._readiness.report(),
-                "disk_free_bytes": _free_bytes(self._folder),
+                "disk_free_bytes": self._metrics.disk_free_bytes("recordings"),
                 "memory_bytes": self._history.held_bytes,
                 "memory_limit_bytes": self._memory_bytes,
             },
@@ -103,13 +103,3 @@ def _stream(name: str, history: StreamHistory, *, is_open: bool) -> dict[str, An
 
 def _recording(recording: Recording | None) -> dict[str, Any] | None:
     return None if recording is None else RecordingBody.of(recording).model_dump()
-
-
-def _free_bytes(folder: Path | None) -> int | None:
-    if folder is None:
-        return None
-    try:
-        disk = os.statvfs(folder)
-    except OSError:
-        return None
-    return disk.f_bavail * disk.f_frsize

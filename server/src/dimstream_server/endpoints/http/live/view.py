@@ -75,7 +75,7 @@ class LiveView:
         self._authentication = authentication
         self._responder = responder
         self._history = History(settings.live.memory_bytes)
-        self._status = StatusReport(service, self._history, readiness, settings, info)
+        self._status = StatusReport(service, self._history, readiness, settings, metrics, info)
         self._archive = Archive()
         self._assets = read_assets()
         self._viewers: Counter[Hashable] = Counter()
@@ -136,7 +136,7 @@ class LiveView:
         seq: Annotated[int, Query(ge=0, le=MAX_INTEGER)],
     ) -> Response:
         """Give a frame that memory holds, or the recording of its stream."""
-        history = self._history.of(stream)
+        history = self._history.of(stream) if self._settings.max_viewers else None
         frame = None if history is None else history.frame(seq)
         if frame is None and history is not None and history.folder is not None:
             frame = await self._archive.frame(history.folder, seq)
