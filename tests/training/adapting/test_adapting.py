@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from dimstream_models.bundle import open_draft, read_bundle, write_bundle
-from dimstream_models.training.adapting.adapting import Wanted, adapt
+from dimstream_models.training.adapting.adapting import FEWEST_STEPS, Wanted, adapt
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotAdapt
+from dimstream_models.training.settings import read_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +99,16 @@ def test_files_of_others_in_the_place_of_the_run_are_kept(
     assert main(["adapt", str(tiny_bundle), str(movie), "--out", str(tmp_path / "new")]) == 2
     assert "to be free for this run, got a folder with mine.tif" in capsys.readouterr().err
     assert (tmp_path / "new.run" / "movies" / "mine.tif").exists()
+
+
+def test_minutes_become_steps_but_never_fewer_than_help(
+    tiny_bundle: Path, movie: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        adapt(tiny_bundle, [movie], tmp_path / "new", Wanted(minutes=1e-6, stop_after=1))
+    recipe = read_recipe(tmp_path / "new.run" / "fit" / "recipe.yaml")
+    assert recipe.movies is not None
+    assert recipe.fit.epochs * recipe.movies.steps_per_epoch == FEWEST_STEPS
 
 
 @pytest.mark.parametrize("minutes", ["0", "nan", "soon"])
