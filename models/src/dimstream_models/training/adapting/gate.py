@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dimstream_models.training.adapting.storing import Counts, Stored
+from dimstream_models.training.adapting.stored_movies import Counts, Stored
 from dimstream_models.training.errors import NotBetter
 from dimstream_models.training.evaluation.filters import evenly, fit_gain_and_offset
 from dimstream_models.training.evaluation.held_out_photons import set_aside

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from dimstream_models.training.adapting.adapting import Wanted, adapt
+    from dimstream_models.training.adapting.adaptation import Wanted, adapt
 
     wanted = Wanted(
         minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, device=arguments.device

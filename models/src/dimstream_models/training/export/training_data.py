@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from dimstream_models.training.adapting.calibrating import threshold_of_movies
-from dimstream_models.training.adapting.storing import Stored, read_stored
+from dimstream_models.training.adapting.movie_thresholds import threshold_of_movies
+from dimstream_models.training.adapting.stored_movies import Stored, read_stored
 from dimstream_models.training.calibration.rescaling import Rescaling
 from dimstream_models.training.calibration.simulated import (
     example_pairs,

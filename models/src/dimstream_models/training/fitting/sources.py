@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dimstream_models.training.adapting.sources import HeldPhotons, MixedSource
-from dimstream_models.training.adapting.storing import read_stored
+from dimstream_models.training.adapting.mixed_targets import HeldPhotons, MixedSource
+from dimstream_models.training.adapting.stored_movies import read_stored
 from dimstream_models.training.fitting.batches import SampleSource
 from dimstream_models.training.pairs.patches import PatchSource
 from dimstream_models.training.pairs.photons import SplitPhotonSource

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from dimstream_models.training.adapting.storing import Counts, Stored
+from dimstream_models.training.adapting.stored_movies import Counts, Stored
 from dimstream_models.training.calibration.threshold import (
     FlagThresholds,
     Movie,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from training.adapting.own_movies import light_of_points, photons_of, write_movie
 
-from dimstream_models.training.adapting.storing import store_movies
+from dimstream_models.training.adapting.stored_movies import store_movies
 from dimstream_models.training.cli import main
 
 Values = NDArray[Any]
@@ -32,6 +32,10 @@ def other_fields() -> Values:
     return np.concatenate([photons_of(light_of_points(1, seed=seed)) for seed in range(18)])
 
 
+def other_fields_at_the_end() -> Values:
+    return np.concatenate([movie_of_points()[:12], other_fields()[12:]])
+
+
 def smoothed() -> Values:
     return np.rint(ndimage.gaussian_filter(movie_of_points().astype(float), (0, 1, 1))).astype(np.uint16)
 
@@ -48,6 +52,7 @@ HARMFUL: dict[str, tuple[Callable[[], Values], str]] = {
     "empty noise": (empty, "expected a sample in the frames, got no more than noise"),
     "shuffled frames": (shuffled, "not in the order in which they were taken"),
     "a field of view each": (other_fields, "neighbours that show different samples"),
+    "other fields where it is decided": (other_fields_at_the_end, "at least 3 frames in the last third"),
     "smoothed": (smoothed, "expected photon counts, whose variance is their mean"),
     "camera values": (camera, "expected photon counts, whose variance is their mean"),
     "averages": (averaged, "expected whole numbers of photons"),

@@ -27,6 +27,7 @@ from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.adapting.likeness import likeness
 from dimstream_models.training.errors import CannotAdapt, InvalidPairs, NotPhotonCounts
 from dimstream_models.training.fitting.checkpoints import write_whole
+from dimstream_models.training.pairs.counts import whole_counts
 from dimstream_models.training.pairs.images import ImageFile
 from dimstream_models.training.pairs.photons import check_photon_counts, split_photons
 
@@ -36,6 +37,7 @@ RUN_FRAMES: Final = 8  # frames of such a run
 FEWEST_FRAMES: Final = 15
 TRAINING_SHARE: Final = 2 / 3  # of a movie's frames, the first ones
 HELD_SHARE: Final = 0.15  # of the photons of frames that train
+FEWEST_PAIRS: Final = 3  # of neighbours that decide
 CHECKED_FRAMES: Final = 16  # whose noise is measured
 SMALLEST_SIDE: Final = 32
 FIVE_ERRORS: Final = 5.0
@@ -179,6 +181,11 @@ def _store(path: Path, folder: Path, number: int, *, seed: int, most: int) -> St
             alike = _write(path, stack, frames, training, folder, number, seed)
     except TiffError as error:
         raise InvalidPairs(f"{path}: {error.detail}") from error
+    if (pairs := sum(each >= RELATED for each in alike[training + 1 :])) < FEWEST_PAIRS:
+        raise CannotAdapt(
+            f"{path}: expected at least {FEWEST_PAIRS} frames in the last third that one of the same sample"
+            f" follows, as these decide, got {pairs}: give one field of view, all of its frames in order"
+        )
     return StoredMovie(
         name=path.name,
         sha256=ImageFile(path).sha256(),
@@ -224,7 +231,7 @@ def _write(
     deciding = new("deciding", len(frames) - training)
     meter = _Order(path)
     for place, n in enumerate(tqdm(frames, desc=f"reading {path.name}", unit="frame")):
-        counts = stack.read(n)
+        counts = whole_counts(stack.read(n), subtract=0, name=f"{path.name}, frame {n}")
         meter.add(n, counts)
         if place < training:
             held[place], shown[place] = split_photons(counts.astype(np.int64), HELD_SHARE, rng)
@@ -257,14 +264,14 @@ class _Order:
         self.before: list[tuple[int, NDArray[Any]]] = []
         self.scores: list[float] = []
         self.next: list[float] = []  # 0 where the frame before was not stored
-        self.far: list[float] = []
+        self.far: list[float] = []  # without a jump in between
 
     def add(self, n: int, counts: NDArray[Any]) -> None:
         """Look at frame `n`, (H, W) counts."""
         self.scores.append(structure_score(counts))
         numbers = dict(self.before)
         self.next.append(likeness(numbers[n - 1], counts) if n - 1 in numbers else 0.0)
-        if n - FAR_FRAMES in numbers:
+        if n - FAR_FRAMES in numbers and min(self.next[-FAR_FRAMES:]) >= RELATED:
             self.far.append(likeness(numbers[n - FAR_FRAMES], counts))
         self.before = [*self.before, (n, counts)][-FAR_FRAMES:]
 
@@ -291,6 +298,9 @@ class _Order:
                 f" samples (likeness {_spread(near)}, where 1 is the same and {RELATED:g} is wanted): give"
                 " one field of view, all of its frames in order"
             )
+        near = near[near >= RELATED]
+        if not len(far):
+            return self.next
         gap = float(near.mean() - far.mean())
         error = float(np.hypot(_error(near), _error(far)))
         if near.mean() < STILL and gap < 2 * error:

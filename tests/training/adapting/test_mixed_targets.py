@@ -7,8 +7,8 @@ import pytest
 import torch
 from training.adapting.own_movies import light_of_points, photons_of, write_movie
 
-from dimstream_models.training.adapting.sources import HeldPhotons, MixedSource
-from dimstream_models.training.adapting.storing import (
+from dimstream_models.training.adapting.mixed_targets import HeldPhotons, MixedSource
+from dimstream_models.training.adapting.stored_movies import (
     RUN_FRAMES,
     Stored,
     chosen_frames,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dimstream_models.bundle import open_draft, read_bundle, write_bundle
-from dimstream_models.training.adapting.adapting import FEWEST_STEPS, Wanted, adapt
+from dimstream_models.training.adapting.adaptation import FEWEST_STEPS, Wanted, adapt
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotAdapt
 from dimstream_models.training.settings import read_recipe

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from dimstream_models.training.adapting.likeness import unmoved
-from dimstream_models.training.adapting.storing import HELD_SHARE, RELATED, Counts, Stored, StoredMovie
+from dimstream_models.training.adapting.stored_movies import HELD_SHARE, RELATED, Counts, Stored, StoredMovie
 from dimstream_models.training.errors import CannotAdapt
 from dimstream_models.training.evaluation.filters import evenly
 from dimstream_models.training.fitting.batches import Batch
@@ -28,7 +28,7 @@ from dimstream_models.training.pairs.photons import split_photons
 from dimstream_models.training.settings import MoviesSettings
 
 VALIDATION_PATCHES: Final = 96
-LIKE_ENOUGH: Final = (0.8, 0.9)
+LIKE_ENOUGH: Final = (0.85, 0.97)
 """Likeness of neighbours up to which they teach nothing, and from which on as much as they may."""
 
 Patch = NDArray[np.float64]  # (patch_px, patch_px)

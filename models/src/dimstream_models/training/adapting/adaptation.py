@@ -18,7 +18,13 @@ from pydantic import ValidationError
 
 from dimstream_models.bundle import Bundle, check_target, open_draft, read_bundle
 from dimstream_models.training.adapting.gate import Decision, judge
-from dimstream_models.training.adapting.storing import INDEX, Stored, is_stored, read_stored, store_movies
+from dimstream_models.training.adapting.stored_movies import (
+    INDEX,
+    Stored,
+    is_stored,
+    read_stored,
+    store_movies,
+)
 from dimstream_models.training.errors import CannotAdapt, NotBetter
 from dimstream_models.training.export.bundling import export_run
 from dimstream_models.training.fitting.batches import batches
