@@ -205,6 +205,17 @@ def test_keys(page: Any, microscope: Microscope) -> None:
     assert page.is_visible("#raw")
 
 
+def test_a_frame_that_there_is_not_is_named(page: Any) -> None:
+    for typed in ("12345.5", "-3"):
+        page.fill("#seq", typed)
+        page.locator("#seq").blur()
+    shows(page, 0)
+    page.fill("#seq", "12345")
+    page.locator("#seq").blur()
+    page.wait_for_function("() => window.dimstream.missing.includes('12345')")
+    assert page.evaluate("document.body.dataset.connection") == "open"
+
+
 def test_zoom_is_that_of_both_images(page: Any) -> None:
     set_range(page, 0, 8, 20)
     before = page.inner_text("#zoom")

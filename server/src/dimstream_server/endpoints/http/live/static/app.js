@@ -151,7 +151,12 @@ class App {
    * @param {number | null} seq
    */
   show(seq) {
-    if (seq === this.seq || (this.isBusy && seq === null)) return;
+    if (!this.isBusy) this._look(seq);
+  }
+
+  /** @param {number | null} seq */
+  _look(seq) {
+    if (seq === this.seq) return;
     this.seq = seq;
     this.missing = "";
     this.want();
@@ -164,7 +169,7 @@ class App {
    * @returns {Promise<boolean>}
    */
   async shows(seq) {
-    this.show(seq);
+    this._look(seq);
     const until = performance.now() + 10_000;
     while (this.header?.seq !== seq || this.isDue.paint) {
       if (this.missing || performance.now() > until) return false;
@@ -422,5 +427,5 @@ class App {
 const app = new App();
 /** What is hard to see of the page from outside, for its tests. */
 Object.defineProperty(window, "dimstream", {
-  get: () => ({ traces: app.traces, hasSupport: app.pictures.support.part !== null }),
+  get: () => ({ traces: app.traces, hasSupport: app.pictures.support.part !== null, missing: app.missing }),
 });

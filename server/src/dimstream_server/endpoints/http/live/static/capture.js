@@ -91,20 +91,23 @@ export async function movie(app, count = MOVIE_FRAMES) {
   const ended = new Promise((resolve) => (recorder.onstop = resolve));
   recorder.start();
   app.isBusy = true;
-  for (const seq of seqs) {
-    app.say(`movie: frame ${seq} of ${seqs[0]} to ${seqs[seqs.length - 1]}`);
-    if (!(await app.shows(seq))) continue;
-    compose(app, canvas);
+  try {
+    for (const seq of seqs) {
+      app.say(`movie: frame ${seq} of ${seqs[0]} to ${seqs[seqs.length - 1]}`);
+      if (!(await app.shows(seq))) continue;
+      compose(app, canvas);
+      track.requestFrame();
+      await new Promise((resolve) => setTimeout(resolve, MOVIE_MS));
+    }
     track.requestFrame();
-    await new Promise((resolve) => setTimeout(resolve, MOVIE_MS));
+  } finally {
+    recorder.stop();
+    app.isBusy = false;
+    app.say("");
+    app.show(before);
   }
-  track.requestFrame();
-  recorder.stop();
   await ended;
-  app.isBusy = false;
-  app.say("");
-  app.show(before);
-  save(new Blob(pieces, { type: "video/webm" }), `${name(app)}.webm`);
+  save(new Blob(pieces, { type: "video/webm" }), `${app.streamId}-${seqs[seqs.length - 1]}.webm`);
 }
 
 /** @param {any} app */

@@ -43,7 +43,8 @@ export function listen(app) {
   element("follow", HTMLButtonElement).onclick = () => app.show(null);
   element("previous", HTMLButtonElement).onclick = () => app.step(-1);
   element("next", HTMLButtonElement).onclick = () => app.step(1);
-  element("seq", HTMLInputElement).onchange = (event) => app.show(Number(/** @type {HTMLInputElement} */ (event.target).value));
+  const seq = element("seq", HTMLInputElement);
+  seq.onchange = () => app.show(Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, Math.round(Number(seq.value)))));
   element("show-support", HTMLInputElement).onchange = () => {
     app.want();
     app.redraw();
