@@ -10,6 +10,9 @@ CLIENT := -e "client[tiff]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
+# Each of the many processes that tests start would compile its modules again.
+test check: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo dev test check lint bench clean light-bundle generalist-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/

@@ -201,6 +201,7 @@ def scene(module_peer, tmp_path_factory):
         yield made
 
 
+@pytest.mark.slow
 @settings(
     max_examples=min(8 * settings.default.max_examples, 10_000),
     suppress_health_check=[HealthCheck.function_scoped_fixture],

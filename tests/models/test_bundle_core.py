@@ -23,6 +23,7 @@ def collect_open_files() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
 def test_bioimageio_core_reproduces_the_test_output(written: Bundle, tmp_path: Path, packed: bool) -> None:
     source = written.source / "bioimageio.yaml"

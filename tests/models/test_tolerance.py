@@ -36,6 +36,7 @@ def test_a_stated_tolerance_holds_and_ends(draft: BundleDraft, tmp_path: Path) -
         check_test_output(made, draft.test_output + 0.99 * stated, absolute=1e-3)
 
 
+@pytest.mark.slow
 def test_bioimageio_core_reads_the_stated_tolerance(draft: BundleDraft, tmp_path: Path) -> None:
     """Output that only the stated tolerance forgives passes core's own test, and fails it without."""
     with warnings.catch_warnings():

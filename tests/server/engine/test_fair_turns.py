@@ -43,6 +43,7 @@ class Device:
                 self.want(key)
 
 
+@pytest.mark.slow
 @given(costs=st.lists(COST, min_size=2, max_size=12), guess=st.floats(1.0, 4.0), seed=st.integers(0, 99))
 def test_who_always_wants_turns_gets_an_equal_share_of_time(
     costs: list[float], guess: float, seed: int

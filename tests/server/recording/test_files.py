@@ -14,9 +14,9 @@ import numpy as np
 import ome_types
 import pytest
 import tifffile
-import xmlschema
 from frames import FOLDER, SHAPE, THRESHOLDS, denoised_pixels, make_frame, make_model, make_spec, raw_pixels
 from numpy.typing import NDArray
+from ome_schema import ome_schema
 
 from dimstream_client.files import open_images
 from dimstream_client.files.support_colours import support_colours
@@ -25,7 +25,6 @@ from dimstream_server.recording import RecordedFile, Recorder, RecordingSpec
 from dimstream_server.recording.frame_log import read_frame_log
 
 KINDS = ("raw", "denoised")
-SCHEMA = xmlschema.XMLSchema(Path(ome_types.__file__).with_name("ome-2016-06.xsd"))
 
 
 def record(
@@ -44,7 +43,7 @@ def metadata_text(path: Path) -> str:
 
 def metadata(path: Path) -> ome_types.OME:
     xml = metadata_text(path)
-    SCHEMA.validate(xml)
+    ome_schema().validate(xml)
     return ome_types.from_xml(xml)
 
 
@@ -227,7 +226,7 @@ def test_support_maps_and_float_frames_are_recorded(recorder: Recorder) -> None:
     with tifffile.TiffFile(recording.folder / "support.ome.tif") as file:
         assert np.array_equal(file.asarray(), support)
         assert np.array_equal(file.pages.first.colormap, support_colours())
-    SCHEMA.validate(metadata_text(recording.folder / "support.ome.tif"))
+    ome_schema().validate(metadata_text(recording.folder / "support.ome.tif"))
     assert np.array_equal(tifffile.imread(recording.folder / "raw.ome.tif"), raw)
     assert metadata(recording.folder / "raw.ome.tif").images[0].pixels.type.value == "float"
 

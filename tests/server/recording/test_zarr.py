@@ -66,6 +66,7 @@ def test_positions_are_images_of_their_own(tmp_path: Path) -> None:
     assert np.array_equal(other[1, 0, 0], raw_pixels(3))
 
 
+@pytest.mark.slow
 def test_killed_it_has_every_frame_that_had_a_line_and_goes_on(tmp_path: Path) -> None:
     lines = tmp_path / FOLDER / "frames.jsonl"
     command = [sys.executable, str(CHILD), str(tmp_path), "zarr", "1000000"]

@@ -151,6 +151,7 @@ def test_who_sends_without_end_is_shut_out(server: Any, request_of: Any) -> None
     assert request_of("GET", "/livez").status == 200
 
 
+@pytest.mark.slow
 def test_who_never_reads_is_ended_and_holds_up_nobody(
     start_server: Any, connect: Any, make_frame: Any
 ) -> None:
