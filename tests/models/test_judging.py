@@ -358,6 +358,12 @@ def test_what_is_only_doubtful_is_a_note() -> None:
     assert (found.flag, found.reason, found.notes) == ("ok", None, ("doubtful_counts",))
 
 
+def test_of_values_that_are_no_photon_counts_missing_support_says_nothing() -> None:
+    found = _judge({"unsupported_fraction": 0.93}, NO_COUNTS | {"unsupported_fraction": 0.93})
+    assert [one.flag for one in found] == ["suspect", "unjudged"]
+    assert "unsupported" in found[1].notes
+
+
 def test_a_refused_split_stands_in_the_reason_until_the_next_is_asked() -> None:
     refused, agreed = {"split_refused": "read noise"}, {"split_ssim": 0.9}
     found = _judge(refused, {}, {}, agreed, {}, {}, refused, {}, {}, split_every=3)

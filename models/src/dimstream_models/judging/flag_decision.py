@@ -58,7 +58,8 @@ def _flag_of_photons(
             f"clipped: {metrics.clipped:.1%} of the denoised pixels are at the largest value that they can"
             " have"
         )
-    if metrics.unsupported_fraction > UNSUPPORTED_MAX:
+    # of values that are no photon counts the map of support says nothing
+    if metrics.unsupported_fraction > UNSUPPORTED_MAX and history.counts.not_photons is None:
         return "suspect", f"no photons support {metrics.unsupported_fraction:.0%} of the predicted signal"
     if metrics.split_ssim is not None and criteria.split is not None and not confirmed:
         halves = _below(metrics.split_ssim, criteria.split)
