@@ -237,7 +237,7 @@ def test_growth_leaves_the_warm_up_out() -> None:
 
 
 def test_frames_set_the_rounds_of_both_models() -> None:
-    plan = make_plan(320, quick=False)
-    assert (plan.identity.rounds * plan.identity.lap_frames, plan.identity.memory_frames) == (320, 10_000)
+    plan = make_plan(400, quick=False)
+    assert (plan.identity.rounds * plan.identity.lap_frames, plan.identity.memory_frames) == (400, 10_000)
     assert plan.shipped.rounds * plan.shipped.lap_frames == 80
     assert plan.shipped.memory_frames == 0

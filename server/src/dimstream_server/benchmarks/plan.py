@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,9 +14,12 @@ from dimstream_server.benchmarks.routes import Counts
 SHAPE: Final = (600, 600)
 MEAN_COUNTS: Final = 2.0
 SEED: Final = 0
-FRAMES: Final = 320
+FRAMES: Final = 160
 LAP_FRAMES: Final = 16
-SHIPPED_SHARE: Final = 4
+SHIPPED_LAP_FRAMES: Final = 8
+MEMORY_FRAMES: Final = 25
+"""Frames during which memory is watched, for each frame of the identity on a route."""
+SHIPPED_SHARE: Final = 5
 """The shipped network takes so much longer than an identity that it gets this part of the frames."""
 
 
@@ -56,14 +59,17 @@ class Plan:
 
     identity: ModelPlan
     shipped: ModelPlan
-    flag_rounds: int = 10
-    flag_frames: int = 8
-    durability_rounds: int = 40
-    viewing_rounds: Mapping[str, int] = field(default_factory=lambda: {"identity": 40, "shipped": 10})
+    flag_rounds: int
+    flag_frames: int
+    durability_rounds: int
+    viewing_rounds: Mapping[str, int]
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
-    """The plan for `frames` frames of the identity on each route; or as few as show that it runs."""
+    """The plan for `frames` frames of the identity on each route; or as few as show that it runs.
+
+    Everything grows with `frames`: with 400 memory is watched over 10,000.
+    """
     if quick:
         identity = ModelPlan(2, 4, starts=1, memory_frames=2 * SAMPLES)
         return Plan(
@@ -74,9 +80,16 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
             durability_rounds=2,
             viewing_rounds={"shipped": 1},
         )
+    rounds = _rounds(frames, LAP_FRAMES)
+    shipped_rounds = _rounds(frames // SHIPPED_SHARE, SHIPPED_LAP_FRAMES)
+    memory_frames = max(2, MEMORY_FRAMES * frames // SAMPLES) * SAMPLES
     return Plan(
-        ModelPlan(_rounds(frames), LAP_FRAMES, starts=3, memory_frames=100 * SAMPLES),
-        ModelPlan(_rounds(frames // SHIPPED_SHARE), LAP_FRAMES, starts=3),
+        ModelPlan(rounds, LAP_FRAMES, starts=3, memory_frames=memory_frames),
+        ModelPlan(shipped_rounds, SHIPPED_LAP_FRAMES, starts=3),
+        flag_rounds=shipped_rounds,
+        flag_frames=4,
+        durability_rounds=rounds,
+        viewing_rounds={"identity": rounds, "shipped": max(3, shipped_rounds // 2)},
     )
 
 
@@ -88,5 +101,5 @@ def make_frames(count: int) -> list[Counts]:
     return frames
 
 
-def _rounds(frames: int) -> int:
-    return max(3, -(-frames // LAP_FRAMES))
+def _rounds(frames: int, lap_frames: int) -> int:
+    return max(3, -(-frames // lap_frames))

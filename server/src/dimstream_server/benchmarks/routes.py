@@ -190,7 +190,11 @@ class HttpRoute:
         self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_S)
 
     def denoise(self, frame: Counts) -> Counts:
-        """One frame's denoised photon counts, (H, W) uint16 like the frame."""
+        """One frame's denoised photon counts, (H, W) uint16 like the frame; over a new connection.
+
+        It comes before each lap: meanwhile the server may have closed the one of the lap before, as idle.
+        """
+        self._connection.close()
         return self._ask(frame).pixels
 
     def lap(self, frames: Sequence[Counts]) -> Lap:
