@@ -26,9 +26,7 @@ class StreamHistory:
     def __init__(self, source: ServerStream) -> None:
         self.source = source
         self.timeline = Timeline()
-        self.planes: dict[
-            Plane, int
-        ] = {}  # each plane and its place among them, in the order in which they came
+        self.planes: dict[Plane, int] = {}  # and the place of each among them, as they came
         self.nbytes = 0
         self.count = 0
         self.newest_seq = -1
@@ -151,7 +149,9 @@ class History:
     def add(self, seen: SeenFrame, *, intensity: float, answered_at: float) -> StreamHistory:
         """Take note of a frame; gives what is known of its stream."""
         assert seen.source is not None, "the service names the stream of each frame"
-        history = self._streams.setdefault(seen.stream, StreamHistory(seen.source))
+        if seen.stream not in self._streams:
+            self._streams[seen.stream] = StreamHistory(seen.source)
+        history = self._streams[seen.stream]
         history.source, history.is_over = seen.source, False
         history.add(ShownFrame.of_seen(seen, answered_at), intensity)
         self._keep_within_memory()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from functools import partial
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.history import History
@@ -16,7 +17,9 @@ from dimstream_server.endpoints.http.live.regions import traces
 from dimstream_server.endpoints.http.live.viewer import Load, Trace, Viewer
 
 POLICY_VIOLATION = 1008
-_ENDED = (WebSocketDisconnect, RuntimeError, asyncio.CancelledError)
+INTERNAL_ERROR = 1011
+_LEFT = (WebSocketDisconnect, OSError)
+_log = logging.getLogger(__name__)
 
 
 async def attend(
@@ -36,16 +39,31 @@ async def attend(
     """
     wake = asyncio.Event()
     unwatch = history.watch(wake.set)
-    sending = asyncio.ensure_future(_send(socket, viewer, archive, wake, may_stay))
+    tasks = [
+        asyncio.ensure_future(_receive(socket, viewer, wake)),
+        asyncio.ensure_future(_send(socket, viewer, archive, wake, may_stay)),
+    ]
     try:
-        await _receive(socket, viewer, wake)
-    except BadMessage as error:
-        with contextlib.suppress(*_ENDED):
-            await socket.close(POLICY_VIOLATION, str(error))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         unwatch()
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    await _close(socket, [result for result in results if isinstance(result, Exception)])
+
+
+async def _close(socket: WebSocket, errors: list[Exception]) -> None:
+    """Close the connection, where that was not done; what the viewer did wrong is its reason."""
+    code, reason = POLICY_VIOLATION, "the token was taken back"
+    for error in errors:
+        if isinstance(error, BadMessage):
+            reason = str(error)
+        elif not isinstance(error, _LEFT) and socket.client_state is WebSocketState.CONNECTED:
+            code, reason = INTERNAL_ERROR, "the server failed; its log says why"
+            _log.error("a viewer was lost event=internal_error", exc_info=error)
+    with contextlib.suppress(*_LEFT, RuntimeError):  # Starlette's, of a connection that is closed already
+        await socket.close(code, reason)
 
 
 async def _receive(socket: WebSocket, viewer: Viewer, wake: asyncio.Event) -> None:
@@ -80,7 +98,6 @@ async def _send(
         wait_s = viewer.wait_s(clock())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), wait_s)
-    await socket.close(POLICY_VIOLATION, "the token was taken back")
 
 
 async def _do(work: Load | Trace, viewer: Viewer, archive: Archive) -> None:
