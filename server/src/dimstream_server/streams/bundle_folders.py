@@ -39,15 +39,24 @@ def find_bundle(folders: Sequence[Path], name: str) -> Path:
             f"letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name[:200]!r}",
         )
     for folder in folders:
-        inside = folder.resolve()
-        found = (inside / name).resolve()
-        if found.is_relative_to(inside) and found != inside and (found.is_dir() or found.is_file()):
+        if (found := _within(folder, name)) is not None:
             return found
     known = sorted({one for folder in folders for one in _names(folder)})
     shown = ", ".join(known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
     raise UnknownBundle(
         f"expected a bundle in one of server.bundle_folders, got {name!r}; there are: {shown or 'none'}"
     )
+
+
+def _within(folder: Path, name: str) -> Path | None:
+    """What `name` is in this folder, without links; None where that is nothing, or lies elsewhere."""
+    try:
+        inside = folder.resolve()
+        found = (inside / name).resolve()
+    except (OSError, RuntimeError):  # links that lead to each other
+        return None
+    is_inside = found.is_relative_to(inside) and found != inside
+    return found if is_inside and (found.is_dir() or found.is_file()) else None
 
 
 def _names(folder: Path) -> list[str]:

@@ -2,20 +2,24 @@
 
 import io
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from live_viewers import viewing
+from live_viewers import PATIENCE_S, viewing
 
 from dimstream_client.messages import Frame, Open, Opened
-from dimstream_server.endpoints.http.live.figures import COLUMNS, FLAGS, Row
+from dimstream_server.endpoints.http.live.figures import COLUMNS, FLAGS, Row, ShownFrame
+from dimstream_server.endpoints.http.live.history import StreamHistory
 from dimstream_server.endpoints.http.live.timeline import Timeline
+from dimstream_server.endpoints.http.live.viewer import Load, Viewer
 from dimstream_server.endpoints.http.tickets import LIFE_S, Tickets
 
 SHAPE = (24, 32)
@@ -105,6 +109,44 @@ def test_a_frame_can_be_kept_as_ome_tiff(
         assert json.loads(described[0]["Description"])["flag"] == results[seq].flag
     missing = request_of("GET", f"/live/frame.tif?stream={stream}&seq=9", server=server)
     assert (missing.status, json.loads(missing.body)["code"]) == (404, "not_found")
+
+
+def test_files_that_leave_are_within_the_memory_for_answers(
+    start_server: Any, connect: Any, request_of: Any, make_frame: Any
+) -> None:
+    frame_bytes = 2 * 24 * 32 * 2
+
+    def statuses(half: int) -> Iterator[int]:
+        server = start_server("blur", http={"max_body_bytes": 1024, "max_buffered_bytes": 2 * half})
+        peer = connect(server)
+        stream = peer.open(SHAPE).stream
+        peer.denoise(stream, 0, make_frame(0))
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            yield request_of("GET", f"/live/frame.tif?stream={stream}&seq=0", server=server).status
+
+    # the live view may know the frame a little after its sender does
+    assert next(status for status in statuses(frame_bytes - 1) if status != 404) == 503
+    enough = statuses(frame_bytes)
+    assert next(status for status in enough if status != 404) == 200
+    assert 200 in enough  # the bytes were given back
+
+
+def test_recorded_frames_are_read_one_at_a_time_and_let_go(tmp_path: Path) -> None:
+    known = StreamHistory(cast(Any, None))
+    known.folder = tmp_path
+    viewer = Viewer(cast(Any, SimpleNamespace(of=lambda stream: known)), dict, frames_per_s=1)
+    views = [{"stream": "a", "seq": seq, "parts": ["raw"]} for seq in range(3)]
+    viewer.take(json.dumps({"type": "watch", "views": views}))
+    assert viewer.next_message(1.0)  # the status
+    for seq in range(2):
+        load = viewer.next_work(seq + 2.0)
+        assert isinstance(load, Load)
+        viewer.loaded(load, ShownFrame("recording", None, {"seq": seq}, {}))
+        assert viewer.next_work(seq + 2.0) is None
+        while load.at.loaded is not None:
+            assert viewer.next_message(seq + 2.0)
+        viewer.take(json.dumps({"type": "done", "count": 2 * seq + 2}))
 
 
 def test_regions_are_followed_over_the_frames_in_memory_and_those_that_come(

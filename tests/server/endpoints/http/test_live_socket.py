@@ -1,5 +1,6 @@
 """The live view's WebSocket: what viewers get, who gets in, and what a viewer cannot do to others."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -129,6 +130,7 @@ def test_planes_are_told_apart_and_pixels_can_be_left_out(server: Any, peer: Any
         '{"type": "watch", "views": [{"stream": "a", "step": 0}]}',
         '{"type": "done", "count": 99}',
         '{"type": "stop"}',
+        '{"type": "' + "é" * 200 + '"}',  # the reason would not fit into a close frame
         b"bytes",
     ],
 )
@@ -139,6 +141,31 @@ def test_what_is_no_message_ends_the_viewer(server: Any, said: str | bytes) -> N
             viewer.of_kind("never")
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+def test_text_that_is_no_utf8_ends_the_viewer_and_is_no_fault(server: Any, caplog: Any) -> None:
+    with viewing(server.addresses.http) as viewer:
+        viewer.socket.send(b"\xff", text=True)
+        with pytest.raises(ConnectionClosed) as closed:
+            viewer.of_kind("never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1007
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_who_speaks_before_it_is_let_in_is_no_fault(start_server: Any, request_of: Any, caplog: Any) -> None:
+    server = start_server("blur", limits={"max_requests_per_s_per_client": 1})
+    host, port = server.addresses.http.removeprefix("http://").split(":")
+    assert request_of("GET", "/v1/models", server=server).status == 200
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as early:
+        early.sendall(handshake(f"{host}:{port}"))  # too soon, so it waits for its refusal
+        assert request_of("GET", "/livez", server=server).status == 200  # the head was read by now
+        with contextlib.suppress(ConnectionError):  # it was refused meanwhile
+            early.sendall(b"\x81\x01x")  # not masked
+            while early.recv(4096):
+                pass
+    assert request_of("GET", "/livez", server=server).status == 200
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_who_sends_without_end_is_shut_out(server: Any, request_of: Any) -> None:
@@ -176,9 +203,9 @@ def test_who_never_reads_is_ended_and_holds_up_nobody(
         assert viewers() == 0
 
 
-def handshake(host: str) -> bytes:
+def handshake(host: str, *further: str) -> bytes:
     lines = ["GET /live/ws HTTP/1.1", f"Host: {host}", "Connection: Upgrade", "Upgrade: websocket"]
-    lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "", ""]
+    lines += [*further, "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "", ""]
     return "\r\n".join(lines).encode()
 
 
@@ -253,6 +280,16 @@ def test_a_request_that_is_no_handshake_is_refused(server: Any, request_of: Any)
     long = {**upgrade, "Cookie": "x" * 9000}
     refused = request_of("GET", "/live/ws", headers=long)
     assert (refused.status, json.loads(refused.body)["code"]) == (431, "head_too_large")
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 5", "Transfer-Encoding: chunked", "Cookie: a\x01b"])
+def test_a_head_that_no_websocket_has_is_answered(server: Any, line: str) -> None:
+    host, port = server.addresses.http.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as peer:
+        peer.sendall(handshake(f"{host}:{port}", line))
+        answer = b"".join(iter(lambda: peer.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "bad_request"
 
 
 @pytest.fixture

@@ -322,6 +322,7 @@ NAMES = {
     "a link to a file outside": ("passwords", (404, "unknown_bundle")),
     "no bundle": ("notes.txt", (422, "bad_bundle")),
     "an empty folder": ("inner", (422, "bad_bundle")),
+    "a link to itself": ("circle", (404, "unknown_bundle")),
     "a bundle that was changed": ("changed", (422, "bad_bundle")),
 }
 
@@ -332,6 +333,7 @@ def test_only_bundles_of_the_folder_are_loaded(start_operated: Any, store: Any, 
     outside = store("times").rename(tmp_path / "outside")
     (folder / "outwards").symlink_to(outside)
     (folder / "passwords").symlink_to("/etc/passwd")
+    (folder / "circle").symlink_to("circle")
     (folder / "notes.txt").write_text("no bundle\n")
     (folder / "inner").mkdir()
     changed = store("changed")

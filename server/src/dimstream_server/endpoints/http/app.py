@@ -124,6 +124,7 @@ class HttpApp:
             readiness=readiness,
             authentication=self._authentication,
             responder=self.responder,
+            buffers=self._buffers,
         )
         self.app = self._make_app()
 

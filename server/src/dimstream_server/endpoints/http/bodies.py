@@ -102,8 +102,41 @@ def _too_large(limits: BodyLimits) -> RequestRefused:
     return RequestRefused("oversize", f"the body is larger than the {limits.max_bytes} bytes that are taken")
 
 
-class LeavingAnswer(Response):
+class LeavingFile(Response):
     """An answer that is sent in pieces, each when the one before was taken.
+
+    Parameters
+    ----------
+    answer : Response
+        What is sent.
+    share : Share
+        What holds its bytes, until it has left.
+    """
+
+    def __init__(self, answer: Response, share: Share) -> None:
+        self.status_code = answer.status_code
+        self.raw_headers = answer.raw_headers
+        self.body = answer.body
+        self.background = None
+        self._share = share
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._share:
+            await self._send(send)
+
+    async def _send(self, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        left = memoryview(self.body)
+        while len(left) > PIECE_BYTES:
+            piece, left = left[:PIECE_BYTES], left[PIECE_BYTES:]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": left})
+
+
+class LeavingAnswer(LeavingFile):
+    """The same of a request that was denoised.
 
     Parameters
     ----------
@@ -116,28 +149,14 @@ class LeavingAnswer(Response):
     """
 
     def __init__(self, answer: Response, slot: Slot, share: Share) -> None:
-        self.status_code = answer.status_code
-        self.raw_headers = answer.raw_headers
-        self.body = answer.body
-        self.background = None
+        super().__init__(answer, share)
         self._slot = slot
-        self._share = share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        with self._share:
-            try:
-                if self._share.take(len(self.body)):
-                    self._slot.vacate()
-                await self._send(send)
-            finally:
-                self._slot.close()
-
-    async def _send(self, send: Send) -> None:
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        await send({"type": "http.response.start", **start})
-        left = memoryview(self.body)
-        while len(left) > PIECE_BYTES:
-            piece, left = left[:PIECE_BYTES], left[PIECE_BYTES:]
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": left})
+        try:
+            if self._share.take(len(self.body)):
+                self._slot.vacate()
+            await super().__call__(scope, receive, send)
+        finally:
+            self._slot.close()

@@ -151,6 +151,10 @@ class HttpProtocol(H11Protocol):
         self._is_upgraded = True
         self._connections.remove(self)
         super().handle_websocket_upgrade(event)
+        upgraded = self.transport.get_protocol()
+        if isinstance(upgraded, WebSocketProtocol) and not upgraded.handshake_initiated:
+            # `websockets` reads heads more strictly than h11, and says nothing of one that it refuses
+            self.refuse("bad_request", "expected a WebSocket's head: no body, and no control characters")
 
     def _should_upgrade_to_ws(self) -> bool:
         """Whether a WebSocket can be had: of what else asks for one, the request is answered as it is."""

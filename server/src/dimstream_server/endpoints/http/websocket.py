@@ -20,6 +20,7 @@ BYTES_PER_S: Final = 8192
 """What a viewer may send in a second; it needs some hundred."""
 _MOST_FRAGMENTS: Final = 16
 _POLICY_VIOLATION: Final = 1008
+_NO_TEXT: Final = 1007
 _QUIET: Final = logging.getLogger("uvicorn.error.websocket")  # uvicorn writes a line for each connection
 _QUIET.setLevel(logging.ERROR)
 
@@ -85,6 +86,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_cont(event)
 
+    def send_receive_event_to_app(self) -> None:
+        """Pass a whole message on."""
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+            self._fail("expected text in UTF-8", code=_NO_TEXT)
+            return
+        super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """End one that broke the protocol; before it was let in there is nobody to be told."""
+        if self.conn.close_sent is None:
+            self._responder.count("bad_request", self.address, "a viewer spoke before it was let in")
+            self.abort()
+            return
+        super().handle_parser_exception()
+
     def pause_writing(self) -> None:
         """Wait until the viewer reads."""
         self._unsent_since = self.loop.time()
@@ -118,8 +134,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Where the viewer is."""
         return self.client[0] if self.client else "unknown"
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, code: int = _POLICY_VIOLATION) -> None:
         self._responder.count("bad_request", self.address, f"a viewer broke a rule: {reason}")
         if not self.transport.is_closing():
-            self.conn.fail(_POLICY_VIOLATION, reason)
+            self.conn.fail(code, reason)
             self.handle_parser_exception()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

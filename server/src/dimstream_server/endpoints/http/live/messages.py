@@ -15,6 +15,7 @@ PROTOCOL: Final = "dimstream-live-1"
 MOST_VIEWS: Final = 16
 MOST_ROIS: Final = 8
 _ALIGNED: Final = 8
+_LONGEST_REASON: Final = 123  # bytes, RFC 6455, 5.5
 _Whole = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -88,7 +89,12 @@ def parse(text: str) -> Watch | Done:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = " ".join(str(part) for part in first["loc"])
-        raise BadMessage(f"{where}: {first['msg']}"[:120]) from error
+        raise BadMessage(_shortened(f"{where}: {first['msg']}")) from error
+
+
+def _shortened(reason: str) -> str:
+    """What fits into a close frame, whatever the viewer wrote."""
+    return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 def pack(header: Mapping[str, Any], arrays: Sequence[tuple[str, NDArray[Any]]] = ()) -> bytes:

@@ -17,6 +17,8 @@ from starlette.websockets import WebSocket
 
 from dimstream_client.header_checks import MAX_INTEGER
 from dimstream_server.endpoints.http.authentication import RequestAuthentication
+from dimstream_server.endpoints.http.bodies import LeavingFile
+from dimstream_server.endpoints.http.capacity import Buffers
 from dimstream_server.endpoints.http.json_bodies import Body
 from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.assets import PAGE, read_assets
@@ -31,6 +33,7 @@ from dimstream_server.endpoints.http.openapi import problems
 from dimstream_server.endpoints.http.request_images import TIFF
 from dimstream_server.endpoints.http.requests import ProblemResponder, address_of
 from dimstream_server.endpoints.http.tickets import LIFE_S
+from dimstream_server.errors import ServerBusy
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
@@ -57,6 +60,8 @@ class LiveView:
     ----------
     service : StreamService
         Whose streams are shown; started before `start`.
+    buffers : Buffers
+        What files that leave may take.
     """
 
     def __init__(
@@ -69,8 +74,10 @@ class LiveView:
         readiness: Readiness,
         authentication: RequestAuthentication,
         responder: ProblemResponder,
+        buffers: Buffers,
     ) -> None:
         self._service = service
+        self._buffers = buffers
         self._settings = settings.live
         self._authentication = authentication
         self._responder = responder
@@ -132,6 +139,7 @@ class LiveView:
 
     async def frame_file(
         self,
+        request: Request,
         stream: Annotated[str, Query(max_length=64)],
         seq: Annotated[int, Query(ge=0, le=MAX_INTEGER)],
     ) -> Response:
@@ -142,12 +150,20 @@ class LiveView:
             frame = await self._archive.frame(history.folder, seq)
         if frame is None or history is None:
             raise RequestRefused("not_found", f"frame {seq} of stream {stream!r} is not kept")
-        size = history.source.pixel_size_um
-        made = await self._archive.run(partial(file_of_frame, frame, stream=stream, pixel_size_um=size))
+        share = self._buffers.share(request.state.client)
+        try:
+            if not share.take(frame.nbytes):
+                raise ServerBusy(
+                    "files that leave take the memory there is (http.max_buffered_bytes); try again"
+                )
+            size = history.source.pixel_size_um
+            made = await self._archive.run(partial(file_of_frame, frame, stream=stream, pixel_size_um=size))
+        except BaseException:
+            share.close()
+            raise
         name = f"{re.sub(r'[^a-zA-Z0-9_-]', '_', stream)}-{seq}.ome.tif"
-        return Response(
-            made, media_type=TIFF, headers={"Content-Disposition": f'attachment; filename="{name}"'}
-        )
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return LeavingFile(Response(made, media_type=TIFF, headers=headers), share)
 
     async def no_websocket(self) -> Response:
         """Say what is expected here."""

@@ -32,7 +32,7 @@ class _Progress:
     shown : int or None
         The last frame.
     loaded : ShownFrame or None
-        The frame that it stays at, from the recording.
+        The frame that it stays at, from the recording, until it was sent.
     is_looked_for : bool
         Whether the recording was asked for it.
     generation, rows
@@ -138,11 +138,14 @@ class Viewer:
         """What has to be done for the next message; None: nothing, or there is no room for it."""
         if not self._has_room:
             return None
+        is_loaded = any(progress.loaded is not None for progress in self._progress)
         for view, progress in zip(self._views, self._progress, strict=True):
             history = self._history.of(view.stream)
             if history is None:
+                progress.loaded = None
                 continue
-            if view.seq is not None and not progress.is_looked_for and history.folder is not None:
+            may_load = not (is_loaded or progress.is_looked_for)  # one at a time: views may be many
+            if view.seq is not None and may_load and history.folder is not None:
                 progress.is_looked_for = True
                 if history.frame(view.seq) is None:
                     return Load(progress, history.folder, view.seq)
@@ -154,7 +157,7 @@ class Viewer:
 
     def loaded(self, load: Load, frame: ShownFrame | None) -> None:
         """Take note of what a recording gave."""
-        load.at.loaded = frame
+        load.at.loaded = frame if load.at.shown is None else None
 
     def traced(self, trace: Trace, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take note of the means of R regions in N frames, by name, (N, R) counts per pixel; see `traces`."""
@@ -221,13 +224,17 @@ class Viewer:
 def _frame(at: int, view: View, progress: _Progress, history: StreamHistory) -> bytes | None:
     if view.seq is None:
         shown = history.newest(view.plane)
+    elif progress.shown == view.seq:
+        return None
     else:
         shown = history.frame(view.seq) or progress.loaded
         if shown is None:
             return _missing(at, view, progress, history)
     if shown is None or progress.shown == shown.seq:
         return None
-    progress.shown = shown.seq
+    progress.shown, progress.loaded = shown.seq, None
+    if shown.source == "recording":  # this viewer's alone
+        return _pack_frame(at, view, shown)
     return history.packed(shown, (at, view.step, view.parts), lambda: _pack_frame(at, view, shown))
 
 
