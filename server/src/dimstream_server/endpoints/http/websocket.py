@@ -112,7 +112,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().resume_writing()
 
     def rank(self, now: float) -> Rank | None:
-        """Where it stands among those that may be closed to make room: requests go before viewers."""
+        """Where it stands among those that may be closed to make room: after all that are idle or slow."""
         return Rank(0, 0) if self.transport.is_closing() else Rank(4, self._since)
 
     def end_if_late(self, now: float) -> None:
