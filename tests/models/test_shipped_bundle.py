@@ -11,9 +11,9 @@ from shipped import BUNDLE
 
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.evaluation.compare import compare
+from dimstream_models.training.evaluation.filter_comparison import measure_photometry
 from dimstream_models.training.evaluation.references import of_truth
 from dimstream_models.training.evaluation.restoring import restorer
-from dimstream_models.training.evaluation.standing import measure_photometry
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from dimstream_client.messages import Times
 from dimstream_models.bundle import Author, BundleDraft, read_bundle, write_bundle
 from dimstream_server.benchmarks import main
 from dimstream_server.benchmarks.errors import BenchmarkError
-from dimstream_server.benchmarks.identity import write_identity_bundle
+from dimstream_server.benchmarks.identity_bundle import write_identity_bundle
 from dimstream_server.benchmarks.interleaved import Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.memory import SAMPLES, growth_percent
 from dimstream_server.benchmarks.model import ROUTES

@@ -26,7 +26,7 @@ from dimstream_models.arithmetic import (
 )
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.export.onnx_export import OnnxRunner
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import FrameTask, StreamSpec
 from dimstream_server.server_process import RunningServer
 

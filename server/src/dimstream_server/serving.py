@@ -24,7 +24,7 @@ from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.endpoints.http.server import HttpServer, make_http_server
 from dimstream_server.endpoints.zmq.endpoint import ZmqEndpoint, bind_router
 from dimstream_server.endpoints.zmq.router import CannotBind, Router
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.monitoring.device_health import DeviceHealth

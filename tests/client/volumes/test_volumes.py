@@ -5,7 +5,7 @@ import pytest
 
 from dimstream_client.errors import RecordError
 from dimstream_client.quality import SHIPPED, Thresholds
-from dimstream_client.volumes.crop_messages import rules
+from dimstream_client.volumes.crop_proposal import rules
 from dimstream_client.volumes.judging import Crop, judge_volumes, propose_crop
 from dimstream_client.volumes.plane_records import read_records
 

@@ -19,7 +19,7 @@ from dimstream_client.keys import CurveKeys
 from dimstream_client.messages import Error, Frame, Message, Open, Opened, Result
 from dimstream_client.wire import decode, encode
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine
 from dimstream_server.ready_file import Addresses
 from dimstream_server.serving import engine_limits, serve_until

@@ -15,7 +15,7 @@ from dimstream_client.quality import Fractions, Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_server import errors
 from dimstream_server.engine.commands import Append
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import (
     Engine,
     EngineLimits,

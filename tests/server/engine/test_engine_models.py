@@ -11,7 +11,7 @@ import pytest
 
 from dimstream_models.bundle import Bundle, ScaleLinear, TestTensorMismatch
 from dimstream_server import errors
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import FrameTask, StreamSpec
 
 BundleMaker = Callable[..., Bundle]

@@ -11,7 +11,7 @@ import pytest
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_server import errors
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
 from dimstream_server.engine.resume_state import Counts, PlaneRecord, ResumeState
 

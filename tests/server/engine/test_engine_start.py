@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dimstream_models.bundle import Bundle, TestTensorMismatch
 from dimstream_server import errors
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 
 BundleMaker = Callable[..., Bundle]
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from dimstream_models.bundle import Bundle, DimstreamConfig, Thresholds
 from dimstream_models.quality.support_map import CLASS, PREDICTED, UNSUPPORTED
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
 
 BundleMaker = Callable[..., Bundle]

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from dimstream_client.quality import Times
 from dimstream_server.engine.commands import Append
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.stream_state import Gap
 from dimstream_server.monitoring import folder_watch

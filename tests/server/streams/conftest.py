@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dimstream_client.messages import Closed, Frame, Open, Opened, Result, Updated
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording

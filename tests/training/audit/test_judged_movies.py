@@ -15,7 +15,7 @@ from dimstream_models.judging import assessing
 from dimstream_models.training.audit.decision import Margins
 from dimstream_models.training.audit.judged_movies import FollowedFrame, MovieFollower
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dimstream_models.training.audit.conditions import CONDITIONS, Condition, conditions
-from dimstream_models.training.audit.other_physics import (
+from dimstream_models.training.audit.independent_simulator import (
     MARGIN,
     OtherScene,
     count_with_dead_time,

@@ -14,7 +14,7 @@ from training.pairs.experiments import store_fields
 from dimstream_models.training.cli import main
 from dimstream_models.training.settings import Recipe, read_recipe
 from dimstream_models.training.settings.calibration import BundleSettings
-from dimstream_models.training.settings.commented import commented
+from dimstream_models.training.settings.recipe_template import commented
 
 
 def knobs(settings: BaseModel) -> Iterator[tuple[str, str | None]]:

@@ -14,7 +14,7 @@ from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.compare import Comparison, compare
 from dimstream_models.training.evaluation.filters import fitted_error, tune_filters
-from dimstream_models.training.evaluation.margins import margin
+from dimstream_models.training.evaluation.gains import margin
 from dimstream_models.training.evaluation.references import (
     KEPT_SHARE,
     Absent,

@@ -20,7 +20,7 @@ from dimstream_models.training.errors import (
     InvalidRecipe,
     ParityError,
 )
-from dimstream_models.training.export import sample
+from dimstream_models.training.export import sample_movie
 from dimstream_models.training.export.bundling import export_run
 from dimstream_models.training.export.card import fill
 from dimstream_models.training.export.figures import read_quality
@@ -96,8 +96,8 @@ def test_the_bundle_says_how_it_was_made(bright_recipe: Recipe, tiny_run: Path, 
 
 def test_a_simulated_recipe_brings_its_sample_movie(bundle: Bundle) -> None:
     movie = tifffile.imread(bundle.source / "sample" / "movie.ome.tif")
-    assert movie.shape == (sample.FRAMES, 256, 256)
-    assert movie[sample.EMPTY].mean() < 0.1 * movie[0].mean()
+    assert movie.shape == (sample_movie.FRAMES, 256, 256)
+    assert movie[sample_movie.EMPTY].mean() < 0.1 * movie[0].mean()
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
 
 
 def _report_end(tally: Tally, stack: ImageStack, flags: Path) -> int:
-    from dimstream_client.volumes.crop_messages import stream_line
+    from dimstream_client.volumes.crop_proposal import stream_line
 
     if tally.thresholds and dict(zip(stack.axes, stack.shape)).get("Z", 1) > 1:
         print(stream_line(flags, tally.thresholds))

@@ -20,7 +20,7 @@ from dimstream_client.header_checks import Refused
 from dimstream_client.header_checks import thresholds as checked
 from dimstream_client.quality import SHIPPED, Thresholds
 from dimstream_client.volumes import views
-from dimstream_client.volumes.crop_messages import crop_line, rules
+from dimstream_client.volumes.crop_proposal import crop_line, rules
 from dimstream_client.volumes.judging import VolumeReport, judge_volumes
 from dimstream_client.volumes.plane_records import index_of, read_records
 

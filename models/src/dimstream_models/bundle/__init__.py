@@ -3,7 +3,7 @@
 `docs/bundle.md` is the authority on the format.
 """
 
-from dimstream_models.bundle.drafting import open_draft
+from dimstream_models.bundle.draft_of_bundle import open_draft
 from dimstream_models.bundle.errors import (
     BundleError,
     BundleExists,

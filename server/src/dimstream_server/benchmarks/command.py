@@ -16,7 +16,7 @@ from dimstream_models.shipped import shipped_bundle
 from dimstream_server.benchmarks import durability, viewing
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.flag_cost import measure_flags
-from dimstream_server.benchmarks.identity import write_identity_bundle
+from dimstream_server.benchmarks.identity_bundle import write_identity_bundle
 from dimstream_server.benchmarks.machine import describe_machine
 from dimstream_server.benchmarks.model import ModelFigures, frames_of, measure_model
 from dimstream_server.benchmarks.plan import FRAMES, Plan, make_plan

@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 from dimstream_client.messages import Ack, Close, Credit, Frame, Open, Opened, Skip, Update
-from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, InForce, StreamSpec
+from dimstream_server.engine.protocol import Engine, InForce, StreamSpec
 from dimstream_server.errors import Draining, ServerError, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
+from dimstream_server.streams.answering import Answering
 from dimstream_server.streams.closing import Closing
 from dimstream_server.streams.flag_events import FlagEvents
 from dimstream_server.streams.journal_thread import JournalThread
@@ -29,7 +30,7 @@ from dimstream_server.streams.opening import Requester, StreamOpener
 from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.request_streams import Requests, RequestStream
-from dimstream_server.streams.resuming import keep_end, keep_result
+from dimstream_server.streams.resuming import keep_end
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.subscribers import DEFAULT_CAPACITY, Subscribers, Subscription
@@ -92,6 +93,10 @@ class StreamService:
             engine, self._recordings, self._in_order, ended=self._ended, failed=self.release
         )
         self._updating = Updating(engine, journal, self._recordings)
+        self._answering = Answering(
+            *(engine, self._registry, journal, self._recordings, metrics, self._subscribers, self._flags),
+            release=self.release,
+        )
         self._draining = False
         self._unanswered = 0  # OPENs and SKIPs
         metrics.watch("dimstream_streams_open", "Streams that are open.", lambda: len(self._registry))
@@ -100,7 +105,7 @@ class StreamService:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work on this loop from now on, from its thread."""
-        self._loop = loop
+        self._answering.start(loop)
         self._journal.start(loop)
         self._requests.start(loop)
         self._leases.start(loop)
@@ -246,7 +251,7 @@ class StreamService:
         stream.accept(frame, future)
         stream.submitted[frame.seq] = frame, task
         figures.received(frame.seq)
-        future.add_done_callback(partial(self._from_engine, stream, frame.seq, stream.indexed))
+        future.add_done_callback(partial(self._answering.from_engine, stream, frame.seq, stream.indexed))
 
     async def skip(self, stream: ServerStream, skip: Skip) -> Credit:
         """Take note that frames will never come; gives the credit that this leaves, once it is written down.
@@ -362,57 +367,6 @@ class StreamService:
     def _in_order(self, then: Callable[[Any], None], future: Future[Any]) -> None:
         """Have `then` called on the loop, behind all that was asked of the journal before."""
         self._journal.put(None, lambda _: then(future))
-
-    def _from_engine(
-        self, stream: ServerStream, seq: int, indexed: bool, future: Future[EngineResult]
-    ) -> None:
-        """Called on the device thread, in the order of the frames, which the journal keeps."""
-        self._journal.put(
-            partial(keep_result, stream, indexed, future),
-            lambda _: self._answered(stream, seq, future),
-            lambda _: self.release(stream, "the journal lost a frame, which its client still has"),
-        )
-
-    def _answered(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
-        """Show a result that was written down, and send it as soon as it is where it has to be."""
-        if future.cancelled():
-            self._metrics.undeliverable.inc()  # its peer is gone, and will send it again
-            return
-        problem = future.exception()
-        if problem is not None:  # an engine answers even a failed frame with a result: it is broken
-            _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
-            self.release(stream, "the engine lost a frame, which its client still has")
-            return
-        result = future.result()
-        # In the loop's next turn: at the end of this one it writes what is sent here.
-        self._loop.call_soon(self._count, stream, result)
-        if stream in self._registry:
-            self._deliver(stream, result)
-        else:
-            self._metrics.undeliverable.inc()
-
-    def _count(self, stream: ServerStream, result: EngineResult) -> None:
-        self._metrics.answered(stream.endpoint, result)
-        self._metrics.streams.of(stream.id).answered(result)
-
-    def _deliver(self, stream: ServerStream, result: EngineResult) -> None:
-        frame, task = stream.submitted.pop(result.seq)
-        stream.counts = result.counts or stream.counts
-        self._loop.call_soon(self._show, stream, frame, task, result)
-        recording = self._recordings.of(stream.id)
-        if recording is None:
-            self._send_result(stream, result)
-        else:
-            model = self._engine.models()[result.model_id]
-            recording.record(frame, task, result, model, partial(self._send_result, stream, result))
-
-    def _show(self, stream: ServerStream, frame: Frame, task: FrameTask, result: EngineResult) -> None:
-        self._subscribers.publish(stream.id, frame, result, source=stream)
-        self._flags.answered(stream, task, result)
-
-    def _send_result(self, stream: ServerStream, result: EngineResult) -> None:
-        if stream.channel is not None:
-            stream.channel.result(stream, result)
 
     def _ended(self, stream: ServerStream, tell: Callable[[], None]) -> None:
         def then(_: object) -> None:

@@ -20,7 +20,7 @@ from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_client.messages import Frame
 from dimstream_server.endpoints.http.denoising import Denoised, Denoiser, Order
 from dimstream_server.endpoints.http.image_answers import allows
-from dimstream_server.engine.local import LocalEngine
+from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService

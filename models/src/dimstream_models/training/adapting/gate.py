@@ -18,8 +18,8 @@ from tqdm import tqdm
 from dimstream_models.training.adapting.stored_movies import Counts, Stored
 from dimstream_models.training.errors import NotBetter
 from dimstream_models.training.evaluation.filters import evenly, fit_gain_and_offset
+from dimstream_models.training.evaluation.gains import SURE, Margin, margin
 from dimstream_models.training.evaluation.held_out_photons import set_aside
-from dimstream_models.training.evaluation.margins import SURE, Margin, margin
 from dimstream_models.training.evaluation.references import KEPT_SHARE, mean_of_the_others
 from dimstream_models.training.prediction import Denoise
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.training.audit.conditions import CONDITIONS, Blemish, Condition
-from dimstream_models.training.audit.other_physics import (
+from dimstream_models.training.audit.independent_simulator import (
     DEAD_TIME,
     OtherScene,
     count_with_dead_time,

@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.errors import InvalidRecipe
-    from dimstream_models.training.settings.commented import commented
+    from dimstream_models.training.settings.recipe_template import commented
 
     out: Path = arguments.out
     text = commented(_recipe(arguments))

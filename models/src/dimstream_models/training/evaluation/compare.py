@@ -18,7 +18,7 @@ from dimstream_models.training.evaluation.filters import (
     straight_line,
     tune_filters,
 )
-from dimstream_models.training.evaluation.margins import Margin, margin, sentence
+from dimstream_models.training.evaluation.gains import Margin, margin, sentence
 from dimstream_models.training.evaluation.references import Stack, Yardstick
 from dimstream_models.training.evaluation.restoring import Restore
 

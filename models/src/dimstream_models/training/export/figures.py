@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.errors import CannotEvaluate
+from dimstream_models.training.evaluation.filter_comparison import measure_photometry, measure_standing
 from dimstream_models.training.evaluation.filters import Example, fit_gain_and_offset
 from dimstream_models.training.evaluation.held_out_photons import set_aside
-from dimstream_models.training.evaluation.standing import measure_photometry, measure_standing
 from dimstream_models.training.metrics.pixelwise import mae, psnr, ssim
 
 Restore = Callable[[NDArray[Any]], NDArray[np.float32]]

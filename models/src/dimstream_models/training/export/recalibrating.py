@@ -33,7 +33,7 @@ from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.export.card import HALF_ERROR, renewed
 from dimstream_models.training.export.figures import is_margin, threshold_figures
 from dimstream_models.training.export.pictures import draw_cover
-from dimstream_models.training.export.sample import MOVIE
+from dimstream_models.training.export.sample_movie import MOVIE
 from dimstream_models.training.export.warnings import refuse
 from dimstream_models.training.export.writing import write_checked
 from dimstream_models.training.pairs.pair_reader import read_pairs

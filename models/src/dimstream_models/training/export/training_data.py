@@ -34,7 +34,7 @@ from dimstream_models.training.export.figures import (
     split_figures,
     validation_figures,
 )
-from dimstream_models.training.export.sample import Movie, simulate_sample, write_sample
+from dimstream_models.training.export.sample_movie import Movie, simulate_sample, write_sample
 from dimstream_models.training.fitting.record import RunRecord
 from dimstream_models.training.normalisation import FixedScale, build_truth_normaliser
 from dimstream_models.training.pairs.pair_reader import Pair, read_pairs

@@ -11,7 +11,7 @@ from typing import Final
 
 from dimstream_models.bundle import BundleDraft, Calibration, DimstreamConfig, ScoreCalibration, open_draft
 from dimstream_models.training.errors import PoorModel
-from dimstream_models.training.evaluation.margins import Margin
+from dimstream_models.training.evaluation.gains import Margin
 from dimstream_models.training.settings.calibration import (
     NOT_STATED,
     PLACEHOLDER_DESCRIPTION,

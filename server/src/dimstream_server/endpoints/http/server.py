@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import uvicorn
 
-from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections
 from dimstream_server.endpoints.http.protocol import HttpProtocol, as_bytes
 from dimstream_server.endpoints.http.requests import ProblemResponder
 from dimstream_server.endpoints.http.websocket import LARGEST_MESSAGE
 from dimstream_server.endpoints.refusal_log import AGAIN_S
 from dimstream_server.monitoring.metrics import Metrics
+from dimstream_server.open_file_limit import descriptor_limit
 from dimstream_server.problems import error_message
 from dimstream_server.settings import Settings
 

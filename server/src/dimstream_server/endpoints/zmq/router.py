@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 from zmq.utils import z85
 
 from dimstream_server.addresses import split_address
-from dimstream_server.descriptors import descriptor_limit
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.endpoints.zmq.connection import Connection
 from dimstream_server.endpoints.zmq.liveness import PINGS
 from dimstream_server.endpoints.zmq.outbox import Outgoing, Part
+from dimstream_server.open_file_limit import descriptor_limit
 
 if TYPE_CHECKING:
     from dimstream_server.endpoints.zmq.curve import CurveHandshake

@@ -4,7 +4,7 @@
  */
 
 import { drawScene } from "./panel.js";
-import { frameName } from "./texts.js";
+import { frameName } from "./page_texts.js";
 
 const BAND = 26;
 const GAP = 4;

@@ -47,7 +47,7 @@ export class Timeline {
   }
 
   /**
-   * @param {import("./rows.js").Rows} rows
+   * @param {import("./frame_figures.js").Rows} rows
    * @param {number[]} shown numbers of the rows
    * @param {Lane[]} lanes
    * @param {number | null} current row whose frame is shown
@@ -102,7 +102,7 @@ export class Timeline {
 
   /**
    * @param {CanvasRenderingContext2D} context
-   * @param {import("./rows.js").Rows} rows
+   * @param {import("./frame_figures.js").Rows} rows
    */
   _drawFlags(context, rows) {
     label(context, "flag", 0, FLAG_LANE);

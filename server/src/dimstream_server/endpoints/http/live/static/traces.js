@@ -38,7 +38,7 @@ export class Traces {
 
   /**
    * The means of one region, for each row; NaN where the frame was not in memory any more.
-   * @param {import("./rows.js").Rows} rows
+   * @param {import("./frame_figures.js").Rows} rows
    * @param {"raw" | "denoised"} kind
    * @param {number} region
    * @returns {Float32Array}

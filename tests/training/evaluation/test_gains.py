@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dimstream_models.training.evaluation.filters import fit_gain_and_offset, fitted_error, straight_line
-from dimstream_models.training.evaluation.margins import Margin, margin
+from dimstream_models.training.evaluation.gains import Margin, margin
 
 
 def test_a_margin_is_the_mean_of_decibels_with_its_standard_error() -> None:

@@ -1,6 +1,6 @@
 """Where a model stands on pairs with a truth: against its own input, and against the best tuned filter.
 
-Does the brightness of a region stay what it is? Measured on a static simulated field.
+Also the photometry: whether regions keep their brightness, on a static simulated field.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.filters import Example, TunedFilter, fitted_error, tune_filters
-from dimstream_models.training.evaluation.margins import Margin, margin, sentence
+from dimstream_models.training.evaluation.gains import Margin, margin, sentence
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.simulation.scenes import scene_generator
 from dimstream_models.training.simulation.simulator import Scene, expose

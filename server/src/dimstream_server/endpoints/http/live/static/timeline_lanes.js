@@ -4,7 +4,7 @@
  */
 
 /**
- * @param {import("./rows.js").Rows} rows
+ * @param {import("./frame_figures.js").Rows} rows
  * @param {Record<string, any>} thresholds of the stream
  * @param {import("./regions.js").Region[]} regions
  * @param {import("./traces.js").Traces} traces

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dimstream_client.quality import Thresholds
-from dimstream_client.volumes.crop_messages import stream_line
+from dimstream_client.volumes.crop_proposal import stream_line
 
 THRESHOLDS = Thresholds(ssim=0.3, background_max=5, signal_min=25, structure_score=5, split=None)
 

@@ -4,7 +4,7 @@
  */
 
 import { element, setTerms, setText } from "./dom.js";
-import { duration, figures, number, size, time } from "./words.js";
+import { duration, figures, number, size, time } from "./number_format.js";
 
 const GLYPHS = { ok: "✓", suspect: "!", unjudged: "?", failed: "×" };
 
