@@ -145,6 +145,7 @@ TRAINING = {
     "import-keras": ["w", "--config", "c", "--out", "b"],
     "bench": ["--out", "b"],
     "stress": ["b", "--out", "s"],
+    "adapt": ["b", "m.tif", "--out", "n"],
 }
 WITHOUT_EXTRA = ("init",)
 

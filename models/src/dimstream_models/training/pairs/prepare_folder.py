@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dimstream_models.training.errors import InvalidPairs
+from dimstream_models.training.pairs.data_split import View, give_roles
 from dimstream_models.training.pairs.data_warnings import notes
 from dimstream_models.training.pairs.fields_of_view import connect, look_alike
 from dimstream_models.training.pairs.listing import ListedPair, list_pairs
@@ -25,7 +26,6 @@ from dimstream_models.training.pairs.prepared import (
     read_prepared,
 )
 from dimstream_models.training.pairs.report import write_report
-from dimstream_models.training.pairs.train_test_roles import View, give_roles
 
 
 def prepare(

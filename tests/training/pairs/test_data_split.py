@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from dimstream_models.training.errors import InvalidPairs
+from dimstream_models.training.pairs.data_split import View, give_roles
 from dimstream_models.training.pairs.prepared import PrepareSettings
-from dimstream_models.training.pairs.train_test_roles import View, give_roles
 
 VIEWS = [
     View(f"day-{day}/{n}", frozenset({f"day-{day}"}), frozenset({None}))
