@@ -1,7 +1,7 @@
 """Simulated movies with their exact truth, from two microscopes that have nothing in common.
 
 `simulator` is the one that models are trained on, with scenes that no training has seen; `other` is
-:mod:`other_physics`. A movie is the same for the same seed, physics, condition and number.
+:mod:`independent_simulator`. A movie is the same for the same seed, physics, condition and number.
 
 What detectors and illumination add to an image that no sample causes.
 """
@@ -216,7 +216,7 @@ class TrainingWorld:
 
 
 class OtherWorld:
-    """Samples, optics and detector of :mod:`other_physics`."""
+    """Samples, optics and detector of :mod:`independent_simulator`."""
 
     def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
         """Draw filaments, vesicles, patches, or all of them."""
