@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,17 +12,25 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError
-from dimstream_client.file_streaming import flags_path, resume_path, stem_of
+from dimstream_client.file_streaming import flags_path, resume_path
 from dimstream_client.files import ImageStack
-from dimstream_client.folders.denoise_routes import Outcome, Route
-from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
+from dimstream_client.folders.denoise_routes import Route
+from dimstream_client.folders.outputs import (
+    OF_THE_DISK,
+    OutputError,
+    done_of,
+    files_of,
+    part_of,
+    publish,
+    refuse_changed,
+    stem_of_path,
+)
+from dimstream_client.folders.record import Done, FolderRecord, stamp_of
 from dimstream_client.folders.scanning import Scan
 from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
 
-_OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
+OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
 """What the server refuses of every file."""
-_OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
-"""What the disk refuses of every output."""
 _SUMMARY_EVERY_S: Final = 5.0
 
 
@@ -81,7 +87,7 @@ class FolderJob:
             An output or a table cannot be written.
         """
         names = [name.as_posix() for name in self.scan.files]
-        self._stems = Counter(_stem(name).casefold() for name in names)
+        self._stems = Counter(stem_of_path(name).casefold() for name in names)
         self.states = {name: FileState(name, "not reached") for name in names}
         for where, why in self.scan.unreadable.items():
             name = where.as_posix() + "/"
@@ -107,7 +113,7 @@ class FolderJob:
         except ConnectionLost:
             raise
         except DimstreamError as error:
-            if error.code in _OF_ALL_FILES:
+            if error.code in OF_ALL_FILES:
                 raise
             return FileState(name, "failed", str(error))
         except OutputError as error:
@@ -128,31 +134,20 @@ class FolderJob:
             try:
                 first = stamp_of(self.source, name)  # before it is opened: it may be growing
                 stack = opened.enter_context(self.open_image(source))
-                others = self._files_of(name, stack)[1:]
+                others = files_of(self.source, name, stack)[1:]
                 sources = (first, *(stamp_of(self.source, each) for each in others))
             except OSError as error:
                 raise OutputError(f"cannot be read: {error.strerror or error}") from error
             out = self._out_of(name)
             self.watcher.begin(n, name, stack)
-            part = _part_of(self.out / out)
+            part = part_of(self.out / out)
             part.parent.mkdir(parents=True, exist_ok=True)
             with self._discarding(part):
                 outcome = self.route.denoise(source, stack, part, self.watcher.frame)
-                self._refuse_changed(sources)
-            done = _done(name, out, sources, stack, outcome, part, time.monotonic() - start)
-        self._publish(part, done)
+                refuse_changed(self.source, sources)
+            done = done_of(name, out, sources, stack, outcome, part, time.monotonic() - start)
+        publish(self.record, part, done)
         return done
-
-    def _refuse_changed(self, sources: tuple[Stamp, ...]) -> None:
-        """Refuse what was being written while it was read: there may be more of it now."""
-        for name, *stamp in sources:
-            if (name, *stamp) != stamp_of(self.source, name):
-                raise OutputError(f"{name} changed while it was read; when it is whole, run the same again")
-
-    def _files_of(self, name: str, stack: ImageStack) -> list[str]:
-        """The file, and the others of its set, relative to the folder."""
-        others = [Path(os.path.relpath(path, self.source)).as_posix() for path in stack.files]
-        return list(dict.fromkeys([name, *others]))
 
     def _out_of(self, name: str) -> str:
         """The name of the output: ``sub/img.ome.tif`` of ``sub/img.tif``, longer where two would be one.
@@ -165,8 +160,8 @@ class FolderJob:
         if (done := self.record.done.get(name)) is not None:
             return done.out
         file = PurePosixPath(name)
-        alike = self._stems[_stem(name).casefold()] > 1
-        out = file.with_name(f"{file.name if alike else _stem(file.name)}.ome.tif").as_posix()
+        alike = self._stems[stem_of_path(name).casefold()] > 1
+        out = file.with_name(f"{file.name if alike else stem_of_path(file.name)}.ome.tif").as_posix()
         if (self.out / out).exists() and not (self.replaces or self.record.is_ours(out)):
             raise OutputError(
                 f"{self.out / out} is there and was not made by this command; move it, or name another folder"
@@ -182,17 +177,9 @@ class FolderJob:
             if not isinstance(error, ConnectionLost):
                 for path in (part, flags_path(part), resume_path(part)):
                     path.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
+            if isinstance(error, OSError) and error.errno not in OF_THE_DISK:
                 raise OutputError(f"{error.filename or part}: {error.strerror or error}") from error
             raise
-
-    def _publish(self, part: Path, done: Done) -> None:
-        """Give the output its name; it is written down before, so that a kill between leaves no stranger."""
-        out = self.out / done.out
-        _sync(part)
-        self.record.add(done)
-        flags_path(part).replace(flags_path(out))
-        part.replace(out)
 
     def _show_summary(self) -> None:
         """Write the table of files now and then; a program that has it open does not end the night."""
@@ -203,48 +190,3 @@ class FolderJob:
             write_summary(self.out / SUMMARY, self.states.values())
         except OSError as error:
             self.watcher.say(f"{SUMMARY} cannot be written at the moment: {error.strerror or error}")
-
-
-class OutputError(Exception):
-    """A file of this one image cannot be read or written; the others may."""
-
-
-def _done(
-    name: str,
-    out: str,
-    sources: tuple[tuple[str, int, int], ...],
-    stack: ImageStack,
-    outcome: Outcome,
-    part: Path,
-    seconds: float,
-) -> Done:
-    return Done(
-        file=name,
-        out=out,
-        sources=sources,
-        out_bytes=part.stat().st_size,
-        axes=stack.axes,
-        shape=stack.shape,
-        counts=outcome.counts,
-        suspect_since=outcome.suspect_since,
-        model_sha256=outcome.model_sha256,
-        seconds=round(seconds, 3),
-        remarks=stack.remarks,
-    )
-
-
-def _stem(name: str) -> str:
-    """The name of an image, in its folder, without its ending."""
-    stem = stem_of(name)
-    return PurePosixPath(name).with_suffix("").as_posix() if stem == name else stem
-
-
-def _part_of(out: Path) -> Path:
-    """Where an output is written until it is whole: hidden, next to it."""
-    return out.with_name(f".{stem_of(out.name)}.part.ome.tif")
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
