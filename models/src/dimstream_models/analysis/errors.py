@@ -1,0 +1,33 @@
+"""Errors of the analysis.
+
+AnalysisError
+├── InvalidImage      values or a size on which a figure cannot be taken
+├── InvalidLabels     a label image whose values have no meaning
+├── InvalidMovie      a movie, a recording or its flags that cannot be read
+├── InvalidResults    a folder of results that was not written by this analysis, or with other settings
+└── CannotCompare     cells or conditions between which no test can be made
+"""
+
+
+class AnalysisError(Exception):
+    """Base of everything that the analysis refuses."""
+
+
+class InvalidImage(AnalysisError):
+    """Values or a size on which a figure cannot be taken."""
+
+
+class InvalidLabels(AnalysisError):
+    """A label image whose values have no meaning."""
+
+
+class InvalidMovie(AnalysisError):
+    """A movie, a recording or its flags that cannot be read."""
+
+
+class InvalidResults(AnalysisError):
+    """A folder of results that was not written by this analysis, or with other settings."""
+
+
+class CannotCompare(AnalysisError):
+    """Cells or conditions between which no test can be made."""
