@@ -70,7 +70,8 @@ MESSAGES = [
     replace(
         RESULT, pixels=None, support=MAP,
         quality=m.QualityMetrics(
-            structure_score=-1, unsupported_fraction=1, split=m.SplitResult(0.5, refused="no counts")
+            structure_score=-1, unsupported_fraction=1, split=m.SplitResult(0.5, refused="no counts"),
+            forecast=m.Forecast(frames=12.5, earliest=8.0, latest=30.0, minutes=0.125),
         ),
     ),
     m.Credit(stream="s", limit=9),

@@ -17,7 +17,10 @@ TYPES = [
     "OPEN", "OPENED", "FRAME", "SKIP", "RESULT", "CREDIT", "ACK", "UPDATE", "UPDATED", "CLOSE", "CLOSED",
     "PING", "PONG", "ERROR",
 ]  # fmt: skip
-MEMBERS = (messages.QualityMetrics, messages.SplitResult, messages.Fractions, messages.Times)
+MEMBERS = (
+    *(messages.QualityMetrics, messages.SplitResult, messages.Forecast),
+    *(messages.Fractions, messages.Times),
+)
 MAX_FRAME_BYTES = 134_217_728
 
 

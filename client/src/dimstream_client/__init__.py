@@ -19,7 +19,7 @@ from dimstream_client.errors import (
     Timeout,
 )
 from dimstream_client.messages import Closed, Frame, Model, PlaneIndex, Result, Times, Updated
-from dimstream_client.quality import Fractions, QualityMetrics, SplitResult, Thresholds
+from dimstream_client.quality import Forecast, Fractions, QualityMetrics, SplitResult, Thresholds
 from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
 from dimstream_client.stream import Results, Stream
@@ -31,6 +31,7 @@ __all__ = [
     "Code",
     "ConnectionLost",
     "DimstreamError",
+    "Forecast",
     "Fractions",
     "Frame",
     "FrameError",

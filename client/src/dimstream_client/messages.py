@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dimstream_client.errors import Problem
-from dimstream_client.quality import Fractions, FrameResult, QualityMetrics, SplitResult, Thresholds, Times
+from dimstream_client.quality import (
+    Forecast,
+    Fractions,
+    FrameResult,
+    QualityMetrics,
+    SplitResult,
+    Thresholds,
+    Times,
+)
 
 __all__ = [
     "Ack",
@@ -22,6 +30,7 @@ __all__ = [
     "Closed",
     "Credit",
     "Error",
+    "Forecast",
     "Fractions",
     "Frame",
     "FrameResult",

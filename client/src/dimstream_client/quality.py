@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 __all__ = [
     "SHIPPED",
     "FlagName",
+    "Forecast",
     "Fractions",
     "FrameResult",
     "QualityMetrics",
@@ -122,6 +123,32 @@ class SplitResult:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """How long a plane will last until it is suspect, if its figures go on to decline as they do.
+
+    Frames are those of the plane: of a z-stack, time points.
+    """
+
+    frames: float = field(
+        metadata=figure("duration", "frames of this plane until it will be suspect: as likely more as fewer")
+    )
+    earliest: float = field(
+        metadata=figure("duration", "frames before which it will be suspect in one of ten cases")
+    )
+    latest: float | None = field(
+        default=None,
+        metadata=figure(
+            "duration",
+            "frames before which it will be suspect in nine of ten cases; null when they cannot be bounded",
+        ),
+    )
+    minutes: float | None = field(
+        default=None,
+        metadata=figure("duration", "`frames` in minutes; null when the stream's frame interval is unknown"),
+    )
+
+
+@dataclass(frozen=True)
 class QualityMetrics:
     """The figures behind a frame's flag; None where there is nothing to tell."""
 
@@ -184,6 +211,13 @@ class QualityMetrics:
     )
     split: SplitResult | None = field(
         default=None, metadata=figure(SplitResult, "null when the photons were not to be split")
+    )
+    forecast: Forecast | None = field(
+        default=None,
+        metadata=figure(
+            Forecast,
+            "how long the plane will last until it is suspect; null while its figures do not surely decline",
+        ),
     )
 
 
