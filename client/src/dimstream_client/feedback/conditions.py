@@ -1,0 +1,104 @@
+"""When a rule applies. Each condition looks at one frame and says what it found, or None."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Union
+
+from dimstream_client.feedback.observations import Observation
+
+__all__ = ["Condition", "Fading", "LowDose", "Moved", "Saturated", "Suspect"]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """The plane is suspect for `frames` frames in a row. Frames that are unjudged do not count."""
+
+    KIND: ClassVar[str] = "suspect"
+    frames: int = 3
+
+    def says_nothing(self, seen: Observation) -> bool:
+        """Whether the frame neither confirms nor denies it."""
+        return seen.flag is None or seen.flag == "unjudged"
+
+    def found(self, seen: Observation) -> str | None:
+        """Return what this frame shows, or None when it does not meet the condition."""
+        return f"suspect: {seen.reason}" if seen.flag == "suspect" else None
+
+
+@dataclass(frozen=True)
+class LowDose:
+    """The raw frames have fewer than `photons` photons per pixel on average, `frames` frames in a row."""
+
+    KIND: ClassVar[str] = "low_dose"
+    photons: float
+    frames: int = 3
+
+    def says_nothing(self, seen: Observation) -> bool:
+        """Whether the frame neither confirms nor denies it."""
+        return seen.mean_photons is None
+
+    def found(self, seen: Observation) -> str | None:
+        """Return what this frame shows, or None when it does not meet the condition."""
+        if seen.mean_photons is None or seen.mean_photons >= self.photons:
+            return None
+        return f"{seen.mean_photons:.3g} photons per pixel, expected at least {self.photons:g}"
+
+
+@dataclass(frozen=True)
+class Fading:
+    """The forecast says that the plane will be suspect within `minutes`, `frames` frames in a row."""
+
+    KIND: ClassVar[str] = "fading"
+    minutes: float
+    frames: int = 1
+
+    def says_nothing(self, seen: Observation) -> bool:
+        """Whether the frame neither confirms nor denies it; without a decline there is no forecast."""
+        return seen.flag is None
+
+    def found(self, seen: Observation) -> str | None:
+        """Return what this frame shows, or None when it does not meet the condition."""
+        if seen.minutes_left is None or seen.minutes_left > self.minutes:
+            return None
+        return f"suspect in {seen.minutes_left:.3g} min by the forecast, which is within {self.minutes:g} min"
+
+
+@dataclass(frozen=True)
+class Saturated:
+    """Pixels sit at the detector's ceiling (the server's note ``saturated``), `frames` frames in a row."""
+
+    KIND: ClassVar[str] = "saturated"
+    frames: int = 1
+
+    def says_nothing(self, seen: Observation) -> bool:
+        """Whether the frame neither confirms nor denies it."""
+        return seen.flag is None
+
+    def found(self, seen: Observation) -> str | None:
+        """Return what this frame shows, or None when it does not meet the condition."""
+        return "pixels sit at the detector's ceiling" if "saturated" in seen.notes else None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The sample moved by at least `pixels` since the frame before, `frames` frames in a row."""
+
+    KIND: ClassVar[str] = "moved"
+    pixels: float = 1.0
+    frames: int = 1
+
+    def says_nothing(self, seen: Observation) -> bool:
+        """Whether the frame neither confirms nor denies it."""
+        return seen.shift_px is None
+
+    def found(self, seen: Observation) -> str | None:
+        """Return what this frame shows, or None when it does not meet the condition."""
+        if seen.shift_px is None or (distance := math.hypot(*seen.shift_px)) < self.pixels:
+            return None
+        return f"moved by {distance:.3g} px since the frame before"
+
+
+Condition = Union[Suspect, LowDose, Fading, Saturated, Moved]
+CONDITIONS: tuple[type[Condition], ...] = (Suspect, LowDose, Fading, Saturated, Moved)

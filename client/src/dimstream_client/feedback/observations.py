@@ -1,0 +1,77 @@
+"""What a rule looks at: the server's verdict on a frame, and what the frame was taken with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dimstream_client.messages import PlaneIndex
+from dimstream_client.quality import FlagName, FrameResult
+
+EXPOSURE = "exposure_ms"
+"""Name of the exposure among the settings of a frame."""
+Plane = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One frame, as rules see it.
+
+    Parameters
+    ----------
+    seq : int
+        Number of the frame in its stream.
+    t_acq : float or None
+        When it was taken, seconds since 1970.
+    flag, reason, notes
+        The server's verdict; None where the frame failed.
+    shift_px : (int, int) or None
+        Motion since the frame before: rows, columns, pixels.
+    mean_photons : float or None
+        Mean of the raw frame, photons per pixel; None where it is not known.
+    minutes_left : float or None
+        Forecast: minutes until the plane will be suspect; None where there is none.
+    settings : mapping of str to float
+        What it was taken with: ``exposure_ms`` in milliseconds, ``DEVICE/PROPERTY`` in the device's unit.
+    """
+
+    seq: int
+    index: PlaneIndex = field(default_factory=PlaneIndex)
+    t_acq: float | None = None
+    flag: FlagName | None = None
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    shift_px: tuple[int, int] | None = None
+    mean_photons: float | None = None
+    minutes_left: float | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def plane(self) -> Plane:
+        """Channel, z plane and position: each has its own past."""
+        return self.index.c, self.index.z, self.index.p
+
+
+def observation_of(
+    result: FrameResult,
+    index: PlaneIndex,
+    *,
+    t_acq: float | None = None,
+    mean_photons: float | None = None,
+    minutes_left: float | None = None,
+    settings: Mapping[str, float] | None = None,
+) -> Observation:
+    """Return what rules see of a frame and its result."""
+    quality = result.quality
+    return Observation(
+        seq=result.seq,
+        index=index,
+        t_acq=t_acq,
+        flag=result.flag if result.status == "done" else None,
+        reason=result.reason,
+        notes=() if quality is None else tuple(quality.notes),
+        shift_px=None if quality is None else quality.shift_px,
+        mean_photons=mean_photons,
+        minutes_left=minutes_left,
+        settings=dict(settings or {}),
+    )
