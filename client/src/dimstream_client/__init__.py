@@ -20,9 +20,10 @@ from dimstream_client.errors import (
 )
 from dimstream_client.messages import Closed, Frame, Model, PlaneIndex, Result, Times, Updated
 from dimstream_client.quality import Forecast, Fractions, QualityMetrics, SplitResult, Thresholds
+from dimstream_client.results import Results
 from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
-from dimstream_client.stream import Results, Stream
+from dimstream_client.stream import Stream
 
 __all__ = [
     "ArgumentError",

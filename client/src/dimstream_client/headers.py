@@ -91,6 +91,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "from_seq": checks.count,
         "model": checks.model,
         "thresholds": checks.thresholds,
+        "by": checks.text,
     },
     "CLOSE": {"stream": checks.text, "last_seq": checks.count},
     "CLOSED": {

@@ -213,13 +213,17 @@ class Update:
 
 @dataclass(frozen=True)
 class Updated:
-    """What is in force from frame `from_seq` on."""
+    """What is in force from frame `from_seq` on.
+
+    `by` names the operator of the server who has changed it; None when this client has, by UPDATE.
+    """
 
     TYPE: ClassVar[str] = "UPDATED"
     stream: str
     from_seq: int
     model: Model
     thresholds: Thresholds
+    by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,12 @@ class ProtocolClient:
     def _take(self, message: Message, channel: StreamChannel | None) -> None:
         if isinstance(message, Error):
             self._refused(message, channel)
-        elif isinstance(message, (Opened, Updated, Closed, Pong)):
+        elif isinstance(message, (Opened, Updated, Closed, Pong)) and getattr(message, "by", None) is None:
             self._answered(message)
         elif channel is None or channel.is_lost:
             return  # of before it was lost
+        elif isinstance(message, Updated):
+            channel.receiver.changed(message)
         elif isinstance(message, Result):
             self._result(channel, message)
         elif isinstance(message, Credit):

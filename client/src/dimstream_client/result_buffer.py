@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from dimstream_client.arguments import waiting_s
 from dimstream_client.errors import Code, DimstreamError, Timeout
-from dimstream_client.messages import Result
+from dimstream_client.messages import Result, Updated
 from dimstream_client.session import FINAL_CODES
 
 OnResult = Callable[[Result], None]
@@ -49,6 +49,8 @@ class ResultBuffer:
         Results that came and did not fit what was asked.
     first_failed : int or None
         The first result on which `on_result` failed; it and those behind it are not dealt with.
+    operator_change : Updated or None
+        What an operator of the server has changed last; None: nothing.
     """
 
     def __init__(self, on_result: OnResult | None) -> None:
@@ -57,6 +59,7 @@ class ResultBuffer:
         self.is_long = False
         self.refused = 0
         self.first_failed: int | None = None
+        self.operator_change: Updated | None = None
         self.capacity = 0
         self._results_capacity = 0
         self._settled = self.answered = 0
@@ -118,6 +121,16 @@ class ResultBuffer:
             self._remember(error)
             for _ in range(frames):
                 self._free.release()
+
+    def changed(self, updated: Updated) -> None:
+        """Take note of what an operator has changed; it may come again when the stream is resumed."""
+        if updated == self.operator_change:
+            return
+        self.operator_change = updated
+        _log.warning(
+            "operator %s has changed stream %s: from frame %d on the model is %s, and the thresholds are %s",
+            *(updated.by, updated.stream, updated.from_seq, updated.model.id, updated.thresholds),
+        )
 
     def end(self) -> None:
         """Take note that nothing more comes."""

@@ -29,11 +29,12 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_client.result_buffer import OnResult, ResultBuffer
+from dimstream_client.results import Results
 from dimstream_client.resume_handle import ResumeHandle
 from dimstream_client.spool import Spool
 from dimstream_client.stream_channel import ReferenceOf, wait
 
-__all__ = ["Results", "Stream"]
+__all__ = ["Stream"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,11 @@ class Stream:
     def refused_results(self) -> int:
         """Results that came damaged or did not fit what was asked, and were asked for again."""
         return self._buffer.refused
+
+    @property
+    def operator_change(self) -> Updated | None:
+        """What an operator of the server has last changed for this stream, also logged; None: nothing."""
+        return self._buffer.operator_change
 
     # --- frames
 
@@ -258,7 +264,7 @@ class Stream:
         An error is raised by ``next`` in the place of its result; after the refusal of one frame the iterator
         can be used on. With `timeout_s`, ``next`` raises `Timeout` when nothing came for so long.
         """
-        return Results(self, timeout_s=timeout_s)
+        return Results(self.take, timeout_s=timeout_s)
 
     def take(self, *, timeout_s: Number | None = None) -> Result | None:
         """Return the next result; None when the stream is closed and everything was taken.
@@ -380,20 +386,3 @@ class Stream:
 
     def _patience(self, timeout_s: Number | None) -> float:
         return self.timeout_s if timeout_s is None else arguments.seconds("timeout_s", timeout_s)
-
-
-class Results:
-    """Iterator over the results of a stream."""
-
-    def __init__(self, stream: Stream, *, timeout_s: Number | None) -> None:
-        self._stream = stream
-        self._timeout_s = timeout_s
-
-    def __iter__(self) -> Results:
-        return self
-
-    def __next__(self) -> Result:
-        result = self._stream.take(timeout_s=self._timeout_s)
-        if result is None:
-            raise StopIteration
-        return result

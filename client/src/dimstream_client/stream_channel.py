@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional, Protocol, TypeVar
 
 from dimstream_client.arguments import waiting_s
 from dimstream_client.errors import DimstreamError, StreamError, Timeout
-from dimstream_client.messages import Closed, Frame, Message, Open, Result
+from dimstream_client.messages import Closed, Frame, Message, Open, Result, Updated
 from dimstream_client.session import Session
 
 
@@ -34,6 +34,9 @@ class Receiver(Protocol):
 
     def fail(self, error: DimstreamError, *, frames: int, is_final: bool = False) -> None:
         """Take an error; `frames` frames will get no result because of it, and if final, none later."""
+
+    def changed(self, updated: Updated) -> None:
+        """Take note of what an operator of the server has changed."""
 
     def free_capacity(self) -> int:
         """Return for how many frames, not answered yet, there is room."""

@@ -32,6 +32,7 @@ class Answers:
         self._service = service
         self.results: list[Result] = []
         self.ends: list[Closed] = []
+        self.updates: list[Updated] = []
         self.changed = asyncio.Event()
 
     def result(self, stream: ServerStream, result: EngineResult) -> None:
@@ -45,7 +46,8 @@ class Answers:
         self.changed.set()
 
     def updated(self, stream: ServerStream, message: Updated) -> None:
-        raise AssertionError(message)
+        self.updates.append(message)
+        self.changed.set()
 
     def refused(self, stream: ServerStream, problem: BaseException) -> None:
         raise problem

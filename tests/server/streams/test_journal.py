@@ -66,6 +66,23 @@ def test_what_was_written_outlives_the_server(path: Path) -> None:
     assert journal.find("t") is None
 
 
+def test_of_changes_only_those_are_kept_that_a_resumed_stream_may_need(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin(_entry())
+    changes = [
+        UpdateEntry(seq, "er", "ab", Thresholds(ssim=n / 100)) for n, seq in enumerate((0, 2, 2, 5, 7, 7))
+    ]
+    for change in changes:
+        journal.updated("s", change)
+    assert journal.snapshot("s", 0).updates == (changes[0], changes[2], changes[3], changes[5])
+    journal.acknowledged("s", 5)
+    assert journal.snapshot("s", 5).updates == (changes[3], changes[5])
+    by_ada = UpdateEntry(9, "er", "ab", Thresholds(ssim=0.5), by="ada")
+    journal.updated("s", by_ada)
+    journal.acknowledged("s", 8)
+    assert journal.snapshot("s", 8).updates == (changes[5], by_ada)
+
+
 def test_recalling_forgets_what_will_come_again(path: Path) -> None:
     journal = Journal(path)
     journal.begin(_entry())

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from dimstream_client.messages import Close
-from dimstream_server.errors import TooManyStreams, UnknownStream
+from dimstream_client.messages import Close, Update
+from dimstream_server.errors import ServerBusy, TooManyStreams, UnknownStream
+from dimstream_server.streams.updating import MOST_UNANSWERED
 
 RunService = Callable[..., None]
 
@@ -111,3 +112,25 @@ def test_of_two_that_resume_a_stream_at_once_the_later_has_it(
         assert bench.answers.ends[0].counts["done"] == 5
 
     run_service(test, recorder=held_recorder)
+
+
+def test_a_client_that_floods_with_updates_is_refused_and_its_stream_goes_on(run_service: RunService) -> None:
+    async def test(bench: Any) -> None:
+        stream, _ = await bench.open()
+        other, _ = await bench.open(b"other")
+        for n in range(MOST_UNANSWERED):  # the loop answers none of them meanwhile
+            bench.service.update(stream, Update(stream.id, 0, thresholds={"ssim": n / 100}))
+        for _ in range(100):
+            with pytest.raises(ServerBusy, match=f"{MOST_UNANSWERED} changes of stream {stream.id}"):
+                bench.service.update(stream, Update(stream.id, 0, thresholds={"ssim": 0.9}))
+        with pytest.raises(ServerBusy):
+            await bench.service.change(stream.id, None, {"ssim": 0.9}, by="ada")
+        bench.service.update(other, Update(other.id, 0, thresholds={"ssim": 0.5}))
+        await bench.answers.until(lambda: len(bench.answers.updates) == MOST_UNANSWERED + 1)
+        assert stream.thresholds.ssim == (MOST_UNANSWERED - 1) / 100
+        await bench.denoise(stream, 2)
+        bench.service.update(stream, Update(stream.id, 2, thresholds={"ssim": 0.25}))
+        await bench.answers.until(lambda: len(bench.answers.updates) == MOST_UNANSWERED + 2)
+        assert bench.answers.updates[-1].thresholds.ssim == 0.25
+
+    run_service(test)

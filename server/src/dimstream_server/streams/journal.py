@@ -74,12 +74,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class UpdateEntry:
-    """What an UPDATE has put in force from a frame on."""
+    """What an UPDATE, or an operator, has put in force from a frame on.
+
+    Parameters
+    ----------
+    by : str or None
+        Name of the operator; None: the stream's client has asked for it.
+    """
 
     from_seq: int
     model: str
     model_sha256: str
     thresholds: Thresholds
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +236,10 @@ class Journal:
         self._write("INSERT OR REPLACE INTO gaps VALUES (?, ?, ?)", (stream, seq_from, seq_to))
 
     def updated(self, stream: str, update: UpdateEntry) -> None:
-        """Keep what will be in force from a frame on."""
+        """Keep what will be in force from a frame on, in the place of what was to be from that frame on."""
+        self._write("DELETE FROM updates WHERE stream = ? AND from_seq = ?", (stream, update.from_seq))
         self._write(
-            "INSERT INTO updates SELECT ?, count(*), ?, ? FROM updates WHERE stream = ?",
+            "INSERT INTO updates SELECT ?, coalesce(max(number) + 1, 0), ?, ? FROM updates WHERE stream = ?",
             (stream, update.from_seq, json.dumps(asdict(update)), stream),
         )
 
@@ -268,6 +276,11 @@ class Journal:
         self._write(
             "DELETE FROM gaps WHERE stream = ? AND seq_to < "
             "(SELECT max(seq) FROM frames WHERE stream = ? AND seq < ?)",
+            (stream, stream, next_result),
+        )
+        self._write(
+            "DELETE FROM updates WHERE stream = ? AND number < "
+            "(SELECT max(number) FROM updates WHERE stream = ? AND from_seq <= ?)",
             (stream, stream, next_result),
         )
 

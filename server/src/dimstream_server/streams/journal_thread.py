@@ -38,8 +38,8 @@ class JournalThread:
     """Owns the journal of a server, from opening to closing.
 
     Its queue is bounded by what can be under way: a frame in flight has one job, a message that its sender
-    waits for one, and a stream that is opened or closed two or three. UPDATEs do not wait for each
-    other, so nothing bounds yet how many of them queue.
+    waits for one, a stream that is opened or closed two or three, and an UPDATE one, of which a stream has a
+    limited number.
 
     Parameters
     ----------

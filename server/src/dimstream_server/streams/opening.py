@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
 from dimstream_client.quality import Thresholds
-from dimstream_server.engine.protocol import Engine, ModelInfo, StreamSpec
+from dimstream_server.engine.protocol import Engine, InForce, ModelInfo, StreamSpec
 from dimstream_server.errors import (
     ServerBusy,
     ServerError,
@@ -34,7 +34,7 @@ from dimstream_server.streams.resuming import (
 )
 from dimstream_server.streams.stream import Channel, ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
-from dimstream_server.streams.wire_values import wire_model
+from dimstream_server.streams.wire_values import wire_model, wire_update
 
 REFERENCE_FRAMES = 1
 _log = logging.getLogger(__name__)
@@ -206,7 +206,12 @@ class StreamOpener:
         stream = _make_stream(requester, plan.opened, spec, entry.id, window, plan.thresholds)
         stream.next_seq, stream.indexed = plan.next_seq, plan.snapshot.indexed
         stream.acknowledged, stream.counts = entry.acknowledged, plan.snapshot.counts
-        stream.references = wanted_references(plan.snapshot, self._engine.models()[plan.model].sha256)
+        models = self._engine.models()
+        stream.references = wanted_references(plan.snapshot, models[plan.model].sha256)
+        stream.unread_changes = tuple(
+            wire_update(stream.id, InForce(one.from_seq, models[one.model], one.thresholds), by=one.by)
+            for one in plan.by_operators
+        )
         try:
             stream.engine_id = self._engine.open(spec, plan.resume_state)
         except TooManyPlanes as error:  # it had room before: what it left is still being cleared away

@@ -40,6 +40,8 @@ class Resumption:
         In force at its next frame.
     later : tuple of UpdateEntry
         What was announced for frames behind that.
+    by_operators : tuple of UpdateEntry
+        What operators have changed for that frame or later ones, of which the client may not have read.
     """
 
     entry: Entry
@@ -49,6 +51,7 @@ class Resumption:
     model: str
     thresholds: Thresholds
     later: tuple[UpdateEntry, ...]
+    by_operators: tuple[UpdateEntry, ...]
 
     @property
     def resume_state(self) -> ResumeState:
@@ -163,6 +166,9 @@ async def plan_resumption(
         model=model,
         thresholds=last.thresholds if last else served[model].thresholds,
         later=tuple(later),
+        by_operators=tuple(
+            one for one in due[-1:] + list(later) if one.by is not None and one.from_seq >= next_seq
+        ),
     )
 
 
@@ -187,13 +193,13 @@ def keep_result(stream: ServerStream, indexed: bool, future: Future[EngineResult
         journal.answered(stream.id, future.result(), indexed=indexed)
 
 
-def keep_update(stream: ServerStream, future: Future[InForce], journal: Journal) -> None:
-    """Write down what the engine has put in force."""
+def keep_update(stream: ServerStream, future: Future[InForce], by: str | None, journal: Journal) -> None:
+    """Write down what the engine has put in force, and which operator wanted it; None: the client."""
     if not stream.released and future.exception() is None:
         in_force = future.result()
         model = in_force.model
         journal.updated(
-            stream.id, UpdateEntry(in_force.from_seq, model.id, model.sha256, in_force.thresholds)
+            stream.id, UpdateEntry(in_force.from_seq, model.id, model.sha256, in_force.thresholds, by)
         )
 
 

@@ -33,7 +33,7 @@ from dimstream_server.engine.resume_state import Counts, Plane
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
 from dimstream_server.problems import RequestRefused, error_message
 from dimstream_server.recording import RecordedFile
-from dimstream_server.streams.wire_values import wire_model
+from dimstream_server.streams.wire_values import wire_update
 
 LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
 
@@ -105,6 +105,10 @@ class ServerStream:
     released : bool
         Whether its connection was let go of: then nothing more of it is written into the journal, and whoever
         resumes it goes on from what is there. Set on the loop, also read by the journal's thread.
+    unanswered_updates : int
+        Changes of model or thresholds that were asked for and are not answered.
+    unread_changes : tuple of Updated
+        What an operator has changed before the stream was resumed, and its client perhaps has not read.
     """
 
     id: str
@@ -133,6 +137,8 @@ class ServerStream:
     pixel_size_um: float | None = None
     channels: tuple[str, ...] = ()
     released: bool = False
+    unanswered_updates: int = 0
+    unread_changes: tuple[Updated, ...] = ()
     _owed: dict[int, PlaneIndex] = field(default_factory=dict)
     _futures: dict[int, Future[EngineResult]] = field(default_factory=dict)
 
@@ -268,15 +274,16 @@ class ServerStream:
         self.refuse_when_closing()
         return update.thresholds
 
-    def updated(self, in_force: InForce) -> Updated:
-        """UPDATED, once the engine has said what is in force from when on."""
+    def updated(self, in_force: InForce, *, by: str | None = None) -> Updated:
+        """UPDATED, once the engine has said what is in force from when on.
+
+        Parameters
+        ----------
+        by : str or None
+            The operator who changed it; None: its client has asked for it.
+        """
         self.model, self.thresholds = in_force.model.id, in_force.thresholds
-        return Updated(
-            stream=self.id,
-            from_seq=in_force.from_seq,
-            model=wire_model(in_force.model),
-            thresholds=in_force.thresholds,
-        )
+        return wire_update(self.id, in_force, by=by)
 
     def close(self, message: Close) -> bool:
         """Whether CLOSE is new; it is refused while frames up to its `last_seq` are missing.

@@ -7,16 +7,19 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
+from typing import Final
 
 from dimstream_client.messages import Update, Updated
 from dimstream_server.engine.protocol import Engine, InForce
-from dimstream_server.errors import ServerError, UnknownModel
+from dimstream_server.errors import ServerBusy, ServerError, UnknownModel
 from dimstream_server.streams.journal import UpdateEntry
 from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.resuming import keep_update
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
+from dimstream_server.streams.wire_values import wire_update
 
+MOST_UNANSWERED: Final = 16  # changes of one stream; more are refused
 _log = logging.getLogger(__name__)
 
 
@@ -35,16 +38,19 @@ class Updating:
 
         Raises
         ------
+        ServerBusy
+            As many are unanswered as a stream may have.
         ServerError
         """
         thresholds = stream.new_thresholds(update)
+        _refuse_when_busy(stream)
         ask = partial(
             self._begin, stream, update.from_seq, update.model, thresholds, partial(_answer, stream)
         )
         if update.from_seq >= stream.next_seq:
             ask()
             return
-        self.pending += 1  # perhaps it was done before, and its UPDATED was lost
+        self._count(stream, 1)  # perhaps it was done before, and its UPDATED was lost
         self._journal.put(
             lambda journal: journal.update_at(stream.id, update.from_seq),
             partial(self._found, stream, ask),
@@ -52,7 +58,7 @@ class Updating:
         )
 
     def _found(self, stream: ServerStream, ask: Callable[[], object], known: UpdateEntry | None) -> None:
-        self.pending -= 1
+        self._count(stream, -1)
         if known is not None:
             self._answer_again(stream, known)
             return
@@ -66,7 +72,7 @@ class Updating:
         if model is None:  # the stream has changed to another since
             _refuse(stream, UnknownModel(f"{known.model}, which was in force then, is not served any more"))
         else:
-            _send(stream, stream.updated(InForce(known.from_seq, model, known.thresholds)))
+            _send(stream, wire_update(stream.id, InForce(known.from_seq, model, known.thresholds)))
 
     async def change(
         self, stream: ServerStream, model: str | None, thresholds: Mapping[str, float] | None, *, by: str
@@ -80,11 +86,15 @@ class Updating:
 
         Raises
         ------
+        ServerBusy
+            As many are unanswered as a stream may have.
         ServerError
         """
         stream.refuse_when_closing()
+        _refuse_when_busy(stream)
         answer: asyncio.Future[InForce] = asyncio.get_running_loop().create_future()
-        self._begin(stream, stream.next_seq, model, thresholds, partial(_changed, stream, by, answer))
+        then = partial(_changed, stream, by, answer)
+        self._begin(stream, stream.next_seq, model, thresholds, then, by=by)
         return await answer
 
     def _begin(
@@ -94,17 +104,23 @@ class Updating:
         model: str | None,
         thresholds: Mapping[str, float] | None,
         then: Callable[[Future[InForce]], None],
+        *,
+        by: str | None = None,
     ) -> None:
         future = self._engine.update(stream.engine_id, from_seq, model, thresholds)
-        self.pending += 1
-        future.add_done_callback(partial(self._from_engine, stream, then))
+        self._count(stream, 1)
+        future.add_done_callback(partial(self._from_engine, stream, then, by))
 
     def _from_engine(
-        self, stream: ServerStream, then: Callable[[Future[InForce]], None], future: Future[InForce]
+        self,
+        stream: ServerStream,
+        then: Callable[[Future[InForce]], None],
+        by: str | None,
+        future: Future[InForce],
     ) -> None:
         """Called on the device thread, in order with the frames."""
         self._journal.put(
-            partial(keep_update, stream, future),
+            partial(keep_update, stream, future, by),
             lambda _: self._done(stream, then, future),
             lambda error: self._done(stream, then, _failed(error)),
         )
@@ -112,13 +128,25 @@ class Updating:
     def _done(
         self, stream: ServerStream, then: Callable[[Future[InForce]], None], future: Future[InForce]
     ) -> None:
-        self.pending -= 1
+        self._count(stream, -1)
         problem = future.exception()
         if problem is None:
             self._recordings.updated(stream.id, future.result())
         elif not isinstance(problem, ServerError):
             _log.error("no update event=internal_error stream=%s", stream.id, exc_info=problem)
         then(future)
+
+    def _count(self, stream: ServerStream, change: int) -> None:
+        self.pending += change
+        stream.unanswered_updates += change
+
+
+def _refuse_when_busy(stream: ServerStream) -> None:
+    if stream.unanswered_updates >= MOST_UNANSWERED:
+        raise ServerBusy(
+            f"{MOST_UNANSWERED} changes of stream {stream.id} are not answered yet, and more are not taken; "
+            "wait for an UPDATED, then ask again"
+        )
 
 
 def _answer(stream: ServerStream, future: Future[InForce]) -> None:
@@ -136,7 +164,7 @@ def _changed(stream: ServerStream, by: str, answer: asyncio.Future[InForce], fut
             answer.set_exception(problem)
         return
     in_force = future.result()
-    stream.updated(in_force)
+    _send(stream, stream.updated(in_force, by=by))
     _log.info(
         "an operator has changed a stream event=stream_changed stream=%s client=%r from_seq=%d model=%s "
         "ssim=%s background_max=%s signal_min=%s structure_score=%s split=%s by=%r",

@@ -20,7 +20,7 @@ from dimstream_client import Client
 from dimstream_client.errors import StreamError
 from dimstream_client.http_client import HttpClient
 from dimstream_client.keys import TOKEN, read_only_entry
-from dimstream_client.messages import Ack, Close, Closed, Open, Opened
+from dimstream_client.messages import Ack, Close, Closed, Frame, Open, Opened
 from dimstream_models.bundle import Author, Bundle, BundleDraft, write_bundle
 from dimstream_server.cli import main
 from dimstream_server.security import access
@@ -205,6 +205,13 @@ def test_thresholds_change_between_two_frames_and_outlive_the_connection(
     assert (status, in_force["from_seq"], in_force["model"]) == (200, 4, "blur")
     assert in_force["thresholds"]["ssim"] == 1.0
     assert in_force["thresholds"]["signal_min"] == 25
+    updated = peer.receive()
+    assert (updated.by, updated.from_seq, updated.model.id, updated.thresholds.ssim) == (
+        "ada",
+        4,
+        "blur",
+        1.0,
+    )
     after = [peer.denoise(opened.stream, seq, frame(7)) for seq in range(4, 8)]
     same = [plain.denoise(other, seq, frame(7)) for seq in range(8)]
     for one, untouched in zip([*before, *after], same, strict=True):
@@ -231,6 +238,52 @@ def test_thresholds_change_between_two_frames_and_outlive_the_connection(
     assert (resumed.next_seq, resumed.thresholds.ssim) == (8, 1.0)
 
 
+def test_a_client_learns_what_an_operator_has_changed(
+    start_operated: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = start_operated()
+    with Client(operator.server.addresses.zmq) as client, client.open(SHAPE, "uint16") as stream:
+        assert stream.operator_change is None
+        stream.send(frame(0))
+        assert stream.take(timeout_s=TIMEOUT_S) is not None
+        path = f"/v1/streams/{stream.id}"
+        assert operator.ask("PATCH", path, {"thresholds": {"ssim": 0.125}})[0] == 200
+        own = stream.update(thresholds={"signal_min": 40})  # its answer is not mistaken for the operator's
+        assert (own.by, own.thresholds.ssim, own.thresholds.signal_min) == (None, 0.125, 40)
+        stream.send(frame(1))
+        assert stream.take(timeout_s=TIMEOUT_S) is not None
+        change = stream.operator_change
+        assert change is not None
+        assert (change.by, change.from_seq, change.thresholds.ssim) == ("ada", 1, 0.125)
+        assert change.thresholds.signal_min == 25
+    assert any(f"operator ada has changed stream {stream.id}" in line for line in caplog.messages)
+
+
+def test_a_client_that_was_away_learns_what_an_operator_has_changed(
+    start_operated: Any, connect: Any
+) -> None:
+    operator = start_operated()
+    peer = connect(operator.server)
+    opened = peer.open()
+    for seq in range(6):
+        peer.send(Frame(opened.stream, seq, frame(seq)))
+    assert [peer.receive().seq for _ in range(6)] == list(range(6))
+    assert operator.ask("PATCH", f"/v1/streams/{opened.stream}", {"thresholds": {"ssim": 0.125}})[0] == 200
+    change = peer.receive()
+    peer.close()
+    again = {"stream": opened.stream, "resume_token": opened.resume_token}
+    for next_result in (3, 6):  # it holds from frame 6 on
+        peer = connect(operator.server)
+        resumed = peer.open(**again, next_result=next_result)
+        assert (resumed.thresholds == change.thresholds) is (next_result == 6)
+        assert peer.receive() == change
+    peer = connect(operator.server)
+    peer.open(**again, next_result=6)
+    assert peer.receive() == change
+    assert operator.ask("PATCH", f"/v1/streams/{opened.stream}", {"thresholds": {"ssim": 0.25}})[0] == 200
+    assert peer.receive().thresholds.ssim == 0.25
+
+
 def test_a_stream_is_moved_to_another_model_and_the_old_one_goes(
     start_operated: Any, store: Any, connect: Any
 ) -> None:
@@ -243,6 +296,7 @@ def test_a_stream_is_moved_to_another_model_and_the_old_one_goes(
         peer.denoise(stream, seq, frame(seq))
     status, in_force = operator.ask("PATCH", f"/v1/streams/{stream}", {"model": "times"})
     assert (status, in_force["from_seq"], in_force["model"]) == (200, 3, "times")
+    assert peer.receive().model.id == "times"
     result = peer.denoise(stream, 3, frame(3))
     np.testing.assert_array_equal(result.pixels, 2 * frame(3))
     assert (result.flag, result.reason) == ("unjudged", "model changed")

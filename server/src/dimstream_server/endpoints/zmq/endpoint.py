@@ -171,6 +171,8 @@ class ZmqEndpoint:
             )
             warn_of_open_endpoints(self._settings)
         self._say(sender.peer, opened)
+        for change in stream.unread_changes:
+            self._say(sender.peer, change)
 
     async def _unpack_aside(self, sender: _Sender, packed: PackedFrame) -> None:
         """Unpack a frame that is wanted on another thread, then deal with it."""
