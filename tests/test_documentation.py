@@ -152,7 +152,7 @@ def test_pages_use_words_that_everybody_knows(page: Path) -> None:
 
 @pytest.mark.parametrize(
     ("program", "subcommand"),
-    [("dimstream", name) for name in ("stream", "denoise", "view", "models", "ping", "keygen")]
+    [("dimstream", name) for name in ("stream", "denoise", "watch", "view", "models", "ping", "keygen")]
     + [("dimstream-server", name) for name in ("serve", "demo", "bench", "keygen", "recover")]
     + [("dimstream-train", name) for name in ("simulate", "prepare", "init", "fit", "search", "importance")]
     + [

@@ -224,7 +224,7 @@ def test_an_interrupted_stream_is_resumed_with_the_same_options_only(tmp_path, p
     server = peer()
     command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint,
                "--quiet"]  # fmt: skip
-    record = file_streaming._Recorder.record
+    record = file_streaming.ResultRecorder.record
 
     def interrupted(recorder, result):
         if result.seq == 3:
@@ -232,7 +232,7 @@ def test_an_interrupted_stream_is_resumed_with_the_same_options_only(tmp_path, p
         record(recorder, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_streaming._Recorder, "record", interrupted)
+        patch.setattr(file_streaming.ResultRecorder, "record", interrupted)
         assert main(command) == 130
     assert len(flags(tmp_path / "o.flags.jsonl")) == 3
     assert main(command) == 2

@@ -273,6 +273,7 @@ def assert_every_command_speaks(environment: Environment, server: RunningServer)
         "stream": ["a.tif", "b.tif", "--server", server.zmq],
         "denoise": ["a.tif", "b.tif", "--server", server.http],
         "view": ["a.tif"],
+        "watch": [".", "--server", server.zmq],
         "models": ["--server", server.http],
         "ping": ["--server", server.zmq],
         "keygen": ["keys"],
@@ -283,7 +284,7 @@ def assert_every_command_speaks(environment: Environment, server: RunningServer)
         ended = environment.run("dimstream", name, *words)
         assert ended.returncode in {0, 2, 3, 4}, ended.stderr
         assert "Traceback" not in ended.stderr
-        if name in {"stream", "view"}:
+        if name in {"stream", "view", "watch"}:
             assert_one_sentence(ended, '"dimstream-client[tiff]"')
 
 

@@ -1,4 +1,4 @@
-"""The command ``dimstream``: stream or denoise a TIFF, view volumes, list models, ping, make keys.
+"""The command ``dimstream``: stream, denoise, watch a folder, view volumes, list models, ping, make keys.
 
 Exit codes: 0 done; 1 done, but frames are missing, files of a folder failed, or a crop leaves no plane;
 2 wrong usage; 3 a file that cannot be read or written; 4 the server refused, is lost or silent; 130
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Final
 
 from dimstream_client import credentials
-from dimstream_client.commands import denoise, queries, stream, view
+from dimstream_client.commands import denoise, queries, stream, view, watch
 from dimstream_client.commands.exit_codes import (
     INTERRUPTED,
     REFUSED,
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dimstream", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"dimstream {version('dimstream-client')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (stream, denoise, queries, view):
+    for command in (stream, denoise, watch, queries, view):
         command.add(commands)
     credentials.add_keygen(commands)
     return parser

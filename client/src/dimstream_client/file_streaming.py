@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -180,16 +180,16 @@ def _record(
 ) -> Tally:
     """Send what is not done, and write what comes; when that is broken off, the stream can be resumed."""
     with ExitStack() as files:
-        pages = files.enter_context(_Pages(out, stack, streaming.settings["out_dtype"], done))
+        pages = files.enter_context(Pages(out, stack, streaming.settings["out_dtype"], done))
         maps = None
         if streaming.settings.get("maps"):
-            maps = files.enter_context(_Pages(maps_path(out), stack, "uint8", done, is_support=True))
+            maps = files.enter_context(Pages(maps_path(out), stack, "uint8", done, is_support=True))
         flags = flags_path(out)
         lines = files.enter_context(flags.open("a" if done else "w", encoding="utf-8", newline="\n"))
         ResumeInfo.of(stream.resume_handle, source, stack.files, options).write(resume_path(out))
         feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=streaming.interval_s)
         files.callback(feeder.stop)
-        recorder = _Recorder(stack, feeder, pages, maps, lines, on_frame, done)
+        recorder = ResultRecorder(stack, feeder, pages, maps, lines, on_frame, done)
         recorder.tally.recount(flags_path(out), done)
         recorder.tally.thresholds = stream.opened.thresholds
         recorder.tally.model_sha256 = stream.opened.model.sha256
@@ -200,7 +200,7 @@ def _record(
     return recorder.tally
 
 
-def _take_all(stream: Stream, recorder: _Recorder) -> None:
+def _take_all(stream: Stream, recorder: ResultRecorder) -> None:
     """Write every result in its place, and remember why frames have none."""
     while True:
         try:
@@ -241,41 +241,72 @@ def stem_of(name: str) -> str:
     return name
 
 
-class _Pages:
+class SentFrames(Protocol):
+    """What is known of the frames that were sent."""
+
+    unreadable: dict[int, str]
+    """Why frames, by their number, cannot be read."""
+
+    def handed_over(self, n: int) -> tuple[float | None, float | None]:
+        """Return the time of acquisition of frame `n`, and by the stopwatch when it was sent; once."""
+
+    def index_of(self, n: int) -> PlaneIndex:
+        """Return where frame `n` belongs."""
+
+    def fields_of(self, n: int) -> Mapping[str, Any]:
+        """Return what else stands in the line of frame `n`."""
+
+
+class Pages:
     """An OME-TIFF with the axes and scale of a stack, and a page of zeros for each frame that has none."""
 
     def __init__(
-        self, path: Path, stack: ImageStack, dtype: str, written: int, *, is_support: bool = False
+        self,
+        path: Path,
+        stack: ImageStack,
+        dtype: str,
+        written: int,
+        *,
+        is_support: bool = False,
+        may_grow: bool = False,
     ) -> None:
-        self._writer = writer_of(stack, path, dtype=dtype, is_support=is_support, written=written)
+        self._writer = writer_of(
+            stack, path, dtype=dtype, is_support=is_support, written=written, may_grow=may_grow
+        )
         self._blank = np.zeros(stack.frame_shape, dtype)
 
     def write(self, pixels: npt.NDArray[Any] | None) -> None:
         """Append one page."""
         self._writer.write(self._blank if pixels is None else pixels)
 
-    def __enter__(self) -> _Pages:
+    def __enter__(self) -> Pages:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
 
 
-class _Recorder:
-    """Writes results in their places; frame `n` of the stack is seq `n` of the stream."""
+class ResultRecorder:
+    """Writes results in their places; `seq` of a result is the number of its frame in the stack.
+
+    Parameters
+    ----------
+    done : int
+        Frames that are written already.
+    """
 
     def __init__(
         self,
         stack: ImageStack,
-        feeder: FrameFeeder,
-        pages: _Pages,
-        maps: _Pages | None,
+        sent: SentFrames,
+        pages: Pages,
+        maps: Pages | None,
         lines: TextIO,
         on_frame: Callable[[dict[str, int]], None],
         done: int,
     ) -> None:
         self.tally = Tally()
-        self._stack, self._feeder = stack, feeder
+        self._sent = sent
         self._pages, self._maps, self._lines = pages, maps, lines
         self._on_frame = on_frame
         self._over_time = dict(zip(stack.axes, stack.shape)).get("T", 1) > 1
@@ -286,7 +317,7 @@ class _Recorder:
     def record(self, result: Result) -> None:
         """Write a result in its place."""
         self.fill_up_to(result.seq)
-        t_acq, sent = self._feeder.handed_over(result.seq)
+        t_acq, sent = self._sent.handed_over(result.seq)
         line = {
             "seq": result.seq,
             "index": plain(result.index),
@@ -316,12 +347,12 @@ class _Recorder:
         """Write a page of zeros for each frame before `seq` that has no result."""
         while self._next < seq:
             n = self._next
-            t_acq, _ = self._feeder.handed_over(n)
-            unreadable = self._feeder.unreadable.pop(n, None)
+            t_acq, _ = self._sent.handed_over(n)
+            unreadable = self._sent.unreadable.pop(n, None)
             why = unreadable or self._refusals.pop(n, None)
             line = {
                 "seq": n,
-                "index": plain(self._stack.index(n)),
+                "index": plain(self._sent.index_of(n)),
                 "t_acq": t_acq,
                 "status": "unreadable" if unreadable else "refused" if why else "skipped",
                 "flag": "unjudged",
@@ -333,6 +364,7 @@ class _Recorder:
         self._pages.write(result.pixels if result else None)
         if self._maps is not None:
             self._maps.write(result.support if result else None)
+        line.update(self._sent.fields_of(line["seq"]))
         self._lines.write(json.dumps(line) + "\n")  # last: what has its line is whole
         self._lines.flush()
         self.tally.count(line, is_missing=result is None or result.pixels is None)

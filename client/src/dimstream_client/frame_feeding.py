@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from typing import Any
 
 from dimstream_client.errors import ConnectionLost, StreamError, TiffError, Timeout
 from dimstream_client.files import ImageStack
+from dimstream_client.messages import PlaneIndex
 from dimstream_client.stream import Stream
 
 _PATIENCE_S = 0.5  # of one attempt to send, before it is looked whether to stop
@@ -56,6 +58,14 @@ class FrameFeeder:
     def handed_over(self, n: int) -> tuple[float | None, float | None]:
         """Return the time of acquisition of frame `n`, and by the stopwatch when it was sent; once."""
         return self._handed.pop(n, (self._times[n] if self._times else None, None))
+
+    def index_of(self, n: int) -> PlaneIndex:
+        """Return where frame `n` belongs."""
+        return self._stack.index(n)
+
+    def fields_of(self, n: int) -> dict[str, Any]:
+        """Return nothing: a line says no more of a frame."""
+        return {}
 
     def stop(self) -> None:
         """Send no more."""

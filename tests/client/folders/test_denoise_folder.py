@@ -345,7 +345,7 @@ def test_a_server_that_stays_away_ends_the_run(night, capsys):
 
 
 def test_an_interrupted_movie_is_gone_on_with(night, monkeypatch):
-    record = file_streaming._Recorder.record
+    record = file_streaming.ResultRecorder.record
 
     def interrupted(recorder, result):
         if result.seq == 2:
@@ -353,7 +353,7 @@ def test_an_interrupted_movie_is_gone_on_with(night, monkeypatch):
         record(recorder, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_streaming._Recorder, "record", interrupted)
+        patch.setattr(file_streaming.ResultRecorder, "record", interrupted)
         assert night() == 130
     assert set(states(night.out).values()) == {"not reached"}
     assert not (night.out / "img2.ome.tif").exists()

@@ -9,12 +9,18 @@ from pathlib import Path
 from dimstream_client.header_checks import MAX_GAIN, MAX_OFFSET, MIN_GAIN
 
 
-def add_files(command: argparse.ArgumentParser) -> None:
+def add_files(command: argparse.ArgumentParser, *, is_out_needed: bool = True) -> None:
     """Add what is read, what is written, and what the server does between."""
-    command.add_argument("source", type=some_path, metavar="IN", help="an image file, or a folder")
-    command.add_argument(
-        "out", type=some_path, metavar="OUT", help="the OME-TIFF to write; for a folder see above"
-    )
+    if is_out_needed:
+        command.add_argument("source", type=some_path, metavar="IN", help="an image file, or a folder")
+        command.add_argument(
+            "out", type=some_path, metavar="OUT", help="the OME-TIFF to write; for a folder see above"
+        )
+    else:
+        command.add_argument("source", type=some_path, metavar="FOLDER", help="the folder to watch")
+        command.add_argument(
+            "out", type=some_path, metavar="OUT", nargs="?", help="folder of the outputs (default: FOLDER)"
+        )
     command.add_argument(
         "--overwrite", action="store_true", help="replace outputs, also files that dimstream did not write"
     )

@@ -40,7 +40,7 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
     CommandRefused, DimstreamError, OSError
     """
     source, out = arguments.source, arguments.out
-    _check_folders(source, out)
+    check_folders(source, out)
     found = scan(source, without=out)
     if not found.files:
         raise CommandRefused(
@@ -49,7 +49,7 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
     with ExitStack() as open_things:
         route = _route(arguments, open_things, by_stream=by_stream)  # asks whether the server is there
         record = open_things.enter_context(
-            FolderRecord(out, _options(arguments), from_scratch=arguments.overwrite)
+            FolderRecord(out, options_of(arguments, _RESULT_OPTIONS), from_scratch=arguments.overwrite)
         )
         _print_found(source, found)
         watcher = Progress(len(found.files), quiet=arguments.quiet)
@@ -61,13 +61,19 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
             try:
                 states = job.run()
             except BaseException:
-                _print_summary(out, list(job.states.values()))
+                print_summary(out, list(job.states.values()))
                 raise
-    _print_summary(out, states)
-    return _exit_code(states, out)
+    print_summary(out, states)
+    return exit_code(states, out / SUMMARY)
 
 
-def _check_folders(source: Path, out: Path) -> None:
+def check_folders(source: Path, out: Path) -> None:
+    """Refuse an output folder that is, or holds, the folder that is read.
+
+    Raises
+    ------
+    CommandRefused
+    """
     if out.exists() and not out.is_dir():
         raise CommandRefused(f"{source} is a folder, so the output is one too; {out} is a file: name another")
     here, there = source.resolve(), out.resolve()
@@ -95,9 +101,9 @@ def _route(arguments: argparse.Namespace, open_things: ExitStack, *, by_stream: 
     return StreamRoute(client, lambda stack: stream.settings_of(given, stack), patience)
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options on which outputs depend, as JSON gives them back."""
-    given = {name: getattr(arguments, name) for name in _RESULT_OPTIONS}
+def options_of(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options on which outputs depend, as JSON gives them back."""
+    given = {name: getattr(arguments, name) for name in names}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
@@ -161,28 +167,27 @@ def _passed_over(found: Scan) -> str:
     return f"not read, since they are no images: {kinds}"
 
 
-def _print_summary(out: Path, states: list[FileState]) -> None:
+def print_summary(out: Path, states: list[FileState], *, flags: str = FLAGS, summary: str = SUMMARY) -> None:
     """Print what is not well, file by file, and how many are; `summary.csv` has every file."""
     not_well = [state for state in states if not state.is_well]
     for state in not_well[:_LISTED]:
         print(f"{state.file}: {state.state}{f': {state.reason}' if state.reason else ''}")
     if len(not_well) > _LISTED:
-        print(f"… and {len(not_well) - _LISTED} more, see {out / SUMMARY}")
+        print(f"… and {len(not_well) - _LISTED} more, see {out / summary}")
     kinds = Counter(state.state for state in states)
-    flags: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for state in states:
-        flags.update(state.done.counts if state.done else {})
+        counts.update(state.done.counts if state.done else {})
     stated = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-    frames = ", ".join(f"{flags[flag]} {flag}" for flag in COUNTED if flags[flag]) or "none"
+    frames = ", ".join(f"{counts[flag]} {flag}" for flag in COUNTED if counts[flag]) or "none"
     print(
-        f"{out}: files: {stated}; frames: {frames}; flags in {out / FLAGS}, files in {out / SUMMARY}",
+        f"{out}: files: {stated}; frames: {frames}; flags in {out / flags}, files in {out / summary}",
         flush=True,
     )
 
 
-def _exit_code(states: list[FileState], out: Path) -> int:
+def exit_code(states: list[FileState], summary: Path) -> int:
+    """Return whether something is not well, which the table of files says."""
     if not_well := sum(not state.is_well for state in states):
-        return say(
-            f"{not_well} of {len(states)} files failed or are incomplete; see {out / SUMMARY}", INCOMPLETE
-        )
+        return say(f"{not_well} of {len(states)} files failed or are incomplete; see {summary}", INCOMPLETE)
     return DONE

@@ -20,7 +20,13 @@ def notes_of(stack: ImageStack, frames: Sequence[int] | None = None) -> PlaneNot
 
 
 def writer_of(
-    stack: ImageStack, target: Source, *, dtype: str, is_support: bool = False, written: int = 0
+    stack: ImageStack,
+    target: Source,
+    *,
+    dtype: str,
+    is_support: bool = False,
+    written: int = 0,
+    may_grow: bool = False,
 ) -> StackWriter:
     """Return what writes frames of `dtype` with the axes, scale, times and labels of a stack.
 
@@ -30,6 +36,8 @@ def writer_of(
         Whether they are support maps.
     written : int
         Pages that are in a file already which was broken off.
+    may_grow : bool
+        Whether the stack may have more frames when the file is gone on with.
 
     Raises
     ------
@@ -44,6 +52,7 @@ def writer_of(
         notes=notes_of(stack),
         is_support=is_support,
         written=written,
+        may_grow=may_grow,
     )
 
 

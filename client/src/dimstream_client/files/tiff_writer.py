@@ -39,6 +39,8 @@ class StackWriter:
         Whether these are support maps: they get a colour table, so that viewers show more than black.
     written : int
         Pages that are in a file already which was broken off; it is gone on with behind them.
+    may_grow : bool
+        Whether there may be more frames than `shape` has, when it is gone on with: then it is a BigTIFF.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class StackWriter:
         notes: PlaneNotes | None = None,
         is_support: bool = False,
         written: int = 0,
+        may_grow: bool = False,
     ) -> None:
         if axes.find("P") > 0 or axes[-2:] != "YX" or len(axes) != len(shape):
             raise ValueError(f"axes {axes!r} do not fit shape {shape}, expected [P][TCZ]YX")
@@ -72,7 +75,7 @@ class StackWriter:
         self._there = page_offsets(target) if written else []
         self._goes_on = written > 0
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        big = nbytes > 2**32 - 2**25
+        big = may_grow or nbytes > 2**32 - 2**25
         self._writer = tifffile.TiffWriter(
             target, bigtiff=big, ome=False, append="force" if written else False
         )

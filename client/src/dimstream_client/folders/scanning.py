@@ -14,6 +14,8 @@ from dimstream_client.files.formats import ENDINGS, MICROSCOPES
 
 RECORD: Final = ".dimstream-folder.jsonl"
 """A folder that holds it is the output of `dimstream denoise`, and is not read."""
+RESULT_ENDING: Final = ".denoised.ome.tif"
+"""What `dimstream watch` calls its outputs that lie next to the images; they are not read."""
 IMAGES: Final = frozenset((*ENDINGS, *MICROSCOPES))
 """Endings of images, also of those that are not read: the reader says how they are exported."""
 Key = tuple[tuple[Union[str, int], ...], ...]
@@ -33,12 +35,15 @@ class Scan:
         What else was not read, and why.
     unreadable : dict
         Folders that cannot be listed, and why.
+    results : int
+        Outputs that lie next to the images.
     """
 
     files: list[Path] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
+    results: int = 0
 
 
 def natural_key(path: PurePath) -> Key:
@@ -65,11 +70,15 @@ def scan(folder: Path, *, without: Path | None = None) -> Scan:
     found = Scan()
     for name in _walk(folder, without, found):
         ending = name.suffix.lower()
-        if ending in IMAGES:
+        if name.name.lower().endswith(RESULT_ENDING):
+            found.results += 1
+        elif ending in IMAGES:
             found.files.append(name)
         else:
             found.others[ending or "no ending"] += 1
     found.files.sort(key=natural_key)
+    if found.results:
+        found.notes.append(f"{found.results} outputs of `dimstream watch` ({RESULT_ENDING}) were not read")
     return found
 
 
