@@ -153,7 +153,8 @@ def test_names_that_windows_does_not_take_are_known(name: str, is_bad: bool) -> 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="which files are open is asked of /proc")
 @pytest.mark.slow
 def test_spools_keys_commands_and_folders_work_under_what_windows_refuses() -> None:
-    files = ["client/folders", "client/watching", *(f"client/test_{name}.py" for name in ("spool", "keys", "cli"))]
+    modules = (f"client/test_{name}.py" for name in ("spool", "keys", "cli"))
+    files = ["client/folders", "client/watching", *modules]
     command = [
         sys.executable,
         "-m",

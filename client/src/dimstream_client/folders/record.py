@@ -7,6 +7,8 @@ output is not there, or of another size, is of a file that is to be done again.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -109,7 +111,7 @@ class FolderRecord:
         end = self._read(path, options, from_scratch=from_scratch) if path.exists() else 0
         if end:
             os.truncate(path, end)  # behind it is half a line of a program that was killed
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
         if not end or self._options != options:
             self._write({"version": VERSION, "options": options})
 
@@ -193,9 +195,16 @@ class FolderRecord:
         self.close()
 
     def _write(self, fields: dict[str, Any]) -> None:
-        self._file.write(json.dumps(fields).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        end = self._file.seek(0, os.SEEK_END)
+        line = json.dumps(fields).encode() + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / RECORD))
+            os.fsync(self._file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)  # no line is written behind half of one
+            raise
 
 
 def stamp_of(folder: Path, name: str) -> Stamp:
