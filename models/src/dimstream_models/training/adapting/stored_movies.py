@@ -26,10 +26,10 @@ from dimstream_models.bundle.schema import Confined, Sha256
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.adapting.likeness import likeness
 from dimstream_models.training.errors import CannotAdapt, InvalidPairs, NotPhotonCounts
-from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.pairs.counts import whole_counts
 from dimstream_models.training.pairs.images import ImageFile
 from dimstream_models.training.pairs.photons import check_photon_counts, split_photons
+from dimstream_models.whole_files import write_whole
 
 INDEX: Final = "movies.json"
 MOST_FRAMES: Final = 240  # of all movies together; of more, runs of frames are taken, evenly spread

@@ -28,8 +28,8 @@ from dimstream_models.training.audit.pictures import (
 )
 from dimstream_models.training.audit.report import render
 from dimstream_models.training.evaluation.writing import make_folder
-from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.fitting.record import package_versions
+from dimstream_models.whole_files import write_whole
 
 FORMAT_VERSION: Final = 1
 FIGURES, TABLE, REPORT = "audit.json", "frames.csv", "report.html"

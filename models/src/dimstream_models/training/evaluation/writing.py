@@ -23,7 +23,7 @@ from dimstream_models.training.evaluation.figures import (
     summarise,
 )
 from dimstream_models.training.evaluation.report import number_of_pairs, render, statements, warnings
-from dimstream_models.training.fitting.checkpoints import write_whole
+from dimstream_models.whole_files import write_whole
 
 TABLE, SUMMARY, REPORT = "figures.csv", "summary.json", "report.html"
 FIRST_COLUMNS: Final = ("image", "day", "kind", "data_range", "pixel_size_nm", "gain", "offset", "correlated")

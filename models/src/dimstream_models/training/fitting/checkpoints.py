@@ -1,9 +1,8 @@
-"""Files that a kill at any moment leaves whole: the old one or the new one, never a part of either."""
+"""Checkpoints: tensors and plain values in files that a kill at any moment leaves whole."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,10 @@ from typing import Any
 import torch
 
 from dimstream_models.training.errors import CheckpointMismatch
+from dimstream_models.whole_files import write_whole
 
 BEST = "best.pt"  # the network with the lowest validation loss
 LAST = "last.pt"  # network, optimiser, history: where a stopped run goes on
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill, or a power cut, leaves the old or the new content."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def save(state: Any, path: Path) -> None:

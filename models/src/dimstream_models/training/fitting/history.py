@@ -16,7 +16,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dimstream_models.training.errors import CheckpointMismatch, NotAvailable
-from dimstream_models.training.fitting.checkpoints import write_whole
+from dimstream_models.whole_files import write_whole
 
 CURVE = "loss.csv"
 PICTURE = "loss.png"

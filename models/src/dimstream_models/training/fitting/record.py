@@ -17,8 +17,8 @@ from pydantic import Field, JsonValue, ValidationError
 from dimstream_models.bundle import Bundle
 from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.errors import CheckpointMismatch, Diverged
-from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.settings import Recipe
+from dimstream_models.whole_files import write_whole
 
 RECORD = "record.json"
 PACKAGES = ("dimstream-models", "torch", "numpy", "scipy", "scikit-image")

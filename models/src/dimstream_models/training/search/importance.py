@@ -35,12 +35,12 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import KFold
 
 from dimstream_models.training.errors import SearchError
-from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.search.report import DONE, FAILED, label, png
 from dimstream_models.training.search.results import as_csv, stated
 from dimstream_models.training.search.scoring import total_scores
 from dimstream_models.training.search.space import PLACES, Setting, Value, in_order
 from dimstream_models.training.search.study import Trial
+from dimstream_models.whole_files import write_whole
 
 FOLDS: Final = 5
 SHUFFLES: Final = 10

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dimstream_models.bundle.schema import Confined
 from dimstream_models.training.errors import SearchError
-from dimstream_models.training.fitting.checkpoints import write_whole
+from dimstream_models.whole_files import write_whole
 
 
 class Figures(Confined):

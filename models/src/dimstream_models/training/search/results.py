@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimstream_models.training.fitting.checkpoints import write_whole
 from dimstream_models.training.pairs.prepared import Prepared
 from dimstream_models.training.search.ranking import Scored
 from dimstream_models.training.search.report import draw_knobs, draw_losses, draw_predictions, render
@@ -28,6 +27,7 @@ from dimstream_models.training.search.space import PLACES, Value, with_setting
 from dimstream_models.training.search.study import FileLock, Study
 from dimstream_models.training.search.trial import run_restorer, validation_pairs
 from dimstream_models.training.settings import Recipe
+from dimstream_models.whole_files import write_whole
 
 Cell = str | float | int | None
 

@@ -9,10 +9,6 @@ alone, which makes a resumed run equal to an undisturbed one.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -26,6 +22,7 @@ from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.simulator import Kind, MovingScene, Scene
 from dimstream_models.training.simulation.specimens import draw_specimen, smaller_er
+from dimstream_models.worker_processes import worker_pool
 
 SPECK_FOOT = 0.02  # photons: fainter than this a speck does not disturb its pixel
 
@@ -170,22 +167,9 @@ def draw_library(
     jobs = [(seed, purpose, i, settings) for i in range(fields)]
     if fields <= FEW_FIELDS:
         return np.stack([_draw_field(job) for job in jobs])
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_end_with_parent) as pool:
+    with worker_pool() as pool:
         images = pool.map(_draw_field, jobs, chunksize=8)
         return np.stack(list(tqdm(images, total=fields, desc=f"{purpose} scenes", unit="field")))
-
-
-def _end_with_parent() -> None:
-    """Let this worker end when its parent is killed: it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # workers are started by one
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_field(job: tuple[int, Purpose, int, SimulationSettings]) -> NDArray[np.float16]:
