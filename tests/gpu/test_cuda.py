@@ -78,7 +78,7 @@ def test_predictions_and_maps_stay_on_the_device(bundle: Bundle) -> None:
     for kept in (output.normalised, output.support):
         assert isinstance(kept, ort.OrtValue)
         assert kept.device_name() == "cuda"
-    assert isinstance(output.overview, np.ndarray)
+    assert isinstance(output.overview.pixels, np.ndarray)
 
 
 def test_alignment_and_split_check_equal_the_cpus(bundle: Bundle) -> None:

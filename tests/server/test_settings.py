@@ -66,8 +66,8 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         (f"[limits]\nmax_frame_bytes = {2**62}\n", "limits.max_frame_bytes"),
         (f"[limits]\nmax_frame_bytes = {2**31}\n", "max_credit_bytes must be at least 5 *"),
         (
-            "[limits]\nmax_frame_bytes = 1024\nmax_plane_bytes = 4095\n",
-            "max_plane_bytes must be at least 4 *",
+            "[limits]\nmax_frame_bytes = 1024\nmax_plane_bytes = 6143\n",
+            "max_plane_bytes must be at least 6 *",
         ),
     ],
 )

@@ -215,7 +215,7 @@ class LimitsTable(_Table):
         int, Field(ge=1024, description="bytes of the frames in flight of all streams, and of their maps")
     ] = 4096 * MIB
     max_plane_bytes: Annotated[
-        int, Field(ge=1024, description="bytes of the last predictions that planes are compared with")
+        int, Field(ge=1024, description="bytes of what planes are compared with: their last predictions")
     ] = 4096 * MIB
 
     max_kept_streams: Annotated[
@@ -239,8 +239,8 @@ class LimitsTable(_Table):
 
     @model_validator(mode="after")
     def _a_frame_fits(self) -> Self:
-        # a byte a pixel may become a float32, and a byte of its map
-        for name, times in (("max_credit_bytes", 5), ("max_plane_bytes", 4)):
+        # a byte a pixel may become a float32, and a byte of its map, or what is kept to compare it with
+        for name, times in (("max_credit_bytes", 5), ("max_plane_bytes", 6)):
             if getattr(self, name) < times * self.max_frame_bytes:
                 raise ValueError(
                     f"{name} must be at least {times} * max_frame_bytes, got {getattr(self, name)}"

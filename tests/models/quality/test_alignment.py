@@ -8,9 +8,9 @@ from skimage.registration import phase_cross_correlation
 
 from dimstream_models.quality.alignment import (
     LOCAL_SIDE,
+    Overview,
     correlation_between,
     overlap,
-    overview,
     shift_between,
 )
 
@@ -31,14 +31,14 @@ def _pair(shift: tuple[int, int], noise: float = 0.0) -> tuple[np.ndarray, np.nd
 
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_shifts_are_found_to_a_pixel(shift: tuple[int, int]) -> None:
-    before, after = (overview(one) for one in _pair(shift, noise=0.7))
+    before, after = (Overview.of(one) for one in _pair(shift, noise=0.7))
     assert np.abs(np.subtract(shift_between(before, after), shift)).max() <= 1
 
 
 def test_the_shift_is_scikit_images() -> None:
     before, after = _pair((9, -14))
     reference, _, _ = phase_cross_correlation(before, after, normalization=None, upsample_factor=1)
-    assert shift_between(overview(before), overview(after)) == pytest.approx(tuple(-reference), abs=1)
+    assert shift_between(Overview.of(before), Overview.of(after)) == pytest.approx(tuple(-reference), abs=1)
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
@@ -51,23 +51,34 @@ def test_the_overlap_shows_the_same_sample(shift: tuple[int, int]) -> None:
 def test_overviews_are_means_of_squares_that_hold_specks() -> None:
     frame = np.arange(9 * 13, dtype=float).reshape(9, 13) / 40
     frame[5, 5] = 1e6
-    small = overview(frame)
+    small = Overview.of(frame).pixels
     assert small.shape == (2, 3)
     assert small[0, 0] == pytest.approx(frame[:4, :4].mean())
     assert small[1, 1] <= 10
 
 
+def test_what_was_made_for_one_comparison_serves_the_next() -> None:
+    first, second, third = (Overview.of(_field(seed, noise=0.7)) for seed in range(3))
+    correlation_between(first, second, shift_between(first, second))
+    again = Overview(second.pixels)
+    assert shift_between(second, third) == shift_between(again, third)
+    assert correlation_between(second, third, (4, 8)) == correlation_between(again, third, (4, 8))
+
+
 def test_correlation_is_numpys_of_what_is_finer_than_the_local_mean() -> None:
-    before, after = (overview(one) for one in _pair((0, 0), noise=0.7))
-    fine = [one - uniform_filter(one.astype(float), LOCAL_SIDE, mode="nearest") for one in (before, after)]
+    before, after = (Overview.of(one) for one in _pair((0, 0), noise=0.7))
+    fine = [
+        one - uniform_filter(one.astype(float), LOCAL_SIDE, mode="nearest")
+        for one in (before.pixels, after.pixels)
+    ]
     expected = np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1]
     assert correlation_between(before, after, (0, 0)) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_the_same_structures_correlate_wherever_they_moved_and_others_do_not(shift: tuple[int, int]) -> None:
-    before, after = (overview(one) for one in _pair(shift, noise=0.3))
-    other = overview(_pair((0, 0), noise=0.3)[0][::-1])
+    before, after = (Overview.of(one) for one in _pair(shift, noise=0.3))
+    other = Overview.of(_pair((0, 0), noise=0.3)[0][::-1])
     same = correlation_between(before, after, shift_between(before, after))
     unlike = correlation_between(before, other, shift_between(before, other))
     assert same is not None
@@ -76,11 +87,11 @@ def test_the_same_structures_correlate_wherever_they_moved_and_others_do_not(shi
 
 
 def test_what_is_even_or_too_small_correlates_with_nothing() -> None:
-    even = np.ones((20, 20), np.float32)
+    even, small = (Overview(np.ones((rows, 20), np.float32)) for rows in (20, 7))
     assert correlation_between(even, even, (0, 0)) == 0
-    assert correlation_between(even[:7], even[:7], (0, 0)) is None
+    assert correlation_between(small, small, (0, 0)) is None
 
 
 def test_no_shift_is_read_from_what_is_too_small() -> None:
     small = np.random.default_rng(0).normal(size=(7, 20))
-    assert shift_between(small, np.roll(small, 2, axis=1)) == (0, 0)
+    assert shift_between(Overview(small), Overview(np.roll(small, 2, axis=1))) == (0, 0)

@@ -13,6 +13,7 @@ import pytest
 
 from dimstream_client.quality import Fractions, Thresholds
 from dimstream_models.bundle import Bundle
+from dimstream_models.judging import raw_findings
 from dimstream_server import errors
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local_engine import LocalEngine
@@ -407,7 +408,7 @@ def test_a_plane_too_many_is_refused(engine: Engine, stream: str) -> None:
 
 
 def test_the_planes_of_all_streams_keep_bounded_bytes(tiny_bundle: BundleMaker) -> None:
-    limits = replace(LIMITS, plane_bytes=3 * 4 * SPEC.shape[0] * SPEC.shape[1])
+    limits = replace(LIMITS, plane_bytes=3 * 6 * SPEC.shape[0] * SPEC.shape[1])
     engine = LocalEngine([tiny_bundle()], limits=limits, threads=1)
     first, second = engine.open(SPEC), engine.open(SPEC)
     _run(engine, first, _task(0, t=0, plane=(0, 0, 0)), _task(1, t=0, plane=(0, 1, 0)))
@@ -467,6 +468,16 @@ def test_a_model_that_cannot_be_made_ready_fails_its_frames_only(tiny_bundle: Bu
     after = _run(engine, good, _task(1))[0]
     assert (after.model_id, after.flag) == ("blur", "ok")
     engine.drain().result(SECONDS)
+
+
+def test_a_fault_in_what_is_found_beside_the_network_costs_one_frame(
+    engine: Engine, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(raw_findings, "has_outlier", lambda photons: photons.no_such_thing)
+        failed = _run(engine, stream, _task(0))[0]
+    assert failed.error == "internal error (AttributeError); see the server's log"
+    assert _run(engine, stream, _task(1))[0].status == "done"
 
 
 def test_a_fault_of_the_engine_costs_one_frame(engine: Engine, stream: str) -> None:

@@ -24,7 +24,7 @@ from dimstream_models.bundle import (
     apply_steps,
 )
 from dimstream_models.judging import Measures
-from dimstream_models.quality.alignment import overview
+from dimstream_models.quality.alignment import Overview
 from dimstream_models.quality.saturation import shares_at_maximum
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.quality.support_map import support
@@ -192,7 +192,7 @@ def test_evidence_equals_the_numpy_reference(
     expected = support(frame, _prediction(bundle, frame), 10, background_max, 310)
     assert found["unsupported_fraction"] == pytest.approx(expected.unsupported_fraction, abs=1e-4)
     assert (found["support"] != expected.classes).mean() < 1e-4
-    np.testing.assert_allclose(found["overview"], overview(normalised), atol=1e-5)
+    np.testing.assert_allclose(found["overview"], Overview.of(normalised).pixels, atol=1e-5)
     shares = shares_at_maximum(frame)
     assert (found["at_maximum"], found["near_maximum"]) == pytest.approx(shares, abs=1e-7)
 

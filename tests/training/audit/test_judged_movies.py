@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shipped import BUNDLE
 
 from dimstream_models.bundle import Bundle, read_bundle
-from dimstream_models.judging import assessing
+from dimstream_models.judging import raw_findings
 from dimstream_models.training.audit.decision import Margins
 from dimstream_models.training.audit.judged_movies import FollowedFrame, MovieFollower
 from dimstream_models.training.errors import CannotEvaluate
@@ -105,7 +105,7 @@ def test_a_rule_that_changes_does_so_in_the_service_and_in_the_audit(
     bundle: Bundle, movie: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch, shown: bool
 ) -> None:
     """Both gather and judge by the same code: `dimstream_models.judging`."""
-    monkeypatch.setattr(assessing, "has_outlier", lambda photons: shown)
+    monkeypatch.setattr(raw_findings, "has_outlier", lambda photons: shown)
     engine = LocalEngine([bundle], threads=1)
     stream = engine.open(StreamSpec(bundle.id, movie.shape[1:], "uint16"))
     served = engine.submit(stream, FrameTask(0, movie[0], 0)).result(SECONDS)

@@ -19,6 +19,7 @@ from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
 from dimstream_models.judging.plane_history import WINDOW, PlaneHistory
 from dimstream_models.judging.previous_frame import PreviousFrame, gap_before, why_not_comparable
+from dimstream_models.judging.raw_findings import RawFindings
 
 __all__ = [
     "FIVE_SIGMA",
@@ -37,6 +38,7 @@ __all__ = [
     "PlaneHistory",
     "PlaneJudge",
     "PreviousFrame",
+    "RawFindings",
     "Split",
     "assess",
     "gap_before",

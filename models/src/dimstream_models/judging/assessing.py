@@ -10,16 +10,16 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from dimstream_models.arithmetic import Array, Float32
+from dimstream_models.arithmetic import Array
 from dimstream_models.judging.criteria import Criteria
 from dimstream_models.judging.frame_metrics import FlagDecision, FrameMetrics
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
 from dimstream_models.judging.previous_frame import PreviousFrame, gap_before
-from dimstream_models.quality.alignment import Shift, correlation_between, shift_between
-from dimstream_models.quality.count_check import Doubt, doubt_counts
+from dimstream_models.judging.raw_findings import RawFindings
+from dimstream_models.quality.alignment import Overview, Shift, correlation_between, shift_between
+from dimstream_models.quality.count_check import Doubt
 from dimstream_models.quality.detector import Detector
-from dimstream_models.quality.outliers import has_outlier
 from dimstream_models.quality.photon_splitting import no_photons, split_photons
 from dimstream_models.quality.saturation import clipped_share, saturated_share
 
@@ -55,12 +55,16 @@ class DenoisedFrame(Protocol[Map]):
         """(H, W), what the network was given."""
 
     @property
+    def raw_findings(self) -> RawFindings:
+        """What they show by themselves."""
+
+    @property
     def denoised(self) -> Array:
         """(H, W) counts, as they are delivered."""
 
     @property
-    def overview(self) -> Float32:
-        """(H // 4, W // 4), the prediction's small copy, see `quality.alignment.overview`."""
+    def overview(self) -> Overview:
+        """The prediction's small copy."""
 
     @property
     def support(self) -> Map:
@@ -198,9 +202,9 @@ def assess(
         else agreement.unsupported_fraction,
         split_ssim=None if agreement is None else agreement.ssim,
         split_refused=None if split is None else split.refused,
-        doubt=_doubt(frame.photons, conditions.detector, known=judge.not_photons is not None),
+        doubt=_doubt(frame, conditions.detector, known=judge.not_photons is not None),
         clipped=clipped_share(frame.denoised, conditions.denoised_ceiling),
-        outlier=has_outlier(frame.photons),
+        outlier=frame.raw_findings.outlier,
         gap=gap,
         frame_interval_s=None if interval_s is None else interval_s * steps,
     )
@@ -234,9 +238,16 @@ def _split(frame: DenoisedFrame[Map], conditions: Conditions, *, seq: int, t: in
     if not conditions.split_every or t % conditions.split_every:
         return None
     started = time.perf_counter()
-    refusal = no_photons(frame.photons, converted=conditions.detector is not None)
+    refusal = _no_photons(frame, conditions.detector)
     agreement = None if refusal is not None else frame.compare_halves(*split_photons(frame.photons, seq))
     return Split(refusal, agreement, (time.perf_counter() - started) * 1e3)
+
+
+def _no_photons(frame: DenoisedFrame[Any], detector: Detector | None) -> str | None:
+    """Why its photons cannot be split."""
+    if detector is not None:
+        return no_photons(frame.photons, converted=True)
+    return no_photons(frame.photons, doubt_of=lambda _: frame.raw_findings.doubt)
 
 
 def _gap(before: PreviousFrame | None, seq: int, t: int, conditions: Conditions) -> tuple[str | None, int]:
@@ -260,7 +271,7 @@ def _saturated(frame: DenoisedFrame[Any], ceiling: float | None) -> float:
     )
 
 
-def _doubt(photons: Array, detector: Detector | None, *, known: bool) -> Doubt | None:
+def _doubt(frame: DenoisedFrame[Any], detector: Detector | None, *, known: bool) -> Doubt | None:
     """What speaks against photon counts; offset and gain are looked for when it is first found."""
-    doubt = doubt_counts(photons, converted=detector is not None)
-    return doubt if doubt is None or known else doubt.proposing(photons, detector)
+    doubt = frame.raw_findings.doubt
+    return doubt if doubt is None or known else doubt.proposing(frame.photons, detector)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dimstream_models.arithmetic import Float32
+from dimstream_models.quality.alignment import Overview
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,8 +18,8 @@ class PreviousFrame:
         Rows and columns, px.
     normalised
         Its prediction (H, W), where the pipeline keeps it; None when there is none.
-    overview : ndarray or None
-        (H // 4, W // 4) float32, its prediction's small copy.
+    overview : Overview or None
+        Its prediction's small copy.
     why_none : str
         What became of the prediction when it is None.
     """
@@ -29,7 +29,7 @@ class PreviousFrame:
     shape: tuple[int, int]
     model_sha256: str
     normalised: Any
-    overview: Float32 | None = None
+    overview: Overview | None = None
     why_none: str = "failed"
 
 

@@ -3,12 +3,14 @@ their predictions."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Final
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Array, Float32, Float64
+from dimstream_models.arithmetic import Array, Float64
 
 OVERVIEW_PX: Final = 4
 """Side of the squares that one pixel of an overview averages, px."""
@@ -26,15 +28,66 @@ Shift = tuple[int, int]
 """Rows and columns, px: where the sample of the frame before is found now."""
 
 
-def overview(normalised: Array) -> Float32:
-    """(H // 4, W // 4) float32: means of 4x4 px of a normalised prediction (H, W)."""
-    height, width = (side // OVERVIEW_PX for side in normalised.shape)
-    held = np.clip(normalised[: height * OVERVIEW_PX, : width * OVERVIEW_PX], -OVERVIEW_LIMIT, OVERVIEW_LIMIT)
-    blocks = held.astype(np.float64).reshape(height, OVERVIEW_PX, width, OVERVIEW_PX)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """A prediction's small copy, and what is made of it to compare it.
+
+    That is made when it is first asked for and kept: a frame is compared with the one before, and the one
+    after with it.
+
+    Parameters
+    ----------
+    pixels
+        (H // 4, W // 4) float: means of 4x4 px.
+    """
+
+    pixels: Array
+
+    @classmethod
+    def of(cls, normalised: Array) -> Self:
+        """Return the overview of a normalised prediction (H, W)."""
+        height, width = (side // OVERVIEW_PX for side in normalised.shape)
+        whole = normalised[: height * OVERVIEW_PX, : width * OVERVIEW_PX]
+        held = np.clip(whole, -OVERVIEW_LIMIT, OVERVIEW_LIMIT)
+        blocks = held.astype(np.float64).reshape(height, OVERVIEW_PX, width, OVERVIEW_PX)
+        return cls(np.asarray(blocks.mean(axis=(1, 3)), np.float32))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it tells neither shift nor correlation."""
+        return bool(min(self.pixels.shape) < SMALLEST_SIDE)
+
+    @cached_property
+    def detail(self) -> Float64:
+        """(H // 4, W // 4): it less its local mean."""
+        return _without_local_mean(self.pixels)
+
+    @cached_property
+    def centred(self) -> Centred:
+        """Its detail less the mean of that."""
+        return Centred.of(self.detail)
+
+    @cached_property
+    def spectrum(self) -> NDArray[np.complex128]:
+        """(H // 4, W // 8 + 1): Fourier transform of it less its mean, under a Hann window."""
+        pixels = self.pixels
+        return np.fft.rfft2((pixels - pixels.mean()) * _hann((pixels.shape[0], pixels.shape[1])))
 
 
-def shift_between(before: Array, after: Array) -> Shift:
+class Centred(NamedTuple):
+    """Values less their mean, and the sum of their squares."""
+
+    values: Float64
+    squares: Any
+
+    @classmethod
+    def of(cls, image: Array) -> Self:
+        """Return an image (H, W) less its mean."""
+        values = image - image.mean()
+        return cls(values, (values * values).sum())
+
+
+def shift_between(before: Overview, after: Overview) -> Shift:
     """Shift in whole px that brings the sample of `before` to its place in `after`.
 
     The peak of the cross-correlation of both overviews, mean removed and Hann-windowed, with a parabola
@@ -43,12 +96,13 @@ def shift_between(before: Array, after: Array) -> Shift:
     Parameters
     ----------
     before, after
-        Overviews of one shape.
+        Of one shape.
     """
-    if min(before.shape) < SMALLEST_SIDE:
+    if before.is_small:
         return 0, 0
-    correlation = _correlation(before, after)
-    rows, columns = (max(int(side * FARTHEST), 1) for side in before.shape)
+    shape = before.pixels.shape
+    correlation = np.fft.irfft2(after.spectrum * before.spectrum.conj(), shape)
+    rows, columns = (max(int(side * FARTHEST), 1) for side in shape)
     near = np.roll(correlation, (rows, columns), (0, 1))[: 2 * rows + 1, : 2 * columns + 1]
     peak = np.unravel_index(int(near.argmax()), near.shape)
     found = (
@@ -58,7 +112,7 @@ def shift_between(before: Array, after: Array) -> Shift:
     return round(found[0]), round(found[1])
 
 
-def correlation_between(before: Array, after: Array, shift: Shift) -> float | None:
+def correlation_between(before: Overview, after: Overview, shift: Shift) -> float | None:
     """Pearson's correlation of two overviews of one shape, each less its local mean.
 
     The better one of both as they lie and with `shift` taken out. Near 1 for the same structures; near 0 for
@@ -67,16 +121,18 @@ def correlation_between(before: Array, after: Array, shift: Shift) -> float | No
     Parameters
     ----------
     before, after
-        (H // 4, W // 4), from `overview`.
+        Of one shape.
     shift
         From `shift_between`, px of the frames.
     """
-    if min(before.shape) < SMALLEST_SIDE:
+    if before.is_small:
         return None
-    old, new = _without_local_mean(before), _without_local_mean(after)
     moved = round(shift[0] / OVERVIEW_PX), round(shift[1] / OVERVIEW_PX)
-    unmoved = _pearson(old, new)
-    return unmoved if moved == (0, 0) else max(unmoved, _pearson(*overlap(old, new, moved)))
+    unmoved = _pearson(before.centred, after.centred)
+    if moved == (0, 0):
+        return unmoved
+    old, new = overlap(before.detail, after.detail, moved)
+    return max(unmoved, _pearson(Centred.of(old), Centred.of(new)))
 
 
 def overlap(before: Array, after: Array, shift: Shift) -> tuple[Array, Array]:
@@ -99,20 +155,13 @@ def _without_local_mean(image: Array) -> Float64:
     sums = summed[:, LOCAL_SIDE - 1 :].copy()
     sums[:, 1:] -= summed[:, :-LOCAL_SIDE]
     sums /= LOCAL_SIDE**2
-    return np.asarray(image - sums)
+    return np.subtract(image, sums, out=sums)
 
 
-def _pearson(a: Array, b: Array) -> float:
+def _pearson(a: Centred, b: Centred) -> float:
     """0 where one of both is even."""
-    x, y = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum() / norm) if norm > 0 else 0.0
-
-
-def _correlation(before: Array, after: Array) -> Float64:
-    window = _hann(before.shape)
-    old, new = (np.fft.rfft2((image - image.mean()) * window) for image in (before, after))
-    return np.fft.irfft2(new * old.conj(), before.shape)
+    norm = float(np.sqrt(a.squares * b.squares))
+    return float((a.values * b.values).sum() / norm) if norm > 0 else 0.0
 
 
 @lru_cache(maxsize=4)  # the streams of a server have few shapes

@@ -8,12 +8,13 @@ their noise and agree on anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from dimstream_models.arithmetic import Array
-from dimstream_models.quality.count_check import doubt_counts
+from dimstream_models.quality.count_check import Doubt, doubt_counts
 from dimstream_models.quality.photon_transfer import SECOND_DIFFERENCE
 
 BITS: Final = 64
@@ -41,7 +42,9 @@ def split_photons(counts: Array, seed: int) -> tuple[Array, Array]:
     return first.astype(counts.dtype), (whole - first).astype(counts.dtype)
 
 
-def no_photons(photons: Array, *, converted: bool = False) -> str | None:
+def no_photons(
+    photons: Array, *, converted: bool = False, doubt_of: Callable[[Array], Doubt | None] = doubt_counts
+) -> str | None:
     """Return why a frame's photons cannot be split; None when nothing speaks against photon counts.
 
     Parameters
@@ -52,6 +55,9 @@ def no_photons(photons: Array, *, converted: bool = False) -> str | None:
         Whether they were made of a detector's values by its offset and gain. Then they are split once they
         are rounded, where they come close to whole numbers: by rounding none of them moves. Where read noise
         lies between them, both halves would share it.
+    doubt_of
+        Asked what speaks against photon counts, of these values or, where they were converted, the whole
+        numbers next to them.
     """
     if min(photons.shape) < len(SECOND_DIFFERENCE):
         return f"expected a frame of at least 3 px a side, got {photons.shape}"
@@ -61,7 +67,7 @@ def no_photons(photons: Array, *, converted: bool = False) -> str | None:
             "after offset and gain the values lie anywhere between whole numbers of photons: this is read"
             " noise, which both halves would share"
         )
-    if (doubt := doubt_counts(whole if converted else photons)) is not None:
+    if (doubt := doubt_of(whole if converted else photons)) is not None:
         return str(doubt)
     if not converted and photons.dtype.kind == "f" and (photons != whole).any():
         return "no photon counts: some values lie between whole numbers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -37,7 +38,11 @@ def clipped_share(denoised: Array, ceiling: float | None) -> float:
     ceiling
         That value; None when there is none.
     """
-    return 0.0 if ceiling is None else _share(denoised >= ceiling)
+    if ceiling is None:
+        return 0.0
+    if denoised.dtype.kind == "u":  # compared with a float, they would be turned into floats first
+        return _share(denoised >= math.ceil(ceiling))
+    return _share(denoised >= ceiling)
 
 
 def saturated_share(

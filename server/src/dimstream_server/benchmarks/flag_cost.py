@@ -23,6 +23,7 @@ from dimstream_server.benchmarks.routes import Counts
 from dimstream_server.engine.frame_denoising import answer
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey, model_info
 from dimstream_server.engine.protocol import FrameTask, InForce, StreamSpec
+from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import Job, StreamState
 from dimstream_server.pipeline.comparison import Graph
 from dimstream_server.pipeline.fused_graph import compose_prediction
@@ -67,10 +68,11 @@ def measure_flags(
     ------
     BenchmarkError, dimstream_server.errors.StartError
     """
+    beside = RawFrameThread()
     runs = {
         "model": _model_alone(bundle, device),
-        "default": _engine(bundle, device, split_every=0),
-        "split": _engine(bundle, device, split_every=1),
+        "default": _engine(bundle, device, beside, split_every=0),
+        "split": _engine(bundle, device, beside, split_every=1),
     }
     shown = list(_drifting(frames))
     laps: dict[str, list[float]] = {name: [] for name in runs}
@@ -79,6 +81,7 @@ def measure_flags(
             run(shown[0])  # wakes threads and caches
             laps[name].append(_lap_ms(run, shown))
             on_frames(len(shown))
+    beside.stop()
     model, default, split = (np.asarray(laps[name]) for name in ("model", "default", "split"))
     return FlagFigures(
         model_ms=Spread.of(model),
@@ -105,7 +108,7 @@ def _model_alone(bundle: Bundle, device: str) -> Run:
     return lambda frame: graph.run({"frame": frame}, ("normalised",))
 
 
-def _engine(bundle: Bundle, device: str, *, split_every: int) -> Run:
+def _engine(bundle: Bundle, device: str, beside: RawFrameThread, *, split_every: int) -> Run:
     key = ModelKey(bundle.id, "uint16", "uint16", split_check=split_every > 0)
     loader = Loader([bundle], parse_device(device), threads=None)
     model: LoadedModel = loader.load(key)
@@ -116,7 +119,8 @@ def _engine(bundle: Bundle, device: str, *, split_every: int) -> Run:
 
     def run(frame: Counts) -> None:
         seq = next(numbers)
-        result = answer(state, Job(FrameTask(seq, frame, seq), time.perf_counter(), Future()), model)
+        job = Job(FrameTask(seq, frame, seq), time.perf_counter(), Future())
+        result = answer(state, job, model, beside)
         split = None if result.quality is None else result.quality.split
         if result.error or (split_every and (split is None or split.refused)):
             raise BenchmarkError(f"the engine failed on a frame: {result.error or split}")

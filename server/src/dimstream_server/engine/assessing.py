@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_client.quality import QualityMetrics, SplitResult
@@ -18,9 +17,10 @@ from dimstream_models.judging import (
     FlagDecision,
     Measures,
     PreviousFrame,
+    RawFindings,
     assess,
 )
-from dimstream_models.quality.alignment import Shift
+from dimstream_models.quality.alignment import Overview, Shift
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import FrameTask
 from dimstream_server.engine.stream_state import StreamState
@@ -41,6 +41,7 @@ class _FrameOnDevice:
     """A denoised frame whose prediction stays on the device, as `dimstream_models.judging` asks about it."""
 
     photons: NDArray[Any]
+    raw_findings: RawFindings
     output: FusedOutput
     model: LoadedModel
 
@@ -49,7 +50,7 @@ class _FrameOnDevice:
         return self.output.denoised
 
     @property
-    def overview(self) -> NDArray[np.float32]:
+    def overview(self) -> Overview:
         return self.output.overview
 
     @property
@@ -73,6 +74,7 @@ def assess_on_device(
     task: FrameTask,
     model: LoadedModel,
     output: FusedOutput,
+    raw_findings: RawFindings,
     compared: PreviousFrame | None,
     not_comparable: str | None,
 ) -> AssessedFrame:
@@ -82,6 +84,8 @@ def assess_on_device(
     ----------
     task : FrameTask
         With photons as its pixels.
+    raw_findings : RawFindings
+        What they show by themselves.
     compared : PreviousFrame or None
         What `output.measures.ssim` was taken with; None when there is a reason in `not_comparable`.
 
@@ -91,7 +95,7 @@ def assess_on_device(
         ONNX Runtime raised on a comparison.
     """
     judge = state.judges[task.plane]
-    frame = _FrameOnDevice(task.pixels, output, model)
+    frame = _FrameOnDevice(task.pixels, raw_findings, output, model)
     found = assess(
         judge,
         frame,

@@ -22,6 +22,7 @@ from dimstream_server.engine.fair_turns import FairTurns
 from dimstream_server.engine.frame_denoising import answer, restore_reference
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce
+from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import (
     CloseStream,
     Gap,
@@ -77,6 +78,7 @@ class DeviceThread:
     ) -> None:
         self.commands: SimpleQueue[Command] = SimpleQueue()
         self._loader = loader
+        self._beside = RawFrameThread()
         self._callbacks = callbacks
         self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
         self._loading: set[ModelKey] = set()
@@ -102,6 +104,7 @@ class DeviceThread:
             raise
         finally:
             self._loader.stop()
+            self._beside.stop()
         for future in self._drains:
             future.set_result(None)
 
@@ -194,7 +197,7 @@ class DeviceThread:
 
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
         wanted = job.future.set_running_or_notify_cancel()
-        result = answer(state, job, model) if wanted else None
+        result = answer(state, job, model, self._beside) if wanted else None
         state.waiting.popleft()
         self._callbacks.answered(state.id)
         if result is not None:

@@ -16,6 +16,7 @@ from dimstream_models.quality.support_map import all_unsupported
 from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.protocol import EngineResult, FrameTask
+from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.resume_state import PlaneRecord
 from dimstream_server.engine.stream_state import Job, StreamState
 from dimstream_server.errors import FrameFailed
@@ -41,17 +42,21 @@ class _Outcome:
     error: str | None = None
 
 
-def answer(state: StreamState, job: Job, model: LoadedModel | Exception) -> EngineResult:
+def answer(
+    state: StreamState, job: Job, model: LoadedModel | Exception, beside: RawFrameThread
+) -> EngineResult:
     """Result of a stream's next frame.
 
     Parameters
     ----------
     model : LoadedModel or Exception
         The one in force for this stream, or why it could not be made ready.
+    beside : RawFrameThread
+        Looks at the raw frame while the network runs.
     """
     started = time.perf_counter()
     try:
-        outcome = _denoise(state, job.task, model)
+        outcome = _denoise(state, job.task, model, beside)
     except FrameFailed as error:
         log.warning(
             "frame failed event=frame_failed stream=%s seq=%d reason=%s", state.id, job.task.seq, error
@@ -64,7 +69,9 @@ def answer(state: StreamState, job: Job, model: LoadedModel | Exception) -> Engi
     return _result(state, job, outcome, started)
 
 
-def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> _Outcome:
+def _denoise(
+    state: StreamState, task: FrameTask, model: LoadedModel | Exception, beside: RawFrameThread
+) -> _Outcome:
     if isinstance(model, Exception):
         raise FrameFailed(f"the model could not be made ready: {model}") from model
     last = state.planes.get(task.plane)
@@ -72,10 +79,11 @@ def _denoise(state: StreamState, task: FrameTask, model: LoadedModel | Exception
     compared = last if not_comparable is None else None
     previous = None if compared is None else compared.normalised
     task = replace(task, pixels=state.spec.photons(task.pixels))
+    looked_at = beside.look_at(task.pixels, state.spec.detector)
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
         raise FrameFailed("the prediction holds NaN or infinity")
-    assessed = assess_on_device(state, task, model, output, compared, not_comparable)
+    assessed = assess_on_device(state, task, model, output, looked_at.result(), compared, not_comparable)
     _remember(state, task, output)
     measures = output.measures
     return _Outcome(

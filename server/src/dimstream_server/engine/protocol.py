@@ -186,9 +186,9 @@ class EngineLimits:
     queued_per_stream, queued : int
         Frames accepted and not yet answered, of one stream (`over_credit`) and of all (`server_busy`).
     planes_per_stream : int
-        (channel, z, position) planes that a stream may have (`too_many_planes`); each keeps a float32 frame.
+        (channel, z, position) planes that a stream may have (`too_many_planes`).
     plane_bytes : int
-        Bytes of these frames, of all streams (`too_many_planes`).
+        Bytes of what all planes of all streams keep, 6 a pixel (`too_many_planes`).
     frame_pixels : int
         Pixels that a frame may have (`oversize`).
     """

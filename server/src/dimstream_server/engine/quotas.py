@@ -31,7 +31,7 @@ from dimstream_server.errors import (
 )
 
 LOWEST_SIDE: Final = 8
-PREDICTION_BYTES: Final = 4  # a pixel; float32
+PLANE_BYTES: Final = 6  # a pixel: 4 of the prediction, the rest of its overview and what is made of that
 
 
 @dataclass(slots=True)
@@ -45,8 +45,8 @@ class _StreamQuota:
 
     @property
     def plane_bytes(self) -> int:
-        """Of one remembered prediction."""
-        return PREDICTION_BYTES * self.spec.shape[0] * self.spec.shape[1]
+        """Of what is remembered of one plane."""
+        return PLANE_BYTES * self.spec.shape[0] * self.spec.shape[1]
 
 
 class Quotas:

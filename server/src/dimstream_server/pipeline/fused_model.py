@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
+from dimstream_models.quality.alignment import Overview
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
 from dimstream_server.pipeline.fused_graph import OUTPUTS, compose
 from dimstream_server.pipeline.runtime import Device, first_line, open_session
@@ -35,8 +36,8 @@ class FusedOutput:
         The `previous` of the plane's next frame.
     measures : Measures
         Its `ssim` means nothing where `previous` was None.
-    overview : ndarray
-        (H // 4, W // 4) float32, see `dimstream_models.quality.alignment`.
+    overview : Overview
+        The prediction's small copy.
     support
         (H, W) uint8 on the model's device, see `dimstream_models.quality.support_map`.
     """
@@ -44,7 +45,7 @@ class FusedOutput:
     denoised: NDArray[Any]
     normalised: Normalised
     measures: Measures
-    overview: NDArray[np.float32]
+    overview: Overview
     support: Any
 
     @property
@@ -115,7 +116,7 @@ class FusedModel:
         before = self._nothing_before(pixels.shape) if previous is None else previous
         feeds = {"frame": pixels, "previous": before, **scalars}
         denoised, normalised, measures, overview, support = self.session.run(OUTPUTS, feeds)
-        return FusedOutput(denoised, normalised, Measures(*measures.tolist()), overview, support)
+        return FusedOutput(denoised, normalised, Measures(*measures.tolist()), Overview(overview), support)
 
     def _run_on_cuda(
         self,
@@ -142,7 +143,11 @@ class FusedModel:
         self.session.run_with_iobinding(binding)
         denoised, normalised, measures, overview, support = binding.get_outputs()
         return FusedOutput(
-            denoised.numpy(), normalised, Measures(*measures.numpy().tolist()), overview.numpy(), support
+            denoised.numpy(),
+            normalised,
+            Measures(*measures.numpy().tolist()),
+            Overview(overview.numpy()),
+            support,
         )
 
     def _on_device(self, pixels: NDArray[Any], device_id: int) -> Any:

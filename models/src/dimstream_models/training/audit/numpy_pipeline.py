@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dimstream_models.arithmetic import Array, Float32, as_counts, normalise_prediction, ssim, ssim_map
 from dimstream_models.bundle import Bundle, apply_steps
-from dimstream_models.judging import Agreement, Measures
+from dimstream_models.judging import Agreement, Measures, RawFindings
 from dimstream_models.quality import support_map as supporting
-from dimstream_models.quality.alignment import Shift, overlap, overview
+from dimstream_models.quality.alignment import Overview, Shift, overlap
 from dimstream_models.quality.saturation import shares_at_maximum
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.errors import CannotEvaluate
@@ -86,13 +86,18 @@ class NumpyFrame:
     ) -> None:
         self.photons, self.prediction = photons, prediction
         self.normalised = pipeline.normalised(prediction)
-        self.overview = overview(self.normalised)
+        self.overview = Overview.of(self.normalised)
         self._pipeline, self._before = pipeline, before
 
     @cached_property
     def denoised(self) -> Array:
         """(H, W) counts, as they are delivered."""
         return as_counts(apply_steps(self._pipeline.bundle.postprocessing, self.prediction), DELIVERED)
+
+    @cached_property
+    def raw_findings(self) -> RawFindings:
+        """What its photons show by themselves; they are as the detector counted them."""
+        return RawFindings.of(self.photons, None)
 
     @property
     def support(self) -> NDArray[np.uint8]:

@@ -21,8 +21,8 @@ from dimstream_models.judging import FIVE_SIGMA
 from dimstream_models.quality.alignment import (
     OVERVIEW_PX,
     SMALLEST_SIDE,
+    Overview,
     correlation_between,
-    overview,
     shift_between,
 )
 from dimstream_models.quality.photon_splitting import no_photons, split_photons
@@ -146,7 +146,7 @@ def correlation_threshold(
 
 def _correlation(before: Float32, after: Float32) -> float:
     """As the service takes it; 0 where two movies have too little in common to tell."""
-    old, new = overview(before), overview(after)
+    old, new = Overview.of(before), Overview.of(after)
     return correlation_between(old, new, shift_between(old, new)) or 0.0
 
 
