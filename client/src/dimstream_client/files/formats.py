@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dimstream_client.errors import Code, TiffError
-from dimstream_client.files import imspector, npy, png, tiff
+from dimstream_client.files import hdf5, imspector, npy, png, tiff
 from dimstream_client.files.ome import xml_text
 
 ENDINGS: Final = (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".lsm", ".stk", ".npy", ".msr", ".obf", ".png")
@@ -39,8 +39,6 @@ _OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     ".ics": ("ICS", _FIJI),
     ".ids": ("ICS", _FIJI),
     ".nd": ("MetaMorph (a list of .stk files)", "give the .stk or .tif files next to it, one by one"),
-    ".h5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
-    ".hdf5": ("HDF5", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
     ".zarr": ("Zarr", "read the array in Python, and numpy.save it as .npy with the axes T, Z, Y, X"),
     ".mat": ("MATLAB", "in MATLAB: imwrite each frame to a TIFF with WriteMode append"),
     ".zip": ("ZIP", "unpack it, and give the image in it; of a .npz numpy.save one array as .npy"),
@@ -53,11 +51,16 @@ _OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     ".mp4": ("MP4", "save the counts as TIFF: a film for display holds none"),
     ".raw": ("raw", "import it in Fiji (File > Import > Raw), then save it as TIFF"),
 }
+_KINDS: Final = (
+    (npy.MAGIC, "npy"),
+    (imspector.MAGIC, "imspector"),
+    (png.MAGIC, "png"),
+    (hdf5.MAGIC, "hdf5"),
+)
 _MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"ZISRAWFILE", ".czi"),
     (b"\xda\xce\xbe\x0a", ".nd2"),
     (b"\x70\0\0\0", ".lif"),
-    (b"\x89HDF\r\n\x1a\n", ".h5"),
     (b"OLYMPUSRAWFORMAT", ".oir"),
     (b"Andor Technology", ".sif"),
     (b"MATLAB 5.0", ".mat"),
@@ -68,7 +71,7 @@ _MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return tiff, npy, imspector, png, ome or an ending of another maker; None for what is not known.
+    """Return tiff, npy, imspector, png, hdf5, ome or an ending of another maker; None for what is not known.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ def kind_of(head: bytes) -> str | None:
     """
     if head.startswith(tiff.MAGICS):
         return "tiff"
-    for magic, kind in ((npy.MAGIC, "npy"), (imspector.MAGIC, "imspector"), (png.MAGIC, "png")):
+    for magic, kind in _KINDS:
         if head.startswith(magic):
             return kind
     for magic, ending in _MAGICS:
@@ -96,6 +99,8 @@ def refuse_others(name: str, kind: str | None) -> None:
         bad_image
     """
     ending = next((each for each in _OTHERS if name.lower().endswith(each)), None)
+    if kind == "hdf5" and ending == ".ims":
+        kind = None  # Imaris keeps its images in HDF5, too
     if kind is not None and ending != ".vsi":  # which is a TIFF of an overview: the pixels lie next to it
         is_npz = kind == ".zip" and ending == ".npz"
         ending = kind if kind in _OTHERS and not is_npz else ending if is_npz else None

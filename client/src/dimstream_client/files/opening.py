@@ -14,6 +14,7 @@ import numpy as np
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.formats import ENDINGS, HEAD_BYTES, kind_of, refuse_others
 from dimstream_client.files.found_image import UNNAMED, FoundImage, check_is_file
+from dimstream_client.files.hdf5 import find_hdf5
 from dimstream_client.files.image_joining import join
 from dimstream_client.files.imspector import find_imspector
 from dimstream_client.files.missing_planes import arranged, complete, some
@@ -143,6 +144,8 @@ def _find(
         return [read_npy(file, axes=axes, max_bytes=max_bytes)]
     if kind == "imspector":
         return find_imspector(file)
+    if kind == "hdf5":
+        return find_hdf5(path)
     if kind == "png":
         return find_png(file, max_bytes=max_bytes)
     if kind == "ome":

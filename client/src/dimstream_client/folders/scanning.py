@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final, Union
 
+from dimstream_client.files import hdf5
 from dimstream_client.files.formats import ENDINGS, MICROSCOPES
 
 RECORD: Final = ".dimstream-folder.jsonl"
 """A folder that holds it is the output of `dimstream denoise`, and is not read."""
 RESULT_ENDING: Final = ".denoised.ome.tif"
 """What `dimstream watch` calls its outputs that lie next to the images; they are not read."""
-IMAGES: Final = frozenset((*ENDINGS, *MICROSCOPES))
+IMAGES: Final = frozenset((*ENDINGS, *hdf5.ENDINGS, *MICROSCOPES))
 """Endings of images, also of those that are not read: the reader says how they are exported."""
 Key = tuple[tuple[Union[str, int], ...], ...]
 
