@@ -205,6 +205,7 @@ class Peer:
             model_sha256="ab", t_ms=m.Times(0, 1, 1), limit=self._limit(state), index=frame.index,
             quality=self._quality(state, frame),
             support=(frame.pixels % 2).astype(np.uint8) if asked.maps else None,
+            sd=(frame.pixels / 4).astype(np.float32) if asked.sd else None,
         )  # fmt: skip
         self._say(peer, result, checksum=state["checksum"] == "crc32")
 

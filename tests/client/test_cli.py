@@ -127,6 +127,20 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
     assert (server.opened[0].maps, server.opened[0].split_every) == (True, 2)
 
 
+def test_error_bars_are_written_beside_the_stack(tmp_path, peer, capsys):
+    data = written(tmp_path / "in.tif", "TYX", (3, 8, 8))
+    server = peer(refuse={1: [Code.NOT_FINITE]})
+    assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.ome.tif"), "--server", server.endpoint,
+                 "--sd", "--quiet"]) == 1  # fmt: skip
+    with open_images(tmp_path / "o.sd.ome.tif") as deviations:
+        assert (deviations.axes, deviations.dtype) == ("TYX", "float32")
+        expected = data / 4
+        expected[1] = 0  # refused
+        np.testing.assert_array_equal(deviations.asarray(), expected)
+    assert f"sd in {tmp_path / 'o.sd.ome.tif'}" in capsys.readouterr().out
+    assert not (tmp_path / "o.maps.ome.tif").exists()
+
+
 def test_without_maps_none_are_written(tmp_path, peer):
     written(tmp_path / "in.tif", "TYX", (2, 8, 8))
     server = peer()

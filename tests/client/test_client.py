@@ -67,6 +67,20 @@ def test_maps_come_with_the_results_and_without_pixels(peer):
         assert next(client.stream(frames)).support is None
 
 
+def test_error_bars_come_with_the_results_and_without_pixels(peer):
+    frames = [np.arange(192, dtype=np.uint16).reshape(SHAPE) + value for value in range(3)]
+    server = peer()
+    with Client(server.endpoint) as client:
+        for deliver, maps in (("result", False), ("flags", True), ("flags", False)):
+            results = list(client.stream(frames, sd=True, maps=maps, deliver=deliver, checksum="crc32"))
+            assert [result.support is not None for result in results] == [maps] * 3
+            for result, frame in zip(results, frames, strict=True):
+                assert result.sd.dtype == np.float32
+                np.testing.assert_array_equal(result.sd, frame / 4)
+        assert next(client.stream(frames)).sd is None
+    assert [request.sd for request in server.opened] == [True, True, True, None]
+
+
 def test_photons_are_split_now_and_then(peer):
     with Client(peer().endpoint) as client:
         results = list(client.stream(movie(5), split_every=2))

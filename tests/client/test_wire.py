@@ -16,6 +16,7 @@ COUNTS = np.arange(6, dtype=np.uint16).reshape(2, 3)
 MODEL = m.Model(id="er", sha256="ab", gain=2.0, offset=-0.5)
 THRESHOLDS = m.Thresholds(ssim=0.8, background_max=5, signal_min=25, structure_score=4.5, split=0.5)
 MAP = np.array([[0, 1, 2], [6, 12, 13]], np.uint8)
+SD = np.array([[0.5, 1, 2], [0.25, 0.125, 4]], np.float32)
 QUALITY = m.QualityMetrics(
     structure_score=12.5, unsupported_fraction=0.125, ssim_aligned=0.75, shift_px=(-1, 2), ssim_z=0.5,
     p_signal=0.25, p_dark=0.5, suspect_since=3, notes=("moved", "fading"),
@@ -137,6 +138,34 @@ def test_a_map_without_pixels_leaves_their_part_empty():
     assert parts[2] == b""
     assert zlib.decompress(parts[3]) == MAP.tobytes()
     assert '"map":{"shape":[2,3],"codec":"zlib"}' in parts[1].decode()
+
+
+def test_error_bars_have_a_part_of_their_own_behind_the_map():
+    both = encode(replace(RESULT, support=MAP, sd=SD), checksum=True)
+    assert [bytes(part) for part in both[3:]] == [MAP.tobytes(), SD.astype("<f4").tobytes()]
+    alone = encode(replace(RESULT, pixels=None, sd=SD))
+    assert [len(part) for part in alone[2:]] == [0, 0, SD.nbytes]
+    assert b'"sd":{"shape":[2,3],"codec":"none"}' in bytes(alone[1])
+    for parts, has_map in ((both, True), (alone, False)):
+        arrived = decode(parts, max_payload_bytes=LIMIT)
+        assert (arrived.support is not None) == has_map
+        np.testing.assert_array_equal(arrived.sd, SD)
+
+
+def test_error_bars_that_do_not_fit_are_refused():
+    parts = [bytes(part) for part in encode(replace(RESULT, sd=SD))]
+    for damaged, code in (
+        (parts[:4], Code.WRONG_SIZE),
+        ([*parts[:3], b"x", parts[4]], Code.BAD_HEADER),
+        ([*parts[:4], parts[4][:-1]], Code.WRONG_SIZE),
+        (
+            [parts[0], parts[1].replace(b'"sd":{"shape":[2,3]', b'"sd":{"shape":[3,2]'), *parts[2:]],
+            Code.WRONG_SHAPE,
+        ),
+    ):
+        with pytest.raises((ProtocolError, FrameError)) as refused:
+            decode(damaged, max_payload_bytes=LIMIT)
+        assert (refused.value.code, refused.value.seq) == (code, 4)
 
 
 def test_a_map_of_another_pixel_type_is_refused_before_it_is_sent():
@@ -270,7 +299,8 @@ HOSTILE = {
     "an offset without bound": (opening(offset=1e10), Code.BAD_FIELD),
     "an offset that is true": (opening(offset=True), Code.BAD_FIELD),
     "four parts of a frame": ([*frame(), MAP.tobytes()], Code.BAD_HEADER),
-    "five parts of a result": ([*result(), b""], Code.BAD_HEADER),
+    "five parts of a result without error bars": ([*result(), b""], Code.BAD_HEADER),
+    "six parts of a result": ([*result(), b"", b""], Code.BAD_HEADER),
     "a map that the header does not name": (result(map=None), Code.BAD_HEADER),
     "a map that did not come": (result(PAYLOAD), Code.WRONG_SIZE),
     "a map and pixels that did not come": (result()[:2], Code.WRONG_SIZE),

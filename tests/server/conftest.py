@@ -15,6 +15,8 @@ from dimstream_models.bundle import (
     Clip,
     DimstreamConfig,
     EnsureDtype,
+    ErrorBar,
+    ErrorBarRecord,
     ScaleLinear,
     SsimSettings,
     Thresholds,
@@ -109,6 +111,37 @@ def make_network(kind: str, *, opset: int = 17, axes: str = "bcyx", ir_version: 
     entry = model.metadata_props.add()
     entry.key, entry.value = "pkg.torch.stack_trace", "File /secret/deep.py, line 7"
     return model.SerializeToString()
+
+
+def make_error_bar(*, opset: int = 17, inputs: int = 2) -> ErrorBar:
+    """A network of error bars that anyone can follow: the root of the counts, and the prediction's tenth."""
+    names = ["counts", "prediction"][:inputs]
+    nodes = [
+        helper.make_node("Sqrt", [names[0]], ["root"]),
+        helper.make_node("Mul", [names[-1], "tenth"], ["part"]),
+        helper.make_node("Add", ["root", "part"], ["sd"]),
+    ]
+    shape = ["b", 1, "y", "x"]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in (*names, "sd")]
+    graph = helper.make_graph(
+        nodes, "main", infos[:-1], infos[-1:], [_constant("tenth", 0.1, np.float32)], doc_string="/secret/sd"
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    record = ErrorBarRecord(
+        source="error_bar.onnx",
+        test_output="error_bar_test.npy",
+        step=16,
+        method="made up",
+        photons_per_count=1.0,
+        seed=0,
+    )
+    return ErrorBar(record, model.SerializeToString(), np.zeros((1, 1, 16, 16), np.float32))
+
+
+@pytest.fixture(scope="session")
+def tiny_error_bar() -> Callable[..., ErrorBar]:
+    """Maker of error bars, for `tiny_bundle(…, error_bar=…)`: sqrt(counts) + prediction / 10."""
+    return make_error_bar
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,9 @@ def why_not_result(request: Open, index: PlaneIndex, result: Result) -> str | No
         return f"it came {_with(result.pixels)} pixels, although its status is {result.status}"
     if (result.support is not None) != (done and request.maps):
         return f"it came {_with(result.support)} a map, although its status is {result.status}"
-    for what, pixels in (("pixels", result.pixels), ("map", result.support)):
+    if (result.sd is not None) != (done and bool(request.sd)):
+        return f"it came {_with(result.sd)} error bars, although its status is {result.status}"
+    for what, pixels in (("pixels", result.pixels), ("map", result.support), ("error bars", result.sd)):
         if pixels is not None and pixels.shape != request.shape:
             return f"its {what} have shape {pixels.shape}, expected {request.shape}"
     if result.pixels is not None and result.pixels.dtype.name != request.out_dtype:

@@ -61,10 +61,8 @@ class Client:
     ConnectionLost
         The endpoint is none. Whether a server is there, and takes the key (`NotAdmitted`), is found out by
         the first call.
-    KeyFileError
-        A key cannot be read, or one of the two is missing.
-    ArgumentError
-        A time or the name is none.
+    KeyFileError, ArgumentError
+        A key cannot be read, or one of the two is missing; a time or the name is none.
     """
 
     def __init__(
@@ -109,6 +107,7 @@ class Client:
         frame_interval_s: Number | None = None,
         channels: Texts | None = None,
         maps: Boolean | None = None,
+        sd: Boolean | None = None,
         split_every: Integer | None = None,
         offset: Number | None = None,
         gain: Number | None = None,
@@ -149,8 +148,8 @@ class Client:
             Side of a pixel, micrometres; seconds between time points.
         channels : sequence of str, optional
             Their names, in the order of `PlaneIndex.c`.
-        maps : bool, optional
-            Whether results carry the support map.
+        maps, sd : bool, optional
+            Whether results carry the support map; the error bars, where the model has them.
         split_every : int, optional
             The photons of every n-th time point are split and compared; 0: of none.
         offset, gain : float, optional
@@ -185,6 +184,7 @@ class Client:
             frame_interval_s=frame_interval_s,
             channels=channels,
             maps=maps,
+            sd=sd,
             split_every=split_every,
             offset=offset,
             gain=gain,
@@ -308,6 +308,7 @@ class Client:
         frame_interval_s: Number | None = None,
         channels: Texts | None = None,
         maps: Boolean | None = None,
+        sd: Boolean | None = None,
         split_every: Integer | None = None,
         offset: Number | None = None,
         gain: Number | None = None,
@@ -349,6 +350,7 @@ class Client:
                 frame_interval_s=frame_interval_s,
                 channels=channels,
                 maps=maps,
+                sd=sd,
                 split_every=split_every,
                 offset=offset,
                 gain=gain,

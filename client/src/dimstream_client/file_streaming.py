@@ -1,11 +1,11 @@
-"""A TIFF stack streamed like a microscope would: denoised OME-TIFF, one JSON line a frame, support maps."""
+"""A stack streamed like a microscope would: denoised OME-TIFF, one JSON line a frame, maps, error bars."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +29,8 @@ from dimstream_client.resume_file import ResumeInfo, count_lines, keep_lines, re
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.stream import Stream
 
+BESIDE: Mapping[str, tuple[str, str]] = {"maps": ("support", "uint8"), "sd": ("sd", "float32")}
+"""Settings of a stream that ask for images beside the denoised one: field of the result, and pixel type."""
 _FLAGS = ("ok", "suspect", "unjudged")
 
 _log = logging.getLogger("dimstream")
@@ -105,9 +107,15 @@ def flags_path(out: Path) -> Path:
     return out.with_name(stem_of(out.name) + ".flags.jsonl")
 
 
-def maps_path(out: Path) -> Path:
-    """Return where the support maps of ``OUT.ome.tif`` are written: ``OUT.maps.ome.tif`` next to it."""
-    return out.with_name(stem_of(out.name) + ".maps.ome.tif")
+def image_path(out: Path, setting: str) -> Path:
+    """Return where support maps or error bars of ``OUT.ome.tif`` are written, ``OUT.maps.ome.tif`` or
+    ``OUT.sd.ome.tif`` next to it."""
+    return out.with_name(f"{stem_of(out.name)}.{setting}.ome.tif")
+
+
+def images_beside(settings: Mapping[str, Any]) -> list[str]:
+    """Return which of `BESIDE` a stream is asked for."""
+    return [name for name in BESIDE if settings.get(name)]
 
 
 def resume_path(out: Path) -> Path:
@@ -127,7 +135,8 @@ def stream_file(
 ) -> Tally:
     """Stream `stack`, of the file `source`, and write its results to `out` and `flags_path(out)`.
 
-    With maps also to `maps_path(out)`; until it is finished, `resume_path(out)` says what resumes it.
+    Maps and error bars, where asked for, go to `image_path(out, ...)`; until it is finished,
+    `resume_path(out)` says what resumes it.
 
     A frame without a result (it cannot be read, was refused, failed, or replaced in mode ``latest``) is a
     page of zeros, so that pages keep their places, and counted as ``missing``; its line in the flags says
@@ -146,7 +155,7 @@ def stream_file(
     """
     options = _options_of(stack, streaming)
     info = read_resume_info(resume_path(out), source, stack.files, options) if resume else None
-    done = frames_done(out, with_maps=bool(streaming.settings.get("maps"))) if resume else 0
+    done = frames_done(out, images_beside(streaming.settings)) if resume else 0
     if info is None:
         stream = client.open(stack.frame_shape, stack.dtype, **streaming.settings)
     else:
@@ -165,6 +174,8 @@ def stream_file(
 def _options_of(stack: ImageStack, streaming: StreamingOptions) -> dict[str, Any]:
     """What must be the same when a stream is resumed."""
     settings = {name: streaming.settings.get(name) for name in ("out_dtype", "maps")}
+    if streaming.settings.get("sd"):
+        settings["sd"] = True
     return {"axes": stack.axes, "shape": list(stack.shape), "dtype": stack.dtype, **settings}
 
 
@@ -181,15 +192,17 @@ def _record(
     """Send what is not done, and write what comes; when that is broken off, the stream can be resumed."""
     with ExitStack() as files:
         pages = files.enter_context(Pages(out, stack, streaming.settings["out_dtype"], done))
-        maps = None
-        if streaming.settings.get("maps"):
-            maps = files.enter_context(Pages(maps_path(out), stack, "uint8", done, is_support=True))
+        beside = {}
+        for name in images_beside(streaming.settings):
+            attribute, dtype = BESIDE[name]
+            images = Pages(image_path(out, name), stack, dtype, done, is_support=name == "maps")
+            beside[attribute] = files.enter_context(images)
         flags = flags_path(out)
         lines = files.enter_context(flags.open("a" if done else "w", encoding="utf-8", newline="\n"))
         ResumeInfo.of(stream.resume_handle, source, stack.files, options).write(resume_path(out))
         feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=streaming.interval_s)
         files.callback(feeder.stop)
-        recorder = ResultRecorder(stack, feeder, pages, maps, lines, on_frame, done)
+        recorder = ResultRecorder(stack, feeder, pages, beside, lines, on_frame, done)
         recorder.tally.recount(flags_path(out), done)
         recorder.tally.thresholds = stream.opened.thresholds
         recorder.tally.model_sha256 = stream.opened.model.sha256
@@ -215,12 +228,12 @@ def _take_all(stream: Stream, recorder: ResultRecorder) -> None:
         recorder.record(result)
 
 
-def frames_done(out: Path, *, with_maps: bool) -> int:
+def frames_done(out: Path, beside: Sequence[str]) -> int:
     """Frames of which everything was written; what was written of the next is cut off."""
     if not flags_path(out).exists() or not out.exists():
         return 0
     written = [count_lines(flags_path(out))]
-    for path in (out, maps_path(out)) if with_maps else (out,):
+    for path in (out, *(image_path(out, name) for name in beside)):
         written.append(len(page_offsets(path)) if path.stat().st_size else 0)
     return keep_lines(flags_path(out), min(written))
 
@@ -300,14 +313,14 @@ class ResultRecorder:
         stack: ImageStack,
         sent: SentFrames,
         pages: Pages,
-        maps: Pages | None,
+        beside: Mapping[str, Pages],
         lines: TextIO,
         on_frame: Callable[[dict[str, int]], None],
         done: int,
     ) -> None:
         self.tally = Tally()
         self._sent = sent
-        self._pages, self._maps, self._lines = pages, maps, lines
+        self._pages, self._beside, self._lines = pages, beside, lines
         self._on_frame = on_frame
         self._over_time = dict(zip(stack.axes, stack.shape)).get("T", 1) > 1
         self._refusals: dict[int, str] = {}
@@ -362,8 +375,8 @@ class ResultRecorder:
 
     def _put(self, line: dict[str, Any], result: Result | None) -> None:
         self._pages.write(result.pixels if result else None)
-        if self._maps is not None:
-            self._maps.write(result.support if result else None)
+        for name, images in self._beside.items():
+            images.write(getattr(result, name) if result else None)
         line.update(self._sent.fields_of(line["seq"]))
         self._lines.write(json.dumps(line) + "\n")  # last: what has its line is whole
         self._lines.flush()

@@ -32,6 +32,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "frame_interval_s": checks.positive,
         "channels": checks.texts,
         "maps": checks.boolean,
+        "sd": checks.boolean,
         "split_every": checks.count,
         "offset": checks.offset,
         "gain": checks.gain,

@@ -77,9 +77,9 @@ class Open:
     """Ask for a stream; the answer is OPENED, or ERROR without a stream.
 
     `shape` is (H, W). `window` None takes the server's default. `maps` asks for the support map of each
-    frame; `split_every` n for the photons of the frames of every n-th time point to be split, 0 for
-    none. `offset` and `gain` say how the detector's values become photons: (value - offset) / gain; with
-    neither they are photons. `stream` and `resume_token` are given together, to resume.
+    frame, `sd` for its error bars; `split_every` n for the photons of the frames of every n-th time point to
+    be split, 0 for none. `offset` and `gain` say how the detector's values become photons: (value - offset) /
+    gain; with neither they are photons. `stream` and `resume_token` are given together, to resume.
     """
 
     TYPE: ClassVar[str] = "OPEN"
@@ -99,6 +99,7 @@ class Open:
     frame_interval_s: float | None = None
     channels: tuple[str, ...] = ()
     maps: bool = False
+    sd: bool | None = None  # absent unless asked for: servers that do not know it refuse it
     split_every: int = 0
     offset: float | None = None
     gain: float | None = None
@@ -170,7 +171,8 @@ class Result(FrameResult):
     """The answer to one frame; `pixels` (H, W) is None when the frame failed or only flags were asked for.
 
     `support` (H, W), where maps were asked for, says of each pixel: bits 0 and 1 are its class (0 background,
-    1 uncertain, 2 signal), 4: signal is predicted there, 8: without support.
+    1 uncertain, 2 signal), 4: signal is predicted there, 8: without support. `sd` (H, W) float32, where error
+    bars were asked for, is the standard deviation of each denoised pixel, in counts.
     """
 
     TYPE: ClassVar[str] = "RESULT"
@@ -180,6 +182,7 @@ class Result(FrameResult):
     index: PlaneIndex = field(default_factory=PlaneIndex)
     error: Problem | None = None
     support: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
+    sd: npt.NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ class Layout(NamedTuple):
 
 def largest_result_bytes(request: Open) -> int:
     """Return how large the payload of a stream's results can be; what does not shrink when packed grows."""
-    raw = request.shape[0] * request.shape[1] * np.dtype(request.out_dtype).itemsize
+    widest = max(np.dtype(request.out_dtype).itemsize, 4 if request.sd else 1)
+    raw = request.shape[0] * request.shape[1] * widest
     return raw + raw // 256 + 1024
 
 
@@ -78,23 +79,29 @@ def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[
     return header, payload
 
 
-def pack_map(support: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[str, Any], Part]:
-    """Return the header's `map`, shape, codec and crc32, and the payload of a support map, (H, W) uint8 bits.
+MAPS: Final[Mapping[str, str]] = {"support": "uint8", "sd": "float32"}
+"""What may come beside the pixels of a RESULT, and its pixel type, which the header therefore leaves out."""
+
+
+def pack_map(
+    name: str, image: npt.NDArray[Any], *, codec: str, checksum: bool
+) -> tuple[dict[str, Any], Part]:
+    """Return the header's object, shape, codec and crc32, and the payload of one of `MAPS`, (H, W).
 
     Raises
     ------
     FrameError
         wrong_dtype, wrong_shape or bad_codec.
     """
-    if support.dtype != np.uint8:
-        raise FrameError(Code.WRONG_DTYPE, f"the support map is {support.dtype}, expected uint8")
-    layout, payload = pack(support, codec=codec, checksum=checksum)
+    if image.dtype != np.dtype(MAPS[name]):
+        raise FrameError(Code.WRONG_DTYPE, f"{name} is {image.dtype}, expected {MAPS[name]}")
+    layout, payload = pack(image, codec=codec, checksum=checksum)
     del layout["dtype"]
     return layout, payload
 
 
-def unpack_map(layout: Any, payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
-    """Return the support map, (H, W) uint8, a read-only view of `payload` unless it was packed.
+def unpack_map(name: str, layout: Any, payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:
+    """Return one of `MAPS`, (H, W), a read-only view of `payload` unless it was packed.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def unpack_map(layout: Any, payload: Part, *, max_bytes: int) -> npt.NDArray[Any
         raise FrameError(
             Code.BAD_FIELD, f"expected a JSON object with shape, codec, crc32, got {checks.short(layout)}"
         )
-    return unpack({**layout, "dtype": "uint8"}, payload, max_bytes=max_bytes)
+    return unpack({**layout, "dtype": MAPS[name]}, payload, max_bytes=max_bytes)
 
 
 def unpack(header: Mapping[str, Any], payload: Part, *, max_bytes: int) -> npt.NDArray[Any]:

@@ -1,8 +1,8 @@
 """DIM1 on the wire: messages to message parts and back. Opens no socket.
 
-A message is ``[b"DIM1" + TYPE, header, payload, map]``: the header is a JSON object in UTF-8, the payload the
-pixels, little-endian, row by row, the map the support map of a RESULT. Parts at the end that would be empty
-are absent.
+A message is ``[b"DIM1" + TYPE, header, payload, map, sd]``: the header is a JSON object in UTF-8, the payload
+the pixels, little-endian, row by row, the map the support map of a RESULT, sd its error bars. Parts at the
+end that would be empty are absent.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ __all__ = ["MAGIC", "MAX_HEADER_BYTES", "PackedFrame", "decode", "decode_packed"
 MAGIC: Final = b"DIM1"
 MAX_HEADER_BYTES: Final = 65_536
 
-_MOST_PARTS: Final = {"RESULT": 4}
+_BESIDE: Final = {"support": "map", "sd": "sd"}
+"""Fields of RESULT that have a part each behind the pixels, in this order, to their names in the header."""
+_MOST_PARTS: Final = {"RESULT": 3 + len(_BESIDE)}
 _PARTS: Final = 3  # of all others
 _DUMP: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
@@ -63,25 +65,25 @@ def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> 
     ProtocolError
         bad_field or oversize: the header cannot be written.
     """
-    payloads: dict[str, Part] = {}
+    payloads: list[Part] = []
+    beside: dict[str, Part] = {}
     header: dict[str, Any] = {}
     for name in _WRITTEN[message.TYPE]:
         value = getattr(message, name)
         if value is None:
             continue
         if name == "pixels":
-            layout, payloads["pixels"] = pack(value, codec=codec, checksum=checksum)
+            layout, payload = pack(value, codec=codec, checksum=checksum)
+            payloads.append(payload)
             header.update(layout)
-        elif name == "support":
-            header["map"], payloads["map"] = pack_map(value, codec=codec, checksum=checksum)
+        elif name in _BESIDE and message.TYPE == "RESULT":
+            header[_BESIDE[name]], beside[name] = pack_map(name, value, codec=codec, checksum=checksum)
         else:
             header[name] = _plain(value)
-    parts: list[Part] = [MAGIC + message.TYPE.encode(), _dump(header)]
-    if payloads:
-        parts.append(payloads.get("pixels", b""))
-    if "map" in payloads:
-        parts.append(payloads["map"])
-    return parts
+    if beside:
+        last = max(list(_BESIDE).index(name) for name in beside)
+        payloads = [*(payloads or [b""]), *(beside.get(name, b"") for name in list(_BESIDE)[: last + 1])]
+    return [MAGIC + message.TYPE.encode(), _dump(header), *payloads]
 
 
 def decode(parts: Sequence[Part], *, max_payload_bytes: int) -> Message:
@@ -155,7 +157,7 @@ def decode_packed(parts: Sequence[Part], *, max_payload_bytes: int) -> Message |
     if name == "FRAME":
         return _packed_frame(header, values, parts[2:], max_payload_bytes)
     if name == "RESULT":
-        values["pixels"], values["support"] = _images_of_result(header, parts[2:], max_payload_bytes)
+        values.update(_images_of_result(header, parts[2:], max_payload_bytes))
     elif len(parts) == 3:
         _refuse(header, Code.BAD_HEADER, f"{name} has two parts, type and header, but a payload came too")
     message: Message = CLASSES[name](**values)
@@ -284,24 +286,40 @@ def _packed_frame(
 
 def _images_of_result(
     header: Mapping[str, Any], payloads: Sequence[Part], max_bytes: int
-) -> tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
-    """Pixels and support map; the part of the pixels is empty when there is only a map."""
-    layout = header.get("map")
-    if layout is None and len(payloads) == 2:
-        _refuse(header, Code.BAD_HEADER, "RESULT came with a fourth part, but its header names no map")
-    if layout is not None and len(payloads) < 2:
-        _refuse(header, Code.WRONG_SIZE, "RESULT names a map, but came without its fourth part")
-    pixels, support = None, None
-    if payloads and not (layout is not None and header.get("shape") is None and not len(payloads[0])):
+) -> dict[str, npt.NDArray[Any] | None]:
+    """Pixels, and what came beside them; a part is empty when it has nothing and one behind it has."""
+    images: dict[str, npt.NDArray[Any] | None] = {"pixels": None}
+    last = max((n for n, key in enumerate(_BESIDE.values(), 1) if header.get(key) is not None), default=0)
+    if len(payloads) > last + 1:
+        _refuse(
+            header, Code.BAD_HEADER, f"RESULT came with {len(payloads) + 2} parts, its header names fewer"
+        )
+    if payloads and not (last and header.get("shape") is None and not len(payloads[0])):
         with _naming("RESULT", header):
-            pixels = unpack(header, payloads[0], max_bytes=max_bytes)
-    if layout is not None:
-        with _naming("RESULT field map", header):
-            support = unpack_map(layout, payloads[1], max_bytes=max_bytes)
-    if pixels is not None and support is not None and support.shape != pixels.shape:
-        expected = f"expected the shape of the pixels, {list(pixels.shape)}"
-        _refuse(header, Code.WRONG_SHAPE, f"RESULT field map: {expected}, got {list(support.shape)}")
-    return pixels, support
+            images["pixels"] = unpack(header, payloads[0], max_bytes=max_bytes)
+    for number, (name, key) in enumerate(_BESIDE.items(), start=1):
+        payload = payloads[number] if number < len(payloads) else None
+        images[name] = _image_beside(header, name, key, payload, max_bytes)
+    shapes = {key: image.shape for key, image in images.items() if image is not None}
+    for name, shape in shapes.items():
+        if shape != (first := next(iter(shapes.values()))):
+            expected = f"expected the shape of the {next(iter(shapes))}, {list(first)}"
+            _refuse(header, Code.WRONG_SHAPE, f"RESULT field {_BESIDE[name]}: {expected}, got {list(shape)}")
+    return images
+
+
+def _image_beside(
+    header: Mapping[str, Any], name: str, key: str, payload: Part | None, max_bytes: int
+) -> npt.NDArray[Any] | None:
+    layout = header.get(key)
+    if layout is None:
+        if payload is not None and len(payload):
+            _refuse(header, Code.BAD_HEADER, f"RESULT came with a part for {key}, but its header names none")
+        return None
+    if payload is None:
+        _refuse(header, Code.WRONG_SIZE, f"RESULT names {key}, but came without that part")
+    with _naming(f"RESULT field {key}", header):
+        return unpack_map(name, layout, payload, max_bytes=max_bytes)
 
 
 @contextmanager

@@ -25,6 +25,7 @@
     │   ├── WrongDtype                 wrong_dtype
     │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
+    │   ├── NoErrorBar                 not_supported
     │   ├── BadUpdate                  bad_field
     │   ├── NotWaitedFor                duplicate
     │   └── RecordingRefused           recording_refused
@@ -174,6 +175,12 @@ class NotFinite(Refused):
     """The frame holds NaN or infinity."""
 
     code = "not_finite"
+
+
+class NoErrorBar(Refused):
+    """Error bars are wanted of a model that has none."""
+
+    code = "not_supported"
 
 
 class BadUpdate(Refused):

@@ -65,8 +65,9 @@ def add(commands: Any) -> None:
         "--server", required=True, metavar="URL", help="tcp://HOST:PORT (ZeroMQ) or http://HOST:PORT"
     )
     denoise.add_argument(
-        "--output", choices=("denoised", "support"), default="denoised",
-        help="support: a map of where photons support the prediction, in place of pixels (http:// only)",
+        "--output", choices=("denoised", "support", "sd"), default="denoised",
+        help="in place of pixels (http:// only) support: a map of where photons support the prediction;"
+        " sd: the standard deviation of each denoised pixel, counts",
     )  # fmt: skip
     add_outage(denoise)
     denoise.add_argument("--quiet", action="store_true", help="show no progress")
@@ -90,7 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.timeout = 10.0 if by_stream else 300.0
     if by_stream and arguments.output != "denoised":
         raise CommandRefused(
-            "--output support needs the HTTP endpoint; `dimstream stream --maps` writes both maps and pixels"
+            f"--output {arguments.output} needs the HTTP endpoint; `dimstream stream` writes both: maps of"
+            " support by --maps, standard deviations by --sd"
         )
     check_source(arguments.source)
     if arguments.source.is_dir():

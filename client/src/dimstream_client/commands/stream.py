@@ -32,7 +32,8 @@ IN is an image file (TIFF of any kind, NPY, Imspector's .msr and .obf), or a fol
 become one movie in natural order (img2 before img10).
 
 Writes OUT, an OME-TIFF, and next to it OUT.flags.jsonl with a line for each frame.
-With --maps also OUT.maps.ome.tif: where photons support the prediction."""
+With --maps also OUT.maps.ome.tif: where photons support the prediction. With --sd also OUT.sd.ome.tif: the
+standard deviation of each denoised pixel, in counts, where the model has error bars."""
 _EXAMPLES: Final = """\
 examples:
   dimstream stream movie.tif denoised.ome.tif --server tcp://127.0.0.1:5570
@@ -45,6 +46,7 @@ ONLY_HERE: Final = {
     "window": None,
     "checksum": False,
     "maps": False,
+    "sd": False,
     "save": False,
     "resume": False,
 }
@@ -83,6 +85,9 @@ def add(commands: Any) -> None:
     stream.add_argument(
         "--maps", action="store_true", help="also write maps that show where photons support the prediction"
     )
+    stream.add_argument(
+        "--sd", action="store_true", help="also write the standard deviation of each denoised pixel, counts"
+    )
     stream.add_argument("--save", action="store_true", help="have the server record raw and denoised frames")
     stream.add_argument(
         "--resume",
@@ -106,12 +111,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not find_spec("tifffile") or not find_spec("tqdm"):
         return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
     # Only here: the rest of the client works without them.
-    from dimstream_client.file_streaming import flags_path, maps_path, resume_path
+    from dimstream_client.file_streaming import flags_path, image_path, images_beside, resume_path
 
     out = arguments.out
     check_source(arguments.source)
     check_name(out, arguments.source)
-    beside = [flags_path(out), *([maps_path(out)] if arguments.maps else [])]
+    images = images_beside(vars(arguments))
+    beside = [flags_path(out), *(image_path(out, name) for name in images)]
     check_out(out, arguments.source, beside=tuple(beside), replaces=arguments.overwrite or arguments.resume)
     if resume_path(out).exists() and not arguments.resume:
         if not arguments.overwrite:
@@ -124,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         stamps = {**stamps_of(stack.files), **stamps}
         show(arguments.source, stack)
         tally = _stream_with_progress(arguments, stack)
-    where = [f"{what} in {path}" for what, path in zip(("flags", "maps"), beside)]
+    where = [f"{what} in {path}" for what, path in zip(("flags", *images), beside)]
     print("; ".join((f"{out}: {tally}", *where)))
     code = _report_end(tally, stack, beside[0])
     changed = changed_since(stamps)
@@ -156,11 +162,11 @@ def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> T
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dimstream_client.file_streaming import StreamingOptions, frames_done, stream_file
+    from dimstream_client.file_streaming import StreamingOptions, frames_done, images_beside, stream_file
 
     with client_of(arguments, outage_s=arguments.outage) as client:
         client.ping()  # before anything is written
-        done = frames_done(arguments.out, with_maps=arguments.maps) if arguments.resume else 0
+        done = frames_done(arguments.out, images_beside(vars(arguments))) if arguments.resume else 0
         bar = tqdm(total=len(stack), initial=done, unit="frame", disable=arguments.quiet)
 
         def on_frame(counts: dict[str, int]) -> None:
@@ -191,6 +197,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
         "frame_interval_s": stack.frame_interval_s,
         "channels": stack.scale.channels,
         "maps": arguments.maps,
+        "sd": arguments.sd or None,
         "split_every": arguments.split_every,
         "offset": arguments.offset,
         "gain": arguments.gain,

@@ -98,7 +98,7 @@ class SeriesRoute:
         return Outcome(tally.counts, since, tally.model_sha256)
 
     def _denoised(self, errand: Errand, on_frame: OnFrame) -> Tally:
-        done = frames_done(errand.part, with_maps=False) if errand.may_continue else 0
+        done = frames_done(errand.part, ()) if errand.may_continue else 0
         position = (errand.name, done) if done else errand.position
         references = (lambda: _frames_before(errand, done)) if done else errand.references
         opened = self._streams.continued(errand.series, errand.stack, position, references)
@@ -120,7 +120,7 @@ class SeriesRoute:
             )
             lines = files.enter_context(flags.open("a" if done else "w", encoding="utf-8", newline="\n"))
             sent = _Sent(errand)
-            recorder = ResultRecorder(errand.stack, sent, pages, None, lines, on_frame, done)
+            recorder = ResultRecorder(errand.stack, sent, pages, {}, lines, on_frame, done)
             recorder.tally.recount(flags, done)
             recorder.tally.model_sha256 = opened.stream.opened.model.sha256
             _Exchange(opened.stream, errand, sent, recorder, done).run()

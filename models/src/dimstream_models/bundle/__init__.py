@@ -20,7 +20,7 @@ from dimstream_models.bundle.errors import (
     UnsafePath,
     UnsupportedModel,
 )
-from dimstream_models.bundle.model import UNET_RCAN, Author, Bundle, BundleDraft, Citation
+from dimstream_models.bundle.model import UNET_RCAN, Author, Bundle, BundleDraft, Citation, ErrorBar
 from dimstream_models.bundle.processing import (
     Clip,
     EnsureDtype,
@@ -29,12 +29,15 @@ from dimstream_models.bundle.processing import (
     Step,
     ZeroMeanUnitVariance,
     apply_steps,
+    scale_factor,
 )
 from dimstream_models.bundle.reading import read_attachment, read_bundle
 from dimstream_models.bundle.schema import (
     FORMAT_VERSION,
     Calibration,
     DimstreamConfig,
+    ErrorBarCoverage,
+    ErrorBarRecord,
     InputNormalisation,
     Provenance,
     RescalingRecord,
@@ -43,7 +46,7 @@ from dimstream_models.bundle.schema import (
     Thresholds,
     WindowCalibration,
 )
-from dimstream_models.bundle.tensors import check_test_output, check_test_tensor
+from dimstream_models.bundle.tensors import check_error_bar, check_test_output, check_test_tensor
 from dimstream_models.bundle.writing import check_target, pack_bundle, write_bundle
 
 __all__ = [
@@ -61,6 +64,9 @@ __all__ = [
     "Clip",
     "DimstreamConfig",
     "EnsureDtype",
+    "ErrorBar",
+    "ErrorBarCoverage",
+    "ErrorBarRecord",
     "ExternalData",
     "FixedZeroMeanUnitVariance",
     "InputNormalisation",
@@ -83,6 +89,7 @@ __all__ = [
     "WindowCalibration",
     "ZeroMeanUnitVariance",
     "apply_steps",
+    "check_error_bar",
     "check_target",
     "check_test_output",
     "check_test_tensor",
@@ -90,5 +97,6 @@ __all__ = [
     "pack_bundle",
     "read_attachment",
     "read_bundle",
+    "scale_factor",
     "write_bundle",
 ]

@@ -12,6 +12,7 @@ from dimstream_models.bundle.schema import (
     SSIM_WITHOUT_CONFIG,
     THRESHOLDS_WITHOUT_CONFIG,
     DimstreamConfig,
+    ErrorBarRecord,
     SsimSettings,
     Thresholds,
 )
@@ -40,6 +41,20 @@ UNET_RCAN = Citation(
     text="UNet-RCAN: Ebrahimi, Stephan, Kim, Carravilla, Eggeling, Jakobs, Han, Commun Biol 2023, 6, 674",
     doi="10.1038/s42003-023-05054-z",
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ErrorBar:
+    """The network that gives the standard deviation of every denoised pixel.
+
+    It takes the raw counts and the denoising network's output, both (1, 1, H, W) float32, and gives the
+    standard deviation of that output, (1, 1, H, W) float32, before rescaling.
+    """
+
+    record: ErrorBarRecord
+    onnx: bytes = field(repr=False)
+    test_output: Array = field(repr=False)
+    """(1, 1, H, W): what it gives for the bundle's test input, after rescaling, counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +94,8 @@ class Bundle:
     """Counts that come on top of that."""
     attachments: tuple[str, ...] = ()
     """Paths inside the bundle; `read_attachment` opens them."""
+    error_bar: ErrorBar | None = None
+    """None: the model has no error bar."""
 
     @property
     def gain(self) -> float | None:

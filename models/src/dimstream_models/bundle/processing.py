@@ -3,6 +3,7 @@
 The steps are BioImage.IO's. The fused graph and the training package must equal `apply_steps`.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -94,6 +95,12 @@ def apply_steps(steps: Iterable[Step], values: Array) -> Array:
     for step in steps:
         values = step.apply(values)
     return values
+
+
+def scale_factor(steps: Iterable[Step]) -> float:
+    """Factor by which these steps multiply a standard deviation of their input; a bound is no part of it."""
+    gains = [abs(step.gain) for step in steps if isinstance(step, ScaleLinear)]
+    return math.prod(gains)
 
 
 def _as_float(values: Array) -> Array:

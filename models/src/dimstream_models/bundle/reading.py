@@ -25,9 +25,9 @@ from dimstream_models.bundle.errors import (
     MissingFile,
     UnsupportedModel,
 )
-from dimstream_models.bundle.model import Bundle
+from dimstream_models.bundle.model import Bundle, ErrorBar
 from dimstream_models.bundle.onnx_file import check_onnx
-from dimstream_models.bundle.schema import DimstreamConfig
+from dimstream_models.bundle.schema import DimstreamConfig, ErrorBarRecord
 from dimstream_models.bundle.tensors import DEFAULT_TOLERANCE, LARGEST_TOLERANCE, MAX_TENSOR_BYTES, from_npy
 
 MAX_TEXT_BYTES = 2**20
@@ -120,7 +120,33 @@ def _bundle(
         relative_tolerance=tolerance.relative_tolerance,
         absolute_tolerance=tolerance.absolute_tolerance,
         attachments=tuple(entry.source for entry in described.attachments if not entry.is_remote),
+        error_bar=_error_bar(contents, described, None if config is None else config.error_bar, test_input),
     )
+
+
+def _error_bar(
+    contents: Contents, described: Description, record: ErrorBarRecord | None, test_input: Array
+) -> ErrorBar | None:
+    if record is None:
+        return None
+    onnx = _attached(contents, described, record.source, limit=files.MAX_FILE_BYTES)
+    check_onnx(onnx, name=record.source)
+    stated = _attached(contents, described, record.test_output, limit=MAX_TENSOR_BYTES)
+    test_output = from_npy(stated, where=record.test_output)
+    if test_output.shape != test_input.shape:
+        raise InvalidBundle(
+            f"{record.test_output} has shape {test_output.shape}; expected that of the test input,"
+            f" {test_input.shape}"
+        )
+    return ErrorBar(record, onnx, test_output)
+
+
+def _attached(contents: Contents, described: Description, name: str, *, limit: int) -> bytes:
+    for entry in described.attachments:
+        if entry.source == name:
+            _require_hash(entry, where=f"attachments {name!r}", ours=True)
+            return _read(contents, entry, where="config.dimstream.error_bar", limit=limit)
+    raise MissingFile(f"config.dimstream.error_bar names {name!r}, which is not among the attachments")
 
 
 def _single(tensors: tuple[Tensor, ...], where: str) -> Tensor:

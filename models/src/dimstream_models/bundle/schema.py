@@ -178,6 +178,38 @@ class WindowCalibration(Confined):
     note: str = ""
 
 
+class ErrorBarCoverage(Confined):
+    """How many pixels of held-back data had their true value inside the error bar."""
+
+    dose_photons: tuple[float, float]
+    """Lowest and highest dose of the images, photons on a structure."""
+    structure: Literal["empty", "edge", "centre"]
+    pixels: int = Field(ge=1)
+    within_one: Fraction
+    """Share of pixels within one standard deviation."""
+    within_two: Fraction
+    """Share of pixels within two standard deviations."""
+
+
+class ErrorBarRecord(Confined):
+    """The second network of a bundle, which gives the standard deviation of every denoised pixel."""
+
+    source: str
+    """Its ONNX file, one of the attachments: raw counts and network output to standard deviation."""
+    test_output: str
+    """An attachment too: the standard deviation for the test input, counts."""
+    step: int = Field(ge=1, le=4096)
+    """It takes sides that are multiples of it, px."""
+    method: str
+    """One sentence: on what it was fitted, and how."""
+    photons_per_count: float = Field(gt=0)
+    """Photons of the raw frame that one denoised count stands for."""
+    seed: int = Field(ge=0)
+    coverage: tuple[ErrorBarCoverage, ...] = ()
+    """On held-back simulated images; empty when it was fitted on recorded movies."""
+    note: str = ""
+
+
 class InputNormalisation(Confined):
     """How the network scales its input inside the graph; informative, nobody else applies it."""
 
@@ -216,6 +248,7 @@ class DimstreamConfig(Growing):
             "structure_calibration",
             "split_calibration",
             "correlation_calibration",
+            "error_bar",
         }
     )
     format_version: Literal[1] = FORMAT_VERSION
@@ -232,6 +265,8 @@ class DimstreamConfig(Growing):
     """None when `thresholds.split` is."""
     correlation_calibration: ScoreCalibration | None = None
     """None when `thresholds.correlation` is."""
+    error_bar: ErrorBarRecord | None = None
+    """None: the model has no error bar."""
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
     dose_photons: tuple[float, float] | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle.errors import InvalidBundle, TestTensorMismatch
 from dimstream_models.bundle.model import Bundle
-from dimstream_models.bundle.processing import apply_steps
+from dimstream_models.bundle.processing import apply_steps, scale_factor
 from dimstream_models.npy import read_header
 
 MAX_TENSOR_BYTES = 64 * 2**20
@@ -16,6 +16,10 @@ DEFAULT_TOLERANCE = 1e-3
 """The BioImage.IO standard's, absolute, counts."""
 LARGEST_TOLERANCE = 0.01
 """The BioImage.IO standard's bound on an absolute tolerance, of the test output's largest value."""
+
+ERROR_BAR_TOLERANCE = 0.01
+"""Of an error bar: of its value, and of the largest. It may differ as the prediction may, and is rarely read
+to more digits."""
 
 
 def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
@@ -35,6 +39,36 @@ def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
     """
     prediction = run(apply_steps(bundle.preprocessing, bundle.test_input))
     check_test_output(bundle, apply_steps(bundle.postprocessing, prediction))
+
+
+def check_error_bar(bundle: Bundle, run: Callable[[Array, Array], Array], prediction: Array) -> None:
+    """Check that the network of the error bars reproduces its own test output; without one, do nothing.
+
+    Parameters
+    ----------
+    bundle
+        As `read_bundle` gave it.
+    run
+        That network: raw counts and the denoising network's output, both (1, 1, H, W) float32, to the
+        standard deviation of the latter.
+    prediction
+        (1, 1, H, W) float32, the denoising network's output for the bundle's test input.
+
+    Raises
+    ------
+    TestTensorMismatch
+    """
+    if bundle.error_bar is None:
+        return
+    found = scale_factor(bundle.postprocessing) * run(bundle.test_input.astype(np.float32), prediction)
+    stated = bundle.error_bar.test_output
+    absolute = ERROR_BAR_TOLERANCE * float(stated.max())
+    if found.shape != stated.shape or not np.allclose(found, stated, rtol=ERROR_BAR_TOLERANCE, atol=absolute):
+        raise TestTensorMismatch(
+            f"{bundle.id}: the network of the error bars does not reproduce"
+            f" {bundle.error_bar.record.test_output} within {ERROR_BAR_TOLERANCE:.0%}; the bundle was put"
+            " together wrongly, or the device computes wrongly"
+        )
 
 
 def check_test_output(

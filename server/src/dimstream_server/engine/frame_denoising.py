@@ -39,6 +39,7 @@ class _Outcome:
     pixels: NDArray[Any] | None = None
     quality: QualityMetrics | None = None
     support: NDArray[np.uint8] | None = None
+    sd: NDArray[np.float32] | None = None
     error: str | None = None
 
 
@@ -95,6 +96,7 @@ def _denoise(
         pixels=output.denoised if state.spec.deliver_pixels else None,
         quality=assessed.quality,
         support=_on_host(assessed) if state.spec.deliver_maps else None,
+        sd=output.sd,
     )
 
 
@@ -170,6 +172,7 @@ def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> 
         error=outcome.error,
         quality=outcome.quality,
         support=outcome.support,
+        sd=outcome.sd,
         plane=PlaneRecord(
             plane=job.task.plane,
             seq=job.task.seq,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dimstream_models.arithmetic import Array
-from dimstream_models.bundle import Bundle, check_test_tensor
+from dimstream_models.bundle import Bundle, apply_steps, check_error_bar, check_test_tensor
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
 from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
@@ -18,12 +18,13 @@ from dimstream_server.pipeline.thresholds import thresholds_of
 
 
 class ModelKey(NamedTuple):
-    """Names one model made ready, with or without the split-photon check."""
+    """Names one model made ready, with or without the split-photon check and error bars."""
 
     model: str
     in_dtype: InDtype
     out_dtype: OutDtype
     split_check: bool = False
+    sd: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,14 +58,14 @@ class Loader:
         return {bundle.id: model_info(bundle) for bundle in self._bundles.values()}
 
     def check_test_tensors(self) -> None:
-        """Let every bare network reproduce its bundle's test output.
+        """Let every bare network reproduce its bundle's test output, those of error bars included.
 
         Raises
         ------
         DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch
         """
         for bundle in self._bundles.values():
-            check_test_tensor(bundle, bare_network(bundle, self._device))
+            check_networks(bundle, self._device)
 
     def load(self, key: ModelKey) -> LoadedModel:
         """Model made ready and warmed up, on the caller's thread.
@@ -78,7 +79,12 @@ class Loader:
     def _load(self, bundle: Bundle, key: ModelKey) -> LoadedModel:
         device, threads = self._device, self._threads
         fused = FusedModel(
-            bundle, device=device, in_dtype=key.in_dtype, out_dtype=key.out_dtype, threads=threads
+            bundle,
+            device=device,
+            in_dtype=key.in_dtype,
+            out_dtype=key.out_dtype,
+            threads=threads,
+            with_sd=key.sd,
         )
         split_check = (
             SplitCheck(bundle, device, in_dtype=key.in_dtype, threads=threads) if key.split_check else None
@@ -99,7 +105,7 @@ class Loader:
         keys = [ModelKey(bundle.id, *pair) for pair in pairs]
 
         def prepare() -> dict[ModelKey, LoadedModel]:
-            check_test_tensor(bundle, bare_network(bundle, self._device))
+            check_networks(bundle, self._device)
             return {key: self._load(bundle, key) for key in keys}
 
         return self._thread.submit(prepare)
@@ -131,17 +137,37 @@ def model_info(bundle: Bundle) -> ModelInfo:
     )
 
 
-def bare_network(bundle: Bundle, device: Device) -> Callable[[Array], Array]:
-    """The bundle's network alone: from its input to its output, such as (1, 1, H, W) float32, in its unit."""
-    session = open_session(bundle.onnx, device, name=bundle.id)
-    name = session.get_inputs()[0].name
+def check_networks(bundle: Bundle, device: Device) -> None:
+    """Let a bundle's networks reproduce their test outputs on a device.
 
-    def run(values: Array) -> Array:
+    Raises
+    ------
+    DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch
+    """
+    network = bare_network(bundle.id, bundle.onnx, device)
+    check_test_tensor(bundle, network)
+    if bundle.error_bar is not None:
+        prediction = network(apply_steps(bundle.preprocessing, bundle.test_input))
+        check_error_bar(bundle, bare_network(bundle.id, bundle.error_bar.onnx, device), prediction)
+
+
+def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Array]:
+    """A bundle's network alone: from its inputs to its output, such as (1, 1, H, W) float32, in its unit.
+
+    Parameters
+    ----------
+    name : str
+        Of the bundle, for messages.
+    """
+    session = open_session(content, device, name=name)
+    inputs = [each.name for each in session.get_inputs()]
+
+    def run(*values: Array) -> Array:
         try:
-            output: Array = session.run(None, {name: values})[0]
+            output: Array = session.run(None, dict(zip(inputs, values, strict=True)))[0]
         except Exception as error:  # ONNX Runtime's classes have no base but Exception
             raise UnsupportedNetwork(
-                f"{bundle.id}: the network fails on its test input: {first_line(error)}; export it again"
+                f"{name}: the network fails on its test input: {first_line(error)}; export it again"
             ) from error
         return output
 

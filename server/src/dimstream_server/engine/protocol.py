@@ -80,6 +80,8 @@ class StreamSpec:
     ----------
     deliver_maps : bool
         Whether results carry the support map.
+    deliver_sd : bool
+        Whether results carry the error bars; the model must have them.
     split_every : int
         The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
     frame_interval_s : float or None
@@ -94,6 +96,7 @@ class StreamSpec:
     out_dtype: OutDtype = "uint16"
     deliver_pixels: bool = True
     deliver_maps: bool = False
+    deliver_sd: bool = False
     split_every: int = 0
     frame_interval_s: float | None = None
     detector: Detector | None = None
@@ -152,6 +155,9 @@ class EngineResult(FrameResult):
         (H, W) denoised counts; None for a failed frame or when the stream wants no pixels.
     support : ndarray or None
         (H, W) uint8, see `dimstream_models.quality.support_map`; None unless the stream wants maps.
+    sd : ndarray or None
+        (H, W) float32, the standard deviation of each denoised pixel, in counts; None unless the stream wants
+        error bars.
     error : str or None
         Why a failed frame failed.
     plane, counts
@@ -162,6 +168,7 @@ class EngineResult(FrameResult):
     model_id: str
     error: str | None = None
     support: NDArray[np.uint8] | None = None
+    sd: NDArray[np.float32] | None = None
     plane: PlaneRecord | None = None
     counts: Counts | None = None
 

@@ -17,6 +17,7 @@ from dimstream_server.engine.protocol import EngineLimits, FrameTask, InDtype, O
 from dimstream_server.engine.resume_state import Plane, ResumeState
 from dimstream_server.errors import (
     Draining,
+    NoErrorBar,
     NotFinite,
     NotWaitedFor,
     Oversize,
@@ -201,8 +202,13 @@ def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> None:
 
     Raises
     ------
-    WrongShape, WrongDtype, Oversize
+    WrongShape, WrongDtype, Oversize, NoErrorBar
     """
+    if spec.deliver_sd and bundle.error_bar is None:
+        raise NoErrorBar(
+            f"model {bundle.id} has no error bar; expected one, as it was asked for: leave sd out, or name"
+            " another model"
+        )
     for name, dtype, known in (
         ("in_dtype", spec.in_dtype, get_args(InDtype)),
         ("out_dtype", spec.out_dtype, get_args(OutDtype)),

@@ -103,7 +103,13 @@ class StreamState:
     def key(self, in_force: InForce) -> ModelKey:
         """The model that this stream needs for what is in force."""
         spec = self.spec
-        return ModelKey(in_force.model.id, spec.model_dtype, spec.out_dtype, split_check=spec.split_every > 0)
+        return ModelKey(
+            in_force.model.id,
+            spec.model_dtype,
+            spec.out_dtype,
+            split_check=spec.split_every > 0,
+            sd=spec.deliver_sd,
+        )
 
     @property
     def pixels(self) -> int:

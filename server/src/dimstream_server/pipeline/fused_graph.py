@@ -2,15 +2,14 @@
 
 ``frame`` → cast → preprocessing → edge padding → network → crop → postprocessing → ``denoised``; next to it
 the prediction normalised on its own, its overview, and its SSIM with the plane's previous one, taken
-before rescaling, and what is measured of the raw frame and of the prediction on it. The bracket is built
-in the opset of the network.
+before rescaling, and what is measured of the raw frame and of the prediction on it. Where error bars are
+asked for, the bundle's second network follows the first in the same graph (`error_bar_nodes`). The bracket is
+built in the opset of the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import onnx
 from onnx import compose as onnx_compose
@@ -20,21 +19,25 @@ from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
 from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline import prediction_nodes, raw_frame_nodes
+from dimstream_server.pipeline.error_bar_nodes import error_bar
+from dimstream_server.pipeline.network_reading import opset_of, reading, strip
 from dimstream_server.pipeline.onnx_nodes import Nodes, float_info, frame_info
+from dimstream_server.pipeline.padding_nodes import cropped, edge_padded
 from dimstream_server.pipeline.processing_nodes import apply_steps, as_counts
 from dimstream_server.pipeline.support_nodes import support
 
 INPUTS: Final = ("frame", "previous", "background_max", "signal_min")
 OUTPUTS: Final = ("denoised", "normalised", "measures", "overview", "support")
+SD: Final = "sd"
+"""One output more, where error bars are asked for."""
 
 LOWEST_OPSET: Final = 17
 LOWEST_IR: Final = 8
 NETWORK: Final = "network/"
-STRIPPED: Final = frozenset({"doc_string", "metadata_props"})
 FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 
-def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
+def compose(bundle: Bundle, in_dtype: str, out_dtype: str, *, with_sd: bool = False) -> onnx.ModelProto:
     """Fused graph of a bundle for one pair of pixel types, free of documentation and source paths.
 
     Parameters
@@ -43,6 +46,9 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
         Of the raw counts: "uint8", "uint16" or "float32".
     out_dtype : str
         Of the denoised counts: "uint16" or "float32".
+    with_sd : bool
+        Whether the graph also gives `sd`, the standard deviation of each pixel, (H, W) float32, in denoised
+        counts.
 
     Returns
     -------
@@ -54,7 +60,8 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     Raises
     ------
     UnsupportedNetwork
-        When the network has not one input and one output of the declared rank, or cannot be read.
+        When the network has not one input and one output of the declared rank, or cannot be read; or the
+        bundle has no error bar, and `with_sd`.
     """
     network, nodes, own, frame, prediction = _bracketed(bundle, in_dtype)
     mean = nodes.add("ReduceMean", prediction, keepdims=0)
@@ -66,7 +73,11 @@ def compose(bundle: Bundle, in_dtype: str, out_dtype: str) -> onnx.ModelProto:
     inputs += [float_info("background_max", []), float_info("signal_min", [])]
     outputs = [frame_info("denoised", out_dtype), frame_info("normalised", "float32")]
     outputs += [float_info("measures", [len(Measures._fields)]), float_info("overview", ["h", "w"])]
-    _close(network, nodes, own, inputs, [*outputs, frame_info("support", "uint8")])
+    outputs.append(frame_info("support", "uint8"))
+    if with_sd:
+        error_bar(nodes, bundle, frame, prediction, opset=opset_of(network), to=SD)
+        outputs.append(frame_info(SD, "float32"))
+    _close(network, nodes, own, inputs, outputs)
     return _checked(network, bundle)
 
 
@@ -83,18 +94,6 @@ def compose_prediction(bundle: Bundle, in_dtype: str) -> onnx.ModelProto:
     prediction_nodes.normalise_prediction(nodes, prediction, mean, bundle.ssim.normalisation, to="normalised")
     _close(network, nodes, own, [frame_info("frame", in_dtype)], [frame_info("normalised", "float32")])
     return _checked(network, bundle)
-
-
-def strip(message: Any) -> None:
-    """Remove documentation and metadata (source paths, stack traces) from a message, at every depth."""
-    for field, value in message.ListFields():
-        if field.name in STRIPPED:
-            message.ClearField(field.name)
-        elif hasattr(value, "ListFields"):
-            strip(value)
-        elif field.message_type is not None:
-            for part in value:
-                strip(part)
 
 
 def _bracketed(bundle: Bundle, in_dtype: str) -> tuple[onnx.ModelProto, Nodes, int, str, str]:
@@ -130,10 +129,9 @@ def _close(
 
 def _network(bundle: Bundle) -> onnx.ModelProto:
     """The bundle's network in an opset for the bracket, its names prefixed, with one input and output."""
-    with _reading(bundle):
+    with reading(bundle):
         network = onnx.load_model_from_string(bundle.onnx)
-        opset = next(entry.version for entry in network.opset_import if entry.domain in ("", "ai.onnx"))
-        if opset < LOWEST_OPSET:
+        if opset_of(network) < LOWEST_OPSET:
             network = version_converter.convert_version(network, LOWEST_OPSET)
     strip(network)
     del network.graph.value_info[:]  # inferred shapes, stale for other frame sizes
@@ -148,17 +146,8 @@ def _network(bundle: Bundle) -> onnx.ModelProto:
     network.graph.input.extend(inputs)
     _check_ends(bundle, inputs[0], network.graph.output[0])
     network.ir_version = max(network.ir_version, LOWEST_IR)
-    with _reading(bundle):  # names that are no UTF-8 come to light here
+    with reading(bundle):  # names that are no UTF-8 come to light here
         return onnx_compose.add_prefix(network, NETWORK)
-
-
-@contextmanager
-def _reading(bundle: Bundle) -> Iterator[None]:
-    """Translate what protobuf and onnx raise: classes of their own, some of them private."""
-    try:
-        yield
-    except Exception as error:
-        raise UnsupportedNetwork(f"{bundle.id}: the network cannot be read as ONNX: {error}") from error
 
 
 def _check_ends(bundle: Bundle, source: onnx.ValueInfoProto, target: onnx.ValueInfoProto) -> None:
@@ -187,7 +176,7 @@ def _enter(nodes: Nodes, bundle: Bundle, frame: str, source: onnx.ValueInfoProto
     """From the float32 frame to the network's input: preprocessing, edge padding, its axes and type."""
     values = apply_steps(nodes, bundle.preprocessing, frame)
     if bundle.step > 1 or bundle.min_side > 1:
-        values = _edge_padded(nodes, values, bundle.step, bundle.min_side)
+        values = edge_padded(nodes, values, bundle.step, bundle.min_side)
     single = [place for place, axis in enumerate(bundle.input_axes) if axis in "bc"]
     if single:
         values = nodes.add("Unsqueeze", values, nodes.integers(single))
@@ -202,18 +191,7 @@ def _leave(nodes: Nodes, bundle: Bundle, frame: str, target: onnx.ValueInfoProto
     single = [place for place, axis in enumerate(bundle.output_axes) if axis in "bc"]
     if single:
         values = nodes.add("Squeeze", values, nodes.integers(single))
-    both = nodes.integers([0, 1])
-    return nodes.add("Slice", values, nodes.integers([0, 0]), nodes.add("Shape", frame), both)
-
-
-def _edge_padded(nodes: Nodes, values: str, step: int, min_side: int) -> str:
-    """Frame whose last row and column are repeated to multiples of `step`, at least `min_side`."""
-    sides = nodes.add("Shape", values)
-    wanted = nodes.add("Max", sides, nodes.integers([min_side, min_side]))
-    steps = nodes.add("Div", nodes.add("Add", wanted, nodes.integers([step - 1])), nodes.integers([step]))
-    missing = nodes.add("Sub", nodes.add("Mul", steps, nodes.integers([step])), sides)
-    reach = nodes.add("Concat", nodes.integers([0, 0]), missing, axis=0)
-    return nodes.add("Pad", values, reach, mode="edge")
+    return cropped(nodes, values, frame)
 
 
 def _measure(nodes: Nodes, bundle: Bundle, frame: str, prediction: str, mean: str) -> None:

@@ -15,7 +15,7 @@ from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
 from dimstream_models.quality.alignment import Overview
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
-from dimstream_server.pipeline.fused_graph import OUTPUTS, compose
+from dimstream_server.pipeline.fused_graph import OUTPUTS, SD, compose
 from dimstream_server.pipeline.runtime import Device, first_line, open_session
 
 Normalised: TypeAlias = Any
@@ -40,6 +40,9 @@ class FusedOutput:
         The prediction's small copy.
     support
         (H, W) uint8 on the model's device, see `dimstream_models.quality.support_map`.
+    sd : ndarray or None
+        (H, W) float32, the standard deviation of each pixel in denoised counts; None where the model was made
+        ready without.
     """
 
     denoised: NDArray[Any]
@@ -47,6 +50,7 @@ class FusedOutput:
     measures: Measures
     overview: Overview
     support: Any
+    sd: NDArray[np.float32] | None = None
 
     @property
     def finite(self) -> bool:
@@ -65,6 +69,8 @@ class FusedModel:
         Pixel types of the raw and the denoised counts.
     threads : int or None
         CPU threads of one run; None: one for each core.
+    with_sd : bool
+        Whether it also gives error bars; the bundle must have them.
 
     Raises
     ------
@@ -72,9 +78,17 @@ class FusedModel:
     """
 
     def __init__(
-        self, bundle: Bundle, *, device: Device, in_dtype: str, out_dtype: str, threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        device: Device,
+        in_dtype: str,
+        out_dtype: str,
+        threads: int | None = None,
+        with_sd: bool = False,
     ) -> None:
-        model = compose(bundle, in_dtype, out_dtype).SerializeToString()
+        model = compose(bundle, in_dtype, out_dtype, with_sd=with_sd).SerializeToString()
+        self._outputs = (*OUTPUTS, SD) if with_sd else OUTPUTS
         self.bundle = bundle
         self.ceiling = bundle.ceiling(out_dtype)
         self.session = open_session(model, device, name=bundle.id, threads=threads)
@@ -115,8 +129,8 @@ class FusedModel:
     ) -> FusedOutput:
         before = self._nothing_before(pixels.shape) if previous is None else previous
         feeds = {"frame": pixels, "previous": before, **scalars}
-        denoised, normalised, measures, overview, support = self.session.run(OUTPUTS, feeds)
-        return FusedOutput(denoised, normalised, Measures(*measures.tolist()), Overview(overview), support)
+        denoised, normalised, measures, overview, *others = self.session.run(self._outputs, feeds)
+        return FusedOutput(denoised, normalised, Measures(*measures.tolist()), Overview(overview), *others)
 
     def _run_on_cuda(
         self,
@@ -125,8 +139,8 @@ class FusedModel:
         scalars: dict[str, NDArray[np.float32]],
         device_id: int,
     ) -> FusedOutput:
-        """Two frames, an overview and a few numbers cross the bus; predictions and maps stay on the
-        device."""
+        """Two frames, an overview and a few numbers cross the bus, and error bars where they are asked for;
+        predictions and maps stay on the device."""
         if previous is None:
             zeros = self._nothing_before(pixels.shape)
             previous = ort.OrtValue.ortvalue_from_numpy(zeros, "cuda", device_id)
@@ -140,14 +154,18 @@ class FusedModel:
         binding.bind_output("measures", "cpu")
         binding.bind_output("overview", "cpu")
         binding.bind_output("support", "cuda", device_id)
+        if SD in self._outputs:
+            binding.bind_output(SD, "cpu")
         self.session.run_with_iobinding(binding)
-        denoised, normalised, measures, overview, support = binding.get_outputs()
+        denoised, normalised, measures, overview, support, *others = binding.get_outputs()
+        deviations = [one.numpy() for one in others]
         return FusedOutput(
             denoised.numpy(),
             normalised,
             Measures(*measures.numpy().tolist()),
             Overview(overview.numpy()),
             support,
+            *deviations,
         )
 
     def _on_device(self, pixels: NDArray[Any], device_id: int) -> Any:

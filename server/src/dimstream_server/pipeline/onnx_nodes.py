@@ -26,6 +26,11 @@ class Nodes:
         self._append(kind, inputs, [output], attributes)
         return output
 
+    def take_over(self, graph: onnx.GraphProto) -> None:
+        """Add every node and constant of a graph whose inputs have been made here under their names."""
+        self.nodes.extend(graph.node)
+        self.constants.extend(graph.initializer)
+
     def split(self, tensor: str, count: int, *, axis: int) -> list[str]:
         """Names of `count` parts of length 1 along `axis`."""
         outputs = [f"{PREFIX}Split_{len(self.nodes)}_{part}" for part in range(count)]

@@ -77,6 +77,7 @@ class Description(_Written):
     in_dtype: InDtype
     out_dtype: OutDtype
     with_support: bool
+    with_sd: bool = False
     pixel_size_um: float | None
     frame_interval_s: float | None
     channels: tuple[str, ...]
@@ -99,6 +100,7 @@ class Description(_Written):
             in_dtype=spec.in_dtype,
             out_dtype=spec.out_dtype,
             with_support=spec.with_support,
+            with_sd=spec.with_sd,
             pixel_size_um=spec.pixel_size_um,
             frame_interval_s=spec.frame_interval_s,
             channels=spec.channels,
@@ -114,7 +116,8 @@ class Description(_Written):
     def dtypes(self) -> dict[str, str]:
         """Pixel type of each kind of image that is recorded, in the order in which they are written."""
         kinds = {"raw": str(self.in_dtype), "denoised": str(self.out_dtype)}
-        return {**kinds, "support": "uint8"} if self.with_support else kinds
+        beside = {"support": ("uint8", self.with_support), "sd": ("float32", self.with_sd)}
+        return kinds | {kind: dtype for kind, (dtype, wanted) in beside.items() if wanted}
 
     def in_force(self) -> InForceFrom:
         """What was in force at the first frame."""
@@ -163,7 +166,7 @@ class Description(_Written):
         ------
         RecordingRefused
         """
-        for name in ("stream", "shape", "in_dtype", "out_dtype", "format", "with_support"):
+        for name in ("stream", "shape", "in_dtype", "out_dtype", "format", "with_support", "with_sd"):
             expected, came = getattr(self, name), getattr(spec, name)
             if expected != came:
                 raise RecordingRefused(

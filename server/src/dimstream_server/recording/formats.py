@@ -15,7 +15,7 @@ from dimstream_server.recording.tiff_images import TiffImages, page_file
 def read_image(
     folder: Path, description: Description, kind: str, *, page: int, index: PlaneIndex
 ) -> NDArray[Any]:
-    """One image (H, W) of a recording, `raw`, `denoised` or `support`, which was written already.
+    """One image (H, W) of a recording, `raw`, `denoised`, `support` or `sd`, which was written already.
 
     Raises
     ------

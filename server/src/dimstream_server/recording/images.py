@@ -12,7 +12,7 @@ class Images(Protocol):
     """The images of one recording; used by one thread at a time."""
 
     def append(self, frame: RecordedFrame) -> None:
-        """Write the frame's pixels: raw, denoised, support map.
+        """Write the frame's pixels: raw, denoised, support map, error bars.
 
         Raises
         ------

@@ -22,6 +22,7 @@ _IMAGES: Final = {
     "denoised": "Denoised by the models that the annotations name; a frame that failed is a page of zeros",
     "support": "Support maps: bits 0 and 1 class (0 background, 1 uncertain, 2 signal), 4 predicted signal, "
     "8 without support",
+    "sd": "Error bars: the standard deviation of each denoised pixel, counts",
 }
 
 
@@ -53,7 +54,7 @@ def ome_xml(
 
     Parameters
     ----------
-    kind : {"raw", "denoised", "support"}
+    kind : {"raw", "denoised", "support", "sd"}
     blank : int or None
         Page of zeros that stands for planes that are missing.
     """

@@ -28,8 +28,8 @@ class PlayedFrame:
     line : dict
         What `frames.jsonl` says of it.
     images : dict
-        `raw`, `denoised` and, where it is recorded, `support`: (H, W). A frame that failed has no denoised
-        one.
+        `raw`, `denoised` and, where they are recorded, `support` and `sd`: (H, W). A frame that failed has no
+        denoised one.
     """
 
     line: dict[str, Any]

@@ -40,6 +40,8 @@ class RecordingSpec:
         Seconds since 1970.
     with_support : bool
         Whether the support maps are recorded, too.
+    with_sd : bool
+        Whether the error bars are.
     detector : Detector or None
         By which frames became photons; None: their values were taken as photons.
     """
@@ -58,13 +60,14 @@ class RecordingSpec:
     user: str | None = None
     format: Format = "tiff"
     with_support: bool = False
+    with_sd: bool = False
     detector: Detector | None = None
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of the pixels of one frame: raw, denoised and support map."""
-        per_pixel = np.dtype(self.in_dtype).itemsize + np.dtype(self.out_dtype).itemsize + self.with_support
-        return self.shape[0] * self.shape[1] * per_pixel
+        """Bytes of the pixels of one frame: raw, denoised, support map and error bars."""
+        frames = np.dtype(self.in_dtype).itemsize + np.dtype(self.out_dtype).itemsize
+        return self.shape[0] * self.shape[1] * (frames + self.with_support + 4 * self.with_sd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,12 +106,13 @@ class RecordedFrame:
     @property
     def nbytes(self) -> int:
         """Memory that its pixels hold."""
-        held = (self.raw, self.result.pixels, self.result.support)
+        held = (self.raw, self.result.pixels, self.result.support, self.result.sd)
         return sum(pixels.nbytes for pixels in held if pixels is not None)
 
     def pixels_of(self, kinds: Iterable[str]) -> Iterator[tuple[str, NDArray[Any] | None]]:
         """(kind, (H, W) pixels), in the order in which they are written; None: the frame has none."""
-        pixels = {"raw": self.raw, "denoised": self.result.pixels, "support": self.result.support}
+        answer = self.result
+        pixels = {"raw": self.raw, "denoised": answer.pixels, "support": answer.support, "sd": answer.sd}
         return ((kind, pixels[kind]) for kind in kinds)
 
 

@@ -27,7 +27,8 @@ def page_file(folder: Path, description: Description, kind: str) -> PageFile:
 
 
 class TiffImages:
-    """`raw.ome.tif`, `denoised.ome.tif` and, where they are wanted, the maps in `support.ome.tif`.
+    """`raw.ome.tif`, `denoised.ome.tif` and, where they are wanted, the maps in `support.ome.tif`, the error
+    bars in `sd.ome.tif`.
 
     Page n of each belongs to the same frame; one without a prediction has a page of zeros.
     """

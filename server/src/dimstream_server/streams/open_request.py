@@ -52,6 +52,7 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         shape=message.shape,
         deliver_pixels=message.deliver == "result" or message.save,
         deliver_maps=message.maps,
+        deliver_sd=bool(message.sd),
         split_every=message.split_every,
         frame_interval_s=message.frame_interval_s,
         detector=Detector.given(message.offset, message.gain),

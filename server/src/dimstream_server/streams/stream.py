@@ -236,6 +236,7 @@ class ServerStream:
             index=self._owed[result.seq],
             error=error_message("frame_failed", result.error or "", seq=result.seq) if failed else None,
             support=result.support,
+            sd=result.sd,
         )
 
     def handed_over(self, seq: int) -> None:
@@ -347,10 +348,10 @@ class ServerStream:
 
 
 def largest_frame_bytes(kind: Open | StreamSpec) -> int:
-    """Bytes of one frame of a stream, raw or denoised, whichever is more, and of its map."""
+    """Bytes of one frame of a stream, raw or denoised, whichever is more, and of its maps."""
     if isinstance(kind, Open):
-        dtype, with_map = kind.dtype, kind.maps
+        dtype, beside = kind.dtype, kind.maps + 4 * bool(kind.sd)
     else:
-        dtype, with_map = kind.in_dtype, kind.deliver_maps
+        dtype, beside = kind.in_dtype, kind.deliver_maps + 4 * kind.deliver_sd
     largest = max(np.dtype(dtype).itemsize, np.dtype(kind.out_dtype).itemsize)
-    return kind.shape[0] * kind.shape[1] * (largest + with_map)
+    return kind.shape[0] * kind.shape[1] * (largest + beside)

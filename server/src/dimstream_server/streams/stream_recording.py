@@ -181,5 +181,6 @@ class StreamRecordings:
             user=message.user,
             format=self._format,
             with_support=message.maps,
+            with_sd=bool(message.sd),
             detector=Detector.given(message.offset, message.gain),
         )

@@ -35,7 +35,8 @@ class DenoiseQuery(BaseModel):
         Field(
             description="`support`: instead of denoised counts, uint8 maps of where predictions stand on"
             " photons. Bits 0 and 1: 0 background, 1 uncertain, 2 signal; 4: signal is predicted; 8: without"
-            " support."
+            " support. `sd`: instead the error bars, float32: the standard deviation of each denoised pixel,"
+            " in counts; 501 where the model has none."
         ),
     ] = "denoised"
     report: Annotated[
@@ -143,11 +144,11 @@ class DenoiseQuery(BaseModel):
             raise RequestRefused(
                 "bad_query", "expected view or report=json, got both; ask for the report in another request"
             )
-        if self.output == "support":
+        if self.output != "denoised":
             raise RequestRefused(
                 "bad_query",
-                "expected a view of denoised counts, got output=support, whose maps hold classes and no"
-                " brightness; leave view or output out",
+                f"expected a view of denoised counts, got output={self.output}, which shows no brightness of"
+                " the sample; leave view or output out",
             )
         return ViewOrder(self.view, self.time, self.channel, self.position, self.aspect)
 

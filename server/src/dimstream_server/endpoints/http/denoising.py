@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import Frame, PlaneIndex
 from dimstream_models.quality.detector import Detector
@@ -17,7 +19,7 @@ from dimstream_server.errors import FrameFailed
 from dimstream_server.streams import RequestStream, StreamService
 
 ENDPOINT = "http"
-Output = Literal["denoised", "support"]
+Output = Literal["denoised", "support", "sd"]
 
 
 class Abandoned(Exception):
@@ -30,8 +32,8 @@ class Order:
 
     Parameters
     ----------
-    output : {"denoised", "support"}
-        What a file holds: denoised counts of `out_dtype`, or support maps.
+    output : {"denoised", "support", "sd"}
+        What a file holds: denoised counts of `out_dtype`, support maps, or error bars.
     choice : ImageChoice
         Which image of the file is meant, and what overrules it.
     view : ViewOrder or None
@@ -57,7 +59,7 @@ class Order:
     @property
     def dtype(self) -> str:
         """Pixel type of the answer."""
-        return "uint8" if self.output == "support" else self.out_dtype
+        return {"support": "uint8", "sd": "float32"}.get(self.output, self.out_dtype)
 
     def wants(self, output: Output) -> bool:
         """Whether the answer is a file of this."""
@@ -125,12 +127,13 @@ class Denoiser:
             for index, result in self._results(order, stack, gone):
                 if picture is not None:
                     picture.note(index, result)
-                image = result.support if order.output == "support" else result.pixels
+                image = _image(order.output, result)
                 if image is not None:
                     sink.write(image)
                 elif order.media_type != JSON:
                     raise FrameFailed(f"frame {result.seq} failed: {result.error}")
-                frames.append((index, replace(result, pixels=None, support=None)))  # the sink has them
+                bare = replace(result, pixels=None, support=None, sd=None)  # the sink has them
+                frames.append((index, bare))
             file, shape = sink.finish(), tuple(stack.shape)
             stated = picture.shown if picture else None
             return Denoised(file, stack.axes, shape, tuple(frames), stated, stack.remarks)
@@ -160,11 +163,16 @@ class Denoiser:
             out_dtype=order.out_dtype,
             deliver_pixels=order.wants("denoised"),
             deliver_maps=order.wants("support"),
+            deliver_sd=order.wants("sd"),
             split_every=order.split_every,
             frame_interval_s=stack.scale.frame_interval_s,
             detector=order.detector,
             **options,
         )
+
+
+def _image(output: Output, result: EngineResult) -> NDArray[Any] | None:
+    return {"denoised": result.pixels, "support": result.support, "sd": result.sd}[output]
 
 
 def _taken(stream: RequestStream) -> tuple[PlaneIndex, EngineResult]:
