@@ -13,6 +13,7 @@
     ├── SpoolError            the spool cannot be used, or a file in it is damaged
     │   └── SpoolFull         no more frames can be kept; nothing was sent
     ├── Timeout               a call took longer than it was allowed to; nothing is half done
+    ├── ImspectorError        Imspector is not there, or a measurement of it cannot be read
     ├── TiffError             a file that cannot be read as a stack of counts
     └── RecordError           what cannot be read as the flags of a z-stack's planes
 
@@ -32,6 +33,7 @@ __all__ = [
     "ConnectionLost",
     "DimstreamError",
     "FrameError",
+    "ImspectorError",
     "KeyFileError",
     "NotAdmitted",
     "Problem",
@@ -287,6 +289,13 @@ class Timeout(DimstreamError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.TIMEOUT, detail)
+
+
+class ImspectorError(DimstreamError):
+    """Imspector is not there, or a measurement of it cannot be read."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.BAD_FIELD, detail)
 
 
 class TiffError(DimstreamError):
