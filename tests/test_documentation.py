@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dimstream_client.cli import main as client
+from dimstream_models.analysis.cli import main as analyse
 from dimstream_models.training.cli import main as train
 from dimstream_server.cli import main as server
 
@@ -25,6 +26,7 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "dimstream": client,
     "dimstream-server": server,
     "dimstream-train": train,
+    "dimstream-analyse": analyse,
 }
 FENCE = re.compile(r"^( *)```([\w ]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -47,6 +47,13 @@ class Figure:
             return self.name
         return f"{self.name}_{'per_' * (self.dimension < 0)}{unit}{power}"
 
+    def titled(self, *, scaled: bool) -> str:
+        """Return the title with its unit."""
+        power = {1: "", 2: "²", -2: "²"}.get(self.dimension)
+        if power is None:
+            return self.title
+        return f"{self.title}, {'per ' * (self.dimension < 0)}{'µm' if scaled else 'px'}{power}"
+
 
 def _count(name: str, title: str, definition: str, source: str = "") -> Figure:
     return Figure(name, title, definition, source, counted=True)
@@ -115,9 +122,11 @@ def _instances(name: str, title: str, what: str) -> list[Figure]:
 
 
 AREAS: Final = (
-    Figure("foreground", "ER", "Share of the frame's pixels that are ER.", _PAPER),
-    Figure("tubule_fraction", "Tubules", "Share of the ER's pixels that are tubules.", _PAPER),
-    Figure("sheet_fraction", "Sheets", "Share of the ER's pixels that are sheets.", _PAPER),
+    Figure("foreground", "ER, share of the frame", "Share of the frame's pixels that are ER.", _PAPER),
+    Figure(
+        "tubule_fraction", "Tubules, share of the ER", "Share of the ER's pixels that are tubules.", _PAPER
+    ),
+    Figure("sheet_fraction", "Sheets, share of the ER", "Share of the ER's pixels that are sheets.", _PAPER),
     *_instances("tubes", "Tubes", "connected pieces of tubules, which touch at corners, too"),
     *_instances("sheets", "Sheets", "connected pieces of sheets, which touch at corners, too"),
     *_instances(

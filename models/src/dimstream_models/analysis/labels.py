@@ -32,11 +32,11 @@ class LabelValues:
 
     Parameters
     ----------
-    structures : mapping of int to Structure
-        Every value that may occur.
+    structures : tuple of (int, Structure)
+        Every value that may occur, and what it means.
     """
 
-    structures: Mapping[int, Structure]
+    structures: tuple[tuple[int, Structure], ...]
 
     def labels(self, image: NDArray[Any], name: str = "the label image") -> Labels:
         """Return the labels, (H, W) uint8 of `Structure`, of an image of values, (H, W) of whole numbers.
@@ -48,19 +48,19 @@ class LabelValues:
         """
         if image.ndim != 2:
             raise InvalidLabels(f"{name}: expected labels (H, W), got {image.shape}")
-        found = np.unique(image)
-        if unknown := [f"{value:g}" for value in found if value not in self.structures]:
+        found, meaning = np.unique(image), dict(self.structures)
+        if unknown := [f"{value:g}" for value in found if value not in meaning]:
             raise InvalidLabels(
                 f"{name}: expected the values {self}, got {', '.join(unknown[:8])}: say what each value"
                 " means (--label-values)"
             )
         out = np.zeros(image.shape, np.uint8)
         for value in found:
-            out[image == value] = self.structures[int(value)]
+            out[image == value] = meaning[int(value)]
         return out
 
     def __str__(self) -> str:
-        return ", ".join(f"{kind.name.lower()}={value}" for value, kind in self.structures.items())
+        return ", ".join(f"{kind.name.lower()}={value}" for value, kind in self.structures)
 
     @classmethod
     def parse(cls, text: str) -> LabelValues:
@@ -86,18 +86,16 @@ class LabelValues:
                 )
             structures[int(value)] = Structure[kind.upper()]
         structures.setdefault(0, Structure.BACKGROUND)
-        return cls(MappingProxyType(dict(sorted(structures.items()))))
+        return cls(tuple(sorted(structures.items())))
 
 
-OURS: Final = LabelValues(MappingProxyType({int(kind): kind for kind in Structure}))
+OURS: Final = LabelValues(tuple((int(kind), kind) for kind in Structure))
 ERNET: Final = LabelValues(
-    MappingProxyType(
-        {
-            0: Structure.BACKGROUND,
-            1: Structure.SHEET_TUBULE,
-            2: Structure.TUBULE,
-            3: Structure.SHEET,
-        }
+    (
+        (0, Structure.BACKGROUND),
+        (1, Structure.SHEET_TUBULE),
+        (2, Structure.TUBULE),
+        (3, Structure.SHEET),
     )
 )
 NAMED: Final[Mapping[str, LabelValues]] = MappingProxyType({"dimstream": OURS, "ernet": ERNET})

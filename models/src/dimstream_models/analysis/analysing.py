@@ -1,0 +1,187 @@
+"""The analysis of a movie: chunks on every core, gone on with after a stop, then tables and a summary."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from dimstream_models.analysis.chunks import CHUNK_FRAMES, Job, analyse_chunk, chunk_starts, read_chunk
+from dimstream_models.analysis.collating import collate
+from dimstream_models.analysis.errors import InvalidMovie, InvalidResults
+from dimstream_models.analysis.frame import FrameSettings
+from dimstream_models.analysis.labels import LabelValues
+from dimstream_models.analysis.movies import Movie
+from dimstream_models.analysis.segmentation import Segmenter
+from dimstream_models.analysis.summary import SUMMARY, Summary, summarise, write_summary
+from dimstream_models.whole_files import write_whole
+from dimstream_models.worker_processes import worker_pool
+
+CHUNKS: Final = "chunks"
+WHAT: Final = "analysis.json"
+REACH_UM: Final = 0.2
+REACH_PX: Final = 10.0
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """How a movie is analysed.
+
+    Parameters
+    ----------
+    frame : FrameSettings
+    reach_um : float
+        How far a junction may move from one frame to the next.
+    reach_px : float
+        The same where the size of pixels is not known.
+    """
+
+    frame: FrameSettings = field(default_factory=FrameSettings)
+    reach_um: float = REACH_UM
+    reach_px: float = REACH_PX
+
+
+@dataclass(frozen=True)
+class GivenLabels:
+    """Labels of every frame that another program made: a movie of values, and what they mean."""
+
+    path: Path
+    values: LabelValues
+
+
+def analyse_movie(
+    movie: Movie,
+    source: Segmenter | GivenLabels,
+    folder: Path,
+    *,
+    settings: AnalysisSettings | None = None,
+    workers: int | None = None,
+) -> Summary:
+    """Analyse a movie into a folder, and return what it says as a whole.
+
+    A folder with a part of the same analysis is gone on with; of a finished one nothing is done again but the
+    summary.
+
+    Parameters
+    ----------
+    source : Segmenter or GivenLabels
+    folder : Path
+        New, or of the same analysis.
+    workers : int, optional
+        Processes; one for each core by default.
+
+    Raises
+    ------
+    InvalidMovie
+        When no frame counts, or one cannot be read.
+    InvalidLabels, InvalidImage
+    InvalidResults
+        When the folder holds something else, or the results of another movie or other settings.
+    """
+    settings = settings or AnalysisSettings()
+    if not any(record.counts for record in movie.records):
+        raise InvalidMovie(
+            f"{movie.path}: expected frames to analyse, got none of {len(movie)} with a flag that is taken:"
+            " say which flags are (--take)"
+        )
+    about = _about(movie, source, settings)
+    _check_folder(folder, about)
+    job = _job(movie, source, settings, folder / CHUNKS)
+    if not (folder / SUMMARY).is_file():
+        (folder / CHUNKS).mkdir(exist_ok=True)
+        _analyse_chunks(job, workers)
+        plain = {key: json.dumps(value) for key, value in about.items()}
+        collate(job, folder, plain)
+    summary = summarise(movie, folder)
+    write_summary(summary, folder, about)
+    shutil.rmtree(folder / CHUNKS, ignore_errors=True)
+    return summary
+
+
+def _job(movie: Movie, source: Segmenter | GivenLabels, settings: AnalysisSettings, chunks: Path) -> Job:
+    given = source if isinstance(source, GivenLabels) else None
+    reach = settings.reach_px if movie.pixel_um is None else settings.reach_um / movie.pixel_um
+    return Job(
+        movie=movie,
+        labels=given.path if given else None,
+        label_values=given.values if given else None,
+        segmenter=None if isinstance(source, GivenLabels) else source,
+        settings=settings.frame,
+        reach_px=reach,
+        folder=chunks,
+    )
+
+
+def _about(movie: Movie, source: Segmenter | GivenLabels, settings: AnalysisSettings) -> dict[str, Any]:
+    """Return what results depend on; two analyses that differ in it are different ones."""
+    labels = source if isinstance(source, GivenLabels) else None
+    return {
+        "movie": _file(movie.path),
+        "labels": None if labels is None else {**_file(labels.path), "values": str(labels.values)},
+        "segmenter": None if labels is not None else repr(source),
+        "frames": len(movie),
+        "taken": "".join("1" if record.counts else "0" for record in movie.records),
+        "pixel_um": movie.pixel_um,
+        "settings": asdict(settings),
+        "dimstream": version("dimstream-models"),
+    }
+
+
+def _file(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {"name": path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _check_folder(folder: Path, about: dict[str, Any]) -> None:
+    """Make a new folder, or refuse one that holds anything but a part of this analysis."""
+    what = folder / WHAT
+    if what.is_file():
+        try:
+            same = json.loads(what.read_text()) == about
+        except ValueError:
+            same = False
+        if not same:
+            raise InvalidResults(
+                f"{folder}: expected a part of this analysis, got one of another movie, or with other"
+                " settings: choose another --out"
+            )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InvalidResults(f"{folder}: expected a new or an empty folder, got files: choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(what, (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _analyse_chunks(job: Job, workers: int | None) -> None:
+    """Analyse what is missing; a progress bar counts frames."""
+    starts = chunk_starts(job.movie)
+    missing = [start for start in starts if read_chunk(job, start) is None]
+    done = len(job.movie) - sum(min(CHUNK_FRAMES, len(job.movie) - start) for start in missing)
+    with tqdm(total=len(job.movie), initial=done, desc="frames", unit="frame") as bar:
+        if len(missing) < 2 or workers == 1:
+            for start in missing:
+                bar.update(analyse_chunk(job, start))
+            return
+        with worker_pool(workers) as pool:
+            for count in _in_turn(pool, job, missing):
+                bar.update(count)
+
+
+def _in_turn(pool: ProcessPoolExecutor, job: Job, starts: list[int]) -> Iterator[int]:
+    """Yield the frames of each chunk once it is done; after a fault, what waits is not begun."""
+    running: set[Future[int]] = {pool.submit(analyse_chunk, job, start) for start in starts}
+    try:
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    finally:
+        for future in running:
+            future.cancel()

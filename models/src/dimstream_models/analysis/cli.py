@@ -1,0 +1,49 @@
+"""The command `dimstream-analyse`: what the ER does, from denoised movies."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from dimstream_models.analysis.commands import run
+from dimstream_models.analysis.errors import AnalysisError
+from dimstream_models.extras import install_hint
+
+COMMANDS = (run,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 2 refused or failed, 130 stopped by Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run_command(arguments)
+    except AnalysisError as error:
+        print(f"dimstream-analyse: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"dimstream-analyse: {install_hint(error, 'dimstream-models')}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"dimstream-analyse: expected files and folders that can be read and written, got: {error}."
+            " Check the path, its permissions and the space on its disk",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("dimstream-analyse: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dimstream-analyse", description=__doc__)
+    parser.add_argument(
+        "--version", action="version", version=f"dimstream-analyse {version('dimstream-models')}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

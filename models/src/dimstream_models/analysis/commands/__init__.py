@@ -1,0 +1,8 @@
+"""The commands of `dimstream-analyse`, one module each; heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

@@ -1,0 +1,104 @@
+"""`dimstream-analyse run`: a movie or a recording to tables, maps and a summary."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dimstream_models.analysis.commands import Commands
+
+if TYPE_CHECKING:
+    from dimstream_models.analysis.analysing import AnalysisSettings, GivenLabels
+    from dimstream_models.analysis.segmentation import Segmenter
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("run", help="measure every frame of a movie of the ER, and what changes")
+    parser.add_argument("movie", type=Path, help="folder of a recording, or a file of denoised frames")
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument("--labels", type=Path, metavar="FILE", help="labels of every frame, made elsewhere")
+    labels.add_argument(
+        "--classical", action="store_true", help="label by a rolling ball, a threshold and widths"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new, or to go on with")
+    parser.add_argument(
+        "--label-values",
+        default="dimstream",
+        metavar="VALUES",
+        help="what the values of --labels mean: tubule=1,sheet=2,sheet_tubule=3, or dimstream (the same), or"
+        " ernet (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sheet-tubules",
+        choices=("sheet", "tubule"),
+        default="sheet",
+        help="what tubules on sheets are taken for (default: %(default)s, as in the paper)",
+    )
+    parser.add_argument("--flags", type=Path, metavar="FILE", help="JSON lines of `dimstream stream`")
+    parser.add_argument(
+        "--take",
+        nargs="+",
+        default=["ok"],
+        choices=("ok", "unjudged", "suspect"),
+        metavar="FLAG",
+        help="flags of frames that are analysed: ok, unjudged, suspect (default: ok)",
+    )
+    parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="overrules what the file says")
+    parser.add_argument("--interval-s", type=float, metavar="S", help="overrules what the file says")
+    parser.add_argument(
+        "--radius-px", type=float, default=15.0, help="of the rolling ball (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tubule-width-px",
+        type=float,
+        default=13.0,
+        help="widest tubule of --classical; what is wider is a sheet (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reach-um",
+        type=float,
+        default=0.2,
+        help="how far a junction may move between two frames (default: %(default)s; 10 px without a scale)",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.analysis.analysing import analyse_movie
+    from dimstream_models.analysis.movies import read_movie
+    from dimstream_models.analysis.summary_text import summary_text
+
+    movie = read_movie(
+        arguments.movie,
+        flags=arguments.flags,
+        take=frozenset(arguments.take),
+        pixel_size_nm=arguments.pixel_size_nm,
+        frame_interval_s=arguments.interval_s,
+    )
+    summary = analyse_movie(
+        movie, _source(arguments), arguments.out, settings=_settings(arguments), workers=arguments.workers
+    )
+    print(summary_text(movie, summary))
+    print(f"\nfigures of every frame: frames.csv, frames.parquet; all files are in {arguments.out}")
+
+
+def _source(arguments: argparse.Namespace) -> Segmenter | GivenLabels:
+    from dimstream_models.analysis.analysing import GivenLabels
+    from dimstream_models.analysis.labels import LabelValues
+    from dimstream_models.analysis.segmentation import ClassicalSegmenter
+
+    if arguments.labels is not None:
+        return GivenLabels(arguments.labels, LabelValues.parse(arguments.label_values))
+    return ClassicalSegmenter(radius_px=arguments.radius_px, tubule_width_px=arguments.tubule_width_px)
+
+
+def _settings(arguments: argparse.Namespace) -> AnalysisSettings:
+    from dimstream_models.analysis.analysing import AnalysisSettings
+    from dimstream_models.analysis.frame import FrameSettings
+
+    return AnalysisSettings(
+        frame=FrameSettings(sheet_tubules=arguments.sheet_tubules), reach_um=arguments.reach_um
+    )

@@ -1,0 +1,88 @@
+"""What becomes of junctions and gaps from one frame to the next: which goes on, appears, vanishes, joins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+
+from dimstream_models.analysis.instances import Pieces
+
+Float64 = NDArray[np.float64]
+SHARED: Final = 0.3
+"""Least share of the smaller of two gaps that both have in common, if they are the same one."""
+INSIDE: Final = 0.5
+"""Share of a gap that lies inside of another one, if it came from it, or went into it."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """What becomes of things between two frames, by their numbers in each.
+
+    Parameters
+    ----------
+    same : tuple of (int, int)
+        Number in the frame before, number in this one.
+    merged : tuple of int
+        In the frame before: they ended where another one goes on.
+    split : tuple of int
+        In this frame: they began where another one was and goes on.
+    lost : int
+        How many of the frame before ended, and did not merge.
+    """
+
+    same: tuple[tuple[int, int], ...] = ()
+    merged: tuple[int, ...] = ()
+    split: tuple[int, ...] = ()
+    lost: int = 0
+
+
+def link_places(before: Float64, after: Float64, *, reach: float) -> Links:
+    """Link places (n, 2) of one frame with those (m, 2) of the next, each at most once and within a reach.
+
+    Of all ways to link them the one is taken whose sum of squared distances is least, where a place without a
+    link counts as one at the reach (`scipy.optimize.linear_sum_assignment`). A place that vanishes within the
+    reach of one that goes on has merged with it; one that appears there has split from it.
+    """
+    squares = ((before[:, None] - after[None]) ** 2).sum(axis=2)  # (n, m)
+    near = squares <= reach**2
+    rows, columns = linear_sum_assignment(np.where(near, squares - reach**2, 0.0))
+    linked = near[rows, columns]
+    return _links(rows[linked], columns[linked], near, near)
+
+
+def link_gaps(before: Pieces, after: Pieces) -> Links:
+    """Link gaps of one frame with those of the next by what they have in common.
+
+    The sum of intersection over union is greatest. A gap half of which lies in one that goes on has merged
+    with it, when it vanishes, or has split from it, when it appears.
+    """
+    size = (len(before) + 1, len(after) + 1)
+    pairs = (before.numbers.ravel(), after.numbers.ravel())
+    common = sparse.coo_array((np.ones(len(pairs[0])), pairs), shape=size).toarray()[1:, 1:]  # (n, m)
+    smaller = np.minimum(before.area_px[:, None], after.area_px[None])
+    union = before.area_px[:, None] + after.area_px[None] - common
+    may = common >= SHARED * np.maximum(smaller, 1)
+    rows, columns = linear_sum_assignment(np.where(may, -common / np.maximum(union, 1), 0.0))
+    linked = may[rows, columns]
+    into = common >= INSIDE * before.area_px[:, None]
+    out_of = common >= INSIDE * after.area_px[None]
+    return _links(rows[linked], columns[linked], into, out_of)
+
+
+def _links(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], into: NDArray[np.bool_], out_of: NDArray[np.bool_]
+) -> Links:
+    ended, begun = np.ones(len(into), bool), np.ones(into.shape[1], bool)
+    ended[rows] = begun[columns] = False
+    goes_on, went_on = np.zeros(into.shape[1], bool), np.zeros(len(into), bool)
+    goes_on[columns] = went_on[rows] = True
+    merged = np.flatnonzero(ended & (into & goes_on).any(axis=1))
+    split = np.flatnonzero(begun & (out_of & went_on[:, None]).any(axis=0))
+    same = tuple(zip(rows.tolist(), columns.tolist(), strict=True))
+    lost = int(ended.sum()) - len(merged)
+    return Links(same, tuple(merged.tolist()), tuple(split.tolist()), lost)
