@@ -15,7 +15,7 @@ from dimstream_client.client import Client
 from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks.interleaved import Laps, Spread, race
 from dimstream_server.benchmarks.plan import LAP_FRAMES, make_frames
-from dimstream_server.benchmarks.routes import PATIENCE_S, Route, ZmqRoute
+from dimstream_server.benchmarks.routes import PATIENCE_S, Route, ZmqRoute, warm_up
 from dimstream_server.server_process import running_server
 
 PLAIN: Final = "plain"
@@ -53,9 +53,9 @@ def frames_of(rounds: int) -> int:
 
 
 def measure_durability(
-    bundle: Bundle, rounds: int, device: str, on_frames: Callable[[int], object]
+    bundle: Bundle, rounds: int, warm_up_frames: int, device: str, on_frames: Callable[[int], object]
 ) -> dict[str, DurabilityFigures]:
-    """Race the ways, each through a server of its own kind.
+    """Race the ways, each through a server of its own kind, which gets `warm_up_frames` before.
 
     Raises
     ------
@@ -85,6 +85,8 @@ def measure_durability(
                     save=kind == RECORDED,
                 )
                 routes.append(stack.enter_context(closing(route)))
+        for settled in (one for one in routes if one.name in (_name(PLAIN, 8), _name(DURABLE, 8))):
+            warm_up(settled, frames, warm_up_frames)
         laps = race(routes, frames, rounds, on_frames)
     return {kind: _figures(kind, laps) for kind in KINDS}
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import numpy as np
 
-from dimstream_server.benchmarks.routes import Counts, Route
-from dimstream_server.server_process import RunningServer
+from dimstream_client.client import Client
+from dimstream_models.bundle import Bundle
+from dimstream_server.benchmarks.routes import PATIENCE_S, Counts, Route, ZmqRoute
+from dimstream_server.server_process import RunningServer, running_server
 
 SAMPLES: Final = 100
 WARM_UP_SAMPLES: Final = 10
 END_SAMPLES: Final = 10
+WINDOW: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,23 @@ class MemoryFigures:
     warm_up_frames: int
     growth_percent: float
     rss_mib: list[float]
+
+
+def measure_memory(
+    bundle: Bundle, frames: Sequence[Counts], total: int, device: str, on_frames: Callable[[int], object]
+) -> MemoryFigures | None:
+    """Watch the memory of a server of its own; as `watch_memory`.
+
+    Raises
+    ------
+    ServerProcessError, dimstream_client.errors.DimstreamError, BenchmarkError
+    """
+    with (
+        running_server(bundle.source, device) as server,
+        Client(server.zmq, timeout_s=PATIENCE_S, name="bench") as client,
+        closing(ZmqRoute("memory", client, frames[0], window=WINDOW)) as route,
+    ):
+        return watch_memory(server, route, frames, total, on_frames)
 
 
 def watch_memory(

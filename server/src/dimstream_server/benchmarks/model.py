@@ -1,8 +1,8 @@
-"""All that is measured of one model: start-up, routes, memory."""
+"""What is measured of one model: start-up and routes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,16 @@ from dimstream_server.benchmarks.interleaved import (
     race,
     route_figures,
 )
-from dimstream_server.benchmarks.memory import MemoryFigures, watch_memory
 from dimstream_server.benchmarks.plan import ModelPlan, make_frames
-from dimstream_server.benchmarks.routes import PATIENCE_S, BareRoute, Counts, HttpRoute, Route, ZmqRoute
+from dimstream_server.benchmarks.routes import (
+    PATIENCE_S,
+    BareRoute,
+    Counts,
+    HttpRoute,
+    Route,
+    ZmqRoute,
+    warm_up,
+)
 from dimstream_server.server_process import RunningServer, running_server
 
 WINDOW: Final = 8
@@ -31,6 +38,7 @@ ZMQ_8: Final = "zmq_8"
 ZMQ_8_CRC32: Final = "zmq_8_crc32"
 ONE_AT_A_TIME: Final = (BARE, ZMQ_1, ZMQ_1_CRC32, HTTP)
 ROUTES: Final = (BARE, ZMQ_1, ZMQ_1_CRC32, ZMQ_8, ZMQ_8_CRC32, HTTP)
+WITH_CHECKSUMS: Final = (ZMQ_1_CRC32, ZMQ_8_CRC32)
 
 OnFrames = Callable[[int], object]
 
@@ -45,8 +53,6 @@ class ModelFigures:
         From the start of the server's process to its ready file.
     peak_rss_mib : float or None
         Of the server, after all its frames; None where there is no /proc.
-    memory : MemoryFigures or None
-        None where it was not watched or cannot be read.
     """
 
     id: str
@@ -55,16 +61,15 @@ class ModelFigures:
     start_up_s: Spread
     peak_rss_mib: float | None
     routes: dict[str, RouteFigures]
-    memory: MemoryFigures | None
 
 
 def frames_of(plan: ModelPlan) -> int:
     """All frames that `measure_model` reports."""
-    return plan.rounds * plan.lap_frames * len(ROUTES) + plan.memory_frames
+    return plan.rounds * plan.lap_frames * len(_names(plan))
 
 
 def measure_model(bundle: Bundle, plan: ModelPlan, device: str, on_frames: OnFrames) -> ModelFigures:
-    """Start servers, race the routes on the last one, watch its memory.
+    """Start servers, race the routes on the last one.
 
     Raises
     ------
@@ -74,10 +79,10 @@ def measure_model(bundle: Bundle, plan: ModelPlan, device: str, on_frames: OnFra
     frames = make_frames(plan.lap_frames)
     start_ups = [_start_up_s(bundle.source, device) for _ in range(plan.starts - 1)]
     with running_server(bundle.source, device) as server:
-        with _open_routes(server, bundle, device, frames[0]) as routes:
+        with _open_routes(server, bundle, device, frames[0], _names(plan)) as routes:
             check_same_pixels(routes[0], routes[1:], frames[0])
+            warm_up(next(route for route in routes if route.name == ZMQ_8), frames, plan.warm_up_frames)
             laps = race(routes, frames, plan.rounds, on_frames)
-        memory = _memory(server, frames, plan.memory_frames, on_frames)
         peak = server.memory_mib("VmHWM")
     return ModelFigures(
         id=bundle.id,
@@ -86,8 +91,11 @@ def measure_model(bundle: Bundle, plan: ModelPlan, device: str, on_frames: OnFra
         start_up_s=Spread.of([*start_ups, server.start_up_s]),
         peak_rss_mib=peak,
         routes=route_figures(laps, BARE, ONE_AT_A_TIME),
-        memory=memory,
     )
+
+
+def _names(plan: ModelPlan) -> list[str]:
+    return [name for name in ROUTES if plan.checksums or name not in WITH_CHECKSUMS]
 
 
 def _start_up_s(bundle: Path, device: str) -> float:
@@ -96,30 +104,18 @@ def _start_up_s(bundle: Path, device: str) -> float:
 
 
 @contextmanager
-def _open_routes(server: RunningServer, bundle: Bundle, device: str, frame: Counts) -> Iterator[list[Route]]:
-    """All routes, in the order of `ROUTES`; each ZeroMQ stream on the one client."""
+def _open_routes(
+    server: RunningServer, bundle: Bundle, device: str, frame: Counts, names: list[str]
+) -> Iterator[list[Route]]:
+    """The routes of these names, which are in the order of `ROUTES`; each ZeroMQ stream on the one client."""
     with ExitStack() as stack:
         client = stack.enter_context(Client(server.zmq, timeout_s=PATIENCE_S, name="bench"))
-        routes: list[Route] = [
-            BareRoute(bundle, device),
-            ZmqRoute(ZMQ_1, client, frame, window=1),
-            ZmqRoute(ZMQ_1_CRC32, client, frame, window=1, checksum="crc32"),
-            ZmqRoute(ZMQ_8, client, frame, window=WINDOW),
-            ZmqRoute(ZMQ_8_CRC32, client, frame, window=WINDOW, checksum="crc32"),
-            HttpRoute(server.http, bundle.id),
-        ]
-        for route in routes:
-            stack.enter_context(closing(route))
-        yield routes
-
-
-def _memory(
-    server: RunningServer, frames: Sequence[Counts], total: int, on_frames: OnFrames
-) -> MemoryFigures | None:
-    if not total:
-        return None
-    with (
-        Client(server.zmq, timeout_s=PATIENCE_S, name="bench") as client,
-        closing(ZmqRoute(ZMQ_8, client, frames[0], window=WINDOW)) as route,
-    ):
-        return watch_memory(server, route, frames, total, on_frames)
+        makers: dict[str, Callable[[], Route]] = {
+            BARE: lambda: BareRoute(bundle, device),
+            ZMQ_1: lambda: ZmqRoute(ZMQ_1, client, frame, window=1),
+            ZMQ_1_CRC32: lambda: ZmqRoute(ZMQ_1_CRC32, client, frame, window=1, checksum="crc32"),
+            ZMQ_8: lambda: ZmqRoute(ZMQ_8, client, frame, window=WINDOW),
+            ZMQ_8_CRC32: lambda: ZmqRoute(ZMQ_8_CRC32, client, frame, window=WINDOW, checksum="crc32"),
+            HTTP: lambda: HttpRoute(server.http, bundle.id),
+        }
+        yield [stack.enter_context(closing(makers[name]())) for name in names]

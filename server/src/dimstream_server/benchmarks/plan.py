@@ -10,6 +10,7 @@ import numpy as np
 
 from dimstream_server.benchmarks.memory import SAMPLES
 from dimstream_server.benchmarks.routes import Counts
+from dimstream_server.settings import LiveTable
 
 SHAPE: Final = (600, 600)
 MEAN_COUNTS: Final = 2.0
@@ -17,10 +18,11 @@ SEED: Final = 0
 FRAMES: Final = 160
 LAP_FRAMES: Final = 16
 SHIPPED_LAP_FRAMES: Final = 8
-MEMORY_FRAMES: Final = 25
+MEMORY_FRAMES: Final = 12
 """Frames during which memory is watched, for each frame of the identity on a route."""
 SHIPPED_SHARE: Final = 5
 """The shipped network takes so much longer than an identity that it gets this part of the frames."""
+PARTS: Final = ("routes", "memory", "durability", "viewers", "flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,17 @@ class ModelPlan:
         Each route gets `rounds` laps of `lap_frames` frames.
     starts : int
         Times that its server is started.
-    memory_frames : int
-        Frames during which memory is watched; 0 for none.
+    warm_up_frames : int
+        Frames that its server gets before anything is timed.
+    checksums : bool
+        Whether the routes with checksums are among them.
     """
 
     rounds: int
     lap_frames: int
     starts: int
-    memory_frames: int = 0
+    warm_up_frames: int = 0
+    checksums: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Plan:
 
     Parameters
     ----------
+    memory_frames : int
+        Frames of the identity during which memory is watched.
     flag_rounds, flag_frames : int
         Laps of the shipped model without flags, with them, with the split-photon check; frames of each.
     durability_rounds : int
@@ -59,6 +66,7 @@ class Plan:
 
     identity: ModelPlan
     shipped: ModelPlan
+    memory_frames: int
     flag_rounds: int
     flag_frames: int
     durability_rounds: int
@@ -68,13 +76,13 @@ class Plan:
 def make_plan(frames: int, *, quick: bool) -> Plan:
     """The plan for `frames` frames of the identity on each route; or as few as show that it runs.
 
-    Everything grows with `frames`: with 400 memory is watched over 10,000.
+    Everything grows with `frames`: with 160 memory is watched over 1,900, with 850 over 10,200.
     """
     if quick:
-        identity = ModelPlan(2, 4, starts=1, memory_frames=2 * SAMPLES)
         return Plan(
-            identity,
             ModelPlan(2, 4, starts=1),
+            ModelPlan(2, 4, starts=1, checksums=False),
+            memory_frames=2 * SAMPLES,
             flag_rounds=1,
             flag_frames=2,
             durability_rounds=2,
@@ -84,8 +92,9 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
     shipped_rounds = _rounds(frames // SHIPPED_SHARE, SHIPPED_LAP_FRAMES)
     memory_frames = max(2, MEMORY_FRAMES * frames // SAMPLES) * SAMPLES
     return Plan(
-        ModelPlan(rounds, LAP_FRAMES, starts=3, memory_frames=memory_frames),
-        ModelPlan(shipped_rounds, SHIPPED_LAP_FRAMES, starts=3),
+        ModelPlan(rounds, LAP_FRAMES, starts=3, warm_up_frames=_frames_until_settled()),
+        ModelPlan(shipped_rounds, SHIPPED_LAP_FRAMES, starts=3, checksums=False),
+        memory_frames=memory_frames,
         flag_rounds=shipped_rounds,
         flag_frames=4,
         durability_rounds=rounds,
@@ -99,6 +108,13 @@ def make_frames(count: int) -> list[Counts]:
     for frame in frames:
         frame.flags.writeable = False
     return frames
+
+
+def _frames_until_settled() -> int:
+    """Frames until the live view holds as many as it may, so that a server takes no more memory."""
+    height, width = SHAPE
+    raw_and_denoised = 2 * 2 * height * width
+    return -(-LiveTable().memory_bytes // raw_and_denoised) + LAP_FRAMES
 
 
 def _rounds(frames: int, lap_frames: int) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,14 @@ from dimstream_server.benchmarks.durability import DURABLE, RECORDED, Durability
 from dimstream_server.benchmarks.flag_cost import FlagFigures
 from dimstream_server.benchmarks.interleaved import RouteFigures, Spread
 from dimstream_server.benchmarks.machine import Machine
-from dimstream_server.benchmarks.model import BARE, HTTP, ROUTES, ZMQ_1, ZMQ_8, ModelFigures
+from dimstream_server.benchmarks.memory import MemoryFigures
+from dimstream_server.benchmarks.model import BARE, HTTP, ZMQ_1, ZMQ_8, ModelFigures
 from dimstream_server.benchmarks.plan import MEAN_COUNTS, SEED, SHAPE
 from dimstream_server.benchmarks.viewing import ViewingFigures
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+JSON_NAME: Final = "bench.json"
+TABLE_NAME: Final = "bench.txt"
 TITLES: Final = {
     "bare": "bare session.run",
     "zmq_1": "ZeroMQ, window 1",
@@ -41,20 +45,32 @@ MIN_WATCHED_RATIO: Final = 0.98
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that one run measured; `models` has the keys of `MODELS`."""
+    """What one run has measured so far.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        That are to be measured, of `plan.PARTS`.
+    models, viewing : dict
+        By the keys of `MODELS`, each once it is known.
+    memory : MemoryFigures or None
+        None before it is known, and where it cannot be read.
+    """
 
     created: str
     quick: bool
+    parts: tuple[str, ...]
     machine: Machine
-    models: dict[str, ModelFigures]
-    flags: FlagFigures
-    durability: dict[str, DurabilityFigures]
-    viewing: dict[str, ViewingFigures]
+    models: dict[str, ModelFigures] = field(default_factory=dict)
+    memory: MemoryFigures | None = None
+    flags: FlagFigures | None = None
+    durability: dict[str, DurabilityFigures] = field(default_factory=dict)
+    viewing: dict[str, ViewingFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound and what was measured; `value` and `met` are None where it cannot be measured."""
+    """A bound and what was measured; `value` and `met` are None where it was not, or cannot be measured."""
 
     name: str
     bound: str
@@ -64,24 +80,22 @@ class Goal:
 
 
 def check_goals(figures: Figures) -> list[Goal]:
-    """The service's goals, met or not."""
-    identity, shipped, kept = figures.models["identity"], figures.models["shipped"], figures.durability
-    growth = None if identity.memory is None else identity.memory.growth_percent
+    """The service's goals, met or not; `value` is None of what was not measured, or not yet."""
+    identity, shipped = (figures.models.get(key) for key in MODELS)
+    durable, recorded = (figures.durability.get(kind) for kind in (DURABLE, RECORDED))
+    watched, flags = figures.viewing.get("shipped"), figures.flags
+    growth = None if figures.memory is None else figures.memory.growth_percent
     return [
         _at_most("ZeroMQ adds, window 1, ms", MAX_ADDED_ZMQ_MS, _added(identity, ZMQ_1)),
         _at_most("HTTP adds, ms", MAX_ADDED_HTTP_MS, _added(identity, HTTP)),
         _at_least("shipped network, window 8, of bare", MIN_RATIO, _ratio(shipped, ZMQ_8)),
         _at_most("memory grows, %", MAX_GROWTH_PERCENT, growth),
-        _at_most("default flags, of the model's time", MAX_FLAGS_RATIO, figures.flags.default_ratio.median),
-        _at_least("durable, of plain throughput", MIN_DURABLE_RATIO, kept[DURABLE].throughput_ratio.median),
-        _at_most("durable adds, ms", MAX_DURABLE_MS, kept[DURABLE].added_ms.median),
-        _at_least(
-            "recorded, of plain throughput", MIN_RECORDED_RATIO, kept[RECORDED].throughput_ratio.median
-        ),
-        _at_least(
-            "watched by six, of alone", MIN_WATCHED_RATIO, figures.viewing["shipped"].throughput_ratio.median
-        ),
-        _at_most("split-photon check, of two inferences", MAX_SPLIT_RATIO, figures.flags.split_ratio.median),
+        _at_most("default flags, of the model's time", MAX_FLAGS_RATIO, _median(flags, "default_ratio")),
+        _at_least("durable, of plain throughput", MIN_DURABLE_RATIO, _median(durable, "throughput_ratio")),
+        _at_most("durable adds, ms", MAX_DURABLE_MS, _median(durable, "added_ms")),
+        _at_least("recorded, of plain throughput", MIN_RECORDED_RATIO, _median(recorded, "throughput_ratio")),
+        _at_least("watched by six, of alone", MIN_WATCHED_RATIO, _median(watched, "throughput_ratio")),
+        _at_most("split-photon check, of two inferences", MAX_SPLIT_RATIO, _median(flags, "split_ratio")),
     ]
 
 
@@ -90,11 +104,8 @@ def as_table(figures: Figures) -> str:
     machine = figures.machine
     load = "" if machine.load_before is None else f", load before {machine.load_before:.1f}"
     lines = [f"{machine.cpu}, {machine.cores} cores, {machine.device}, {machine.system}{load}"]
-    for key, title in MODELS.items():
-        lines += ["", *_model_lines(title, figures.models[key])]
-    lines += ["", *_flag_lines(figures.flags)]
-    lines += ["", *_durability_lines(figures.durability)]
-    lines += ["", *_viewing_lines(figures.viewing)]
+    for section in _sections(figures):
+        lines += ["", *section]
     lines += ["", "goals", *_aligned([_goal_row(goal) for goal in check_goals(figures)])]
     if figures.quick:
         lines += ["", "--quick shows that it runs; its figures mean nothing"]
@@ -103,24 +114,51 @@ def as_table(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def write_json(figures: Figures, path: Path) -> None:
-    """Write all figures, the goals among them."""
+def write_figures(folder: Path, figures: Figures) -> None:
+    """Write `bench.json`, the goals among the figures, and the table; each is whole at any time."""
     document = {
         "format_version": FORMAT_VERSION,
         "frame": {"shape": list(SHAPE), "dtype": "uint16", "mean_counts": MEAN_COUNTS, "seed": SEED},
         **asdict(figures),
         "goals": [asdict(goal) for goal in check_goals(figures)],
     }
-    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _replace(folder / JSON_NAME, json.dumps(document, indent=2, allow_nan=False))
+    _replace(folder / TABLE_NAME, as_table(figures))
 
 
-def _added(model: ModelFigures, route: str) -> float | None:
-    added = model.routes[route].added_ms
+def _replace(path: Path, text: str) -> None:
+    new = path.with_suffix(".part")
+    new.write_text(text + "\n", encoding="utf-8")
+    os.replace(new, path)
+
+
+def _sections(figures: Figures) -> Iterator[list[str]]:
+    for key, title in MODELS.items():
+        if key in figures.models:
+            yield list(_model_lines(title, figures.models[key]))
+    if figures.memory is not None:
+        memory = figures.memory
+        yield [f"memory over {memory.frames} frames: {memory.growth_percent:+.2f} % after the warm-up"]
+    if figures.flags is not None:
+        yield list(_flag_lines(figures.flags))
+    if figures.durability:
+        yield list(_durability_lines(figures.durability))
+    if figures.viewing:
+        yield list(_viewing_lines(figures.viewing))
+
+
+def _median(found: object | None, name: str) -> float | None:
+    """Of one of its spreads; None when nothing was found."""
+    return None if found is None else float(getattr(found, name).median)
+
+
+def _added(model: ModelFigures | None, route: str) -> float | None:
+    added = None if model is None else model.routes[route].added_ms
     return None if added is None else added.median
 
 
-def _ratio(model: ModelFigures, route: str) -> float | None:
-    ratio = model.routes[route].throughput_ratio
+def _ratio(model: ModelFigures | None, route: str) -> float | None:
+    ratio = None if model is None else model.routes[route].throughput_ratio
     return None if ratio is None else ratio.median
 
 
@@ -135,13 +173,10 @@ def _at_least(name: str, limit: float, value: float | None) -> Goal:
 def _model_lines(title: str, model: ModelFigures) -> Iterator[str]:
     plan = model.plan
     yield f"{title}: {plan.rounds} rounds of {plan.lap_frames} frames, {SHAPE[0]} x {SHAPE[1]} uint16"
-    yield from _aligned([HEAD, *(_route_row(name, model.routes[name]) for name in ROUTES)])
+    yield from _aligned([HEAD, *(_route_row(*route) for route in model.routes.items())])
     start = model.start_up_s
     peak = "cannot be read here" if model.peak_rss_mib is None else f"{model.peak_rss_mib:.0f} MiB"
     yield f"start-up {start.median:.2f} s ({_quartiles(start)}, {start.n} starts); peak memory {peak}"
-    if model.memory is not None:
-        memory = model.memory
-        yield f"memory over {memory.frames} frames: {memory.growth_percent:+.2f} % after the warm-up"
 
 
 def _durability_lines(kept: dict[str, DurabilityFigures]) -> Iterator[str]:
@@ -193,7 +228,7 @@ def _route_row(name: str, route: RouteFigures) -> tuple[str, ...]:
 
 
 def _goal_row(goal: Goal) -> tuple[str, ...]:
-    value = "cannot be measured here" if goal.value is None else f"{goal.value:.3f}"
+    value = "not measured" if goal.value is None else f"{goal.value:.3f}"
     verdict = {True: "met", False: "NOT MET", None: "unknown"}[goal.met]
     return (goal.name, f"{goal.bound} {goal.limit:g}", value, verdict)
 

@@ -221,6 +221,12 @@ class HttpRoute:
         return _Reply(_array(data), _times(response.headers["Dimstream-T-Ms"]))
 
 
+def warm_up(route: Route, frames: Sequence[Counts], total: int) -> None:
+    """Send at least `total` frames, `frames` again and again, (H, W) photon counts."""
+    for _ in range(-(-total // len(frames))):
+        route.lap(frames)
+
+
 def one_by_one(route: Route, frames: Sequence[Counts]) -> Lap:
     """A lap whose next (H, W) frame of photon counts leaves when the last one's answer is there."""
     latencies = []

@@ -10,9 +10,11 @@ import asyncio
 import json
 import struct
 import sys
-from typing import Any
+from typing import Any, Final
 
 from dimstream_server.benchmarks.viewing import READERS, READY
+
+_NO_GOODBYE_S: Final = 0.1  # who never reads sees no answer to its goodbye
 
 
 async def _watch(url: str) -> None:
@@ -21,7 +23,9 @@ async def _watch(url: str) -> None:
 
     counts = [0]
     address = url.replace("http", "ws", 1) + "/live/ws"
-    async with connect(address, max_size=None, compression=None, proxy=None, max_queue=1) as silent:
+    async with connect(
+        address, max_size=None, compression=None, proxy=None, max_queue=1, close_timeout=_NO_GOODBYE_S
+    ) as silent:
         await silent.send(_wish(await _stream_of(silent)))
         readers = [asyncio.ensure_future(_read(connect, address, counts)) for _ in range(READERS)]
         while counts[0] < READERS:  # each has the frame that was there
