@@ -107,7 +107,7 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
     data = written(tmp_path / "in.tif", "TCYX", (3, 2, 8, 8))
     server = peer(refuse={4: [Code.NOT_FINITE]})
     assert main(["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.ome.tif"), "--server", server.endpoint,
-                 "--maps", "--split-every", "2", "--quiet"]) == 1  # fmt: skip
+                 "--maps", "--split-every", "2", "--match-pixel-size", "--quiet"]) == 1  # fmt: skip
     with open_images(tmp_path / "o.maps.ome.tif") as maps:
         assert (maps.axes, maps.shape, maps.dtype) == ("TCYX", data.shape, "uint8")
         assert (maps.square_pixel_um, maps.frame_interval_s) == (0.02, 0.6)
@@ -125,6 +125,7 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
     asked = [line["quality"]["split"] is not None for line in lines if line["status"] == "done"]
     assert asked == [True, True, False, False, True]
     assert (server.opened[0].maps, server.opened[0].split_every) == (True, 2)
+    assert server.opened[0].match_pixel_size
 
 
 def test_error_bars_are_written_beside_the_stack(tmp_path, peer, capsys):
@@ -149,6 +150,7 @@ def test_without_maps_none_are_written(tmp_path, peer):
     )
     assert not (tmp_path / "o.maps.ome.tif").exists()
     assert (server.opened[0].maps, server.opened[0].split_every) == (False, 0)
+    assert server.opened[0].match_pixel_size is None
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,25 @@ def test_notes_of_the_last_frame(frames: list[dict[str, Any]], notes: tuple[str,
     assert _judge(*frames)[-1].notes == notes
 
 
+@pytest.mark.parametrize(
+    ("known", "pixel_nm", "noted"),
+    [
+        ((16.0, 25.0), 20.0, False),
+        ((16.0, 25.0), 16.0, False),
+        ((16.0, 25.0), 25.001, False),  # as sizes in micrometres are rounded
+        ((16.0, 25.0), 26.0, True),
+        ((16.0, 25.0), 15.0, True),
+        ((16.0, 25.0), None, False),
+        (None, 35.0, False),
+    ],
+)
+def test_pixels_that_the_model_does_not_know_are_noted(
+    known: tuple[float, float] | None, pixel_nm: float | None, noted: bool
+) -> None:
+    found = _judge({"pixel_size_nm": pixel_nm}, pixel_sizes_nm=known)[-1]
+    assert (found.flag, "pixel_size" in found.notes) == ("ok", noted)
+
+
 def test_one_bad_pair_turns_no_flag() -> None:
     found = _judge({}, {}, LOW, {}, {})
     assert [one.flag for one in found] == ["ok", "ok", "unjudged", "ok", "ok"]

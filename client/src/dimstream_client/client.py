@@ -111,6 +111,7 @@ class Client:
         split_every: Integer | None = None,
         offset: Number | None = None,
         gain: Number | None = None,
+        match_pixel_size: Boolean | None = None,
         user: str | None = None,
     ) -> Stream:
         """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
@@ -154,6 +155,9 @@ class Client:
             The photons of every n-th time point are split and compared; 0: of none.
         offset, gain : float, optional
             Of the detector: photon counts are ``(value - offset) / gain``.
+        match_pixel_size : bool, optional
+            Whether photons are scattered onto finer pixels where the model knows only such, and the results
+            binned back.
         user : str, optional
             For the server's log and recordings.
 
@@ -188,6 +192,7 @@ class Client:
             split_every=split_every,
             offset=offset,
             gain=gain,
+            match_pixel_size=match_pixel_size,
             user=user,
         )
         return self._open(request, on_result=on_result, buffer_bytes=buffer_bytes, spool=spool)
@@ -312,6 +317,7 @@ class Client:
         split_every: Integer | None = None,
         offset: Number | None = None,
         gain: Number | None = None,
+        match_pixel_size: Boolean | None = None,
         user: str | None = None,
     ) -> StreamedResults:
         """Send every frame and iterate over the results, in order, as they come.
@@ -354,6 +360,7 @@ class Client:
                 split_every=split_every,
                 offset=offset,
                 gain=gain,
+                match_pixel_size=match_pixel_size,
                 user=user,
             )
 

@@ -59,6 +59,7 @@ class Code:
     WRONG_SHAPE: Final = "wrong_shape"
     WRONG_DTYPE: Final = "wrong_dtype"
     WRONG_SIZE: Final = "wrong_size"
+    BAD_PIXEL_SIZE: Final = "bad_pixel_size"
     BAD_CHECKSUM: Final = "bad_checksum"
     BAD_CODEC: Final = "bad_codec"
     UNKNOWN_STREAM: Final = "unknown_stream"
@@ -106,6 +107,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     Code.WRONG_SHAPE: Meaning("The frame has another shape than its stream", 422, False),
     Code.WRONG_DTYPE: Meaning("Unsupported data type, or another one than the stream's", 422, False),
     Code.WRONG_SIZE: Meaning("The payload has another size than its header says", 422, False),
+    Code.BAD_PIXEL_SIZE: Meaning("Pixels cannot be matched to those that the model knows", 422, False),
     Code.BAD_CHECKSUM: Meaning("The payload was damaged on its way", 422, True),
     Code.BAD_CODEC: Meaning("Unknown codec, or a payload it cannot unpack", 422, False),
     Code.UNKNOWN_STREAM: Meaning("No such stream", 404, False),

@@ -36,6 +36,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "split_every": checks.count,
         "offset": checks.offset,
         "gain": checks.gain,
+        "match_pixel_size": checks.boolean,
         "next_result": checks.count,
         "stream": checks.text,
         "resume_token": checks.text,

@@ -79,7 +79,8 @@ class Open:
     `shape` is (H, W). `window` None takes the server's default. `maps` asks for the support map of each
     frame, `sd` for its error bars; `split_every` n for the photons of the frames of every n-th time point to
     be split, 0 for none. `offset` and `gain` say how the detector's values become photons: (value - offset) /
-    gain; with neither they are photons. `stream` and `resume_token` are given together, to resume.
+    gain; with neither they are photons. `match_pixel_size` True asks for photons to be scattered onto finer
+    pixels where the model knows only such. `stream` and `resume_token` are given together, to resume.
     """
 
     TYPE: ClassVar[str] = "OPEN"
@@ -103,6 +104,7 @@ class Open:
     split_every: int = 0
     offset: float | None = None
     gain: float | None = None
+    match_pixel_size: bool | None = None
     next_result: int = 0
     stream: str | None = None
     resume_token: str | None = None

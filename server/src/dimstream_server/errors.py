@@ -27,6 +27,7 @@
     │   ├── NotFinite                  not_finite
     │   ├── NoErrorBar                 not_supported
     │   ├── BadUpdate                  bad_field
+    │   ├── CannotMatchPixels          bad_pixel_size
     │   ├── NotWaitedFor                duplicate
     │   └── RecordingRefused           recording_refused
     ├── RecordingFailed                recording_failed; a recording stopped, the stream went on
@@ -187,6 +188,12 @@ class BadUpdate(Refused):
     """The update names a sequence number that is past, contradicts itself, or changes nothing."""
 
     code = "bad_field"
+
+
+class CannotMatchPixels(Refused):
+    """Photons were to be put on pixels of a size that the model knows, and cannot be."""
+
+    code = "bad_pixel_size"
 
 
 class NotWaitedFor(Refused):

@@ -9,7 +9,7 @@ from shipped import BUNDLE
 
 from dimstream_models.bundle import Clip, ScaleLinear, TestTensorMismatch, read_bundle
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
+from dimstream_models.training.evaluation.restoring import has_own_scale, on_known_pixels, restorer
 
 
 def test_it_computes_padding_network_crop_gain_offset_and_clip() -> None:
@@ -36,6 +36,22 @@ def test_a_bundle_that_does_not_reproduce_its_test_output_is_refused() -> None:
 def test_a_network_with_other_axes_is_refused() -> None:
     with pytest.raises(CannotEvaluate, match="axes bcyx in and out, er-sted-light has yx"):
         restorer(replace(read_bundle(BUNDLE), input_axes="yx"))
+
+
+def test_larger_pixels_are_divided_as_the_service_does_it_and_none_without_need() -> None:
+    bundle = read_bundle(BUNDLE)
+    restore = restorer(bundle)
+    counts = np.random.default_rng(0).poisson(2.0, (40, 48)).astype(np.uint16)
+    matched = on_known_pixels(restore, bundle, 40.0)(counts)
+    assert matched.shape == counts.shape
+    np.testing.assert_array_equal(on_known_pixels(restore, bundle, 20.0)(counts), restore(counts))
+    assert not np.allclose(matched, restore(counts))
+    with pytest.raises(CannotEvaluate, match="expected photon counts"):
+        on_known_pixels(restore, bundle, 40.0)(counts + 0.5)
+    assert bundle.config is not None
+    silent = replace(bundle, config=bundle.config.model_copy(update={"pixel_sizes_nm": None}))
+    with pytest.raises(CannotEvaluate, match="says which pixel sizes"):
+        on_known_pixels(restore, silent, 40.0)
 
 
 def test_a_scale_is_a_step_or_a_record_of_one() -> None:

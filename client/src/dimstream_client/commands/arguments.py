@@ -41,6 +41,10 @@ def add_files(command: argparse.ArgumentParser, *, is_out_needed: bool = True) -
         help="value of the detector without light: photons are (value - O) / G (default: 0)",
     )  # fmt: skip
     command.add_argument("--gain", type=gain, metavar="G", help="detector units per photon (default: 1)")
+    command.add_argument(
+        "--match-pixel-size", action="store_true",
+        help="scatter photons onto finer pixels where the model knows only such, and bin the results back",
+    )  # fmt: skip
 
 
 def add_timeout(command: argparse.ArgumentParser, default_s: float | None, text: str = "%(default)s") -> None:

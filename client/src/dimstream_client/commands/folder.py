@@ -25,7 +25,7 @@ from dimstream_client.folders.tables import COUNTED, FLAGS, SUMMARY, FileState
 from dimstream_client.folders.waiting_for_server import Patience
 
 _RESULT_OPTIONS: Final = (
-    *("model", "out_dtype", "split_every", "offset", "gain", "output"),
+    *("model", "out_dtype", "split_every", "offset", "gain", "match_pixel_size", "output"),
     *("series", "axes", "incomplete", "pixel_size", "z_step", "frame_interval"),
 )
 """Options on which the outputs depend."""
@@ -104,6 +104,8 @@ def _route(arguments: argparse.Namespace, open_things: ExitStack, *, by_stream: 
 def options_of(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the options on which outputs depend, as JSON gives them back."""
     given = {name: getattr(arguments, name) for name in names}
+    if not given.get("match_pixel_size"):
+        given.pop("match_pixel_size", None)  # folders that were begun before there was such an option go on
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 

@@ -201,6 +201,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
         "split_every": arguments.split_every,
         "offset": arguments.offset,
         "gain": arguments.gain,
+        "match_pixel_size": arguments.match_pixel_size or None,
         "save": arguments.save,
     }
 

@@ -47,7 +47,7 @@ examples:
 exit codes: 0 all done; 1 something failed or is missing; 2 wrong usage; 3 a folder cannot be read or
 written; 4 the server refused or cannot be reached"""
 _RESULT_OPTIONS: Final = (
-    *("model", "out_dtype", "split_every", "offset", "gain", "time_number", "order"),
+    *("model", "out_dtype", "split_every", "offset", "gain", "match_pixel_size", "time_number", "order"),
     *("series", "axes", "incomplete", "pixel_size", "z_step", "frame_interval"),
 )
 """Options on which the outputs depend."""

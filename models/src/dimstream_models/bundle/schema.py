@@ -20,6 +20,7 @@ from dimstream_models.arithmetic import Normalisation
 FORMAT_VERSION: Final = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Length = Annotated[float, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -249,6 +250,7 @@ class DimstreamConfig(Growing):
             "split_calibration",
             "correlation_calibration",
             "error_bar",
+            "pixel_sizes_nm",
         }
     )
     format_version: Literal[1] = FORMAT_VERSION
@@ -269,6 +271,9 @@ class DimstreamConfig(Growing):
     """None: the model has no error bar."""
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
+    pixel_sizes_nm: tuple[Length, Length] | None = None
+    """Smallest and largest pixels that the model knows, as training showed it structures on them; None: not
+    stated."""
     dose_photons: tuple[float, float] | None = None
     """Lowest and highest dose that the model was trained for, photons on a tubule."""
     provenance: Provenance | None = None
@@ -281,6 +286,8 @@ class DimstreamConfig(Growing):
     def _threshold_has_its_record(self) -> Self:
         if self.thresholds.ssim is not None and self.calibration is None:
             raise ValueError("thresholds.ssim wants its calibration record; without one it must be null")
+        if self.pixel_sizes_nm is not None and self.pixel_sizes_nm[0] > self.pixel_sizes_nm[1]:
+            raise ValueError("pixel_sizes_nm is [smallest, largest]")
         if self.dose_photons is not None and self.dose_photons[0] > self.dose_photons[1]:
             raise ValueError("dose_photons is [lowest, highest]")
         return self

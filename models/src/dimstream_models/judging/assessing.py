@@ -55,8 +55,12 @@ class DenoisedFrame(Protocol[Map]):
         """(H, W), what the network was given."""
 
     @property
+    def recorded(self) -> Array:
+        """(H, W), what was recorded: `photons`, or what was scattered onto finer pixels before."""
+
+    @property
     def raw_findings(self) -> RawFindings:
-        """What they show by themselves."""
+        """What they show by themselves, as recorded."""
 
     @property
     def denoised(self) -> Array:
@@ -101,6 +105,8 @@ class Conditions:
         By which the photons were made of the detector's values; None: the values are photons.
     only_plane : bool
         Whether the stream has one plane so far.
+    pixel_size_nm : float or None
+        Side of the pixels that the network is given; None when unknown.
     """
 
     criteria: Criteria
@@ -111,6 +117,7 @@ class Conditions:
     frame_interval_s: float | None = None
     detector: Detector | None = None
     only_plane: bool = True
+    pixel_size_nm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +214,7 @@ def assess(
         outlier=frame.raw_findings.outlier,
         gap=gap,
         frame_interval_s=None if interval_s is None else interval_s * steps,
+        pixel_size_nm=conditions.pixel_size_nm,
     )
     return Assessment(
         decision=judge.judge(seq, metrics, conditions.criteria, split_every=conditions.split_every),
@@ -246,8 +254,8 @@ def _split(frame: DenoisedFrame[Map], conditions: Conditions, *, seq: int, t: in
 def _no_photons(frame: DenoisedFrame[Any], detector: Detector | None) -> str | None:
     """Why its photons cannot be split."""
     if detector is not None:
-        return no_photons(frame.photons, converted=True)
-    return no_photons(frame.photons, doubt_of=lambda _: frame.raw_findings.doubt)
+        return no_photons(frame.recorded, converted=True)
+    return no_photons(frame.recorded, doubt_of=lambda _: frame.raw_findings.doubt)
 
 
 def _gap(before: PreviousFrame | None, seq: int, t: int, conditions: Conditions) -> tuple[str | None, int]:
@@ -266,7 +274,7 @@ def _saturated(frame: DenoisedFrame[Any], ceiling: float | None) -> float:
         maximum=measures.maximum,
         at_maximum=measures.at_maximum,
         near_maximum=measures.near_maximum,
-        pixels=frame.photons.size,
+        pixels=frame.recorded.size,
         ceiling=ceiling,
     )
 
@@ -274,4 +282,4 @@ def _saturated(frame: DenoisedFrame[Any], ceiling: float | None) -> float:
 def _doubt(frame: DenoisedFrame[Any], detector: Detector | None, *, known: bool) -> Doubt | None:
     """What speaks against photon counts; offset and gain are looked for when it is first found."""
     doubt = frame.raw_findings.doubt
-    return doubt if doubt is None or known else doubt.proposing(frame.photons, detector)
+    return doubt if doubt is None or known else doubt.proposing(frame.recorded, detector)

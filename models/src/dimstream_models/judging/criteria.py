@@ -99,6 +99,8 @@ class Criteria:
         by it.
     background_max : float
         Of the window classes; for the reason.
+    pixel_sizes_nm : (float, float) or None
+        Smallest and largest pixels that the model knows; None: not stated.
     """
 
     ssim: float | None
@@ -109,6 +111,7 @@ class Criteria:
     signal: Distribution | None = None
     dark: Distribution | None = None
     frame_interval_s: float | None = None
+    pixel_sizes_nm: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, thresholds: StreamThresholds | None = None) -> Self:
@@ -130,6 +133,7 @@ class Criteria:
             signal=None if record is None else _signal(record),
             dark=None if record is None else Distribution.of(record.dark_quantiles, record.dark_pairs),
             frame_interval_s=None if record is None else record.frame_interval_s,
+            pixel_sizes_nm=None if bundle.config is None else bundle.config.pixel_sizes_nm,
         )
 
     @property

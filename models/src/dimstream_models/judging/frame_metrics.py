@@ -12,6 +12,9 @@ from dimstream_models.quality.count_check import Doubt
 LONG_INTERVAL: Final = 3.0
 """Times the calibration's frame interval."""
 
+SAME_SIZE: Final = 1e-3
+"""Relative: sizes that are told in rounded numbers are the same."""
+
 FlagName = Literal["ok", "suspect", "unjudged"]
 Note = Literal[
     "moved",
@@ -22,6 +25,7 @@ Note = Literal[
     "saturated",
     "fading",
     "interval",
+    "pixel_size",
     "not_photons",
     "doubtful_counts",
     "clipped",
@@ -62,6 +66,8 @@ class FrameMetrics:
         What is missing between this frame and the one that it was compared with, in words.
     frame_interval_s : float or None
         Seconds between both; None when unknown.
+    pixel_size_nm : float or None
+        Side of the pixels that the network was given; None when unknown.
     """
 
     not_comparable: str | None
@@ -82,6 +88,7 @@ class FrameMetrics:
     outlier: bool = False
     gap: str | None = None
     frame_interval_s: float | None = None
+    pixel_size_nm: float | None = None
 
     @property
     def similarity(self) -> float | None:
@@ -115,6 +122,13 @@ class FrameMetrics:
         if self.frame_interval_s is None or criteria.frame_interval_s is None:
             return False
         return self.frame_interval_s > LONG_INTERVAL * criteria.frame_interval_s
+
+    def has_strange_pixels(self, criteria: Criteria) -> bool:
+        """Whether its pixels are known to be of another size than those that the model knows."""
+        if self.pixel_size_nm is None or criteria.pixel_sizes_nm is None:
+            return False
+        smallest, largest = criteria.pixel_sizes_nm
+        return not smallest * (1 - SAME_SIZE) <= self.pixel_size_nm <= largest * (1 + SAME_SIZE)
 
 
 @dataclass(frozen=True)

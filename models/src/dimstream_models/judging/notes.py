@@ -32,6 +32,7 @@ def notes_of(
         ("saturated", metrics.saturated > 0),
         ("fading", history.is_fading(criteria) and not history.no_structure),
         ("interval", metrics.is_slow(criteria)),
+        ("pixel_size", metrics.has_strange_pixels(criteria)),
         ("not_photons", history.counts.not_photons is not None),
         ("doubtful_counts", metrics.doubt is not None and history.counts.not_photons is None),
         ("clipped", metrics.clipped > 0),

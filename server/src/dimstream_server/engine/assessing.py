@@ -41,6 +41,7 @@ class _FrameOnDevice:
     """A denoised frame whose prediction stays on the device, as `dimstream_models.judging` asks about it."""
 
     photons: NDArray[Any]
+    recorded: NDArray[Any]
     raw_findings: RawFindings
     output: FusedOutput
     model: LoadedModel
@@ -77,6 +78,8 @@ def assess_on_device(
     raw_findings: RawFindings,
     compared: PreviousFrame | None,
     not_comparable: str | None,
+    *,
+    recorded: NDArray[Any],
 ) -> AssessedFrame:
     """Gather the metrics of a frame and judge it.
 
@@ -88,6 +91,8 @@ def assess_on_device(
         What they show by themselves.
     compared : PreviousFrame or None
         What `output.measures.ssim` was taken with; None when there is a reason in `not_comparable`.
+    recorded
+        (H, W), its photons before they were scattered, where they were.
 
     Raises
     ------
@@ -95,7 +100,7 @@ def assess_on_device(
         ONNX Runtime raised on a comparison.
     """
     judge = state.judges[task.plane]
-    frame = _FrameOnDevice(task.pixels, raw_findings, output, model)
+    frame = _FrameOnDevice(task.pixels, recorded, raw_findings, output, model)
     found = assess(
         judge,
         frame,
@@ -108,7 +113,7 @@ def assess_on_device(
     quality = QualityMetrics(
         ssim_aligned=found.metrics.ssim_aligned,
         correlation=found.metrics.correlation,
-        shift_px=found.shift,
+        shift_px=_on_recorded_pixels(found.shift, state.parts),
         ssim_z=_similarity_in_depth(state, task, model, output),
         p_signal=found.decision.p_signal,
         p_dark=found.decision.p_dark,
@@ -128,11 +133,16 @@ def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
         window=model.fused.bundle.ssim.window,
         split_every=spec.split_every,
         ceiling=spec.ceiling,
-        denoised_ceiling=model.fused.ceiling,
+        denoised_ceiling=model.fused.bundle.ceiling(spec.out_dtype),
         frame_interval_s=spec.frame_interval_s,
         detector=spec.detector,
         only_plane=len(state.planes) == 1,
+        pixel_size_nm=None if spec.pixel_size_um is None else 1e3 * spec.pixel_size_um / state.parts,
     )
+
+
+def _on_recorded_pixels(shift: Shift | None, parts: int) -> Shift | None:
+    return None if shift is None else (round(shift[0] / parts), round(shift[1] / parts))
 
 
 def _split_result(found: Assessment[Any]) -> SplitResult | None:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from dimstream_client.quality import Fractions, QualityMetrics, Times, fitted
 from dimstream_models.judging import FlagName, PreviousFrame, why_not_comparable
+from dimstream_models.quality.pixel_size import binned_support
 from dimstream_models.quality.support_map import all_unsupported
 from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
+from dimstream_server.engine.pixel_matching import as_recorded, on_finer_pixels
 from dimstream_server.engine.protocol import EngineResult, FrameTask
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.resume_state import PlaneRecord
@@ -79,12 +81,18 @@ def _denoise(
     not_comparable = _why_not_comparable(state, task, last)
     compared = last if not_comparable is None else None
     previous = None if compared is None else compared.normalised
-    task = replace(task, pixels=state.spec.photons(task.pixels))
-    looked_at = beside.look_at(task.pixels, state.spec.detector)
+    recorded = state.spec.photons(task.pixels)
+    task = replace(task, pixels=on_finer_pixels(recorded, state.parts, seq=task.seq))
+    looked_at = beside.look_at(recorded, state.spec.detector)
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
         raise FrameFailed("the prediction holds NaN or infinity")
-    assessed = assess_on_device(state, task, model, output, looked_at.result(), compared, not_comparable)
+    if state.spec.match_pixel_size:
+        output = as_recorded(output, recorded, state.parts, ceiling=_ceiling(state, model))
+    found = looked_at.result()
+    assessed = assess_on_device(
+        state, task, model, output, found, compared, not_comparable, recorded=recorded
+    )
     _remember(state, task, output)
     measures = output.measures
     return _Outcome(
@@ -95,7 +103,7 @@ def _denoise(
         fractions=Fractions(measures.background, measures.uncertain, measures.signal),
         pixels=output.denoised if state.spec.deliver_pixels else None,
         quality=assessed.quality,
-        support=_on_host(assessed) if state.spec.deliver_maps else None,
+        support=_on_host(assessed, state.parts) if state.spec.deliver_maps else None,
         sd=output.sd,
     )
 
@@ -105,7 +113,8 @@ def restore_reference(state: StreamState, task: FrameTask, model: LoadedModel | 
     if isinstance(model, Exception):
         return  # which every frame of the stream will be told
     try:
-        output = model.fused.run(state.spec.photons(task.pixels), None, state.in_force.thresholds)
+        photons = on_finer_pixels(state.spec.photons(task.pixels), state.parts, seq=task.seq)
+        output = model.fused.run(photons, None, state.in_force.thresholds)
     except FrameFailed as error:
         log.warning(
             "failed as it came again event=frame_failed stream=%s seq=%d reason=%s", state.id, task.seq, error
@@ -115,11 +124,18 @@ def restore_reference(state: StreamState, task: FrameTask, model: LoadedModel | 
     state.planes[task.plane] = replace(last, normalised=output.normalised, overview=output.overview)
 
 
-def _on_host(assessed: AssessedFrame) -> NDArray[np.uint8]:
+def _on_host(assessed: AssessedFrame, parts: int) -> NDArray[np.uint8]:
     """The support map; of a frame that shows nothing, all that is predicted is unsupported."""
     support = assessed.support
     on_host = support if isinstance(support, np.ndarray) else np.asarray(support.numpy())
+    if parts > 1:
+        on_host = binned_support(on_host, parts)
     return on_host if assessed.decision.structure_seen else all_unsupported(on_host)
+
+
+def _ceiling(state: StreamState, model: LoadedModel) -> float | None:
+    out_dtype = state.spec.out_dtype
+    return model.fused.bundle.ceiling(out_dtype) if out_dtype == "uint16" else None
 
 
 def _failed(state: StreamState, task: FrameTask, error: str) -> _Outcome:

@@ -145,8 +145,8 @@ class LocalEngine:
         """Id of a new stream; see `Engine.open`."""
         with self._lock:
             info = self._info(spec.model)
-            check_spec(spec, info.bundle, self._limits)
-            stream = self._quotas.open(spec, resume_state)
+            parts = check_spec(spec, info.bundle, self._limits)
+            stream = self._quotas.open(spec, resume_state, parts=parts)
             self._thread.commands.put(OpenStream(stream, spec, info, resume_state))
         return stream
 
@@ -193,7 +193,8 @@ class LocalEngine:
             self._quotas.check_open(stream)
             info = None if model is None else self._info(model)
             if info is not None:
-                check_spec(self._quotas.spec(stream), info.bundle, self._limits)
+                parts = check_spec(self._quotas.spec(stream), info.bundle, self._limits)
+                self._quotas.check_parts(stream, parts, info.id)
                 self._quotas.uses(stream, info.id)
             self._thread.commands.put(ChangeStream(stream, from_seq, info, thresholds, future))
         return future

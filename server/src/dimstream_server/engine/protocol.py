@@ -88,6 +88,10 @@ class StreamSpec:
         Seconds between time points; None when unknown.
     detector : Detector or None
         By which frames are turned into photons before anything else; None: their values are photons.
+    pixel_size_um : float or None
+        Side of a pixel, micrometres; None when unknown.
+    match_pixel_size : bool
+        Whether photons are scattered onto finer pixels where the model knows only such.
     """
 
     model: str
@@ -100,6 +104,13 @@ class StreamSpec:
     split_every: int = 0
     frame_interval_s: float | None = None
     detector: Detector | None = None
+    pixel_size_um: float | None = None
+    match_pixel_size: bool = False
+
+    @property
+    def model_out_dtype(self) -> OutDtype:
+        """Pixel type of what the model gives; what is added up afterwards is not rounded before."""
+        return "float32" if self.match_pixel_size else self.out_dtype
 
     @property
     def model_dtype(self) -> InDtype:

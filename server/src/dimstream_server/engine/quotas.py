@@ -13,9 +13,11 @@ from typing import Final, get_args
 import numpy as np
 
 from dimstream_models.bundle import Bundle
+from dimstream_server.engine.pixel_matching import parts_of
 from dimstream_server.engine.protocol import EngineLimits, FrameTask, InDtype, OutDtype, StreamSpec
 from dimstream_server.engine.resume_state import Plane, ResumeState
 from dimstream_server.errors import (
+    BadUpdate,
     Draining,
     NoErrorBar,
     NotFinite,
@@ -38,6 +40,7 @@ PLANE_BYTES: Final = 6  # a pixel: 4 of the prediction, the rest of its overview
 @dataclass(slots=True)
 class _StreamQuota:
     spec: StreamSpec
+    parts: int = 1  # into which the side of a pixel is divided
     queued: int = 0
     closing: bool = False
     planes: set[Plane] = field(default_factory=set)
@@ -47,7 +50,7 @@ class _StreamQuota:
     @property
     def plane_bytes(self) -> int:
         """Of what is remembered of one plane."""
-        return PLANE_BYTES * self.spec.shape[0] * self.spec.shape[1]
+        return PLANE_BYTES * self.spec.shape[0] * self.spec.shape[1] * self.parts**2
 
 
 class Quotas:
@@ -62,8 +65,13 @@ class Quotas:
         self._plane_bytes = 0
         self._streams: dict[str, _StreamQuota] = {}
 
-    def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
+    def open(self, spec: StreamSpec, resume_state: ResumeState | None = None, *, parts: int = 1) -> str:
         """Id of a new account.
+
+        Parameters
+        ----------
+        parts : int
+            Into which the side of each pixel is divided before the model sees it.
 
         Raises
         ------
@@ -74,7 +82,7 @@ class Quotas:
             raise TooManyStreams(
                 f"{self._limits.streams} streams are open, which is the limit; close one or try again later"
             )
-        quota = _StreamQuota(spec)
+        quota = _StreamQuota(spec, parts)
         records = () if resume_state is None else resume_state.planes
         self._add_planes(quota, {record.plane for record in records})
         quota.models[spec.model] += 1
@@ -106,6 +114,20 @@ class Quotas:
         UnknownStream
         """
         return self._quota(stream).spec
+
+    def check_parts(self, stream: str, parts: int, model: str) -> None:
+        """Refuse a model for which the pixels of a stream would be divided in another way.
+
+        Raises
+        ------
+        UnknownStream, BadUpdate
+        """
+        now = self._quota(stream).parts
+        if parts != now:
+            raise BadUpdate(
+                f"expected a model for which pixels are divided as before, {now}x{now}, for {model} it would"
+                f" be {parts}x{parts}: open a new stream"
+            )
 
     def accept(self, stream: str, task: FrameTask) -> None:
         """Note one more frame.
@@ -197,12 +219,12 @@ class Quotas:
         return quota
 
 
-def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> None:
-    """Check what a stream wants to be opened with.
+def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> int:
+    """Check what a stream wants to be opened with; into how many parts the side of a pixel is divided.
 
     Raises
     ------
-    WrongShape, WrongDtype, Oversize, NoErrorBar
+    WrongShape, WrongDtype, Oversize, NoErrorBar, CannotMatchPixels
     """
     if spec.deliver_sd and bundle.error_bar is None:
         raise NoErrorBar(
@@ -218,8 +240,11 @@ def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> None:
     lowest = max(LOWEST_SIDE, bundle.ssim.window)
     if len(spec.shape) != 2 or min(spec.shape) < lowest:
         raise WrongShape(f"frames are (H, W) with sides of at least {lowest} px, got {spec.shape}")
-    if spec.shape[0] * spec.shape[1] > limits.frame_pixels:
-        raise Oversize(f"frames have at most {limits.frame_pixels} pixels, {spec.shape} is more")
+    parts = parts_of(spec, bundle)
+    if spec.shape[0] * spec.shape[1] * parts**2 > limits.frame_pixels:
+        divided = f", each divided into {parts}x{parts}," if parts > 1 else ""
+        raise Oversize(f"frames have at most {limits.frame_pixels} pixels, {spec.shape}{divided} is more")
+    return parts
 
 
 def check_frame(task: FrameTask, spec: StreamSpec) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 
 from dimstream_models.judging import PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
+from dimstream_server.engine.pixel_matching import parts_of
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane, ResumeState
 from dimstream_server.errors import BadUpdate
@@ -79,13 +80,15 @@ class StreamState:
     tally: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
     turn_s: float = 0.0  # that its last frame took
+    parts: int = 1  # into which the side of a pixel is divided
 
     @classmethod
     def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, resume_state: ResumeState | None) -> Self:
         """A stream before its first frame, or before the next of those of its resume state."""
+        parts = parts_of(spec, info.bundle)
         if resume_state is None:
-            return cls(stream, spec, InForce(0, info, info.thresholds))
-        state = cls(stream, spec, InForce(resume_state.next_seq, info, resume_state.thresholds))
+            return cls(stream, spec, InForce(0, info, info.thresholds), parts=parts)
+        state = cls(stream, spec, InForce(resume_state.next_seq, info, resume_state.thresholds), parts=parts)
         state.last_seq = resume_state.next_seq - 1
         state.tally.update(asdict(resume_state.counts))
         for record in resume_state.planes:
@@ -106,15 +109,15 @@ class StreamState:
         return ModelKey(
             in_force.model.id,
             spec.model_dtype,
-            spec.out_dtype,
+            spec.model_out_dtype,
             split_check=spec.split_every > 0,
             sd=spec.deliver_sd,
         )
 
     @property
     def pixels(self) -> int:
-        """Of a frame."""
-        return self.spec.shape[0] * self.spec.shape[1]
+        """Of a frame, as the model is given it."""
+        return self.spec.shape[0] * self.spec.shape[1] * self.parts**2
 
     def counts(self) -> Counts:
         """What became of the frames so far."""

@@ -56,5 +56,7 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         split_every=message.split_every,
         frame_interval_s=message.frame_interval_s,
         detector=Detector.given(message.offset, message.gain),
+        pixel_size_um=message.pixel_size_um,
+        match_pixel_size=bool(message.match_pixel_size),
         **options,
     )

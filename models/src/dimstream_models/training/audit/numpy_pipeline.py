@@ -89,6 +89,11 @@ class NumpyFrame:
         self.overview = Overview.of(self.normalised)
         self._pipeline, self._before = pipeline, before
 
+    @property
+    def recorded(self) -> NDArray[Any]:
+        """(H, W) photon counts as they were recorded: the network was given these."""
+        return self.photons
+
     @cached_property
     def denoised(self) -> Array:
         """(H, W) counts, as they are delivered."""

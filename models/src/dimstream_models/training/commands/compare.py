@@ -27,6 +27,13 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--truth-factor", type=float, default=1.0, help="truth times this is in high-dose counts"
     )
+    parser.add_argument(
+        "--match-pixel-size-nm",
+        type=float,
+        metavar="NM",
+        help="side of these pixels: photons are scattered onto finer ones that the bundle knows, and"
+        " the results binned back, as match_pixel_size of the service does",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the photons that are set aside (0)")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     parser.set_defaults(run_command=_run)
@@ -36,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.bundle import read_bundle
     from dimstream_models.training.evaluation.compare import compare
     from dimstream_models.training.evaluation.references import Absent, of_movie, of_truth
-    from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
+    from dimstream_models.training.evaluation.restoring import has_own_scale, on_known_pixels, restorer
     from dimstream_models.training.pairs.images import ImageFile, read_planes
 
     bundle = read_bundle(arguments.bundle)
@@ -46,7 +53,10 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         truth = read_planes(ImageFile(arguments.truth), below_zero=True).values * arguments.truth_factor
         yardsticks = [of_truth(noisy, truth)]
-    restore, same_scale = restorer(bundle), arguments.truth is not None and has_own_scale(bundle)
+    restore = restorer(bundle)
+    if arguments.match_pixel_size_nm is not None:
+        restore = on_known_pixels(restore, bundle, arguments.match_pixel_size_nm)
+    same_scale = arguments.truth is not None and has_own_scale(bundle)
     absent = [each for each in yardsticks if isinstance(each, Absent)]
     compared = [
         compare(restore, each, same_scale=same_scale) for each in yardsticks if not isinstance(each, Absent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle, ScaleLinear, apply_steps, check_test_output
+from dimstream_models.quality.pixel_size import binned, finer_pixels, scattered
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.prediction import onnx_denoiser
 
@@ -41,6 +43,36 @@ def restorer(bundle: Bundle) -> Restore:
 
     check_test_output(bundle, restore(bundle.test_input[0, 0]))
     return restore
+
+
+def on_known_pixels(restore: Restore, bundle: Bundle, pixel_nm: float) -> Restore:
+    """Return a restoration that scatters photons onto pixels that the bundle knows, as the service does.
+
+    Parameters
+    ----------
+    pixel_nm : float
+        Side of the pixels that come, nm.
+
+    Raises
+    ------
+    CannotEvaluate
+        When the bundle does not say which pixels it knows, or an image holds no photon counts.
+    """
+    known = None if bundle.config is None else bundle.config.pixel_sizes_nm
+    if known is None:
+        raise CannotEvaluate(
+            f"expected a bundle that says which pixel sizes it knows, {bundle.id} does not: leave"
+            " --match-pixel-size-nm out"
+        )
+    parts = finer_pixels(pixel_nm, known)
+
+    def restored(counts: NDArray[Any]) -> NDArray[np.float32]:
+        if (counts < 0).any() or (counts != np.rint(counts)).any():
+            raise CannotEvaluate("expected photon counts, as photons are scattered, got other values")
+        seed = zlib.crc32(np.ascontiguousarray(counts).tobytes())
+        return binned(restore(scattered(counts, parts, seed=seed)), parts)
+
+    return restored
 
 
 def has_own_scale(bundle: Bundle) -> bool:

@@ -163,6 +163,9 @@ def _usage(config: DimstreamConfig) -> Iterator[str]:
     yield "- **Output**: the prediction on the scale that *Calibration* names, clipped at 0 and 65535."
     if config.pixel_size_nm is not None:
         yield f"- **Pixels** of {config.pixel_size_nm:g} nm."
+    if config.pixel_sizes_nm is not None:
+        smallest, largest = config.pixel_sizes_nm
+        yield f"- **Pixel sizes that it knows**: {smallest:g} to {largest:g} nm."
     if config.dose_photons is not None:
         low, high = config.dose_photons
         yield f"- **Dose**: {low:g} to {high:g} photons on a structure's pixel."

@@ -211,6 +211,7 @@ def _config(draft: NetworkDraft) -> DimstreamConfig:
             kind=draft.normalisation.kind, value=draft.normalisation.value
         ),
         pixel_size_nm=stated.pixel_size_nm or draft.pixel_size_nm,
+        pixel_sizes_nm=stated.pixel_sizes_nm,
         dose_photons=draft.dose_photons,
         provenance=draft.provenance,
         quality=dict(draft.figures),

@@ -53,6 +53,11 @@ class BundleSettings(Confined):
     pixel_size_nm: float | None = Field(
         None, gt=0, description="of the training images; null: theirs, if stated"
     )
+    pixel_sizes_nm: PositiveRange | None = Field(
+        None,
+        description="smallest and largest pixels on which training showed structures; streams of other pixels"
+        " get a note; null: not stated",
+    )
     background_max: float = Field(5, ge=0, description="10x10 window sums up to this are background (paper)")
     signal_min: float = Field(25, ge=0, description="10x10 window sums above this are signal (paper)")
 

@@ -215,6 +215,7 @@ class HttpApp:
                     view=view,
                     detector=Detector.given(query.offset, query.gain),
                     client=request.state.name,
+                    match_pixel_size=query.match_pixel_size,
                 )
                 answer = await self._fill(order, request)
             except BaseException:

@@ -102,6 +102,13 @@ class DenoiseQuery(BaseModel):
             description="Detector units per photon. Default 1.",
         ),
     ] = None
+    match_pixel_size: Annotated[
+        bool,
+        Field(
+            description="Scatter the photons onto finer pixels where the model knows only such, and bin the"
+            " results back; needs the pixel size and whole photons."
+        ),
+    ] = False
     view: Annotated[
         View | None,
         Field(

@@ -42,6 +42,8 @@ class Order:
         By which frames are turned into photons; None: their values are photons.
     client : str
         Who asks, for the list of streams.
+    match_pixel_size : bool
+        Whether photons are scattered onto finer pixels where the model knows only such.
     """
 
     model: ModelInfo
@@ -55,6 +57,7 @@ class Order:
     view: ViewOrder | None = None
     detector: Detector | None = None
     client: str = ""
+    match_pixel_size: bool = False
 
     @property
     def dtype(self) -> str:
@@ -167,6 +170,8 @@ class Denoiser:
             split_every=order.split_every,
             frame_interval_s=stack.scale.frame_interval_s,
             detector=order.detector,
+            pixel_size_um=stack.square_pixel_um,
+            match_pixel_size=order.match_pixel_size,
             **options,
         )
 
