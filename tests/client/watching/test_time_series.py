@@ -18,6 +18,9 @@ NAMES = {
     "overview.tif": Place("overview.tif"),
     "img_z3_c1.tif": Place("img_z3_c1.tif"),
     "cells12.tif": Place("cells#.tif", 12),  # not the label s
+    "Series003_t07_z00_ch01.tif": Place("Series003_t#_z00_ch01.tif", 7),
+    "Experiment-01_t7_c2.tif": Place("Experiment-01_t#_c2.tif", 7),
+    "cellst007xy1c2.tif": Place("cellst#xy1c2.tif", 7),
     "7.tif": Place("#.tif", 7),
 }
 
