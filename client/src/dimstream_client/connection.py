@@ -39,6 +39,7 @@ from dimstream_client.messages import (
 )
 from dimstream_client.pixels import Part, largest_result_bytes
 from dimstream_client.protocol_client import ProtocolClient
+from dimstream_client.sending import FreshItem
 from dimstream_client.session import Item
 from dimstream_client.stream_channel import PendingRequest, Receiver, ReferenceOf, fail
 from dimstream_client.wire import encode
@@ -155,9 +156,9 @@ class Connection:
             It cannot be encoded; nothing was sent.
         ConnectionLost
         """
-        if isinstance(item, (Frame, Skip)):  # others were encoded when they were written to disk
-            encode(item)
-        self._call(lambda: self._protocol.offer(item), self._ends(item.stream))
+        # Others were encoded when they were written to disk.
+        fresh = FreshItem(item, encode(item)) if isinstance(item, (Frame, Skip)) else None
+        self._call(lambda: self._protocol.offer(item, fresh), self._ends(item.stream))
 
     def look_again(self, stream: str) -> None:
         """See whether frames can go: there is room for their results now."""

@@ -37,7 +37,7 @@ from dimstream_client.messages import (
 )
 from dimstream_client.pending_requests import PendingRequests
 from dimstream_client.pixels import Part, largest_result_bytes
-from dimstream_client.sending import Sender
+from dimstream_client.sending import FreshItem, Sender
 from dimstream_client.session import MAX_RETRIES, PATIENT_CODES, Item, Session
 from dimstream_client.stream_channel import PendingRequest, Receiver, ReferenceOf, StreamChannel, fail
 from dimstream_client.wire import decode
@@ -289,8 +289,8 @@ class ProtocolClient:
         )
         self._sender.send_references(channel)
 
-    def offer(self, item: Item) -> None:
-        """Send a frame or SKIP as soon as there is credit."""
+    def offer(self, item: Item, fresh: FreshItem | None = None) -> None:
+        """Send a frame or SKIP as soon as there is credit; `fresh` is how it travels unpacked."""
         channel = self._channels.get(item.stream)
         if channel is None:
             return  # the stream has failed, which its receiver was told
@@ -299,7 +299,7 @@ class ProtocolClient:
             channel.report_refusals()
             return
         channel.session.offer(item)
-        self._sender.pump(channel)
+        self._sender.pump(channel, fresh)
 
     def retry(self) -> None:
         """Try again to resume what is lost."""

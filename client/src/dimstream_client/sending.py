@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from dimstream_client.arguments import frame_of
 from dimstream_client.errors import Code, DimstreamError, Problem, StreamError
@@ -18,6 +18,13 @@ from dimstream_client.wire import encode
 
 _ACK_EVERY: Final = 16  # results, or a window of them
 _log = logging.getLogger("dimstream")
+
+
+class FreshItem(NamedTuple):
+    """What a program has just given, and its parts as they travel where nothing is packed."""
+
+    item: Item
+    parts: list[Part]
 
 
 class Sender:
@@ -53,8 +60,8 @@ class Sender:
         self._pending.add(pending)
         self.say(pending.message)
 
-    def pump(self, channel: StreamChannel) -> None:
-        """Send what may be sent now; CLOSE when nothing is left."""
+    def pump(self, channel: StreamChannel, fresh: FreshItem | None = None) -> None:
+        """Send what may be sent now, `fresh` without encoding it again; CLOSE when nothing is left."""
         channel.report_refusals()
         if channel.is_lost:
             return
@@ -64,7 +71,7 @@ class Sender:
         free_capacity = MAX_WINDOW if is_free else channel.receiver.free_capacity() - session.owed
         for item in session.outgoing(free_capacity=free_capacity):
             try:
-                self._say_item(channel, item)
+                self._say_item(channel, item, fresh)
             except Exception as error:  # of this frame alone: its file, or what it holds
                 self._unreadable(channel, item, error)
                 return
@@ -104,7 +111,10 @@ class Sender:
         frame = channel.reference_of(seq)
         return frame and frame_of(frame, stream=channel.stream, seq=seq, request=channel.request)
 
-    def _say_item(self, channel: StreamChannel, item: Item) -> None:
+    def _say_item(self, channel: StreamChannel, item: Item, fresh: FreshItem | None = None) -> None:
         opened = channel.session.opened
+        if fresh is not None and fresh.item is item and opened.codec == "none" and opened.checksum != "crc32":
+            self._send(fresh.parts)
+            return
         message = item if isinstance(item, (Frame, Skip)) else item.load()
         self.say(message, codec=opened.codec, checksum=opened.checksum == "crc32")
