@@ -111,18 +111,6 @@ def test_who_leaves_holds_nothing_and_is_not_shown_anything() -> None:
     assert (len(watcher), len(subscribers)) == (0, 0)
 
 
-def test_pixels_that_are_part_of_something_larger_are_copied() -> None:
-    subscribers = Subscribers()
-    watcher = subscribers.add("a", 8)
-    show(subscribers, "a", 0)
-    show(subscribers, "a", 1, is_view=True)
-    as_it_came, copied = watcher.take(), watcher.take()
-    assert isinstance(as_it_came, SeenFrame)
-    assert isinstance(copied, SeenFrame)
-    assert as_it_came.frame.pixels is PIXELS
-    assert not np.shares_memory(copied.frame.pixels, PIXELS)
-
-
 def test_a_capacity_of_no_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 frame, got 0"):
         Subscribers().add(None, 0)

@@ -7,6 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from dimstream_client.messages import Frame
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
@@ -70,7 +71,7 @@ class Requests:
         stream.counts = result.counts or stream.counts
         self._metrics.answered(stream.endpoint, result)
         self._metrics.streams.requests.answered(result)
-        self._subscribers.publish(stream.id, frame, result, source=stream, is_view=True)
+        self._subscribers.publish(stream.id, frame, result, source=stream)
 
     def ended(self, stream: ServerStream) -> None:
         """Take a stream out."""
@@ -127,11 +128,13 @@ class RequestStream:
         index = frame.index
         task = FrameTask(frame.seq, frame.pixels, t=index.t, plane=(index.c, index.z, index.p))
         future = self._engine.submit(self._engine_id, task)
-        self._waiting.append((frame, future))
-        self._post(self._requests.accepted, self._stream, frame, future)
+        # Its pixels are part of a body, which no watcher may keep in memory; the network runs meanwhile.
+        shown = replace(frame, pixels=frame.pixels.copy())
+        self._waiting.append((shown, future))
+        self._post(self._requests.accepted, self._stream, shown, future)
 
     def take(self) -> tuple[Frame, EngineResult]:
-        """The oldest frame that was submitted, and its result; waits for it."""
+        """The oldest frame that was submitted, its pixels a copy, and its result; waits for it."""
         frame, future = self._waiting.popleft()
         result = future.result()
         self._post(self._requests.answered, self._stream, frame, result)

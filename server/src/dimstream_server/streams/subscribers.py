@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -160,7 +160,6 @@ class Subscribers:
         result: EngineResult,
         *,
         source: ServerStream | None = None,
-        is_view: bool = False,
     ) -> None:
         """Show a frame to whoever watches its stream.
 
@@ -168,12 +167,9 @@ class Subscribers:
         ----------
         source : ServerStream, optional
             Its stream.
-        is_view : bool
-            Whether its pixels are part of something larger, which a watcher must not keep in memory.
         """
         watching = self._watching(stream)
         if watching:
-            frame = replace(frame, pixels=frame.pixels.copy()) if is_view else frame
             seen = SeenFrame(stream, frame, result, source)
             for subscription in watching:
                 subscription.put(seen)
