@@ -147,15 +147,29 @@ def _overlapping(side: int, moved: int) -> tuple[slice, slice]:
 
 
 def _without_local_mean(image: Array) -> Float64:
-    sums = np.pad(image.astype(np.float64), LOCAL_SIDE // 2, mode="edge")
-    summed = np.cumsum(sums, axis=0)
-    sums = summed[LOCAL_SIDE - 1 :].copy()
-    sums[1:] -= summed[:-LOCAL_SIDE]
-    summed = np.cumsum(sums, axis=1)
-    sums = summed[:, LOCAL_SIDE - 1 :].copy()
-    sums[:, 1:] -= summed[:, :-LOCAL_SIDE]
-    sums /= LOCAL_SIDE**2
-    return np.subtract(image, sums, out=sums)
+    height, width = image.shape
+    summed = _edge_padded(image, LOCAL_SIDE // 2).cumsum(axis=0)
+    rows = np.empty((height, summed.shape[1]))
+    rows[0] = summed[LOCAL_SIDE - 1]
+    np.subtract(summed[LOCAL_SIDE:], summed[:-LOCAL_SIDE], out=rows[1:])
+    summed = rows.cumsum(axis=1)
+    means = np.empty((height, width))
+    means[:, 0] = summed[:, LOCAL_SIDE - 1]
+    np.subtract(summed[:, LOCAL_SIDE:], summed[:, :-LOCAL_SIDE], out=means[:, 1:])
+    means /= LOCAL_SIDE**2
+    return np.subtract(image, means, out=means)
+
+
+def _edge_padded(image: Array, reach: int) -> Float64:
+    """Image whose border pixels are repeated `reach` times; `numpy.pad` takes three times as long."""
+    height, width = image.shape
+    padded = np.empty((height + 2 * reach, width + 2 * reach))
+    inside = padded[reach : reach + height]
+    inside[:, reach : reach + width] = image
+    inside[:, :reach] = image[:, :1]
+    inside[:, reach + width :] = image[:, -1:]
+    padded[:reach], padded[reach + height :] = inside[0], inside[-1]
+    return padded
 
 
 def _pearson(a: Centred, b: Centred) -> float:

@@ -40,9 +40,9 @@ def clipped_share(denoised: Array, ceiling: float | None) -> float:
     """
     if ceiling is None:
         return 0.0
-    if denoised.dtype.kind == "u":  # compared with a float, they would be turned into floats first
-        return _share(denoised >= math.ceil(ceiling))
-    return _share(denoised >= ceiling)
+    # Integers that are compared with a float would be turned into floats first.
+    least = math.ceil(ceiling) if denoised.dtype.kind == "u" else ceiling
+    return _share(denoised >= least) if denoised.max() >= least else 0.0
 
 
 def saturated_share(
