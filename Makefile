@@ -11,9 +11,11 @@ SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
 # Each of the many processes that tests start would compile its modules again.
-test check: export PYTHONDONTWRITEBYTECODE =
+test check fast-tests: export PYTHONDONTWRITEBYTECODE =
+# Every core has a test of its own to work on.
+test check fast-tests: export OMP_NUM_THREADS = 1
 
-.PHONY: demo dev test check lint bench clean light-bundle generalist-bundle audit fuzz chaos soak
+.PHONY: demo dev test check fast-tests lint bench clean light-bundle generalist-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
@@ -21,14 +23,18 @@ demo: $(VENV)/.installed  ## Stream the sample movie through a real server; resu
 test: dev lint  ## Lint, then every test, on all cores
 	$(BIN)/pytest -n auto --dist worksteal
 
-check: dev lint  ## Lint, then the fast tests: for every change
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+check: dev  ## Lint and the fast tests, at once: for every change
+	@$(MAKE) --no-print-directory -j 2 lint fast-tests
+
+fast-tests: export DIMSTREAM_HYPOTHESIS = check
+fast-tests: dev
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow" --durations=10
 
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 --package dimstream_client
+	$(BIN)/mypy --platform win32 --package dimstream_client --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
 
 bench: dev  ## What the service adds, and how fast training is; results in bench/

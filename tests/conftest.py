@@ -11,10 +11,11 @@ import dimstream_models  # noqa: F401  # before ONNX Runtime, which it keeps fro
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same examples in each run, few of them; DIMSTREAM_HYPOTHESIS=long tries other ones, and many.
-hypothesis.settings.register_profile(
-    "short", max_examples=50, derandomize=True, deadline=None, database=None, print_blob=True
-)
+# The same examples in each run: few, in `make check` fewer; DIMSTREAM_HYPOTHESIS=long tries many other ones.
+for name, max_examples in (("check", 15), ("short", 50)):
+    hypothesis.settings.register_profile(
+        name, max_examples=max_examples, derandomize=True, deadline=None, database=None, print_blob=True
+    )
 hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("DIMSTREAM_HYPOTHESIS", "short"))
 

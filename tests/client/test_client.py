@@ -433,6 +433,7 @@ def test_a_closed_client_says_so(peer):
             call()
 
 
+@pytest.mark.slow
 def test_a_client_that_is_closed_while_another_thread_sends_does_not_hang(peer):
     def send(stream):
         frame = movie(1)[0]

@@ -33,12 +33,12 @@ def described(xml: str) -> io.BytesIO:
     return file
 
 
-GIANT = np.zeros((3000, 3000), np.uint8)
+GIANT_PX = (3000, 3000)
 PICTURES = {
-    "JPEG": (7, imagecodecs.jpeg8_encode(GIANT)),
-    "PNG": (34933, imagecodecs.png_encode(GIANT)),
-    "JPEG2000": (34712, imagecodecs.jpeg2k_encode(GIANT)),
-    "JPEGXL": (50002, imagecodecs.jpegxl_encode(GIANT)),
+    "JPEG": (7, imagecodecs.jpeg8_encode),
+    "PNG": (34933, imagecodecs.png_encode),
+    "JPEG2000": (34712, imagecodecs.jpeg2k_encode),
+    "JPEGXL": (50002, imagecodecs.jpegxl_encode),
 }
 
 
@@ -49,7 +49,8 @@ def test_a_page_that_unpacks_as_it_likes_is_refused_unread(
     def unpacked(*_: object) -> None:
         raise AssertionError("the page was unpacked")
 
-    compression, payload = PICTURES[name]
+    compression, encode = PICTURES[name]
+    payload = encode(np.zeros(GIANT_PX, np.uint8))
     monkeypatch.setattr(tifffile.TiffPage, "asarray", unpacked)
     with pytest.raises(TiffError, match=f"packed by {name}; expected none, LZW, deflate") as refused:
         open_images(page(compression, bytes(payload)))

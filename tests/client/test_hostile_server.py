@@ -124,6 +124,7 @@ class Misdeeds:
         return way(message, parts, self._rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "spool"])
 @pytest.mark.parametrize("ways", [WAYS, LOUD], ids=["quiet", "loud"])
 def test_every_result_is_right_and_in_order_whatever_comes_between(peer, tmp_path, kind, ways):

@@ -89,6 +89,7 @@ def one_peer(peer):
     return peer()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(os.environ.get("DIMSTREAM_ODD_OPTIONS", "60")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -226,6 +226,7 @@ def run(server, folder, resume, *, until_frame):
     return got
 
 
+@pytest.mark.slow
 def test_a_program_that_is_killed_goes_on_where_it_stopped(folder, peer):
     server = peer(window=4)
     first = run(server, folder, "no", until_frame=11)

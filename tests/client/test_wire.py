@@ -438,7 +438,7 @@ def damaged(draw):
     return parts
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6 * settings.default.max_examples, suppress_health_check=[HealthCheck.too_slow])
 @given(
     damaged() | st.lists(st.binary(max_size=40) | st.sampled_from([b"DIM1" + n for n in NAMES]), max_size=4)
 )

@@ -94,6 +94,7 @@ def exchanged(draw: st.DrawFn, value: Any) -> Any:
     return draw(VALUES | st.sampled_from(strange))
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_description_with_another_value_inside_is_refused_or_read(

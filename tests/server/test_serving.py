@@ -27,6 +27,7 @@ from dimstream_models.bundle import (
     write_bundle,
 )
 from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
+from dimstream_server.cli import main
 
 COMMAND = [sys.executable, "-m", "dimstream_server.cli"]
 LOCAL = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"]
@@ -116,7 +117,7 @@ def next_seq(connection: http.client.HTTPConnection) -> int:
     return int(stream["next_seq"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_both_endpoints_serve_and_a_stop_answers_what_was_accepted(
     serve: Any, bundle_path: Path, number: signal.Signals
 ) -> None:
@@ -158,6 +159,7 @@ def test_both_endpoints_serve_and_a_stop_answers_what_was_accepted(
     context.destroy(linger=0)
 
 
+@pytest.mark.slow
 def test_a_file_says_it_all_and_the_command_line_wins(serve: Any, bundle_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "dimstream.toml"
     file.write_text(
@@ -170,6 +172,7 @@ def test_a_file_says_it_all_and_the_command_line_wins(serve: Any, bundle_path: P
     assert running.end()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_second_server_on_the_same_ports_is_told_so(serve: Any, bundle_path: Path) -> None:
     running = serve("--bundle", str(bundle_path), *LOCAL)
     ready = running.ready()
@@ -181,19 +184,34 @@ def test_a_second_server_on_the_same_ports_is_told_so(serve: Any, bundle_path: P
     assert f"cannot bind the ZeroMQ endpoint {ready['zmq']}: Address already in use" in said
 
 
-def test_refusals_to_start_are_one_line_and_exit_code_2(bundle_path: Path, tmp_path: Path) -> None:
+def test_wrong_settings_are_refused_in_one_line_and_with_exit_code_2(
+    bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mistyped = tmp_path / "mistyped.toml"
     mistyped.write_text("[zmq]\nendpont = 'tcp://127.0.0.1:0'\n")
     bundle = ["--bundle", str(bundle_path)]
     empty = tmp_path / "empty.toml"
     empty.write_text("[server]\nbundles = []\n")
-    assert "expected at least one bundle, got an empty list" in refused(*LOCAL, "--config", str(empty))
+    for arguments, said in (
+        ([*LOCAL, "--config", str(empty)], "expected at least one bundle, got an empty list"),
+        ([*bundle, "--config", str(mistyped)], "did you mean 'zmq.endpoint'?"),
+        ([*bundle, "--http", "0.0.0.0:0"], "other machines"),
+        ([*bundle, "--zmq", "tcp://*:0"], "other machines"),
+        ([*bundle, *LOCAL, "--device", "gpu"], "server.device"),
+    ):
+        assert main(["serve", *arguments]) == 2
+        refusal = capsys.readouterr().err
+        assert refusal.count("\n") == 1
+        assert refusal.startswith("dimstream-server: ")
+        assert said in refusal
+
+
+@pytest.mark.slow
+def test_refusals_to_start_are_one_line_and_exit_code_2(bundle_path: Path, tmp_path: Path) -> None:
+    bundle = ["--bundle", str(bundle_path)]
+    assert "server.device" in refused(*bundle, *LOCAL, "--device", "gpu")
     assert str(tmp_path / "none") in refused("--bundle", str(tmp_path / "none"), *LOCAL)
     assert "identity" in refused(*bundle, *bundle, *LOCAL)
-    assert "did you mean 'zmq.endpoint'?" in refused(*bundle, "--config", str(mistyped))
-    assert "other machines" in refused(*bundle, "--http", "0.0.0.0:0")
-    assert "other machines" in refused(*bundle, "--zmq", "tcp://*:0")
-    assert "server.device" in refused(*bundle, *LOCAL, "--device", "gpu")
     unwritable = str(tmp_path / "no" / "ready.json")
     assert f"cannot write the ready file {unwritable}: there is no such folder" in refused(
         *bundle, *LOCAL, "--ready-file", unwritable
@@ -205,6 +223,7 @@ def models_of(ready: dict[str, Any]) -> list[str]:
         return [model["id"] for model in json.load(answer)["models"]]
 
 
+@pytest.mark.slow
 def test_without_a_bundle_the_one_that_ships_is_served_and_named_in_the_log(serve: Any) -> None:
     running = serve(*LOCAL)
     assert models_of(running.ready()) == [SHIPPED_MODEL]
@@ -217,6 +236,7 @@ def test_without_a_bundle_the_one_that_ships_is_served_and_named_in_the_log(serv
     assert f"model={SHIPPED_MODEL} path={shipped_bundle()}" in line
 
 
+@pytest.mark.slow
 def test_a_bundle_of_the_settings_file_is_served_and_the_one_that_ships_is_not(
     serve: Any, bundle_path: Path, tmp_path: Path
 ) -> None:
@@ -230,6 +250,7 @@ def test_a_bundle_of_the_settings_file_is_served_and_the_one_that_ships_is_not(
     assert str(tmp_path / "missing") in refused(*LOCAL, "--config", str(named))
 
 
+@pytest.mark.slow
 def test_sighup_reads_the_list_of_bundles_again_and_stops_no_stream(
     serve: Any, bundle_path: Path, tiny_bundle: Callable[..., Bundle], tmp_path: Path
 ) -> None:
@@ -286,6 +307,7 @@ def test_sighup_reads_the_list_of_bundles_again_and_stops_no_stream(
     assert events["reloaded"]["models"] == ["identity", "other"]
 
 
+@pytest.mark.slow
 def test_systemd_is_told_when_the_server_is_ready_and_when_it_stops(
     serve: Any, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +323,7 @@ def test_systemd_is_told_when_the_server_is_ready_and_when_it_stops(
         assert running.end()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_gone_hinders_nothing(
     serve: Any, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,12 +336,14 @@ def test_a_supervisor_that_is_gone_hinders_nothing(
     assert log.count("event=notify_failed") == 2
 
 
+@pytest.mark.slow
 def test_asked_for_cuda_without_one_is_a_refusal(bundle_path: Path) -> None:
     if any(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("there is a CUDA device here")
     assert "cuda:0" in refused("--bundle", str(bundle_path), *LOCAL, "--device", "cuda:0")
 
 
+@pytest.mark.slow
 def test_ports_are_free_again_after_a_stop(serve: Any, bundle_path: Path) -> None:
     running = serve("--bundle", str(bundle_path), *LOCAL)
     host, port = running.ready()["http"].removeprefix("http://").split(":")

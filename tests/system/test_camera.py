@@ -17,6 +17,8 @@ from dimstream_client import Client
 from dimstream_client.cli import main as dimstream
 from dimstream_server.server_process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 OFFSET, GAIN = 100.0, 7.3
 PROPOSED = re.compile(r"offset (\d+\.?\d*),? (?:--)?gain (\d+\.?\d*)")
 

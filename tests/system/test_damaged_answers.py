@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from dimstream_client import Client, Result
 from dimstream_server.server_process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 Parts = list[bytes]
 SEEDS = int(os.environ.get("DIMSTREAM_TAMPER_SEEDS", "1"))
 

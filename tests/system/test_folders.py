@@ -16,6 +16,8 @@ from dimstream_client.files.ome_writer import PlaneNotes
 from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_server.server_process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 TIMES = [0.0, 0.5, 3.0, 10.0]
 LABELS = ["a", "b", "c", "d"]
 

@@ -21,6 +21,8 @@ from dimstream_client.cli import main as dimstream
 from dimstream_client.keys import TOKEN, make_pair, make_token, read_only_entry, read_secret
 from dimstream_server.cli import main as dimstream_server
 
+pytestmark = pytest.mark.slow
+
 FRAME = np.random.default_rng(0).poisson(9.0, (3, 64, 64)).astype(np.uint16)
 LONGEST_LINE = 600
 

@@ -16,6 +16,8 @@ from live_viewers import viewing
 
 from dimstream_client import Client
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (32, 40)
 FRAMES = 40
 PATIENCE_S = 60.0

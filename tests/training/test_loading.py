@@ -133,6 +133,7 @@ def test_equal_shapes_that_compute_something_else_are_refused(
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_fit_starts_from_a_bundle_and_records_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(9)
     start = build_network(tiny_recipe.network)

@@ -53,7 +53,7 @@ def test_several_stacks_are_never_one(tmp_path: Path) -> None:
 
 PIXELS = np.ones((64, 64), np.uint16)
 BAD = {
-    "unpacks to more than it declares": obf([Stack("a", PIXELS, (X, Y), data=zlib.compress(bytes(10**8)))]),
+    "unpacks to more than it declares": obf([Stack("a", PIXELS, (X, Y), data=zlib.compress(bytes(10**7)))]),
     "unpacks to less": obf([Stack("a", PIXELS, (X, Y), data=zlib.compress(bytes(10)))]),
     "is not packed as it says": obf([Stack("a", PIXELS, (X, Y), data=b"xxxx")]),
     "bites its tail": obf([Stack("a", PIXELS, (X, Y))], last_next=26),

@@ -29,6 +29,7 @@ TEXTS = st.text(max_size=8)
 TIMES = st.one_of(st.none(), st.floats(allow_nan=True))
 
 
+@pytest.mark.slow
 @given(
     axes=st.sampled_from(["YX", "TYX", "ZTYX", "PTCYX", "PZYX"]),
     labels=st.lists(TEXTS, min_size=8, max_size=8),

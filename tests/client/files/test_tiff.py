@@ -256,7 +256,7 @@ def test_an_empty_path_and_a_missing_one(tmp_path):
         open_images(tmp_path / "b.tif")
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3 * settings.default.max_examples, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([MOVIE, PACKED]), st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255))))
 def test_damaged_files_raise_nothing_but_tiff_errors(content, changes):
     damaged = bytearray(content)

@@ -363,6 +363,7 @@ def test_an_interrupted_movie_is_gone_on_with(night, monkeypatch):
     assert not list(night.out.glob(".*part*"))
 
 
+@pytest.mark.slow
 def test_a_killed_program_is_gone_on_with(night):
     night.data["img2"] = movie(night.source / "img2.tif", frames=40)
     command = [str(DIMSTREAM), "denoise", str(night.source), str(night.out), "--server"]

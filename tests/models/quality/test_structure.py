@@ -69,7 +69,7 @@ def test_scores_of_photon_noise_are_standard_normal() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0002, 0.001, 0.003])
-@pytest.mark.parametrize("shape", [(64, 64), (127, 129), (250, 243)])
+@pytest.mark.parametrize("shape", [(64, 64), (127, 129), pytest.param((250, 243), marks=pytest.mark.slow)])
 def test_a_handful_of_photons_is_no_structure(rate: float, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(11)
     assert max(structure_score(rng.poisson(rate, shape)) for _ in range(150)) < 5

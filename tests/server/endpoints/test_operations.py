@@ -86,6 +86,7 @@ def test_a_model_that_only_fails_makes_the_server_not_ready(
     assert readyz(request_of, server)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_draining_server_is_not_ready_and_says_so(
     start_server: Any, connect: Any, request_of: Any, make_counts: Any
 ) -> None:

@@ -101,6 +101,7 @@ def scaled_by(gain: float, offset: float) -> object:
     return lambda image: gain * ndimage.gaussian_filter(np.asarray(image, float), 2.0) + offset
 
 
+@pytest.mark.slow
 def test_scores_are_numpys_and_filters_are_not_tuned_on_what_they_are_judged_on() -> None:
     result = judged(gaussian(2.0))
     fitted = np.polyval(np.polyfit(NOISY.ravel().astype(float), TRUTH.ravel(), 1), NOISY)
@@ -196,6 +197,7 @@ def told(
     return capsys.readouterr().out, json.loads((tmp_path / "figures.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_command_opens_with_the_sentence_and_compares_a_movie(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ def test_counts_beyond_float16_survive_the_door(network: UNetRCAN) -> None:
     assert np.abs(found - expected).max() < 0.005 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_rounding_every_layer(network: UNetRCAN) -> None:
     denoiser = Denoiser(network, build_normaliser(FIXED))
     half = half_precision(export_onnx(denoiser))

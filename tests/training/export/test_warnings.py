@@ -151,6 +151,7 @@ def test_a_readme_of_ones_own_gets_the_section_once_and_loses_it_when_it_is_mend
     assert with_warnings(once, draft()) == text
 
 
+@pytest.mark.slow
 def test_export_says_its_warnings_last_and_strict_writes_nothing(
     pairs_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +171,7 @@ def test_export_says_its_warnings_last_and_strict_writes_nothing(
     assert all(each in refused for each in said)
 
 
+@pytest.mark.slow
 def test_calibrating_with_movies_takes_the_warning_away(bundle: Bundle, day: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle.source, tmp_path / "tiny")
     with open_draft(tmp_path / "tiny") as before:
@@ -181,6 +183,7 @@ def test_calibrating_with_movies_takes_the_warning_away(bundle: Bundle, day: Pat
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_the_margins_of_an_export_are_those_of_its_own_pixels(
     pairs_run: Path, prepared: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def changed(recipe: Recipe, **parts: dict[str, Any] | int | None) -> Recipe:
     return Recipe.model_validate(settings)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_weights_of_an_undisturbed_one(
     tiny_recipe: Recipe, tiny_run: Path, tmp_path: Path
 ) -> None:

@@ -64,7 +64,10 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("write", [write_keras2, write_keras3])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[pytest.mark.slow] if "beyond ten" in each else []) for each in NETWORKS],
+)
 def test_every_layer_gets_its_own_weights(
     tmp_path: Path, name: str, write: Callable[[Path, Published, Layers], None]
 ) -> None:

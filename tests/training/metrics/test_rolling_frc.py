@@ -84,6 +84,7 @@ def test_each_half_has_its_own_resolution() -> None:
         )  # a ring, its neighbour between which it samples
 
 
+@pytest.mark.slow
 def test_squares_hold_what_single_pixels_would() -> None:
     first, second = noisy_pair((70, 90))
     every = rolling_frc(first, second, skip=1, background=EVERYWHERE).resolution_px

@@ -1,5 +1,6 @@
 """Small experiments on disk: known structure, known shifts, photon counts."""
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -22,10 +23,13 @@ SIDE_PX = 96
 DOSE_RATIO = 20
 
 
+@functools.lru_cache(maxsize=32)
 def draw_structure(seed: int, side_px: int = SIDE_PX) -> NDArray[np.float64]:
-    """Expected photons at low dose of blurred points, periodic, about 2 on average."""
+    """Expected photons at low dose of blurred points, periodic, about 2 on average; they are read-only."""
     points = np.random.default_rng(seed).random((side_px, side_px)) < 0.01
-    return 0.02 + 200 * ndimage.gaussian_filter(points.astype(float), 2.0, mode="wrap")
+    structure = 0.02 + 200 * ndimage.gaussian_filter(points.astype(float), 2.0, mode="wrap")
+    structure.setflags(write=False)
+    return structure
 
 
 def shift_periodic(image: NDArray[np.float64], shift: tuple[float, float]) -> NDArray[np.float64]:

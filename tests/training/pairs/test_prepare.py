@@ -108,6 +108,7 @@ def test_without_registration_images_stay_as_they_are(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pairs.open(field), expose_pair(int(field.name[-1]), (4.0, 0.0)))
 
 
+@pytest.mark.slow
 def test_planes_of_a_stack_are_fields_of_view_and_frames_of_a_movie_are_one(tmp_path: Path) -> None:
     (tmp_path / "fields").mkdir()
     fields = np.array([expose_pair(seed) for seed in range(6)])
@@ -218,6 +219,7 @@ def test_pairs_and_low_dose_alone_are_not_mixed(tmp_path: Path, two_days: list[P
         prepare([two_days[1], tmp_path / "alone"], tmp_path / "out", PrepareSettings())
 
 
+@pytest.mark.slow
 def test_pixel_sizes_must_agree_unless_one_is_told(tmp_path: Path) -> None:
     day = write_day(tmp_path / "day", range(3))
     for seed, nm in enumerate((20, 20, 35)):
@@ -233,6 +235,7 @@ def test_pixel_sizes_must_agree_unless_one_is_told(tmp_path: Path) -> None:
     assert stated.pixel_size_nm == pytest.approx(20)
 
 
+@pytest.mark.slow
 def test_a_folder_is_replaced_only_when_told_and_only_by_a_whole_one(
     tmp_path: Path, two_days: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +273,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_a_stopped_command_leaves_nothing_that_looks_finished(
     tmp_path: Path, two_days: list[Path], name: str

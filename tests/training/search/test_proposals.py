@@ -59,6 +59,7 @@ def test_trials_that_others_have_at_work_are_not_proposed_again(searched_recipe:
     assert len({name_of(run.setting) for run in tried}) == 12
 
 
+@pytest.mark.slow
 def test_tpe_finds_better_settings_than_chance_and_leaves_what_fails(searched_recipe: Recipe) -> None:
     chance, guided = (
         _search(_searching(searched_recipe, sampler=sampler, trials=60))[-30:]

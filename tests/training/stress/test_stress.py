@@ -56,6 +56,7 @@ def test_a_gaussian_scores_as_formulas_say(of_a_gaussian: list[Row]) -> None:
     assert all(goal.met for goal in goals(of_a_gaussian) if goal.text.startswith("total"))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table_and_another_another(of_a_gaussian: list[Row]) -> None:
     few = replace(QUICK, cases=QUICK.cases[:2])
     first = measure(smooth, few, seed=1, quiet=True)
@@ -94,6 +95,7 @@ def test_a_model_that_shows_nothing_finds_nothing() -> None:
     assert not [goal for goal in goals(rows) if goal.met]
 
 
+@pytest.mark.slow
 def test_scale_and_offset_of_counts_do_not_matter_but_an_offset_spoils_the_total() -> None:
     plan = replace(QUICK, cases=QUICK.cases[:1])
     scaled = measure(lambda counts: 70 * smooth(counts), plan, seed=1, quiet=True)
@@ -119,6 +121,7 @@ def test_text_json_csv_and_card_say_the_same(of_a_gaussian: list[Row]) -> None:
     assert card_section({"validation_psnr_db": 3.0}) == ""
 
 
+@pytest.mark.slow
 def test_the_command_writes_all_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     few = Plan((case("bridge", 160, 1.0, PIXEL),), PIXEL, 1, (5.0,), 1, (0.1, 10.0), 1)
     monkeypatch.setattr("dimstream_models.training.stress.stressing.full_plan", lambda pixel: few)
@@ -133,6 +136,7 @@ def test_the_command_writes_all_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     assert "5 to 60" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_model_that_ships_bridges_dots_as_an_independent_audit_found() -> None:
     cases = (case("bridge", 160, 1.0, PIXEL), case("bridge", 160, 3.0, PIXEL))
     plan = Plan(cases, PIXEL, 3, (), 1, (0.1, 0.3, 10.0), 2)

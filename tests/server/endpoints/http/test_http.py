@@ -342,6 +342,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
     assert references <= set(document["components"]["schemas"])
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_stops_the_work(start_server: Any, request_of: Any, make_counts: Any) -> None:
     server = start_server()
     frames = 400

@@ -429,6 +429,7 @@ def test_bodies_that_are_arriving_take_no_more_memory_than_they_may(
     assert request_of("POST", PATH, body, server=server).status == 200
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_not_taken_keeps_nobody_out_and_ends(start_server: Any, request_of: Any) -> None:
     server = start_server(http={"max_requests": 1, "stall_s": 1.0})
     stack = npy(np.ones((100, 256, 256), np.uint8))

@@ -152,6 +152,7 @@ def test_a_bundle_is_loaded_used_replaced_and_unloaded(
     assert sum("event=model_unloaded model=times by='ada'" in line for line in told) == 1
 
 
+@pytest.mark.slow
 def test_a_stream_runs_on_unchanged_while_bundles_are_loaded_and_unloaded(
     start_operated: Any, store: Any
 ) -> None:

@@ -46,7 +46,7 @@ class RayCluster:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise SearchError(f"expected a Ray cluster at {address}: {error}") from error
         kind = "CPU" if self._device == "cpu" else "GPU"
-        self._size = int(ray.cluster_resources().get(kind, 0))  # type: ignore[no-untyped-call]
+        self._size = int(ray.cluster_resources().get(kind, 0))
         if not self._size:
             ray.shutdown()
             raise SearchError(f"expected a Ray cluster with a {kind} for each trial, {address} has none")
