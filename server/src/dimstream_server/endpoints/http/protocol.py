@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
 from dimstream_server.endpoints.http.requests import ProblemResponder
+from dimstream_server.endpoints.http.stall_limit import StallLimit
 from dimstream_server.endpoints.http.websocket import LARGEST_LINE, MOST_HEADERS, WebSocketProtocol
 from dimstream_server.problems import error_message
 
@@ -34,7 +35,7 @@ _QUIET: Final = logging.getLogger("uvicorn.error.http")
 _QUIET.setLevel(logging.ERROR)
 
 
-class HttpProtocol(H11Protocol):
+class HttpProtocol(StallLimit, H11Protocol):
     """Refuses what is no HTTP, and a head, or trailers, of more than `MAX_HEAD_BYTES`.
 
     A refused request is not passed on; when it has begun already, its route is told that the client has gone.
@@ -44,6 +45,7 @@ class HttpProtocol(H11Protocol):
 
     conn: "_Connection"
     flow: "_Flow"
+    _not_read = "the answer was not taken in time"
 
     def __init__(
         self, connections: Connections, limits: ConnectionLimits, responder: ProblemResponder, *uvicorn: Any
@@ -60,8 +62,6 @@ class HttpProtocol(H11Protocol):
         self._waiting_since = self.loop.time()  # for a request
         self._began: float | None = None  # to send one
         self._arrived = 0  # bytes of it
-        self._unsent_since: float | None = None
-        self._closing_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to read."""
@@ -88,16 +88,6 @@ class HttpProtocol(H11Protocol):
         self._arrived = 0
         super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """Wait until the client takes its answer."""
-        self._unsent_since = self.loop.time()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """Go on writing."""
-        self._unsent_since = None
-        super().resume_writing()
-
     def rank(self, now: float) -> Rank | None:
         """Where it stands among those that may be closed to make room; None: its request is worked on."""
         if self.transport.is_closing():
@@ -111,20 +101,8 @@ class HttpProtocol(H11Protocol):
 
     def end_if_late(self, now: float) -> None:
         """End it when its time is over."""
-        limits = self._limits
-        if self.transport.is_closing():
-            self._closing_since = now if self._closing_since is None else self._closing_since
-            if now - self._closing_since > limits.stall_s:
-                self.abort()
-        elif self._unsent_since is not None and now - self._unsent_since > limits.stall_s:
-            self._responder.count("request_timeout", self.address, "the answer was not taken in time")
-            self.abort()
-        elif self._is_waiting:
+        if not self.end_if_stalled(now) and self._is_waiting:
             self._end_if_no_request(now)
-
-    def abort(self) -> None:
-        """End it at once."""
-        self.transport.abort()
 
     def handle_events(self) -> None:
         """Handle what has arrived: some of it now, and the rest in the next turn."""
@@ -183,11 +161,6 @@ class HttpProtocol(H11Protocol):
         if self._give_up_request():
             self.transport.write(as_bytes(answer))
         self.transport.close()
-
-    @property
-    def address(self) -> str:
-        """Where the client is."""
-        return self.client[0] if self.client else "unknown"
 
     def shutdown(self) -> None:
         """Finish the request that runs, if one does."""

@@ -12,6 +12,7 @@ from websockets.http11 import Request
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
 from dimstream_server.endpoints.http.requests import ProblemResponder
+from dimstream_server.endpoints.http.stall_limit import StallLimit
 
 LARGEST_MESSAGE: Final = 8192  # from a viewer, bytes
 LARGEST_LINE: Final = 8000  # of a head: what `websockets` takes, which hangs on more
@@ -25,8 +26,10 @@ _QUIET: Final = logging.getLogger("uvicorn.error.websocket")  # uvicorn writes a
 _QUIET.setLevel(logging.ERROR)
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
     """Counts among the connections, and ends when its peer reads nothing, or sends more than viewers need."""
+
+    _not_read = "a viewer did not read in time"
 
     def __init__(
         self,
@@ -47,8 +50,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._since = self.loop.time()
         self._allowed_at = self._since
         self._allowed: float = 0
-        self._unsent_since: float | None = None
-        self._closing_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""
@@ -101,38 +102,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_parser_exception()
 
-    def pause_writing(self) -> None:
-        """Wait until the viewer reads."""
-        self._unsent_since = self.loop.time()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """Go on writing."""
-        self._unsent_since = None
-        super().resume_writing()
-
     def rank(self, now: float) -> Rank | None:
         """Where it stands among those that may be closed to make room: after all that are idle or slow."""
         return Rank(0, 0) if self.transport.is_closing() else Rank(4, self._since)
 
     def end_if_late(self, now: float) -> None:
         """End it when it does not read, or does not close."""
-        if self.transport.is_closing():
-            self._closing_since = now if self._closing_since is None else self._closing_since
-            if now - self._closing_since > self._limits.stall_s:
-                self.abort()
-        elif self._unsent_since is not None and now - self._unsent_since > self._limits.stall_s:
-            self._responder.count("request_timeout", self.address, "a viewer did not read in time")
-            self.abort()
-
-    def abort(self) -> None:
-        """End it at once."""
-        self.transport.abort()
-
-    @property
-    def address(self) -> str:
-        """Where the viewer is."""
-        return self.client[0] if self.client else "unknown"
+        self.end_if_stalled(now)
 
     def _fail(self, reason: str, *, code: int = _POLICY_VIOLATION) -> None:
         self._responder.count("bad_request", self.address, f"a viewer broke a rule: {reason}")
