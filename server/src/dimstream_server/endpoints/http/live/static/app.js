@@ -8,17 +8,17 @@ import { Connection } from "./connection.js";
 import { Contrast } from "./contrast.js";
 import { ContrastControls } from "./contrast_controls.js";
 import { element, setOptions, setText } from "./dom.js";
+import { Drawing } from "./drawing.js";
 import { Histogram } from "./histogram.js";
 import { listen, pointerOf } from "./input.js";
-import { lanesOf } from "./timeline_lanes.js";
 import { Overview } from "./overview.js";
 import { Panel } from "./panel.js";
 import { Picture } from "./picture.js";
 import { PlaneControls } from "./plane_controls.js";
-import { MOST_REGIONS, regionBetween } from "./regions.js";
+import { Marking } from "./regions.js";
 import { Rows } from "./frame_figures.js";
+import { lastRowUpTo, PlaneRows } from "./plane_rows.js";
 import { statistics } from "./statistics.js";
-import { writeTexts } from "./page_texts.js";
 import { Timeline } from "./timeline.js";
 import { Traces } from "./traces.js";
 import { Viewport } from "./viewport.js";
@@ -57,12 +57,8 @@ class App {
     /** @type {number | null} */
     this.hovered = null;
     this.rows = new Rows();
+    this._planeRows = new PlaneRows();
     this.traces = new Traces();
-    /** @type {import("./regions.js").Region[]} */
-    this.regions = [];
-    /** @type {import("./regions.js").Region | null} the one that is being drawn */
-    this.marked = null;
-    this.isMarking = false;
     this.isBusy = false; // a movie is made
     this.said = "";
     this.pictures = { raw: new Picture(), denoised: new Picture(), support: new Picture() };
@@ -71,6 +67,7 @@ class App {
     this.isDue = { paint: false, draw: false };
 
     this.viewport = new Viewport(() => this.redraw());
+    this.marking = new Marking(this.viewport, { onChange: () => this.redraw(), onFollowed: () => this.want() });
     this.contrast = new Contrast(() => this.repaint());
     this.histogram = new Histogram(element("histogram", HTMLCanvasElement), this.contrast);
     this.planes = new PlaneControls(element("planes", HTMLElement), () => this.want());
@@ -92,6 +89,7 @@ class App {
         this.redraw();
       },
     );
+    this.drawing = new Drawing(this);
     this.connection = new Connection({
       onMessage: (message) => this.take(message),
       onState: (state) => this.connected(state),
@@ -118,7 +116,7 @@ class App {
   want() {
     if (!this.streamId) return;
     const parts = ["raw", "denoised", ...(this.isSupportShown ? ["support"] : [])];
-    const rois = this.regions.map(({ x, y, width, height }) => ({ x, y, width, height }));
+    const rois = this.marking.regions.map(({ x, y, width, height }) => ({ x, y, width, height }));
     const view = { stream: this.streamId, plane: this.planes.wanted, seq: this.seq, parts, rows: true, rois };
     if (this.mode !== "all") this.connection.watch([view]);
     else this.connection.watch([...this.overview.views(this.streams).slice(0, 15), { ...view, parts: [] }]);
@@ -131,7 +129,7 @@ class App {
   choose(id) {
     if (id !== this.streamId) {
       this.seq = null;
-      this.regions = [];
+      this.marking.regions = [];
       this.contrast.isSet = false;
     }
     this.streamId = id;
@@ -304,118 +302,20 @@ class App {
     this.isDue.draw = true;
     requestAnimationFrame(() => {
       this.isDue.draw = false;
-      this._draw();
+      const isPainted = this.isDue.paint;
+      this.isDue.paint = false;
+      this.drawing.draw(isPainted);
     });
   }
 
   /** Rows of the plane that is shown. */
   shownRows() {
-    const { rows } = this;
-    const place = this.planes.place(this.stream);
-    const key = [this.streamId, rows.generation, rows.count, place].join();
-    if (this._shownRows?.key !== key) this._shownRows = { key, rows: rows.of(place) };
-    return this._shownRows.rows;
+    return this._planeRows.of(this.rows, this.streamId, this.planes.place(this.stream));
   }
 
   /** Row of the frame that is shown, or of the one before it, where only some frames have rows. */
   currentRow() {
-    if (this.header === null) return null;
-    const shown = this.shownRows();
-    let [from, to] = [0, shown.length]; // rows are in the order of their frames
-    while (from < to) {
-      const middle = (from + to) >> 1;
-      if (this.rows.columns.seq[shown[middle]] > this.header.seq) to = middle;
-      else from = middle + 1;
-    }
-    return from === 0 ? null : shown[from - 1];
-  }
-
-  _draw() {
-    for (const panel of Object.values(this.panels)) panel.resize();
-    if (this.isDue.paint) {
-      this.isDue.paint = false;
-      this.pictures.raw.paint(this.contrast.look("raw", this.ceiling("raw")));
-      this.pictures.denoised.paint(this.contrast.look("denoised", this.ceiling("denoised")));
-      this.pictures.support.paintAsSupport(0.45);
-      this.contrastControls.show();
-    }
-    this.panels.raw.draw(this.scene("raw"));
-    this.panels.denoised.draw(this.scene(this.mode === "toggle" && this.isRawShown ? "raw" : "denoised"));
-    this.histogram.draw();
-    this._drawTimeline();
-    writeTexts(this);
-  }
-
-  /** Draw the timeline, if anything of it has changed: a long run takes some milliseconds. */
-  _drawTimeline() {
-    const { rows, stream, regions, traces } = this;
-    const current = this.currentRow();
-    const { clientWidth, clientHeight } = element("timeline", HTMLCanvasElement);
-    const thresholds = stream?.thresholds ?? {};
-    const key = JSON.stringify([
-      [this.streamId, rows.generation, rows.count, this.planes.place(stream), current, clientWidth, clientHeight],
-      [regions, traces.size, thresholds, window.devicePixelRatio],
-    ]);
-    if (key === this._timelineKey) return;
-    this._timelineKey = key;
-    this.timeline.draw(rows, this.shownRows(), lanesOf(rows, thresholds, regions, traces), current);
-  }
-
-  /**
-   * What a panel shows.
-   * @param {"raw" | "denoised"} which
-   * @returns {import("./panel.js").Scene}
-   */
-  scene(which) {
-    const picture = this.pictures[which];
-    const isSwiped = this.mode === "swipe";
-    const pictures = [picture, ...(this.isSupportShown && which === "denoised" ? [this.pictures.support] : [])];
-    return {
-      pictures,
-      left: isSwiped ? { picture: this.pictures.raw, at: this.split } : null,
-      pixelSizeUm: this.stream?.pixel_size_um ?? null,
-      cursor: this.cursor,
-      regions: this.marked === null ? this.regions : [...this.regions, this.marked],
-      message: this._message(picture),
-    };
-  }
-
-  /** @param {Picture} picture */
-  _message(picture) {
-    if (this.missing) return this.missing;
-    if (this.streams.length === 0) return "no stream yet: it appears here with its first frame";
-    if (this.header === null) return "waiting for a frame …";
-    return picture.part === null ? "this stream delivers flags only, no denoised pixels" : "";
-  }
-
-  /**
-   * Draw a region; follow it once it is done.
-   * @param {{x: number, y: number}} from
-   * @param {{x: number, y: number}} to
-   * @param {boolean} isDone
-   */
-  mark(from, to, isDone) {
-    this.marked = regionBetween(from, to, this.viewport.image, this.regions);
-    if (isDone) {
-      if (this.marked !== null) this.regions = [...this.regions, this.marked];
-      this.marked = null;
-      this.isMarking = false;
-      this.want();
-    }
-    this.redraw();
-  }
-
-  /** Begin to draw a region, or stop it. */
-  toggleMarking() {
-    this.isMarking = !this.isMarking && this.regions.length < MOST_REGIONS;
-    this.redraw();
-  }
-
-  /** Follow no region any more. */
-  unmark() {
-    this.regions = [];
-    this.want();
-    this.redraw();
+    return this.header === null ? null : lastRowUpTo(this.header.seq, this.shownRows(), this.rows);
   }
 
   /** @param {"snapshot" | "tiff" | "movie"} what */

@@ -33,7 +33,7 @@ export function compose(app, canvas) {
     context.clip();
     context.fillStyle = "#0b0d0f";
     context.fillRect(0, 0, width, height);
-    drawScene(context, viewport, { ...app.scene(kind), cursor: null }, { width, height });
+    drawScene(context, viewport, { ...app.drawing.scene(kind), cursor: null }, { width, height });
     context.restore();
   });
   context.font = "13px system-ui, sans-serif";

@@ -26,8 +26,8 @@ export function pointerOf(app) {
       app.redraw();
     },
     isSplit: () => app.mode === "swipe",
-    isMarking: () => app.isMarking,
-    onMark: (from, to, isDone) => app.mark(from, to, isDone),
+    isMarking: () => app.marking.isMarking,
+    onMark: (from, to, isDone) => app.marking.mark(from, to, isDone),
   };
 }
 
@@ -52,8 +52,8 @@ export function listen(app) {
   for (const button of document.querySelectorAll(".modes button")) {
     /** @type {HTMLElement} */ (button).onclick = () => app.setMode(/** @type {import("./app.js").Mode} */ (/** @type {HTMLElement} */ (button).dataset.mode));
   }
-  element("mark", HTMLButtonElement).onclick = () => app.toggleMarking();
-  element("unmark", HTMLButtonElement).onclick = () => app.unmark();
+  element("mark", HTMLButtonElement).onclick = () => app.marking.toggle();
+  element("unmark", HTMLButtonElement).onclick = () => app.marking.clear();
   for (const what of /** @type {const} */ (["snapshot", "tiff", "movie"])) {
     element(what, HTMLButtonElement).onclick = () => app.capture(what);
   }

@@ -25,7 +25,7 @@ const KEYS = [
   ["+", "zoom in", (app) => app.viewport.zoom(1.5)],
   ["-", "zoom out", (app) => app.viewport.zoom(1 / 1.5)],
   ["0", "whole image", (app) => app.viewport.fit()],
-  ["r", "draw a region, whose mean is followed", (app) => app.toggleMarking()],
+  ["r", "draw a region, whose mean is followed", (app) => app.marking.toggle()],
   ["s", "save a picture (PNG)", (app) => app.capture("snapshot")],
   ["?", "this list", () => element("help", HTMLDialogElement).showModal()],
 ];

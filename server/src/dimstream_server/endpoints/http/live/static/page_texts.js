@@ -18,8 +18,8 @@ export function writeTexts(app) {
   setText(element("health", HTMLElement), health(app));
   setText(element("cursor", HTMLElement), app.said || readout(app));
   writeWarning(app);
-  element("mark", HTMLButtonElement).setAttribute("aria-pressed", String(app.isMarking));
-  element("unmark", HTMLButtonElement).hidden = app.regions.length === 0;
+  element("mark", HTMLButtonElement).setAttribute("aria-pressed", String(app.marking.isMarking));
+  element("unmark", HTMLButtonElement).hidden = app.marking.regions.length === 0;
   setText(element("zoom", HTMLElement), `${number(100 * app.viewport.scale)} %`);
   const follow = element("follow", HTMLButtonElement);
   follow.setAttribute("aria-pressed", String(app.seq === null));

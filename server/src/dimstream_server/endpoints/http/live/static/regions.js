@@ -35,3 +35,56 @@ export function regionBetween(a, b, image, others) {
   if (free < 0) return null;
   return { name: `ROI ${free + 1}`, colour: COLOURS[free], x, y, width, height };
 }
+
+/** The regions whose means are followed, and the one that is being drawn. */
+export class Marking {
+  /**
+   * @param {import("./viewport.js").Viewport} viewport
+   * @param {{onChange: () => void, onFollowed: () => void}} listeners what has changed has to be drawn again;
+   *   other regions are followed
+   */
+  constructor(viewport, listeners) {
+    this._viewport = viewport;
+    this._listeners = listeners;
+    /** @type {Region[]} */
+    this.regions = [];
+    /** @type {Region | null} */
+    this._drawn = null;
+    this.isMarking = false;
+  }
+
+  /** All regions, the one that is being drawn among them. */
+  get shown() {
+    return this._drawn === null ? this.regions : [...this.regions, this._drawn];
+  }
+
+  /**
+   * Draw a region; follow it once it is done.
+   * @param {{x: number, y: number}} from
+   * @param {{x: number, y: number}} to
+   * @param {boolean} isDone
+   */
+  mark(from, to, isDone) {
+    this._drawn = regionBetween(from, to, this._viewport.image, this.regions);
+    if (isDone) {
+      if (this._drawn !== null) this.regions = [...this.regions, this._drawn];
+      this._drawn = null;
+      this.isMarking = false;
+      this._listeners.onFollowed();
+    }
+    this._listeners.onChange();
+  }
+
+  /** Begin to draw a region, or stop it. */
+  toggle() {
+    this.isMarking = !this.isMarking && this.regions.length < MOST_REGIONS;
+    this._listeners.onChange();
+  }
+
+  /** Follow no region any more. */
+  clear() {
+    this.regions = [];
+    this._listeners.onFollowed();
+    this._listeners.onChange();
+  }
+}
