@@ -9,7 +9,7 @@ import tifffile
 from scipy import ndimage
 
 from dimstream_models.bundle import Bundle
-from dimstream_models.training.export.bundling import export_run
+from dimstream_models.training.export.bundling import ExportOptions, export_run
 from dimstream_models.training.fitting.trainer import fit
 from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import PrepareSettings
@@ -37,9 +37,8 @@ def bundle(bright_recipe: Recipe, tiny_run: Path, tmp_path_factory: pytest.TempP
     return export_run(
         run,
         tmp_path_factory.mktemp("bundles") / "tiny",
-        quality={"pairs_margin_db": 1.25},
-        documentation=DOCUMENTATION,
         command="dimstream-train export tiny",
+        options=ExportOptions(quality={"pairs_margin_db": 1.25}, documentation=DOCUMENTATION),
     )
 
 

@@ -11,7 +11,6 @@ import tifffile
 import torch
 
 from dimstream_models.bundle import Bundle, BundleExists, read_bundle
-from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import (
     CannotEvaluate,
@@ -191,7 +190,7 @@ def test_a_failed_run_is_not_exported(tiny_recipe: Recipe, tiny_run: Path, tmp_p
     failed = read_record(tiny_run).model_copy(update={"state": "failed", "reason": "the loss reached inf"})
     write_record(failed, tmp_path)
     with pytest.raises(Diverged, match=r"has failed, so it is not exported: the loss reached inf"):
-        export_run(tmp_path, tmp_path / "out", movies=Movies(), command="")
+        export_run(tmp_path, tmp_path / "out", command="")
 
 
 def test_pairs_that_have_changed_since_the_fit_are_refused(

@@ -26,7 +26,7 @@ from dimstream_models.training.adapting.stored_movies import (
     store_movies,
 )
 from dimstream_models.training.errors import CannotAdapt, NotBetter
-from dimstream_models.training.export.bundling import export_run
+from dimstream_models.training.export.bundling import ExportOptions, export_run
 from dimstream_models.training.fitting.batches import batches
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.fitting.record import RECORD, read_record
@@ -126,7 +126,7 @@ def adapt(source: Path, movies: Sequence[Path], out: Path, wanted: Wanted) -> Ad
         shutil.rmtree(run)
         raise
     command = f"dimstream-train adapt {bundle.id}"
-    made = export_run(run / "fit", out, quality=decision.figures, command=command)
+    made = export_run(run / "fit", out, command=command, options=ExportOptions(quality=decision.figures))
     shutil.rmtree(run)
     return Adapted(made, decision, recipe.fit.epochs * _movies_of(recipe).steps_per_epoch)
 

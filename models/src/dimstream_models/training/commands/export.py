@@ -40,22 +40,21 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.calibration.movies import Movies
-    from dimstream_models.training.export.bundling import export_run
+    from dimstream_models.training.export.bundling import ExportOptions, export_run
     from dimstream_models.training.export.card import read_template
     from dimstream_models.training.export.figures import read_quality
 
     documentation, out = arguments.documentation, arguments.out
-    bundle = export_run(
-        arguments.run,
-        out,
+    options = ExportOptions(
         movies=Movies(arguments.signal, arguments.dark),
         documentation=None if documentation is None else read_template(documentation),
         sample=arguments.sample,
         quality=read_quality(arguments.quality),
-        command=f"dimstream-train export {arguments.run.name}",
         half=out.with_name(f"{out.name}-float16") if arguments.float16 else None,
         device=arguments.device,
         strict=arguments.strict,
     )
+    command = f"dimstream-train export {arguments.run.name}"
+    bundle = export_run(arguments.run, out, command=command, options=options)
     print(f"{bundle.id} {bundle.sha256[:12]} in {out}")
     print_warnings(out)

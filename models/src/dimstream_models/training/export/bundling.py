@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from dimstream_models.training.export.training_data import TrainingData, trainin
 from dimstream_models.training.export.writing import NetworkDraft, restore, write_half, write_network
 from dimstream_models.training.fitting.record import RunRecord, read_record
 from dimstream_models.training.fitting.trainer import load_best
+from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.pairs.pair_reader import Pair
 from dimstream_models.training.prediction import Denoise, network_denoiser
@@ -36,19 +38,40 @@ from dimstream_models.training.stress.writing import with_stress
 RUN_FILES = ("loss.csv", "loss.png")
 
 
-def export_run(
-    run: Path,
-    folder: Path,
-    *,
-    movies: Movies | None = None,
-    documentation: str | None = None,
-    sample: Path | None = None,
-    quality: Mapping[str, float] | None = None,
-    command: str,
-    half: Path | None = None,
-    device: str = "cpu",
-    strict: bool = False,
-) -> Bundle:
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What a bundle is to have besides its network.
+
+    Parameters
+    ----------
+    movies : Movies
+        Recorded movies, from which the thresholds come; a simulated recipe's otherwise come from simulated
+        ones, and a recipe on pairs has no SSIM threshold without them.
+    documentation : str, optional
+        The bundle's README, with `{figure}` for each figure that it names; one that is not there reads
+        "not measured". Without it a model card is written.
+    sample : Path, optional
+        A movie that goes with the bundle, under its own name; whose images may, their owner knows.
+    quality : mapping of str to float
+        Figures measured elsewhere (`dimstream-train compare`), kept in the bundle.
+    half : Path, optional
+        Folder of a second bundle, in half precision, for GPUs.
+    device : str
+        A torch device to calibrate on.
+    strict : bool
+        Refuse a bundle against which something speaks; see `export.warnings`.
+    """
+
+    movies: Movies = field(default_factory=Movies)
+    documentation: str | None = None
+    sample: Path | None = None
+    quality: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    half: Path | None = None
+    device: str = "cpu"
+    strict: bool = False
+
+
+def export_run(run: Path, folder: Path, *, command: str, options: ExportOptions = ExportOptions()) -> Bundle:
     """Calibrate and export the run's best network into a bundle folder, replacing it.
 
     Parameters
@@ -57,29 +80,13 @@ def export_run(
         Folder of the run.
     folder : Path
         Of the bundle.
-    movies : Movies, optional
-        Recorded movies, from which the thresholds come; a simulated recipe's otherwise come from simulated
-        ones, and a recipe on pairs has no SSIM threshold without them.
-    documentation : str, optional
-        The bundle's README, with `{figure}` for each figure that it names; one that is not there reads
-        "not measured". Without it a model card is written.
-    sample : Path, optional
-        A movie that goes with the bundle, under its own name; whose images may, their owner knows.
-    quality : mapping of str to float, optional
-        Figures measured elsewhere (`dimstream-train compare`), kept in the bundle.
     command : str
         The command that does this, for the record.
-    half : Path, optional
-        Folder of a second bundle, in half precision, for GPUs.
-    device : str
-        A torch device to calibrate on.
-    strict : bool
-        Refuse a bundle against which something speaks; see `export.warnings`.
 
     Raises
     ------
     PoorModel
-        When it is refused so, with every reason.
+        When something speaks against it and that is not allowed, with every reason.
     Diverged
         When the run has failed.
     InvalidPrepared
@@ -89,49 +96,61 @@ def export_run(
     ParityError, BundleError
         When a bundle would not serve what torch computes.
     """
-    for each in (folder, half):
+    for each in (folder, options.half):
         if each is not None:
             check_target(each, replace=True)
     recipe, record = read_recipe(run / "recipe.yaml"), read_record(run)
     if record.state == "failed":
         raise Diverged(f"{run} has failed, so it is not exported: {record.reason}")
     data, network = training_data(recipe, record), load_best(recipe, run)
-    denoise = network_denoiser(network, build_normaliser(recipe.normalisation), device=device)
-    calibrated = _calibrate(recipe, data, movies or Movies(), denoise)
+    calibrated = _calibrate(recipe, data, network, options)
+    with tempfile.TemporaryDirectory() as scratch:
+        attachments = {f"training/{name}": run / name for name in RUN_FILES}
+        attachments |= _attachments(Path(scratch), data, calibrated, options)
+        draft = _draft(recipe, data, network, calibrated, options)
+        draft = replace(draft, provenance=_provenance(recipe, record, command), attachments=attachments)
+        made = write_network(folder, draft, strict=options.strict)
+        if options.half is not None:
+            write_half(options.half, draft)
+        return made
+
+
+def _draft(
+    recipe: Recipe, data: TrainingData, network: UNetRCAN, calibrated: _Calibrated, options: ExportOptions
+) -> NetworkDraft:
+    """All that a bundle says, but for where it comes from and the files that go with it."""
     figures = {
-        **(quality or {}),
+        **options.quality,
         **threshold_figures(calibrated.threshold),
         **data.figures(calibrated.restored),
         **stress_figures(calibrated.restored, pixel_nm=data.pixel_size_nm),
     }
-    example = data.example()
-    with tempfile.TemporaryDirectory() as scratch:
-        attachments = data.attachments(Path(scratch)) | {f"training/{name}": run / name for name in RUN_FILES}
-        if sample is not None:
-            attachments[f"sample/{sample.name}"] = sample
-        if documentation is None:
-            attachments[FIELD_PICTURE] = _write_field(Path(scratch), example, calibrated)
-        draft = NetworkDraft(
-            network=network,
-            normalisation=recipe.normalisation,
-            bundle=recipe.bundle,
-            example=example.low,
-            rescaling=calibrated.rescaling,
-            threshold=calibrated.threshold,
-            windows=calibrated.windows,
-            documentation=None
-            if documentation is None
-            else with_stress(fill(documentation, figures), figures),
-            figures=figures,
-            provenance=_provenance(recipe, record, command),
-            pixel_size_nm=data.pixel_size_nm,
-            dose_photons=data.dose_photons,
-            attachments=attachments,
-        )
-        made = write_network(folder, draft, strict=strict)
-        if half is not None:
-            write_half(half, draft)
-        return made
+    documentation = options.documentation
+    return NetworkDraft(
+        network=network,
+        normalisation=recipe.normalisation,
+        bundle=recipe.bundle,
+        example=data.example().low,
+        rescaling=calibrated.rescaling,
+        threshold=calibrated.threshold,
+        windows=calibrated.windows,
+        documentation=None if documentation is None else with_stress(fill(documentation, figures), figures),
+        figures=figures,
+        pixel_size_nm=data.pixel_size_nm,
+        dose_photons=data.dose_photons,
+    )
+
+
+def _attachments(
+    scratch: Path, data: TrainingData, calibrated: _Calibrated, options: ExportOptions
+) -> dict[str, Path]:
+    """Files that go with the bundle, some of them written into a folder that is only for that."""
+    attachments = data.attachments(scratch)
+    if options.sample is not None:
+        attachments[f"sample/{options.sample.name}"] = options.sample
+    if options.documentation is None:
+        attachments[FIELD_PICTURE] = _write_field(scratch, data.example(), calibrated)
+    return attachments
 
 
 @dataclass(frozen=True)
@@ -147,8 +166,9 @@ class _Calibrated:
         return restore(self.denoise, self.rescaling, counts)
 
 
-def _calibrate(recipe: Recipe, data: TrainingData, movies: Movies, denoise: Denoise) -> _Calibrated:
-    settings = recipe.calibration
+def _calibrate(recipe: Recipe, data: TrainingData, network: UNetRCAN, options: ExportOptions) -> _Calibrated:
+    settings, movies = recipe.calibration, options.movies
+    denoise = network_denoiser(network, build_normaliser(recipe.normalisation), device=options.device)
     recorded = movies.threshold(
         denoise, ssim_settings(settings.ssim_data_range), false_alarm_rate=settings.false_alarm_rate
     )
