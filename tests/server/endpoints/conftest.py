@@ -22,7 +22,8 @@ from dimstream_models.bundle import Bundle
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine
 from dimstream_server.ready_file import Addresses
-from dimstream_server.serving import engine_limits, serve_until
+from dimstream_server.server_parts import engine_limits
+from dimstream_server.serving import serve_until
 from dimstream_server.settings import Settings
 from dimstream_server.settings_file import make_settings
 
