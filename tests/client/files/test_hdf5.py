@@ -37,6 +37,19 @@ def test_a_recording_is_a_movie_with_its_pixel_size(path):
         np.testing.assert_array_equal(stack.asarray(), MOVIE)
 
 
+def test_real_files_of_imswitch(shared):
+    """They name no detector, only the size of an element."""
+    folder = shared / "06_sted_live_movies"
+    files = sorted((folder / "imswitch_series").glob("*.hdf5"))
+    assert len(files) == 3
+    single = folder / "tubulin_hela_002_APD.hdf5"
+    for path, side, size in [*((path, 100, 0.03) for path in files), (single, 250, 0.02)]:
+        with open_images(path) as stack:
+            assert (stack.axes, stack.shape, stack.dtype) == ("YX", (side, side), "uint16")
+            assert stack.square_pixel_um == size
+            assert 0 < stack.read(0).mean() < 10
+
+
 @pytest.mark.parametrize("data", [MOVIE[0], MOVIE[:1]], ids=["snap", "recording"])
 def test_a_single_image(path, data):
     with h5py.File(path, "w") as file:

@@ -21,6 +21,10 @@ NAMES = {
     "Series003_t07_z00_ch01.tif": Place("Series003_t#_z00_ch01.tif", 7),
     "Experiment-01_t7_c2.tif": Place("Experiment-01_t#_c2.tif", 7),
     "cellst007xy1c2.tif": Place("cellst#xy1c2.tif", 7),
+    "12h40m31s451880us_snap_APDgreen.hdf5": Place("#_snap_APDgreen.hdf5", 124031451880),
+    "cell_2026-11-30_12-40-31.tif": Place("cell_#.tif", 20261130124031),
+    "20261130_124031_img5.tif": Place("20261130_124031_img#.tif", 5),
+    "20261130_124031_t5.tif": Place("20261130_124031_t#.tif", 5),
     "7.tif": Place("#.tif", 7),
 }
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import threading
 from collections import deque
 
@@ -237,7 +238,7 @@ def test_a_folder_that_goes_away_is_waited_for(day, capsys):
     day.at(510, "img2.tif")
     assert day.watch(beside=True) == 0
     assert (day.folder / "img2.denoised.ome.tif").exists()
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert "cannot be listed, waiting" in told
     assert "is back" in told
     assert len(day.server.seqs()) == 2
@@ -270,7 +271,7 @@ def test_a_full_disk_is_waited_for(day, monkeypatch, capsys):
     day.clock.at(300, lambda: full.update({"is": False}))
     assert day.watch() == 0
     day.assert_denoised()
-    assert capsys.readouterr().out.count("its output cannot be written: No space left") == 1
+    assert capsys.readouterr().err.count("its output cannot be written: No space left") == 1
 
 
 def test_two_programs_on_one_folder_are_refused(day, capsys):
@@ -439,3 +440,13 @@ def test_a_set_of_files_is_one_image(day, tmp_path):
     states = list(day.states().values())
     assert states.count("done") == 1
     assert set(states) == {"done", "part of a set"}
+
+
+def test_real_snaps_of_imswitch_are_one_series(day, shared):
+    for n, path in enumerate(sorted((shared / "06_sted_live_movies" / "imswitch_series").glob("*.hdf5"))):
+        day.clock.at(5 * n, lambda path=path: shutil.copy(path, day.folder))
+    assert day.watch() == 0
+    frames = [message for message in day.server.log if message.TYPE == "FRAME"]
+    assert [(frame.seq, frame.index.t) for frame in frames] == [(0, 0), (1, 1), (2, 2)]
+    assert len(day.server.opened) == 1
+    assert day.server.opened[0].pixel_size_um == 0.03

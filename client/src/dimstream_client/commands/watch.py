@@ -33,8 +33,8 @@ has its flags next to it (NAME.flags.jsonl).
 A file is read when it has not changed for a while (--settle-s) and can be read. Of a TIFF movie that grows,
 every frame but the last is denoised while it grows. Files whose names differ in their time number alone are
 one time series: each is compared with the one before. The time number is the last number behind t, time, tp,
-frame or f (img_t012.tif), else the last number that is not behind c, ch, z, p, pos or the like; another rule:
---time-number.
+frame or f (img_t012.tif), else the last number that is not behind c, ch, z, p, pos or the like, else a time
+of day; another rule: --time-number.
 
 Files that are there already are denoised first. End it by Ctrl-C, or by --until-quiet-s; the same command
 continues where it ended."""

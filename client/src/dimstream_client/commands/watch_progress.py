@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from tqdm import tqdm
@@ -46,6 +47,10 @@ class WatchProgress:
         flags = ", ".join(f"{k} {flag}" for flag, k in counts.items() if k)
         why = f": {state.reason}" if state.reason else ""
         self.say(f"{state.file}: {state.state}{', ' if flags else ''}{flags}{why}")
+
+    def warn(self, text: str) -> None:
+        """See `WatchProgress` of the job: on stderr, with the time, also when quiet."""
+        tqdm.write(f"{time.strftime('%H:%M:%S')} dimstream: {text}", file=sys.stderr)
 
     def say(self, text: str) -> None:
         """See `Watcher`."""

@@ -1,7 +1,7 @@
 """Recordings of ImSwitch (HDF5), through h5py, each data set an image.
 
 They are read by path only: HDF5's library is not meant for bytes that a stranger sends. A data set of
-ImSwitch names its detector; what names none is somebody else's, and refused.
+ImSwitch names its detector or the size of its elements; what has neither is somebody else's, and refused.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ ENDINGS: Final = (".h5", ".hdf5")
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 _DETECTOR: Final = "detector_name"
 _SIZES: Final = "element_size_um"
+_MARKS: Final = frozenset({_DETECTOR, _SIZES})
 _MOST_DATA_SETS: Final = 1_000
 _FILTERS: Final = frozenset({None, "gzip", "lzf"})
 
@@ -111,12 +112,13 @@ def _found(file: Any, h5py: Any) -> list[FoundImage]:
     if len(links) > _MOST_DATA_SETS:
         raise TiffError(Code.BAD_IMAGE, f"the HDF5 file holds more than {_MOST_DATA_SETS} objects")
     arrays = [file[name] for name, link in links if isinstance(link, h5py.HardLink)]
-    arrays = [each for each in arrays if isinstance(each, h5py.Dataset) and _DETECTOR in each.attrs]
+    arrays = [each for each in arrays if isinstance(each, h5py.Dataset) and _MARKS & set(each.attrs)]
     if not arrays:
         raise TiffError(
             Code.BAD_IMAGE,
-            f"the HDF5 file holds {len(links)} objects, and no data set with the attribute {_DETECTOR}, as "
-            "ImSwitch writes it; read the array in Python, and numpy.save it as .npy with axes T, Z, Y, X",
+            f"the HDF5 file holds {len(links)} objects, and no data set with the attribute {_DETECTOR} "
+            f"or {_SIZES}, as ImSwitch writes them; read the array in Python, and numpy.save it as .npy with "
+            "axes T, Z, Y, X",
         )
     return [_image(file, each) for each in arrays]
 

@@ -19,6 +19,12 @@ OTHER_LABELS: Final = frozenset(
 )
 """Letters right before a number that say that it counts something else."""
 NO_SERIES: Final = "none"
+_STAMP: Final = re.compile(
+    r"(?<![0-9])(?:[0-9]{1,2}h[0-9]{1,2}m[0-9]{1,2}(?:s[0-9]+[mu]s|s)?"
+    r"|(?:19|20)[0-9]{2}[-_.]?[0-9]{2}[-_.]?[0-9]{2}[T _.-]+[0-9]{2}[-_.h]?[0-9]{2}[-_.m]?[0-9]{2}"
+    r"(?:[-_.,][0-9]{3,6})?)(?![0-9])"
+)
+"""A time of day, alone (12h40m31s) or behind a date (2026-11-30_12-40-31)."""
 _NUMBER: Final = re.compile(r"([A-Za-z]*)([0-9]+)")
 
 
@@ -42,7 +48,8 @@ class NamingRule:
     """Finds the time number in the names of files.
 
     It is the last number with a label of `TIME_LABELS`; else the last one without a label of
-    `OTHER_LABELS`. A label is all letters right before the number: ``ch`` of ``cell2_t07_ch1``.
+    `OTHER_LABELS`; else a time of day. A label is all letters right before the number: ``ch`` of
+    ``cell2_t07_ch1``. Numbers of a time of day, or of its date, are no others.
 
     Parameters
     ----------
@@ -83,15 +90,20 @@ class NamingRule:
         begin, end = found
         path = PurePosixPath(name)
         series = path.with_name(f"{path.name[:begin]}#{path.name[end:]}").as_posix()
-        return Place(series, int(path.name[begin:end]))
+        return Place(series, int(re.sub("[^0-9]", "", path.name[begin:end])))
 
     def _span(self, stem: str) -> tuple[int, int] | None:
         """Where the time number stands in a name."""
         if self._pattern is not None:
             match = self._pattern.search(stem)
             return match.span(1) if match and match.group(1).isdecimal() else None
-        numbers = [(match.group(1).lower(), match.span(2)) for match in _NUMBER.finditer(stem)]
+        stamps = [match.span() for match in _STAMP.finditer(stem)]
+        numbers = [
+            (match.group(1).lower(), match.span(2))
+            for match in _NUMBER.finditer(stem)
+            if not any(begin <= match.start(2) < end for begin, end in stamps)
+        ]
         timed = [span for label, span in numbers if label in TIME_LABELS]
         plain = [span for label, span in numbers if label not in OTHER_LABELS]
-        chosen = timed or plain
+        chosen = timed or plain or stamps
         return chosen[-1] if chosen else None

@@ -33,8 +33,8 @@ class WatchProgress(Protocol):
     def end(self, n: int, state: FileState) -> None:
         """A file is done, failed, or was done before."""
 
-    def say(self, text: str) -> None:
-        """Something else is to be known."""
+    def warn(self, text: str) -> None:
+        """Something is waited for, or is over again: said also to who wants no progress."""
 
 
 @dataclass(frozen=True)
@@ -187,14 +187,14 @@ class WatchJob:
         except OSError:
             return False
         self._said.pop("folder")
-        self.progress.say(f"{self.source} is back")
+        self.progress.warn(f"{self.source} is back")
         return True
 
     def _say(self, what: str, text: str) -> None:
         """Say something once, until it is over."""
         if self._said.get(what) != text:
             self._said[what] = text
-            self.progress.say(text)
+            self.progress.warn(text)
 
     def _due(self, now: float) -> Iterator[tuple[str, bool]]:
         """Yield files in their order, at rest or growing; none before an earlier one of its series."""
@@ -245,7 +245,8 @@ class WatchJob:
             self._failed(name, error)
         else:
             self._members.update({member: name for member, _, _ in done.sources if member != name})
-            self._said.pop("disk", None)
+            if self._said.pop("disk", None):
+                self.progress.warn(f"outputs can be written again ({self.out})")
             self._end(name, _state_of(done))
 
     def _follow(self, name: str) -> None:
