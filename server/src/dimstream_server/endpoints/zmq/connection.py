@@ -248,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
         if frame is None:
             return False
         assert self._curve is not None
-        self._outbox.command(self._curve.welcome(frame.body))
+        self._outbox.command(self._curve.welcome(bytes(frame.body)))
         self._step = self._initiate
         return True
 
@@ -257,7 +257,7 @@ class Connection(asyncio.BufferedProtocol):
         if frame is None:
             return False
         assert self._curve is not None
-        key, properties = self._curve.client_of(frame.body)
+        key, properties = self._curve.client_of(bytes(frame.body))
         self.key = z85.encode(key).decode()
         if not self._owner.admits(self):
             raise Refusal("", NOT_ADMITTED)  # which is in the log already

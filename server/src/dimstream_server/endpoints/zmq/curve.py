@@ -105,7 +105,7 @@ class CurveHandshake:
         box = bindings.crypto_box_easy_afternm(content, b"CurveZMQMESSAGES" + nonce, self._shared)
         return b"".join((_MESSAGE, nonce, box))
 
-    def unseal(self, body: bytes | bytearray) -> tuple[int, memoryview]:
+    def unseal(self, body: bytes | bytearray | memoryview) -> tuple[int, memoryview]:
         """Flags and content of a sealed part.
 
         Raises

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 GREETING_BYTES: Final = 64
 SIGNATURE_BYTES: Final = 11  # and the version
 MORE: Final = 1
@@ -58,7 +60,7 @@ class Frame:
     """
 
     flags: int
-    body: bytes | bytearray
+    body: bytes | bytearray | memoryview
 
 
 class FrameReader:
@@ -76,7 +78,7 @@ class FrameReader:
         self._read = bytearray(_READ_BYTES)
         self._start = self._end = 0
         self._flags = 0
-        self._body: bytearray | None = None
+        self._body: bytearray | memoryview | None = None
         self._filled = 0
 
     def buffer(self) -> memoryview:
@@ -146,11 +148,16 @@ class FrameReader:
         self._admit(flags, size)
         self._start += _MAX_HEAD if flags & LONG else 2
         self._flags = flags & ~LONG
-        self._body = bytearray(size)
+        self._body = _room_for(size)
         self._filled = min(size, self._end - self._start)
-        self._body[: self._filled] = self._read[self._start : self._start + self._filled]
+        self._body[: self._filled] = memoryview(self._read)[self._start : self._start + self._filled]
         self._start += self._filled
         return True
+
+
+def _room_for(size: int) -> bytearray | memoryview:
+    """Memory for a body; a large one is not set to zero first, as a bytearray is."""
+    return bytearray(size) if size <= _READ_BYTES else np.empty(size, np.uint8).data
 
 
 def head_of(flags: int, size: int) -> bytes:
@@ -203,7 +210,7 @@ def command(name: bytes, data: bytes = b"") -> bytes:
     return bytes([len(name)]) + name + data
 
 
-def parse_command(body: bytes | bytearray) -> tuple[bytes, bytes]:
+def parse_command(body: bytes | bytearray | memoryview) -> tuple[bytes, bytes]:
     """Name and data of a command.
 
     Raises
