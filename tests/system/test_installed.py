@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from shipped import BUNDLE, MODEL
 
 from dimstream_client import Client
+from dimstream_models.analysis.cli import COMMANDS as ANALYSIS_COMMANDS
 from dimstream_models.training.cli import COMMANDS as TRAINING_COMMANDS
 from dimstream_server.server_process import RunningServer
 
@@ -148,6 +149,7 @@ TRAINING = {
     "adapt": ["b", "m.tif", "--out", "n"],
 }
 WITHOUT_EXTRA = ("init",)
+ANALYSIS = {"run": ["m.tif", "--classical", "--out", "o"]}
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Bare:
     environment: Environment
     server: dict[str, subprocess.CompletedProcess[str]]
     training: dict[str, subprocess.CompletedProcess[str]]
+    analysis: dict[str, subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +169,8 @@ def bare(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Bare:
     environment.install(*(wheel(dist, name) for name in DISTRIBUTIONS), tested=dist / "constraints.txt")
     server = {name: environment.run("dimstream-server", name) for name in SERVER}
     training = {name: environment.run("dimstream-train", name, *words) for name, words in TRAINING.items()}
-    return Bare(environment, server, training)
+    analysis = {name: environment.run("dimstream-analyse", name, *words) for name, words in ANALYSIS.items()}
+    return Bare(environment, server, training, analysis)
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +308,13 @@ def test_without_train_every_training_command_names_the_extra(bare: Bare) -> Non
     assert known == {*TRAINING, *WITHOUT_EXTRA}
     for said in bare.training.values():
         assert_one_sentence(said, "dimstream-models[train]")
+
+
+def test_without_analysis_every_command_of_it_names_the_extra(bare: Bare) -> None:
+    known = {module.__name__.rpartition(".")[2].replace("_", "-") for module in ANALYSIS_COMMANDS}
+    assert known == {*ANALYSIS}
+    for said in bare.analysis.values():
+        assert_one_sentence(said, "dimstream-models[analysis]")
 
 
 def test_the_demo_runs_in_an_empty_folder(complete: Environment) -> None:

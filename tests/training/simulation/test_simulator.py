@@ -81,8 +81,7 @@ def test_some_scenes_have_sheets_with_holes() -> None:
     holed = 0
     for seed in range(30):
         drawn = scene(seed)
-        padded = drawn.haze.shape
-        sheets = drawn._sheets(0.0, padded)
+        sheets = drawn.sheet_at(0.0)
         covered = ndimage.binary_fill_holes(sheets > 0.25)
         holed += bool(drawn.sheet_cells) and bool((covered & (sheets < 0.25)).sum() > 20)
     assert holed >= 3

@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dimstream_models.analysis.crossings import is_crossing
 from dimstream_models.analysis.labels import Labels, Mask, Structure
 from dimstream_models.analysis.skeleton import Float64, Path, skeleton_of
 
 EIGHT: Final = np.ones((3, 3), np.int8)
 TOUCH_PX: Final = 2.0
 """How much farther than its own radius an end may lie from a sheet, or the border, and touch it."""
+MANY_WAYS: Final = 1.7
+"""A junction wider than a tubule by so much is where many meet: what lies within is part of it."""
 
 
 class Kind(Enum):
@@ -47,14 +50,17 @@ class GraphSettings:
     spur_radii : float
         An end branch no longer than so many radii of the tubule that it leaves is no tubule; 0 keeps all.
     merge_radii : float
-        Junctions no further apart, along the tubule, than so many of their radii are one; 0 keeps all. With
-        2, one width of a tubule, tubules that cross at 75 degrees or more make one junction.
+        Junctions no further apart, along the tubule, than so many of their radii are one; 0 keeps all.
+    crossing_radii : float
+        Two junctions up to so many radii apart are one as well where tubules run straight through both; 0
+        looks for none.
     """
 
     least_piece_px: int = 50
     least_hole_px: int = 12
     spur_radii: float = 1.5
-    merge_radii: float = 2.0
+    merge_radii: float = 0.5
+    crossing_radii: float = 3.0
 
 
 def tubule_graph(labels: Labels, settings: GraphSettings | None = None) -> nx.MultiGraph:
@@ -71,8 +77,7 @@ def tubule_graph(labels: Labels, settings: GraphSettings | None = None) -> nx.Mu
     graph = _raw_graph(tubules | _enclosed(small[background], tubules))
     if settings.spur_radii > 0:
         _prune(graph, settings.spur_radii)
-    if settings.merge_radii > 0:
-        _merge(graph, settings.merge_radii)
+    _merge(graph, settings)
     _measure(graph)
     _tell_ends(graph, labels)
     return graph
@@ -127,7 +132,7 @@ def path_length(places: Float64) -> float:
 
 def _raw_graph(tubules: Mask, *, all_corners: bool = False) -> nx.MultiGraph:
     skeleton = skeleton_of(tubules, all_corners=all_corners)
-    graph = nx.MultiGraph()
+    graph = nx.MultiGraph(tubule_radius_px=skeleton.tubule_radius_px)
     for number, (place, radius) in enumerate(zip(skeleton.nodes, skeleton.radius_px, strict=True)):
         graph.add_node(number, place=place, radius_px=float(radius))
     for path in skeleton.paths:
@@ -159,13 +164,20 @@ def _prune(graph: nx.MultiGraph, radii: float) -> None:
         _dissolve(graph, base)
 
 
-def _merge(graph: nx.MultiGraph, radii: float) -> None:
-    """Take junctions that lie within each other as one, the nearest first."""
+def _merge(graph: nx.MultiGraph, settings: GraphSettings) -> None:
+    """Take junctions that are one crossing of tubules as one, the nearest first."""
 
-    def are_close(one: int, two: int) -> bool:
-        return one != two and min(graph.degree(one), graph.degree(two)) > 2
+    def is_one(one: int, two: int) -> bool:
+        if one == two or min(graph.degree(one), graph.degree(two)) < 3:
+            return False
+        between = min(data["length_px"] for data in graph[one][two].values())
+        radius = _radius(graph, one, two)
+        if between <= settings.merge_radii * radius:
+            return True
+        many = radius >= MANY_WAYS * graph.graph["tubule_radius_px"]
+        return (many and between <= radius) or is_crossing(graph, one, two)
 
-    for kept, gone, key in _short_edges(graph, radii, are_close):
+    for kept, gone, key in _short_edges(graph, max(settings.merge_radii, settings.crossing_radii), is_one):
         graph.remove_edge(kept, gone, key)
         sides = [graph.nodes[node] for node in (kept, gone)]
         sides[0]["place"] = (sides[0]["place"] + sides[1]["place"]) / 2
@@ -176,6 +188,10 @@ def _merge(graph: nx.MultiGraph, radii: float) -> None:
         for path in paths:
             first, second = (kept if end == gone else end for end in (path.first, path.second))
             _add(graph, Path(first, second, path.places))
+
+
+def _radius(graph: nx.MultiGraph, one: int, two: int) -> float:
+    return float(max(graph.nodes[node]["radius_px"] for node in (one, two)))
 
 
 def _short_edges(
@@ -191,7 +207,7 @@ def _short_edges(
     def counts(one: int, two: int, key: int) -> bool:
         if not graph.has_edge(one, two, key):
             return False
-        reach = radii * max(graph.nodes[node]["radius_px"] for node in (one, two))
+        reach = radii * _radius(graph, one, two)
         short: bool = graph.edges[one, two, key]["length_px"] <= reach
         return short and wanted(one, two)
 

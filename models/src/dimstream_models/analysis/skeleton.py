@@ -55,11 +55,14 @@ class Skeleton:
     radius_px : (n,) float
         Largest distance from a pixel of each node to the edge of the mask.
     paths : tuple of Path
+    tubule_radius_px : float
+        Median distance from the skeleton to the edge of the mask; 0 without a skeleton.
     """
 
     nodes: Float64
     radius_px: Float64
     paths: tuple[Path, ...]
+    tubule_radius_px: float
 
 
 def skeleton_of(mask: Mask, *, all_corners: bool = False) -> Skeleton:
@@ -80,7 +83,7 @@ def traced(thin: Mask, radius: Float64, *, all_corners: bool = False) -> Skeleto
     """Return nodes and paths of lines one pixel wide, (H, W), with their distances to the edge, (H, W)."""
     pixels = np.argwhere(thin)
     if not len(pixels):
-        return Skeleton(np.zeros((0, 2)), np.zeros(0), ())
+        return Skeleton(np.zeros((0, 2)), np.zeros(0), (), 0.0)
     links = _links(thin, pixels, all_corners=all_corners)
     near = [links.indices[start:end] for start, end in zip(links.indptr, links.indptr[1:], strict=False)]
     degree = np.diff(links.indptr)
@@ -103,7 +106,8 @@ def traced(thin: Mask, radius: Float64, *, all_corners: bool = False) -> Skeleto
         Path(int(node_of[way[0]]), int(node_of[way[-1]]), pixels[way].astype(np.float64))
         for way in paths + rings
     ]
-    return Skeleton(np.stack(middles, axis=1), widest, tuple(ways))
+    typical = float(np.median(radius[tuple(pixels.T)]))
+    return Skeleton(np.stack(middles, axis=1), widest, tuple(ways), typical)
 
 
 def _links(thin: Mask, pixels: Pixels, *, all_corners: bool) -> sparse.csr_array:

@@ -19,7 +19,7 @@ from skimage.draw import polygon2mask
 Array = NDArray[np.float64]
 Kind = Literal["er", "dense", "sparse"]
 PIXEL_SIZE_NM = 20.0
-_MARGIN = 24  # px of scene outside the field of view, so that structures cross its border
+MARGIN_PX = 24  # px of scene outside the field of view, so that structures cross its border
 _SAMPLES = 128  # points that draw one edge
 
 
@@ -66,9 +66,9 @@ class Tubules:
     @classmethod
     def random(cls, rng: np.random.Generator, shape: tuple[int, int], spacing: float) -> Tubules:
         """Draw a network whose meshes are about `spacing` px wide."""
-        size = np.add(shape, 2 * _MARGIN)
+        size = np.add(shape, 2 * MARGIN_PX)
         count = max(8, int(size[0] * size[1] / spacing**2))
-        voronoi = spatial.Voronoi(rng.uniform(-_MARGIN, size - _MARGIN, (count, 2)))
+        voronoi = spatial.Voronoi(rng.uniform(-MARGIN_PX, size - MARGIN_PX, (count, 2)))
         ridges = np.array([r for r in voronoi.ridge_vertices if -1 not in r], dtype=np.intp)
         lengths = np.linalg.norm(np.subtract(*voronoi.vertices[ridges].swapaxes(0, 1)), axis=1)
         ridges = ridges[(lengths < 4 * spacing) & (rng.random(len(ridges)) > rng.uniform(0.05, 0.3))]
@@ -97,27 +97,36 @@ class Tubules:
         """Return where the junctions are at time `t_s`, (n, 2) px."""
         return self.nodes + self.motion.at(t_s)
 
-    def draw(self, t_s: float, shape: tuple[int, int]) -> Array:
-        """Return the network's line density on the padded grid, (H, W): length times brightness per px."""
+    def paths_at(self, t_s: float) -> Array:
+        """Return the middle line of every edge at time `t_s`, (e, s, 2) px, evenly sampled."""
         start, end = (self.nodes_at(t_s)[self.edges[:, side]] for side in (0, 1))
         along = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
         path = start[:, None] + (end - start)[:, None] * along[:, None]  # (e, s, 2)
         modes = np.sin(np.pi * np.arange(1, 4)[:, None] * along)  # (3, s)
         offset = (self.still_bends + self.bends.at(t_s)) @ modes  # (e, s)
-        length = np.linalg.norm(end - start, axis=1, keepdims=True)
         normal = np.stack([end[:, 1] - start[:, 1], start[:, 0] - end[:, 0]], axis=1) / np.maximum(
-            length, 1e-9
+            np.linalg.norm(end - start, axis=1, keepdims=True), 1e-9
         )
-        path = path + offset[..., None] * normal[:, None]
-        mean, modulation, phase = self.brightness.T[..., None]
-        shine = mean * (1 + modulation * np.sin(2 * np.pi * along + phase))
+        return np.asarray(path + offset[..., None] * normal[:, None])
+
+    def alive_at(self, t_s: float) -> Array:
+        """Return how much of each edge is there at time `t_s`, (e, 1), 0 to 1: they come and go."""
         born, dies = (self.lifetime_s[:, side, None] for side in (0, 1))
-        alive = (
+        return np.asarray(
             1
             / (1 + np.exp(np.clip((born - t_s) / 5, -50, 50)))
             / (1 + np.exp(np.clip((t_s - dies) / 5, -50, 50)))
         )
-        return _splat(path.reshape(-1, 2) + _MARGIN, (shine * alive * length / _SAMPLES).ravel(), shape)
+
+    def draw(self, t_s: float, shape: tuple[int, int]) -> Array:
+        """Return the network's line density on the padded grid, (H, W): length times brightness per px."""
+        start, end = (self.nodes_at(t_s)[self.edges[:, side]] for side in (0, 1))
+        length = np.linalg.norm(end - start, axis=1, keepdims=True)
+        along = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+        mean, modulation, phase = self.brightness.T[..., None]
+        shine = mean * (1 + modulation * np.sin(2 * np.pi * along + phase))
+        places = self.paths_at(t_s).reshape(-1, 2) + MARGIN_PX
+        return _splat(places, (shine * self.alive_at(t_s) * length / _SAMPLES).ravel(), shape)
 
 
 class MovingScene(Protocol):
@@ -157,7 +166,7 @@ class Scene:
             The peripheral ER; a cell body (several networks, texture and haze above each other);
             or sparse filaments and puncta.
         """
-        padded = (shape[0] + 2 * _MARGIN, shape[1] + 2 * _MARGIN)
+        padded = (shape[0] + 2 * MARGIN_PX, shape[1] + 2 * MARGIN_PX)
         spacings = {
             "er": [rng.uniform(28, 75)],
             "dense": list(rng.uniform(14, 45, rng.integers(1, 4))),
@@ -200,28 +209,30 @@ class Scene:
 
     def structure(self, t_s: float = 0.0) -> NDArray[np.float32]:
         """Return the noise-free image at time `t_s`: (H, W) float32, a typical tubule's peak is 1."""
-        padded = (self.shape[0] + 2 * _MARGIN, self.shape[1] + 2 * _MARGIN)
+        padded = (self.shape[0] + 2 * MARGIN_PX, self.shape[1] + 2 * MARGIN_PX)
         lines = np.sum([t.draw(t_s, padded) for t in self.tubules], axis=0)
         if len(self.puncta):
             places = self.puncta[:, :2] + self.puncta_motion.at(t_s)
             lines = lines + 2 * _splat(places, self.puncta[:, 2] * self.sigma_px, padded)
         line_peak = self.sigma_px * np.sqrt(2 * np.pi)  # a line of density 1 has this peak's inverse
-        matter = lines * line_peak + self._sheets(t_s, padded)
+        matter = lines * line_peak + self.sheet_at(t_s) * (1 + 0.12 * self.sheet_texture)
         core = ndimage.gaussian_filter(matter, self.sigma_px)
         foot = ndimage.gaussian_filter(matter, self.pedestal_sigma_px)
         image = ((1 - self.pedestal) * core + self.pedestal * foot + self.haze) * self.cover
         moved = ndimage.shift(image, self.drift_px_s * t_s, order=1, mode="nearest")
-        inside = moved[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+        inside = moved[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
         return np.asarray(np.maximum(inside, 0), dtype=np.float32)
 
-    def _sheets(self, t_s: float, padded: tuple[int, int]) -> Array:
+    def sheet_at(self, t_s: float) -> Array:
+        """Return how bright its sheets are at time `t_s` on the padded grid, (H, W), untextured."""
+        padded = (self.shape[0] + 2 * MARGIN_PX, self.shape[1] + 2 * MARGIN_PX)
         sheets = np.zeros(padded)
-        nodes = self.tubules[0].nodes_at(t_s) + _MARGIN
+        nodes = self.tubules[0].nodes_at(t_s) + MARGIN_PX
         for cell, brightness in self.sheet_cells:
             outline = nodes[self.tubules[0].cells[cell]]
             sheets[polygon2mask(padded, outline)] = brightness
         holes = ndimage.gaussian_filter((self.sheet_texture < -1.2).astype(float), 1.0)
-        return np.asarray(sheets * (1 - holes) * (1 + 0.12 * self.sheet_texture))
+        return np.asarray(sheets * (1 - holes))
 
 
 def expose(
