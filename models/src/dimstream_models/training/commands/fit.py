@@ -24,7 +24,8 @@ def add(commands: Commands) -> None:
         dest="start",
         type=Path,
         metavar="BUNDLE",
-        help="begin with this bundle's weights; network and normalisation of the recipe must be its own",
+        help="begin with this bundle's weights; network and normalisation of the recipe must be its own, or"
+        " the network a wider one",
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log as well")
     parser.set_defaults(run_command=_run)

@@ -32,7 +32,8 @@ from dimstream_models.training.fitting.record import (
 from dimstream_models.training.fitting.sources import Sources, open_sources
 from dimstream_models.training.loading import load_bundle
 from dimstream_models.training.network import UNetRCAN, build_network
-from dimstream_models.training.settings import Recipe, write_recipe
+from dimstream_models.training.settings import NetworkSettings, Recipe, write_recipe
+from dimstream_models.training.widening import widen
 
 __all__ = ["FINE_TUNING", "build_network", "fit", "load_best", "read_history", "read_record"]
 
@@ -146,12 +147,32 @@ def _fit_stage(
         sources = open_sources(recipe, batch=batch, device=device)
         learner = Learner(recipe, device=device, dose_ratio=(before or sources).dose_ratio)
         if start is not None and before is None:
-            load_bundle(learner.network, start, recipe.normalisation)  # before there is a run: it may refuse
+            _begin_with(start, learner.network, recipe)  # before there is a run: it may refuse
         record = _record(before, recipe, run, sources, batch, device, start)
         if goes_on_from is not None:
             learner.network.load_state_dict(load(goes_on_from / BEST, device))
         trainer = Trainer(recipe.fit, learner, sources, run=run, record=record, report=report)
         return trainer.train(stop_after)
+
+
+def _begin_with(bundle: Bundle, network: UNetRCAN, recipe: Recipe) -> None:
+    """Give a bundle's weights to the recipe's network, which may be wider than the bundle's."""
+    made = None if bundle.config is None else bundle.config.provenance
+    given = None if made is None else made.settings.get("network")
+    own = recipe.network if given is None else NetworkSettings.model_validate(given)
+    if not _is_wider(recipe.network, own):
+        load_bundle(network, bundle, recipe.normalisation)
+        return
+    narrow = build_network(own)
+    load_bundle(narrow, bundle, recipe.normalisation)
+    widen(narrow, network)
+
+
+def _is_wider(wide: NetworkSettings, narrow: NetworkSettings) -> bool:
+    """Whether both have as many levels, none is narrower in the first, and one is wider."""
+    if len(wide.filters) != len(narrow.filters) or wide.filters == narrow.filters:
+        return False
+    return all(w >= n for w, n in zip(wide.filters, narrow.filters, strict=True))
 
 
 def _check_unused(run: Path) -> None:
