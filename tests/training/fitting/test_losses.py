@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from dimstream_models.training.fitting.losses import (
+    VALLEY_PX,
     kernel_penalty,
     laplacian,
     restoration_loss,
     shot_noise_weight,
+    valleys,
 )
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.settings import LossSettings
@@ -38,7 +41,10 @@ def plain_loss(outputs: list[Floats], truth: Floats, settings: LossSettings) -> 
             for difference in (predicted - wanted, edges(predicted - wanted)):
                 square = np.linalg.norm(difference) ** 2 / difference.size
                 errors.append(np.sqrt(square + 1e-6) if settings.kind == "rms" else square)
-            weight = 1 / np.sqrt(wanted.mean() + 0.01) if settings.shot_noise_weighted else 1.0
+            weight = 1.0
+            if settings.shot_noise_weighted:
+                rms = settings.kind == "rms"
+                weight = 1 / np.sqrt(wanted.mean() + 0.01) if rms else 1 / (wanted.mean() + 0.0025)
             total += weight * (errors[0] + settings.edge_weight * errors[1]) / len(truth)
     return total
 
@@ -89,6 +95,40 @@ def test_weights_by_counts_do_not_hang_on_the_truth() -> None:
     assert float(loss) == pytest.approx(by_hand, rel=1e-12)
     other = settings.model_copy(update={"weighted_by": "truth"})
     assert float(restoration_loss((coarse, fine), truth, other, counts=counts)) != pytest.approx(by_hand)
+
+
+def closing(image: Floats, side: int) -> Floats:
+    """What is left of an image once every dark place is filled into which no square of `side` px fits."""
+    return np.asarray(ndimage.grey_closing(image, (side, side), mode="nearest"))
+
+
+def test_valleys_are_what_a_closing_fills() -> None:
+    truth = np.random.default_rng(0).uniform(0, 2, size=(40, 50))
+    inner = (slice(11, -11),) * 2  # at the border the padding takes part
+    filled = closing(truth, VALLEY_PX)
+    expected = (filled - truth) / (filled + 0.02 * truth.max() + 1e-6)
+    found = valleys(torch.tensor(truth)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(found[inner], expected[inner], rtol=1e-9)
+    assert found.min() >= 0
+    assert found.max() < 1
+
+
+def test_gaps_and_the_space_between_dots_weigh_more_and_slopes_do_not() -> None:
+    line = np.zeros((40, 60))
+    line[20, 5:55] = 1
+    line[20, 28:33] = 0
+    blurred = ndimage.gaussian_filter(line, 1.5)
+    found = valleys(torch.tensor(blurred)[None, None])[0, 0].numpy()
+    assert found[20, 30] > 0.7
+    assert found[20, 15] < 0.05
+    assert found[24, 15] < 0.05
+    settings = PLAIN.model_copy(update={"kind": "mse", "valley_weight": 4.0})
+    truth = torch.tensor(blurred)[None, None]
+    error = torch.zeros_like(truth)
+    error[..., 20, 30] = 0.5
+    loss = float(restoration_loss((truth + error, truth), truth, settings))
+    plain = float(restoration_loss((truth + error, truth), truth, PLAIN.model_copy(update={"kind": "mse"})))
+    assert loss == pytest.approx((1 + 4 * found[20, 30]) * plain)
 
 
 def test_no_error_has_a_finite_slope() -> None:

@@ -9,6 +9,8 @@ from torch.nn import functional
 from dimstream_models.training.settings import LossSettings
 
 EPSILON = 1e-6  # under the root, as published: its slope stays finite at no error
+VALLEY_PX = 11  # odd; what is as narrow as this between bright structures is a valley
+LEAST_VALLEY = 0.02  # of the brightest pixel: valleys in what is fainter do not count
 BLOCK_PX = 16  # over which totals are held
 
 
@@ -35,12 +37,15 @@ def restoration_loss(
         What the network was shown, on the truth's scale; needed to weigh by counts.
     """
     weighing = counts if settings.weighted_by == "counts" and counts is not None else truth
-    weight = shot_noise_weight(weighing) if settings.shot_noise_weighted else truth.new_ones(len(truth))
     measure = _rms if settings.kind == "rms" else _mean_square
+    weight = truth.new_ones(len(truth))
+    if settings.shot_noise_weighted:
+        weight = shot_noise_weight(weighing) if settings.kind == "rms" else shot_variance_weight(weighing)
     total = torch.zeros((), device=truth.device)
+    emphasis = torch.sqrt(1 + settings.valley_weight * valleys(truth)) if settings.valley_weight else 1.0
     for output in outputs:
         error = output - truth if counted is None else (output - truth) * counted
-        measured = measure(error) + settings.edge_weight * measure(laplacian(error))
+        measured = measure(emphasis * error) + settings.edge_weight * measure(laplacian(error))
         if settings.total_weight:
             measured = measured + settings.total_weight * measure(block_means(error))
         total = total + (weight * measured).mean()
@@ -64,6 +69,23 @@ def shot_noise_weight(truth: Tensor) -> Tensor:
     photons; the loss of each sample is taken in units of that.
     """
     return 1 / torch.sqrt(truth.mean(dim=(1, 2, 3)) + 0.01)
+
+
+def shot_variance_weight(truth: Tensor) -> Tensor:
+    """Return (B,) weights of square errors, in units of the variance of photon noise; never above 400."""
+    return 1 / (truth.mean(dim=(1, 2, 3)) + 0.0025)
+
+
+def valleys(truth: Tensor) -> Tensor:  # (B, 1, y, x)
+    """Return how deep each pixel of (B, 1, H, W) truths lies between brighter ones, 0 to 1, (B, 1, H, W).
+
+    That is what a morphological closing would fill: 1 - truth / closing, where it is not faint.
+    """
+    reach = VALLEY_PX // 2
+    widened = functional.max_pool2d(truth, VALLEY_PX, 1, reach)
+    closing = -functional.max_pool2d(-widened, VALLEY_PX, 1, reach)
+    floor = LEAST_VALLEY * truth.amax(dim=(1, 2, 3), keepdim=True) + 1e-6
+    return (closing - truth).clamp(min=0) / (closing + floor)
 
 
 def laplacian(image: Tensor) -> Tensor:  # (B, 1, y, x)

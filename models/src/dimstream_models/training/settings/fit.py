@@ -23,6 +23,12 @@ class LossSettings(Confined):
     total_weight: float = Field(
         0.0, ge=0, description="of the same error of means over 16 x 16 px: keeps the totals (photometry)"
     )
+    valley_weight: float = Field(
+        0.0,
+        ge=0,
+        description="added to the weight 1 of a pixel's error where the truth is dark between what is bright"
+        " within 11 px: gaps in filaments, the space between dots; 0: all pixels count alike",
+    )
     weighted_by: Literal["truth", "counts"] = Field(
         "truth",
         description="whose mean says each patch's photon noise; weights by the truth, which a network cannot"
