@@ -10,7 +10,14 @@ from dimstream_models.training.simulation import specimens
 from dimstream_models.training.simulation.scenes import Sampler, draw_scene
 from dimstream_models.training.simulation.simulator import Scene
 from dimstream_models.training.simulation.specimens import Optics, Specimen, draw_specimen, smaller_er
-from dimstream_models.training.simulation.structures import Points, broken, filaments, puncta
+from dimstream_models.training.simulation.structures import (
+    Points,
+    broken,
+    clusters,
+    dashes,
+    filaments,
+    puncta,
+)
 
 GENERAL = SimulationSettings(other_share=0.6, smaller_share=0.4)
 
@@ -64,8 +71,27 @@ def test_gaps_have_the_widths_that_were_asked_for() -> None:
     shine = broken(rng, 200, 1000, every_nm=12_000, gap_nm=(120.0, 120.0 + 1e-6))
     runs = [int(n) for row in shine for n in np.bincount(ndimage.label(row < 0.5)[0])[1:]]
     assert np.median(runs) * 12 == pytest.approx(120, abs=13)
-    whole = filaments(rng, (4000, 4000), 5, length_nm=3000, persistence_nm=5000, gaps=False)
+    whole = filaments(rng, (4000, 4000), 5, length_nm=3000, persistence_nm=5000, gaps=None)
     assert whole.light.min() > 0
+
+
+def test_pieces_of_lines_have_the_gaps_that_were_asked_for() -> None:
+    drawn = dashes(np.random.default_rng(3), (4000, 4000), 60, piece_nm=(300.0, 301.0), gap_nm=(120.0, 121.0))
+    steps = np.linalg.norm(np.diff(drawn.places, axis=0), axis=1)
+    within = steps[steps < 15]
+    gaps = steps[(steps > 60) & (steps < 150)]
+    assert np.median(within) == pytest.approx(12, abs=0.5)
+    assert len(gaps) > 20
+    assert np.median(gaps) == pytest.approx(120, abs=13)
+
+
+def test_crowds_stand_closer_than_single_spots() -> None:
+    crowd = clusters(np.random.default_rng(0), (8000, 8000), 6, spread_nm=(150.0, 200.0), radius_nm=0.0)
+    nearest = np.sort(np.linalg.norm(crowd.places[::8, None] - crowd.places[None, ::8], axis=-1), axis=1)[
+        :, 1
+    ]
+    assert np.median(nearest) < 200
+    assert nearest.max() > 500
 
 
 def test_rings_are_hollow_and_discs_are_not() -> None:

@@ -21,8 +21,11 @@ from dimstream_models.training.simulation.simulator import (
     smooth_noise,
 )
 from dimstream_models.training.simulation.structures import (
+    Gaps,
     Points,
     blobs,
+    clusters,
+    dashes,
     filaments,
     groups,
     puncta,
@@ -53,6 +56,11 @@ class Optics:
         sigma_px = max(_LEAST_SIGMA_PX, fwhm_nm / 2.355 / pixel_nm)
         foot = rng.uniform(0, 0.25) if rng.random() < 0.7 else 0.0
         return cls(pixel_nm, sigma_px, foot, sigma_px * rng.uniform(2.5, 5))
+
+    @property
+    def width_nm(self) -> float:
+        """Full width at half maximum of the point spread function, nm."""
+        return 2.355 * self.sigma_px * self.pixel_nm
 
     def point_light(self, radius_nm: float = 0.0) -> float:
         """Return the light of a spot of that radius whose image has a peak of about 1."""
@@ -142,6 +150,15 @@ def _area(shape: tuple[int, int]) -> float:
     return shape[0] * shape[1]
 
 
+def _gaps(rng: Rng, optics: Optics, share: float) -> Gaps | None:
+    """Return gaps that the point spread function shows, in a share of the scenes."""
+    if rng.random() >= share:
+        return None
+    width = optics.width_nm
+    every = width * float(np.exp(rng.uniform(np.log(4), np.log(40))))
+    return Gaps(every, (0.8 * width, 4 * width))
+
+
 def _microtubules(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
     size = _size(shape, optics)
     length = 1.3 * max(size)
@@ -152,7 +169,7 @@ def _microtubules(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
         number,
         length_nm=length,
         persistence_nm=float(np.exp(rng.uniform(np.log(2000), np.log(40000)))),
-        gaps=rng.random() < 0.6,
+        gaps=_gaps(rng, optics, 0.6),
     )
     return optics.line_light() * drawn.image(shape, optics.pixel_nm)
 
@@ -166,7 +183,7 @@ def _short_filaments(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
         number,
         length_nm=length_px * optics.pixel_nm,
         persistence_nm=float(np.exp(rng.uniform(np.log(20), np.log(400)))) * optics.pixel_nm,
-        gaps=rng.random() < 0.4,
+        gaps=_gaps(rng, optics, 0.4),
     )
     return optics.line_light() * drawn.image(shape, optics.pixel_nm)
 
@@ -180,7 +197,7 @@ def _actin(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
         length_nm=1.3 * max(size),
         persistence_nm=float(rng.uniform(20000, 100000)),
         heading=float(rng.uniform(0, np.pi)) if rng.random() < 0.7 else None,
-        gaps=rng.random() < 0.3,
+        gaps=_gaps(rng, optics, 0.3),
     )
     width = rng.uniform(0, 150)
     matter = optics.line_light(width) * bundles.image(shape, optics.pixel_nm)
@@ -217,11 +234,48 @@ def _vesicles(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
 
 
 def _groups(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
-    width = 2.355 * optics.sigma_px * optics.pixel_nm  # of the point spread function
+    width = optics.width_nm
     drawn = groups(
         rng, _size(shape, optics), _number_of_spots(rng, shape) // 3, apart_nm=(0.8 * width, 4 * width)
     )
     return optics.point_light() * drawn.image(shape, optics.pixel_nm)
+
+
+def _dashes(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
+    width = optics.width_nm
+    number = max(4, int(_area(shape) * np.exp(rng.uniform(np.log(3e-4), np.log(1.5e-3)))))
+    drawn = dashes(
+        rng,
+        _size(shape, optics),
+        number,
+        piece_nm=(1.5 * width, 7 * width),
+        gap_nm=(0.8 * width, 3 * width),
+    )
+    return optics.line_light() * drawn.image(shape, optics.pixel_nm)
+
+
+def _clusters(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
+    radius = float(rng.uniform(0, 120))
+    drawn = clusters(
+        rng,
+        _size(shape, optics),
+        max(2, int(_area(shape) * np.exp(rng.uniform(np.log(1e-4), np.log(1.2e-3))))),
+        spread_nm=(optics.width_nm, 6 * optics.width_nm),
+        radius_nm=radius,
+    )
+    return optics.point_light(radius) * drawn.image(shape, optics.pixel_nm)
+
+
+def _cytoplasm(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
+    """Return a label that is everywhere: fibres and folds above and below each other, none alone."""
+    steepness = rng.uniform(0.3, 1.0)
+    scales = np.exp(rng.uniform(np.log(1.0), np.log(25.0), 4))
+    folds = sum(
+        scale**steepness * smooth_noise(rng, shape, scale, float(np.exp(rng.uniform(0, 1.6))))
+        for scale in scales
+    )
+    contrast = np.exp(rng.uniform(np.log(0.15), np.log(0.9)))
+    return np.asarray(np.exp(contrast * folds / np.std(folds)))
 
 
 def _mitochondria(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
@@ -254,12 +308,15 @@ def _haze(rng: Rng, image: Array) -> Array:
 
 
 _LAYERS: Final[dict[str, tuple[float, Layer]]] = {  # share among scenes, and how it is drawn
-    "microtubules": (0.20, _microtubules),
-    "short filaments": (0.14, _short_filaments),
-    "actin": (0.10, _actin),
-    "puncta": (0.22, _puncta),
-    "groups of puncta": (0.12, _groups),
-    "vesicles": (0.10, _vesicles),
-    "mitochondria": (0.07, _mitochondria),
-    "nuclei": (0.05, _nuclei),
+    "microtubules": (0.15, _microtubules),
+    "short filaments": (0.08, _short_filaments),
+    "dashes": (0.12, _dashes),
+    "actin": (0.07, _actin),
+    "puncta": (0.14, _puncta),
+    "groups of puncta": (0.13, _groups),
+    "vesicles": (0.07, _vesicles),
+    "clusters": (0.08, _clusters),
+    "cytoplasm": (0.08, _cytoplasm),
+    "mitochondria": (0.05, _mitochondria),
+    "nuclei": (0.03, _nuclei),
 }

@@ -38,6 +38,14 @@ class Points:
         return image.reshape(shape)
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """Where filaments are broken."""
+
+    every_nm: float  # mean distance between gaps
+    wide_nm: tuple[float, float]  # shortest and longest
+
+
 def join(*parts: Points) -> Points:
     """Return the points of all parts."""
     return Points(np.concatenate([p.places for p in parts]), np.concatenate([p.light for p in parts]))
@@ -103,7 +111,7 @@ def filaments(
     length_nm: float,
     persistence_nm: float,
     heading: float | None = None,
-    gaps: bool,
+    gaps: Gaps | None,
 ) -> Points:
     """Return filaments of light 1 per nm on average, some brighter, some modulated along their length."""
     path, _ = curves(
@@ -111,10 +119,8 @@ def filaments(
     )
     steps = path.shape[1]
     shine = rng.lognormal(0, rng.uniform(0, 0.45), (number, 1)) * np.ones((number, steps))
-    if gaps:
-        shine = shine * broken(
-            rng, number, steps, every_nm=float(np.exp(rng.uniform(*np.log((250, 3000))))), gap_nm=(50, 600)
-        )
+    if gaps is not None:
+        shine = shine * broken(rng, number, steps, every_nm=gaps.every_nm, gap_nm=gaps.wide_nm)
     if rng.random() < 0.4:  # labels do not bind evenly
         grains = rng.gamma(rng.uniform(1, 6), size=(number, steps // 4 + 1)).repeat(4, axis=1)[:, :steps]
         shine = shine * grains / grains.mean()
@@ -150,6 +156,51 @@ def groups(rng: Rng, size_nm: tuple[float, float], number: int, *, apart_nm: tup
         )
         parts.append(Points(places, rng.lognormal(0, 0.3) * rng.lognormal(0, 0.25, members)))
     return join(*parts) if parts else Points(np.zeros((0, 2)), np.zeros(0))
+
+
+def dashes(
+    rng: Rng,
+    size_nm: tuple[float, float],
+    number: int,
+    *,
+    piece_nm: tuple[float, float],
+    gap_nm: tuple[float, float],
+) -> Points:
+    """Return `number` straight or bent lines of one to four pieces with gaps between them, light 1 per nm."""
+    parts = []
+    for _ in range(number):
+        pieces = int(rng.choice([1, 2, 2, 3, 4]))
+        lengths = np.exp(rng.uniform(np.log(piece_nm[0]), np.log(piece_nm[1]), pieces))
+        gaps = np.exp(rng.uniform(np.log(gap_nm[0]), np.log(gap_nm[1]), pieces))
+        starts = np.concatenate([[0], np.cumsum(lengths + gaps)[:-1]])
+        along = np.concatenate(
+            [np.arange(start, start + length, STEP_NM) for start, length in zip(starts, lengths, strict=True)]
+        )
+        angle, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.3) / piece_nm[1]
+        way = angle + bend * along
+        places = rng.uniform(0, size_nm, 2) + along[:, None] * np.stack([np.sin(way), np.cos(way)], axis=-1)
+        parts.append(Points(places, np.full(len(along), STEP_NM * rng.lognormal(0, 0.2))))
+    return join(*parts)
+
+
+def clusters(
+    rng: Rng, size_nm: tuple[float, float], number: int, *, spread_nm: tuple[float, float], radius_nm: float
+) -> Points:
+    """Return crowds of spots, some round, some along a bent line, and single ones: light about 1 each."""
+    places = [rng.uniform(0, size_nm, (int(rng.integers(1, 2 * number + 2)), 2))]
+    for _ in range(number):
+        members = int(np.exp(rng.uniform(np.log(3), np.log(50))))
+        middle, spread = rng.uniform(0, size_nm, 2), float(np.exp(rng.uniform(*np.log(spread_nm))))
+        crowd = spread * rng.normal(size=(members, 2)) * rng.uniform(0.4, 1, 2)
+        if rng.random() < 0.4:  # vesicles on their way along a neurite
+            along, angle = spread * rng.uniform(-5, 5, members), rng.uniform(0, 2 * np.pi)
+            way = angle + rng.normal(0, 0.1) * along / spread
+            crowd = 0.3 * crowd + along[:, None] * np.stack([np.sin(way), np.cos(way)], axis=-1)
+        places.append(middle + crowd)
+    middles = np.concatenate(places)
+    spots = middles[:, None] + radius_nm / np.sqrt(2) * rng.normal(size=(len(middles), 8, 2))
+    light = rng.lognormal(0, rng.uniform(0.1, 0.8), len(middles))
+    return Points(spots.reshape(-1, 2), np.repeat(light / 8, 8))
 
 
 def tubes(
