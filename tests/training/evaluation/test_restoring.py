@@ -5,11 +5,17 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime
 import pytest
+from scipy import ndimage
 from shipped import BUNDLE
 
 from dimstream_models.bundle import Clip, ScaleLinear, TestTensorMismatch, read_bundle
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.evaluation.restoring import has_own_scale, on_known_pixels, restorer
+from dimstream_models.training.evaluation.restoring import (
+    has_own_scale,
+    on_known_pixels,
+    restorer,
+    with_raw_share,
+)
 
 
 def test_it_computes_padding_network_crop_gain_offset_and_clip() -> None:
@@ -52,6 +58,20 @@ def test_larger_pixels_are_divided_as_the_service_does_it_and_none_without_need(
     silent = replace(bundle, config=bundle.config.model_copy(update={"pixel_sizes_nm": None}))
     with pytest.raises(CannotEvaluate, match="says which pixel sizes"):
         on_known_pixels(restore, silent, 40.0)
+
+
+def test_a_share_of_the_raw_frame_is_mixed_in_on_its_own_scale() -> None:
+    counts = np.random.default_rng(0).poisson(3.0, (20, 24)).astype(np.uint16)
+
+    def doubled(frame: np.ndarray) -> np.ndarray:
+        return np.asarray(7 + 2 * ndimage.gaussian_filter(frame.astype(np.float64), 2), np.float32)
+
+    line = np.polyfit(doubled(counts).ravel(), counts.ravel(), 1)
+    expected = 0.75 * np.polyval(line, doubled(counts)) + 0.25 * counts
+    np.testing.assert_allclose(with_raw_share(doubled, 0.25)(counts), expected, rtol=1e-5)
+    np.testing.assert_allclose(with_raw_share(doubled, 1)(counts), counts)
+    with pytest.raises(CannotEvaluate, match="from 0 to 1"):
+        with_raw_share(doubled, 1.5)
 
 
 def test_a_scale_is_a_step_or_a_record_of_one() -> None:

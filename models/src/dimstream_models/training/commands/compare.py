@@ -34,6 +34,14 @@ def add(commands: Commands) -> None:
         help="side of these pixels: photons are scattered onto finer ones that the bundle knows, and"
         " the results binned back, as match_pixel_size of the service does",
     )
+    parser.add_argument(
+        "--raw-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="mix this share of the raw frame into the restored one: what photons of the same instant gain by"
+        " it, the scenes of training lack (0)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the photons that are set aside (0)")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     parser.set_defaults(run_command=_run)
@@ -43,7 +51,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.bundle import read_bundle
     from dimstream_models.training.evaluation.compare import compare
     from dimstream_models.training.evaluation.references import Absent, of_movie, of_truth
-    from dimstream_models.training.evaluation.restoring import has_own_scale, on_known_pixels, restorer
+    from dimstream_models.training.evaluation.restoring import (
+        has_own_scale,
+        on_known_pixels,
+        restorer,
+        with_raw_share,
+    )
     from dimstream_models.training.pairs.images import ImageFile, read_planes
 
     bundle = read_bundle(arguments.bundle)
@@ -56,6 +69,8 @@ def _run(arguments: argparse.Namespace) -> None:
     restore = restorer(bundle)
     if arguments.match_pixel_size_nm is not None:
         restore = on_known_pixels(restore, bundle, arguments.match_pixel_size_nm)
+    if arguments.raw_share:
+        restore = with_raw_share(restore, arguments.raw_share)
     same_scale = arguments.truth is not None and has_own_scale(bundle)
     absent = [each for each in yardsticks if isinstance(each, Absent)]
     compared = [

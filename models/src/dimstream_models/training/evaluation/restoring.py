@@ -75,6 +75,30 @@ def on_known_pixels(restore: Restore, bundle: Bundle, pixel_nm: float) -> Restor
     return restored
 
 
+def with_raw_share(restore: Restore, share: float) -> Restore:
+    """Return a restoration into which a share of the raw frame is mixed, on the raw frame's scale.
+
+    Photon noise comes in by it. Where it helps all the same by photons of the same instant, and not by the
+    next frame, light differs from pixel to pixel at that instant and not for long.
+
+    Raises
+    ------
+    CannotEvaluate
+        When the share does not lie between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise CannotEvaluate(f"expected a share of the raw frame from 0 to 1, got {share:g}")
+
+    def restored(counts: NDArray[Any]) -> NDArray[np.float32]:
+        raw, made = counts.astype(np.float64), restore(counts).astype(np.float64)
+        if made.std() > 0:
+            gain, offset = np.polyfit(made.ravel(), raw.ravel(), 1)
+            made = gain * made + offset
+        return np.asarray((1 - share) * made + share * raw, np.float32)
+
+    return restored
+
+
 def has_own_scale(bundle: Bundle) -> bool:
     """Return whether the bundle states how its predictions become counts.
 
