@@ -169,6 +169,34 @@ def test_the_summary_tells_since_when_frames_are_suspect(tmp_path, peer, capsys,
     assert f"o.tif: {says}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("axes", "shape", "suspect", "stops_after"),
+    [
+        ("TYX", (9, 8, 8), [1, 2, 4, 5, 6], 6),
+        ("TYX", (9, 8, 8), [1, 2, 4, 5, 7, 8], None),
+        ("TCYX", (6, 2, 8, 8), [0, 2, 4, 6, 8, 10], None),  # one channel of two
+        ("TCYX", (6, 2, 8, 8), [0, 1, 2, 3, 4, 5], 5),
+    ],
+)
+def test_a_stream_that_stays_suspect_ends_with_a_code_of_its_own_and_can_go_on(
+    tmp_path, peer, capsys, axes, shape, suspect, stops_after
+):
+    written(tmp_path / "in.tif", axes, shape)
+    server = peer(suspect=suspect)
+    command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--server", server.endpoint]
+    stopped = main([*command, "--quiet", "--fail-on-suspect", "3", "--window", "1"])
+    frames = int(np.prod(shape[:-2]))
+    if stops_after is None:
+        assert stopped == 0
+        assert len(flags(tmp_path / "o.flags.jsonl")) == frames
+        return
+    assert stopped == 5
+    assert f"are suspect, up to frame {stops_after}: " in capsys.readouterr().err
+    assert len(flags(tmp_path / "o.flags.jsonl")) == stops_after + 1
+    assert main([*command, "--quiet", "--resume", "--window", "1"]) == 0
+    assert len(flags(tmp_path / "o.flags.jsonl")) == frames
+
+
 def test_the_frame_interval_can_be_told(tmp_path, peer):
     written(tmp_path / "in.tif", "TYX", (2, 8, 8))
     server = peer()

@@ -1,8 +1,8 @@
 """The command ``dimstream``: stream, denoise, watch a folder, view volumes, list models, ping, make keys.
 
 Exit codes: 0 done; 1 done, but frames are missing, files of a folder failed, or a crop leaves no plane;
-2 wrong usage; 3 a file that cannot be read or written; 4 the server refused, is lost or silent; 130
-interrupted. Errors are one line on stderr.
+2 wrong usage; 3 a file that cannot be read or written; 4 the server refused, is lost or silent; 5 the
+sample stayed suspect (`--fail-on-suspect`); 130 interrupted. Errors are one line on stderr.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from dimstream_client.commands import denoise, queries, stream, view, watch
 from dimstream_client.commands.exit_codes import (
     INTERRUPTED,
     REFUSED,
+    SUSPECT,
     UNREADABLE,
     USAGE,
     CommandRefused,
     say,
 )
 from dimstream_client.errors import DimstreamError, KeyFileError, SpoolError, TiffError
+from dimstream_client.suspect_watch import StayedSuspect
 
 _DESCRIPTION: Final = "Send microscopy frames to a dimstream server and get them back denoised."
 
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (error.name or "dimstream_client").partition(".")[0] == "dimstream_client":
             raise
         return say(f'this needs {error.name}: pip install "dimstream-client[tiff]"', USAGE)
+    except StayedSuspect as stayed:
+        return say(str(stayed), SUSPECT)
     except CommandRefused as refusal:
         return say(str(refusal), refusal.code)
     except KeyboardInterrupt:

@@ -28,6 +28,7 @@ from dimstream_client.quality import Thresholds, parts_of, plain
 from dimstream_client.resume_file import ResumeInfo, count_lines, keep_lines, read_resume_info
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.stream import Stream
+from dimstream_client.suspect_watch import SuspectWatch
 
 BESIDE: Mapping[str, tuple[str, str]] = {"maps": ("support", "uint8"), "sd": ("sd", "float32")}
 """Settings of a stream that ask for images beside the denoised one: field of the result, and pixel type."""
@@ -38,10 +39,21 @@ _log = logging.getLogger("dimstream")
 
 @dataclass(frozen=True)
 class StreamingOptions:
-    """Settings of a streamed file: seconds between frames (0: as fast as the server), and of the stream."""
+    """Settings of a streamed file.
+
+    Parameters
+    ----------
+    interval_s : float
+        Seconds between frames; 0: as fast as the server.
+    settings : dict
+        Of the stream.
+    fail_on_suspect : int or None
+        Stop once more than half of the planes were suspect for so many frames in a row; None: never.
+    """
 
     interval_s: float
     settings: dict[str, Any]
+    fail_on_suspect: int | None = None
 
 
 @dataclass
@@ -151,6 +163,8 @@ def stream_file(
     ------
     SpoolError
         There is nothing to be resumed, or the source or the options have changed.
+    StayedSuspect
+        See `StreamingOptions`; what came until then is written, and can be resumed.
     TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
     options = _options_of(stack, streaming)
@@ -203,6 +217,8 @@ def _record(
         feeder = FrameFeeder(stream, stack, first=stream.next_seq, interval_s=streaming.interval_s)
         files.callback(feeder.stop)
         recorder = ResultRecorder(stack, feeder, pages, beside, lines, on_frame, done)
+        if streaming.fail_on_suspect is not None:
+            recorder.watch = SuspectWatch(streaming.fail_on_suspect)
         recorder.tally.recount(flags_path(out), done)
         recorder.tally.thresholds = stream.opened.thresholds
         recorder.tally.model_sha256 = stream.opened.model.sha256
@@ -319,6 +335,7 @@ class ResultRecorder:
         done: int,
     ) -> None:
         self.tally = Tally()
+        self.watch: SuspectWatch | None = None
         self._sent = sent
         self._pages, self._beside, self._lines = pages, beside, lines
         self._on_frame = on_frame
@@ -344,6 +361,8 @@ class ResultRecorder:
         if self._over_time:  # else nothing is suspect "since": the dark ends of a z-stack always are
             self.tally.follow(result)
         self._put(line, result)
+        if self.watch is not None:
+            self.watch.follow(result)
 
     def _warn(self, result: Result) -> None:
         """Say once that values are no photon counts, while there is time to stop."""

@@ -102,6 +102,14 @@ def count(text: str) -> int:
     return value
 
 
+def frames(text: str) -> int:
+    """Return a number of frames from 1."""
+    value = int(text)
+    if not 1 <= value < 2**53:
+        raise argparse.ArgumentTypeError(f"expected a number of frames from 1 on, got {text}")
+    return value
+
+
 def offset(text: str) -> float:
     """Return the value of a detector without light."""
     value = float(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, SUSPECT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 class CommandRefused(Exception):

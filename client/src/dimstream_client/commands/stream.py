@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
-from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, seconds, window
+from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, frames, seconds, window
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
 from dimstream_client.commands.reading import (
     add_reading,
@@ -49,6 +49,7 @@ ONLY_HERE: Final = {
     "sd": False,
     "save": False,
     "resume": False,
+    "fail_on_suspect": None,
 }
 """Options that `dimstream denoise` does not have, as they are without being given."""
 
@@ -94,6 +95,11 @@ def add(commands: Any) -> None:
         action="store_true",
         help="continue an interrupted stream; give all other options as the first time",
     )
+    stream.add_argument(
+        "--fail-on-suspect", type=frames, metavar="N",
+        help="stop with exit code 5 once more than half of the planes were suspect for N judged frames in a"
+        " row (default: never)",
+    )  # fmt: skip
     add_outage(stream)
     stream.add_argument("--quiet", action="store_true", help="show no progress")
     credentials.add_keys(stream)
@@ -179,7 +185,9 @@ def _stream_with_progress(arguments: argparse.Namespace, stack: ImageStack) -> T
                 arguments.source,
                 stack,
                 arguments.out,
-                StreamingOptions(arguments.interval, settings_of(arguments, stack)),
+                StreamingOptions(
+                    arguments.interval, settings_of(arguments, stack), arguments.fail_on_suspect
+                ),
                 on_frame=on_frame,
                 resume=arguments.resume,
             )
