@@ -62,6 +62,18 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("[zmq]\nwindow = 70\n", "larger than max_window"),
         ("[server]\ndevice = 'gpu'\n", "server.device"),
         ("[zmq\n", "not valid TOML"),
+        ("[alerts]\nsuspect_frame = 3\n", "did you mean 'alerts.suspect_frames'?"),
+        ("[alerts]\nsuspect_frames = 0\n", "alerts.suspect_frames"),
+        *[
+            (f"[alerts]\nwebhook_url = '{url}'\n", "begins with https:// or http:// and names a host")
+            for url in (
+                "hooks.example.org/x",
+                "ftp://example.org",
+                "https://",
+                "https://a b/c",
+                "https://[::1",
+            )
+        ],
         ("a = " + "[" * 3000, "nested too deeply"),
         (f"[limits]\nmax_frame_bytes = {2**62}\n", "limits.max_frame_bytes"),
         (f"[limits]\nmax_frame_bytes = {2**31}\n", "max_credit_bytes must be at least 5 *"),
@@ -78,6 +90,14 @@ def test_bad_file_is_refused_in_one_line_that_names_the_key(tmp_path: Path, text
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bad_address_of_a_web_hook_is_refused_without_being_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, "[alerts]\nwebhook_url = 'htps://example.org/s3cr3t'\n"), {})
+    assert "s3cr3t" not in str(caught.value)
+    settings = make_settings({"alerts": {"webhook_url": "https://example.org/s3cr3t"}}, source="test")
+    assert "s3cr3t" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

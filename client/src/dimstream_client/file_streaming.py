@@ -45,10 +45,8 @@ class StreamingOptions:
     ----------
     interval_s : float
         Seconds between frames; 0: as fast as the server.
-    settings : dict
-        Of the stream.
     fail_on_suspect : int or None
-        Stop once more than half of the planes were suspect for so many frames in a row; None: never.
+        See `SuspectWatch`; None: never stop.
     """
 
     interval_s: float
@@ -163,9 +161,7 @@ def stream_file(
     ------
     SpoolError
         There is nothing to be resumed, or the source or the options have changed.
-    StayedSuspect
-        See `StreamingOptions`; what came until then is written, and can be resumed.
-    TiffError, StreamError, ConnectionLost, Timeout, OSError
+    StayedSuspect, TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
     options = _options_of(stack, streaming)
     info = read_resume_info(resume_path(out), source, stack.files, options) if resume else None

@@ -1,4 +1,4 @@
-"""`dimstream-server`: serve, keygen, bench, demo, recordings, recover."""
+"""`dimstream-server`: serve, keygen, alerts, bench, demo, recordings, recover."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dimstream_client.errors import KeyFileError
 from dimstream_models.extras import install_hint
+from dimstream_server.alerts.command import add_alerts
 from dimstream_server.monitoring.logs import set_up_logging
 from dimstream_server.security.keygen import add_keygen
 from dimstream_server.settings import Settings
@@ -198,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     serve_parser = commands.add_parser("serve", help="serve models until SIGTERM or Ctrl-C")
     serve_parser.set_defaults(run=_serve)
     add_keygen(commands)
+    add_alerts(commands, lambda path: load_settings(path, {}))
     commands.add_parser(
         "bench",
         help="measure the speed of this machine, and what the service adds to the bare network",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
+from dimstream_server.alerts.watching import AlertWatch
 from dimstream_server.endpoints.http.app import HttpApp
 from dimstream_server.endpoints.http.server import HttpServer
 from dimstream_server.endpoints.zmq.endpoint import ZmqEndpoint
@@ -96,6 +97,7 @@ async def serve_until(
             with ready_file(settings.server.ready_file, server.addresses):
                 _report_start(server)
                 tasks = [server.access.watch(server.zmq_endpoint.expel_revoked), keep_warning(settings)]
+                tasks.append(server.alerts.follow())
                 tasks += [] if reloading is None else [reloading.follow(server.service)]
                 stack.callback(_cancel, [asyncio.ensure_future(task) for task in tasks])
                 notify(READY)
@@ -117,6 +119,7 @@ class _Server:
     journal: JournalThread
     recorder: Recorder | None
     service: StreamService
+    alerts: AlertWatch
     zmq_endpoint: ZmqEndpoint
     http_app: HttpApp
     http_server: HttpServer
@@ -139,10 +142,14 @@ async def _start(
     boot_id = secrets.token_hex(8)
     service = StreamService(engine, settings, metrics, journal, boot_id=boot_id, recorder=recorder)
     zmq_endpoint = ZmqEndpoint(service, router, settings, metrics, access=access)
+    readiness = make_readiness(stack, engine, journal, recorder, metrics)
+    alerts = AlertWatch(service, readiness, metrics, settings)
+    stack.callback(alerts.close)
     http_app = HttpApp(
         *(engine, settings, metrics),
         service=service,
-        readiness=make_readiness(stack, engine, journal, recorder, metrics),
+        readiness=readiness,
+        alerts=alerts.report,
         tokens=access.tokens,
         viewer_tokens=access.viewer_tokens,
         operator_tokens=access.operator_tokens,
@@ -152,7 +159,7 @@ async def _start(
     http_server, http_task = await start_http(http_app, http_socket, settings, metrics)
     zmq_endpoint.start(asyncio.get_running_loop())
     return _Server(
-        *(settings, access, engine, journal, recorder, service),
+        *(settings, access, engine, journal, recorder, service, alerts),
         *(zmq_endpoint, http_app, http_server, http_task),
         Addresses(zmq_address, url_of(http_socket), os.getpid()),
     )

@@ -5,12 +5,14 @@ The table in ``docs/server.md`` says the same in prose; a test compares the two.
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationInfo,
     model_validator,
 )
@@ -296,6 +298,76 @@ class LiveTable(_Table):
     ] = 10.0
 
 
+def _check_webhook(url: SecretStr | None) -> SecretStr | None:
+    """Take a URL that can be posted to; what is wrong is said without it, for it is a secret."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url.get_secret_value())
+        is_fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_fit = False
+    if not is_fit or any(ord(letter) <= ord(" ") for letter in url.get_secret_value()):
+        raise ValueError(
+            "expected an address that begins with https:// or http:// and names a host, got another text"
+        )
+    return url
+
+
+class AlertsTable(_Table):
+    """``[alerts]``: what people are told of, and how."""
+
+    frames_stop: Annotated[bool, Field(description="tell when frames of an open stream stop")] = True
+    silent_s: Annotated[
+        float, Field(gt=0, le=86_400, description="least silence after which frames have stopped")
+    ] = 60.0
+    silent_intervals: Annotated[
+        float, Field(ge=1, le=10_000, description="the same, in intervals between its last frames")
+    ] = 5.0
+    frames_dropped: Annotated[bool, Field(description="tell when frames are skipped or fail")] = True
+    dropped_frames: Annotated[int, Field(ge=1, description="so many of them, one after the other")] = 1
+    settle_s: Annotated[
+        float, Field(gt=0, le=86_400, description="time without a further one, until that is over")
+    ] = 60.0
+    recording_stops: Annotated[bool, Field(description="tell when a recording stops before its stream")] = (
+        True
+    )
+    disk_fills: Annotated[
+        bool, Field(description="tell when recordings have less than `recording.warn_bytes` left")
+    ] = True
+    suspect: Annotated[bool, Field(description="tell when a stream stays suspect")] = True
+    suspect_frames: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="judged frames of a plane in a row, on more than half of all"),
+    ] = 10
+    forecast: Annotated[bool, Field(description="tell when little time is left until a plane is suspect")] = (
+        False
+    )
+    forecast_minutes: Annotated[
+        float, Field(gt=0, le=100_000, description="so many minutes, by the forecast")
+    ] = 10.0
+    not_ready: Annotated[bool, Field(description="tell when a check of /readyz is not well")] = True
+    repeat_s: Annotated[
+        float,
+        Field(ge=0, le=604_800, description="the same alert is told again after so long at the soonest"),
+    ] = 600.0
+    max_per_hour: Annotated[
+        int, Field(ge=1, le=10_000, description="notices in an hour; further ones are counted and left out")
+    ] = 60
+    webhook_url: Annotated[
+        SecretStr | None,
+        AfterValidator(_check_webhook),
+        Field(description="where notices are posted as JSON; a secret"),
+    ] = None
+    webhook_format: Annotated[
+        Literal["dimstream", "slack", "teams"], Field(description="what the JSON looks like")
+    ] = "dimstream"
+    webhook_timeout_s: Annotated[
+        float, Field(gt=0, le=300, description="longest time of one attempt to post")
+    ] = 10.0
+    webhook_attempts: Annotated[int, Field(ge=1, le=20, description="attempts to post one notice")] = 5
+
+
 class Settings(_Table):
     """Everything that the server may be told."""
 
@@ -305,6 +377,7 @@ class Settings(_Table):
     limits: LimitsTable = LimitsTable()
     recording: RecordingTable = RecordingTable()
     live: LiveTable = LiveTable()
+    alerts: AlertsTable = AlertsTable()
 
     @model_validator(mode="after")
     def _endpoints_are_locked(self, info: ValidationInfo) -> Self:

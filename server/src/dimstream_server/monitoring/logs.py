@@ -67,6 +67,8 @@ def set_up_logging(level: str, form: LogFormat) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("httpx", "httpcore"):  # they log the addresses of web hooks, which are secrets
+        logging.getLogger(name).setLevel(logging.WARNING)
     threading.excepthook = _thread_died
 
 

@@ -27,6 +27,7 @@ from dimstream_server.endpoints.http.json_bodies import (
     StreamBody,
     StreamsBody,
 )
+from dimstream_server.endpoints.http.live.status import AlertReport
 from dimstream_server.endpoints.http.live.view import LiveView
 from dimstream_server.endpoints.http.openapi import (
     DENOISE_OPENAPI,
@@ -72,6 +73,8 @@ class HttpApp:
         Of others, for what only operators may.
     readiness : Readiness
         What /readyz asks; this endpoint adds whether the server drains.
+    alerts : callable
+        Gives the alerts that stand.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class HttpApp:
         *,
         service: StreamService,
         readiness: Readiness,
+        alerts: AlertReport = list,
         tokens: Tokens | None = None,
         viewer_tokens: Tokens | None = None,
         operator_tokens: Tokens | None = None,
@@ -122,6 +126,7 @@ class HttpApp:
         self._live = LiveView(
             *(service, settings, metrics, info),
             readiness=readiness,
+            alerts=alerts,
             authentication=self._authentication,
             responder=self.responder,
             buffers=self._buffers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,8 @@ from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 
 _AGE_S = 0.5
+AlertReport = Callable[[], list[dict[str, Any]]]
+"""Gives the alerts that stand: `rule`, `stream`, `text`, `since`."""
 
 
 class StatusReport:
@@ -31,11 +34,14 @@ class StatusReport:
         settings: Settings,
         metrics: Metrics,
         info: ServerInfo,
+        *,
+        alerts: AlertReport,
     ) -> None:
         self._service = service
         self._history = history
         self._readiness = readiness
         self._metrics = metrics
+        self._alerts = alerts
         self._memory_bytes = settings.live.memory_bytes
         self._info = asdict(info)
         self._made: tuple[float, dict[str, Any]] = 0.0, {}
@@ -56,6 +62,7 @@ class StatusReport:
                 "time": time.time(),
                 "queue": self._service.queue_length(),
                 "checks": self._readiness.report(),
+                "alerts": self._alerts(),
                 "disk_free_bytes": self._metrics.disk_free_bytes("recordings"),
                 "memory_bytes": self._history.held_bytes,
                 "memory_limit_bytes": self._memory_bytes,

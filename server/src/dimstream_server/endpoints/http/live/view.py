@@ -26,7 +26,7 @@ from dimstream_server.endpoints.http.live.feed import follow
 from dimstream_server.endpoints.http.live.history import History
 from dimstream_server.endpoints.http.live.messages import PROTOCOL
 from dimstream_server.endpoints.http.live.session import attend
-from dimstream_server.endpoints.http.live.status import StatusReport
+from dimstream_server.endpoints.http.live.status import AlertReport, StatusReport
 from dimstream_server.endpoints.http.live.tiff import file_of_frame
 from dimstream_server.endpoints.http.live.viewer import Viewer
 from dimstream_server.endpoints.http.openapi import problems
@@ -60,6 +60,8 @@ class LiveView:
     ----------
     service : StreamService
         Whose streams are shown; started before `start`.
+    alerts : callable
+        Gives the alerts that stand.
     buffers : Buffers
         What files that leave may take.
     """
@@ -72,6 +74,7 @@ class LiveView:
         info: ServerInfo,
         *,
         readiness: Readiness,
+        alerts: AlertReport,
         authentication: RequestAuthentication,
         responder: ProblemResponder,
         buffers: Buffers,
@@ -82,7 +85,7 @@ class LiveView:
         self._authentication = authentication
         self._responder = responder
         self._history = History(settings.live.memory_bytes)
-        self._status = StatusReport(service, self._history, readiness, settings, metrics, info)
+        self._status = StatusReport(service, self._history, readiness, settings, metrics, info, alerts=alerts)
         self._archive = Archive()
         self._assets = read_assets()
         self._viewers: Counter[Hashable] = Counter()

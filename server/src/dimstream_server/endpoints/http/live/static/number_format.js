@@ -58,6 +58,7 @@ export function figures(header, thresholds) {
     ["background", percent(fractions.background)],
     ["unsupported", percent(quality.unsupported_fraction)],
   ];
+  if (quality.forecast) found.push(["until suspect", left(quality.forecast)]);
   if (quality.shift_px) found.push(["shift", `${quality.shift_px.join(", ")} px`]);
   if (quality.suspect_since !== null && quality.suspect_since !== undefined) {
     found.push(["suspect since", `frame ${quality.suspect_since}`]);
@@ -65,4 +66,14 @@ export function figures(header, thresholds) {
   if (quality.notes?.length) found.push(["notes", quality.notes.join(", ")]);
   found.push(["in the server", `${number(header.t_ms.total)} ms`], ["model", header.model]);
   return found;
+}
+
+/**
+ * How long a plane will last, with the bounds of eight of ten cases.
+ * @param {{frames: number, earliest: number, latest: number | null, minutes: number | null}} forecast
+ */
+export function left({ frames, earliest, latest, minutes }) {
+  const bounds = latest === null ? `${number(earliest, 2)} or more` : `${number(earliest, 2)} to ${number(latest, 2)}`;
+  const time = minutes === null ? "" : `, ${duration(60 * minutes)}`;
+  return `≈ ${number(frames, 2)} frames (${bounds})${time}`;
 }

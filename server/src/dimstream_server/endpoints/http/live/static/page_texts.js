@@ -3,6 +3,7 @@
  * @module
  */
 
+import { titleMark, writeAlerts } from "./alerts.js";
 import { element, setTerms, setText } from "./dom.js";
 import { duration, figures, number, size, time } from "./number_format.js";
 
@@ -13,6 +14,7 @@ const GLYPHS = { ok: "✓", suspect: "!", unjudged: "?", failed: "×" };
  * @param {any} app
  */
 export function writeTexts(app) {
+  if (app.server !== null) writeAlerts(app.server);
   writeVerdict(app);
   writeNotes(app);
   setText(element("health", HTMLElement), health(app));
@@ -43,7 +45,7 @@ function writeVerdict(app) {
   setText(element("frame-name", HTMLElement), header === null ? "" : frameName(app));
   const isAlarmed = app.streams.some((/** @type {any} */ one) => one.state === "open" && one.is_suspect);
   const mark = isAlarmed ? "! suspect · " : flag === "suspect" || flag === "failed" ? `${glyph} ${flag} · ` : "";
-  document.title = `${document.body.dataset.connection === "open" ? mark : "no connection · "}dimstream`;
+  document.title = `${document.body.dataset.connection === "open" ? titleMark(app.server) || mark : "no connection · "}dimstream`;
   setTerms(element("figures", HTMLElement), header === null ? [] : figures(header, app.stream?.thresholds ?? {}));
 }
 
