@@ -120,7 +120,7 @@ def test_maps_are_written_beside_the_stack(tmp_path, peer, capsys):
         "structure_score": 9.5, "unsupported_fraction": 0.25, "ssim_aligned": None,
         "correlation": None, "shift_px": None,
         "ssim_z": None, "p_signal": None, "p_dark": None, "suspect_since": None, "notes": [],
-        "split": {"t_ms": 2.0, "ssim": 0.5, "refused": None},
+        "split": {"t_ms": 2.0, "ssim": 0.5, "refused": None}, "forecast": None,
     }  # fmt: skip
     asked = [line["quality"]["split"] is not None for line in lines if line["status"] == "done"]
     assert asked == [True, True, False, False, True]
