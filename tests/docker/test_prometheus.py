@@ -60,6 +60,7 @@ def exposed() -> set[str]:
     metrics.watch_disk("state", lambda: 3e10)
     metrics.streams.open("s", "c", lambda: 0).received(0)
     metrics.streams.of("s").flagged("ok")
+    metrics.streams.of("s").frames_left[0, 0, 0] = 12.0
     text = metrics.exposition().decode()
     return set(re.findall(r"^(dimstream_\w+?)(?:_created)?(?:\{| )", text, re.MULTILINE))
 

@@ -143,6 +143,7 @@ TRAINING = {
     "evaluate": ["b", "p", "--out", "e"],
     "compare": ["b", "--name", "n", "--noisy", "n.tif", "--out", "c"],
     "audit": ["b", "--out", "a"],
+    "forecast": ["b", "--out", "a"],
     "import-keras": ["w", "--config", "c", "--out", "b"],
     "bench": ["--out", "b"],
     "stress": ["b", "--out", "s"],

@@ -243,3 +243,38 @@ def test_planes_of_a_stack_are_compared_with_the_plane_above(engine: Engine) -> 
         assert alike > 0.5 > unlike
     assert _flags(results)[3:] == ["ok"] * 3  # each with its own plane of the time point before
     engine.close(stream).result(SECONDS)
+
+
+@pytest.fixture(scope="module")
+def patient(tiny_bundle: BundleMaker) -> Iterator[Engine]:
+    """An engine whose frames are suspect by their structure alone."""
+    bundle = tiny_bundle("blur")
+    limits = Thresholds(ssim=-1.0, background_max=0.01, signal_min=25, window_px=10)
+    config = DimstreamConfig.model_construct(ssim=bundle.ssim, thresholds=limits)
+    engine = LocalEngine([tiny_bundle("blur", config=config)], threads=1)
+    yield engine
+    engine.drain().result(SECONDS)
+
+
+def test_a_sample_that_bleaches_is_said_to_be_suspect_in_so_many_frames(patient: Engine) -> None:
+    movie = [_expose(_light() * 0.9**seq, seq) for seq in range(60)]
+    results = _follow(patient, movie, frame_interval_s=30.0)
+    end = next(result.seq for result in results if result.flag == "suspect")
+    foreseen = {result.seq: result.quality.forecast for result in results if result.quality is not None}
+    assert all(foreseen[seq] is None for seq in range(7))
+    assert foreseen[end] is None
+    told = {seq: one for seq, one in foreseen.items() if one is not None and seq < end}
+    assert len(told) > end / 2
+    middle = told[end - 12]
+    assert middle.latest is not None
+    assert middle.earliest <= 12 <= middle.latest
+    assert middle.minutes == pytest.approx(middle.frames / 2, abs=0.01)
+
+
+def test_of_a_steady_sample_nothing_is_foreseen_and_without_an_interval_no_minutes(engine: Engine) -> None:
+    steady = _follow(engine, [_expose(_light(), seq) for seq in range(30)])
+    assert all(one.quality is not None and one.quality.forecast is None for one in steady)
+    fading = _follow(engine, [_expose(_light() * 0.9**seq, seq) for seq in range(25)])
+    forecasts = [one.quality.forecast for one in fading if one.quality is not None and one.quality.forecast]
+    assert forecasts
+    assert all(one.minutes is None for one in forecasts)

@@ -6,8 +6,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dimstream_client.quality import Times
+from dimstream_client.quality import Forecast, QualityMetrics, Times
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.resume_state import PlaneRecord
 from dimstream_server.monitoring.stream_metrics import OTHER, StreamTable
 
 
@@ -148,3 +149,26 @@ def test_a_client_may_call_itself_anything(clock: Clock) -> None:
     table.open("s1", 'a"b\\c\nd' + "x" * 1000, lambda: 0).received(0)
     ((_, _, client),) = [key for key in scraped(table) if key[0] == "frames_received_total"]
     assert client == ('a"b\\c\nd' + "x" * 1000)[:64]
+
+
+def foreseen(z: int, frames: float | None) -> EngineResult:
+    forecast = None if frames is None else Forecast(frames=frames, earliest=1.0)
+    quality = QualityMetrics(structure_score=9.0, unsupported_fraction=0.0, forecast=forecast)
+    plane = PlaneRecord(plane=(0, z, 0), seq=0, t=0, model_sha256="0", predicted=True, judge={})
+    return result(quality=quality, plane=plane)
+
+
+def test_the_first_plane_that_will_be_suspect_is_told_while_one_declines(clock: Clock) -> None:
+    table = StreamTable(clock=clock)
+    figures = table.open("s", "c", lambda: 0)
+    left = ("frames_left", "s", "c")
+    assert left not in scraped(table)
+    for z, frames in ((0, 40.0), (1, 12.5), (2, None)):
+        figures.answered(foreseen(z, frames))
+    assert scraped(table)[left] == 12.5
+    figures.answered(foreseen(1, None))  # suspect, or well again
+    assert scraped(table)[left] == 40
+    table.requests.answered(foreseen(0, 3.0))  # of all requests together it would say nothing
+    assert len([name for name, *_ in scraped(table) if name == "frames_left"]) == 1
+    table.close("s")
+    assert left not in scraped(table)

@@ -14,6 +14,7 @@ from dimstream_models.judging.assessing import (
     assess,
 )
 from dimstream_models.judging.criteria import FIVE_SIGMA, Criteria, Distribution
+from dimstream_models.judging.decline import Decline, FramesLeft
 from dimstream_models.judging.frame_metrics import FlagDecision, FlagName, FrameMetrics, Note
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures
@@ -28,11 +29,13 @@ __all__ = [
     "Assessment",
     "Conditions",
     "Criteria",
+    "Decline",
     "DenoisedFrame",
     "Distribution",
     "FlagDecision",
     "FlagName",
     "FrameMetrics",
+    "FramesLeft",
     "Measures",
     "Note",
     "PlaneHistory",

@@ -212,6 +212,8 @@ def assess(
         doubt=_doubt(frame, conditions.detector, known=judge.not_photons is not None),
         clipped=clipped_share(frame.denoised, conditions.denoised_ceiling),
         outlier=frame.raw_findings.outlier,
+        light=frame.raw_findings.light,
+        steps=steps,
         gap=gap,
         frame_interval_s=None if interval_s is None else interval_s * steps,
         pixel_size_nm=conditions.pixel_size_nm,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dimstream_models.judging.criteria import Criteria
+from dimstream_models.judging.decline import FramesLeft
 from dimstream_models.quality.count_check import Doubt
 
 LONG_INTERVAL: Final = 3.0
@@ -62,6 +63,10 @@ class FrameMetrics:
         Share of the denoised pixels that are at the largest value that they can have.
     outlier : bool
         Whether one pixel is far brighter than what lies around it.
+    light : float
+        Mean photons of a pixel of the raw frame.
+    steps : int
+        Time points since the frame that it was compared with.
     gap : str or None
         What is missing between this frame and the one that it was compared with, in words.
     frame_interval_s : float or None
@@ -86,6 +91,8 @@ class FrameMetrics:
     doubt: Doubt | None = None
     clipped: float = 0.0
     outlier: bool = False
+    light: float = math.nan
+    steps: int = 1
     gap: str | None = None
     frame_interval_s: float | None = None
     pixel_size_nm: float | None = None
@@ -144,6 +151,8 @@ class FlagDecision:
         What else was seen.
     structure_seen : bool
         Whether the raw frame shows more than noise.
+    left : FramesLeft or None
+        How long the plane will last; None while it does not surely decline, and when it is suspect.
     """
 
     flag: FlagName
@@ -152,3 +161,4 @@ class FlagDecision:
     p_dark: float | None = None
     notes: tuple[Note, ...] = ()
     structure_seen: bool = True
+    left: FramesLeft | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from dimstream_models.judging.criteria import Criteria
+from dimstream_models.judging.decline import Decline
 from dimstream_models.judging.flag_decision import decide_flag
 from dimstream_models.judging.frame_metrics import FlagDecision, FrameMetrics
 from dimstream_models.judging.notes import notes_of
@@ -26,6 +27,7 @@ class PlaneJudge:
     suspect_since: int | None = None
     _history: PlaneHistory = field(default_factory=PlaneHistory)
     _confirmed_for: int = 0  # frames, this one included
+    _decline: Decline = field(default_factory=Decline)
 
     def judge(
         self, seq: int, metrics: FrameMetrics, criteria: Criteria, *, split_every: int = 0
@@ -40,6 +42,7 @@ class PlaneJudge:
             Frames of the plane for which the outcome of a split holds; 0: for its own.
         """
         self._history.follow(metrics, criteria, split_every=split_every)
+        self._decline.follow(metrics.structure_score, metrics.light, steps=metrics.steps)
         confirmed = self._is_confirmed(metrics, criteria, split_every)
         flag, reason = decide_flag(metrics, criteria, self._history, confirmed=confirmed)
         if flag != "suspect":
@@ -54,6 +57,7 @@ class PlaneJudge:
             p_dark=None if similarity is None else criteria.p_dark(similarity),
             notes=notes_of(metrics, criteria, self._history, confirmed=confirmed),
             structure_seen=not self._history.no_structure,
+            left=None if flag == "suspect" else self._decline.frames_left(criteria.structure_score),
         )
 
     @property
@@ -72,6 +76,7 @@ class PlaneJudge:
             "suspect_since": self.suspect_since,
             "confirmed_for": self._confirmed_for,
             "history": self._history.state(),
+            "decline": self._decline.state(),
         }
 
     @classmethod
@@ -85,7 +90,10 @@ class PlaneJudge:
         """
         history = PlaneHistory.of_state(state["history"])
         return cls(
-            suspect_since=state["suspect_since"], _history=history, _confirmed_for=state["confirmed_for"]
+            suspect_since=state["suspect_since"],
+            _history=history,
+            _confirmed_for=state["confirmed_for"],
+            _decline=Decline.of_state(state["decline"]),
         )
 
     def _is_confirmed(self, metrics: FrameMetrics, criteria: Criteria, split_every: int) -> bool:

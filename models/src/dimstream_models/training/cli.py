@@ -18,6 +18,7 @@ from dimstream_models.training.commands import (
     evaluate,
     export,
     fit,
+    forecast,
     import_keras,
     importance,
     init,
@@ -42,6 +43,7 @@ COMMANDS = (
     compare,
     stress,
     audit,
+    forecast,
     import_keras,
     bench,
 )

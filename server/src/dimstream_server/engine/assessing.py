@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dimstream_client.quality import QualityMetrics, SplitResult
+from dimstream_client.quality import Forecast, QualityMetrics, SplitResult
 from dimstream_models.judging import (
     Agreement,
     Assessment,
@@ -122,6 +122,7 @@ def assess_on_device(
         suspect_since=judge.suspect_since,
         notes=found.decision.notes,
         split=_split_result(found),
+        forecast=_forecast(found.decision, state.spec.frame_interval_s),
     )
     return AssessedFrame(found.decision, quality, found.support)
 
@@ -143,6 +144,15 @@ def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
 
 def _on_recorded_pixels(shift: Shift | None, parts: int) -> Shift | None:
     return None if shift is None else (round(shift[0] / parts), round(shift[1] / parts))
+
+
+def _forecast(decision: FlagDecision, frame_interval_s: float | None) -> Forecast | None:
+    left = decision.left
+    if left is None:
+        return None
+    frames, earliest, latest = (round(one, 1) for one in left)
+    minutes = None if frame_interval_s is None else frames * frame_interval_s / 60
+    return Forecast(frames, earliest, latest, minutes)
 
 
 def _split_result(found: Assessment[Any]) -> SplitResult | None:

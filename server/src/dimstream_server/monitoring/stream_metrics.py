@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.resume_state import Plane
 
 KEEP_CLOSED_S: Final = 300.0
 MOST_STREAMS: Final = 256
@@ -56,6 +57,7 @@ class StreamMetrics:
         self.heard_at: float | None = None  # of the last frame, seconds since 1970
         self.closed_at: float | None = None  # on the table's clock
         self.is_suspect = False
+        self.frames_left: dict[Plane, float] = {}  # of planes that decline
         self.queue: Callable[[], int] | None = None
 
     def received(self, seq: int) -> None:
@@ -82,6 +84,15 @@ class StreamMetrics:
         self.counts["failed" if result.status == "failed" else "denoised"] += 1
         self.flagged(result.flag)
         self.took(result.t_ms.total / 1000)
+        self._foreseen(result)
+
+    def _foreseen(self, result: EngineResult) -> None:
+        forecast = None if result.quality is None else result.quality.forecast
+        plane = None if result.plane is None else result.plane.plane
+        if plane is not None and forecast is not None:
+            self.frames_left[plane] = forecast.frames
+        elif plane is not None:
+            self.frames_left.pop(plane, None)
 
     def turned(self, *, is_suspect: bool) -> None:
         """The stream has turned suspect, or has come back."""
@@ -99,11 +110,14 @@ class StreamMetrics:
 
 
 class _Together(StreamMetrics):
-    """Figures of streams that have no row of their own; that a frame comes again is not followed."""
+    """Figures of streams that have no row of their own; what is of one stream alone is not followed."""
 
     def received(self, seq: int) -> None:
         self.counts["received"] += 1
         self.heard_at = time.time()
+
+    def _foreseen(self, result: EngineResult) -> None:
+        pass
 
 
 class StreamTable(Collector):
@@ -215,14 +229,21 @@ def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
     heard = GaugeMetricFamily(
         "dimstream_stream_last_frame_timestamp_seconds", "When its last frame was taken.", labels=_LABELS
     )
+    left = GaugeMetricFamily(
+        "dimstream_stream_frames_left",
+        "Frames until the first plane of an open stream will be suspect, while one surely declines.",
+        labels=_LABELS,
+    )
     for one in shown:
+        if one.frames_left and one.closed_at is None:
+            left.add_metric(one.labels, min(one.frames_left.values()))
         is_open.add_metric(one.labels, one.closed_at is None)
         suspect.add_metric(one.labels, one.is_suspect and one.closed_at is None)
         if one.queue is not None:
             queue.add_metric(one.labels, one.queue())
         if one.heard_at is not None:
             heard.add_metric(one.labels, one.heard_at)
-    yield from (is_open, suspect, queue, heard)
+    yield from (is_open, suspect, left, queue, heard)
 
 
 def _seconds(shown: list[StreamMetrics]) -> Metric:

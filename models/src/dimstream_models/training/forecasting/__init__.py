@@ -1,0 +1,1 @@
+"""How right the forecast is, on simulated movies of samples that bleach."""
