@@ -440,6 +440,9 @@ def test_a_set_of_files_is_one_image(day, tmp_path):
     states = list(day.states().values())
     assert states.count("done") == 1
     assert set(states) == {"done", "part of a set"}
+    sent = len(day.server.seqs())
+    assert day.watch() == 0
+    assert len(day.server.seqs()) == sent
 
 
 def test_real_snaps_of_imswitch_are_one_series(day, shared):

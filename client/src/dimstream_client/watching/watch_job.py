@@ -95,6 +95,8 @@ class WatchJob:
 
     def __post_init__(self) -> None:
         self._arrivals = Arrivals(self.options.settle_s)
+        for done in self.files.record.done.values():
+            self._note_members(done)
 
     def run(self) -> None:
         """Watch.
@@ -205,9 +207,9 @@ class WatchJob:
             state = arrivals.state_of(name)
             return key_of(name, state[1] if state else 0)
 
-        for name in sorted(arrivals.names, key=key):
+        for name in sorted((name for name in arrivals.names if not self._is_over(name)), key=key):
             series = self.options.rule.place_of(name).series
-            if series in self._blocked or self._is_over(name):
+            if series in self._blocked:
                 continue
             if arrivals.is_at_rest(name, now):
                 yield name, True
@@ -244,10 +246,14 @@ class WatchJob:
         except (DimstreamError, OutputError, OSError) as error:
             self._failed(name, error)
         else:
-            self._members.update({member: name for member, _, _ in done.sources if member != name})
+            self._note_members(done)
             if self._said.pop("disk", None):
                 self.progress.warn(f"outputs can be written again ({self.out})")
             self._end(name, _state_of(done))
+
+    def _note_members(self, done: Done) -> None:
+        """The other files of a set are not to be read again."""
+        self._members.update({member: done.file for member, _, _ in done.sources if member != done.file})
 
     def _follow(self, name: str) -> None:
         try:
