@@ -277,14 +277,14 @@ class Connection:
     def _receive(self) -> None:
         while True:
             try:
-                parts = self._dealer.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                parts = self._dealer.receive()
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
                 self._note_failure(error)
                 return
             self._heard = time.monotonic()
-            self._protocol.handle([part.buffer for part in parts])
+            self._protocol.handle(parts)
 
     def _send(self, parts: list[Part]) -> None:
         """Send a message; of a socket that fails its streams learn when it is given up."""

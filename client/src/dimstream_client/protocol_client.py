@@ -94,7 +94,7 @@ class ProtocolClient:
 
     # --- from the server
 
-    def handle(self, parts: Sequence[memoryview]) -> None:
+    def handle(self, parts: Sequence[Part]) -> None:
         """Take a message; whatever is wrong with it harms no other stream than its own."""
         try:
             message = decode(parts, max_payload_bytes=self.largest_result_bytes)
