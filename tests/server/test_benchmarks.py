@@ -28,11 +28,11 @@ pytestmark = pytest.mark.slow
 
 SPREAD = {"median", "low", "high", "n"}
 COMPARED = {
-    "zmq_1": {"added_ms", "throughput_ratio", "server_ms"},
-    "zmq_1_crc32": {"added_ms", "throughput_ratio", "server_ms"},
+    "zmq_1": {"added_ms", "outside_ms", "throughput_ratio", "server_ms"},
+    "zmq_1_crc32": {"added_ms", "outside_ms", "throughput_ratio", "server_ms"},
     "zmq_8": {"throughput_ratio", "server_ms"},
     "zmq_8_crc32": {"throughput_ratio", "server_ms"},
-    "http": {"added_ms", "throughput_ratio", "server_ms"},
+    "http": {"added_ms", "outside_ms", "throughput_ratio", "server_ms"},
     "bare": set(),
 }
 
@@ -247,13 +247,14 @@ def test_a_route_with_other_pixels_is_not_measured() -> None:
 
 def test_figures_are_paired_within_the_rounds() -> None:
     """The second round is ten times as slow for everybody, which the differences and ratios survive."""
-    server = [Times(queue=1.0, infer=2.0, total=3.0)]
+    server = [Times(queue=1.0, infer=2.0, total=3.0)] * 2
     laps = {
         "bare": [Lap(20.0, [10.0, 10.0]), Lap(200.0, [100.0, 100.0])],
         "zmq": [Lap(25.0, [11.0, 13.0], server), Lap(250.0, [102.0, 102.0], server)],
     }
     figures = route_figures(laps, "bare", ["bare", "zmq"])
     assert figures["zmq"].added_ms == Spread(median=2.0, low=2.0, high=2.0, n=2)
+    assert figures["zmq"].outside_ms == Spread(median=54.5, low=9.5, high=99.0, n=4)
     assert figures["zmq"].throughput_ratio == Spread(median=0.8, low=0.8, high=0.8, n=2)
     assert figures["zmq"].server_ms == {"queue": 1.0, "infer": 2.0, "total": 3.0}
     assert figures["bare"].added_ms is figures["bare"].throughput_ratio is None

@@ -46,6 +46,9 @@ class RouteFigures:
     added_ms : Spread or None
         Median latency of a lap less that of the bare lap in the same round; None for the bare route, and for
         routes with several frames in flight, whose frames wait for one another.
+    outside_ms : Spread or None
+        Latency of single frames less what the server's engine took for them (`total`): transport, and the
+        work of client and endpoint. None as `added_ms`.
     throughput_ratio : Spread or None
         Frames per second of a lap by those of the bare lap in the same round.
     server_ms : dict or None
@@ -55,6 +58,7 @@ class RouteFigures:
     latency_ms: Spread
     interval_ms: Spread
     added_ms: Spread | None
+    outside_ms: Spread | None
     throughput_ratio: Spread | None
     server_ms: dict[str, float] | None
 
@@ -108,6 +112,7 @@ def route_figures(laps: Laps, bare: str, one_at_a_time: Iterable[str]) -> dict[s
             latency_ms=Spread.of(latency for lap in own for latency in lap.latencies_ms),
             interval_ms=Spread.of(lap.interval_ms for lap in own),
             added_ms=_added(own, laps[bare]) if name in single - {bare} else None,
+            outside_ms=_outside(own) if name in single - {bare} else None,
             throughput_ratio=None if name == bare else _ratio(own, laps[bare]),
             server_ms=_server_medians([times for lap in own for times in lap.server_ms]),
         )
@@ -118,6 +123,11 @@ def route_figures(laps: Laps, bare: str, one_at_a_time: Iterable[str]) -> dict[s
 def _added(own: Sequence[Lap], bare: Sequence[Lap]) -> Spread:
     pairs = zip(own, bare, strict=True)
     return Spread.of(float(np.median(a.latencies_ms) - np.median(b.latencies_ms)) for a, b in pairs)
+
+
+def _outside(laps: Sequence[Lap]) -> Spread:
+    pairs = [pair for lap in laps for pair in zip(lap.latencies_ms, lap.server_ms, strict=True)]
+    return Spread.of(latency - times.total for latency, times in pairs)
 
 
 def _ratio(own: Sequence[Lap], bare: Sequence[Lap]) -> Spread:

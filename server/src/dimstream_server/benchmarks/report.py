@@ -29,7 +29,7 @@ TITLES: Final = {
     "zmq_8_crc32": "ZeroMQ, window 8, crc32",
     "http": "HTTP, NPY",
 }
-HEAD: Final = ("route", "latency ms", "quartiles", "added ms", "quartiles", "frames/s", "of bare")
+HEAD: Final = ("route", "latency ms", "quartiles", "added ms", "quartiles", "outside", "frames/s", "of bare")
 MODELS: Final = {"identity": "identity network (only the bracket is left)", "shipped": "shipped network"}
 MAX_ADDED_ZMQ_MS: Final = 1.5
 MAX_ADDED_HTTP_MS: Final = 3.0
@@ -222,6 +222,7 @@ def _route_row(name: str, route: RouteFigures) -> tuple[str, ...]:
         _quartiles(route.latency_ms),
         "" if added is None else f"{added.median:.2f}",
         "" if added is None else _quartiles(added),
+        "" if route.outside_ms is None else f"{route.outside_ms.median:.2f}",
         f"{route.frames_per_s:.1f}",
         "1" if ratio is None and name == BARE else "" if ratio is None else f"{ratio.median:.3f}",
     )
