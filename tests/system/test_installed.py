@@ -150,7 +150,11 @@ TRAINING = {
     "adapt": ["b", "m.tif", "--out", "n"],
 }
 WITHOUT_EXTRA = ("init",)
-ANALYSIS = {"run": ["m.tif", "--classical", "--out", "o"]}
+ANALYSIS = {
+    "run": ["m.tif", "--classical", "--out", "o"],
+    "compare": ["--condition", "a", "f", "--out", "o"],
+    "dose-effect": ["--out", "o"],
+}
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,20 @@ def add(commands: Commands) -> None:
         default=0.2,
         help="how far a junction may move between two frames (default: %(default)s; 10 px without a scale)",
     )
+    parser.add_argument(
+        "--dose",
+        type=float,
+        default=1.0,
+        metavar="PH",
+        help="photons on a tubule's pixel before denoising: whose effect is printed (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.analysis.analysing import analyse_movie
+    from dimstream_models.analysis.effects import stored_effects
     from dimstream_models.analysis.movies import read_movie
     from dimstream_models.analysis.summary_text import summary_text
 
@@ -81,7 +89,9 @@ def _run(arguments: argparse.Namespace) -> None:
     summary = analyse_movie(
         movie, _source(arguments), arguments.out, settings=_settings(arguments), workers=arguments.workers
     )
-    print(summary_text(movie, summary))
+    effects = stored_effects()
+    same = arguments.classical and repr(_source(arguments)) == effects.segmenter
+    print(summary_text(movie, summary, effects=effects if same else None, dose_ph=arguments.dose))
     print(f"\nfigures of every frame: frames.csv, frames.parquet; all files are in {arguments.out}")
 
 

@@ -1,0 +1,90 @@
+"""How much denoising and segmentation change every figure of a frame, as it was measured by simulation."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from dimstream_models.analysis.errors import InvalidResults
+from dimstream_models.analysis.figures import FIGURES
+from dimstream_models.bundle.schema import Confined
+
+NOISE_FREE: Final = "noise-free"
+STORED: Final = "denoising_effect.json"
+EVENTS: Final = ("junctions_appeared", "junctions_vanished", "gaps_appeared", "gaps_vanished")
+"""By the frame before: born or split, lost or merged."""
+
+
+class Effect(Confined):
+    """How a figure of the result differs from that of the exact labels.
+
+    Parameters
+    ----------
+    scenes : int
+        That have the figure in both.
+    true : float
+        Mean of the exact labels' figure, in px.
+    bias, spread : float
+        Mean and standard deviation over scenes of found less true, in px.
+    """
+
+    scenes: int = Field(ge=0)
+    true: float
+    bias: float
+    spread: float = Field(ge=0)
+
+    def text(self, *, relative: bool) -> str:
+        """Return bias and spread, in percent of the true mean or as they are."""
+        if not relative:
+            return f"{self.bias:+.3f} ± {self.spread:.3f}"
+        if not self.true:
+            return "none to compare"
+        return f"{100 * self.bias / self.true:+.0f} ± {100 * self.spread / abs(self.true):.0f} %"
+
+
+class Effects(Confined):
+    """Effects of every figure at every dose, and what they were measured with.
+
+    Parameters
+    ----------
+    model, segmenter : str
+        The bundle's id and hash; the segmenter's text.
+    effects : dict
+        By dose in photons on a tubule's pixel (``1``), or ``noise-free``; then by figure.
+    """
+
+    model: str
+    segmenter: str
+    scenes: int
+    seed: int
+    side_px: int
+    effects: dict[str, dict[str, Effect]]
+
+    def at(self, dose_ph: float) -> tuple[str, dict[str, Effect]]:
+        """Return the dose nearest to the one given, by ratio, and the effects at it."""
+        doses = [name for name in self.effects if name != NOISE_FREE]
+        name = min(doses, key=lambda each: abs(np.log(float(each) / dose_ph)))
+        return name, self.effects[name]
+
+
+def stored_effects() -> Effects:
+    """Return the effects that were measured with the bundle that ships and the classical segmenter.
+
+    Raises
+    ------
+    InvalidResults
+        When the file of the package is damaged.
+    """
+    content = files("dimstream_models.analysis").joinpath(STORED).read_bytes()
+    try:
+        return Effects.model_validate_json(content)
+    except ValidationError as error:
+        raise InvalidResults(f"{STORED}: {error}; install dimstream-models again") from error
+
+
+def is_relative(figure: str) -> bool:
+    """Return whether an effect is told in percent: of counts, lengths, areas and events, not of shares."""
+    return figure in EVENTS or FIGURES[figure].counted or FIGURES[figure].dimension != 0
