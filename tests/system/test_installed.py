@@ -147,6 +147,8 @@ TRAINING = {
     "import-keras": ["w", "--config", "c", "--out", "b"],
     "bench": ["--out", "b"],
     "stress": ["b", "--out", "s"],
+    "error-bar": ["b"],
+    "error-bar-check": ["b", "--out", "s"],
     "adapt": ["b", "m.tif", "--out", "n"],
 }
 WITHOUT_EXTRA = ("init",)

@@ -16,6 +16,7 @@ from dimstream_models.bundle import (
     ScoreCalibration,
     WindowCalibration,
 )
+from dimstream_models.training.error_bars.card_section import error_bar_section
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.export.warnings import HEADING, warnings_section
 from dimstream_models.training.stress.writing import PREFIX, card_section
@@ -94,6 +95,7 @@ def write_card(draft: BundleDraft) -> str:
         calibration_section(draft),
         _validation({name: value for name, value in config.quality.items() if not name.startswith(PREFIX)}),
         card_section(config.quality),
+        error_bar_section(config.error_bar),
         half_section(config.quality),
         _limits(config),
         _training(config, draft.attachments),

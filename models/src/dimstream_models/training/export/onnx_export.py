@@ -70,7 +70,7 @@ def export_onnx(denoiser: Denoiser) -> bytes:
             dynamic_axes={name: {0: "b", 2: "y", 3: "x"} for name in ("counts", "prediction")},
             dynamo=False,
         )
-    content = _without_traces(buffer.getvalue())
+    content = without_traces(buffer.getvalue())
     check_parity(denoiser, content)
     return content
 
@@ -141,7 +141,8 @@ class OnnxRunner:
         return np.asarray(self._session.run(None, {self._input: counts})[0])
 
 
-def _without_traces(content: bytes) -> bytes:
+def without_traces(content: bytes) -> bytes:
+    """Return an ONNX file without documentation, metadata and source paths."""
     model = onnx.load_model_from_string(content)
     model.doc_string = ""
     for node in model.graph.node:

@@ -29,6 +29,7 @@ from dimstream_models.training.calibration.simulated import threshold_of_scenes
 from dimstream_models.training.calibration.threshold import FlagThresholds
 from dimstream_models.training.calibration.training_pairs import rescaling_of_pairs
 from dimstream_models.training.calibration.windows import WindowThresholds
+from dimstream_models.training.error_bars.rescaling import with_error_bar_rescaled
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.export.card import HALF_ERROR, renewed
 from dimstream_models.training.export.figures import is_margin, threshold_figures
@@ -201,6 +202,7 @@ def _rescaled(
         return rescale(denoise(counts), rescaling.gain, rescaling.offset, draft.clip_min, draft.clip_max)
 
     test_output = restore(draft.test_input[0, 0])[None, None]
+    draft = with_error_bar_rescaled(draft, rescaling.gain / draft.gain)
     tolerance = draft.absolute_tolerance
     if tolerance is not None:
         tolerance *= float(test_output.max()) / float(draft.test_output.max())

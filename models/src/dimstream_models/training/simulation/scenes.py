@@ -125,13 +125,17 @@ class Sampler:
 
 
 FEW_FIELDS = 16  # are drawn sooner than processes start
-Purpose = Literal["training", "validation", "calibration", "sample", "experiment"]
+Purpose = Literal[
+    "training", "validation", "calibration", "sample", "experiment", "error bars", "error bars held back"
+]
 _STREAMS: dict[Purpose, int] = {
     "training": 0,
     "validation": 1,
     "calibration": 2,
     "sample": 3,
     "experiment": 4,
+    "error bars": 5,
+    "error bars held back": 6,
 }
 
 

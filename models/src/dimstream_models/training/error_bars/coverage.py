@@ -1,0 +1,153 @@
+"""How many true values lie within one and two error bars, in bins of dose and structure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.bundle import ErrorBarCoverage
+from dimstream_models.training.error_bars.fitting import DOSE_EDGES, LEVELS, TOLERANCES
+from dimstream_models.training.error_bars.samples import STRUCTURES, Sample
+
+DOSES: Final = (0.1, *DOSE_EDGES, 30.0)
+"""Edges of the bins that are reported, photons on a structure; what lies outside counts in the outer ones."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bin.
+
+    Parameters
+    ----------
+    dose_photons : tuple of float
+        Lowest and highest dose of its frames.
+    structure : str
+        One of `STRUCTURES`.
+    frames, pixels : int
+        How many there were.
+    within_one, within_two : float
+        Share of true values within one and two standard deviations.
+    within_one_error, within_two_error : float
+        Standard errors of both, over frames.
+    sd, rms_error : float
+        Root mean squares of the error bars and of the errors, counts.
+    """
+
+    dose_photons: tuple[float, float]
+    structure: str
+    frames: int
+    pixels: int
+    within_one: float
+    within_one_error: float
+    within_two: float
+    within_two_error: float
+    sd: float
+    rms_error: float
+
+    @property
+    def met(self) -> bool:
+        """Whether both shares are as close to a normal distribution's as the goal asks."""
+        shares = zip((self.within_one, self.within_two), LEVELS, TOLERANCES, strict=True)
+        return all(abs(share - level) <= tolerance for share, level, tolerance in shares)
+
+
+@dataclass
+class Coverage:
+    """Counts up frames; `rows` says what was found."""
+
+    _found: dict[tuple[int, int], list[tuple[float, ...]]] = field(default_factory=dict)
+
+    def add(self, sample: Sample, sd: NDArray[np.float32]) -> None:
+        """Count a frame whose error bars are `sd`, (H, W) counts."""
+        dose = int(np.searchsorted(DOSE_EDGES, sample.exposed.dose))
+        for place in range(len(STRUCTURES)):
+            here = sample.exposed.structure == place
+            if not here.any():
+                continue
+            error, deviation = sample.error[here].astype(float), sd[here].astype(float)
+            self._found.setdefault((dose, place), []).append(
+                (
+                    error.size,
+                    float((error <= deviation).sum()),
+                    float((error <= 2 * deviation).sum()),
+                    float((deviation**2).sum()),
+                    float((error**2).sum()),
+                )
+            )
+
+    def rows(self) -> list[Row]:
+        """Return every bin that has pixels, by dose and structure."""
+        return [_row(dose, place, np.array(self._found[dose, place])) for dose, place in sorted(self._found)]
+
+
+def _row(dose: int, place: int, found: NDArray[np.float64]) -> Row:
+    pixels, one, two, squared_sd, squared_error = found.sum(axis=0)
+    return Row(
+        dose_photons=(DOSES[dose], DOSES[dose + 1]),
+        structure=STRUCTURES[place],
+        frames=len(found),
+        pixels=int(pixels),
+        within_one=float(one / pixels),
+        within_one_error=_error_of_share(found[:, 1], found[:, 0]),
+        within_two=float(two / pixels),
+        within_two_error=_error_of_share(found[:, 2], found[:, 0]),
+        sd=float(np.sqrt(squared_sd / pixels)),
+        rms_error=float(np.sqrt(squared_error / pixels)),
+    )
+
+
+def _error_of_share(inside: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:
+    """Return the standard error of a ratio of sums, its frames being independent."""
+    if len(pixels) < 2:
+        return float("nan")
+    residual = inside - inside.sum() / pixels.sum() * pixels
+    return float(np.sqrt(len(pixels) / (len(pixels) - 1) * (residual**2).sum()) / pixels.sum())
+
+
+def as_record(rows: Iterable[Row]) -> tuple[ErrorBarCoverage, ...]:
+    """Return the rows as a bundle keeps them."""
+    return tuple(
+        ErrorBarCoverage(
+            dose_photons=row.dose_photons,
+            structure=row.structure,
+            pixels=row.pixels,
+            within_one=round(row.within_one, 4),
+            within_two=round(row.within_two, 4),
+        )
+        for row in rows
+    )
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table, and how many meet the goal."""
+    lines = [
+        "| photons | structure | frames | within 1 sd, % | within 2 sd, % | sd, counts | rms error | goal |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row.dose_photons
+        lines.append(
+            f"| {low:g} to {high:g} | {row.structure} | {row.frames}"
+            f" | {100 * row.within_one:.1f} ± {100 * row.within_one_error:.1f}"
+            f" | {100 * row.within_two:.1f} ± {100 * row.within_two_error:.1f}"
+            f" | {row.sd:.2f} | {row.rms_error:.2f} | {'met' if row.met else 'missed'} |"
+        )
+    met = sum(row.met for row in rows)
+    return "\n".join([*lines, "", f"{met} of {len(rows)} bins within 68 ± 5 % and 95 ± 3 %"])
+
+
+def as_csv(rows: Sequence[Row], *, world: str) -> str:
+    """Return the rows as CSV without a header, the world first."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for row in rows:
+        values = asdict(row)
+        low, high = values.pop("dose_photons")
+        writer.writerow([world, low, high, *values.values(), row.met])
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""The second network of a bundle: from raw counts and prediction to the standard deviation of each pixel.
+
+Two small stacks of convolutions, one on means of 8 x 8 pixels (how bright is it here, how much structure,
+does the prediction fit the photons), one at full resolution. The deviation is a factor on a base that behaves
+like photon noise, so the same factor suits many doses.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dimstream_models.training.errors import ParityError
+from dimstream_models.training.export.onnx_export import without_traces
+
+STEP: Final = 8  # px, of the coarse means
+WIDTH: Final = 16
+PARITY: Final = 1e-3  # of the largest deviation, between torch and ONNX Runtime
+_NEAR_PX: Final = 7  # side of the window of local means
+_FLOOR: Final = 0.03  # photons that no logarithm goes below
+_BASE: Final = 0.01  # photons; of the base where nothing is
+_SLOPE: Final = 0.1  # of the LeakyReLUs
+_LOG_FACTOR: Final = (-9.0, 4.0)  # bounds of the factor's logarithm
+_OPSET: Final = 17
+
+
+class ErrorBarNetwork(nn.Module):
+    """Standard deviation of the denoising network's output.
+
+    Parameters
+    ----------
+    scale, offset : float
+        Photons of the raw frame are `scale` times that output plus `offset`.
+    """
+
+    def __init__(self, *, scale: float, offset: float) -> None:
+        super().__init__()
+        self.scale, self.offset = scale, offset
+        self.coarse_1 = _conv(4, WIDTH, 1)
+        self.coarse_2 = _conv(WIDTH, WIDTH, 2)
+        self.fine_1 = _conv(5 + WIDTH, WIDTH, 1)
+        self.fine_2 = _conv(WIDTH, WIDTH, 2)
+        self.fine_3 = _conv(WIDTH, WIDTH, 4)
+        self.last = nn.Conv2d(WIDTH, 1, 1)
+
+    def forward(self, counts: Tensor, prediction: Tensor) -> Tensor:  # (B, 1, y, x) each
+        """Return the standard deviations, (B, 1, y, x), in the unit of `prediction`.
+
+        Parameters
+        ----------
+        counts : Tensor
+            (B, 1, y, x) raw photons; sides are multiples of 8.
+        prediction : Tensor
+            (B, 1, y, x), what the denoising network made of them, before rescaling.
+        """
+        signed = prediction * self.scale + self.offset  # photons
+        photons = torch.relu(signed)
+        near_counts, near = _local_mean(counts), _local_mean(photons)
+        coarse = self._coarse(counts, photons)
+        fine = torch.cat(
+            [
+                _log(photons),
+                torch.sqrt(counts + 0.375),
+                _log(near_counts),
+                _log(near),
+                signed / torch.sqrt(near + _FLOOR),
+                coarse,
+            ],
+            dim=1,
+        )  # (B, 5 + WIDTH, y, x)
+        fine = _active(self.fine_1(fine))
+        fine = fine + _active(self.fine_2(fine))
+        fine = fine + _active(self.fine_3(fine))
+        factor = torch.exp(torch.clamp(self.last(fine), *_LOG_FACTOR))
+        return factor * torch.sqrt(near + _BASE) / self.scale
+
+    def _coarse(self, counts: Tensor, photons: Tensor) -> Tensor:  # (B, WIDTH, y, x)
+        """Features of means of 8 x 8 px, enlarged again: brightness, misfit and spread."""
+        residual = (counts - photons) ** 2
+        means = functional.avg_pool2d(torch.cat([photons, counts, residual, photons**2], dim=1), STEP)
+        predicted, counted, misfit, square = torch.split(means, 1, dim=1)  # (B, 1, y / 8, x / 8) each
+        spread = torch.relu(square - predicted**2) + 1e-3
+        features = torch.cat(
+            [
+                _log(predicted),
+                _log(counted),
+                torch.log((misfit + _FLOOR) / (predicted + _FLOOR)),
+                torch.log(spread / (predicted + _FLOOR)),
+            ],
+            dim=1,
+        )
+        features = _active(self.coarse_2(_active(self.coarse_1(features))))
+        return functional.interpolate(features, scale_factor=STEP, mode="bilinear", align_corners=False)
+
+
+def export_error_bar(network: ErrorBarNetwork) -> bytes:
+    """Return the ONNX file of a network of error bars, for any sides divisible by 8.
+
+    Raises
+    ------
+    ParityError
+        When ONNX Runtime does not compute what torch computes.
+    """
+    network = network.eval().cpu()
+    names = ("counts", "prediction", "sd")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 1, 32, 40), torch.zeros(1, 1, 32, 40)),
+            buffer,  # type: ignore[arg-type]
+            opset_version=_OPSET,
+            input_names=list(names[:2]),
+            output_names=[names[2]],
+            dynamic_axes={name: {0: "b", 2: "y", 3: "x"} for name in names},
+            dynamo=False,
+        )
+    content = without_traces(buffer.getvalue())
+    _check_parity(network, content)
+    return content
+
+
+def _check_parity(network: ErrorBarNetwork, content: bytes) -> None:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1, 24, 40), (1, 1, 64, 16)):
+        counts = rng.poisson(2.0, shape).astype(np.float32)
+        prediction = (rng.gamma(2.0, 1.0, shape) / network.scale).astype(np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(counts), torch.from_numpy(prediction)).numpy()
+        found = np.asarray(session.run(None, {"counts": counts, "prediction": prediction})[0])
+        difference = float(np.abs(found - expected).max() / expected.max())
+        if not difference <= PARITY:
+            raise ParityError(
+                f"expected ONNX Runtime within {PARITY:g} of torch for the error bars, got {difference:g}"
+            )
+
+
+def _conv(inputs: int, outputs: int, reach: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=reach, dilation=reach)
+
+
+def _active(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, _SLOPE)
+
+
+def _log(photons: Tensor) -> Tensor:
+    return torch.log(photons + _FLOOR)
+
+
+def _local_mean(image: Tensor) -> Tensor:  # (B, 1, y, x)
+    return functional.avg_pool2d(image, _NEAR_PX, 1, _NEAR_PX // 2, count_include_pad=False)
