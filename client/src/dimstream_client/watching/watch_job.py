@@ -33,6 +33,9 @@ class WatchProgress(Protocol):
     def end(self, n: int, state: FileState) -> None:
         """A file is done, failed, or was done before."""
 
+    def say(self, text: str) -> None:
+        """Something else is to be known."""
+
     def warn(self, text: str) -> None:
         """Something is waited for, or is over again: said also to who wants no progress."""
 
@@ -89,6 +92,7 @@ class WatchJob:
     _members: dict[str, str] = field(default_factory=dict)
     _said: dict[str, str] = field(default_factory=dict)
     _blocked: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)
     _active_at: float = 0.0
     _summary_at: float = 0.0
     _disk_at: float = 0.0
@@ -243,6 +247,9 @@ class WatchJob:
             self._blocked.add(self.options.rule.place_of(name).series)
             if self._arrivals.quiet_s(name, now) >= self.options.give_up_s and not self._is_away():
                 self._end(name, FileState(name, "failed", str(error)))
+            elif name not in self._waiting:
+                self._waiting.add(name)
+                self.progress.say(f"{name} waits: {error}")
         except (DimstreamError, OutputError, OSError) as error:
             self._failed(name, error)
         else:
@@ -282,6 +289,7 @@ class WatchJob:
     def _end(self, name: str, state: FileState) -> None:
         """Note what became of a file; it is looked at again when it changes."""
         self._active_at = self.clock.now()
+        self._waiting.discard(name)
         seen = self._arrivals.state_of(name)
         if state.done is not None:
             _, *stamp = state.done.sources[0]
