@@ -24,6 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipLimit())
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, leave out files that hold nothing else: their imports take seconds."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() or None
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real data and reference fixtures (`DIMSTREAM_SHARED`, default `../shared`)."""

@@ -14,6 +14,7 @@ def own(case: imagej.Case) -> np.ndarray:
     return subtract_background(case.image, radius_px=case.radius_px, smooth=case.smooth)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not imagej.is_here(), reason="needs Java and ImageJ (.ci/run fetches them)")
 def test_every_image_is_what_imagej_makes_of_it() -> None:
     theirs = imagej.subtracted(list(CASES.values()))

@@ -83,6 +83,7 @@ def test_an_image_of_zeros_stays_zeros(name: str) -> None:
     assert np.isfinite(found).all()
 
 
+@pytest.mark.slow
 def test_a_quantile_of_more_than_sixteen_million_pixels_is_taken() -> None:
     settings = NormalisationSettings(kind="quantile", value=0.999)
     images = np.random.default_rng(0).random((1, 1, 4100, 4100), dtype=np.float32)

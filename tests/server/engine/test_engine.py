@@ -101,6 +101,7 @@ class _Gate:
         self._engine.close(self._stream).result(SECONDS)
 
 
+@pytest.mark.slow
 def test_a_small_frame_does_not_wait_for_the_large_ones_of_others(tiny_bundle: BundleMaker) -> None:
     """It used to wait for one frame of each of the others, however long those took."""
     limits = EngineLimits(streams=20, queued_per_stream=8, queued=100)
@@ -126,6 +127,7 @@ def test_a_small_frame_does_not_wait_for_the_large_ones_of_others(tiny_bundle: B
     engine.drain().result(SECONDS)
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_closed_ends_before_new_ones_have_their_turns(tiny_bundle: BundleMaker) -> None:
     """Streams of one frame, as HTTP opens them, filled the engine with streams that waited for their end."""
     limits = EngineLimits(streams=16, queued_per_stream=8, queued=100)

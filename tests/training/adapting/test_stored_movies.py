@@ -61,6 +61,7 @@ HARMFUL: dict[str, tuple[Callable[[], Values], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMFUL)
 def test_harm_is_refused_and_nothing_is_written(
     harm: str, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -72,6 +73,7 @@ def test_harm_is_refused_and_nothing_is_written(
     assert [each.name for each in tmp_path.iterdir()] == ["movie.tif"]
 
 
+@pytest.mark.slow
 def test_a_z_stack_is_no_movie(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_movie(tmp_path / "stack.ome.tif", movie_of_points(), axes="ZYX")
     assert main(["adapt", str(tiny_bundle), str(path), "--out", str(tmp_path / "new")]) == 2

@@ -45,6 +45,7 @@ def test_the_area_is_sklearns() -> None:
     assert found.movies == 29
 
 
+@pytest.mark.slow
 def test_the_areas_interval_is_that_of_movies_drawn_anew() -> None:
     rng = np.random.default_rng(2)
     positive, negative = _movies(rng, 12, 1.0), _movies(rng, 12, 0.0)

@@ -22,6 +22,8 @@ from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.settings import NormalisationSettings, Recipe
 
+pytestmark = pytest.mark.slow
+
 FIXED = NormalisationSettings()
 KINDS = [("fixed", 4.0), ("maximum", None), ("quantile", 0.99)]
 

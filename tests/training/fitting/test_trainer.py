@@ -79,6 +79,7 @@ def test_another_recipe_is_refused_naming_what_differs(
         fit(changed(tiny_recipe, **parts), tiny_run)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_not_gone_on_with(tiny_recipe: Recipe, tmp_path: Path) -> None:
     wild = changed(tiny_recipe, fit={"loss_limit": 1e-3})
     with pytest.raises(Diverged, match="lower the learning rate"):
@@ -161,6 +162,7 @@ def test_splitting_photons_wants_pairs(tiny_recipe: Recipe) -> None:
         tiny_recipe.with_split_photons()
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_curve(tiny_recipe: Recipe, tmp_path: Path) -> None:
     accumulators = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"

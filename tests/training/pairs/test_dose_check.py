@@ -262,6 +262,7 @@ def exposures(seed: int, number: int) -> list[Image]:
     return [rng.poisson(draw_structure(seed)) for _ in range(number)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "note"), NOTES.values(), ids=NOTES)
 def test_what_is_worth_knowing_is_said(tmp_path: Path, change: Callable[[Path], object], note: str) -> None:
     day = write_day(tmp_path / "day", range(3))

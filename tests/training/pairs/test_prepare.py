@@ -100,6 +100,7 @@ def test_pairs_over_the_bound_can_be_left_out_and_are_listed(
     assert "day/field-4" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_registration_images_stay_as_they_are(tmp_path: Path) -> None:
     day = write_day(tmp_path / "day", range(3), (4.0, 0.0))
     pairs = prepare([day], tmp_path / "out", PrepareSettings(registered=False))

@@ -121,6 +121,7 @@ def test_the_smaller_er_has_finer_meshes() -> None:
     assert np.median([roughness(i) for i in half]) > 1.2 * np.median([roughness(i) for i in full])
 
 
+@pytest.mark.slow
 def test_shares_are_kept_and_the_er_recipe_draws_what_it_drew() -> None:
     scenes = [draw_scene(np.random.default_rng(s), GENERAL, 64) for s in range(200)]
     other = np.mean([isinstance(each, Specimen) for each in scenes])

@@ -40,6 +40,7 @@ def of_a_gaussian() -> list[Row]:
     return measure(smooth, QUICK, seed=1, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_gaussian_scores_as_formulas_say(of_a_gaussian: list[Row]) -> None:
     wide = np.hypot(31 / 20, 1.3)  # both blurs together, px
     between = 2 * np.exp(-(4.0**2) / (2 * wide**2))
@@ -65,6 +66,7 @@ def test_the_same_seed_gives_the_same_table_and_another_another(of_a_gaussian: l
     assert measure(smooth, few, seed=2, quiet=True) != first
 
 
+@pytest.mark.slow
 def test_a_model_that_draws_lines_is_found_out() -> None:
     def closing(counts: Counts) -> NDArray[np.float32]:
         return ndimage.grey_closing(smooth(counts), (9, 9))

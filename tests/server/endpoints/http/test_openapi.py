@@ -18,6 +18,8 @@ from schemathesis.specs.openapi import checks
 
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
 
+pytestmark = pytest.mark.slow
+
 DENOISE = "/v1/models/{model_id}/denoise"
 OPERATIONS = [
     ("POST", DENOISE),

@@ -403,6 +403,7 @@ def test_only_bundles_of_the_folder_are_loaded(start_operated: Any, store: Any, 
     assert operator.models() == ["blur", "times"]
 
 
+@pytest.mark.slow
 def test_only_operators_may_change_anything(start_operated: Any, tmp_path: Path, caplog: Any) -> None:
     assert main(["keygen", str(tmp_path / "keys"), "--token", "script"]) == 0
     ordinary = read_only_entry(tmp_path / "keys" / "tokens" / "script.token", TOKEN).value

@@ -80,6 +80,7 @@ def roomy(start_server: Any) -> Any:
     return start_server(limits={"max_frame_bytes": 2**20, "max_streams": 65536, "max_credit": 10**7})
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=st.lists(messages(), min_size=1, max_size=8))
 def test_after_any_messages_the_server_answers_and_streams(
@@ -173,6 +174,7 @@ def test_a_message_of_thousands_of_parts_ends_its_connection(
     check_it_streams(peer, make_counts())
 
 
+@pytest.mark.slow
 def test_a_frame_that_unpacks_to_gigabytes_is_refused_by_its_own_size(peer: Any, make_counts: Any) -> None:
     opened = peer.open()
     header = {"stream": opened.stream, "seq": 0, "shape": [24, 32], "dtype": "uint16", "codec": "zlib"}

@@ -393,6 +393,7 @@ def test_a_stop_answers_every_accepted_frame(
     assert server.wait_stopped()
 
 
+@pytest.mark.slow
 def test_results_of_a_peer_that_is_gone_are_counted(
     start_server: Any, connect: Any, request_of: Any, make_counts: Any
 ) -> None:
