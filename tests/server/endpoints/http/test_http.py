@@ -331,6 +331,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "channel",
         "position",
         "aspect",
+        "match_pixel_size",
     }
     frame = document["components"]["schemas"]["FrameBody"]["properties"]
     assert "QualityMetrics" in str(frame["quality"])
