@@ -201,11 +201,14 @@ def test_several_processes_find_the_same(movie: Path, tmp_path: Path) -> None:
     assert analyse_movie(read_movie(movie), source, tmp_path / "two", workers=2) == one
 
 
-def test_the_classical_segmenter_needs_no_labels(movie: Path, tmp_path: Path) -> None:
+def test_the_classical_segmenter_needs_no_labels(
+    movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert main(["run", str(movie), "--classical", "--out", str(out), "--workers", "1"]) == 0
     labels = tifffile.imread(out / "labels.tif")
     assert ((labels > 0) == (label_movie() > 0)).mean() > 0.9
+    assert "simulated scenes at 1 photons on a tubule's pixel" in capsys.readouterr().out
 
 
 def test_without_a_scale_everything_is_in_pixels(tmp_path: Path) -> None:

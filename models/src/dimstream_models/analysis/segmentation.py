@@ -25,8 +25,8 @@ class Segmenter(Protocol):
         """Return the labels, (H, W) uint8 of `Structure`, of an image (H, W) of any unit."""
 
 
-SMOOTHING_PX: Final = 1.0
-TUBULE_WIDTH_PX: Final = 13.0
+SMOOTHING_PX: Final = 0.7
+TUBULE_WIDTH_PX: Final = 17.0
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class ClassicalSegmenter:
     """Threshold after a rolling ball; what is wider than a tubule is a sheet.
 
     A pixel is ER where it stands above its background by more than Otsu's threshold (1979,
-    doi 10.1109/TSMC.1979.4310076), or where the background itself does: below a sheet that is wider than the
-    ball, the background is the sheet. Sheets are what a disc of more than a tubule's width fits into, grown
-    back within the ER by as much as the disc's edge leaves out.
+    doi 10.1109/TSMC.1979.4310076), or where the background itself does and the pixel is above the image's own
+    threshold: below a sheet that is wider than the ball, the background is the sheet. Sheets are what a disc
+    of more than a tubule's width fits into, grown back within the ER by as much as its edge leaves out.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ class ClassicalSegmenter:
         if np.ptp(above) == 0:
             return np.zeros(image.shape, np.uint8)
         threshold = threshold_otsu(above)
-        er = without_specks((above > threshold) | (background > threshold), self.least_area_px)
+        wide = (background > threshold) & (values > threshold_otsu(values))
+        er = without_specks((above > threshold) | wide, self.least_area_px)
         labels = er.astype(np.uint8) * np.uint8(Structure.TUBULE)
         labels[_wide(er, self.tubule_width_px)] = Structure.SHEET
         return labels

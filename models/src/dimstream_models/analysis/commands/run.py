@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--tubule-width-px",
         type=float,
-        default=13.0,
+        default=17.0,
         help="widest tubule of --classical; what is wider is a sheet (default: %(default)s)",
     )
     parser.add_argument(
