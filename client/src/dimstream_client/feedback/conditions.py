@@ -24,7 +24,9 @@ class Suspect:
 
     def found(self, seen: Observation) -> str | None:
         """Return what this frame shows, or None when it does not meet the condition."""
-        return f"suspect: {seen.reason}" if seen.flag == "suspect" else None
+        if seen.flag != "suspect":
+            return None
+        return f"suspect: {seen.reason}" if seen.reason else "suspect"
 
 
 @dataclass(frozen=True)

@@ -97,3 +97,9 @@ class DecisionLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def __enter__(self) -> DecisionLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from dimstream_client.feedback.actions import Change
 from dimstream_client.feedback.advisor import Advisor
 from dimstream_client.feedback.decisions import Decision, DecisionLog
-from dimstream_client.feedback.observations import Observation
+from dimstream_client.feedback.observations import EXPOSURE, Observation
 
 _log = logging.getLogger("dimstream")
 
@@ -63,6 +64,12 @@ class FeedbackLoop:
     ) -> None:
         self.advisor = advisor
         self._driver, self._decisions, self._on_decision, self._clock = driver, log, on_decision, clock
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """Names of the properties that rules change, so that their values are to be observed."""
+        changes = [rule.then for rule in self.advisor.rules if isinstance(rule.then, Change)]
+        return frozenset(change.what for change in changes) - {EXPOSURE}
 
     def begin_run(self) -> None:
         """Forget the run before."""

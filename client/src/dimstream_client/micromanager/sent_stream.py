@@ -1,0 +1,133 @@
+"""One stream of a run, and the thread that takes its results."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dimstream_client.errors import DimstreamError, FrameError, StreamError
+from dimstream_client.messages import PlaneIndex, Result
+from dimstream_client.micromanager.camera_frames import CameraFrame
+from dimstream_client.micromanager.run_report import RunReport
+from dimstream_client.session import FINAL_CODES
+from dimstream_client.stream import Stream
+
+
+@dataclass(frozen=True)
+class SentFrame:
+    """What is known of a frame that was sent, for whoever gets its result.
+
+    Parameters
+    ----------
+    run : int
+        Number of its run.
+    stream : str
+        The server's name of its stream.
+    index : PlaneIndex
+        Its place in the stream.
+    event : mapping of str to int
+        Index of its event, as Micro-Manager has it.
+    t_acq : float
+        Seconds since 1970.
+    mean_photons : float
+        Photons per pixel.
+    settings : mapping of str to float
+        Exposure and properties, as rules name them.
+    """
+
+    run: int
+    stream: str
+    index: PlaneIndex
+    event: Mapping[str, int]
+    t_acq: float
+    mean_photons: float
+    settings: Mapping[str, float]
+
+
+OnSentResult = Callable[[Result, SentFrame], object]
+
+
+class SentStream:
+    """A stream, what was sent into it, and a thread that gives each result to `deliver` with its frame."""
+
+    def __init__(
+        self, stream: Stream, report: RunReport, deliver: Callable[[Result, SentFrame], None]
+    ) -> None:
+        self.stream = stream
+        self.is_over = threading.Event()
+        self._report, self._deliver = report, deliver
+        self._sent: dict[int, SentFrame] = {}
+        offset, gain = stream.request.offset, stream.request.gain
+        self._offset = 0.0 if offset is None else offset
+        self._gain = 1.0 if gain is None else gain
+        threading.Thread(target=self._run, name="dimstream-results", daemon=True).start()
+
+    def send(self, frame: CameraFrame, index: PlaneIndex, *, timeout_s: float) -> None:
+        """Send a frame.
+
+        Raises
+        ------
+        As `Stream.send`.
+        """
+        mean = float(frame.pixels.mean(dtype=float))
+        seq = self.stream.next_seq
+        self._sent[seq] = SentFrame(
+            run=self._report.number,
+            stream=self.stream.id,
+            index=index,
+            event=dict(frame.key),
+            t_acq=frame.t_acq,
+            mean_photons=(mean - self._offset) / self._gain,
+            settings=frame.settings,
+        )
+        try:
+            self.stream.send(
+                frame.pixels,
+                index=index,
+                t_acq=frame.t_acq,
+                meta=frame.meta,
+                timeout_s=timeout_s,
+                copy=False,
+            )
+        except BaseException:
+            self._sent.pop(seq, None)
+            raise
+
+    def finish(self) -> None:
+        """Say that no frame comes any more; results still come."""
+        try:
+            self.stream.finish()
+        except DimstreamError as error:
+            self._report.note(f"stream {self.stream.id} could not be finished: {error}")
+
+    def _run(self) -> None:
+        try:
+            while self._take():
+                pass
+        except Exception as error:  # nobody else would hear of it
+            self._report.note(f"stream {self.stream.id} is over: {error}")
+        finally:
+            self.is_over.set()
+
+    def _take(self) -> bool:
+        """Take one result; False when no more come."""
+        result: Any = None
+        try:
+            result = self.stream.take()
+        except (StreamError, FrameError) as error:
+            if error.code in FINAL_CODES or error.seq is None:
+                raise
+            self._sent.pop(error.seq, None)
+            self._report.add(refused=1)
+            self._report.note(f"frame {error.seq} was refused: {error}")
+            return True
+        if result is None:
+            return False
+        sent = self._sent.pop(result.seq, None)
+        if sent is None:
+            self._report.note(f"a result came for frame {result.seq}, which was not sent")
+        else:
+            self._deliver(result, sent)
+        return True
