@@ -5,11 +5,12 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
-from dimstream_client import Client, Frame, PlaneIndex
+from dimstream_client import Client, Frame, PlaneIndex, Spool
 from dimstream_client.connection import Connection
 from dimstream_client.errors import ArgumentError, Code, ConnectionLost, DimstreamError, StreamError, Timeout
 from dimstream_client.messages import Open
@@ -341,3 +342,26 @@ def test_a_stream_that_is_open_here_is_not_resumed_beside_itself(peer):
             client.resume_with(stream.resume_handle, next_result=0, frame_of=lambda _: None)
         stream.send(frame())
         assert stream.take(timeout_s=60).seq == 0
+
+
+class LateAnswer(Connection):
+    """Answers a CLOSE only after its results have ended, as the I/O thread may."""
+
+    def close_stream(self, stream, *, drop):
+        closed, late = super().close_stream(stream, drop=drop), Future()
+        closed.add_done_callback(lambda _: threading.Timer(0.2, late.set_result, [closed.result()]).start())
+        return late
+
+
+def test_a_spool_is_removed_also_when_its_results_end_before_close_is_answered(peer, tmp_path):
+    connection = LateAnswer(peer().endpoint, timeout_s=60)
+    try:
+        with Spool(tmp_path / "spool") as spool:
+            request = Open("c", SHAPE, "uint16")
+            stream = Stream(connection, request, timeout_s=60, on_result=None, spool=spool)
+            stream.send(frame())
+            stream.finish()
+            assert [result.seq for result in stream.results()] == [0]
+            assert not (tmp_path / "spool").exists()
+    finally:
+        connection.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -292,11 +293,13 @@ class Stream:
 
     def _all_is_done(self) -> None:
         """Remove the spool once its last result was dealt with; what failed stays there."""
-        if self._spool is None or self._closing is None or not self._closing.done():
+        if self._spool is None or self._closing is None or self._buffer.first_failed is not None:
             return
-        if self._buffer.first_failed is not None:
+        # CLOSED ends the results a moment before it is the answer to `close`.
+        futures.wait([self._closing], self.timeout_s)
+        if not self._closing.done() or self._closing.cancelled():
             return
-        if not self._closing.cancelled() and self._closing.exception() is None:
+        if self._closing.exception() is None:
             self._spool.close(done=True)
 
     # --- the stream
