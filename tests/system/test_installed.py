@@ -285,6 +285,7 @@ def assert_every_command_speaks(environment: Environment, server: RunningServer)
         "denoise": ["a.tif", "b.tif", "--server", server.http],
         "view": ["a.tif"],
         "watch": [".", "--server", server.zmq],
+        "micromanager": ["a.cfg", "--frames", "1", "--server", server.zmq],
         "models": ["--server", server.http],
         "ping": ["--server", server.zmq],
         "keygen": ["keys"],
@@ -297,6 +298,8 @@ def assert_every_command_speaks(environment: Environment, server: RunningServer)
         assert "Traceback" not in ended.stderr
         if name in {"stream", "view", "watch"}:
             assert_one_sentence(ended, '"dimstream-client[tiff]"')
+        if name == "micromanager":
+            assert_one_sentence(ended, '"dimstream-client[tiff,micromanager]"')
 
 
 def assert_one_sentence(ended: subprocess.CompletedProcess[str], extra: str) -> None:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Final
 
 from dimstream_client import credentials
-from dimstream_client.commands import denoise, queries, stream, view, watch
+from dimstream_client.commands import denoise, micromanager, queries, stream, view, watch
 from dimstream_client.commands.exit_codes import (
     INTERRUPTED,
     REFUSED,
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dimstream", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"dimstream {version('dimstream-client')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (stream, denoise, watch, queries, view):
+    for command in (stream, denoise, watch, micromanager, queries, view):
         command.add(commands)
     credentials.add_keygen(commands)
     return parser

@@ -416,6 +416,7 @@ def test_what_a_callback_raises_is_kept_and_the_other_results_go_on(replay, peer
         run(replay, stream, loops(4))
         (report,) = stream.close(timeout_s=60)
     assert got == [0, 1, 2, 3]
+    assert (report.not_delivered, report.is_complete) == (1, False)
     assert "the disk is full" in report.problems[0]
 
 

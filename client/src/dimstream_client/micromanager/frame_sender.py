@@ -285,4 +285,5 @@ class FrameSender:
             try:
                 self._on_result(result, sent)
             except Exception as error:  # the program's own fault: the other results go on
+                run.report.add(not_delivered=1)
                 run.report.note(f"on_result failed on frame {result.seq}: {error!r}")

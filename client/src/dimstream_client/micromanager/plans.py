@@ -18,6 +18,7 @@ class StreamSettings:
     checksum: str | None = None
     window: int | None = None
     maps: bool | None = None
+    sd: bool | None = None
     split_every: int | None = None
     user: str | None = None
 

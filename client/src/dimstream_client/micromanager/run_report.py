@@ -37,6 +37,8 @@ class RunReport:
         In Live mode: images of the camera between two that were sent.
     unexpected, late : int
         Frames that the plan does not have, and that came after later ones of the plan. They are sent, too.
+    not_delivered : int
+        Results that came and on which `on_result` failed.
     flags : dict of str to int
         How many results had each flag, or status ``failed``.
     streams : list of str
@@ -57,6 +59,7 @@ class RunReport:
     passed_over: int = 0
     unexpected: int = 0
     late: int = 0
+    not_delivered: int = 0
     flags: dict[str, int] = field(default_factory=dict)
     streams: list[str] = field(default_factory=list)
     end: str = ""
@@ -71,7 +74,7 @@ class RunReport:
     @property
     def is_complete(self) -> bool:
         """Whether every frame that came, and every one that was planned and taken, has its result."""
-        lost = self.no_room + self.refused + self.missing
+        lost = self.no_room + self.refused + self.missing + self.not_delivered
         return not lost and self.answered == self.sent == self.seen
 
     def add(self, **counts: int) -> None:
@@ -106,5 +109,6 @@ _LOSSES: Final = {
     "refused": "refused",
     "missing": "never came",
     "not_taken": "not taken",
+    "not_delivered": "whose results the program could not take",
     "passed_over": "passed over in Live mode",
 }
