@@ -45,6 +45,13 @@ CONDITIONS = {
     # condition; a frame that meets it, one that does not, one that says nothing; words of the reason
     "suspect": (Suspect(1), {"flag": "suspect", "reason": "ssim"}, {}, {"flag": "unjudged"}, "suspect: ssim"),
     "low dose": (LowDose(0.3, 1), {"mean_photons": 0.2}, {"mean_photons": 0.3}, {}, "0.2 photons per pixel"),
+    "fading by frames": (
+        Fading(within_frames=20),
+        {"frames_left": 12},
+        {"frames_left": 21.0, "minutes_left": 1.0},
+        {"flag": None},
+        "in 12 frames by the forecast",
+    ),
     "fading": (Fading(5), {"minutes_left": 4.5}, {"minutes_left": 5.1}, {"flag": None}, "4.5 min"),
     "saturated": (
         Saturated(),

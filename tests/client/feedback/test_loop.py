@@ -1,5 +1,6 @@
 """Decisions are written down with what became of them, and nothing is raised into an acquisition."""
 
+import dataclasses
 import json
 
 import pytest
@@ -16,7 +17,10 @@ from dimstream_client.feedback import (
     Observation,
     Pause,
     Rule,
+    observation_of,
 )
+from dimstream_client.messages import PlaneIndex
+from dimstream_client.quality import Forecast, FrameResult, QualityMetrics, Times
 
 LIMITS = Limits(9, {"exposure_ms": (1.0, 100.0)})
 FRAME = Observation(0, t_acq=0.0, flag="ok", mean_photons=0.1, settings={"exposure_ms": 10.0})
@@ -134,3 +138,26 @@ def test_a_full_disk_or_a_fault_of_the_program_ends_nothing(tmp_path, caplog):
     assert "a bug" in caplog.text
     with pytest.raises(OSError, match="No space"):  # what is left in its buffer
         log.close()
+
+
+def test_what_the_server_says_of_a_frame_is_what_rules_see():
+    quality = QualityMetrics(
+        structure_score=9.0,
+        unsupported_fraction=0.0,
+        shift_px=(3, -4),
+        notes=("moved",),
+        forecast=Forecast(frames=30.0, earliest=20.0, latest=None, minutes=1.5),
+    )
+    result = FrameResult(
+        seq=4, status="done", flag="suspect", reason="ssim", ssim_prev=0.1, compared_seq=3, fractions=None,
+        quality=quality, model_sha256="ab", t_ms=Times(0.0, 1.0, 1.0),
+    )  # fmt: skip
+    seen = observation_of(result, PlaneIndex(t=4, z=1), t_acq=2.0, mean_photons=0.5, settings={"A/B": 1.0})
+    assert seen == Observation(
+        4, PlaneIndex(t=4, z=1), 2.0, "suspect", "ssim", ("moved",), (3, -4), 0.5, 1.5, 30.0, {"A/B": 1.0}
+    )
+    failed = dataclasses.replace(result, status="failed", quality=None)
+    assert (observation_of(failed, PlaneIndex()).flag, observation_of(failed, PlaneIndex()).notes) == (
+        None,
+        (),
+    )

@@ -87,6 +87,7 @@ REFUSED = {
     "a key of another condition": (ONE + "photons = 1", "rule 1: expected only .*got 'photons'"),
     "a mistyped key": (ONE + "frame = 4", "got 'frame'"),
     "a key that is missing": ('[[rule]]\nwhen = "low_dose"\nthen = "note"', "photons, which low_dose needs"),
+    "fading of nothing": ('[[rule]]\nwhen = "fading"\nthen = "note"', "rule 1: fading needs minutes or"),
     "no frames": (ONE + "frames = 0", "frames: expected at least 1"),
     "half a frame": (ONE + "frames = 1.5", "frames: expected an integer"),
     "true is no number": (ONE + "frames = true", "frames: expected an integer"),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Union
 
+from dimstream_client.errors import ArgumentError, Code
 from dimstream_client.feedback.observations import Observation
 
 __all__ = ["Condition", "Fading", "LowDose", "Moved", "Saturated", "Suspect"]
@@ -50,11 +51,24 @@ class LowDose:
 
 @dataclass(frozen=True)
 class Fading:
-    """The forecast says that the plane will be suspect within `minutes`, `frames` frames in a row."""
+    """The forecast says that the plane will be suspect within `minutes`, or `within_frames` of its frames.
+
+    Minutes are not known where the stream has no frame interval.
+
+    Raises
+    ------
+    ArgumentError
+        Neither is given.
+    """
 
     KIND: ClassVar[str] = "fading"
-    minutes: float
+    minutes: float | None = None
+    within_frames: float | None = None
     frames: int = 1
+
+    def __post_init__(self) -> None:
+        if self.minutes is None and self.within_frames is None:
+            raise ArgumentError(Code.BAD_FIELD, "fading needs minutes or within_frames")
 
     def says_nothing(self, seen: Observation) -> bool:
         """Whether the frame neither confirms nor denies it; without a decline there is no forecast."""
@@ -62,9 +76,13 @@ class Fading:
 
     def found(self, seen: Observation) -> str | None:
         """Return what this frame shows, or None when it does not meet the condition."""
-        if seen.minutes_left is None or seen.minutes_left > self.minutes:
-            return None
-        return f"suspect in {seen.minutes_left:.3g} min by the forecast, which is within {self.minutes:g} min"
+        for left, within, unit in (
+            (seen.minutes_left, self.minutes, "min"),
+            (seen.frames_left, self.within_frames, "frames"),
+        ):
+            if left is not None and within is not None and left <= within:
+                return f"suspect in {left:.3g} {unit} by the forecast, which is within {within:g} {unit}"
+        return None
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ class Observation:
         Motion since the frame before: rows, columns, pixels.
     mean_photons : float or None
         Mean of the raw frame, photons per pixel; None where it is not known.
-    minutes_left : float or None
-        Forecast: minutes until the plane will be suspect; None where there is none.
+    minutes_left, frames_left : float or None
+        Forecast: until the plane will be suspect; None while it does not surely decline. Minutes also where
+        nobody knows how far apart the frames are.
     settings : mapping of str to float
         What it was taken with: ``exposure_ms`` in milliseconds, ``DEVICE/PROPERTY`` in the device's unit.
     """
@@ -44,6 +45,7 @@ class Observation:
     shift_px: tuple[int, int] | None = None
     mean_photons: float | None = None
     minutes_left: float | None = None
+    frames_left: float | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -58,11 +60,11 @@ def observation_of(
     *,
     t_acq: float | None = None,
     mean_photons: float | None = None,
-    minutes_left: float | None = None,
     settings: Mapping[str, float] | None = None,
 ) -> Observation:
     """Return what rules see of a frame and its result."""
     quality = result.quality
+    forecast = None if quality is None else quality.forecast
     return Observation(
         seq=result.seq,
         index=index,
@@ -72,6 +74,7 @@ def observation_of(
         notes=() if quality is None else tuple(quality.notes),
         shift_px=None if quality is None else quality.shift_px,
         mean_photons=mean_photons,
-        minutes_left=minutes_left,
+        minutes_left=None if forecast is None else forecast.minutes,
+        frames_left=None if forecast is None else forecast.frames,
         settings=dict(settings or {}),
     )

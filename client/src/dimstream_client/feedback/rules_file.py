@@ -132,7 +132,10 @@ def _made(where: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
             values[one.name] = _CHECKS[one.name](f"{where}: {one.name}", given[one.name])
         elif one.default is MISSING:
             _refuse(where, f"{one.name}, which {kind.KIND} needs")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ArgumentError as error:
+        raise ArgumentError(error.code, f"{where}: {error.detail}") from None
 
 
 def _check_change(where: str, change: Change) -> None:
@@ -199,6 +202,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "frames": _frames,
     "photons": _positive,
     "minutes": _positive,
+    "within_frames": _positive,
     "pixels": _positive,
     "what": _text,
     "factor": _positive,
