@@ -291,7 +291,7 @@ def assert_every_command_speaks(environment: Environment, server: RunningServer)
         "keygen": ["keys"],
     }
     listed = environment.run("dimstream", "--help").stdout
-    assert set(re.findall(r"^    (\w[\w-]*) ", listed, re.MULTILINE)) == set(commands)
+    assert set(re.findall(r"^    (\w[\w-]*)(?: |$)", listed, re.MULTILINE)) == set(commands)
     for name, words in [*commands.items(), ("stream", ["a.npy", "c.tif", "--server", server.zmq])]:
         ended = environment.run("dimstream", name, *words)
         assert ended.returncode in {0, 2, 3, 4}, ended.stderr

@@ -47,6 +47,7 @@ def test_a_plan_without_end_is_looked_into_only_so_far():
     assert expected.missing_before(key_of({"t": 500})) == 500
     assert expected.missing_before(key_of({"x": 1})) == 0
     assert expected.missing_before(key_of({"t": 501})) == 0
+    assert expected.left() == 100_000
 
 
 def test_without_a_plan_time_points_of_a_plane_are_in_a_row():

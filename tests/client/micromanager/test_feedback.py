@@ -230,6 +230,30 @@ def test_a_plan_is_run_event_by_event_and_its_gaps_are_known(demo_core, peer):
     assert server.opened[0].axes == "TCYX"
 
 
+def test_a_feed_that_was_never_run_is_not_taken_for_the_plan_of_another_run(demo_core, peer):
+    with Client(peer().endpoint) as client:
+        stream = MdaStream(demo_core, client)
+        stream.connect()
+        stream.feed(every(0, 99))
+        demo_core.run_mda(every(0.01, 3), block=True)
+        (report,) = stream.close(timeout_s=60)
+    assert (report.seen, report.missing, report.is_complete) == (3, 0, True)
+
+
+def test_frames_that_the_hardware_triggers_have_the_planned_position(demo_core, peer):
+    demo_core.mda.engine.use_hardware_sequencing = True
+    server = peer()
+    with Client(server.endpoint) as client:
+        stream = MdaStream(demo_core, client)
+        stream.connect()
+        plan = every(0, 3, stage_positions=[(1, 2, 3)], axis_order="ptcz")
+        demo_core.run_mda(plan, block=True)
+        stream.close(timeout_s=60)
+    meta = [message.meta for message in server.log if message.TYPE == "FRAME"][-1]
+    assert meta["hardware_triggered"]
+    assert meta["planned_position_um"] == {"x": 1.0, "y": 2.0, "z": 3.0}
+
+
 def test_an_event_can_be_changed_until_shortly_before_its_time(demo_core, peer, eventually):
     exposures = []
     with Client(peer().endpoint) as client, MdaStream(demo_core, client) as stream:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dimstream_client import Client
-from dimstream_client.micromanager import LiveStream
+from dimstream_client.micromanager import LiveStream, sent_stream
 
 pytest.importorskip("pymmcore_plus")
 
@@ -72,7 +72,8 @@ def test_a_camera_that_is_stopped_without_a_signal_ends_it(replay, peer, eventua
         live.close(timeout_s=60)
 
 
-def test_a_server_that_answers_nothing_holds_up_nothing(replay, peer, eventually):
+def test_a_server_that_answers_nothing_holds_up_nothing(replay, peer, eventually, monkeypatch):
+    monkeypatch.setattr(sent_stream, "_MOST_REPLACED", 8)
     server = peer()
     server.hold.set()
     with Client(server.endpoint) as client:
@@ -81,7 +82,10 @@ def test_a_server_that_answers_nothing_holds_up_nothing(replay, peer, eventually
         replay.startContinuousSequenceAcquisition(0)
         eventually(lambda: live.reports and live.reports[0].sent >= 30)
         replay.stopSequenceAcquisition()
+        (stream,) = live._sender._runs[0].streams
+        assert len(stream._sent) <= 8  # of those that were replaced nothing is kept
         server.hold.clear()
         (report,) = live.close(timeout_s=60)
     assert report.answered <= report.sent
+    assert not stream._sent
     assert report.end == "finished"

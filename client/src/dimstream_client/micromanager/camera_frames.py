@@ -86,6 +86,9 @@ def meta_of(event: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
         "hardware_triggered": meta.get("hardware_triggered"),
     }
     found.update({name: value for name, value in values.items() if value is not None})
+    if "position_um" not in found:  # of frames that the hardware triggers nobody asks the stages
+        planned = {axis: getattr(event, f"{axis}_pos", None) for axis in "xyz"}
+        found["planned_position_um"] = {axis: um for axis, um in planned.items() if um is not None}
     properties = {f"{one['dev']}/{one['prop']}": one["val"] for one in meta.get("property_values") or ()}
     if properties:
         found["properties"] = dict(list(properties.items())[:_MOST_PROPERTIES])

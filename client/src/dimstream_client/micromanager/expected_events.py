@@ -75,8 +75,8 @@ class ExpectedEvents:
         return missing
 
     def left(self) -> int:
-        """Return how many planned frames have not come after the last one that did."""
-        return len(self._ahead) + sum(1 for _ in self._keys or ())
+        """Return how many planned frames have not come after the last that did; 100,000 stand for more."""
+        return len(self._ahead) + sum(1 for _ in islice(self._keys or (), _MOST_AHEAD - len(self._ahead)))
 
     def _is_ahead(self, key: EventKey) -> bool:
         if key in self._ahead:

@@ -105,7 +105,8 @@ class MdaStream:
         try:
             fed, self._fed = self._fed, None
             self._clock = None
-            self._sender.begin_run(plan_of(sequence if fed is None else fed, meta))
+            is_fed = fed is not None and not sequence.axis_order  # stands for a feed's events
+            self._sender.begin_run(plan_of(fed if is_fed else sequence, meta))
         except Exception as error:
             _log.error("the begin of a run was not understood", exc_info=error)
 

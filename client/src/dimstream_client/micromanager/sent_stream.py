@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dimstream_client.errors import DimstreamError, FrameError, StreamError
 from dimstream_client.messages import PlaneIndex, Result
@@ -13,6 +14,8 @@ from dimstream_client.micromanager.camera_frames import CameraFrame
 from dimstream_client.micromanager.run_report import RunReport
 from dimstream_client.session import FINAL_CODES
 from dimstream_client.stream import Stream
+
+_MOST_REPLACED: Final = 4096  # frames of mode latest of which something is known; windows hold 1,024
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class SentStream:
         self.is_over = threading.Event()
         self._report, self._deliver = report, deliver
         self._sent: dict[int, SentFrame] = {}
+        self._sent_lock = threading.Lock()
+        self._most_sent = _MOST_REPLACED if stream.request.mode == "latest" else math.inf
         offset, gain = stream.request.offset, stream.request.gain
         self._offset = 0.0 if offset is None else offset
         self._gain = 1.0 if gain is None else gain
@@ -73,7 +78,7 @@ class SentStream:
         """
         mean = float(frame.pixels.mean(dtype=float))
         seq = self.stream.next_seq
-        self._sent[seq] = SentFrame(
+        sent = SentFrame(
             run=self._report.number,
             stream=self.stream.id,
             index=index,
@@ -82,6 +87,10 @@ class SentStream:
             mean_photons=(mean - self._offset) / self._gain,
             settings=frame.settings,
         )
+        with self._sent_lock:
+            self._sent[seq] = sent
+            while len(self._sent) > self._most_sent:  # replaced by newer ones: they get no result
+                del self._sent[next(iter(self._sent))]
         try:
             self.stream.send(
                 frame.pixels,
@@ -92,7 +101,7 @@ class SentStream:
                 copy=False,
             )
         except BaseException:
-            self._sent.pop(seq, None)
+            self._forget(seq)
             raise
 
     def finish(self) -> None:
@@ -119,15 +128,26 @@ class SentStream:
         except (StreamError, FrameError) as error:
             if error.code in FINAL_CODES or error.seq is None:
                 raise
-            self._sent.pop(error.seq, None)
+            self._forget(error.seq)
             self._report.add(refused=1)
             self._report.note(f"frame {error.seq} was refused: {error}")
             return True
         if result is None:
             return False
-        sent = self._sent.pop(result.seq, None)
+        sent = self._sent_of(result.seq)
         if sent is None:
             self._report.note(f"a result came for frame {result.seq}, which was not sent")
         else:
             self._deliver(result, sent)
         return True
+
+    def _forget(self, seq: int) -> None:
+        with self._sent_lock:
+            self._sent.pop(seq, None)
+
+    def _sent_of(self, seq: int) -> SentFrame | None:
+        """Return what was sent under this number. Results are in order: what is before it gets none."""
+        with self._sent_lock:
+            while self._sent and next(iter(self._sent)) < seq:
+                del self._sent[next(iter(self._sent))]
+            return self._sent.pop(seq, None)
