@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from dimstream_client import Client
-from dimstream_client.errors import ArgumentError, Timeout
-from dimstream_client.micromanager import MdaStream, PhotonScale, StreamSettings
+from dimstream_client import Client, Spool
+from dimstream_client.errors import ArgumentError, SpoolFull, Timeout
+from dimstream_client.micromanager import MdaStream, PhotonScale, StreamSettings, runs
 
 pytest.importorskip("pymmcore_plus")
 useq = pytest.importorskip("useq")
@@ -427,6 +427,50 @@ def test_frames_that_the_server_refuses_are_counted(replay, peer):
         (report,) = stream.close(timeout_s=60)
     assert (report.sent, report.answered, report.refused) == (5, 4, 1)
     assert not report.is_complete
+
+
+def test_while_the_spool_is_full_frames_wait_in_memory(replay, peer, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "_RETRY_S", 0.01)
+    keep, refusals, seen = Spool.keep, iter(range(5)), Seen()
+
+    def full(spool, frame):
+        if next(refusals, None) is not None:
+            raise SpoolFull("the spool is full")
+        return keep(spool, frame)
+
+    monkeypatch.setattr(Spool, "keep", full)
+    with Client(peer().endpoint) as client:
+        stream = open_stream(replay, client, on_result=seen, spool=tmp_path)
+        run(replay, stream, loops(6))
+        (report,) = stream.close(timeout_s=60)
+    assert report.is_complete
+    assert seen.corners == list(range(6))
+    assert [one for one in report.problems if "the spool is full" in one] == report.problems[:1]
+
+
+def test_when_the_server_has_forgotten_the_stream_the_next_frames_have_another(replay, peer, eventually):
+    server, seen = peer(), Seen()
+    with Client(server.endpoint, timeout_s=0.3) as client:
+        stream = open_stream(replay, client, on_result=seen)
+
+        def forget(image, event, meta):
+            if event.index["t"] == 5:
+                eventually(lambda: len(seen.results) == 6)
+                server.leave()
+                server.forget()
+                server.away.clear()
+            if event.index["t"] == 6:
+                eventually(lambda: any("is over" in one for one in stream.reports[0].problems))
+
+        stream.connect()
+        replay.mda.events.frameReady.connect(forget)
+        run(replay, stream, iter(list(loops(12))))
+        (report,) = stream.close(timeout_s=60)
+    assert len(report.streams) == 2
+    assert seen.corners[:6] == list(range(6))
+    assert seen.corners[-5:] == list(range(7, 12))
+    assert report.seen == 12
+    assert report.is_complete is (len(seen.corners) == 12)
 
 
 def test_closing_twice_is_closing_once_and_no_thread_is_left(replay, peer, eventually):
