@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 from shipped import BUNDLE
 
 from dimstream_models.bundle import read_bundle
@@ -18,7 +18,7 @@ from dimstream_models.training.cli import main
 from dimstream_models.training.evaluation.restoring import restorer
 from dimstream_models.training.stress.cases import case
 from dimstream_models.training.stress.goals import goals
-from dimstream_models.training.stress.measuring import Plan, Row, measure, short_plan
+from dimstream_models.training.stress.measuring import Plan, Row, likelihood_ratio, measure, short_plan
 from dimstream_models.training.stress.writing import as_csv, as_dict, as_figures, as_text, card_section
 
 Counts = NDArray[Any]
@@ -64,6 +64,20 @@ def test_the_same_seed_gives_the_same_table_and_another_another(of_a_gaussian: l
     assert first[:2] == of_a_gaussian[:2]
     assert measure(smooth, few, seed=1, quiet=True) == first
     assert measure(smooth, few, seed=2, quiet=True) != first
+
+
+def test_the_likelihood_ratio_is_that_of_the_counts_and_finds_as_much_as_a_tuned_gaussian(
+    of_a_gaussian: list[Row],
+) -> None:
+    counts = np.zeros((41, 41))
+    counts[20, 20], counts[22, 19] = 2, 1
+    y, x = np.indices(counts.shape) - 20
+    light = 5 * np.exp(-(x**2 + y**2) / (2 * 1.55**2)) / (2 * np.pi * 1.55**2)
+    ratio = stats.poisson(0.02 + light).logpmf(counts).sum() - stats.poisson(0.02).logpmf(counts).sum()
+    assert likelihood_ratio(counts, 5.0, 1.55)[20, 20] == pytest.approx(ratio + light.sum(), abs=1e-3)
+    row = found(of_a_gaussian, "puncta", 5.0)
+    assert row.ideal is not None
+    assert row.ideal > row.gaussian - 0.1
 
 
 @pytest.mark.slow

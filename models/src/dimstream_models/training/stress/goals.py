@@ -64,7 +64,8 @@ def _of(
 ) -> Iterator[Goal]:
     for row in rows:
         if (row.kind, row.size_nm, row.photons) == (kind, size_nm, photons):
-            yield Goal(text, f"{row.model:.2f} (Gaussian {row.gaussian:.2f})", met(row))
+            most = "" if row.ideal is None else f", likelihood ratio {row.ideal:.2f}"
+            yield Goal(text, f"{row.model:.2f} (Gaussian {row.gaussian:.2f}{most})", met(row))
 
 
 def _totals(rows: Sequence[Row]) -> Iterator[Goal]:

@@ -131,9 +131,10 @@ def _line(row: Row) -> str:
     size = "" if row.size_nm is None else f"{row.size_nm:4g} nm "
     unit = "photons of background" if row.kind == "contrast" else "photons"
     width = "" if row.sigma_px is None else f" (width {row.sigma_px:g} px)"
+    ideal = "" if row.ideal is None else f", likelihood ratio {row.ideal:.2f}"
     return (
         f"{size}{row.photons:4g} {unit}: truth {row.truth:.2f}, model {_with(row.model, row.model_error)},"
-        f" Gaussian {_with(row.gaussian, row.gaussian_error)}{width}"
+        f" Gaussian {_with(row.gaussian, row.gaussian_error)}{width}{ideal}"
     )
 
 
