@@ -82,7 +82,7 @@ light-bundle: dev
 	$(LIGHT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality runs/er-sted-light/$(name).json)
 	OMP_NUM_THREADS=1 $(BIN)/dimstream-train error-bar $(SHIPPED)
 
-# Trains a generalist from the weights of the model that ships, into runs/: a quarter of an hour on two cores. It does
+# Trains a generalist from the weights of the model that ships, into runs/: an hour on two cores. It does
 # not ship yet; docs/results.md says what it lacks.
 GENERALIST := runs/generalist-sted-light-bundle
 GENERALIST_RUN := runs/generalist-sted-light
