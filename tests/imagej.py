@@ -44,6 +44,7 @@ def cases() -> list[Case]:
     return [
         Case("uint16", whole),
         Case("float32", (image - 800).astype(np.float32)),
+        Case("uint8", (whole / 24).astype(np.uint8)),
         Case("no smoothing", whole, smooth=False),
         Case("even sides", whole[:60, :60]),
         Case("photons", rng.poisson(image / 900).astype(np.uint16)),

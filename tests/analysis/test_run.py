@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +106,7 @@ def test_labels_and_persistence_maps_are_kept(movie: Path, tmp_path: Path) -> No
     assert run(movie, tmp_path / "out") == 0
     labels = label_movie()
     assert np.array_equal(tifffile.imread(tmp_path / "out" / "labels.tif"), labels)
+    assert matplotlib.image.imread(tmp_path / "out" / "figures.png").std() > 0.05
     shares = tifffile.imread(tmp_path / "out" / "persistence.tif")
     for channel, expected in enumerate((labels > 0, labels == 1, labels == 2)):
         assert np.allclose(shares[channel], expected.mean(axis=0), atol=1e-6)

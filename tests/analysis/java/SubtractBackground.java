@@ -1,4 +1,5 @@
 import ij.plugin.filter.BackgroundSubtracter;
+import ij.process.ByteProcessor;
 import ij.process.FloatProcessor;
 import ij.process.ImageProcessor;
 import ij.process.ShortProcessor;
@@ -25,11 +26,13 @@ public class SubtractBackground {
     static ImageProcessor read(String[] arguments, int i) throws IOException {
         int width = Integer.parseInt(arguments[i + 2]);
         int height = Integer.parseInt(arguments[i + 3]);
-        boolean whole = arguments[i + 4].equals("uint16");
+        String type = arguments[i + 4];
         ByteBuffer pixels = ByteBuffer.wrap(Files.readAllBytes(Path.of(arguments[i]))).order(ByteOrder.LITTLE_ENDIAN);
-        ImageProcessor image = whole ? new ShortProcessor(width, height) : new FloatProcessor(width, height);
+        ImageProcessor image = type.equals("uint8") ? new ByteProcessor(width, height)
+            : type.equals("uint16") ? new ShortProcessor(width, height) : new FloatProcessor(width, height);
         for (int p = 0; p < width * height; p++) {
-            if (whole) image.set(p, pixels.getShort() & 0xffff);
+            if (type.equals("uint8")) image.set(p, pixels.get() & 0xff);
+            else if (type.equals("uint16")) image.set(p, pixels.getShort() & 0xffff);
             else image.setf(p, pixels.getFloat());
         }
         image.snapshot();

@@ -11,21 +11,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import tifffile
 from tqdm import tqdm
 
 from dimstream_models.analysis.chunks import CHUNK_FRAMES, Job, analyse_chunk, chunk_starts, read_chunk
-from dimstream_models.analysis.collating import collate
+from dimstream_models.analysis.collating import FRAMES, PERSISTENCE, collate
 from dimstream_models.analysis.errors import InvalidMovie, InvalidResults
 from dimstream_models.analysis.frame import FrameSettings
 from dimstream_models.analysis.labels import LabelValues
 from dimstream_models.analysis.movies import Movie
+from dimstream_models.analysis.pictures import draw_movie
 from dimstream_models.analysis.segmentation import Segmenter
 from dimstream_models.analysis.summary import SUMMARY, Summary, summarise, write_summary
+from dimstream_models.analysis.tables import read_columns
 from dimstream_models.whole_files import write_whole
 from dimstream_models.worker_processes import worker_pool
 
 CHUNKS: Final = "chunks"
 WHAT: Final = "analysis.json"
+PICTURE: Final = "figures.png"
 REACH_UM: Final = 0.2
 REACH_PX: Final = 10.0
 
@@ -100,6 +104,9 @@ def analyse_movie(
         plain = {key: json.dumps(value) for key, value in about.items()}
         collate(job, folder, plain)
     summary = summarise(movie, folder)
+    frames = read_columns(folder / f"{FRAMES}.parquet")
+    shares = tifffile.imread(folder / PERSISTENCE)  # (3, H, W)
+    write_whole(folder / PICTURE, draw_movie(frames, shares[0]))
     write_summary(summary, folder, about)
     shutil.rmtree(folder / CHUNKS, ignore_errors=True)
     return summary
