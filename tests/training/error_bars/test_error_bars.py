@@ -16,12 +16,14 @@ from dimstream_models.training.cli import main
 from dimstream_models.training.error_bars.adding import Wanted, add_error_bar, deviation_of
 from dimstream_models.training.error_bars.fitting import Effort, fit_error_bars
 from dimstream_models.training.error_bars.movies import judge_movie
+from dimstream_models.training.error_bars.network import ErrorBarNetwork
+from dimstream_models.training.error_bars.recalibrating import recalibrate_error_bars
 from dimstream_models.training.error_bars.rescaling import with_error_bar_rescaled
 from dimstream_models.training.error_bars.samples import Exposed, Judged, Sample
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import Device
 
-QUICK = Wanted(frames=8, held_back=2, effort=Effort(steps=8, batch=4, patch_px=48))
+QUICK = Wanted(frames=8, recalibrated=2, held_back=2, effort=Effort(steps=8, batch=4, patch_px=48))
 GAIN = 2.0  # of the bundle `identity`
 
 
@@ -83,6 +85,22 @@ def test_the_noise_of_photons_is_found() -> None:
         assert float(np.sqrt((found**2).mean())) == pytest.approx(light**0.5, rel=0.25)
         assert float((fresh.error <= found).mean()) == pytest.approx(0.683, abs=0.17)
         assert float((fresh.error <= 2 * found).mean()) == pytest.approx(0.954, abs=0.06)
+
+
+def test_bars_of_twice_the_length_are_halved_by_the_table() -> None:
+    rng = np.random.default_rng(4)
+    network = ErrorBarNetwork(scale=1.0, offset=0.0).eval()
+    with torch.no_grad():
+        network.last.weight.zero_()
+        network.last.bias.fill_(float(np.log(2)))  # of the root of the local mean, which would be right
+    lights = np.geomspace(3, 30, 20)
+    recalibrate_error_bars(network, [even(rng, float(light)) for light in lights], gain=1.0)
+    fresh = even(rng, 10.3, 96)
+    counts = torch.from_numpy(fresh.exposed.counts)[None, None]
+    with torch.no_grad():
+        found = network(counts, counts)[0, 0].numpy()
+    assert float((fresh.error <= found).mean()) == pytest.approx(0.683, abs=0.08)
+    assert float((fresh.error <= 2 * found).mean()) == pytest.approx(0.954, abs=0.04)
 
 
 def test_photons_set_aside_measure_the_error(identity: Bundle, tmp_path: Path) -> None:

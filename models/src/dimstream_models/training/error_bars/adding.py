@@ -30,6 +30,7 @@ from dimstream_models.training.error_bars.coverage import Coverage, Row, as_reco
 from dimstream_models.training.error_bars.fitting import Effort, fit_error_bars
 from dimstream_models.training.error_bars.movie_fitting import fit_to_movies
 from dimstream_models.training.error_bars.network import STEP, ErrorBarNetwork, export_error_bar
+from dimstream_models.training.error_bars.recalibrating import recalibrate_error_bars
 from dimstream_models.training.error_bars.samples import Judged, our_world
 from dimstream_models.training.pairs.images import ImageFile
 
@@ -48,14 +49,15 @@ class Wanted:
 
     Parameters
     ----------
-    frames, held_back : int
-        Simulated frames to fit to, and others to check by.
+    frames, recalibrated, held_back : int
+        Simulated frames to fit to, others for the last factors, and others to check by.
     movies : tuple of Path
         Recorded movies of photon counts to fit to in place of simulated frames.
     """
 
     seed: int = 0
     frames: int = 500
+    recalibrated: int = 200
     held_back: int = 120
     effort: Effort = field(default_factory=Effort)
     movies: tuple[Path, ...] = ()
@@ -121,6 +123,10 @@ def _fitted(judged: Judged, wanted: Wanted) -> tuple[ErrorBarNetwork, Judged]:
         seed=wanted.seed,
         effort=wanted.effort,
     )
+    others = judged.samples(
+        our_world, seed=wanted.seed + 1, purpose="error bars", number=wanted.recalibrated, side_px=SIDE_PX
+    )
+    recalibrate_error_bars(network.eval(), others, gain=gain)
     return network, judged
 
 
@@ -132,7 +138,7 @@ def _record(judged: Judged, wanted: Wanted) -> ErrorBarRecord:
     else:
         method = (
             f"quantiles of the distance from the truth on {wanted.frames} simulated frames of {SIDE_PX} px,"
-            f" {wanted.effort.steps} steps"
+            f" {wanted.effort.steps} steps; factors on {wanted.recalibrated} frames of another seed"
         )
         note = f"coverage on {wanted.held_back} other frames of {CHECK_SIDE_PX} px"
     return ErrorBarRecord(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,11 @@ from dimstream_models.training.export.onnx_export import without_traces
 STEP: Final = 8  # px, of the coarse means
 WIDTH: Final = 16
 PARITY: Final = 1e-3  # of the largest deviation, between torch and ONNX Runtime
+KNOTS: Final = (
+    (-3.5, -2.5, -1.5, -0.75, 0.0, 1.0, 2.0, 3.0),  # logarithm of the predicted photons around
+    (-1.0, 0.0, 0.7),  # logarithm of the pixel's own over those around
+)
+"""Of the table of factors; `recalibrating` says how it is found."""
 _NEAR_PX: Final = 7  # side of the window of local means
 _FLOOR: Final = 0.03  # photons that no logarithm goes below
 _BASE: Final = 0.01  # photons; of the base where nothing is
@@ -49,6 +55,8 @@ class ErrorBarNetwork(nn.Module):
         self.fine_2 = _conv(WIDTH, WIDTH, 2)
         self.fine_3 = _conv(WIDTH, WIDTH, 4)
         self.last = nn.Conv2d(WIDTH, 1, 1)
+        self.table: Tensor
+        self.register_buffer("table", torch.zeros(len(KNOTS[0]), len(KNOTS[1])))
 
     def forward(self, counts: Tensor, prediction: Tensor) -> Tensor:  # (B, 1, y, x) each
         """Return the standard deviations, (B, 1, y, x), in the unit of `prediction`.
@@ -78,8 +86,26 @@ class ErrorBarNetwork(nn.Module):
         fine = _active(self.fine_1(fine))
         fine = fine + _active(self.fine_2(fine))
         fine = fine + _active(self.fine_3(fine))
-        factor = torch.exp(torch.clamp(self.last(fine), *_LOG_FACTOR))
+        factor = torch.exp(torch.clamp(self.last(fine), *_LOG_FACTOR) + self._recalibrated(photons, near))
         return factor * torch.sqrt(near + _BASE) / self.scale
+
+    def nearest_knots(self, prediction: Tensor) -> tuple[Tensor, Tensor]:  # (B, 1, y, x)
+        """Return which knots of the table each pixel lies next to, (B, 1, y, x) int64 each."""
+        photons = torch.relu(prediction * self.scale + self.offset)
+        figures = _figures(photons, _local_mean(photons))
+        first, second = (
+            torch.argmin((figure - torch.tensor(knots)[:, None, None]).abs(), dim=1, keepdim=True)
+            for figure, knots in zip(figures, KNOTS, strict=True)
+        )
+        return first, second
+
+    def _recalibrated(self, photons: Tensor, near: Tensor) -> Tensor:  # (B, 1, y, x)
+        """Logarithm of the factor by the table, linear between its knots."""
+        around, own = (
+            _hats(figure, knots) for figure, knots in zip(_figures(photons, near), KNOTS, strict=True)
+        )
+        by_own = functional.conv2d(around, self.table.T[:, :, None, None])  # (B, knots of own, y, x)
+        return (by_own * own).sum(dim=1, keepdim=True)
 
     def _coarse(self, counts: Tensor, photons: Tensor) -> Tensor:  # (B, WIDTH, y, x)
         """Features of means of 8 x 8 px, enlarged again: brightness, misfit and spread."""
@@ -158,3 +184,20 @@ def _log(photons: Tensor) -> Tensor:
 
 def _local_mean(image: Tensor) -> Tensor:  # (B, 1, y, x)
     return functional.avg_pool2d(image, _NEAR_PX, 1, _NEAR_PX // 2, count_include_pad=False)
+
+
+def _figures(photons: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    around = _log(near)
+    return around, _log(photons) - around
+
+
+def _hats(figure: Tensor, knots: tuple[float, ...]) -> Tensor:  # (B, 1, y, x) -> (B, knots, y, x)
+    """Weights of the knots: 1 at one, 0 at its neighbours, linear between, constant beyond the ends."""
+    held = torch.clamp(figure, knots[0], knots[-1])
+    rises = [
+        torch.clamp((held - low) / (high - low), 0, 1) for low, high in pairwise(knots)
+    ]  # one for each gap
+    ones = torch.ones_like(held)
+    return torch.cat(
+        [before - after for before, after in zip([ones, *rises], [*rises, 0 * ones], strict=True)], dim=1
+    )
