@@ -210,7 +210,7 @@ def test_the_classical_segmenter_needs_no_labels(
     assert main(["run", str(movie), "--classical", "--out", str(out), "--workers", "1"]) == 0
     labels = tifffile.imread(out / "labels.tif")
     assert ((labels > 0) == (label_movie() > 0)).mean() > 0.9
-    assert "simulated scenes at 1 photons on a tubule's pixel" in capsys.readouterr().out
+    assert "simulated scenes at 1 ph" in capsys.readouterr().out
 
 
 def test_without_a_scale_everything_is_in_pixels(tmp_path: Path) -> None:

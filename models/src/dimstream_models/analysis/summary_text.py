@@ -57,8 +57,8 @@ def _effect_lines(effects: Effects | None, dose: str, known: Mapping[str, Effect
         return ["What denoising does to these figures was not measured for this segmenter."]
     events = [f"{name.replace('_', ' ')} {known[name].text(relative=True)}" for name in EVENTS]
     return [
-        f"Found - true: mean and deviation over {effects.scenes} simulated scenes at {dose} photons on a"
-        f" tubule's pixel, denoised by {effects.model}, against exact labels; in % of counts, lengths and"
+        f"Found - true: mean and deviation over {effects.scenes} simulated scenes at {dose} ph (photons on"
+        f" a tubule's pixel), denoised by {effects.model}, against exact labels; in % of counts, lengths and"
         " areas.",
         f"From frame to frame: {', '.join(events)}",
     ]

@@ -51,7 +51,7 @@ def mean_of(values: Sequence[float | None], *, seed: int = 0) -> Mean:
 
     The interval is that of a moving-block bootstrap (Künsch 1989, doi 10.1214/aos/1176347265): blocks of
     twice the autocorrelation time are drawn with replacement, 1000 times; percentiles. It is widened by what
-    blocks leave out, and by Student's t for as many frames as are independent.
+    blocks leave out, and by Student's t for as many frames as are independent, within what was measured.
     """
     series = np.array([value for value in values if value is not None], np.float64)
     if not len(series):
@@ -91,5 +91,5 @@ def _interval(series: Float64, time: float, rng: np.random.Generator) -> tuple[f
     widening = stats.t.ppf(tails[1], len(series) / time - 1) / stats.norm.ppf(tails[1])
     widening *= math.sqrt(len(series) / (len(series) - block))
     mean = series.mean()
-    low, high = (float(mean + widening * (np.quantile(means, q) - mean)) for q in tails)
-    return low, high
+    bounds = [float(mean + widening * (np.quantile(means, q) - mean)) for q in tails]
+    return max(bounds[0], float(series.min())), min(bounds[1], float(series.max()))
