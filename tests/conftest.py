@@ -1,5 +1,6 @@
 """What every test may use: the folder of shared data and the bundle that ships."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,11 @@ hypothesis.settings.load_profile(os.environ.get("DIMSTREAM_HYPOTHESIS", "short")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipLimit())
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the garbage collector from looking through modules and tests again and again: they stay."""
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -19,8 +19,8 @@ from dimstream_client.errors import DimstreamError
 SHAPE = (12, 16)
 SETTINGS = (
     "model", "mode", "axes", "out_dtype", "deliver", "save", "codecs", "checksum", "window", "pixel_size_um",
-    "frame_interval_s", "channels", "maps", "sd", "split_every", "offset", "gain", "user",
-    "buffer_bytes", "on_result",
+    "frame_interval_s", "channels", "maps", "sd", "split_every", "offset", "gain", "match_pixel_size",
+    "user", "buffer_bytes", "on_result",
 )  # fmt: skip
 
 

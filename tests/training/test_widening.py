@@ -25,13 +25,14 @@ def network(**changes: Any) -> UNetRCAN:
 @pytest.mark.parametrize("wider", [{"filters": (2, 5)}, {"filters": (4, 6)}, {"filters_cab": 3}, {}])
 def test_the_wider_network_computes_the_same(wider: dict[str, Any]) -> None:
     narrow, wide = network(), network(**wider)
+    torch.manual_seed(0)
     with torch.no_grad():
         for weight in narrow.parameters():
             weight.normal_(0, 0.3)
     widen(narrow, wide)
     x = torch.rand(2, 1, 16, 24)
-    for old, new in zip(narrow(x), wide(x), strict=True):
-        torch.testing.assert_close(new, old)
+    for old, new in zip(narrow(x), wide(x), strict=True):  # sums of float32, in another order
+        torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4)
 
 
 def test_every_new_weight_can_learn() -> None:

@@ -321,6 +321,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "split_every",
         "frame_interval_s",
         "pixel_size_um",
+        "match_pixel_size",
         "z_step_um",
         "series",
         "incomplete",
@@ -331,7 +332,6 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "channel",
         "position",
         "aspect",
-        "match_pixel_size",
     }
     frame = document["components"]["schemas"]["FrameBody"]["properties"]
     assert "QualityMetrics" in str(frame["quality"])
