@@ -138,6 +138,7 @@ def test_two_junctions_that_follow_each_other_stay_two(apart: int, turns: int) -
     assert degrees(graph) == {1: 4, 3: 2}
 
 
+@pytest.mark.slow
 def test_junctions_of_simulated_scenes_are_found_with_their_degrees() -> None:
     """Scenes whose network is known: 24 others than those on which the rule for crossings was chosen."""
     there = found = same_degree = listed = 0

@@ -164,6 +164,7 @@ def test_a_recording_brings_its_flags_and_times(movie: Path, tmp_path: Path) -> 
     assert found.records[3].flag == "failed"
 
 
+@pytest.mark.slow
 def test_a_stopped_analysis_goes_on_where_it_was(
     movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

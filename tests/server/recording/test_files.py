@@ -75,6 +75,7 @@ def test_movie_opens_in_tifffile_with_its_pixels_axes_and_scale(recorder: Record
         assert (stack.square_pixel_um, stack.frame_interval_s) == (0.02, 0.6)
 
 
+@pytest.mark.slow
 def test_ome_xml_is_valid_and_tells_times_names_and_processing(recorder: Recorder) -> None:
     spec = make_spec()
     recording = recorder.begin(spec)

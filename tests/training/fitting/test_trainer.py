@@ -35,6 +35,7 @@ def test_a_resumed_run_has_the_weights_of_an_undisturbed_one(
     assert all(torch.equal(tuned[0][name], tuned[1][name]) for name in tuned[0])
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_from_the_best_network(tiny_recipe: Recipe, tiny_run: Path) -> None:
     assert tiny_recipe.fine_tuning is not None
     first = torch.load(tiny_run / "best.pt", weights_only=True)
@@ -111,6 +112,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tiny_recipe: Recip
     assert (tmp_path / "recipe.yaml").read_text() == "# with my comments\n"
 
 
+@pytest.mark.slow
 def test_what_a_kill_before_the_record_left_is_no_obstacle(tiny_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "record.json.partial").write_text("{")
     (tmp_path / "tensorboard").mkdir()

@@ -22,6 +22,7 @@ from dimstream_models.training.pairs.prepare_folder import prepare
 from dimstream_models.training.pairs.prepared import Prepared, PrepareSettings, read_prepared
 
 
+@pytest.mark.slow
 def test_pairs_are_registered_cropped_and_whole(prepared: Prepared) -> None:
     assert len(prepared.fields) == 7
     for field in prepared.fields:

@@ -184,6 +184,7 @@ def test_a_frame_that_unpacks_to_gigabytes_is_refused_by_its_own_size(peer: Any,
     assert isinstance(peer.denoise(opened.stream, 0, make_counts()), Result)
 
 
+@pytest.mark.slow
 def test_a_thousand_refusals_that_nobody_reads_are_bounded(
     start_server: Any, connect: Any, make_counts: Any
 ) -> None:
