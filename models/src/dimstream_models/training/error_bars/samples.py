@@ -93,14 +93,20 @@ def our_world(rng: Rng, side_px: int) -> Exposed:
 
 def second_world(rng: Rng, side_px: int) -> Exposed:
     """Return a frame of the audit's simulator, which shares nothing with the first: other samples, optics and
-    detector."""
+    detector.
+
+    Its detector is blind for a while after each photon; the light is what it counts in the mean, as no frame
+    shows what it misses.
+    """
     scene = OtherScene.random(rng, side_px, half_empty=bool(rng.random() < 0.3))
     structure = scene.structure(0)
     dose = _log_uniform(rng, _DOSE)
     light = dose * structure.astype(np.float64)
     dark = _log_uniform(rng, _DARK)
-    counts = count_with_dead_time(light + dark, float(rng.uniform(*_DEAD_TIME)), rng)
-    return _exposed(counts, light, structure, dose, 1)
+    dead_time = float(rng.uniform(*_DEAD_TIME))
+    counts = count_with_dead_time(light + dark, dead_time, rng)
+    counted = light / (1 + dead_time * (light + dark))
+    return _exposed(counts, counted, structure, dose, 1)
 
 
 def structure_of(image: NDArray[Any]) -> NDArray[np.uint8]:
