@@ -65,9 +65,28 @@ def test_notices_over_the_limit_are_counted_and_left_out() -> None:
     active = alerts(most_per_hour=3)
     many = [finding(f"s{n}") for n in range(10)]
     assert len(active.update(many, 0)) == 3
-    assert active.update([], 60) == []  # ten ends
+    assert active.update([], 60) == []  # seven that were not sent, three ends
     (late,) = active.update([finding("late")], 3600)
-    assert late.not_told == 7 + 10
+    assert late.not_told == 7 + 3
+
+
+def test_what_was_not_sent_for_the_limit_is_not_said_to_be_over() -> None:
+    active = alerts(most_per_hour=1)
+    assert told(active.update([finding("a"), finding("b")], 0)) == [("raised", "a")]
+    active.update([finding("a")], 1800)  # b is over
+    (end,) = active.update([], 3600)
+    assert (end.event, end.finding.subject, end.not_told) == ("cleared", "a", 1)
+
+
+def test_what_the_limit_held_back_is_sent_once_there_is_room() -> None:
+    active = alerts(most_per_hour=1)
+    both = [finding("a"), finding("b")]
+    notices = [notice for now in range(0, 7200, 10) for notice in active.update(both, now)]
+    assert [(*one, notice.at) for one, notice in zip(told(notices), notices, strict=True)] == [
+        ("raised", "a", 0), ("raised", "b", 3600),
+    ]  # fmt: skip
+    assert notices[1].not_told == 0
+    assert notices[1].since == 0
 
 
 def test_alerts_and_what_is_remembered_of_them_are_bounded() -> None:
@@ -77,5 +96,5 @@ def test_alerts_and_what_is_remembered_of_them_are_bounded() -> None:
         assert len(list(active)) == MOST
         active.update([], 3600 * hour + 1)
     active.update([], 1e6)
-    assert not active._told_at
+    assert not active._sent_at
     assert not active._recent

@@ -24,13 +24,16 @@ class ActiveAlert:
     ----------
     since : float
         When it began, seconds since 1970.
-    is_told : bool
-        Whether people were told.
+    is_sent : bool
+        Whether a notice of it was sent.
+    is_held_back : bool
+        Whether there were too many notices to send one of it.
     """
 
     finding: Finding
     since: float
-    is_told: bool = False
+    is_sent: bool = False
+    is_held_back: bool = False
 
 
 class ActiveAlerts:
@@ -39,40 +42,46 @@ class ActiveAlerts:
     Parameters
     ----------
     repeat_s : float
-        An alert that comes back sooner after people were told of it is told only if it still stands then.
+        An alert that comes back sooner after it was sent is sent only if it is still active then.
     most_per_hour : int
-        Notices within an hour; those over it are counted and left out.
+        Notices within an hour. An alert over it is sent once there is room, if it is still active then; what
+        is never sent is counted.
     """
 
     def __init__(self, *, repeat_s: float, most_per_hour: int) -> None:
         self._repeat_s = repeat_s
         self._most_per_hour = most_per_hour
         self._active: dict[Key, ActiveAlert] = {}
-        self._told_at: dict[Key, float] = {}
+        self._sent_at: dict[Key, float] = {}
         self._recent: deque[float] = deque()
-        self._not_told = 0
+        self._left_out = 0
 
     def __iter__(self) -> Iterator[ActiveAlert]:
         return iter(self._active.values())
 
     def update(self, findings: Iterable[Finding], now: float) -> list[Notice]:
-        """Take what is wrong now, and return what people have to be told of the change.
+        """Take what is wrong now, and return the notices to send of what has changed.
 
         Parameters
         ----------
         now : float
             Seconds since 1970.
         """
+        self._forget(now)
         found = {(one.rule, one.subject): one for one in findings}
         notices = [self._end(key, now) for key in list(self._active) if key not in found]
         notices += [self._go_on(key, finding, now) for key, finding in found.items()]
-        self._forget(now)
-        return [notice for notice in map(self._within_limit, notices) if notice is not None]
+        return [notice for notice in notices if notice is not None]
 
     def _end(self, key: Key, now: float) -> Notice | None:
-        """Take out an alert that is over; who was not told of it is not told that it is over."""
+        """Take out an alert that is over; of one that was not sent the end is not sent either."""
         one = self._active.pop(key)
-        return Notice(event="cleared", finding=one.finding, at=now, since=one.since) if one.is_told else None
+        if not one.is_sent:
+            self._left_out += one.is_held_back
+            return None
+        notice = self._within_limit(Notice(event="cleared", finding=one.finding, at=now, since=one.since))
+        self._left_out += notice is None
+        return notice
 
     def _go_on(self, key: Key, finding: Finding, now: float) -> Notice | None:
         one = self._active.get(key)
@@ -81,25 +90,25 @@ class ActiveAlerts:
                 return None
             one = self._active[key] = ActiveAlert(finding, now)
         one.finding = finding
-        if one.is_told or now - self._told_at.get(key, -self._repeat_s) < self._repeat_s:
+        if one.is_sent or now - self._sent_at.get(key, -self._repeat_s) < self._repeat_s:
             return None
-        one.is_told = True
-        self._told_at[key] = now
-        return Notice(event="raised", finding=finding, at=now, since=one.since)
+        notice = self._within_limit(Notice(event="raised", finding=finding, at=now, since=one.since))
+        one.is_sent, one.is_held_back = notice is not None, notice is None
+        if one.is_sent:
+            self._sent_at[key] = now
+        return notice
 
-    def _within_limit(self, notice: Notice | None) -> Notice | None:
-        if notice is None:
-            return None
+    def _within_limit(self, notice: Notice) -> Notice | None:
+        """Return the notice with what was left out before it; None when there are too many."""
         if len(self._recent) >= self._most_per_hour:
-            self._not_told += 1
             return None
         self._recent.append(notice.at)
-        notice, self._not_told = replace(notice, not_told=self._not_told), 0
+        notice, self._left_out = replace(notice, not_told=self._left_out), 0
         return notice
 
     def _forget(self, now: float) -> None:
         while self._recent and now - self._recent[0] >= HOUR_S:
             self._recent.popleft()
-        for key, at in list(self._told_at.items()):
+        for key, at in list(self._sent_at.items()):
             if key not in self._active and now - at >= self._repeat_s:
-                del self._told_at[key]
+                del self._sent_at[key]
