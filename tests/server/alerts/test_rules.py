@@ -82,7 +82,7 @@ def test_a_connection_that_is_lost_is_said_so() -> None:
     stream.frame()
     stream.now += 20
     (text,) = stream.wrong(is_open=False).values()
-    assert text == "stream s1 of sted: its client's connection was lost 20 s ago, after frame 0"
+    assert text == "stream s1 of sted: no frame for 20 s after frame 0; its client's connection was lost"
 
 
 def test_drops_are_one_alert_until_there_was_none_for_a_while() -> None:

@@ -27,11 +27,16 @@ class Site:
     def __init__(self) -> None:
         self.now, self.free, self.said = 0.0, 100.0 * GB, None
         self.source: Any = SimpleNamespace(
-            id="s1", client="sted", counts=Counts(), is_request=False, in_flight=0
+            id="s1", client="sted", counts=Counts(), is_request=False, closing=False, in_flight=0
         )
         self.recording: Any = SimpleNamespace(state=None)
         self.open: list[Any] = [self.source]
-        service: Any = SimpleNamespace(streams=lambda: self.open, recording_of=lambda _: self.recording)
+        self.kept = {"s1"}  # ids of streams that are open, or can be resumed
+        service: Any = SimpleNamespace(
+            streams=lambda: self.open,
+            recording_of=lambda _: self.recording,
+            exists=lambda name: name in self.kept,
+        )
         self.metrics, self.readiness = Metrics(), Readiness()
         self.metrics.watch_disk("recordings", lambda: self.free)
         for name in ("journal", "draining", "recording"):
@@ -70,8 +75,10 @@ def test_a_recording_that_stopped_is_told_until_its_stream_ends(site: Site) -> N
     (shown,) = site.watch.report()
     assert shown["text"] == "stream s1 of sted: not recorded any more: the disk is full"
     assert site.told() == []
+    site.source.closing = True
     site.watch.take(StreamEnded("s1"))
     assert site.told() == [("cleared", "recording_stops")]
+    assert site.told() == []
 
 
 def test_a_disk_that_fills_is_well_again_with_some_room_to_spare(site: Site) -> None:
@@ -101,10 +108,33 @@ def test_frames_that_stop_and_a_client_that_is_gone(site: Site) -> None:
     assert site.told() == [("cleared", "frames_stop")]
 
 
+def test_a_stream_that_never_sends_a_frame_is_told(site: Site) -> None:
+    site.open[:] = [SimpleNamespace(**{**vars(site.source), "id": "s2"})]
+    site.kept.add("s2")
+    site.watch.take(StreamEnded("s1"))
+    assert site.told() == []
+    site.now = 61.0
+    (notice,) = site.watch.look()
+    assert (notice.finding.stream, notice.finding.seq) == ("s2", None)
+    assert notice.text == "stream s2 of sted: no frame for 61 s since its client opened or resumed it"
+
+
+def test_a_stream_that_could_not_be_opened_is_forgotten(site: Site) -> None:
+    site.watch.take(StreamEnded("s1"))
+    site.source.id = "s2"
+    site.kept = {"s2"}
+    assert site.told() == []  # it is being opened
+    site.open.clear()
+    site.kept.clear()
+    site.now = 1e6
+    assert site.told() == []
+
+
 def test_requests_have_no_alerts(site: Site) -> None:
     site.watch.take(StreamEnded("s1"))
     site.source.is_request = True
     site.frame(0)
+    assert site.told() == []
     site.now = 1e6
     assert site.told() == []
 

@@ -26,14 +26,15 @@ class StreamSigns:
     stream, client : str
         Its id, and whose it is.
     heard_at : float
-        When its last frame was answered, seconds on any clock that only grows.
+        When its last frame was answered, before the first one when it was seen to be open; seconds on any
+        clock that only grows.
     """
 
     stream: str
     client: str
     heard_at: float
     suspect: FlagWatch
-    seq: int = -1
+    seq: int = -1  # of the last frame that was answered; -1 before the first
     interval_s: float | None = None
     dropped: int = 0
     dropped_at: float | None = None
@@ -115,7 +116,7 @@ class StreamRules:
                     text=f"stream {signs.stream} of {signs.client}: {text}",
                     stream=signs.stream,
                     client=signs.client,
-                    seq=signs.seq,
+                    seq=signs.seq if signs.seq >= 0 else None,
                 )
 
     def _frames_stop(self, signs: StreamSigns, now: float, *, is_open: bool, in_flight: int) -> str | None:
@@ -124,10 +125,11 @@ class StreamRules:
         usual_s = signs.interval_s or 0.0
         if in_flight or silent_s < max(self.settings.silent_s, self.settings.silent_intervals * usual_s):
             return None
-        before = f"; before, one came each {duration(usual_s)}" if usual_s >= 1 else ""
+        last = f"after frame {signs.seq}" if signs.seq >= 0 else "since its client opened or resumed it"
+        more = f"; before, one came each {duration(usual_s)}" if usual_s >= 1 else ""
         if not is_open:
-            return f"its client's connection was lost {duration(silent_s)} ago, after frame {signs.seq}"
-        return f"no frame for {duration(silent_s)} after frame {signs.seq}{before}"
+            more = "; its client's connection was lost"
+        return f"no frame for {duration(silent_s)} {last}{more}"
 
     def _frames_dropped(self, signs: StreamSigns, now: float) -> str | None:
         if signs.dropped_at is None:

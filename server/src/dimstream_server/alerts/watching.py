@@ -142,17 +142,30 @@ class AlertWatch(Collector):
                 _log.exception("alerts could not be looked at event=internal_error check=alerts")
 
     def _take_frame(self, seen: SeenFrame, source: ServerStream) -> None:
-        signs = self._signs.get(seen.stream)
         now = self._clock()
-        if signs is None:
-            signs = self._signs[seen.stream] = self._rules.signs_of(seen.stream, source.client, now)
+        signs = self._signs_of(source, now)
         index, counts = seen.frame.index, source.counts
         plane = (index.c, index.z, index.p)
         signs.answered(plane, seen.result, dropped=counts.skipped + counts.failed, now=now)
 
+    def _signs_of(self, stream: ServerStream, now: float) -> StreamSigns:
+        if stream.id not in self._signs:
+            self._signs[stream.id] = self._rules.signs_of(stream.id, stream.client, now)
+        return self._signs[stream.id]
+
+    def _streams_now(self, now: float) -> dict[str, ServerStream]:
+        """Return the open streams; watch those that are new, and forget those that do not exist any more."""
+        open_now = {stream.id: stream for stream in self._service.streams() if not stream.is_request}
+        for stream in open_now.values():
+            if not stream.closing:  # else its end may have been seen already
+                self._signs_of(stream, now)
+        for name in [name for name in self._signs if not self._service.exists(name)]:
+            del self._signs[name]  # one that could not be opened has no end
+        return open_now
+
     def _findings(self) -> Iterator[Finding]:
-        open_now = {stream.id: stream for stream in self._service.streams()}
         now = self._clock()
+        open_now = self._streams_now(now)
         for name, signs in self._signs.items():
             stream = open_now.get(name)
             recording = None if stream is None else self._service.recording_of(stream)

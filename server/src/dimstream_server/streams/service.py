@@ -181,11 +181,12 @@ class StreamService:
         UnknownStream
             There is no such stream, neither open nor to be resumed.
         """
-        if stream_id is not None and not self._exists(stream_id):
+        if stream_id is not None and not self.exists(stream_id):
             raise UnknownStream(f"expected an open stream, or None for all, got {stream_id!r}")
         return self._subscribers.add(stream_id, capacity)
 
-    def _exists(self, stream_id: str) -> bool:
+    def exists(self, stream_id: str) -> bool:
+        """Whether a stream is open, or can be resumed."""
         return self._registry.of_id(stream_id) is not None or self._journal.keeps(stream_id)
 
     # --- from the endpoints
