@@ -14,7 +14,7 @@ from shipped import BUNDLE
 
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle, read_bundle
-from dimstream_models.quality.photon_splitting import split_photons
+from dimstream_models.quality.photon_halving import split_photons
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable

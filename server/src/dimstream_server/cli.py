@@ -134,7 +134,7 @@ def _run(words: list[str]) -> int:
 
         return int(demo(words[1:]))
     if words[:1] == ["recordings"]:
-        from dimstream_server.recording.listing import main as recordings
+        from dimstream_server.recording.command import main as recordings
 
         return recordings(words[1:])
     if words[:1] == ["recover"]:

@@ -14,7 +14,7 @@ from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.monitoring.device_health import DeviceHealth
-from dimstream_server.monitoring.folder_watch import FolderWatch
+from dimstream_server.monitoring.disk_check import DiskCheck
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
@@ -149,11 +149,11 @@ def make_readiness(
     readiness.add("journal", lambda: journal.problem)
     if recorder is not None:
         readiness.add("recording", recorder.problem)
-        recordings = FolderWatch(recorder.folder)
+        recordings = DiskCheck(recorder.folder)
         stack.callback(recordings.close)
         metrics.watch_disk("recordings", recordings.free_bytes)
     if journal.path is not None:
-        state = FolderWatch(journal.path.parent, least_free_bytes=LEAST_FREE_BYTES)
+        state = DiskCheck(journal.path.parent, least_free_bytes=LEAST_FREE_BYTES)
         stack.callback(state.close)
         readiness.add("disk", state.check)
         metrics.watch_disk("state", state.free_bytes)

@@ -16,9 +16,9 @@ from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.stream_state import Gap
-from dimstream_server.monitoring import folder_watch
+from dimstream_server.monitoring import disk_check
 from dimstream_server.monitoring.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
-from dimstream_server.monitoring.folder_watch import FolderWatch
+from dimstream_server.monitoring.disk_check import DiskCheck
 from dimstream_server.monitoring.readiness import OK, Readiness
 
 
@@ -171,7 +171,7 @@ def test_a_folder_is_well_while_it_is_there_writable_and_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(folder: Path, least_free_bytes: int = 1) -> str | None:
-        with closing(FolderWatch(folder, least_free_bytes=least_free_bytes)) as watch:
+        with closing(DiskCheck(folder, least_free_bytes=least_free_bytes)) as watch:
             return watch.check()
 
     assert found(tmp_path) is None
@@ -194,8 +194,8 @@ def test_a_disk_that_does_not_answer_stops_nobody_and_is_told(
         return statvfs(folder)
 
     monkeypatch.setattr(os, "statvfs", waits)
-    monkeypatch.setattr(folder_watch, "SILENT_S", 0.0)
-    with closing(FolderWatch(tmp_path)) as watch:
+    monkeypatch.setattr(disk_check, "SILENT_S", 0.0)
+    with closing(DiskCheck(tmp_path)) as watch:
         assert asked.wait(60)
         assert "has not answered" in str(watch.check())
         assert watch.free_bytes() > 0

@@ -13,7 +13,7 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.arithmetic import normalise_prediction
 from dimstream_models.bundle import Bundle, SsimSettings
 from dimstream_models.quality.alignment import overlap
-from dimstream_models.quality.photon_splitting import split_photons
+from dimstream_models.quality.photon_halving import split_photons
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck

@@ -20,7 +20,7 @@ from dimstream_models.judging.raw_findings import RawFindings
 from dimstream_models.quality.alignment import Overview, Shift, correlation_between, shift_between
 from dimstream_models.quality.count_check import Doubt
 from dimstream_models.quality.detector import Detector
-from dimstream_models.quality.photon_splitting import no_photons, split_photons
+from dimstream_models.quality.photon_halving import halve_photons, no_photons
 from dimstream_models.quality.saturation import clipped_share, saturated_share
 
 UNMOVED: Final[Shift] = (0, 0)
@@ -249,7 +249,7 @@ def _split(frame: DenoisedFrame[Map], conditions: Conditions, *, seq: int, t: in
         return None
     started = time.perf_counter()
     refusal = _no_photons(frame, conditions.detector)
-    agreement = None if refusal is not None else frame.compare_halves(*split_photons(frame.photons, seq))
+    agreement = None if refusal is not None else frame.compare_halves(*halve_photons(frame.photons, seq))
     return Split(refusal, agreement, (time.perf_counter() - started) * 1e3)
 
 

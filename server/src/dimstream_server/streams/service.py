@@ -27,8 +27,8 @@ from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.leases import Leases
 from dimstream_server.streams.model_loading import ModelLoading
 from dimstream_server.streams.opening import Requester, StreamOpener
-from dimstream_server.streams.rate_limit import RateLimit
 from dimstream_server.streams.registry import StreamRegistry
+from dimstream_server.streams.request_rate import RateLimit
 from dimstream_server.streams.request_streams import Requests, RequestStream
 from dimstream_server.streams.resuming import keep_end
 from dimstream_server.streams.stream import ServerStream

@@ -17,7 +17,7 @@ from dimstream_client.messages import Error, Open, Opened
 from dimstream_server.errors import ServerBusy
 from dimstream_server.security import access
 from dimstream_server.security.access import Tokens
-from dimstream_server.streams.rate_limit import RateLimit
+from dimstream_server.streams.request_rate import RateLimit
 
 PATH = "/v1/models/blur/denoise"
 LOCKED = ["/v1/models", "/v1/models/blur", "/v1/streams", "/metrics", "/openapi.json", "/nothing/there"]

@@ -24,7 +24,7 @@ from dimstream_models.training.adapting.stored_movies import HELD_SHARE, RELATED
 from dimstream_models.training.errors import CannotAdapt
 from dimstream_models.training.evaluation.filters import evenly
 from dimstream_models.training.fitting.batches import Batch
-from dimstream_models.training.pairs.photons import split_photons
+from dimstream_models.training.pairs.photon_split import split_photons
 from dimstream_models.training.settings import MoviesSettings
 
 VALIDATION_PATCHES: Final = 96

@@ -15,7 +15,7 @@ from dimstream_models.training.calibration.threshold import (
     calibrate_flag,
     ssim_settings,
 )
-from dimstream_models.training.pairs.photons import split_photons
+from dimstream_models.training.pairs.photon_split import split_photons
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import Recipe
 

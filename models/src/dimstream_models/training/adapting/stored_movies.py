@@ -28,7 +28,7 @@ from dimstream_models.training.adapting.likeness import likeness
 from dimstream_models.training.errors import CannotAdapt, InvalidPairs, NotPhotonCounts
 from dimstream_models.training.pairs.counts import whole_counts
 from dimstream_models.training.pairs.images import ImageFile
-from dimstream_models.training.pairs.photons import check_photon_counts, split_photons
+from dimstream_models.training.pairs.photon_split import check_photon_counts, split_photons
 from dimstream_models.whole_files import write_whole
 
 INDEX: Final = "movies.json"

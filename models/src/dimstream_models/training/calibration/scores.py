@@ -1,7 +1,7 @@
 """Scores next to the SSIM of adjacent predictions: with a sample, without one, and with another one.
 
 The structure score of the raw frame (`dimstream_models.quality.structure`), the SSIM of the predictions of
-both halves of its photons (`dimstream_models.quality.photon_splitting`), and the correlation of adjacent
+both halves of its photons (`dimstream_models.quality.photon_halving`), and the correlation of adjacent
 predictions (`dimstream_models.quality.alignment`).
 """
 
@@ -25,7 +25,7 @@ from dimstream_models.quality.alignment import (
     correlation_between,
     shift_between,
 )
-from dimstream_models.quality.photon_splitting import no_photons, split_photons
+from dimstream_models.quality.photon_halving import halve_photons, no_photons
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.calibration.other_fields import OtherFields
 from dimstream_models.training.calibration.separation import (
@@ -85,7 +85,7 @@ class FrameScores:
             if self.no_photons is None:
                 first, second = (
                     normalise_prediction(denoise(one), scale.normalisation)
-                    for one in split_photons(frame, place)
+                    for one in halve_photons(frame, place)
                 )
                 self.split.append(ssim(first, second, data_range=scale.data_range, window=scale.window))
                 kept.append((first, second))

@@ -23,7 +23,7 @@ from dimstream_models.training.error_bars.movies import read_movie
 from dimstream_models.training.error_bars.network import ErrorBarNetwork
 from dimstream_models.training.error_bars.samples import Judged
 from dimstream_models.training.errors import CannotCalibrate
-from dimstream_models.training.pairs.photons import split_photons
+from dimstream_models.training.pairs.photon_split import split_photons
 
 SHARES: Final = (0.5, 0.7, 0.85)  # of the photons that the bundle is shown
 DOSES: Final = (1.0, 0.5, 0.25)  # of each frame's photons, as if the sample had bleached

@@ -22,7 +22,7 @@ from dimstream_models.training.error_bars.samples import Judged
 from dimstream_models.training.errors import NotPhotonCounts
 from dimstream_models.training.pairs.images import ImageFile, read_planes
 from dimstream_models.training.pairs.noise import check_photon_counts
-from dimstream_models.training.pairs.photons import split_photons
+from dimstream_models.training.pairs.photon_split import split_photons
 
 FRAMES: Final = 40  # of a movie, evenly chosen
 SHARE: Final = 0.5  # of the photons that the bundle is shown

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.training.pairs.photons import split_photons
+from dimstream_models.training.pairs.photon_split import split_photons
 
 
 @dataclass(frozen=True)

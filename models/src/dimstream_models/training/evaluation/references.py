@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
 from dimstream_models.training.evaluation.held_out_photons import set_aside
-from dimstream_models.training.pairs.photons import check_photon_counts
+from dimstream_models.training.pairs.photon_split import check_photon_counts
 
 Stack = NDArray[np.float64]  # (N, H, W)
 

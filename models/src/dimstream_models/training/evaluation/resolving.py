@@ -22,7 +22,7 @@ from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.metrics.decorrelation import decorrelation
 from dimstream_models.training.metrics.frc import RollingFrc, frc_resolution_px, rolling_frc
 from dimstream_models.training.metrics.images import WHY_NONE
-from dimstream_models.training.pairs.photons import check_photon_counts, split_photons
+from dimstream_models.training.pairs.photon_split import check_photon_counts, split_photons
 
 Plane = NDArray[Any]  # (H, W)
 

@@ -32,7 +32,7 @@ from dimstream_models.training.metrics.images import WHY_NONE
 from dimstream_models.training.metrics.pixelwise import mae, pearson, psnr, ssim
 from dimstream_models.training.metrics.profiles import line_profile, normalise_together
 from dimstream_models.training.pairs.pair_reader import Pair
-from dimstream_models.training.pairs.photons import check_photon_counts
+from dimstream_models.training.pairs.photon_split import check_photon_counts
 
 SIGMAS_PX = (0.0, *np.geomspace(0.3, 8.0, 20).tolist())
 

@@ -13,7 +13,7 @@ from dimstream_models.training.adapting.mixed_targets import HeldPhotons, MixedS
 from dimstream_models.training.adapting.stored_movies import read_stored
 from dimstream_models.training.fitting.batches import SampleSource
 from dimstream_models.training.pairs.patches import PatchSource
-from dimstream_models.training.pairs.photons import SplitPhotonSource
+from dimstream_models.training.pairs.photon_split import SplitPhotonSource
 from dimstream_models.training.pairs.prepared import Role, read_prepared
 from dimstream_models.training.settings import MoviesSettings, PairsSettings, Recipe, SimulationSettings
 from dimstream_models.training.simulation.scenes import Purpose, Sampler, SimulatedSource, draw_library

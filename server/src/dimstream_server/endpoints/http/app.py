@@ -53,7 +53,7 @@ from dimstream_server.problems import RETRY_AFTER_S
 from dimstream_server.security.access import Tokens
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
-from dimstream_server.streams.rate_limit import RateLimit
+from dimstream_server.streams.request_rate import RateLimit
 
 _log = logging.getLogger(__name__)
 

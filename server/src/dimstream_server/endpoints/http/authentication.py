@@ -12,7 +12,7 @@ from dimstream_server.endpoints.http.tickets import Tickets
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.problems import RequestRefused
 from dimstream_server.security.access import Holder, Tokens
-from dimstream_server.streams.rate_limit import RateLimit
+from dimstream_server.streams.request_rate import RateLimit
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
 PAGES: Final = ("/live", "/live/assets/")

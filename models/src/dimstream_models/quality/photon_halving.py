@@ -22,7 +22,7 @@ BETWEEN: Final = 0.75 / 12**0.5
 """Root mean square distance from whole numbers; values that lie anywhere have 1 / sqrt(12)."""
 
 
-def split_photons(counts: Array, seed: int) -> tuple[Array, Array]:
+def halve_photons(counts: Array, seed: int) -> tuple[Array, Array]:
     """Two frames that add up to `counts`; each photon is in the first with chance 1/2, by its own coin.
 
     Parameters

@@ -7,13 +7,13 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from dimstream_models.quality.photon_splitting import no_photons, split_photons
+from dimstream_models.quality.photon_halving import halve_photons, no_photons
 
 
 @pytest.mark.parametrize("rate", [0.1, 3, 40, 500])
 def test_halves_of_photons_are_independent_poisson_counts(rate: float) -> None:
     counts = np.random.default_rng(1).poisson(rate, (400, 400)).astype(np.uint16)
-    first, second = split_photons(counts, seed=4)
+    first, second = halve_photons(counts, seed=4)
     np.testing.assert_array_equal(first + second, counts)
     for half in (first, second):
         assert half.dtype == counts.dtype
@@ -24,7 +24,7 @@ def test_halves_of_photons_are_independent_poisson_counts(rate: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 63, 64, 1000])
 def test_each_photon_has_a_coin_of_its_own(count: int) -> None:
-    first, _ = split_photons(np.full((300, 300), count, np.float32), seed=2)
+    first, _ = halve_photons(np.full((300, 300), count, np.float32), seed=2)
     assert first.dtype == np.float32
     assert first.mean() == pytest.approx(count / 2, rel=0.01)
     assert first.var() == pytest.approx(count / 4, rel=0.03)
@@ -32,8 +32,8 @@ def test_each_photon_has_a_coin_of_its_own(count: int) -> None:
 
 def test_the_same_seed_splits_alike_and_another_does_not() -> None:
     counts = np.random.default_rng(1).poisson(2, (50, 50)).astype(np.uint16)
-    again, other = split_photons(counts, 7)[0], split_photons(counts, 8)[0]
-    np.testing.assert_array_equal(split_photons(counts, 7)[0], again)
+    again, other = halve_photons(counts, 7)[0], halve_photons(counts, 8)[0]
+    np.testing.assert_array_equal(halve_photons(counts, 7)[0], again)
     assert (again != other).any()
 
 

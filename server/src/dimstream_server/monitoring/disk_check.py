@@ -11,7 +11,7 @@ SILENT_S: Final = 10.0
 """So long a disk may take to answer, until it is not well."""
 
 
-class FolderWatch:
+class DiskCheck:
     """Looks at a folder every second, on a thread of its own: a disk that does not answer stops nothing else.
 
     Parameters

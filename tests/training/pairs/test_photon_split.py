@@ -12,7 +12,7 @@ from training.pairs.experiments import draw_structure, store_fields
 from dimstream_models.training.errors import NotPhotonCounts
 from dimstream_models.training.pairs.images import ImageFile, read_planes
 from dimstream_models.training.pairs.noise import measure_noise
-from dimstream_models.training.pairs.photons import SplitPhotonSource, check_photon_counts, split_photons
+from dimstream_models.training.pairs.photon_split import SplitPhotonSource, check_photon_counts, split_photons
 from dimstream_models.training.pairs.prepared import Prepared, Role
 from dimstream_models.training.settings import PairsSettings
 
