@@ -14,7 +14,7 @@ from shipped import BUNDLE
 
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle, read_bundle
-from dimstream_models.quality.photon_halving import split_photons
+from dimstream_models.quality.photon_halving import halve_photons
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
@@ -88,7 +88,7 @@ def test_alignment_and_split_check_equal_the_cpus(bundle: Bundle) -> None:
         outputs = [model.run(frame, None, THRESHOLDS) for frame in frames]
         aligner = Aligner(bundle, device, threads=None)
         split_check = SplitCheck(bundle, device, in_dtype="uint16", threads=None)
-        agreement = split_check.compare(*split_photons(frames[0], 3), outputs[0])
+        agreement = split_check.compare(*halve_photons(frames[0], 3), outputs[0])
         shifted = aligner.ssim(outputs[0].normalised, outputs[1].normalised, (4, -7))
         support = agreement.support
         support = support if isinstance(support, np.ndarray) else support.numpy()

@@ -13,7 +13,7 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.arithmetic import normalise_prediction
 from dimstream_models.bundle import Bundle, SsimSettings
 from dimstream_models.quality.alignment import overlap
-from dimstream_models.quality.photon_halving import split_photons
+from dimstream_models.quality.photon_halving import halve_photons
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
@@ -57,9 +57,9 @@ def test_the_split_check_equals_the_numpy_path(
     output = FusedModel(bundle, device=CPU, in_dtype=dtype, out_dtype="uint16").run(
         frame, None, Thresholds(0.6)
     )
-    found = SplitCheck(bundle, CPU, in_dtype=dtype, threads=1).compare(*split_photons(frame, 5), output)
+    found = SplitCheck(bundle, CPU, in_dtype=dtype, threads=1).compare(*halve_photons(frame, 5), output)
     halves = [
-        normalise_prediction(half, normalisation).astype(np.float64) for half in split_photons(frame, 5)
+        normalise_prediction(half, normalisation).astype(np.float64) for half in halve_photons(frame, 5)
     ]
     ssim, map_ = structural_similarity(*halves, data_range=8.0, full=True)
     assert found.ssim == pytest.approx(ssim, abs=1e-4)
@@ -85,7 +85,7 @@ def test_halves_of_structure_agree_and_those_of_noise_do_not(tiny_bundle: Bundle
 
     def similarity(frame: NDArray[np.uint16]) -> float:
         output = model.run(frame, None, Thresholds(0.6))
-        return split_check.compare(*split_photons(frame, 0), output).ssim
+        return split_check.compare(*halve_photons(frame, 0), output).ssim
 
     noise = np.random.default_rng(0).poisson(6, (60, 75)).astype(np.uint16)
     assert similarity(_counts(1, light=400)) > 0.9
@@ -100,4 +100,4 @@ def test_a_network_that_raises_on_a_half_fails_the_frame(tiny_bundle: BundleMake
     split_check = SplitCheck(bundle, CPU, in_dtype="uint16", threads=1)
     frame[0, :12] = 2500  # about 1250 in each half, above the mark
     with pytest.raises(FrameFailed, match="could not be compared"):
-        split_check.compare(*split_photons(frame, 0), output)
+        split_check.compare(*halve_photons(frame, 0), output)
