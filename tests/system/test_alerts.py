@@ -116,7 +116,7 @@ def test_the_command_sends_a_test_alert(tmp_path: Path) -> None:
     with web_hook() as hook:
         config.write_text(f'[alerts]\nwebhook_url = "{hook.url}"\nwebhook_format = "slack"\n')
         sent = command("--test", "--config", str(config))
-        assert (sent.returncode, sent.stdout) == (0, "the web hook took the test alert\n")
+        assert (sent.returncode, sent.stdout) == (0, "the web hook accepted the test alert\n")
         assert "this is a test" in hook.bodies[0]["text"]
         hook.answers = [500]
         failed = command("--test", "--config", str(config))

@@ -53,7 +53,7 @@ def test_what_came_back_too_soon_is_told_if_it_stands_when_the_time_is_over() ->
     assert [(notice.event, notice.at, notice.since) for notice in notices] == [("raised", 600, 20)]
 
 
-def test_the_end_of_what_was_not_told_is_not_told() -> None:
+def test_the_end_of_what_was_not_sent_is_not_sent() -> None:
     active = alerts(repeat_s=600)
     active.update([finding()], 0)
     active.update([], 10)
@@ -67,7 +67,7 @@ def test_notices_over_the_limit_are_counted_and_left_out() -> None:
     assert len(active.update(many, 0)) == 3
     assert active.update([], 60) == []  # seven that were not sent, three ends
     (late,) = active.update([finding("late")], 3600)
-    assert late.not_told == 7 + 3
+    assert late.not_sent == 7 + 3
 
 
 def test_what_was_not_sent_for_the_limit_is_not_said_to_be_over() -> None:
@@ -75,7 +75,7 @@ def test_what_was_not_sent_for_the_limit_is_not_said_to_be_over() -> None:
     assert told(active.update([finding("a"), finding("b")], 0)) == [("raised", "a")]
     active.update([finding("a")], 1800)  # b is over
     (end,) = active.update([], 3600)
-    assert (end.event, end.finding.subject, end.not_told) == ("cleared", "a", 1)
+    assert (end.event, end.finding.subject, end.not_sent) == ("cleared", "a", 1)
 
 
 def test_what_the_limit_held_back_is_sent_once_there_is_room() -> None:
@@ -85,7 +85,7 @@ def test_what_the_limit_held_back_is_sent_once_there_is_room() -> None:
     assert [(*one, notice.at) for one, notice in zip(told(notices), notices, strict=True)] == [
         ("raised", "a", 0), ("raised", "b", 3600),
     ]  # fmt: skip
-    assert notices[1].not_told == 0
+    assert notices[1].not_sent == 0
     assert notices[1].since == 0
 
 

@@ -40,7 +40,7 @@ class Watched:
         self.signs.answered((0, z, 0), result(self.seq, flag, minutes), dropped=dropped, now=self.now)
 
     def wrong(self, **state: Any) -> dict[str, str]:
-        whole: dict[str, Any] = {"is_open": True, "in_flight": 0, "recording": None, **state}
+        whole: dict[str, Any] = {"is_open": True, "in_flight": 0, **state}
         return {one.rule: one.text for one in self.rules.findings(self.signs, now=self.now, **whole)}
 
 
@@ -103,7 +103,8 @@ def test_drops_are_one_alert_until_there_was_none_for_a_while() -> None:
 def test_a_recording_that_stopped() -> None:
     stream = Watched()
     stream.frame()
-    (text,) = stream.wrong(recording="the disk is full").values()
+    stream.signs.recording = "the disk is full"
+    (text,) = stream.wrong().values()
     assert text == "stream s1 of sted: not recorded any more: the disk is full"
 
 
@@ -163,7 +164,8 @@ def test_each_rule_can_be_turned_off(rule: str) -> None:
         stream = Watched(suspect_frames=100, **settings)
         stream.frame(dropped=1, minutes=1)
         stream.now += 30
-        found = set(stream.wrong(recording="full"))
+        stream.signs.recording = "full"
+        found = set(stream.wrong())
         suspect = Watched(suspect_frames=1, **settings)
         suspect.frame("suspect")
         return found | set(suspect.wrong())

@@ -75,10 +75,25 @@ def test_a_recording_that_stopped_is_told_until_its_stream_ends(site: Site) -> N
     (shown,) = site.watch.report()
     assert shown["text"] == "stream s1 of sted: not recorded any more: the disk is full"
     assert site.told() == []
-    site.source.closing = True
-    site.watch.take(StreamEnded("s1"))
-    assert site.told() == [("cleared", "recording_stops")]
+    site.open.clear()  # its connection is lost
     assert site.told() == []
+    site.open.append(site.source)
+    site.source.closing = True
+    site.recording = None
+    assert site.told() == []
+    site.watch.take(StreamEnded("s1"))
+    (over,) = site.watch.look()
+    assert (over.event, over.finding.rule) == ("cleared", "recording_stops")
+    assert over.text == "the stream has ended, 0 s after this alert began: " + shown["text"]
+    assert site.told() == []
+
+
+def test_a_stream_that_is_resumed_and_recorded_again_is_well_again(site: Site) -> None:
+    site.recording.state = "the disk is full"
+    assert site.told() == [("raised", "recording_stops")]
+    site.recording.state = None
+    (over,) = site.watch.look()
+    assert over.text.startswith("well again after 0 s: ")
 
 
 def test_a_disk_that_fills_is_well_again_with_some_room_to_spare(site: Site) -> None:
@@ -108,7 +123,7 @@ def test_frames_that_stop_and_a_client_that_is_gone(site: Site) -> None:
     assert site.told() == [("cleared", "frames_stop")]
 
 
-def test_a_stream_that_never_sends_a_frame_is_told(site: Site) -> None:
+def test_a_stream_that_never_sends_a_frame_is_reported(site: Site) -> None:
     site.open[:] = [SimpleNamespace(**{**vars(site.source), "id": "s2"})]
     site.kept.add("s2")
     site.watch.take(StreamEnded("s1"))

@@ -50,7 +50,7 @@ def wait_for(registry: CollectorRegistry, **outcomes: int) -> None:
 
 def test_a_notice_is_posted_as_the_page_says() -> None:
     with web_hook() as hook, posting(hook.url) as (webhook, registry):
-        webhook.send(notice(not_told=2))
+        webhook.send(notice(not_sent=2))
         wait_for(registry, delivered=1)
     (body,) = hook.bodies
     server = body.pop("server")
@@ -58,7 +58,7 @@ def test_a_notice_is_posted_as_the_page_says() -> None:
     assert body == {
         "dimstream_alert": 1, "event": "raised", "rule": "frames_stop", "subject": "s1",
         "text": "frames <stopped> & more", "stream": "s1", "client": "sted", "seq": 41,
-        "at": 1000.5, "since": 900.25, "not_told": 2,
+        "at": 1000.5, "since": 900.25, "not_sent": 2,
     }  # fmt: skip
     assert hook.headers[0]["Content-Type"] == "application/json"
 
@@ -72,7 +72,7 @@ def test_slack_reads_text_with_its_three_characters_escaped() -> None:
 
 
 def test_teams_reads_a_message_with_one_adaptive_card() -> None:
-    body = json.loads(json.dumps(body_of(notice(not_told=3), "teams")))
+    body = json.loads(json.dumps(body_of(notice(not_sent=3), "teams")))
     (attachment,) = body["attachments"]
     assert (body["type"], attachment["contentType"]) == ("message", "application/vnd.microsoft.card.adaptive")
     title, text = attachment["content"]["body"]

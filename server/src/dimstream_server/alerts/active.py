@@ -1,9 +1,9 @@
-"""Which alerts stand, and what is told of them: each once when it begins and once when it is over."""
+"""Which alerts are active, and the notices of them: one when it begins and one when it is over."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,14 +11,14 @@ from dimstream_server.alerts.alert import Finding, Notice
 
 HOUR_S: Final = 3600.0
 MOST: Final = 256
-"""Alerts that stand at once; further ones wait until one is over."""
+"""Alerts that are active at once; further ones wait until one is over."""
 Key = tuple[str, str]
 """Rule and subject."""
 
 
 @dataclass(slots=True)
 class ActiveAlert:
-    """An alert that stands.
+    """An alert that is active.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class ActiveAlert:
 
 
 class ActiveAlerts:
-    """The alerts that stand; it is given all that is wrong, again and again.
+    """The alerts that are active; it is given all that is wrong, again and again.
 
     Parameters
     ----------
@@ -59,27 +59,36 @@ class ActiveAlerts:
     def __iter__(self) -> Iterator[ActiveAlert]:
         return iter(self._active.values())
 
-    def update(self, findings: Iterable[Finding], now: float) -> list[Notice]:
+    def update(self, findings: Iterable[Finding], now: float, *, ended: Container[str] = ()) -> list[Notice]:
         """Take what is wrong now, and return the notices to send of what has changed.
 
         Parameters
         ----------
         now : float
             Seconds since 1970.
+        ended : container of str
+            Ids of the streams that have ended since the last time.
         """
         self._forget(now)
         found = {(one.rule, one.subject): one for one in findings}
-        notices = [self._end(key, now) for key in list(self._active) if key not in found]
+        notices = [self._end(key, now, ended) for key in list(self._active) if key not in found]
         notices += [self._go_on(key, finding, now) for key, finding in found.items()]
         return [notice for notice in notices if notice is not None]
 
-    def _end(self, key: Key, now: float) -> Notice | None:
+    def _end(self, key: Key, now: float, ended: Container[str]) -> Notice | None:
         """Take out an alert that is over; of one that was not sent the end is not sent either."""
         one = self._active.pop(key)
         if not one.is_sent:
             self._left_out += one.is_held_back
             return None
-        notice = self._within_limit(Notice(event="cleared", finding=one.finding, at=now, since=one.since))
+        over = Notice(
+            event="cleared",
+            finding=one.finding,
+            at=now,
+            since=one.since,
+            stream_has_ended=one.finding.stream in ended,
+        )
+        notice = self._within_limit(over)
         self._left_out += notice is None
         return notice
 
@@ -103,7 +112,7 @@ class ActiveAlerts:
         if len(self._recent) >= self._most_per_hour:
             return None
         self._recent.append(notice.at)
-        notice, self._left_out = replace(notice, not_told=self._left_out), 0
+        notice, self._left_out = replace(notice, not_sent=self._left_out), 0
         return notice
 
     def _forget(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""One alert, and what is told of it."""
+"""One alert, and the notices of it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Finding:
     rule : str
         What kind of thing it is.
     subject : str
-        Of what: the id of a stream, or the name of a check or a folder. One alert stands for a rule and a
-        subject.
+        Of what: the id of a stream, or the name of a check or a folder. Rule and subject together name an
+        alert.
     text : str
         What is wrong, in one sentence for people.
     stream, client : str or None
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What people are told: that something is wrong, or that it is well again.
+    """What people are sent: that something is wrong, or that this is over.
 
     Parameters
     ----------
@@ -49,25 +49,31 @@ class Notice:
         As it was when it was first seen; of a cleared one, as it was last.
     at, since : float
         Now, and when it began; seconds since 1970.
-    not_told : int
+    not_sent : int
         Notices that were left out since the last one, as there were too many.
+    stream_has_ended : bool
+        Of a cleared one: whether it is over because its stream has ended, and not because all is well.
     """
 
     event: Event
     finding: Finding
     at: float
     since: float
-    not_told: int = 0
+    not_sent: int = 0
+    stream_has_ended: bool = False
 
     @property
     def text(self) -> str:
         """One sentence for people."""
-        if self.event == "cleared":
-            return f"well again after {duration(self.at - self.since)}: {self.finding.text}"
-        return self.finding.text
+        if self.event != "cleared":
+            return self.finding.text
+        after = duration(self.at - self.since)
+        if self.stream_has_ended:
+            return f"the stream has ended, {after} after this alert began: {self.finding.text}"
+        return f"well again after {after}: {self.finding.text}"
 
     def figures(self) -> dict[str, Any]:
-        """Return what stands in the body of a web hook, as JSON holds it."""
+        """Return what the body of a web hook holds, as JSON has it."""
         finding = self.finding
         return {
             "event": self.event,
@@ -79,7 +85,7 @@ class Notice:
             "seq": finding.seq,
             "at": round(self.at, 3),
             "since": round(self.since, 3),
-            "not_told": self.not_told,
+            "not_sent": self.not_sent,
         }
 
 

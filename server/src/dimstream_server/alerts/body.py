@@ -11,7 +11,7 @@ from dimstream_server.alerts.alert import Notice
 
 VERSION: Final = 1
 """Of the body; new members are added without a new version."""
-MARKS: Final = {"raised": "Alert", "cleared": "Well again", "test": "Test"}
+MARKS: Final = {"raised": "Alert", "cleared": "Alert over", "test": "Test"}
 COLOURS: Final = {"raised": "attention", "cleared": "good", "test": "accent"}
 _CARD: Final = "application/vnd.microsoft.card.adaptive"
 
@@ -56,7 +56,7 @@ def _title(notice: Notice) -> str:
 
 
 def _left_out(notice: Notice) -> str:
-    return f" ({notice.not_told} further notices were left out)" if notice.not_told else ""
+    return f" ({notice.not_sent} further notices were left out)" if notice.not_sent else ""
 
 
 _FORMS: Final[Mapping[str, Callable[[Notice], dict[str, Any]]]] = {

@@ -57,7 +57,7 @@ def _send_test(settings: AlertsTable) -> int:
     try:
         post(Notice(event="test", finding=finding, at=now, since=now), settings)
     except WebhookFailed as error:
-        print(f"the web hook did not take the test alert: {error}", file=sys.stderr)
+        print(f"the web hook did not accept the test alert: {error}", file=sys.stderr)
         return 1
-    print("the web hook took the test alert")
+    print("the web hook accepted the test alert")
     return 0

@@ -40,6 +40,7 @@ class StreamSigns:
     dropped_at: float | None = None
     dropped_before: int = 0  # when the present run of drops began
     suspect_reason: str | None = None
+    recording: str | None = None  # why it stopped
     forecasts: dict[Plane, Forecast] = field(default_factory=dict)
 
     def answered(self, plane: Plane, result: EngineResult, *, dropped: int, now: float) -> None:
@@ -87,9 +88,7 @@ class StreamRules:
         """Return the signs of a stream of which nothing was seen yet."""
         return StreamSigns(stream, client, now, FlagWatch(self.settings.suspect_frames))
 
-    def findings(
-        self, signs: StreamSigns, *, now: float, is_open: bool, in_flight: int, recording: str | None
-    ) -> Iterator[Finding]:
+    def findings(self, signs: StreamSigns, *, now: float, is_open: bool, in_flight: int) -> Iterator[Finding]:
         """Yield what is wrong with a stream now.
 
         Parameters
@@ -98,13 +97,11 @@ class StreamRules:
             Whether its client is connected; else its connection was lost, and it can be resumed.
         in_flight : int
             Frames that the server has and has not answered.
-        recording : str or None
-            Why its recording stopped; None while it is well, or there is none.
         """
         found = (
             ("frames_stop", self._frames_stop(signs, now, is_open=is_open, in_flight=in_flight)),
             ("frames_dropped", self._frames_dropped(signs, now)),
-            ("recording_stops", None if recording is None else f"not recorded any more: {recording}"),
+            ("recording_stops", self._recording_stops(signs)),
             ("suspect", self._suspect(signs)),
             ("forecast", self._forecast(signs)),
         )
@@ -141,6 +138,9 @@ class StreamRules:
         if count < self.settings.dropped_frames:
             return None
         return f"{count} {'frame was' if count == 1 else 'frames were'} skipped or failed, up to {signs.seq}"
+
+    def _recording_stops(self, signs: StreamSigns) -> str | None:
+        return None if signs.recording is None else f"not recorded any more: {signs.recording}"
 
     def _suspect(self, signs: StreamSigns) -> str | None:
         watch = signs.suspect

@@ -1,4 +1,4 @@
-"""Watches all streams while the server runs, and tells people what the rules find.
+"""Watches all streams while the server runs, and sends notices of what the rules find.
 
 It is one subscriber among others: it holds up no stream. All of it belongs to the event loop, but for the web
 hook's thread.
@@ -63,6 +63,7 @@ class AlertWatch(Collector):
         )
         self._clock = clock
         self._signs: dict[str, StreamSigns] = {}
+        self._ended: set[str] = set()  # since the rules were asked last
         self._raised: Counter[str] = Counter()
         self._is_disk_low = False
         self._webhook = Webhook(settings.alerts) if settings.alerts.webhook_url is not None else None
@@ -71,7 +72,7 @@ class AlertWatch(Collector):
             metrics.add(self._webhook)
 
     def report(self) -> list[dict[str, Any]]:
-        """The alerts that stand, as the live view shows them."""
+        """The alerts that are active, as the live view shows them."""
         return [
             {
                 "rule": one.finding.rule,
@@ -102,24 +103,26 @@ class AlertWatch(Collector):
     def take(self, seen: object) -> None:
         """Take note of what was seen of a stream."""
         if isinstance(seen, StreamEnded):
-            self._signs.pop(seen.stream, None)
+            self._forget(seen.stream)
         elif isinstance(seen, SeenFrame) and seen.source is not None and not seen.source.is_request:
             self._take_frame(seen, seen.source)
 
     def look(self) -> list[Notice]:
-        """Ask the rules, and tell what has changed."""
-        notices = self._active.update(self._findings(), time.time())
+        """Ask the rules, and send notices of what has changed."""
+        findings = list(self._findings())
+        notices = self._active.update(findings, time.time(), ended=self._ended)
+        self._ended.clear()
         for notice in notices:
-            self._tell(notice)
+            self._send(notice)
         return notices
 
     def collect(self) -> Iterator[Metric]:
         """`dimstream_alerts` and `dimstream_alerts_raised_total`, by rule."""
-        standing = Counter(one.finding.rule for one in self._active)
-        active = GaugeMetricFamily("dimstream_alerts", "Alerts that stand.", labels=["rule"])
-        raised = CounterMetricFamily("dimstream_alerts_raised", "Alerts that were told.", labels=["rule"])
+        by_rule = Counter(one.finding.rule for one in self._active)
+        active = GaugeMetricFamily("dimstream_alerts", "Alerts that are active.", labels=["rule"])
+        raised = CounterMetricFamily("dimstream_alerts_raised", "Alerts that were sent.", labels=["rule"])
         for rule in RULES:
-            active.add_metric([rule], standing[rule])
+            active.add_metric([rule], by_rule[rule])
             raised.add_metric([rule], self._raised[rule])
         yield from (active, raised)
 
@@ -153,6 +156,10 @@ class AlertWatch(Collector):
             self._signs[stream.id] = self._rules.signs_of(stream.id, stream.client, now)
         return self._signs[stream.id]
 
+    def _forget(self, name: str) -> None:
+        if self._signs.pop(name, None) is not None:
+            self._ended.add(name)
+
     def _streams_now(self, now: float) -> dict[str, ServerStream]:
         """Return the open streams; watch those that are new, and forget those that do not exist any more."""
         open_now = {stream.id: stream for stream in self._service.streams() if not stream.is_request}
@@ -160,7 +167,7 @@ class AlertWatch(Collector):
             if not stream.closing:  # else its end may have been seen already
                 self._signs_of(stream, now)
         for name in [name for name in self._signs if not self._service.exists(name)]:
-            del self._signs[name]  # one that could not be opened has no end
+            self._forget(name)  # one that could not be opened has no end
         return open_now
 
     def _findings(self) -> Iterator[Finding]:
@@ -168,13 +175,14 @@ class AlertWatch(Collector):
         open_now = self._streams_now(now)
         for name, signs in self._signs.items():
             stream = open_now.get(name)
-            recording = None if stream is None else self._service.recording_of(stream)
+            if stream is not None and not stream.closing:  # else its files are closed
+                recording = self._service.recording_of(stream)
+                signs.recording = None if recording is None else recording.state
             yield from self._rules.findings(
                 signs,
                 now=now,
                 is_open=stream is not None,
                 in_flight=0 if stream is None else stream.in_flight,
-                recording=None if recording is None else recording.state,
             )
         yield from self._disk()
         yield from self._checks()
@@ -198,7 +206,7 @@ class AlertWatch(Collector):
             if said != OK and name not in _CHECKS_OF_OTHERS:
                 yield Finding(rule="not_ready", subject=name, text=f"the check {name} is not well: {said}")
 
-    def _tell(self, notice: Notice) -> None:
+    def _send(self, notice: Notice) -> None:
         finding = notice.finding
         where = (finding.rule, finding.subject, finding.stream, finding.client, finding.seq, notice.text)
         if notice.event == "raised":

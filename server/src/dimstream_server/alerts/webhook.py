@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class WebhookFailed(Exception):
-    """A web hook did not take a notice; the text says why, and names no address.
+    """A web hook did not accept a notice; the text says why, and names no address.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class WebhookFailed(Exception):
 
 
 class Webhook(Collector):
-    """A web hook that is told of notices, in their order.
+    """A web hook that notices are posted to, in their order.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Webhook(Collector):
     def _failed(self, outcome: str, notice: Notice, why: str) -> None:
         self._outcomes[outcome] += 1
         _log.error(
-            "the web hook was not told event=alert_not_sent rule=%s stream=%s reason=%r",
+            "a notice was not sent event=alert_not_sent rule=%s stream=%s reason=%r",
             *(notice.finding.rule, notice.finding.stream, why),
         )
 
