@@ -315,44 +315,46 @@ def _check_webhook(url: SecretStr | None) -> SecretStr | None:
 
 
 class AlertsTable(_Table):
-    """``[alerts]``: what people are told of, and how."""
+    """``[alerts]``: which alerts people are sent, and how."""
 
-    frames_stop: Annotated[bool, Field(description="tell when frames of an open stream stop")] = True
+    frames_stop: Annotated[bool, Field(description="alert when frames of an open stream stop")] = True
     silent_s: Annotated[
-        float, Field(gt=0, le=86_400, description="least silence after which frames have stopped")
+        float, Field(gt=0, le=86_400, description="shortest time without an answered frame")
     ] = 60.0
     silent_intervals: Annotated[
         float, Field(ge=1, le=10_000, description="the same, in intervals between its last frames")
     ] = 5.0
-    frames_dropped: Annotated[bool, Field(description="tell when frames are skipped or fail")] = True
-    dropped_frames: Annotated[int, Field(ge=1, description="so many of them, one after the other")] = 1
+    frames_dropped: Annotated[bool, Field(description="alert when frames are skipped or fail")] = True
+    dropped_frames: Annotated[
+        int, Field(ge=1, description="this many, with less than `settle_s` between them")
+    ] = 1
     settle_s: Annotated[
-        float, Field(gt=0, le=86_400, description="time without a further one, until that is over")
+        float, Field(gt=0, le=86_400, description="time without a further one after which the alert is over")
     ] = 60.0
-    recording_stops: Annotated[bool, Field(description="tell when a recording stops before its stream")] = (
+    recording_stops: Annotated[bool, Field(description="alert when a recording stops before its stream")] = (
         True
     )
     disk_fills: Annotated[
-        bool, Field(description="tell when recordings have less than `recording.warn_bytes` left")
+        bool, Field(description="alert when recordings have less than `recording.warn_bytes` left")
     ] = True
-    suspect: Annotated[bool, Field(description="tell when a stream stays suspect")] = True
+    suspect: Annotated[bool, Field(description="alert when a stream stays suspect")] = True
     suspect_frames: Annotated[
         int,
         Field(ge=1, le=100_000, description="judged frames of a plane in a row, on more than half of all"),
     ] = 10
-    forecast: Annotated[bool, Field(description="tell when little time is left until a plane is suspect")] = (
-        False
-    )
+    forecast: Annotated[
+        bool, Field(description="alert when little time is left until a plane is suspect")
+    ] = False
     forecast_minutes: Annotated[
-        float, Field(gt=0, le=100_000, description="so many minutes, by the forecast")
+        float, Field(gt=0, le=100_000, description="this many minutes or less, by the forecast")
     ] = 10.0
-    not_ready: Annotated[bool, Field(description="tell when a check of /readyz is not well")] = True
+    not_ready: Annotated[bool, Field(description="alert when a check of /readyz is not well")] = True
     repeat_s: Annotated[
         float,
-        Field(ge=0, le=604_800, description="the same alert is told again after so long at the soonest"),
+        Field(ge=0, le=604_800, description="shortest time after which the same alert is sent again"),
     ] = 600.0
     max_per_hour: Annotated[
-        int, Field(ge=1, le=10_000, description="notices in an hour; further ones are counted and left out")
+        int, Field(ge=1, le=10_000, description="most notices in an hour; further alerts wait")
     ] = 60
     webhook_url: Annotated[
         SecretStr | None,

@@ -9,7 +9,7 @@ import { duration } from "./number_format.js";
 const ICONS = { none: "/live/assets/icon.svg", some: "/live/assets/icon-alert.svg" };
 
 /**
- * Show the alerts that stand.
+ * Show the active alerts.
  * @param {Record<string, any>} server as the status describes it
  */
 export function writeAlerts(server) {
@@ -33,7 +33,7 @@ export function writeAlerts(server) {
 }
 
 /**
- * The beginning of the page's title while alerts stand.
+ * The beginning of the page's title while alerts are active.
  * @param {Record<string, any> | null} server
  */
 export function titleMark(server) {
