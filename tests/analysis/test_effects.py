@@ -57,5 +57,6 @@ def test_the_document_has_what_is_stored(pytestconfig: pytest.Config) -> None:
     assert effects_table(stored_effects()) in (pytestconfig.rootpath / PAGE).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_picture_can_be_read(nothing: Effects) -> None:
     assert matplotlib.image.imread(io.BytesIO(draw_effects(nothing))).std() > 0.05

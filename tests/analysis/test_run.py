@@ -69,6 +69,7 @@ def flags(path: Path, of: dict[int, dict[str, Any]], *, pages: bool = False) -> 
     return path
 
 
+@pytest.mark.slow
 def test_tables_hold_every_figure_of_every_frame(movie: Path, tmp_path: Path) -> None:
     assert run(movie, tmp_path / "out") == 0
     frames = pd.read_parquet(tmp_path / "out" / "frames.parquet")
@@ -102,6 +103,7 @@ def test_what_changes_is_counted_and_followed(movie: Path, tmp_path: Path) -> No
     assert split.last_s.tolist() == [4.0 * n for n in split.last_frame]
 
 
+@pytest.mark.slow
 def test_labels_and_persistence_maps_are_kept(movie: Path, tmp_path: Path) -> None:
     assert run(movie, tmp_path / "out") == 0
     labels = label_movie()
@@ -112,6 +114,7 @@ def test_labels_and_persistence_maps_are_kept(movie: Path, tmp_path: Path) -> No
         assert np.allclose(shares[channel], expected.mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_summary_has_means_rates_and_lifetimes(
     movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +134,7 @@ def test_the_summary_has_means_rates_and_lifetimes(
     assert "20 of 20 frames analysed (left out: none), pixels of 20 nm" in said
 
 
+@pytest.mark.slow
 def test_frames_that_cannot_be_trusted_are_left_out_and_counted(movie: Path, tmp_path: Path) -> None:
     lines = flags(tmp_path / "f.jsonl", {0: {"flag": "unjudged"}, 7: {"flag": "suspect"}})
     assert run(movie, tmp_path / "out", "--flags", lines) == 0
@@ -204,6 +208,7 @@ def test_several_processes_find_the_same(movie: Path, tmp_path: Path) -> None:
     assert analyse_movie(read_movie(movie), source, tmp_path / "two", workers=2) == one
 
 
+@pytest.mark.slow
 def test_the_classical_segmenter_needs_no_labels(
     movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,6 +257,7 @@ def test_what_cannot_be_analysed_is_refused(
     assert "new or an empty folder" in refused(capsys, run(movie, tmp_path / "full"))
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_go_on_with_a_folder(
     movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

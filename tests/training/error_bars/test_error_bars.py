@@ -40,6 +40,7 @@ def movie(path: Path, light: float, *, shape: tuple[int, int] = (64, 64)) -> Pat
     return path
 
 
+@pytest.mark.slow
 def test_weights_and_test_output_stay_and_the_service_computes_the_same(
     identity: Bundle, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_bars_of_twice_the_length_are_halved_by_the_table() -> None:
     assert float((fresh.error <= 2 * found).mean()) == pytest.approx(0.954, abs=0.04)
 
 
+@pytest.mark.slow
 def test_photons_set_aside_measure_the_error(identity: Bundle, tmp_path: Path) -> None:
     """Of half of an even light of 8 photons the identity's squared error is 4 photons squared."""
     judged, path = Judged.of(identity), tmp_path / "even.tif"
@@ -138,6 +140,7 @@ def test_movies_alone_teach_the_size_of_the_error(identity: Bundle, tmp_path: Pa
     assert float(np.sqrt((found**2).mean())) == pytest.approx(GAIN * 2.0, rel=0.35)
 
 
+@pytest.mark.slow
 def test_a_new_scale_takes_the_error_bar_with_it(identity: Bundle, tmp_path: Path) -> None:
     made, _ = add_error_bar(identity.source, tmp_path / "a", QUICK)
     with open_draft(made.source) as draft:
@@ -153,6 +156,7 @@ def test_a_new_scale_takes_the_error_bar_with_it(identity: Bundle, tmp_path: Pat
     assert again.error_bar.record.coverage == ()
 
 
+@pytest.mark.slow
 def test_the_commands_write_tables_and_a_picture(
     identity: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +172,7 @@ def test_the_commands_write_tables_and_a_picture(
     assert (tmp_path / "r" / "error_bars.csv").read_text().startswith("world,lowest_photons")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_checked_is_refused(
     identity: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

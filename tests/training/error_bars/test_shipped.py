@@ -18,6 +18,7 @@ TEST_OUTPUT = "753c6477aeeaffb99d17a21d94bd778adb61c00a9f5927e2ac91c5806aea3cd1"
 """sha256 of both files as they shipped before there were error bars."""
 
 
+@pytest.mark.slow
 def test_its_pixels_are_those_of_before() -> None:
     found = [
         hashlib.sha256((BUNDLE / name).read_bytes()).hexdigest()

@@ -45,6 +45,7 @@ def test_fine_tuning_goes_on_from_the_best_network(tiny_recipe: Recipe, tiny_run
     assert 0 < max(moved) < 10 * steps * tiny_recipe.fine_tuning.learning_rate  # reach of Adam's steps
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_settings_and_its_record(tiny_recipe: Recipe, tiny_run: Path) -> None:
     assert read_recipe(tiny_run / "recipe.yaml") == tiny_recipe
     record = read_record(tiny_run)

@@ -98,6 +98,7 @@ def test_what_was_said_after_the_end_and_of_movies_without_one_does_not_count() 
     assert figures_of([movie(left=late, ended=2), movie(left=exact(5), ended=None)]) is None
 
 
+@pytest.mark.slow
 def test_the_report_has_a_row_for_each_law_and_counts_false_forecasts(tmp_path: Path) -> None:
     movies = [movie(n, law, left=exact(12), ended=12) for n, law in enumerate(LAWS[:-1])]
     movies += [
