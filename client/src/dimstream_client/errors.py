@@ -60,6 +60,7 @@ class Code:
     WRONG_DTYPE: Final = "wrong_dtype"
     WRONG_SIZE: Final = "wrong_size"
     BAD_PIXEL_SIZE: Final = "bad_pixel_size"
+    NO_ERROR_BAR: Final = "no_error_bar"
     BAD_CHECKSUM: Final = "bad_checksum"
     BAD_CODEC: Final = "bad_codec"
     UNKNOWN_STREAM: Final = "unknown_stream"
@@ -108,6 +109,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     Code.WRONG_DTYPE: Meaning("Unsupported data type, or another one than the stream's", 422, False),
     Code.WRONG_SIZE: Meaning("The payload has another size than its header says", 422, False),
     Code.BAD_PIXEL_SIZE: Meaning("Pixels cannot be matched to those that the model knows", 422, False),
+    Code.NO_ERROR_BAR: Meaning("The model has no error bars", 422, False),
     Code.BAD_CHECKSUM: Meaning("The payload was damaged on its way", 422, True),
     Code.BAD_CODEC: Meaning("Unknown codec, or a payload it cannot unpack", 422, False),
     Code.UNKNOWN_STREAM: Meaning("No such stream", 404, False),

@@ -8,7 +8,12 @@ from typing import Final
 
 _EXTRA: Final = re.compile(r"^([A-Za-z0-9._-]+).*;.*\bextra == ['\"]([A-Za-z0-9._-]+)['\"]")
 # packages whose import has another name
-_IMPORTS: Final = {"scikit-image": "skimage", "scikit-learn": "sklearn", "onnxruntime-gpu": "onnxruntime"}
+_IMPORTS: Final = {
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "onnxruntime-gpu": "onnxruntime",
+    "pyyaml": "yaml",
+}
 
 
 def install_hint(error: ModuleNotFoundError, distribution: str) -> str:

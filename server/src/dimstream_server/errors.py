@@ -25,7 +25,7 @@
     │   ├── WrongDtype                 wrong_dtype
     │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
-    │   ├── NoErrorBar                 not_supported
+    │   ├── NoErrorBar                 no_error_bar
     │   ├── BadUpdate                  bad_field
     │   ├── CannotMatchPixels          bad_pixel_size
     │   ├── NotWaitedFor                duplicate
@@ -181,7 +181,7 @@ class NotFinite(Refused):
 class NoErrorBar(Refused):
     """Error bars are wanted of a model that has none."""
 
-    code = "not_supported"
+    code = "no_error_bar"
 
 
 class BadUpdate(Refused):

@@ -75,10 +75,10 @@ def test_a_model_without_error_bars_says_so(
     peer = connect(server)
     refused = peer.ask(Open("test", SHAPE, "uint16", model="blur", sd=True))
     assert isinstance(refused, Error)
-    assert (refused.code, refused.status) == (Code.NOT_SUPPORTED, 501)
+    assert (refused.code, refused.status) == (Code.NO_ERROR_BAR, 422)
     assert "blur has no error bar" in refused.detail
     answer = request_of("POST", "/v1/models/blur/denoise?output=sd", npy(make_counts()), server=server)
-    assert answer.status == 501
+    assert answer.status == 422
     assert "blur has no error bar" in json.loads(answer.body)["detail"]
     opened = peer.open(SHAPE, model="identity", sd=True)
     changed = peer.ask(Update(opened.stream, 1, model="blur"))

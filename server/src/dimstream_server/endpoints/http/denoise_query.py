@@ -36,7 +36,7 @@ class DenoiseQuery(BaseModel):
             description="`support`: instead of denoised counts, uint8 maps of where predictions stand on"
             " photons. Bits 0 and 1: 0 background, 1 uncertain, 2 signal; 4: signal is predicted; 8: without"
             " support. `sd`: instead the error bars, float32: the standard deviation of each denoised pixel,"
-            " in counts; 501 where the model has none."
+            " in counts; 422 where the model has none."
         ),
     ] = "denoised"
     report: Annotated[
