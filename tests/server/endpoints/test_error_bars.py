@@ -83,7 +83,7 @@ def test_a_model_without_error_bars_says_so(
     opened = peer.open(SHAPE, model="identity", sd=True)
     changed = peer.ask(Update(opened.stream, 1, model="blur"))
     assert isinstance(changed, Error)
-    assert changed.code == Code.NOT_SUPPORTED
+    assert changed.code == Code.NO_ERROR_BAR
     assert peer.denoise(opened.stream, 0, make_counts()).sd is not None
 
 
