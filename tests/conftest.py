@@ -1,7 +1,10 @@
 """What every test may use: the folder of shared data and the bundle that ships."""
 
 import gc
+import logging
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -28,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the garbage collector from looking through modules and tests again and again: they stay."""
     gc.freeze()
+    logging.getLogger().setLevel(logging.WARNING)  # pymmcore-plus sets it to DEBUG as it is imported
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -35,6 +39,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
         return None
     return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() or None
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """A command that a test runs in this process sets up the log of the process: take that back."""
+    root, hook = logging.getLogger(), threading.excepthook
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        if type(handler) is logging.StreamHandler:  # pytest's own ones are not
+            root.removeHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    threading.excepthook = hook
 
 
 @pytest.fixture(scope="session")
