@@ -10,6 +10,8 @@ CLIENT := -e "client[tiff,hdf5]"
 SERVER := -e "server[$(DEVICE),demo]"
 PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
 
+# One worker of tests more than cores: much of the time tests wait.
+WORKERS = $(shell expr $$(nproc) + 1)
 # Each of the many processes that tests start would compile its modules again.
 test check fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
@@ -21,15 +23,14 @@ demo: $(VENV)/.installed  ## Stream the sample movie through a real server; resu
 	$(BIN)/dimstream-server demo --out demo
 
 test: dev lint  ## Lint, then every test, on all cores
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: dev  ## Lint and the fast tests, at once: for every change
 	@$(MAKE) --no-print-directory -j 2 lint fast-tests
 
 fast-tests: export DIMSTREAM_HYPOTHESIS = check
-# One worker more than cores: much of the time these tests wait.
 fast-tests: dev
-	$(BIN)/pytest -n $$(( $$(nproc) + 1 )) --dist worksteal -m "not slow" --durations=10
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow" --durations=10
 
 lint: dev
 	$(BIN)/ruff check .

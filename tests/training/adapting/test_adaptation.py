@@ -1,11 +1,13 @@
 """A bundle is adapted to a movie, or refused; a run that was stopped goes on to the same network."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from dimstream_models.bundle import open_draft, read_bundle, write_bundle
+from dimstream_models.training.adapting import adaptation
 from dimstream_models.training.adapting.adaptation import FEWEST_STEPS, Wanted, adapt
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotAdapt
@@ -62,8 +64,13 @@ def test_the_work_folder_is_gone(adapted: Path) -> None:
 
 
 def test_what_is_no_better_is_refused_with_an_exit_code_of_its_own(
-    adapted: Path, movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    adapted: Path,
+    movie: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(adaptation, "Wanted", partial(Wanted, learning_rate=1e-9))  # nothing is learned
     assert main(["adapt", str(adapted), str(movie), "--out", str(tmp_path / "again"), "--steps", "10"]) == 3
     message = capsys.readouterr().err
     assert "the adapted network is refused" in message

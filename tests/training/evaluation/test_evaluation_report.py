@@ -108,7 +108,7 @@ def test_a_report_stands_only_where_all_of_it_is_written(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dimstream_models.training.fitting.checkpoints.os.fsync", die)
+    monkeypatch.setattr("dimstream_models.whole_files.os.fsync", die)
     with pytest.raises(KeyboardInterrupt):
         write_report(evaluation, tmp_path)
     assert not (tmp_path / "report.html").exists()

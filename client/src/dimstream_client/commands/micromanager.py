@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         with ExitStack() as stack:
             core = stack.enter_context(_core(arguments))
             driver, loop = _feedback(arguments, core, stack)
-            lines = stack.enter_context(arguments.flags.open("x", encoding="utf-8"))
+            lines = stack.enter_context(arguments.flags.open("x", encoding="utf-8", newline="\n"))
             client = stack.enter_context(client_of(arguments, outage_s=arguments.outage))
             client.ping()  # before anything is acquired
             stream = _stream(arguments, core, client, loop, lines)

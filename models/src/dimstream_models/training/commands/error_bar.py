@@ -1,4 +1,4 @@
-"""`dimstream-train error-bar` and `error-bar-check`: a standard deviation for every pixel, and its proof."""
+"""`dimstream-train error-bar`: a standard deviation for every pixel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dimstream_models.training.commands import Commands
 
 
 def add(commands: Commands) -> None:
-    """Add both commands to the parser."""
+    """Add the command to the parser."""
     parser = commands.add_parser(
         "error-bar", help="give a bundle an error bar for every pixel; its weights stay as they are"
     )
@@ -30,19 +30,6 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of frames and fit (default: %(default)s)")
     parser.set_defaults(run_command=_run)
-    check = commands.add_parser(
-        "error-bar-check", help="how many true values lie within a bundle's error bars, in bins of dose"
-    )
-    check.add_argument("bundle", type=Path, help="folder or zip, with an error bar")
-    check.add_argument("--out", type=Path, required=True, help="folder of the tables and the picture")
-    check.add_argument(
-        "--movies", type=Path, nargs="+", default=[], metavar="MOVIE", help="judged by photons set aside"
-    )
-    check.add_argument(
-        "--frames", type=int, default=300, help="simulated, of each world (default: %(default)s)"
-    )
-    check.add_argument("--seed", type=int, default=1, help="of frames and photons (default: %(default)s)")
-    check.set_defaults(run_command=_check)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -61,16 +48,3 @@ def _run(arguments: argparse.Namespace) -> None:
     bundle, rows = add_error_bar(arguments.bundle, target, wanted)
     print(f"{bundle.id} {bundle.sha256[:12]} in {target}\n")
     print(as_text(rows) if rows else "no truth has judged it: see `dimstream-train error-bar-check --movies`")
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    from dimstream_models.bundle import read_bundle
-    from dimstream_models.training.error_bars.checking import check_error_bars
-
-    bundle = read_bundle(arguments.bundle)
-    found = check_error_bars(
-        bundle, arguments.out, recorded=arguments.movies, frames=arguments.frames, seed=arguments.seed
-    )
-    print(f"{bundle.id} {bundle.sha256[:12]}, seed {arguments.seed}\n")
-    print(found.text)
-    print(f"\nerror_bars.txt, .csv, .json and .png are in {arguments.out}")
