@@ -9,10 +9,10 @@ import pytest
 from dimstream_models.analysis.denoising_effect import DOSES_PH, measure_effects
 from dimstream_models.analysis.effect_report import draw_effects, effects_table
 from dimstream_models.analysis.effects import EVENTS, NOISE_FREE, Effects, stored_effects
-from dimstream_models.analysis.figures import FIGURES
 from dimstream_models.analysis.labels import Labels
 from dimstream_models.analysis.segmentation import ClassicalSegmenter
 from dimstream_models.bundle import read_bundle
+from dimstream_models.er_figures import FIGURES
 from dimstream_models.shipped import shipped_bundle
 
 PAGE = "docs/analysis.md"

@@ -9,12 +9,12 @@ from scipy import ndimage
 from skimage.draw import disk
 from skimage.metrics import structural_similarity
 
-from dimstream_models.analysis.figures import FIGURES, scaled, table
 from dimstream_models.analysis.frame import FrameSettings, adjacent_ssim, analyse_frame
 from dimstream_models.analysis.graph import tubule_graph
 from dimstream_models.analysis.graph_figures import ernet_figures, graph_figures, network_figures
 from dimstream_models.analysis.instances import CORNERS, gaps_of, pieces_of
 from dimstream_models.analysis.labels import Structure
+from dimstream_models.er_figures import FIGURES, scaled, table
 
 
 def lattice(side: int = 151, step: int = 30, width: int = 5) -> np.ndarray:

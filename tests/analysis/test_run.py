@@ -18,10 +18,10 @@ from dimstream_models.analysis import chunks
 from dimstream_models.analysis.analysing import GivenLabels, analyse_movie
 from dimstream_models.analysis.cli import main
 from dimstream_models.analysis.collating import LEFT_OUT
-from dimstream_models.analysis.figures import FIGURES
 from dimstream_models.analysis.frame import analyse_frame
 from dimstream_models.analysis.labels import OURS
 from dimstream_models.analysis.movies import read_movie
+from dimstream_models.er_figures import FIGURES
 
 FRAMES = 20  # more than a chunk
 SIDE = 96

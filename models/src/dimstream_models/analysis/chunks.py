@@ -32,7 +32,7 @@ class FrameResult(Confined):
     Parameters
     ----------
     figures : dict of str to number or None
-        In px, by the names of `figures.FIGURES`.
+        In px, by the names of `er_figures.FIGURES`.
     junctions, gaps : tuple of (y, x, size)
         Places in px; size is the degree, or the area in px.
     junction_links, gap_links : Links or None

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from dimstream_models.analysis.chunks import FrameResult, Job, chunk_starts, read_chunk, read_labels
 from dimstream_models.analysis.errors import InvalidResults
-from dimstream_models.analysis.figures import FIGURES, scaled
 from dimstream_models.analysis.labels import Structure
 from dimstream_models.analysis.linking import Links
 from dimstream_models.analysis.movies import FrameRecord, Movie
 from dimstream_models.analysis.tables import TableWriter
 from dimstream_models.analysis.tracks import Follower, Track
+from dimstream_models.er_figures import FIGURES, scaled
 
 FRAMES: Final = "frames"
 LABELS: Final = "labels.tif"

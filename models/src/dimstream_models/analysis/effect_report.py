@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 
 from dimstream_models.analysis.denoising_effect import DOSES_PH
 from dimstream_models.analysis.effects import EVENTS, NOISE_FREE, Effects, is_relative
-from dimstream_models.analysis.figures import FIGURES
+from dimstream_models.er_figures import FIGURES
 
 TITLES: Final = {name: name.replace("_", " ") for name in EVENTS}
 DRAWN: Final = (

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from dimstream_models.analysis.errors import InvalidResults
-from dimstream_models.analysis.figures import FIGURES
 from dimstream_models.bundle.schema import Confined
+from dimstream_models.er_figures import FIGURES
 
 NOISE_FREE: Final = "noise-free"
 STORED: Final = "denoising_effect.json"

@@ -42,7 +42,7 @@ class FrameFindings:
     graph : networkx.MultiGraph
     gaps : Pieces
     figures : dict of str to float or None
-        By the names of `figures.FIGURES`, in px; SSIM is not among them.
+        By the names of `er_figures.FIGURES`, in px; SSIM is not among them.
     """
 
     labels: Labels

@@ -7,8 +7,8 @@ from collections import Counter
 import networkx as nx
 import numpy as np
 
-from dimstream_models.analysis.figures import MOST_COUNTED
 from dimstream_models.analysis.graph import Kind, nodes_of
+from dimstream_models.er_figures import MOST_COUNTED
 
 Figures = dict[str, float | None]
 

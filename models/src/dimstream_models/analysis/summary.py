@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dimstream_models.analysis.collating import EVENTS, FRAMES, THINGS
-from dimstream_models.analysis.figures import FIGURES
 from dimstream_models.analysis.movies import Movie
 from dimstream_models.analysis.tables import read_columns
 from dimstream_models.analysis.tracks import UNSEEN
 from dimstream_models.analysis.uncertainty import Mean, mean_of
+from dimstream_models.er_figures import FIGURES
 from dimstream_models.whole_files import write_whole
 
 SUMMARY: Final = "summary.json"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dimstream_models.analysis.effects import EVENTS, Effect, Effects, is_relative
-from dimstream_models.analysis.figures import FIGURES
 from dimstream_models.analysis.movies import Movie
 from dimstream_models.analysis.summary import Lifetimes, Summary
 from dimstream_models.analysis.uncertainty import Mean
+from dimstream_models.er_figures import FIGURES
 
 
 def summary_text(movie: Movie, summary: Summary, *, effects: Effects | None, dose_ph: float) -> str:

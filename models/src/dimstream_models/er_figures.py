@@ -1,5 +1,8 @@
-"""Every figure that is taken of a frame: its name, unit, definition and source, once for tables and
-documents."""
+"""Every figure that is taken of a frame of the ER: its name, unit, definition and source, declared once.
+
+It is here, and not in the analysis, because the server takes these figures from who measures them, and imports no
+analysis.
+"""
 
 from __future__ import annotations
 
