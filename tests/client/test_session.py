@@ -32,7 +32,9 @@ def sent(stream, *, free_capacity=99):
 
 def answer(stream, seq, limit):
     return stream.result(
-        m.Result(seq, "done", "ok", None, None, None, None, None, "ab", m.Times(0, 0, 0), "s", None, limit)
+        m.Result(
+            seq, "done", "ok", None, None, None, None, None, "ab", m.Times(0, 0, 0), None, "s", None, limit
+        )
     )
 
 

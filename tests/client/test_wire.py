@@ -35,6 +35,7 @@ RESULT = m.Result(
     pixels=COUNTS,
     model_sha256="ab",
     t_ms=m.Times(0.5, 2.0, 3.0),
+    device="cpu",
     limit=12,
     index=m.PlaneIndex(t=4),
 )
@@ -129,7 +130,7 @@ def test_quality_metrics_and_a_map_are_these_bytes():
         b'"quality":{"structure_score":12.5,"unsupported_fraction":0.125,"ssim_aligned":0.75,'
         b'"shift_px":[-1,2],"ssim_z":0.5,"p_signal":0.25,"p_dark":0.5,"suspect_since":3,'
         b'"notes":["moved","fading"],"split":{"t_ms":25.0,"ssim":0.625}},"model_sha256":"ab",'
-        b'"t_ms":{"queue":0.5,"infer":2.0,"total":3.0},"shape":[2,3],"dtype":"uint16","codec":"none",'
+        b'"t_ms":{"queue":0.5,"infer":2.0,"total":3.0},"device":"cpu","shape":[2,3],"dtype":"uint16","codec":"none",'
         b'"crc32":2729687952,"limit":12,"index":{"t":4,"c":0,"z":0,"p":0},"map":{"shape":[2,3],"codec":"none","crc32":4028764059}}',
         b"\x00\x00\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00",
         b"\x00\x01\x02\x06\x0c\x0d",

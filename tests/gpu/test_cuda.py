@@ -19,8 +19,8 @@ from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
+from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import Device
 
 THRESHOLDS = Thresholds(0.6)
 

@@ -241,6 +241,9 @@ class FrameResult:
     )
     model_sha256: str = field(metadata=figure("text", "of the weights that denoised it"))
     t_ms: Times = field(metadata=figure(Times, "milliseconds"))
+    device: str | None = field(
+        metadata=figure("text", "what denoised it, such as `cpu` or `cuda:0@tf32`; null of an older server")
+    )
 
 
 _FIGURES: Final[dict[type[Any], tuple[Field[Any], ...]]] = {}

@@ -49,7 +49,10 @@ _OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
     ),
     "--device": (
         ("server", "device"),
-        {"metavar": "DEVICE", "help": "where the networks run: cpu (default) or cuda:N"},
+        {
+            "metavar": "DEVICE",
+            "help": "where the networks run: cpu (default), cuda:N, each with its precision: cuda:N@tf32",
+        },
     ),
     "--ready-file": (
         ("server", "ready_file"),

@@ -23,6 +23,8 @@ from dimstream_server.addresses import (
     is_public_address,
     is_public_endpoint,
 )
+from dimstream_server.errors import DeviceUnavailable
+from dimstream_server.pipeline.device import parse_device
 
 MIB = 1024 * 1024
 MOST_BYTES = 2**40  # ZeroMQ's own limit is not far above
@@ -43,6 +45,14 @@ def _at_least_one(bundles: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
     return bundles
 
 
+def _check_device(text: str) -> str:
+    try:
+        parse_device(text)
+    except DeviceUnavailable as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
 class ServerTable(_Table):
     """``[server]``: what is served, and on what."""
 
@@ -57,7 +67,9 @@ class ServerTable(_Table):
             description="folders whose bundles may be loaded by HTTP while the server runs; none: no bundle"
         ),
     ] = ()
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$", description="`cpu` or `cuda:N`")] = "cpu"
+    device: Annotated[
+        str, AfterValidator(_check_device), Field(description="`cpu`, `cuda:N`, each with its precision")
+    ] = "cpu"
     ready_file: Annotated[Path | None, Field(description="JSON written once every bundle is warm")] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least severe event that is logged")

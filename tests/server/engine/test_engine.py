@@ -168,6 +168,7 @@ def test_a_movie_comes_back_in_order_and_judged(engine: Engine, stream: str) -> 
     assert all(0.6 < (result.ssim_prev or 0) <= 1 for result in others)
     assert first.fractions == Fractions(0, 0, 1)
     assert first.model_sha256 == engine.models()["blur"].sha256
+    assert first.device == engine.device().name == "cpu"
     assert first.pixels is not None
     assert (first.pixels.dtype, first.pixels.shape) == (np.uint16, SHAPE)
     assert all(r.t_ms.total >= r.t_ms.infer > 0 and r.t_ms.queue >= 0 for r in results)

@@ -17,8 +17,8 @@ from dimstream_models.quality.photon_halving import halve_photons
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
+from dimstream_server.pipeline.device import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import parse_device
 
 BundleMaker = Callable[..., Bundle]
 CPU = parse_device("cpu")

@@ -12,8 +12,9 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_server.errors import DeviceUnavailable, FrameFailed, RuntimeInstallation, UnsupportedNetwork
 from dimstream_server.pipeline import runtime
+from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import Device, check_installation, parse_device
+from dimstream_server.pipeline.runtime import check_installation
 
 BundleMaker = Callable[..., Bundle]
 CPU = Device(cuda=None)
@@ -77,13 +78,6 @@ def test_a_network_that_raises_says_so(tiny_bundle: BundleMaker) -> None:
 def test_a_network_that_changes_the_size_is_refused(tiny_bundle: BundleMaker) -> None:
     with pytest.raises(UnsupportedNetwork, match=r"halving: .* keep the size"):
         _model(tiny_bundle("halving"))
-
-
-@pytest.mark.parametrize("text", ["gpu", "cuda", "cuda:x", "CPU", "cuda:-1", ""])
-def test_devices_are_cpu_or_a_numbered_cuda(text: str) -> None:
-    with pytest.raises(DeviceUnavailable, match="'cpu' or 'cuda:N'"):
-        parse_device(text)
-    assert parse_device("cuda:3") == Device(cuda=3)
 
 
 def test_asked_for_cuda_without_it_is_a_refusal(tiny_bundle: BundleMaker) -> None:

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=_positive, default=FRAMES, metavar="N", help="frames of the identity on each route")
     parts = f"what to measure, of {','.join(PARTS)} (default: all)"
     add("--parts", type=_parts, default=PARTS, metavar="PART,...", help=parts)
-    add("--device", default="cpu", help="cpu or cuda:N")
+    add("--device", default="cpu", help="as of the server (default: cpu)")
     add("--quick", action="store_true", help="only show that it runs")
     return parser
 

@@ -26,8 +26,8 @@ from dimstream_server.engine.protocol import FrameTask, InForce, StreamSpec
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import Job, StreamState
 from dimstream_server.pipeline.comparison import Graph
+from dimstream_server.pipeline.device import parse_device
 from dimstream_server.pipeline.fused_graph import compose_prediction
-from dimstream_server.pipeline.runtime import parse_device
 
 DRIFT_PX: Final = 3
 """Of the sample, from frame to frame: so that SSIM is taken a second time, after alignment."""
@@ -120,7 +120,7 @@ def _engine(bundle: Bundle, device: str, beside: RawFrameThread, *, split_every:
     def run(frame: Counts) -> None:
         seq = next(numbers)
         job = Job(FrameTask(seq, frame, seq), time.perf_counter(), Future())
-        result = answer(state, job, model, beside)
+        result = answer(state, job, model, beside, device=device)
         split = None if result.quality is None else result.quality.split
         if result.error or (split_every and (split is None or split.refused)):
             raise BenchmarkError(f"the engine failed on a frame: {result.error or split}")

@@ -22,9 +22,9 @@ from dimstream_client.client import Client
 from dimstream_client.messages import Result, Times
 from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks.errors import BenchmarkError
+from dimstream_server.pipeline.device import parse_device
 from dimstream_server.pipeline.fused_graph import OUTPUTS
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import parse_device
 from dimstream_server.pipeline.thresholds import thresholds_of
 
 Counts = NDArray[Any]

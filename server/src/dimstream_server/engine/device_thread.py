@@ -197,7 +197,7 @@ class DeviceThread:
 
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
         wanted = job.future.set_running_or_notify_cancel()
-        result = answer(state, job, model, self._beside) if wanted else None
+        result = answer(state, job, model, self._beside, device=self._loader.device.name) if wanted else None
         state.waiting.popleft()
         self._callbacks.answered(state.id)
         if result is not None:

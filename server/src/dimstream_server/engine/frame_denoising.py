@@ -46,7 +46,7 @@ class _Outcome:
 
 
 def answer(
-    state: StreamState, job: Job, model: LoadedModel | Exception, beside: RawFrameThread
+    state: StreamState, job: Job, model: LoadedModel | Exception, beside: RawFrameThread, *, device: str
 ) -> EngineResult:
     """Result of a stream's next frame.
 
@@ -56,6 +56,8 @@ def answer(
         The one in force for this stream, or why it could not be made ready.
     beside : RawFrameThread
         Looks at the raw frame while the network runs.
+    device : str
+        Name of the device, for the result.
     """
     started = time.perf_counter()
     try:
@@ -69,7 +71,7 @@ def answer(
         log.exception("fault in the engine event=internal_error stream=%s seq=%d", state.id, job.task.seq)
         outcome = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
     state.tally.update(("failed" if outcome.error else "done", outcome.flag))
-    return _result(state, job, outcome, started)
+    return _result(state, job, outcome, started, device)
 
 
 def _denoise(
@@ -167,7 +169,7 @@ def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -
     )
 
 
-def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> EngineResult:
+def _result(state: StreamState, job: Job, outcome: _Outcome, started: float, device: str) -> EngineResult:
     finished = time.perf_counter()
     result = EngineResult(
         seq=job.task.seq,
@@ -180,6 +182,7 @@ def _result(state: StreamState, job: Job, outcome: _Outcome, started: float) -> 
         pixels=outcome.pixels,
         model_id=state.in_force.model.id,
         model_sha256=state.in_force.model.sha256,
+        device=device,
         t_ms=Times(
             queue=round((started - job.accepted_at) * 1e3, 3),
             infer=round((finished - started) * 1e3, 3),

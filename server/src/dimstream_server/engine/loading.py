@@ -12,8 +12,9 @@ from dimstream_models.bundle import Bundle, apply_steps, check_error_bar, check_
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
 from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
+from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import Device, first_line, open_session
+from dimstream_server.pipeline.runtime import first_line, open_session
 from dimstream_server.pipeline.thresholds import thresholds_of
 
 
@@ -52,6 +53,11 @@ class Loader:
         self._device = device
         self._threads = threads
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-loader")
+
+    @property
+    def device(self) -> Device:
+        """What the models are made ready for."""
+        return self._device
 
     def infos(self) -> dict[str, ModelInfo]:
         """The bundles as the endpoints see them."""

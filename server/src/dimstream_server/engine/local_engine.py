@@ -30,7 +30,9 @@ from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference
 from dimstream_server.errors import BadUpdate, Draining, ModelInUse, UnknownModel
-from dimstream_server.pipeline.runtime import check_installation, parse_device
+from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_probe import probe
+from dimstream_server.pipeline.runtime import check_installation
 
 PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint16"),)
 
@@ -45,7 +47,7 @@ class LocalEngine:
     bundles : iterable of Bundle
         To serve; their ids differ.
     device : str
-        "cpu" or "cuda:N"; there is no fall-back.
+        See `dimstream_server.pipeline.device`; there is no fall-back.
     threads : int or None
         CPU threads of one run; None: one for each core.
     pairs_at_start
@@ -68,6 +70,7 @@ class LocalEngine:
         runtime = check_installation()
         where = parse_device(device)
         self._device = EngineDevice(where.name, where.precision, f"{runtime} {version(runtime)}")
+        probe(where)
         loader = Loader(bundles, where, threads=threads)
         loader.check_test_tensors()
         self._loader = loader

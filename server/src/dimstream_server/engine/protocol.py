@@ -60,9 +60,9 @@ class EngineDevice:
     Parameters
     ----------
     name : str
-        "cpu" or "cuda:N".
+        As it is written in settings, see `dimstream_server.pipeline.device`: "cpu", "cuda:0@tf32".
     precision : str
-        "float32", or "tf32": float32 whose factors the card may round to 10 bits of fraction.
+        What factors are rounded to before they are multiplied: "float32" leaves them as they are.
     runtime : str
         What runs the networks, and its version.
     """
@@ -182,6 +182,7 @@ class EngineResult(FrameResult):
     sd: NDArray[np.float32] | None = None
     plane: PlaneRecord | None = None
     counts: Counts | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
 from dimstream_models.quality.alignment import Overview
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
+from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_graph import OUTPUTS, SD, compose
-from dimstream_server.pipeline.runtime import Device, first_line, open_session
+from dimstream_server.pipeline.runtime import first_line, open_session
 
 Normalised: TypeAlias = Any
 """(H, W) float32 on the model's device: an ndarray on the CPU, an OrtValue on CUDA. Only handed back."""

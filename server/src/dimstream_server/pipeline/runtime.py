@@ -4,65 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Final
 
 import onnxruntime as ort
 
 from dimstream_server.errors import DeviceUnavailable, RuntimeInstallation, UnsupportedNetwork
+from dimstream_server.pipeline.device import Device
 
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu")
 ERRORS_ONLY: Final = 3
 LONGEST_ERROR: Final = 300
 BUILD_PATH: Final = re.compile(r"/\S*onnxruntime\S*:\d+ ")
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where networks run.
-
-    Parameters
-    ----------
-    cuda : int or None
-        Number of the CUDA device; None is the CPU.
-    """
-
-    cuda: int | None
-
-    @property
-    def name(self) -> str:
-        """As it is written in settings: "cpu" or "cuda:N"."""
-        return "cpu" if self.cuda is None else f"cuda:{self.cuda}"
-
-    @property
-    def precision(self) -> str:
-        """What it multiplies in: "float32", or "tf32", in which the card may round factors to 10 bits."""
-        return "float32" if self.cuda is None else "tf32"
-
-    @property
-    def providers(self) -> list[Any]:
-        """Execution providers to ask for, the wanted one first."""
-        if self.cuda is None:
-            return ["CPUExecutionProvider"]
-        # EXHAUSTIVE, the default search, stalls about 0.6 s on each new shape
-        options = {"device_id": str(self.cuda), "cudnn_conv_algo_search": "HEURISTIC"}
-        return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
-
-
-def parse_device(text: str) -> Device:
-    """Device of a setting.
-
-    Raises
-    ------
-    DeviceUnavailable
-        When it is neither "cpu" nor "cuda:N".
-    """
-    if text == "cpu":
-        return Device(cuda=None)
-    if match := re.fullmatch(r"cuda:(\d+)", text):
-        return Device(cuda=int(match[1]))
-    raise DeviceUnavailable(f"a device is 'cpu' or 'cuda:N', not {text!r}")
 
 
 def check_installation(installed: Callable[[str], Any] = metadata.distribution) -> str:
@@ -112,7 +65,7 @@ def open_session(
     try:
         # On a CPU its fall-back only tries the same again, and prints so.
         session = ort.InferenceSession(
-            model, options, providers=device.providers, enable_fallback=int(device.cuda is not None)
+            model, options, providers=_providers(device), enable_fallback=int(device.cuda is not None)
         )
     except Exception as error:  # its classes have no base but Exception
         raise UnsupportedNetwork(
@@ -150,6 +103,21 @@ def _is_installed(name: str, installed: Callable[[str], Any]) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _providers(device: Device) -> list[Any]:
+    """Execution providers to ask for, the wanted one first."""
+    if device.cuda is None:
+        return ["CPUExecutionProvider"]
+    options = {
+        "device_id": str(device.cuda),
+        # EXHAUSTIVE, the default search, stalls about 0.6 s on each new shape
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": str(int(device.precision == "tf32")),
+        "prefer_nhwc": "1",
+        "do_copy_in_default_stream": "1",
+    }
+    return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 
 def _wanted(device: Device) -> str:

@@ -61,6 +61,8 @@ class FrameLog:
         Why the recording stopped before its stream did.
     damaged : bool
         Whether more than the line that was being written is unreadable.
+    devices : list of str
+        What denoised the frames, in the order of their first frames.
     """
 
     recorded: list[Recorded] = field(default_factory=list)
@@ -71,6 +73,7 @@ class FrameLog:
     size: int = 0
     stopped: str | None = None
     damaged: bool = False
+    devices: list[str] = field(default_factory=list)
 
     def take(self, content: dict[str, Any]) -> None:
         """Take note of a line.
@@ -101,6 +104,8 @@ class FrameLog:
         has_image = content["status"] == "done"
         self.recorded.append(Recorded(page, seq, index, content["t_acq"], has_image))
         self.next_seq = max(self.next_seq, seq + 1)
+        if (device := content.get("device")) is not None and device not in self.devices:
+            self.devices.append(str(device))
 
 
 def read_frame_log(path: Path) -> FrameLog:

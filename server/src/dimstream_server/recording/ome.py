@@ -184,6 +184,8 @@ def _recording(image: _Image) -> dict[str, str]:
         texts["page_for_missing_planes"] = str(image.blank)
     if image.stack.as_movie:
         texts["order"] = "as the frames came: their index leaves too many planes out"
+    if lines.devices:
+        texts["devices"] = ", ".join(lines.devices)
     if lines.stopped:
         texts["stopped"] = lines.stopped
     return texts

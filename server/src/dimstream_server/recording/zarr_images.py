@@ -124,6 +124,7 @@ class ZarrImages:
             "kind": kind,
             **description.model_dump(mode="json", exclude={"model", "thresholds"}),
             "in_force": in_force,
+            "devices": lines.devices,
             "stopped": lines.stopped,
         }
         return {"ome": {"version": "0.5", "multiscales": multiscales}, "dimstream": own}

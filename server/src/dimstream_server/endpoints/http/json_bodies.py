@@ -85,8 +85,8 @@ class ServerBody(Body):
     """What the server is."""
 
     version: str = Field(description="of dimstream-server")
-    device: str = Field(description="where the networks run: `cpu` or `cuda:N`")
-    precision: str = Field(description="`float32`; `tf32`: the card may round factors to 10 bits of fraction")
+    device: str = Field(description="where the networks run, such as `cpu` or `cuda:0@tf32`")
+    precision: str = Field(description="what factors are rounded to; `float32` leaves them as they are")
     runtime: str = Field(description="what runs the networks, and its version")
 
     @classmethod

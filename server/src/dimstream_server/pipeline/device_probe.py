@@ -1,0 +1,83 @@
+"""Whether a device multiplies as it was asked to: a tiny network that shows how factors are rounded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from dimstream_server.errors import DeviceUnavailable
+from dimstream_server.pipeline.device import FRACTION_BITS, Device
+from dimstream_server.pipeline.runtime import first_line, open_session
+
+CHANNELS: Final = 16
+SIDE: Final = 32
+MOST_BITS: Final = 23
+NAME: Final = "the probe of the device"
+
+
+def probe(device: Device) -> None:
+    """Run a convolution there, and see by its output how many bits of its factors took part.
+
+    Raises
+    ------
+    DeviceUnavailable
+        When the device is not there, does not run it, or rounds more or less than its precision says.
+    """
+    session = open_session(_network().SerializeToString(), device, name=NAME)
+    try:
+        (output,) = session.run(None, {"input": _input()})
+    except Exception as error:  # ONNX Runtime's classes have no base but Exception
+        raise DeviceUnavailable(
+            f"{device.name} was asked for and fails on a tiny network: {first_line(error)}; "
+            "check the driver, or serve with --device cpu"
+        ) from error
+    check_bits(device, fraction_bits(output))
+
+
+def check_bits(device: Device, found: int) -> None:
+    """Compare the bits of fraction that took part with those of the precision that was asked for.
+
+    Raises
+    ------
+    DeviceUnavailable
+    """
+    expected = FRACTION_BITS[device.precision]
+    # cards from before Ampere, and products that the tensor cores do not take, keep all bits in tf32
+    if found == expected or (device.precision == "tf32" and found == MOST_BITS):
+        return
+    raise DeviceUnavailable(
+        f"{device.name} was asked for: expected factors of {expected} bits of fraction ({device.precision}), "
+        f"got {found}; serve with another --device"
+    )
+
+
+def fraction_bits(output: NDArray[np.float32]) -> int:
+    """Up to which bit behind the point `output` still has what the input had."""
+    expected = _input()
+    exact = (output == expected).all(axis=(0, 1, 2))  # (SIDE,)
+    wrong = np.flatnonzero(~exact[: MOST_BITS + 1])
+    return MOST_BITS if wrong.size == 0 else int(wrong[0]) - 1
+
+
+def _input() -> NDArray[np.float32]:
+    """(1, CHANNELS, SIDE, SIDE): column k holds 1 + 2 ** -k."""
+    columns = 1 + np.exp2(-np.arange(SIDE, dtype=np.float64)).clip(2.0**-MOST_BITS)
+    return np.broadcast_to(columns.astype(np.float32), (1, CHANNELS, SIDE, SIDE)).copy()
+
+
+def _network() -> onnx.ModelProto:
+    """A convolution with the identity."""
+    identity = np.eye(CHANNELS, dtype=np.float32)[:, :, None, None]  # (C, C, 1, 1)
+    shape = [1, CHANNELS, SIDE, SIDE]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "identity"], ["output"], kernel_shape=[1, 1])],
+        "probe",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(identity, "identity")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
