@@ -1,7 +1,7 @@
 """Every figure that is taken of a frame of the ER: its name, unit, definition and source, declared once.
 
-It is here, and not in the analysis, because the server takes these figures from who measures them, and imports no
-analysis.
+It is here, and not in the analysis, because the server takes these figures from who measures them, and
+imports no analysis.
 """
 
 from __future__ import annotations
@@ -50,12 +50,19 @@ class Figure:
             return self.name
         return f"{self.name}_{'per_' * (self.dimension < 0)}{unit}{power}"
 
+    def unit(self, *, scaled: bool) -> str:
+        """Return the unit, in µm where the scale is known, else in px; empty where it has none."""
+        power = {1: "", 2: "²", -2: "²"}.get(self.dimension)
+        return "" if power is None else f"{'per ' * (self.dimension < 0)}{'µm' if scaled else 'px'}{power}"
+
     def titled(self, *, scaled: bool) -> str:
         """Return the title with its unit."""
-        power = {1: "", 2: "²", -2: "²"}.get(self.dimension)
-        if power is None:
-            return self.title
-        return f"{self.title}, {'per ' * (self.dimension < 0)}{'µm' if scaled else 'px'}{power}"
+        unit = self.unit(scaled=scaled)
+        return f"{self.title}, {unit}" if unit else self.title
+
+    def factor(self, pixel_um: float | None) -> float:
+        """Return by what a value in px is multiplied: for µm where the side of a pixel is known, else 1."""
+        return 1.0 if pixel_um is None else float(pixel_um**self.dimension)
 
 
 def _count(name: str, title: str, definition: str, source: str = "") -> Figure:
@@ -173,7 +180,7 @@ def scaled(values: Mapping[str, float | None], pixel_um: float | None) -> dict[s
     for name, value in values.items():
         figure = FIGURES[name]
         if figure.dimension and pixel_um is not None and value is not None:
-            value = value * pixel_um**figure.dimension
+            value = value * figure.factor(pixel_um)
         columns[figure.column(scaled=pixel_um is not None)] = value
     return columns
 

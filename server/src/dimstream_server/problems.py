@@ -30,6 +30,8 @@ ALL_MEANINGS: Mapping[str, Meaning] = {
     "bad_origin": Meaning("The request comes from another site's page", 403, False),
     "read_only": Meaning("The token allows to look, and no more", 403, False),
     "not_operator": Meaning("The request needs an operator's token", 403, False),
+    "not_analyst": Meaning("The request needs the token of an analysis, or an operator's", 403, False),
+    "not_newer": Meaning("The figures of this frame, or of a newer one, are known", 409, False),
     "model_in_use": Meaning("Streams need the model", 409, False),
     "too_many_models": Meaning("As many models are served as may be", 409, False),
     "unknown_bundle": Meaning("No such bundle in the folders of bundles", 404, False),

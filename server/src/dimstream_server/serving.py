@@ -152,6 +152,7 @@ async def _start(
         alerts=alerts.report,
         tokens=access.tokens,
         viewer_tokens=access.viewer_tokens,
+        analysis_tokens=access.analysis_tokens,
         operator_tokens=access.operator_tokens,
     )
     service.start(asyncio.get_running_loop())

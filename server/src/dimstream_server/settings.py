@@ -177,6 +177,12 @@ class HttpTable(_Table):
     viewer_tokens: Annotated[
         Path | None, Field(description="the same of tokens that allow to look, and no more; needs tokens")
     ] = None
+    analysis_tokens: Annotated[
+        Path | None,
+        Field(
+            description="the same of tokens that allow to look and to send figures of frames; needs tokens"
+        ),
+    ] = None
     operator_tokens: Annotated[
         Path | None,
         Field(
@@ -195,9 +201,10 @@ class HttpTable(_Table):
 
     @model_validator(mode="after")
     def _viewers_beside_others(self) -> Self:
-        if self.viewer_tokens is not None and self.tokens is None:
+        some = [name for name in ("viewer_tokens", "analysis_tokens") if getattr(self, name) is not None]
+        if some and self.tokens is None:
             raise ValueError(
-                "expected tokens too, got viewer_tokens alone: without tokens everyone may do everything; "
+                f"expected tokens too, got {some[0]} alone: without tokens everyone may do everything; "
                 "make some by `dimstream-server keygen FOLDER --token NAME`"
             )
         return self

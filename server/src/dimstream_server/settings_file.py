@@ -18,6 +18,7 @@ _PATHS = (
     ("zmq", "allowed_clients"),
     ("http", "tokens"),
     ("http", "viewer_tokens"),
+    ("http", "analysis_tokens"),
     ("http", "operator_tokens"),
     ("recording", "folder"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
@@ -27,6 +27,7 @@ LONGEST_CLIENT: Final = 64
 _LABELS: Final = ("stream", "client")
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BOUNDS: Final = (*map(str, _SECONDS), "+Inf")
+_ER_FIGURES: Final = ("foreground", "tubule_fraction", "sheet_fraction", "junctions", "gaps", "components")
 _COUNTED: Final = {
     "received": ("dimstream_stream_frames_received", "Frames that were taken."),
     "denoised": ("dimstream_stream_frames_denoised", "Frames that came back denoised."),
@@ -34,6 +35,7 @@ _COUNTED: Final = {
     "skipped": ("dimstream_stream_frames_skipped", "Frames that the client said will never come."),
     "resent": ("dimstream_stream_frames_resent", "Frames that came again after a stream was resumed."),
     "turned": ("dimstream_stream_turned_suspect", "Times that the stream turned suspect."),
+    "analysed": ("dimstream_stream_frames_analysed", "Frames whose figures an analysis has sent."),
     "reconnects": ("dimstream_stream_reconnects", "Times that the stream was resumed."),
 }
 
@@ -58,6 +60,8 @@ class StreamMetrics:
         self.closed_at: float | None = None  # on the table's clock
         self.is_suspect = False
         self.frames_left: dict[Plane, float] = {}  # of planes that decline
+        self.er_figures: dict[str, float] = {}  # of the frame that was analysed last
+        self.analysed_at: float | None = None  # seconds since 1970
         self.queue: Callable[[], int] | None = None
 
     def received(self, seq: int) -> None:
@@ -94,6 +98,13 @@ class StreamMetrics:
         elif plane is not None:
             self.frames_left.pop(plane, None)
 
+    def analysed(self, figures: Mapping[str, float | None], *, found_at: float) -> None:
+        """An analysis has sent the figures of a frame, in px, seconds since 1970."""
+        self.counts["analysed"] += 1
+        known = ((name, figures.get(name)) for name in _ER_FIGURES)
+        self.er_figures = {name: value for name, value in known if value is not None}
+        self.analysed_at = found_at
+
     def turned(self, *, is_suspect: bool) -> None:
         """The stream has turned suspect, or has come back."""
         self.counts["turned"] += is_suspect
@@ -115,6 +126,9 @@ class _Together(StreamMetrics):
     def received(self, seq: int) -> None:
         self.counts["received"] += 1
         self.heard_at = time.time()
+
+    def analysed(self, figures: Mapping[str, float | None], *, found_at: float) -> None:
+        self.counts["analysed"] += 1
 
     def _foreseen(self, result: EngineResult) -> None:
         pass
@@ -187,6 +201,7 @@ class StreamTable(Collector):
             yield counter
         yield from _flags(shown)
         yield from _gauges([one for one in shown if one is not self.requests])
+        yield from _er_gauges(shown)
         yield _seconds(shown)
 
     def describe(self) -> list[Metric]:
@@ -244,6 +259,23 @@ def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
         if one.heard_at is not None:
             heard.add_metric(one.labels, one.heard_at)
     yield from (is_open, suspect, left, queue, heard)
+
+
+def _er_gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
+    found = GaugeMetricFamily(
+        "dimstream_stream_er_figure",
+        "Figures of the frame that was analysed last; docs/analysis.md defines them.",
+        labels=(*_LABELS, "figure"),
+    )
+    at = GaugeMetricFamily(
+        "dimstream_stream_analysed_timestamp_seconds", "When the last figures came.", labels=_LABELS
+    )
+    for one in shown:
+        for name, value in one.er_figures.items():
+            found.add_metric((*one.labels, name), value)
+        if one.analysed_at is not None:
+            at.add_metric(one.labels, one.analysed_at)
+    yield from (found, at)
 
 
 def _seconds(shown: list[StreamMetrics]) -> Metric:

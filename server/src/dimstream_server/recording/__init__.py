@@ -1,7 +1,16 @@
 """Recordings on the server: raw and denoised frames, a line for each, and how they were processed."""
 
+from dimstream_server.recording.analysis_log import AnalysedFrame, AnalysisLog
 from dimstream_server.recording.recorder import Recorder
 from dimstream_server.recording.recording import Recording
 from dimstream_server.recording.spec import RecordedFile, RecordedFrame, RecordingSpec
 
-__all__ = ["RecordedFile", "RecordedFrame", "Recorder", "Recording", "RecordingSpec"]
+__all__ = [
+    "AnalysedFrame",
+    "AnalysisLog",
+    "RecordedFile",
+    "RecordedFrame",
+    "Recorder",
+    "Recording",
+    "RecordingSpec",
+]

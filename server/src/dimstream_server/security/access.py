@@ -115,12 +115,13 @@ class Access:
     clients: AllowedClients | None = None
     tokens: Tokens | None = None
     viewer_tokens: Tokens | None = None
+    analysis_tokens: Tokens | None = None
     operator_tokens: Tokens | None = None
 
     def look(self) -> bool:
         """Look at all files again; return whether one says something else."""
-        every = (self.clients, self.tokens, self.viewer_tokens, self.operator_tokens)
-        changed = [one.look() for one in every if one is not None]
+        some = (self.clients, self.tokens, self.viewer_tokens, self.analysis_tokens, self.operator_tokens)
+        changed = [one.look() for one in some if one is not None]
         return any(changed)
 
     async def watch(self, on_change: Callable[[], None]) -> None:
@@ -143,6 +144,7 @@ class Access:
             ("allowed clients", self.clients),
             ("tokens", self.tokens),
             ("viewer tokens", self.viewer_tokens),
+            ("analysis tokens", self.analysis_tokens),
             ("operator tokens", self.operator_tokens),
         ):
             if some is not None:
@@ -161,9 +163,9 @@ def read_access(settings: Settings) -> Access:
         One of the files cannot be read or holds something else.
     """
     key, clients, tokens = settings.zmq.server_secret_key, settings.zmq.allowed_clients, settings.http.tokens
-    viewer_tokens = settings.http.viewer_tokens
+    viewer_tokens, analysis_tokens = settings.http.viewer_tokens, settings.http.analysis_tokens
     operator_tokens = settings.http.operator_tokens
-    for path in (key, tokens, viewer_tokens, operator_tokens):
+    for path in (key, tokens, viewer_tokens, analysis_tokens, operator_tokens):
         if path is not None:
             _warn_of_readers(path)
     return Access(
@@ -171,6 +173,7 @@ def read_access(settings: Settings) -> Access:
         clients=None if clients is None else AllowedClients(clients),
         tokens=None if tokens is None else Tokens(tokens),
         viewer_tokens=None if viewer_tokens is None else Tokens(viewer_tokens),
+        analysis_tokens=None if analysis_tokens is None else Tokens(analysis_tokens),
         operator_tokens=None if operator_tokens is None else Tokens(operator_tokens),
     )
 

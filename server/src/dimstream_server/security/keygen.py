@@ -6,6 +6,7 @@
     FOLDER/server.pub        for the clients
     FOLDER/clients/          the clients' .pub files: zmq.allowed_clients
     FOLDER/tokens/NAME.token one token: for who may send it, and http.tokens
+    FOLDER/analyses/NAME.token the same for an analysis, and http.analysis_tokens
     FOLDER/operators/NAME.token the same for an operator, and http.operator_tokens
 """
 
@@ -18,6 +19,7 @@ from dimstream_client.keys import make_pair, make_private_folder, make_token
 
 CLIENTS = "clients"
 TOKENS = "tokens"
+ANALYSES = "analyses"
 OPERATORS = "operators"
 
 
@@ -27,10 +29,13 @@ def add_keygen(commands: Any) -> None:
         "keygen",
         help="make the server's keys, or a token for HTTP",
         description="Make server.key and server.pub in FOLDER, and the folder clients/ for the keys of those "
-        "who may connect; with --token or --operator only a token for HTTP. Nothing is overwritten.",
+        "who may connect; with --token, --analysis or --operator only a token for HTTP. "
+        "Nothing is overwritten.",
     )
     keygen.add_argument("folder", type=Path, metavar="FOLDER")
     keygen.add_argument("--token", metavar="NAME", help="make tokens/NAME.token, and no keys")
+    analysis = "make analyses/NAME.token, which allows to look and to send figures of frames; and no keys"
+    keygen.add_argument("--analysis", metavar="NAME", help=analysis)
     operator = "make operators/NAME.token, which also allows to change models and thresholds; and no keys"
     keygen.add_argument("--operator", metavar="NAME", help=operator)
     keygen.set_defaults(run=_keygen)
@@ -47,10 +52,13 @@ def _keygen(arguments: argparse.Namespace) -> int:
     if arguments.token is not None:
         token = make_token(folder / TOKENS, arguments.token)
         print(f"{token}: give it to who may send requests\nhttp.tokens = {str(token.parent)!r}")
+    if arguments.analysis is not None:
+        token = make_token(folder / ANALYSES, arguments.analysis)
+        print(f"{token}: give it to an analysis\nhttp.analysis_tokens = {str(token.parent)!r}")
     if arguments.operator is not None:
         token = make_token(folder / OPERATORS, arguments.operator)
         print(f"{token}: give it to an operator\nhttp.operator_tokens = {str(token.parent)!r}")
-    if arguments.token is not None or arguments.operator is not None:
+    if any(name is not None for name in (arguments.token, arguments.analysis, arguments.operator)):
         return 0
     secret, public = make_pair(folder, "server")
     clients = folder / CLIENTS

@@ -29,6 +29,8 @@ OPERATIONS = [
     ("PATCH", "/v1/streams/{stream_id}"),
     ("GET", "/v1/models/{model_id}"),
     ("GET", "/v1/streams"),
+    ("GET", "/v1/figures"),
+    ("POST", "/v1/streams/{stream_id}/figures"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -94,6 +96,7 @@ def test_every_operation_is_tried(description: Any) -> None:
         ("POST", DENOISE, GenerationMode.NEGATIVE),
         ("POST", "/v1/models", GenerationMode.NEGATIVE),
         ("PATCH", "/v1/streams/{stream_id}", GenerationMode.NEGATIVE),
+        ("POST", "/v1/streams/{stream_id}/figures", GenerationMode.NEGATIVE),
     ],
 )
 def test_answers_are_those_that_are_described(

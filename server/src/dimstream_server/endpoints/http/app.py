@@ -18,6 +18,7 @@ from dimstream_server.endpoints.http.capacity import Buffers, Slots
 from dimstream_server.endpoints.http.denoise_query import DenoiseQuery, read_query
 from dimstream_server.endpoints.http.denoising import Abandoned, Denoised, Denoiser, Order
 from dimstream_server.endpoints.http.flag_headers import headers_of
+from dimstream_server.endpoints.http.frame_figures import FigureRoutes
 from dimstream_server.endpoints.http.image_answers import JSON
 from dimstream_server.endpoints.http.json_bodies import (
     ModelBody,
@@ -27,6 +28,7 @@ from dimstream_server.endpoints.http.json_bodies import (
     StreamBody,
     StreamsBody,
 )
+from dimstream_server.endpoints.http.json_requests import JsonRequests
 from dimstream_server.endpoints.http.live.status import AlertReport
 from dimstream_server.endpoints.http.live.view import LiveView
 from dimstream_server.endpoints.http.openapi import (
@@ -69,6 +71,8 @@ class HttpApp:
         Of which requests must carry one.
     viewer_tokens : Tokens, optional
         Of others that may look, and no more.
+    analysis_tokens : Tokens, optional
+        Of others that may look, and send figures of frames.
     operator_tokens : Tokens, optional
         Of others, for what only operators may.
     readiness : Readiness
@@ -88,6 +92,7 @@ class HttpApp:
         alerts: AlertReport = list,
         tokens: Tokens | None = None,
         viewer_tokens: Tokens | None = None,
+        analysis_tokens: Tokens | None = None,
         operator_tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
@@ -98,6 +103,7 @@ class HttpApp:
             is_public=is_public_address(settings.http.address),
             tokens=tokens,
             viewer_tokens=viewer_tokens,
+            analysis_tokens=analysis_tokens,
             operator_tokens=operator_tokens,
             pace=RateLimit(settings.limits.max_requests_per_s_per_client),
         )
@@ -118,7 +124,8 @@ class HttpApp:
             lambda: self._buffers.held_bytes,
         )
         self._body_limits = _body_limits(settings)
-        self._operator_routes = OperatorRoutes(service, settings, self._buffers)
+        bodies = JsonRequests(settings, self._buffers)
+        self._operator_routes = OperatorRoutes(service, bodies)
         self._draining = False
         self._readiness = readiness
         readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
@@ -131,6 +138,7 @@ class HttpApp:
             responder=self.responder,
             buffers=self._buffers,
         )
+        self._figure_routes = FigureRoutes(service, self._live.history, metrics, bodies)
         self.app = self._make_app()
 
     def start(self) -> None:
@@ -149,6 +157,7 @@ class HttpApp:
     def close(self) -> None:
         """Let the worker threads end."""
         self._live.close()
+        self._figure_routes.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _make_app(self) -> FastAPI:
@@ -191,6 +200,7 @@ class HttpApp:
         )(self.metrics)
         self._live.add_to(app)
         self._operator_routes.add_to(app)
+        self._figure_routes.add_to(app)
         return app
 
     async def denoise(self, model_id: str, request: Request) -> Response:

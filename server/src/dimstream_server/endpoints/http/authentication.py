@@ -22,6 +22,7 @@ _READING: Final = frozenset({"GET", "HEAD"})
 _TICKET: Final = "ticket."  # before a ticket, among the subprotocols of a WebSocket
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/]*)(/.*)?")
 _PORT: Final = re.compile(r":(\d+)$")
+_FIGURES: Final = re.compile(r"/v1/streams/[^/]+/figures")
 _BAD_TOKEN: Final = "bad_token"
 _CHALLENGE: Final = 'Bearer realm="dimstream"'
 
@@ -40,6 +41,8 @@ class RequestAuthentication:
         Of which a request must carry one, but for `PROBES` and `PAGES`.
     viewer_tokens : Tokens, optional
         Of others that may read, and change nothing.
+    analysis_tokens : Tokens, optional
+        Of others that may read, and send figures of frames.
     operator_tokens : Tokens, optional
         Of others that may do all that these may, and change what is served.
     pace : RateLimit
@@ -54,10 +57,12 @@ class RequestAuthentication:
         tokens: Tokens | None,
         pace: RateLimit,
         viewer_tokens: Tokens | None = None,
+        analysis_tokens: Tokens | None = None,
         operator_tokens: Tokens | None = None,
     ) -> None:
         self._pace = pace
         self._viewer_tokens = viewer_tokens
+        self._analysis_tokens = analysis_tokens
         self._operator_tokens = operator_tokens
         self._tickets: Tickets[tuple[Hashable, str]] = Tickets()
         self._host_names = {name.lower() for name in host_names}
@@ -73,7 +78,7 @@ class RequestAuthentication:
     def admit(self, scope: Scope) -> None:
         """Let a request in; its state then says whose it is: ``client`` for limits, ``name`` for people.
 
-        Its ``operator`` is the name of an operator, or None.
+        Its ``operator`` is the name of an operator, or None; its ``analyst`` that of who may send figures.
 
         Raises
         ------
@@ -87,10 +92,13 @@ class RequestAuthentication:
         self._check_origin(_header(scope, b"origin").decode("latin-1"), host)
         address = (scope.get("client") or ("unknown", 0))[0]
         operator = self._operator(scope)
-        client, name = operator or self._client(scope, address)
+        analyst = operator or self._analyst(scope)
+        client, name = analyst or self._client(scope, address)
         if scope["path"] not in PROBES:
             self._pace.take(client)
-        scope.setdefault("state", {}).update(client=client, name=name, operator=operator and operator.name)
+        may_send_figures = analyst is not None or self._tokens is None
+        state = {"operator": operator and operator.name, "analyst": name if may_send_figures else None}
+        scope.setdefault("state", {}).update(client=client, name=name, **state)
 
     def give_ticket(self, client: Hashable, name: str) -> str:
         """A ticket that lets a client in once, for what needs no more than to read."""
@@ -129,6 +137,19 @@ class RequestAuthentication:
             return None
         return self._operator_tokens.holder_of(_header(scope, b"authorization"))
 
+    def _analyst(self, scope: Scope) -> Holder | None:
+        """Whose token for an analysis a request carries, where it asks for no more than that allows."""
+        if self._analysis_tokens is None or scope["path"] in PROBES:
+            return None
+        holder = self._analysis_tokens.holder_of(_header(scope, b"authorization"))
+        if holder is not None and not (_only_looks(scope) or _FIGURES.fullmatch(scope["path"])):
+            raise RequestRefused(
+                "read_only",
+                "expected a token of http.tokens, got one of http.analysis_tokens, which may look and send "
+                "figures of frames",
+            )
+        return holder
+
     def _client(self, scope: Scope, address: str) -> tuple[Hashable, str]:
         path = scope["path"]
         if self._tokens is None or path in PROBES or path == PAGES[0] or path.startswith(PAGES[1]):
@@ -142,7 +163,7 @@ class RequestAuthentication:
         holder = None if self._viewer_tokens is None else self._viewer_tokens.holder_of(authorization)
         if holder is None:
             raise self._stranger(address, "another token" if authorization else "none")
-        if scope.get("method", "GET") not in _READING and path != TICKET_PATH:
+        if not _only_looks(scope):
             raise RequestRefused(
                 "read_only",
                 "expected a token of http.tokens, got one of http.viewer_tokens, which may only look",
@@ -167,8 +188,12 @@ class RequestAuthentication:
         )
 
     def _all_tokens(self) -> list[Tokens]:
-        every = (self._tokens, self._viewer_tokens, self._operator_tokens)
+        every = (self._tokens, self._viewer_tokens, self._analysis_tokens, self._operator_tokens)
         return [tokens for tokens in every if tokens is not None]
+
+
+def _only_looks(scope: Scope) -> bool:
+    return scope.get("method", "GET") in _READING or scope["path"] == TICKET_PATH
 
 
 def in_origin_form(scope: Scope) -> Scope:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from dimstream_server.endpoints.http.figure_bodies import FoundBody
 from dimstream_server.endpoints.http.flag_headers import DESCRIPTIONS
 from dimstream_server.endpoints.http.image_answers import JSON, PNG
 from dimstream_server.endpoints.http.json_bodies import ProblemBody, ReadyBody
@@ -17,7 +18,7 @@ from dimstream_server.endpoints.http.request_images import FORM, FORM_FIELD, NPY
 from dimstream_server.problems import PROBLEM_MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
-_SCHEMAS: tuple[type[BaseModel], ...] = (ProblemBody, ReportBody, LoadBody, ChangeBody)
+_SCHEMAS: tuple[type[BaseModel], ...] = (ProblemBody, ReportBody, LoadBody, ChangeBody, FoundBody)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODIES = {
     TIFF: _BINARY,

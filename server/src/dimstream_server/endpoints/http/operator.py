@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Final, TypeVar
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
 
-from dimstream_server.endpoints.http.bodies import BodyLimits, read_body
-from dimstream_server.endpoints.http.capacity import Buffers
-from dimstream_server.endpoints.http.denoising import Abandoned
 from dimstream_server.endpoints.http.json_bodies import ModelBody
+from dimstream_server.endpoints.http.json_requests import JsonRequests
 from dimstream_server.endpoints.http.openapi import json_body, problems
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, InForceBody, LoadBody, UnloadQuery
 from dimstream_server.problems import RequestRefused
-from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
-
-LARGEST_BODY: Final = 65_536
-_BODY_S: Final = 30.0
-_Asked = TypeVar("_Asked", bound=BaseModel)
 
 
 class OperatorRoutes:
@@ -29,14 +21,13 @@ class OperatorRoutes:
 
     Parameters
     ----------
-    buffers : Buffers
-        What bodies that arrive may take.
+    bodies : JsonRequests
+        Reads what they ask for.
     """
 
-    def __init__(self, service: StreamService, settings: Settings, buffers: Buffers) -> None:
+    def __init__(self, service: StreamService, bodies: JsonRequests) -> None:
         self._service = service
-        self._buffers = buffers
-        self._limits = BodyLimits(LARGEST_BODY, settings.http.stall_s, 1, _BODY_S)
+        self._bodies = bodies
 
     def add_to(self, app: FastAPI) -> None:
         """Answer these requests from now on."""
@@ -71,7 +62,7 @@ class OperatorRoutes:
     async def load(self, request: Request) -> Response:
         """Read a bundle, verify it, let it reproduce its test tensor, and serve it."""
         operator = _operator(request)
-        asked = await self._asked(request, LoadBody)
+        asked = await self._bodies.read(request, LoadBody)
         model, is_new = await self._service.models.load(asked.bundle, by=operator)
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         body = ModelBody.of(model, default=self._service.models.default())
@@ -90,7 +81,7 @@ class OperatorRoutes:
     async def change(self, stream_id: str, request: Request) -> InForceBody:
         """Put other thresholds, or another model, in force between two frames."""
         operator = _operator(request)
-        asked = await self._asked(request, ChangeBody)
+        asked = await self._bodies.read(request, ChangeBody)
         in_force = await self._service.change(stream_id, asked.model, asked.thresholds, by=operator)
         return InForceBody(
             stream=stream_id,
@@ -99,22 +90,6 @@ class OperatorRoutes:
             model_sha256=in_force.model.sha256,
             thresholds=in_force.thresholds,
         )
-
-    async def _asked(self, request: Request, kind: type[_Asked]) -> _Asked:
-        try:
-            with self._buffers.share(request.state.client) as share:
-                body = bytes(await read_body(request, self._limits, share))
-        except Abandoned:
-            raise RequestRefused("bad_request", "the connection ended before the body did") from None
-        try:
-            return kind.model_validate_json(body)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the body"
-            known = ", ".join(kind.model_fields)
-            raise RequestRefused(
-                "bad_field", f"{where}: {first['msg']}; expected a JSON object with {known}"
-            ) from None
 
 
 def _operator(request: Request) -> str:

@@ -8,16 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from dimstream_client.header_checks import new_thresholds
 from dimstream_client.quality import Thresholds, figures
 from dimstream_server.endpoints.http.json_bodies import Body
+from dimstream_server.endpoints.http.json_requests import AskedBody
 from dimstream_server.pipeline.thresholds import HIGHEST_COUNT
 
 LONGEST_NAME: Final = 200
 
 
-class _AskedBody(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
-
-
-class LoadBody(_AskedBody):
+class LoadBody(AskedBody):
     """Which bundle is to be served."""
 
     bundle: str = Field(
@@ -52,7 +49,7 @@ Changes = Annotated[Mapping[str, float], PlainValidator(new_thresholds), WithJso
 """Thresholds that are to change; what is not named, or null, stays."""
 
 
-class ChangeBody(_AskedBody):
+class ChangeBody(AskedBody):
     """What is to change from the stream's next frame on."""
 
     model: str | None = Field(None, max_length=LONGEST_NAME, description="id of another model that is served")

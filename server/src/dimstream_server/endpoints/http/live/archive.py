@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 
 from dimstream_server.endpoints.http.live.figures import ShownFrame
 from dimstream_server.errors import RecordingRefused
+from dimstream_server.recording import AnalysedFrame
+from dimstream_server.recording.analysis_log import read_analysis
 from dimstream_server.recording.playback import Playback
 
 _MOST_OPEN: Final = 8
@@ -38,6 +40,10 @@ class Archive:
         """The lines of the frames of a recording, as far as it can be read."""
         return await self.run(lambda: _lines(folder))
 
+    async def analysed(self, folder: Path, pixel_um: float | None) -> list[AnalysedFrame]:
+        """What an analysis found of the frames of a recording, as far as it can be read."""
+        return await self.run(lambda: _analysed(folder, pixel_um))
+
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -58,6 +64,14 @@ class Archive:
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
         return self._open[folder]
+
+
+def _analysed(folder: Path, pixel_um: float | None) -> list[AnalysedFrame]:
+    try:
+        return read_analysis(folder, pixel_um)
+    except (OSError, ValueError) as error:
+        _log.warning("cannot read figures event=unreadable folder=%s reason=%r", folder, str(error))
+        return []
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

@@ -65,8 +65,9 @@ def _take(
 
 
 async def _restore(known: StreamHistory, folder: Path, archive: Archive) -> None:
-    """Put the figures of the frames before the first that was seen into a stream's timeline."""
+    """Put the figures of the frames before the first that was seen into a stream's timelines."""
     known.put_before(await archive.lines(folder))
+    known.put_analysed_before(await archive.analysed(folder, known.source.pixel_size_um))
 
 
 def _intensities(batch: list[Seen]) -> list[float]:

@@ -17,7 +17,7 @@ from dimstream_server.streams import SeenFrame
 FLAGS: Final = ("ok", "unjudged", "failed", "suspect")
 """What `flag` counts, the worst last; `failed` is the status of a frame that has no flag of its own."""
 
-COLUMNS: Final = {
+COLUMNS: Final[dict[str, np.dtype[Any]]] = {
     "seq": np.dtype("<f8"),
     "time": np.dtype("<f8"),  # t_acq, or when it was answered where the sender gives none; seconds
     "plane": np.dtype("<u2"),  # its place in the stream's list of planes
@@ -83,6 +83,11 @@ class ShownFrame:
     def plane(self) -> Plane:
         """Where it belongs, but for its time."""
         return plane_of(self.figures["index"])
+
+    @property
+    def flag(self) -> str:
+        """One of `FLAGS`."""
+        return "failed" if self.figures["status"] == "failed" else str(self.figures["flag"])
 
     @property
     def nbytes(self) -> int:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from dimstream_server.endpoints.http.live.figures import Plane, ShownFrame, plane_of, row_of
+import numpy as np
+
+from dimstream_server.endpoints.http.live.er_rows import ErRows
+from dimstream_server.endpoints.http.live.figures import FLAGS, Plane, ShownFrame, plane_of, row_of
 from dimstream_server.endpoints.http.live.timeline import Timeline
+from dimstream_server.recording import AnalysedFrame
 from dimstream_server.streams import SeenFrame, ServerStream
 
 MOST_ENDED: Final = 8
 MOST_PLANES: Final = 4096
+
+
+class Judged(NamedTuple):
+    """What is known of a frame whose pixels may be gone.
+
+    Parameters
+    ----------
+    place : int
+        Of its plane among all of the stream.
+    flag : str
+        One of `figures.FLAGS`.
+    """
+
+    plane: Plane
+    place: int
+    flag: str
 
 
 class StreamHistory:
@@ -26,6 +46,7 @@ class StreamHistory:
     def __init__(self, source: ServerStream) -> None:
         self.source = source
         self.timeline = Timeline()
+        self.er = ErRows()
         self.planes: dict[Plane, int] = {}  # and the place of each among them, as they came
         self.nbytes = 0
         self.count = 0
@@ -75,6 +96,25 @@ class StreamHistory:
         before = [row_of(line, plane=place) for line, place in zip(earlier, places, strict=True)]
         self.timeline = Timeline.of([*before, *seen.all_rows()], generation=seen.generation + 1)
         self.count += len(earlier)
+
+    def put_analysed_before(self, earlier: Sequence[AnalysedFrame]) -> None:
+        """Put figures before those that came, of which the recording knows: the server was restarted."""
+        first = self.er.first_seq
+        self.er.put_before(
+            [(one, self._place(one.plane)) for one in earlier if first is None or one.seq < first]
+        )
+
+    def judged(self, seq: int) -> Judged | None:
+        """What is known of a frame; None where it never came, or too long ago."""
+        shown = self._frames.get(seq)
+        if shown is not None:
+            return Judged(shown.plane, self._place(shown.plane), shown.flag)
+        columns = self.timeline.rows(0).columns
+        row = int(np.searchsorted(columns["seq"], seq))
+        if row == len(columns["seq"]) or columns["seq"][row] != seq:
+            return None
+        place = int(columns["plane"][row])
+        return Judged(list(self.planes)[place], place, FLAGS[columns["flag"][row]])
 
     def newest(self, plane: Plane | None) -> ShownFrame | None:
         """The newest frame of a plane, or of all; None where memory holds it no longer."""

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dimstream_models.er_figures import FIGURES
 
 PROTOCOL: Final = "dimstream-live-1"
 MOST_VIEWS: Final = 16
 MOST_ROIS: Final = 8
+MOST_FIGURES: Final = 8
 _ALIGNED: Final = 8
 _LONGEST_REASON: Final = 123  # bytes, RFC 6455, 5.5
 _Whole = Annotated[int, Field(ge=0, le=2**53)]
@@ -36,6 +39,12 @@ class Roi(_Body):
     height: Annotated[int, Field(ge=1, le=2**31)]
 
 
+def _known(name: str) -> str:
+    if name not in FIGURES:
+        raise ValueError("no such figure; GET /v1/figures lists them")
+    return name
+
+
 class View(_Body):
     """What a viewer wants of one stream.
 
@@ -49,6 +58,8 @@ class View(_Body):
         Every so many pixels, in both directions.
     rows : bool
         Whether the timeline is wanted.
+    er : tuple of str
+        Figures of the ER that are wanted of all frames that were analysed, by name.
     """
 
     stream: Annotated[str, Field(max_length=64)]
@@ -58,6 +69,7 @@ class View(_Body):
     step: Annotated[int, Field(ge=1, le=64)] = 1
     rows: bool = False
     rois: Annotated[tuple[Roi, ...], Field(max_length=MOST_ROIS)] = ()
+    er: Annotated[tuple[Annotated[str, AfterValidator(_known)], ...], Field(max_length=MOST_FIGURES)] = ()
 
 
 class Watch(_Body):

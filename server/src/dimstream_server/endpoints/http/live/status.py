@@ -103,9 +103,15 @@ def _stream(name: str, history: StreamHistory, *, is_open: bool) -> dict[str, An
         "oldest_in_memory": history.oldest_seq,
         "answered_at": history.answered_at,
         "interval_s": history.interval_s,
+        "analysis": _analysis(history),
         "in_flight": source.in_flight if is_open else 0,
         "state": "ended" if history.is_over else "open" if is_open else "away",
     }
+
+
+def _analysis(history: StreamHistory) -> dict[str, Any] | None:
+    last = history.er.last
+    return None if last is None else {**asdict(last), "frames": history.er.count}
 
 
 def _recording(recording: Recording | None) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -13,7 +13,6 @@ from dimstream_server.endpoints.http.live.figures import COLUMNS, Row
 
 MOST_ROWS: Final = 65_536
 _FIRST_ROWS: Final = 256
-_FLAG: Final = list(COLUMNS).index("flag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,14 @@ class Timeline:
     ----------
     most : int
         Rows that are kept, an even number.
+    columns : mapping of str to dtype
+        What a row holds; `flag` is among it.
     """
 
-    def __init__(self, most: int = MOST_ROWS) -> None:
+    def __init__(self, most: int = MOST_ROWS, columns: Mapping[str, np.dtype[Any]] = COLUMNS) -> None:
         self._most = most
-        self._columns = {name: np.zeros(min(_FIRST_ROWS, most), dtype) for name, dtype in COLUMNS.items()}
+        self._columns = {name: np.zeros(min(_FIRST_ROWS, most), dtype) for name, dtype in columns.items()}
+        self._flag = list(columns).index("flag")
         self._count = 0
         self._generation = 0
         self._every = 1
@@ -65,9 +67,16 @@ class Timeline:
         return self._count
 
     @classmethod
-    def of(cls, rows: Iterable[Row], *, generation: int) -> Self:
+    def of(
+        cls,
+        rows: Iterable[Row],
+        *,
+        generation: int,
+        most: int = MOST_ROWS,
+        columns: Mapping[str, np.dtype[Any]] = COLUMNS,
+    ) -> Self:
         """A timeline of these rows."""
-        made = cls()
+        made = cls(most, columns)
         for row in rows:
             made.append(row)
         made._generation += generation
@@ -85,7 +94,8 @@ class Timeline:
 
     def append(self, row: Row) -> None:
         """Add the figures of a frame."""
-        self._worst = row if self._worst is None else max(self._worst, row, key=_severity)
+        if self._worst is None or row[self._flag] > self._worst[self._flag]:
+            self._worst = row
         self._in_group += 1
         if self._in_group < self._every:
             return
@@ -116,7 +126,3 @@ class Timeline:
         self._count = len(kept)
         self._every *= 2
         self._generation += 1
-
-
-def _severity(row: Row) -> float:
-    return row[_FLAG]

@@ -66,6 +66,9 @@ class LiveView:
         What files that leave may take.
     """
 
+    history: History
+    """What is known of all streams."""
+
     def __init__(
         self,
         service: StreamService,
@@ -84,8 +87,8 @@ class LiveView:
         self._settings = settings.live
         self._authentication = authentication
         self._responder = responder
-        self._history = History(settings.live.memory_bytes)
-        self._status = StatusReport(service, self._history, readiness, settings, metrics, info, alerts=alerts)
+        self.history = History(settings.live.memory_bytes)
+        self._status = StatusReport(service, self.history, readiness, settings, metrics, info, alerts=alerts)
         self._archive = Archive()
         self._assets = read_assets()
         self._viewers: Counter[Hashable] = Counter()
@@ -94,7 +97,7 @@ class LiveView:
         metrics.watch(
             "dimstream_live_memory_bytes",
             "Bytes of the frames that are kept for the live view.",
-            lambda: self._history.held_bytes,
+            lambda: self.history.held_bytes,
         )
 
     def add_to(self, app: FastAPI) -> None:
@@ -118,7 +121,7 @@ class LiveView:
 
     def start(self) -> None:
         """Follow the streams from now on, until the service stops."""
-        self._following = asyncio.ensure_future(follow(self._service, self._history, self._archive))
+        self._following = asyncio.ensure_future(follow(self._service, self.history, self._archive))
         self._following.add_done_callback(_log_failure)
 
     def close(self) -> None:
@@ -147,7 +150,7 @@ class LiveView:
         seq: Annotated[int, Query(ge=0, le=MAX_INTEGER)],
     ) -> Response:
         """Give a frame that memory holds, or the recording of its stream."""
-        history = self._history.of(stream) if self._settings.max_viewers else None
+        history = self.history.of(stream) if self._settings.max_viewers else None
         frame = None if history is None else history.frame(seq)
         if frame is None and history is not None and history.folder is not None:
             frame = await self._archive.frame(history.folder, seq)
@@ -189,9 +192,9 @@ class LiveView:
         self._viewers[client] += 1
         try:
             await socket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
-            viewer = Viewer(self._history, self._status.report, frames_per_s=self._settings.max_frames_per_s)
+            viewer = Viewer(self.history, self._status.report, frames_per_s=self._settings.max_frames_per_s)
             await attend(
-                *(socket, viewer, self._history, self._archive),
+                *(socket, viewer, self.history, self._archive),
                 may_stay=lambda: self._authentication.is_valid(client),
             )
         finally:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from dimstream_server.endpoints.http.live.figures import ShownFrame
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
 from dimstream_server.endpoints.http.live.messages import BadMessage, Done, Roi, View, pack, parse
+from dimstream_server.endpoints.http.live.row_messages import er_message, timeline_message
 
 WINDOW: Final = 3
 STATUS_S: Final = 1.0
 ROWS_S: Final = 0.25
-_MOST_ROWS: Final = 16_384  # in one message
 _MOST_TRACED: Final = 64  # frames at once
 
 
@@ -37,6 +37,8 @@ class _Progress:
         Whether the recording was asked for it.
     generation, rows
         Of the timeline that it has.
+    er_generation, er_rows
+        Of the figures of the ER that it has.
     traced : int
         The last frame whose regions it has.
     traces : bytes or None
@@ -50,15 +52,19 @@ class _Progress:
     generation: int = -1
     rows: int = 0
     rows_at: float = 0.0
+    er_generation: int = -1
+    er_rows: int = 0
+    er_at: float = 0.0
     traced: int = -1
     traced_at: float = 0.0
     traces: bytes | None = None
 
-    def after_change(self, *, same_regions: bool) -> _Progress:
-        """That of a view that was changed: rows, and traces of the same regions, go on."""
+    def after_change(self, *, same_regions: bool, same_figures: bool) -> _Progress:
+        """That of a view that was changed: rows, and traces and figures of the same kind, go on."""
         rows = {"generation": self.generation, "rows": self.rows}
         traced = {"traced": self.traced, "traces": self.traces} if same_regions else {}
-        return _Progress(**rows, **traced)  # type: ignore[arg-type]
+        er = {"er_generation": self.er_generation, "er_rows": self.er_rows} if same_figures else {}
+        return _Progress(**rows, **traced, **er)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,13 @@ class Viewer:
         """
         if not self._has_room:
             return None
-        message = self._due_status(now) or self._due_rows(now) or self._due_traces() or self._due_frame(now)
+        message = (
+            self._due_status(now)
+            or self._due_rows(now)
+            or self._due_er(now)
+            or self._due_traces()
+            or self._due_frame(now)
+        )
         self._sent += message is not None
         return message
 
@@ -170,7 +182,7 @@ class Viewer:
             return None
         later = [self._frame_at + self._frame_s]
         for progress in self._progress:
-            later += [progress.rows_at + ROWS_S, progress.traced_at + ROWS_S]
+            later += [at + ROWS_S for at in (progress.rows_at, progress.er_at, progress.traced_at)]
         return max(0.0, min([self._status_at + STATUS_S, *(at for at in later if at > now)]) - now)
 
     @property
@@ -181,7 +193,7 @@ class Viewer:
         for old, progress in zip(self._views, self._progress, strict=True):
             if old.stream == view.stream and old.rows and view.rows:
                 same = (old.rois, old.plane) == (view.rois, view.plane)
-                return progress.after_change(same_regions=same)
+                return progress.after_change(same_regions=same, same_figures=old.er == view.er)
         return _Progress()
 
     def _due_status(self, now: float) -> bytes | None:
@@ -197,6 +209,16 @@ class Viewer:
                 message = _rows(view, progress, history)
                 if message is not None:
                     progress.rows_at = now
+                    return message
+        return None
+
+    def _due_er(self, now: float) -> bytes | None:
+        for view, progress in zip(self._views, self._progress, strict=True):
+            history = self._history.of(view.stream)
+            if view.er and history is not None and now >= progress.er_at + ROWS_S:
+                message = _er_rows(view, progress, history)
+                if message is not None:
+                    progress.er_at = now
                     return message
         return None
 
@@ -259,11 +281,20 @@ def _rows(view: View, progress: _Progress, history: StreamHistory) -> bytes | No
         progress.generation, progress.rows = timeline.generation, 0
     if progress.rows >= len(timeline):
         return None
-    rows = timeline.rows(progress.rows)
-    columns = [(name, column[:_MOST_ROWS]) for name, column in rows.columns.items()]
-    progress.rows += len(columns[0][1])
-    header = {"type": "rows", "stream": view.stream, "first": rows.first}
-    return pack({**header, "generation": rows.generation, "every": rows.every}, columns)
+    message, count = timeline_message(view.stream, timeline, progress.rows)
+    progress.rows += count
+    return message
+
+
+def _er_rows(view: View, progress: _Progress, history: StreamHistory) -> bytes | None:
+    found, pixel_um = history.er, history.source.pixel_size_um
+    if progress.er_generation != found.generation:
+        progress.er_generation, progress.er_rows = found.generation, 0
+    if progress.er_rows >= len(found):
+        return None
+    message, count = er_message(view.stream, found, progress.er_rows, view.er, pixel_um)
+    progress.er_rows += count
+    return message
 
 
 def _trace(view: View, progress: _Progress, history: StreamHistory) -> Trace | None:
