@@ -44,7 +44,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Iterator[LocalEngine]:
-    engine = LocalEngine([bundle], device="cuda:0")
+    engine = LocalEngine([bundle], devices=["cuda:0"])
     yield engine
     engine.drain().result(60)
 

@@ -42,13 +42,13 @@ def test_file_says_all_and_its_paths_are_relative_to_it(tmp_path: Path) -> None:
     settings = load_settings(path, {})
     assert settings.server.bundles == (tmp_path / "a", tmp_path / "b.zip")
     assert settings.server.ready_file == tmp_path / "ready.json"
-    assert (settings.server.device, settings.zmq.window, settings.limits.max_streams) == ("cuda:1", 3, 2)
+    assert (settings.server.device, settings.zmq.window, settings.limits.max_streams) == (("cuda:1",), 3, 2)
 
 
 def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, '[server]\ndevice = "cuda:1"\n[zmq]\nwindow = 3\n')
     settings = load_settings(path, {("server", "device"): "cpu"})
-    assert (settings.server.device, settings.zmq.window) == ("cpu", 3)
+    assert (settings.server.device, settings.zmq.window) == (("cpu",), 3)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,8 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("[zmq]\nwindow = 0\n", "zmq.window"),
         ("[zmq]\nwindow = 70\n", "larger than max_window"),
         ("[server]\ndevice = 'gpu'\n", "server.device"),
+        ("[server]\ndevice = ['cpu', 'gpu']\n", "server.device"),
+        ("[server]\ndevice = []\n", "server.device"),
         ("[zmq\n", "not valid TOML"),
         ("[alerts]\nsuspect_frame = 3\n", "did you mean 'alerts.suspect_frames'?"),
         ("[alerts]\nsuspect_frames = 0\n", "alerts.suspect_frames"),
@@ -190,6 +192,13 @@ def test_address_without_a_port_is_refused(address: str) -> None:
         split_address(address)
 
 
+def _told(value: object) -> str:
+    """A default as the document says it: nothing, or one entry of a list, without brackets."""
+    if value in ((), None):
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def test_the_document_lists_every_setting_with_its_default() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
     rows = [
@@ -197,7 +206,7 @@ def test_the_document_lists_every_setting_with_its_default() -> None:
     ]
     told = {row[1].strip().strip("`"): row[2].strip().strip("`") for row in rows}
     known = {
-        f"{table}.{key}": "none" if value in ((), None) else str(value)
+        f"{table}.{key}": _told(value)
         for table, keys in Settings().model_dump().items()
         for key, value in keys.items()
     }

@@ -50,8 +50,18 @@ _OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
     "--device": (
         ("server", "device"),
         {
+            "action": "append",
             "metavar": "DEVICE",
-            "help": "where the networks run: cpu (default), cuda:N, each with its precision: cuda:N@tf32",
+            "help": "where the networks run: cpu (default), cuda:N, each with its precision: cuda:N@tf32;"
+            " repeat it for several devices",
+        },
+    ),
+    "--threads": (
+        ("server", "threads"),
+        {
+            "type": int,
+            "metavar": "N",
+            "help": "CPU threads of one run on each device (default: CPU devices share the cores)",
         },
     ),
     "--ready-file": (

@@ -31,7 +31,8 @@
     │   ├── NotWaitedFor                duplicate
     │   └── RecordingRefused           recording_refused
     ├── RecordingFailed                recording_failed; a recording stopped, the stream went on
-    └── FrameFailed                    frame_failed; an accepted frame has no prediction
+    ├── FrameFailed                    frame_failed; an accepted frame has no prediction
+    └── DeviceLost                     device_lost; a device computes nothing any more
 """
 
 from __future__ import annotations
@@ -228,3 +229,9 @@ class FrameFailed(ServerError):
     """The model raised, or gave NaN or infinity, on this frame."""
 
     code = "frame_failed"
+
+
+class DeviceLost(ServerError):
+    """A device fails on whatever it is asked; its streams go on elsewhere, or the server stops."""
+
+    code = "device_lost"

@@ -14,6 +14,7 @@ from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
 from dimstream_server.monitoring.device_health import DeviceHealth
+from dimstream_server.monitoring.device_metrics import DeviceMetrics
 from dimstream_server.monitoring.disk_check import DiskCheck
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
@@ -46,7 +47,12 @@ def load_engine(settings: Settings) -> Engine:
         except BundleError as error:
             raise CannotStart(f"bundle {path}: {error}") from error
     try:
-        return LocalEngine(bundles, device=settings.server.device, limits=engine_limits(settings))
+        return LocalEngine(
+            bundles,
+            devices=settings.server.device,
+            threads=settings.server.threads,
+            limits=engine_limits(settings),
+        )
     except (StartError, BundleError) as error:
         raise CannotStart(str(error)) from error
 
@@ -120,6 +126,7 @@ def add_metrics(
 ) -> None:
     """Have `/metrics` show the engine, its queue, and the recordings, whose age is watched until the end."""
     metrics.add(InfoMetrics(engine))
+    metrics.add(DeviceMetrics(engine))
     metrics.watch("dimstream_queue_frames", "Frames accepted, not yet answered.", engine.queue_length)
     if recorder is not None:
         metrics.watch(
@@ -146,6 +153,8 @@ def make_readiness(
     readiness, device = Readiness(), DeviceHealth(engine)
     metrics.observe(device.answered)
     readiness.add("device", device.check)
+    if len(engine.devices()) > 1:
+        readiness.add("devices", device.lost, required=False)
     readiness.add("journal", lambda: journal.problem)
     if recorder is not None:
         readiness.add("recording", recorder.problem)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -34,6 +35,10 @@ IN_PART = "in part"  # context of a file's settings, to which the command line m
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _as_list(one: object) -> object:
+    return (one,) if isinstance(one, str) else one
 
 
 def _at_least_one(bundles: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
@@ -68,8 +73,18 @@ class ServerTable(_Table):
         ),
     ] = ()
     device: Annotated[
-        str, AfterValidator(_check_device), Field(description="`cpu`, `cuda:N`, each with its precision")
-    ] = "cpu"
+        tuple[Annotated[str, AfterValidator(_check_device)], ...],
+        BeforeValidator(_as_list),
+        Field(
+            min_length=1,
+            max_length=64,
+            description="`cpu`, `cuda:N`, each with its precision, or a list of them",
+        ),
+    ] = ("cpu",)
+    threads: Annotated[
+        int | None,
+        Field(ge=1, le=1024, description="CPU threads of one run; without it CPU devices share the cores"),
+    ] = None
     ready_file: Annotated[Path | None, Field(description="JSON written once every bundle is warm")] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least severe event that is logged")

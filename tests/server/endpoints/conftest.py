@@ -133,7 +133,9 @@ def start(bundles: list[Bundle], tables: dict[str, Any]) -> RunningServer:
     outcome: list[bool] = []
 
     def load(settings: Settings) -> Engine:
-        found["engine"] = LocalEngine(bundles, limits=engine_limits(settings), threads=1)
+        found["engine"] = LocalEngine(
+            bundles, devices=settings.server.device, limits=engine_limits(settings), threads=1
+        )
         return found["engine"]
 
     def on_ready(addresses: Addresses) -> None:

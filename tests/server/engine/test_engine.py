@@ -86,7 +86,7 @@ class _Gate:
                 return
 
     def _hold(self, _: Future[EngineResult]) -> None:
-        on_device = threading.current_thread().name == "dimstream-device"
+        on_device = threading.current_thread().name == "dimstream-device-cpu"
         if on_device:
             self._held.set()
         self._called.set()
@@ -495,7 +495,7 @@ def test_a_dead_device_thread_leaves_nobody_waiting(tiny_bundle: BundleMaker) ->
     engine = LocalEngine([tiny_bundle()], threads=1)
     gate = _Gate(engine)
     stream = engine.open(SPEC)
-    engine._thread.commands.put(Append("no such stream", Gap(0, 0)))
+    engine._devices.threads[0].commands.put(Append("no such stream", Gap(0, 0)))
     promised = [engine.submit(stream, _task(0)), engine.update(stream, 1, model="blur"), engine.close(stream)]
     gate.release()
     for future in promised:
@@ -503,4 +503,4 @@ def test_a_dead_device_thread_leaves_nobody_waiting(tiny_bundle: BundleMaker) ->
             future.result(SECONDS)
     with pytest.raises(errors.Draining):
         engine.open(SPEC)
-    engine._thread._thread.join(SECONDS)  # so that its last words belong to this test
+    engine._devices.threads[0]._thread.join(SECONDS)  # so that its last words belong to this test

@@ -131,7 +131,7 @@ def test_a_model_that_is_back_is_the_new_one(engine: LocalEngine, tiny_bundle: B
 @pytest.mark.slow
 def test_the_memory_of_a_model_goes_with_it(engine: LocalEngine, tiny_bundle: BundleMaker) -> None:
     prepared = engine.prepare(tiny_bundle("identity")).result(SECONDS)
-    held = [weakref.ref(model.fused) for model in prepared.ready.values()]
+    held = [weakref.ref(model.fused) for model in prepared.ready["cpu"].values()]
     engine.serve(prepared)
     del prepared
     stream = engine.open(StreamSpec("identity", SHAPE, "uint16"))

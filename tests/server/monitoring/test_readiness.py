@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from dimstream_client.quality import Times
 from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local_engine import LocalEngine
-from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.protocol import DeviceReport, EngineResult
 from dimstream_server.engine.stream_state import Gap
 from dimstream_server.monitoring import disk_check
 from dimstream_server.monitoring.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
@@ -42,8 +42,10 @@ class Engine:
     def trouble(self) -> str | None:
         return self.said
 
-    def queue_length(self) -> int:
-        return self.waiting
+    answered = 0
+
+    def devices(self) -> list[DeviceReport]:
+        return [DeviceReport("cpu", None, 1, self.waiting, self.answered)]
 
 
 def result(model: str = "er", *, failed: bool = False) -> EngineResult:
@@ -116,8 +118,23 @@ def test_frames_that_do_not_move_are_a_stall_and_an_idle_hour_is_none(
     assert (
         health.check() == f"2 frames wait and none was answered for {STALL_S + 1:.0f} s; restart the server"
     )
-    health.answered(result())
+    engine.answered += 1
     assert health.check() is None
+
+
+def test_a_device_whose_frames_do_not_move_is_named_though_others_go_on(clock: Clock) -> None:
+    class Two(Engine):
+        def devices(self) -> list[DeviceReport]:
+            return [DeviceReport(f"cpu#{n}", None, 1, 3, self.answered * (n - 1)) for n in (1, 2)]
+
+    engine = Two()
+    health = DeviceHealth(engine, clock)
+    assert health.check() is None
+    clock.now += STALL_S
+    engine.answered += 1
+    said = f"3 frames wait for cpu#1 and none was answered for {STALL_S:.0f} s; restart the server"
+    assert health.check() == said
+    assert health.lost() is None
 
 
 def test_an_engine_whose_thread_died_says_so(tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +142,8 @@ def test_an_engine_whose_thread_died_says_so(tiny_bundle: Any, monkeypatch: pyte
     monkeypatch.setattr("threading.excepthook", died.append)
     engine = LocalEngine([tiny_bundle("blur")], threads=1)
     assert engine.trouble() is None
-    engine._thread.commands.put(Append("nobody's", Gap(0, 0)))
-    engine._thread._thread.join(60)
+    engine._devices.threads[0].commands.put(Append("nobody's", Gap(0, 0)))
+    engine._devices.threads[0]._thread.join(60)
     assert len(died) == 1
     assert DeviceHealth(engine).check() == engine.trouble()
     assert "the device thread died" in (engine.trouble() or "")
@@ -160,11 +177,16 @@ def test_checks_are_figures_too() -> None:
     readiness = Readiness()
     readiness.add("journal", lambda: "no")
     readiness.add("device", lambda: None)
+    readiness.add("devices", lambda: "1 of 2 devices are lost", required=False)
     registry = CollectorRegistry()
     registry.register(readiness)
     assert registry.get_sample_value("dimstream_ready") == 0
     assert registry.get_sample_value("dimstream_check_ok", {"check": "journal"}) == 0
     assert registry.get_sample_value("dimstream_check_ok", {"check": "device"}) == 1
+    assert registry.get_sample_value("dimstream_check_ok", {"check": "devices"}) == 0
+    report = readiness.report()
+    assert not readiness.is_ready(report)
+    assert readiness.is_ready(report | {"journal": OK})  # what goes on with fewer devices is ready
 
 
 def test_a_folder_is_well_while_it_is_there_writable_and_has_room(

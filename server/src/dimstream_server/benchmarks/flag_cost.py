@@ -120,7 +120,7 @@ def _engine(bundle: Bundle, device: str, beside: RawFrameThread, *, split_every:
     def run(frame: Counts) -> None:
         seq = next(numbers)
         job = Job(FrameTask(seq, frame, seq), time.perf_counter(), Future())
-        result = answer(state, job, model, beside, device=device)
+        result = answer(state, job, model, beside, lambda _: None, device=device)
         split = None if result.quality is None else result.quality.split
         if result.error or (split_every and (split is None or split.refused)):
             raise BenchmarkError(f"the engine failed on a frame: {result.error or split}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dimstream_server.engine.loading import LoadedModel, ModelKey
 from dimstream_server.engine.protocol import InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import ResumeState
-from dimstream_server.engine.stream_state import Item
+from dimstream_server.engine.stream_state import Item, StreamState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,18 @@ class OpenStream:
     spec: StreamSpec
     model: ModelInfo
     resume_state: ResumeState | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adopt:
+    """Go on with a stream whose device was lost."""
+
+    state: StreamState
+
+    @property
+    def stream(self) -> str:
+        """Its id."""
+        return self.state.id
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,4 +76,10 @@ class Drain:
     future: Future[None]
 
 
-Command = OpenStream | Append | ChangeStream | Loaded | ReplaceModel | Drain
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """See whether there is anything left to do."""
+
+
+StreamCommand = OpenStream | Adopt | Append | ChangeStream
+Command = StreamCommand | Loaded | ReplaceModel | Drain | LookAgain

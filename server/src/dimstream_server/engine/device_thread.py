@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 from dimstream_server.engine.commands import (
+    Adopt,
     Append,
     ChangeStream,
     Command,
     Drain,
     Loaded,
+    LookAgain,
     OpenStream,
     ReplaceModel,
 )
 from dimstream_server.engine.fair_turns import FairTurns
 from dimstream_server.engine.frame_denoising import answer, restore_reference
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
-from dimstream_server.engine.protocol import InForce
+from dimstream_server.engine.places import kind_of
+from dimstream_server.engine.promises import break_all, of_command, of_stream
+from dimstream_server.engine.protocol import EngineResult, InForce
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import (
     CloseStream,
@@ -32,7 +37,8 @@ from dimstream_server.engine.stream_state import (
     RestoreReference,
     StreamState,
 )
-from dimstream_server.errors import Refused, ServerError
+from dimstream_server.errors import DeviceLost, FrameFailed, Refused, ServerError
+from dimstream_server.pipeline.device_check import DeviceCheck
 from dimstream_server.pipeline.thresholds import changed
 
 _FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
@@ -40,7 +46,7 @@ _LEARNING = 0.02
 
 
 class EngineCallbacks(Protocol):
-    """What the device thread reports; each call may come from the device thread only."""
+    """What a device thread reports; each call may come from a device thread only."""
 
     def answered(self, stream: str) -> None:
         """One accepted frame is about to get its answer."""
@@ -54,11 +60,11 @@ class EngineCallbacks(Protocol):
     def loading(self, model: str, count: int) -> None:
         """So many more of a model's keys are being made ready, or fewer."""
 
-    def may_stop(self) -> bool:
-        """Whether no command waits; when True, none will come any more."""
+    def may_stop(self, device: int) -> bool:
+        """Whether no command waits, here or on other devices; when True, none will come any more."""
 
-    def broken(self) -> None:
-        """The thread dies of an error; no command will be looked at any more."""
+    def lost(self, device: int, why: str, streams: Iterable[StreamState]) -> bool:
+        """The thread ends, and looks at no command any more; whether another goes on with its streams."""
 
 
 class DeviceThread:
@@ -66,27 +72,45 @@ class DeviceThread:
 
     Parameters
     ----------
+    number : int
+        Of its device, from 0.
+    name : str
+        Of its device, for people.
     ready : mapping
         Models to start with.
+    moves : bool
+        Whether its streams may have to go on elsewhere: then it keeps the last raw frame of each plane.
     """
 
     def __init__(
         self,
+        number: int,
+        name: str,
         loader: Loader,
+        check: DeviceCheck,
         ready: Mapping[ModelKey, LoadedModel],
         callbacks: EngineCallbacks,
+        *,
+        moves: bool = False,
     ) -> None:
+        self.name = name
+        self.kind = kind_of(loader.device)
+        self.loader = loader
         self.commands: SimpleQueue[Command] = SimpleQueue()
-        self._loader = loader
+        self._number = number
+        self._check = check
+        self._moves = moves
+        self._working_on: StreamState | None = None
         self._beside = RawFrameThread()
         self._callbacks = callbacks
         self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
         self._loading: set[ModelKey] = set()
         self._streams: dict[str, StreamState] = {}
         self._turns: FairTurns[str] = FairTurns()
-        self._s_per_pixel = _FIRST_GUESS_S
+        self.s_per_pixel = _FIRST_GUESS_S
+        """Measured; any thread may look."""
         self._drains: list[Future[None]] = []
-        self._thread = threading.Thread(target=self._work, name="dimstream-device", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"dimstream-device-{name}", daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
@@ -98,20 +122,40 @@ class DeviceThread:
                 self._take_commands()
                 if self._turns:
                     self._measure_turn(self._streams[self._turns.take()])
-        except BaseException as error:
-            self._callbacks.broken()
-            self._abandon(ServerError(f"the device thread died: {error!r}; restart the server"))
+        except DeviceLost as error:
+            self._leave(str(error))
+        except BaseException:
+            self._leave("the device thread died; its error is in the log")
             raise
         finally:
-            self._loader.stop()
+            self.loader.stop()
             self._beside.stop()
+        self._end_drains()
+
+    def _end_drains(self) -> None:
         for future in self._drains:
-            future.set_result(None)
+            if not future.done():
+                future.set_result(None)
+
+    def _leave(self, why: str) -> None:
+        """Leave the streams to another device, or, when there is none, fail all that was promised."""
+        working_on = self._working_on
+        if working_on is not None and working_on.waiting and isinstance(working_on.waiting[0], Job):
+            job = working_on.waiting[0]
+            working_on.waiting[0] = replace(job, lost=job.lost + 1)
+        for key in self._loading:
+            self._callbacks.loading(key.model, -1)
+        if self._callbacks.lost(self._number, why, self._streams.values()):
+            self._end_drains()
+        else:
+            self._abandon(ServerError(f"{why}; restart the server"))
 
     def _is_drained(self) -> bool:
         if not self._drains or self._turns or self._loading:
             return False
-        return not any(state.waiting for state in self._streams.values()) and self._callbacks.may_stop()
+        if any(state.waiting for state in self._streams.values()):
+            return False
+        return self._callbacks.may_stop(self._number)
 
     def _take_commands(self) -> None:
         """Obey every command that waits; with no turn to take, wait for the first."""
@@ -126,8 +170,11 @@ class DeviceThread:
                 self._append(self._streams[stream], item)
             case OpenStream(stream=stream, spec=spec, model=info, resume_state=resume_state):
                 state = StreamState.begin(stream, spec, info, resume_state)
+                state.last_frames = {} if self._moves else None
                 self._streams[stream] = state
                 self._want(state.key(state.in_force))
+            case Adopt(state=state):
+                self._adopt(state)
             case ChangeStream():
                 self._change(command)
             case Loaded(key=key, model=model):
@@ -137,6 +184,15 @@ class DeviceThread:
                 self._models = {**kept, **ready}
             case Drain(future=future):
                 self._drains.append(future)
+            case LookAgain():
+                pass
+
+    def _adopt(self, state: StreamState) -> None:
+        self._streams[state.id] = state
+        for key in (state.key(state.in_force), *(state.key(one.in_force) for one in state.updates)):
+            self._want(key)
+        self._settle_all(state)
+        self._give_turn(state)
 
     def _append(self, state: StreamState, item: Item) -> None:
         state.waiting.append(item)
@@ -146,7 +202,7 @@ class DeviceThread:
         """Let a stream wait for its turn when it has a frame; what takes no time needs none."""
         self._work_off_at_once(state)
         if state.waiting:
-            expected_s = state.turn_s or state.pixels * self._s_per_pixel
+            expected_s = state.turn_s or state.pixels * self.s_per_pixel
             self._turns.want(state.id, seconds=expected_s)
 
     def _measure_turn(self, state: StreamState) -> None:
@@ -158,7 +214,7 @@ class DeviceThread:
             state.turn_s = seconds
             # A low guess is put right after one turn, a high one makes a new stream wait.
             measured = seconds / state.pixels
-            self._s_per_pixel = min(measured, self._s_per_pixel + _LEARNING * (measured - self._s_per_pixel))
+            self.s_per_pixel = min(measured, self.s_per_pixel + _LEARNING * (measured - self.s_per_pixel))
         self._turns.used(state.id, seconds)
         if state.id not in self._streams:
             self._turns.forget(state.id)
@@ -188,20 +244,34 @@ class DeviceThread:
         model = self._model_for(state, item.task.seq)
         if model is None:
             return False
+        self._working_on = state
         if isinstance(item, Job):
             self._answer(state, item, model)
         else:
+            restore_reference(state, item.task, model, self._refuse_when_lost)
             state.waiting.popleft()
-            restore_reference(state, item.task, model)
+            state.settled(item.task, None)
+        self._working_on = None
         return True
 
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
-        wanted = job.future.set_running_or_notify_cancel()
-        result = answer(state, job, model, self._beside, device=self._loader.device.name) if wanted else None
+        # When it comes from another device, which was lost, it runs already.
+        wanted = job.future.running() or job.future.set_running_or_notify_cancel()
+        result = self._result(state, job, model) if wanted else None
         state.waiting.popleft()
+        if result is not None:
+            state.settled(job.task, result.plane)
         self._callbacks.answered(state.id)
         if result is not None:
             job.future.set_result(result)
+
+    def _result(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> EngineResult:
+        return answer(state, job, model, self._beside, self._refuse_when_lost, device=self.loader.device.name)
+
+    def _refuse_when_lost(self, failed: FrameFailed) -> None:
+        """Raise DeviceLost when it is not the frame that is to blame."""
+        if (why := self._check.why_lost()) is not None:
+            raise DeviceLost(f"device {self.name} is lost: {why}") from failed
 
     def _model_for(self, state: StreamState, seq: int) -> LoadedModel | Exception | None:
         """The model for frame `seq`, after the updates that are due; None when one is not ready."""
@@ -256,26 +326,29 @@ class DeviceThread:
         if key not in self._models and key not in self._loading:
             self._loading.add(key)
             self._callbacks.loading(key.model, 1)
-            self._loader.load_aside(key, lambda outcome: self.commands.put(_loaded(key, outcome)))
+            self.loader.load_aside(key, lambda outcome: self.commands.put(_loaded(key, outcome)))
 
     def _welcome(self, key: ModelKey, model: LoadedModel | Exception) -> None:
         self._loading.discard(key)
         self._callbacks.loading(key.model, -1)
         self._models[key] = model
         for state in self._streams.values():
-            for update in [one for one in state.updates if state.key(one.in_force) == key]:
-                if not update.future.done():
-                    self._settle(state, update)
+            self._settle_all(state)
             self._give_turn(state)
+
+    def _settle_all(self, state: StreamState) -> None:
+        """Answer the updates whose models are ready by now."""
+        for update in list(state.updates):
+            if state.key(update.in_force) in self._models and not update.future.done():
+                self._settle(state, update)
 
     def _abandon(self, error: ServerError) -> None:
         """Fail every future that was promised."""
         while not self.commands.empty():
-            _fail(_promised(self.commands.get()), error)
+            break_all(of_command(self.commands.get()), error)
         for state in self._streams.values():
-            _fail([*(_promised_item(item) for item in state.waiting)], error)
-            _fail([update.future for update in state.updates], error)
-        _fail(self._drains, error)
+            break_all(of_stream(state), error)
+        break_all(self._drains, error)
 
 
 def _loaded(key: ModelKey, outcome: Future[LoadedModel]) -> Loaded:
@@ -283,19 +356,3 @@ def _loaded(key: ModelKey, outcome: Future[LoadedModel]) -> Loaded:
     if error is None:
         return Loaded(key, outcome.result())
     return Loaded(key, error if isinstance(error, Exception) else ServerError(repr(error)))
-
-
-def _promised_item(item: Item) -> Any:
-    return item.future if isinstance(item, Job | CloseStream) else None
-
-
-def _promised(command: Command) -> list[Any]:
-    if isinstance(command, Append):
-        return [_promised_item(command.item)]
-    return [command.future] if isinstance(command, ChangeStream | Drain) else []
-
-
-def _fail(futures: Any, error: ServerError) -> None:
-    for future in futures:
-        if future is not None and not future.done():
-            future.set_exception(error)

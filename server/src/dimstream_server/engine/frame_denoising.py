@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ from dimstream_server.pipeline.fused_model import FusedOutput
 log = logging.getLogger(__name__)
 
 FAILED: Final = "frame failed"
+MOST_LOST: Final = 2  # devices; then it is the frame that is to blame
+RefuseWhenLost = Callable[[FrameFailed], None]
+"""Raises DeviceLost when a failure was not the frame's, but the device's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +50,13 @@ class _Outcome:
 
 
 def answer(
-    state: StreamState, job: Job, model: LoadedModel | Exception, beside: RawFrameThread, *, device: str
+    state: StreamState,
+    job: Job,
+    model: LoadedModel | Exception,
+    beside: RawFrameThread,
+    refuse_when_lost: RefuseWhenLost,
+    *,
+    device: str,
 ) -> EngineResult:
     """Result of a stream's next frame.
 
@@ -58,11 +68,19 @@ def answer(
         Looks at the raw frame while the network runs.
     device : str
         Name of the device, for the result.
+
+    Raises
+    ------
+    DeviceLost
+        The frame can still be answered elsewhere: nothing of it is remembered but in the judges.
     """
     started = time.perf_counter()
     try:
+        if job.lost >= MOST_LOST:
+            raise FrameFailed(f"{job.lost} devices were lost while they worked on this frame")
         outcome = _denoise(state, job.task, model, beside)
     except FrameFailed as error:
+        refuse_when_lost(error)
         log.warning(
             "frame failed event=frame_failed stream=%s seq=%d reason=%s", state.id, job.task.seq, error
         )
@@ -110,14 +128,22 @@ def _denoise(
     )
 
 
-def restore_reference(state: StreamState, task: FrameTask, model: LoadedModel | Exception) -> None:
-    """Make the prediction of a plane's last frame again, for its next frame to be compared with."""
+def restore_reference(
+    state: StreamState, task: FrameTask, model: LoadedModel | Exception, refuse_when_lost: RefuseWhenLost
+) -> None:
+    """Make the prediction of a plane's last frame again, for its next frame to be compared with.
+
+    Raises
+    ------
+    DeviceLost
+    """
     if isinstance(model, Exception):
         return  # which every frame of the stream will be told
     try:
         photons = on_finer_pixels(state.spec.photons(task.pixels), state.parts, seq=task.seq)
         output = model.fused.run(photons, None, state.in_force.thresholds)
     except FrameFailed as error:
+        refuse_when_lost(error)
         log.warning(
             "failed as it came again event=frame_failed stream=%s seq=%d reason=%s", state.id, task.seq, error
         )

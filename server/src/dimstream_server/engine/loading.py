@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle import Bundle, apply_steps, check_error_bar, check_test_tensor
-from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype
-from dimstream_server.errors import DuplicateModel, UnsupportedNetwork
+from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype, PreparedModel
+from dimstream_server.errors import Draining, DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
 from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_model import FusedModel
@@ -49,7 +49,7 @@ class Loader:
     """
 
     def __init__(self, bundles: Iterable[Bundle], device: Device, *, threads: int | None) -> None:
-        self._bundles = _by_id(bundles)
+        self._bundles = bundles_by_id(bundles)
         self._device = device
         self._threads = threads
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-loader")
@@ -58,20 +58,6 @@ class Loader:
     def device(self) -> Device:
         """What the models are made ready for."""
         return self._device
-
-    def infos(self) -> dict[str, ModelInfo]:
-        """The bundles as the endpoints see them."""
-        return {bundle.id: model_info(bundle) for bundle in self._bundles.values()}
-
-    def check_test_tensors(self) -> None:
-        """Let every bare network reproduce its bundle's test output, those of error bars included.
-
-        Raises
-        ------
-        DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch
-        """
-        for bundle in self._bundles.values():
-            check_networks(bundle, self._device)
 
     def load(self, key: ModelKey) -> LoadedModel:
         """Model made ready and warmed up, on the caller's thread.
@@ -129,6 +115,34 @@ class Loader:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+def prepared_on_all(
+    bundle: Bundle, parts: Mapping[str, Future[dict[ModelKey, LoadedModel]]]
+) -> Future[PreparedModel]:
+    """A bundle that is ready on every device by name, but for those that are lost meanwhile.
+
+    The future raises what one of the parts raises, and Draining when all were given up.
+    """
+    prepared: Future[PreparedModel] = Future()
+    prepared.set_running_or_notify_cancel()
+
+    def look(_: Future[dict[ModelKey, LoadedModel]]) -> None:
+        if prepared.done() or not all(part.done() for part in parts.values()):
+            return
+        whole = {name: part for name, part in parts.items() if not part.cancelled()}
+        error = next((part.exception() for part in whole.values() if part.exception() is not None), None)
+        if not whole:
+            prepared.set_exception(Draining("the server is stopping and loads nothing more"))
+        elif error is not None:
+            prepared.set_exception(error)
+        else:
+            ready = {name: part.result() for name, part in whole.items()}
+            prepared.set_result(PreparedModel(model_info(bundle), ready))
+
+    for part in parts.values():
+        part.add_done_callback(look)
+    return prepared
+
+
 def model_info(bundle: Bundle) -> ModelInfo:
     """What the endpoints see of a bundle."""
     return ModelInfo(
@@ -180,7 +194,13 @@ def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Arr
     return run
 
 
-def _by_id(bundles: Iterable[Bundle]) -> dict[str, Bundle]:
+def bundles_by_id(bundles: Iterable[Bundle]) -> dict[str, Bundle]:
+    """Bundles by their ids.
+
+    Raises
+    ------
+    DuplicateModel
+    """
     found: dict[str, Bundle] = {}
     for bundle in bundles:
         if bundle.id in found:

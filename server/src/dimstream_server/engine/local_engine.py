@@ -1,20 +1,31 @@
-"""The engine of one device in this process."""
+"""The engine of the devices of this process."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.commands import Append, ChangeStream, Drain, OpenStream, ReplaceModel
+from dimstream_server.engine.commands import Append, ChangeStream, OpenStream
 from dimstream_server.engine.device_thread import DeviceThread
-from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey, model_info
+from dimstream_server.engine.devices import Devices
+from dimstream_server.engine.loading import (
+    LoadedModel,
+    Loader,
+    ModelKey,
+    bundles_by_id,
+    check_networks,
+    model_info,
+    prepared_on_all,
+)
+from dimstream_server.engine.places import described, names_of, places_of, shared_threads
 from dimstream_server.engine.protocol import (
+    DeviceReport,
     EngineDevice,
     EngineLimits,
     EngineResult,
@@ -28,9 +39,9 @@ from dimstream_server.engine.protocol import (
 )
 from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
-from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference
-from dimstream_server.errors import BadUpdate, Draining, ModelInUse, UnknownModel
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference, StreamState
+from dimstream_server.errors import BadUpdate, ModelInUse, UnknownModel
+from dimstream_server.pipeline.device_check import DeviceCheck
 from dimstream_server.pipeline.device_probe import probe
 from dimstream_server.pipeline.runtime import check_installation
 
@@ -38,7 +49,7 @@ PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint1
 
 
 class LocalEngine:
-    """The `Engine` protocol on one device: one thread owns everything that changes.
+    """The `Engine` protocol on one device or several: one thread for each owns everything that changes there.
 
     All bundles have reproduced their test tensors and are warmed up when the constructor returns.
 
@@ -46,10 +57,10 @@ class LocalEngine:
     ----------
     bundles : iterable of Bundle
         To serve; their ids differ.
-    device : str
-        See `dimstream_server.pipeline.device`; there is no fall-back.
+    devices : sequence of str
+        See `dimstream_server.pipeline.device`; there is no fall-back. A CPU may come more than once.
     threads : int or None
-        CPU threads of one run; None: one for each core.
+        CPU threads of one run; None: the cores, shared by the devices.
     pairs_at_start
         Pixel types (in, out) that are composed before the first stream; others when a stream wants them.
 
@@ -62,30 +73,47 @@ class LocalEngine:
         self,
         bundles: Iterable[Bundle],
         *,
-        device: str = "cpu",
+        devices: Sequence[str] = ("cpu",),
         limits: EngineLimits | None = None,
         threads: int | None = None,
         pairs_at_start: Iterable[tuple[InDtype, OutDtype]] = PAIRS_AT_START,
     ) -> None:
         runtime = check_installation()
-        where = parse_device(device)
-        self._device = EngineDevice(where.name, where.precision, f"{runtime} {version(runtime)}")
-        probe(where)
-        loader = Loader(bundles, where, threads=threads)
-        loader.check_test_tensors()
-        self._loader = loader
-        self._infos = MappingProxyType(loader.infos())  # replaced as a whole: other threads read it
+        places = places_of(devices)
+        self._device = described(places, f"{runtime} {version(runtime)}")
+        served = bundles_by_id(bundles)
+        for where in dict.fromkeys(places):
+            probe(where)
+            for bundle in served.values():
+                check_networks(bundle, where)
+        # replaced as a whole: other threads read it
+        self._infos: Mapping[str, ModelInfo] = MappingProxyType(
+            {id: model_info(bundle) for id, bundle in served.items()}
+        )
         self._pairs = tuple(pairs_at_start)
         self._limits = limits or EngineLimits()
-        self._quotas = Quotas(self._limits)
+        self._quotas = Quotas(self._limits, keeps_frames=len(places) > 1)
         self._trouble: str | None = None
-        self._lock = (
-            threading.Lock()
-        )  # over the quotas, and so that commands are queued as they were accepted
+        # over the quotas, the devices, and so that commands are queued as they were accepted
+        self._lock = threading.Lock()
+        threads = threads or shared_threads(places)
+        loaders = [Loader(served.values(), where, threads=threads) for where in places]
+        self._devices = Devices(
+            [
+                DeviceThread(
+                    *(number, name, loader, DeviceCheck(where), self._ready(loader), self),
+                    moves=len(places) > 1,
+                )
+                for number, (name, where, loader) in enumerate(
+                    zip(names_of(places), places, loaders, strict=True)
+                )
+            ]
+        )
+        self._devices.start()
+
+    def _ready(self, loader: Loader) -> dict[ModelKey, LoadedModel]:
         keys = [ModelKey(model, *pair) for model in self._infos for pair in self._pairs]
-        ready = {key: loader.load(key) for key in keys}
-        self._thread = DeviceThread(loader, ready, self)
-        self._thread.start()
+        return {key: loader.load(key) for key in keys}
 
     def device(self) -> EngineDevice:
         """What it runs on."""
@@ -97,31 +125,19 @@ class LocalEngine:
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
         """Make a bundle ready to be served; see `Engine.prepare`."""
-        prepared: Future[PreparedModel] = Future()
-        prepared.set_running_or_notify_cancel()
-
-        def done(outcome: Future[dict[ModelKey, LoadedModel]]) -> None:
-            if outcome.cancelled():
-                prepared.set_exception(Draining("the server is stopping and loads nothing more"))
-            elif (error := outcome.exception()) is not None:
-                prepared.set_exception(error)
-            else:
-                prepared.set_result(PreparedModel(model_info(bundle), outcome.result()))
-
         with self._lock:
             self._quotas.check_serving()
-            outcome = self._loader.prepare_aside(bundle, self._pairs)
-        outcome.add_done_callback(done)
-        return prepared
+            living = self._devices.living
+            parts = {one.name: one.loader.prepare_aside(bundle, self._pairs) for one in living}
+        return prepared_on_all(bundle, parts)
 
     def serve(self, prepared: PreparedModel) -> ModelInfo:
         """Serve a prepared model; see `Engine.serve`."""
         info = prepared.info
         with self._lock:
             self._refuse_in_use(info.id)
-            self._loader.put(info.bundle)
             self._infos = MappingProxyType({**self._infos, info.id: info})
-            self._thread.commands.put(ReplaceModel(info.id, prepared.ready))
+            self._devices.serve(info.bundle, prepared.ready)
         return info
 
     def withdraw(self, model: str) -> None:
@@ -131,9 +147,8 @@ class LocalEngine:
             self._refuse_in_use(model)
             if len(self._infos) == 1:
                 raise ModelInUse(f"{model} is the only model that is served; load another one first")
-            self._loader.drop(model)
             self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
-            self._thread.commands.put(ReplaceModel(model, {}))
+            self._devices.withdraw(model)
 
     def _refuse_in_use(self, model: str) -> None:
         self._quotas.check_serving()
@@ -150,7 +165,8 @@ class LocalEngine:
             info = self._info(spec.model)
             parts = check_spec(spec, info.bundle, self._limits)
             stream = self._quotas.open(spec, resume_state, parts=parts)
-            self._thread.commands.put(OpenStream(stream, spec, info, resume_state))
+            command = OpenStream(stream, spec, info, resume_state)
+            self._devices.open(command, pixels=spec.shape[0] * spec.shape[1] * parts**2)
         return stream
 
     def restore_reference(self, stream: str, task: FrameTask) -> None:
@@ -160,7 +176,7 @@ class LocalEngine:
         check_frame(task, spec)
         with self._lock:
             self._quotas.restore_reference(stream, task)
-            self._thread.commands.put(Append(stream, RestoreReference(task)))
+            self._devices.put(Append(stream, RestoreReference(task)))
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
         """Result of one frame; see `Engine.submit`. Cancelled before its turn, it is not denoised."""
@@ -171,14 +187,14 @@ class LocalEngine:
         job = Job(task, accepted_at, Future())
         with self._lock:
             self._quotas.accept(stream, task)
-            self._thread.commands.put(Append(stream, job))
+            self._devices.put(Append(stream, job))
         return job.future
 
     def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
         """Take note of a gap; see `Engine.skip`."""
         with self._lock:
             self._quotas.check_open(stream)
-            self._thread.commands.put(Append(stream, Gap(seq_from, seq_to)))
+            self._devices.put(Append(stream, Gap(seq_from, seq_to)))
 
     def update(
         self,
@@ -199,7 +215,7 @@ class LocalEngine:
                 parts = check_spec(self._quotas.spec(stream), info.bundle, self._limits)
                 self._quotas.check_parts(stream, parts, info.id)
                 self._quotas.uses(stream, info.id)
-            self._thread.commands.put(ChangeStream(stream, from_seq, info, thresholds, future))
+            self._devices.put(ChangeStream(stream, from_seq, info, thresholds, future))
         return future
 
     def close(self, stream: str) -> Future[Counts]:
@@ -207,20 +223,18 @@ class LocalEngine:
         future: Future[Counts] = Future()
         with self._lock:
             self._quotas.closing(stream)
-            self._thread.commands.put(Append(stream, CloseStream(future)))
+            self._devices.put(Append(stream, CloseStream(future)))
         return future
 
     def drain(self) -> Future[None]:
         """Answer everything that was accepted, then stop; see `Engine.drain`."""
-        future: Future[None] = Future()
-        future.set_running_or_notify_cancel()
         with self._lock:
             self._quotas.draining = True
-            if self._quotas.stopped:
-                future.set_result(None)
-            else:
-                self._thread.commands.put(Drain(future))
-        return future
+            if not self._quotas.stopped:
+                return self._devices.drain()
+        stopped: Future[None] = Future()
+        stopped.set_result(None)
+        return stopped
 
     def queue_length(self) -> int:
         """Frames accepted and not yet answered."""
@@ -230,37 +244,57 @@ class LocalEngine:
         """Why nothing more will be answered; see `Engine.trouble`."""
         return self._trouble
 
+    def devices(self) -> tuple[DeviceReport, ...]:
+        """How each device is; see `Engine.devices`."""
+        with self._lock:
+            return tuple(
+                DeviceReport(
+                    thread.name,
+                    self._devices.trouble.get(number),
+                    streams=len(streams := self._devices.streams_on(number)),
+                    queued=self._quotas.queued_of(streams),
+                    answered=self._devices.answered[number],
+                )
+                for number, thread in enumerate(self._devices.threads)
+            )
+
     def answered(self, stream: str) -> None:
-        """Called by the device thread."""
+        """Called by a device thread."""
         with self._lock:
             self._quotas.answered(stream)
+            self._devices.answered_of(stream)
 
     def closed(self, stream: str) -> None:
-        """Called by the device thread."""
+        """Called by a device thread."""
         with self._lock:
             self._quotas.closed(stream)
+            self._devices.closed(stream)
 
     def left(self, stream: str, model: str) -> None:
-        """Called by the device thread."""
+        """Called by a device thread."""
         with self._lock:
             self._quotas.left(stream, model)
 
     def loading(self, model: str, count: int) -> None:
-        """Called by the device thread."""
+        """Called by a device thread."""
         with self._lock:
             self._quotas.loading[model] += count
 
-    def may_stop(self) -> bool:
-        """Called by the device thread."""
+    def may_stop(self, device: int) -> bool:
+        """Called by a device thread."""
         with self._lock:
-            self._quotas.stopped = self._thread.commands.empty()
+            self._quotas.stopped = self._devices.may_stop(device)
             return self._quotas.stopped
 
-    def broken(self) -> None:
-        """Called by the device thread."""
+    def lost(self, device: int, why: str, streams: Iterable[StreamState]) -> bool:
+        """Called by a device thread that ends."""
         with self._lock:
+            if self._devices.lose(device, why, streams):
+                return True
             self._quotas.draining = self._quotas.stopped = True
-            self._trouble = "the device thread died; its error is in the log: restart the server"
+            others = "; no other device is left" if len(self._devices.threads) > 1 else ""
+            self._trouble = f"{why}{others}: restart the server"
+            return False
 
     def _info(self, model: str) -> ModelInfo:
         info = self._infos.get(model)

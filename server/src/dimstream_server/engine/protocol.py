@@ -50,7 +50,7 @@ class PreparedModel:
     """A bundle that has reproduced its test output and is warm, for the engine that prepared it."""
 
     info: ModelInfo
-    ready: Mapping[Any, Any]
+    ready: Mapping[str, Mapping[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class EngineDevice:
     Parameters
     ----------
     name : str
-        As it is written in settings, see `dimstream_server.pipeline.device`: "cpu", "cuda:0@tf32".
+        As it is written in settings, see `dimstream_server.pipeline.device`: "cpu", "cuda:0@tf32"; of several
+        devices their names with commas between.
     precision : str
         What factors are rounded to before they are multiplied: "float32" leaves them as they are.
     runtime : str
@@ -70,6 +71,31 @@ class EngineDevice:
     name: str
     precision: str
     runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """How one of an engine's devices is.
+
+    Parameters
+    ----------
+    name : str
+        "cpu", "cuda:N", or, of several alike, with a number: "cpu#2".
+    trouble : str or None
+        Why it is lost; None while it works.
+    streams : int
+        Streams that are on it.
+    queued : int
+        Frames of them that were accepted and are not yet answered.
+    answered : int
+        Frames that it has answered.
+    """
+
+    name: str
+    trouble: str | None
+    streams: int
+    queued: int
+    answered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +233,8 @@ class EngineLimits:
     planes_per_stream : int
         (channel, z, position) planes that a stream may have (`too_many_planes`).
     plane_bytes : int
-        Bytes of what all planes of all streams keep, 6 a pixel (`too_many_planes`).
+        Bytes of what all planes of all streams keep, 6 a pixel, and with several devices a raw frame each
+        (`too_many_planes`).
     frame_pixels : int
         Pixels that a frame may have (`oversize`).
     """
@@ -225,6 +252,9 @@ class Engine(Protocol):
 
     def device(self) -> EngineDevice:
         """What it runs on."""
+
+    def devices(self) -> tuple[DeviceReport, ...]:
+        """How each device is; lost ones stay in the list."""
 
     def models(self) -> Mapping[str, ModelInfo]:
         """Bundles that are served, by id."""

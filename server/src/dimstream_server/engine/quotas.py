@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -40,6 +41,7 @@ PLANE_BYTES: Final = 6  # a pixel: 4 of the prediction, the rest of its overview
 @dataclass(slots=True)
 class _StreamQuota:
     spec: StreamSpec
+    keeps_frames: bool = False
     parts: int = 1  # into which the side of a pixel is divided
     queued: int = 0
     closing: bool = False
@@ -50,13 +52,22 @@ class _StreamQuota:
     @property
     def plane_bytes(self) -> int:
         """Of what is remembered of one plane."""
-        return PLANE_BYTES * self.spec.shape[0] * self.spec.shape[1] * self.parts**2
+        pixels = self.spec.shape[0] * self.spec.shape[1]
+        raw = np.dtype(self.spec.in_dtype).itemsize if self.keeps_frames else 0
+        return pixels * (PLANE_BYTES * self.parts**2 + raw)
 
 
 class Quotas:
-    """Accounts of the open streams; every method is quick and none blocks."""
+    """Accounts of the open streams; every method is quick and none blocks.
 
-    def __init__(self, limits: EngineLimits) -> None:
+    Parameters
+    ----------
+    keeps_frames : bool
+        Whether the last raw frame of each plane is kept.
+    """
+
+    def __init__(self, limits: EngineLimits, *, keeps_frames: bool = False) -> None:
+        self._keeps_frames = keeps_frames
         self.queued = 0
         self.draining = False
         self.stopped = False
@@ -82,7 +93,7 @@ class Quotas:
             raise TooManyStreams(
                 f"{self._limits.streams} streams are open, which is the limit; close one or try again later"
             )
-        quota = _StreamQuota(spec, parts)
+        quota = _StreamQuota(spec, self._keeps_frames, parts)
         records = () if resume_state is None else resume_state.planes
         self._add_planes(quota, {record.plane for record in records})
         quota.models[spec.model] += 1
@@ -152,6 +163,10 @@ class Quotas:
         """Note that one accepted frame has its answer."""
         self._streams[stream].queued -= 1
         self.queued -= 1
+
+    def queued_of(self, streams: Iterable[str]) -> int:
+        """Frames of these streams that were accepted and not yet answered."""
+        return sum(self._streams[stream].queued for stream in streams if stream in self._streams)
 
     def check_open(self, stream: str) -> None:
         """Raise UnknownStream or StreamClosed unless the stream takes more."""

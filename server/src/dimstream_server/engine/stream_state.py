@@ -11,7 +11,7 @@ from dimstream_models.judging import PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.pixel_matching import parts_of
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
-from dimstream_server.engine.resume_state import Counts, Plane, ResumeState
+from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
 from dimstream_server.errors import BadUpdate
 
 PENDING_UPDATES = 16
@@ -19,11 +19,18 @@ PENDING_UPDATES = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A frame that was accepted."""
+    """A frame that was accepted.
+
+    Parameters
+    ----------
+    lost : int
+        Devices that were lost while they worked on it.
+    """
 
     task: FrameTask
     accepted_at: float
     future: Future[EngineResult]
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,15 @@ class PendingUpdate:
 
 @dataclass(slots=True, eq=False)
 class StreamState:
-    """All that the device thread keeps of one stream."""
+    """All that the device thread keeps of one stream.
+
+    Parameters
+    ----------
+    records : dict
+        Each plane after its last frame that was answered.
+    last_frames : dict or None
+        That frame as it came, to be denoised again on another device; None where there is no other.
+    """
 
     id: str
     spec: StreamSpec
@@ -81,6 +96,8 @@ class StreamState:
     last_seq: int = -1
     turn_s: float = 0.0  # that its last frame took
     parts: int = 1  # into which the side of a pixel is divided
+    records: dict[Plane, PlaneRecord] = field(default_factory=dict)
+    last_frames: dict[Plane, FrameTask] | None = None
 
     @classmethod
     def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, resume_state: ResumeState | None) -> Self:
@@ -92,6 +109,7 @@ class StreamState:
         state.last_seq = resume_state.next_seq - 1
         state.tally.update(asdict(resume_state.counts))
         for record in resume_state.planes:
+            state.records[record.plane] = record
             state.judges[record.plane] = PlaneJudge.of_state(record.judge)
             state.planes[record.plane] = PreviousFrame(
                 seq=record.seq,
@@ -102,6 +120,33 @@ class StreamState:
                 why_none="was not sent again to be compared with" if record.predicted else "failed",
             )
         return state
+
+    def settled(self, task: FrameTask, record: PlaneRecord | None) -> None:
+        """Take note of a frame that was answered, or, without a record, of one that was only made again."""
+        if record is not None:
+            self.records[task.plane] = record
+        if self.last_frames is not None:
+            self.last_frames[task.plane] = task
+
+    def moved(self) -> Self:
+        """The stream as another device goes on with it: before the first frame that has no answer."""
+        before = ResumeState(
+            self.last_seq + 1, tuple(self.records.values()), self.counts(), self.in_force.thresholds
+        )
+        state = self.begin(self.id, self.spec, self.in_force.model, before)
+        state.in_force, state.updates = self.in_force, self.updates
+        state.last_frames = self.last_frames
+        frames = (
+            [] if self.last_frames is None else sorted(self.last_frames.values(), key=lambda one: one.seq)
+        )
+        sha256 = self.in_force.model.sha256
+        again = [task for task in frames if self._is_reference(task, sha256)]
+        state.waiting.extend((*map(RestoreReference, again), *self.waiting))
+        return state
+
+    def _is_reference(self, task: FrameTask, model_sha256: str) -> bool:
+        record = self.records.get(task.plane)
+        return record is not None and record.predicted and record.model_sha256 == model_sha256
 
     def key(self, in_force: InForce) -> ModelKey:
         """The model that this stream needs for what is in force."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
-from dimstream_server.engine.protocol import EngineResult
+from dimstream_server.engine.protocol import DeviceReport, EngineResult
 
 FAILURES: Final = 5  # in a row
 FAILURES_COUNT_S: Final = 300.0
@@ -20,15 +20,15 @@ class Watched(Protocol):
     def trouble(self) -> str | None:
         """Why it will answer nothing more; None while it works."""
 
-    def queue_length(self) -> int:
-        """Frames accepted and not yet answered."""
+    def devices(self) -> Sequence[DeviceReport]:
+        """How each device is."""
 
     def models(self) -> Collection[str]:
         """Ids of the models that are served."""
 
 
 class DeviceHealth:
-    """What speaks against a device; told of every answer, by any thread.
+    """What speaks against the devices; told of every answer, by any thread.
 
     Parameters
     ----------
@@ -40,16 +40,14 @@ class DeviceHealth:
         self._engine = engine
         self._clock = clock
         self._lock = threading.Lock()
-        self._answers = 0
         self._failures: dict[
             str, tuple[int, float, str]
         ] = {}  # model: in a row, the last one's time and error
-        self._seen: tuple[int, float] | None = None  # answers, and since when there were no more
+        self._seen: dict[str, tuple[int, float]] = {}  # answers of each, and since when there were no more
 
     def answered(self, result: EngineResult) -> None:
         """Take note of an answer."""
         with self._lock:
-            self._answers += 1
             if result.status != "failed":
                 self._failures.pop(result.model_id, None)
                 return
@@ -57,21 +55,41 @@ class DeviceHealth:
             self._failures[result.model_id] = (row + 1, self._clock(), result.error or "")
 
     def check(self) -> str | None:
-        """Why the device is not well; None when it is. Frames that do not move are found by asking again."""
+        """Why a device is not well; None when all are. Frames that do not move are found by asking again."""
         return self._engine.trouble() or self._stall() or self._failing()
 
-    def _stall(self) -> str | None:
-        waiting, now = self._engine.queue_length(), self._clock()
-        with self._lock:
-            if not waiting:
-                self._seen = None
-                return None
-            if self._seen is None or self._seen[0] != self._answers:
-                self._seen = (self._answers, now)
-            since = self._seen[1]
-        if now - since < STALL_S:
+    def lost(self) -> str | None:
+        """Which devices are lost while others go on; None when none is."""
+        devices = self._engine.devices()
+        lost = [one for one in devices if one.trouble is not None]
+        if not lost:
             return None
-        return f"{waiting} frames wait and none was answered for {now - since:.0f} s; restart the server"
+        named = "; ".join(f"{one.name}: {one.trouble}" for one in lost)
+        return (
+            f"{len(lost)} of {len(devices)} devices are lost, restart the server to use them again: {named}"
+        )
+
+    def _stall(self) -> str | None:
+        devices, now = self._engine.devices(), self._clock()
+        with self._lock:
+            stalled = [one for one in devices if self._silent_s(one, now) >= STALL_S]
+            if not stalled:
+                return None
+            one, silent_s = stalled[0], self._silent_s(stalled[0], now)
+        where = f" for {one.name}" if len(devices) > 1 else ""
+        return (
+            f"{one.queued} frames wait{where} and none was answered for {silent_s:.0f} s; restart the server"
+        )
+
+    def _silent_s(self, device: DeviceReport, now: float) -> float:
+        """For how long frames have been seen to wait while none was answered, seconds."""
+        if not device.queued:
+            self._seen.pop(device.name, None)
+            return 0.0
+        seen = self._seen.get(device.name)
+        if seen is None or seen[0] != device.answered:
+            seen = self._seen[device.name] = (device.answered, now)
+        return now - seen[1]
 
     def _failing(self) -> str | None:
         """A failure of long ago says nothing: whoever would try again was kept away by this check."""

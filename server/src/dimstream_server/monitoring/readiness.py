@@ -19,14 +19,20 @@ _log = logging.getLogger(__name__)
 
 
 class Readiness(Collector):
-    """Named checks; the server is ready when none has anything to say."""
+    """Named checks; the server is ready when none that is required has anything to say."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
+        self._optional: set[str] = set()
         self._last: dict[str, str] = {}
 
-    def add(self, name: str, check: Check) -> None:
+    def add(self, name: str, check: Check, *, required: bool = True) -> None:
         """Ask `check` from now on: None when all is well, else why not, in a few words for the operator.
+
+        Parameters
+        ----------
+        required : bool
+            Whether no work should be sent here while it is not well.
 
         Raises
         ------
@@ -36,6 +42,8 @@ class Readiness(Collector):
         if name in self._checks:
             raise ValueError(f"expected a new name for a check, got {name!r}, which there is")
         self._checks[name] = check
+        if not required:
+            self._optional.add(name)
 
     def report(self) -> dict[str, str]:
         """Each check's name, and `ok` or why not; what has changed since the last time is logged."""
@@ -46,10 +54,9 @@ class Readiness(Collector):
         self._last = report
         return report
 
-    @staticmethod
-    def is_ready(report: dict[str, str]) -> bool:
-        """Whether every check of a report is well."""
-        return all(message == OK for message in report.values())
+    def is_ready(self, report: dict[str, str]) -> bool:
+        """Whether every required check of a report is well."""
+        return all(message == OK for name, message in report.items() if name not in self._optional)
 
     def collect(self) -> Iterator[Metric]:
         """`dimstream_ready`, and `dimstream_check_ok` for each check, as Prometheus reads them."""

@@ -248,7 +248,7 @@ def test_a_server_whose_engine_dies_stops_and_its_streams_go_on_at_the_next(
     undisturbed = _undisturbed(peer)
     opened = peer.open()
     assert [_said(peer.ask(_frame(opened, seq))) for seq in range(3)] == undisturbed[:3]
-    server.engine._thread.commands.put(Append("no such stream", Gap(0, 0)))
+    server.engine._devices.threads[0].commands.put(Append("no such stream", Gap(0, 0)))
     peer.send(_frame(opened, 3))
     assert server.wait_stopped() is False
 

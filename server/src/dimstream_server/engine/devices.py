@@ -1,0 +1,166 @@
+"""The devices of an engine: where each stream is, and where it goes on when its device is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+
+from dimstream_models.bundle import Bundle
+from dimstream_server.engine.commands import (
+    Adopt,
+    Command,
+    Drain,
+    LookAgain,
+    OpenStream,
+    ReplaceModel,
+    StreamCommand,
+)
+from dimstream_server.engine.device_thread import DeviceThread
+from dimstream_server.engine.loading import LoadedModel, ModelKey
+from dimstream_server.engine.placement import Placement
+from dimstream_server.engine.stream_state import StreamState
+
+log = logging.getLogger(__name__)
+
+
+class Devices:
+    """The threads of all devices; every method is called with the engine's lock held, and none blocks."""
+
+    def __init__(self, threads: Sequence[DeviceThread]) -> None:
+        self.threads = tuple(threads)
+        self.trouble: dict[int, str] = {}
+        """Why devices are lost."""
+        self.answered = [0] * len(self.threads)
+        """Frames that each has answered."""
+        self._placement = Placement(len(self.threads))
+        self._drained: set[int] = set()  # those that have nothing left to do
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to work."""
+        for thread in self.threads:
+            thread.start()
+
+    @property
+    def living(self) -> tuple[DeviceThread, ...]:
+        """Devices that were not lost."""
+        return tuple(self.threads[number] for number in self._placement.living)
+
+    def streams_on(self, device: int) -> list[str]:
+        """Streams of a device."""
+        return self._placement.streams_on(device)
+
+    def open(self, command: OpenStream, *, pixels: int) -> None:
+        """Place a stream, whose frames have so many pixels as the model is given them."""
+        self._place(command, pixels)
+
+    def put(self, command: StreamCommand) -> None:
+        """Tell a stream's device."""
+        self._put(self._placement.device_of(command.stream), command)
+
+    def serve(self, bundle: Bundle, ready: Mapping[str, Mapping[ModelKey, LoadedModel]]) -> None:
+        """Serve a bundle that was made ready on each device by name."""
+        for number in self._placement.living:
+            thread = self.threads[number]
+            thread.loader.put(bundle)
+            self._put(number, ReplaceModel(bundle.id, ready.get(thread.name, {})))
+
+    def withdraw(self, model: str) -> None:
+        """Serve a model no more."""
+        for number in self._placement.living:
+            self.threads[number].loader.drop(model)
+            self._put(number, ReplaceModel(model, {}))
+
+    def answered_of(self, stream: str) -> None:
+        """Take note that one frame of a stream was answered."""
+        self.answered[self._placement.device_of(stream)] += 1
+
+    def closed(self, stream: str) -> None:
+        """Forget a stream that has ended."""
+        self._placement.end(stream)
+
+    def drain(self) -> Future[None]:
+        """Done once all devices have nothing left to do, and have stopped."""
+        parts: list[Future[None]] = []
+        for number in self._placement.living:
+            parts.append(Future())
+            self._put(number, Drain(parts[-1]))
+        return _all_of(parts)
+
+    def may_stop(self, device: int) -> bool:
+        """Whether all may stop, as this one could; a stream of one that is lost may still come to others."""
+        if not self._stopped:
+            self._drained.add(device)
+            living = self._placement.living
+            if not all(one in self._drained and self.threads[one].commands.empty() for one in living):
+                return False
+            self._stopped = True
+            for one in living:
+                self.threads[one].commands.put(LookAgain())
+        return True
+
+    def lose(self, device: int, why: str, streams: Iterable[StreamState]) -> bool:
+        """Let the streams of a device go on elsewhere; False when there is no other device."""
+        self._placement.lose(device)
+        self.trouble[device] = why
+        if not self._placement.living:
+            return False
+        moved = [state.moved() for state in streams]
+        log.error(
+            "a device is lost, others go on event=device_lost device=%s streams=%d devices_left=%d reason=%r",
+            *(self.threads[device].name, len(moved), len(self._placement.living), why),
+        )
+        for state in moved:
+            self._place(Adopt(state), state.pixels, device)
+        commands = self.threads[device].commands
+        while not commands.empty():  # nobody puts anything more there, but for a loader
+            self._pass_on(commands.get(), device)
+        return True
+
+    def _pass_on(self, command: Command, device: int) -> None:
+        """What waited for a device that was lost, in its order."""
+        if isinstance(command, Drain):
+            command.future.set_result(None)
+        elif isinstance(command, OpenStream | Adopt):
+            self._place(command, self._placement.pixels_of(command.stream), device)
+        elif isinstance(command, StreamCommand) and command.stream in self._placement:
+            self.put(command)
+
+    def _place(self, command: OpenStream | Adopt, pixels: int, before: int | None = None) -> None:
+        """Place a stream; one that was on a device before rather on one of its kind, for the same pixels."""
+        kind = None if before is None else self.threads[before].kind
+        alike = [number for number in self._placement.living if self.threads[number].kind == kind]
+        device = self._placement.place(command.stream, pixels, s_per_pixel=self._speeds(), among=alike)
+        self._put(device, command)
+
+    def _speeds(self) -> list[float]:
+        """What each device takes for a pixel, seconds; the same for all of one kind."""
+        kinds = [thread.kind for thread in self.threads]
+        speeds = {
+            kind: min(thread.s_per_pixel for thread in self.threads if thread.kind == kind) for kind in kinds
+        }
+        return [speeds[kind] for kind in kinds]
+
+    def _put(self, device: int, command: Command) -> None:
+        self._drained.discard(device)
+        self.threads[device].commands.put(command)
+
+
+def _all_of(parts: Sequence[Future[None]]) -> Future[None]:
+    """Done when all parts are; raises what one of them raises."""
+    whole: Future[None] = Future()
+    whole.set_running_or_notify_cancel()
+
+    def look(_: Future[None]) -> None:
+        if whole.done() or not all(part.done() for part in parts):
+            return
+        error = next((part.exception() for part in parts if part.exception() is not None), None)
+        if error is None:
+            whole.set_result(None)
+        else:
+            whole.set_exception(error)
+
+    for part in parts:
+        part.add_done_callback(look)
+    return whole

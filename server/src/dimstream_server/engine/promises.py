@@ -1,0 +1,37 @@
+"""The futures that a device thread has promised to complete, so that nobody waits for one that has died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from dimstream_server.engine.commands import Adopt, Append, ChangeStream, Command, Drain
+from dimstream_server.engine.stream_state import CloseStream, Item, Job, StreamState
+from dimstream_server.errors import ServerError
+
+
+def of_command(command: Command) -> list[Future[Any]]:
+    """What whoever gave a command waits for."""
+    if isinstance(command, Append):
+        return _of_item(command.item)
+    if isinstance(command, Adopt):
+        return of_stream(command.state)
+    return [command.future] if isinstance(command, ChangeStream | Drain) else []
+
+
+def of_stream(state: StreamState) -> list[Future[Any]]:
+    """What is waited for of a stream."""
+    items = [future for item in state.waiting for future in _of_item(item)]
+    return [*items, *(update.future for update in state.updates)]
+
+
+def break_all(futures: Iterable[Future[Any]], error: ServerError) -> None:
+    """Let those raise an error that are not done."""
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+
+
+def _of_item(item: Item) -> list[Future[Any]]:
+    return [item.future] if isinstance(item, Job | CloseStream) else []
