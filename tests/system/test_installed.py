@@ -154,6 +154,7 @@ TRAINING = {
 WITHOUT_EXTRA = ("init",)
 ANALYSIS = {
     "run": ["m.tif", "--classical", "--out", "o"],
+    "report": ["c", "--out", "o"],
     "compare": ["--condition", "a", "f", "--out", "o"],
     "dose-effect": ["--out", "o"],
 }

@@ -107,7 +107,7 @@ def analyse_movie(
     frames = read_columns(folder / f"{FRAMES}.parquet")
     shares = tifffile.imread(folder / PERSISTENCE)  # (3, H, W)
     write_whole(folder / PICTURE, draw_movie(frames, shares[0]))
-    write_summary(summary, folder, about)
+    write_summary(summary, folder, {**about, "movie_path": str(movie.path.resolve())})
     shutil.rmtree(folder / CHUNKS, ignore_errors=True)
     return summary
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Final
 
+from dimstream_models.html_page import picture, web_page
 from dimstream_models.training.audit.alarms import ALLOWED, NOTICED_WITHIN, Rate
 from dimstream_models.training.audit.auditing import INVENTED, REAL, Audit
 from dimstream_models.training.audit.conditions import ENOUGH_PHOTONS
@@ -18,7 +19,6 @@ from dimstream_models.training.audit.intervals import Estimate
 from dimstream_models.training.audit.pictures import TITLES
 from dimstream_models.training.audit.scores import SCORES
 from dimstream_models.training.audit.simulated_movies import LEAST_SHOWN
-from dimstream_models.training.html_page import picture, web_page
 
 CAPTIONS: Final[Mapping[str, str]] = {
     "gallery.png": "From left to right: raw counts, the prediction, the truth (white is twice the dose) and"

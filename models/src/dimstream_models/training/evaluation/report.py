@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from dimstream_models.html_page import picture, web_page
 from dimstream_models.training.evaluation.evaluate import Evaluation
 from dimstream_models.training.evaluation.figures import (
     KINDS,
@@ -31,7 +32,6 @@ from dimstream_models.training.evaluation.filters import Rivals
 from dimstream_models.training.evaluation.pictures import draw_distributions, draw_pair
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
 from dimstream_models.training.evaluation.scoring import NO_SCALE, ScoringSettings
-from dimstream_models.training.html_page import picture, web_page
 from dimstream_models.training.metrics.statistics import Outcome
 
 ONE_SCALE: Final = (0.8, 1.25)

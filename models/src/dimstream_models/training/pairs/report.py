@@ -18,7 +18,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.training.html_page import picture, web_page
+from dimstream_models.html_page import picture, web_page
 from dimstream_models.training.pairs.noise import PhotonStatistics
 from dimstream_models.training.pairs.pair_storage import Overlay
 from dimstream_models.training.pairs.prepared import REPORT, Counts, Dose, Prepared, PreparedField, Role

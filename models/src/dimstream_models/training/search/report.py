@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dimstream_models.html_page import picture, web_page
 from dimstream_models.training.fitting.history import CURVE, Epoch, read_history
-from dimstream_models.training.html_page import picture, web_page
 from dimstream_models.training.pairs.prepared import Prepared
 from dimstream_models.training.search.ranking import Scored
 from dimstream_models.training.search.space import PLACES, Value, in_order

@@ -1,0 +1,161 @@
+"""What each panel shows, in words for who did not write the program, with this cell's own figures in
+them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dimstream_models.analysis.reports.cell import AnalysedCell
+from dimstream_models.analysis.reports.panels import mean_text
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The words of one panel.
+
+    Parameters
+    ----------
+    letter, title, text : str
+    figures : tuple of str
+        That it speaks of.
+    """
+
+    letter: str
+    title: str
+    text: str
+    figures: tuple[str, ...] = ()
+
+
+def captions(cell: AnalysedCell) -> list[Caption]:
+    """Return the captions of figure 3 for one cell."""
+    of_cell = [_frames(cell), _kinds(cell), _nodes(cell), *_pieces(cell), _foreground(cell), _ssim(cell)]
+    return [*sorted(of_cell, key=lambda caption: caption.letter), _stays()]
+
+
+def flag_sentence(cell: AnalysedCell) -> str:
+    """Return how many frames were not trusted, and what was done with them."""
+    counts: dict[str, int] = {}
+    for span in cell.flag_spans():
+        counts[span.flag] = counts.get(span.flag, 0) + span.last - span.first + 1
+    if not any(cell.frames["flag"]):
+        return "The movie came without flags: every frame was analysed, and nobody said which can be trusted."
+    if not counts:
+        return "Every frame has the flag ok."
+    said = ", ".join(f"{n} {flag}" for flag, n in counts.items())
+    out = sum(cell.left_out.values())
+    treated = f"{out} of these were left out of all figures" if out else "they were analysed all the same"
+    return (
+        f"Flags other than ok: {said} of {len(cell)} frames; {treated}. They are shaded: red where the"
+        " denoised image cannot be believed (suspect), grey where it could not be judged (unjudged), violet"
+        " where there is no result."
+    )
+
+
+def interval_sentence(cell: AnalysedCell) -> str:
+    """Return what the brackets behind a mean are."""
+    known = any(mean.low is not None for mean in cell.means.values())
+    if not known:
+        return (
+            "No intervals are given: frames that follow each other are alike, and the movie is worth fewer"
+            " than 20 independent frames."
+        )
+    return (
+        "In brackets: where the mean of this movie lies with 95 % confidence (moving-block bootstrap, which"
+        " allows for frames that follow each other being alike). It speaks of this cell alone; for a"
+        " population, measure several cells. Where there is no bracket, too few frames are independent."
+    )
+
+
+def _said(cell: AnalysedCell, figure: str) -> str:
+    return mean_text(cell.mean(figure))
+
+
+def _frames(cell: AnalysedCell) -> Caption:
+    scale = (
+        "the bar is the scale" if cell.scaled else "there is no scale bar: the size of pixels is not known"
+    )
+    return Caption(
+        "A",
+        "Frames",
+        f"Denoised frames at several times, and the same frames with what was found in them. All have one"
+        f" contrast; {scale}. Blue is tubule, yellow is sheet. The white line is the skeleton, the middle of"
+        " the tubules. Round green marks are free ends; square ones are ends that touch a sheet or the"
+        " border of the frame. Pink marks are junctions of three tubules, red ones of four and more.",
+    )
+
+
+def _kinds(cell: AnalysedCell) -> Caption:
+    return Caption(
+        "B",
+        "Tubules and sheets",
+        f"Of all pixels that are ER, the share that is tubule ({_said(cell, 'tubule_fraction')}) and that is"
+        f" sheet ({_said(cell, 'sheet_fraction')}); both make 1. What counts as a sheet depends on the"
+        " segmenter and on the size of pixels: compare only what was labelled alike.",
+        ("tubule_fraction", "sheet_fraction"),
+    )
+
+
+def _nodes(cell: AnalysedCell) -> Caption:
+    return Caption(
+        "C",
+        "Nodes of the network",
+        "Left: how many tubules meet at a node, on average over frames; thin lines are the standard"
+        " deviation over frames. Blue bars count as ERnet does: a tubule that reaches a sheet is a one-way"
+        " node there. Pink bars are corrected for branches and junctions that thinning makes, and count"
+        f" only free ends as 1 ({_said(cell, 'free_ends')} in a frame;"
+        f" {_said(cell, 'ends_at_sheets')} more ends touch a sheet, {_said(cell, 'ends_at_border')} the"
+        f" border). There are {_said(cell, 'junctions')} junctions of three tubules and more in a frame."
+        " Right: the share of one-, two- and three-way nodes over time, counted as ERnet does.",
+        ("junctions", "degree_3", "degree_4", "free_ends", "ernet_degree_1", "ernet_degree_3"),
+    )
+
+
+def _pieces(cell: AnalysedCell) -> list[Caption]:
+    unit = "µm²" if cell.scaled else "px²"
+    number = Caption(
+        "D",
+        "Pieces",
+        f"How many connected pieces of tubules ({_said(cell, 'tubes')}), of sheets ({_said(cell, 'sheets')})"
+        f" and gaps ({_said(cell, 'gaps')}) a frame has. A gap is background that the ER encloses on all"
+        " sides. One break in one tubule changes these numbers, so read them as a comparison between cells"
+        " that were measured alike.",
+        ("tubes", "sheets", "gaps"),
+    )
+    areas = ", ".join(f"{name} {_said(cell, f'{name}_area')}" for name in ("tubes", "sheets", "gaps"))
+    size = Caption(
+        "G",
+        "Size of pieces",
+        f"Their mean area in {unit}: {areas}. The curve stops where a frame has no such piece.",
+        ("tubes_area", "sheets_area", "gaps_area"),
+    )
+    return [number, size]
+
+
+def _foreground(cell: AnalysedCell) -> Caption:
+    return Caption(
+        "E",
+        "Foreground",
+        f"Which share of the frame is ER: {_said(cell, 'foreground')}. It falls when the cell leaves the"
+        " frame, too.",
+        ("foreground",),
+    )
+
+
+def _ssim(cell: AnalysedCell) -> Caption:
+    return Caption(
+        "F",
+        "Likeness of frames",
+        f"Structural similarity (SSIM) of each frame with the one before: {_said(cell, 'ssim')}. 1 means"
+        " that nothing changed. It falls when the ER moves more, but also when there is less light: a slow"
+        " fall while the sample bleaches does not show that the ER has changed.",
+        ("ssim",),
+    )
+
+
+def _stays() -> Caption:
+    return Caption(
+        "H",
+        "Where the ER stays",
+        "In which share of the analysed frames each pixel was ER: bright places stayed, dark ones were"
+        " passed through.",
+    )
