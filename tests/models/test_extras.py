@@ -27,6 +27,7 @@ def missing(module: str) -> ModuleNotFoundError:
         ("sklearn.metrics", "dimstream-models", 'needs sklearn, which is not installed: pip install "dimst'),
         ("ray", "dimstream-models", 'pip install "dimstream-models[ray]"'),
         ("onnxruntime", "dimstream-server", '[cpu]" or pip install "dimstream-server[gpu]" or pip'),
+        ("openvino", "dimstream-server", 'pip install "dimstream-server[openvino]"'),
         ("matplotlib.pyplot", "dimstream-server", 'pip install "dimstream-server[demo]"'),
         ("fastapi", "dimstream-server", "although dimstream-server needs it; install dimstream-server again"),
         ("anything", "no-such-distribution", "install no-such-distribution again"),

@@ -1,4 +1,4 @@
-"""Nothing is sent to anybody: ONNX Runtime keeps no usage data when dimstream has loaded it."""
+"""Nothing is sent to anybody: runtimes keep no usage data when dimstream has loaded them."""
 
 import os
 import subprocess
@@ -25,3 +25,12 @@ def left_behind(statement: str, home: Path) -> list[str]:
 @pytest.mark.parametrize("modules", ["dimstream_server.pipeline.runtime", "dimstream_models, onnxruntime"])
 def test_onnx_runtime_keeps_no_usage_data(tmp_path: Path, modules: str) -> None:
     assert left_behind(f"import {modules}", tmp_path / "home") == []
+
+
+@pytest.mark.slow
+def test_openvino_keeps_no_usage_data(tmp_path: Path) -> None:
+    run = (
+        "from dimstream_server.pipeline import device, device_probe; "
+        "device_probe.probe(device.Device(runtime='openvino'))"
+    )
+    assert left_behind(run, tmp_path / "home") == []

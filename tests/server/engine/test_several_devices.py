@@ -21,6 +21,7 @@ from dimstream_server.engine.resume_state import Counts
 from dimstream_server.engine.stream_state import Gap
 from dimstream_server.pipeline.device import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
+from dimstream_server.pipeline.runner import Runner
 
 BundleMaker = Callable[..., Bundle]
 SHAPE = (32, 36)
@@ -102,19 +103,19 @@ def _failing_network() -> ort.InferenceSession:
 
 
 @pytest.fixture(scope="module")
-def failing(tiny_bundle: BundleMaker) -> ort.InferenceSession:
-    """The session of a network that raises on every frame of the movies."""
+def failing(tiny_bundle: BundleMaker) -> Runner:
+    """The graph of a network that raises on every frame of the movies."""
     raising, cpu = tiny_bundle("raising"), parse_device("cpu")
-    return FusedModel(raising, device=cpu, in_dtype="uint16", out_dtype="uint16", threads=1).session
+    return FusedModel(raising, device=cpu, in_dtype="uint16", out_dtype="uint16", threads=1).runner
 
 
-def _break(engine: LocalEngine, number: int, failing: ort.InferenceSession) -> None:
+def _break(engine: LocalEngine, number: int, failing: Runner) -> None:
     """Let a device fail from its next run on, on frames and on what it is checked by."""
     thread = engine._devices.threads[number]
     thread._check.session = _failing_network()
     for model in thread._models.values():
         assert not isinstance(model, Exception)
-        model.fused.session = failing
+        model.fused.runner = failing
 
 
 def _at(future: Future[EngineResult], number: int, act: Callable[[], None]) -> None:
@@ -149,7 +150,7 @@ def test_streams_are_spread_and_say_what_one_device_says(
 @pytest.mark.parametrize("at", [0, 8])
 def test_a_device_that_fails_loses_no_frame_and_changes_no_pixel(
     bundles: list[Bundle],
-    failing: ort.InferenceSession,
+    failing: Runner,
     undisturbed: list[list[dict[str, Any]]],
     at: int,
     caplog: pytest.LogCaptureFixture,
@@ -209,7 +210,7 @@ def test_a_frame_that_fails_costs_no_device(tiny_bundle: BundleMaker) -> None:
 
 
 def test_a_frame_on_which_two_devices_were_lost_is_not_tried_on_a_third(
-    bundles: list[Bundle], failing: ort.InferenceSession
+    bundles: list[Bundle], failing: Runner
 ) -> None:
     with _engine(bundles[:1], devices=3) as engine:
         stream, other = engine.open(SPEC), engine.open(SPEC)
@@ -227,9 +228,7 @@ def test_a_frame_on_which_two_devices_were_lost_is_not_tried_on_a_third(
         assert (again.status, again.compared_seq) == ("done", 0)
 
 
-def test_the_last_device_that_is_lost_leaves_nobody_waiting(
-    bundles: list[Bundle], failing: ort.InferenceSession
-) -> None:
+def test_the_last_device_that_is_lost_leaves_nobody_waiting(bundles: list[Bundle], failing: Runner) -> None:
     with _engine(bundles[:1]) as engine:
         stream = engine.open(SPEC)
         for number in (0, 1):

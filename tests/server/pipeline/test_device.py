@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dimstream_models.precisions import FRACTION_BITS, Precision
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import FRACTION_BITS, Device, Precision, parse_device
+from dimstream_server.pipeline.device import Device, parse_device
 from dimstream_server.pipeline.device_probe import check_bits, fraction_bits, probe
 
 WORDS = {
@@ -14,9 +15,26 @@ WORDS = {
     "cpu@f32": ("cpu", Device()),
     "cuda:0": ("cuda:0", Device(cuda=0)),
     "cuda:12@f32": ("cuda:12", Device(cuda=12)),
+    "openvino:cpu": ("openvino:cpu", Device(runtime="openvino")),
+    "openvino:cpu@f32": ("openvino:cpu", Device(runtime="openvino")),
     "cuda:3@tf32": ("cuda:3@tf32", Device(cuda=3, precision="tf32")),
 }
-NO_DEVICES = ("", "gpu", "cuda", "cuda:x", "CPU", "cuda:-1", "cuda:00", "cuda:0 ", "cpu@", "cuda:١", "cpu:0")
+NO_DEVICES = (
+    "",
+    "gpu",
+    "cuda",
+    "cuda:x",
+    "CPU",
+    "cuda:-1",
+    "cuda:00",
+    "cuda:0 ",
+    "cpu@",
+    "cuda:١",
+    "cpu:0",
+    "openvino",
+    "openvino:gpu",
+    "openvino:cuda:0",
+)
 NO_PRECISIONS = ("cpu@bf16", "cpu@tf32", "cuda:0@fp16", "cuda:0@bf16", "cpu@float32", "cpu@f16")
 
 
@@ -30,7 +48,9 @@ def test_a_word_names_a_device_and_its_precision(word: str) -> None:
 
 @pytest.mark.parametrize("word", NO_DEVICES)
 def test_what_is_no_device_is_refused_with_what_is_possible(word: str) -> None:
-    with pytest.raises(DeviceUnavailable, match=r"a device is 'cpu', 'cuda:N' .*'cuda:N@tf32', not "):
+    with pytest.raises(
+        DeviceUnavailable, match=r"a device is 'cpu', 'cuda:N', 'cuda:N@tf32' or 'openvino:cpu', not "
+    ):
         parse_device(word)
 
 

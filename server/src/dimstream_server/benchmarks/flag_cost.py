@@ -103,7 +103,7 @@ def _lap_ms(run: Run, frames: list[Counts]) -> float:
 
 
 def _model_alone(bundle: Bundle, device: str) -> Run:
-    model = compose_prediction(bundle, "uint16").SerializeToString()
+    model = compose_prediction(bundle, "uint16")
     graph = Graph(model, parse_device(device), name=bundle.id, threads=None)
     return lambda frame: graph.run({"frame": frame}, ("normalised",))
 

@@ -22,9 +22,10 @@ from dimstream_client.client import Client
 from dimstream_client.messages import Result, Times
 from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks.errors import BenchmarkError
-from dimstream_server.pipeline.device import parse_device
-from dimstream_server.pipeline.fused_graph import OUTPUTS
+from dimstream_server.pipeline.device import Device, parse_device
+from dimstream_server.pipeline.fused_graph import OUTPUTS, compose
 from dimstream_server.pipeline.fused_model import FusedModel
+from dimstream_server.pipeline.runtime import open_session
 from dimstream_server.pipeline.thresholds import thresholds_of
 
 Counts = NDArray[Any]
@@ -76,30 +77,37 @@ class Route(Protocol):
 class BareRoute:
     """The fused graph itself, with the session settings of the service; each frame is the next's previous.
 
-    On CUDA `FusedModel.run` is timed: it binds the buffers on the device, which plain ``run`` cannot.
+    Elsewhere than on ONNX Runtime's CPU `FusedModel.run` is timed: it binds the buffers on the device, which
+    plain ``run`` cannot.
     """
 
     name = "bare"
 
     def __init__(self, bundle: Bundle, device: str) -> None:
-        self._device = parse_device(device)
-        self._model = FusedModel(bundle, device=self._device, in_dtype="uint16", out_dtype="uint16")
+        where = parse_device(device)
         self._thresholds = thresholds_of(bundle)
         self._feeds: dict[str, NDArray[Any]] = {
             "background_max": np.asarray(self._thresholds.background_max, np.float32),
             "signal_min": np.asarray(self._thresholds.signal_min, np.float32),
         }
+        self._session: Any = None
+        self._model: FusedModel | None = None
+        if where == Device():
+            model = compose(bundle, "uint16", "uint16").SerializeToString()
+            self._session = open_session(model, where, name=bundle.id)
+        else:
+            self._model = FusedModel(bundle, device=where, in_dtype="uint16", out_dtype="uint16")
         self._previous: Any = None
 
     def denoise(self, frame: Counts) -> Counts:
         """One frame's denoised photon counts, (H, W) uint16 like the frame."""
-        if self._device.cuda is not None:
+        if self._model is not None:
             output = self._model.run(frame, self._previous, self._thresholds)
             self._previous = output.normalised
             return output.denoised
         previous = np.zeros(frame.shape, np.float32) if self._previous is None else self._previous
         feeds = {"frame": frame, "previous": previous, **self._feeds}
-        denoised, self._previous, *_ = self._model.session.run(OUTPUTS, feeds)
+        denoised, self._previous, *_ = self._session.run(OUTPUTS, feeds)
         return np.asarray(denoised)
 
     def lap(self, frames: Sequence[Counts]) -> Lap:

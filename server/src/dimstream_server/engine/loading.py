@@ -14,7 +14,8 @@ from dimstream_server.errors import Draining, DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
 from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_model import FusedModel
-from dimstream_server.pipeline.runtime import first_line, open_session
+from dimstream_server.pipeline.runner import open_network
+from dimstream_server.pipeline.runtime import first_line
 from dimstream_server.pipeline.thresholds import thresholds_of
 
 
@@ -168,7 +169,8 @@ def check_networks(bundle: Bundle, device: Device) -> None:
     check_test_tensor(bundle, network)
     if bundle.error_bar is not None:
         prediction = network(apply_steps(bundle.preprocessing, bundle.test_input))
-        check_error_bar(bundle, bare_network(bundle.id, bundle.error_bar.onnx, device), prediction)
+        beside = bare_network(bundle.id, bundle.error_bar.onnx, device.bracket)
+        check_error_bar(bundle, beside, prediction)
 
 
 def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Array]:
@@ -179,17 +181,15 @@ def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Arr
     name : str
         Of the bundle, for messages.
     """
-    session = open_session(content, device, name=name)
-    inputs = [each.name for each in session.get_inputs()]
+    network = open_network(content, device, name=name)
 
     def run(*values: Array) -> Array:
         try:
-            output: Array = session.run(None, dict(zip(inputs, values, strict=True)))[0]
-        except Exception as error:  # ONNX Runtime's classes have no base but Exception
+            return network(*values)
+        except Exception as error:  # the runtimes' classes have no base but Exception
             raise UnsupportedNetwork(
                 f"{name}: the network fails on its test input: {first_line(error)}; export it again"
             ) from error
-        return output
 
     return run
 

@@ -41,6 +41,7 @@ from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference, StreamState
 from dimstream_server.errors import BadUpdate, ModelInUse, UnknownModel
+from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.device_check import DeviceCheck
 from dimstream_server.pipeline.device_probe import probe
 from dimstream_server.pipeline.runtime import check_installation
@@ -80,7 +81,7 @@ class LocalEngine:
     ) -> None:
         runtime = check_installation()
         places = places_of(devices)
-        self._device = described(places, f"{runtime} {version(runtime)}")
+        self._device = described(places, _versions(places, runtime))
         served = bundles_by_id(bundles)
         for where in dict.fromkeys(places):
             probe(where)
@@ -303,3 +304,9 @@ class LocalEngine:
                 f"no model {model[:100]!r} is served; served are {', '.join(sorted(self._infos))}"
             )
         return info
+
+
+def _versions(places: Iterable[Device], runtime: str) -> str:
+    """What runs the networks, and what runs the rest where that is another."""
+    used = dict.fromkeys([*(runtime if one.bracket == one else one.runtime for one in places), runtime])
+    return ", ".join(f"{name} {version(name)}" for name in used)

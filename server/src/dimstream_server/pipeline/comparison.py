@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 from numpy.typing import NDArray
 
 from dimstream_models.bundle import Bundle
@@ -17,20 +17,20 @@ from dimstream_server.pipeline.comparison_graph import compose_agreement, compos
 from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_graph import compose_prediction
 from dimstream_server.pipeline.fused_model import FusedOutput, Normalised
-from dimstream_server.pipeline.runtime import first_line, open_session
+from dimstream_server.pipeline.runner import open_runner
+from dimstream_server.pipeline.runtime import first_line
 
 
 class Graph:
-    """A session whose tensors stay on the device, but for outputs that are asked for on the host.
+    """A graph whose tensors stay on the device, but for outputs that are asked for on the host.
 
     Raises
     ------
     DeviceUnavailable, UnsupportedNetwork
     """
 
-    def __init__(self, model: bytes, device: Device, *, name: str, threads: int | None) -> None:
-        self._session = open_session(model, device, name=name, threads=threads)
-        self._cuda = device.cuda
+    def __init__(self, model: onnx.ModelProto, device: Device, *, name: str, threads: int | None) -> None:
+        self._runner = open_runner(model, device, name=name, threads=threads)
 
     def run(
         self, feeds: dict[str, Any], on_host: tuple[str, ...], on_device: tuple[str, ...] = ()
@@ -40,30 +40,12 @@ class Graph:
         Raises
         ------
         FrameFailed
-            ONNX Runtime raised.
+            The runtime raised.
         """
         try:
-            if self._cuda is None:
-                return list(self._session.run([*on_host, *on_device], feeds))
-            return self._run_on_cuda(feeds, on_host, on_device, self._cuda)
-        except Exception as error:  # ONNX Runtime's classes have no base but Exception
+            return self._runner.run(feeds, on_host, on_device)
+        except Exception as error:  # the runtimes' classes have no base but Exception
             raise FrameFailed(f"predictions could not be compared: {first_line(error)}") from error
-
-    def _run_on_cuda(
-        self, feeds: dict[str, Any], on_host: tuple[str, ...], on_device: tuple[str, ...], device_id: int
-    ) -> list[Any]:
-        binding = self._session.io_binding()
-        for name, value in feeds.items():
-            if isinstance(value, np.ndarray):
-                value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), "cuda", device_id)
-            binding.bind_ortvalue_input(name, value)
-        for name in on_host:
-            binding.bind_output(name, "cpu")
-        for name in on_device:
-            binding.bind_output(name, "cuda", device_id)
-        self._session.run_with_iobinding(binding)
-        outputs = binding.get_outputs()
-        return [*(one.numpy() for one in outputs[: len(on_host)]), *outputs[len(on_host) :]]
 
 
 class Aligner:
@@ -76,7 +58,7 @@ class Aligner:
     """
 
     def __init__(self, bundle: Bundle, device: Device, *, threads: int | None) -> None:
-        model = compose_alignment(bundle.ssim).SerializeToString()
+        model = compose_alignment(bundle.ssim)
         self._graph = Graph(model, device, name=bundle.id, threads=threads)
 
     def ssim(self, before: Normalised, after: Normalised, shift: Shift = (0, 0)) -> float:
@@ -104,8 +86,8 @@ class SplitCheck:
     """
 
     def __init__(self, bundle: Bundle, device: Device, *, in_dtype: str, threads: int | None) -> None:
-        network = compose_prediction(bundle, in_dtype).SerializeToString()
-        agreement = compose_agreement(bundle.ssim).SerializeToString()
+        network = compose_prediction(bundle, in_dtype)
+        agreement = compose_agreement(bundle.ssim)
         self._network = Graph(network, device, name=bundle.id, threads=threads)
         self._agreement = Graph(agreement, device, name=bundle.id, threads=threads)
         self._in_dtype = np.dtype(in_dtype)

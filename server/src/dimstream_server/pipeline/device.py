@@ -1,18 +1,18 @@
 """A device: what runs networks, where, and in which precision it multiplies; one word in settings.
 
-The word is ``[RUNTIME:]PLACE[@PRECISION]``: ``cpu``, ``cuda:0``, ``cuda:0@tf32``.
+The word is ``[RUNTIME:]PLACE[@PRECISION]``: ``cpu``, ``cuda:0@tf32``, ``openvino:cpu``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from dimstream_models.precisions import Precision
 from dimstream_server.errors import DeviceUnavailable
 
-Runtime = Literal["onnxruntime"]
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Runtime = Literal["onnxruntime", "openvino"]
 
 SUFFIXES: Final[dict[str, Precision]] = {
     "f32": "float32",
@@ -22,17 +22,15 @@ SUFFIXES: Final[dict[str, Precision]] = {
 }
 """Precisions as they are written behind the @."""
 
-FRACTION_BITS: Final[dict[Precision, int]] = {"float32": 23, "tf32": 10, "bfloat16": 7, "float16": 10}
-"""Bits of fraction of a factor."""
-
 POSSIBLE: Final[dict[str, tuple[Precision, ...]]] = {
     "cpu": ("float32",),
     "cuda:N": ("float32", "tf32"),
+    "openvino:cpu": ("float32",),
 }
 """What can be asked for, and its precisions; the first is the default."""
 
 _GRAMMAR: Final = re.compile(
-    r"(?P<place>cpu|cuda:(?P<cuda>0|[1-9]\d{0,3}))(?:@(?P<suffix>[a-z0-9]+))?", re.ASCII
+    r"(?P<place>(?:openvino:)?cpu|cuda:(?P<cuda>0|[1-9]\d{0,3}))(?:@(?P<suffix>[a-z0-9]+))?", re.ASCII
 )
 
 
@@ -45,7 +43,8 @@ class Device:
     cuda : int or None
         Number of the CUDA device; None is the CPU.
     runtime : str
-        What runs them.
+        What runs them: "onnxruntime", or "openvino", which runs networks only and leaves what surrounds them
+        to ONNX Runtime on the same processor.
     precision : str
         What factors are rounded to before they are multiplied: "float32" leaves them as they are, "tf32" and
         "float16" keep 10 bits of fraction, "bfloat16" keeps 7.
@@ -67,6 +66,11 @@ class Device:
         suffix = next(short for short, name in SUFFIXES.items() if name == self.precision)
         return f"{runtime}{self.place}" + ("" if self.precision == "float32" else f"@{suffix}")
 
+    @property
+    def bracket(self) -> Device:
+        """Where what surrounds a network runs: always in float32 where it is another device."""
+        return self if self.runtime == "onnxruntime" else Device(cuda=self.cuda)
+
 
 def parse_device(text: str) -> Device:
     """Device of a setting.
@@ -80,16 +84,17 @@ def parse_device(text: str) -> Device:
     if found is None:
         raise DeviceUnavailable(f"a device is {possible()}, not {text[:100]!r}")
     number = found["cuda"]
-    device = Device(cuda=None if number is None else int(number))
+    runtime: Runtime = "openvino" if found["place"].startswith("openvino") else "onnxruntime"
+    device = Device(cuda=None if number is None else int(number), runtime=runtime)
     if found["suffix"] is None:
         return device
-    kind = "cpu" if number is None else "cuda:N"
+    kind = found["place"] if number is None else "cuda:N"
     precision = SUFFIXES.get(found["suffix"])
     if precision is None or precision not in POSSIBLE[kind]:
         raise DeviceUnavailable(
             f"{text[:100]!r} asks {device.name} for a precision that it has not; a device is {possible()}"
         )
-    return Device(cuda=device.cuda, precision=precision)
+    return replace(device, precision=precision)
 
 
 def possible() -> str:

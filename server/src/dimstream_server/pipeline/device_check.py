@@ -23,7 +23,9 @@ class DeviceCheck:
     """
 
     def __init__(self, device: Device) -> None:
-        self.session = open_session(_addition(), device, name=f"the check of {device.name}", threads=1)
+        self.session = open_session(
+            _addition(), device.bracket, name=f"the check of {device.name}", threads=1
+        )
 
     def why_lost(self) -> str | None:
         """Why the device is lost; None while it computes."""

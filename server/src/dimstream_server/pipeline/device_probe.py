@@ -9,9 +9,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from dimstream_models.precisions import FRACTION_BITS
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import FRACTION_BITS, Device
-from dimstream_server.pipeline.runtime import first_line, open_session
+from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.runner import open_network
+from dimstream_server.pipeline.runtime import first_line
 
 CHANNELS: Final = 16
 SIDE: Final = 32
@@ -27,13 +29,14 @@ def probe(device: Device) -> None:
     DeviceUnavailable
         When the device is not there, does not run it, or rounds more or less than its precision says.
     """
-    session = open_session(_network().SerializeToString(), device, name=NAME)
     try:
-        (output,) = session.run(None, {"input": _input()})
-    except Exception as error:  # ONNX Runtime's classes have no base but Exception
+        output = open_network(_network().SerializeToString(), device, name=NAME)(_input())
+    except DeviceUnavailable:
+        raise
+    except Exception as error:  # the runtimes' classes have no base but Exception
         raise DeviceUnavailable(
             f"{device.name} was asked for and fails on a tiny network: {first_line(error)}; "
-            "check the driver, or serve with --device cpu"
+            "check its driver, or serve with another --device"
         ) from error
     check_bits(device, fraction_bits(output))
 

@@ -115,9 +115,10 @@ def _close(
     outputs: list[onnx.ValueInfoProto],
 ) -> None:
     """Put the first `before` nodes of the bracket before the network's, the others behind, and name the
-    ends."""
+    ends. Those of the network stay known, as `network_split` cuts there."""
     graph = model.graph
     inside = list(graph.node)
+    graph.value_info.extend((graph.input[0], graph.output[0]))
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend([*nodes.nodes[:before], *inside, *nodes.nodes[before:]])
     graph.initializer.extend(nodes.constants)
@@ -145,6 +146,13 @@ def _network(bundle: Bundle) -> onnx.ModelProto:
     del network.graph.input[:]
     network.graph.input.extend(inputs)
     _check_ends(bundle, inputs[0], network.graph.output[0])
+    for end, axes in (
+        (network.graph.input[0], bundle.input_axes),
+        (network.graph.output[0], bundle.output_axes),
+    ):
+        shape = end.type.tensor_type.shape  # its sides may be stale for other frame sizes, too
+        del shape.dim[:]
+        shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in axes)
     network.ir_version = max(network.ir_version, LOWEST_IR)
     with reading(bundle):  # names that are no UTF-8 come to light here
         return onnx_compose.add_prefix(network, NETWORK)

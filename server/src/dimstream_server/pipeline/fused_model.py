@@ -1,4 +1,4 @@
-"""A bundle ready to denoise frames of one pair of pixel types: its fused graph in a session."""
+"""A bundle ready to denoise frames of one pair of pixel types: its fused graph on a device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dimstream_client.quality import Thresholds
@@ -16,13 +15,17 @@ from dimstream_models.judging import Measures
 from dimstream_models.quality.alignment import Overview
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
 from dimstream_server.pipeline.device import Device
-from dimstream_server.pipeline.fused_graph import OUTPUTS, SD, compose
-from dimstream_server.pipeline.runtime import first_line, open_session
+from dimstream_server.pipeline.fused_graph import SD, compose
+from dimstream_server.pipeline.runner import open_runner
+from dimstream_server.pipeline.runtime import first_line
 
 Normalised: TypeAlias = Any
 """(H, W) float32 on the model's device: an ndarray on the CPU, an OrtValue on CUDA. Only handed back."""
 
 WARM_UP_SHAPE: Final = (64, 72)
+ON_HOST: Final = ("denoised", "measures", "overview")
+ON_DEVICE: Final = ("normalised", "support")
+"""What stays on the device: two frames, an overview and a few numbers cross the bus, and error bars."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,17 +91,15 @@ class FusedModel:
         threads: int | None = None,
         with_sd: bool = False,
     ) -> None:
-        model = compose(bundle, in_dtype, out_dtype, with_sd=with_sd).SerializeToString()
-        self._outputs = (*OUTPUTS, SD) if with_sd else OUTPUTS
+        model = compose(bundle, in_dtype, out_dtype, with_sd=with_sd)
+        self._on_host = (*ON_HOST, SD) if with_sd else ON_HOST
         self.bundle = bundle
         self.ceiling = bundle.ceiling(out_dtype)
-        self.session = open_session(model, device, name=bundle.id, threads=threads)
-        self._device = device
+        self.runner = open_runner(model, device, name=bundle.id, threads=threads)
         self._in_dtype = np.dtype(in_dtype)
         self._thresholds: Thresholds | None = None
         self._scalars: dict[str, NDArray[np.float32]] = {}
         self._zeros = np.zeros((0, 0), np.float32)
-        self._frame_buffer: tuple[tuple[int, ...], Any] | None = None
         self._warm_up()
 
     def run(self, pixels: NDArray[Any], previous: Normalised | None, thresholds: Thresholds) -> FusedOutput:
@@ -117,66 +118,16 @@ class FusedModel:
             When the network raises.
         """
         pixels = np.ascontiguousarray(pixels, self._in_dtype)
-        scalars = self._scalars_of(thresholds)
-        try:
-            if self._device.cuda is None:
-                return self._run_on_cpu(pixels, previous, scalars)
-            return self._run_on_cuda(pixels, previous, scalars, self._device.cuda)
-        except Exception as error:  # ONNX Runtime's classes have no base but Exception
-            raise FrameFailed(f"the model raised on this frame: {first_line(error)}") from error
-
-    def _run_on_cpu(
-        self, pixels: NDArray[Any], previous: Normalised | None, scalars: dict[str, NDArray[np.float32]]
-    ) -> FusedOutput:
         before = self._nothing_before(pixels.shape) if previous is None else previous
-        feeds = {"frame": pixels, "previous": before, **scalars}
-        denoised, normalised, measures, overview, *others = self.session.run(self._outputs, feeds)
-        return FusedOutput(denoised, normalised, Measures(*measures.tolist()), Overview(overview), *others)
-
-    def _run_on_cuda(
-        self,
-        pixels: NDArray[Any],
-        previous: Normalised | None,
-        scalars: dict[str, NDArray[np.float32]],
-        device_id: int,
-    ) -> FusedOutput:
-        """Two frames, an overview and a few numbers cross the bus, and error bars where they are asked for;
-        predictions and maps stay on the device."""
-        if previous is None:
-            zeros = self._nothing_before(pixels.shape)
-            previous = ort.OrtValue.ortvalue_from_numpy(zeros, "cuda", device_id)
-        binding = self.session.io_binding()
-        binding.bind_ortvalue_input("frame", self._on_device(pixels, device_id))
-        binding.bind_ortvalue_input("previous", previous)
-        for name, value in scalars.items():
-            binding.bind_cpu_input(name, value)
-        binding.bind_output("denoised", "cpu")
-        binding.bind_output("normalised", "cuda", device_id)  # from the session's arena, freed with its plane
-        binding.bind_output("measures", "cpu")
-        binding.bind_output("overview", "cpu")
-        binding.bind_output("support", "cuda", device_id)
-        if SD in self._outputs:
-            binding.bind_output(SD, "cpu")
-        self.session.run_with_iobinding(binding)
-        denoised, normalised, measures, overview, support, *others = binding.get_outputs()
-        deviations = [one.numpy() for one in others]
+        feeds = {"frame": pixels, "previous": before, **self._scalars_of(thresholds)}
+        try:
+            denoised, measures, overview, *others = self.runner.run(feeds, self._on_host, ON_DEVICE)
+        except Exception as error:  # the runtimes' classes have no base but Exception
+            raise FrameFailed(f"the model raised on this frame: {first_line(error)}") from error
+        *deviations, normalised, support = others
         return FusedOutput(
-            denoised.numpy(),
-            normalised,
-            Measures(*measures.numpy().tolist()),
-            Overview(overview.numpy()),
-            support,
-            *deviations,
+            denoised, normalised, Measures(*measures.tolist()), Overview(overview), support, *deviations
         )
-
-    def _on_device(self, pixels: NDArray[Any], device_id: int) -> Any:
-        """The frame in the device buffer that all frames of its shape reuse."""
-        if self._frame_buffer is not None and self._frame_buffer[0] == pixels.shape:
-            self._frame_buffer[1].update_inplace(pixels)
-        else:
-            value = ort.OrtValue.ortvalue_from_numpy(pixels, "cuda", device_id)
-            self._frame_buffer = (pixels.shape, value)
-        return self._frame_buffer[1]
 
     def _nothing_before(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         if self._zeros.shape != shape:

@@ -26,6 +26,7 @@ _PACKAGES: Final = (
     "dimstream-client",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "onnx",
     "numpy",
 )
