@@ -158,7 +158,8 @@ def test_pages_use_words_that_everybody_knows(page: Path) -> None:
     + [("dimstream-server", name) for name in ("serve", "demo", "bench", "keygen", "recover")]
     + [("dimstream-train", name) for name in ("simulate", "prepare", "init", "fit", "search", "importance")]
     + [
-        ("dimstream-train", name) for name in ("calibrate", "export", "adapt", "evaluate", "compare", "audit")
+        ("dimstream-train", name)
+        for name in ("calibrate", "export", "adapt", "adapt-live", "evaluate", "compare", "audit")
     ],
 )
 def test_help_uses_words_that_everybody_knows(program: str, subcommand: str) -> None:

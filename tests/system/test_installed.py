@@ -150,6 +150,7 @@ TRAINING = {
     "error-bar": ["b"],
     "error-bar-check": ["b", "--out", "s"],
     "adapt": ["b", "m.tif", "--out", "n"],
+    "adapt-live": ["--server", "http://127.0.0.1:1", "--stream", "s", "--recordings", "r", "--out", "n"],
 }
 WITHOUT_EXTRA = ("init",)
 ANALYSIS = {

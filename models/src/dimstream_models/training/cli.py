@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Final
 
 from dimstream_models.bundle import BundleError
 from dimstream_models.extras import install_hint
 from dimstream_models.training.commands import (
     adapt,
+    adapt_live,
     audit,
     bench,
     calibrate,
@@ -29,7 +31,7 @@ from dimstream_models.training.commands import (
     simulate,
     stress,
 )
-from dimstream_models.training.errors import NotBetter, TrainingError
+from dimstream_models.training.errors import NotBetter, NotInForce, TrainingError
 
 COMMANDS = (
     simulate,
@@ -41,6 +43,7 @@ COMMANDS = (
     calibrate,
     export,
     adapt,
+    adapt_live,
     error_bar,
     error_bar_check,
     evaluate,
@@ -51,19 +54,22 @@ COMMANDS = (
     import_keras,
     bench,
 )
+EXIT_CODES: Final[Mapping[type[Exception], int]] = {NotBetter: 3, NotInForce: 4}
+"""Of errors that a script may act on; all others have 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    0 done, 2 refused or failed, 3 an adapted network that is no better, 130 stopped by Ctrl-C.
+    0 done, 2 refused or failed, 3 an adapted network that is no better, 4 one that is better and was not put
+    in force, 130 stopped by Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
         arguments.run_command(arguments)
     except (TrainingError, BundleError) as error:
         print(f"dimstream-train: {error}", file=sys.stderr)
-        return 3 if isinstance(error, NotBetter) else 2
+        return EXIT_CODES.get(type(error), 2)
     except ModuleNotFoundError as error:
         print(f"dimstream-train: {install_hint(error, 'dimstream-models')}", file=sys.stderr)
         return 2

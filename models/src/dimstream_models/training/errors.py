@@ -14,8 +14,10 @@ TrainingError
 ├── SearchError          a study that cannot be gone on with, or in which no run succeeded
 ├── CannotCalibrate      movies or pairs from which no scale or threshold follows
 ├── CannotEvaluate       pairs or settings on which a figure cannot be taken
-├── CannotAdapt          movies or a bundle from which nothing can be learned
+├── CannotAdapt          movies, a stream or a bundle from which nothing can be learned
 ├── NotBetter            an adapted network that its own movies do not confirm
+├── NotInForce           an adapted bundle that a stream or its server does not take any more
+├── ServerRefusal        a server that does not answer, or does not do what it is asked
 ├── PoorModel            a bundle against which something speaks, and `--strict` was given
 └── ParityError          an exported graph that does not compute what torch computes
 """
@@ -78,11 +80,32 @@ class CannotEvaluate(TrainingError):
 
 
 class CannotAdapt(TrainingError):
-    """Movies or a bundle from which nothing can be learned."""
+    """Movies, a stream or a bundle from which nothing can be learned."""
 
 
 class NotBetter(TrainingError):
     """An adapted network that its own movies do not confirm."""
+
+
+class NotInForce(TrainingError):
+    """An adapted bundle that a stream or its server does not take any more; it is kept."""
+
+
+class ServerRefusal(TrainingError):
+    """A server that does not answer, or does not do what it is asked.
+
+    Parameters
+    ----------
+    code : str or None
+        The stable code of its answer; None when there was none.
+    retryable : bool
+        Whether the same may be asked again.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
 
 
 class PoorModel(TrainingError):

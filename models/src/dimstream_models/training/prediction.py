@@ -50,7 +50,9 @@ def onnx_denoiser(content: bytes, *, step: int, min_side: int) -> Denoise:
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def predict(padded: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -131,6 +131,11 @@ def adapt(source: Path, movies: Sequence[Path], out: Path, wanted: Wanted) -> Ad
     return Adapted(made, decision, recipe.fit.epochs * _movies_of(recipe).steps_per_epoch)
 
 
+def bundle_id(out: Path, source: Bundle) -> str:
+    """Return the id of a bundle that is written to `out`, adapted from `source`."""
+    return re.sub(r"[^a-z0-9]+", "-", out.name.lower()).strip("-") or f"{source.id}-adapted"
+
+
 def _stored(movies: Sequence[Path], run: Path, *, seed: int) -> Stored:
     """Store the movies, or take those of a run that goes on."""
     folder = run / "movies"
@@ -226,9 +231,8 @@ def _bundle_settings(bundle: Bundle, stored: Stored, out: Path) -> BundleSetting
         authors, licence = tuple(author.name for author in draft.authors), draft.licence
     movies = ", ".join(movie.name for movie in stored.index.movies)
     limits = bundle.thresholds
-    slug = re.sub(r"[^a-z0-9]+", "-", out.name.lower()).strip("-")
     return BundleSettings(
-        id=slug or f"{bundle.id}-adapted",
+        id=bundle_id(out, bundle),
         name=f"{bundle.name[:110]} (adapted)",
         description=f"{bundle.id} ({bundle.sha256[:12]}), adapted to the photons of {movies}: for this sample"
         " and microscope alone.",

@@ -10,6 +10,14 @@ from typing import TypeAlias
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+def positive(text: str) -> float:
+    """Return a number of minutes above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected minutes above 0, got {text}")
+    return value
+
+
 def print_warnings(bundle: Path) -> None:
     """Print what speaks against a bundle, last of all, where it is seen; its card says the same."""
     from dimstream_models.training.export.warnings import warnings_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dimstream_models.training.commands import Commands, print_warnings
+from dimstream_models.training.commands import Commands, positive, print_warnings
 
 
 def add(commands: Commands) -> None:
@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("movies", type=Path, nargs="+", metavar="MOVIE", help="of one sample, in order")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new bundle")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_positive, default=3.0, help="of training (default: 3)")
+    length.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
     length.add_argument(
         "--steps", type=int, help="of training, instead of minutes: the same on every machine"
     )
@@ -42,10 +42,3 @@ def _run(arguments: argparse.Namespace) -> None:
     for line in made.decision.lines():
         print(line)
     print_warnings(arguments.out)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected minutes above 0, got {text}")
-    return value

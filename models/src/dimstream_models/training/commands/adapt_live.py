@@ -1,0 +1,107 @@
+"""`dimstream-train adapt-live`: a bundle for a running stream, put in force between two of its frames."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dimstream_models.training.commands import Commands, positive, print_warnings
+
+if TYPE_CHECKING:
+    from dimstream_models.training.adapting.changing_model import StreamOfServer
+
+_TOKEN_FILE = "DIMSTREAM_TOKEN_FILE"
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "adapt-live", help="fit the bundle of a running, recorded stream to its first minutes, if it helps"
+    )
+    parser.add_argument("--server", required=True, metavar="http://HOST:PORT")
+    parser.add_argument("--stream", required=True, metavar="ID", help="as GET /v1/streams lists it")
+    parser.add_argument(
+        "--recordings", type=Path, required=True, metavar="FOLDER", help="the server's recording.folder"
+    )
+    token = os.environ.get(_TOKEN_FILE)
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="NAME.token",
+        default=Path(token) if token else None,
+        help=f"of an operator (default: ${_TOKEN_FILE})",
+    )
+    aim = parser.add_mutually_exclusive_group(required=True)
+    aim.add_argument("--out", type=Path, help="folder of the new bundle, in one of server.bundle_folders")
+    aim.add_argument("--undo", action="store_true", help="put the former model in force again")
+    _add_training(parser)
+    parser.set_defaults(run_command=_run)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bundle", type=Path, help="that serves the stream (default: looked for next to --out)"
+    )
+    parser.add_argument(
+        "--first-minutes", type=positive, default=3.0, help="of the stream, to learn from (default: 3)"
+    )
+    parser.add_argument("--frames", type=int, help="learn from so many first frames at most (default: 240)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
+    length.add_argument("--steps", type=int, help="of training, instead of minutes")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=max(1, (os.cpu_count() or 1) - 1),
+        help="that train, at the lowest priority (default: all cores but one)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.training.adapting.changing_model import StreamOfServer, undo
+    from dimstream_models.training.adapting.running_server import RunningServer, read_token
+
+    token = None if arguments.token_file is None else read_token(arguments.token_file)
+    of = StreamOfServer(
+        server=RunningServer(arguments.server, token),
+        stream=arguments.stream,
+        recordings=arguments.recordings,
+    )
+    if not arguments.undo:
+        _adapt(of, arguments)
+        return
+    changed = undo(of)
+    print(
+        f"stream {of.stream}: frames from {changed.from_seq} on are denoised by {changed.model}"
+        f" ({changed.model_sha256[:12]}) again"
+    )
+
+
+def _adapt(of: StreamOfServer, arguments: argparse.Namespace) -> None:
+    from dimstream_models.training.adapting.adaptation import Wanted
+    from dimstream_models.training.adapting.growing_recording import FirstFrames
+    from dimstream_models.training.adapting.live_adaptation import LiveWish, adapt_live, work_folder
+    from dimstream_models.training.adapting.low_priority import yield_to_others
+    from dimstream_models.training.adapting.stored_movies import MOST_FRAMES
+
+    print(f"runs with {yield_to_others(arguments.threads)}, threads: {arguments.threads}")
+    wish = LiveWish(
+        out=arguments.out,
+        source=arguments.bundle,
+        first=FirstFrames(minutes=arguments.first_minutes, most=arguments.frames or MOST_FRAMES),
+        wanted=Wanted(minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed),
+    )
+    try:
+        changed = adapt_live(of, wish)
+    except KeyboardInterrupt:
+        print(f"the same command goes on with {work_folder(arguments.out)}")
+        raise
+    print(
+        f"stream {of.stream}: frames from {changed.from_seq} on are denoised by {changed.model}"
+        f" ({changed.model_sha256[:12]}), which is in {arguments.out}; the same command with --undo in place"
+        " of --out goes back"
+    )
+    print_warnings(arguments.out)
