@@ -19,6 +19,7 @@ from dimstream_client.files import Scale, open_images
 from dimstream_client.files.tiff_writer import StackWriter
 from dimstream_client.messages import Frame
 from dimstream_server.endpoints.http.denoising import Denoised, Denoiser, Order
+from dimstream_server.endpoints.http.frame_options import FrameOptions
 from dimstream_server.endpoints.http.image_answers import allows
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.monitoring.metrics import Metrics
@@ -284,7 +285,7 @@ def test_the_pixels_of_an_answer_are_held_once(tiny_bundle: Any) -> None:
     service = StreamService(engine, Settings(), Metrics(), JournalThread(None), boot_id="boot")
     denoiser = Denoiser(service, window=2, max_bytes=2**20, max_frame_bytes=2**20)
     stack = npy(np.ones((3, *SHAPE), np.uint16))
-    order = Order(engine.models()["blur"], stack, "", "application/x-npy", "uint16")
+    order = Order(engine.models()["blur"], stack, "", "application/x-npy", FrameOptions())
 
     async def denoise() -> Denoised:
         service.start(asyncio.get_running_loop())

@@ -21,6 +21,7 @@ from dimstream_client.keys import TOKEN, make_token, read_only_entry
 pytestmark = pytest.mark.slow
 
 DENOISE = "/v1/models/{model_id}/denoise"
+INFER = "/v2/models/{model_id}/infer"
 OPERATIONS = [
     ("POST", DENOISE),
     ("GET", "/v1/models"),
@@ -36,6 +37,14 @@ OPERATIONS = [
     ("GET", "/metrics"),
     ("POST", "/live/ticket"),
     ("GET", "/live/frame.tif"),
+    ("GET", "/v2"),
+    ("GET", "/v2/health/live"),
+    ("GET", "/v2/health/ready"),
+    ("POST", "/v2/repository/index"),
+    *(("GET", f"/v2/models/{{model_id}}{rest}") for rest in ("", "/ready", "/config")),
+    *(("GET", f"/v2/models/{{model_id}}/versions/{{version}}{rest}") for rest in ("", "/ready", "/config")),
+    ("POST", INFER),
+    ("POST", "/v2/models/{model_id}/versions/{version}/infer"),
 ]
 CHECKS = [
     not_a_server_error,
@@ -94,6 +103,7 @@ def test_every_operation_is_tried(description: Any) -> None:
     [(*operation, GenerationMode.POSITIVE) for operation in OPERATIONS]
     + [  # the others take nothing that could be wrong
         ("POST", DENOISE, GenerationMode.NEGATIVE),
+        ("POST", INFER, GenerationMode.NEGATIVE),
         ("POST", "/v1/models", GenerationMode.NEGATIVE),
         ("PATCH", "/v1/streams/{stream_id}", GenerationMode.NEGATIVE),
         ("POST", "/v1/streams/{stream_id}/figures", GenerationMode.NEGATIVE),

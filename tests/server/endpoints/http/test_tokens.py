@@ -20,7 +20,16 @@ from dimstream_server.security.access import Tokens
 from dimstream_server.streams.request_rate import RateLimit
 
 PATH = "/v1/models/blur/denoise"
-LOCKED = ["/v1/models", "/v1/models/blur", "/v1/streams", "/metrics", "/openapi.json", "/nothing/there"]
+LOCKED = [
+    "/v1/models",
+    "/v1/models/blur",
+    "/v1/streams",
+    "/metrics",
+    "/openapi.json",
+    "/nothing/there",
+    "/v2",
+    "/v2/models/blur",
+]
 
 
 @pytest.fixture
@@ -39,7 +48,7 @@ def test_everything_but_the_probes_wants_a_token(
 ) -> None:
     token = make_bearer("script")
     server = start_server("blur", http={"tokens": str(tmp_path / "tokens")})
-    for path in ("/livez", "/readyz"):
+    for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
         assert request_of("GET", path, server=server).status == 200
     for path in LOCKED:
         refused = request_of("GET", path, server=server)

@@ -1,22 +1,16 @@
 """The request endpoint: stacks by POST, what the server is and does by GET. It only translates."""
 
-import asyncio
-import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from dimstream_models.quality.detector import Detector
 from dimstream_server.addresses import is_public_address
 from dimstream_server.endpoints.http.authentication import PROBES, RequestAuthentication
-from dimstream_server.endpoints.http.bodies import BodyLimits, LeavingAnswer, read_body
-from dimstream_server.endpoints.http.capacity import Buffers, Slots
 from dimstream_server.endpoints.http.denoise_query import DenoiseQuery, read_query
-from dimstream_server.endpoints.http.denoising import Abandoned, Denoised, Denoiser, Order
+from dimstream_server.endpoints.http.denoising import Denoised, Denoiser, Order
 from dimstream_server.endpoints.http.flag_headers import headers_of
 from dimstream_server.endpoints.http.frame_figures import FigureRoutes
 from dimstream_server.endpoints.http.image_answers import JSON
@@ -31,6 +25,8 @@ from dimstream_server.endpoints.http.json_bodies import (
 from dimstream_server.endpoints.http.json_requests import JsonRequests
 from dimstream_server.endpoints.http.live.status import AlertReport
 from dimstream_server.endpoints.http.live.view import LiveView
+from dimstream_server.endpoints.http.open_inference.describing import SCHEMAS as INFER_SCHEMAS
+from dimstream_server.endpoints.http.open_inference.routes import OpenInferenceRoutes
 from dimstream_server.endpoints.http.openapi import (
     DENOISE_OPENAPI,
     NOT_READY,
@@ -40,14 +36,10 @@ from dimstream_server.endpoints.http.openapi import (
 )
 from dimstream_server.endpoints.http.operator import OperatorRoutes
 from dimstream_server.endpoints.http.reports import ReportBody
-from dimstream_server.endpoints.http.requests import (
-    CLIENT_CLOSED_REQUEST,
-    Observer,
-    ProblemResponder,
-    is_disconnected,
-)
+from dimstream_server.endpoints.http.request_workers import RequestWorkers
+from dimstream_server.endpoints.http.requests import Observer, ProblemResponder
 from dimstream_server.engine.protocol import Engine, ModelInfo
-from dimstream_server.errors import Draining, UnknownModel
+from dimstream_server.errors import UnknownModel
 from dimstream_server.monitoring.metrics import METRICS_MEDIA_TYPE, Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
@@ -56,8 +48,6 @@ from dimstream_server.security.access import Tokens
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.request_rate import RateLimit
-
-_log = logging.getLogger(__name__)
 
 
 class HttpApp:
@@ -115,20 +105,14 @@ class HttpApp:
             max_bytes=settings.http.max_body_bytes,
             max_frame_bytes=settings.limits.max_frame_bytes,
         )
-        self._workers = ThreadPoolExecutor(settings.http.max_requests, thread_name_prefix="http")
-        self._slots = Slots(settings.http.max_requests, settings.limits.max_requests_per_client)
-        self._buffers = Buffers(settings.http.buffered_bytes)
-        metrics.watch(
-            "dimstream_http_buffered_bytes",
-            "Bytes of HTTP bodies that are arriving and of answers that are leaving.",
-            lambda: self._buffers.held_bytes,
-        )
-        self._body_limits = _body_limits(settings)
-        bodies = JsonRequests(settings, self._buffers)
+        self._workers = RequestWorkers(settings, metrics)
+        bodies = JsonRequests(settings, self._workers.buffers)
         self._operator_routes = OperatorRoutes(service, bodies)
-        self._draining = False
         self._readiness = readiness
-        readiness.add("draining", lambda: "the server is stopping" if self._draining else None)
+        self._open_inference = OpenInferenceRoutes(
+            *(engine, self._denoiser, self._workers, readiness), max_body_bytes=settings.http.max_body_bytes
+        )
+        readiness.add("draining", lambda: "the server is stopping" if self._workers.is_draining else None)
         self.responder = ProblemResponder(metrics)
         self._live = LiveView(
             *(service, settings, metrics, info),
@@ -136,7 +120,7 @@ class HttpApp:
             alerts=alerts,
             authentication=self._authentication,
             responder=self.responder,
-            buffers=self._buffers,
+            buffers=self._workers.buffers,
         )
         self._figure_routes = FigureRoutes(service, self._live.history, metrics, bodies)
         self.app = self._make_app()
@@ -147,18 +131,18 @@ class HttpApp:
 
     def begin_drain(self) -> None:
         """Refuse new work; requests that are being denoised are finished."""
-        self._draining = True
+        self._workers.begin_drain()
 
     @property
     def is_drained(self) -> bool:
         """Whether no request is being denoised, and no answer is leaving."""
-        return self._slots.is_idle
+        return self._workers.is_drained
 
     def close(self) -> None:
         """Let the worker threads end."""
         self._live.close()
         self._figure_routes.close()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def _make_app(self) -> FastAPI:
         app = FastAPI(
@@ -168,7 +152,9 @@ class HttpApp:
             redoc_url=None,
             redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer
         )
-        describe_problems(app, locked=self._authentication.is_locked, open_paths=PROBES)
+        describe_problems(
+            app, locked=self._authentication.is_locked, open_paths=PROBES, schemas=INFER_SCHEMAS
+        )
         self.responder.add_to(app)
         app.add_middleware(
             Observer, metrics=self._metrics, responder=self.responder, authentication=self._authentication
@@ -201,65 +187,32 @@ class HttpApp:
         self._live.add_to(app)
         self._operator_routes.add_to(app)
         self._figure_routes.add_to(app)
+        self._open_inference.add_to(app)
         return app
 
     async def denoise(self, model_id: str, request: Request) -> Response:
         """Denoise the frames of a TIFF or NPY file; each (channel, z, position) is compared with its past."""
         query = read_query(request.query_params)
-        self._refuse_when_draining()
+        self._workers.refuse_when_draining()
         self._model(model_id)
         view = query.view_order()
         media_type = query.media_type(request.headers.get("accept", "*/*"))
-        client = request.state.client
-        self._slots.check(client)  # before its body is sent, as a place may be free only later
-        try:
-            with self._buffers.share(client) as share:
-                body = await read_body(request, self._body_limits, share)
-                self._refuse_when_draining()
-                slot = self._slots.take(client)
-            try:
-                order = Order(
-                    model=self._model(model_id),  # it may be another since
-                    body=body,
-                    content_type=request.headers.get("content-type", ""),
-                    media_type=media_type,
-                    out_dtype=query.out_dtype,
-                    choice=query.choice(),
-                    output=query.output,
-                    split_every=query.split_every,
-                    view=view,
-                    detector=Detector.given(query.offset, query.gain),
-                    client=request.state.name,
-                    match_pixel_size=query.match_pixel_size,
-                )
-                answer = await self._fill(order, request)
-            except BaseException:
-                slot.close()
-                raise
-            return LeavingAnswer(answer, slot, self._buffers.share(client))
-        except Abandoned:
-            _log.info("client gone event=client_gone endpoint=http model=%s", model_id)
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
 
-    def _refuse_when_draining(self) -> None:
-        if self._draining:
-            raise Draining("the server is shutting down; try again when it is back")
+        def work(body: bytearray, gone: threading.Event) -> Response:
+            order = Order(
+                model=self._model(model_id),  # it may be another since
+                body=body,
+                content_type=request.headers.get("content-type", ""),
+                media_type=media_type,
+                options=query,
+                choice=query.choice(),
+                output=query.output,
+                view=view,
+                client=request.state.name,
+            )
+            return _answer(order, self._denoiser.denoise(order, gone))
 
-    async def _fill(self, order: Order, request: Request) -> Response:
-        """Denoise in a worker thread, and tell it to stop when the client goes."""
-        gone = threading.Event()
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._workers, self._work, order, gone)
-        watch = asyncio.ensure_future(is_disconnected(request, gone))
-        try:
-            return await work
-        finally:
-            gone.set()  # also when this task is cancelled
-            watch.cancel()
-
-    def _work(self, order: Order, gone: threading.Event) -> Response:
-        """The answer to an order; in a worker thread, since the report of a long stack takes its time."""
-        return _answer(order, self._denoiser.denoise(order, gone))
+        return await self._workers.answer(request, work)
 
     def _model(self, model_id: str) -> ModelInfo:
         models = self._engine.models()
@@ -297,11 +250,6 @@ class HttpApp:
     async def metrics(self) -> Response:
         """Give the figures."""
         return Response(self._metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
-
-
-def _body_limits(settings: Settings) -> BodyLimits:
-    http = settings.http
-    return BodyLimits(http.max_body_bytes, http.stall_s, http.min_body_bytes_per_s, http.body_s)
 
 
 def _answer(order: Order, denoised: Denoised) -> Response:

@@ -14,7 +14,7 @@ from dimstream_server.problems import RequestRefused
 from dimstream_server.security.access import Holder, Tokens
 from dimstream_server.streams.request_rate import RateLimit
 
-PROBES: Final = frozenset({"/livez", "/readyz"})
+PROBES: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 PAGES: Final = ("/live", "/live/assets/")
 """What a browser loads before it can ask for a token; nothing of it is secret."""
 TICKET_PATH: Final = "/live/ticket"

@@ -1,6 +1,7 @@
 """Bodies on their way: read as they arrive, sent as they are taken, each within bounds of time and memory."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from dimstream_server.endpoints.http.denoising import Abandoned
 from dimstream_server.errors import ServerBusy
 from dimstream_server.problems import RequestRefused
 
+PLAIN: Final = ("identity",)
 PIECE_BYTES: Final = 1_048_576  # of an answer, which are in memory twice
 
 
@@ -42,20 +44,27 @@ class BodyLimits:
         return max(1, int(self.stall_s * self.min_bytes_per_s))
 
 
-async def read_body(request: Request, limits: BodyLimits, share: Share) -> bytearray:
+async def read_body(
+    request: Request, limits: BodyLimits, share: Share, *, encodings: Collection[str] = PLAIN
+) -> bytearray:
     """The body, counted as it arrives; `share` holds its bytes.
+
+    Parameters
+    ----------
+    encodings : collection of str
+        Content-Encodings that are taken, "identity" among them.
 
     Raises
     ------
     RequestRefused
         oversize: it is larger than is taken, or says so; request_timeout: it comes too slowly;
-        unsupported_media_type: it is compressed.
+        unsupported_media_type: it is compressed in another way.
     ServerBusy
         Other bodies take the memory.
     Abandoned
         The client went away.
     """
-    _check_head(request, limits)
+    _check_head(request, limits, encodings)
     body = bytearray()
     enough = limits.progress_bytes
     loop = asyncio.get_running_loop()
@@ -85,13 +94,19 @@ async def read_body(request: Request, limits: BodyLimits, share: Share) -> bytea
         raise Abandoned from error
 
 
-def _check_head(request: Request, limits: BodyLimits) -> None:
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
+def encoding_of(request: Request) -> str:
+    """How a body is compressed; "identity" where it is not."""
+    return request.headers.get("content-encoding", "identity").lower()
+
+
+def _check_head(request: Request, limits: BodyLimits, encodings: Collection[str]) -> None:
+    encoding = encoding_of(request)
+    if encoding not in encodings:
+        others = [one for one in encodings if one != "identity"]
         raise RequestRefused(
             "unsupported_media_type",
-            f"the body is {encoding}-encoded; send it as it is",
-            headers={"Accept-Encoding": "identity"},
+            f"the body is {encoding}-encoded; send it as it is{''.join(f', or {one}' for one in others)}",
+            headers={"Accept-Encoding": ", ".join(encodings)},
         )
     announced = request.headers.get("content-length", "0")
     if announced.isascii() and announced.isdigit() and int(announced[:30]) > limits.max_bytes:

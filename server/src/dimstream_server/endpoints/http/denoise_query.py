@@ -3,15 +3,15 @@
 from typing import Annotated, Literal
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.datastructures import QueryParams
 
-from dimstream_client.header_checks import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MAX_TEXT, MIN_GAIN
+from dimstream_client.header_checks import MAX_INTEGER, MAX_TEXT
 from dimstream_server.endpoints.http.denoising import Output
+from dimstream_server.endpoints.http.frame_options import FrameOptions
 from dimstream_server.endpoints.http.image_answers import JSON, PNG, allows, choose_media_type
 from dimstream_server.endpoints.http.request_images import ImageChoice
 from dimstream_server.endpoints.http.volume_views import View, ViewOrder
-from dimstream_server.engine.protocol import OutDtype
 from dimstream_server.problems import RequestRefused
 
 Place = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
@@ -24,12 +24,9 @@ _HEEDED_BY: dict[str, tuple[View, ...]] = {
 }
 
 
-class DenoiseQuery(BaseModel):
+class DenoiseQuery(FrameOptions):
     """Query parameters of a denoise request; unknown ones are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    out_dtype: Annotated[OutDtype, Field(description="Pixel type of the denoised counts.")] = "uint16"
     output: Annotated[
         Output,
         Field(
@@ -49,23 +46,6 @@ class DenoiseQuery(BaseModel):
             description="Overrules the axes of the file, e.g. `ZYX` for an NPY z-stack.",
         ),
     ] = None
-    split_every: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MAX_INTEGER,
-            description="Split the photons of every n-th time point, from 0 on, and judge its frames by both"
-            " halves: two more inferences each. 1 judges single images, 0 splits none.",
-        ),
-    ] = 0
-    frame_interval_s: Annotated[
-        float | None,
-        Field(gt=0, allow_inf_nan=False, description="Seconds between time points; overrules the file."),
-    ] = None
-    pixel_size_um: Annotated[
-        float | None,
-        Field(gt=0, allow_inf_nan=False, description="Side of a pixel, micrometres; overrules the file."),
-    ] = None
     z_step_um: Annotated[
         float | None,
         Field(gt=0, allow_inf_nan=False, description="From plane to plane, micrometres; overrules the file."),
@@ -81,32 +61,6 @@ class DenoiseQuery(BaseModel):
         bool,
         Field(
             description="Take what is there of a stack that declares more planes, or fewer, than there are."
-        ),
-    ] = False
-    offset: Annotated[
-        float | None,
-        Field(
-            ge=-MAX_OFFSET,
-            le=MAX_OFFSET,
-            allow_inf_nan=False,
-            description="Value that the detector gives without light; frames become photons by"
-            " (value - offset) / gain before anything else. Default 0.",
-        ),
-    ] = None
-    gain: Annotated[
-        float | None,
-        Field(
-            ge=MIN_GAIN,
-            le=MAX_GAIN,
-            allow_inf_nan=False,
-            description="Detector units per photon. Default 1.",
-        ),
-    ] = None
-    match_pixel_size: Annotated[
-        bool,
-        Field(
-            description="Scatter the photons onto finer pixels where the model knows only such, and bin the"
-            " results back; needs the pixel size and whole photons."
         ),
     ] = False
     view: Annotated[
@@ -165,7 +119,7 @@ class DenoiseQuery(BaseModel):
             axes=self.axes,
             series=self.series,
             incomplete=self.incomplete,
-            below_zero=self.offset is not None or self.gain is not None,
+            below_zero=self.below_zero,
             pixel_size_um=self.pixel_size_um,
             z_step_um=self.z_step_um,
             frame_interval_s=self.frame_interval_s,

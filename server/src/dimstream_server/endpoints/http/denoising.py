@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from dimstream_client.files import ImageStack
 from dimstream_client.messages import Frame, PlaneIndex
 from dimstream_models.quality.detector import Detector
+from dimstream_server.endpoints.http.frame_options import FrameOptions, spec_of
 from dimstream_server.endpoints.http.image_answers import JSON, StackSink, open_sink
 from dimstream_server.endpoints.http.request_images import ImageChoice, open_body
 from dimstream_server.endpoints.http.volume_views import ViewOrder, ViewSink
-from dimstream_server.engine.protocol import EngineResult, ModelInfo, OutDtype, StreamSpec
+from dimstream_server.engine.protocol import EngineResult, ModelInfo, StreamSpec
 from dimstream_server.errors import FrameFailed
 from dimstream_server.streams import RequestStream, StreamService
 
@@ -38,31 +39,29 @@ class Order:
         Which image of the file is meant, and what overrules it.
     view : ViewOrder or None
         The picture that is given instead of the stack.
-    detector : Detector or None
-        By which frames are turned into photons; None: their values are photons.
     client : str
         Who asks, for the list of streams.
-    match_pixel_size : bool
-        Whether photons are scattered onto finer pixels where the model knows only such.
     """
 
     model: ModelInfo
     body: bytes | bytearray
     content_type: str
     media_type: str
-    out_dtype: OutDtype
+    options: FrameOptions
     output: Output = "denoised"
     choice: ImageChoice = ImageChoice()  # noqa: RUF009  # it never changes
-    split_every: int = 0
     view: ViewOrder | None = None
-    detector: Detector | None = None
     client: str = ""
-    match_pixel_size: bool = False
+
+    @property
+    def detector(self) -> Detector | None:
+        """By which frames are turned into photons; None: their values are photons."""
+        return self.options.detector
 
     @property
     def dtype(self) -> str:
         """Pixel type of the answer."""
-        return {"support": "uint8", "sd": "float32"}.get(self.output, self.out_dtype)
+        return {"support": "uint8", "sd": "float32"}.get(self.output, self.options.out_dtype)
 
     def wants(self, output: Output) -> bool:
         """Whether the answer is a file of this."""
@@ -106,6 +105,20 @@ class Denoiser:
     max_bytes: int
     max_frame_bytes: int
 
+    def open(self, body: bytes | bytearray, content_type: str, choice: ImageChoice) -> ImageStack:
+        """The stack that a body holds; all of its frames can be read.
+
+        Raises
+        ------
+        RequestRefused, dimstream_client.errors.TiffError
+        """
+        return open_body(
+            *(body, content_type),
+            choice=choice,
+            max_bytes=self.max_bytes,
+            max_frame_bytes=self.max_frame_bytes,
+        )
+
     def denoise(self, order: Order, gone: threading.Event) -> Denoised:
         """The denoised file and its flags; blocks until they are there.
 
@@ -116,18 +129,12 @@ class Denoiser:
         ServerError, dimstream_client.errors.DimstreamError
             The body or the stack is refused, or a frame failed whose pixels were wanted.
         """
-        stack = open_body(
-            order.body,
-            order.content_type,
-            choice=order.choice,
-            max_bytes=self.max_bytes,
-            max_frame_bytes=self.max_frame_bytes,
-        )
+        stack = self.open(order.body, order.content_type, order.choice)
         with closing(stack):
             picture = _picture(order, stack)
             sink: StackSink = picture or open_sink(order.media_type, stack, order.dtype)
             frames = []
-            for index, result in self._results(order, stack, gone):
+            for index, result in self.results(stack, _spec(order, stack), gone, client=order.client):
                 if picture is not None:
                     picture.note(index, result)
                 image = _image(order.output, result)
@@ -141,12 +148,18 @@ class Denoiser:
             stated = picture.shown if picture else None
             return Denoised(file, stack.axes, shape, tuple(frames), stated, stack.remarks)
 
-    def _results(
-        self, order: Order, stack: ImageStack, gone: threading.Event
+    def results(
+        self, stack: ImageStack, spec: StreamSpec, gone: threading.Event, *, client: str
     ) -> Iterator[tuple[PlaneIndex, EngineResult]]:
-        """Results in the order of the frames; each (c, z, p) plane is compared with its own past."""
-        spec = self._spec(order, stack)
-        opened = self.service.open_request(spec, endpoint=ENDPOINT, client=order.client, window=self.window)
+        """Results in the order of the frames; each (c, z, p) plane is compared with its own past.
+
+        Raises
+        ------
+        Abandoned
+            `gone` was set meanwhile.
+        ServerError, dimstream_client.errors.DimstreamError
+        """
+        opened = self.service.open_request(spec, endpoint=ENDPOINT, client=client, window=self.window)
         with opened as stream:
             for seq in range(len(stack)):
                 if gone.is_set():
@@ -157,23 +170,14 @@ class Denoiser:
             while len(stream):
                 yield _taken(stream)
 
-    def _spec(self, order: Order, stack: ImageStack) -> StreamSpec:
-        height, width = stack.shape[-2:]
-        options: dict[Literal["in_dtype"], Any] = {"in_dtype": stack.dtype}
-        return StreamSpec(
-            model=order.model.id,
-            shape=(height, width),
-            out_dtype=order.out_dtype,
-            deliver_pixels=order.wants("denoised"),
-            deliver_maps=order.wants("support"),
-            deliver_sd=order.wants("sd"),
-            split_every=order.split_every,
-            frame_interval_s=stack.scale.frame_interval_s,
-            detector=order.detector,
-            pixel_size_um=stack.square_pixel_um,
-            match_pixel_size=order.match_pixel_size,
-            **options,
-        )
+
+def _spec(order: Order, stack: ImageStack) -> StreamSpec:
+    return spec_of(
+        *(order.model.id, order.options, stack),
+        denoised=order.wants("denoised"),
+        support=order.wants("support"),
+        sd=order.wants("sd"),
+    )
 
 
 def _image(output: Output, result: EngineResult) -> NDArray[Any] | None:

@@ -29,6 +29,7 @@ class ProblemBody(Body):
     code: str
     retryable: bool
     expected: dict[str, Any] | None = None
+    error: str | None = Field(default=None, description="under /v2: the same as detail")
 
 
 class CalibrationBody(Body):

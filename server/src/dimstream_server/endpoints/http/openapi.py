@@ -1,6 +1,6 @@
 """What the OpenAPI document says of bodies and answers that FastAPI cannot infer."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -85,13 +85,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def describe_problems(app: FastAPI, *, locked: bool, open_paths: Collection[str]) -> None:
-    """Put the schemas that only this module names into the document of `app`, and its lock.
+def describe_problems(
+    app: FastAPI, *, locked: bool, open_paths: Collection[str], schemas: Iterable[type[BaseModel]] = ()
+) -> None:
+    """Put the schemas that no route names into the document of `app`, and its lock.
 
     Parameters
     ----------
     locked : bool
         Whether requests must carry a token, but for those to `open_paths`.
+    schemas : iterable of type
+        What else the descriptions of routes refer to.
     """
 
     def openapi() -> dict[str, Any]:
@@ -102,11 +106,11 @@ def describe_problems(app: FastAPI, *, locked: bool, open_paths: Collection[str]
             _forget_default_refusals(document)
             if locked:
                 _describe_lock(document, open_paths)
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in _SCHEMAS:
+            known = document.setdefault("components", {}).setdefault("schemas", {})
+            for model in (*_SCHEMAS, *schemas):
                 schema = model.model_json_schema(ref_template=_REF)
-                schemas.update(schema.pop("$defs", {}))
-                schemas[model.__name__] = schema
+                known.update(schema.pop("$defs", {}))
+                known[model.__name__] = schema
             app.openapi_schema = document
         return app.openapi_schema
 

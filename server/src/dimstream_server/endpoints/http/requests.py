@@ -35,6 +35,8 @@ _TOO_OFTEN_S = (
 # messages that begin an answer, and its status where they name none
 _STATUS_OF = {"http.response.start": 0, "websocket.http.response.start": 0, "websocket.accept": 101}
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed"}
+OPEN_INFERENCE = "/v2"
+"""Where the Open Inference Protocol's paths begin; its clients look for `error` in refusals."""
 _log = logging.getLogger(__name__)
 
 
@@ -70,22 +72,37 @@ class ProblemResponder:
             app.add_exception_handler(kind, handler)
 
     def tell(
-        self, problem: Problem, headers: Mapping[str, str] | None = None, address: str = "unknown"
+        self,
+        problem: Problem,
+        headers: Mapping[str, str] | None = None,
+        address: str = "unknown",
+        *,
+        path: str = "",
     ) -> Response:
-        """The answer that says `problem` to a client at `address`; what the client said is not logged."""
+        """The answer that says `problem` to a client at `address`; what the client said is not logged.
+
+        Parameters
+        ----------
+        path : str
+            That was asked for, where it is known.
+        """
         self.count(problem.code, address, problem.title)
-        return self.answer(problem, headers)
+        return self.answer(problem, headers, path=path)
 
     def count(self, code: str, address: str, reason: str) -> None:
         """Count and log that a client at `address` was refused."""
         self._metrics.refused(ENDPOINT, code)
         self._log.tell(code, address, reason)
 
-    def answer(self, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    def answer(
+        self, problem: Problem, headers: Mapping[str, str] | None = None, *, path: str = ""
+    ) -> Response:
         """`tell`, of what was counted already."""
         detail = "".join(letter if letter.isprintable() else " " for letter in problem.detail)
+        body = problem_body(replace(problem, detail=detail))  # what came may hold line feeds
+        is_open_inference = path == OPEN_INFERENCE or path.startswith(f"{OPEN_INFERENCE}/")
         return JSONResponse(
-            problem_body(replace(problem, detail=detail)),  # what came may hold line feeds
+            {**body, "error": detail} if is_open_inference else body,
             status_code=problem.status,
             headers={**problem_headers(problem), **(headers or {})},
             media_type=PROBLEM_MEDIA_TYPE,
@@ -93,23 +110,26 @@ class ProblemResponder:
 
     async def _refused(self, request: Request, error: ServerError | DimstreamError) -> Response:
         headers = error.headers if isinstance(error, RequestRefused) else None
-        return self.tell(problem_of(error), headers, address_of(request.scope))
+        return self._tell(request, problem_of(error), headers)
+
+    def _tell(self, request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+        return self.tell(problem, headers, address_of(request.scope), path=request.url.path)
 
     async def _not_routed(self, request: Request, error: HTTPException) -> Response:
         code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
         detail = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-        return self.tell(error_message(code, detail), error.headers, address_of(request.scope))
+        return self._tell(request, error_message(code, detail), error.headers)
 
     async def _bad_query(self, request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
         detail = f"{where}: {first['msg']} (got {first.get('input')!r:.200})"
-        return self.tell(error_message("bad_query", detail), address=address_of(request.scope))
+        return self._tell(request, error_message("bad_query", detail))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         _log.error("request failed event=internal_error path=%r", request.url.path, exc_info=error)
         problem = error_message("internal", "the server failed on this request; its log says why")
-        return self.tell(problem, address=address_of(request.scope))
+        return self._tell(request, problem)
 
 
 class Observer:
@@ -148,7 +168,9 @@ class Observer:
             if isinstance(refusal, ServerBusy):
                 await asyncio.sleep(_TOO_OFTEN_S)
             headers = refusal.headers if isinstance(refusal, RequestRefused) else None
-            response = self._responder.tell(problem_of(refusal), headers, address_of(scope))
+            response = self._responder.tell(
+                problem_of(refusal), headers, address_of(scope), path=scope["path"]
+            )
             await response(scope, receive, counted)
             return
         await self._app(scope, receive, counted)
