@@ -41,6 +41,7 @@ RESULT = m.Result(
 )
 MESSAGES = [
     m.Open(client="test", shape=(600, 600), dtype="uint16"),
+    m.Open(client="gateway", shape=(6, 6), dtype="uint16", state={"next_seq": 3, "planes": [{"seq": 2}]}),
     m.Open(
         client="µm", shape=(1, 65535), dtype="float32", model="er", mode="latest", axes="TZYX",
         out_dtype="float32", deliver="flags", save=True, codecs=("none", "zlib"), checksum="crc32", window=2,

@@ -36,6 +36,8 @@ class Server:
         HOST:PORT of its HTTP.
     program : sequence of str
         What Python runs.
+    command : sequence of str
+        Its subcommand, and options that are not in the settings.
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class Server:
         bundle: Path,
         folder: Path,
         *,
-        state: Path | None = None,
+        state: Path | str | None = None,
         record: Path | None = None,
         settings: dict[str, dict[str, Any]] | None = None,
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
         http: str = "127.0.0.1:0",
         program: Sequence[str] = _SERVER,
+        command: Sequence[str] = ("serve",),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._http = http
@@ -59,7 +62,7 @@ class Server:
         self.state = state or folder / "state"
         self._record = record
         self._settings = settings or {}
-        self._serve = [*within, sys.executable, *program, "serve"]
+        self._serve = [*within, sys.executable, *program, *command]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

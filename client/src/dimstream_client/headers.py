@@ -79,6 +79,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "limit": checks.count,
         "index": checks.plane_index,
         "error": checks.problem,
+        "state": checks.free,
     },
     "CREDIT": {"stream": checks.text, "limit": checks.count},
     "ACK": {"stream": checks.text, "next_result": checks.count},

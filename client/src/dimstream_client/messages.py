@@ -81,6 +81,7 @@ class Open:
     be split, 0 for none. `offset` and `gain` say how the detector's values become photons: (value - offset) /
     gain; with neither they are photons. `match_pixel_size` True asks for photons to be scattered onto finer
     pixels where the model knows only such. `stream` and `resume_token` are given together, to resume.
+    `state`, of a gateway, is what the stream goes on from, as the results of another server told it.
     """
 
     TYPE: ClassVar[str] = "OPEN"
@@ -109,6 +110,7 @@ class Open:
     stream: str | None = None
     resume_token: str | None = None
     user: str | None = None
+    state: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ class Result(FrameResult):
 
     `support` (H, W), where maps were asked for, says of each pixel: bits 0 and 1 are its class (0 background,
     1 uncertain, 2 signal), 4: signal is predicted there, 8: without support. `sd` (H, W) float32, where error
-    bars were asked for, is the standard deviation of each denoised pixel, in counts.
+    bars were asked for, is the standard deviation of each denoised pixel, in counts. `state`, where OPEN had
+    one, is what its plane would go on from.
     """
 
     TYPE: ClassVar[str] = "RESULT"
@@ -185,6 +188,7 @@ class Result(FrameResult):
     error: Problem | None = None
     support: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
     sd: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    state: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A message is ``[b"DIM1" + TYPE, header, payload, map, sd]``: the header is a JSON object in UTF-8, the payload
 the pixels, little-endian, row by row, the map the support map of a RESULT, sd its error bars. Parts at the
-end that would be empty are absent.
+end that would be empty are absent. The payload of an OPEN, where it has one, is a state: a JSON object, too.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ from dimstream_client.pixels import (
 )
 from dimstream_client.quality import is_required
 
-__all__ = ["MAGIC", "MAX_HEADER_BYTES", "PackedFrame", "decode", "decode_packed", "encode"]
+__all__ = ["MAGIC", "MAX_HEADER_BYTES", "MAX_STATE_BYTES", "PackedFrame", "decode", "decode_packed", "encode"]
 
 MAGIC: Final = b"DIM1"
 MAX_HEADER_BYTES: Final = 65_536
+MAX_STATE_BYTES: Final = 1_048_576
 
 _BESIDE: Final = {"support": "map", "sd": "sd"}
 """Fields of RESULT that have a part each behind the pixels, in this order, to their names in the header."""
@@ -76,6 +77,8 @@ def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> 
             layout, payload = pack(value, codec=codec, checksum=checksum)
             payloads.append(payload)
             header.update(layout)
+        elif name == "state" and message.TYPE == "OPEN":
+            payloads.append(_dump(value, "state", MAX_STATE_BYTES))
         elif name in _BESIDE and message.TYPE == "RESULT":
             header[_BESIDE[name]], beside[name] = pack_map(name, value, codec=codec, checksum=checksum)
         else:
@@ -158,6 +161,8 @@ def decode_packed(parts: Sequence[Part], *, max_payload_bytes: int) -> Message |
         return _packed_frame(header, values, parts[2:], max_payload_bytes)
     if name == "RESULT":
         values.update(_images_of_result(header, parts[2:], max_payload_bytes))
+    elif name == "OPEN" and len(parts) == 3:
+        values["state"] = _object_of("the state of OPEN", parts[2], MAX_STATE_BYTES)
     elif len(parts) == 3:
         _refuse(header, Code.BAD_HEADER, f"{name} has two parts, type and header, but a payload came too")
     message: Message = CLASSES[name](**values)
@@ -182,17 +187,15 @@ def _plain(value: Any) -> Any:
 _JSON_TYPES: Final = frozenset({str, int, float, bool, dict, list, tuple})  # most values, at a glance
 
 
-def _dump(header: Mapping[str, Any]) -> bytes:
+def _dump(header: Mapping[str, Any], what: str = "header", most: int = MAX_HEADER_BYTES) -> bytes:
     try:
         encoded = _DUMP(header).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ProtocolError(
-            Code.BAD_FIELD, f"the header holds what JSON cannot: {error}; use finite numbers and texts"
+            Code.BAD_FIELD, f"the {what} holds what JSON cannot: {error}; use finite numbers and texts"
         ) from error
-    if len(encoded) > MAX_HEADER_BYTES:
-        raise ProtocolError(
-            Code.OVERSIZE, f"the header has {len(encoded)} bytes, at most {MAX_HEADER_BYTES} may travel"
-        )
+    if len(encoded) > most:
+        raise ProtocolError(Code.OVERSIZE, f"the {what} has {len(encoded)} bytes, at most {most} may travel")
     return encoded
 
 
@@ -231,22 +234,19 @@ _LOAD: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_
 
 
 def _header_of(name: str, parts: Sequence[Part]) -> dict[str, Any]:
-    raw = parts[1]
-    if len(raw) > MAX_HEADER_BYTES:
-        raise ProtocolError(
-            Code.OVERSIZE, f"the header of {name} has {len(raw)} bytes, at most {MAX_HEADER_BYTES} are taken"
-        )
+    return _object_of(f"the header of {name}", parts[1], MAX_HEADER_BYTES)
+
+
+def _object_of(what: str, raw: Part, most: int) -> dict[str, Any]:
+    if len(raw) > most:
+        raise ProtocolError(Code.OVERSIZE, f"{what} has {len(raw)} bytes, at most {most} are taken")
     try:
-        header = _LOAD(bytes(raw).decode())
+        found = _LOAD(bytes(raw).decode())
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(
-            Code.BAD_HEADER, f"the header of {name} must be a JSON object in UTF-8: {error}"
-        ) from None
-    if not isinstance(header, dict):
-        raise ProtocolError(
-            Code.BAD_HEADER, f"the header of {name} must be a JSON object, got {type(header).__name__}"
-        )
-    return header
+        raise ProtocolError(Code.BAD_HEADER, f"{what} must be a JSON object in UTF-8: {error}") from None
+    if not isinstance(found, dict):
+        raise ProtocolError(Code.BAD_HEADER, f"{what} must be a JSON object, got {type(found).__name__}")
+    return found
 
 
 def _fields_of(name: str, header: Mapping[str, Any]) -> dict[str, Any]:

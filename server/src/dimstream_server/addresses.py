@@ -87,6 +87,20 @@ def check_zmq_endpoint(endpoint: str) -> str:
     return f"tcp://{shown.replace('localhost', '127.0.0.1')}:{port}"
 
 
+def check_worker(address: str) -> str:
+    """The endpoint of a worker in the form that ZeroMQ takes.
+
+    Raises
+    ------
+    ValueError
+        It is none that can be connected to.
+    """
+    endpoint = check_zmq_endpoint(address)
+    if endpoint.endswith(":0") or endpoint.startswith("tcp://*"):
+        raise ValueError(f"expected the host and port of a worker, got {address!r}")
+    return endpoint
+
+
 def is_public_endpoint(endpoint: str) -> bool:
     """Whether other machines can reach a ZeroMQ endpoint."""
     scheme, _, rest = endpoint.partition("://")

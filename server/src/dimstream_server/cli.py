@@ -1,4 +1,4 @@
-"""`dimstream-server`: serve, keygen, alerts, bench, demo, recordings, recover."""
+"""`dimstream-server`: serve, gateway, keygen, alerts, bench, demo, recordings, recover."""
 
 import argparse
 import asyncio
@@ -121,6 +121,34 @@ _OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
 }
 """Options of `serve`: the setting that each one is, and what argparse is told of it."""
 
+_WORKER_OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
+    "--worker": (
+        ("workers", "addresses"),
+        {
+            "action": "append",
+            "metavar": "ENDPOINT",
+            "help": "ZeroMQ endpoint of a worker, a `dimstream-server serve`; repeat it for more",
+        },
+    ),
+    "--workers-file": (
+        ("workers", "file"),
+        {"metavar": "PATH", "help": "file with further workers, one a line; read again at SIGHUP"},
+    ),
+    "--workers-server-key": (
+        ("workers", "server_key"),
+        {"metavar": "server.pub", "help": "the workers' public key; connections to them are encrypted"},
+    ),
+    "--workers-key": (
+        ("workers", "key"),
+        {"metavar": "NAME.key", "help": "the gateway's secret key, which the workers admit"},
+    ),
+}
+_GATEWAY_OPTIONS: Final = {
+    **{option: each for option, each in _OPTIONS.items() if option != "--device"},
+    **_WORKER_OPTIONS,
+}
+"""Options of `gateway`: those of `serve` but for the device, and which workers it has."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; its exit code: 0, 1 when a stop left frames unanswered, 2 when it cannot start."""
@@ -168,6 +196,13 @@ def _refuse(why: str) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
+    is_gateway = arguments.command == "gateway"
+    if is_gateway and not settings.workers.are_named:
+        return _refuse("expected workers, got none; name them by --worker, --workers-file or [workers]")
+    if is_gateway and "device" in settings.server.model_fields_set:
+        return _refuse("a gateway denoises nothing itself, got server.device; leave it out")
+    if not is_gateway and settings.workers.are_named:
+        return _refuse("these settings have workers; start them by `dimstream-server gateway`")
     from dimstream_server.ready_file import CannotStart
 
     try:
@@ -210,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     serve_parser = commands.add_parser("serve", help="serve models until SIGTERM or Ctrl-C")
-    serve_parser.set_defaults(run=_serve)
+    gateway_parser = commands.add_parser("gateway", help="serve models by workers, which denoise")
     add_keygen(commands)
     add_alerts(commands, lambda path: load_settings(path, {}))
     commands.add_parser(
@@ -221,20 +256,29 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
     commands.add_parser("recordings", help="list recordings, or delete old ones", add_help=False)
     commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
-    for option, (_, arguments) in _OPTIONS.items():
-        serve_parser.add_argument(option, **arguments)
-    serve_parser.add_argument(
+    for command, options in ((serve_parser, _OPTIONS), (gateway_parser, _GATEWAY_OPTIONS)):
+        _add_options(command, options)
+    return parser
+
+
+def _add_options(
+    command: argparse.ArgumentParser, options: Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]
+) -> None:
+    command.set_defaults(run=_serve)
+    for option, (_, arguments) in options.items():
+        command.add_argument(option, **arguments)
+    command.add_argument(
         "--config",
         type=Path,
         metavar="FILE.toml",
         help="file of settings; options on the command line override it",
     )
-    return parser
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
+    options = _GATEWAY_OPTIONS if arguments.command == "gateway" else _OPTIONS
     given = {
-        place: getattr(arguments, option[2:].replace("-", "_")) for option, (place, _) in _OPTIONS.items()
+        place: getattr(arguments, option[2:].replace("-", "_")) for option, (place, _) in options.items()
     }
     overrides = {place: value for place, value in given.items() if value is not None}
     return load_settings(arguments.config, overrides)

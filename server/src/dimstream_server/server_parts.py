@@ -4,12 +4,15 @@ Each maker raises `CannotStart` with what an operator has to correct.
 """
 
 import contextlib
+import logging
 import os
 import re
+import time
 from pathlib import Path
 
 from dimstream_client.errors import KeyFileError
-from dimstream_models.bundle import BundleError, read_bundle
+from dimstream_client.keys import choose_curve_keys
+from dimstream_models.bundle import Bundle, BundleError, read_bundle
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
@@ -26,26 +29,28 @@ from dimstream_server.recording.retention import Retention
 from dimstream_server.reloading import bundles_of
 from dimstream_server.security.access import Access, read_access
 from dimstream_server.settings import IN_MEMORY, Settings
+from dimstream_server.settings_file import SettingsError
 from dimstream_server.streams.journal import JournalError
 from dimstream_server.streams.journal_thread import JournalThread
+from dimstream_server.workers import WorkersEngine
+from dimstream_server.workers.worker_list import named_workers
 
 JOURNAL = "journal.sqlite"
+_WORKERS_POLL_S = 0.02
+_log = logging.getLogger(__name__)
 LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
 
 
 def load_engine(settings: Settings) -> Engine:
-    """The engine with every bundle verified and warm.
+    """The engine with every bundle verified and warm; a gateway's, once its workers are.
 
     Raises
     ------
     CannotStart
     """
-    bundles = []
-    for path in bundles_of(settings):
-        try:
-            bundles.append(read_bundle(path))
-        except BundleError as error:
-            raise CannotStart(f"bundle {path}: {error}") from error
+    bundles = _read_bundles(settings)
+    if settings.workers.are_named:
+        return _gateway_engine(settings, bundles)
     try:
         return LocalEngine(
             bundles,
@@ -55,6 +60,39 @@ def load_engine(settings: Settings) -> Engine:
         )
     except (StartError, BundleError) as error:
         raise CannotStart(str(error)) from error
+
+
+def _read_bundles(settings: Settings) -> list[Bundle]:
+    bundles = []
+    for path in bundles_of(settings):
+        try:
+            bundles.append(read_bundle(path))
+        except BundleError as error:
+            raise CannotStart(f"bundle {path}: {error}") from error
+    return bundles
+
+
+def _gateway_engine(settings: Settings, bundles: list[Bundle]) -> WorkersEngine:
+    """The engine of a gateway. Without its workers it starts all the same, and is not ready."""
+    table = settings.workers
+    try:
+        engine = WorkersEngine(
+            bundles,
+            named_workers(settings),
+            limits=engine_limits(settings),
+            keys=choose_curve_keys(server_key=table.server_key, key=table.key),
+            silence_s=table.silence_s,
+        )
+    except (StartError, SettingsError) as error:
+        raise CannotStart(str(error)) from error
+    except KeyFileError as error:
+        raise CannotStart(error.detail) from error
+    until = time.monotonic() + table.wait_s
+    while (shortage := engine.shortage()) is not None and time.monotonic() < until:
+        time.sleep(_WORKERS_POLL_S)
+    if shortage is not None:
+        _log.warning("starting without all workers event=workers_missing reason=%r", shortage)
+    return engine
 
 
 def engine_limits(settings: Settings) -> EngineLimits:
@@ -153,7 +191,10 @@ def make_readiness(
     readiness, device = Readiness(), DeviceHealth(engine)
     metrics.observe(device.answered)
     readiness.add("device", device.check)
-    if len(engine.devices()) > 1:
+    if isinstance(engine, WorkersEngine):
+        readiness.add("workers", engine.shortage)
+        readiness.add("workers_lost", engine.lost, required=False)
+    elif len(engine.devices()) > 1:
         readiness.add("devices", device.lost, required=False)
     readiness.add("journal", lambda: journal.problem)
     if recorder is not None:

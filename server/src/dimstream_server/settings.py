@@ -20,6 +20,7 @@ from pydantic import (
 
 from dimstream_server.addresses import (
     check_http_address,
+    check_worker,
     check_zmq_endpoint,
     is_public_address,
     is_public_endpoint,
@@ -404,6 +405,46 @@ class AlertsTable(_Table):
     webhook_attempts: Annotated[int, Field(ge=1, le=20, description="attempts to post one notice")] = 5
 
 
+def _check_workers(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("expected each worker once, got one twice")
+    return tuple(check_worker(address) for address in addresses)
+
+
+class WorkersTable(_Table):
+    """``[workers]``: for `dimstream-server gateway`: the servers that denoise for it."""
+
+    addresses: Annotated[
+        tuple[str, ...],
+        AfterValidator(_check_workers),
+        Field(description="ZeroMQ endpoints of the workers, tcp://HOST:PORT"),
+    ] = ()
+    file: Annotated[
+        Path | None, Field(description="file with further ones, one a line; read again at SIGHUP")
+    ] = None
+    server_key: Annotated[
+        Path | None, Field(description="the workers' public CURVE key, which they share")
+    ] = None
+    key: Annotated[Path | None, Field(description="the gateway's secret key, admitted at each worker")] = None
+    silence_s: Annotated[float, Field(gt=0, le=3600, description="silence after which a worker is lost")] = (
+        10.0
+    )
+    wait_s: Annotated[
+        float, Field(ge=0, le=3600, description="longest time that a start waits for a worker of each model")
+    ] = 30.0
+
+    @property
+    def are_named(self) -> bool:
+        """Whether there are workers, or a list of them."""
+        return bool(self.addresses) or self.file is not None
+
+    @model_validator(mode="after")
+    def _both_keys(self) -> Self:
+        if (self.server_key is None) != (self.key is None):
+            raise ValueError("expected both server_key and key of the workers, or neither, got one")
+        return self
+
+
 class Settings(_Table):
     """Everything that the server may be told."""
 
@@ -414,6 +455,7 @@ class Settings(_Table):
     recording: RecordingTable = RecordingTable()
     live: LiveTable = LiveTable()
     alerts: AlertsTable = AlertsTable()
+    workers: WorkersTable = WorkersTable()
 
     @model_validator(mode="after")
     def _endpoints_are_locked(self, info: ValidationInfo) -> Self:
@@ -455,6 +497,23 @@ def refuse_open_endpoints(settings: Settings) -> None:
             "make one by `dimstream-server keygen FOLDER --token NAME` and set http.tokens, or bind a "
             "loopback address (docs/security.md)"
         )
+
+
+def refuse_open_workers(addresses: tuple[str, ...], settings: Settings) -> None:
+    """Refuse workers on other machines that would be sent frames unencrypted, unless `insecure_lan` is set.
+
+    Raises
+    ------
+    ValueError
+    """
+    if settings.workers.key is not None or settings.server.insecure_lan:
+        return
+    for address in addresses:
+        if is_public_endpoint(address):
+            raise ValueError(
+                f"worker {address} is on another machine, got no keys: set workers.server_key and "
+                "workers.key (docs/scale.md), or insecure_lan where nobody else is on that network"
+            )
 
 
 def _refuse_contradiction(locks: list[str], *, public: bool) -> None:

@@ -21,6 +21,9 @@ _PATHS = (
     ("http", "analysis_tokens"),
     ("http", "operator_tokens"),
     ("recording", "folder"),
+    ("workers", "file"),
+    ("workers", "server_key"),
+    ("workers", "key"),
 )
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
 from dimstream_client.quality import Thresholds
+from dimstream_server.engine.handed_state import BadState, state_of
 from dimstream_server.engine.protocol import Engine, InForce, ModelInfo, StreamSpec
+from dimstream_server.engine.resume_state import ResumeState
 from dimstream_server.errors import (
     ServerBusy,
     ServerError,
@@ -157,6 +159,8 @@ class StreamOpener:
             raise RequestRefused(
                 "bad_field", "expected both stream and resume_token, or neither, got one of them"
             )
+        if message.state is not None:
+            raise RequestRefused("bad_field", "expected a state or a stream to resume, got both")
         async with self._one_at_a_time:  # or two that resume the same stream would both have it
             self._resuming.add(stream_id)
             try:
@@ -195,7 +199,8 @@ class StreamOpener:
         window = self._registry.window_for(message, client=requester.client)
         spec = spec_of(message, model=model.id)
         stream = _make_stream(requester, message, spec, secrets.token_hex(8), window, model.thresholds)
-        stream.engine_id = self._engine.open(spec)
+        state = None if message.state is None else _go_on_from(stream, message, model.sha256)
+        stream.engine_id = self._engine.open(spec, state)
         self._registry.add(stream)
         return Opening(stream, message, codec, time.time())
 
@@ -207,7 +212,7 @@ class StreamOpener:
         stream.next_seq, stream.indexed = plan.next_seq, plan.snapshot.indexed
         stream.acknowledged, stream.counts = entry.acknowledged, plan.snapshot.counts
         models = self._engine.models()
-        stream.references = wanted_references(plan.snapshot, models[plan.model].sha256)
+        stream.references = wanted_references(plan.snapshot.planes, models[plan.model].sha256)
         stream.unread_changes = tuple(
             wire_update(stream.id, InForce(one.from_seq, models[one.model], one.thresholds), by=one.by)
             for one in plan.by_operators
@@ -315,6 +320,25 @@ class StreamOpener:
             offset=None if detector is None else detector.offset,
             gain=None if detector is None else detector.gain,
         )
+
+
+def _go_on_from(stream: ServerStream, message: Open, model_sha256: str) -> ResumeState:
+    """What a gateway's stream goes on from; the stream is brought there.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    try:
+        state = state_of(message.state or {})
+    except BadState as error:
+        raise RequestRefused(
+            "bad_field", f"the state of OPEN: {error}", expected={"field": "state"}
+        ) from None
+    stream.hands_state = stream.indexed = True
+    stream.next_seq, stream.counts, stream.thresholds = state.next_seq, state.counts, state.thresholds
+    stream.references = wanted_references(state.planes, model_sha256)
+    return state
 
 
 def _make_stream(

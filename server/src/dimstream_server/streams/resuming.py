@@ -7,7 +7,7 @@ journal, as it was before the first result that its client lacks.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, fields, replace
 from typing import Final
@@ -16,7 +16,7 @@ from dimstream_client.messages import Open
 from dimstream_client.quality import Thresholds, plain
 from dimstream_client.wire import decode, encode
 from dimstream_server.engine.protocol import EngineResult, InForce, ModelInfo
-from dimstream_server.engine.resume_state import ResumeState
+from dimstream_server.engine.resume_state import Plane, PlaneRecord, ResumeState
 from dimstream_server.errors import ServerBusy, UnknownModel
 from dimstream_server.problems import RequestRefused
 from dimstream_server.streams.journal import Entry, Journal, StreamSnapshot, UpdateEntry
@@ -172,11 +172,11 @@ async def plan_resumption(
     )
 
 
-def wanted_references(snapshot: StreamSnapshot, model_sha256: str) -> dict[int, tuple[int, int, int]]:
+def wanted_references(planes: Iterable[PlaneRecord], model_sha256: str) -> dict[int, Plane]:
     """Frames that are to be sent again, in their order, and their planes: those that can be compared with."""
     return {
         record.seq: record.plane
-        for record in sorted(snapshot.planes, key=lambda record: record.seq)
+        for record in sorted(planes, key=lambda record: record.seq)
         if record.predicted and record.model_sha256 == model_sha256
     }
 

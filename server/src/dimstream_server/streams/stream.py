@@ -28,6 +28,7 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_client.quality import Thresholds, parts_of
+from dimstream_server.engine.handed_state import result_json
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
@@ -98,6 +99,8 @@ class ServerStream:
         Frames that the engine has not answered, as they came and as the engine was given them.
     indexed : bool
         Whether a frame said where it belongs.
+    hands_state : bool
+        Whether its results tell what it would go on from: its client is a gateway.
     pixel_size_um : float or None
         None when unknown.
     channels : tuple of str
@@ -134,6 +137,7 @@ class ServerStream:
     references: dict[int, Plane] = field(default_factory=dict)
     submitted: dict[int, tuple[Frame, FrameTask]] = field(default_factory=dict)
     indexed: bool = False
+    hands_state: bool = False
     pixel_size_um: float | None = None
     channels: tuple[str, ...] = ()
     released: bool = False
@@ -237,6 +241,7 @@ class ServerStream:
             error=error_message("frame_failed", result.error or "", seq=result.seq) if failed else None,
             support=result.support,
             sd=result.sd,
+            state=result_json(result) if self.hands_state else None,
         )
 
     def handed_over(self, seq: int) -> None:

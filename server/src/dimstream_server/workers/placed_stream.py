@@ -1,0 +1,234 @@
+"""One stream of a gateway: what waits for an answer, what it goes on from, and the worker that has it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from dimstream_client.messages import Frame, Open, PlaneIndex, Result, Update
+from dimstream_client.quality import Times, parts_of, plain
+from dimstream_server.engine.handed_state import record_of, state_json
+from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
+from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
+from dimstream_server.engine.stream_state import PENDING_UPDATES, CloseStream, Gap, Job
+from dimstream_server.errors import BadUpdate
+
+if TYPE_CHECKING:
+    from dimstream_server.workers.worker import Worker
+
+CLIENT: Final = "dimstream gateway"
+WINDOW: Final = 8  # frames that a worker has of one stream
+Item = Job | Gap | CloseStream
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """An update of what is in force: asked for, or settled and waiting for its frame."""
+
+    in_force: InForce
+    future: Future[InForce]
+    names_model: bool
+
+    def message(self, remote: str) -> Update:
+        """UPDATE that puts this in force, whatever was before."""
+        return Update(
+            remote,
+            self.in_force.from_seq,
+            model=self.in_force.model.id if self.names_model else None,
+            thresholds=_named(self.in_force),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A stream at a worker.
+
+    Parameters
+    ----------
+    remote : str
+        The worker's name for the stream; empty until it is open there.
+    limit : int
+        First frame that the worker does not take yet.
+    references : set of int
+        Frames that the worker waits for again.
+    acknowledged : int
+        First result that the worker was not told to forget.
+    unanswered : deque of Change
+        Updates that the worker has not answered.
+    is_left : bool
+        Whether no further frames are sent there: the stream moves once the others are answered.
+    """
+
+    worker: Worker
+    remote: str = ""
+    limit: int = 0
+    references: set[int] = field(default_factory=set)
+    acknowledged: int = 0
+    unanswered: deque[Change] = field(default_factory=deque)
+    is_left: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class PlacedStream:
+    """All that a gateway keeps of one stream; belongs to one thread.
+
+    Parameters
+    ----------
+    next_seq : int
+        First frame that is not answered.
+    records, counts
+        What it goes on from, as of the frame before.
+    raw : dict
+        The last answered frame of each plane, with which the next one is compared.
+    waiting : deque of Job, Gap or CloseStream
+        What is not answered, in order.
+    sent : int
+        How many of these the worker has.
+    avoided : dict
+        Workers that have refused it, and until when they are not asked again.
+    moves : int
+        How often it was placed since its last result.
+    """
+
+    id: str
+    spec: StreamSpec
+    in_force: InForce
+    next_seq: int = 0
+    counts: Counts = field(default_factory=Counts)
+    records: dict[Plane, PlaneRecord] = field(default_factory=dict)
+    raw: dict[Plane, FrameTask] = field(default_factory=dict)
+    waiting: deque[Item] = field(default_factory=deque)
+    changes: deque[Change] = field(default_factory=deque)
+    place: Place | None = None
+    sent: int = 0
+    avoided: dict[Worker, float] = field(default_factory=dict)
+    moves: int = 0
+
+    @classmethod
+    def begin(
+        cls, stream: str, spec: StreamSpec, in_force: InForce, state: ResumeState | None
+    ) -> PlacedStream:
+        """A stream before its first frame, or before the next of those of its resume state."""
+        if state is None:
+            return cls(stream, spec, in_force)
+        return cls(
+            stream,
+            spec,
+            replace(in_force, thresholds=state.thresholds, from_seq=state.next_seq),
+            state.next_seq,
+            state.counts,
+            {record.plane: record for record in state.planes},
+        )
+
+    @property
+    def pixels(self) -> int:
+        """Of a frame."""
+        return self.spec.shape[0] * self.spec.shape[1]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Models that it needs, now and by changes that are settled, and their SHA-256."""
+        settled = [change.in_force for change in self.changes if change.future.done()]
+        return {one.model.id: one.model.sha256 for one in (self.in_force, *settled)}
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether a change that was asked for is not answered."""
+        return any(not change.future.done() for change in self.changes)
+
+    def plan(self, change: Change) -> None:
+        """Let a change wait for its frame.
+
+        Raises
+        ------
+        BadUpdate
+            That frame is past, a change for a later frame waits, or too many wait.
+        """
+        from_seq = change.in_force.from_seq
+        earliest = self.changes[-1].in_force.from_seq if self.changes else self.next_seq
+        if from_seq < earliest:
+            raise BadUpdate(
+                f"from_seq must be at least {earliest}, got {from_seq}: frames before it are done"
+            )
+        if len(self.changes) >= PENDING_UPDATES:
+            raise BadUpdate(f"{PENDING_UPDATES} updates of this stream wait already; send their frames first")
+        self.changes.append(change)
+
+    def next_in_force(self) -> InForce:
+        """What will be in force after all changes that wait."""
+        return self.changes[-1].in_force if self.changes else self.in_force
+
+    def open_message(self) -> Open:
+        """OPEN that lets a worker go on with it."""
+        spec, detector = self.spec, self.spec.detector
+        state = ResumeState(
+            self.next_seq, tuple(self.records.values()), self.counts, self.in_force.thresholds
+        )
+        return Open(
+            client=CLIENT,
+            shape=spec.shape,
+            dtype=spec.in_dtype,
+            model=self.in_force.model.id,
+            out_dtype=spec.out_dtype,
+            deliver="result" if spec.deliver_pixels else "flags",
+            window=WINDOW,
+            pixel_size_um=spec.pixel_size_um,
+            frame_interval_s=spec.frame_interval_s,
+            maps=spec.deliver_maps,
+            sd=spec.deliver_sd or None,
+            split_every=spec.split_every,
+            offset=None if detector is None else detector.offset,
+            gain=None if detector is None else detector.gain,
+            match_pixel_size=spec.match_pixel_size or None,
+            state=state_json(state),
+        )
+
+    def skip(self, gap: Gap) -> None:
+        """Go on behind frames that will never come, which stand before all others."""
+        self.waiting.popleft()
+        self.sent -= 1
+        self.next_seq = gap.seq_to + 1
+        skipped = self.counts.skipped + gap.seq_to - gap.seq_from + 1
+        self.counts = replace(self.counts, skipped=skipped)
+
+    def answer(self, job: Job, result: Result, now: float) -> EngineResult:
+        """What becomes of a worker's result; the stream goes on behind it.
+
+        Raises
+        ------
+        BadState
+            The worker has not told what the stream goes on from.
+        """
+        task = job.task
+        record, counts = record_of(
+            result.state or {}, plane=task.plane, seq=task.seq, t=task.t, model_sha256=result.model_sha256
+        )
+        self.records[task.plane], self.raw[task.plane], self.counts = record, task, counts
+        self.next_seq, self.moves = task.seq + 1, 0
+        total_ms = (now - job.accepted_at) * 1e3
+        infer_ms = min(result.t_ms.infer, total_ms)
+        return EngineResult(
+            **parts_of(result)
+            | {"t_ms": Times(round(total_ms - infer_ms, 3), round(infer_ms, 3), round(total_ms, 3))},
+            pixels=result.pixels,
+            model_id=self.in_force.model.id,
+            error=None if result.error is None else result.error.detail,
+            support=result.support,
+            sd=result.sd,
+            plane=record,
+            counts=counts,
+        )
+
+
+def frame_message(remote: str, task: FrameTask) -> Frame:
+    """FRAME of a task; its time point is always named."""
+    channel, z, position = task.plane
+    return Frame(remote, task.seq, task.pixels, PlaneIndex(task.t, channel, z, position))
+
+
+def _named(in_force: InForce) -> Mapping[str, float]:
+    limits = plain(in_force.thresholds)
+    return {name: value for name, value in limits.items() if value is not None}

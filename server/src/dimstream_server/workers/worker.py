@@ -1,0 +1,186 @@
+"""One worker as its gateway sees it: a connection, whether it lives, what it serves, which streams it has."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+import zmq
+
+from dimstream_client.dealer_socket import DealerSocket
+from dimstream_client.errors import ConnectionLost
+from dimstream_client.keys import CurveKeys
+from dimstream_client.messages import Error, Message, Opened, Ping, Pong
+from dimstream_client.wire import decode, encode
+
+PING_SHARE: Final = 0.25  # of the patience with a silent worker passes before it is asked
+AGAIN_S: Final = 0.5  # before a worker that was lost is tried again
+_log = logging.getLogger(__name__)
+Answer = Callable[[Opened | Error], None]
+
+
+class StreamThere(Protocol):
+    """A stream as the load of its worker counts it."""
+
+    sent: int
+    """Frames that the worker has of it."""
+
+    @property
+    def pixels(self) -> int:
+        """Of a frame."""
+
+
+class Link(NamedTuple):
+    """What all connections to workers have in common.
+
+    Parameters
+    ----------
+    largest_bytes : int
+        A larger part of a message ends the connection.
+    silence_s : float
+        A worker of which nothing was heard for so long is lost.
+    """
+
+    context: zmq.Context[zmq.Socket[bytes]]
+    keys: CurveKeys | None
+    largest_bytes: int
+    silence_s: float
+
+
+class Worker:
+    """One worker; belongs to the gateway's thread.
+
+    Attributes
+    ----------
+    is_up : bool
+        Whether it has answered on this connection.
+    is_leaving : bool
+        Whether it takes no more streams: it stops, or was taken out.
+    models : dict
+        Ids of the models that it is known to serve, and their SHA-256.
+    placed : set
+        The streams that it has, those too that are being opened.
+    trouble : str or None
+        Why it cannot be used.
+    answered : int
+        Frames that it has answered.
+    """
+
+    def __init__(self, address: str, link: Link) -> None:
+        self.address = address
+        self._link = link
+        self.is_up = False
+        self.is_leaving = False
+        self.models: dict[str, str] = {}
+        self.placed: set[StreamThere] = set()
+        self.trouble: str | None = "it has not answered yet"
+        self.probed_at = 0.0
+        self.answered = 0
+        self._asked: deque[Answer] = deque()
+        self._dealer: DealerSocket | None = None
+        self._heard = self._pinged = self._tried_at = 0.0
+
+    # --- the connection
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        """What is to be polled."""
+        return () if self._dealer is None else (self._dealer.socket, self._dealer.monitor)
+
+    def look(self, now: float) -> str | None:
+        """Connect where there is no connection, ping who is silent; why the worker is lost, where it is."""
+        if self._dealer is None:
+            if now - self._tried_at >= AGAIN_S:
+                return self._connect(now)
+            return None
+        refusal = self._dealer.refusal()
+        if refusal is not None:
+            return refusal.detail
+        if self._dealer.is_broken:
+            return "its connection has ended"
+        silent_s = now - self._heard
+        if silent_s > self._link.silence_s:
+            return f"nothing was heard of it for {self._link.silence_s:g} s"
+        if silent_s > self._link.silence_s * PING_SHARE and self._pinged <= self._heard:
+            self._ping(now)
+        return None
+
+    def _connect(self, now: float) -> str | None:
+        self._tried_at = self._heard = now
+        self._dealer = DealerSocket(self._link.context, self.address, self._link.keys)
+        try:
+            self._dealer.connect(max_message_bytes=self._link.largest_bytes)
+        except ConnectionLost as error:
+            return error.detail
+        self._ping(now)
+        return None
+
+    def _ping(self, now: float) -> None:
+        self._pinged = now
+        self.say(Ping(time.time()))
+
+    def hang_up(self, now: float) -> None:
+        """Close the connection; whoever waits for an answer on it is forgotten."""
+        if self._dealer is not None:
+            self._dealer.close()
+        self._dealer, self._tried_at = None, now
+        self.is_up = self.is_leaving = False
+        self.models.clear()
+        self._asked.clear()
+
+    def lacks(self, model: str, why: str) -> None:
+        """Take note that it does not serve a model."""
+        self.models.pop(model, None)
+        trouble = f"it cannot be given {model}: {why}"
+        if self.trouble != trouble:
+            _log.warning(
+                "a worker lacks a model event=worker_lacks worker=%s model=%s reason=%r",
+                self.address,
+                model,
+                why,
+            )
+        self.trouble = trouble
+
+    # --- messages
+
+    def say(self, message: Message) -> None:
+        """Send a message; where that fails, the worker is found to be lost."""
+        if self._dealer is None:
+            return
+        try:
+            # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
+            self._dealer.socket.send_multipart(encode(message), zmq.NOBLOCK, copy=True)
+        except zmq.ZMQError as error:
+            _log.warning("cannot send event=worker_socket worker=%s reason=%s", self.address, error.strerror)
+
+    def ask(self, message: Message, answer: Answer) -> None:
+        """Send an OPEN; they are answered in order."""
+        self._asked.append(answer)
+        self.say(message)
+
+    def receive(self, now: float) -> Message | None:
+        """The next message that is not the answer to an OPEN or a ping; None when there is none.
+
+        Raises
+        ------
+        dimstream_client.errors.DimstreamError
+            It cannot be read.
+        """
+        while self._dealer is not None:
+            try:
+                parts = self._dealer.receive()
+            except zmq.ZMQError:  # zmq.Again, or a socket that has failed, which `look` finds
+                return None
+            self._heard = now
+            message = decode(parts, max_payload_bytes=self._link.largest_bytes)
+            if isinstance(message, Opened) or (isinstance(message, Error) and message.stream is None):
+                if self._asked:
+                    self._asked.popleft()(message)
+            elif not isinstance(message, Pong):
+                return message
+            elif not self.is_up:
+                self.is_up, self.trouble = True, None
+        return None

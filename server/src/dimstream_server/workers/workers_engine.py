@@ -1,0 +1,326 @@
+"""The engine of a gateway: the `Engine` protocol, with workers that denoise."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
+
+from dimstream_client.keys import CurveKeys
+from dimstream_models.bundle import Bundle
+from dimstream_server.engine.loading import model_info
+from dimstream_server.engine.protocol import (
+    DeviceReport,
+    EngineDevice,
+    EngineLimits,
+    EngineResult,
+    FrameTask,
+    InForce,
+    ModelInfo,
+    PreparedModel,
+    StreamSpec,
+)
+from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
+from dimstream_server.engine.resume_state import Counts, ResumeState
+from dimstream_server.engine.stream_state import CloseStream, Gap, Job
+from dimstream_server.errors import (
+    BadUpdate,
+    DeviceUnavailable,
+    DuplicateModel,
+    ModelInUse,
+    ServerBusy,
+    UnknownModel,
+)
+from dimstream_server.workers.gateway_thread import GatewayThread, describe
+from dimstream_server.workers.placed_stream import PlacedStream
+
+_SLACK_BYTES: Final = 2**20
+_LARGEST_ITEM: Final = 4  # bytes of a pixel
+
+
+class WorkersEngine:
+    """Gives each stream to a worker, and to another when that is lost: no frame is, and no pixel differs.
+
+    It holds of each stream the frames that are not answered, which the limits bound, and the last raw frame
+    of each plane.
+
+    Parameters
+    ----------
+    bundles : iterable of Bundle
+        What is served; a worker gets a stream when it serves the same weights under the same id.
+    workers : tuple of str
+        Their ZeroMQ endpoints, ``tcp://HOST:PORT``.
+    keys : CurveKeys, optional
+        Without them nothing is encrypted.
+    silence_s : float
+        A worker of which nothing was heard for so long is lost.
+
+    Raises
+    ------
+    DuplicateModel
+    """
+
+    def __init__(
+        self,
+        bundles: Iterable[Bundle],
+        workers: tuple[str, ...],
+        *,
+        limits: EngineLimits | None = None,
+        keys: CurveKeys | None = None,
+        silence_s: float = 10.0,
+    ) -> None:
+        infos: dict[str, ModelInfo] = {}
+        for bundle in bundles:
+            if bundle.id in infos:
+                raise DuplicateModel(f"two bundles have the id {bundle.id}; serve one of them")
+            infos[bundle.id] = model_info(bundle)
+        self._infos: Mapping[str, ModelInfo] = MappingProxyType(infos)  # replaced: other threads read it
+        self._limits = limits or EngineLimits()
+        self._quotas = Quotas(self._limits, keeps_frames=True)
+        self._trouble: str | None = None
+        self._lock = (
+            threading.Lock()
+        )  # over the quotas, and so that commands are queued as they were accepted
+        largest = _LARGEST_ITEM * self._limits.frame_pixels + _SLACK_BYTES
+        self._thread = GatewayThread(self, keys=keys, largest_bytes=largest, silence_s=silence_s)
+        self._streams = self._thread.streams
+        self.set_workers(workers)
+        self._thread.start()
+
+    # --- workers
+
+    def set_workers(self, addresses: tuple[str, ...]) -> None:
+        """Use these workers from now on; streams of others move between two frames."""
+        self._thread.post(partial(self._thread.set_workers, addresses))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """All workers, as operators are shown them."""
+        return [describe(worker, len(worker.placed)) for worker in self._thread.workers]
+
+    def shortage(self) -> str | None:
+        """Which models no worker serves at present, and why; None when there is one for each."""
+        usable = [worker for worker in self._thread.workers if worker.is_up and not worker.is_leaving]
+        lacking = [
+            info.id
+            for info in self._infos.values()
+            if not any(worker.models.get(info.id) == info.sha256 for worker in usable)
+        ]
+        if not lacking:
+            return None
+        reasons = "; ".join(f"{worker.address}: {worker.trouble}" for worker in self._thread.workers)
+        return f"no worker serves {', '.join(lacking)}; {reasons or 'there are no workers'}"
+
+    def lost(self) -> str | None:
+        """Which workers cannot be used while others go on; None when all can."""
+        workers = self._thread.workers
+        lost = [f"{worker.address}: {worker.trouble}" for worker in workers if worker.trouble is not None]
+        return f"{len(lost)} of {len(workers)} workers are lost: {'; '.join(lost)}" if lost else None
+
+    # --- the engine
+
+    def device(self) -> EngineDevice:
+        """What it runs on."""
+        return EngineDevice("workers", "as the workers", "dimstream gateway")
+
+    def devices(self) -> tuple[DeviceReport, ...]:
+        """How each worker is."""
+        return tuple(
+            DeviceReport(
+                worker.address,
+                worker.trouble,
+                streams=len(placed := tuple(worker.placed)),
+                queued=sum(stream.sent for stream in placed),
+                answered=worker.answered,
+            )
+            for worker in self._thread.workers
+        )
+
+    def models(self) -> Mapping[str, ModelInfo]:
+        """Bundles that are served, by id."""
+        return self._infos
+
+    def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
+        """Find a worker that serves a bundle; see `Engine.prepare`."""
+        prepared: Future[PreparedModel] = Future()
+        prepared.set_running_or_notify_cancel()
+        info, found = model_info(bundle), Future[bool]()
+
+        def done(outcome: Future[bool]) -> None:
+            if outcome.result():
+                prepared.set_result(PreparedModel(info, {}))
+            else:
+                prepared.set_exception(
+                    DeviceUnavailable(
+                        f"no worker serves {info.id} with sha256 {info.sha256}; load it at the workers first"
+                    )
+                )
+
+        found.add_done_callback(done)
+        with self._lock:
+            self._quotas.check_serving()
+            self._thread.post(partial(self._thread.find_model, info.id, info.sha256, found))
+        return prepared
+
+    def serve(self, prepared: PreparedModel) -> ModelInfo:
+        """Serve a prepared model; see `Engine.serve`."""
+        info = prepared.info
+        with self._lock:
+            self._refuse_in_use(info.id)
+            self._infos = MappingProxyType({**self._infos, info.id: info})
+        return info
+
+    def withdraw(self, model: str) -> None:
+        """Serve a model no more; see `Engine.withdraw`."""
+        with self._lock:
+            self._info(model)
+            self._refuse_in_use(model)
+            if len(self._infos) == 1:
+                raise ModelInUse(f"{model} is the only model that is served; load another one first")
+            self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
+
+    def _refuse_in_use(self, model: str) -> None:
+        self._quotas.check_serving()
+        if users := self._quotas.users(model):
+            raise ModelInUse(
+                f"{users} streams or requests use {model}, or will; change their model, or wait for their end"
+            )
+
+    def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
+        """Id of a new stream; see `Engine.open`.
+
+        Raises
+        ------
+        ServerBusy
+            No worker serves its model at present, and it is new: a stream that is resumed waits for one.
+        """
+        info = self._info(spec.model)
+        parts = check_spec(spec, info.bundle, self._limits)
+        if resume_state is None and not self._is_served(info):
+            raise ServerBusy(f"{self.shortage() or 'no worker is there'}; try again later")
+        with self._lock:
+            stream = self._quotas.open(spec, resume_state, parts=parts)
+            in_force = InForce(0, info, info.thresholds)
+            placed = PlacedStream.begin(stream, spec, in_force, resume_state)
+            self._thread.post(partial(self._streams.open, placed))
+        return stream
+
+    def _is_served(self, info: ModelInfo) -> bool:
+        return any(worker.models.get(info.id) == info.sha256 for worker in self._thread.workers)
+
+    def restore_reference(self, stream: str, task: FrameTask) -> None:
+        """Bring the last frame of a plane again; see `Engine.restore_reference`."""
+        with self._lock:
+            spec = self._quotas.spec(stream)
+        check_frame(task, spec)
+        with self._lock:
+            self._quotas.restore_reference(stream, task)
+            self._thread.post(partial(self._streams.restore, stream, task))
+
+    def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
+        """Result of one frame; see `Engine.submit`."""
+        accepted_at = time.perf_counter()
+        with self._lock:
+            spec = self._quotas.spec(stream)
+        check_frame(task, spec)
+        job = Job(task, accepted_at, Future())
+        with self._lock:
+            self._quotas.accept(stream, task)
+            self._thread.post(partial(self._streams.append, stream, job))
+        return job.future
+
+    def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
+        """Take note of a gap; see `Engine.skip`."""
+        with self._lock:
+            self._quotas.check_open(stream)
+            self._thread.post(partial(self._streams.append, stream, Gap(seq_from, seq_to)))
+
+    def update(
+        self,
+        stream: str,
+        from_seq: int,
+        model: str | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> Future[InForce]:
+        """Change model or thresholds from a frame on; see `Engine.update`."""
+        if model is None and thresholds is None:
+            raise BadUpdate("an update names a model, thresholds or both; it named neither")
+        future: Future[InForce] = Future()
+        future.set_running_or_notify_cancel()  # too late to take back: frames may depend on it
+        with self._lock:
+            self._quotas.check_open(stream)
+            info = None if model is None else self._info(model)
+            if info is not None:
+                parts = check_spec(self._quotas.spec(stream), info.bundle, self._limits)
+                self._quotas.check_parts(stream, parts, info.id)
+                self._quotas.uses(stream, info.id)
+            self._thread.post(partial(self._streams.change, stream, from_seq, info, thresholds, future))
+        return future
+
+    def close(self, stream: str) -> Future[Counts]:
+        """Take no more frames of a stream; see `Engine.close`."""
+        future: Future[Counts] = Future()
+        with self._lock:
+            self._quotas.closing(stream)
+            self._thread.post(partial(self._streams.append, stream, CloseStream(future)))
+        return future
+
+    def drain(self) -> Future[None]:
+        """Answer everything that was accepted, then stop; see `Engine.drain`."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            self._quotas.draining = True
+            if self._quotas.stopped:
+                future.set_result(None)
+            else:
+                self._thread.post(partial(self._thread.drain, future))
+        return future
+
+    def queue_length(self) -> int:
+        """Frames accepted and not yet answered."""
+        return self._quotas.queued
+
+    def trouble(self) -> str | None:
+        """Why nothing more will be answered; see `Engine.trouble`."""
+        return self._trouble
+
+    # --- called by the gateway's thread
+
+    def answered(self, stream: str) -> None:
+        """One accepted frame is about to get its answer."""
+        with self._lock:
+            self._quotas.answered(stream)
+
+    def closed(self, stream: str) -> None:
+        """A stream has ended."""
+        with self._lock:
+            self._quotas.closed(stream)
+
+    def left(self, stream: str, model: str) -> None:
+        """A stream has no more to do with a model."""
+        with self._lock:
+            self._quotas.left(stream, model)
+
+    def may_stop(self) -> bool:
+        """Whether no command waits; when True, none will come any more."""
+        with self._lock:
+            self._quotas.stopped = not self._thread.has_commands
+            return self._quotas.stopped
+
+    def broken(self, error: BaseException) -> None:
+        """The thread dies."""
+        with self._lock:
+            self._quotas.draining = self._quotas.stopped = True
+            self._trouble = f"the gateway's thread died ({error!r}); its error is in the log: restart it"
+
+    def _info(self, model: str) -> ModelInfo:
+        info = self._infos.get(model)
+        if info is None:
+            raise UnknownModel(
+                f"no model {model[:100]!r} is served; served are {', '.join(sorted(self._infos))}"
+            )
+        return info

@@ -1,0 +1,73 @@
+"""A gateway and its workers as real processes, whose workers are killed at random moments."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from faults.processes import Server
+
+_GATEWAY: Final = {"workers": {"silence_s": 2.0}, "zmq": {"silence_s": 2.0}}
+
+
+@dataclass
+class Cluster:
+    """A gateway and its workers, all ready."""
+
+    gateway: Server
+    workers: list[Server]
+
+
+@contextmanager
+def cluster(bundle: Path, folder: Path, *, workers: int = 2) -> Iterator[Cluster]:
+    """Start a gateway with workers that keep nothing on a disk."""
+    with ExitStack() as stack:
+        each = [
+            stack.enter_context(Server(bundle, folder / f"worker{n}", state="memory")) for n in range(workers)
+        ]
+        named = [word for worker in each for word in ("--worker", worker.endpoint)]
+        gateway = Server(bundle, folder / "gateway", settings=_GATEWAY, command=("gateway", *named))
+        yield Cluster(stack.enter_context(gateway), each)
+
+
+@dataclass
+class RandomKills:
+    """Kills one worker after another at random moments and lets it come back, until it is stopped.
+
+    Parameters
+    ----------
+    most : int
+        Kills; then it stops by itself.
+    every_s : tuple of float
+        Shortest and longest time between a worker's start and the next kill.
+    """
+
+    workers: list[Server]
+    seed: int
+    most: int
+    every_s: tuple[float, float] = (0.1, 0.6)
+    kills: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Kill until told to stop."""
+        chance = random.Random(self.seed)
+        while self.kills < self.most and not self._stop.wait(chance.uniform(*self.every_s)):
+            worker = chance.choice(self.workers)
+            worker.kill()
+            self.kills += 1
+            worker.start()
+
+    def __enter__(self) -> RandomKills:
+        self._thread = threading.Thread(target=self.run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
