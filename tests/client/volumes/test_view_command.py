@@ -69,8 +69,8 @@ def test_a_stack_is_drawn_and_its_crop_is_proposed(out, capsys):
     assert second.startswith("written: ")
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 20, 16 + 6 + 20)
     report = json.loads(out.with_name("out.volume.json").read_text())
-    assert report["volumes"][0]["crop"] == {"first": 2, "last": 5, "holes": [], "left_out": []}
-    assert [plane["believed"] for plane in report["volumes"][0]["planes"]] == [
+    assert report["volumes"][0]["crop"] == {"first": 2, "last": 5, "untrusted": [], "left_out": []}
+    assert [plane["trusted"] for plane in report["volumes"][0]["planes"]] == [
         KEPT[0] <= z <= KEPT[1] for z in range(8)
     ]
     assert report["thresholds_from"] == "shipped defaults"
@@ -140,8 +140,8 @@ def test_holes_and_planes_apart_are_named(out, capsys):
     told = capsys.readouterr().out.splitlines()[0].removeprefix(f"{out}: ").split("; ")
     assert told == [
         "keep z 0 to 4 of 0 to 7",
-        "inside, not believed: z 1, 3",
-        "believed, but apart: z 7",
+        "inside, not trusted: z 1, 3",
+        "trusted, but apart: z 7",
         "by ssim 0.2915, structure score 10, split 0.4092 (--structure-score, shipped defaults)",
     ]
 
@@ -167,12 +167,12 @@ def test_an_unknown_z_step_is_said(out, capsys):
     assert picture(out.with_name("out.orthogonal.png")).shape == (12 + 6 + 24, 16 + 6 + 24)
 
 
-def test_nothing_believed_is_told_and_not_cropped(out, capsys):
+def test_nothing_trusted_is_told_and_not_cropped(out, capsys):
     written(out)
     command = ["view", str(out), "--structure-score", "50", "--crop", str(out.with_name("c.ome.tif"))]
     assert main(command) == 1
     told = capsys.readouterr()
-    assert "no plane of 8 is believed" in told.out
+    assert "no plane of 8 is trusted" in told.out
     assert "nothing was cropped" in told.err
     assert not out.with_name("c.ome.tif").exists()
 

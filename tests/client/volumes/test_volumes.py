@@ -13,7 +13,7 @@ SPLIT = Thresholds(ssim=0.4, structure_score=5, split=0.6)
 
 
 def record(z, *, t=0, c=0, p=0, flag="ok", reason=None, split=None, **quality):
-    """A line of the flags' file; `quality` changes what is known of a plane that is to be believed."""
+    """A line of the flags' file; `quality` changes what is known of a plane that is to be trusted."""
     known = {"structure_score": 20.0, "unsupported_fraction": 0.1, "ssim_z": 0.8 if z else None, **quality}
     known["split"] = None if split is None else {"ssim": split, "refused": None, "t_ms": 1.0}
     index = {"t": t, "c": c, "z": z, "p": p}
@@ -21,7 +21,7 @@ def record(z, *, t=0, c=0, p=0, flag="ok", reason=None, split=None, **quality):
 
 
 FIRST = {"flag": "unjudged", "reason": "first frame"}
-PLANES = {  # the middle one of three: what is known of it, of the one below, and why it is not believed
+PLANES = {  # the middle one of three: what is known of it, of the one below, and why it is not trusted
     "structure and like both neighbours": ({}, {}, None),
     "first time point": (FIRST, FIRST, None),
     "unlike the one above": ({"ssim_z": 0.1}, {}, None),
@@ -47,42 +47,42 @@ PLANES = {  # the middle one of three: what is known of it, of the one below, an
 
 
 @pytest.mark.parametrize(("of_plane", "of_below", "why_not"), PLANES.values(), ids=PLANES)
-def test_a_plane_is_believed_or_is_told_why_not(of_plane, of_below, why_not):
+def test_a_plane_is_trusted_or_is_told_why_not(of_plane, of_below, why_not):
     report = judge_volumes([record(0), record(1, **of_plane), record(2, **of_below)], SPLIT)
     plane = report.volumes[0].planes[1]
-    assert plane.believed == (why_not is None)
+    assert plane.trusted == (why_not is None)
     assert (plane.why_not or "").startswith(why_not or "")
 
 
 def test_without_a_threshold_the_split_check_decides_nothing():
     records = [record(0), record(1, split=0.1), record(2, split=0.9, ssim_z=0.1)]
     planes = judge_volumes(records, replace(SHIPPED, split=None)).volumes[0].planes
-    assert [plane.believed for plane in planes] == [True, True, False]
+    assert [plane.trusted for plane in planes] == [True, True, False]
     assert planes[1].split_ssim == 0.1
 
 
-CROPS = {  # x: believed
+CROPS = {  # x: trusted
     "whole stack": ("xxxx", Crop(0, 3)),
     "dark ends are cut": ("..xxx.", Crop(2, 4)),
     "a single plane": ("..x.", Crop(2, 2)),
-    "one plane inside is a hole": ("xx.xx", Crop(0, 4, holes=(2,))),
-    "also next to an end": (".x.xxx", Crop(1, 5, holes=(2,))),
-    "several holes": ("x.x.xx", Crop(0, 5, holes=(1, 3))),
+    "one plane inside is untrusted": ("xx.xx", Crop(0, 4, untrusted=(2,))),
+    "also next to an end": (".x.xxx", Crop(1, 5, untrusted=(2,))),
+    "several untrusted planes": ("x.x.xx", Crop(0, 5, untrusted=(1, 3))),
     "two planes inside end it": ("xx..xxx", Crop(4, 6, left_out=(0, 1))),
-    "the most believed planes, not the longest way": ("x.x.x..xxxx", Crop(7, 10, left_out=(0, 2, 4))),
+    "the most trusted planes, not the longest way": ("x.x.x..xxxx", Crop(7, 10, left_out=(0, 2, 4))),
     "the first of two": ("xx..xx", Crop(0, 1, left_out=(4, 5))),
     "nothing": ("....", None),
 }
 
 
-@pytest.mark.parametrize(("believed", "crop"), CROPS.values(), ids=CROPS)
-def test_the_crop_is_the_longest_run_of_believed_planes(believed, crop):
-    assert propose_crop(z for z, mark in enumerate(believed) if mark == "x") == crop
+@pytest.mark.parametrize(("trusted", "crop"), CROPS.values(), ids=CROPS)
+def test_the_crop_is_the_longest_run_of_trusted_planes(trusted, crop):
+    assert propose_crop(z for z, mark in enumerate(trusted) if mark == "x") == crop
 
 
-@pytest.mark.parametrize(("believed", "crop"), CROPS.values(), ids=CROPS)
-def test_a_volume_has_the_crop_of_its_planes(believed, crop):
-    records = [record(z, structure_score=20.0 if mark == "x" else 1.0) for z, mark in enumerate(believed)]
+@pytest.mark.parametrize(("trusted", "crop"), CROPS.values(), ids=CROPS)
+def test_a_volume_has_the_crop_of_its_planes(trusted, crop):
+    records = [record(z, structure_score=20.0 if mark == "x" else 1.0) for z, mark in enumerate(trusted)]
     report = judge_volumes(reversed(records), SHIPPED)
     assert report.volumes[0].crop == report.series[0].crop == crop
 
@@ -99,7 +99,7 @@ def test_likeness_with_the_plane_below_is_what_that_plane_says_of_the_one_above(
 
 
 @pytest.mark.parametrize(("bad_times", "crop"), [(1, Crop(0, 3)), (2, Crop(0, 2))])
-def test_the_crop_of_a_series_keeps_what_is_believed_nearly_always(bad_times, crop):
+def test_the_crop_of_a_series_keeps_what_is_trusted_nearly_always(bad_times, crop):
     records = [
         record(z, t=t, structure_score=1.0 if z == 3 and t < bad_times else 20.0)
         for t in range(10)
@@ -107,7 +107,7 @@ def test_the_crop_of_a_series_keeps_what_is_believed_nearly_always(bad_times, cr
     ]
     (series,) = judge_volumes(records, SHIPPED).series
     assert (series.times, series.planes, series.crop) == (10, (0, 1, 2, 3), crop)
-    assert series.believed_share == (1.0, 1.0, 1.0, 1 - bad_times / 10)
+    assert series.trusted_share == (1.0, 1.0, 1.0, 1 - bad_times / 10)
 
 
 def test_channels_and_positions_are_cropped_on_their_own():
@@ -120,11 +120,11 @@ def test_channels_and_positions_are_cropped_on_their_own():
     report = judge_volumes(records, SHIPPED)
     assert report.of(0, 0).crop == Crop(1, 2)
     assert report.of(1, 0).crop == Crop(0, 1)
-    assert report.of(0, 1).crop == Crop(0, 2, holes=(1,))
+    assert report.of(0, 1).crop == Crop(0, 2, untrusted=(1,))
     assert report.of(1, 1) is None
 
 
-def test_a_frame_without_a_result_is_not_believed():
+def test_a_frame_without_a_result_is_not_trusted():
     skipped = {"index": {"t": 0, "c": 0, "z": 1, "p": 0}, "status": "skipped", "flag": "unjudged",
                "reason": "replaced by a newer frame"}  # fmt: skip
     failed = {**record(2), "status": "failed", "quality": None, "error": "out of memory"}
@@ -166,7 +166,7 @@ def test_the_report_survives_json():
     )
     told = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert told["thresholds"] == asdict(SHIPPED)
-    assert told["series"][0]["crop"] == {"first": 0, "last": 2, "holes": [1], "left_out": []}
+    assert told["series"][0]["crop"] == {"first": 0, "last": 2, "untrusted": [1], "left_out": []}
     assert told["volumes"][0]["planes"][2]["ssim_above"] is None
     assert told["volumes"][0]["planes"][1]["why_not"] == "no structure: score 1.0 below 5"
 

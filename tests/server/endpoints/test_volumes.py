@@ -92,7 +92,7 @@ def test_slices_come_as_png_with_what_they_show(post: Any) -> None:
     assert answer.headers["Dimstream-Flags"] == "ok=0, unjudged=4, suspect=4"
 
 
-def test_the_projection_shows_the_predictions_that_can_be_believed(post: Any) -> None:
+def test_the_projection_shows_the_predictions_that_can_be_trusted(post: Any) -> None:
     counts = z_stack()[0]
     answer = post(tiff(counts, "ZYX"), "view=projection")
     predicted = counts * 3.0 + 1  # as the bundle rescales
@@ -169,14 +169,14 @@ def test_the_report_says_which_planes_to_keep(post: Any) -> None:
         "split": 0.3,
     }
     (series,) = report["series"]
-    crop = {"first": 2, "last": 5, "holes": [], "left_out": []}
+    crop = {"first": 2, "last": 5, "untrusted": [], "left_out": []}
     assert (series["times"], series["planes"], series["crop"]) == (2, list(range(DEPTH)), crop)
-    assert series["believed_share"] == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert series["trusted_share"] == [0, 0, 1, 1, 1, 1, 0, 0]
     assert [(one["t"], one["c"], one["p"], one["crop"]) for one in report["volumes"]] == [
         (0, 0, 0, crop), (1, 0, 0, crop),
     ]  # fmt: skip
     planes = report["volumes"][0]["planes"]
-    assert [plane["believed"] for plane in planes] == [KEPT[0] <= z <= KEPT[1] for z in range(DEPTH)]
+    assert [plane["trusted"] for plane in planes] == [KEPT[0] <= z <= KEPT[1] for z in range(DEPTH)]
     assert planes[1]["why_not"].startswith("no structure: score")
     assert (planes[0]["ssim_above"], planes[-1]["ssim_below"]) == (None, None)
     by_depth = [frame["quality"]["ssim_z"] for frame in report["frames"][:DEPTH]]
@@ -217,11 +217,11 @@ def test_the_command_view_takes_the_report(post: Any, tmp_path: Path, capsys: An
 @pytest.mark.parametrize(
     ("axes", "kept", "says"),
     [
-        ("ZYX", [KEPT], "planes 2 to 5 of 0 to 7 can be believed"),
-        ("ZYX", [(9, 9)], "no plane of 8 can be believed"),
-        ("TZYX", [KEPT] * 2, "planes 2 to 5 of 0 to 7 can be believed in at least 90% of the 2 time points"),
-        ("CZYX", [KEPT, (3, 6)], "planes 3 to 5 of 0 to 7 can be believed in all channels and positions"),
-        ("CZYX", [(0, 3), (5, 7)], "no plane of 8 can be believed in all channels and positions"),
+        ("ZYX", [KEPT], "planes 2 to 5 of 0 to 7 can be trusted"),
+        ("ZYX", [(9, 9)], "no plane of 8 can be trusted"),
+        ("TZYX", [KEPT] * 2, "planes 2 to 5 of 0 to 7 can be trusted in at least 90% of the 2 time points"),
+        ("CZYX", [KEPT, (3, 6)], "planes 3 to 5 of 0 to 7 can be trusted in all channels and positions"),
+        ("CZYX", [(0, 3), (5, 7)], "no plane of 8 can be trusted in all channels and positions"),
     ],
 )
 def test_the_command_stream_proposes_a_crop(

@@ -1,4 +1,4 @@
-"""The command ``dimstream view``: show denoised z-stacks, and crop them to planes that can be believed.
+"""The command ``dimstream view``: show denoised z-stacks, and crop them to planes that can be trusted.
 
 `docs/volumes.md` explains what it shows.
 """
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
     """Add the command to the subparsers of ``dimstream``."""
     view = commands.add_parser(
         "view",
-        help="draw a denoised z-stack, and say which of its planes can be believed",
+        help="draw a denoised z-stack, and say which of its planes can be trusted",
         description="Draw orthogonal slices (OUT.orthogonal.png) and the maximum projection "
         "(OUT.projection.png) of a denoised z-stack, and propose a crop from its flags "
         "(OUT.volume.json). All numbers count from 0.",

@@ -1,1 +1,1 @@
-"""z-stacks: which planes can be believed, the crop that follows, and pictures of them."""
+"""z-stacks: which planes can be trusted, the crop that follows, and pictures of them."""

@@ -15,17 +15,17 @@ def crop_line(series: Series, *, several: bool) -> str:
     which = f"channel {series.c}, position {series.p}: " if several else ""
     crop = series.crop
     if crop is None:
-        return f"{which}no plane of {len(series.planes)} is believed{_over(series)}"
+        return f"{which}no plane of {len(series.planes)} is trusted{_over(series)}"
     parts = [f"{which}keep z {crop.first} to {crop.last} of {_depth(series)}{_over(series)}"]
-    if crop.holes:
-        parts.append(f"inside, not believed: z {_numbers(crop.holes)}")
+    if crop.untrusted:
+        parts.append(f"inside, not trusted: z {_numbers(crop.untrusted)}")
     if crop.left_out:
-        parts.append(f"believed, but apart: z {_numbers(crop.left_out)}")
+        parts.append(f"trusted, but apart: z {_numbers(crop.left_out)}")
     return "; ".join(parts)
 
 
 def stream_line(flags: Path, thresholds: Thresholds) -> str:
-    """Return which planes of a streamed z-stack can be believed, by its flags.
+    """Return which planes of a streamed z-stack can be trusted, by its flags.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def stream_line(flags: Path, thresholds: Thresholds) -> str:
         report = judge_volumes(read_records(flags), thresholds)
     except (ValueError, RecordError) as error:
         return f"volume: not judged ({error}); see dimstream view"
-    return f"volume: {_believed(report)}; see dimstream view"
+    return f"volume: {_trusted(report)}; see dimstream view"
 
 
 def rules(thresholds: Thresholds) -> str:
@@ -51,14 +51,14 @@ def rules(thresholds: Thresholds) -> str:
     return f"ssim {ssim}, structure score {thresholds.structure_score:g}, split {split}"
 
 
-def _believed(report: VolumeReport) -> str:
+def _trusted(report: VolumeReport) -> str:
     first = report.series[0]
     where = _over(first) + (" in all channels and positions" if len(report.series) > 1 else "")
     crop = report.shared_crop()
     if crop is None:
-        return f"no plane of {len(first.planes)} can be believed{where}"
-    but = f", but for {_numbers(crop.holes)}" if crop.holes else ""
-    return f"planes {crop.first} to {crop.last} of {_depth(first)} can be believed{where}{but}"
+        return f"no plane of {len(first.planes)} can be trusted{where}"
+    but = f", but for {_numbers(crop.untrusted)}" if crop.untrusted else ""
+    return f"planes {crop.first} to {crop.last} of {_depth(first)} can be trusted{where}{but}"
 
 
 def _depth(series: Series) -> str:

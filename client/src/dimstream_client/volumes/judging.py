@@ -1,4 +1,4 @@
-"""Which planes of denoised z-stacks can be believed, and how to crop the stacks so that they can.
+"""Which planes of denoised z-stacks can be trusted, and how to crop the stacks so that they can.
 
 At the ends of a z-stack the sample ends, and what is predicted there is invented (the paper crops peripheral
 frames for it: Methods, "Post processing volumetric data"). `docs/volumes.md` explains the rule to the people
@@ -26,26 +26,26 @@ __all__ = [
     "propose_crop",
 ]
 
-HOLE_PLANES: Final = 1
-"""Planes in a row that are not believed and yet do not end a crop."""
+UNTRUSTED_PLANES: Final = 1
+"""Planes in a row that are not trusted and yet do not end a crop."""
 SHARE_OF_TIMES: Final = 0.9
-"""Of the time points, in which a plane must be believed to be in the series' crop."""
+"""Of the time points, in which a plane must be trusted to be in the series' crop."""
 
 
 @dataclass(frozen=True)
 class Plane(PlaneRecord):
-    """One plane of a z-stack: what is known of it, and whether it is believed.
+    """One plane of a z-stack: what is known of it, and whether it is trusted.
 
     Parameters
     ----------
     ssim_below : float or None
         SSIM with the prediction of z + 1 at the same time; None where nothing was compared.
     why_not : str or None
-        What speaks against it; None when it is believed.
+        What speaks against it; None when it is trusted.
     """
 
     ssim_below: float | None
-    believed: bool
+    trusted: bool
     why_not: str | None
 
 
@@ -56,26 +56,26 @@ class Crop:
     Parameters
     ----------
     first, last : int
-        Both kept, and believed.
-    holes : tuple of int
-        Planes between them that are not believed; they are named, not cut.
+        Both kept, and trusted.
+    untrusted : tuple of int
+        Planes between them that are not trusted; they are named, not cut.
     left_out : tuple of int
-        Planes outside that are believed: too far from the others.
+        Planes outside that are trusted: too far from the others.
     """
 
     first: int
     last: int
-    holes: tuple[int, ...] = ()
+    untrusted: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
 
     def keeps(self, z: int) -> bool:
-        """Return whether plane `z` is inside and no hole."""
-        return self.first <= z <= self.last and z not in self.holes
+        """Return whether plane `z` is inside and trusted."""
+        return self.first <= z <= self.last and z not in self.untrusted
 
 
 @dataclass(frozen=True)
 class Volume:
-    """The z-stack of one time point, channel and position; `crop` is None when no plane is believed."""
+    """The z-stack of one time point, channel and position; `crop` is None when no plane is trusted."""
 
     t: int
     c: int
@@ -94,17 +94,17 @@ class Series:
         Time points.
     planes : tuple of int
         The z that there are.
-    believed_share : tuple of float
-        Share of the time points in which each of `planes` is believed.
+    trusted_share : tuple of float
+        Share of the time points in which each of `planes` is trusted.
     crop : Crop or None
-        One for all time points, of the planes that are believed in at least `SHARE_OF_TIMES` of them.
+        One for all time points, of the planes that are trusted in at least `SHARE_OF_TIMES` of them.
     """
 
     c: int
     p: int
     times: int
     planes: tuple[int, ...]
-    believed_share: tuple[float, ...]
+    trusted_share: tuple[float, ...]
     crop: Crop | None
 
     def kept(self, depth: int) -> list[bool]:
@@ -133,8 +133,8 @@ class VolumeReport:
         if not crops or len(crops) < len(self.series):
             return None
         first, last = max(one.first for one in crops), min(one.last for one in crops)
-        holes = sorted({z for one in crops for z in one.holes if first <= z <= last})
-        return Crop(first, last, tuple(holes)) if first <= last else None
+        untrusted = sorted({z for one in crops for z in one.untrusted if first <= z <= last})
+        return Crop(first, last, tuple(untrusted)) if first <= last else None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as what `json.dumps` takes."""
@@ -142,7 +142,7 @@ class VolumeReport:
 
 
 def judge_volumes(records: Iterable[Mapping[str, Any]], thresholds: Thresholds) -> VolumeReport:
-    """Return which planes are believed, and the crop of each z-stack and of each series.
+    """Return which planes are trusted, and the crop of each z-stack and of each series.
 
     Parameters
     ----------
@@ -170,16 +170,16 @@ def judge_volumes(records: Iterable[Mapping[str, Any]], thresholds: Thresholds) 
     return VolumeReport(thresholds, series, volumes)
 
 
-def propose_crop(believed: Iterable[int]) -> Crop | None:
-    """Return the longest run of believed planes, given by their z; None when there are none.
+def propose_crop(trusted: Iterable[int]) -> Crop | None:
+    """Return the longest run of trusted planes, given by their z; None when there are none.
 
-    A run goes on over up to `HOLE_PLANES` planes that are not believed. The longest is the one with the
-    most believed planes, the first of several.
+    A run goes on over up to `UNTRUSTED_PLANES` planes that are not trusted. The longest is the one with the
+    most trusted planes, the first of several.
     """
     runs: list[list[int]] = []
-    ordered = sorted(set(believed))
+    ordered = sorted(set(trusted))
     for z in ordered:
-        if runs and z - runs[-1][-1] <= HOLE_PLANES + 1:
+        if runs and z - runs[-1][-1] <= UNTRUSTED_PLANES + 1:
             runs[-1].append(z)
         else:
             runs.append([z])
@@ -187,8 +187,8 @@ def propose_crop(believed: Iterable[int]) -> Crop | None:
         return None
     longest = max(runs, key=len)
     first, last, kept = longest[0], longest[-1], set(longest)
-    holes = tuple(z for z in range(first, last) if z not in kept)
-    return Crop(first, last, holes, tuple(z for z in ordered if z not in kept))
+    untrusted = tuple(z for z in range(first, last) if z not in kept)
+    return Crop(first, last, untrusted, tuple(z for z in ordered if z not in kept))
 
 
 def _stacks(records: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int, int], list[PlaneRecord]]:
@@ -211,12 +211,12 @@ def _stacks(records: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int, int], 
 def _volume(place: tuple[int, int, int], records: Sequence[PlaneRecord], thresholds: Thresholds) -> Volume:
     above = {record.z: record.ssim_above for record in records}
     planes = tuple(_judged(record, above.get(record.z + 1), thresholds) for record in records)
-    return Volume(*place, propose_crop(plane.z for plane in planes if plane.believed), planes)
+    return Volume(*place, propose_crop(plane.z for plane in planes if plane.trusted), planes)
 
 
 def _judged(record: PlaneRecord, below: float | None, thresholds: Thresholds) -> Plane:
     why_not = _why_not(record, below, thresholds)
-    return Plane(**vars(record), ssim_below=below, believed=why_not is None, why_not=why_not)
+    return Plane(**vars(record), ssim_below=below, trusted=why_not is None, why_not=why_not)
 
 
 def _why_not(plane: PlaneRecord, below: float | None, thresholds: Thresholds) -> str | None:
@@ -242,8 +242,8 @@ def _why_not(plane: PlaneRecord, below: float | None, thresholds: Thresholds) ->
 
 
 def _series(c: int, p: int, stacks: Sequence[Volume]) -> Series:
-    believed = Counter(plane.z for volume in stacks for plane in volume.planes if plane.believed)
+    trusted = Counter(plane.z for volume in stacks for plane in volume.planes if plane.trusted)
     depth = tuple(sorted({plane.z for volume in stacks for plane in volume.planes}))
-    share = tuple(believed[z] / len(stacks) for z in depth)
+    share = tuple(trusted[z] / len(stacks) for z in depth)
     crop = propose_crop(z for z, part in zip(depth, share) if part >= SHARE_OF_TIMES)
     return Series(c, p, len(stacks), depth, share, crop)

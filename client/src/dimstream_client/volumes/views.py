@@ -148,7 +148,7 @@ def projection(stack: npt.NDArray[Any], contrast: Contrast, *, kept: Sequence[bo
     stack : ndarray
         (Z, H, W) counts.
     kept : sequence of bool, optional
-        By z. In a projection nobody sees which plane a pixel is of, so those that are not believed are
+        By z. In a projection nobody sees which plane a pixel is of, so those that are not trusted are
         left out.
     """
     chosen = stack[np.asarray(kept, bool)] if kept is not None and any(kept) else stack
@@ -190,9 +190,9 @@ def _side(slices: Image, planes: npt.NDArray[np.intp], shown: Sequence[bool]) ->
     """Side view (rows, W) of one line of each plane (Z, W); a line in the first row that is cut."""
     dark = ~np.asarray(shown, bool)
     view: Image = np.where(dark[:, None], _dimmed(slices), slices)[planes]
-    believed = np.flatnonzero(~dark[planes])
-    if len(believed):
-        for row in (believed[0] - 1, believed[-1] + 1):
+    trusted = np.flatnonzero(~dark[planes])
+    if len(trusted):
+        for row in (trusted[0] - 1, trusted[-1] + 1):
             if 0 <= row < len(view):
                 view[row] = WHITE
     return view

@@ -63,7 +63,7 @@ class SsimSettings(Confined):
 
 
 class Thresholds(Growing):
-    """What separates frames that can be believed from those that cannot, and signal from background."""
+    """What separates frames that can be trusted from those that cannot, and signal from background."""
 
     additions = frozenset({"structure_score", "split", "correlation"})
     ssim: float | None = Field(ge=-1, le=1)

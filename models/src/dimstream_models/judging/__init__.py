@@ -1,4 +1,4 @@
-"""Whether a prediction can be believed: the flag of a frame, from all that speaks for and against it.
+"""Whether a prediction can be trusted: the flag of a frame, from all that speaks for and against it.
 
 `assess` gathers the metrics on a frame and has it judged by the `PlaneJudge` of its (channel, z, position).
 The server flags frames with it, and `dimstream-train audit` puts the same code to the test. `docs/flags.md`

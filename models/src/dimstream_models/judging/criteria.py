@@ -12,7 +12,7 @@ FIVE_SIGMA: Final = 5.0
 """Structure score under which a frame shows no more than noise, where the bundle names no other."""
 SSIM_RECOVERY: Final = 0.1
 """Of the way from the threshold to the calibration's 5 % quantile of signal, that SSIM must be above it to be
-believed again."""
+trusted again."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Criteria:
 
     @property
     def ssim_recovered(self) -> float:
-        """Smoothed similarity from which a suspect plane is believed again."""
+        """Smoothed similarity from which a suspect plane is trusted again."""
         assert self.ssim is not None  # nothing is suspect of it otherwise
         if self.signal is None:
             return self.ssim

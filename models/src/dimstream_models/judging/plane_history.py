@@ -17,7 +17,7 @@ UNRELATED: Final = -1.0
 """Similarity of frames that show other structures, whatever their SSIM."""
 STRUCTURE_RECOVERY: Final = 2.0
 """Above its threshold the structure score must be by so much until a plane that showed nothing is
-believed again."""
+trusted again."""
 FADED: Final = 1 / 2
 """Of a plane's best structure score: under it the sample bleaches."""
 

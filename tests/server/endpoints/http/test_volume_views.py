@@ -101,7 +101,7 @@ def test_one_time_point_and_channel_is_drawn_on_the_scale_of_all_its_times() -> 
     np.testing.assert_allclose(picture, drawn(frames[0, :, 1].max(axis=0), frames[:, :, 1]), atol=0.51)
 
 
-def test_planes_that_are_not_believed_are_left_out() -> None:
+def test_planes_that_are_not_trusted_are_left_out() -> None:
     stack = stack_of()
     frames = np.stack([stack.read(n) for n in range(6)])
     structures = [1.0, 20.0, 20.0, 20.0, 1.0, 1.0]
@@ -116,7 +116,7 @@ def test_planes_that_are_not_believed_are_left_out() -> None:
     np.testing.assert_allclose(picture[12 + GAP_PX, :16], drawn(frames[0, 6], frames) * 0.4, atol=1.01)
 
 
-def test_nothing_believed_is_told() -> None:
+def test_nothing_trusted_is_told() -> None:
     stack = stack_of()
     sink = ViewSink(stack, "uint16", view="orthogonal", thresholds=SHIPPED)
     fill(sink, stack, structures=[1.0] * 6)
@@ -142,7 +142,7 @@ def test_holes_are_told() -> None:
     stack = stack_of()
     sink = ViewSink(stack, "uint16", view="projection", thresholds=SHIPPED)
     fill(sink, stack, structures=[20.0, 1.0, 20.0, 1.0, 20.0, 20.0])
-    assert sink.shown.endswith("keep=0-5, holes=1 3")
+    assert sink.shown.endswith("keep=0-5, untrusted=1 3")
 
 
 REFUSED: dict[str, tuple[ImageStack, dict[str, Any], str]] = {

@@ -46,7 +46,7 @@ def flag_sentence(cell: AnalysedCell) -> str:
     treated = f"{out} of these were left out of all figures" if out else "they were analysed all the same"
     return (
         f"Flags other than ok: {said} of {len(cell)} frames; {treated}. They are shaded: red where the"
-        " denoised image cannot be believed (suspect), grey where it could not be judged (unjudged), violet"
+        " denoised image cannot be trusted (suspect), grey where it could not be judged (unjudged), violet"
         " where there is no result."
     )
 

@@ -96,7 +96,7 @@ class Importance:
 
     @property
     def verdict(self) -> str:
-        """Return a sentence on how far the importances can be believed."""
+        """Return a sentence on how far the importances can be trusted."""
         share = (
             f"On runs that it has not seen, the forest explains {max(self.r_squared, 0):.0%} of the score's"
         )

@@ -147,7 +147,7 @@ class HttpApp:
     def _make_app(self) -> FastAPI:
         app = FastAPI(
             title="dimstream",
-            summary="Denoised microscopy frames, each with a flag on whether it can be believed.",
+            summary="Denoised microscopy frames, each with a flag on whether it can be trusted.",
             docs_url=None,  # they load scripts from elsewhere
             redoc_url=None,
             redirect_slashes=False,  # most programs that post a stack would take the redirect for an answer

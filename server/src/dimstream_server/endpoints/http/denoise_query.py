@@ -67,7 +67,7 @@ class DenoiseQuery(FrameOptions):
         View | None,
         Field(
             description="Instead of the stack an 8-bit grey PNG of one z-stack: `orthogonal` slices xy, yz"
-            " and xz, or the maximum `projection` along z. Planes that cannot be believed are dimmed in"
+            " and xz, or the maximum `projection` along z. Planes that cannot be trusted are dimmed in"
             " slices and left out of the projection."
         ),
     ] = None

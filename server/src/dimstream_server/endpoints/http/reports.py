@@ -63,7 +63,7 @@ class ReportBody(Body):
     )
     volumes: list[VolumeBody] | None = Field(
         default=None,
-        description="by time point, channel and position: which planes to believe; null as above",
+        description="by time point, channel and position: which planes to trust; null as above",
     )
 
     @classmethod

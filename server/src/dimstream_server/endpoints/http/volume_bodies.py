@@ -14,12 +14,12 @@ class CropBody(Body):
 
     first: int
     last: int = Field(description="kept too")
-    holes: tuple[int, ...] = Field(description="planes between them that are not believed")
-    left_out: tuple[int, ...] = Field(description="planes outside that are believed")
+    untrusted: tuple[int, ...] = Field(description="planes between them that are not trusted")
+    left_out: tuple[int, ...] = Field(description="planes outside that are trusted")
 
 
 class VolumePlaneBody(Body):
-    """What is known of one plane, and whether it is believed."""
+    """What is known of one plane, and whether it is trusted."""
 
     z: int
     flag: str
@@ -29,7 +29,7 @@ class VolumePlaneBody(Body):
     ssim_above: float | None = Field(description="SSIM with the prediction of z - 1 at the same time")
     ssim_below: float | None = Field(description="SSIM with the prediction of z + 1 at the same time")
     split_ssim: float | None = Field(description="of what both halves of its photons predict")
-    believed: bool
+    trusted: bool
     why_not: str | None = Field(description="the first rule that speaks against it")
 
 
@@ -39,7 +39,7 @@ class VolumeBody(Body):
     t: int
     c: int
     p: int
-    crop: CropBody | None = Field(description="null when no plane is believed")
+    crop: CropBody | None = Field(description="null when no plane is trusted")
     planes: list[VolumePlaneBody]
 
 
@@ -50,11 +50,9 @@ class SeriesBody(Body):
     p: int
     times: int = Field(description="time points")
     planes: tuple[int, ...] = Field(description="the z that there are")
-    believed_share: tuple[float, ...] = Field(
-        description="share of the time points in which each is believed"
-    )
+    trusted_share: tuple[float, ...] = Field(description="share of the time points in which each is trusted")
     crop: CropBody | None = Field(
-        description="one for all time points, of the planes that are believed in nearly all of them"
+        description="one for all time points, of the planes that are trusted in nearly all of them"
     )
 
 

@@ -40,7 +40,7 @@ class ViewOrder:
 class ViewSink:
     """8-bit grey PNG of one z-stack; its contrast is that of all time points of its channel and position.
 
-    Give each frame to `note` before it is written, and the planes that cannot be believed are dimmed and
+    Give each frame to `note` before it is written, and the planes that cannot be trusted are dimmed and
     left out of the projection (`docs/volumes.md`).
 
     Parameters
@@ -163,5 +163,5 @@ def _kept(series: Series | None) -> dict[str, str]:
     crop = series.crop
     if crop is None:
         return {"keep": "none"}
-    holes = {"holes": " ".join(map(str, crop.holes))} if crop.holes else {}
-    return {"keep": f"{crop.first}-{crop.last}", **holes}
+    untrusted = {"untrusted": " ".join(map(str, crop.untrusted))} if crop.untrusted else {}
+    return {"keep": f"{crop.first}-{crop.last}", **untrusted}
