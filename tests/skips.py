@@ -9,6 +9,7 @@ import pytest
 # Reason, as the test gives it, and the most tests that may be skipped for it.
 ALLOWED = {
     "no CUDA device": 40,
+    "no bfloat16, not even emulated": 12,
     "takes minutes and 10 GB: DIMSTREAM_IMAGES=all builds it": 1,
 }
 

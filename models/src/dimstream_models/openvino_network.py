@@ -118,6 +118,11 @@ def is_native(precision: Precision) -> bool:
     return NATIVE[precision] in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def processor() -> str:
+    """What OpenVINO calls this processor."""
+    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
 def what_it_says(error: Exception) -> str:
     """The line of OpenVINO's message that says what is wrong, without the paths of its build."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -2,7 +2,11 @@
 
 from typing import Final, Literal
 
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+LowerPrecision = Literal["tf32", "bfloat16", "float16"]
+Precision = Literal["float32"] | LowerPrecision
+
+LOWER: Final[dict[str, LowerPrecision]] = {"tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
+"""Precisions below float32, as they are written in the name of a device."""
 
 FRACTION_BITS: Final[dict[Precision, int]] = {"float32": 23, "tf32": 10, "bfloat16": 7, "float16": 10}
 """Bits of fraction that a factor keeps."""

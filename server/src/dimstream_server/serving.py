@@ -173,6 +173,12 @@ def _report_start(server: _Server) -> None:
         *asdict(server.addresses).values(),
         *asdict(ServerInfo.of(server.engine)).values(),
     )
+    if "emulated" in server.engine.device().runtime:
+        _log.warning(
+            "this processor lacks the precision of the device, which is slower than float32 "
+            "event=precision_emulated device=%s runtime=%r",
+            *(server.engine.device().name, server.engine.device().runtime),
+        )
     _log_bundle(server.settings)
     _log_journal(server.journal)
     server.access.tell()

@@ -17,6 +17,8 @@ WORDS = {
     "cuda:12@f32": ("cuda:12", Device(cuda=12)),
     "openvino:cpu": ("openvino:cpu", Device(runtime="openvino")),
     "openvino:cpu@f32": ("openvino:cpu", Device(runtime="openvino")),
+    "openvino:cpu@bf16": ("openvino:cpu@bf16", Device(runtime="openvino", precision="bfloat16")),
+    "openvino:cpu@fp16": ("openvino:cpu@fp16", Device(runtime="openvino", precision="float16")),
     "cuda:3@tf32": ("cuda:3@tf32", Device(cuda=3, precision="tf32")),
 }
 NO_DEVICES = (
@@ -49,7 +51,8 @@ def test_a_word_names_a_device_and_its_precision(word: str) -> None:
 @pytest.mark.parametrize("word", NO_DEVICES)
 def test_what_is_no_device_is_refused_with_what_is_possible(word: str) -> None:
     with pytest.raises(
-        DeviceUnavailable, match=r"a device is 'cpu', 'cuda:N', 'cuda:N@tf32' or 'openvino:cpu', not "
+        DeviceUnavailable,
+        match=r"a device is 'cpu', 'cuda:N', 'cuda:N@tf32', .* or 'openvino:cpu@fp16', not ",
     ):
         parse_device(word)
 

@@ -1,10 +1,10 @@
 """A bundle in memory, and the draft from which one is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle.processing import Clip, ScaleLinear, Step
@@ -13,9 +13,14 @@ from dimstream_models.bundle.schema import (
     THRESHOLDS_WITHOUT_CONFIG,
     DimstreamConfig,
     ErrorBarRecord,
+    PrecisionThresholds,
     SsimSettings,
     Thresholds,
 )
+from dimstream_models.precisions import Precision
+
+PREDICTION_THRESHOLDS = tuple(PrecisionThresholds.model_fields)
+"""Thresholds that hang on the precision of predictions."""
 
 OneStep = TypeVar("OneStep", ScaleLinear, Clip)
 
@@ -96,6 +101,21 @@ class Bundle:
     """Paths inside the bundle; `read_attachment` opens them."""
     error_bar: ErrorBar | None = None
     """None: the model has no error bar."""
+    precision: Precision = "float32"
+    """Of the predictions that its thresholds and calibrations are for."""
+
+    def in_precision(self, precision: Precision) -> Self:
+        """The bundle with what predictions in a precision are judged by.
+
+        Where it has no calibration for that precision, nothing is judged by predictions: what was found in
+        another one is never used.
+        """
+        if precision == self.precision:
+            return self
+        if self.precision != "float32":
+            raise ValueError(f"expected a bundle as it was read, got one for {self.precision}")
+        config = None if self.config is None else _for_precision(self.config, precision)
+        return replace(self, config=config, precision=precision)
 
     @property
     def gain(self) -> float | None:
@@ -176,6 +196,19 @@ class BundleDraft:
     citations: tuple[Citation, ...] = (UNET_RCAN,)
     tags: tuple[str, ...] = ("denoising", "fluorescence-light-microscopy", "2d")
     version: str = "0.1.0"
+
+
+def _for_precision(config: DimstreamConfig, precision: Precision) -> DimstreamConfig:
+    """Thresholds and calibrations of predictions, of this precision or none; those of raw frames stay."""
+    record = next((one for name, one in config.precisions.items() if name == precision), None)
+    names = ("calibration", "split_calibration", "correlation_calibration")
+    judged = {name: getattr(record.thresholds, name) if record else None for name in PREDICTION_THRESHOLDS}
+    return config.model_copy(
+        update={
+            "thresholds": config.thresholds.model_copy(update=judged),
+            **{name: getattr(record, name) if record else None for name in names},
+        }
+    )
 
 
 def _only(kind: type[OneStep], steps: tuple[Step, ...]) -> OneStep | None:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from dimstream_models.arithmetic import Normalisation
+from dimstream_models.precisions import LowerPrecision
 
 FORMAT_VERSION: Final = 1
 
@@ -211,6 +212,45 @@ class ErrorBarRecord(Confined):
     note: str = ""
 
 
+class Difference(Confined):
+    """How far predictions in a lower precision are from those in float32, over the pixels of some frames."""
+
+    movies: str
+    """Where the frames come from."""
+    frames: int = Field(ge=1)
+    largest: float = Field(ge=0)
+    quantile_999: float = Field(ge=0)
+    mean: float = Field(ge=0)
+
+
+class PrecisionThresholds(Confined):
+    """What is judged of predictions; what is judged of raw frames holds in every precision."""
+
+    ssim: float = Field(ge=-1, le=1)
+    split: float | None = Field(default=None, ge=-1, le=1)
+    correlation: float | None = Field(default=None, ge=-1, le=1)
+
+
+class PrecisionRecord(Confined):
+    """What a bundle says of predictions whose factors were rounded, next to those in float32."""
+
+    runtime: str
+    """What ran the network, and its version."""
+    processor: str
+    emulated: bool
+    """Whether the processor lacks the precision, and rounded factors were multiplied in float32."""
+    signal: Difference
+    """On frames with signal, as a share of the largest float32 prediction of each."""
+    dark: Difference
+    """On frames of an empty field, in standard deviations of the float32 prediction of each."""
+    thresholds: PrecisionThresholds
+    calibration: Calibration
+    split_calibration: ScoreCalibration | None = None
+    """None when `thresholds.split` is."""
+    correlation_calibration: ScoreCalibration | None = None
+    """None when `thresholds.correlation` is."""
+
+
 class InputNormalisation(Confined):
     """How the network scales its input inside the graph; informative, nobody else applies it."""
 
@@ -251,6 +291,7 @@ class DimstreamConfig(Growing):
             "correlation_calibration",
             "error_bar",
             "pixel_sizes_nm",
+            "precisions",
         }
     )
     format_version: Literal[1] = FORMAT_VERSION
@@ -277,6 +318,8 @@ class DimstreamConfig(Growing):
     dose_photons: tuple[float, float] | None = None
     """Lowest and highest dose that the model was trained for, photons on a tubule."""
     provenance: Provenance | None = None
+    precisions: dict[LowerPrecision, PrecisionRecord] = Field(default_factory=dict)
+    """What frames are judged by whose predictions were made in another precision than float32."""
     quality: dict[str, float] = Field(default_factory=dict)
     """Figure of merit to number; the bundle's README says how each was measured."""
     files: dict[str, Sha256] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from dimstream_models.bundle import Bundle, Calibration
+from dimstream_models.precisions import Precision
 
 FIVE_SIGMA: Final = 5.0
 """Structure score under which a frame shows no more than noise, where the bundle names no other."""
@@ -101,6 +102,8 @@ class Criteria:
         Of the window classes; for the reason.
     pixel_sizes_nm : (float, float) or None
         Smallest and largest pixels that the model knows; None: not stated.
+    precision : str
+        Of the predictions that are judged.
     """
 
     ssim: float | None
@@ -112,6 +115,7 @@ class Criteria:
     dark: Distribution | None = None
     frame_interval_s: float | None = None
     pixel_sizes_nm: tuple[float, float] | None = None
+    precision: Precision = "float32"
 
     @classmethod
     def of(cls, bundle: Bundle, thresholds: StreamThresholds | None = None) -> Self:
@@ -134,7 +138,14 @@ class Criteria:
             dark=None if record is None else Distribution.of(record.dark_quantiles, record.dark_pairs),
             frame_interval_s=None if record is None else record.frame_interval_s,
             pixel_sizes_nm=None if bundle.config is None else bundle.config.pixel_sizes_nm,
+            precision=bundle.precision,
         )
+
+    @property
+    def why_no_threshold(self) -> str:
+        """Why predictions cannot be judged where `ssim` is None."""
+        of = "" if self.precision == "float32" else f" for {self.precision}"
+        return f"no SSIM threshold{of} in the bundle"
 
     @property
     def ssim_recovered(self) -> float:

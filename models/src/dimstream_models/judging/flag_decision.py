@@ -46,7 +46,7 @@ def _flag_of_photons(
     if metrics.minimum == metrics.maximum:
         return "suspect", f"blank frame: every pixel is {metrics.minimum:g}"
     if criteria.ssim is None:
-        return "unjudged", metrics.not_comparable or "no SSIM threshold in the bundle"
+        return "unjudged", metrics.not_comparable or criteria.why_no_threshold
     if metrics.background >= 1:
         return "suspect", f"no signal: no window holds more than {criteria.background_max:g} photons"
     if history.no_structure:

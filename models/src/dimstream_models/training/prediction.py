@@ -58,6 +58,19 @@ def onnx_denoiser(content: bytes, *, step: int, min_side: int) -> Denoise:
     def predict(padded: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(session.run(None, {name: padded})[0])
 
+    return on_padded(predict, step=step, min_side=min_side)
+
+
+def on_padded(
+    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, step: int, min_side: int
+) -> Denoise:
+    """Return a network that takes certain sizes, (1, 1, y, x), as a function of frames (H, W) of any size.
+
+    Parameters
+    ----------
+    step, min_side : int
+        Sides are padded to a multiple of `step`, and to `min_side` at least, px.
+    """
     return lambda counts: _on_padded(predict, counts, step, min_side)
 
 

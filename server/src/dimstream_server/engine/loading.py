@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from dimstream_models.arithmetic import Array
 from dimstream_models.bundle import Bundle, apply_steps, check_error_bar, check_test_tensor
@@ -17,6 +19,9 @@ from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runner import open_network
 from dimstream_server.pipeline.runtime import first_line
 from dimstream_server.pipeline.thresholds import thresholds_of
+
+ROUNDING_MAX: Final = 0.05
+"""Of the largest prediction, by which a lower precision may miss the test output."""
 
 
 class ModelKey(NamedTuple):
@@ -161,16 +166,31 @@ def model_info(bundle: Bundle) -> ModelInfo:
 def check_networks(bundle: Bundle, device: Device) -> None:
     """Let a bundle's networks reproduce their test outputs on a device.
 
+    They must do so in float32 whatever its precision is, in which they must come close.
+
     Raises
     ------
     DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch
     """
-    network = bare_network(bundle.id, bundle.onnx, device)
+    network = bare_network(bundle.id, bundle.onnx, replace(device, precision="float32"))
     check_test_tensor(bundle, network)
+    given = apply_steps(bundle.preprocessing, bundle.test_input)
+    prediction = network(given)
+    if device.precision != "float32":
+        _check_rounded(bundle, device, bare_network(bundle.id, bundle.onnx, device)(given), prediction)
     if bundle.error_bar is not None:
-        prediction = network(apply_steps(bundle.preprocessing, bundle.test_input))
         beside = bare_network(bundle.id, bundle.error_bar.onnx, device.bracket)
         check_error_bar(bundle, beside, prediction)
+
+
+def _check_rounded(bundle: Bundle, device: Device, rounded: Array, exact: Array) -> None:
+    largest = float(np.abs(exact).max())
+    off = float(np.abs(rounded - exact).max())
+    if not off <= ROUNDING_MAX * largest:  # NaN, too
+        raise UnsupportedNetwork(
+            f"{bundle.id}: in {device.precision} it misses its test output by {off:.3g}, expected at most "
+            f"{ROUNDING_MAX:.0%} of the largest prediction, {largest:.3g}; serve it in float32"
+        )
 
 
 def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Array]:

@@ -43,7 +43,7 @@ from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreR
 from dimstream_server.errors import BadUpdate, ModelInUse, UnknownModel
 from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.device_check import DeviceCheck
-from dimstream_server.pipeline.device_probe import probe
+from dimstream_server.pipeline.device_probe import is_emulated, probe
 from dimstream_server.pipeline.runtime import check_installation
 
 PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint16"),)
@@ -81,12 +81,13 @@ class LocalEngine:
     ) -> None:
         runtime = check_installation()
         places = places_of(devices)
-        self._device = described(places, _versions(places, runtime))
-        served = bundles_by_id(bundles)
+        self._precision = places[0].precision
+        served = bundles_by_id(bundle.in_precision(self._precision) for bundle in bundles)
         for where in dict.fromkeys(places):
             probe(where)
             for bundle in served.values():
                 check_networks(bundle, where)
+        self._device = described(places, _versions(places, runtime))
         # replaced as a whole: other threads read it
         self._infos: Mapping[str, ModelInfo] = MappingProxyType(
             {id: model_info(bundle) for id, bundle in served.items()}
@@ -126,6 +127,7 @@ class LocalEngine:
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
         """Make a bundle ready to be served; see `Engine.prepare`."""
+        bundle = bundle.in_precision(self._precision)
         with self._lock:
             self._quotas.check_serving()
             living = self._devices.living
@@ -309,4 +311,5 @@ class LocalEngine:
 def _versions(places: Iterable[Device], runtime: str) -> str:
     """What runs the networks, and what runs the rest where that is another."""
     used = dict.fromkeys([*(runtime if one.bracket == one else one.runtime for one in places), runtime])
-    return ", ".join(f"{name} {version(name)}" for name in used)
+    emulated = dict.fromkeys(f"{one.precision} is emulated" for one in places if is_emulated(one))
+    return ", ".join([*(f"{name} {version(name)}" for name in used), *emulated])

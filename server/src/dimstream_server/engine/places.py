@@ -18,11 +18,16 @@ def places_of(devices: Sequence[str]) -> tuple[Device, ...]:
     Raises
     ------
     DeviceUnavailable
-        There is none, one is not known, or a CUDA device comes twice.
+        There is none, one is not known, a CUDA device comes twice, or precisions differ.
     """
     places = tuple(map(parse_device, devices))
     if not places:
         raise DeviceUnavailable("expected at least one device, got none; name one, such as 'cpu'")
+    if len(precisions := sorted({where.precision for where in places})) > 1:
+        raise DeviceUnavailable(
+            f"expected devices of one precision, got {' and '.join(precisions)}: frames are judged by "
+            "thresholds of one; name devices alike, or start one server for each precision"
+        )
     counts = Counter(places)
     twice = [where.name for where in counts if counts[where] > 1 and where.cuda is not None]
     if twice:
@@ -45,9 +50,8 @@ def kind_of(where: Device) -> str:
 
 
 def described(places: Sequence[Device], runtime: str) -> EngineDevice:
-    """All as one: their names, and the precisions that there are."""
-    precisions = dict.fromkeys(where.precision for where in places)
-    return EngineDevice(",".join(names_of(places)), ",".join(precisions), runtime)
+    """All as one: their names, and their precision."""
+    return EngineDevice(",".join(names_of(places)), places[0].precision, runtime)
 
 
 def shared_threads(places: Sequence[Device]) -> int | None:

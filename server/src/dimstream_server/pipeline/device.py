@@ -9,23 +9,18 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from dimstream_models.precisions import Precision
+from dimstream_models.precisions import LOWER, Precision
 from dimstream_server.errors import DeviceUnavailable
 
 Runtime = Literal["onnxruntime", "openvino"]
 
-SUFFIXES: Final[dict[str, Precision]] = {
-    "f32": "float32",
-    "tf32": "tf32",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-}
+SUFFIXES: Final[dict[str, Precision]] = {"f32": "float32", **LOWER}
 """Precisions as they are written behind the @."""
 
 POSSIBLE: Final[dict[str, tuple[Precision, ...]]] = {
     "cpu": ("float32",),
     "cuda:N": ("float32", "tf32"),
-    "openvino:cpu": ("float32",),
+    "openvino:cpu": ("float32", "bfloat16", "float16"),
 }
 """What can be asked for, and its precisions; the first is the default."""
 

@@ -41,6 +41,15 @@ def probe(device: Device) -> None:
     check_bits(device, fraction_bits(output))
 
 
+def is_emulated(device: Device) -> bool:
+    """Whether the processor lacks the precision: rounded factors are multiplied in float32, slower."""
+    if device.runtime != "openvino" or device.precision == "float32":
+        return False
+    from dimstream_models.openvino_network import is_native
+
+    return not is_native(device.precision)
+
+
 def check_bits(device: Device, found: int) -> None:
     """Compare the bits of fraction that took part with those of the precision that was asked for.
 

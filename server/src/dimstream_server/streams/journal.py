@@ -59,6 +59,8 @@ class Entry:
         Seconds since 1970.
     acknowledged : int
         First result that its client does not hold safely.
+    precision : str or None
+        What factors were rounded to before they were multiplied; None: an older server did not say.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Entry:
     codec: str
     opened_at: float
     acknowledged: int = 0
+    precision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,10 @@ class Journal:
 
     def begin(self, entry: Entry) -> None:
         """Enter a stream that was opened."""
-        granted = {name: getattr(entry, name) for name in ("model", "model_sha256", "codec", "opened_at")}
+        granted = {
+            name: getattr(entry, name)
+            for name in ("model", "model_sha256", "codec", "opened_at", "precision")
+        }
         self._write(
             "INSERT INTO streams (id, token, owner, opened, granted) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.token, entry.owner, entry.opened, json.dumps(granted)),

@@ -173,7 +173,9 @@ class StreamOpener:
         held = self._registry.of_id(stream_id)
         if held is not None:  # from now on nothing more of it is written down
             self._release(held, "its client resumes it")
-        plan = await plan_resumption(self._journal, entry, message, self._engine.models())
+        precision = self._engine.device().precision
+        models = self._engine.models()
+        plan = await plan_resumption(self._journal, entry, message, models, precision=precision)
         return self._with_room(lambda: self._begin_again(requester, token, plan))
 
     def _with_room(self, begin: Callable[[], Opening]) -> Opening:
@@ -276,6 +278,7 @@ class StreamOpener:
             stream,
             opening.message,
             model_sha256=self._engine.models()[stream.model].sha256,
+            precision=self._engine.device().precision,
             codec=opening.codec,
             opened_at=opening.opened_at,
         )

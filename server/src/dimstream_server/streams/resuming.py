@@ -65,6 +65,7 @@ async def enter(
     message: Open,
     *,
     model_sha256: str,
+    precision: str,
     codec: str,
     opened_at: float,
 ) -> str:
@@ -83,6 +84,7 @@ async def enter(
         opened=bytes(encode(message)[1]),
         model=stream.model,
         model_sha256=model_sha256,
+        precision=precision,
         codec=codec,
         opened_at=opened_at,
     )
@@ -119,7 +121,12 @@ async def look_up(journal: JournalThread, stream: str, token: str, *, owner: str
 
 
 async def plan_resumption(
-    journal: JournalThread, entry: Entry, message: Open, served: Mapping[str, ModelInfo]
+    journal: JournalThread,
+    entry: Entry,
+    message: Open,
+    served: Mapping[str, ModelInfo],
+    *,
+    precision: str,
 ) -> Resumption:
     """Where a stream goes on; what the journal holds behind that is forgotten.
 
@@ -129,14 +136,21 @@ async def plan_resumption(
     ----------
     served : mapping
         Models by their ids.
+    precision : str
+        Of the predictions of this server.
 
     Raises
     ------
     RequestRefused
         OPEN asks for something else than the first time, or for results that the client had acknowledged.
     UnknownModel
-        The model that denoised it is not served any more.
+        The model that denoised it is not served any more, or in another precision.
     """
+    if entry.precision not in (None, precision):
+        raise UnknownModel(
+            f"the stream was denoised in {entry.precision}, this server multiplies in {precision}, which "
+            "gives other pixels and has other thresholds; start it with that precision, or open a new stream"
+        )
     opened = _first_open(entry)
     _refuse_other_wishes(opened, message)
     next_seq = message.next_result

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bfloat16 import needs_bfloat16
 
 from dimstream_client.messages import (
     Ack,
@@ -211,6 +212,25 @@ def test_a_model_that_is_another_now_is_no_substitute(durable: Any, connect: Any
     assert "f" * 64 in refusal.detail
     other.begin_stop()
     other.wait_stopped()
+    assert connect(durable()).ask(_again(opened, 1)).next_seq == 1
+
+
+@needs_bfloat16
+def test_another_precision_is_no_substitute(
+    durable: Any, start_server: Any, connect: Any, tmp_path: Path
+) -> None:
+    server = durable()
+    peer = connect(server)
+    opened = peer.open()
+    peer.ask(_frame(opened, 0))
+    server.begin_stop()
+    server.wait_stopped()
+    rounding = start_server(server={"state": tmp_path / "state", "device": ("openvino:cpu@bf16",)})
+    refusal = connect(rounding).ask(_again(opened, 1))
+    assert refusal.code == "unknown_model"
+    assert "denoised in float32, this server multiplies in bfloat16" in refusal.detail
+    rounding.begin_stop()
+    rounding.wait_stopped()
     assert connect(durable()).ask(_again(opened, 1)).next_seq == 1
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dimstream_models.bundle import SsimSettings
@@ -43,10 +45,29 @@ class Movies:
             )
         origin = Origin(
             movies="recorded movies of a sample and of recorded movies without one",
-            note=f"{_named(self.signal, 'signal')}; {_named(self.dark, 'dark')}",
+            note=self.names,
         )
         signal, dark = _read(self.signal, "signal movies"), _read(self.dark, "dark movies")
         return calibrate_flag(signal, dark, denoise, scale, false_alarm_rate=false_alarm_rate, origin=origin)
+
+    def frames(self, most: int = 12) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """Return frames (H, W) of each movie, at equal distances, with signal and without.
+
+        Parameters
+        ----------
+        most : int
+            Of one movie.
+        """
+        signal, dark = (
+            [frame for movie in _read(paths, what) for frame in movie[:: -(-len(movie) // most)]]
+            for paths, what in ((self.signal, "signal frames"), (self.dark, "dark frames"))
+        )
+        return signal, dark
+
+    @property
+    def names(self) -> str:
+        """Files and the beginnings of their hashes, for a record."""
+        return f"{_named(self.signal, 'signal')}; {_named(self.dark, 'dark')}"
 
     def windows(self, *, signal_min: float, rate: float) -> WindowThresholds | None:
         """Return thresholds of the window sums that the dark movies respect; None without dark movies.

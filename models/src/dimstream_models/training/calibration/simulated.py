@@ -54,6 +54,11 @@ def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> FlagThresholds:
     )
 
 
+def frames_of_scenes(recipe: Recipe) -> tuple[list[Counts], list[Counts]]:
+    """Return the first frame (H, W) of each movie of `threshold_of_scenes`, with signal and without."""
+    return [movie[0] for movie in _signal_movies(recipe)], [movie[0] for movie in _dark_movies(recipe)]
+
+
 def example_pairs(recipe: Recipe, purpose: Purpose, fields: int) -> list[tuple[Counts, Counts]]:
     """Return images at low and high dose, (H, W) counts, of the first scenes of a purpose."""
     return [_exposed(recipe, purpose, index) for index in range(fields)]

@@ -41,11 +41,19 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="refuse a bundle that would carry warnings",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "fp16"),
+        help="thresholds for predictions in this precision of openvino:cpu; those for float32 stay",
+    )
     parser.add_argument("--out", type=Path, help="folder or zip (default: in the bundle's place)")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.precision is not None:
+        _run_precision(arguments)
+        return
     from dimstream_models.training.calibration.movies import Movies
     from dimstream_models.training.export.recalibrating import Wanted, recalibrate
 
@@ -74,3 +82,31 @@ def _run(arguments: argparse.Namespace) -> None:
     sums = f"background up to {limits.background_max:g}, signal above {limits.signal_min:g}"
     print(f"{judged}; window sums: {sums}")
     print_warnings(target)
+
+
+def _run_precision(arguments: argparse.Namespace) -> None:
+    from dimstream_models.precisions import LOWER
+    from dimstream_models.training.calibration.movies import Movies
+    from dimstream_models.training.errors import CannotCalibrate
+    from dimstream_models.training.export.precision_calibrating import WantedPrecision, calibrate_precision
+
+    if arguments.pairs or arguments.signal_min is not None or arguments.strict:
+        raise CannotCalibrate(
+            "expected movies alone next to --precision, got --pairs, --signal-min or --strict: scale,"
+            " offset and window sums hold in every precision; leave them out"
+        )
+    wanted = WantedPrecision(
+        precision=LOWER[arguments.precision],
+        movies=Movies(arguments.signal, arguments.dark),
+        simulated=arguments.simulated,
+        false_alarm_rate=arguments.false_alarm_rate,
+        command=f"dimstream-train calibrate {arguments.bundle.name} --precision {arguments.precision}",
+    )
+    target = arguments.out or arguments.bundle
+    bundle = calibrate_precision(arguments.bundle, target, wanted)
+    assert bundle.config is not None
+    record = bundle.config.precisions[wanted.precision]
+    print(f"{bundle.id} {bundle.sha256[:12]} in {target}, {wanted.precision} on {record.processor}")
+    print(f"suspect below an SSIM of {record.thresholds.ssim:g}")
+    print(f"off by {record.signal.largest:.2g} of the largest prediction at most")
+    print(f"empty fields: by {record.dark.largest:.2g} of their standard deviation")

@@ -12,10 +12,12 @@ from dimstream_models.bundle import (
     Calibration,
     DimstreamConfig,
     InputNormalisation,
+    PrecisionRecord,
     RescalingRecord,
     ScoreCalibration,
     WindowCalibration,
 )
+from dimstream_models.precisions import LowerPrecision
 from dimstream_models.training.error_bars.card_section import error_bar_section
 from dimstream_models.training.errors import InvalidRecipe
 from dimstream_models.training.export.warnings import HEADING, warnings_section
@@ -27,6 +29,7 @@ CALIBRATION = "## Calibration"
 WARNINGS = HEADING.removeprefix("## ")
 HALF_ERROR = "float16_error"
 """Figure: largest difference to float32, as a share of the largest prediction."""
+PRECISIONS = "## Lower precisions"
 MARK = "<!-- A model card of dimstream-train, which may write it again. -->"
 
 _RESCALED_BY = {
@@ -97,6 +100,7 @@ def write_card(draft: BundleDraft) -> str:
         card_section(config.quality),
         error_bar_section(config.error_bar),
         half_section(config.quality),
+        precision_section(config.precisions),
         _limits(config),
         _training(config, draft.attachments),
         MARK,
@@ -109,16 +113,16 @@ def renewed(draft: BundleDraft) -> str:
     if MARK in draft.documentation:
         return write_card(draft)
     section = f"{calibration_section(draft)}\n\nWhat this page says elsewhere was measured before.\n\n"
-    return with_warnings(_with_section(draft.documentation, CALIBRATION, section, after=WARNINGS), draft)
+    return with_warnings(with_section(draft.documentation, CALIBRATION, section, after=WARNINGS), draft)
 
 
 def with_warnings(documentation: str, draft: BundleDraft) -> str:
     """Return a README of somebody's own with a bundle's warnings, if any, before its first section."""
     section = warnings_section(draft)
-    return _with_section(documentation, HEADING, f"{section}\n\n" if section else "")
+    return with_section(documentation, HEADING, f"{section}\n\n" if section else "")
 
 
-def _with_section(documentation: str, heading: str, section: str, *, after: str = "") -> str:
+def with_section(documentation: str, heading: str, section: str, *, after: str = "") -> str:
     """Return the text with a section in the place of that of the same heading, else before the first one.
 
     Parameters
@@ -154,6 +158,26 @@ def half_section(quality: Mapping[str, float]) -> str:
         " input, normalisation, the means of channel attention and the output are float32. Predictions differ"
         f" from the float32 network's by {quality[HALF_ERROR]:.2g} of the largest prediction at most, as"
         " measured in half arithmetic on the example frame and on Poisson noise. On a CPU it is slower."
+    )
+
+
+def precision_section(records: Mapping[LowerPrecision, PrecisionRecord]) -> str:
+    """Return the section on predictions whose factors are rounded; nothing where none were measured."""
+    if not records:
+        return ""
+    return f"{PRECISIONS}\n\n" + "\n\n".join(_measured_in(name, one) for name, one in records.items())
+
+
+def _measured_in(precision: str, record: PrecisionRecord) -> str:
+    signal, dark = record.signal, record.dark
+    emulated = ", which emulates it" if record.emulated else ""
+    return (
+        f"**{precision}**, {record.runtime} on {record.processor}{emulated}. Predictions differ from float32"
+        f" by {signal.largest:.2g} of the largest prediction at most, by {signal.quantile_999:.2g} in all but"
+        f" a thousandth of the pixels and by {signal.mean:.2g} on average ({signal.frames} frames with"
+        f" signal); those of {dark.frames} empty fields by {dark.largest:.2g}, {dark.quantile_999:.2g} and"
+        f" {dark.mean:.2g} of their own standard deviation. Frames are suspect below an SSIM of"
+        f" {record.thresholds.ssim:g} (area under the curve {record.calibration.auc:g})."
     )
 
 

@@ -107,15 +107,21 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
             f"expected a false alarm rate between 0 and 1 and a window sum from 0 on, got"
             f" {wanted.false_alarm_rate:g} and {wanted.signal_min}"
         )
-    _check_target(target)
+    check_bundle_target(target)
     with open_draft(source) as draft:
         made = _calibrated(draft, wanted)
         if wanted.strict:
             refuse(made)
-        return _write(target, made)
+        return write_in_place(target, made)
 
 
-def _check_target(target: Path) -> None:
+def check_bundle_target(target: Path) -> None:
+    """Refuse what is there and no bundle.
+
+    Raises
+    ------
+    BundleError
+    """
     if not _is_zip(target):
         check_target(target, replace=True)
     elif target.exists():
@@ -139,7 +145,7 @@ def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
         rate=wanted.false_alarm_rate,
     )
     config = _with_thresholds(draft.config, threshold, windows)
-    draft = replace(draft, config=_with_command(config, wanted.command))
+    draft = replace(draft, config=with_command(config, wanted.command))
     if wanted.pairs is not None:
         rescaling = rescaling_of_pairs(wanted.pairs, denoise, wanted.method)
         draft = _rescaled(draft, rescaling, denoise, _example(draft, wanted.pairs))
@@ -148,6 +154,18 @@ def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
 
 def _simulated(draft: BundleDraft, denoise: Denoise, rate: float) -> tuple[BundleDraft, FlagThresholds]:
     """Return thresholds of simulated movies of the recipe in the record, which then keeps the rate."""
+    draft, recipe = with_recipe(draft, rate)
+    return draft, threshold_of_scenes(recipe, denoise)
+
+
+def with_recipe(draft: BundleDraft, rate: float) -> tuple[BundleDraft, Recipe]:
+    """Return the simulated recipe in the record of a bundle, and the bundle with a false alarm rate in it.
+
+    Raises
+    ------
+    CannotCalibrate
+        When there is none.
+    """
     made = draft.config.provenance
     if made is None or not made.settings.get("simulation"):
         raise CannotCalibrate(
@@ -167,7 +185,7 @@ def _simulated(draft: BundleDraft, denoise: Denoise, rate: float) -> tuple[Bundl
         ) from error
     given = made.model_copy(update={"settings": stated})
     config = draft.config.model_copy(update={"provenance": given})
-    return replace(draft, config=config), threshold_of_scenes(recipe, denoise)
+    return replace(draft, config=config), recipe
 
 
 def _with_thresholds(
@@ -186,7 +204,8 @@ def _with_thresholds(
     return config.model_copy(update=judging)
 
 
-def _with_command(config: DimstreamConfig, command: str) -> DimstreamConfig:
+def with_command(config: DimstreamConfig, command: str) -> DimstreamConfig:
+    """Return a configuration whose record tells one command more."""
     if config.provenance is None:
         return config
     given = config.provenance.model_copy(update={"command": f"{config.provenance.command}; {command}"})
@@ -231,7 +250,13 @@ def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:
     return next(read_pairs(pairs, role="training")).low
 
 
-def _write(target: Path, draft: BundleDraft) -> Bundle:
+def write_in_place(target: Path, draft: BundleDraft) -> Bundle:
+    """Write a folder, or a zip when the name ends so, once it has reproduced its test output.
+
+    Raises
+    ------
+    BundleError
+    """
     if not _is_zip(target):
         return write_checked(target, draft)
     with tempfile.TemporaryDirectory() as scratch:

@@ -120,7 +120,7 @@ def write_half(folder: Path, draft: NetworkDraft) -> Bundle:
         name=f"{full.name} (float16)",
         onnx=half,
         absolute_tolerance=HALF_LIMIT * float(full.test_output.max()),
-        config=full.config.model_copy(update={"quality": quality}),
+        config=full.config.model_copy(update={"quality": quality, "precisions": {}}),
     )
     own = draft.documentation is not None
     documentation = f"{full.documentation}\n{half_section(quality)}\n" if own else write_card(marked)
