@@ -131,7 +131,7 @@ $(VENV)/.installed: $(VENV)/bin/python $(PYPROJECTS)
 
 $(VENV)/.installed-dev: $(VENV)/bin/python $(PYPROJECTS) .ci/dev-requirements.txt
 	@echo "Installing dimstream with its training package and the test tools into $(VENV) (once, some minutes) ..."
-	$(PIP) -e "client[tiff,micromanager]" -e "models[train,analysis,msr,ray,tensorboard,openvino]" -e "server[$(DEVICE),demo,openvino]" -r .ci/dev-requirements.txt
+	$(PIP) -e "client[tiff,micromanager]" -e "models[train,analysis,movie,msr,ray,tensorboard,openvino]" -e "server[$(DEVICE),demo,openvino]" -r .ci/dev-requirements.txt
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-fuzz: $(VENV)/.installed-dev .ci/fuzz-requirements.txt

@@ -156,6 +156,7 @@ WITHOUT_EXTRA = ("init",)
 ANALYSIS = {
     "run": ["m.tif", "--classical", "--out", "o"],
     "report": ["c", "--out", "o"],
+    "video": ["m.tif", "--out", "o.mp4"],
     "compare": ["--condition", "a", "f", "--out", "o"],
     "dose-effect": ["--out", "o"],
 }

@@ -13,6 +13,8 @@ _IMPORTS: Final = {
     "scikit-learn": "sklearn",
     "onnxruntime-gpu": "onnxruntime",
     "pyyaml": "yaml",
+    "imageio-ffmpeg": "imageio_ffmpeg",
+    "pillow": "PIL",
 }
 
 

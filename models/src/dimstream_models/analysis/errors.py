@@ -5,7 +5,8 @@ AnalysisError
 ├── InvalidLabels     a label image whose values have no meaning
 ├── InvalidMovie      a movie, a recording or its flags that cannot be read
 ├── InvalidResults    a folder of results that was not written by this analysis, or with other settings
-└── CannotCompare     cells or conditions between which no test can be made
+├── CannotCompare     cells or conditions between which no test can be made
+└── CannotEncode      a video that cannot be written
 """
 
 
@@ -31,3 +32,7 @@ class InvalidResults(AnalysisError):
 
 class CannotCompare(AnalysisError):
     """Cells or conditions between which no test can be made."""
+
+
+class CannotEncode(AnalysisError):
+    """A video that cannot be written."""
