@@ -61,6 +61,7 @@ def exposed() -> set[str]:
     metrics.streams.open("s", "c", lambda: 0).received(0)
     metrics.streams.of("s").flagged("ok")
     metrics.streams.of("s").frames_left[0, 0, 0] = 12.0
+    metrics.streams.of("s").analysed({"junctions": 3.0}, found_at=1.8e9)
     text = metrics.exposition().decode()
     return set(re.findall(r"^(dimstream_\w+?)(?:_created)?(?:\{| )", text, re.MULTILINE))
 
