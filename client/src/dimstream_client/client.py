@@ -112,6 +112,8 @@ class Client:
         offset: Number | None = None,
         gain: Number | None = None,
         match_pixel_size: Boolean | None = None,
+        priority: str | None = None,
+        weight: Integer | None = None,
         user: str | None = None,
     ) -> Stream:
         """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
@@ -158,6 +160,10 @@ class Client:
         match_pixel_size : bool, optional
             Whether photons are scattered onto finer pixels where the model knows only such, and the results
             binned back.
+        priority : {"live", "batch"}, optional
+            ``"batch"``: work that may wait; its frames give way to those of all live streams.
+        weight : int, optional
+            1 to 16: a stream of weight 2 gets twice the server's time of one of weight 1.
         user : str, optional
             For the server's log and recordings.
 
@@ -193,6 +199,8 @@ class Client:
             offset=offset,
             gain=gain,
             match_pixel_size=match_pixel_size,
+            priority=priority,
+            weight=weight,
             user=user,
         )
         return self._open(request, on_result=on_result, buffer_bytes=buffer_bytes, spool=spool)
@@ -318,6 +326,8 @@ class Client:
         offset: Number | None = None,
         gain: Number | None = None,
         match_pixel_size: Boolean | None = None,
+        priority: str | None = None,
+        weight: Integer | None = None,
         user: str | None = None,
     ) -> StreamedResults:
         """Send every frame and iterate over the results, in order, as they come.
@@ -361,6 +371,8 @@ class Client:
                 offset=offset,
                 gain=gain,
                 match_pixel_size=match_pixel_size,
+                priority=priority,
+                weight=weight,
                 user=user,
             )
 

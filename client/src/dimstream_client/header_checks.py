@@ -17,6 +17,7 @@ MAX_INTEGER: Final = 2**53 - 1  # the largest that every JSON reader keeps exact
 MAX_SIDE: Final = 65_535
 MAX_TEXT: Final = 1_024
 MAX_WINDOW: Final = 1_024
+MAX_WEIGHT: Final = 16
 MAX_REFERENCES: Final = 4_096
 MAX_OFFSET: Final = 1e9
 MIN_GAIN: Final = 1e-6
@@ -121,6 +122,13 @@ def window(value: Any) -> int:
     """Accept a number of frames from 1 to 1,024."""
     if type(value) is not int or not 1 <= value <= MAX_WINDOW:
         raise Refused(f"an integer from 1 to {MAX_WINDOW}")
+    return value
+
+
+def weight(value: Any) -> int:
+    """Accept a stream's weight, 1 to 16."""
+    if type(value) is not int or not 1 <= value <= MAX_WEIGHT:
+        raise Refused(f"an integer from 1 to {MAX_WEIGHT}")
     return value
 
 

@@ -37,6 +37,8 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "offset": checks.offset,
         "gain": checks.gain,
         "match_pixel_size": checks.boolean,
+        "priority": checks.one_of("live", "batch"),
+        "weight": checks.weight,
         "next_result": checks.count,
         "stream": checks.text,
         "resume_token": checks.text,

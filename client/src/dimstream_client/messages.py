@@ -80,8 +80,9 @@ class Open:
     frame, `sd` for its error bars; `split_every` n for the photons of the frames of every n-th time point to
     be split, 0 for none. `offset` and `gain` say how the detector's values become photons: (value - offset) /
     gain; with neither they are photons. `match_pixel_size` True asks for photons to be scattered onto finer
-    pixels where the model knows only such. `stream` and `resume_token` are given together, to resume.
-    `state`, of a gateway, is what the stream goes on from, as the results of another server told it.
+    pixels where the model knows only such. `priority` "batch" lets a stream give way to all live ones;
+    `weight` is that of its share of the server's time. `stream` and `resume_token` are given together, to
+    resume. `state`, of a gateway, is what the stream goes on from, as the results of another server told it.
     """
 
     TYPE: ClassVar[str] = "OPEN"
@@ -106,6 +107,8 @@ class Open:
     offset: float | None = None
     gain: float | None = None
     match_pixel_size: bool | None = None
+    priority: str | None = None
+    weight: int | None = None
     next_result: int = 0
     stream: str | None = None
     resume_token: str | None = None

@@ -504,3 +504,37 @@ def test_a_dead_device_thread_leaves_nobody_waiting(tiny_bundle: BundleMaker) ->
     with pytest.raises(errors.Draining):
         engine.open(SPEC)
     engine._devices.threads[0]._thread.join(SECONDS)  # so that its last words belong to this test
+
+
+def test_live_frames_go_before_batch_frames_that_came_first(engine: Engine) -> None:
+    order: list[str] = []
+    batch, live = engine.open(replace(SPEC, priority="batch")), engine.open(SPEC)
+    gate = _Gate(engine)
+    futures = []
+    for stream, name in ((batch, "b"), (live, "l")):
+        for seq in range(4):
+            futures.append(engine.submit(stream, _task(seq)))
+            futures[-1].add_done_callback(lambda _, name=name: order.append(name))
+    gate.open()
+    assert {future.result(SECONDS).status for future in futures} == {"done"}
+    assert "".join(order) == "llllbbbb"
+    for stream in (batch, live):
+        engine.close(stream).result(SECONDS)
+
+
+def test_a_heavier_stream_has_more_turns(engine: Engine) -> None:
+    order: list[str] = []
+    streams = {weight: engine.open(replace(SPEC, weight=weight)) for weight in (1, 8)}
+    for stream in streams.values():
+        _run(engine, stream, _task(0))  # so that their turns are measured
+    gate = _Gate(engine)
+    futures = []
+    for weight, stream in streams.items():
+        for seq in range(1, 17):
+            futures.append(engine.submit(stream, _task(seq)))
+            futures[-1].add_done_callback(lambda _, weight=weight: order.append(str(weight)))
+    gate.open()
+    wait(futures, SECONDS)
+    assert "".join(order)[:10].count("8") >= 6
+    for stream in streams.values():
+        engine.close(stream).result(SECONDS)

@@ -45,6 +45,10 @@ def add_files(command: argparse.ArgumentParser, *, is_out_needed: bool = True) -
         "--match-pixel-size", action="store_true",
         help="scatter photons onto finer pixels where the model knows only such, and bin the results back",
     )  # fmt: skip
+    command.add_argument(
+        "--batch", action="store_true",
+        help="work that may wait: frames give way to those of all live streams of the server",
+    )  # fmt: skip
 
 
 def add_timeout(command: argparse.ArgumentParser, default_s: float | None, text: str = "%(default)s") -> None:

@@ -140,6 +140,7 @@ def query_of(arguments: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(arguments, name) for name in _QUERY},
         "split_every": arguments.split_every or None,
         "match_pixel_size": "true" if arguments.match_pixel_size else None,
+        "priority": "batch" if arguments.batch else None,
         "output": None if arguments.output == "denoised" else arguments.output,
     }
     return {name: value for name, value in options.items() if value is not None}

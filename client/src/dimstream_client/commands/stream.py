@@ -210,6 +210,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
         "offset": arguments.offset,
         "gain": arguments.gain,
         "match_pixel_size": arguments.match_pixel_size or None,
+        "priority": "batch" if arguments.batch else None,
         "save": arguments.save,
     }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from dimstream_server.engine.commands import (
@@ -21,7 +22,6 @@ from dimstream_server.engine.commands import (
     OpenStream,
     ReplaceModel,
 )
-from dimstream_server.engine.fair_turns import FairTurns
 from dimstream_server.engine.frame_denoising import answer, restore_reference
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.places import kind_of
@@ -37,6 +37,7 @@ from dimstream_server.engine.stream_state import (
     RestoreReference,
     StreamState,
 )
+from dimstream_server.engine.turns import Turns
 from dimstream_server.errors import DeviceLost, FrameFailed, Refused, ServerError
 from dimstream_server.pipeline.device_check import DeviceCheck
 from dimstream_server.pipeline.thresholds import changed
@@ -106,7 +107,7 @@ class DeviceThread:
         self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
         self._loading: set[ModelKey] = set()
         self._streams: dict[str, StreamState] = {}
-        self._turns: FairTurns[str] = FairTurns()
+        self._turns = Turns()
         self.s_per_pixel = _FIRST_GUESS_S
         """Measured; any thread may look."""
         self._drains: list[Future[None]] = []
@@ -120,8 +121,8 @@ class DeviceThread:
         try:
             while not self._is_drained():
                 self._take_commands()
-                if self._turns:
-                    self._measure_turn(self._streams[self._turns.take()])
+                if (stream := self._turns.take(time.perf_counter())) is not None:
+                    self._measure_turn(self._streams[stream])
         except DeviceLost as error:
             self._leave(str(error))
         except BaseException:
@@ -159,8 +160,10 @@ class DeviceThread:
 
     def _take_commands(self) -> None:
         """Obey every command that waits; with no turn to take, wait for the first."""
-        if not self._turns:
-            self._run_command(self.commands.get())
+        wait_s = self._turns.wait_s(time.perf_counter())
+        if wait_s != 0:
+            with contextlib.suppress(Empty):
+                self._run_command(self.commands.get(timeout=wait_s))
         while not self.commands.empty():  # this thread is the only one that takes
             self._run_command(self.commands.get())
 
@@ -196,6 +199,9 @@ class DeviceThread:
 
     def _append(self, state: StreamState, item: Item) -> None:
         state.waiting.append(item)
+        if isinstance(item, Job):
+            interval_s = state.spec.frame_interval_s
+            self._turns.came(state.id, state.share, item.accepted_at, t=item.task.t, interval_s=interval_s)
         self._give_turn(state)
 
     def _give_turn(self, state: StreamState) -> None:
@@ -203,7 +209,7 @@ class DeviceThread:
         self._work_off_at_once(state)
         if state.waiting:
             expected_s = state.turn_s or state.pixels * self.s_per_pixel
-            self._turns.want(state.id, seconds=expected_s)
+            self._turns.want(state.id, state.share, seconds=expected_s)
 
     def _measure_turn(self, state: StreamState) -> None:
         """Take a turn and have it charged to its stream."""
@@ -215,7 +221,7 @@ class DeviceThread:
             # A low guess is put right after one turn, a high one makes a new stream wait.
             measured = seconds / state.pixels
             self.s_per_pixel = min(measured, self.s_per_pixel + _LEARNING * (measured - self.s_per_pixel))
-        self._turns.used(state.id, seconds)
+        self._turns.used(state.id, state.share, seconds)
         if state.id not in self._streams:
             self._turns.forget(state.id)
         elif worked:

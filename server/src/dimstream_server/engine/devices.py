@@ -53,7 +53,7 @@ class Devices:
 
     def open(self, command: OpenStream, *, pixels: int) -> None:
         """Place a stream, whose frames have so many pixels as the model is given them."""
-        self._place(command, pixels)
+        self._place(command, pixels, batch=command.spec.priority == "batch")
 
     def put(self, command: StreamCommand) -> None:
         """Tell a stream's device."""
@@ -112,7 +112,7 @@ class Devices:
             *(self.threads[device].name, len(moved), len(self._placement.living), why),
         )
         for state in moved:
-            self._place(Adopt(state), state.pixels, device)
+            self._place(Adopt(state), state.pixels, device, batch=state.share.batch)
         commands = self.threads[device].commands
         while not commands.empty():  # nobody puts anything more there, but for a loader
             self._pass_on(commands.get(), device)
@@ -123,15 +123,20 @@ class Devices:
         if isinstance(command, Drain):
             command.future.set_result(None)
         elif isinstance(command, OpenStream | Adopt):
-            self._place(command, self._placement.pixels_of(command.stream), device)
+            placed, stream = self._placement, command.stream
+            self._place(command, placed.pixels_of(stream), device, batch=placed.is_batch(stream))
         elif isinstance(command, StreamCommand) and command.stream in self._placement:
             self.put(command)
 
-    def _place(self, command: OpenStream | Adopt, pixels: int, before: int | None = None) -> None:
+    def _place(
+        self, command: OpenStream | Adopt, pixels: int, before: int | None = None, *, batch: bool
+    ) -> None:
         """Place a stream; one that was on a device before rather on one of its kind, for the same pixels."""
         kind = None if before is None else self.threads[before].kind
         alike = [number for number in self._placement.living if self.threads[number].kind == kind]
-        device = self._placement.place(command.stream, pixels, s_per_pixel=self._speeds(), among=alike)
+        device = self._placement.place(
+            command.stream, pixels, s_per_pixel=self._speeds(), batch=batch, among=alike
+        )
         self._put(device, command)
 
     def _speeds(self) -> list[float]:

@@ -1,18 +1,21 @@
 """Whose turn it is on a device: shares of time, whatever a turn of each takes. No clock, no threads.
 
-Virtual-time fair queueing (Demers, Keshav and Shenker 1989, doi:10.1145/75247.75248): virtual time passes by
-the seconds that were used, divided by how many want turns. A turn begins, virtually, when the turn before it
-of the same key has ended, but not in the past; the one that would end first is next. So a small frame passes
-large ones, a key that was idle has saved nothing up, and nobody waits for ever.
+Virtual-time fair queueing (Demers, Keshav and Shenker 1989, doi:10.1145/75247.75248), with weights: virtual
+time passes by the seconds that were used, divided by the weights of all that want turns. A turn lasts,
+virtually, as long as it takes divided by its key's weight. It begins when the turn before it of the same key
+has ended, but not in the past; of those that have begun, the one that would end first is next (Bennett and
+Zhang 1996, doi:10.1109/INFCOM.1996.497885). So a small frame passes large ones, a key that was idle has saved
+nothing up, nobody waits for ever, and nobody is ahead of its share by more than a turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+_ROUNDING: Final = 1e-9  # virtual seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class _Turn:
 
     begins: float
     ends: float
+    weight: float
 
 
 class FairTurns(Generic[Key]):
@@ -30,7 +34,7 @@ class FairTurns(Generic[Key]):
         self._now = 0.0
         self._waiting: dict[Key, _Turn] = {}
         self._ended: dict[Key, float] = {}
-        self._begun = 0.0
+        self._taken = _Turn(0.0, 0.0, 1.0)
         self._just_had: Key | None = None  # a turn, and none was taken since
 
     def __len__(self) -> int:
@@ -39,27 +43,35 @@ class FairTurns(Generic[Key]):
     def __contains__(self, key: Key) -> bool:
         return key in self._waiting
 
-    def want(self, key: Key, *, seconds: float) -> None:
-        """Let a key wait for a turn that will probably take so long; nothing, when it waits already."""
+    def want(self, key: Key, *, seconds: float, weight: float = 1.0) -> None:
+        """Let a key wait for a turn that will probably take so long; nothing, when it waits already.
+
+        Parameters
+        ----------
+        weight : float
+            Of its share, above 0: a key of weight 2 gets twice the time of one of weight 1.
+        """
         if key in self._waiting:
             return
         begins = self._ended.get(key, 0.0)
         if key != self._just_had:  # it was idle, so nothing is owed to it
             begins = max(self._now, begins)
-        self._waiting[key] = _Turn(begins, begins + seconds)
+        self._waiting[key] = _Turn(begins, begins + seconds / weight, weight)
 
     def take(self) -> Key:
         """The key whose turn it is; there must be one. `used` is to be told before the next is taken."""
-        key = min(self._waiting, key=lambda one: self._waiting[one].ends)
-        self._begun = self._waiting.pop(key).begins
+        begun = [key for key, turn in self._waiting.items() if turn.begins <= self._now + _ROUNDING]
+        key = min(begun or self._waiting, key=lambda one: self._waiting[one].ends)
+        self._taken = self._waiting.pop(key)
         self._just_had = None
         return key
 
     def used(self, key: Key, seconds: float) -> None:
         """Take note of how long the turn has taken that was taken last."""
-        self._ended[key] = self._begun + seconds
+        taken = self._taken
+        self._ended[key] = taken.begins + seconds / taken.weight
         self._just_had = key
-        self._now += seconds / (len(self._waiting) + 1)
+        self._now += seconds / (taken.weight + sum(turn.weight for turn in self._waiting.values()))
         if self._waiting:  # whoever comes now begins no earlier than those who wait
             self._now = max(self._now, min(turn.begins for turn in self._waiting.values()))
 

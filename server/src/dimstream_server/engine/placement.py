@@ -2,7 +2,8 @@
 
 A stream stays where it was placed, as what its next frame is compared with lies there; it moves only when its
 device is lost. A new stream goes where one frame of each stream, its own included, would take the least time
-together; where that is the same, to the device with fewer streams, and then to the first.
+together; for a live stream, to which batch streams give way, that of the live ones comes first. Where all is
+the same, it goes to the device with fewer streams, and then to the first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 class _Place:
     device: int
     pixels: int
+    batch: bool
 
 
 class Placement:
@@ -36,7 +38,13 @@ class Placement:
         return tuple(self._living)
 
     def place(
-        self, stream: str, pixels: int, *, s_per_pixel: Sequence[float], among: Sequence[int] = ()
+        self,
+        stream: str,
+        pixels: int,
+        *,
+        s_per_pixel: Sequence[float],
+        batch: bool = False,
+        among: Sequence[int] = (),
     ) -> int:
         """The device of a stream from now on; one at least must live.
 
@@ -46,22 +54,25 @@ class Placement:
             Of a frame, as the model is given it.
         s_per_pixel : sequence of float
             What each device, lost ones included, takes for a pixel, seconds.
+        batch : bool
+            Whether it gives way to live streams.
         among : sequence of int
             Devices that live and are taken rather than others; none: all are as good.
         """
         self._places.pop(stream, None)
-        on = {device: [0, 0] for device in self._living}  # streams, and pixels of a frame of each
-        for place in self._places.values():
-            if place.device in on:
-                on[place.device][0] += 1
-                on[place.device][1] += place.pixels
+        before = {
+            device: [place for place in self._places.values() if place.device == device]
+            for device in self._living
+        }
 
-        def costs(device: int) -> tuple[float, int]:
-            streams, before = on[device]
-            return (before + pixels) * s_per_pixel[device], streams
+        def costs(device: int) -> tuple[float, ...]:
+            others, per_pixel = before[device], s_per_pixel[device]
+            all_s = (pixels + sum(place.pixels for place in others)) * per_pixel
+            live_s = (pixels + sum(place.pixels for place in others if not place.batch)) * per_pixel
+            return (all_s, len(others)) if batch else (live_s, all_s, len(others))
 
         device = min(among or self._living, key=costs)
-        self._places[stream] = _Place(device, pixels)
+        self._places[stream] = _Place(device, pixels, batch)
         return device
 
     def __contains__(self, stream: str) -> bool:
@@ -70,6 +81,10 @@ class Placement:
     def device_of(self, stream: str) -> int:
         """Where a stream is that was placed; perhaps on a device that was lost since."""
         return self._places[stream].device
+
+    def is_batch(self, stream: str) -> bool:
+        """Whether a stream that was placed gives way to live ones."""
+        return self._places[stream].batch
 
     def pixels_of(self, stream: str) -> int:
         """Pixels of a frame of a stream that was placed."""

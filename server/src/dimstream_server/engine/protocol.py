@@ -23,6 +23,7 @@ from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, Res
 
 InDtype = Literal["uint8", "uint16", "float32"]
 OutDtype = Literal["uint16", "float32"]
+Priority = Literal["live", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,10 @@ class StreamSpec:
         Side of a pixel, micrometres; None when unknown.
     match_pixel_size : bool
         Whether photons are scattered onto finer pixels where the model knows only such.
+    priority : str
+        "batch": its frames stand behind those of all live streams of its device.
+    weight : int
+        Of its share of the device's time, among streams of its priority.
     """
 
     model: str
@@ -132,6 +137,8 @@ class StreamSpec:
     detector: Detector | None = None
     pixel_size_um: float | None = None
     match_pixel_size: bool = False
+    priority: Priority = "live"
+    weight: int = 1
 
     @property
     def model_out_dtype(self) -> OutDtype:

@@ -12,6 +12,7 @@ from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.pixel_matching import parts_of
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
+from dimstream_server.engine.turns import Share
 from dimstream_server.errors import BadUpdate
 
 PENDING_UPDATES = 16
@@ -163,6 +164,11 @@ class StreamState:
     def pixels(self) -> int:
         """Of a frame, as the model is given it."""
         return self.spec.shape[0] * self.spec.shape[1] * self.parts**2
+
+    @property
+    def share(self) -> Share:
+        """What it may claim of its device."""
+        return Share(self.spec.priority == "batch", self.spec.weight)
 
     def counts(self) -> Counts:
         """What became of the frames so far."""

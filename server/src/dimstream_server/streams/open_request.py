@@ -47,6 +47,7 @@ def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
 def spec_of(message: Open, *, model: str) -> StreamSpec:
     """What the engine is asked to open; it checks shape and pixel types itself."""
     options: dict[str, Any] = {"in_dtype": message.dtype, "out_dtype": message.out_dtype}
+    options["priority"] = message.priority or "live"
     return StreamSpec(
         model=model,
         shape=message.shape,
@@ -58,5 +59,6 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         detector=Detector.given(message.offset, message.gain),
         pixel_size_um=message.pixel_size_um,
         match_pixel_size=bool(message.match_pixel_size),
+        weight=message.weight or 1,
         **options,
     )

@@ -323,6 +323,7 @@ def test_openapi_tells_bodies_and_answers(request_of: Any) -> None:
         "frame_interval_s",
         "pixel_size_um",
         "match_pixel_size",
+        "priority",
         "z_step_um",
         "series",
         "incomplete",

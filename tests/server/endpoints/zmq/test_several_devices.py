@@ -54,3 +54,13 @@ def test_clients_notice_nothing_when_one_of_two_devices_is_lost(start_server: An
     assert 'dimstream_device_streams{device="cpu#2"} 4.0' in metrics
     assert 'dimstream_check_ok{check="devices"} 0.0' in metrics
     assert "dimstream_ready 1.0" in metrics
+
+
+@pytest.mark.slow
+def test_what_open_says_of_priority_and_weight_is_in_the_list(start_server: Any, connect: Any) -> None:
+    server = start_server()
+    peer = connect(server)
+    peer.open(SHAPE, priority="batch", weight=3)
+    peer.open(SHAPE)
+    listed = json.loads(_get(server, "/v1/streams"))["streams"]
+    assert sorted((one["priority"], one["weight"]) for one in listed) == [("batch", 3), ("live", 1)]

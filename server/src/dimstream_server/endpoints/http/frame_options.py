@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dimstream_client.files import ImageStack
 from dimstream_client.header_checks import MAX_GAIN, MAX_INTEGER, MAX_OFFSET, MIN_GAIN
 from dimstream_models.quality.detector import Detector
-from dimstream_server.engine.protocol import OutDtype, StreamSpec
+from dimstream_server.engine.protocol import OutDtype, Priority, StreamSpec
 
 
 class FrameOptions(BaseModel):
@@ -59,6 +59,10 @@ class FrameOptions(BaseModel):
             " results back; needs the pixel size and whole photons."
         ),
     ] = False
+    priority: Annotated[
+        Priority,
+        Field(description="`batch`: work that may wait; its frames give way to those of all live streams."),
+    ] = "live"
 
     @property
     def detector(self) -> Detector | None:
@@ -94,5 +98,6 @@ def spec_of(
         detector=options.detector,
         pixel_size_um=stack.square_pixel_um,
         match_pixel_size=options.match_pixel_size,
+        priority=options.priority,
         **given,
     )

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Calibration
-from dimstream_server.engine.protocol import ModelInfo
+from dimstream_server.engine.protocol import ModelInfo, Priority
 from dimstream_server.monitoring.server_info import ServerInfo
 from dimstream_server.recording import Recording
 from dimstream_server.streams import ServerStream, StreamService
@@ -158,6 +158,8 @@ class StreamBody(Body):
     limit: int
     in_flight: int = Field(description="frames whose results were not handed over yet")
     is_suspect: bool = Field(description="it has turned suspect, and has not come back")
+    priority: Priority = Field(description="`batch`: its frames give way to those of live streams")
+    weight: int = Field(description="of its share of the server's time, among streams of its priority")
     counts: CountsBody
     thresholds: Thresholds
     recording: RecordingBody | None = Field(description="null: it is not recorded")
@@ -181,6 +183,8 @@ class StreamBody(Body):
             limit=stream.limit,
             in_flight=stream.in_flight,
             is_suspect=service.is_suspect(stream),
+            priority=stream.spec.priority,
+            weight=stream.spec.weight,
             counts=CountsBody(**asdict(stream.counts)),
             thresholds=stream.thresholds,
             recording=None if recording is None else RecordingBody.of(recording),
