@@ -159,6 +159,7 @@ ANALYSIS = {
     "video": ["m.tif", "--out", "o.mp4"],
     "compare": ["--condition", "a", "f", "--out", "o"],
     "dose-effect": ["--out", "o"],
+    "follow": [],
 }
 
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from dimstream_models.analysis.commands import compare, dose_effect, report, run, video
+from dimstream_models.analysis.commands import compare, dose_effect, follow, report, run, video
 from dimstream_models.analysis.errors import AnalysisError
 from dimstream_models.extras import install_hint
 
-COMMANDS = (run, report, video, compare, dose_effect)
+COMMANDS = (run, follow, report, video, compare, dose_effect)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,147 @@
+"""`dimstream-analyse follow`: figures of the frames of a server while they come, in its live view."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dimstream_models.analysis.commands import Commands
+from dimstream_models.analysis.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from dimstream_models.analysis.following import MakeSegmenter
+
+ALL: Final = "all"
+CLASSICAL: Final = "classical"
+TOKEN_VARIABLE: Final = "DIMSTREAM_TOKEN_FILE"
+_TOKEN_LINE: Final = re.compile(r"dimstream-token\s+(\S+)(?:\s.*)?")
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "follow", help="measure the newest frame of a server's streams, again and again, for its live view"
+    )
+    parser.add_argument(
+        "--server",
+        default="http://127.0.0.1:8570",
+        metavar="URL",
+        help="the server's HTTP address (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stream", default=ALL, metavar="ID", help="of one stream, until it ends; all (default): of each"
+    )
+    parser.add_argument(
+        "--plane",
+        type=int,
+        nargs=3,
+        metavar=("C", "Z", "P"),
+        help="channel, z and position (default: whichever frame is newest)",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        default=os.environ.get(TOKEN_VARIABLE),
+        metavar="FILE",
+        help=f"token of http.analysis_tokens, where the server wants one (default: ${TOKEN_VARIABLE})",
+    )
+    parser.add_argument(
+        "--segmenter",
+        choices=(CLASSICAL,),
+        default=CLASSICAL,
+        help="what labels the frames (default: %(default)s: a rolling ball, a threshold and widths)",
+    )
+    parser.add_argument(
+        "--radius-px", type=float, default=15.0, help="of the rolling ball (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tubule-width-px",
+        type=float,
+        default=17.0,
+        help="widest tubule of the classical segmenter; what is wider is a sheet (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sheet-tubules",
+        choices=("sheet", "tubule"),
+        default="sheet",
+        help="what tubules on sheets are taken for (default: %(default)s, as in the paper)",
+    )
+    parser.add_argument(
+        "--nice",
+        type=int,
+        default=10,
+        choices=range(20),
+        metavar="N",
+        help="how much lower the priority is, 0 to 19: the service goes first (default: %(default)s)",
+    )
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.analysis.follow_counts import count_lines
+    from dimstream_models.analysis.following import FollowSettings, LiveAnalysis
+    from dimstream_models.analysis.frame import FrameSettings
+
+    token = None if arguments.token_file is None else read_token(Path(arguments.token_file))
+    settings = FollowSettings(
+        stream=None if arguments.stream == ALL else arguments.stream,
+        plane=None if arguments.plane is None else tuple(arguments.plane),
+        frame=FrameSettings(sheet_tubules=arguments.sheet_tubules),
+    )
+    analysis = LiveAnalysis(
+        arguments.server, _segmenters(arguments), token=token, settings=settings, say=_say
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    _lower_priority(arguments.nice)
+    try:
+        analysis.run()
+    except KeyboardInterrupt:
+        _say("stopped")
+    for line in count_lines(analysis.counts):
+        print(line, flush=True)
+
+
+def read_token(path: Path) -> str:
+    """Return the one token of a file of `dimstream-server keygen`.
+
+    Raises
+    ------
+    NotAllowed
+        There is none in it, or more.
+    OSError
+    """
+    found = [_TOKEN_LINE.fullmatch(line.strip()) for line in path.read_text(encoding="utf-8").splitlines()]
+    tokens = [match[1] for match in found if match]
+    if len(tokens) != 1:
+        raise NotAllowed(
+            f"{path}: expected one line `dimstream-token TOKEN NAME`, as `dimstream-server keygen FOLDER"
+            f" --analysis NAME` writes it, got {len(tokens)}"
+        )
+    return tokens[0]
+
+
+def _segmenters(arguments: argparse.Namespace) -> MakeSegmenter:
+    from dimstream_models.analysis.segmentation import ClassicalSegmenter
+
+    segmenter = ClassicalSegmenter(radius_px=arguments.radius_px, tubule_width_px=arguments.tubule_width_px)
+    return lambda pixel_um: segmenter
+
+
+def _lower_priority(nice: int) -> None:
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    elif nice:
+        _say("this system has no nice: start the command with a low priority, as by `start /low`")
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(f"dimstream-analyse: {text}", file=sys.stderr, flush=True)

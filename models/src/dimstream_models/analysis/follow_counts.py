@@ -1,0 +1,35 @@
+"""How many frames of each stream were analysed while they came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass
+class StreamCount:
+    """What became of the frames of one stream.
+
+    Parameters
+    ----------
+    frames : int
+        That the server had answered when it was last heard.
+    analysed : int
+        Of which figures were sent and taken.
+    not_taken : int
+        Whose figures the server did not want.
+    """
+
+    client: str
+    frames: int = 0
+    analysed: int = 0
+    not_taken: int = 0
+
+
+def count_lines(counts: Mapping[str, StreamCount]) -> list[str]:
+    """Return a line for each stream: how many of its frames were analysed."""
+    return [
+        f"stream {stream} of {one.client}: {one.analysed} of {one.frames} frames analysed"
+        + (f", figures of {one.not_taken} not taken by the server" if one.not_taken else "")
+        for stream, one in counts.items()
+    ]
