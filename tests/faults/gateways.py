@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +23,12 @@ class Cluster:
 
     gateway: Server
     workers: list[Server]
+    listed: Path
+
+    def use(self, *workers: Server) -> None:
+        """Have the gateway use these workers, by its file."""
+        self.listed.write_text("# workers\n" + "".join(f"{worker.endpoint}\n" for worker in workers))
+        os.kill(self.gateway.pid, signal.SIGHUP)
 
 
 @contextmanager
@@ -30,9 +38,11 @@ def cluster(bundle: Path, folder: Path, *, workers: int = 2) -> Iterator[Cluster
         each = [
             stack.enter_context(Server(bundle, folder / f"worker{n}", state="memory")) for n in range(workers)
         ]
-        named = [word for worker in each for word in ("--worker", worker.endpoint)]
-        gateway = Server(bundle, folder / "gateway", settings=_GATEWAY, command=("gateway", *named))
-        yield Cluster(stack.enter_context(gateway), each)
+        listed = folder / "workers.txt"
+        listed.write_text("".join(f"{worker.endpoint}\n" for worker in each))
+        named = ("gateway", "--workers-file", str(listed))
+        gateway = Server(bundle, folder / "gateway", settings=_GATEWAY, command=named)
+        yield Cluster(stack.enter_context(gateway), each, listed)
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pytest
 from faults.bundles import write_tiny_bundle
 from faults.gateways import Cluster, RandomKills, cluster
 from faults.movies import Movie, compare, said
+from faults.processes import Server
 
 from dimstream_client import Client
 
@@ -75,6 +76,25 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_a_gateway_answers_as_its_workers_do(running: Cluster, undisturbed: Answers) -> None:
     same(undisturbed, stream(running.gateway.endpoint))
+
+
+def test_workers_come_and_go_by_their_file(running: Cluster, undisturbed: Answers) -> None:
+    def used(*workers: Server) -> Callable[[], None]:
+        def act() -> None:
+            running.use(*workers)
+            until(lambda: listed(running) == {worker.endpoint: True for worker in workers})
+
+        return act
+
+    first, second = running.workers
+    at = {20: used(first), 40: used(first, second), 60: used(second), 80: used(first, second)}
+    same(undisturbed, stream(running.gateway.endpoint, at))
+
+
+def listed(running: Cluster) -> dict[str, bool]:
+    """The gateway's workers, and whether each can be used."""
+    with urllib.request.urlopen(f"{running.gateway.http}/v1/workers", timeout=10) as answer:
+        return {one["address"]: one["trouble"] is None for one in json.load(answer)["workers"]}
 
 
 def test_workers_killed_at_random(running: Cluster, undisturbed: Answers) -> None:

@@ -1,4 +1,4 @@
-"""SIGHUP: the list of bundles is read again, and models come and go by it. No stream is stopped.
+"""SIGHUP: the lists of bundles and of workers are read again, and both come and go by it. No stream stops.
 
 Keys and tokens need no signal, as they are looked at every second. All other settings want a restart, which
 streams outlive; which of them have changed is logged.
@@ -20,6 +20,7 @@ from dimstream_server.settings_file import SettingsError
 from dimstream_server.streams import StreamService
 
 _BY: Final = "SIGHUP"
+_READ_AGAIN: Final = ("server.bundles", "workers.addresses", "workers.file")
 _log = logging.getLogger(__name__)
 
 
@@ -32,9 +33,15 @@ class Reloading:
         With which it was started.
     read : callable
         Reads them again.
+
+    Attributes
+    ----------
+    also : callable or None
+        Called with what was read, and may raise SettingsError.
     """
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
+        self.also: Callable[[Settings], None] | None = None
         self._started_with = settings
         self._read = read
         self._asked = asyncio.Event()
@@ -54,6 +61,8 @@ class Reloading:
             self._asked.clear()
             try:
                 settings = await asyncio.to_thread(self._read)
+                if self.also is not None:
+                    await asyncio.to_thread(self.also, settings)
             except (SettingsError, KeyFileError) as error:
                 _log.error("nothing has changed event=reload_failed path=None reason=%r", str(error))
                 continue
@@ -93,8 +102,8 @@ def bundles_of(settings: Settings) -> tuple[Path, ...]:
 
 
 def changed_keys(before: Settings, after: Settings) -> list[str]:
-    """Names of the settings that differ, but for the bundles."""
+    """Names of the settings that differ, but for those that are read again."""
     old, new = before.model_dump(), after.model_dump()
     pairs = [(table, key) for table in old for key in old[table]]
     changed = [f"{table}.{key}" for table, key in pairs if old[table][key] != new[table][key]]
-    return [key for key in changed if key != "server.bundles"]
+    return [key for key in changed if key not in _READ_AGAIN]

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dimstream_client.errors import KeyFileError
@@ -93,6 +94,13 @@ def _gateway_engine(settings: Settings, bundles: list[Bundle]) -> WorkersEngine:
     if shortage is not None:
         _log.warning("starting without all workers event=workers_missing reason=%r", shortage)
     return engine
+
+
+def workers_again(engine: Engine) -> Callable[[Settings], None] | None:
+    """What has a gateway use the workers of other settings; None for a server that is none."""
+    if not isinstance(engine, WorkersEngine):
+        return None
+    return lambda settings: engine.set_workers(named_workers(settings))
 
 
 def engine_limits(settings: Settings) -> EngineLimits:

@@ -33,6 +33,7 @@ from dimstream_server.server_parts import (
     make_readiness,
     make_recorder,
     open_journal,
+    workers_again,
 )
 from dimstream_server.server_sockets import bind_http, bind_zmq, start_http, url_of
 from dimstream_server.settings import Settings
@@ -98,7 +99,9 @@ async def serve_until(
                 _report_start(server)
                 tasks = [server.access.watch(server.zmq_endpoint.expel_revoked), keep_warning(settings)]
                 tasks.append(server.alerts.follow())
-                tasks += [] if reloading is None else [reloading.follow(server.service)]
+                if reloading is not None:
+                    reloading.also = workers_again(server.engine)
+                    tasks.append(reloading.follow(server.service))
                 stack.callback(_cancel, [asyncio.ensure_future(task) for task in tasks])
                 notify(READY)
                 if on_ready is not None:

@@ -26,6 +26,8 @@ from dimstream_server.server_parts import engine_limits
 from dimstream_server.serving import serve_until
 from dimstream_server.settings import Settings
 from dimstream_server.settings_file import make_settings
+from dimstream_server.workers import WorkersEngine
+from dimstream_server.workers.worker_list import named_workers
 
 TIMEOUT_S = 60
 
@@ -133,9 +135,11 @@ def start(bundles: list[Bundle], tables: dict[str, Any]) -> RunningServer:
     outcome: list[bool] = []
 
     def load(settings: Settings) -> Engine:
-        found["engine"] = LocalEngine(
-            bundles, devices=settings.server.device, limits=engine_limits(settings), threads=1
-        )
+        limits = engine_limits(settings)
+        if settings.workers.are_named:
+            found["engine"] = WorkersEngine(bundles, named_workers(settings), limits=limits)
+        else:
+            found["engine"] = LocalEngine(bundles, devices=settings.server.device, limits=limits, threads=1)
         return found["engine"]
 
     def on_ready(addresses: Addresses) -> None:

@@ -88,14 +88,23 @@ class WorkersEngine:
         largest = _LARGEST_ITEM * self._limits.frame_pixels + _SLACK_BYTES
         self._thread = GatewayThread(self, keys=keys, largest_bytes=largest, silence_s=silence_s)
         self._streams = self._thread.streams
+        self._addresses: tuple[str, ...] = ()
         self.set_workers(workers)
         self._thread.start()
 
     # --- workers
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Endpoints of the workers that it was told to use."""
+        return self._addresses
+
     def set_workers(self, addresses: tuple[str, ...]) -> None:
         """Use these workers from now on; streams of others move between two frames."""
-        self._thread.post(partial(self._thread.set_workers, addresses))
+        with self._lock:
+            self._addresses = addresses
+            if not self._quotas.stopped:
+                self._thread.post(partial(self._thread.set_workers, addresses))
 
     def workers(self) -> list[dict[str, Any]]:
         """All workers, as operators are shown them."""

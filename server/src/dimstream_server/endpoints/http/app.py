@@ -38,6 +38,7 @@ from dimstream_server.endpoints.http.operator import OperatorRoutes
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.request_workers import RequestWorkers
 from dimstream_server.endpoints.http.requests import Observer, ProblemResponder
+from dimstream_server.endpoints.http.workers import WorkerRoutes
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import UnknownModel
 from dimstream_server.monitoring.metrics import METRICS_MEDIA_TYPE, Metrics
@@ -48,6 +49,7 @@ from dimstream_server.security.access import Tokens
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 from dimstream_server.streams.request_rate import RateLimit
+from dimstream_server.workers import WorkersEngine
 
 
 class HttpApp:
@@ -108,6 +110,9 @@ class HttpApp:
         self._workers = RequestWorkers(settings, metrics)
         bodies = JsonRequests(settings, self._workers.buffers)
         self._operator_routes = OperatorRoutes(service, bodies)
+        self._worker_routes = (
+            WorkerRoutes(engine, settings, bodies) if isinstance(engine, WorkersEngine) else None
+        )
         self._readiness = readiness
         self._open_inference = OpenInferenceRoutes(
             *(engine, self._denoiser, self._workers, readiness), max_body_bytes=settings.http.max_body_bytes
@@ -186,6 +191,8 @@ class HttpApp:
         )(self.metrics)
         self._live.add_to(app)
         self._operator_routes.add_to(app)
+        if self._worker_routes is not None:
+            self._worker_routes.add_to(app)
         self._figure_routes.add_to(app)
         self._open_inference.add_to(app)
         return app

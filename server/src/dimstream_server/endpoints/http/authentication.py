@@ -5,6 +5,7 @@ from collections.abc import Collection, Hashable
 from typing import Final
 from urllib.parse import unquote
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from dimstream_server.addresses import host_in, is_address_literal, is_loopback
@@ -229,3 +230,20 @@ def _port(authority: str) -> str | None:
 
 def _header(scope: Scope, name: bytes) -> bytes:
     return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
+
+
+def operator_of(request: Request) -> str:
+    """Name of the operator whose token a request carries.
+
+    Raises
+    ------
+    RequestRefused
+    """
+    operator: str | None = request.state.operator
+    if operator is None:
+        raise RequestRefused(
+            "not_operator",
+            "expected a token of http.operator_tokens in `Authorization: Bearer TOKEN`; "
+            "`dimstream-server keygen FOLDER --operator NAME` makes one",
+        )
+    return operator

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dimstream_server.endpoints.http.authentication import operator_of
 from dimstream_server.endpoints.http.json_bodies import ModelBody
 from dimstream_server.endpoints.http.json_requests import JsonRequests
 from dimstream_server.endpoints.http.openapi import json_body, problems
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, InForceBody, LoadBody, UnloadQuery
-from dimstream_server.problems import RequestRefused
 from dimstream_server.streams import StreamService
 
 
@@ -61,7 +61,7 @@ class OperatorRoutes:
 
     async def load(self, request: Request) -> Response:
         """Read a bundle, verify it, let it reproduce its test tensor, and serve it."""
-        operator = _operator(request)
+        operator = operator_of(request)
         asked = await self._bodies.read(request, LoadBody)
         model, is_new = await self._service.models.load(asked.bundle, by=operator)
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
@@ -75,12 +75,12 @@ class OperatorRoutes:
         query: Annotated[UnloadQuery, Query()],
     ) -> Response:
         """Serve a model no more, and let its memory go."""
-        await self._service.models.unload(model_id, even_if_away=query.even_if_away, by=_operator(request))
+        await self._service.models.unload(model_id, even_if_away=query.even_if_away, by=operator_of(request))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def change(self, stream_id: str, request: Request) -> InForceBody:
         """Put other thresholds, or another model, in force between two frames."""
-        operator = _operator(request)
+        operator = operator_of(request)
         asked = await self._bodies.read(request, ChangeBody)
         in_force = await self._service.change(stream_id, asked.model, asked.thresholds, by=operator)
         return InForceBody(
@@ -90,20 +90,3 @@ class OperatorRoutes:
             model_sha256=in_force.model.sha256,
             thresholds=in_force.thresholds,
         )
-
-
-def _operator(request: Request) -> str:
-    """Name of the operator whose token a request carries.
-
-    Raises
-    ------
-    RequestRefused
-    """
-    operator: str | None = request.state.operator
-    if operator is None:
-        raise RequestRefused(
-            "not_operator",
-            "expected a token of http.operator_tokens in `Authorization: Bearer TOKEN`; "
-            "`dimstream-server keygen FOLDER --operator NAME` makes one",
-        )
-    return operator
