@@ -202,7 +202,7 @@ class Peer:
             flag="suspect" if frame.seq in self.suspect else "ok", reason=None, ssim_prev=0.9,
             compared_seq=None, fractions=None,
             pixels=frame.pixels.astype(asked.out_dtype) if asked.deliver == "result" else None,
-            model_sha256="ab", t_ms=m.Times(0, 1, 1), device=None, limit=self._limit(state),
+            model_sha256="ab", t_ms=m.Times(0, 1, 1), device=None, fallback=None, limit=self._limit(state),
             index=frame.index,
             quality=self._quality(state, frame),
             support=(frame.pixels % 2).astype(np.uint8) if asked.maps else None,

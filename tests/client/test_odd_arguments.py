@@ -20,7 +20,7 @@ SHAPE = (12, 16)
 SETTINGS = (
     "model", "mode", "axes", "out_dtype", "deliver", "save", "codecs", "checksum", "window", "pixel_size_um",
     "frame_interval_s", "channels", "maps", "sd", "split_every", "offset", "gain", "match_pixel_size",
-    "priority", "weight", "user", "buffer_bytes", "on_result",
+    "priority", "weight", "deadline_ms", "user", "buffer_bytes", "on_result",
 )  # fmt: skip
 
 

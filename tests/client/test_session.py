@@ -33,7 +33,8 @@ def sent(stream, *, free_capacity=99):
 def answer(stream, seq, limit):
     return stream.result(
         m.Result(
-            seq, "done", "ok", None, None, None, None, None, "ab", m.Times(0, 0, 0), None, "s", None, limit
+            *(seq, "done", "ok", None, None, None, None, None, "ab", m.Times(0, 0, 0), None, None),
+            *("s", None, limit),
         )
     )
 

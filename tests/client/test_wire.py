@@ -36,6 +36,7 @@ RESULT = m.Result(
     model_sha256="ab",
     t_ms=m.Times(0.5, 2.0, 3.0),
     device="cpu",
+    fallback=None,
     limit=12,
     index=m.PlaneIndex(t=4),
 )
@@ -52,7 +53,7 @@ MESSAGES = [
     m.Open(
         client="apd", shape=(600, 600), dtype="uint16", pixel_size_um=0.04, match_pixel_size=True
     ),
-    m.Open(client="night", shape=(600, 600), dtype="uint16", priority="batch", weight=16),
+    m.Open(client="night", shape=(600, 600), dtype="uint16", priority="batch", weight=16, deadline_ms=250.0),
     m.Opened(
         stream="s", resume_token="t", boot_id="b", next_seq=0, limit=8, reference_frames=1, model=MODEL,
         thresholds=THRESHOLDS, max_frame_bytes=LIMIT, lease_s=60.0, window=8,

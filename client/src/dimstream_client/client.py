@@ -114,6 +114,7 @@ class Client:
         match_pixel_size: Boolean | None = None,
         priority: str | None = None,
         weight: Integer | None = None,
+        deadline_ms: Number | None = None,
         user: str | None = None,
     ) -> Stream:
         """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
@@ -164,6 +165,9 @@ class Client:
             ``"batch"``: work that may wait; its frames give way to those of all live streams.
         weight : int, optional
             1 to 16: a stream of weight 2 gets twice the server's time of one of weight 1.
+        deadline_ms : float, optional
+            A frame that cannot be answered within so many milliseconds of its arrival at the server is
+            answered by itself, as it came: its result says `fallback` and is ``unjudged``.
         user : str, optional
             For the server's log and recordings.
 
@@ -201,6 +205,7 @@ class Client:
             match_pixel_size=match_pixel_size,
             priority=priority,
             weight=weight,
+            deadline_ms=deadline_ms,
             user=user,
         )
         return self._open(request, on_result=on_result, buffer_bytes=buffer_bytes, spool=spool)
@@ -328,6 +333,7 @@ class Client:
         match_pixel_size: Boolean | None = None,
         priority: str | None = None,
         weight: Integer | None = None,
+        deadline_ms: Number | None = None,
         user: str | None = None,
     ) -> StreamedResults:
         """Send every frame and iterate over the results, in order, as they come.
@@ -373,6 +379,7 @@ class Client:
                 match_pixel_size=match_pixel_size,
                 priority=priority,
                 weight=weight,
+                deadline_ms=deadline_ms,
                 user=user,
             )
 

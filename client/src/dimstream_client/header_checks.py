@@ -258,6 +258,7 @@ checksum = one_of(*CHECKSUMS)
 plane_index = record(PlaneIndex, {"t": count, "c": count, "z": count, "p": count})
 model = record(Model, {"id": text, "sha256": text, "gain": number, "offset": number})
 KINDS: Final[Mapping[str, Check]] = {
+    "boolean": boolean,
     "count": count,
     "duration": duration,
     "flag": one_of(*FLAGS),

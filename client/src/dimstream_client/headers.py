@@ -39,6 +39,7 @@ HEADERS: Final[Mapping[str, Mapping[str, Check]]] = {
         "match_pixel_size": checks.boolean,
         "priority": checks.one_of("live", "batch"),
         "weight": checks.weight,
+        "deadline_ms": checks.positive,
         "next_result": checks.count,
         "stream": checks.text,
         "resume_token": checks.text,

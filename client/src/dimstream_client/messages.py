@@ -81,7 +81,8 @@ class Open:
     be split, 0 for none. `offset` and `gain` say how the detector's values become photons: (value - offset) /
     gain; with neither they are photons. `match_pixel_size` True asks for photons to be scattered onto finer
     pixels where the model knows only such. `priority` "batch" lets a stream give way to all live ones;
-    `weight` is that of its share of the server's time. `stream` and `resume_token` are given together, to
+    `weight` is that of its share of the server's time. A frame that cannot be answered within `deadline_ms`
+    is answered by the raw frame, marked as `fallback`. `stream` and `resume_token` are given together, to
     resume. `state`, of a gateway, is what the stream goes on from, as the results of another server told it.
     """
 
@@ -109,6 +110,7 @@ class Open:
     match_pixel_size: bool | None = None
     priority: str | None = None
     weight: int | None = None
+    deadline_ms: float | None = None
     next_result: int = 0
     stream: str | None = None
     resume_token: str | None = None

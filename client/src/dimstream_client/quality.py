@@ -244,6 +244,13 @@ class FrameResult:
     device: str | None = field(
         metadata=figure("text", "what denoised it, such as `cpu` or `cuda:0@tf32`; null of an older server")
     )
+    fallback: bool | None = field(
+        metadata=figure(
+            "boolean",
+            "whether the raw frame stands in the place of the denoised one, which would have been late; null"
+            " where the stream has no deadline",
+        )
+    )
 
 
 _FIGURES: Final[dict[type[Any], tuple[Field[Any], ...]]] = {}

@@ -150,7 +150,7 @@ def test_what_the_server_says_of_a_frame_is_what_rules_see():
     )
     result = FrameResult(
         seq=4, status="done", flag="suspect", reason="ssim", ssim_prev=0.1, compared_seq=3, fractions=None,
-        quality=quality, model_sha256="ab", t_ms=Times(0.0, 1.0, 1.0), device=None,
+        quality=quality, model_sha256="ab", t_ms=Times(0.0, 1.0, 1.0), device=None, fallback=None,
     )  # fmt: skip
     seen = observation_of(result, PlaneIndex(t=4, z=1), t_acq=2.0, mean_photons=0.5, settings={"A/B": 1.0})
     assert seen == Observation(

@@ -90,6 +90,14 @@ def patience(text: str) -> float:
     return value
 
 
+def milliseconds(text: str) -> float:
+    """Return how many milliseconds an answer may take, more than 0."""
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of milliseconds")
+    return value
+
+
 def time_step(text: str) -> float:
     """Return the seconds between two time points, more than 0."""
     value = seconds(text)

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
-from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, frames, seconds, window
+from dimstream_client.commands.arguments import (
+    add_files,
+    add_outage,
+    add_timeout,
+    frames,
+    milliseconds,
+    seconds,
+    window,
+)
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
 from dimstream_client.commands.reading import (
     add_reading,
@@ -49,6 +57,7 @@ ONLY_HERE: Final = {
     "sd": False,
     "save": False,
     "resume": False,
+    "deadline_ms": None,
     "fail_on_suspect": None,
 }
 """Options that `dimstream denoise` does not have, as they are without being given."""
@@ -75,6 +84,10 @@ def add(commands: Any) -> None:
         metavar="S",
         help="seconds between frames that are sent (default: as fast as possible)",
     )
+    stream.add_argument(
+        "--deadline-ms", type=milliseconds, metavar="MS",
+        help="answer a frame by itself, marked as a fallback, where its answer would come later than this",
+    )  # fmt: skip
     stream.add_argument(
         "--mode",
         choices=("lossless", "latest"),
@@ -211,6 +224,7 @@ def settings_of(arguments: argparse.Namespace, stack: ImageStack) -> dict[str, A
         "gain": arguments.gain,
         "match_pixel_size": arguments.match_pixel_size or None,
         "priority": "batch" if arguments.batch else None,
+        "deadline_ms": arguments.deadline_ms,
         "save": arguments.save,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -22,7 +22,7 @@ from dimstream_server.engine.commands import (
     OpenStream,
     ReplaceModel,
 )
-from dimstream_server.engine.frame_denoising import answer, restore_reference
+from dimstream_server.engine.frame_denoising import answer, fall_back, restore_reference
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.places import kind_of
 from dimstream_server.engine.promises import break_all, of_command, of_stream
@@ -121,7 +121,9 @@ class DeviceThread:
         try:
             while not self._is_drained():
                 self._take_commands()
+                self._fall_back_where_late(None)
                 if (stream := self._turns.take(time.perf_counter())) is not None:
+                    self._fall_back_where_late(self._streams[stream])
                     self._measure_turn(self._streams[stream])
         except DeviceLost as error:
             self._leave(str(error))
@@ -160,7 +162,9 @@ class DeviceThread:
 
     def _take_commands(self) -> None:
         """Obey every command that waits; with no turn to take, wait for the first."""
-        wait_s = self._turns.wait_s(time.perf_counter())
+        now = time.perf_counter()
+        waits = [self._turns.wait_s(now), *(due - now for due in self._deadlines())]
+        wait_s = min((max(0.0, each) for each in waits if each is not None), default=None)
         if wait_s != 0:
             with contextlib.suppress(Empty):
                 self._run_command(self.commands.get(timeout=wait_s))
@@ -208,8 +212,36 @@ class DeviceThread:
         """Let a stream wait for its turn when it has a frame; what takes no time needs none."""
         self._work_off_at_once(state)
         if state.waiting:
-            expected_s = state.turn_s or state.pixels * self.s_per_pixel
-            self._turns.want(state.id, state.share, seconds=expected_s)
+            self._turns.want(state.id, state.share, seconds=self._expected_s(state))
+
+    def _expected_s(self, state: StreamState) -> float:
+        return state.turn_s or state.pixels * self.s_per_pixel
+
+    def _deadlines(self) -> Iterator[float]:
+        """Until when frames that wait would have to begin to be in time."""
+        for state in self._streams.values():
+            if state.spec.deadline_ms is None or not state.waiting:
+                continue
+            job = state.waiting[0]
+            if isinstance(job, Job) and job.task.seq not in state.decided:
+                yield job.accepted_at + state.spec.deadline_ms / 1e3 - self._expected_s(state)
+
+    def _fall_back_where_late(self, first: StreamState | None) -> None:
+        """Answer by themselves the frames that cannot be in time, after one of the stream that is `first`."""
+        begins = time.perf_counter() + (0.0 if first is None else self._expected_s(first))
+        for state in list(self._streams.values()):
+            if state.spec.deadline_ms is None or state is first:
+                continue
+            while state.waiting and isinstance(job := state.waiting[0], Job):
+                if not state.is_late(job, begins + self._expected_s(state)):
+                    break
+                self._fall_back(state, job)
+
+    def _fall_back(self, state: StreamState, job: Job) -> None:
+        self._model_for(state, job.task.seq)  # after which an update that is due is in force
+        wanted = job.future.running() or job.future.set_running_or_notify_cancel()
+        self._answered(state, job, fall_back(state, job, device=self.loader.device.name) if wanted else None)
+        self._work_off_at_once(state)
 
     def _measure_turn(self, state: StreamState) -> None:
         """Take a turn and have it charged to its stream."""
@@ -263,7 +295,9 @@ class DeviceThread:
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
         # When it comes from another device, which was lost, it runs already.
         wanted = job.future.running() or job.future.set_running_or_notify_cancel()
-        result = self._result(state, job, model) if wanted else None
+        self._answered(state, job, self._result(state, job, model) if wanted else None)
+
+    def _answered(self, state: StreamState, job: Job, result: EngineResult | None) -> None:
         state.waiting.popleft()
         if result is not None:
             state.settled(job.task, result.plane)

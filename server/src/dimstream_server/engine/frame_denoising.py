@@ -18,16 +18,17 @@ from dimstream_models.quality.support_map import all_unsupported
 from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.pixel_matching import as_recorded, on_finer_pixels
-from dimstream_server.engine.protocol import EngineResult, FrameTask
+from dimstream_server.engine.protocol import EngineResult, FrameTask, OutDtype
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.resume_state import PlaneRecord
-from dimstream_server.engine.stream_state import Job, StreamState
+from dimstream_server.engine.stream_state import NOT_DENOISED, Job, StreamState
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.fused_model import FusedOutput
 
 log = logging.getLogger(__name__)
 
 FAILED: Final = "frame failed"
+LATE: Final = "it would have been late: this is the raw frame"
 MOST_LOST: Final = 2  # devices; then it is the frame that is to blame
 RefuseWhenLost = Callable[[FrameFailed], None]
 """Raises DeviceLost when a failure was not the frame's, but the device's."""
@@ -47,6 +48,24 @@ class _Outcome:
     support: NDArray[np.uint8] | None = None
     sd: NDArray[np.float32] | None = None
     error: str | None = None
+    fallback: bool = False
+
+
+def fall_back(state: StreamState, job: Job, *, device: str) -> EngineResult:
+    """Result of a stream's next frame that is the frame itself, as there is no time to denoise it."""
+    started = time.perf_counter()
+    pixels = as_dtype(job.task.pixels, state.spec.out_dtype) if state.spec.deliver_pixels else None
+    _remember(state, job.task, None, why_none=NOT_DENOISED)
+    state.judges[job.task.plane].lost()
+    state.tally.update(("done", "unjudged"))
+    return _result(state, job, _Outcome("unjudged", LATE, pixels=pixels, fallback=True), started, device)
+
+
+def as_dtype(values: NDArray[Any], dtype: OutDtype) -> NDArray[Any]:
+    """Values (H, W) in another type of pixels; for uint16 they are rounded and clipped."""
+    if dtype == "uint16" and values.dtype == np.float32:
+        values = np.clip(np.rint(values), 0, np.iinfo(np.uint16).max)
+    return values.astype(dtype)
 
 
 def answer(
@@ -183,7 +202,9 @@ def _why_not_comparable(state: StreamState, task: FrameTask, last: PreviousFrame
     )
 
 
-def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -> None:
+def _remember(
+    state: StreamState, task: FrameTask, output: FusedOutput | None, *, why_none: str = "failed"
+) -> None:
     state.last_seq = task.seq
     state.planes[task.plane] = PreviousFrame(
         seq=task.seq,
@@ -192,6 +213,7 @@ def _remember(state: StreamState, task: FrameTask, output: FusedOutput | None) -
         model_sha256=state.in_force.model.sha256,
         normalised=None if output is None else output.normalised,
         overview=None if output is None else output.overview,
+        why_none=why_none,
     )
 
 
@@ -215,6 +237,7 @@ def _result(state: StreamState, job: Job, outcome: _Outcome, started: float, dev
             total=round((finished - job.accepted_at) * 1e3, 3),
         ),
         error=outcome.error,
+        fallback=None if state.spec.deadline_ms is None else outcome.fallback,
         quality=outcome.quality,
         support=outcome.support,
         sd=outcome.sd,
@@ -225,6 +248,7 @@ def _result(state: StreamState, job: Job, outcome: _Outcome, started: float, dev
             model_sha256=state.in_force.model.sha256,
             predicted=state.planes[job.task.plane].normalised is not None,
             judge=state.judges[job.task.plane].state(),
+            fallback=outcome.fallback,
         ),
         counts=state.counts(),
     )

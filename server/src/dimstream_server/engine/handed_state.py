@@ -45,6 +45,7 @@ class _PlaneModel(_Strict):
     model_sha256: Annotated[str, Field(max_length=_MOST_TEXT)]
     predicted: bool
     judge: dict[str, Any]
+    fallback: bool = False
 
 
 class _StateModel(_Strict):
@@ -74,6 +75,7 @@ def state_json(state: ResumeState) -> dict[str, Any]:
             "model_sha256": record.model_sha256,
             "predicted": record.predicted,
             "judge": record.judge,
+            **({"fallback": True} if record.fallback else {}),
         }
         for record in state.planes
     ]
@@ -100,7 +102,8 @@ def state_of(told: Mapping[str, Any]) -> ResumeState:
         raise BadState(_first_line(error)) from None
     records = tuple(
         PlaneRecord(
-            _plane(one.plane), one.seq, one.t, one.model_sha256, one.predicted, _checked_judge(one.judge)
+            *(_plane(one.plane), one.seq, one.t, one.model_sha256, one.predicted),
+            *(_checked_judge(one.judge), one.fallback),
         )
         for one in found.planes
     )

@@ -123,6 +123,8 @@ class StreamSpec:
         "batch": its frames stand behind those of all live streams of its device.
     weight : int
         Of its share of the device's time, among streams of its priority.
+    deadline_ms : float or None
+        A frame that cannot be answered in this time is answered by itself; None: each is denoised.
     """
 
     model: str
@@ -139,6 +141,7 @@ class StreamSpec:
     match_pixel_size: bool = False
     priority: Priority = "live"
     weight: int = 1
+    deadline_ms: float | None = None
 
     @property
     def model_out_dtype(self) -> OutDtype:
@@ -196,7 +199,8 @@ class EngineResult(FrameResult):
     Parameters
     ----------
     pixels : ndarray or None
-        (H, W) denoised counts; None for a failed frame or when the stream wants no pixels.
+        (H, W) denoised counts, of a `fallback` the values that came; None for a failed frame or when the
+        stream wants no pixels.
     support : ndarray or None
         (H, W) uint8, see `dimstream_models.quality.support_map`; None unless the stream wants maps.
     sd : ndarray or None
@@ -216,6 +220,7 @@ class EngineResult(FrameResult):
     plane: PlaneRecord | None = None
     counts: Counts | None = None
     device: str | None = None
+    fallback: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

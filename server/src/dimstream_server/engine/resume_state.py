@@ -6,7 +6,7 @@ Predictions are not in it: they are made again from the last raw frame of each p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dimstream_client.quality import Thresholds
@@ -43,6 +43,8 @@ class PlaneRecord:
         Whether there is a prediction of it; False when it failed.
     judge : mapping
         `dimstream_models.judging.PlaneJudge.state` after it, which JSON holds.
+    fallback : bool
+        Whether it was answered by itself, for want of time.
     """
 
     plane: Plane
@@ -51,6 +53,7 @@ class PlaneRecord:
     model_sha256: str
     predicted: bool
     judge: Mapping[str, Any]
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,9 +70,12 @@ class ResumeState:
         Of the frames before it.
     thresholds : Thresholds
         In force, with the model that the stream is opened with.
+    decided : mapping
+        Of frames from `next_seq` on that were answered before, whether it was a fallback: it is again.
     """
 
     next_seq: int
     planes: tuple[PlaneRecord, ...]
     counts: Counts
     thresholds: Thresholds
+    decided: Mapping[int, bool] = field(default_factory=dict)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from dimstream_models.judging import PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
@@ -16,6 +17,7 @@ from dimstream_server.engine.turns import Share
 from dimstream_server.errors import BadUpdate
 
 PENDING_UPDATES = 16
+NOT_DENOISED: Final = "was not denoised, for want of time"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +101,7 @@ class StreamState:
     parts: int = 1  # into which the side of a pixel is divided
     records: dict[Plane, PlaneRecord] = field(default_factory=dict)
     last_frames: dict[Plane, FrameTask] | None = None
+    decided: Mapping[int, bool] = field(default_factory=dict)  # which frames are fallbacks, known before
 
     @classmethod
     def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, resume_state: ResumeState | None) -> Self:
@@ -109,6 +112,7 @@ class StreamState:
         state = cls(stream, spec, InForce(resume_state.next_seq, info, resume_state.thresholds), parts=parts)
         state.last_seq = resume_state.next_seq - 1
         state.tally.update(asdict(resume_state.counts))
+        state.decided = resume_state.decided
         for record in resume_state.planes:
             state.records[record.plane] = record
             state.judges[record.plane] = PlaneJudge.of_state(record.judge)
@@ -118,7 +122,7 @@ class StreamState:
                 shape=spec.shape,
                 model_sha256=record.model_sha256,
                 normalised=None,
-                why_none="was not sent again to be compared with" if record.predicted else "failed",
+                why_none=_why_none(record),
             )
         return state
 
@@ -132,7 +136,8 @@ class StreamState:
     def moved(self) -> Self:
         """The stream as another device goes on with it: before the first frame that has no answer."""
         before = ResumeState(
-            self.last_seq + 1, tuple(self.records.values()), self.counts(), self.in_force.thresholds
+            *(self.last_seq + 1, tuple(self.records.values()), self.counts(), self.in_force.thresholds),
+            decided=self.decided,
         )
         state = self.begin(self.id, self.spec, self.in_force.model, before)
         state.in_force, state.updates = self.in_force, self.updates
@@ -170,6 +175,13 @@ class StreamState:
         """What it may claim of its device."""
         return Share(self.spec.priority == "batch", self.spec.weight)
 
+    def is_late(self, job: Job, ends_at: float) -> bool:
+        """Whether a frame is to be answered by itself, if it were denoised by then."""
+        if self.spec.deadline_ms is None:
+            return False
+        decided = self.decided.get(job.task.seq)
+        return ends_at > job.accepted_at + self.spec.deadline_ms / 1e3 if decided is None else decided
+
     def counts(self) -> Counts:
         """What became of the frames so far."""
         return Counts(**self.tally)
@@ -200,3 +212,10 @@ class StreamState:
         """The first update that must happen before frame `seq`."""
         due = bool(self.updates) and self.updates[0].in_force.from_seq <= seq
         return self.updates[0] if due else None
+
+
+def _why_none(record: PlaneRecord) -> str:
+    """What a frame says of the prediction before it that is not there."""
+    if record.fallback:
+        return NOT_DENOISED
+    return "was not sent again to be compared with" if record.predicted else "failed"

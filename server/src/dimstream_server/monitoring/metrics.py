@@ -31,6 +31,9 @@ class Metrics:
         self._refusals = self._counter(
             "dimstream_refusals", "Messages and requests refused, by error code.", "endpoint", "code"
         )
+        self._fallbacks = self._counter(
+            "dimstream_fallbacks", "Frames answered by themselves, for want of time.", "endpoint", "model"
+        )
         self.undeliverable = self._counter(
             "dimstream_results_undeliverable", "Results whose peer was gone when they were ready."
         )
@@ -104,6 +107,8 @@ class Metrics:
         for observer in self._observers:
             observer(result)
         self._frames.labels(endpoint, result.model_id, result.status, result.flag).inc()
+        if result.fallback:
+            self._fallbacks.labels(endpoint, result.model_id).inc()
         times_ms = (result.t_ms.queue, result.t_ms.infer, result.t_ms.total)
         for child, time_ms in zip(self._stage_children, times_ms, strict=True):
             child.observe(time_ms / 1000)

@@ -7,9 +7,9 @@ power failure may take the last of them, which costs an ``unjudged`` and no fram
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +37,11 @@ CREATE TABLE IF NOT EXISTS updates (
     stream TEXT NOT NULL, number INTEGER NOT NULL, from_seq INTEGER NOT NULL, in_force TEXT NOT NULL,
     PRIMARY KEY (stream, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decisions (
+    stream TEXT NOT NULL, seq INTEGER NOT NULL, fallback INTEGER NOT NULL, PRIMARY KEY (stream, seq)
+) WITHOUT ROWID;
 """
-_BELONGING: Final = ("frames", "gaps", "updates")
+_BELONGING: Final = ("frames", "gaps", "updates", "decisions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class StreamSnapshot:
         Whether a frame before it said where it belongs.
     complete : bool
         Whether everything before it is known.
+    decided : mapping
+        Of later frames that were answered, in a stream with a deadline, whether it was a fallback.
     """
 
     planes: tuple[PlaneRecord, ...]
@@ -111,6 +116,7 @@ class StreamSnapshot:
     indexed: bool
     updates: tuple[UpdateEntry, ...]
     complete: bool
+    decided: Mapping[int, bool] = field(default_factory=dict)
 
 
 class Journal:
@@ -231,11 +237,16 @@ class Journal:
             "judge": plane.judge,
             "counts": asdict(result.counts),
             "indexed": indexed,
+            **({"fallback": True} if plane.fallback else {}),
         }
         self._write(
             "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
             (stream, plane.seq, *plane.plane, json.dumps(record, separators=(",", ":"))),
         )
+        if result.fallback is not None:  # the clock has decided: whoever resumes is to get the same again
+            self._write(
+                "INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", (stream, result.seq, result.fallback)
+            )
 
     def skipped(self, stream: str, seq_from: int, seq_to: int) -> None:
         """Keep that these frames will never come."""
@@ -284,6 +295,7 @@ class Journal:
             "(SELECT max(seq) FROM frames WHERE stream = ? AND seq < ?)",
             (stream, stream, next_result),
         )
+        self._write("DELETE FROM decisions WHERE stream = ? AND seq < ?", (stream, next_result))
         self._write(
             "DELETE FROM updates WHERE stream = ? AND number < "
             "(SELECT max(number) FROM updates WHERE stream = ? AND from_seq <= ?)",
@@ -300,6 +312,9 @@ class Journal:
         )
         gaps = self._read("SELECT seq_from, seq_to FROM gaps WHERE stream = ? ORDER BY 1", (stream,))
         updates = self._read("SELECT in_force FROM updates WHERE stream = ? ORDER BY number", (stream,))
+        decisions = self._read(
+            "SELECT seq, fallback FROM decisions WHERE stream = ? AND seq >= ?", (stream, next_seq)
+        )
         records = [json.loads(row[4]) for row in rows]
         newest: dict[str, Any] = records[-1] if records else {"counts": {}, "indexed": False}
         last_seq = rows[-1][0] if rows else -1
@@ -312,13 +327,15 @@ class Journal:
             indexed=newest["indexed"],
             updates=tuple(_update_entry(row[0]) for row in updates),
             complete=complete,
+            decided={seq: bool(fallback) for seq, fallback in decisions},
         )
 
 
 def _plane_record(row: Sequence[int], record: dict[str, Any]) -> PlaneRecord:
     plane = (row[1], row[2], row[3])
     return PlaneRecord(
-        plane, row[0], record["t"], record["model_sha256"], record["predicted"], record["judge"]
+        *(plane, row[0], record["t"], record["model_sha256"], record["predicted"], record["judge"]),
+        fallback=record.get("fallback", False),
     )
 
 

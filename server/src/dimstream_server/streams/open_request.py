@@ -60,5 +60,6 @@ def spec_of(message: Open, *, model: str) -> StreamSpec:
         pixel_size_um=message.pixel_size_um,
         match_pixel_size=bool(message.match_pixel_size),
         weight=message.weight or 1,
+        deadline_ms=message.deadline_ms,
         **options,
     )

@@ -56,7 +56,10 @@ class Resumption:
     @property
     def resume_state(self) -> ResumeState:
         """What the engine goes on from."""
-        return ResumeState(self.next_seq, self.snapshot.planes, self.snapshot.counts, self.thresholds)
+        snapshot = self.snapshot
+        return ResumeState(
+            *(self.next_seq, snapshot.planes, snapshot.counts, self.thresholds), decided=snapshot.decided
+        )
 
 
 async def enter(

@@ -183,6 +183,9 @@ class PlacedStream:
             offset=None if detector is None else detector.offset,
             gain=None if detector is None else detector.gain,
             match_pixel_size=spec.match_pixel_size or None,
+            priority=None if spec.priority == "live" else spec.priority,
+            weight=None if spec.weight == 1 else spec.weight,
+            deadline_ms=spec.deadline_ms,
             state=state_json(state),
         )
 
@@ -206,6 +209,7 @@ class PlacedStream:
         record, counts = record_of(
             result.state or {}, plane=task.plane, seq=task.seq, t=task.t, model_sha256=result.model_sha256
         )
+        record = replace(record, fallback=bool(result.fallback))
         self.records[task.plane], self.raw[task.plane], self.counts = record, task, counts
         self.next_seq, self.moves = task.seq + 1, 0
         total_ms = (now - job.accepted_at) * 1e3

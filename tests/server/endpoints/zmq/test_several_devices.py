@@ -64,3 +64,17 @@ def test_what_open_says_of_priority_and_weight_is_in_the_list(start_server: Any,
     peer.open(SHAPE)
     listed = json.loads(_get(server, "/v1/streams"))["streams"]
     assert sorted((one["priority"], one["weight"]) for one in listed) == [("batch", 3), ("live", 1)]
+
+
+@pytest.mark.slow
+def test_a_client_that_asks_for_a_deadline_gets_raw_frames_that_say_so(
+    start_server: Any, connect: Any
+) -> None:
+    server = start_server()
+    peer = connect(server)
+    opened = peer.open(SHAPE, deadline_ms=1e-6)
+    for seq in range(2):
+        result = peer.ask(_frame(opened, seq))
+        assert (result.fallback, result.flag) == (True, "unjudged")
+        np.testing.assert_array_equal(result.pixels, _frame(opened, seq).pixels)
+    assert 'dimstream_fallbacks_total{endpoint="zmq",model="blur"} 2.0' in _get(server, "/metrics").decode()

@@ -17,7 +17,7 @@ DENOISED, SUPPORT, SD = "denoised", "support", "sd"
 IMAGES: Final = (DENOISED, SUPPORT, SD)
 _PREFIXES: Final = {"t_ms": "t_ms_"}  # other parts' figures have names of their own, as in flags.csv
 _DATATYPES: Final = {
-    "count": "INT64",
+    **dict.fromkeys(("boolean", "count"), "INT64"),  # a boolean may be missing
     **dict.fromkeys(("duration", "fraction", "number", "shift", "similarity"), "FP32"),
     **dict.fromkeys(("flag", "status", "text", "texts"), "BYTES"),
 }
