@@ -128,11 +128,13 @@ def test_parts_are_measured_alone_and_written_as_they_are_known(
 def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--parts", "routes,wheels"])
-    assert "expected parts of routes,memory,durability,viewers,flags, got 'wheels'" in capsys.readouterr().err
+    parts = "routes,memory,durability,viewers,flags,devices"
+    assert f"expected parts of {parts}, got 'wheels'" in capsys.readouterr().err
 
 
 def test_goals_are_judged_by_the_figures(document: Any) -> None:
-    zmq, http, ratio, memory, flags, durable, adds, recorded, watched, split = document["goals"]
+    zmq, http, ratio, memory, flags, durable, adds, recorded, watched, split, *others = document["goals"]
+    rounding, share = others
     kept = document["durability"]
     assert kept.keys() == {"plain", "durable", "spooled", "recorded"}
     identity, shipped = document["models"]["identity"], document["models"]["shipped"]
@@ -147,7 +149,7 @@ def test_goals_are_judged_by_the_figures(document: Any) -> None:
     assert recorded["value"] == kept["recorded"]["throughput_ratio"]["median"]
     assert watched["value"] == document["viewing"]["shipped"]["throughput_ratio"]["median"]
     limits = [goal["limit"] for goal in document["goals"]]
-    assert limits == [1.5, 3.0, 0.95, 2.0, 1.1, 0.95, 1.0, 0.9, 0.98, 1.05]
+    assert limits == [1.5, 3.0, 0.95, 2.0, 1.1, 0.95, 1.0, 0.9, 0.98, 1.05, 2.0, 0.65]
     assert [goal["met"] for goal in document["goals"]] == [
         zmq["value"] <= 1.5,
         http["value"] <= 3.0,
@@ -159,6 +161,8 @@ def test_goals_are_judged_by_the_figures(document: Any) -> None:
         recorded["value"] >= 0.9,
         watched["value"] >= 0.98,
         split["value"] <= 1.05,
+        None if rounding["value"] is None else rounding["value"] >= 2.0,
+        share["value"] >= 0.65,
     ]
 
 
@@ -166,6 +170,25 @@ def test_viewers_got_frames_while_it_was_measured(document: Any) -> None:
     watched = document["viewing"]["shipped"]
     assert watched["shown"] >= 5  # each had one at least
     assert watched["cpu_ratio"] > 0
+
+
+def test_devices_are_timed_in_turns_and_missing_ones_are_named(bundle_path: Path, tmp_path: Path) -> None:
+    command = ["--bundle", str(bundle_path), "--out", str(tmp_path), "--quick", "--parts", "devices"]
+    assert main(command) == 0
+    document = json.loads((tmp_path / "bench.json").read_text())
+    found, left_out = document["devices"]["devices"], document["devices"]["left_out"]
+    assert {"cpu", "openvino:cpu", "openvino:cpu@bf16", "cuda:0", "cuda:0@tf32"} == {*found, *left_out}
+    assert found["cpu"]["speed"] == {"median": 1.0, "low": 1.0, "high": 1.0, "n": 2}
+    for one in found.values():
+        assert one["share_of_peak"]["n"] == one["peak_gflop_per_s"]["n"] == 2
+        assert one["frame_ms"]["low"] > 0
+    assert all(f"{name} was asked for" in why for name, why in left_out.items())
+    *_, rounding, share = document["goals"]
+    assert (rounding["limit"], share["limit"]) == (2.0, 0.65)
+    assert share["value"] == found["openvino:cpu"]["share_of_peak"]["median"]
+    by_itself = {name for name, one in found.items() if not one["emulated"]}
+    assert (rounding["value"] is not None) == ("openvino:cpu@bf16" in by_itself)
+    assert "devices, shipped network" in (tmp_path / "bench.txt").read_text()
 
 
 def test_flags_are_timed_against_the_model_alone(document: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks import durability, viewing
+from dimstream_server.benchmarks.device_speed import ALWAYS, measure_devices
 from dimstream_server.benchmarks.flag_cost import measure_flags
 from dimstream_server.benchmarks.identity_bundle import write_identity_bundle
 from dimstream_server.benchmarks.memory import measure_memory
@@ -56,6 +57,7 @@ class Measuring:
             "durability": self._durability,
             "viewers": self._viewers,
             "flags": self._flags,
+            "devices": self._devices,
         }
         with tempfile.TemporaryDirectory() as scratch:
             identity = write_identity_bundle(Path(scratch) / IDENTITY, like=self._shipped)
@@ -93,6 +95,11 @@ class Measuring:
         rounds, frames = self._plan.flag_rounds, self._plan.flag_frames
         with _progress("flags", rounds * frames * 3) as on_frames:
             self._found(flags=measure_flags(bundles[SHIPPED], rounds, frames, self._device, on_frames))
+
+    def _devices(self, bundles: dict[str, Bundle]) -> None:
+        plan = self._plan.devices
+        with _progress("devices", plan.rounds * plan.lap_frames * len(ALWAYS)) as on_frames:
+            self._found(devices=measure_devices(bundles[SHIPPED], plan, self._device, on_frames))
 
 
 @contextmanager

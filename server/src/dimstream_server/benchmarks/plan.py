@@ -22,7 +22,7 @@ MEMORY_FRAMES: Final = 12
 """Frames during which memory is watched, for each frame of the identity on a route."""
 SHIPPED_SHARE: Final = 5
 """The shipped network takes so much longer than an identity that it gets this part of the frames."""
-PARTS: Final = ("routes", "memory", "durability", "viewers", "flags")
+PARTS: Final = ("routes", "memory", "durability", "viewers", "flags", "devices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,27 @@ class ModelPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """What each device goes through with the shipped model.
+
+    Parameters
+    ----------
+    rounds, lap_frames : int
+        Each device gets `rounds` laps of `lap_frames` frames.
+    shape : (int, int)
+        Of the frames.
+    matrix_side, products : int
+        Its peak is the fastest of so many products of square matrices of this side, in each round.
+    """
+
+    rounds: int
+    lap_frames: int
+    shape: tuple[int, int] = SHAPE
+    matrix_side: int = 1024
+    products: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the two models go through.
 
@@ -71,6 +92,7 @@ class Plan:
     flag_frames: int
     durability_rounds: int
     viewing_rounds: Mapping[str, int]
+    devices: DevicePlan
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
@@ -87,6 +109,7 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
             flag_frames=2,
             durability_rounds=2,
             viewing_rounds={"shipped": 1},
+            devices=DevicePlan(2, 1, shape=(64, 72), matrix_side=64, products=1),
         )
     rounds = _rounds(frames, LAP_FRAMES)
     shipped_rounds = _rounds(frames // SHIPPED_SHARE, SHIPPED_LAP_FRAMES)
@@ -99,6 +122,7 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
         flag_frames=4,
         durability_rounds=rounds,
         viewing_rounds={"identity": rounds, "shipped": max(3, shipped_rounds // 2)},
+        devices=DevicePlan(shipped_rounds, 2),
     )
 
 

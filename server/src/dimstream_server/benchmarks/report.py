@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from dimstream_server.benchmarks.device_speed import DeviceFigures, DevicesFigures
 from dimstream_server.benchmarks.durability import DURABLE, RECORDED, DurabilityFigures
 from dimstream_server.benchmarks.flag_cost import FlagFigures
 from dimstream_server.benchmarks.interleaved import RouteFigures, Spread
@@ -41,6 +42,10 @@ MIN_DURABLE_RATIO: Final = 0.95
 MAX_DURABLE_MS: Final = 1.0
 MIN_RECORDED_RATIO: Final = 0.9
 MIN_WATCHED_RATIO: Final = 0.98
+OPENVINO: Final = "openvino:cpu"
+BFLOAT16: Final = "openvino:cpu@bf16"
+MIN_ROUNDING_SPEED: Final = 2.0
+MIN_SHARE_OF_PEAK: Final = 0.65
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Figures:
     flags: FlagFigures | None = None
     durability: dict[str, DurabilityFigures] = field(default_factory=dict)
     viewing: dict[str, ViewingFigures] = field(default_factory=dict)
+    devices: DevicesFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ def check_goals(figures: Figures) -> list[Goal]:
     identity, shipped = (figures.models.get(key) for key in MODELS)
     durable, recorded = (figures.durability.get(kind) for kind in (DURABLE, RECORDED))
     watched, flags = figures.viewing.get("shipped"), figures.flags
+    rounding, exact = (_device(figures.devices, name) for name in (BFLOAT16, OPENVINO))
     growth = None if figures.memory is None else figures.memory.growth_percent
     return [
         _at_most("ZeroMQ adds, window 1, ms", MAX_ADDED_ZMQ_MS, _added(identity, ZMQ_1)),
@@ -96,6 +103,8 @@ def check_goals(figures: Figures) -> list[Goal]:
         _at_least("recorded, of plain throughput", MIN_RECORDED_RATIO, _median(recorded, "throughput_ratio")),
         _at_least("watched by six, of alone", MIN_WATCHED_RATIO, _median(watched, "throughput_ratio")),
         _at_most("split-photon check, of two inferences", MAX_SPLIT_RATIO, _median(flags, "split_ratio")),
+        _at_least("bfloat16, of the speed of cpu", MIN_ROUNDING_SPEED, _median(rounding, "speed")),
+        _at_least("openvino:cpu, of the matrix peak", MIN_SHARE_OF_PEAK, _share(exact)),
     ]
 
 
@@ -141,10 +150,40 @@ def _sections(figures: Figures) -> Iterator[list[str]]:
         yield [f"memory over {memory.frames} frames: {memory.growth_percent:+.2f} % after the warm-up"]
     if figures.flags is not None:
         yield list(_flag_lines(figures.flags))
+    if figures.devices is not None:
+        yield list(_device_lines(figures.devices))
     if figures.durability:
         yield list(_durability_lines(figures.durability))
     if figures.viewing:
         yield list(_viewing_lines(figures.viewing))
+
+
+def _device(found: DevicesFigures | None, name: str) -> DeviceFigures | None:
+    """Of a device that multiplies in its precision by itself."""
+    one = None if found is None else found.devices.get(name)
+    return None if one is None or one.emulated else one
+
+
+def _share(one: DeviceFigures | None) -> float | None:
+    return None if one is None or one.share_of_peak is None else one.share_of_peak.median
+
+
+def _device_lines(found: DevicesFigures) -> Iterator[str]:
+    yield "devices, shipped network: a frame, speed by that of cpu, share of a matrix product's arithmetic"
+    rows: list[tuple[str, ...]] = []
+    for name, one in found.devices.items():
+        share = one.share_of_peak
+        rows.append(
+            (
+                name + (" (emulated)" if one.emulated else ""),
+                f"{one.frame_ms.median:.1f} ms",
+                f"{one.speed.median:.2f} ({_quartiles(one.speed)})",
+                "" if share is None else f"{share.median:.2f} ({_quartiles(share)})",
+                f"of {one.peak_gflop_per_s.median:.0f} Gflop/s",
+            )
+        )
+    yield from _aligned(rows)
+    yield from (f"without {name}: {why}" for name, why in found.left_out.items())
 
 
 def _median(found: object | None, name: str) -> float | None:

@@ -50,7 +50,7 @@ class Movies:
         signal, dark = _read(self.signal, "signal movies"), _read(self.dark, "dark movies")
         return calibrate_flag(signal, dark, denoise, scale, false_alarm_rate=false_alarm_rate, origin=origin)
 
-    def frames(self, most: int = 12) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    def frames(self, most: int = 4) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """Return frames (H, W) of each movie, at equal distances, with signal and without.
 
         Parameters
