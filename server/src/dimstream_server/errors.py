@@ -26,6 +26,7 @@
     │   ├── Oversize                   oversize
     │   ├── NotFinite                  not_finite
     │   ├── NoErrorBar                 no_error_bar
+    │   ├── OnlyLabels                 bad_field
     │   ├── BadUpdate                  bad_field
     │   ├── CannotMatchPixels          bad_pixel_size
     │   ├── NotWaitedFor                duplicate
@@ -183,6 +184,12 @@ class NoErrorBar(Refused):
     """Error bars are wanted of a model that has none."""
 
     code = "no_error_bar"
+
+
+class OnlyLabels(Refused):
+    """Something is wanted of a model that denoises nothing, but says what each pixel shows."""
+
+    code = "bad_field"
 
 
 class BadUpdate(Refused):

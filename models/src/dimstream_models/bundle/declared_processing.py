@@ -13,6 +13,7 @@ from dimstream_models.bundle.processing import (
     EnsureDtype,
     FixedZeroMeanUnitVariance,
     ScaleLinear,
+    ScalePercentiles,
     Step,
     StepDtype,
     ZeroMeanUnitVariance,
@@ -25,6 +26,7 @@ PREPROCESSING = (
     "clip",
     "fixed_zero_mean_unit_variance",
     "zero_mean_unit_variance",
+    "scale_range",
 )
 POSTPROCESSING = ("scale_linear", "clip", "ensure_dtype")
 LAYOUTS = ("bcyx", "byx", "cyx", "yx")
@@ -98,12 +100,30 @@ class _ZeroMeanUnitVariance(Confined):
         return ZeroMeanUnitVariance(self.eps)
 
 
+class _ScaleRange(Confined):
+    axes: tuple[str, ...] | None = None
+    min_percentile: float = Field(default=0.0, ge=0, lt=100)
+    max_percentile: float = Field(default=100.0, gt=1, le=100)
+    eps: float = Field(default=1e-6, gt=0, le=0.1)
+    reference_tensor: str | None = None
+
+    def step(self) -> Step:
+        if self.axes is not None and not {"y", "x"} <= set(self.axes):
+            raise _Unsupported(f"axes {list(self.axes)}, not over the whole frame")
+        if self.reference_tensor is not None:
+            raise _Unsupported(f"reference_tensor {self.reference_tensor!r}")
+        if self.min_percentile >= self.max_percentile:
+            raise _Unsupported(f"min_percentile {self.min_percentile} that is not below max_percentile")
+        return ScalePercentiles(self.min_percentile, self.max_percentile, self.eps)
+
+
 READERS: Mapping[str, Callable[[dict[str, Any]], Step]] = {
     "ensure_dtype": lambda kwargs: _EnsureDtype.model_validate(kwargs).step(),
     "scale_linear": lambda kwargs: _ScaleLinear.model_validate(kwargs).step(),
     "clip": lambda kwargs: _Clip.model_validate(kwargs).step(),
     "fixed_zero_mean_unit_variance": lambda kwargs: _FixedZeroMeanUnitVariance.model_validate(kwargs).step(),
     "zero_mean_unit_variance": lambda kwargs: _ZeroMeanUnitVariance.model_validate(kwargs).step(),
+    "scale_range": lambda kwargs: _ScaleRange.model_validate(kwargs).step(),
 }
 
 
@@ -142,21 +162,38 @@ def postprocessing(tensor: Tensor) -> tuple[Step, ...]:
     return (*steps, _step(_cast_to(tensor), POSTPROCESSING, where))
 
 
-def layout(tensor: Tensor, *, where: str) -> str:
+def layout(tensor: Tensor, *, where: str, channels: tuple[str, ...] = ("one",)) -> str:
     """Axes of the tensor, one letter each.
+
+    Parameters
+    ----------
+    channels
+        Names that its channels must have, where it should have several.
 
     Raises
     ------
     UnsupportedModel
-        When they are not those of one frame of one channel.
+        When they are not those of one frame of one channel, or of these channels.
     """
     letters = [axis.letter for axis in tensor.axes]
     if "".join(letters) not in LAYOUTS:
         raise UnsupportedModel(f"{where}.axes are {letters}; served are models with {', '.join(LAYOUTS)}")
+    if len(channels) > 1:
+        _check_channels(tensor, channels, where=where)
+        return "".join(letters)
     for axis in tensor.axes:
         if axis.type == "channel" and len(axis.channel_names or ("one",)) != 1:
             raise UnsupportedModel(f"{where} has channels {axis.channel_names}; served are models with one")
     return "".join(letters)
+
+
+def _check_channels(tensor: Tensor, channels: tuple[str, ...], *, where: str) -> None:
+    found = [axis.channel_names for axis in tensor.axes if axis.type == "channel"]
+    if found != [channels]:
+        raise UnsupportedModel(
+            f"{where}: expected one channel for each class, {list(channels)}, as"
+            f" config.dimstream.class_output says, got {found}"
+        )
 
 
 def sides(source: Tensor) -> tuple[int, int]:

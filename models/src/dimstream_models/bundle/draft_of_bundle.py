@@ -12,6 +12,7 @@ from dimstream_models.bundle import yaml_text
 from dimstream_models.bundle.contents import Contents
 from dimstream_models.bundle.errors import InvalidBundle, UnsupportedModel
 from dimstream_models.bundle.model import Author, Bundle, BundleDraft, Citation
+from dimstream_models.bundle.processing import EnsureDtype
 from dimstream_models.bundle.reading import read_attachment, read_bundle
 from dimstream_models.bundle.writing import COVER, MAX_COVER_BYTES, description_of
 
@@ -94,6 +95,7 @@ def _draft(
         test_input=bundle.test_input,
         test_output=bundle.test_output,
         config=bundle.config.model_copy(update={"files": {}}),
+        preprocessing=tuple(step for step in bundle.preprocessing if not isinstance(step, EnsureDtype)),
         step=bundle.step,
         min_side=bundle.min_side,
         gain=1.0 if bundle.gain is None else bundle.gain,

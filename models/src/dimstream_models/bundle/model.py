@@ -135,6 +135,12 @@ class Bundle:
         step = _only(Clip, self.postprocessing)
         return None if step is None else step.minimum
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the network's channels are probabilities of; empty where it denoises."""
+        output = None if self.config is None else self.config.class_output
+        return () if output is None else output.classes
+
     def ceiling(self, dtype: str) -> float | None:
         """Largest value that a denoised pixel of this type can have; None when there is none."""
         last = self.postprocessing[-1] if self.postprocessing else None
@@ -176,12 +182,16 @@ class BundleDraft:
     cover: bytes = field(repr=False)
     """PNG, under 500 kB, width to height 2:1 or 1:1."""
     onnx: bytes = field(repr=False)
-    """Takes and gives (1, 1, H, W) float32; normalises in the graph; all weights inside."""
+    """Takes and gives (1, 1, H, W) float32; gives (1, C, H, W) where `config.class_output` names C classes.
+    All weights inside."""
     test_input: Array = field(repr=False)
     """(1, 1, H, W), counts."""
     test_output: Array = field(repr=False)
-    """(1, 1, H, W), counts: what the network gives for `test_input`, rescaled and clipped."""
+    """(1, 1, H, W), counts: what the network gives for `test_input`, rescaled and clipped; or (1, C, H, W),
+    probabilities."""
     config: DimstreamConfig
+    preprocessing: tuple[Step, ...] = ()
+    """Between counts and the network; casts come by themselves. Our networks that denoise have none."""
     step: int = 8
     min_side: int = 8
     gain: float = 1.0

@@ -79,7 +79,22 @@ class ZeroMeanUnitVariance:
         return (values - mean) / (std + self.eps)
 
 
-Step = EnsureDtype | ScaleLinear | Clip | FixedZeroMeanUnitVariance | ZeroMeanUnitVariance
+@dataclass(frozen=True, slots=True)
+class ScalePercentiles:
+    """``(values - low) / (high - low + eps)`` with two percentiles of the frame."""
+
+    low: float
+    high: float
+    eps: float
+
+    def apply(self, values: Array) -> Array:
+        """`values`, (..., H, W), 0 at the lower percentile and 1 at the upper; floats keep their width."""
+        values = _as_float(values)
+        low, high = (float(each) for each in np.percentile(values, (self.low, self.high)))
+        return (values - low) / (high - low + self.eps)
+
+
+Step = EnsureDtype | ScaleLinear | Clip | FixedZeroMeanUnitVariance | ZeroMeanUnitVariance | ScalePercentiles
 
 
 def apply_steps(steps: Iterable[Step], values: Array) -> Array:

@@ -31,6 +31,8 @@ from dimstream_models.bundle.schema import DimstreamConfig, ErrorBarRecord
 from dimstream_models.bundle.tensors import DEFAULT_TOLERANCE, LARGEST_TOLERANCE, MAX_TENSOR_BYTES, from_npy
 
 MAX_TEXT_BYTES = 2**20
+SUM_TOLERANCE = 1e-3
+"""By which the probabilities of a pixel may miss 1."""
 
 
 def read_bundle(path: str | PathLike[str]) -> Bundle:
@@ -88,17 +90,31 @@ def _bundle(
     source: Path, contents: Contents, described: Description, config: DimstreamConfig | None
 ) -> Bundle:
     taken, given = _single(described.inputs, "inputs"), _single(described.outputs, "outputs")
+    classes = () if config is None or config.class_output is None else config.class_output.classes
     input_axes, output_axes = (
         declared_processing.layout(taken, where="inputs.0"),
-        declared_processing.layout(given, where="outputs.0"),
+        declared_processing.layout(given, where="outputs.0", channels=classes),
     )
     step, min_side = declared_processing.sides(taken)
     declared_processing.check_same_size(taken, given)
     before, after = declared_processing.preprocessing(taken), declared_processing.postprocessing(given)
+    if classes and after:
+        raise UnsupportedModel(
+            f"outputs.0.postprocessing: probabilities of classes take none, got {after[0]}"
+        )
     onnx = _weights(contents, described.weights.onnx, ours=config is not None)
     test_input = _test_tensor(contents, taken, where="inputs.0.test_tensor", ours=config is not None)
     test_output = _test_tensor(contents, given, where="outputs.0.test_tensor", ours=config is not None)
-    _check_shapes(test_input, test_output, input_axes, output_axes, step, min_side)
+    _check_shapes(
+        test_input,
+        test_output[..., :1, :, :] if classes else test_output,
+        input_axes,
+        output_axes,
+        step,
+        min_side,
+    )
+    if classes:
+        _check_probabilities(test_output, output_axes, classes)
     tolerance = _tolerance(described, test_output)
     return Bundle(
         id=_served_id(described.id or source.stem),
@@ -240,6 +256,20 @@ def _check_shapes(
     if test_input.shape[-2:] != test_output.shape[-2:]:
         raise UnsupportedModel(
             f"the test output {test_output.shape} is not as large as the test input {test_input.shape}"
+        )
+
+
+def _check_probabilities(test_output: Array, axes: str, classes: tuple[str, ...]) -> None:
+    """Check that a test output holds a probability for each class."""
+    found = test_output.shape[axes.index("c")]
+    if found != len(classes):
+        raise InvalidBundle(f"outputs.0.test_tensor has {found} channels, expected {len(classes)} classes")
+    sums = test_output.sum(axis=axes.index("c"))
+    if test_output.min() < 0 or not (abs(sums - 1) < SUM_TOLERANCE).all():
+        raise InvalidBundle(
+            f"outputs.0.test_tensor: expected probabilities that add up to 1, got values"
+            f" from {float(test_output.min()):g} with sums from {float(sums.min()):g} to"
+            f" {float(sums.max()):g}: let the network end in a softmax"
         )
 
 

@@ -22,6 +22,7 @@ FORMAT_VERSION: Final = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Length = Annotated[float, Field(gt=0)]
+ClassName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -279,6 +280,24 @@ class Provenance(Growing):
     """What it was trained on to its hash."""
 
 
+class ClassOutput(Confined):
+    """What a network gives that says of each pixel what it shows, in place of one that denoises."""
+
+    classes: tuple[ClassName, ...] = Field(min_length=2, max_length=16)
+    """Names of the output's channels, which are probabilities; the first is ``background``."""
+    frames: Literal["denoised", "raw", "either"]
+    """What it was trained on."""
+    halo_px: int = Field(ge=0, le=4096)
+    """How far away a pixel may change the class of another: tiles that overlap by as much give what the whole
+    frame gives."""
+
+    @model_validator(mode="after")
+    def _classes_are_told_apart(self) -> Self:
+        if self.classes[0] != "background" or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must differ and begin with background, got {', '.join(self.classes)}")
+        return self
+
+
 class DimstreamConfig(Growing):
     """``config.dimstream`` of a bundle."""
 
@@ -291,6 +310,7 @@ class DimstreamConfig(Growing):
             "correlation_calibration",
             "error_bar",
             "pixel_sizes_nm",
+            "class_output",
             "precisions",
         }
     )
@@ -310,6 +330,8 @@ class DimstreamConfig(Growing):
     """None when `thresholds.correlation` is."""
     error_bar: ErrorBarRecord | None = None
     """None: the model has no error bar."""
+    class_output: ClassOutput | None = None
+    """None: the model denoises."""
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
     pixel_sizes_nm: tuple[Length, Length] | None = None
@@ -333,6 +355,19 @@ class DimstreamConfig(Growing):
             raise ValueError("pixel_sizes_nm is [smallest, largest]")
         if self.dose_photons is not None and self.dose_photons[0] > self.dose_photons[1]:
             raise ValueError("dose_photons is [lowest, highest]")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_not_judged(self) -> Self:
+        if self.class_output is None:
+            return self
+        if self.pixel_size_nm is None:
+            raise ValueError("class_output wants pixel_size_nm: images are put onto such pixels first")
+        judged = ("calibration", "rescaling", "structure_calibration", "split_calibration", "error_bar")
+        if stated := [name for name in judged if getattr(self, name) is not None]:
+            raise ValueError(f"a model of classes denoises nothing: {stated[0]} must be null")
+        if (self.thresholds.ssim, self.thresholds.split, self.thresholds.correlation) != (None, None, None):
+            raise ValueError("a model of classes is not judged: ssim, split and correlation must be null")
         return self
 
 

@@ -98,13 +98,13 @@ def check_test_output(
     relative = bundle.relative_tolerance if relative is None else relative
     absolute = bundle.absolute_tolerance if absolute is None else absolute
     height, width = bundle.test_output.shape[-2:]
-    if output.shape[-2:] != (height, width) or output.size != height * width:
+    if output.shape[-2:] != (height, width) or output.size != bundle.test_output.size:
         raise TestTensorMismatch(
             f"{bundle.id}: the model turns the test input into shape {output.shape}, "
             f"the bundle's test output has {bundle.test_output.shape}"
         )
-    found = output.reshape(height, width).astype(np.float64)
-    stated = bundle.test_output.reshape(height, width).astype(np.float64)
+    found = output.reshape(-1, height, width).astype(np.float64)
+    stated = bundle.test_output.reshape(-1, height, width).astype(np.float64)
     wrong = ~np.isclose(found, stated, rtol=relative, atol=absolute)
     if wrong.any():
         worst = float(np.abs(found - stated)[wrong].max())

@@ -18,6 +18,7 @@ from dimstream_models.bundle.description import STANDARD_VERSION
 from dimstream_models.bundle.errors import BundleExists, InvalidBundle, MissingFile
 from dimstream_models.bundle.model import Author, Bundle, BundleDraft
 from dimstream_models.bundle.onnx_file import check_onnx
+from dimstream_models.bundle.processing import Clip, ScalePercentiles, Step, ZeroMeanUnitVariance
 from dimstream_models.bundle.reading import read_bundle
 from dimstream_models.bundle.tensors import to_npy
 
@@ -227,12 +228,21 @@ def _input(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, JsonValue]:
         "axes": [*_leading_axes("counts"), _space("y", draft, dict(size)), _space("x", draft, dict(size))],
         "test_tensor": _file(TEST_INPUT, hashes),
         "data": {"type": "float32"},
-        "preprocessing": [{"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}],
+        "preprocessing": _preprocessing(draft),
     }
 
 
 def _output(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, JsonValue]:
     axes = [_space(axis, draft, {"tensor_id": "input", "axis_id": axis}) for axis in "yx"]
+    given = draft.config.class_output
+    if given is not None:
+        return {
+            "id": "output",
+            "description": "probability of each class",
+            "axes": [*_leading_axes(*given.classes), *axes],
+            "test_tensor": _file(TEST_OUTPUT, hashes),
+            "data": {"type": "float32"},
+        }
     return {
         "id": "output",
         "description": "denoised photon counts",
@@ -243,8 +253,8 @@ def _output(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, JsonValue]:
     }
 
 
-def _leading_axes(channel: str) -> list[JsonValue]:
-    return [{"type": "batch", "size": 1}, {"type": "channel", "channel_names": [channel]}]
+def _leading_axes(*channels: str) -> list[JsonValue]:
+    return [{"type": "batch", "size": 1}, {"type": "channel", "channel_names": [*channels]}]
 
 
 def _space(axis: str, draft: BundleDraft, size: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -252,6 +262,28 @@ def _space(axis: str, draft: BundleDraft, size: dict[str, JsonValue]) -> dict[st
     if draft.config.pixel_size_nm is None:
         return described
     return {**described, "unit": "nanometer", "scale": draft.config.pixel_size_nm}
+
+
+def _preprocessing(draft: BundleDraft) -> list[JsonValue]:
+    return [{"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}, *map(_written_step, draft.preprocessing)]
+
+
+def _written_step(step: Step) -> dict[str, JsonValue]:
+    """Entry of a step before the network; statistics are those of the whole frame."""
+    match step:
+        case ZeroMeanUnitVariance(eps=eps):
+            return {"id": "zero_mean_unit_variance", "kwargs": {"axes": ["y", "x"], "eps": float(eps)}}
+        case ScalePercentiles(low=low, high=high, eps=eps):
+            bounds: dict[str, JsonValue] = {"min_percentile": float(low), "max_percentile": float(high)}
+            return {"id": "scale_range", "kwargs": {"axes": ["y", "x"], **bounds, "eps": float(eps)}}
+        case Clip(minimum=minimum, maximum=maximum):
+            limits = {"min": minimum, "max": maximum}
+            stated = {name: float(value) for name, value in limits.items() if value is not None}
+            return {"id": "clip", "kwargs": {**stated}}
+        case _:
+            raise InvalidBundle(
+                f"preprocessing: expected ZeroMeanUnitVariance, ScalePercentiles or Clip, got {step}"
+            )
 
 
 def _postprocessing(draft: BundleDraft) -> list[JsonValue]:

@@ -28,6 +28,7 @@ from dimstream_models.training.commands import (
     init,
     prepare,
     search,
+    segment,
     simulate,
     stress,
 )
@@ -52,6 +53,7 @@ COMMANDS = (
     audit,
     forecast,
     import_keras,
+    segment,
     bench,
 )
 EXIT_CODES: Final[Mapping[type[Exception], int]] = {NotBetter: 3, NotInForce: 4}

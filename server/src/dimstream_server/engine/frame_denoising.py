@@ -32,6 +32,7 @@ LATE: Final = "it would have been late: this is the raw frame"
 MOST_LOST: Final = 2  # devices; then it is the frame that is to blame
 RefuseWhenLost = Callable[[FrameFailed], None]
 """Raises DeviceLost when a failure was not the frame's, but the device's."""
+LABELLED: Final = "labels, not counts: the model says what each pixel shows, which nothing here judges"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +117,8 @@ def _denoise(
 ) -> _Outcome:
     if isinstance(model, Exception):
         raise FrameFailed(f"the model could not be made ready: {model}") from model
+    if model.fused.bundle.classes:
+        return _label(state, task, model)
     last = state.planes.get(task.plane)
     not_comparable = _why_not_comparable(state, task, last)
     compared = last if not_comparable is None else None
@@ -145,6 +148,14 @@ def _denoise(
         support=_on_host(assessed, state.parts) if state.spec.deliver_maps else None,
         sd=output.sd,
     )
+
+
+def _label(state: StreamState, task: FrameTask, model: LoadedModel) -> _Outcome:
+    """Labels of a frame: SSIM, support and window sums mean nothing of them, so nothing is told of these."""
+    output = model.fused.run(state.spec.photons(task.pixels), None, state.in_force.thresholds)
+    _remember(state, task, None)
+    state.judges[task.plane].lost()
+    return _Outcome("unjudged", LABELLED, pixels=output.denoised if state.spec.deliver_pixels else None)
 
 
 def restore_reference(

@@ -23,6 +23,7 @@ from dimstream_server.errors import (
     NoErrorBar,
     NotFinite,
     NotWaitedFor,
+    OnlyLabels,
     Oversize,
     ServerBusy,
     StreamClosed,
@@ -239,8 +240,14 @@ def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> int:
 
     Raises
     ------
-    WrongShape, WrongDtype, Oversize, NoErrorBar, CannotMatchPixels
+    WrongShape, WrongDtype, Oversize, NoErrorBar, OnlyLabels, CannotMatchPixels
     """
+    if bundle.classes and (spec.deliver_maps or spec.match_pixel_size):
+        raise OnlyLabels(
+            f"model {bundle.id} says what each pixel shows ({', '.join(bundle.classes)}); it denoises"
+            " nothing, so there are no maps of support and no photons to put on other pixels: leave maps and"
+            " match_pixel_size out, or name another model"
+        )
     if spec.deliver_sd and bundle.error_bar is None:
         raise NoErrorBar(
             f"model {bundle.id} has no error bar; expected one, as it was asked for: leave sd out, or name"

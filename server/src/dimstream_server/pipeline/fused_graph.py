@@ -192,9 +192,15 @@ def _enter(nodes: Nodes, bundle: Bundle, frame: str, source: onnx.ValueInfoProto
 
 
 def _leave(nodes: Nodes, bundle: Bundle, frame: str, target: onnx.ValueInfoProto) -> str:
-    """From the network's output to the prediction (H, W) float32: its axes taken off, cropped."""
+    """From the network's output to the prediction (H, W) float32: its axes taken off, cropped.
+
+    Of a network that says what each pixel shows, the prediction is the place of the likeliest class.
+    """
     values = target.name
-    if target.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+    if bundle.classes:
+        values = nodes.add("ArgMax", values, axis=bundle.output_axes.index("c"), keepdims=1)
+        values = nodes.cast(values, "float32")
+    elif target.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         values = nodes.cast(values, "float32")
     single = [place for place, axis in enumerate(bundle.output_axes) if axis in "bc"]
     if single:

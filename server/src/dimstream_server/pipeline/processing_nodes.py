@@ -15,9 +15,11 @@ from dimstream_models.bundle import (
     EnsureDtype,
     FixedZeroMeanUnitVariance,
     ScaleLinear,
+    ScalePercentiles,
     Step,
     ZeroMeanUnitVariance,
 )
+from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
@@ -52,6 +54,11 @@ def _apply(nodes: Nodes, step: Step, values: str) -> str:
             return nodes.add("Div", nodes.add("Sub", values, nodes.number(mean)), nodes.number(std))
         case ZeroMeanUnitVariance():
             return _standardised(nodes, step, values)
+        case ScalePercentiles():
+            raise UnsupportedNetwork(
+                "scale_range by percentiles is computed offline only (dimstream-analyse); serve a model that"
+                " scales its input in another way"
+            )
         case _:
             assert_never(step)
 

@@ -81,16 +81,20 @@ class OtherScene:
     scale: float
 
     @classmethod
-    def random(cls, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> OtherScene:
+    def random(
+        cls, rng: np.random.Generator, side_px: int, *, half_empty: bool, sample: Sample | None = None
+    ) -> OtherScene:
         """Draw a scene.
 
         Parameters
         ----------
         half_empty : bool
             Whether the sample lies on one side of a line through the middle.
+        sample : Sample, optional
+            What it shows; drawn by default.
         """
         padded = side_px + 2 * MARGIN
-        sample = SAMPLES[int(rng.integers(len(SAMPLES)))]
+        sample = sample or SAMPLES[int(rng.integers(len(SAMPLES)))]
         matter: list[Matter] = []
         if sample in ("filaments", "mixed"):
             matter += [_filaments(rng, side_px) for _ in range(int(rng.integers(1, 3)))]

@@ -229,7 +229,7 @@ def _followed(
 
 
 def _network(bundle: Bundle) -> Denoise:
-    if (bundle.input_axes, bundle.output_axes) != ("bcyx", "bcyx"):
+    if bundle.classes or (bundle.input_axes, bundle.output_axes) != ("bcyx", "bcyx"):
         raise CannotEvaluate(
             f"expected a network with axes bcyx in and out, {bundle.id} has {bundle.input_axes} and"
             f" {bundle.output_axes}"

@@ -30,7 +30,7 @@ def restorer(bundle: Bundle) -> Restore:
     TestTensorMismatch
         When the network does not turn the bundle's test input into its test output.
     """
-    if (bundle.input_axes, bundle.output_axes) != ("bcyx", "bcyx"):
+    if bundle.classes or (bundle.input_axes, bundle.output_axes) != ("bcyx", "bcyx"):
         raise CannotEvaluate(
             f"expected a network with axes bcyx in and out, {bundle.id} has {bundle.input_axes} and"
             f" {bundle.output_axes}"

@@ -1,0 +1,94 @@
+"""Labels by a network that comes as a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dimstream_models.analysis.errors import InvalidLabels
+from dimstream_models.analysis.labels import Labels, Structure
+from dimstream_models.analysis.segmentation import without_specks
+from dimstream_models.segmenting.class_network import ClassNetwork, read_class_network
+from dimstream_models.shipped import shipped_segmenter
+
+LEAST_AREA_PX: Final = 12
+
+
+@dataclass(frozen=True)
+class NetworkSegmenter:
+    """The likeliest class of each pixel, by a bundle's network; use `network_segmenter` to make one.
+
+    Its text says by which weights and on which pixels, not where the bundle lies.
+
+    Parameters
+    ----------
+    model : str
+        Id of the bundle and beginning of its weights' sha256.
+    on_pixels_nm : float or None
+        Side of the pixels onto which frames are put first; None: the size of their own is not known, and they
+        are taken as they are.
+    least_area_px : int
+        Smaller pieces of ER, and holes in it, are taken for noise.
+    path : Path
+        Folder or zip.
+    pixel_nm : float or None
+        Side of the frames' pixels.
+    """
+
+    model: str
+    on_pixels_nm: float | None
+    least_area_px: int = LEAST_AREA_PX
+    path: Path = field(default_factory=shipped_segmenter, repr=False)
+    pixel_nm: float | None = field(default=None, repr=False)
+
+    def segment(self, image: NDArray[Any]) -> Labels:
+        """Return the labels, (H, W) uint8 of `Structure`, of an image (H, W) of any unit."""
+        network = _network(self.path)
+        shares = network.probabilities(image, self.pixel_nm)
+        structures = np.array([Structure[name.upper()] for name in network.classes], np.uint8)
+        likeliest = structures[shares.argmax(axis=0)]
+        er = without_specks(likeliest != Structure.BACKGROUND, self.least_area_px)
+        filled = structures[1:][shares[1:].argmax(axis=0)]
+        labels = np.where(likeliest == Structure.BACKGROUND, filled, likeliest)
+        return np.where(er, labels, np.uint8(Structure.BACKGROUND)).astype(np.uint8)
+
+
+def network_segmenter(path: Path | None = None, *, pixel_nm: float | None = None) -> NetworkSegmenter:
+    """Return a segmenter by a bundle, the one that ships by default.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Folder or zip of a bundle of classes.
+    pixel_nm : float, optional
+        Side of the frames' pixels.
+
+    Raises
+    ------
+    BundleError
+        When the bundle cannot be used.
+    InvalidLabels
+        When one of its classes is none of the ER.
+    """
+    path = shipped_segmenter() if path is None else path.absolute()
+    network = _network(path)
+    names = [each.name.lower() for each in Structure]
+    if unknown := [name for name in network.classes if name not in names]:
+        raise InvalidLabels(
+            f"{path}: expected the classes {', '.join(names)}, got {', '.join(unknown)}: name a bundle that"
+            " segments the ER"
+        )
+    model = f"{network.bundle.id} {network.bundle.sha256[:12]}"
+    known = None if pixel_nm is None else network.pixel_nm
+    return NetworkSegmenter(model, known, path=path, pixel_nm=pixel_nm)
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path) -> ClassNetwork:
+    """Return the network; each process reads it once."""
+    return read_class_network(path)

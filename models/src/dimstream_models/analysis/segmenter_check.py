@@ -1,0 +1,207 @@
+"""How right segmenters are on simulated frames whose labels are known, of two simulators, by dose.
+
+Nothing of these frames was used for training: the scenes of the first simulator have seeds of their own, and
+the second one shares nothing with it (`training.audit.independent_simulator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, spatial
+from skimage.filters import threshold_otsu
+from skimage.morphology import disk, opening
+from tqdm import tqdm
+
+from dimstream_models.analysis.effects import NOISE_FREE
+from dimstream_models.analysis.labels import Labels, Structure, merged
+from dimstream_models.analysis.segmentation import Segmenter
+from dimstream_models.bundle.schema import Confined
+from dimstream_models.segmenting.scores import Confusion
+from dimstream_models.training.audit.independent_simulator import OtherScene
+from dimstream_models.training.evaluation.restoring import Restore
+from dimstream_models.training.simulation.er_labels import er_truth
+from dimstream_models.training.simulation.simulator import Scene, expose
+
+DOSES_PH: Final = (0.3, 1.0, 3.0, 10.0)
+DARK_COUNTS: Final = 0.01
+SIDE_PX: Final = 256
+_STREAM: Final = 5_2026
+_RESAMPLED: Final = 1000
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScene:
+    """A noise-free image, (H, W) float32, a tubule's peak is 1; its labels, (H, W) uint8 of `Structure`."""
+
+    light: NDArray[np.float32]
+    labels: Labels
+
+
+World = Callable[[Rng, int], LabelledScene]
+"""Draws a scene of a side in px."""
+
+
+class Score(Confined):
+    """How right a segmenter is, over scenes; each figure with the bounds of a 95 % interval over them.
+
+    Parameters
+    ----------
+    dose : str
+        Photons on a tubule's pixel before denoising, or ``noise-free``.
+    er_iou : (float, float, float)
+        Intersection over union of the ER: all pixels of all scenes, lower and upper bound.
+    split : (float, float, float)
+        Balanced accuracy of tubule or sheet among pixels that both take for ER.
+    recall : (float, float, float)
+        The same over all pixels that are ER.
+    """
+
+    world: str
+    dose: str
+    segmenter: str
+    scenes: int
+    er_iou: tuple[float, float, float]
+    split: tuple[float, float, float]
+    recall: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class OtsuSegmenter:
+    """The least that a segmenter must beat: Otsu's threshold; sheets are what a disc fits in."""
+
+    radius_px: int = 5
+
+    def segment(self, image: NDArray[Any]) -> Labels:
+        """Return the labels, (H, W) uint8 of `Structure`, of an image (H, W) of any unit."""
+        values = ndimage.gaussian_filter(image.astype(np.float32), 0.7)
+        if np.ptp(values) == 0:
+            return np.zeros(image.shape, np.uint8)
+        er = values > threshold_otsu(values)
+        sheets = opening(er, disk(self.radius_px))
+        return (er * np.uint8(Structure.TUBULE) + sheets * np.uint8(1)).astype(np.uint8)
+
+
+def peripheral_er(rng: Rng, side_px: int) -> LabelledScene:
+    """Return a scene of the simulator that the network was trained on."""
+    scene = Scene.random(rng, (side_px, side_px), "er")
+    time_s = float(rng.uniform(0, 300))
+    return LabelledScene(scene.structure(time_s), merged(er_truth(scene, time_s).labels))
+
+
+def other_simulator(rng: Rng, side_px: int) -> LabelledScene:
+    """Return filaments and patches of membrane of the audit's simulator; filaments are taken for tubules.
+
+    A filament is as wide as its image at half its height; where it lies on a patch, it is a sheet.
+    """
+    filaments = OtherScene.random(rng, side_px, half_empty=False, sample="filaments")
+    patches = OtherScene.random(rng, side_px, half_empty=False, sample="patches")
+    both = replace(filaments, still=patches.still)
+    both = replace(both, scale=1 / replace(both, scale=1.0).typical())
+    margin = (len(both.still) - side_px) // 2
+    sheets = both.still[margin:-margin, margin:-margin] > 0
+    tubules = np.zeros_like(sheets)
+    for matter in both.matter:
+        places = matter.places + matter.paths[0][matter.owners]
+        tubules |= _near(places, side_px, _half_width(both, matter.radius_px))
+    labels = np.where(sheets, Structure.SHEET, np.where(tubules, Structure.TUBULE, 0))
+    return LabelledScene(both.structure(0), labels.astype(np.uint8))
+
+
+WORLDS: Final[Mapping[str, World]] = {"our simulator": peripheral_er, "other simulator": other_simulator}
+
+
+def check_segmenters(
+    restore: Restore, segmenters: Mapping[str, Segmenter], *, scenes: int, seed: int, side_px: int = SIDE_PX
+) -> list[Score]:
+    """Return how right segmenters are in both worlds at every dose; progress is shown.
+
+    Parameters
+    ----------
+    restore : function
+        Counts (H, W) to denoised counts (H, W) float32.
+    segmenters : mapping
+        Name to segmenter.
+    """
+    scores = []
+    for place, (world, draw) in enumerate(WORLDS.items()):
+        found: dict[tuple[str, str], list[Confusion]] = {}
+        for number in tqdm(range(scenes), desc=world, unit="scene"):
+            rng = np.random.default_rng((seed, _STREAM, place, number))
+            scene = draw(rng, side_px)
+            for dose, image in _images(restore, scene.light, rng):
+                for name, segmenter in segmenters.items():
+                    labels = merged(segmenter.segment(image))
+                    found.setdefault((dose, name), []).append(Confusion.of(scene.labels, labels))
+        scores += [_score(world, dose, name, each) for (dose, name), each in found.items()]
+    return scores
+
+
+def _images(
+    restore: Restore, light: NDArray[np.float32], rng: Rng
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    for dose in DOSES_PH:
+        yield f"{dose:g}", restore(expose(light, dose=dose, dark_counts=DARK_COUNTS, rng=rng))
+    yield NOISE_FREE, light
+
+
+def _score(world: str, dose: str, segmenter: str, found: Sequence[Confusion]) -> Score:
+    pixels = np.stack([each.pixels for each in found])
+    rng = np.random.default_rng(0)
+    drawn = [
+        Confusion(pixels[rng.integers(0, len(pixels), len(pixels))].sum(axis=0)) for _ in range(_RESAMPLED)
+    ]
+    whole = Confusion(pixels.sum(axis=0))
+
+    def interval(figure: Callable[[Confusion], float]) -> tuple[float, float, float]:
+        low, high = np.nanquantile([figure(each) for each in drawn], (0.025, 0.975))
+        return figure(whole), float(low), float(high)
+
+    return Score(
+        world=world,
+        dose=dose,
+        segmenter=segmenter,
+        scenes=len(found),
+        er_iou=interval(lambda each: each.er_overlap),
+        split=interval(lambda each: each.split_accuracy),
+        recall=interval(lambda each: each.recall),
+    )
+
+
+def scores_table(scores: Sequence[Score]) -> str:
+    """Return scores as a table in Markdown, each with its 95 % interval over scenes."""
+    lines = [
+        "| frames | photons | segmenter | ER, IoU | tubule or sheet, where both say ER | of all ER pixels |",
+        "|---|---|---|---|---|---|",
+    ]
+    for score in scores:
+        figures = (
+            f"{value:.3f} ({low:.3f} to {high:.3f})"
+            for value, low, high in (score.er_iou, score.split, score.recall)
+        )
+        lines.append(f"| {score.world} | {score.dose} | {score.segmenter} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def _near(places: NDArray[np.float64], side_px: int, distance: float) -> NDArray[np.bool_]:
+    pixels = np.argwhere(np.ones((side_px, side_px), bool))
+    nearest, _ = spatial.cKDTree(places).query(pixels, distance_upper_bound=distance)
+    return np.asarray(np.isfinite(nearest).reshape(side_px, side_px))
+
+
+def _half_width(scene: OtherScene, radius_px: float) -> float:
+    """Return half the width at half height of the image of a straight line, px."""
+    side = len(scene.still)
+    line = np.zeros((side, side))
+    line[side // 2] = 1
+    line = ndimage.gaussian_filter(line, radius_px)
+    profile = np.fft.irfft2(np.fft.rfft2(line) * scene.transfer, (side, side))[side // 2 :, side // 2]
+    below = int(np.argmax(profile < profile[0] / 2))
+    step = (profile[below - 1] - profile[0] / 2) / (profile[below - 1] - profile[below])
+    return float(below - 1 + step)

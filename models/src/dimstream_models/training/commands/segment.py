@@ -1,0 +1,63 @@
+"""`dimstream-train segment`: a small network that says what a pixel of the ER shows, as a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from dimstream_models.training.commands import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "segment", help="fit a network that tells background, tubule and sheet, on simulated frames"
+    )
+    parser.add_argument("--run", type=Path, required=True, help="folder of the fit; a stopped one goes on")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle, replaced")
+    parser.add_argument(
+        "--documentation", type=Path, required=True, help="Markdown with a section Validation"
+    )
+    parser.add_argument(
+        "--denoiser", type=Path, help="bundle by which frames are denoised (default: the one that ships)"
+    )
+    parser.add_argument(
+        "--scenes", type=int, default=160, help="simulated, three frames each (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=1600, help="of the fit (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_models.bundle.writing import check_target
+    from dimstream_models.shipped import shipped_bundle
+    from dimstream_models.training.segmentation.exporting import (
+        Described,
+        validation_figures,
+        write_segmenter,
+    )
+    from dimstream_models.training.segmentation.fitting import Effort, fit_segmenter
+
+    check_target(arguments.out, replace=True)
+    documentation = arguments.documentation.read_text(encoding="utf-8")
+    denoiser = arguments.denoiser or shipped_bundle()
+    effort = Effort(seed=arguments.seed, scenes=arguments.scenes, steps=arguments.steps)
+    try:
+        network, validation = fit_segmenter(effort, denoiser, arguments.run)
+    except KeyboardInterrupt:
+        print(f"the same command goes on with {arguments.run}")
+        raise
+    described = Described(
+        effort=effort,
+        documentation=documentation,
+        command=shlex.join(["dimstream-train", *sys.argv[1:]]),
+        denoiser=denoiser,
+        quality=validation_figures(network, validation),
+    )
+    bundle = write_segmenter(arguments.out, network, described, arguments.run)
+    print(f"{bundle.id} {bundle.sha256[:12]} in {arguments.out}, {len(bundle.onnx) / 1e6:.2f} MB\n")
+    for name, value in described.quality.items():
+        print(f"{name:28} {value:.3f}")
