@@ -17,7 +17,7 @@ test check fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
 test check fast-tests: export OMP_NUM_THREADS = 1
 
-.PHONY: demo dev test check fast-tests lint bench clean light-bundle generalist-bundle audit fuzz chaos soak
+.PHONY: demo dev test check fast-tests lint bench clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
@@ -101,6 +101,13 @@ generalist-bundle: dev
 		--noisy $(DATA)/06_sted_live_movies/$${movie#*:}.tif --out $(GENERALIST_RUN)/$${movie%:*}.json || exit 1; done
 	$(GENERALIST_EXPORT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality $(GENERALIST_RUN)/$(name).json)
 	$(BIN)/dimstream-train stress $(GENERALIST) --out $(GENERALIST_RUN)/stress
+
+# Trains the network that ships for segmentation: half an hour on two cores, resumable.
+SEGMENTER := models/src/dimstream_models/shipped/er-segmenter-light
+
+segmentation-bundle: dev
+	$(BIN)/dimstream-train segment --run runs/er-segmenter-light \
+		--documentation models/recipes/er-segmenter-light.md --out $(SEGMENTER)
 
 # How right the flags of the model that ships are: six to fifteen minutes. Its recorded movies are the shared data.
 SIGNAL := $(addprefix $(DATA)/06_sted_live_movies/,area002_001.tif area002_002.tif area002_003.tif \

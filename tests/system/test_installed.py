@@ -146,6 +146,7 @@ TRAINING = {
     "forecast": ["b", "--out", "a"],
     "import-keras": ["w", "--config", "c", "--out", "b"],
     "bench": ["--out", "b"],
+    "segment": ["--run", "r", "--out", "b", "--documentation", "d.md"],
     "stress": ["b", "--out", "s"],
     "error-bar": ["b"],
     "error-bar-check": ["b", "--out", "s"],
@@ -160,6 +161,7 @@ ANALYSIS = {
     "compare": ["--condition", "a", "f", "--out", "o"],
     "dose-effect": ["--out", "o"],
     "follow": [],
+    "segmenter-check": ["--out", "o"],
 }
 
 

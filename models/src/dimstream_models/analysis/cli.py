@@ -7,11 +7,20 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from dimstream_models.analysis.commands import compare, dose_effect, follow, report, run, video
+from dimstream_models.analysis.commands import (
+    compare,
+    dose_effect,
+    follow,
+    report,
+    run,
+    segmenter_check,
+    video,
+)
 from dimstream_models.analysis.errors import AnalysisError
+from dimstream_models.bundle import BundleError
 from dimstream_models.extras import install_hint
 
-COMMANDS = (run, follow, report, video, compare, dose_effect)
+COMMANDS = (run, follow, report, video, compare, dose_effect, segmenter_check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run_command(arguments)
-    except AnalysisError as error:
+    except (AnalysisError, BundleError) as error:
         print(f"dimstream-analyse: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:

@@ -14,6 +14,9 @@ from dimstream_models.er_figures import FIGURES
 
 NOISE_FREE: Final = "noise-free"
 STORED: Final = "denoising_effect.json"
+STORED_NETWORK: Final = "denoising_effect_network.json"
+MEASURED: Final = (STORED,)
+"""Files of the package; the first is the classical segmenter's."""
 EVENTS: Final = ("junctions_appeared", "junctions_vanished", "gaps_appeared", "gaps_vanished")
 """By the frame before: born or split, lost or merged."""
 
@@ -70,19 +73,29 @@ class Effects(Confined):
         return name, self.effects[name]
 
 
-def stored_effects() -> Effects:
-    """Return the effects that were measured with the bundle that ships and the classical segmenter.
+def stored_effects(segmenter: str | None = None) -> Effects:
+    """Return the effects that were measured with the bundle that ships and a segmenter.
+
+    Parameters
+    ----------
+    segmenter : str, optional
+        The segmenter's text; those of the classical one where it was not measured, or none is named.
 
     Raises
     ------
     InvalidResults
         When the file of the package is damaged.
     """
-    content = files("dimstream_models.analysis").joinpath(STORED).read_bytes()
+    measured = [_read(name) for name in MEASURED]
+    return next((each for each in measured if each.segmenter == segmenter), measured[0])
+
+
+def _read(name: str) -> Effects:
+    content = files("dimstream_models.analysis").joinpath(name).read_bytes()
     try:
         return Effects.model_validate_json(content)
     except ValidationError as error:
-        raise InvalidResults(f"{STORED}: {error}; install dimstream-models again") from error
+        raise InvalidResults(f"{name}: {error}; install dimstream-models again") from error
 
 
 def is_relative(figure: str) -> bool:

@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 
 from dimstream_models.analysis.errors import InvalidLabels
 from dimstream_models.analysis.labels import Labels, Structure
-from dimstream_models.analysis.segmentation import without_specks
+from dimstream_models.analysis.rolling_ball import RADIUS_PX
+from dimstream_models.analysis.segmentation import (
+    TUBULE_WIDTH_PX,
+    ClassicalSegmenter,
+    Segmenter,
+    without_specks,
+)
 from dimstream_models.segmenting.class_network import ClassNetwork, read_class_network
 from dimstream_models.shipped import shipped_segmenter
 
 LEAST_AREA_PX: Final = 12
+NETWORK: Final = "network"
+CLASSICAL: Final = "classical"
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,42 @@ def network_segmenter(path: Path | None = None, *, pixel_nm: float | None = None
     model = f"{network.bundle.id} {network.bundle.sha256[:12]}"
     known = None if pixel_nm is None else network.pixel_nm
     return NetworkSegmenter(model, known, path=path, pixel_nm=pixel_nm)
+
+
+def named_segmenter(
+    name: str,
+    *,
+    pixel_nm: float | None,
+    radius_px: float | None = None,
+    tubule_width_px: float | None = None,
+) -> Segmenter:
+    """Return the segmenter of that name: ``network`` (the one that ships), ``classical``, or a bundle's path.
+
+    Parameters
+    ----------
+    pixel_nm : float or None
+        Side of the frames' pixels.
+    radius_px, tubule_width_px : float, optional
+        Of the classical segmenter.
+
+    Raises
+    ------
+    BundleError
+        When the bundle cannot be used.
+    InvalidLabels
+        When one of its classes is none of the ER, or settings of the classical one are given.
+    """
+    if name == CLASSICAL:
+        return ClassicalSegmenter(
+            radius_px=RADIUS_PX if radius_px is None else radius_px,
+            tubule_width_px=TUBULE_WIDTH_PX if tubule_width_px is None else tubule_width_px,
+        )
+    if (radius_px, tubule_width_px) != (None, None):
+        raise InvalidLabels(
+            "expected the ball's radius and the tubules' width with --segmenter classical only, got"
+            f" --segmenter {name}: a network has no such settings, leave them out"
+        )
+    return network_segmenter(None if name == NETWORK else Path(name), pixel_nm=pixel_nm)
 
 
 @lru_cache(maxsize=2)

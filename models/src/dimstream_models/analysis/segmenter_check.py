@@ -85,7 +85,7 @@ class OtsuSegmenter:
             return np.zeros(image.shape, np.uint8)
         er = values > threshold_otsu(values)
         sheets = opening(er, disk(self.radius_px))
-        return (er * np.uint8(Structure.TUBULE) + sheets * np.uint8(1)).astype(np.uint8)
+        return np.asarray(er * np.uint8(Structure.TUBULE) + sheets * np.uint8(1), np.uint8)
 
 
 def peripheral_er(rng: Rng, side_px: int) -> LabelledScene:

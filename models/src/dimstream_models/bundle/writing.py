@@ -166,11 +166,20 @@ def _check_draft(draft: BundleDraft) -> None:
         raise InvalidBundle(f"cover: expected a PNG of at most {MAX_COVER_BYTES} bytes")
     if draft.config.files:
         raise InvalidBundle("config.files is filled in when the bundle is written; leave it empty")
+    _check_processing(draft)
     for name, path in draft.attachments.items():
         if safe_name(name, where="attachments").lower() in RESERVED:
             raise InvalidBundle(f"attachments: {name!r} is the name of another file of the bundle")
         if not path.is_file():
             raise MissingFile(f"attachments: {name!r} is to be copied from {path}, where there is no file")
+
+
+def _check_processing(draft: BundleDraft) -> None:
+    scaled = (draft.gain, draft.offset) != (1.0, 0.0) or (draft.clip_min, draft.clip_max) != (None, None)
+    if scaled and draft.config.class_output is not None:
+        raise InvalidBundle(
+            "gain, offset, clip_min and clip_max belong to counts; probabilities of classes take none"
+        )
 
 
 def _write_files(root: Path, draft: BundleDraft) -> None:

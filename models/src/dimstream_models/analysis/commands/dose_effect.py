@@ -15,6 +15,12 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--bundle", type=Path, help="that denoises (default: the one that ships)")
     parser.add_argument(
+        "--segmenter",
+        default="classical",
+        metavar="BUNDLE",
+        help="a segmentation bundle, network (the one that ships) or classical (default: %(default)s)",
+    )
+    parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="of the table and a picture"
     )
     parser.add_argument("--scenes", type=int, default=24, metavar="N", help="(default: %(default)s)")
@@ -25,23 +31,25 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.analysis.denoising_effect import measure_effects
     from dimstream_models.analysis.effect_report import draw_effects, effects_table
-    from dimstream_models.analysis.effects import STORED
-    from dimstream_models.analysis.segmentation import ClassicalSegmenter
+    from dimstream_models.analysis.effects import STORED, STORED_NETWORK
+    from dimstream_models.analysis.network_segmenter import CLASSICAL, named_segmenter
     from dimstream_models.bundle import read_bundle
     from dimstream_models.shipped import shipped_bundle
     from dimstream_models.training.evaluation.restoring import restorer
+    from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
     from dimstream_models.whole_files import write_whole
 
     bundle = read_bundle(arguments.bundle or shipped_bundle())
     effects = measure_effects(
         restorer(bundle),
-        ClassicalSegmenter(),
+        named_segmenter(arguments.segmenter, pixel_nm=PIXEL_SIZE_NM),
         model=f"{bundle.id} {bundle.sha256[:12]}",
         scenes=arguments.scenes,
         seed=arguments.seed,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_whole(arguments.out / STORED, (effects.model_dump_json(indent=1) + "\n").encode())
+    stored = STORED if arguments.segmenter == CLASSICAL else STORED_NETWORK
+    write_whole(arguments.out / stored, (effects.model_dump_json(indent=1) + "\n").encode())
     write_whole(arguments.out / "dose-effect.png", draw_effects(effects))
     print(effects_table(effects))
-    print(f"\n{STORED} and dose-effect.png are in {arguments.out}")
+    print(f"\n{stored} and dose-effect.png are in {arguments.out}")

@@ -17,11 +17,16 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("run", help="measure every frame of a movie of the ER, and what changes")
     parser.add_argument("movie", type=Path, help="folder of a recording, or a file of denoised frames")
-    labels = parser.add_mutually_exclusive_group(required=True)
+    labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--labels", type=Path, metavar="FILE", help="labels of every frame, made elsewhere")
     labels.add_argument(
-        "--classical", action="store_true", help="label by a rolling ball, a threshold and widths"
+        "--segmenter",
+        default="network",
+        metavar="BUNDLE",
+        help="label by a segmentation bundle, folder or zip; network: the one that ships; classical: by a"
+        " rolling ball, a threshold and widths (default: %(default)s)",
     )
+    labels.add_argument("--classical", action="store_true", help="the same as --segmenter classical")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new, or to go on with")
     parser.add_argument(
         "--label-values",
@@ -48,13 +53,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="overrules what the file says")
     parser.add_argument("--interval-s", type=float, metavar="S", help="overrules what the file says")
     parser.add_argument(
-        "--radius-px", type=float, default=15.0, help="of the rolling ball (default: %(default)s)"
+        "--radius-px", type=float, help="of the rolling ball of --segmenter classical (default: 15)"
     )
     parser.add_argument(
         "--tubule-width-px",
         type=float,
-        default=17.0,
-        help="widest tubule of --classical; what is wider is a sheet (default: %(default)s)",
+        help="widest tubule of --segmenter classical; what is wider is a sheet (default: 17)",
     )
     parser.add_argument(
         "--reach-um",
@@ -86,23 +90,42 @@ def _run(arguments: argparse.Namespace) -> None:
         pixel_size_nm=arguments.pixel_size_nm,
         frame_interval_s=arguments.interval_s,
     )
+    source = _source(arguments, movie.pixel_um)
     summary = analyse_movie(
-        movie, _source(arguments), arguments.out, settings=_settings(arguments), workers=arguments.workers
+        movie, source, arguments.out, settings=_settings(arguments), workers=arguments.workers
     )
-    effects = stored_effects()
-    same = arguments.classical and repr(_source(arguments)) == effects.segmenter
+    effects = stored_effects(repr(source))
+    same = repr(source) == effects.segmenter
     print(summary_text(movie, summary, effects=effects if same else None, dose_ph=arguments.dose))
+    print(f"\nlabels: {_told(source)}")
     print(f"\nfigures of every frame: frames.csv, frames.parquet; all files are in {arguments.out}")
 
 
-def _source(arguments: argparse.Namespace) -> Segmenter | GivenLabels:
+def _source(arguments: argparse.Namespace, pixel_um: float | None) -> Segmenter | GivenLabels:
     from dimstream_models.analysis.analysing import GivenLabels
     from dimstream_models.analysis.labels import LabelValues
-    from dimstream_models.analysis.segmentation import ClassicalSegmenter
+    from dimstream_models.analysis.network_segmenter import named_segmenter
 
     if arguments.labels is not None:
         return GivenLabels(arguments.labels, LabelValues.parse(arguments.label_values))
-    return ClassicalSegmenter(radius_px=arguments.radius_px, tubule_width_px=arguments.tubule_width_px)
+    return named_segmenter(
+        "classical" if arguments.classical else arguments.segmenter,
+        pixel_nm=None if pixel_um is None else 1e3 * pixel_um,
+        radius_px=arguments.radius_px,
+        tubule_width_px=arguments.tubule_width_px,
+    )
+
+
+def _told(source: Segmenter | GivenLabels) -> str:
+    """Return by what labels were made, and on which pixels where nobody said how large they are."""
+    from dimstream_models.analysis.network_segmenter import NetworkSegmenter
+
+    if isinstance(source, NetworkSegmenter) and source.pixel_nm is None:
+        return (
+            f"{source}; the size of the frames' pixels is not known, so they were taken for those that the"
+            " network knows: say it (--pixel-size-nm)"
+        )
+    return str(source)
 
 
 def _settings(arguments: argparse.Namespace) -> AnalysisSettings:

@@ -52,7 +52,7 @@ def known_bias(segmenter: str | None, *, dose_ph: float) -> KnownBias:
     InvalidResults
         When the file of the package is damaged.
     """
-    stored = stored_effects()
+    stored = stored_effects(segmenter)
     dose, effects = stored.at(dose_ph)
     known = effects if segmenter == stored.segmenter else {}
     return KnownBias(dose, stored.model, stored.scenes, known)
