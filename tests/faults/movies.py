@@ -27,7 +27,7 @@ class Movie:
     planes : int
         Planes of the stack; each is compared with itself a time point before.
     marked : tuple of int
-        Frames with one pixel of `MARKED` counts, on which the models of `bundles` fail.
+        Frames with four pixels of `MARKED` counts, on which the models of `bundles` fail.
     """
 
     side: int = 64
@@ -42,7 +42,7 @@ class Movie:
         is_dark = 30 <= seq % 100 < 45
         counts = np.random.default_rng([self.seed, seq]).poisson((0 if is_dark else 3) * scene + 0.3)
         if seq in self.marked:
-            counts[0, 0] = MARKED
+            counts[:2, :2] = MARKED
         return counts.astype(np.uint16)
 
     def index(self, seq: int) -> PlaneIndex:

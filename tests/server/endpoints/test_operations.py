@@ -19,7 +19,7 @@ MARKED = 999
 
 def marked(make_counts: Any) -> Any:
     pixels = make_counts()
-    pixels[0, 0] = MARKED  # on which "raising" raises
+    pixels[:2, :2] = MARKED  # on which "raising" raises
     return pixels
 
 

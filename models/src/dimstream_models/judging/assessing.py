@@ -56,7 +56,7 @@ class DenoisedFrame(Protocol[Map]):
 
     @property
     def recorded(self) -> Array:
-        """(H, W), what was recorded: `photons`, or what was scattered onto finer pixels before."""
+        """(H, W), what was recorded: before pixels were replaced, and photons scattered onto finer ones."""
 
     @property
     def raw_findings(self) -> RawFindings:

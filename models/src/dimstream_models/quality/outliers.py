@@ -1,31 +1,86 @@
-"""A pixel that is far brighter than what lies around it: a hot pixel, a cosmic ray, a speck."""
+"""A pixel that is far brighter than what lies around it: a hot pixel, a cosmic ray, a speck.
+
+A network makes a large spot of it, which sets the scale of everything else: the far field, SSIM, and what
+counts as predicted structure. So such pixels are replaced before a network sees them.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Array
+from dimstream_models.arithmetic import Array, Float64
 
 TIMES: Final = 50.0
 """So many times its surroundings, and one photon more, is what no microscope images: even a single emitter
 lights its neighbours to a quarter. Faint structure that is narrower than a pixel stays far below it."""
+NEIGHBOURS: Final = np.array([0, 1, 2, 3, 5, 6, 7, 8])
+"""Of a 3x3 window, without its middle."""
+
+Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Rows and columns."""
 
 
 def has_outlier(photons: Array) -> bool:
-    """Whether the brightest pixel of a frame (H, W) is beyond what its eight neighbours allow.
+    """Whether a pixel of a frame (H, W) is beyond what its eight neighbours allow.
 
-    It is when it exceeds `TIMES` (their median + 1 photon). Two or three hot pixels side by side are found,
-    too.
+    It is when it exceeds `TIMES` (their lower median + 1 photon). At the border it has five neighbours or
+    three. Four side by side are found, too, two at the border.
     """
-    row, column = np.unravel_index(int(photons.argmax()), photons.shape)
-    around = photons[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-    others = np.sort(around, axis=None)[:-1]  # without the brightest
-    if not others.size:
-        return False
-    middle = others[
-        (others.size - 1) // 2 : others.size // 2 + 1
-    ].tolist()  # one or two: `others` are in order
-    median = float(sum(middle)) / len(middle)
-    return float(photons[row, column]) > TIMES * (max(median, 0.0) + 1)
+    (rows, _), _ = _outliers(photons)
+    return bool(rows.size)
+
+
+def without_outliers(photons: Array) -> Array:
+    """Return a frame (H, W) in which each such pixel has the lower median of its neighbours.
+
+    A frame without any is returned as it is, another one as a copy of the same type.
+    """
+    places, medians = _outliers(photons)
+    if not medians.size:
+        return photons
+    replaced = photons.copy()
+    replaced[places] = medians.astype(photons.dtype)
+    return replaced
+
+
+def _outliers(photons: Array) -> tuple[Places, Float64]:
+    """Where they are, and the lower medians of their neighbours."""
+    none = np.empty(0, np.intp)
+    if photons.size < 2 or not photons.max() > TIMES * (max(float(photons.min()), 0.0) + 1):
+        return (none, none), np.empty(0)
+    least = np.maximum(_least_around(photons), 0, dtype=np.float32)
+    far_above = photons > np.float32(TIMES) * (least + np.float32(1))
+    if not far_above.any():
+        return (none, none), np.empty(0)
+    rows, columns = np.nonzero(far_above)  # all outliers, and few others
+    medians = _lower_medians(photons, rows, columns)
+    beyond = photons[rows, columns] > TIMES * (np.maximum(medians, 0) + 1)
+    return (rows[beyond], columns[beyond]), medians[beyond]
+
+
+def _least_around(photons: Array) -> Array:
+    """(H, W): the least value of each pixel and its neighbours."""
+    along = photons.copy()
+    np.minimum(along[:, 1:], photons[:, :-1], out=along[:, 1:])
+    np.minimum(along[:, :-1], photons[:, 1:], out=along[:, :-1])
+    least = along.copy()
+    np.minimum(least[1:], along[:-1], out=least[1:])
+    np.minimum(least[:-1], along[1:], out=least[:-1])
+    return least
+
+
+def _lower_medians(photons: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float64:
+    """(N,): the lower median of the neighbours that some pixels have inside the frame."""
+    around = np.arange(-1, 2)
+    near_rows = rows[:, None, None] + around[:, None]  # (N, 3, 1)
+    near_columns = columns[:, None, None] + around  # (N, 1, 3)
+    height, width = photons.shape
+    inside = (near_rows >= 0) & (near_rows < height) & (near_columns >= 0) & (near_columns < width)
+    values = photons[near_rows.clip(0, height - 1), near_columns.clip(0, width - 1)].astype(np.float64)
+    values[~inside] = np.inf
+    neighbours = np.sort(values.reshape(-1, 9)[:, NEIGHBOURS], axis=1)
+    counted = inside.reshape(-1, 9)[:, NEIGHBOURS].sum(axis=1)
+    return np.asarray(neighbours[np.arange(len(rows)), (counted - 1) // 2])

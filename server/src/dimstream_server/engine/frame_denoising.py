@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dimstream_client.quality import Fractions, QualityMetrics, Times, fitted
 from dimstream_models.judging import FlagName, PreviousFrame, why_not_comparable
+from dimstream_models.quality.outliers import without_outliers
 from dimstream_models.quality.pixel_size import binned_support
 from dimstream_models.quality.support_map import all_unsupported
 from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
@@ -124,13 +125,14 @@ def _denoise(
     compared = last if not_comparable is None else None
     previous = None if compared is None else compared.normalised
     recorded = state.spec.photons(task.pixels)
-    task = replace(task, pixels=on_finer_pixels(recorded, state.parts, seq=task.seq))
+    photons = without_outliers(recorded)
+    task = replace(task, pixels=on_finer_pixels(photons, state.parts, seq=task.seq))
     looked_at = beside.look_at(recorded, state.spec.detector)
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
         raise FrameFailed("the prediction holds NaN or infinity")
     if state.spec.match_pixel_size:
-        output = as_recorded(output, recorded, state.parts, ceiling=_ceiling(state, model))
+        output = as_recorded(output, photons, state.parts, ceiling=_ceiling(state, model))
     found = looked_at.result()
     assessed = assess_on_device(
         state, task, model, output, found, compared, not_comparable, recorded=recorded
@@ -170,8 +172,9 @@ def restore_reference(
     if isinstance(model, Exception):
         return  # which every frame of the stream will be told
     try:
-        photons = on_finer_pixels(state.spec.photons(task.pixels), state.parts, seq=task.seq)
-        output = model.fused.run(photons, None, state.in_force.thresholds)
+        photons = without_outliers(state.spec.photons(task.pixels))
+        finer = on_finer_pixels(photons, state.parts, seq=task.seq)
+        output = model.fused.run(finer, None, state.in_force.thresholds)
     except FrameFailed as error:
         refuse_when_lost(error)
         log.warning(

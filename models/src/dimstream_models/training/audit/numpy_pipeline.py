@@ -15,6 +15,7 @@ from dimstream_models.bundle import Bundle, apply_steps
 from dimstream_models.judging import Agreement, Measures, RawFindings
 from dimstream_models.quality import support_map as supporting
 from dimstream_models.quality.alignment import Overview, Shift, overlap
+from dimstream_models.quality.outliers import without_outliers
 from dimstream_models.quality.saturation import shares_at_maximum
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.training.errors import CannotEvaluate
@@ -45,7 +46,8 @@ class NumpyPipeline:
         CannotEvaluate
             When the prediction holds nan or infinity.
         """
-        return NumpyFrame(self, counts, self.predict(counts, what), before)
+        photons = without_outliers(counts)
+        return NumpyFrame(self, counts, photons, self.predict(photons, what), before)
 
     def predict(self, counts: NDArray[Any], what: str) -> Float32:
         """Return what the network makes of counts (H, W).
@@ -73,8 +75,10 @@ class NumpyFrame:
 
     Parameters
     ----------
+    recorded : (H, W)
+        Photon counts.
     photons : (H, W)
-        Photon counts, what the network was given.
+        What the network was given.
     prediction : (H, W) float32
         What the network gave, in its own unit.
     before : (H, W) float32, optional
@@ -82,17 +86,17 @@ class NumpyFrame:
     """
 
     def __init__(
-        self, pipeline: NumpyPipeline, photons: NDArray[Any], prediction: Float32, before: Float32 | None
+        self,
+        pipeline: NumpyPipeline,
+        recorded: NDArray[Any],
+        photons: NDArray[Any],
+        prediction: Float32,
+        before: Float32 | None,
     ) -> None:
-        self.photons, self.prediction = photons, prediction
+        self.recorded, self.photons, self.prediction = recorded, photons, prediction
         self.normalised = pipeline.normalised(prediction)
         self.overview = Overview.of(self.normalised)
         self._pipeline, self._before = pipeline, before
-
-    @property
-    def recorded(self) -> NDArray[Any]:
-        """(H, W) photon counts as they were recorded: the network was given these."""
-        return self.photons
 
     @cached_property
     def denoised(self) -> Array:
@@ -102,7 +106,7 @@ class NumpyFrame:
     @cached_property
     def raw_findings(self) -> RawFindings:
         """What its photons show by themselves; they are as the detector counted them."""
-        return RawFindings.of(self.photons, None)
+        return RawFindings.of(self.recorded, None)
 
     @property
     def support(self) -> NDArray[np.uint8]:
