@@ -344,7 +344,8 @@ def test_a_server_that_stays_away_ends_the_run(night, capsys):
     assert set(states(night.out).values()) == {"not reached"}
 
 
-def test_an_interrupted_movie_is_gone_on_with(night, monkeypatch):
+@pytest.mark.parametrize("files", ["1", "2"])
+def test_an_interrupted_movie_is_gone_on_with(night, monkeypatch, files):
     record = file_streaming.ResultRecorder.record
 
     def interrupted(recorder, result):
@@ -354,11 +355,12 @@ def test_an_interrupted_movie_is_gone_on_with(night, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(file_streaming.ResultRecorder, "record", interrupted)
-        assert night() == 130
+        assert night("--files", files) == 130
     assert set(states(night.out).values()) == {"not reached"}
     assert not (night.out / "img2.ome.tif").exists()
-    assert night() == 0
-    assert night.server.opened[1].stream == "s0"  # resumed
+    begun = len(night.server.opened)
+    assert night("--files", files) == 0
+    assert "s0" in {opened.stream for opened in night.server.opened[begun:]}  # resumed
     np.testing.assert_array_equal(tifffile.imread(night.out / "img2.ome.tif"), night.data["img2"])
     assert not list(night.out.glob(".*part*"))
 
@@ -382,6 +384,63 @@ def test_a_killed_program_is_gone_on_with(night):
         np.testing.assert_array_equal(tifffile.imread(night.out / f"{name}.ome.tif"), data)
     frames = rows(night.out / "flags.csv")
     assert [int(row["frame"]) for row in frames if row["file"] == "img2.tif"] == list(range(40))
+
+
+def test_several_files_at_once_give_the_same_outputs(night, capsys):
+    (night.source / "bad.tif").write_bytes(b"no image")
+    assert night("--files", "3", "--batch", quiet=False) == 1
+    assert states(night.out) == {
+        "bad.tif": "failed",
+        "img2.tif": "done",
+        "img10.tif": "done",
+        "sub/img1.tif": "done",
+    }
+    assert {opened.priority for opened in night.server.opened} == {"batch"}
+    assert night("--files", "3", "--batch") == 1
+    assert len(night.server.opened) == 3
+    assert night(out="alone") == 1
+    for name, data in night.data.items():
+        path = night.out / f"{name}.ome.tif"
+        np.testing.assert_array_equal(tifffile.imread(path), data)
+        assert path.read_bytes() == (night.out.parent / "alone" / f"{name}.ome.tif").read_bytes()
+    told = capsys.readouterr().out
+    assert "[3/4] img10.tif: done, 3 ok" in told
+    assert "[3/4] img10.tif: done before, 3 ok" not in told
+
+
+@pytest.mark.slow
+def test_files_that_are_killed_together_are_gone_on_with(night):
+    for name in ("img2", "img10"):
+        night.data[name] = movie(night.source / f"{name}.tif", frames=40)
+    options = ["--files", "2", "--server", night.server.endpoint]
+    command = [str(DIMSTREAM), "denoise", str(night.source), str(night.out), *options]
+    parts = [night.out / f".{name}.part.flags.jsonl" for name in ("img2", "img10")]
+    for frames in (5, 25):
+        night.server.until = frames
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+            while not any(part.exists() and part.read_bytes().count(b"\n") >= frames for part in parts):
+                assert program.poll() is None
+                time.sleep(0.005)
+            program.send_signal(signal.SIGKILL)
+    night.server.until = math.inf
+    assert night("--files", "2") == 0
+    begun = [opened.stream for opened in night.server.opened]
+    assert begun.count(None) == len(night.data), "a movie was begun twice"
+    for name, data in night.data.items():
+        np.testing.assert_array_equal(tifffile.imread(night.out / f"{name}.ome.tif"), data)
+    listed = [(row["file"], int(row["frame"])) for row in rows(night.out / "flags.csv")]
+    assert listed[:40] == [("img2.tif", n) for n in range(40)]
+    assert len(set(listed)) == len(listed) == 83
+
+
+@pytest.mark.parametrize("where", ["file", "http"])
+def test_several_files_at_once_are_of_a_folder_and_streamed(night, where, capsys):
+    if where == "file":
+        given = [str(night.source / "img2.tif"), "out.ome.tif", "--server", night.server.endpoint]
+    else:
+        given = [str(night.source), str(night.out), "--server", "http://127.0.0.1:9"]
+    assert main(["denoise", *given, "--files", "2"]) == 2
+    assert "leave" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("written", ["record", "flags", "output"])

@@ -90,6 +90,14 @@ def patience(text: str) -> float:
     return value
 
 
+def files_at_once(text: str) -> int:
+    """Return how many files to denoise at the same time, 1 to 64."""
+    value = int(text)
+    if not 1 <= value <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is no number of files from 1 to 64")
+    return value
+
+
 def milliseconds(text: str) -> float:
     """Return how many milliseconds an answer may take, more than 0."""
     value = float(text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
 from dimstream_client.commands import stream
-from dimstream_client.commands.arguments import add_files, add_outage, add_timeout
+from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, files_at_once
 from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
 from dimstream_client.commands.reading import (
     add_reading,
@@ -69,6 +69,11 @@ def add(commands: Any) -> None:
         help="in place of pixels (http:// only) support: a map of where photons support the prediction;"
         " sd: the standard deviation of each denoised pixel, counts",
     )  # fmt: skip
+    denoise.add_argument(
+        "--files", type=files_at_once, default=1, metavar="N",
+        help="files of a folder that are denoised at the same time (tcp:// only; default: 1): two for each"
+        " device of the server keep it busy between files",
+    )  # fmt: skip
     add_outage(denoise)
     denoise.add_argument("--quiet", action="store_true", help="show no progress")
     credentials.add_keys(denoise)
@@ -99,6 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
         from dimstream_client.commands.folder import denoise_folder
 
         return denoise_folder(arguments, by_stream=by_stream)
+    if arguments.files > 1:
+        raise CommandRefused(f"--files is for folders, and {arguments.source} is a file; leave it out")
     if by_stream:
         return stream.run(argparse.Namespace(**{**vars(arguments), **stream.ONLY_HERE}))
     return _request(arguments)

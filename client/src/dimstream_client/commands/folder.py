@@ -39,7 +39,11 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
     ------
     CommandRefused, DimstreamError, OSError
     """
-    source, out = arguments.source, arguments.out
+    source, out, at_once = arguments.source, arguments.out, arguments.files
+    if at_once > 1 and not by_stream:
+        raise CommandRefused(
+            f"--files {at_once} needs the ZeroMQ endpoint (tcp://), got one of HTTP; leave --files out"
+        )
     check_folders(source, out)
     found = scan(source, without=out)
     if not found.files:
@@ -52,10 +56,11 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
             FolderRecord(out, options_of(arguments, _RESULT_OPTIONS), from_scratch=arguments.overwrite)
         )
         _print_found(source, found)
-        watcher = Progress(len(found.files), quiet=arguments.quiet)
+        kind = Progress if at_once == 1 else ProgressOfSeveral
+        watcher = kind(len(found.files), quiet=arguments.quiet)
         job = FolderJob(
             source, out, found, record, route, lambda path: open_source(arguments, path), watcher,
-            replaces=arguments.overwrite,
+            replaces=arguments.overwrite, at_once=at_once,
         )  # fmt: skip
         with logging_redirect_tqdm():
             try:
@@ -147,6 +152,35 @@ class Progress:
         """See `Watcher`."""
         if not self._quiet:
             tqdm.write(text, file=sys.stdout)
+
+
+class ProgressOfSeveral(Progress):
+    """The same, with one bar for the frames of all files that were opened."""
+
+    def __init__(self, files: int, *, quiet: bool) -> None:
+        super().__init__(files, quiet=quiet)
+        self._opened: set[int] = set()
+        self._frames = None if quiet else tqdm(total=0, unit="frame", leave=False)
+
+    def begin(self, n: int, name: str, stack: ImageStack) -> None:
+        """See `Watcher`."""
+        self._opened.add(n)
+        self.say(f"[{n}/{self._files}] {name}: {description_of(stack)}")
+        for remark in remarks_on(stack):
+            self.say(f"  note: {remark}")
+        if self._frames is not None:
+            self._frames.total += len(stack)
+            self._frames.refresh()
+
+    def frame(self, counts: dict[str, int]) -> None:
+        """See `Watcher`."""
+        if self._frames is not None:
+            self._frames.update()
+
+    def end(self, n: int, state: FileState) -> None:
+        """See `Watcher`."""
+        self._begun = n if n in self._opened else 0
+        super().end(n, state)
 
 
 def _flags(counts: dict[str, int]) -> str:

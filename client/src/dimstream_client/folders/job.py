@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,9 +26,10 @@ from dimstream_client.folders.outputs import (
     refuse_changed,
     stem_of_path,
 )
-from dimstream_client.folders.record import Done, FolderRecord, stamp_of
+from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
 from dimstream_client.folders.scanning import Scan
 from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
+from dimstream_client.folders.together import Stopped, work_together
 
 OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
 """What the server refuses of every file."""
@@ -35,19 +37,32 @@ _SUMMARY_EVERY_S: Final = 5.0
 
 
 class Watcher(Protocol):
-    """Is told how a job goes on."""
+    """Is told how a job goes on, by one thread at a time."""
 
     def begin(self, n: int, name: str, stack: ImageStack) -> None:
         """The n-th file is opened."""
 
     def frame(self, counts: dict[str, int]) -> None:
-        """A frame of it is done."""
+        """A frame of it, or of another file that was opened, is done."""
 
     def end(self, n: int, state: FileState) -> None:
         """It is done, failed, or was done before."""
 
     def say(self, text: str) -> None:
         """Something else is to be known."""
+
+
+@dataclass
+class _Begun:
+    """A file that was opened, and is to be denoised."""
+
+    name: str
+    source: Path
+    stack: ImageStack
+    sources: tuple[Stamp, ...]
+    out: str
+    opened: ExitStack
+    since: float
 
 
 @dataclass
@@ -61,6 +76,8 @@ class FolderJob:
         Opens an image as the options say.
     replaces : bool
         Whether outputs may take the place of files that were not made here.
+    at_once : int
+        Files that are denoised at the same time, each on a thread of its own.
     """
 
     source: Path
@@ -71,10 +88,13 @@ class FolderJob:
     open_image: Callable[[Path], ImageStack]
     watcher: Watcher
     replaces: bool = False
+    at_once: int = 1
     states: dict[str, FileState] = field(default_factory=dict)
     _stems: Counter[str] = field(default_factory=Counter)
     _members: dict[str, str] = field(default_factory=dict)
     _summary_at: float = 0.0
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # over all but what is being denoised
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> list[FileState]:
         """Denoise what is not done, and return what became of each file.
@@ -93,23 +113,48 @@ class FolderJob:
             name = where.as_posix() + "/"
             self.states[name] = FileState(name, "failed", f"the folder cannot be read: {why}")
         try:
-            for n, name in enumerate(names, start=1):
-                self.states[name] = self._state_of(n, name)
-                self.watcher.end(n, self.states[name])
-                self._show_summary()
+            turns = iter(enumerate(names, start=1))
+            if self.at_once == 1:
+                self._work_off(turns)
+            else:
+                work_together(self.at_once, lambda: self._work_off(turns), self._stop)
         finally:
-            write_summary(self.out / SUMMARY, self.states.values())
-            done = [state.done for state in self.states.values() if state.done is not None]
-            write_flags(self.out / FLAGS, self.out, done)
+            with self._lock:
+                write_summary(self.out / SUMMARY, self.states.values())
+                done = [state.done for state in self.states.values() if state.done is not None]
+                write_flags(self.out / FLAGS, self.out, done)
         return list(self.states.values())
 
+    def _work_off(self, turns: Iterator[tuple[int, str]]) -> None:
+        """Do one file after another until there is none left."""
+        while True:
+            with self._lock:
+                self._refuse_when_stopped()
+                turn = next(turns, None)
+            if turn is None:
+                return
+            n, name = turn
+            state = self._state_of(n, name)
+            with self._lock:
+                self.states[name] = state
+                self.watcher.end(n, state)
+                self._show_summary()
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+
     def _state_of(self, n: int, name: str) -> FileState:
-        if self.record.is_done(name, self.source):
-            return self._taken(self.record.done[name])
-        if (whole := self._members.get(name)) is not None:
-            return FileState(name, "part of a set", f"was read with {whole}")
         try:
-            return self._taken(self._denoise(n, name))
+            with self._lock:
+                if self.record.is_done(name, self.source):
+                    return self._taken(self.record.done[name])
+                if (whole := self._members.get(name)) is not None:
+                    return FileState(name, "part of a set", f"was read with {whole}")
+                begun = self._begin(n, name)
+            done = self._denoise(begun)
+            with self._lock:
+                return self._taken(done)
         except ConnectionLost:
             raise
         except DimstreamError as error:
@@ -128,8 +173,9 @@ class FolderJob:
         reason = f"{frames} no result; {FLAGS} says why" if missing else ""
         return FileState(done.file, state, reason, done)
 
-    def _denoise(self, n: int, name: str) -> Done:
-        source, start = self.source / name, time.monotonic()
+    def _begin(self, n: int, name: str) -> _Begun:
+        """Open a file; the others of its set are not to be read by themselves."""
+        source, since = self.source / name, time.monotonic()
         with ExitStack() as opened:
             try:
                 first = stamp_of(self.source, name)  # before it is opened: it may be growing
@@ -140,14 +186,27 @@ class FolderJob:
                 raise OutputError(f"cannot be read: {error.strerror or error}") from error
             out = self._out_of(name)
             self.watcher.begin(n, name, stack)
-            part = part_of(self.out / out)
+            if self.at_once > 1:  # else another thread would take one of them meanwhile
+                self._members.update(dict.fromkeys(others, name))
+            return _Begun(name, source, stack, sources, out, opened.pop_all(), since)
+
+    def _denoise(self, begun: _Begun) -> Done:
+        with begun.opened:
+            part = part_of(self.out / begun.out)
             part.parent.mkdir(parents=True, exist_ok=True)
             with self._discarding(part):
-                outcome = self.route.denoise(source, stack, part, self.watcher.frame)
-                refuse_changed(self.source, sources)
-            done = done_of(name, out, sources, stack, outcome, part, time.monotonic() - start)
-        publish(self.record, part, done)
+                outcome = self.route.denoise(begun.source, begun.stack, part, self._on_frame)
+                refuse_changed(self.source, begun.sources)
+            seconds = time.monotonic() - begun.since
+            done = done_of(begun.name, begun.out, begun.sources, begun.stack, outcome, part, seconds)
+        with self._lock:
+            publish(self.record, part, done)
         return done
+
+    def _on_frame(self, counts: dict[str, int]) -> None:
+        self._refuse_when_stopped()
+        with self._lock:
+            self.watcher.frame(counts)
 
     def _out_of(self, name: str) -> str:
         """The name of the output: ``sub/img.ome.tif`` of ``sub/img.tif``, longer where two would be one.
