@@ -57,6 +57,7 @@ def load_engine(settings: Settings) -> Engine:
             bundles,
             devices=settings.server.device,
             threads=settings.server.threads,
+            keep_warm_s=settings.server.keep_warm_s,
             limits=engine_limits(settings),
         )
     except (StartError, BundleError) as error:

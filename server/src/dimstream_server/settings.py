@@ -86,6 +86,14 @@ class ServerTable(_Table):
         int | None,
         Field(ge=1, le=1024, description="CPU threads of one run; without it CPU devices share the cores"),
     ] = None
+    keep_warm_s: Annotated[
+        float | None,
+        Field(
+            ge=0.01,
+            le=3600,
+            description="a device with streams that waited so long denoises an empty frame; none: never",
+        ),
+    ] = None
     ready_file: Annotated[Path | None, Field(description="JSON written once every bundle is warm")] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least severe event that is logged")

@@ -23,6 +23,7 @@ from dimstream_server.engine.commands import (
     ReplaceModel,
 )
 from dimstream_server.engine.frame_denoising import answer, fall_back, restore_reference
+from dimstream_server.engine.keep_warm import KeepWarm
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.places import kind_of
 from dimstream_server.engine.promises import break_all, of_command, of_stream
@@ -81,6 +82,8 @@ class DeviceThread:
         Models to start with.
     moves : bool
         Whether its streams may have to go on elsewhere: then it keeps the last raw frame of each plane.
+    keep_warm_s : float or None
+        Seconds without work after which it denoises an empty frame while streams are open; None: never.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class DeviceThread:
         callbacks: EngineCallbacks,
         *,
         moves: bool = False,
+        keep_warm_s: float | None = None,
     ) -> None:
         self.name = name
         self.kind = kind_of(loader.device)
@@ -101,6 +105,7 @@ class DeviceThread:
         self._number = number
         self._check = check
         self._moves = moves
+        self.warm = KeepWarm(keep_warm_s)
         self._working_on: StreamState | None = None
         self._beside = RawFrameThread()
         self._callbacks = callbacks
@@ -122,6 +127,8 @@ class DeviceThread:
             while not self._is_drained():
                 self._take_commands()
                 self._fall_back_where_late(None)
+                if not self._turns:
+                    self.warm.run_when_due(time.perf_counter())
                 if (stream := self._turns.take(time.perf_counter())) is not None:
                     self._fall_back_where_late(self._streams[stream])
                     self._measure_turn(self._streams[stream])
@@ -163,7 +170,7 @@ class DeviceThread:
     def _take_commands(self) -> None:
         """Obey every command that waits; with no turn to take, wait for the first."""
         now = time.perf_counter()
-        waits = [self._turns.wait_s(now), *(due - now for due in self._deadlines())]
+        waits = [self._turns.wait_s(now), self.warm.wait_s(now), *(due - now for due in self._deadlines())]
         wait_s = min((max(0.0, each) for each in waits if each is not None), default=None)
         if wait_s != 0:
             with contextlib.suppress(Empty):
@@ -189,6 +196,7 @@ class DeviceThread:
             case ReplaceModel(model=replaced, ready=ready):
                 kept = {key: one for key, one in self._models.items() if key.model != replaced}
                 self._models = {**kept, **ready}
+                self.warm.forget()
             case Drain(future=future):
                 self._drains.append(future)
             case LookAgain():
@@ -290,6 +298,9 @@ class DeviceThread:
             state.waiting.popleft()
             state.settled(item.task, None)
         self._working_on = None
+        if isinstance(model, LoadedModel):
+            shape = (state.parts * state.spec.shape[0], state.parts * state.spec.shape[1])
+            self.warm.worked(time.perf_counter(), model.fused, shape, state.spec.model_dtype)
         return True
 
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
@@ -326,6 +337,8 @@ class DeviceThread:
     def _end(self, state: StreamState, close: CloseStream) -> None:
         del self._streams[state.id]
         self._turns.forget(state.id)
+        if not self._streams:
+            self.warm.forget()
         self._callbacks.closed(state.id)
         if close.future.set_running_or_notify_cancel():
             close.future.set_result(state.counts())

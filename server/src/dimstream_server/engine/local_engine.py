@@ -64,6 +64,8 @@ class LocalEngine:
         CPU threads of one run; None: the cores, shared by the devices.
     pairs_at_start
         Pixel types (in, out) that are composed before the first stream; others when a stream wants them.
+    keep_warm_s : float or None
+        Seconds without work after which a device with streams denoises an empty frame; None: never.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class LocalEngine:
         limits: EngineLimits | None = None,
         threads: int | None = None,
         pairs_at_start: Iterable[tuple[InDtype, OutDtype]] = PAIRS_AT_START,
+        keep_warm_s: float | None = None,
     ) -> None:
         runtime = check_installation()
         places = places_of(devices)
@@ -105,6 +108,7 @@ class LocalEngine:
                 DeviceThread(
                     *(number, name, loader, DeviceCheck(where), self._ready(loader), self),
                     moves=len(places) > 1,
+                    keep_warm_s=keep_warm_s,
                 )
                 for number, (name, where, loader) in enumerate(
                     zip(names_of(places), places, loaders, strict=True)
