@@ -158,6 +158,7 @@ ANALYSIS = {
     "run": ["m.tif", "--classical", "--out", "o"],
     "report": ["c", "--out", "o"],
     "video": ["m.tif", "--out", "o.mp4"],
+    "volume": ["s.tif", "--planes", "0", "1", "--out", "o"],
     "compare": ["--condition", "a", "f", "--out", "o"],
     "dose-effect": ["--out", "o"],
     "follow": [],

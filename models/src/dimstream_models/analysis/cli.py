@@ -15,12 +15,13 @@ from dimstream_models.analysis.commands import (
     run,
     segmenter_check,
     video,
+    volume,
 )
 from dimstream_models.analysis.errors import AnalysisError
 from dimstream_models.bundle import BundleError
 from dimstream_models.extras import install_hint
 
-COMMANDS = (run, follow, report, video, compare, dose_effect, segmenter_check)
+COMMANDS = (run, follow, report, video, volume, compare, dose_effect, segmenter_check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
