@@ -44,7 +44,8 @@ def test_a_run_writes_its_figures(folder: Path) -> None:
     assert results["loading"]["ratio"]["median"] > 0
     assert 0 <= results["loading"]["waited_share"]["median"] < 1
     assert results["figures_of_merit"]["rolling_frc_s"]["median"] > 0
-    assert [goal["limit"] for goal in results["goals"]] == [0.95, 1500, 0.5, 3]
+    assert results["analysis"]["ratio"]["median"] > 0
+    assert [goal["limit"] for goal in results["goals"]] == [0.95, 1500, 0.5, 3, 4.6]
 
 
 def test_memory_is_read_in_processes_of_their_own(folder: Path) -> None:
@@ -65,13 +66,13 @@ def test_what_was_left_out_says_why(folder: Path) -> None:
 
 
 def test_goals_are_met_at_their_bounds_and_not_beyond() -> None:
-    assert [goal.met for goal in some_results(0.95, 1500, 0.5, 3.0).goals()] == [True] * 4
-    assert [goal.met for goal in some_results(0.94, 1501, 0.51, 3.1).goals()] == [False] * 4
+    assert [goal.met for goal in some_results(0.95, 1500, 0.5, 3.0).goals()] == [True] * 4 + [None]
+    assert [goal.met for goal in some_results(0.94, 1501, 0.51, 3.1).goals()] == [False] * 4 + [None]
 
 
 def test_a_goal_that_was_not_measured_is_neither_met_nor_missed() -> None:
     results = dataclasses.replace(some_results(1, 0, 0, 0), memory=None)
-    assert [goal.met for goal in results.goals()] == [True, None, True, True]
+    assert [goal.met for goal in results.goals()] == [True, None, True, True, None]
     assert "| left out |" in as_markdown(results)
 
 

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dimstream_models.training.benchmarks.analysing import INTERVAL_S, AnalysisFigures, measure_analysis
 from dimstream_models.training.benchmarks.arithmetic import ArithmeticFigures, measure_arithmetic
 from dimstream_models.training.benchmarks.loading import LoadingFigures, measure_loading
 from dimstream_models.training.benchmarks.memory import MemoryFigures, measure_memory
@@ -165,6 +166,7 @@ class Results:
     memory: MemoryFigures | None
     figures_of_merit: FigureTimes
     arithmetic: Mapping[str, ArithmeticFigures]
+    analysis: AnalysisFigures | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def goals(self) -> list[Goal]:
@@ -178,6 +180,11 @@ class Results:
             _at_most("memory that data add to torch's own, MiB", MAX_MEMORY_MIB, added),
             _at_most("decorrelation analysis, s", MAX_DECORRELATION_S, times.decorrelation_s.median),
             _at_most("rFRC map, s", MAX_ROLLING_FRC_S, times.rolling_frc_s.median),
+            _at_most(
+                "analysis of a frame of the ER, s",
+                INTERVAL_S,
+                None if self.analysis is None else self.analysis.analysis_s.median,
+            ),
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -208,8 +215,17 @@ def measure(device: torch.device, *, quick: bool) -> Results:
         memory=memory,
         figures_of_merit=measure_figures_of_merit(plan),
         arithmetic=_arithmetic(plan, device, left_out),
+        analysis=_analysis(plan, left_out),
         left_out=left_out,
     )
+
+
+def _analysis(plan: Plan, left_out: dict[str, str]) -> AnalysisFigures | None:
+    try:
+        return measure_analysis(plan.side_px, plan.figure_repeats)
+    except NotAvailable as error:
+        left_out["analysis"] = str(error)
+        return None
 
 
 def describe_machine(device: torch.device) -> Machine:

@@ -59,6 +59,12 @@ def _rows(results: Results) -> Iterator[tuple[str, ...]]:
         yield "memory at most, on one batch, MiB", f"{memory.held.peak:.0f}", ""
     yield _spread_row("decorrelation analysis, s", times.decorrelation_s)
     yield _spread_row("rFRC map, s", times.rolling_frc_s)
+    if results.analysis is not None:
+        analysis = results.analysis
+        yield _spread_row("frames/s denoised, all threads", analysis.denoised_per_s)
+        yield _spread_row("frames/s analysed, one process", analysis.analysed_per_s)
+        yield _spread_row("analysis, of the time of denoising", analysis.ratio)
+        yield _spread_row("analysis of a frame, processor seconds", analysis.analysis_processor_s)
     for precision, figures in results.arithmetic.items():
         yield _spread_row(f"{precision}: steps/s of the paper's largest setting", figures.steps_per_s)
         yield _spread_row(f"{precision}: share of the matrix peak", figures.share_of_peak)
