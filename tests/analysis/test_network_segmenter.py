@@ -97,6 +97,12 @@ def test_what_cannot_label_is_refused(
         network_segmenter(shipped_bundle())
 
 
+def test_following_refuses_what_cannot_label(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["follow", "--server", "http://127.0.0.1:1", "--segmenter", str(shipped_bundle())]
+    assert main(words) == 2
+    assert "name a segmentation bundle" in capsys.readouterr().err
+
+
 def test_the_classical_one_goes_by_its_name() -> None:
     assert named_segmenter("classical", pixel_nm=None) == ClassicalSegmenter()
     assert named_segmenter("classical", pixel_nm=None, radius_px=9) == ClassicalSegmenter(radius_px=9)

@@ -146,6 +146,7 @@ TRAINING = {
     "forecast": ["b", "--out", "a"],
     "import-keras": ["w", "--config", "c", "--out", "b"],
     "bench": ["--out", "b"],
+    "import-ernet": ["c", "--weights", "w", "--out", "b", "--pixel-size-nm", "40"],
     "segment": ["--run", "r", "--out", "b", "--documentation", "d.md"],
     "stress": ["b", "--out", "s"],
     "error-bar": ["b"],

@@ -23,6 +23,7 @@ from dimstream_models.training.commands import (
     export,
     fit,
     forecast,
+    import_ernet,
     import_keras,
     importance,
     init,
@@ -54,6 +55,7 @@ COMMANDS = (
     forecast,
     import_keras,
     segment,
+    import_ernet,
     bench,
 )
 EXIT_CODES: Final[Mapping[type[Exception], int]] = {NotBetter: 3, NotInForce: 4}

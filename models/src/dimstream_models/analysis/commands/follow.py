@@ -15,6 +15,7 @@ from dimstream_models.analysis.errors import NotAllowed
 
 if TYPE_CHECKING:
     from dimstream_models.analysis.following import MakeSegmenter
+    from dimstream_models.analysis.segmentation import Segmenter
 
 ALL: Final = "all"
 CLASSICAL: Final = "classical"
@@ -52,18 +53,18 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--segmenter",
-        choices=(CLASSICAL,),
         default=CLASSICAL,
-        help="what labels the frames (default: %(default)s: a rolling ball, a threshold and widths)",
+        metavar="BUNDLE",
+        help="what labels the frames: a segmentation bundle, network (the one that ships) or classical (a"
+        " rolling ball, a threshold and widths) (default: %(default)s)",
     )
     parser.add_argument(
-        "--radius-px", type=float, default=15.0, help="of the rolling ball (default: %(default)s)"
+        "--radius-px", type=float, help="of the rolling ball of the classical segmenter (default: 15)"
     )
     parser.add_argument(
         "--tubule-width-px",
         type=float,
-        default=17.0,
-        help="widest tubule of the classical segmenter; what is wider is a sheet (default: %(default)s)",
+        help="widest tubule of the classical segmenter; what is wider is a sheet (default: 17)",
     )
     parser.add_argument(
         "--sheet-tubules",
@@ -126,10 +127,18 @@ def read_token(path: Path) -> str:
 
 
 def _segmenters(arguments: argparse.Namespace) -> MakeSegmenter:
-    from dimstream_models.analysis.segmentation import ClassicalSegmenter
+    from dimstream_models.analysis.network_segmenter import named_segmenter
 
-    segmenter = ClassicalSegmenter(radius_px=arguments.radius_px, tubule_width_px=arguments.tubule_width_px)
-    return lambda pixel_um: segmenter
+    def make(pixel_um: float | None) -> Segmenter:
+        return named_segmenter(
+            arguments.segmenter,
+            pixel_nm=None if pixel_um is None else 1e3 * pixel_um,
+            radius_px=arguments.radius_px,
+            tubule_width_px=arguments.tubule_width_px,
+        )
+
+    make(None)  # what cannot be used is refused before anything is looked at
+    return make
 
 
 def _lower_priority(nice: int) -> None:

@@ -104,7 +104,7 @@ def write_segmenter(folder: Path, network: SegmentationNetwork, described: Descr
         documentation=described.documentation.format_map(
             {name: f"{value:.3f}" for name, value in described.quality.items()}
         ),
-        cover=_cover(example, shares[0].argmax(axis=0)),
+        cover=cover_of_labels(example, shares[0].argmax(axis=0), len(CLASSES)),
         onnx=content,
         test_input=example[None, None],
         test_output=shares,
@@ -216,13 +216,13 @@ def _config(described: Described, denoiser: Bundle) -> DimstreamConfig:
     )
 
 
-def _cover(image: NDArray[np.float32], labels: NDArray[Any]) -> bytes:
-    """Return a PNG: the frame on the left, what was found in it on the right."""
+def cover_of_labels(image: NDArray[np.float32], labels: NDArray[Any], classes: int) -> bytes:
+    """Return a PNG: a frame (H, W) of any unit on the left, its labels, below `classes`, on the right."""
     figure = Figure(figsize=(6, 3), facecolor="black")
     white = float(np.quantile(image, 0.998))
     frame, found = (figure.add_axes((place / 2, 0, 0.495, 1)) for place in (0, 1))
     frame.imshow(image, cmap="magma", vmin=0, vmax=white)
-    found.imshow(labels, cmap="viridis", vmin=0, vmax=len(CLASSES) - 1)
+    found.imshow(labels, cmap="viridis", vmin=0, vmax=classes - 1)
     for axes in (frame, found):
         axes.set_axis_off()
     buffer = io.BytesIO()
