@@ -17,7 +17,7 @@ test check fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
 test check fast-tests: export OMP_NUM_THREADS = 1
 
-.PHONY: demo dev test check fast-tests lint bench clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak
+.PHONY: demo dev test check fast-tests lint bench gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
@@ -42,6 +42,13 @@ lint: dev
 bench: dev  ## What the service adds, and how fast training is; results in bench/
 	$(BIN)/dimstream-server bench --out bench
 	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
+
+# Of its own: ONNX Runtime with CUDA and without cannot be in one.
+GPU_VENV := .venv-gpu
+
+gpu:  ## On a machine with an NVIDIA card: its tests and benchmarks, one report in gpu/, in under ten minutes
+	$(MAKE) --no-print-directory VENV=$(GPU_VENV) DEVICE=gpu dev
+	PYTHONPATH=tests $(GPU_VENV)/bin/python -m gpu_run --out gpu
 
 # To install without this checkout: the wheels, the versions that were tested, and the model that ships as one file.
 DIST ?= dist
@@ -126,7 +133,7 @@ fuzz: $(VENV)/.installed-fuzz
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 
 clean:
-	rm -rf $(VENV) demo bench dist audit fuzz chaos soak
+	rm -rf $(VENV) $(GPU_VENV) demo bench gpu dist audit fuzz chaos soak
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

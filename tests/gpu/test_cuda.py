@@ -1,6 +1,5 @@
 """On a CUDA device: the same pixels and flags as on the CPU, and nothing falls back."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -19,13 +18,11 @@ from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device import Device, parse_device
+from dimstream_server.pipeline.device_probe import probe
 from dimstream_server.pipeline.fused_model import FusedModel
 
 THRESHOLDS = Thresholds(0.6)
-
-# TF32 rounds the convolutions' products to 10 bits; parity is asked of float32
-os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
 def _has_cuda() -> bool:
@@ -70,6 +67,29 @@ def test_pixels_and_measures_equal_the_cpus(bundle: Bundle, shape: tuple[int, in
         assert difference.max() <= 1
         np.testing.assert_allclose(one.measures, other.measures, atol=2e-3, rtol=1e-3)
         before = (one.normalised, other.normalised)
+
+
+@pytest.mark.parametrize("name", ["cuda:0", "cuda:0@tf32"])
+def test_factors_are_rounded_as_the_name_of_the_device_says(name: str) -> None:
+    probe(parse_device(name))
+
+
+def test_tf32_is_close(bundle: Bundle) -> None:
+    frame, on = _frames((203, 600))[0], {"in_dtype": "uint16", "out_dtype": "float32"}
+    exact, rounded = (
+        FusedModel(bundle, device=parse_device(name), **on).run(frame, None, THRESHOLDS).denoised
+        for name in ("cuda:0", "cuda:0@tf32")
+    )
+    assert np.abs(rounded - exact).max() < 0.01 * exact.max()
+
+
+def test_empty_frames_between_leave_pixels_and_flags(bundle: Bundle) -> None:
+    spec = StreamSpec(bundle.id, (64, 72), "uint16")
+    warm, cold = (LocalEngine([bundle], devices=["cuda:0"], keep_warm_s=s) for s in (0.01, None))
+    for one, other in zip(_interleaved(warm, spec), _interleaved(cold, spec), strict=True):
+        assert (one.seq, one.flag, one.compared_seq) == (other.seq, other.flag, other.compared_seq)
+    for engine in (warm, cold):
+        engine.drain().result(60)
 
 
 def test_predictions_and_maps_stay_on_the_device(bundle: Bundle) -> None:
