@@ -128,7 +128,7 @@ def test_parts_are_measured_alone_and_written_as_they_are_known(
 def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--parts", "routes,wheels"])
-    parts = "routes,memory,durability,viewers,flags,devices"
+    parts = "routes,memory,durability,viewers,flags,devices,batch"
     assert f"expected parts of {parts}, got 'wheels'" in capsys.readouterr().err
 
 
@@ -170,6 +170,15 @@ def test_viewers_got_frames_while_it_was_measured(document: Any) -> None:
     watched = document["viewing"]["shipped"]
     assert watched["shown"] >= 5  # each had one at least
     assert watched["cpu_ratio"] > 0
+
+
+def test_batch_work_is_compared_with_a_loop(bundle_path: Path, tmp_path: Path) -> None:
+    command = ["--bundle", str(bundle_path), "--out", str(tmp_path), "--quick", "--parts", "batch"]
+    assert main(command) == 0
+    found = json.loads((tmp_path / "bench.json").read_text())["batch"]
+    assert found["devices"] == ["cpu", "cpu"]
+    assert (found["frame_ms"]["n"], found["throughput_ratio"]["median"] > 0) == (1, True)
+    assert "of a loop of session.run" in (tmp_path / "bench.txt").read_text().replace("\n", " ")
 
 
 def test_devices_are_timed_in_turns_and_missing_ones_are_named(bundle_path: Path, tmp_path: Path) -> None:

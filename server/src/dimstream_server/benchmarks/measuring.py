@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks import durability, viewing
+from dimstream_server.benchmarks.batch import measure_batch
 from dimstream_server.benchmarks.device_speed import ALWAYS, measure_devices
 from dimstream_server.benchmarks.flag_cost import measure_flags
 from dimstream_server.benchmarks.identity_bundle import write_identity_bundle
 from dimstream_server.benchmarks.memory import measure_memory
 from dimstream_server.benchmarks.model import frames_of, measure_model
-from dimstream_server.benchmarks.plan import LAP_FRAMES, Plan, make_frames
+from dimstream_server.benchmarks.plan import LAP_FRAMES, SHIPPED_LAP_FRAMES, Plan, make_frames
 from dimstream_server.benchmarks.report import Figures
 
 IDENTITY: Final = "identity"
@@ -58,6 +59,7 @@ class Measuring:
             "viewers": self._viewers,
             "flags": self._flags,
             "devices": self._devices,
+            "batch": self._batch,
         }
         with tempfile.TemporaryDirectory() as scratch:
             identity = write_identity_bundle(Path(scratch) / IDENTITY, like=self._shipped)
@@ -100,6 +102,11 @@ class Measuring:
         plan = self._plan.devices
         with _progress("devices", plan.rounds * plan.lap_frames * len(ALWAYS)) as on_frames:
             self._found(devices=measure_devices(bundles[SHIPPED], plan, self._device, on_frames))
+
+    def _batch(self, bundles: dict[str, Bundle]) -> None:
+        rounds = self._plan.batch_rounds
+        with _progress("batch", rounds * SHIPPED_LAP_FRAMES * 2) as on_frames:
+            self._found(batch=measure_batch(bundles[SHIPPED], rounds, self._device, on_frames))
 
 
 @contextmanager

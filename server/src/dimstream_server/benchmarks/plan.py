@@ -22,7 +22,7 @@ MEMORY_FRAMES: Final = 12
 """Frames during which memory is watched, for each frame of the identity on a route."""
 SHIPPED_SHARE: Final = 5
 """The shipped network takes so much longer than an identity that it gets this part of the frames."""
-PARTS: Final = ("routes", "memory", "durability", "viewers", "flags", "devices")
+PARTS: Final = ("routes", "memory", "durability", "viewers", "flags", "devices", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class Plan:
         Laps of the shipped model without flags, with them, with the split-photon check; frames of each.
     durability_rounds : int
         Laps of the identity without and with what keeps frames from being lost.
+    batch_rounds : int
+        Laps of batch work, and of the loop of ``session.run``.
     viewing_rounds : mapping of str to int
         Laps of each model alone and watched.
     """
@@ -93,6 +95,7 @@ class Plan:
     durability_rounds: int
     viewing_rounds: Mapping[str, int]
     devices: DevicePlan
+    batch_rounds: int
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
@@ -110,6 +113,7 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
             durability_rounds=2,
             viewing_rounds={"shipped": 1},
             devices=DevicePlan(2, 1, shape=(64, 72), matrix_side=64, products=1),
+            batch_rounds=1,
         )
     rounds = _rounds(frames, LAP_FRAMES)
     shipped_rounds = _rounds(frames // SHIPPED_SHARE, SHIPPED_LAP_FRAMES)
@@ -123,6 +127,7 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
         durability_rounds=rounds,
         viewing_rounds={"identity": rounds, "shipped": max(3, shipped_rounds // 2)},
         devices=DevicePlan(shipped_rounds, 2),
+        batch_rounds=shipped_rounds,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from dimstream_server.benchmarks.batch import STREAMS, BatchFigures
 from dimstream_server.benchmarks.device_speed import DeviceFigures, DevicesFigures
 from dimstream_server.benchmarks.durability import DURABLE, RECORDED, DurabilityFigures
 from dimstream_server.benchmarks.flag_cost import FlagFigures
@@ -46,6 +47,7 @@ OPENVINO: Final = "openvino:cpu"
 BFLOAT16: Final = "openvino:cpu@bf16"
 MIN_ROUNDING_SPEED: Final = 2.0
 MIN_SHARE_OF_PEAK: Final = 0.65
+MIN_BATCH_RATIO: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Figures:
     durability: dict[str, DurabilityFigures] = field(default_factory=dict)
     viewing: dict[str, ViewingFigures] = field(default_factory=dict)
     devices: DevicesFigures | None = None
+    batch: BatchFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ def check_goals(figures: Figures) -> list[Goal]:
     durable, recorded = (figures.durability.get(kind) for kind in (DURABLE, RECORDED))
     watched, flags = figures.viewing.get("shipped"), figures.flags
     rounding, exact = (_device(figures.devices, name) for name in (BFLOAT16, OPENVINO))
+    batch = _median(figures.batch, "throughput_ratio")
     growth = None if figures.memory is None else figures.memory.growth_percent
     return [
         _at_most("ZeroMQ adds, window 1, ms", MAX_ADDED_ZMQ_MS, _added(identity, ZMQ_1)),
@@ -105,6 +109,7 @@ def check_goals(figures: Figures) -> list[Goal]:
         _at_most("split-photon check, of two inferences", MAX_SPLIT_RATIO, _median(flags, "split_ratio")),
         _at_least("bfloat16, of the speed of cpu", MIN_ROUNDING_SPEED, _median(rounding, "speed")),
         _at_least("openvino:cpu, of the matrix peak", MIN_SHARE_OF_PEAK, _share(exact)),
+        _at_least("batch work, of a loop of session.run", MIN_BATCH_RATIO, batch),
     ]
 
 
@@ -152,6 +157,8 @@ def _sections(figures: Figures) -> Iterator[list[str]]:
         yield list(_flag_lines(figures.flags))
     if figures.devices is not None:
         yield list(_device_lines(figures.devices))
+    if figures.batch is not None:
+        yield list(_batch_lines(figures.batch))
     if figures.durability:
         yield list(_durability_lines(figures.durability))
     if figures.viewing:
@@ -184,6 +191,15 @@ def _device_lines(found: DevicesFigures) -> Iterator[str]:
         )
     yield from _aligned(rows)
     yield from (f"without {name}: {why}" for name, why in found.left_out.items())
+
+
+def _batch_lines(found: BatchFigures) -> Iterator[str]:
+    ratio = found.throughput_ratio
+    yield f"batch work, shipped network: {STREAMS} streams through a server on {', '.join(found.devices)}"
+    yield (
+        f"{found.frame_ms.median:.1f} ms a frame, {ratio.median:.3f} ({_quartiles(ratio)}) of the frames/s"
+        " of a loop of session.run"
+    )
 
 
 def _median(found: object | None, name: str) -> float | None:
