@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dimstream_client.errors import KeyFileError
@@ -17,6 +17,7 @@ from dimstream_models.bundle import Bundle, BundleError, read_bundle
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineLimits
 from dimstream_server.errors import RecordingRefused, StartError
+from dimstream_server.memory_limit import memory_limit
 from dimstream_server.monitoring.device_health import DeviceHealth
 from dimstream_server.monitoring.device_metrics import DeviceMetrics
 from dimstream_server.monitoring.disk_check import DiskCheck
@@ -24,6 +25,7 @@ from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.monitoring.server_info import InfoMetrics
+from dimstream_server.pipeline.device import parse_device
 from dimstream_server.ready_file import CannotStart
 from dimstream_server.recording import Recorder
 from dimstream_server.recording.retention import Retention
@@ -39,6 +41,7 @@ from dimstream_server.workers.worker_list import named_workers
 JOURNAL = "journal.sqlite"
 _WORKERS_POLL_S = 0.02
 _log = logging.getLogger(__name__)
+NETWORK_SHARE = 0.6  # of the memory that this process may have, for the devices together
 LEAST_FREE_BYTES = 100 * 2**20  # on the disk of the journal, which takes much less
 
 
@@ -113,7 +116,16 @@ def engine_limits(settings: Settings) -> EngineLimits:
         queued_per_stream=max(settings.zmq.max_window, http.window),
         queued=limits.max_credit + 2 * http.max_requests * http.window,
         plane_bytes=limits.max_plane_bytes,
+        network_bytes=limits.max_network_bytes or _network_bytes(settings.server.device),
     )
+
+
+def _network_bytes(devices: Sequence[str]) -> int | None:
+    """What a frame may take where the settings do not say it; None where that is a card's memory."""
+    limit = memory_limit()
+    if limit is None or not all(parse_device(one).cuda is None for one in devices):
+        return None
+    return int(NETWORK_SHARE * limit / len(devices))
 
 
 def access_of(settings: Settings) -> Access:

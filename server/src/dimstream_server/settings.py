@@ -263,6 +263,15 @@ class LimitsTable(_Table):
         int, Field(ge=1024, description="bytes of what planes are compared with: their last predictions")
     ] = 4096 * MIB
 
+    max_network_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1024 * 1024,
+            description="memory that a frame may take while it is denoised; without it 0.6 of the machine's,"
+            " or the container's, shared by CPU devices",
+        ),
+    ] = None
+
     max_kept_streams: Annotated[
         int, Field(ge=1, le=65536, description="streams whose clients are gone that can be resumed")
     ] = 1024

@@ -16,6 +16,7 @@ from dimstream_server.errors import Draining, DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
 from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.fused_model import FusedModel
+from dimstream_server.pipeline.network_memory import bytes_per_pixel
 from dimstream_server.pipeline.runner import open_network
 from dimstream_server.pipeline.runtime import first_line
 from dimstream_server.pipeline.thresholds import thresholds_of
@@ -160,6 +161,7 @@ def model_info(bundle: Bundle) -> ModelInfo:
         thresholds=thresholds_of(bundle),
         description=bundle.description,
         bundle=bundle,
+        bytes_per_pixel=bytes_per_pixel(bundle),
     )
 
 

@@ -14,6 +14,7 @@ from dimstream_models.bundle import Bundle
 from dimstream_server.engine.commands import Append, ChangeStream, OpenStream
 from dimstream_server.engine.device_thread import DeviceThread
 from dimstream_server.engine.devices import Devices
+from dimstream_server.engine.frame_memory import check_memory
 from dimstream_server.engine.loading import (
     LoadedModel,
     Loader,
@@ -171,6 +172,7 @@ class LocalEngine:
         with self._lock:
             info = self._info(spec.model)
             parts = check_spec(spec, info.bundle, self._limits)
+            check_memory(spec, parts, info, self._limits)
             stream = self._quotas.open(spec, resume_state, parts=parts)
             command = OpenStream(stream, spec, info, resume_state)
             self._devices.open(command, pixels=spec.shape[0] * spec.shape[1] * parts**2)
@@ -219,7 +221,9 @@ class LocalEngine:
             self._quotas.check_open(stream)
             info = None if model is None else self._info(model)
             if info is not None:
-                parts = check_spec(self._quotas.spec(stream), info.bundle, self._limits)
+                spec = self._quotas.spec(stream)
+                parts = check_spec(spec, info.bundle, self._limits)
+                check_memory(spec, parts, info, self._limits)
                 self._quotas.check_parts(stream, parts, info.id)
                 self._quotas.uses(stream, info.id)
             self._devices.put(ChangeStream(stream, from_seq, info, thresholds, future))

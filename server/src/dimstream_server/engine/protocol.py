@@ -34,6 +34,8 @@ class ModelInfo:
     ----------
     gain, offset : float or None
         Rescaling of the bundle: its one `scale_linear` step; None when it declares none, or several.
+    bytes_per_pixel : float or None
+        Memory that a frame takes while it is denoised, at most; None when its network does not tell.
     """
 
     id: str
@@ -44,6 +46,7 @@ class ModelInfo:
     thresholds: Thresholds
     description: str
     bundle: Bundle
+    bytes_per_pixel: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,6 +252,8 @@ class EngineLimits:
         (`too_many_planes`).
     frame_pixels : int
         Pixels that a frame may have (`oversize`).
+    network_bytes : int or None
+        Memory that one frame may take while it is denoised (`oversize`); None: all that it takes.
     """
 
     streams: int = 64
@@ -257,6 +262,7 @@ class EngineLimits:
     planes_per_stream: int = 512
     plane_bytes: int = 2**32
     frame_pixels: int = 2**26
+    network_bytes: int | None = None
 
 
 class Engine(Protocol):

@@ -26,7 +26,6 @@ _BEHIND: Final = {
     "sequence_id": "send the frames of a movie in one request, shape (N, H, W), or as a stream by DIM1",
     "sequence_start": "send the frames of a movie in one request, shape (N, H, W), or as a stream by DIM1",
     "sequence_end": "send the frames of a movie in one request, shape (N, H, W), or as a stream by DIM1",
-    "priority": "all requests take fair turns here; leave it out",
     "timeout": "an accepted request is answered; leave it out, and end the connection to give up",
     "classification": "outputs are no classes here; leave it out",
     **dict.fromkeys(

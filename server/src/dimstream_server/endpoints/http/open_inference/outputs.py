@@ -41,7 +41,7 @@ class Figure:
     shape: tuple[int, ...] = ()
 
     def values(self, found: Sequence[Any]) -> NDArray[Any]:
-        """An array (N, …) of one value a frame: NaN, -1 or an empty text where there is nothing to tell."""
+        """One value a frame, (N,) or (N, 2): NaN, -1 or an empty text where there is nothing to tell."""
         if self.datatype == "BYTES":
             return np.array([_text(value).encode() for value in found], object)
         missing, dtype = (-1, np.int64) if self.datatype == "INT64" else (np.nan, np.float32)
@@ -71,7 +71,7 @@ FIGURES: Final[Mapping[str, Figure]] = _declared()
 
 
 def figures_of(results: Sequence[EngineResult]) -> dict[str, NDArray[Any]]:
-    """An array for each of `FIGURES`, its first axis the frames."""
+    """An array (N,) or (N, 2) for each of `FIGURES`, in the order of the frames."""
     rows = [_row(result) for result in results]
     return {name: one.values([row[name] for row in rows]) for name, one in FIGURES.items()}
 

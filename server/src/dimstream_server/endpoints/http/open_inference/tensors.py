@@ -49,7 +49,7 @@ def size_of(tensor: InputTensor) -> int:
 
 
 def values_in_json(tensor: InputTensor) -> NDArray[Any]:
-    """The values of an input's `data`, (size,) of its datatype.
+    """The values of an input's `data`, (N,) of its datatype.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def values_in_json(tensor: InputTensor) -> NDArray[Any]:
 
 
 def as_bytes(array: NDArray[Any]) -> bytes | memoryview:
-    """A tensor as it travels behind the JSON: little-endian; texts each behind their length."""
+    """A tensor (...) as it travels behind the JSON: little-endian; texts each behind their length."""
     if array.dtype == object:
         return b"".join(struct.pack("<I", len(text)) + text for text in array.reshape(-1))
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -86,7 +86,7 @@ def as_bytes(array: NDArray[Any]) -> bytes | memoryview:
 
 
 def as_json(array: NDArray[Any]) -> list[Any]:
-    """A tensor's values for JSON, flat; null for NaN, which JSON has not."""
+    """The values of a tensor (...) for JSON, flat; null for NaN, which JSON has not."""
     flat = array.reshape(-1)
     if array.dtype == object:
         return [text.decode() for text in flat]
