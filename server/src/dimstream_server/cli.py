@@ -134,6 +134,18 @@ _WORKER_OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] 
         ("workers", "file"),
         {"metavar": "PATH", "help": "file with further workers, one a line; read again at SIGHUP"},
     ),
+    "--ray": (
+        ("workers", "ray"),
+        {"metavar": "ADDRESS", "help": "Ray cluster that places workers: HOST:PORT, or auto; needs [ray]"},
+    ),
+    "--workers": (
+        ("workers", "ray_workers"),
+        {"type": int, "metavar": "N", "help": "how many workers Ray places (default: 2)"},
+    ),
+    "--store": (
+        ("workers", "store"),
+        {"metavar": "STORE", "help": "folder or address from which Ray's workers fetch bundles by hash"},
+    ),
     "--workers-server-key": (
         ("workers", "server_key"),
         {"metavar": "server.pub", "help": "the workers' public key; connections to them are encrypted"},
@@ -170,6 +182,10 @@ def _run(words: list[str]) -> int:
         from dimstream_server.benchmarks import main as bench
 
         return int(bench(words[1:]))
+    if words[:1] == ["plan"]:
+        from dimstream_server.benchmarks.planning import main as plan
+
+        return plan(words[1:])
     if words[:1] == ["demo"]:
         from dimstream_server.demo import main as demo
 
@@ -198,7 +214,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     is_gateway = arguments.command == "gateway"
     if is_gateway and not settings.workers.are_named:
-        return _refuse("expected workers, got none; name them by --worker, --workers-file or [workers]")
+        return _refuse("expected workers, got none; name them by --worker, --ray or [workers]")
     if is_gateway and "device" in settings.server.model_fields_set:
         return _refuse("a gateway denoises nothing itself, got server.device; leave it out")
     if not is_gateway and settings.workers.are_named:
@@ -225,11 +241,18 @@ def run_server(settings: Settings, read: Callable[[], Settings]) -> int:
     """
     import uvloop
 
+    from dimstream_server.server_parts import load_engine
     from dimstream_server.serving import serve
+
+    load = load_engine
+    if settings.workers.ray is not None:
+        from dimstream_server.cluster.loading import load_cluster
+
+        load = load_cluster
 
     set_up_logging(settings.server.log_level, settings.server.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        complete = runner.run(serve(settings, read))
+        complete = runner.run(serve(settings, read, load=load))
     if not complete:
         logging.shutdown()
         os._exit(EXIT_DRAIN_INCOMPLETE)  # threads that still wait for the device would hold the process
@@ -253,6 +276,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure the speed of this machine, and what the service adds to the bare network",
         add_help=False,
     )
+    commands.add_parser("plan", help="how many microscopes do so many workers serve?", add_help=False)
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
     commands.add_parser("recordings", help="list recordings, or delete old ones", add_help=False)
     commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)

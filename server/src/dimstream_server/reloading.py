@@ -20,7 +20,7 @@ from dimstream_server.settings_file import SettingsError
 from dimstream_server.streams import StreamService
 
 _BY: Final = "SIGHUP"
-_READ_AGAIN: Final = ("server.bundles", "workers.addresses", "workers.file")
+_READ_AGAIN: Final = ("server.bundles", "workers.addresses", "workers.file", "workers.ray_workers")
 _log = logging.getLogger(__name__)
 
 

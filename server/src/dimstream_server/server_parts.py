@@ -79,10 +79,22 @@ def _read_bundles(settings: Settings) -> list[Bundle]:
 
 def _gateway_engine(settings: Settings, bundles: list[Bundle]) -> WorkersEngine:
     """The engine of a gateway. Without its workers it starts all the same, and is not ready."""
+    engine = make_workers_engine(settings, bundles)
+    wait_for_workers(engine, settings)
+    return engine
+
+
+def make_workers_engine(settings: Settings, bundles: list[Bundle] | None = None) -> WorkersEngine:
+    """An engine with the workers that settings name.
+
+    Raises
+    ------
+    CannotStart
+    """
     table = settings.workers
     try:
-        engine = WorkersEngine(
-            bundles,
+        return WorkersEngine(
+            _read_bundles(settings) if bundles is None else bundles,
             named_workers(settings),
             limits=engine_limits(settings),
             keys=choose_curve_keys(server_key=table.server_key, key=table.key),
@@ -92,19 +104,28 @@ def _gateway_engine(settings: Settings, bundles: list[Bundle]) -> WorkersEngine:
         raise CannotStart(str(error)) from error
     except KeyFileError as error:
         raise CannotStart(error.detail) from error
-    until = time.monotonic() + table.wait_s
+
+
+def wait_for_workers(engine: WorkersEngine, settings: Settings) -> None:
+    """Wait until each model has a worker, for as long as settings want."""
+    until = time.monotonic() + settings.workers.wait_s
     while (shortage := engine.shortage()) is not None and time.monotonic() < until:
         time.sleep(_WORKERS_POLL_S)
     if shortage is not None:
         _log.warning("starting without all workers event=workers_missing reason=%r", shortage)
-    return engine
 
 
 def workers_again(engine: Engine) -> Callable[[Settings], None] | None:
     """What has a gateway use the workers of other settings; None for a server that is none."""
     if not isinstance(engine, WorkersEngine):
         return None
-    return lambda settings: engine.set_workers(named_workers(settings))
+
+    def use(settings: Settings) -> None:
+        engine.set_workers(named_workers(settings))
+        if engine.cluster is not None:
+            engine.cluster.resize(settings.workers.ray_workers)
+
+    return use
 
 
 def engine_limits(settings: Settings) -> EngineLimits:

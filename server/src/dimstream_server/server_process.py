@@ -69,10 +69,29 @@ def running_server(bundle: Path, device: str = "cpu", more: Sequence[str] = ()) 
     ServerProcessError
         It ends before it is ready, is not ready in time, or does not stop cleanly; why is on stderr.
     """
+    with _running(["serve", "--bundle", str(bundle), "--device", device, *more]) as server:
+        yield server
+
+
+@contextmanager
+def running_gateway(bundle: Path, workers: Sequence[str]) -> Iterator[RunningServer]:
+    """The same of a gateway in front of `workers`, which are endpoints.
+
+    Raises
+    ------
+    ServerProcessError
+    """
+    named = [word for worker in workers for word in ("--worker", worker)]
+    with _running(["gateway", "--bundle", str(bundle), *named]) as gateway:
+        yield gateway
+
+
+@contextmanager
+def _running(words: Sequence[str]) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
         started = time.perf_counter()
-        with subprocess.Popen([*_command(bundle, device, ready), *more]) as process:
+        with subprocess.Popen(_command(words, ready)) as process:
             try:
                 _wait_until_ready(process, ready)
                 took_s = time.perf_counter() - started
@@ -83,10 +102,9 @@ def running_server(bundle: Path, device: str = "cpu", more: Sequence[str] = ()) 
                 process.kill()
 
 
-def _command(bundle: Path, device: str, ready: Path) -> list[str]:
-    command = [sys.executable, "-m", "dimstream_server.cli", "serve", "--bundle", str(bundle)]
+def _command(words: Sequence[str], ready: Path) -> list[str]:
     free = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file", str(ready)]
-    return [*command, *free, "--device", device, "--log-level", "warning"]
+    return [sys.executable, "-m", "dimstream_server.cli", *words, *free, "--log-level", "warning"]
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path) -> None:

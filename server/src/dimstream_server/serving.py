@@ -47,13 +47,17 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, read: Callable[[], Settings]) -> bool:
+async def serve(
+    settings: Settings, read: Callable[[], Settings], *, load: Callable[[Settings], Engine] = load_engine
+) -> bool:
     """Serve until SIGTERM or SIGINT; whether every accepted frame could be answered.
 
     Parameters
     ----------
     read : callable
         Reads the settings again, at SIGHUP.
+    load : callable
+        Gives the engine; called in a worker thread.
 
     Raises
     ------
@@ -65,7 +69,7 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> bool:
         loop.add_signal_handler(number, stop.set)
     reloading = Reloading(settings, read)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
-    return await serve_until(stop, settings, reloading=reloading)
+    return await serve_until(stop, settings, load=load, reloading=reloading)
 
 
 async def serve_until(

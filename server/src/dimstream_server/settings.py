@@ -439,6 +439,22 @@ class WorkersTable(_Table):
     file: Annotated[
         Path | None, Field(description="file with further ones, one a line; read again at SIGHUP")
     ] = None
+    ray: Annotated[
+        str | None,
+        Field(min_length=1, description="Ray cluster that places workers: HOST:PORT, or auto; needs `[ray]`"),
+    ] = None
+    ray_workers: Annotated[int, Field(ge=0, le=256, description="workers that Ray keeps")] = 2
+    ray_cpus: Annotated[
+        float, Field(ge=0, le=1024, description="processor cores that Ray sets aside for each")
+    ] = 1.0
+    ray_gpus: Annotated[float, Field(ge=0, le=64, description="cards that Ray sets aside for each")] = 0.0
+    ray_settings: Annotated[
+        Path | None, Field(description="settings file of these workers, at this place on each machine")
+    ] = None
+    store: Annotated[
+        str | None,
+        Field(min_length=1, description="folder or http(s):// address of bundles by hash; none: same paths"),
+    ] = None
     server_key: Annotated[
         Path | None, Field(description="the workers' public CURVE key, which they share")
     ] = None
@@ -452,8 +468,8 @@ class WorkersTable(_Table):
 
     @property
     def are_named(self) -> bool:
-        """Whether there are workers, or a list of them."""
-        return bool(self.addresses) or self.file is not None
+        """Whether there are workers, a list of them, or a cluster that has some."""
+        return bool(self.addresses) or self.file is not None or self.ray is not None
 
     @model_validator(mode="after")
     def _both_keys(self) -> Self:

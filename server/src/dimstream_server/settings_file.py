@@ -24,6 +24,7 @@ _PATHS = (
     ("workers", "file"),
     ("workers", "server_key"),
     ("workers", "key"),
+    ("workers", "ray_settings"),
 )
 
 

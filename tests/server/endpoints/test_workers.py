@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,16 @@ import pytest
 
 from dimstream_client.messages import Error, Open
 from dimstream_models.bundle import Bundle
+from dimstream_models.quality.detector import Detector
 from dimstream_server import errors
 from dimstream_server.engine.handed_state import state_json
+from dimstream_server.engine.loading import model_info
 from dimstream_server.engine.local_engine import LocalEngine
-from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, StreamSpec
+from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.engine.resume_state import Counts, PlaneRecord, ResumeState
+from dimstream_server.streams.open_request import spec_of
 from dimstream_server.workers import WorkersEngine
+from dimstream_server.workers.placed_stream import PlacedStream
 
 SHAPE = (40, 44)
 SPEC = StreamSpec("blur", SHAPE, "uint16", deliver_maps=True, split_every=3, frame_interval_s=2.0)
@@ -271,3 +275,32 @@ def test_a_stream_with_a_state_goes_on_there_and_tells_its_own(peer: Any) -> Non
     assert result.state["predicted"] is True
     plain = peer.open(SHAPE)
     assert peer.denoise(plain.stream, 0, movie(1)[0].pixels).state is None
+
+
+def test_a_worker_is_asked_for_all_that_a_stream_wants(bundle: Bundle) -> None:
+    wanted = StreamSpec(
+        model="blur",
+        shape=SHAPE,
+        in_dtype="uint8",
+        out_dtype="float32",
+        deliver_pixels=False,
+        deliver_maps=True,
+        deliver_sd=True,
+        split_every=3,
+        frame_interval_s=2.0,
+        detector=Detector(offset=100.0, gain=2.0),
+        pixel_size_um=0.02,
+        match_pixel_size=True,
+        priority="batch",
+        weight=3,
+        deadline_ms=250.0,
+    )
+    usual = StreamSpec("blur", SHAPE, "uint16")
+    same_as_usual = [
+        one.name for one in fields(StreamSpec) if getattr(wanted, one.name) == getattr(usual, one.name)
+    ]
+    assert same_as_usual == ["model", "shape"], "give each new field another value here"
+    in_force = InForce(0, model_info(bundle), model_info(bundle).thresholds)
+    for spec in (wanted, usual):
+        asked = PlacedStream.begin("s", spec, in_force, None).open_message()
+        assert spec_of(asked, model="blur") == spec

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.benchmarks import durability, viewing
+from dimstream_server.benchmarks import durability, gateway, viewing
 from dimstream_server.benchmarks.batch import measure_batch
 from dimstream_server.benchmarks.device_speed import ALWAYS, measure_devices
 from dimstream_server.benchmarks.flag_cost import measure_flags
@@ -60,6 +60,7 @@ class Measuring:
             "flags": self._flags,
             "devices": self._devices,
             "batch": self._batch,
+            "gateway": self._gateway,
         }
         with tempfile.TemporaryDirectory() as scratch:
             identity = write_identity_bundle(Path(scratch) / IDENTITY, like=self._shipped)
@@ -107,6 +108,12 @@ class Measuring:
         rounds = self._plan.batch_rounds
         with _progress("batch", rounds * SHIPPED_LAP_FRAMES * 2) as on_frames:
             self._found(batch=measure_batch(bundles[SHIPPED], rounds, self._device, on_frames))
+
+    def _gateway(self, bundles: dict[str, Bundle]) -> None:
+        rounds, before = self._plan.gateway_rounds, self._plan.identity.warm_up_frames
+        with _progress("gateway", gateway.frames_of(rounds)) as on_frames:
+            measure = gateway.measure_gateway
+            self._found(gateway=measure(bundles[IDENTITY], rounds, before, self._device, on_frames))
 
 
 @contextmanager

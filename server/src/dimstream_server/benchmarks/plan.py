@@ -22,7 +22,7 @@ MEMORY_FRAMES: Final = 12
 """Frames during which memory is watched, for each frame of the identity on a route."""
 SHIPPED_SHARE: Final = 5
 """The shipped network takes so much longer than an identity that it gets this part of the frames."""
-PARTS: Final = ("routes", "memory", "durability", "viewers", "flags", "devices", "batch")
+PARTS: Final = ("routes", "memory", "durability", "viewers", "flags", "devices", "batch", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class Plan:
         Laps of batch work, and of the loop of ``session.run``.
     viewing_rounds : mapping of str to int
         Laps of each model alone and watched.
+    gateway_rounds : int
+        Laps of the identity straight to a server, and through a gateway.
     """
 
     identity: ModelPlan
@@ -96,6 +98,7 @@ class Plan:
     viewing_rounds: Mapping[str, int]
     devices: DevicePlan
     batch_rounds: int
+    gateway_rounds: int
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
@@ -114,6 +117,7 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
             viewing_rounds={"shipped": 1},
             devices=DevicePlan(2, 1, shape=(64, 72), matrix_side=64, products=1),
             batch_rounds=1,
+            gateway_rounds=1,
         )
     rounds = _rounds(frames, LAP_FRAMES)
     shipped_rounds = _rounds(frames // SHIPPED_SHARE, SHIPPED_LAP_FRAMES)
@@ -128,6 +132,7 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
         viewing_rounds={"identity": rounds, "shipped": max(3, shipped_rounds // 2)},
         devices=DevicePlan(shipped_rounds, 2),
         batch_rounds=shipped_rounds,
+        gateway_rounds=rounds,
     )
 
 

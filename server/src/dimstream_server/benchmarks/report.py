@@ -13,6 +13,7 @@ from dimstream_server.benchmarks.batch import STREAMS, BatchFigures
 from dimstream_server.benchmarks.device_speed import DeviceFigures, DevicesFigures
 from dimstream_server.benchmarks.durability import DURABLE, RECORDED, DurabilityFigures
 from dimstream_server.benchmarks.flag_cost import FlagFigures
+from dimstream_server.benchmarks.gateway import GatewayFigures
 from dimstream_server.benchmarks.interleaved import RouteFigures, Spread
 from dimstream_server.benchmarks.machine import Machine
 from dimstream_server.benchmarks.memory import MemoryFigures
@@ -39,6 +40,7 @@ MIN_RATIO: Final = 0.95
 MAX_GROWTH_PERCENT: Final = 2.0
 MAX_FLAGS_RATIO: Final = 1.1
 MAX_SPLIT_RATIO: Final = 1.05
+MAX_GATEWAY_MS: Final = 2.0
 MIN_DURABLE_RATIO: Final = 0.95
 MAX_DURABLE_MS: Final = 1.0
 MIN_RECORDED_RATIO: Final = 0.9
@@ -75,6 +77,7 @@ class Figures:
     viewing: dict[str, ViewingFigures] = field(default_factory=dict)
     devices: DevicesFigures | None = None
     batch: BatchFigures | None = None
+    gateway: GatewayFigures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ def check_goals(figures: Figures) -> list[Goal]:
         _at_least("bfloat16, of the speed of cpu", MIN_ROUNDING_SPEED, _median(rounding, "speed")),
         _at_least("openvino:cpu, of the matrix peak", MIN_SHARE_OF_PEAK, _share(exact)),
         _at_least("batch work, of a loop of session.run", MIN_BATCH_RATIO, batch),
+        _at_most("a gateway adds, ms", MAX_GATEWAY_MS, _median(figures.gateway, "added_ms")),
     ]
 
 
@@ -163,6 +167,8 @@ def _sections(figures: Figures) -> Iterator[list[str]]:
         yield list(_durability_lines(figures.durability))
     if figures.viewing:
         yield list(_viewing_lines(figures.viewing))
+    if figures.gateway is not None:
+        yield list(_gateway_lines(figures.gateway))
 
 
 def _device(found: DevicesFigures | None, name: str) -> DeviceFigures | None:
@@ -254,6 +260,16 @@ def _viewing_lines(watched: dict[str, ViewingFigures]) -> Iterator[str]:
         for key, one in watched.items()
     ]  # fmt: skip
     yield from _aligned(rows)
+
+
+def _gateway_lines(found: GatewayFigures) -> Iterator[str]:
+    yield "identity, straight to a server, and through a gateway to it"
+    yield (
+        f"{found.direct_ms.median:.2f} and {found.gateway_ms.median:.2f} ms with window 1: it adds"
+        f" {found.added_ms.median:.2f} ms ({_quartiles(found.added_ms)})"
+    )
+    ratio = found.throughput_ratio
+    yield f"{ratio.median:.3f} ({_quartiles(ratio)}) of the throughput with window 8"
 
 
 def _flag_lines(flags: FlagFigures) -> Iterator[str]:

@@ -50,6 +50,9 @@ class EngineCallbacks(Protocol):
     def broken(self, error: BaseException) -> None:
         """The thread dies of an error."""
 
+    def stopped(self) -> None:
+        """The thread ends; nothing is sent to workers any more."""
+
 
 class GatewayThread:
     """Does what it is asked, answers what workers say, and looks after them.
@@ -150,6 +153,7 @@ class GatewayThread:
             raise
         finally:
             self._end()
+            self._callbacks.stopped()
         for future in self._drains:
             future.set_result(None)
 

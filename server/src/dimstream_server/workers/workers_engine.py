@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dimstream_client.keys import CurveKeys
 from dimstream_models.bundle import Bundle
@@ -42,6 +42,19 @@ _SLACK_BYTES: Final = 2**20
 _LARGEST_ITEM: Final = 4  # bytes of a pixel
 
 
+class Cluster(Protocol):
+    """What places workers, where they are not only named."""
+
+    def trouble(self) -> str | None:
+        """Why some workers are not placed at present; None when all are."""
+
+    def resize(self, count: int) -> None:
+        """Have so many workers from now on."""
+
+    def close(self) -> None:
+        """End them all."""
+
+
 class WorkersEngine:
     """Gives each stream to a worker, and to another when that is lost: no frame is, and no pixel differs.
 
@@ -58,6 +71,11 @@ class WorkersEngine:
         Without them nothing is encrypted.
     silence_s : float
         A worker of which nothing was heard for so long is lost.
+
+    Attributes
+    ----------
+    cluster : Cluster or None
+        Places workers besides those that are named; closed when the engine has stopped.
 
     Raises
     ------
@@ -89,6 +107,8 @@ class WorkersEngine:
         self._thread = GatewayThread(self, keys=keys, largest_bytes=largest, silence_s=silence_s)
         self._streams = self._thread.streams
         self._addresses: tuple[str, ...] = ()
+        self._placed: tuple[str, ...] = ()
+        self.cluster: Cluster | None = None
         self.set_workers(workers)
         self._thread.start()
 
@@ -103,8 +123,18 @@ class WorkersEngine:
         """Use these workers from now on; streams of others move between two frames."""
         with self._lock:
             self._addresses = addresses
-            if not self._quotas.stopped:
-                self._thread.post(partial(self._thread.set_workers, addresses))
+            self._use_workers()
+
+    def set_placed(self, addresses: tuple[str, ...]) -> None:
+        """The same of those that the cluster has placed, next to those that are named."""
+        with self._lock:
+            self._placed = addresses
+            self._use_workers()
+
+    def _use_workers(self) -> None:
+        if not self._quotas.stopped:
+            addresses = tuple(dict.fromkeys((*self._addresses, *self._placed)))
+            self._thread.post(partial(self._thread.set_workers, addresses))
 
     def workers(self) -> list[dict[str, Any]]:
         """All workers, as operators are shown them."""
@@ -120,8 +150,10 @@ class WorkersEngine:
         ]
         if not lacking:
             return None
-        reasons = "; ".join(f"{worker.address}: {worker.trouble}" for worker in self._thread.workers)
-        return f"no worker serves {', '.join(lacking)}; {reasons or 'there are no workers'}"
+        reasons = [f"{worker.address}: {worker.trouble}" for worker in self._thread.workers]
+        if self.cluster is not None and (trouble := self.cluster.trouble()) is not None:
+            reasons.append(trouble)
+        return f"no worker serves {', '.join(lacking)}; {'; '.join(reasons) or 'there are no workers'}"
 
     def lost(self) -> str | None:
         """Which workers cannot be used while others go on; None when all can."""
@@ -325,6 +357,11 @@ class WorkersEngine:
         with self._lock:
             self._quotas.draining = self._quotas.stopped = True
             self._trouble = f"the gateway's thread died ({error!r}); its error is in the log: restart it"
+
+    def stopped(self) -> None:
+        """The thread has ended."""
+        if self.cluster is not None:
+            self.cluster.close()
 
     def _info(self, model: str) -> ModelInfo:
         info = self._infos.get(model)

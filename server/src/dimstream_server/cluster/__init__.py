@@ -1,0 +1,1 @@
+"""Workers of a gateway that Ray places on the machines of its cluster; needs the extra `[ray]`."""
