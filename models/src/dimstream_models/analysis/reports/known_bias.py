@@ -40,7 +40,7 @@ class KnownBias:
         if not self.effects:
             return "error not known for these labels"
         names = titles or {}
-        parts = [f"{names.get(each, FIGURES[each].title.lower())} {self.of(each)}" for each in figures]
+        parts = [f"{names.get(each, FIGURES[each].title)} {self.of(each)}" for each in figures]
         return f"found - true at {self.dose} ph: {'; '.join(parts)}"
 
 
