@@ -186,7 +186,18 @@ CASES = {
     "no hash in our own bundle": Case(
         without("weights", "onnx", "sha256"), bundle.InvalidBundle, r"weights\.onnx\.sha256 is missing"
     ),
-    "step: unknown before": Case(pre(step("scale_range")), bundle.UnknownProcessing, "'scale_range'"),
+    "step: unknown before": Case(pre(step("sigmoid")), bundle.UnknownProcessing, "'sigmoid'"),
+    "step: range over rows": Case(
+        pre(step("scale_range", axes=["x"])), bundle.UnknownProcessing, "'scale_range' with axes"
+    ),
+    "step: range upside down": Case(
+        pre(step("scale_range", min_percentile=60, max_percentile=40)),
+        bundle.UnknownProcessing,
+        "min_percentile 60.0 that is not below",
+    ),
+    "step: range of another tensor": Case(
+        pre(step("scale_range", reference_tensor="mask")), bundle.UnknownProcessing, "reference_tensor 'mask'"
+    ),
     "step: unknown after": Case(post(step("sigmoid")), bundle.UnknownProcessing, r"outputs\.0.*'sigmoid'"),
     "step: only known before": Case(
         post(step("zero_mean_unit_variance")), bundle.UnknownProcessing, "'zero_mean_unit_variance'"
