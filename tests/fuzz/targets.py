@@ -32,6 +32,8 @@ from dimstream_models.bundle import BundleError, read_attachment, read_bundle
 from dimstream_models.bundle.errors import InvalidBundle
 from dimstream_models.bundle.onnx_file import check_onnx
 from dimstream_models.bundle.tensors import from_npy
+from dimstream_server.endpoints.http.open_inference.asking import read_request
+from dimstream_server.endpoints.http.open_inference.compression import unpacked
 from dimstream_server.endpoints.http.request_images import ImageChoice, open_body
 from dimstream_server.endpoints.zmq.curve import CurveHandshake
 from dimstream_server.endpoints.zmq.zmtp import (
@@ -104,6 +106,22 @@ def npy(data: bytes) -> None:
         tensor = from_npy(data, where="tensor")
         assert tensor.nbytes <= len(data)
         assert np.isfinite(tensor).all()
+
+
+def inference(data: bytes) -> None:
+    """A request of the Open Inference Protocol: the length of its JSON, `BETWEEN_PARTS`, its body."""
+    length, _, body = data.partition(BETWEEN_PARTS)
+    encoding = "gzip" if body.startswith(b"\x1f\x8b") else "identity"
+    try:
+        plain = unpacked(bytearray(body), encoding, MAX_STACK)
+        assert len(plain) <= max(len(body), MAX_STACK + 2**20)
+        asked = read_request(plain, length.decode("latin-1") or None)
+    except ServerError as error:
+        _check_short(str(error))
+        return
+    assert asked.outputs
+    assert asked.frames >= 1
+    _body(bytes(asked.npy), "", asked.choice)
 
 
 def form(data: bytes) -> None:
@@ -224,6 +242,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
         tiff,
         image,
         npy,
+        inference,
         form,
         bundle,
         description,
@@ -245,6 +264,10 @@ def seeds(name: str) -> list[Path]:
 
 def _check_one_line(message: str) -> None:
     assert "\n" not in message, "a refusal must be fit for one line of a log"
+
+
+def _check_short(message: str) -> None:
+    assert len(message) < 1000, "a refusal must not send back what came"
 
 
 def _check_keeps_secrets(message: str, data: bytes) -> None:
