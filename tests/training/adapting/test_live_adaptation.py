@@ -1,6 +1,7 @@
 """A running stream gets a model that is adapted to its first frames, or keeps the one that it has."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +20,12 @@ from dimstream_models.bundle import read_bundle
 from dimstream_models.training.adapting.adaptation import Wanted
 from dimstream_models.training.adapting.changing_model import StreamOfServer, put_in_force, undo
 from dimstream_models.training.adapting.growing_recording import FirstFrames, GrowingRecording
-from dimstream_models.training.adapting.live_adaptation import LiveWish, adapt_live, work_folder
+from dimstream_models.training.adapting.live_adaptation import (
+    LiveWish,
+    _require_room,
+    adapt_live,
+    work_folder,
+)
 from dimstream_models.training.adapting.running_server import InForce
 from dimstream_models.training.errors import (
     CannotAdapt,
@@ -206,6 +212,13 @@ def test_a_folder_that_the_server_does_not_load_from_is_refused_before_any_work(
     with Microscope(served.server.endpoint) as scope, pytest.raises(CannotAdapt, match="bundle_folders"):
         adapt_live(served.stream(scope.id), elsewhere)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_room_on_the_disk_is_left_for_recordings(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    _require_room(tmp_path, 0)
+    with pytest.raises(CannotAdapt, match=r"GB free on the disk of .* make room"):
+        _require_room(tmp_path, free)
 
 
 def test_all_threads_of_the_process_take_the_lowest_priority() -> None:
