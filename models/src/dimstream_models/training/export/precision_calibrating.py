@@ -90,12 +90,13 @@ def _record(draft: BundleDraft, wanted: WantedPrecision) -> PrecisionRecord:
     threshold: FlagThresholds | None
     if wanted.simulated:
         _, recipe = with_recipe(draft, rate)
-        frames, origin = frames_of_scenes(recipe), SIMULATED
         threshold = threshold_of_scenes(recipe, rounded)
     else:
         threshold = movies.threshold(rounded, draft.config.ssim, false_alarm_rate=rate)
+    assert threshold is not None  # there are movies of both kinds
     if movies.signal:
         frames, origin = movies.frames(), movies.names
-    assert threshold is not None  # there are movies of both kinds
+    else:
+        frames, origin = frames_of_scenes(recipe), SIMULATED
     parity = measure_parity(*frames, rounded, exact, movies=origin)
     return precision_record(wanted.precision, threshold, parity)
