@@ -17,7 +17,7 @@ test check fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
 test check fast-tests: export OMP_NUM_THREADS = 1
 
-.PHONY: demo dev test check fast-tests lint bench gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak
+.PHONY: demo dev test check fast-tests lint bench gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak napari
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
@@ -129,6 +129,20 @@ FUZZ_SECONDS ?= 60
 
 fuzz: $(VENV)/.installed-fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz/fuzzing.py
+
+# The napari plugin in a real napari under a virtual display (Debian: xvfb, libxcb-cursor0 and others, see
+# docs/napari.md). Its packages take 1.4 GB, so they have an environment of their own.
+NAPARI := .venv-napari
+
+napari: $(NAPARI)/.installed
+	$(NAPARI)/bin/npe2 validate dimstream-client
+	DIMSTREAM_NAPARI=1 DIMSTREAM_SHOW=1 xvfb-run --auto-servernum $(NAPARI)/bin/pytest -o filterwarnings=default tests/napari_plugin
+
+$(NAPARI)/.installed: .ci/napari-requirements.txt client/pyproject.toml server/pyproject.toml models/pyproject.toml
+	$(PYTHON) -m venv $(NAPARI)
+	$(NAPARI)/bin/python -m pip --disable-pip-version-check install --quiet -e "client[tiff,napari]" -e models \
+		-e "server[cpu]" -r .ci/napari-requirements.txt
+	@touch $@
 
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 

@@ -15,6 +15,9 @@ import dimstream_models  # noqa: F401  # before ONNX Runtime, which it keeps fro
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# napari takes 1.4 GB and a display: `make napari` has an environment of its own for it.
+collect_ignore = [] if os.environ.get("DIMSTREAM_NAPARI") else ["napari_plugin"]
+
 # The same examples in each run: few, in `make check` fewer; DIMSTREAM_HYPOTHESIS=long tries many other ones.
 for name, max_examples in (("check", 15), ("short", 50)):
     hypothesis.settings.register_profile(

@@ -1,0 +1,145 @@
+"""A connection to the live view's WebSocket of a server."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from dimstream_client.errors import ConnectionLost, NotAdmitted
+from dimstream_client.live.messages import LiveMessage, decode
+
+PROTOCOL: Final = Subprotocol("dimstream-live-1")
+_LARGEST_MESSAGE: Final = 2**30
+_OPEN_S: Final = 10.0
+_WATCH_S: Final = 0.06  # between two wishes: the server bounds what viewers say in a second
+_REFUSED: Final = (401, 403)
+
+
+class LiveConnection:
+    """One viewer of a server; a context manager.
+
+    Parameters
+    ----------
+    server : str
+        ``http://HOST:PORT`` or ``https://HOST:PORT``.
+    token : str, optional
+        For a server that has tokens.
+
+    Raises
+    ------
+    NotAdmitted
+        The server wants a token, or does not know this one.
+    ConnectionLost
+        There is no such server.
+    """
+
+    def __init__(self, server: str, *, token: str | None = None) -> None:
+        self._server = server
+        self._until_closed = ExitStack()
+        self._socket = self._until_closed.enter_context(_connecting(server, token))
+        self._taken = 0
+        self._lock = threading.Lock()
+        self._watched_at = 0.0
+
+    def __enter__(self) -> LiveConnection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def watch(self, views: Sequence[dict[str, Any]]) -> None:
+        """Say which views are wanted from now on, in the words of docs/live-view.md; any thread may.
+
+        Raises
+        ------
+        ConnectionLost
+        """
+        with self._lock:
+            time.sleep(max(0.0, self._watched_at + _WATCH_S - time.monotonic()))
+            self._say({"type": "watch", "views": list(views)})
+            self._watched_at = time.monotonic()
+
+    def receive(self, timeout_s: float) -> LiveMessage | None:
+        """Return the next message and acknowledge it; None when none came in time. One thread receives.
+
+        Raises
+        ------
+        ConnectionLost
+            The connection has ended.
+        ProtocolError
+            What came is no message of the live view.
+        """
+        try:
+            message = self._socket.recv(timeout_s)
+        except TimeoutError:
+            return None
+        except ConnectionClosed as error:
+            raise self._lost(error) from None
+        self._taken += 1
+        found = decode(message.encode() if isinstance(message, str) else message)
+        self._say({"type": "done", "count": self._taken})
+        return found
+
+    def close(self) -> None:
+        """End the connection; a thread that receives gets ConnectionLost."""
+        self._socket.close()
+        self._until_closed.close()
+
+    def _say(self, words: dict[str, Any]) -> None:
+        try:
+            self._socket.send(json.dumps(words))
+        except ConnectionClosed as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: ConnectionClosed) -> ConnectionLost:
+        why = "" if error.rcvd is None or not error.rcvd.reason else f": {error.rcvd.reason}"
+        return ConnectionLost(f"the connection to the live view of {self._server} has ended{why}")
+
+
+@contextmanager
+def _connecting(server: str, token: str | None) -> Iterator[ClientConnection]:
+    parts = urlsplit(server.rstrip("/"))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConnectionLost(f"cannot connect to {server!r}; expected http://HOST:PORT")
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    with ExitStack() as stack:
+        try:
+            connection = connect(
+                f"{scheme}://{parts.netloc}{parts.path}/live/ws",
+                additional_headers={} if token is None else {"Authorization": f"Bearer {token}"},
+                subprotocols=[PROTOCOL],
+                ssl=ssl.create_default_context() if scheme == "wss" else None,
+                max_size=_LARGEST_MESSAGE,
+                open_timeout=_OPEN_S,
+                proxy=None,
+            )
+            socket = stack.enter_context(connection)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in _REFUSED:
+                raise NotAdmitted(
+                    f"{server} does not let us watch (HTTP {status}): give one of its tokens,"
+                    " see docs/security.md"
+                ) from None
+            raise ConnectionLost(
+                f"{server} has no live view to offer (HTTP {status}): all viewers' places may be taken"
+            ) from None
+        except (OSError, ValueError, WebSocketException) as error:
+            raise ConnectionLost(
+                f"no live view at {server} ({error}); check the address (port 8570 where nothing else is"
+                " set), and that a server runs there"
+            ) from None
+        yield socket
