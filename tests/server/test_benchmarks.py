@@ -219,7 +219,9 @@ def test_the_table_is_aligned_and_shows_routes_and_goals(quick_run: tuple[Any, l
         shown = heads[:1] if name in WITH_CHECKSUMS else heads
         assert [len(row) for row in rows] == [len(head) for head in shown]
     assert len(heads) == 2
-    assert sum(line.endswith((" met", " NOT MET")) for line in lines) == 10
+    known = [goal for goal in quick_run[0]["goals"] if goal["met"] is not None]
+    assert len(known) >= len(quick_run[0]["goals"]) - 1  # bfloat16's, where the processor emulates it
+    assert sum(line.endswith((" met", " NOT MET")) for line in lines) == len(known)
 
 
 def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
