@@ -347,7 +347,7 @@ def test_frames_and_refusals_take_turns_without_using_up_room(module_peer, conne
 
 
 def test_open_and_stream_name_every_setting():
-    own = {"client", "shape", "dtype", "next_result", "stream", "resume_token"}
+    own = {"client", "shape", "dtype", "next_result", "stream", "resume_token", "state"}
     settings = {f.name for f in fields(Open)} - own
     for call in (Client.open, Client.stream):
         parameters = inspect.signature(call).parameters

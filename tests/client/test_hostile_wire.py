@@ -86,6 +86,8 @@ VALUES: dict[Any, Any] = {
     HEADERS["RESULT"]["t_ms"]: members(dict.fromkeys(("queue", "infer", "total"), NUMBERS)),
     HEADERS["RESULT"]["quality"]: QUALITY,
     checks.problem: members(PROBLEM, {"stream": TEXTS, "seq": COUNTS, "expected": FREE}),
+    checks.weight: st.integers(1, checks.MAX_WEIGHT),
+    HEADERS["OPEN"]["priority"]: st.sampled_from(["live", "batch"]),
     HEADERS["OPEN"]["mode"]: st.sampled_from(["lossless", "latest"]),
     HEADERS["OPEN"]["deliver"]: st.sampled_from(["result", "flags"]),
     HEADERS["RESULT"]["status"]: st.sampled_from(["done", "failed"]),

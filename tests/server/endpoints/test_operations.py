@@ -118,6 +118,7 @@ def test_each_stream_has_its_figures(
         "frames_received": 4,
         "frames_denoised": 3,
         "frames_failed": 1,
+        "frames_analysed": 0,
         "frames_skipped": 5,
         "frames_resent": 0,
     }
