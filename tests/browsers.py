@@ -30,4 +30,4 @@ def browsing(width: int = 1280, height: int = 800) -> Iterator[Any]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
         browser.close()
-    assert not errors
+    assert not errors, errors

@@ -7,6 +7,7 @@ import { movie, saveTiff, snapshot } from "./capture.js";
 import { Connection } from "./connection.js";
 import { Contrast } from "./contrast.js";
 import { ContrastControls } from "./contrast_controls.js";
+import { ErCurves } from "./er_curves.js";
 import { element, setOptions, setText } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { Histogram } from "./histogram.js";
@@ -59,6 +60,7 @@ class App {
     this.rows = new Rows();
     this._planeRows = new PlaneRows();
     this.traces = new Traces();
+    this.er = new ErCurves();
     this.isBusy = false; // a movie is made
     this.said = "";
     this.pictures = { raw: new Picture(), denoised: new Picture(), support: new Picture() };
@@ -117,7 +119,7 @@ class App {
     if (!this.streamId) return;
     const parts = ["raw", "denoised", ...(this.isSupportShown ? ["support"] : [])];
     const rois = this.marking.regions.map(({ x, y, width, height }) => ({ x, y, width, height }));
-    const view = { stream: this.streamId, plane: this.planes.wanted, seq: this.seq, parts, rows: true, rois };
+    const view = { stream: this.streamId, plane: this.planes.wanted, seq: this.seq, parts, rows: true, rois, er: this.er.chosen };
     if (this.mode !== "all") this.connection.watch([view]);
     else this.connection.watch([...this.overview.views(this.streams).slice(0, 15), { ...view, parts: [] }]);
   }
@@ -138,6 +140,7 @@ class App {
     this.newestShown = -1;
     this.rows = new Rows();
     this.traces = new Traces();
+    this.er.clear();
     for (const picture of Object.values(this.pictures)) picture.set(null);
     this.planes.set(this.stream);
     this.want();
@@ -218,9 +221,16 @@ class App {
     else if (header.stream !== this.streamId) return;
     else if (header.type === "rows") this.rows.add(message);
     else if (header.type === "traces") this.traces.add(message);
+    else if (header.type === "er") this._takeFigures(message);
     else if (header.type === "frame") this._takeFrame(message);
     else if (header.type === "missing") this.missing = `frame ${header.seq} is not in memory any more, and not recorded`;
     this.redraw();
+  }
+
+  /** @param {import("./protocol.js").Message} message */
+  _takeFigures(message) {
+    this.er.add(message);
+    this.er.ask(this.connection.authorization, () => this.redraw());
   }
 
   /** @param {Record<string, any>} status */
@@ -327,5 +337,5 @@ class App {
 const app = new App();
 /** What is hard to see of the page from outside, for its tests. */
 Object.defineProperty(window, "dimstream", {
-  get: () => ({ traces: app.traces, hasSupport: app.pictures.support.part !== null, missing: app.missing }),
+  get: () => ({ rows: app.rows, traces: app.traces, er: app.er, hasSupport: app.pictures.support.part !== null, missing: app.missing }),
 });

@@ -5,9 +5,11 @@
 
 import { element } from "./dom.js";
 import { writeTexts } from "./page_texts.js";
-import { lanesOf } from "./timeline_lanes.js";
+import { erLanes, lanesOf } from "./timeline_lanes.js";
 
 const SUPPORT_OPACITY = 0.45;
+const HEIGHT = 176; // of the timeline, px
+const CURVE_HEIGHT = 40; // of each curve of the ER
 
 export class Drawing {
   /** @param {any} app */
@@ -38,18 +40,26 @@ export class Drawing {
 
   /** Draw the timeline, if anything of it has changed: a long run takes some milliseconds. */
   _drawTimeline() {
-    const { rows, stream, traces, streamId, planes, marking, timeline } = this._app;
+    const { rows, stream, traces, streamId, planes, marking, timeline, er } = this._app;
     const { regions } = marking;
     const current = this._app.currentRow();
-    const { clientWidth, clientHeight } = element("timeline", HTMLCanvasElement);
+    const canvas = element("timeline", HTMLCanvasElement);
+    canvas.style.height = `${HEIGHT + (er.isShown ? er.chosen.length * CURVE_HEIGHT : 0)}px`;
+    const { clientWidth, clientHeight } = canvas;
     const thresholds = stream?.thresholds ?? {};
     const key = JSON.stringify([
       [streamId, rows.generation, rows.count, planes.place(stream), current, clientWidth, clientHeight],
-      [regions, traces.size, thresholds, window.devicePixelRatio],
+      [regions, traces.size, er.version, thresholds, window.devicePixelRatio],
     ]);
     if (key === this._timelineKey) return;
     this._timelineKey = key;
-    timeline.draw(rows, this._app.shownRows(), lanesOf(rows, thresholds, regions, traces), current);
+    const shown = this._app.shownRows();
+    const isScaled = Boolean(stream?.pixel_size_um);
+    const lanes = [
+      ...lanesOf(rows, thresholds, regions, traces),
+      ...erLanes(er, rows, shown, planes.place(stream), isScaled),
+    ];
+    timeline.draw(rows, shown, lanes, current);
   }
 
   /**

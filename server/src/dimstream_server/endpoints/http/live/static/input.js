@@ -4,6 +4,7 @@
  */
 
 import { element } from "./dom.js";
+import { listenToCurves } from "./er_controls.js";
 import { listenToKeys } from "./keys.js";
 
 /**
@@ -62,6 +63,7 @@ export function listen(app) {
     if (token.value) app.connection.useToken(token.value);
     token.value = "";
   };
+  listenToCurves(app);
   listenToKeys(app);
   app.setMode("side");
 }

@@ -5,6 +5,7 @@
 
 import { titleMark, writeAlerts } from "./alerts.js";
 import { element, setTerms, setText } from "./dom.js";
+import { writeAnalysis } from "./er_controls.js";
 import { duration, figures, number, size, time } from "./number_format.js";
 
 const GLYPHS = { ok: "✓", suspect: "!", unjudged: "?", failed: "×" };
@@ -30,6 +31,7 @@ export function writeTexts(app) {
   if (document.activeElement !== seq) seq.value = app.header === null ? "" : String(app.header.seq);
   setText(element("under", HTMLElement), under(app));
   setText(element("run", HTMLElement), run(app));
+  writeAnalysis(app);
 }
 
 /** @param {any} app */

@@ -9,7 +9,9 @@ import { FLAGS } from "./protocol.js";
 export const FLAG_COLOURS = { ok: "#56b4e9", unjudged: "#7d8790", failed: "#cc79a7", suspect: "#e69f00" };
 
 const HEIGHTS = { ok: 0.4, unjudged: 0.6, failed: 1, suspect: 1 };
-const LEFT = 92;
+const LEFT = 98;
+const LABEL_MARGIN = 32; // of a lane's name, for the numbers beside it
+const LABEL_LINE = 12;
 const RIGHT = 12;
 const FLAG_LANE = 18;
 const GAP = 5;
@@ -18,10 +20,12 @@ const LINE = "#c6ced6";
 /**
  * @typedef {object} Lane
  * @property {string} name
- * @property {number} low
+ * @property {number | null} low null: 0, or lower where values are
  * @property {number | null} high null: as high as the values go
  * @property {number | null} threshold
- * @property {{values: ArrayLike<number>, colour: string}[]} lines
+ * @property {{values: ArrayLike<number>, colour: string, breaks?: Uint8Array}[]} lines with `breaks` a line joins values
+ *   over frames that have none, but not over those at which it breaks
+ * @property {{values: ArrayLike<number>, colour: string}[]} marks drawn as points, by no line
  * @property {boolean} isStacked whether the lines are shares that add up, filled
  */
 
@@ -123,52 +127,81 @@ export class Timeline {
    * @param {number} height
    */
   _drawLane(context, lane, top, height) {
-    const high = lane.high ?? this._highest(lane);
+    const low = lane.low ?? this._lowest(lane);
+    const high = lane.high ?? this._highest(lane, low);
     const y = (/** @type {number} */ value) =>
-      top + height - Math.max(0, Math.min(1, (value - lane.low) / (high - lane.low || 1))) * height;
+      top + height - Math.max(0, Math.min(1, (value - low) / (high - low || 1))) * height;
     context.fillStyle = "#101316";
     context.fillRect(LEFT, top, this._width ?? 1, height);
     if (lane.isStacked) this._drawShares(context, lane, y);
     else for (const line of lane.lines) this._drawLine(context, line, y);
+    for (const points of lane.marks) this._drawMarks(context, points, y);
     if (lane.threshold !== null) drawThreshold(context, y(lane.threshold), this._width ?? 1);
     label(context, lane.name, top, height);
     context.fillStyle = "#6d7780";
     context.textAlign = "right";
     if (height > 22) {
       context.fillText(short(high), LEFT - 5, top + 9);
-      context.fillText(short(lane.low), LEFT - 5, top + height - 1);
+      context.fillText(short(low), LEFT - 5, top + height - 1);
     }
   }
 
   /** @param {Lane} lane */
-  _highest(lane) {
-    let highest = lane.threshold ?? 0;
-    for (const { values } of lane.lines) {
+  _lowest(lane) {
+    let lowest = 0;
+    for (const { values } of [...lane.lines, ...lane.marks]) {
+      for (const row of this._shown) if (values[row] < lowest) lowest = values[row];
+    }
+    return lowest;
+  }
+
+  /**
+   * @param {Lane} lane
+   * @param {number} low
+   */
+  _highest(lane, low) {
+    let highest = lane.threshold ?? low;
+    for (const { values } of [...lane.lines, ...lane.marks]) {
       for (const row of this._shown) if (values[row] > highest) highest = values[row];
     }
-    return highest > lane.low ? highest * 1.05 : lane.low + 1;
+    return highest > low ? low + (highest - low) * 1.05 : low + 1;
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {{values: ArrayLike<number>, colour: string}} points
+   * @param {(value: number) => number} y
+   */
+  _drawMarks(context, { values, colour }, y) {
+    context.fillStyle = colour;
+    for (const { x, low, high } of this._columns(values)) {
+      for (const value of low === high ? [low] : [low, high]) {
+        if (value !== null) context.fillRect(Math.round(x) - 2, Math.round(y(value)) - 2, 4, 4);
+      }
+    }
   }
 
   /**
    * Where many frames share a column of the screen, their range is drawn: nothing short is lost.
    * @param {CanvasRenderingContext2D} context
-   * @param {{values: ArrayLike<number>, colour: string}} line
+   * @param {{values: ArrayLike<number>, colour: string, breaks?: Uint8Array}} line
    * @param {(value: number) => number} y
    */
-  _drawLine(context, { values, colour }, y) {
+  _drawLine(context, { values, colour, breaks }, y) {
     context.strokeStyle = colour;
     context.fillStyle = colour;
     context.lineWidth = 1.2;
     context.beginPath();
     let isDown = false;
-    for (const { x, low, high } of this._columns(values)) {
+    for (const { x, low, high, isBroken } of this._columns(values, breaks)) {
       if (low === null || high === null) {
-        isDown = false;
+        isDown = isDown && breaks !== undefined && !isBroken;
         continue;
       }
       if (isDown) context.lineTo(x, y(low));
       else context.moveTo(x, y(low));
       if (high !== low) context.lineTo(x, y(high));
+      else if (breaks !== undefined) context.fillRect(Math.round(x) - 1, Math.round(y(low)) - 1, 2, 2);
       else if (!isDown) context.fillRect(x - 1, y(low) - 1, 2, 2);
       isDown = true;
     }
@@ -241,18 +274,21 @@ export class Timeline {
   /**
    * Smallest and largest value in each column of the screen; null where there is none.
    * @param {ArrayLike<number>} values
-   * @returns {Iterable<{x: number, low: number | null, high: number | null}>}
+   * @param {Uint8Array} [breaks]
+   * @returns {Iterable<{x: number, low: number | null, high: number | null, isBroken: boolean}>}
    */
-  *_columns(values) {
+  *_columns(values, breaks) {
     for (const { from, to } of this._spans()) {
       let [low, high] = /** @type {[number | null, number | null]} */ ([null, null]);
+      let isBroken = false;
       for (let at = from; at < to; at++) {
+        isBroken ||= breaks?.[this._shown[at]] === 1;
         const value = values[this._shown[at]];
         if (Number.isNaN(value) || value === undefined) continue;
         if (low === null || value < low) low = value;
         if (high === null || value > high) high = value;
       }
-      yield { x: this._x(from), low, high };
+      yield { x: this._x(from), low, high, isBroken };
     }
   }
 
@@ -294,7 +330,27 @@ function drawThreshold(context, y, width) {
 function label(context, text, top, height) {
   context.fillStyle = LINE;
   context.textAlign = "left";
-  context.fillText(text, 2, top + height / 2 + 4);
+  const most = Math.max(1, Math.floor(height / LABEL_LINE));
+  const lines = wrapped(context, text, LEFT - LABEL_MARGIN).slice(0, most);
+  const first = top + height / 2 + 4 - ((lines.length - 1) * LABEL_LINE) / 2;
+  lines.forEach((line, place) => context.fillText(line, 2, first + place * LABEL_LINE, LEFT - LABEL_MARGIN));
+}
+
+/**
+ * A text in lines that are no wider than this, where its words are not.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} width
+ */
+function wrapped(context, text, width) {
+  /** @type {string[]} */
+  const lines = [];
+  for (const word of text.split(" ")) {
+    const longer = lines.length ? `${lines[lines.length - 1]} ${word}` : word;
+    if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 /** @param {number} value */

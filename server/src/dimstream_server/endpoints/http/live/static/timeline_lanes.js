@@ -3,6 +3,8 @@
  * @module
  */
 
+import { FLAG_COLOURS } from "./timeline.js";
+
 /**
  * @param {import("./frame_figures.js").Rows} rows
  * @param {Record<string, any>} thresholds of the stream
@@ -38,13 +40,35 @@ export function lanesOf(rows, thresholds, regions, traces) {
 }
 
 /**
+ * Lanes of figures of the ER: a curve through frames that are ok, marks at the others.
+ * @param {import("./er_curves.js").ErCurves} er
+ * @param {import("./frame_figures.js").Rows} rows
+ * @param {number[]} shown rows that are drawn
+ * @param {number | null} plane
+ * @param {boolean} isScaled whether the size of pixels is known
+ * @returns {import("./timeline.js").Lane[]}
+ */
+export function erLanes(er, rows, shown, plane, isScaled) {
+  if (!er.isShown || rows.count === 0) return [];
+  return er.chosen.map((name, place) => {
+    const { values, breaks, marks } = er.curve(name, rows, shown, plane);
+    const found = Object.entries(marks).map(([flag, of]) => ({
+      values: of,
+      colour: FLAG_COLOURS[/** @type {keyof typeof FLAG_COLOURS} */ (flag)],
+    }));
+    const line = { values, colour: er.colour(place), breaks };
+    return lane(er.title(name, isScaled), [line], { low: null, marks: found });
+  });
+}
+
+/**
  * @param {string} name
  * @param {import("./timeline.js").Lane["lines"]} lines
  * @param {Partial<import("./timeline.js").Lane>} more
  * @returns {import("./timeline.js").Lane}
  */
 function lane(name, lines, more) {
-  return { name, lines, low: 0, high: null, threshold: null, isStacked: false, ...more };
+  return { name, lines, low: 0, high: null, threshold: null, isStacked: false, marks: [], ...more };
 }
 
 /**
