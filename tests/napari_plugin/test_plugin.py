@@ -16,6 +16,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QApplication
 
 from dimstream_client import Client
+from dimstream_client.live import FLAGS
 from dimstream_client.napari_plugin.denoise_widget import DenoiseWidget
 from dimstream_client.napari_plugin.follow_widget import FollowWidget
 from dimstream_client.napari_plugin.support_labels import labels
@@ -123,7 +124,7 @@ def test_a_stream_is_followed_scrubbed_and_left(viewer: Viewer, server: Server) 
             np.testing.assert_array_equal(np.asarray(denoised.data[seq]), results[seq].pixels)
             np.testing.assert_array_equal(np.asarray(support.data[seq]), labels(results[seq].support))
             assert viewer.canvas.overlays.text.text.startswith(f"frame {seq}: {results[seq].flag}")
-        flags = widget._open.layers.flags()
+        flags = [FLAGS[int(flag)] for flag in raw.metadata["dimstream"]["flag"]]
         assert flags == [results[seq].flag for seq in range(6)]
         assert list(raw.metadata["dimstream"]["seq"]) == list(range(6))
         widget.follow_newest.setChecked(True)

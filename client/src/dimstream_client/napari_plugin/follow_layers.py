@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
-from dimstream_client.live import FLAGS, FollowedFrames, ShownFrame, StreamFollower
+from dimstream_client.live import FollowedFrames, ShownFrame, StreamFollower
 from dimstream_client.napari_plugin.layer_scale import placed
 from dimstream_client.napari_plugin.support_labels import COLOURS, NAMES, LabelFrames
 
@@ -88,10 +88,6 @@ class FollowLayers:
     def is_at_the_end(self) -> bool:
         """Whether the newest frame is looked at."""
         return not self._layers or self.current_step >= len(self._any) - 1
-
-    def flags(self) -> list[str]:
-        """Return the flag of each frame."""
-        return [FLAGS[int(flag)] for flag in self._follower.columns().get("flag", ())]
 
     @property
     def _any(self) -> FollowedFrames:
