@@ -64,24 +64,33 @@ class Process:
 
     def __init__(self, arguments: list[str], ready_file: Path) -> None:
         self.ready_file = ready_file
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", *arguments, "--ready-file", str(ready_file)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._log = ready_file.with_suffix(".log")
+        with self._log.open("wb") as log:
+            command = [*COMMAND, "serve", *arguments, "--ready-file", str(ready_file)]
+            self.process = subprocess.Popen(command, stderr=log)
 
     def ready(self) -> dict[str, Any]:
         deadline = time.monotonic() + START_S
         while not self.ready_file.exists():
-            assert self.process.poll() is None, self.process.communicate()[1]
+            assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         found: dict[str, Any] = json.loads(self.ready_file.read_text())  # atomic: never seen by half
         return found
 
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def logs(self, what: str, times: int) -> None:
+        """Wait until its log holds this so many times."""
+        deadline = time.monotonic() + START_S
+        while self.log().count(what) < times:
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+
     def end(self) -> tuple[int, str]:
-        _, log = self.process.communicate(timeout=START_S)
-        return self.process.returncode, log
+        return self.process.wait(START_S), self.log()
 
 
 @pytest.fixture
@@ -96,7 +105,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     for one in started:
         if one.process.poll() is None:
             one.process.kill()
-            one.process.communicate()
+            one.process.wait()
 
 
 def refused(*arguments: str) -> str:
@@ -266,13 +275,13 @@ def test_sighup_reads_the_list_of_bundles_again_and_stops_no_stream(
     running = serve(*LOCAL, "--config", str(settings), "--log-format", "json")
     ready = running.ready()
 
-    def reload_until(expected: list[str]) -> None:
+    def reload(event: str = "reloaded") -> list[str]:
+        """The models once all is done: they are told before what is not named any more is unloaded."""
+        told = f'"event": "{event}"'
+        before = running.log().count(told)
         running.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + START_S
-        while models_of(ready) != expected:
-            assert running.process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        running.logs(told, before + 1)
+        return models_of(ready)
 
     counts = np.random.default_rng(0).poisson(3.0, (64, 64)).astype(np.uint16)
     with Client(ready["zmq"]) as client, client.open(shape=(64, 64), dtype="uint16") as stream:
@@ -285,15 +294,15 @@ def test_sighup_reads_the_list_of_bundles_again_and_stops_no_stream(
 
         denoise()
         write(bundle_path, other)
-        reload_until(["identity", "other"])
+        assert reload() == ["identity", "other"]
         denoise()
         write(bundle_path, more="colour = 1\n")  # unknown: nothing changes
-        running.process.send_signal(signal.SIGHUP)
+        assert reload("reload_failed") == ["identity", "other"]
         write(bundle_path, tmp_path / "missing", more="drain_s = 5\n")
-        reload_until(["identity"])
+        assert reload() == ["identity"]
         denoise()
         write(other)  # the stream needs the one that is not named any more
-        reload_until(["identity", "other"])
+        assert reload() == ["identity", "other"]
         denoise()
         stream.close()
     running.process.terminate()

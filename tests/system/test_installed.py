@@ -24,6 +24,7 @@ from shipped import BUNDLE, MODEL
 from dimstream_client import Client
 from dimstream_models.analysis.cli import COMMANDS as ANALYSIS_COMMANDS
 from dimstream_models.training.cli import COMMANDS as TRAINING_COMMANDS
+from dimstream_server.cli import main as dimstream_server
 from dimstream_server.server_process import RunningServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,8 +130,10 @@ def wheel(dist: Path, name: str) -> Path:
     return found
 
 
-# Commands and the extra that each needs first.
-SERVER = {"serve": "cpu", "bench": "cpu", "demo": "demo"}
+# Commands that need an extra, and the one that each needs first.
+SERVER = {"serve": "cpu", "gateway": "cpu", "bench": "cpu", "plan": "cpu", "demo": "demo"}
+SERVER_WORDS = {"gateway": ["--worker", "tcp://127.0.0.1:1"]}
+SERVER_WITHOUT_EXTRA = {"keygen", "alerts", "recordings", "recover"}
 # Enough to get past each command's parser.
 TRAINING = {
     "simulate": ["--out", "days", "--days", "1", "--fields", "1", "--side", "64"],
@@ -182,7 +185,7 @@ def bare(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Bare:
     """All three distributions, without any extra."""
     environment = Environment(tmp_path_factory.mktemp("bare"), sys.executable)
     environment.install(*(wheel(dist, name) for name in DISTRIBUTIONS), tested=dist / "constraints.txt")
-    server = {name: environment.run("dimstream-server", name) for name in SERVER}
+    server = {name: environment.run("dimstream-server", name, *SERVER_WORDS.get(name, [])) for name in SERVER}
     training = {name: environment.run("dimstream-train", name, *words) for name, words in TRAINING.items()}
     analysis = {name: environment.run("dimstream-analyse", name, *words) for name, words in ANALYSIS.items()}
     return Bare(environment, server, training, analysis)
@@ -316,9 +319,15 @@ def assert_one_sentence(ended: subprocess.CompletedProcess[str], extra: str) -> 
     assert extra in ended.stderr
 
 
-@pytest.mark.parametrize("command", SERVER)
-def test_without_an_extra_the_server_names_it_in_one_sentence(bare: Bare, command: str) -> None:
-    assert_one_sentence(bare.server[command], f'pip install "dimstream-server[{SERVER[command]}]"')
+def test_without_an_extra_the_server_names_it_in_one_sentence(
+    bare: Bare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        dimstream_server(["--help"])
+    listed = re.findall(r"^    (\w[\w-]*)(?: |$)", capsys.readouterr().out, re.MULTILINE)
+    assert {*listed} == {*SERVER, *SERVER_WITHOUT_EXTRA}
+    for command, said in bare.server.items():
+        assert_one_sentence(said, f'pip install "dimstream-server[{SERVER[command]}]"')
 
 
 def test_without_train_every_training_command_names_the_extra(bare: Bare) -> None:
