@@ -40,7 +40,7 @@ def check_workers(addresses: tuple[str, ...], settings: Settings) -> None:
     """
     if len(addresses) > MOST_WORKERS:
         raise ValueError(f"expected at most {MOST_WORKERS} workers, got {len(addresses)}")
-    refuse_open_workers(addresses, settings)
+    refuse_open_workers(addresses, settings.workers, settings.server)
 
 
 def _listed(path: Path) -> tuple[str, ...]:
