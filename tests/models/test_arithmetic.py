@@ -9,6 +9,7 @@ from skimage.metrics import structural_similarity
 
 from dimstream_models import arithmetic
 from dimstream_models.arithmetic import Array
+from dimstream_models.ssim import ssim, ssim_map
 
 
 def random_frame(shape: tuple[int, int], *, seed: int = 0) -> Array:
@@ -30,7 +31,7 @@ def test_ssim_equals_scikit_image(shape: tuple[int, int], window: int, data_rang
     a = random_frame(shape)
     b = (0.8 * a + 0.3 * random_frame(shape, seed=1)).astype(np.float32)
     expected = skimage_ssim(a, b, data_range, window)
-    assert arithmetic.ssim(a, b, data_range=data_range, window=window) == pytest.approx(expected, abs=1e-6)
+    assert ssim(a, b, data_range=data_range, window=window) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_map_of_ssim_is_scikit_images_inside() -> None:
@@ -38,7 +39,7 @@ def test_the_map_of_ssim_is_scikit_images_inside() -> None:
     _, whole = structural_similarity(
         a.astype(np.float64), b.astype(np.float64), data_range=8.0, win_size=7, full=True
     )
-    found = arithmetic.ssim_map(a, b, data_range=8.0, window=7)
+    found = ssim_map(a, b, data_range=8.0, window=7)
     np.testing.assert_allclose(found, whole[3:-3, 3:-3], atol=1e-6)
 
 
@@ -46,11 +47,11 @@ def test_ssim_stays_exact_on_large_counts() -> None:
     a = random_frame((120, 90)) * 100 + 5000
     b = a + 20 * random_frame((120, 90), seed=1)
     expected = skimage_ssim(a, b, 500.0, 7)
-    assert arithmetic.ssim(a, b, data_range=500.0) == pytest.approx(expected, abs=1e-6)
+    assert ssim(a, b, data_range=500.0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_ssim_of_a_frame_with_itself_is_one() -> None:
-    assert arithmetic.ssim(random_frame((20, 20)), random_frame((20, 20)), data_range=4.0) == pytest.approx(1)
+    assert ssim(random_frame((20, 20)), random_frame((20, 20)), data_range=4.0) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_ssim_refuses_what_it_cannot_compare(
     a_shape: tuple[int, ...], b_shape: tuple[int, ...], window: int, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        arithmetic.ssim(np.zeros(a_shape), np.zeros(b_shape), data_range=1.0, window=window)
+        ssim(np.zeros(a_shape), np.zeros(b_shape), data_range=1.0, window=window)
 
 
 @pytest.mark.parametrize("shape", [(60, 60), (33, 47), (10, 10), (4, 3), (1, 1)])

@@ -3,7 +3,7 @@
 Each figure is declared here, once: its type, how it travels, and what it means. The messages of DIM1, HTTP's
 reports and headers, recordings, tables and metrics are made from these declarations. To add a figure, add a
 field to `QualityMetrics` with `figure`, and give its value where frames are assessed
-(`dimstream_server.engine.assessing`). `docs/flags.md` explains what the figures mean.
+(`dimstream_server.engine.frame_quality`). `docs/flags.md` explains what the figures mean.
 """
 
 from __future__ import annotations

@@ -19,9 +19,6 @@ Normalisation: TypeAlias = Literal["mean_absolute_deviation", "maximum"]
 TINY = 1e-6
 """Floor of every divisor in `normalise_prediction`: a blank prediction becomes zeros, never nan."""
 
-SSIM_K1, SSIM_K2 = 0.01, 0.03
-"""Stabilising constants of SSIM (Wang et al. 2004, doi 10.1109/TIP.2003.819861)."""
-
 
 def padded_side(side: int, step: int, min_side: int = 0) -> int:
     """Smallest multiple of `step` that is at least `side` and `min_side`.
@@ -87,48 +84,6 @@ def normalise_prediction(prediction: Array, method: Normalisation) -> Float32:
     if method == "maximum":
         return np.asarray(p / max(float(p.max()), TINY), np.float32)
     raise ValueError(f"normalisation is 'mean_absolute_deviation' or 'maximum', not {method!r}")
-
-
-def ssim(a: Array, b: Array, *, data_range: float, window: int = 7) -> float:
-    """Mean structural similarity of two frames (Wang et al. 2004, doi 10.1109/TIP.2003.819861).
-
-    Equals ``skimage.metrics.structural_similarity`` with its defaults (uniform window, sample covariance,
-    mean over the positions where the whole window lies inside) within 1e-6. Computed in float64.
-
-    Parameters
-    ----------
-    a, b
-        (H, W), of the same shape.
-    data_range
-        Distance between the smallest and largest value that pixels can take; never guessed from the type.
-    window
-        Side of the window, px, odd.
-
-    Raises
-    ------
-    ValueError
-        When the shapes differ, the window is even, or a side is shorter than the window.
-    """
-    return float(ssim_map(a, b, data_range=data_range, window=window).mean())
-
-
-def ssim_map(a: Array, b: Array, *, data_range: float, window: int = 7) -> Float64:
-    """SSIM of each window that lies inside two frames; its mean is `ssim`, which explains the parameters.
-
-    Returns
-    -------
-    (H - window + 1, W - window + 1) float64
-    """
-    _require_comparable(a, b, window)
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    mean_x, mean_y = _window_means(x, window), _window_means(y, window)
-    unbiased = window**2 / (window**2 - 1)
-    var_x = unbiased * (_window_means(x * x, window) - mean_x * mean_x)
-    var_y = unbiased * (_window_means(y * y, window) - mean_y * mean_y)
-    covariance = unbiased * (_window_means(x * y, window) - mean_x * mean_y)
-    c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
-    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return np.asarray(above / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
 
 
 def rescale(
@@ -199,7 +154,7 @@ def window_sums(counts: Array, window: int = 10) -> Float64:
     before = window // 2
     reach = (before, window - 1 - before)
     reflected = np.pad(counts.astype(np.float64), (reach, reach), mode="symmetric")
-    return np.rint(_over_windows(reflected, window, np.sum))
+    return np.rint(over_windows(reflected, window, np.sum))
 
 
 def signal_fractions(
@@ -230,20 +185,20 @@ def _require_frame(frame: Array) -> None:
         raise ValueError(f"expected one frame (H, W) with pixels, got an array of shape {frame.shape}")
 
 
-def _require_comparable(a: Array, b: Array, window: int) -> None:
-    if a.shape != b.shape or a.ndim != 2:
-        raise ValueError(f"SSIM wants two frames (H, W) of one shape, got {a.shape} and {b.shape}")
-    if window % 2 == 0 or window < 3:
-        raise ValueError(f"SSIM wants an odd window of at least 3 px, got {window}")
-    if min(a.shape) < window:
-        raise ValueError(f"SSIM with a window of {window} px wants sides of at least that, got {a.shape}")
+def over_windows(image: Float64, window: int, reduce: Callable[..., Any]) -> Float64:
+    """`reduce` (sum, mean) of each square window that lies inside an image.
 
+    Parameters
+    ----------
+    image
+        (H, W).
+    window
+        Side of the window, px.
 
-def _window_means(image: Float64, window: int) -> Float64:
-    return _over_windows(image, window, np.mean)
-
-
-def _over_windows(image: Float64, window: int, reduce: Callable[..., Any]) -> Float64:
+    Returns
+    -------
+    (H - window + 1, W - window + 1)
+    """
     rows = reduce(sliding_window_view(image, window, axis=0), axis=-1)  # (H - window + 1, W)
     result: Float64 = reduce(sliding_window_view(rows, window, axis=1), axis=-1)
     return result

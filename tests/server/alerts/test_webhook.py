@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from web_hooks import web_hook
 
 from dimstream_server.alerts.alert import Event, Finding, Notice
-from dimstream_server.alerts.body import body_of
 from dimstream_server.alerts.webhook import MOST_QUEUED, Webhook
+from dimstream_server.alerts.webhook_formats import body_of
 from dimstream_server.monitoring.logs import EventFormatter
 from dimstream_server.settings import AlertsTable
 

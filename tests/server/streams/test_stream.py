@@ -23,6 +23,7 @@ from dimstream_server.errors import (
 )
 from dimstream_server.problems import ALL_MEANINGS, RequestRefused
 from dimstream_server.settings import Settings
+from dimstream_server.streams.credit import Credit
 from dimstream_server.streams.open_request import choose_codec, spec_of
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.stream import LAST_SEQ, ServerStream
@@ -191,7 +192,8 @@ def make_book(**limits: Any) -> StreamRegistry:
         "max_credit": 20,
         "max_credit_bytes": 2**20,
     }
-    return StreamRegistry(**{**some, "max_streams_per_client": 3, "max_credit_per_client": 100, **limits})
+    merged = {**some, "max_streams_per_client": 3, "max_credit_per_client": 100, **limits}
+    return StreamRegistry(Credit(**merged))
 
 
 def window_in(book: StreamRegistry, *, client: str | bytes = b"peer", **fields: Any) -> int:
@@ -248,15 +250,7 @@ def test_one_client_gets_no_more_than_its_share() -> None:
 def test_greedy_clients_leave_credit_for_others(greedy: int, window: int) -> None:
     """They open streams with the largest windows until they are refused, with the default settings."""
     zmq, limits = Settings().zmq, Settings().limits
-    book = StreamRegistry(
-        max_streams=limits.max_streams,
-        default_window=zmq.window,
-        max_window=zmq.max_window,
-        max_credit=limits.max_credit,
-        max_credit_bytes=limits.max_credit_bytes,
-        max_streams_per_client=limits.max_streams_per_client,
-        max_credit_per_client=limits.max_credit_per_client,
-    )
+    book = StreamRegistry.of(Settings())
     for number in range(greedy):
         with contextlib.suppress(TooManyStreams):
             for name in itertools.count():

@@ -27,7 +27,7 @@ from dimstream_models.training.audit.auditing import (
     tally_pixels,
 )
 from dimstream_models.training.audit.conditions import CONDITIONS, Condition
-from dimstream_models.training.audit.figures import measure
+from dimstream_models.training.audit.error_rates import measure
 from dimstream_models.training.audit.goals import goals
 from dimstream_models.training.audit.scores import curve
 

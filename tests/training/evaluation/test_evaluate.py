@@ -19,7 +19,8 @@ from dimstream_models.bundle import Clip, read_bundle
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotEvaluate, InvalidPairs
 from dimstream_models.training.evaluation.evaluate import Evaluation, evaluate
-from dimstream_models.training.evaluation.figures import (
+from dimstream_models.training.evaluation.filters import tune_filters, tune_rivals
+from dimstream_models.training.evaluation.metric_tables import (
     METRICS,
     Figure,
     Kind,
@@ -28,12 +29,11 @@ from dimstream_models.training.evaluation.figures import (
     differences,
     summarise,
 )
-from dimstream_models.training.evaluation.filters import tune_filters, tune_rivals
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
 from dimstream_models.training.evaluation.restoring import restorer
 from dimstream_models.training.evaluation.scoring import AGAINST_TRUTH, NO_SCALE, ScoringSettings
 from dimstream_models.training.evaluation.writing import write_report
-from dimstream_models.training.export.figures import read_quality
+from dimstream_models.training.export.measured_quality import read_quality
 from dimstream_models.training.metrics.decorrelation import decorrelation
 from dimstream_models.training.metrics.frc import rolling_frc
 from dimstream_models.training.pairs.pair_reader import read_pairs

@@ -16,7 +16,7 @@ from shipped import BUNDLE
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.evaluation.evaluate import Evaluation
-from dimstream_models.training.evaluation.figures import KINDS, METRICS, Figure, Row
+from dimstream_models.training.evaluation.metric_tables import KINDS, METRICS, Figure, Row
 from dimstream_models.training.evaluation.pictures import draw_distributions, draw_pair, scale_bar_nm
 from dimstream_models.training.evaluation.report import warnings
 from dimstream_models.training.evaluation.writing import write_report

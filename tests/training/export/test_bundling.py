@@ -22,7 +22,7 @@ from dimstream_models.training.errors import (
 from dimstream_models.training.export import sample_movie
 from dimstream_models.training.export.bundling import export_run
 from dimstream_models.training.export.card import fill
-from dimstream_models.training.export.figures import read_quality
+from dimstream_models.training.export.measured_quality import read_quality
 from dimstream_models.training.export.onnx_export import Denoiser, OnnxRunner, check_parity, export_onnx
 from dimstream_models.training.fitting.record import read_record, write_record
 from dimstream_models.training.fitting.trainer import fit, load_best

@@ -19,7 +19,7 @@ from dimstream_models.bundle import (
 from dimstream_models.training.calibration.movies import Movies
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotCalibrate
-from dimstream_models.training.export.figures import is_margin
+from dimstream_models.training.export.measured_quality import is_margin
 from dimstream_models.training.export.onnx_export import OnnxRunner
 from dimstream_models.training.export.recalibrating import Wanted, recalibrate
 from dimstream_models.training.prediction import onnx_denoiser

@@ -13,7 +13,8 @@ from dimstream_models.analysis.graph import GraphSettings, ernet_graph, tubule_g
 from dimstream_models.analysis.graph_figures import ernet_figures, graph_figures
 from dimstream_models.analysis.instances import Pieces, area_figures, gaps_of, sheets_of, tubes_of
 from dimstream_models.analysis.labels import Labels, Structure
-from dimstream_models.arithmetic import normalise_prediction, ssim
+from dimstream_models.arithmetic import normalise_prediction
+from dimstream_models.ssim import ssim
 
 
 @dataclass(frozen=True)

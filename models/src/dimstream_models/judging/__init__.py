@@ -5,7 +5,7 @@ The server flags frames with it, and `dimstream-train audit` puts the same code 
 explains the rules to the people who use them.
 """
 
-from dimstream_models.judging.assessing import (
+from dimstream_models.judging.assessment import (
     Agreement,
     Assessment,
     Conditions,

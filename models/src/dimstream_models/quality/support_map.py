@@ -165,7 +165,7 @@ def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int)
     bits
         (H, W), the support map of the whole frame.
     similarity
-        From `arithmetic.ssim_map`, of the predictions of both halves.
+        From `ssim.ssim_map`, of the predictions of both halves.
     window
         Its side, px; at the borders the nearest whole window decides.
 

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dimstream_server.alerts.alert import Notice
-from dimstream_server.alerts.body import body_of
+from dimstream_server.alerts.webhook_formats import body_of
 from dimstream_server.settings import AlertsTable
 
 MOST_QUEUED: Final = 64

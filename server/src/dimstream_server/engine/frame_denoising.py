@@ -16,7 +16,7 @@ from dimstream_models.judging import FlagName, PreviousFrame, why_not_comparable
 from dimstream_models.quality.outliers import without_outliers
 from dimstream_models.quality.pixel_size import binned_support
 from dimstream_models.quality.support_map import all_unsupported
-from dimstream_server.engine.assessing import AssessedFrame, assess_on_device
+from dimstream_server.engine.frame_quality import AssessedFrame, assess_on_device
 from dimstream_server.engine.loading import LoadedModel
 from dimstream_server.engine.pixel_matching import as_recorded, on_finer_pixels
 from dimstream_server.engine.protocol import EngineResult, FrameTask, OutDtype

@@ -7,9 +7,10 @@ on a CPU (`docs/results.md`).
 
 from __future__ import annotations
 
-from dimstream_models.arithmetic import SSIM_K1, SSIM_K2, TINY, Normalisation
+from dimstream_models.arithmetic import TINY, Normalisation
 from dimstream_models.bundle import SsimSettings
 from dimstream_models.quality.alignment import OVERVIEW_LIMIT, OVERVIEW_PX
+from dimstream_models.ssim import SSIM_K1, SSIM_K2
 from dimstream_server.pipeline.onnx_nodes import Nodes
 
 
@@ -26,7 +27,7 @@ def normalise_prediction(nodes: Nodes, prediction: str, mean: str, method: Norma
 
 
 def ssim(nodes: Nodes, x: str, y: str, settings: SsimSettings) -> str:
-    """Scalar: SSIM of two (H, W) float32 tensors, as `arithmetic.ssim` gives it."""
+    """Scalar: SSIM of two (H, W) float32 tensors, as `dimstream_models.ssim` gives it."""
     return nodes.add("ReduceMean", ssim_map(nodes, x, y, settings), keepdims=0)
 
 

@@ -19,7 +19,7 @@ from dimstream_client.messages import Close, Closed, Frame, Open, Opened
 from dimstream_models.er_figures import FIGURES
 from dimstream_server.cli import main
 from dimstream_server.endpoints.http.live.er_rows import ErRows
-from dimstream_server.endpoints.http.live.figures import FLAGS
+from dimstream_server.endpoints.http.live.shown_frame import FLAGS
 from dimstream_server.recording import AnalysedFrame
 
 SHAPE = (24, 32)

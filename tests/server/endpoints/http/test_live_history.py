@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from live_viewers import PATIENCE_S, viewing
 
 from dimstream_client.messages import Frame, Open, Opened
-from dimstream_server.endpoints.http.live.figures import COLUMNS, FLAGS, Row, ShownFrame
 from dimstream_server.endpoints.http.live.history import StreamHistory
+from dimstream_server.endpoints.http.live.shown_frame import COLUMNS, FLAGS, Row, ShownFrame
 from dimstream_server.endpoints.http.live.timeline import Timeline
 from dimstream_server.endpoints.http.live.viewer import Load, Viewer
 from dimstream_server.endpoints.http.tickets import LIFE_S, Tickets

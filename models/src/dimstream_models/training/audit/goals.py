@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dimstream_models.training.audit.alarms import ALLOWED, NOTICED_WITHIN, Rate
-from dimstream_models.training.audit.figures import ALL, Figures
+from dimstream_models.training.audit.error_rates import ALL, Figures
 from dimstream_models.training.audit.intervals import Estimate
 
 LEAST_AREA: Final = 0.99

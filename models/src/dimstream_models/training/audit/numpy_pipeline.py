@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Array, Float32, as_counts, normalise_prediction, ssim, ssim_map
+from dimstream_models.arithmetic import Array, Float32, as_counts, normalise_prediction
 from dimstream_models.bundle import Bundle, apply_steps
 from dimstream_models.judging import Agreement, Measures, RawFindings
 from dimstream_models.quality import support_map as supporting
@@ -18,6 +18,7 @@ from dimstream_models.quality.alignment import Overview, Shift, overlap
 from dimstream_models.quality.outliers import without_outliers
 from dimstream_models.quality.saturation import shares_at_maximum
 from dimstream_models.quality.structure import structure_score
+from dimstream_models.ssim import ssim, ssim_map
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.prediction import Denoise
 

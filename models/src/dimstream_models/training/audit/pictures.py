@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dimstream_models.quality.support_map import CLASS, PREDICTED, UNSUPPORTED
 from dimstream_models.training.audit.alarms import WAYS, Death, of_kind
 from dimstream_models.training.audit.auditing import Audit, AuditedMovie, Shown
-from dimstream_models.training.audit.figures import CLAIMS, Figures, PixelRow, RateRow
+from dimstream_models.training.audit.error_rates import CLAIMS, Figures, PixelRow, RateRow
 from dimstream_models.training.audit.intervals import Estimate
 from dimstream_models.training.audit.scores import SCORES, curve, empty_frames, signal_frames, values
 

@@ -13,7 +13,7 @@ from dimstream_models.html_page import picture, web_page
 from dimstream_models.training.audit.alarms import ALLOWED, NOTICED_WITHIN, Rate
 from dimstream_models.training.audit.auditing import INVENTED, REAL, Audit
 from dimstream_models.training.audit.conditions import ENOUGH_PHOTONS
-from dimstream_models.training.audit.figures import Figures, RateRow, RecordedRow
+from dimstream_models.training.audit.error_rates import Figures, RateRow, RecordedRow
 from dimstream_models.training.audit.goals import Goal, goals
 from dimstream_models.training.audit.intervals import Estimate
 from dimstream_models.training.audit.pictures import TITLES

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_models.training.audit.auditing import Audit
-from dimstream_models.training.audit.figures import CLAIMED, QUANTILES, Figures, RateRow, measure
+from dimstream_models.training.audit.error_rates import CLAIMED, QUANTILES, Figures, RateRow, measure
 from dimstream_models.training.audit.goals import goals
 from dimstream_models.training.audit.judged_movies import FrameRecord
 from dimstream_models.training.audit.pictures import (

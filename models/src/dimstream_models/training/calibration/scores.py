@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Float32, normalise_prediction, ssim
+from dimstream_models.arithmetic import Float32, normalise_prediction
 from dimstream_models.bundle import ScoreCalibration, SsimSettings
 from dimstream_models.judging import FIVE_SIGMA
 from dimstream_models.quality.alignment import (
@@ -27,6 +27,7 @@ from dimstream_models.quality.alignment import (
 )
 from dimstream_models.quality.photon_halving import halve_photons, no_photons
 from dimstream_models.quality.structure import structure_score
+from dimstream_models.ssim import ssim
 from dimstream_models.training.calibration.other_fields import OtherFields
 from dimstream_models.training.calibration.separation import (
     Floats,

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_models.arithmetic import Float32, Normalisation, normalise_prediction, ssim
+from dimstream_models.arithmetic import Float32, Normalisation, normalise_prediction
 from dimstream_models.bundle import Calibration, ScoreCalibration, SsimSettings, Thresholds
+from dimstream_models.ssim import ssim
 from dimstream_models.training.calibration.scores import (
     FrameScores,
     ScoreThreshold,

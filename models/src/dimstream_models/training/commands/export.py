@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.training.calibration.movies import Movies
     from dimstream_models.training.export.bundling import ExportOptions, export_run
     from dimstream_models.training.export.card import read_template
-    from dimstream_models.training.export.figures import read_quality
+    from dimstream_models.training.export.measured_quality import read_quality
 
     documentation, out = arguments.documentation, arguments.out
     options = ExportOptions(

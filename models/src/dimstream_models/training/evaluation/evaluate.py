@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from dimstream_models.bundle import Bundle
 from dimstream_models.training.errors import CannotEvaluate
-from dimstream_models.training.evaluation.figures import Kind, Row
 from dimstream_models.training.evaluation.filters import Rivals, tune_rivals
 from dimstream_models.training.evaluation.gains import Margin, margin, sentence
+from dimstream_models.training.evaluation.metric_tables import Kind, Row
 from dimstream_models.training.evaluation.pictures import Shown
 from dimstream_models.training.evaluation.restoring import has_own_scale, restorer
 from dimstream_models.training.evaluation.scoring import Perceptual, Recorded, Scorer, ScoringSettings

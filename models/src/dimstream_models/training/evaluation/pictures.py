@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
-from dimstream_models.training.evaluation.figures import (
+from dimstream_models.training.evaluation.metric_tables import (
     KINDS,
     METRICS,
     Difference,

@@ -15,7 +15,8 @@ import numpy as np
 
 from dimstream_models.html_page import picture, web_page
 from dimstream_models.training.evaluation.evaluate import Evaluation
-from dimstream_models.training.evaluation.figures import (
+from dimstream_models.training.evaluation.filters import Rivals
+from dimstream_models.training.evaluation.metric_tables import (
     KINDS,
     METRICS,
     Kind,
@@ -28,7 +29,6 @@ from dimstream_models.training.evaluation.figures import (
     unit_of,
     values_of,
 )
-from dimstream_models.training.evaluation.filters import Rivals
 from dimstream_models.training.evaluation.pictures import draw_distributions, draw_pair
 from dimstream_models.training.evaluation.resolving import HALVES, RECORDINGS
 from dimstream_models.training.evaluation.scoring import NO_SCALE, ScoringSettings

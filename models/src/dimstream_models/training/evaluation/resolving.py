@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
-from dimstream_models.training.evaluation.figures import Figure, absent, take
+from dimstream_models.training.evaluation.metric_tables import Figure, absent, take
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.metrics.decorrelation import decorrelation
 from dimstream_models.training.metrics.frc import RollingFrc, frc_resolution_px, rolling_frc

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dimstream_models.training.errors import CannotEvaluate, NotPhotonCounts
-from dimstream_models.training.evaluation.figures import Figure, Kind, Row, absent, take
 from dimstream_models.training.evaluation.filters import Rivals, fit_gain_and_offset, straight_line
+from dimstream_models.training.evaluation.metric_tables import Figure, Kind, Row, absent, take
 from dimstream_models.training.evaluation.pictures import Point, Shown, line_through_structure
 from dimstream_models.training.evaluation.resolving import Resolving, Twins, twins
 from dimstream_models.training.evaluation.restoring import Restore

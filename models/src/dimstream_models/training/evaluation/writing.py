@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.evaluate import Evaluation
-from dimstream_models.training.evaluation.figures import (
+from dimstream_models.training.evaluation.metric_tables import (
     METRICS,
     Difference,
     Metric,

@@ -21,7 +21,7 @@ from dimstream_models.training.calibration.threshold import FlagThresholds, ssim
 from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.errors import Diverged
 from dimstream_models.training.export.card import FIELD_PICTURE, fill
-from dimstream_models.training.export.figures import threshold_figures
+from dimstream_models.training.export.measured_quality import threshold_figures
 from dimstream_models.training.export.pictures import draw_field
 from dimstream_models.training.export.training_data import TrainingData, training_data
 from dimstream_models.training.export.writing import NetworkDraft, restore, write_half, write_network

@@ -32,7 +32,7 @@ from dimstream_models.training.calibration.windows import WindowThresholds
 from dimstream_models.training.error_bars.rescaling import with_error_bar_rescaled
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.export.card import HALF_ERROR, renewed
-from dimstream_models.training.export.figures import is_margin, threshold_figures
+from dimstream_models.training.export.measured_quality import is_margin, threshold_figures
 from dimstream_models.training.export.pictures import draw_cover
 from dimstream_models.training.export.sample_movie import MOVIE
 from dimstream_models.training.export.warnings import refuse

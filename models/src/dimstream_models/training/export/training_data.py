@@ -28,7 +28,7 @@ from dimstream_models.training.errors import CannotCalibrate, InvalidPrepared
 from dimstream_models.training.evaluation.compare import compare
 from dimstream_models.training.evaluation.filters import TUNED_ON, Example, evenly
 from dimstream_models.training.evaluation.references import Yardstick, of_movie
-from dimstream_models.training.export.figures import (
+from dimstream_models.training.export.measured_quality import (
     Restore,
     photometry_figures,
     split_figures,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_models.er_figures import FIGURES
-from dimstream_server.endpoints.http.live.figures import FLAGS, Row
+from dimstream_server.endpoints.http.live.shown_frame import FLAGS, Row
 from dimstream_server.endpoints.http.live.timeline import Rows, Timeline
 from dimstream_server.recording import AnalysedFrame
 

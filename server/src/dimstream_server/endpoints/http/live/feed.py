@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
+from dimstream_server.endpoints.http.live.recording_reader import RecordingReader
 from dimstream_server.streams import FlagChange, SeenFrame, StreamEnded, StreamService
 
 QUEUE_FRAMES: Final = 1024
@@ -22,7 +22,7 @@ Seen = SeenFrame | FlagChange | StreamEnded
 _log = logging.getLogger(__name__)
 
 
-async def follow(service: StreamService, history: History, archive: Archive) -> None:
+async def follow(service: StreamService, history: History, recordings: RecordingReader) -> None:
     """Put what streams show into the history, until the service stops."""
     restoring: set[asyncio.Task[None]] = set()
     dropped = 0
@@ -36,7 +36,7 @@ async def follow(service: StreamService, history: History, archive: Archive) -> 
             for one, intensity in zip(batch, means, strict=True):
                 new = _take(service, history, one, intensity, now)
                 if new is not None and new.folder is not None:
-                    restoring.add(task := asyncio.ensure_future(_restore(new, new.folder, archive)))
+                    restoring.add(task := asyncio.ensure_future(_restore(new, new.folder, recordings)))
                     task.add_done_callback(restoring.discard)
             history.changed()
             if seen.dropped > dropped:
@@ -64,10 +64,10 @@ def _take(
     return known if known.count == 1 and seen.frame.seq > 0 else None
 
 
-async def _restore(known: StreamHistory, folder: Path, archive: Archive) -> None:
+async def _restore(known: StreamHistory, folder: Path, recordings: RecordingReader) -> None:
     """Put the figures of the frames before the first that was seen into a stream's timelines."""
-    known.put_before(await archive.lines(folder))
-    known.put_analysed_before(await archive.analysed(folder, known.source.pixel_size_um))
+    known.put_before(await recordings.lines(folder))
+    known.put_analysed_before(await recordings.analysed(folder, known.source.pixel_size_um))
 
 
 def _intensities(batch: list[Seen]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from dimstream_server.endpoints.http.live.er_rows import ErRows
-from dimstream_server.endpoints.http.live.figures import FLAGS, Plane, ShownFrame, plane_of, row_of
+from dimstream_server.endpoints.http.live.shown_frame import FLAGS, Plane, ShownFrame, plane_of, row_of
 from dimstream_server.endpoints.http.live.timeline import Timeline
 from dimstream_server.recording import AnalysedFrame
 from dimstream_server.streams import SeenFrame, ServerStream

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_server.endpoints.http.live.figures import ShownFrame
 from dimstream_server.endpoints.http.live.messages import Roi
+from dimstream_server.endpoints.http.live.shown_frame import ShownFrame
 
 
 def traces(frames: Sequence[ShownFrame], rois: Sequence[Roi]) -> dict[str, NDArray[Any]]:

@@ -10,9 +10,9 @@ from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.history import History
 from dimstream_server.endpoints.http.live.messages import BadMessage
+from dimstream_server.endpoints.http.live.recording_reader import RecordingReader
 from dimstream_server.endpoints.http.live.regions import traces
 from dimstream_server.endpoints.http.live.viewer import Load, Trace, Viewer
 
@@ -26,7 +26,7 @@ async def attend(
     socket: WebSocket,
     viewer: Viewer,
     history: History,
-    archive: Archive,
+    recordings: RecordingReader,
     *,
     may_stay: Callable[[], bool],
 ) -> None:
@@ -41,7 +41,7 @@ async def attend(
     unwatch = history.watch(wake.set)
     tasks = [
         asyncio.ensure_future(_receive(socket, viewer, wake)),
-        asyncio.ensure_future(_send(socket, viewer, archive, wake, may_stay)),
+        asyncio.ensure_future(_send(socket, viewer, recordings, wake, may_stay)),
     ]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -81,7 +81,7 @@ async def _receive(socket: WebSocket, viewer: Viewer, wake: asyncio.Event) -> No
 async def _send(
     socket: WebSocket,
     viewer: Viewer,
-    archive: Archive,
+    recordings: RecordingReader,
     wake: asyncio.Event,
     may_stay: Callable[[], bool],
 ) -> None:
@@ -93,15 +93,15 @@ async def _send(
             await socket.send_bytes(message)
             continue
         if (work := viewer.next_work(clock())) is not None:
-            await _do(work, viewer, archive)
+            await _do(work, viewer, recordings)
             continue
         wait_s = viewer.wait_s(clock())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), wait_s)
 
 
-async def _do(work: Load | Trace, viewer: Viewer, archive: Archive) -> None:
+async def _do(work: Load | Trace, viewer: Viewer, recordings: RecordingReader) -> None:
     if isinstance(work, Load):
-        viewer.loaded(work, await archive.frame(work.folder, work.seq))
+        viewer.loaded(work, await recordings.frame(work.folder, work.seq))
     else:
-        viewer.traced(work, await archive.run(partial(traces, work.frames, work.rois)))
+        viewer.traced(work, await recordings.run(partial(traces, work.frames, work.rois)))

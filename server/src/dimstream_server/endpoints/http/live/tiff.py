@@ -8,7 +8,7 @@ from typing import Any
 
 import tifffile
 
-from dimstream_server.endpoints.http.live.figures import ShownFrame
+from dimstream_server.endpoints.http.live.shown_frame import ShownFrame
 
 
 def file_of_frame(frame: ShownFrame, *, stream: str, pixel_size_um: float | None) -> bytes:

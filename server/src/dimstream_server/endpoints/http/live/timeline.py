@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dimstream_server.endpoints.http.live.figures import COLUMNS, Row
+from dimstream_server.endpoints.http.live.shown_frame import COLUMNS, Row
 
 MOST_ROWS: Final = 65_536
 _FIRST_ROWS: Final = 256

@@ -20,11 +20,11 @@ from dimstream_server.endpoints.http.authentication import RequestAuthentication
 from dimstream_server.endpoints.http.bodies import LeavingFile
 from dimstream_server.endpoints.http.capacity import Buffers
 from dimstream_server.endpoints.http.json_bodies import Body
-from dimstream_server.endpoints.http.live.archive import Archive
 from dimstream_server.endpoints.http.live.assets import PAGE, read_assets
 from dimstream_server.endpoints.http.live.feed import follow
 from dimstream_server.endpoints.http.live.history import History
 from dimstream_server.endpoints.http.live.messages import PROTOCOL
+from dimstream_server.endpoints.http.live.recording_reader import RecordingReader
 from dimstream_server.endpoints.http.live.session import attend
 from dimstream_server.endpoints.http.live.status import AlertReport, StatusReport
 from dimstream_server.endpoints.http.live.tiff import file_of_frame
@@ -89,7 +89,7 @@ class LiveView:
         self._responder = responder
         self.history = History(settings.live.memory_bytes)
         self._status = StatusReport(service, self.history, readiness, settings, metrics, info, alerts=alerts)
-        self._archive = Archive()
+        self._recordings = RecordingReader()
         self._assets = read_assets()
         self._viewers: Counter[Hashable] = Counter()
         self._following: asyncio.Task[None] | None = None
@@ -121,12 +121,12 @@ class LiveView:
 
     def start(self) -> None:
         """Follow the streams from now on, until the service stops."""
-        self._following = asyncio.ensure_future(follow(self._service, self.history, self._archive))
+        self._following = asyncio.ensure_future(follow(self._service, self.history, self._recordings))
         self._following.add_done_callback(_log_failure)
 
     def close(self) -> None:
         """Let its thread end."""
-        self._archive.close()
+        self._recordings.close()
 
     async def page(self, request: Request) -> Response:
         """The page."""
@@ -153,7 +153,7 @@ class LiveView:
         history = self.history.of(stream) if self._settings.max_viewers else None
         frame = None if history is None else history.frame(seq)
         if frame is None and history is not None and history.folder is not None:
-            frame = await self._archive.frame(history.folder, seq)
+            frame = await self._recordings.frame(history.folder, seq)
         if frame is None or history is None:
             raise RequestRefused("not_found", f"frame {seq} of stream {stream!r} is not kept")
         share = self._buffers.share(request.state.client)
@@ -163,7 +163,9 @@ class LiveView:
                     "files that leave take the memory there is (http.max_buffered_bytes); try again"
                 )
             size = history.source.pixel_size_um
-            made = await self._archive.run(partial(file_of_frame, frame, stream=stream, pixel_size_um=size))
+            made = await self._recordings.run(
+                partial(file_of_frame, frame, stream=stream, pixel_size_um=size)
+            )
         except BaseException:
             share.close()
             raise
@@ -194,7 +196,7 @@ class LiveView:
             await socket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
             viewer = Viewer(self.history, self._status.report, frames_per_s=self._settings.max_frames_per_s)
             await attend(
-                *(socket, viewer, self.history, self._archive),
+                *(socket, viewer, self.history, self._recordings),
                 may_stay=lambda: self._authentication.is_valid(client),
             )
         finally:

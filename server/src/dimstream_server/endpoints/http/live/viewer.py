@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from dimstream_server.endpoints.http.live.figures import ShownFrame
 from dimstream_server.endpoints.http.live.history import History, StreamHistory
 from dimstream_server.endpoints.http.live.messages import BadMessage, Done, Roi, View, pack, parse
 from dimstream_server.endpoints.http.live.row_messages import er_message, timeline_message
+from dimstream_server.endpoints.http.live.shown_frame import ShownFrame
 
 WINDOW: Final = 3
 STATUS_S: Final = 1.0

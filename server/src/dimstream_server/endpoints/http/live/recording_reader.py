@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from dimstream_server.endpoints.http.live.figures import ShownFrame
+from dimstream_server.endpoints.http.live.shown_frame import ShownFrame
 from dimstream_server.errors import RecordingRefused
 from dimstream_server.recording import AnalysedFrame
 from dimstream_server.recording.analysis_log import read_analysis
@@ -21,11 +21,11 @@ _log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 
-class Archive:
+class RecordingReader:
     """Reads recordings; those that were asked for last are known by their lines."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="live-archive")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="live-recordings")
         self._open: OrderedDict[Path, Playback] = OrderedDict()  # the thread's
 
     async def run(self, work: Callable[[], Found]) -> Found:

@@ -1,4 +1,4 @@
-"""All figures of an audit.
+"""How often flags are wrong: all figures of an audit, with their confidence intervals.
 
 The figures of recorded movies, whose truth is only that they show a sample, or none.
 """

@@ -14,7 +14,7 @@ from dimstream_server.security.access import read_access
 from dimstream_server.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEMD = ROOT / "docker" / "systemd"
+SYSTEMD = ROOT / "server" / "systemd"
 UNIT = SYSTEMD / "dimstream.service"
 PAGE = (ROOT / "docs" / "without-docker.md").read_text(encoding="utf-8")
 MOST_EXPOSURE = 15  # tenths
