@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -13,6 +14,7 @@ from dimstream_client.counts_warning import warning_of
 from dimstream_client.errors import ConnectionLost, Problem, ProtocolError, StreamError
 
 _MEMBERS = frozenset(Problem.__dataclass_fields__)
+_DONE = (HTTPStatus.OK, HTTPStatus.CREATED)
 
 
 class Answer(NamedTuple):
@@ -61,6 +63,34 @@ class HttpClient:
         """Return the models that are served."""
         _, body = self._request("GET", "/v1/models", None, {})
         return list(json.loads(body)["models"])
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that the server answers.
+
+        Parameters
+        ----------
+        method, path : str
+            Such as ``GET`` and ``/v1/streams``, see `docs/http-api.md`.
+        body : mapping, optional
+            Sent as JSON.
+
+        Raises
+        ------
+        StreamError
+            The server refused it, see its code and its status.
+        ConnectionLost
+        ProtocolError
+            What answers is no dimstream server.
+        """
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        _, answer = self._request(method, path, content, headers)
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise ProtocolError(
+                "bad_header", f"expected JSON of a dimstream server at {self._server}, got {answer[:40]!a}"
+            ) from None
 
     def denoise(self, model: str | None, file: Path, options: Mapping[str, Any]) -> Answer:
         """Return the denoised OME-TIFF of a TIFF file; `model` None is the server's default.
@@ -113,7 +143,7 @@ class HttpClient:
             ) from error
         finally:
             self._connection.close()
-        if response.status != 200:
+        if response.status not in _DONE:
             raise _refusal(response.status, answer)
         return response, answer
 

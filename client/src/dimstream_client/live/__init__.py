@@ -1,6 +1,6 @@
 """Watch the streams of a server as its live view shows them: newest frames, the timeline, any frame again.
 
-Needs the package `websockets`, which the extra `napari` brings.
+Needs the package `websockets`, which the extras `live` and `napari` bring.
 """
 
 from dimstream_client.live.connection import LiveConnection

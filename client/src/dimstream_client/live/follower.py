@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dimstream_client.errors import ConnectionLost, ProtocolError
 from dimstream_client.live.connection import LiveConnection
-from dimstream_client.live.messages import LiveMessage
+from dimstream_client.live.messages import LiveMessage, reading
 from dimstream_client.live.timeline import Timeline
 from dimstream_client.messages import PlaneIndex
 
@@ -43,6 +43,14 @@ class FollowedStream:
         Channel, z and position, in the order in which they came.
     state : str
         `open`, `away` or `ended`.
+    endpoint : str
+        `zmq`, or `http`: a file that one HTTP request sends.
+    frames : int
+        That the server has answered.
+    newest_seq : int
+        The newest of them, of any plane.
+    delivers_pixels : bool
+        Whether there are denoised frames, or flags alone.
     """
 
     id: str
@@ -53,10 +61,24 @@ class FollowedStream:
     pixel_size_um: float | None
     planes: tuple[tuple[int, int, int], ...]
     state: str
+    endpoint: str
+    frames: int
+    newest_seq: int
+    delivers_pixels: bool
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> FollowedStream:
-        """Return one from a `status` message's words."""
+    def all_of(cls, message: LiveMessage) -> list[FollowedStream]:
+        """Return the streams of a message `status`.
+
+        Raises
+        ------
+        ProtocolError
+        """
+        with reading(message):
+            return [cls._of(one) for one in message.header["streams"]]
+
+    @classmethod
+    def _of(cls, told: Mapping[str, Any]) -> FollowedStream:
         height, width = told["shape"]
         return cls(
             id=told["stream"],
@@ -67,6 +89,10 @@ class FollowedStream:
             pixel_size_um=told["pixel_size_um"],
             planes=tuple((c, z, p) for c, z, p in told["planes"]),
             state=told["state"],
+            endpoint=told["endpoint"],
+            frames=told["frames"],
+            newest_seq=told["newest_seq"],
+            delivers_pixels=told["delivers_pixels"],
         )
 
 
@@ -83,12 +109,38 @@ class ShownFrame:
         All that the message says of it, see docs/live-view.md.
     """
 
+    stream: str
     seq: int
     index: PlaneIndex
     flag: str | None
     reason: str | None
     images: Mapping[str, npt.NDArray[Any]]
     figures: Mapping[str, Any]
+
+    @property
+    def plane(self) -> tuple[int, int, int]:
+        """Channel, z and position."""
+        return self.index.c, self.index.z, self.index.p
+
+    @classmethod
+    def of(cls, message: LiveMessage) -> ShownFrame:
+        """Return the frame of a message `frame`.
+
+        Raises
+        ------
+        ProtocolError
+        """
+        header = message.header
+        with reading(message):
+            return cls(
+                stream=header["stream"],
+                seq=int(header["seq"]),
+                index=PlaneIndex(**header["index"]),
+                flag=header.get("flag"),
+                reason=header.get("reason"),
+                images=message.arrays,
+                figures=header,
+            )
 
 
 class StreamFollower:
@@ -232,8 +284,7 @@ class StreamFollower:
     def _take(self, message: LiveMessage) -> None:
         header = message.header
         if message.type == "status":
-            told = [FollowedStream.of(one) for one in header["streams"]]
-            self._streams = {one.id: one for one in told}
+            self._streams = {one.id: one for one in FollowedStream.all_of(message)}
         elif header.get("stream") != self._stream:
             return  # of the stream that was followed before
         elif message.type == "rows":
@@ -241,7 +292,7 @@ class StreamFollower:
         elif message.type == "missing":
             self._missing.add(int(header["seq"]))
         elif message.type == "frame":
-            self._keep(_shown(message), is_newest=header["view"] == _NEWEST)
+            self._keep(ShownFrame.of(message), is_newest=header["view"] == _NEWEST)
 
     def _keep(self, frame: ShownFrame, *, is_newest: bool) -> None:
         if is_newest:
@@ -266,15 +317,3 @@ class StreamFollower:
             connection.watch(views)
         except ConnectionLost as error:
             self._fail(str(error))
-
-
-def _shown(message: LiveMessage) -> ShownFrame:
-    header = message.header
-    return ShownFrame(
-        seq=int(header["seq"]),
-        index=PlaneIndex(**header["index"]),
-        flag=header.get("flag"),
-        reason=header.get("reason"),
-        images=message.arrays,
-        figures=header,
-    )

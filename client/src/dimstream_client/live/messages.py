@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +50,17 @@ def decode(message: bytes) -> LiveMessage:
             "bad_header", f"expected a message of the live view, got {message[:40]!a} ({error})"
         ) from None
     return LiveMessage(header, arrays)
+
+
+@contextmanager
+def reading(message: LiveMessage) -> Iterator[None]:
+    """While the header of a message is read: what it lacks is a ProtocolError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(
+            "bad_header", f"expected a message {message.type!r} of the live view, got another ({error!r})"
+        ) from None
 
 
 def _array(message: bytes, start: int, part: Mapping[str, Any]) -> npt.NDArray[Any]:

@@ -5,8 +5,7 @@ AnalysisError
 ├── InvalidLabels     a label image whose values have no meaning
 ├── InvalidMovie      a movie, a recording or its flags that cannot be read
 ├── InvalidResults    a folder of results that was not written by this analysis, or with other settings
-├── NoServer          an address at which no server answers
-├── NotAllowed        a server that wants a token, or another one
+├── ServerRefusal     a server that does not answer, or wants a token, or another one
 ├── CannotCompare     cells or conditions between which no test can be made
 └── CannotEncode      a video that cannot be written
 """
@@ -40,9 +39,5 @@ class CannotEncode(AnalysisError):
     """A video that cannot be written."""
 
 
-class NoServer(AnalysisError):
-    """An address at which no server answers."""
-
-
-class NotAllowed(AnalysisError):
-    """A server that wants a token, or another one."""
+class ServerRefusal(AnalysisError):
+    """A server that does not answer, or wants a token, or another one."""

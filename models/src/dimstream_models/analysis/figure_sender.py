@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import SplitResult, quote
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dimstream_models.analysis.errors import NoServer, NotAllowed
+from dimstream_client.errors import NotAdmitted, ProtocolError, StreamError
+from dimstream_client.http_client import HttpClient
 from dimstream_models.er_figures import FIGURES
 
-ANSWER_S: Final = 30.0
 LONGEST_NAME: Final = 300
-_LARGEST_ANSWER: Final = 65_536
-_OK: Final = 200
-_FORBIDDEN: Final = (401, 403)
+_FORBIDDEN: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class Taken(BaseModel):
@@ -27,9 +23,9 @@ class Taken(BaseModel):
     Parameters
     ----------
     recorded : bool
-        Whether they stand beside the stream's recording.
+        Whether they are recorded next to the stream's frames.
     reason : str or None
-        Why they do not.
+        Why they are not.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,15 +34,8 @@ class Taken(BaseModel):
     reason: str | None
 
 
-class _Problem(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    code: str
-    detail: str
-
-
 class NotTaken(Exception):
-    """The server has no use for the figures of this frame; others may be welcome."""
+    """The server has no use for the figures of this frame; it may take those of others."""
 
 
 class FigureSender:
@@ -54,14 +43,11 @@ class FigureSender:
 
     Parameters
     ----------
-    server : SplitResult
-        Of its URL, ``http://HOST:PORT``.
-    headers : mapping
-        Sent with each request.
+    server : HttpClient
     """
 
-    def __init__(self, server: SplitResult, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> None:
-        self._server, self._headers, self._tls = server, headers, tls
+    def __init__(self, server: HttpClient) -> None:
+        self._server = server
 
     def send(
         self,
@@ -87,41 +73,22 @@ class FigureSender:
         ------
         NotTaken
             The server does not take these.
-        NotAllowed
-            It takes none of us.
-        NoServer
-            It does not answer.
+        NotAdmitted
+            It takes none from us.
+        ConnectionLost, ProtocolError
         """
         body = {"seq": seq, "plane": plane, "analysis": analysis[:LONGEST_NAME], "figures": _plain(figures)}
-        path = f"{self._server.path.rstrip('/')}/v1/streams/{quote(stream, safe='')}/figures"
-        status, answer = self._post(path, json.dumps(body, allow_nan=False).encode())
         try:
-            if status == _OK:
-                return Taken.model_validate_json(answer)
-            problem = _Problem.model_validate_json(answer)
+            answer = self._server.ask("POST", f"/v1/streams/{quote(stream, safe='')}/figures", body)
+            return Taken.model_validate(answer)
         except ValidationError as error:
-            raise NoServer(f"expected an answer of a dimstream server, got status {status}") from error
-        if status in _FORBIDDEN:
-            raise NotAllowed(f"{problem.detail} ({problem.code})")
-        raise NotTaken(f"{problem.detail} ({problem.code})")
-
-    def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        connection = self._connection()
-        headers = {"Content-Type": "application/json", **self._headers}
-        try:
-            connection.request("POST", path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(_LARGEST_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            raise NoServer(f"no answer from {self._server.geturl()} ({error!r})") from error
-        finally:
-            connection.close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        host, port = self._server.hostname or "", self._server.port
-        if self._tls is None:
-            return http.client.HTTPConnection(host, port, timeout=ANSWER_S)
-        return http.client.HTTPSConnection(host, port, timeout=ANSWER_S, context=self._tls)
+            raise ProtocolError(
+                "bad_header", f"expected an answer of a dimstream server, got {answer!r}"
+            ) from error
+        except StreamError as error:
+            if error.problem.status in _FORBIDDEN:
+                raise NotAdmitted(f"{error.detail} ({error.code})") from error
+            raise NotTaken(f"{error.detail} ({error.code})") from error
 
 
 def _plain(figures: Mapping[str, float | None]) -> dict[str, Any]:

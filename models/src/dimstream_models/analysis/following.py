@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 from numpy.typing import NDArray
 
-from dimstream_models.analysis.errors import InvalidImage, NoServer
+from dimstream_client.errors import ConnectionLost, NotAdmitted, ProtocolError
+from dimstream_client.http_client import HttpClient
+from dimstream_client.live import FollowedStream, LiveConnection, ShownFrame
+from dimstream_models.analysis.errors import InvalidImage
 from dimstream_models.analysis.figure_sender import FigureSender, NotTaken
 from dimstream_models.analysis.follow_counts import StreamCount
 from dimstream_models.analysis.frame import FrameSettings, adjacent_ssim, analyse_frame
-from dimstream_models.analysis.live_messages import ENDED, REQUESTS, LiveFrame, LiveStream
-from dimstream_models.analysis.live_view import LiveView, live_view
+from dimstream_models.analysis.newest_frame import NewestFrame
 from dimstream_models.analysis.segmentation import Segmenter
 
 Key = TypeVar("Key")
@@ -27,6 +27,9 @@ MakeSegmenter = Callable[[float | None], Segmenter]
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 LOOK_S: Final = 2.0
+ANSWER_S: Final = 30.0
+_ENDED: Final = "ended"
+_REQUESTS: Final = "http"  # endpoint of a file that one HTTP request sends: it is no stream of a microscope
 _MOST_AT_ONCE: Final = 4  # streams: what viewers may say in a second is bounded
 _MOST_KEPT: Final = 64  # frames to compare the next one of their plane with
 _MOST_STREAMS: Final = 4096  # of which is known what was looked at
@@ -65,7 +68,7 @@ class LiveAnalysis:
 
     Raises
     ------
-    NoServer
+    ConnectionLost
         The address is none.
     """
 
@@ -78,10 +81,8 @@ class LiveAnalysis:
         settings: FollowSettings | None = None,
         say: Callable[[str], object] = print,
     ) -> None:
-        self._server = _address(server)
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._tls = ssl.create_default_context() if self._server.scheme == "https" else None
-        self._sender = FigureSender(self._server, self._headers, self._tls)
+        self._server, self._token = server, token
+        self._sender = FigureSender(HttpClient(server, timeout_s=ANSWER_S, token=token))
         self._make_segmenter = make_segmenter
         self._settings = settings or FollowSettings()
         self._say = say
@@ -89,7 +90,7 @@ class LiveAnalysis:
         self._segmenters: dict[float | None, Segmenter] = {}
         self._looked: OrderedDict[str, int] = OrderedDict()  # newest frame of each stream that was asked for
         self._analysed: OrderedDict[str, int] = OrderedDict()  # newest frame of each stream
-        self._before: OrderedDict[tuple[str, int, int, int], LiveFrame] = OrderedDict()
+        self._before: OrderedDict[tuple[str, int, int, int], ShownFrame] = OrderedDict()
         self.counts: OrderedDict[str, StreamCount] = OrderedDict()
         """By the ids of streams."""
 
@@ -98,87 +99,90 @@ class LiveAnalysis:
 
         Raises
         ------
-        NotAllowed
+        NotAdmitted
             The server wants a token, or another one.
         """
         pause_s, said = FIRST_PAUSE_S, ""
         while True:
             try:
-                with live_view(self._server, self._headers, self._tls) as view:
-                    self._say(f"watching {self._server.geturl()}")
+                with LiveConnection(self._server, token=self._token) as connection:
+                    self._say(f"watching {self._server}")
                     pause_s, said = FIRST_PAUSE_S, ""
-                    self._follow(view)
+                    self._follow(NewestFrame(connection))
                     return
-            except NoServer as error:
-                if str(error) != said:
-                    self._say(f"{error}; trying again until there is one")
-                said = str(error)
+            except NotAdmitted:
+                raise
+            except (ConnectionLost, ProtocolError) as error:
+                if error.detail != said:
+                    self._say(f"{error.detail}; trying again until there is one")
+                said = error.detail
             time.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
-    def _follow(self, view: LiveView) -> None:
+    def _follow(self, newest: NewestFrame) -> None:
         """Analyse frame after frame, until the one stream is over."""
         self._looked.clear()  # another server may count anew
-        view.wait(LOOK_S)
-        while not self._is_over(view):
-            view.catch_up()
-            self._note(view)
-            wanted = self._wanted(view)
+        newest.wait(LOOK_S)
+        while not self._is_over(newest):
+            newest.catch_up()
+            self._note(newest)
+            wanted = self._wanted(newest)
             if not wanted:
-                view.wait(LOOK_S)
+                newest.wait(LOOK_S)
                 continue
-            frame = view.newest([one.stream for one in wanted], self._settings.plane, LOOK_S)
+            frame = newest.of([one.id for one in wanted], self._settings.plane, LOOK_S)
             for one in wanted:
-                if frame is None or frame.stream == one.stream:
-                    self._has_looked(one.stream, one.newest_seq)
-            if frame is not None and frame.stream in view.streams:
-                self._look_at(frame, view.streams[frame.stream])
+                if frame is None or frame.stream == one.id:
+                    self._has_looked(one.id, one.newest_seq)
+            if frame is not None and frame.stream in newest.streams:
+                self._look_at(frame, newest.streams[frame.stream])
 
-    def _is_over(self, view: LiveView) -> bool:
+    def _is_over(self, newest: NewestFrame) -> bool:
         stream = self._settings.stream
-        known = None if stream is None else view.streams.get(stream)
-        return known is not None and known.state == ENDED and not self._wanted(view)
+        known = None if stream is None else newest.streams.get(stream)
+        return known is not None and known.state == _ENDED and not self._wanted(newest)
 
-    def _wanted(self, view: LiveView) -> list[LiveStream]:
+    def _wanted(self, newest: NewestFrame) -> list[FollowedStream]:
         """Return streams with a frame that is new, those first that were looked at longest ago."""
         one_stream, order = self._settings.stream, list(self._looked)
         found = [
             one
-            for one in view.streams.values()
+            for one in newest.streams.values()
             if self._is_meant(one)
-            and (one.state != ENDED or one.stream in self._looked or one_stream)
-            and one.newest_seq > self._looked.get(one.stream, -1)
+            and (one.state != _ENDED or one.id in self._looked or one_stream)
+            and one.newest_seq > self._looked.get(one.id, -1)
             and one.delivers_pixels
         ]
-        found.sort(key=lambda one: order.index(one.stream) if one.stream in self._looked else -1)
+        found.sort(key=lambda one: order.index(one.id) if one.id in self._looked else -1)
         return found[:_MOST_AT_ONCE]
 
-    def _is_meant(self, stream: LiveStream) -> bool:
+    def _is_meant(self, stream: FollowedStream) -> bool:
         """Whether a stream is the one that is followed, or of all the one of a microscope."""
         if self._settings.stream is None:
-            return stream.endpoint != REQUESTS
-        return stream.stream == self._settings.stream
+            return stream.endpoint != _REQUESTS
+        return stream.id == self._settings.stream
 
     def _has_looked(self, stream: str, seq: int) -> None:
         _put(self._looked, stream, max(seq, self._looked.get(stream, -1)), _MOST_STREAMS)
 
-    def _look_at(self, frame: LiveFrame, stream: LiveStream) -> None:
+    def _look_at(self, frame: ShownFrame, stream: FollowedStream) -> None:
         self._has_looked(frame.stream, frame.seq)
         self._looked.move_to_end(frame.stream)
-        if frame.pixels is None or frame.seq <= self._analysed.get(frame.stream, -1):
+        pixels = frame.images.get("denoised")
+        if pixels is None or frame.seq <= self._analysed.get(frame.stream, -1):
             return
         _put(self._analysed, frame.stream, frame.seq, _MOST_STREAMS)
         segmenter = self._segmenter(stream.pixel_size_um)
         try:
-            found = analyse_frame(segmenter.segment(frame.pixels), self._settings.frame)
+            found = analyse_frame(segmenter.segment(pixels), self._settings.frame)
         except InvalidImage as error:
             self._say_once(f"stream {frame.stream}: a frame cannot be analysed", str(error))
             return
-        figures = {**found.figures, "ssim": self._ssim(frame, frame.pixels)}
+        figures = {**found.figures, "ssim": self._ssim(frame, pixels)}
         self._send(frame, figures, repr(segmenter), self._count(stream))
 
     def _send(
-        self, frame: LiveFrame, figures: Mapping[str, float | None], analysis: str, count: StreamCount
+        self, frame: ShownFrame, figures: Mapping[str, float | None], analysis: str, count: StreamCount
     ) -> None:
         try:
             taken = self._sender.send(frame.stream, frame.seq, frame.plane, figures, analysis=analysis)
@@ -195,31 +199,31 @@ class LiveAnalysis:
             self._segmenters[pixel_um] = self._make_segmenter(pixel_um)
         return self._segmenters[pixel_um]
 
-    def _ssim(self, frame: LiveFrame, pixels: NDArray[Any]) -> float | None:
+    def _ssim(self, frame: ShownFrame, pixels: NDArray[Any]) -> float | None:
         """Return the SSIM with the frame before; None where that was not analysed."""
         key = (frame.stream, *frame.plane)
         before = self._before.get(key)
         _put(self._before, key, frame, _MOST_KEPT)
-        if before is None or before.pixels is None or before.t != frame.t - 1:
+        if before is None or before.index.t != frame.index.t - 1:
             return None
-        return adjacent_ssim(before.pixels, pixels)
+        return adjacent_ssim(before.images["denoised"], pixels)
 
-    def _note(self, view: LiveView) -> None:
+    def _note(self, newest: NewestFrame) -> None:
         """Take note of how many frames there are, and of streams that cannot be analysed."""
         only = self._settings.stream
-        if only is not None and only not in view.streams:
+        if only is not None and only not in newest.streams:
             self._say_once(f"stream {only} is not there", "waiting for its first frame")
-        for one in view.streams.values():
+        for one in newest.streams.values():
             if not self._is_meant(one):
                 continue
-            if one.stream in self.counts or one.state != ENDED:
+            if one.id in self.counts or one.state != _ENDED:
                 self._count(one)
-            if not one.delivers_pixels and one.state != ENDED:
-                self._say_once(f"stream {one.stream}: nothing to analyse", "it delivers flags only")
+            if not one.delivers_pixels and one.state != _ENDED:
+                self._say_once(f"stream {one.id}: nothing to analyse", "it delivers flags only")
 
-    def _count(self, stream: LiveStream) -> StreamCount:
-        count = self.counts.get(stream.stream) or StreamCount(stream.client)
-        _put(self.counts, stream.stream, count, _MOST_STREAMS)
+    def _count(self, stream: FollowedStream) -> StreamCount:
+        count = self.counts.get(stream.id) or StreamCount(stream.client)
+        _put(self.counts, stream.id, count, _MOST_STREAMS)
         count.frames = stream.frames
         return count
 
@@ -234,14 +238,3 @@ def _put(kept: OrderedDict[Key, Kept], key: Key, value: Kept, most: int) -> None
     kept[key] = value
     while len(kept) > most:
         kept.popitem(last=False)
-
-
-def _address(server: str) -> SplitResult:
-    try:
-        parts = urlsplit(server)
-        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_one = False
-    if not is_one:
-        raise NoServer(f"expected a server as http://HOST:PORT, got {server!r}")
-    return parts

@@ -119,11 +119,11 @@ class Webhook(Collector):
         raise AssertionError("the last attempt either succeeds or raises")
 
     def _failed(self, outcome: str, notice: Notice, why: str) -> None:
-        self._outcomes[outcome] += 1
         _log.error(
             "a notice was not sent event=alert_not_sent rule=%s stream=%s reason=%r",
             *(notice.finding.rule, notice.finding.stream, why),
         )
+        self._outcomes[outcome] += 1  # after the log: whoever sees the count finds the reason
 
 
 def post(notice: Notice, settings: AlertsTable) -> None:

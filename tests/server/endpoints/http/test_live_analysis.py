@@ -220,4 +220,4 @@ def test_who_is_not_let_in_is_told_what_is_wanted(
 @pytest.mark.parametrize("server", ["ftp://x:1", "127.0.0.1:8570", "http://:0"])
 def test_an_address_that_is_none_is_refused(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["follow", "--server", server, "--nice", "0"]) == 2
-    assert "expected a server as http://HOST:PORT" in capsys.readouterr().err
+    assert "expected http://HOST:PORT" in capsys.readouterr().err

@@ -11,7 +11,15 @@ from ports import free_port
 
 from dimstream_client.errors import ConnectionLost, NotAdmitted, ProtocolError
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
-from dimstream_client.live import FollowedFrames, LiveConnection, StreamFollower, decode
+from dimstream_client.live import (
+    FollowedFrames,
+    FollowedStream,
+    LiveConnection,
+    LiveMessage,
+    ShownFrame,
+    StreamFollower,
+    decode,
+)
 from dimstream_client.messages import Frame, PlaneIndex
 
 SHAPE = (24, 32)
@@ -150,3 +158,20 @@ BAD_MESSAGES = {
 def test_bytes_that_are_no_message_are_refused(case: str) -> None:
     with pytest.raises(ProtocolError, match="expected a message of the live view"):
         decode(BAD_MESSAGES[case])
+
+
+UNFIT_HEADERS: dict[str, dict[str, Any]] = {
+    "no streams": {"type": "status"},
+    "a stream without a shape": {"type": "status", "streams": [{"stream": "a"}]},
+    "streams that are none": {"type": "status", "streams": 3},
+    "a frame without a number": {"type": "frame", "stream": "a"},
+    "a frame of no plane": {"type": "frame", "stream": "a", "seq": 1, "index": {"t": 0, "colour": 1}},
+}
+
+
+@pytest.mark.parametrize("case", UNFIT_HEADERS)
+def test_headers_that_lack_what_they_must_have_are_refused(case: str) -> None:
+    header = UNFIT_HEADERS[case]
+    of = FollowedStream.all_of if header["type"] == "status" else ShownFrame.of
+    with pytest.raises(ProtocolError, match=f"expected a message '{header['type']}' of the live view"):
+        of(LiveMessage(header, {}))

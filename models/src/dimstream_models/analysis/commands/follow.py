@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_models.analysis.commands import Commands
-from dimstream_models.analysis.errors import NotAllowed
+from dimstream_models.analysis.errors import ServerRefusal
 
 if TYPE_CHECKING:
     from dimstream_models.analysis.following import MakeSegmenter
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 ALL: Final = "all"
 CLASSICAL: Final = "classical"
 TOKEN_VARIABLE: Final = "DIMSTREAM_TOKEN_FILE"
-_TOKEN_LINE: Final = re.compile(r"dimstream-token\s+(\S+)(?:\s.*)?")
 
 
 def add(commands: Commands) -> None:
@@ -84,11 +82,24 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from dimstream_client.errors import DimstreamError, NotAdmitted
+
+    try:
+        _follow(arguments)
+    except NotAdmitted as error:
+        raise ServerRefusal(f"{error.detail}; name the file of such a token by --token-file") from error
+    except DimstreamError as error:
+        raise ServerRefusal(error.detail) from error
+
+
+def _follow(arguments: argparse.Namespace) -> None:
+    from dimstream_client.keys import TOKEN, read_only_entry
     from dimstream_models.analysis.follow_counts import count_lines
     from dimstream_models.analysis.following import FollowSettings, LiveAnalysis
     from dimstream_models.analysis.frame import FrameSettings
 
-    token = None if arguments.token_file is None else read_token(Path(arguments.token_file))
+    path = arguments.token_file
+    token = None if path is None else read_only_entry(path, TOKEN).value
     settings = FollowSettings(
         stream=None if arguments.stream == ALL else arguments.stream,
         plane=None if arguments.plane is None else tuple(arguments.plane),
@@ -105,25 +116,6 @@ def _run(arguments: argparse.Namespace) -> None:
         _say("stopped")
     for line in count_lines(analysis.counts):
         print(line, flush=True)
-
-
-def read_token(path: Path) -> str:
-    """Return the one token of a file of `dimstream-server keygen`.
-
-    Raises
-    ------
-    NotAllowed
-        There is none in it, or more.
-    OSError
-    """
-    found = [_TOKEN_LINE.fullmatch(line.strip()) for line in path.read_text(encoding="utf-8").splitlines()]
-    tokens = [match[1] for match in found if match]
-    if len(tokens) != 1:
-        raise NotAllowed(
-            f"{path}: expected one line `dimstream-token TOKEN NAME`, as `dimstream-server keygen FOLDER"
-            f" --analysis NAME` writes it, got {len(tokens)}"
-        )
-    return tokens[0]
 
 
 def _segmenters(arguments: argparse.Namespace) -> MakeSegmenter:

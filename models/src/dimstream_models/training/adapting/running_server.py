@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dimstream_client.errors import ConnectionLost, KeyFileError, ProtocolError, StreamError
+from dimstream_client.http_client import HttpClient
+from dimstream_client.keys import TOKEN, read_only_entry
 from dimstream_models.training.errors import ServerRefusal
 from dimstream_models.training.settings.complaints import complaints
 
@@ -22,7 +22,6 @@ TIMEOUT_S: Final = 120.0
 PATIENCE_S: Final = 60.0
 """How long a server may be away, as for a restart."""
 AGAIN_S: Final = 1.0
-TOKEN: Final = "dimstream-token"
 
 
 class _Answer(BaseModel):
@@ -69,12 +68,6 @@ class InForce(_Answer):
     from_seq: int
     model: str
     model_sha256: str
-
-
-class _Problem(_Answer):
-    code: str
-    detail: str
-    retryable: bool = False
 
 
 _Kind = TypeVar("_Kind", bound=_Answer)
@@ -155,37 +148,22 @@ class RunningServer:
             time.sleep(AGAIN_S)
 
     def _answer(self, method: str, path: str, kind: type[_Kind], body: Any) -> _Kind:
-        status, content = self._exchange(method, path, body)
-        if status in (HTTPStatus.OK, HTTPStatus.CREATED):
-            return _read(kind, content, self.address)
-        problem = _read(_Problem, content, self.address)
-        raise ServerRefusal(
-            f"{self.address} refuses {method} {path}: {problem.detail} ({problem.code})",
-            code=problem.code,
-            retryable=problem.retryable,
-        )
-
-    def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
-        parts = urlsplit(self.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ServerRefusal(f"expected --server http://HOST:PORT, got {self.address!r}")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
-        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        content = None if body is None else json.dumps(body).encode()
         try:
-            connection.request(method, parts.path.rstrip("/") + path, content, headers)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
+            server = HttpClient(self.address, timeout_s=TIMEOUT_S, token=self.token)
+        except ConnectionLost as error:
+            raise ServerRefusal(f"--server: {error.detail}") from error
+        try:
+            return _read(kind, server.ask(method, path, body), self.address)
+        except StreamError as error:
             raise ServerRefusal(
-                f"no answer from {self.address} ({error!r}): check the address, and that the server runs",
-                retryable=True,
+                f"{self.address} refuses {method} {path}: {error.detail} ({error.code})",
+                code=error.code,
+                retryable=error.problem.retryable,
             ) from error
-        finally:
-            connection.close()
+        except ConnectionLost as error:
+            raise ServerRefusal(error.detail, retryable=True) from error
+        except ProtocolError as error:
+            raise ServerRefusal(f"{self.address}: {error.detail}: check the address") from error
 
 
 def read_token(path: Path) -> str:
@@ -197,23 +175,18 @@ def read_token(path: Path) -> str:
         When it holds none, or more than one.
     """
     try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServerRefusal(f"{path}: expected a token's file, got: {error}") from error
-    found = [line for line in lines if line and not line[0].startswith("#")]
-    if len(found) != 1 or found[0][0] != TOKEN or len(found[0]) < 2:
+        return read_only_entry(path, TOKEN).value
+    except KeyFileError as error:
         raise ServerRefusal(
-            f"{path}: expected one line `{TOKEN} TOKEN NAME`, got {len(found)} lines of another kind: give"
-            " the NAME.token that `dimstream-server keygen FOLDER --operator NAME` made"
-        )
-    return found[0][1]
+            f"{error.detail}: give the NAME.token that `dimstream-server keygen FOLDER --operator NAME` made"
+        ) from error
 
 
-def _read(kind: type[_Kind], content: bytes, address: str) -> _Kind:
+def _read(kind: type[_Kind], content: Any, address: str) -> _Kind:
     try:
-        return kind.model_validate_json(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise ServerRefusal(
-            f"{address}: expected an answer of dimstream-server, got {content[:80]!r} ({complaints(error)}):"
+            f"{address}: expected an answer of dimstream-server, got {content!r:.80} ({complaints(error)}):"
             " check the address"
         ) from error
