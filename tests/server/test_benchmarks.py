@@ -2,8 +2,9 @@
 
 import io
 import json
+import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,20 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from dimstream_client.client import Client
 from dimstream_client.messages import Times
 from dimstream_models.bundle import Author, BundleDraft, read_bundle, write_bundle
-from dimstream_server.benchmarks import main, measuring
+from dimstream_server.benchmarks import following, main, measuring
 from dimstream_server.benchmarks.errors import BenchmarkError
+from dimstream_server.benchmarks.follower import running_follower
+from dimstream_server.benchmarks.following import er_frames
 from dimstream_server.benchmarks.identity_bundle import write_identity_bundle
 from dimstream_server.benchmarks.interleaved import Spread, check_same_pixels, race, route_figures
 from dimstream_server.benchmarks.memory import SAMPLES, growth_percent
 from dimstream_server.benchmarks.model import ROUTES, WITH_CHECKSUMS
 from dimstream_server.benchmarks.plan import make_plan
 from dimstream_server.benchmarks.report import TITLES
-from dimstream_server.benchmarks.routes import Counts, Lap, one_by_one
+from dimstream_server.benchmarks.routes import Counts, Lap, ZmqRoute, one_by_one
 from dimstream_server.server_process import ServerProcessError, running_server
 
 pytestmark = pytest.mark.slow
@@ -128,7 +132,7 @@ def test_parts_are_measured_alone_and_written_as_they_are_known(
 def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--parts", "routes,wheels"])
-    parts = "routes,memory,durability,viewers,flags,devices,batch,gateway"
+    parts = "routes,memory,durability,viewers,following,flags,devices,batch,gateway"
     assert f"expected parts of {parts}, got 'wheels'" in capsys.readouterr().err
 
 
@@ -173,6 +177,54 @@ def test_viewers_got_frames_while_it_was_measured(document: Any) -> None:
     watched = document["viewing"]["shipped"]
     assert watched["shown"] >= 5  # each had one at least
     assert watched["cpu_ratio"] > 0
+
+
+def test_frames_were_analysed_while_it_was_measured(quick_run: tuple[Any, list[str]]) -> None:
+    document, lines = quick_run
+    following = document["following"]
+    assert following["followed"].keys() == {"classical"}
+    found = following["followed"]["classical"]
+    assert found["throughput_ratio"].keys() == SPREAD
+    assert found["analysed_per_s"] >= 0  # a short lap may end before an analysis does
+    assert found["server_cpu_ratio"] > 0
+    assert any("frames/s analysed" in line for line in lines)
+
+
+def test_a_follower_counts_what_it_did_while_it_worked_and_says_why_it_cannot(bundle_path: Path) -> None:
+    frame = er_frames(1)[0][:96, :96]
+    with (
+        running_server(bundle_path) as server,
+        Client(server.zmq, timeout_s=60, name="bench") as client,
+        closing(ZmqRoute("way", client, frame, window=1)) as way,
+    ):
+        way.denoise(frame)
+        with (
+            pytest.raises(BenchmarkError, match="no-such-segmenter"),
+            running_follower(server.http, "no-such-segmenter"),
+        ):
+            pass
+        with running_follower(server.http, "classical") as follower:
+            assert follower.analysed() == 1
+            way.denoise(frame)
+            with follower.at_work() as done:
+                until = time.monotonic() + 60
+                while follower.analysed() < 2 and time.monotonic() < until:
+                    time.sleep(0.02)
+            assert done.frames == 1
+            assert done.cpu_s > 0
+
+
+def test_parts_that_cannot_be_measured_are_named(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "find_spec", lambda name: None)
+    command = ["--bundle", str(bundle_path), "--out", str(tmp_path), "--quick", "--parts", "following"]
+    assert main(command) == 0
+    assert (
+        "dimstream-models[analysis]"
+        in json.loads((tmp_path / "bench.json").read_text())["left_out"]["following"]
+    )
+    assert "without following: " in (tmp_path / "bench.txt").read_text()
 
 
 def test_batch_work_is_compared_with_a_loop(bundle_path: Path, tmp_path: Path) -> None:

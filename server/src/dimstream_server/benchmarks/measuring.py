@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.benchmarks import durability, gateway, viewing
+from dimstream_server.benchmarks import durability, following, gateway, viewing
 from dimstream_server.benchmarks.batch import measure_batch
 from dimstream_server.benchmarks.device_speed import ALWAYS, measure_devices
 from dimstream_server.benchmarks.flag_cost import measure_flags
@@ -57,6 +57,7 @@ class Measuring:
             "memory": self._memory,
             "durability": self._durability,
             "viewers": self._viewers,
+            "following": self._following,
             "flags": self._flags,
             "devices": self._devices,
             "batch": self._batch,
@@ -93,6 +94,15 @@ class Measuring:
             with _progress(f"viewers, {key}", viewing.frames_of(rounds)) as on_frames:
                 found = viewing.measure_viewing(bundles[key], rounds, self._device, on_frames)
             self._found(viewing={**self.figures.viewing, key: found})
+
+    def _following(self, bundles: dict[str, Bundle]) -> None:
+        if why := following.what_lacks():
+            self._found(left_out={**self.figures.left_out, "following": why})
+            return
+        rounds, segmenters = self._plan.following_rounds, self._plan.segmenters
+        with _progress("following", following.frames_of(rounds, segmenters)) as on_frames:
+            measure = following.measure_following
+            self._found(following=measure(bundles[SHIPPED], rounds, segmenters, self._device, on_frames))
 
     def _flags(self, bundles: dict[str, Bundle]) -> None:
         rounds, frames = self._plan.flag_rounds, self._plan.flag_frames

@@ -22,7 +22,17 @@ MEMORY_FRAMES: Final = 12
 """Frames during which memory is watched, for each frame of the identity on a route."""
 SHIPPED_SHARE: Final = 5
 """The shipped network takes so much longer than an identity that it gets this part of the frames."""
-PARTS: Final = ("routes", "memory", "durability", "viewers", "flags", "devices", "batch", "gateway")
+PARTS: Final = (
+    "routes",
+    "memory",
+    "durability",
+    "viewers",
+    "following",
+    "flags",
+    "devices",
+    "batch",
+    "gateway",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,10 @@ class Plan:
         Laps of each model alone and watched.
     gateway_rounds : int
         Laps of the identity straight to a server, and through a gateway.
+    following_rounds : int
+        Laps of the shipped model whose frames nobody analyses, and of each whose frames are.
+    segmenters : tuple of str
+        By which they are.
     """
 
     identity: ModelPlan
@@ -99,6 +113,8 @@ class Plan:
     devices: DevicePlan
     batch_rounds: int
     gateway_rounds: int
+    following_rounds: int
+    segmenters: tuple[str, ...]
 
 
 def make_plan(frames: int, *, quick: bool) -> Plan:
@@ -118,6 +134,8 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
             devices=DevicePlan(2, 1, shape=(64, 72), matrix_side=64, products=1),
             batch_rounds=1,
             gateway_rounds=1,
+            following_rounds=1,
+            segmenters=("classical",),
         )
     rounds = _rounds(frames, LAP_FRAMES)
     shipped_rounds = _rounds(frames // SHIPPED_SHARE, SHIPPED_LAP_FRAMES)
@@ -133,6 +151,8 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
         devices=DevicePlan(shipped_rounds, 2),
         batch_rounds=shipped_rounds,
         gateway_rounds=rounds,
+        following_rounds=max(2, shipped_rounds // 3),
+        segmenters=("classical", "network"),
     )
 
 

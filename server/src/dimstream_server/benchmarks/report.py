@@ -13,6 +13,7 @@ from dimstream_server.benchmarks.batch import STREAMS, BatchFigures
 from dimstream_server.benchmarks.device_speed import DeviceFigures, DevicesFigures
 from dimstream_server.benchmarks.durability import DURABLE, RECORDED, DurabilityFigures
 from dimstream_server.benchmarks.flag_cost import FlagFigures
+from dimstream_server.benchmarks.following import FollowingFigures
 from dimstream_server.benchmarks.gateway import GatewayFigures
 from dimstream_server.benchmarks.interleaved import RouteFigures, Spread
 from dimstream_server.benchmarks.machine import Machine
@@ -64,6 +65,8 @@ class Figures:
         By the keys of `MODELS`, each once it is known.
     memory : MemoryFigures or None
         None before it is known, and where it cannot be read.
+    left_out : dict
+        Parts that cannot be measured here, and why.
     """
 
     created: str
@@ -78,6 +81,8 @@ class Figures:
     devices: DevicesFigures | None = None
     batch: BatchFigures | None = None
     gateway: GatewayFigures | None = None
+    following: FollowingFigures | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,10 @@ def _sections(figures: Figures) -> Iterator[list[str]]:
         yield list(_viewing_lines(figures.viewing))
     if figures.gateway is not None:
         yield list(_gateway_lines(figures.gateway))
+    if figures.following is not None:
+        yield list(_following_lines(figures.following))
+    if figures.left_out:
+        yield [f"without {part}: {why}" for part, why in figures.left_out.items()]
 
 
 def _device(found: DevicesFigures | None, name: str) -> DeviceFigures | None:
@@ -270,6 +279,19 @@ def _gateway_lines(found: GatewayFigures) -> Iterator[str]:
     )
     ratio = found.throughput_ratio
     yield f"{ratio.median:.3f} ({_quartiles(ratio)}) of the throughput with window 8"
+
+
+def _following_lines(found: FollowingFigures) -> Iterator[str]:
+    yield "dimstream-analyse follow beside the shipped network, window 8"
+    yield f"{found.frame_ms.median:.1f} ms a frame while nothing is analysed"
+    rows: list[tuple[str, ...]] = [
+        (segmenter, f"{one.throughput_ratio.median:.3f} ({_quartiles(one.throughput_ratio)}) of it followed",
+         "" if one.server_cpu_ratio is None else f"{one.server_cpu_ratio:.3f} by the server's processor time",
+         f"{one.analysed_per_s:.2f} frames/s analysed",
+         "" if one.analysis_cpu_s is None else f"{one.analysis_cpu_s:.2f} s of a processor each")
+        for segmenter, one in found.followed.items()
+    ]  # fmt: skip
+    yield from _aligned(rows)
 
 
 def _flag_lines(flags: FlagFigures) -> Iterator[str]:

@@ -7,13 +7,11 @@ their own, whose processor time is in the throughput where there is no core left
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from dimstream_client.client import Client
@@ -21,6 +19,7 @@ from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.interleaved import Laps, Spread, race
 from dimstream_server.benchmarks.plan import LAP_FRAMES, make_frames
+from dimstream_server.benchmarks.process_time import cpu_s
 from dimstream_server.benchmarks.routes import PATIENCE_S, ZmqRoute
 from dimstream_server.server_process import running_server
 
@@ -78,19 +77,10 @@ def measure_viewing(
             servers.append(server)
         routes[1].denoise(frames[0])  # so that there is a stream to watch
         with _viewers(servers[1].http) as shown:
-            before = [_cpu_s(server.pid) for server in servers]
+            before = [cpu_s(server.pid) for server in servers]
             laps = race(routes, frames, rounds, on_frames)
-            spent = [_cpu_s(server.pid) - start for server, start in zip(servers, before, strict=True)]
+            spent = [cpu_s(server.pid) - start for server, start in zip(servers, before, strict=True)]
         return _figures(laps, spent, shown())
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor time of a process so far, seconds; NaN where there is no /proc."""
-    path = Path(f"/proc/{pid}/stat")
-    if not path.exists():
-        return math.nan
-    fields = path.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _figures(laps: Laps, cpu_s: list[float], shown: int) -> ViewingFigures:
