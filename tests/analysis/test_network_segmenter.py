@@ -11,7 +11,7 @@ from dimstream_models.analysis.cli import main
 from dimstream_models.analysis.labels import Structure
 from dimstream_models.analysis.network_segmenter import named_segmenter, network_segmenter
 from dimstream_models.analysis.segmentation import ClassicalSegmenter
-from dimstream_models.analysis.segmenter_check import check_segmenters, scores_table
+from dimstream_models.analysis.segmenter_check import BEST, check_segmenters, scores_table
 from dimstream_models.bundle import ClassOutput, UnsupportedModel, write_bundle
 from dimstream_models.shipped import shipped_bundle
 from dimstream_models.training.simulation.er_labels import er_truth
@@ -124,5 +124,8 @@ def test_a_segmenter_that_finds_er_everywhere_is_scored_so() -> None:
     for score in scores:
         assert 0 < score.er_iou[0] < 0.9
         assert score.er_iou[1] <= score.er_iou[0] <= score.er_iou[2]
-        assert score.split[0] in (0.5, 1.0)
-    assert scores_table(scores).count("everything") == len(scores)
+        assert score.segmenter == BEST or score.split[0] in (0.5, 1.0)
+    assert scores_table(scores).count("everything") == len(scores) // 2
+    assert scores_table(scores).count("best threshold") == len(scores) // 2
+    best = {(each.world, each.dose): each.er_iou[0] for each in scores if each.segmenter == BEST}
+    assert all(best[each.world, each.dose] >= each.er_iou[0] for each in scores)

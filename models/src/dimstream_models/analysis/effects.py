@@ -15,7 +15,7 @@ from dimstream_models.er_figures import FIGURES
 NOISE_FREE: Final = "noise-free"
 STORED: Final = "denoising_effect.json"
 STORED_NETWORK: Final = "denoising_effect_network.json"
-MEASURED: Final = (STORED,)
+MEASURED: Final = (STORED, STORED_NETWORK)
 """Files of the package; the first is the classical segmenter's."""
 EVENTS: Final = ("junctions_appeared", "junctions_vanished", "gaps_appeared", "gaps_vanished")
 """By the frame before: born or split, lost or merged."""

@@ -32,9 +32,15 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import json
 
+    from dimstream_models.analysis.edge_limits import bounds_table
     from dimstream_models.analysis.network_segmenter import named_segmenter
     from dimstream_models.analysis.segmentation import ClassicalSegmenter
-    from dimstream_models.analysis.segmenter_check import OtsuSegmenter, check_segmenters, scores_table
+    from dimstream_models.analysis.segmenter_check import (
+        OtsuSegmenter,
+        check_edges,
+        check_segmenters,
+        scores_table,
+    )
     from dimstream_models.bundle import read_bundle
     from dimstream_models.shipped import shipped_bundle
     from dimstream_models.training.evaluation.restoring import restorer
@@ -48,13 +54,16 @@ def _run(arguments: argparse.Namespace) -> None:
     }
     bundle = read_bundle(arguments.bundle or shipped_bundle())
     scores = check_segmenters(restorer(bundle), segmenters, scenes=arguments.scenes, seed=arguments.seed)
+    bounds = check_edges(scenes=arguments.scenes, seed=arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
     stated = {
         "denoiser": f"{bundle.id} {bundle.sha256[:12]}",
         "segmenters": {name: repr(each) for name, each in segmenters.items()},
         "seed": arguments.seed,
         "scores": [score.model_dump(mode="json") for score in scores],
+        "edges": [each.model_dump(mode="json") for each in bounds],
     }
     write_whole(arguments.out / SCORES, (json.dumps(stated, indent=1) + "\n").encode())
     print(scores_table(scores))
+    print(f"\n{bounds_table(bounds)}")
     print(f"\n{SCORES} is in {arguments.out}")
