@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,35 @@ def label_movie() -> np.ndarray:
 
 @pytest.fixture
 def movie(tmp_path: Path) -> Path:
+    return write_movie(tmp_path)
+
+
+def write_movie(folder: Path) -> Path:
     labels = label_movie()
     rng = np.random.default_rng(0)
     images = rng.poisson(2 + 40.0 * (labels > 0)).astype(np.uint16)
     scale = {"PhysicalSizeX": 0.02, "PhysicalSizeY": 0.02, "TimeIncrement": 4.0, "TimeIncrementUnit": "s"}
     units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
     for name, stack in (("movie.ome.tif", images), ("labels.ome.tif", labels)):
-        tifffile.imwrite(tmp_path / name, stack, ome=True, metadata={"axes": "TYX", **scale, **units})
-    return tmp_path / "movie.ome.tif"
+        tifffile.imwrite(folder / name, stack, ome=True, metadata={"axes": "TYX", **scale, **units})
+    return folder / "movie.ome.tif"
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A movie that was analysed in one go: its folder of results, and what the command said."""
+
+    movie: Path
+    out: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    movie, said = write_movie(tmp_path_factory.mktemp("undisturbed")), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert run(movie, movie.with_name("out")) == 0
+    return Undisturbed(movie, movie.with_name("out"), said.getvalue())
 
 
 def run(movie: Path, out: Path, *more: str | Path) -> int:
@@ -70,10 +94,9 @@ def flags(path: Path, of: dict[int, dict[str, Any]], *, pages: bool = False) -> 
 
 
 @pytest.mark.slow
-def test_tables_hold_every_figure_of_every_frame(movie: Path, tmp_path: Path) -> None:
-    assert run(movie, tmp_path / "out") == 0
-    frames = pd.read_parquet(tmp_path / "out" / "frames.parquet")
-    with (tmp_path / "out" / "frames.csv").open(encoding="utf-8") as file:
+def test_tables_hold_every_figure_of_every_frame(undisturbed: Undisturbed) -> None:
+    frames = pd.read_parquet(undisturbed.out / "frames.parquet")
+    with (undisturbed.out / "frames.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(frames.columns)
     assert frames.time_s.tolist() == [4.0 * n for n in range(FRAMES)]
@@ -88,13 +111,13 @@ def test_tables_hold_every_figure_of_every_frame(movie: Path, tmp_path: Path) ->
     assert frames.ssim[1:].between(0, 1).all()
 
 
-def test_what_changes_is_counted_and_followed(movie: Path, tmp_path: Path) -> None:
-    assert run(movie, tmp_path / "out") == 0
-    frames = pd.read_parquet(tmp_path / "out" / "frames.parquet")
+@pytest.mark.slow
+def test_what_changes_is_counted_and_followed(undisturbed: Undisturbed) -> None:
+    frames = pd.read_parquet(undisturbed.out / "frames.parquet")
     changes = {name: dict(frames[name][frames[name] > 0]) for name in ("gaps_merged", "gaps_split")}
     assert changes == {"gaps_merged": {6: 1, 15: 1}, "gaps_split": {10: 1, 16: 1}}
     assert pd.isna(frames.gaps_born[0])
-    gaps = pd.read_parquet(tmp_path / "out" / "gaps.parquet")
+    gaps = pd.read_parquet(undisturbed.out / "gaps.parquet")
     split = gaps[gaps.beginning == "split"]
     assert sorted(zip(split.first_frame, split.last_frame, split.ending, strict=True)) == [
         (10, 14, "merged"),
@@ -104,22 +127,18 @@ def test_what_changes_is_counted_and_followed(movie: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_labels_and_persistence_maps_are_kept(movie: Path, tmp_path: Path) -> None:
-    assert run(movie, tmp_path / "out") == 0
+def test_labels_and_persistence_maps_are_kept(undisturbed: Undisturbed) -> None:
     labels = label_movie()
-    assert np.array_equal(tifffile.imread(tmp_path / "out" / "labels.tif"), labels)
-    assert matplotlib.image.imread(tmp_path / "out" / "figures.png").std() > 0.05
-    shares = tifffile.imread(tmp_path / "out" / "persistence.tif")
+    assert np.array_equal(tifffile.imread(undisturbed.out / "labels.tif"), labels)
+    assert matplotlib.image.imread(undisturbed.out / "figures.png").std() > 0.05
+    shares = tifffile.imread(undisturbed.out / "persistence.tif")
     for channel, expected in enumerate((labels > 0, labels == 1, labels == 2)):
         assert np.allclose(shares[channel], expected.mean(axis=0), atol=1e-6)
 
 
 @pytest.mark.slow
-def test_the_summary_has_means_rates_and_lifetimes(
-    movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(movie, tmp_path / "out") == 0
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+def test_the_summary_has_means_rates_and_lifetimes(undisturbed: Undisturbed) -> None:
+    summary = json.loads((undisturbed.out / "summary.json").read_text())
     minutes, area = 19 * 4 / 60, (SIDE * 0.02) ** 2
     assert (summary["analysed"], summary["pairs"], summary["left_out"]) == (FRAMES, 19, {})
     assert summary["observed_min"] == pytest.approx(minutes)
@@ -130,8 +149,7 @@ def test_the_summary_has_means_rates_and_lifetimes(
         "median_frames": 5.0,
         "median_s": 20.0,
     }
-    said = capsys.readouterr().out
-    assert "20 of 20 frames analysed (left out: none), pixels of 20 nm" in said
+    assert "20 of 20 frames analysed (left out: none), pixels of 20 nm" in undisturbed.said
 
 
 @pytest.mark.slow
@@ -170,7 +188,7 @@ def test_a_recording_brings_its_flags_and_times(movie: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_stopped_analysis_goes_on_where_it_was(
-    movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    movie: Path, undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
     real = chunks.analyse_chunk
@@ -192,19 +210,18 @@ def test_a_stopped_analysis_goes_on_where_it_was(
     )
     assert run(movie, tmp_path / "out") == 0
     assert (done, later) == ([0], [16])
-    assert run(movie, tmp_path / "undisturbed") == 0
     names = ("frames.csv", "junctions.csv", "gaps.csv", "summary.json")
     for name in names:
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
+        assert (tmp_path / "out" / name).read_bytes() == (undisturbed.out / name).read_bytes(), name
     later.clear()
     assert run(movie, tmp_path / "out") == 0
     assert not later
 
 
 @pytest.mark.slow
-def test_several_processes_find_the_same(movie: Path, tmp_path: Path) -> None:
+def test_several_processes_find_the_same(movie: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     source = GivenLabels(movie.with_name("labels.ome.tif"), OURS)
-    one = analyse_movie(read_movie(movie), source, tmp_path / "one", workers=1)
+    one = analyse_movie(read_movie(undisturbed.movie), source, undisturbed.out, workers=1)  # as it is there
     assert analyse_movie(read_movie(movie), source, tmp_path / "two", workers=2) == one
 
 
@@ -259,10 +276,10 @@ def test_what_cannot_be_analysed_is_refused(
 
 @pytest.mark.slow
 def test_other_settings_do_not_go_on_with_a_folder(
-    movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    undisturbed: Undisturbed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(movie, tmp_path / "o") == 0
-    assert "other settings" in refused(capsys, run(movie, tmp_path / "o", "--sheet-tubules", "tubule"))
+    again = run(undisturbed.movie, undisturbed.out, "--sheet-tubules", "tubule")
+    assert "other settings" in refused(capsys, again)
 
 
 def test_labels_must_fit_the_movie(movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,5 +155,10 @@ def _keep_whole_lines(path: Path) -> int:
     return whole.count(b"\n")
 
 
+def run(words: list[str]) -> None:
+    """Run it on the folder that is named."""
+    main(Path(words[0]))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run(sys.argv[1:])

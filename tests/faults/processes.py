@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from forked import Forked, forked
 from ports import free_port
+from server_starts import start_server
 
 _START_S = 90.0
-_SERVER = ("-m", "dimstream_server.cli")
 _TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -35,7 +36,7 @@ class Server:
     http : str
         HOST:PORT of its HTTP.
     program : sequence of str
-        What Python runs.
+        What Python runs instead of the server's command line, which is forked where nothing is put before.
     command : sequence of str
         Its subcommand, and options that are not in the settings.
     """
@@ -51,7 +52,7 @@ class Server:
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
         http: str = "127.0.0.1:0",
-        program: Sequence[str] = _SERVER,
+        program: Sequence[str] = (),
         command: Sequence[str] = ("serve",),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,8 +63,8 @@ class Server:
         self.state = state or folder / "state"
         self._record = record
         self._settings = settings or {}
-        self._serve = [*within, sys.executable, *program, *command]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._within, self._program, self._command = [*within], [*program], [*command]
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def pid(self) -> int:
@@ -81,12 +82,17 @@ class Server:
         self._ready.unlink(missing_ok=True)
         config = self.folder / "server.toml"
         config.write_text(_toml(self._settings))
-        command = [*self._serve, "--config", str(config), "--bundle", str(self.bundle)]
+        command = [*self._command, "--config", str(config), "--bundle", str(self.bundle)]
         command += ["--zmq", self.endpoint, "--http", self._http, "--state", str(self.state)]
         command += ["--ready-file", str(self._ready), "--log-level", "info"]
         command += [] if self._record is None else ["--record", str(self._record)]
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stderr=log, stdout=log)
+        path = self.folder / "server.log"
+        if not self._within and not self._program:
+            self._process = start_server(command, out=path)
+            return
+        run = [*self._within, sys.executable, *(self._program or ("-m", "dimstream_server.cli"))]
+        with path.open("ab") as log:
+            self._process = subprocess.Popen([*run, *command], stderr=log, stdout=log)
 
     def wait(self) -> None:
         """Wait until it takes work."""
@@ -157,17 +163,23 @@ class Program:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._within = list(within)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         (folder / "wishes.json").write_text(json.dumps(settings))
 
     def start(self) -> None:
         """Start it, the first time or again."""
+        log = self.folder / "program.log"
+        if not self._within:
+            self._process = forked("faults.microscope").start(
+                "faults.microscope:run", [str(self.folder)], out=log
+            )
+            return
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(_TESTS), os.environ.get("PYTHONPATH", "")])
         }
         command = [*self._within, sys.executable, "-m", "faults.microscope", str(self.folder)]
-        with (self.folder / "program.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(command, stderr=file, stdout=file, env=environment)
 
     def kill(self) -> None:
         """End it by SIGKILL."""

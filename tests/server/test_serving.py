@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import zmq
 from drafts import meaningless_config, png
+from forked import Forked
+from server_starts import start_server
 
 from dimstream_client import Client
 from dimstream_client.messages import Frame, Open, Opened, Result
@@ -60,14 +62,18 @@ def write_identity(tiny_bundle: Callable[..., Bundle], path: Path, id: str) -> P
 
 
 class Process:
-    """A server process."""
+    """A server process; where it is fresh, it is started as a shell does it."""
 
-    def __init__(self, arguments: list[str], ready_file: Path) -> None:
+    def __init__(self, arguments: list[str], ready_file: Path, *, fresh: bool) -> None:
         self.ready_file = ready_file
         self._log = ready_file.with_suffix(".log")
-        with self._log.open("wb") as log:
-            command = [*COMMAND, "serve", *arguments, "--ready-file", str(ready_file)]
-            self.process = subprocess.Popen(command, stderr=log)
+        words = ["serve", *arguments, "--ready-file", str(ready_file)]
+        self.process: subprocess.Popen[bytes] | Forked
+        if fresh:
+            with self._log.open("wb") as log:
+                self.process = subprocess.Popen([*COMMAND, *words], stderr=log)
+        else:
+            self.process = start_server(words, out=self._log)
 
     def ready(self) -> dict[str, Any]:
         deadline = time.monotonic() + START_S
@@ -97,8 +103,8 @@ class Process:
 def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
-    def make(*arguments: str) -> Process:
-        started.append(Process([*arguments], tmp_path / f"ready-{len(started)}.json"))
+    def make(*arguments: str, fresh: bool = False) -> Process:
+        started.append(Process([*arguments], tmp_path / f"ready-{len(started)}.json", fresh=fresh))
         return started[-1]
 
     yield make
@@ -108,15 +114,21 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
             one.process.wait()
 
 
-def refused(*arguments: str) -> str:
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., str]:
     """What a server that does not start says."""
-    done = subprocess.run(
-        [*COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=START_S, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("dimstream-server: ")
-    return done.stderr
+    log = tmp_path / "refused.log"
+
+    def said(*arguments: str) -> str:
+        log.unlink(missing_ok=True)
+        status = start_server(["serve", *arguments], out=log).wait(START_S)
+        told = log.read_text()
+        assert status == 2, told
+        assert told.count("\n") == 1, told
+        assert told.startswith("dimstream-server: ")
+        return told
+
+    return said
 
 
 def next_seq(connection: http.client.HTTPConnection) -> int:
@@ -130,7 +142,7 @@ def next_seq(connection: http.client.HTTPConnection) -> int:
 def test_both_endpoints_serve_and_a_stop_answers_what_was_accepted(
     serve: Any, bundle_path: Path, number: signal.Signals
 ) -> None:
-    running = serve("--bundle", str(bundle_path), *LOCAL)
+    running = serve("--bundle", str(bundle_path), *LOCAL, fresh=True)
     ready = running.ready()
     assert ready["pid"] == running.process.pid
     connection = http.client.HTTPConnection(ready["http"].removeprefix("http://"), timeout=60)
@@ -182,7 +194,9 @@ def test_a_file_says_it_all_and_the_command_line_wins(serve: Any, bundle_path: P
 
 
 @pytest.mark.slow
-def test_a_second_server_on_the_same_ports_is_told_so(serve: Any, bundle_path: Path) -> None:
+def test_a_second_server_on_the_same_ports_is_told_so(
+    serve: Any, refused: Callable[..., str], bundle_path: Path
+) -> None:
     running = serve("--bundle", str(bundle_path), *LOCAL)
     ready = running.ready()
     address = ready["http"].removeprefix("http://")
@@ -216,7 +230,9 @@ def test_wrong_settings_are_refused_in_one_line_and_with_exit_code_2(
 
 
 @pytest.mark.slow
-def test_refusals_to_start_are_one_line_and_exit_code_2(bundle_path: Path, tmp_path: Path) -> None:
+def test_refusals_to_start_are_one_line_and_exit_code_2(
+    refused: Callable[..., str], bundle_path: Path, tmp_path: Path
+) -> None:
     bundle = ["--bundle", str(bundle_path)]
     assert "server.device" in refused(*bundle, *LOCAL, "--device", "gpu")
     assert str(tmp_path / "none") in refused("--bundle", str(tmp_path / "none"), *LOCAL)
@@ -247,7 +263,7 @@ def test_without_a_bundle_the_one_that_ships_is_served_and_named_in_the_log(serv
 
 @pytest.mark.slow
 def test_a_bundle_of_the_settings_file_is_served_and_the_one_that_ships_is_not(
-    serve: Any, bundle_path: Path, tmp_path: Path
+    serve: Any, refused: Callable[..., str], bundle_path: Path, tmp_path: Path
 ) -> None:
     named = tmp_path / "named.toml"
     named.write_text(f"[server]\nbundles = [{str(bundle_path)!r}]\n")
@@ -346,7 +362,7 @@ def test_a_supervisor_that_is_gone_hinders_nothing(
 
 
 @pytest.mark.slow
-def test_asked_for_cuda_without_one_is_a_refusal(bundle_path: Path) -> None:
+def test_asked_for_cuda_without_one_is_a_refusal(refused: Callable[..., str], bundle_path: Path) -> None:
     if any(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("there is a CUDA device here")
     assert "cuda:0" in refused("--bundle", str(bundle_path), *LOCAL, "--device", "cuda:0")

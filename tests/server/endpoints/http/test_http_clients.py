@@ -71,7 +71,9 @@ def test_every_valid_request_is_answered(url: str, client: str, kept: bool) -> N
     sizes = [size for size in SIZES if size <= largest]
     if not FULL:
         drawn = random.Random(client).sample([size for size in sizes if size < 2**19], 2)
-        sizes = drawn if client in SLOW else [98_000, *drawn]
+        sizes = [98_000, *drawn]
+        if client in SLOW:  # the kept connection has had a small one before
+            sizes = [77, drawn[1]] if kept else drawn[:1]
     files = [image_file(size, seed) for seed, size in enumerate(sizes)]
     for start in range(0, len(files), 8):
         group = files[start : start + 8]
@@ -93,7 +95,7 @@ def test_one_connection_serves_requests_without_end(url: str) -> None:
     frame, pixels = image_file(98_000, 0)
     address = url.removeprefix("http://").partition("/")[0]
     connection = http.client.HTTPConnection(address, timeout=60)
-    for number in range(10_000 if FULL else 500):
+    for number in range(10_000 if FULL else 200):
         path = "/metrics" if number % 4 else "/livez"
         if number % 50:
             connection.request("GET", path)
@@ -143,7 +145,7 @@ def one_request(path: str, file: bytes, chunk: int | None) -> bytes:
 
 @given(
     which=st.lists(
-        st.tuples(st.integers(0, 1), st.none() | st.integers(1, 999), st.booleans()), min_size=1, max_size=5
+        st.tuples(st.integers(0, 1), st.none() | st.integers(9, 999), st.booleans()), min_size=1, max_size=5
     ),
     cuts=st.lists(st.floats(0, 1), max_size=12),
 )
