@@ -188,7 +188,7 @@ def test_a_recording_brings_its_flags_and_times(movie: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_stopped_analysis_goes_on_where_it_was(
-    movie: Path, undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
     real = chunks.analyse_chunk
@@ -200,7 +200,7 @@ def test_a_stopped_analysis_goes_on_where_it_was(
         return real(job, start)
 
     monkeypatch.setattr("dimstream_models.analysis.analysing.analyse_chunk", once)
-    assert run(movie, tmp_path / "out") == 130
+    assert run(undisturbed.movie, tmp_path / "out") == 130
     assert not (tmp_path / "out" / "frames.csv").exists()
     monkeypatch.undo()
     later: list[int] = []
@@ -208,20 +208,21 @@ def test_a_stopped_analysis_goes_on_where_it_was(
         "dimstream_models.analysis.analysing.analyse_chunk",
         lambda job, start: (later.append(start), real(job, start))[1],
     )
-    assert run(movie, tmp_path / "out") == 0
+    assert run(undisturbed.movie, tmp_path / "out") == 0
     assert (done, later) == ([0], [16])
     names = ("frames.csv", "junctions.csv", "gaps.csv", "summary.json")
     for name in names:
         assert (tmp_path / "out" / name).read_bytes() == (undisturbed.out / name).read_bytes(), name
     later.clear()
-    assert run(movie, tmp_path / "out") == 0
+    assert run(undisturbed.movie, tmp_path / "out") == 0
     assert not later
 
 
 @pytest.mark.slow
-def test_several_processes_find_the_same(movie: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_several_processes_find_the_same(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    movie = undisturbed.movie
     source = GivenLabels(movie.with_name("labels.ome.tif"), OURS)
-    one = analyse_movie(read_movie(undisturbed.movie), source, undisturbed.out, workers=1)  # as it is there
+    one = analyse_movie(read_movie(movie), source, undisturbed.out, workers=1)  # as it is there
     assert analyse_movie(read_movie(movie), source, tmp_path / "two", workers=2) == one
 
 
