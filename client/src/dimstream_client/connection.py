@@ -216,8 +216,10 @@ class Connection:
         if self._dealer.socket in ready:
             self._receive()
         self._note_debts()
+        # The monitor is asked when it has something to say, and when something failed, for it knows why.
+        is_told = self._dealer.monitor in ready or self._failure is not None
         lost = (
-            self._dealer.refusal()
+            (self._dealer.refusal() if is_told else None)
             or self._protocol.expelled
             or self._failure
             or self._broken()
@@ -259,8 +261,7 @@ class Connection:
         return poller
 
     def _run_commands(self) -> None:
-        while self._wake_up_receiver.poll(0):
-            self._wake_up_receiver.recv()
+        self._wake_up_receiver.recv()  # there is one: the next comes only once the mark is taken off
         with self._lock:
             self._wake_up_sent = False
         while self._ended is None:
@@ -275,16 +276,13 @@ class Connection:
                 command.failed(DimstreamError(Code.INTERNAL, f"a fault of the client: {error!r}"))
 
     def _receive(self) -> None:
-        while True:
-            try:
+        try:
+            while self._dealer.has_message:
                 parts = self._dealer.receive()
-            except zmq.Again:
-                return
-            except zmq.ZMQError as error:
-                self._note_failure(error)
-                return
-            self._heard = time.monotonic()
-            self._protocol.handle(parts)
+                self._heard = time.monotonic()
+                self._protocol.handle(parts)
+        except zmq.ZMQError as error:
+            self._note_failure(error)
 
     def _send(self, parts: list[Part]) -> None:
         """Send a message; of a socket that fails its streams learn when it is given up."""

@@ -23,6 +23,7 @@ _WATCHED: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+_READABLE: Final = int(zmq.POLLIN)  # pyzmq's own is an enum, which is slow to reckon with
 _OTHER_MECHANISM: Final = int(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
 _HEADER_PARTS: Final = 2  # type and header; pixels and map are behind them
 _RECEIVED: Final = 1_024  # messages that wait here; the server keeps the others
@@ -81,6 +82,17 @@ class DealerSocket:
             ) from error
         self.max_message_bytes = max_message_bytes
 
+    @property
+    def has_message(self) -> bool:
+        """Whether a message has come whole; to ask costs less than to be refused one.
+
+        Raises
+        ------
+        zmq.ZMQError
+            The socket has failed.
+        """
+        return bool(int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE)
+
     def receive(self) -> list[Part]:
         """Return the parts of the next message; those of pixels are not copied, type and header are.
 
@@ -106,7 +118,7 @@ class DealerSocket:
     def refusal(self) -> NotAdmitted | None:
         """Return why the server does not talk to this client, where it is certain."""
         refusal = None
-        while self.monitor.poll(0):
+        while int(self.monitor.getsockopt(zmq.EVENTS)) & _READABLE:
             event = parse_monitor_message(self.monitor.recv_multipart())
             refusal = self._take_event(event["event"], event["value"]) or refusal
         return refusal

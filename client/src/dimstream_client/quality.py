@@ -274,7 +274,12 @@ def fitted(value: T) -> T:
     changes = {}
     for one in figures(type(value)):
         now = getattr(value, one.name)
-        fit = fitted(now) if isinstance(one.metadata["kind"], type) and now is not None else _fitted(one, now)
+        if isinstance(now, float):
+            fit = _fitted(one.metadata["kind"], now)
+        elif isinstance(one.metadata["kind"], type) and now is not None:
+            fit = fitted(now)
+        else:
+            continue
         if fit is not now:
             changes[one.name] = fit
     return replace(value, **changes) if changes else value  # type: ignore[type-var]
@@ -326,10 +331,7 @@ def flat(kind: type[Any], value: Mapping[str, Any] | None, prefix: str = "") -> 
 _LARGEST: Final = 3.4028234663852886e38  # float32
 
 
-def _fitted(one: Field[Any], value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    kind = one.metadata["kind"]
+def _fitted(kind: str, value: float) -> float | None:
     if kind == "similarity":
         return min(max(value, -1.0), 1.0) if math.isfinite(value) else None
     if kind == "duration":

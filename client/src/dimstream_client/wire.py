@@ -179,9 +179,25 @@ _WRITTEN: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def _plain(value: Any) -> Any:
-    if type(value) not in _JSON_TYPES and is_dataclass(value):
-        return {f.name: _plain(item) for f in fields(value) if (item := getattr(value, f.name)) is not None}
-    return value
+    names = _fields_within(type(value))
+    if names is None:
+        return value
+    found = {}
+    for name in names:
+        item = getattr(value, name)
+        if item is not None:
+            found[name] = item if type(item) in _JSON_TYPES else _plain(item)
+    return found
+
+
+_WITHIN: Final[dict[type[Any], tuple[str, ...] | None]] = {}
+
+
+def _fields_within(kind: type[Any]) -> tuple[str, ...] | None:
+    """Names of the fields of a dataclass, found once; None where it is none."""
+    if kind not in _WITHIN:
+        _WITHIN[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
+    return _WITHIN[kind]
 
 
 _JSON_TYPES: Final = frozenset({str, int, float, bool, dict, list, tuple})  # most values, at a glance

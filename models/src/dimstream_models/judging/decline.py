@@ -110,7 +110,7 @@ class FadingRegression:
         kept = (1 - 1 / memory) ** steps
         old = (w, wt, wtt, wy, wty, wyy, wx, wtx)
         new = (1.0, 0.0, 0.0, y, 0.0, y * y, x, 0.0)
-        self.sums = tuple(kept * before + weight * now for before, now in zip(old, new, strict=True))
+        self.sums = tuple([kept * before + weight * now for before, now in zip(old, new, strict=True)])
 
     def slopes(self, frames: float) -> Slopes | None:
         """Return its line; None while it has none.

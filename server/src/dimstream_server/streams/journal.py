@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dimstream_client.quality import Thresholds
+from dimstream_client.quality import Thresholds, plain
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.resume_state import Counts, PlaneRecord
 from dimstream_server.streams.journal_database import JournalDatabase, JournalError
@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 ) WITHOUT ROWID;
 """
 _BELONGING: Final = ("frames", "gaps", "updates", "decisions")
+_DUMP: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +236,13 @@ class Journal:
             "model_sha256": plane.model_sha256,
             "predicted": plane.predicted,
             "judge": plane.judge,
-            "counts": asdict(result.counts),
+            "counts": plain(result.counts),
             "indexed": indexed,
             **({"fallback": True} if plane.fallback else {}),
         }
         self._write(
             "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
-            (stream, plane.seq, *plane.plane, json.dumps(record, separators=(",", ":"))),
+            (stream, plane.seq, *plane.plane, _DUMP(record)),
         )
         if result.fallback is not None:  # the clock has decided: whoever resumes is to get the same again
             self._write(
