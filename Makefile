@@ -17,7 +17,7 @@ test check fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
 test check fast-tests: export OMP_NUM_THREADS = 1
 
-.PHONY: demo dev test check fast-tests lint bench gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak napari
+.PHONY: demo dev test check fast-tests lint bench peers gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak napari
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
@@ -42,6 +42,10 @@ lint: dev
 bench: dev  ## What the service adds, and how fast training is; results in bench/
 	$(BIN)/dimstream-server bench --out bench
 	$(BIN)/dimstream-train bench --out bench/training $(if $(filter gpu,$(DEVICE)),--device cuda)
+
+# Other servers on the same frames, each in an environment of its own under .venv-peers (1 GB): ten minutes.
+peers: dev
+	PYTHONPATH=tests $(BIN)/python -m peers --out peers
 
 # Of its own: ONNX Runtime with CUDA and without cannot be in one.
 GPU_VENV := .venv-gpu
@@ -147,7 +151,7 @@ $(NAPARI)/.installed: .ci/napari-requirements.txt client/pyproject.toml server/p
 dev: $(VENV)/.installed-dev  ## Everything, the training package (torch) included
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) demo bench gpu dist audit fuzz chaos soak
+	rm -rf $(VENV) $(GPU_VENV) .venv-peers demo bench peers gpu dist audit fuzz chaos soak
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

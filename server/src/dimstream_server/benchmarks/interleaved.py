@@ -48,7 +48,7 @@ class RouteFigures:
         routes with several frames in flight, whose frames wait for one another.
     outside_ms : Spread or None
         Latency of single frames less what the server's engine took for them (`total`): transport, and the
-        work of client and endpoint. None as `added_ms`.
+        work of client and endpoint. None as `added_ms`, and where the server says nothing of its frames.
     throughput_ratio : Spread or None
         Frames per second of a lap by those of the bare lap in the same round.
     server_ms : dict or None
@@ -125,7 +125,9 @@ def _added(own: Sequence[Lap], bare: Sequence[Lap]) -> Spread:
     return Spread.of(float(np.median(a.latencies_ms) - np.median(b.latencies_ms)) for a, b in pairs)
 
 
-def _outside(laps: Sequence[Lap]) -> Spread:
+def _outside(laps: Sequence[Lap]) -> Spread | None:
+    if not all(lap.server_ms for lap in laps):
+        return None
     pairs = [pair for lap in laps for pair in zip(lap.latencies_ms, lap.server_ms, strict=True)]
     return Spread.of(latency - times.total for latency, times in pairs)
 
