@@ -197,7 +197,7 @@ def test_a_header_nested_to_any_depth_is_refused() -> None:
 
 def test_a_header_of_repeated_names_is_refused() -> None:
     header = b"{" + b",".join(b'"%04d":0' % (n % 6000) for n in range(7000)) + b"}"
-    with pytest.raises(ProtocolError, match="stands twice in one object"):
+    with pytest.raises(ProtocolError, match="appears twice in one object"):
         decode([b"DIM1PING", header], max_payload_bytes=LIMIT)
 
 

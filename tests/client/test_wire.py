@@ -323,7 +323,7 @@ HOSTILE = {
     "a declared giant of a map": (result(map={"shape": [65535, 65535]}), Code.OVERSIZE),
     "a map with a wrong checksum": (result(map={**SHAPE, "crc32": 1}), Code.BAD_CHECKSUM),
     "a map packed by a codec that is not known": (result(map={**SHAPE, "codec": "lz4"}), Code.BAD_CODEC),
-    "a map that is no zlib stream": (result(map={**SHAPE, "codec": "zlib"}), Code.BAD_CODEC),
+    "a map that is not a zlib stream": (result(map={**SHAPE, "codec": "zlib"}), Code.BAD_CODEC),
     "a map that is a bomb": (
         result(PAYLOAD, zlib.compress(bytes(900_000)), map={**SHAPE, "codec": "zlib"}), Code.WRONG_SIZE,
     ),

@@ -214,7 +214,7 @@ def _axis(key: Any) -> str:
         raise ArgumentError(
             Code.BAD_FIELD,
             f"index: expected the axes t, c, z, p, got {short(name)}; frames that differ in another axis "
-            "(a grid, an angle) are told apart by different p",
+            "(a grid, an angle) need different values of p",
         )
     return axis
 
@@ -303,7 +303,7 @@ def image(pixels: Any) -> npt.NDArray[Any]:
     """
     if isinstance(pixels, np.ma.MaskedArray) and np.ma.is_masked(pixels):
         raise FrameError(
-            Code.BAD_FIELD, "the frame has masked pixels, which cannot travel; fill them, or send its data"
+            Code.BAD_FIELD, "the frame has masked pixels, which cannot be sent; fill them, or send its data"
         )
     try:
         return np.asarray(pixels)

@@ -61,7 +61,7 @@ class LostStreams:
 
     def distrust(self, channel: StreamChannel, what: str) -> None:
         """Ask again for what a server sent that does not fit."""
-        detail = f"the server at {self._endpoint} sent what does not fit: {what}"
+        detail = f"the server at {self._endpoint} sent an answer that does not fit: {what}"
         self.ask_again(channel, ProtocolError(Code.BAD_FIELD, detail, stream=channel.stream))
 
     def ask_again(self, channel: StreamChannel, error: ProtocolError) -> None:
@@ -155,5 +155,5 @@ class LostStreams:
             channel.report_refusals(wait=False)
             channel.receiver.fail(error, frames=channel.session.frames, is_final=True)
         except Exception:  # other streams end, too, and have to learn of it
-            _log.exception("stream %s ended in disorder", channel.stream)
+            _log.exception("stream %s ended without being closed", channel.stream)
         channel.receiver.end()

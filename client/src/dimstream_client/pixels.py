@@ -199,7 +199,7 @@ def _inflated(payload: Part, layout: Layout) -> bytes:
     try:
         data = unpacker.decompress(payload, layout.nbytes + 1)
     except zlib.error as error:
-        raise FrameError(Code.BAD_CODEC, f"the payload is no zlib stream: {error}") from None
+        raise FrameError(Code.BAD_CODEC, f"the payload is not a zlib stream: {error}") from None
     if len(data) <= layout.nbytes and not (unpacker.eof and not unpacker.unused_data):
-        raise FrameError(Code.BAD_CODEC, "the zlib stream is cut short or has bytes behind it")
+        raise FrameError(Code.BAD_CODEC, "the zlib stream is cut short or is followed by other bytes")
     return data

@@ -165,7 +165,7 @@ class ProtocolClient:
     def _garbage(self, kind: str, error: ProtocolError) -> None:
         self._garbled += 1
         if self._garbled == 1:
-            _log.warning("a message of the server at %s is passed over: %s", self.endpoint, error)
+            _log.warning("a message of the server at %s is ignored: %s", self.endpoint, error)
         if not self._channels:  # nobody is harmed when who asks learns of it at once
             self._give_up_requests(error)
         if kind == Result.TYPE:  # one is missing now, of whatever stream
@@ -207,7 +207,7 @@ class ProtocolClient:
         if channel is not None:
             channel.receiver.fail(StreamError(error), frames=0)
         else:
-            _log.warning("the server at %s says of no stream: %s", self.endpoint, error.detail)
+            _log.warning("the server at %s reports: %s", self.endpoint, error.detail)
 
     def _frame_refused(self, error: Error, channel: StreamChannel) -> None:
         before = channel.session.frames
@@ -277,7 +277,9 @@ class ProtocolClient:
         why_not = why_not_opened(request, opened)
         if why_not is not None:
             self._sender.say(Close(opened.stream))
-            raise ProtocolError(Code.BAD_FIELD, f"{self.endpoint} sent what does not fit: {why_not}")
+            raise ProtocolError(
+                Code.BAD_FIELD, f"{self.endpoint} sent an answer that does not fit: {why_not}"
+            )
         session = Session(opened, latest=request.mode == "latest")
         channel = self._channels[opened.stream] = StreamChannel(
             request=request,

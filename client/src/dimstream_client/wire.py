@@ -242,7 +242,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         often = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{checks.short(often)} stands twice in one object")
+        raise ValueError(f"{checks.short(often)} appears twice in one object")
     return members
 
 

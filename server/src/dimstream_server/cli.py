@@ -100,7 +100,7 @@ _OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
         {
             "action": "store_true",
             "default": None,
-            "help": "bind beyond loopback without keys and tokens: anyone there may use it",
+            "help": "listen for other machines without keys and tokens: anyone there may use the server",
         },
     ),
     "--record": (
@@ -276,10 +276,10 @@ def _parser() -> argparse.ArgumentParser:
         help="measure the speed of this machine, and what the service adds to the bare network",
         add_help=False,
     )
-    commands.add_parser("plan", help="how many microscopes do so many workers serve?", add_help=False)
+    commands.add_parser("plan", help="how many microscopes a number of workers can serve", add_help=False)
     commands.add_parser("demo", help="stream a sample movie through a real server", add_help=False)
     commands.add_parser("recordings", help="list recordings, or delete old ones", add_help=False)
-    commands.add_parser("recover", help="finish recordings that a crash left", add_help=False)
+    commands.add_parser("recover", help="finish recordings after a crash", add_help=False)
     for command, options in ((serve_parser, _OPTIONS), (gateway_parser, _GATEWAY_OPTIONS)):
         _add_options(command, options)
     return parser

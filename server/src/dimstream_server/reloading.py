@@ -71,7 +71,7 @@ class Reloading:
     async def _reload(self, service: StreamService, settings: Settings) -> None:
         others = changed_keys(self._started_with, settings)
         if others:
-            _log.warning("these settings want a restart event=restart_needed keys=%s", others)
+            _log.warning("these settings need a restart event=restart_needed keys=%s", others)
         named = bundles_of(settings)
         for path in named:
             try:

@@ -50,7 +50,7 @@ WAYS = {
     "advise": ("advise", Recorder(), [], "advised", ""),
     "rehearse": ("rehearse", Recorder(), [("check", 20.0)], "rehearsed", ""),
     "act": ("act", Recorder(), [("check", 20.0), ("do", 20.0)], "done", ""),
-    "nobody to act": ("act", None, [], "refused", "nothing here can act"),
+    "nobody to act": ("act", None, [], "refused", "expected a driver"),
     "refused": ("act", Recorder(refuses="no such device"), [("check", 20.0)], "refused", "no such device"),
     "rehearsal refused": (
         "rehearse",

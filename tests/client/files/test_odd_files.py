@@ -172,7 +172,7 @@ def test_colours_in_an_array_are_no_movie(samples: int) -> None:
 def test_what_is_no_image_is_refused_with_what_is_expected(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     for source in (content, tmp_path / name):
-        with pytest.raises(TiffError, match=r"no kind of file that is read; .* as greyscale"):
+        with pytest.raises(TiffError, match=r"no file type that can be read; .* as greyscale"):
             open_images(source)
 
 

@@ -85,7 +85,7 @@ def test_a_frame_that_is_broken_off_is_left_out(caplog):
     stand_in.lines_after_which_it_stops = 2 * SIDE + 5
     with frames_of(stand_in) as frames:
         assert len(list(frames)) == 2
-    assert "was broken off after 5 lines" in caplog.text
+    assert "was not finished, after 5 lines" in caplog.text
 
 
 def test_each_call_that_changes_something_is_given_time(monkeypatch):

@@ -96,14 +96,14 @@ WRONG = {
     "a mistyped plan": (["movie.npy", "--mda", "plan.yaml"], "not chanels"),
     "a plan that is none": (["movie.npy", "--mda", "bad.yaml"], "expected YAML"),
     "a plan of other things": (["movie.npy", "--mda", "list.yaml"], "expected only"),
-    "no interval": (["movie.npy", "--mda", "time.yaml"], "is no sequence of useq"),
+    "no interval": (["movie.npy", "--mda", "time.yaml"], "is not a sequence of useq"),
     "a mistyped rule": (["movie.npy", "--frames", "1", "--feedback", "bad.toml"], "got 'dim'"),
     "no limits": (
         ["movie.npy", "--frames", "1", "--feedback", "free.toml", "--feedback-mode", "act"],
         "the mode act needs limits",
     ),
     "no rules": (["movie.npy", "--frames", "1", "--feedback-mode", "act"], "--feedback-mode act needs rules"),
-    "flags that are there": (["movie.npy", "--frames", "1", "--flags", "plan.yaml"], "is there already"),
+    "flags that are there": (["movie.npy", "--frames", "1", "--flags", "plan.yaml"], "already exists"),
     "two gains": (
         ["movie.npy", "--frames", "1", "--gain", "2", "--gain-property", "A/B"],
         "not allowed with",

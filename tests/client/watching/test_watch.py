@@ -312,7 +312,7 @@ def test_names_that_differ_in_their_ending_only(day):
     ("option", "says"),
     [
         (("--time-number", "t[0-9]+"), "has 0 groups, expected one"),
-        (("--time-number", "(["), "is no regular expression"),
+        (("--time-number", "(["), "is not a regular expression"),
         (("--give-up-s", "1"), "is less than --settle-s"),
         (("--poll-s", "0"), "0 seconds"),
     ],

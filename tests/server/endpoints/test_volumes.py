@@ -113,7 +113,7 @@ def test_an_npy_stack_is_told_its_axes_and_aspect(post: Any) -> None:
     np.save(file, z_stack()[0])
     status, code, detail = refusal(post(file.getvalue(), "view=orthogonal"))
     assert (status, code) == (406, "not_acceptable")
-    assert "tell axes=ZYX" in detail
+    assert "give axes=ZYX" in detail
     answer = post(file.getvalue(), "view=orthogonal&axes=ZYX")
     assert picture(answer).shape == (SHAPE[0] + GAP_PX + DEPTH, SHAPE[1] + GAP_PX + DEPTH)
     assert answer.headers["Dimstream-View"].endswith("aspect=unknown")
@@ -135,8 +135,8 @@ REFUSED = {
     "no such position": ("view=projection&position=2", "*/*", 422, "bad_query", "expected position from 0"),
     "time without view": ("time=1", "*/*", 422, "bad_query", "view=orthogonal or view=projection"),
     "aspect of a projection": ("view=projection&aspect=2", "*/*", 422, "bad_query", "leave aspect out"),
-    "too thick": ("view=orthogonal&aspect=1e9", "*/*", 406, "not_acceptable", "or tell aspect"),
-    "movie": ("view=projection&axes=TYX", "*/*", 406, "not_acceptable", "tell axes=ZYX"),
+    "too thick": ("view=orthogonal&aspect=1e9", "*/*", 406, "not_acceptable", "or give aspect"),
+    "movie": ("view=projection&axes=TYX", "*/*", 406, "not_acceptable", "give axes=ZYX"),
 }
 
 

@@ -166,8 +166,8 @@ def test_a_report_names_every_check_and_logs_what_changed(caplog: pytest.LogCapt
     readiness.report()
     told = [record.getMessage() for record in caplog.records if "check=journal" in record.getMessage()]
     assert told == [
-        "a check is not well event=check_failed check=journal reason=the disk is full",
-        "a check is well again event=check_well check=journal",
+        "a check fails event=check_failed check=journal reason=the disk is full",
+        "a check succeeds again event=check_well check=journal",
     ]
     with pytest.raises(ValueError, match="got 'journal'"):
         readiness.add("journal", lambda: None)

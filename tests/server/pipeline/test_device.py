@@ -59,7 +59,7 @@ def test_what_is_no_device_is_refused_with_what_is_possible(word: str) -> None:
 
 @pytest.mark.parametrize("word", NO_PRECISIONS)
 def test_a_precision_that_a_device_has_not_is_refused(word: str) -> None:
-    with pytest.raises(DeviceUnavailable, match=r"precision that it has not; a device is 'cpu'"):
+    with pytest.raises(DeviceUnavailable, match=r"precision that it lacks; a device is 'cpu'"):
         parse_device(word)
 
 

@@ -120,7 +120,7 @@ def test_the_bytes_decide_and_not_the_name(tmp_path: Path, name: str) -> None:
     tifffile.imwrite(tmp_path / name, STACK)
     np.testing.assert_array_equal(read_planes(ImageFile(tmp_path / name)).values, STACK)
     (tmp_path / name).write_bytes(b"no image" * 9)
-    with pytest.raises(InvalidPairs, match=r"no kind of file|JPEG files"):
+    with pytest.raises(InvalidPairs, match=r"no file type|JPEG files"):
         read_planes(ImageFile(tmp_path / name))
 
 

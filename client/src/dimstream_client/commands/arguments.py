@@ -63,7 +63,7 @@ def add_outage(command: argparse.ArgumentParser) -> None:
     """Add how long a server that was there is waited for."""
     command.add_argument(
         "--outage", type=patience, default=math.inf, metavar="S",
-        help="seconds to wait when the connection to the server is lost (default: for ever)",
+        help="seconds to wait when the connection to the server is lost (default: without limit)",
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def seconds(text: str) -> float:
     """Return a number of seconds from 0."""
     value = float(text)
     if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return value
 
 
@@ -94,7 +94,7 @@ def files_at_once(text: str) -> int:
     """Return how many files to denoise at the same time, 1 to 64."""
     value = int(text)
     if not 1 <= value <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is no number of files from 1 to 64")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of files from 1 to 64")
     return value
 
 
@@ -102,7 +102,7 @@ def milliseconds(text: str) -> float:
     """Return how many milliseconds an answer may take, more than 0."""
     value = float(text)
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is no number of milliseconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of milliseconds")
     return value
 
 
@@ -118,7 +118,7 @@ def count(text: str) -> int:
     """Return a number of time points from 0."""
     value = int(text)
     if not 0 <= value < 2**53:
-        raise argparse.ArgumentTypeError(f"{text} is no number of time points")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of time points")
     return value
 
 

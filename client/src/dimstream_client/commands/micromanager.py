@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
     if any(not find_spec(name) for name in ("pymmcore_plus", "tqdm", "yaml")):
         return say('this needs pymmcore-plus: pip install "dimstream-client[tiff,micromanager]"', USAGE)
     if arguments.flags.exists():
-        raise CommandRefused(f"{arguments.flags} is there already; name another with --flags")
+        raise CommandRefused(f"{arguments.flags} already exists; name another with --flags")
     if arguments.feedback_mode != "advise" and arguments.feedback is None:
         raise CommandRefused(f"--feedback-mode {arguments.feedback_mode} needs rules: --feedback RULES")
     try:
@@ -194,7 +194,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
     try:
         return useq.MDASequence.model_validate(given)
     except ValueError as error:
-        raise CommandRefused(f"{arguments.mda} is no sequence of useq: {error}") from error
+        raise CommandRefused(f"{arguments.mda} is not a sequence of useq: {error}") from error
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def micrometres(text: str) -> float:
     """Return a length in micrometres, more than 0."""
     value = float(text)
     if not 0 < value < _LONGEST_UM:
-        raise argparse.ArgumentTypeError(f"{text} is no length in micrometres")
+        raise argparse.ArgumentTypeError(f"{text} is not a length in micrometres")
     return value
 
 
@@ -149,5 +149,5 @@ def pixel_size(text: str) -> tuple[float, float]:
     """Return the sides of a pixel in micrometres: one number, or X,Y."""
     sides = text.split(",")
     if len(sides) > 2:
-        raise argparse.ArgumentTypeError(f"{text} is no pixel size: expected one number, or X,Y")
+        raise argparse.ArgumentTypeError(f"{text} is not a pixel size: expected one number, or X,Y")
     return micrometres(sides[0]), micrometres(sides[-1])

@@ -87,10 +87,14 @@ def _add_watching(watch: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--time-number", metavar="REGEX",
         help="which number of a name counts time points: a regular expression with one group around it; "
-        "none: every file is alone",
+        "none: every file is a series by itself",
     )  # fmt: skip
     group.add_argument(
-        "--poll-s", type=patience, default=0.5, metavar="S", help="seconds between looks (default: 0.5)"
+        "--poll-s",
+        type=patience,
+        default=0.5,
+        metavar="S",
+        help="seconds between checks (default: 0.5)",
     )
     group.add_argument(
         "--settle-s", type=patience, default=2.0, metavar="S",
@@ -102,7 +106,7 @@ def _add_watching(watch: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--until-quiet-s", type=patience, metavar="S",
-        help="end when everything is done and nothing has changed for so long (default: never)",
+        help="end when everything is done and nothing has changed for this time (default: never)",
     )  # fmt: skip
 
 

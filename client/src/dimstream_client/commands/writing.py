@@ -47,7 +47,7 @@ def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replace
             raise CommandRefused(f"{path} would be overwritten while it is read; name another")
     if not replaces and not is_replaceable(out):
         raise CommandRefused(
-            f"{out} is there and was not made by dimstream; name another, or replace it by --overwrite"
+            f"{out} already exists and was not made by dimstream; name another, or replace it by --overwrite"
         )
     check_writable(out)
 

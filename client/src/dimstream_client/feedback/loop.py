@@ -88,7 +88,7 @@ class FeedbackLoop:
             return decision
         try:
             if self._driver is None:
-                raise ActionRefused("nothing here can act on the acquisition")
+                raise ActionRefused("expected a driver that can change the acquisition, got none")
             self._driver.check(decision)
             if decision.outcome == "rehearsed":
                 return decision

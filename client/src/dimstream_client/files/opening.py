@@ -153,7 +153,7 @@ def _find(
     if kind is None:
         raise TiffError(
             Code.BAD_IMAGE,
-            f"the first bytes, {head[:8]!r}, are of no kind of file that is read; expected an undamaged "
+            f"the first bytes, {head[:8]!r}, are of no file type that can be read; expected an undamaged "
             f"image of counts: {', '.join(ENDINGS)}; export the counts as greyscale TIFF",
         )
     return find_tiff(file if path is None else str(path), path, axes=axes, alone=alone)

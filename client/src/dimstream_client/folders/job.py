@@ -223,7 +223,8 @@ class FolderJob:
         out = file.with_name(f"{file.name if alike else stem_of_path(file.name)}.ome.tif").as_posix()
         if (self.out / out).exists() and not (self.replaces or self.record.is_ours(out)):
             raise OutputError(
-                f"{self.out / out} is there and was not made by this command; move it, or name another folder"
+                f"{self.out / out} already exists and was not made by this command; move it, or name another "
+                "folder"
             )
         return out
 

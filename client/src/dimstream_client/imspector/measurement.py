@@ -190,7 +190,7 @@ class ImspectorFrames:
 
     def _on_end(self, *_: object) -> None:
         if lines := self._counter.end_of_measurement():
-            _log.warning("a frame was broken off after %d lines, and is left out", lines)
+            _log.warning("a frame was not finished, after %d lines, and is left out", lines)
         self._ended.set()
 
     def _copy(self, place: FramePlace) -> None:
@@ -205,7 +205,7 @@ class ImspectorFrames:
                 self._lost += 1
                 self.dropped += 1
                 if self._lost == 1:
-                    _log.warning("frames of Imspector are dropped, since they are not taken fast enough")
+                    _log.warning("frames of Imspector are dropped, because they are not taken fast enough")
 
 
 def _stacks_of(imspector: Imspector, stacks: Sequence[int | str]) -> list[Stack]:

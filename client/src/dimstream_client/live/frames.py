@@ -30,7 +30,7 @@ class FollowedFrames:
     def __init__(self, follower: StreamFollower, part: str) -> None:
         stream = follower.stream
         if stream is None:
-            raise ValueError("the server has not told of this stream yet; wait for `StreamFollower.stream`")
+            raise ValueError("the server has not reported this stream yet; wait for `StreamFollower.stream`")
         self._follower, self._part, self._side = follower, part, stream.shape
         dtypes = {"raw": stream.dtype, "denoised": stream.out_dtype, "support": "uint8"}
         self.dtype: np.dtype[Any] = np.dtype(dtypes[part])

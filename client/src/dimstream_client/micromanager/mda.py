@@ -108,7 +108,7 @@ class MdaStream:
             is_fed = fed is not None and not sequence.axis_order  # stands for a feed's events
             self._sender.begin_run(plan_of(fed if is_fed else sequence, meta))
         except Exception as error:
-            _log.error("the begin of a run was not understood", exc_info=error)
+            _log.error("the start of a run was not understood", exc_info=error)
 
     def frameReady(self, image: npt.NDArray[np.generic], event: Any, meta: Mapping[str, Any]) -> None:
         """Take a frame, (H, W) counts."""

@@ -115,8 +115,8 @@ class OutputNames:
             out = file.with_name(file.name + ending).as_posix()
         if (self._folder / out).exists() and not self._replaces:
             raise OutputError(
-                f"{self._folder / out} is there and was not made by this command; move it, or name another "
-                "folder"
+                f"{self._folder / out} already exists and was not made by this command; move it, or name "
+                "another folder"
             )
         self._names[name] = out
         self._owners[out.casefold()] = name

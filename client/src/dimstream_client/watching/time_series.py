@@ -54,7 +54,8 @@ class NamingRule:
     Parameters
     ----------
     pattern : str, optional
-        A regular expression instead, whose one group is the time number; ``none``: every file is alone.
+        A regular expression instead, whose one group is the time number; ``none``: every file is a series of
+        its own.
 
     Raises
     ------
@@ -69,7 +70,7 @@ class NamingRule:
             try:
                 self._pattern = re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
             if self._pattern.groups != 1:
                 raise ValueError(
                     f"{pattern!r} has {self._pattern.groups} groups, expected one, around the time number: "

@@ -112,7 +112,7 @@ class WatchedFiles:
             raise NotYet(f"cannot be read: {error.strerror or error}") from error
         for each in others:
             if not is_at_rest(each):
-                raise NotYet(f"{each}, which belongs to it, is not at rest")
+                raise NotYet(f"{each}, which belongs to it, still changes")
         return stack, sources
 
     def follow(self, name: str) -> int:

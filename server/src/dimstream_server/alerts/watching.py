@@ -134,7 +134,7 @@ class AlertWatch(Collector):
         try:
             self.take(seen)
         except Exception:  # alerts must outlive a fault in one frame
-            _log.exception("alerts passed over what was seen event=internal_error check=alerts")
+            _log.exception("alerts ignored a frame event=internal_error check=alerts")
 
     async def _look_again(self) -> None:
         while True:
@@ -142,7 +142,7 @@ class AlertWatch(Collector):
             try:
                 self.look()
             except Exception:  # alerts must outlive a fault in one rule
-                _log.exception("alerts could not be looked at event=internal_error check=alerts")
+                _log.exception("alerts could not be checked event=internal_error check=alerts")
 
     def _take_frame(self, seen: SeenFrame, source: ServerStream) -> None:
         now = self._clock()

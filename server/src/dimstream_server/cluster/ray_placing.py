@@ -108,7 +108,7 @@ class RayPlacing:
             try:
                 self._look()
             except RayError:
-                _log.exception("cannot look after the workers event=internal_error endpoint=ray")
+                _log.exception("cannot check the workers event=internal_error endpoint=ray")
 
     def _look(self) -> None:
         while len(self._actors) < self._count:
@@ -143,7 +143,7 @@ class RayPlacing:
         except RayError as error:
             trouble = str(error).strip().splitlines()[-1]
             if trouble != actor.trouble:
-                _log.warning("a worker of Ray is away event=ray_worker_lost reason=%r", trouble)
+                _log.warning("a worker of Ray is lost event=ray_worker_lost reason=%r", trouble)
             actor.trouble = trouble
             if isinstance(error, ActorDiedError):  # what Ray starts again is only unavailable
                 actor.died_at = time.monotonic()

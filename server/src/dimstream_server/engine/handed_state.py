@@ -108,7 +108,7 @@ def state_of(told: Mapping[str, Any]) -> ResumeState:
         for one in found.planes
     )
     if len({record.plane for record in records}) < len(records):
-        raise BadState("planes: a plane stands twice")
+        raise BadState("planes: a plane appears twice")
     if any(record.seq >= found.next_seq for record in records):
         raise BadState(f"planes: expected frames before next_seq {found.next_seq}, got a later one")
     return ResumeState(found.next_seq, records, Counts(**found.counts.model_dump()), limits)

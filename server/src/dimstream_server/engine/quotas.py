@@ -113,9 +113,7 @@ class Quotas:
         self.check_serving()
         quota = self._open_quota(stream)
         if quota.forgotten.get(task.plane) != task.seq:
-            raise NotWaitedFor(
-                f"frame {task.seq} of plane {task.plane} is not waited for; send the next frame"
-            )
+            raise NotWaitedFor(f"frame {task.seq} of plane {task.plane} is not expected; send the next frame")
         del quota.forgotten[task.plane]
 
     def spec(self, stream: str) -> StreamSpec:

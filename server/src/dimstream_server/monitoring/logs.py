@@ -7,7 +7,7 @@
 
 Code tells an event through `logging`, in words, a name and fields::
 
-    _log.info("peer gone event=peer_gone endpoint=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
+    _log.info("disconnected event=peer_gone endpoint=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
 
 The fields are read from the template and their values from its arguments, so that a value is quoted whatever
 it holds and never becomes a second line or another field. A record without ``event=`` is a library's: event

@@ -84,6 +84,6 @@ def _ask(name: str, check: Check) -> str:
 
 def _log_failure(name: str, message: str) -> None:
     if message == OK:
-        _log.info("a check is well again event=check_well check=%s", name)
+        _log.info("a check succeeds again event=check_well check=%s", name)
     else:
-        _log.warning("a check is not well event=check_failed check=%s reason=%s", name, message)
+        _log.warning("a check fails event=check_failed check=%s reason=%s", name, message)

@@ -24,4 +24,4 @@ def notify(state: str) -> None:
             supervisor.connect(address)
             supervisor.sendall(state.encode())
     except OSError as error:  # the supervisor will say that it heard nothing; frames go on
-        _log.error("systemd cannot be told event=notify_failed state=%s reason=%s", state, error)
+        _log.error("systemd cannot be notified event=notify_failed state=%s reason=%s", state, error)

@@ -87,7 +87,7 @@ def parse_device(text: str) -> Device:
     precision = SUFFIXES.get(found["suffix"])
     if precision is None or precision not in POSSIBLE[kind]:
         raise DeviceUnavailable(
-            f"{text[:100]!r} asks {device.name} for a precision that it has not; a device is {possible()}"
+            f"{text[:100]!r} asks {device.name} for a precision that it lacks; a device is {possible()}"
         )
     return replace(device, precision=precision)
 

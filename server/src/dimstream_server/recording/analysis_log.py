@@ -171,7 +171,7 @@ def _continued(path: Path, head: bytes) -> bool:
         if not rest.endswith(b"\n"):
             cut = end - len(rest) + rest.rfind(b"\n") + 1
             file.truncate(cut)
-            _log.warning("half a line was cut event=analysis_cut path=%s bytes=%d", path, end - cut)
+            _log.warning("an incomplete line was cut event=analysis_cut path=%s bytes=%d", path, end - cut)
     return True
 
 

@@ -79,7 +79,7 @@ class DiskWatch:
         was_low, self._is_low = self._is_low, self._free < self._warn_bytes
         if self._is_low and not was_low:
             _log.warning(
-                "little room to record event=disk_low folder=%s free_bytes=%d warn_bytes=%d",
+                "little space for recordings event=disk_low folder=%s free_bytes=%d warn_bytes=%d",
                 self._folder,
                 self._free,
                 self._warn_bytes,

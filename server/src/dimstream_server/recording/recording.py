@@ -194,7 +194,7 @@ class Recording:
             os.truncate(self._file.fileno(), self._end)
             self._write_line(stopped_line(reason))
         except OSError as error:
-            _log.warning("half a frame is left event=recording_uncut folder=%s reason=%s", self.folder, error)
+            _log.warning("half a frame remains event=recording_uncut folder=%s reason=%s", self.folder, error)
 
     # --- the closer's thread
 
@@ -206,7 +206,7 @@ class Recording:
             finalise(self.folder, sync=sync, images=self._images)
             files = write_checksums(self.folder, sync=sync)
         except Exception as error:
-            _log.exception("cannot make final event=recording_unfinished folder=%s", self.folder)
+            _log.exception("cannot finish a recording event=recording_unfinished folder=%s", self.folder)
             failure = failure or (
                 f"its files could not be completed ({error}); make room, then `dimstream-server recover`"
             )

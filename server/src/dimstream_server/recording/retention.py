@@ -142,7 +142,7 @@ class Retention:
             try:
                 self.look()
             except Exception:  # whatever is odd in the folder, the next look may find it right
-                _log.exception("cannot look at recordings event=internal_error folder=%s", self._folder)
+                _log.exception("cannot check recordings event=internal_error folder=%s", self._folder)
             self._stop.wait(LOOK_S)
 
     def _stored(self, folder: Path, sizes: dict[Path, tuple[int, int]]) -> StoredRecording | None:

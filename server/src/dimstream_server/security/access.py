@@ -133,7 +133,7 @@ class Access:
                     self._log_entries("changed")
                     on_change()
             except Exception:  # who is taken off the list later must not stay in for that
-                _log.exception("cannot look at keys and tokens event=internal_error")
+                _log.exception("cannot read keys and tokens event=internal_error")
 
     def tell(self) -> None:
         """Say in the log who may come in."""
@@ -149,9 +149,9 @@ class Access:
         ):
             if some is not None:
                 if len(some) or some is self.operator_tokens:  # to have no operator is common
-                    _log.info("who may come in event=access what=%s how=%s count=%d", what, verb, len(some))
+                    _log.info("admitted clients event=access what=%s how=%s count=%d", what, verb, len(some))
                 else:
-                    _log.warning("nobody can come in event=access what=%s how=%s count=%d", what, verb, 0)
+                    _log.warning("no client is admitted event=access what=%s how=%s count=%d", what, verb, 0)
 
 
 def read_access(settings: Settings) -> Access:

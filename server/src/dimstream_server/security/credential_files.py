@@ -91,7 +91,7 @@ class CredentialFiles:
 
     def _complain(self, trouble: str) -> None:
         if trouble != self._trouble:
-            _log.error("what it said before stays in force event=bad_key_file reason=%s", trouble)
+            _log.error("its former content stays in force event=bad_key_file reason=%s", trouble)
         self._trouble = trouble
 
     def _joined(self) -> tuple[Entry, ...]:

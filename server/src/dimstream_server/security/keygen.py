@@ -51,7 +51,7 @@ def _keygen(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     if arguments.token is not None:
         token = make_token(folder / TOKENS, arguments.token)
-        print(f"{token}: give it to who may send requests\nhttp.tokens = {str(token.parent)!r}")
+        print(f"{token}: give it to a program that sends requests\nhttp.tokens = {str(token.parent)!r}")
     if arguments.analysis is not None:
         token = make_token(folder / ANALYSES, arguments.analysis)
         print(f"{token}: give it to an analysis\nhttp.analysis_tokens = {str(token.parent)!r}")
@@ -67,7 +67,7 @@ def _keygen(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise KeyFileError(f"cannot make {clients}: {error.strerror}") from None
     print(
-        f"{secret}: keep it to the server\n{public}: give it to the clients\n"
+        f"{secret}: keep it on the server\n{public}: give it to the clients\n"
         f"{clients}: put the .pub files of those who may connect here\n"
         f"zmq.server_secret_key = {str(secret)!r}\nzmq.allowed_clients = {str(clients)!r}"
     )

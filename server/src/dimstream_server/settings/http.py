@@ -24,7 +24,7 @@ class HttpTable(Table):
         float, Field(gt=0, le=3600, description="time over which the speed of a body is measured")
     ] = 30.0
     min_body_bytes_per_s: Annotated[
-        int, Field(ge=1, description="bytes of a body that come in a second, as a mean over stall_s")
+        int, Field(ge=1, description="bytes of a body per second that must come, as a mean over stall_s")
     ] = 65_536
     body_s: Annotated[
         float, Field(gt=0, le=86_400, description="longest time from the head of a request to its body's end")
@@ -44,18 +44,18 @@ class HttpTable(Table):
         Path | None, Field(description="folder of .token files, or a file: requests must carry one of them")
     ] = None
     viewer_tokens: Annotated[
-        Path | None, Field(description="the same of tokens that allow to look, and no more; needs tokens")
+        Path | None, Field(description="the same for tokens that only allow viewing; needs tokens")
     ] = None
     analysis_tokens: Annotated[
         Path | None,
         Field(
-            description="the same of tokens that allow to look and to send figures of frames; needs tokens"
+            description="the same for tokens that allow viewing and sending figures of frames; needs tokens"
         ),
     ] = None
     operator_tokens: Annotated[
         Path | None,
         Field(
-            description="the same of tokens that also allow to change models and thresholds; none: nobody may"
+            description="the same for tokens that also allow changing models and thresholds; none: nobody may"
         ),
     ] = None
     host_names: Annotated[

@@ -37,7 +37,7 @@ class LimitsTable(Table):
     ] = None
 
     max_kept_streams: Annotated[
-        int, Field(ge=1, le=65536, description="streams whose clients are gone that can be resumed")
+        int, Field(ge=1, le=65536, description="streams of disconnected clients that can be resumed")
     ] = 1024
     max_streams_per_client: Annotated[
         int, Field(ge=1, le=65536, description="streams that one client (key, or connection) may have open")

@@ -18,7 +18,11 @@ class RecordingTable(Table):
         Literal["tiff", "zarr"], Field(description="OME-TIFF, or OME-Zarr (needs `dimstream-server[zarr]`)")
     ] = "tiff"
     reserve_bytes: Annotated[
-        int, Field(ge=16 * MIB, description="free space that recordings leave: there they stop in order")
+        int,
+        Field(
+            ge=16 * MIB,
+            description="free space that recordings do not use: they stop before it",
+        ),
     ] = 1024 * MIB
     warn_bytes: Annotated[
         int, Field(ge=16 * MIB, description="free space under which a warning is logged")

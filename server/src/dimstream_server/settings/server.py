@@ -80,16 +80,17 @@ class ServerTable(Table):
     ] = 60.0
     state: Annotated[
         Literal["memory"] | Path | None,
-        Field(
-            description="folder of the journal, by which streams outlive the server; `memory`: they do not"
-        ),
+        Field(description="folder of the journal, by which streams survive a restart; `memory`: they do not"),
     ] = None
     suspect_after: Annotated[
         int,
         Field(
-            ge=1, le=1000, description="judged frames in a row after which a plane counts as suspect, or good"
+            ge=1,
+            le=1000,
+            description="judged frames in a row that make a plane suspect, or good again",
         ),
     ] = 3
     insecure_lan: Annotated[
-        bool, Field(description="bind beyond loopback without keys and tokens: anyone there may use it")
+        bool,
+        Field(description="listen for other machines without keys and tokens: open to everyone"),
     ] = False

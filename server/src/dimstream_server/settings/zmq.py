@@ -24,10 +24,15 @@ class ZmqTable(Table):
     ] = 512
     silence_s: Annotated[
         float,
-        Field(gt=0, le=3600, description="silence, pings unanswered too, after which a peer is given up"),
+        Field(
+            gt=0,
+            le=3600,
+            description="silence, even to pings, after which a connection is closed",
+        ),
     ] = 30.0
     lease_s: Annotated[
-        float, Field(gt=0, le=31_536_000, description="how long a stream can be resumed whose client is gone")
+        float,
+        Field(gt=0, le=31_536_000, description="time in which the stream of a lost client can be resumed"),
     ] = 86_400.0
     server_secret_key: Annotated[
         Path | None, Field(description="the server's CURVE key; connections are encrypted")

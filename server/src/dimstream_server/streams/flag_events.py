@@ -62,7 +62,7 @@ class FlagEvents:
         where = (change.stream, change.client, change.model, change.seq, change.suspect_planes, change.planes)
         if change.is_suspect:
             _log.warning(
-                "a stream has turned suspect event=stream_suspect stream=%s client=%r model=%s seq=%d "
+                "a stream has become suspect event=stream_suspect stream=%s client=%r model=%s seq=%d "
                 "suspect_planes=%d planes=%d reason=%r",
                 *where,
                 change.reason,

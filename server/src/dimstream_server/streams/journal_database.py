@@ -270,4 +270,4 @@ def _set_aside(path: Path) -> None:
     for ending in ("", _WAL):
         with suppress(FileNotFoundError):
             path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
-    _log.warning("somebody else's file was set aside event=journal_set_aside path=%s", aside)
+    _log.warning("a file of another program was set aside event=journal_set_aside path=%s", aside)

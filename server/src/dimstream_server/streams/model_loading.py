@@ -124,7 +124,7 @@ class ModelLoading:
         self._refuse_when_draining()
         await self._refuse_needed(model_id, even_if_away=even_if_away)
         self._engine.withdraw(model_id)
-        _log.info("a model is served no more event=model_unloaded model=%s by=%r", model_id, by)
+        _log.info("a model is not served any more event=model_unloaded model=%s by=%r", model_id, by)
 
     async def _prepare_and_serve(self, bundle: Bundle) -> ModelInfo:
         try:

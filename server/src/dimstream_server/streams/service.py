@@ -334,7 +334,7 @@ class StreamService:
         self._registry.remove(stream)
         self._metrics.streams.close(stream.id)
         _log.warning(
-            "peer gone event=peer_gone endpoint=%s stream=%s client=%r next_seq=%d reason=%r",
+            "the peer has disconnected event=peer_gone endpoint=%s stream=%s client=%r next_seq=%d reason=%r",
             *(stream.endpoint, stream.id, stream.client, stream.next_seq, why),
         )
         stream.break_off()

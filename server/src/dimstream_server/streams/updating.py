@@ -133,7 +133,7 @@ class Updating:
         if problem is None:
             self._recordings.updated(stream.id, future.result())
         elif not isinstance(problem, ServerError):
-            _log.error("no update event=internal_error stream=%s", stream.id, exc_info=problem)
+            _log.error("an update failed event=internal_error stream=%s", stream.id, exc_info=problem)
         then(future)
 
     def _count(self, stream: ServerStream, change: int) -> None:

@@ -97,7 +97,7 @@ def test_figures_come_to_viewers_with_the_flags_of_their_frames(
 
 
 BAD = {
-    "an unknown figure": ({"figures": {"gap": 1}}, "'gap' is no figure"),
+    "an unknown figure": ({"figures": {"gap": 1}}, "'gap' is not a figure"),
     "no figure": ({"figures": {}}, "at least one of"),
     "text": ({"figures": {"gaps": "4"}}, "number"),
     "half a gap": ({"figures": {"gaps": 0.5}}, "whole number"),

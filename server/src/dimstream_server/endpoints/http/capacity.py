@@ -42,7 +42,7 @@ class Slots:
         """
         if self._taken.total() >= self._total:
             raise ServerBusy(
-                f"{self._taken.total()} requests are being denoised, as many as are taken; try again"
+                f"{self._taken.total()} requests are being denoised, which is the limit; try again"
             )
         if self._taken[client] >= self._per_client:
             raise ServerBusy(

@@ -21,7 +21,7 @@ def _known(figures: dict[str, float | None]) -> dict[str, float | None]:
         raise ValueError(f"expected at least one of {', '.join(FIGURES)}, got none")
     for name, value in figures.items():
         if name not in FIGURES:
-            raise ValueError(f"{name[:100]!r} is no figure; GET /v1/figures lists them")
+            raise ValueError(f"{name[:100]!r} is not a figure; GET /v1/figures lists them")
         if value is None:
             continue
         if not math.isfinite(value) or abs(value) > LARGEST_FIGURE:

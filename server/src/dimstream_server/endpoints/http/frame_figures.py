@@ -71,7 +71,7 @@ class FigureRoutes:
             )
         judged = _judged(known, found)
         if self._log.is_full:
-            raise ServerBusy("as many figures wait for the disk as may; try again")
+            raise ServerBusy("too many figures wait for the disk; try again")
         frame = AnalysedFrame(
             seq=found.seq,
             plane=judged.plane,

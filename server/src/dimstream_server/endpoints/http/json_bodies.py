@@ -156,8 +156,8 @@ class StreamBody(Body):
     window: int
     next_seq: int
     limit: int
-    in_flight: int = Field(description="frames whose results were not handed over yet")
-    is_suspect: bool = Field(description="it has turned suspect, and has not come back")
+    in_flight: int = Field(description="frames whose results were not sent yet")
+    is_suspect: bool = Field(description="it has become suspect, and is still so")
     priority: Priority = Field(description="`batch`: its frames give way to those of live streams")
     weight: int = Field(description="of its share of the server's time, among streams of its priority")
     counts: CountsBody

@@ -231,7 +231,7 @@ class _Connection(h11.Connection):
             self._receive_buffer.maybe_extract_next_line()
         data = self._receive_buffer._data
         if not _METHOD_START.issuperset(data[:1]):
-            raise h11.RemoteProtocolError("the first bytes are no request line")
+            raise h11.RemoteProtocolError("the first bytes are not a request line")
         if data.count(b"\n", 0, max(0, data.find(b"\r\n\r\n"))) > MAX_HEADERS:
             raise _head_too_large()
 

@@ -56,7 +56,7 @@ class ReportBody(Body):
     frames: list[FrameBody]
     thresholds: Thresholds | None = Field(
         default=None,
-        description="what the planes of z-stacks are judged by; null without z, or without an SSIM threshold",
+        description="the thresholds for planes of z-stacks; null without z, or without an SSIM threshold",
     )
     series: list[SeriesBody] | None = Field(
         default=None, description="by channel and position: which planes of z-stacks to keep; null as above"

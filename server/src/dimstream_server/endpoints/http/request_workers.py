@@ -92,7 +92,10 @@ class RequestWorkers:
                 raise
             return LeavingAnswer(answer, slot, self.buffers.share(client))
         except Abandoned:
-            _log.info("client gone event=client_gone endpoint=http model=%s", request.path_params["model_id"])
+            _log.info(
+                "client disconnected event=client_gone endpoint=http model=%s",
+                request.path_params["model_id"],
+            )
             return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def _work(self, request: Request, work: Work, body: bytearray) -> Response:

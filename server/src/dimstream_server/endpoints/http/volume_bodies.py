@@ -30,7 +30,7 @@ class VolumePlaneBody(Body):
     ssim_below: float | None = Field(description="SSIM with the prediction of z + 1 at the same time")
     split_ssim: float | None = Field(description="of what both halves of its photons predict")
     trusted: bool
-    why_not: str | None = Field(description="the first rule that speaks against it")
+    why_not: str | None = Field(description="the first rule that it does not meet")
 
 
 class VolumeBody(Body):
@@ -49,7 +49,7 @@ class SeriesBody(Body):
     c: int
     p: int
     times: int = Field(description="time points")
-    planes: tuple[int, ...] = Field(description="the z that there are")
+    planes: tuple[int, ...] = Field(description="the z of the stack")
     trusted_share: tuple[float, ...] = Field(description="share of the time points in which each is trusted")
     crop: CropBody | None = Field(
         description="one for all time points, of the planes that are trusted in nearly all of them"

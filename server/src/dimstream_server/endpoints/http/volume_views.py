@@ -141,8 +141,8 @@ def _check(sizes: dict[str, int], place: dict[str, int], stack: ImageStack) -> N
     if sizes.get("Z", 1) < 2:
         raise RequestRefused(
             "not_acceptable",
-            f"a view wants a z-stack, of several planes along Z, got axes {stack.axes} of {stack.shape}; "
-            "tell axes=ZYX of a z-stack that was saved as a movie, or leave view out",
+            f"a view needs a z-stack, of several planes along Z, got axes {stack.axes} of {stack.shape}; "
+            "give axes=ZYX for a z-stack that was saved as a movie, or leave view out",
         )
     for name, at in place.items():
         last = sizes.get(name[0].upper(), 1) - 1
@@ -154,7 +154,7 @@ def _check_thickness(depth: int, aspect: float) -> None:
     try:
         views.plane_of_rows(depth, aspect)
     except ValueError as error:
-        raise RequestRefused("not_acceptable", f"{error}, or tell aspect") from error
+        raise RequestRefused("not_acceptable", f"{error}, or give aspect") from error
 
 
 def _kept(series: Series | None) -> dict[str, str]:

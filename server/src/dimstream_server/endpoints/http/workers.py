@@ -117,5 +117,5 @@ class WorkerRoutes:
                 "not_found", f"expected one of {', '.join(addresses) or 'no workers'}, got {query.address!r}"
             )
         self._engine.set_workers(tuple(one for one in addresses if one != query.address))
-        _log.info("a worker was taken out event=worker_removed worker=%s by=%r", query.address, operator)
+        _log.info("a worker was removed event=worker_removed worker=%s by=%r", query.address, operator)
         return await self.workers()

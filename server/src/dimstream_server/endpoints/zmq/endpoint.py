@@ -192,7 +192,7 @@ class ZmqEndpoint:
             message = message.unpack(max_bytes=self._max_frame_bytes)
         handler = self._handlers.get(type(message))
         if handler is None:
-            raise RequestRefused("unknown_type", f"{message.TYPE} is the server's to send")
+            raise RequestRefused("unknown_type", f"{message.TYPE} is sent by the server only")
         handler(sender, message)
 
     def _check_frame(self, sender: _Sender, packed: PackedFrame) -> None:

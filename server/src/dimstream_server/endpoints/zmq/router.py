@@ -261,7 +261,7 @@ class Router:
         try:
             return self._admits is not None and self._admits(connection.key, connection.address)
         except Exception:
-            _log.exception("cannot judge a handshake event=internal_error endpoint=zmq")
+            _log.exception("cannot handle a handshake event=internal_error endpoint=zmq")
             return False
 
     def shaken(self, connection: Connection, chosen: bytes) -> None:

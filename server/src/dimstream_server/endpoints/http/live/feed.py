@@ -40,7 +40,7 @@ async def follow(service: StreamService, history: History, recordings: Recording
                     task.add_done_callback(restoring.discard)
             history.changed()
             if seen.dropped > dropped:
-                _log.warning("frames missing in the live view event=live_behind frames=%d", seen.dropped)
+                _log.warning("the live view missed frames event=live_behind frames=%d", seen.dropped)
                 dropped = seen.dropped
 
 

@@ -41,7 +41,7 @@ class Roi(_Body):
 
 def _known(name: str) -> str:
     if name not in FIGURES:
-        raise ValueError("no such figure; GET /v1/figures lists them")
+        raise ValueError("not a figure; GET /v1/figures lists them")
     return name
 
 

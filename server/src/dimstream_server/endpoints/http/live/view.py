@@ -160,7 +160,7 @@ class LiveView:
         try:
             if not share.take(frame.nbytes):
                 raise ServerBusy(
-                    "files that leave take the memory there is (http.max_buffered_bytes); try again"
+                    "files that are being sent use all of their memory (http.max_buffered_bytes); try again"
                 )
             size = history.source.pixel_size_um
             made = await self._recordings.run(
@@ -210,4 +210,4 @@ class LiveView:
 
 def _log_failure(following: asyncio.Task[None]) -> None:
     if not following.cancelled() and (error := following.exception()) is not None:
-        _log.error("the live view shows nothing more event=internal_error", exc_info=error)
+        _log.error("the live view has stopped event=internal_error", exc_info=error)

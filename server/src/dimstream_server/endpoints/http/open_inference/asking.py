@@ -47,7 +47,7 @@ class Asked:
     shape : tuple of int
         (H, W) or (N, H, W).
     outputs : mapping of str to bool
-        Names that are wanted, in that order, and whether each is sent behind the JSON.
+        Names that are wanted, in that order, and whether each is sent after the JSON.
     """
 
     body: InferRequestBody
@@ -138,13 +138,13 @@ def _json(text: bytes) -> Any:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON; counts are finite")
+    raise ValueError(f"{name} is not a number in JSON; counts are finite")
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a member comes twice in one object")
+        raise ValueError("a member appears twice in one object")
     return found
 
 
@@ -189,7 +189,7 @@ def _check_binary(expected: int, there: int, name: str) -> None:
         raise RequestRefused(
             "wrong_size",
             f"expected {expected} bytes of binary data for {name}, by its shape, datatype and "
-            f"binary_data_size, got {there} behind the JSON",
+            f"binary_data_size, got {there} after the JSON",
         )
 
 

@@ -23,7 +23,7 @@ class InputParameters(_Asked):
     """How an input is sent."""
 
     binary_data_size: Annotated[int, Field(strict=True, ge=0)] | None = Field(
-        None, description="bytes of it behind the JSON; without it the values are in `data`"
+        None, description="bytes of it after the JSON; without it the values are in `data`"
     )
 
 
@@ -40,7 +40,7 @@ class InputTensor(_Asked):
 class OutputParameters(_Asked):
     """How an output is to be sent."""
 
-    binary_data: bool | None = Field(None, description="behind the JSON instead of in it")
+    binary_data: bool | None = Field(None, description="after the JSON instead of in it")
 
 
 class OutputRequest(_Asked):
@@ -54,7 +54,7 @@ class InferParameters(FrameOptions):
     """What holds for the whole request."""
 
     axes: Axes = Field("TYX", description="what N frames are: time points of a movie, or planes of a z-stack")
-    binary_data_output: bool = Field(False, description="send outputs behind the JSON, unless they say else")
+    binary_data_output: bool = Field(False, description="send outputs after the JSON, unless they say else")
 
 
 class InferRequestBody(_Asked):
@@ -74,7 +74,7 @@ class OutputTensor(Body):
     name: str
     datatype: str
     shape: list[int]
-    parameters: dict[str, int] | None = Field(None, description="binary_data_size: its bytes behind the JSON")
+    parameters: dict[str, int] | None = Field(None, description="binary_data_size: its bytes after the JSON")
     data: list[Any] | None = None
 
 

@@ -79,7 +79,7 @@ class Inference:
         if as_text > MAX_JSON_VALUES:
             raise RequestRefused(
                 "oversize",
-                f"expected at most {MAX_JSON_VALUES} pixels to be answered in JSON, {', '.join(names)} of "
+                f"expected at most {MAX_JSON_VALUES} pixels in JSON, {', '.join(names)} of "
                 f"{FRAME} have {as_text}; ask for them with binary_data",
             )
         out_dtype = asked.body.parameters.out_dtype

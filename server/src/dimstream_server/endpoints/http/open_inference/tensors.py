@@ -78,7 +78,7 @@ def values_in_json(tensor: InputTensor) -> NDArray[Any]:
 
 
 def as_bytes(array: NDArray[Any]) -> bytes | memoryview:
-    """A tensor (...) as it travels behind the JSON: little-endian; texts each behind their length."""
+    """A tensor (...) as it travels after the JSON: little-endian; texts each behind their length."""
     if array.dtype == object:
         return b"".join(struct.pack("<I", len(text)) + text for text in array.reshape(-1))
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
