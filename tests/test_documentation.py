@@ -14,6 +14,7 @@ from dimstream_client.cli import main as client
 from dimstream_models.analysis.cli import main as analyse
 from dimstream_models.training.cli import main as train
 from dimstream_server.cli import main as server
+from dimstream_server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("", "docs", "docs/decisions", "client", "models", "server", "models/src/dimstream_models/shipped")
@@ -107,6 +108,34 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             assert shown <= known, f"{program} {words[0]} has no {sorted(shown - known)}"
 
 
+MODULES = sorted(
+    path for top in ("client", "models", "server") for path in (ROOT / top / "src").rglob("*.py")
+)
+INSIDE = {part for path in MODULES for part in path.parent.parts[len(ROOT.parts) + 2 :]}
+"""Names of all packages of ours."""
+
+
+@names
+def test_files_and_modules_that_are_named_exist(page: Path) -> None:
+    known = {path.as_posix() for path in MODULES}
+    for named in re.findall(r"`([\w./-]+)`", prose(page)):
+        path = named.removesuffix(".py") if named.endswith(".py") else named.replace(".", "/")
+        first = path.partition("/")[0]
+        if "/" not in path or first not in INSIDE:
+            continue
+        parents = [path.rsplit("/", up)[0] for up in range(3)]  # a module, or a class or function of one
+        found = [file for file in known for each in parents if f"/{each}.py" in file or f"/{each}/" in file]
+        assert found, f"there is no {named}"
+
+
+@names
+def test_settings_that_are_named_exist(page: Path) -> None:
+    ends_of_files = ("client", "json", "key", "pub", "toml", "yml")
+    for table, key in re.findall(r"`([a-z]+)\.([a-z_]+)`", prose(page)):
+        if table in Settings.model_fields and key not in ends_of_files and page.name != "CHANGELOG.md":
+            assert hasattr(getattr(Settings(), table), key), f"there is no {table}.{key}"
+
+
 @names
 def test_snippets_are_python(page: Path) -> None:
     for block in blocks(page, "python"):
@@ -148,8 +177,7 @@ def private_words(text: str) -> list[str]:
 
 @names
 def test_pages_use_words_that_everybody_knows(page: Path) -> None:
-    if page.parent.name != "decisions":  # what was decided once, in the words of that time
-        assert not private_words(prose(page)), PRIVATE
+    assert not private_words(prose(page)), PRIVATE
 
 
 @pytest.mark.parametrize(
