@@ -117,15 +117,19 @@ INSIDE = {part for path in MODULES for part in path.parent.parts[len(ROOT.parts)
 
 @names
 def test_files_and_modules_that_are_named_exist(page: Path) -> None:
-    known = {path.as_posix() for path in MODULES}
-    for named in re.findall(r"`([\w./-]+)`", prose(page)):
-        path = named.removesuffix(".py") if named.endswith(".py") else named.replace(".", "/")
-        first = path.partition("/")[0]
-        if "/" not in path or first not in INSIDE:
+    known = [path.as_posix() for path in MODULES]
+    for named in re.findall(r"`(\w+(?:[./]\w+)+)`", prose(page)):
+        first = re.split(r"[./]", named)[0]
+        if "/" in named and first in INSIDE:
+            ends = [named.removesuffix(".py")]
+        elif first in ("dimstream_client", "dimstream_models", "dimstream_server"):
+            path = named.replace(".", "/")
+            ends = [end for up in range(3) if "/" in (end := path.rsplit("/", up)[0])]  # or what is in it
+        else:
             continue
-        parents = [path.rsplit("/", up)[0] for up in range(3)]  # a module, or a class or function of one
-        found = [file for file in known for each in parents if f"/{each}.py" in file or f"/{each}/" in file]
-        assert found, f"there is no {named}"
+        assert [one for one in known for end in ends if f"/{end}.py" in one or f"/{end}/" in one], (
+            f"there is no {named}"
+        )
 
 
 @names
