@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dimstream_models.bundle import open_draft, read_bundle, write_bundle
@@ -123,3 +124,10 @@ def test_minutes_must_be_a_time(minutes: str, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit):
         main(["adapt", "bundle", "movie", "--out", str(tmp_path / "new"), "--minutes", minutes])
     assert "--minutes" in capsys.readouterr().err
+
+
+def test_the_gate_rests_after_each_frame_where_it_is_to_give_way() -> None:
+    frames: list[int] = []
+    denoise = adaptation._resting(lambda counts: counts, lambda: frames.append(1))
+    assert [denoise(np.ones((1, 1), np.float32)).shape for _ in range(2)] == [(1, 1)] * 2
+    assert len(frames) == 2

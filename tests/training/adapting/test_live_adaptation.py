@@ -26,6 +26,7 @@ from dimstream_models.training.adapting.live_adaptation import (
     adapt_live,
     work_folder,
 )
+from dimstream_models.training.adapting.low_priority import LONGEST_S, Rests
 from dimstream_models.training.adapting.running_server import InForce
 from dimstream_models.training.errors import (
     CannotAdapt,
@@ -219,6 +220,16 @@ def test_room_on_the_disk_is_left_for_recordings(tmp_path: Path) -> None:
     _require_room(tmp_path, 0)
     with pytest.raises(CannotAdapt, match=r"GB free on the disk of .* make room"):
         _require_room(tmp_path, free)
+
+
+def test_it_rests_as_long_as_it_worked_when_it_may_take_half_of_the_time() -> None:
+    rest, began = Rests(0.5, threads=1), time.process_time()
+    while time.process_time() - began < 0.05:
+        pass
+    assert 0.05 <= rest() <= LONGEST_S
+    assert Rests(1, threads=1)() == 0
+    with pytest.raises(ValueError, match="a share above 0 and up to 1"):
+        Rests(0, threads=1)
 
 
 def test_all_threads_of_the_process_take_the_lowest_priority() -> None:

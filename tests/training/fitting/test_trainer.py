@@ -90,6 +90,12 @@ def test_a_failed_run_is_not_gone_on_with(tiny_recipe: Recipe, tmp_path: Path) -
         fit(wild, tmp_path)
 
 
+def test_it_rests_after_each_step_where_it_is_to_give_way(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    steps: list[int] = []
+    fit(tiny_recipe, tmp_path, stop_after=3, rest=lambda: steps.append(1))
+    assert len(steps) == 3
+
+
 def test_other_data_are_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
     fit(tiny_recipe, tmp_path, stop_after=3)
     record = (tmp_path / "record.json").read_text()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dimstream_models.bundle import Bundle, check_target, open_draft, read_bundle
@@ -34,7 +36,7 @@ from dimstream_models.training.fitting.sources import open_sources
 from dimstream_models.training.fitting.trainer import fit, load_best
 from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.pairs.images import ImageFile
-from dimstream_models.training.prediction import network_denoiser, onnx_denoiser
+from dimstream_models.training.prediction import Denoise, network_denoiser, onnx_denoiser
 from dimstream_models.training.settings import (
     BundleSettings,
     FitSettings,
@@ -72,6 +74,8 @@ class Wanted:
     """Of everything random."""
     learning_rate: float = LEARNING_RATE
     device: str = "cpu"
+    rest: Callable[[], object] | None = None
+    """Called after each step, and after each frame of the gate: it may take its time."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +117,20 @@ def adapt(source: Path, movies: Sequence[Path], out: Path, wanted: Wanted) -> Ad
     trained_by = _trained_by(bundle)
     stored = _stored(movies, run, seed=wanted.seed)
     recipe = _recipe(bundle, trained_by, stored, out, wanted)
-    fit(recipe, run / "fit", device=wanted.device, start=bundle, stop_after=wanted.stop_after)
+    fit(
+        recipe,
+        run / "fit",
+        device=wanted.device,
+        start=bundle,
+        stop_after=wanted.stop_after,
+        rest=wanted.rest,
+    )
     if read_record(run / "fit").state != "finished":
         raise KeyboardInterrupt
     network = load_best(recipe, run / "fit")
     before = onnx_denoiser(bundle.onnx, step=bundle.step, min_side=bundle.min_side)
     after = network_denoiser(network, build_normaliser(recipe.normalisation), device=wanted.device)
-    decision = judge(before, after, stored, seed=wanted.seed)
+    decision = judge(_resting(before, wanted.rest), _resting(after, wanted.rest), stored, seed=wanted.seed)
     try:
         decision.require()
     except NotBetter:
@@ -134,6 +145,18 @@ def adapt(source: Path, movies: Sequence[Path], out: Path, wanted: Wanted) -> Ad
 def bundle_id(out: Path, source: Bundle) -> str:
     """Return the id of a bundle that is written to `out`, adapted from `source`."""
     return re.sub(r"[^a-z0-9]+", "-", out.name.lower()).strip("-") or f"{source.id}-adapted"
+
+
+def _resting(denoise: Denoise, rest: Callable[[], object] | None) -> Denoise:
+    if rest is None:
+        return denoise
+
+    def denoise_and_rest(counts: NDArray[Any]) -> NDArray[np.float32]:
+        restored = denoise(counts)
+        rest()
+        return restored
+
+    return denoise_and_rest
 
 
 def _stored(movies: Sequence[Path], run: Path, *, seed: int) -> Stored:

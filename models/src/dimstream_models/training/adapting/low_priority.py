@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,8 @@ from dimstream_models.training.errors import NotAvailable
 
 LOWEST: Final = 19
 THREADS: Final = Path("/proc/self/task")
+LONGEST_S: Final = 2.0
+"""Of one rest: what came before it may have been more than one piece of work."""
 
 
 def yield_to_others(threads: int) -> str:
@@ -43,3 +46,33 @@ def yield_to_others(threads: int) -> str:
     except OSError:  # a container may forbid it
         return f"nice {LOWEST}, as the system refuses idle scheduling"
     return f"idle scheduling and nice {LOWEST}"
+
+
+class Rests:
+    """Pauses between pieces of work, after which cores have computed a share of the time.
+
+    Even at the lowest priority, and on a core of its own, work takes caches and memory from others.
+
+    Parameters
+    ----------
+    share : float
+        Of the time, above 0; 1: no pauses.
+    threads : int
+        That compute at once.
+    """
+
+    def __init__(self, share: float, threads: int) -> None:
+        if not 0 < share <= 1 or threads < 1:
+            raise ValueError(f"expected a share above 0 and up to 1, and threads, got {share} and {threads}")
+        self._of_work, self._since = (1 / share - 1) / threads, time.process_time()
+
+    def __call__(self) -> float:
+        """Rest for as long as the work since the last rest asks, and return that, s.
+
+        What counts is the time of the processor: who had to wait for others need not rest for it.
+        """
+        rest = min(LONGEST_S, self._of_work * (time.process_time() - self._since))
+        if rest > 0:
+            time.sleep(rest)
+        self._since = time.process_time()
+        return rest

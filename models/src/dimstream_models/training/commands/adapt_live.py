@@ -58,6 +58,20 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         default=max(1, (os.cpu_count() or 1) - 1),
         help="that train, at the lowest priority (default: all cores but one)",
     )
+    parser.add_argument(
+        "--share",
+        type=_share,
+        default=0.5,
+        metavar="0.5",
+        help="of the time that they train at most, pauses between steps; 1: without pauses (default: 0.5)",
+    )
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1, got {text}")
+    return share
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -84,15 +98,17 @@ def _adapt(of: StreamOfServer, arguments: argparse.Namespace) -> None:
     from dimstream_models.training.adapting.adaptation import Wanted
     from dimstream_models.training.adapting.growing_recording import FirstFrames
     from dimstream_models.training.adapting.live_adaptation import LiveWish, adapt_live, work_folder
-    from dimstream_models.training.adapting.low_priority import yield_to_others
+    from dimstream_models.training.adapting.low_priority import Rests, yield_to_others
     from dimstream_models.training.adapting.stored_movies import MOST_FRAMES
 
-    print(f"runs with {yield_to_others(arguments.threads)}, threads: {arguments.threads}")
+    priority = yield_to_others(arguments.threads)
+    print(f"runs with {priority}, threads: {arguments.threads}, {arguments.share:.0%} of the time")
+    rest = Rests(arguments.share, arguments.threads) if arguments.share < 1 else None
     wish = LiveWish(
         out=arguments.out,
         source=arguments.bundle,
         first=FirstFrames(minutes=arguments.first_minutes, most=arguments.frames or MOST_FRAMES),
-        wanted=Wanted(minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed),
+        wanted=Wanted(minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, rest=rest),
     )
     try:
         changed = adapt_live(of, wish)

@@ -82,6 +82,8 @@ class Trainer:
         Of the run; its state is kept up to date.
     report : callable
         Takes each epoch's row.
+    rest : callable, optional
+        Called after each step.
     """
 
     def __init__(
@@ -93,9 +95,10 @@ class Trainer:
         run: Path,
         record: RunRecord,
         report: Callable[[Epoch], None],
+        rest: Callable[[], object] | None = None,
     ) -> None:
         self.settings, self.learner, self.sources = settings, learner, sources
-        self.run, self.record, self.report = run, record, report
+        self.run, self.record, self.report, self.rest = run, record, report, rest
         self.steps = settings.epochs * sources.training.steps_per_epoch
         self.step = 0
         self.rows: list[Epoch] = []
@@ -140,6 +143,8 @@ class Trainer:
             for batch in upcoming:
                 self._take_step(batch)
                 bar.update()
+                if self.rest is not None:
+                    self.rest()
                 if self.step % self.sources.training.steps_per_epoch == 0:
                     self._end_epoch()
                     bar.set_postfix(validation=f"{self.rows[-1].validation_loss:.4g}")

@@ -7,6 +7,7 @@ run stands), `last.pt` (where it goes on), `best.pt` (the network with the lowes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -49,6 +50,7 @@ def fit(
     stop_after: int | None = None,
     tensorboard: bool = False,
     start: Bundle | None = None,
+    rest: Callable[[], object] | None = None,
 ) -> None:
     """Train, or go on with a run that was stopped; `load_best` gives the network.
 
@@ -69,6 +71,8 @@ def fit(
     start : Bundle, optional
         Whose weights a new run begins with, instead of random ones; the record keeps id and SHA-256. A run
         that is gone on with must have begun with the same.
+    rest : callable, optional
+        Called after each step; it may take its time.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def fit(
     place = require_device(device)
     require_precision(recipe.fit.precision, place)
     record = _fit_stage(
-        recipe, run, device=place, stop_after=stop_after, tensorboard=tensorboard, start=start
+        recipe, run, device=place, stop_after=stop_after, tensorboard=tensorboard, start=start, rest=rest
     )
     if recipe.fine_tuning is not None and record.state == "finished":
         _fit_stage(
@@ -98,6 +102,7 @@ def fit(
             stop_after=stop_after,
             tensorboard=tensorboard,
             goes_on_from=run,
+            rest=rest,
         )
 
 
@@ -128,6 +133,7 @@ def _fit_stage(
     tensorboard: bool,
     goes_on_from: Path | None = None,
     start: Bundle | None = None,
+    rest: Callable[[], object] | None = None,
 ) -> RunRecord:
     """Train one stage to its end, or to where it is stopped, and return how it stands.
 
@@ -151,7 +157,7 @@ def _fit_stage(
         record = _record(before, recipe, run, sources, batch, device, start)
         if goes_on_from is not None:
             learner.network.load_state_dict(load(goes_on_from / BEST, device))
-        trainer = Trainer(recipe.fit, learner, sources, run=run, record=record, report=report)
+        trainer = Trainer(recipe.fit, learner, sources, run=run, record=record, report=report, rest=rest)
         return trainer.train(stop_after)
 
 
