@@ -280,7 +280,7 @@ def fitted(value: T) -> T:
             fit = fitted(now)
         else:
             continue
-        if fit is not now:
+        if fit is not now and fit != now:  # to replace takes long, and most figures fit
             changes[one.name] = fit
     return replace(value, **changes) if changes else value  # type: ignore[type-var]
 

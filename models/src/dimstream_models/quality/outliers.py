@@ -49,7 +49,10 @@ def without_outliers(photons: Array) -> Array:
 def _outliers(photons: Array) -> tuple[Places, Float64]:
     """Where they are, and the lower medians of their neighbours."""
     none = np.empty(0, np.intp)
-    if photons.size < 2 or not photons.max() > TIMES * (max(float(photons.min()), 0.0) + 1):
+    # Most frames are too dark for one, which their largest value tells by itself.
+    if photons.size < 2 or not (brightest := photons.max()) > TIMES:
+        return (none, none), np.empty(0)
+    if not brightest > TIMES * (max(float(photons.min()), 0.0) + 1):
         return (none, none), np.empty(0)
     least = np.maximum(_least_around(photons), 0, dtype=np.float32)
     far_above = photons > np.float32(TIMES) * (least + np.float32(1))

@@ -126,7 +126,9 @@ def _denoise(
     previous = None if compared is None else compared.normalised
     recorded = state.spec.photons(task.pixels)
     photons = without_outliers(recorded)
-    task = replace(task, pixels=on_finer_pixels(photons, state.parts, seq=task.seq))
+    given = on_finer_pixels(photons, state.parts, seq=task.seq)
+    if given is not task.pixels:
+        task = replace(task, pixels=given)
     looked_at = beside.look_at(recorded, state.spec.detector)
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:

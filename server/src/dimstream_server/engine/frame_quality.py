@@ -128,6 +128,18 @@ def assess_on_device(
 
 
 def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
+    """What holds for a stream's frames; made again when that changes, and not for each of them."""
+    only_plane = len(state.planes) == 1
+    if state.conditions is not None:
+        in_force, known = state.conditions
+        if in_force is state.in_force and known.only_plane == only_plane:
+            return known
+    made = _conditions_now(state, model, only_plane=only_plane)
+    state.conditions = state.in_force, made
+    return made
+
+
+def _conditions_now(state: StreamState, model: LoadedModel, *, only_plane: bool) -> Conditions:
     spec = state.spec
     return Conditions(
         criteria=Criteria.of(state.in_force.model.bundle, state.in_force.thresholds),
@@ -137,7 +149,7 @@ def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
         denoised_ceiling=model.fused.bundle.ceiling(spec.out_dtype),
         frame_interval_s=spec.frame_interval_s,
         detector=spec.detector,
-        only_plane=len(state.planes) == 1,
+        only_plane=only_plane,
         pixel_size_nm=None if spec.pixel_size_um is None else 1e3 * spec.pixel_size_um / state.parts,
     )
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import Final, Self
 
-from dimstream_models.judging import PlaneJudge, PreviousFrame
+from dimstream_models.judging import Conditions, PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.pixel_matching import parts_of
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
@@ -86,6 +86,8 @@ class StreamState:
         Each plane after its last frame that was answered.
     last_frames : dict or None
         That frame as it came, to be denoised again on another device; None where there is no other.
+    conditions : tuple or None
+        What holds for its frames, with what was in force when that was put together.
     """
 
     id: str
@@ -102,6 +104,7 @@ class StreamState:
     records: dict[Plane, PlaneRecord] = field(default_factory=dict)
     last_frames: dict[Plane, FrameTask] | None = None
     decided: Mapping[int, bool] = field(default_factory=dict)  # which frames are fallbacks, known before
+    conditions: tuple[InForce, Conditions] | None = None
 
     @classmethod
     def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, resume_state: ResumeState | None) -> Self:
