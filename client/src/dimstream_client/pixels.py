@@ -23,6 +23,7 @@ _LAYOUT: Final[Mapping[str, Check]] = {
     "crc32": checks.crc32,
 }
 
+_DTYPES: Final = {name: np.dtype(name).newbyteorder("<") for name in checks.DTYPES}
 _NAMES: Final = {np.dtype(name): name for name in checks.DTYPES}  # numpy makes a name anew at each call
 
 
@@ -190,7 +191,7 @@ def layout_of(header: Mapping[str, Any]) -> Layout:
             raise FrameError(
                 refusal.code, f"field {key}: expected {refusal}, got {checks.short(value)}"
             ) from None
-    values["dtype"] = np.dtype(values["dtype"]).newbyteorder("<")
+    values["dtype"] = _DTYPES[values["dtype"]]
     return Layout(**values)
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, NoReturn
 
@@ -338,19 +337,24 @@ def _image_beside(
         return unpack_map(name, layout, payload, max_bytes=max_bytes)
 
 
-@contextmanager
-def _naming(what: str, header: Mapping[str, Any]) -> Iterator[None]:
-    """Let refusals of pixels say what they are of, and the message's stream and seq."""
-    try:
-        yield
-    except FrameError as error:
-        raise FrameError(
-            error.code,
-            f"{what}: {error.detail}",
-            stream=_stream_of(header),
-            seq=_seq_of(header),
-            expected=error.expected,
-        ) from None
+class _naming:
+    """Let refusals of pixels say what they are of, and the message's stream and seq; cheap to enter."""
+
+    def __init__(self, what: str, header: Mapping[str, Any]) -> None:
+        self._what, self._header = what, header
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FrameError):
+            raise FrameError(
+                error.code,
+                f"{self._what}: {error.detail}",
+                stream=_stream_of(self._header),
+                seq=_seq_of(self._header),
+                expected=error.expected,
+            ) from None
 
 
 def _stream_of(header: Mapping[str, Any]) -> str | None:

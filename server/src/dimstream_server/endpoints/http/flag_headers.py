@@ -1,6 +1,7 @@
 """Headers of a denoise answer: the flags of its frames, for those who want its pixels."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from dimstream_client.quality import QualityMetrics, flat, flat_figures, plain
@@ -9,6 +10,7 @@ from dimstream_server.endpoints.http.reports import count_flags, worst_flag
 from dimstream_server.engine.protocol import EngineResult
 
 
+@cache
 def _header(figure: str) -> str:
     return "Dimstream-" + "-".join(part.capitalize() for part in figure.split("_"))
 
