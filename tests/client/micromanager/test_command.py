@@ -89,7 +89,7 @@ def test_a_movie_takes_the_camera_s_place_and_rules_are_tried_on_it(folder, peer
 
 
 WRONG = {
-    "no plan": (["movie.npy"], "one of the arguments --mda --frames is required"),
+    "no plan": (["movie.npy"], "say what to acquire: --mda PLAN, or --frames N"),
     "no such file": (["none.cfg", "--frames", "1"], "there is no file none.cfg"),
     "no configuration": (["bad.cfg", "--frames", "1"], "bad.cfg cannot be loaded"),
     "no camera": (["empty.cfg", "--frames", "1"], "has no camera"),

@@ -335,7 +335,7 @@ def test_the_acquisition_does_not_wait_for_a_server_that_answers_nothing(replay,
 def test_frames_wait_for_a_server_that_comes_later(replay, peer, tmp_path):
     server, seen = peer(), Seen()
     server.leave()
-    with Client(server.endpoint, timeout_s=0.3) as client:
+    with Client(server.endpoint, timeout_s=1.0) as client:
         stream = open_stream(replay, client, on_result=seen, spool=tmp_path)
         run(replay, stream, loops(20))
         server.away.clear()

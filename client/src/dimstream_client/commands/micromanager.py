@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
 from dimstream_client.commands.arguments import (
@@ -31,28 +31,35 @@ from dimstream_client.commands.exit_codes import (
     CommandRefused,
     say,
 )
+from dimstream_client.commands.microscope import open_core, plan_of
 from dimstream_client.credentials import client_of
 from dimstream_client.errors import ArgumentError, Timeout
 from dimstream_client.messages import Result
-from dimstream_client.quality import parts_of, plain
 
 if TYPE_CHECKING:
     from dimstream_client.feedback import FeedbackLoop
-    from dimstream_client.micromanager import MdaDriver, MdaStream, SentFrame
+    from dimstream_client.micromanager import MdaDriver, MdaStream, RunReport, SentFrame
+    from dimstream_client.micromanager.sent_stream import OnSentResult
 
 _DESCRIPTION: Final = """\
 Run an acquisition of Micro-Manager and send every frame to a dimstream server while it runs. CONFIG is
 Micro-Manager's configuration file, or a movie (TIFF, NPY ...) that is played in a camera's place.
 
-The acquisition waits for nothing. Writes a JSON line for each result to --flags, and the decisions of
---feedback to --decisions. With --save the server records raw and denoised frames."""
+The acquisition waits for nothing. With --out the denoised frames go to FOLDER/run-0001.ome.tif, and a JSON
+line for each to FOLDER/run-0001.flags.jsonl; another image begins where the frame size changes in mid-run.
+Without --out, lines alone are written, to --flags. The decisions of --feedback go to --decisions. With --save
+the server records raw and denoised frames.
+
+What a run that was killed had acquired and not finished is finished by --resume, which acquires nothing."""
 _EXAMPLES: Final = """\
 examples:
-  dimstream micromanager scope.cfg --mda plan.yaml --server tcp://127.0.0.1:5570 --spool spool
+  dimstream micromanager scope.cfg --mda plan.yaml --out run --server tcp://127.0.0.1:5570
+  dimstream micromanager --resume --out run --server tcp://127.0.0.1:5570
   dimstream micromanager scope.cfg --frames 500 --interval-s 2 --server tcp://127.0.0.1:5570
   dimstream micromanager movie.tif --frames 100 --feedback rules.toml --server tcp://127.0.0.1:5570
   dimstream micromanager scope.cfg --mda plan.yaml --feedback rules.toml --feedback-mode act \\
       --server tcp://127.0.0.1:5570"""
+_FLAGS: Final = "micromanager.flags.jsonl"
 _LOOK_S: Final = 0.1
 _CLOSE_S: Final = 60.0  # after all results came
 
@@ -66,7 +73,7 @@ def add(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("config", type=some_path, metavar="CONFIG", help="NAME.cfg, or a movie")
+    command.add_argument("config", type=some_path, nargs="?", metavar="CONFIG", help="NAME.cfg, or a movie")
     command.add_argument("--server", required=True, metavar="tcp://HOST:PORT", help="ZeroMQ endpoint")
     _add_plan(command)
     _add_stream(command)
@@ -79,7 +86,7 @@ def add(commands: Any) -> None:
 
 
 def _add_plan(command: argparse.ArgumentParser) -> None:
-    plan = command.add_mutually_exclusive_group(required=True)
+    plan = command.add_mutually_exclusive_group()
     plan.add_argument("--mda", type=some_path, metavar="PLAN", help="sequence of useq, .yaml or .json")
     plan.add_argument("--frames", type=count, metavar="N", help="so many time points of one plane")
     command.add_argument(
@@ -99,11 +106,19 @@ def _add_plan(command: argparse.ArgumentParser) -> None:
 
 def _add_stream(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--spool", type=some_path, metavar="FOLDER", help="keep frames there until their results came"
+        "--out", type=some_path, metavar="FOLDER", help="write the denoised frames there, as OME-TIFF"
     )
     command.add_argument(
-        "--flags", type=some_path, default=Path("micromanager.flags.jsonl"), metavar="FILE",
-        help="where a line for each result goes; must not exist (default: %(default)s)",
+        "--spool", type=some_path, metavar="FOLDER",
+        help="keep frames there until their results came (default: OUT/spool; without --out, in memory)",
+    )  # fmt: skip
+    command.add_argument(
+        "--resume", action="store_true",
+        help="finish what an interrupted run has left in --out and --spool; acquire nothing",
+    )  # fmt: skip
+    command.add_argument(
+        "--flags", type=some_path, metavar="FILE",
+        help=f"without --out: where a line for each result goes; must not exist (default: {_FLAGS})",
     )  # fmt: skip
     command.add_argument("--model", metavar="ID", help="model to use; needed if the server has several")
     command.add_argument("--save", action="store_true", help="have the server record raw and denoised frames")
@@ -135,7 +150,7 @@ def _add_feedback(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--decisions", type=some_path, metavar="FILE",
-        help="where a line for each decision is added (default: beside --flags)",
+        help="where a line for each decision is added (default: in --out, or beside --flags)",
     )  # fmt: skip
 
 
@@ -155,85 +170,88 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if any(not find_spec(name) for name in ("pymmcore_plus", "tqdm", "yaml")):
         return say('this needs pymmcore-plus: pip install "dimstream-client[tiff,micromanager]"', USAGE)
-    if arguments.flags.exists():
-        raise CommandRefused(f"{arguments.flags} already exists; name another with --flags")
-    if arguments.feedback_mode != "advise" and arguments.feedback is None:
-        raise CommandRefused(f"--feedback-mode {arguments.feedback_mode} needs rules: --feedback RULES")
+    _check(arguments)
     try:
-        plan = _plan(arguments)
-        with ExitStack() as stack:
-            core = stack.enter_context(_core(arguments))
-            driver, loop = _feedback(arguments, core, stack)
-            lines = stack.enter_context(arguments.flags.open("x", encoding="utf-8", newline="\n"))
-            client = stack.enter_context(client_of(arguments, outage_s=arguments.outage))
-            client.ping()  # before anything is acquired
-            stream = _stream(arguments, core, client, loop, lines)
-            return _report(arguments, stream, _acquire(arguments, core, stream, plan, driver))
+        return _resume(arguments) if arguments.resume else _run(arguments)
     except ArgumentError as error:
         raise CommandRefused(error.detail) from error
 
 
-def _plan(arguments: argparse.Namespace) -> Any:
-    import useq
-    import yaml
-
-    if arguments.mda is None:
-        return useq.MDASequence(time_plan={"interval": arguments.interval_s, "loops": arguments.frames})
-    try:
-        given = yaml.safe_load(arguments.mda.read_text(encoding="utf-8"))  # JSON is YAML, too
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CommandRefused(f"{arguments.mda}: expected YAML or JSON: {error}", UNREADABLE) from error
-    known = useq.MDASequence.model_fields
-    if not isinstance(given, dict) or not given.keys() <= known.keys():
-        wrong = (
-            ""
-            if not isinstance(given, dict)
-            else f", not {', '.join(sorted(map(str, given.keys() - known)))}"
-        )
-        raise CommandRefused(f"{arguments.mda}: expected only {', '.join(sorted(known))}{wrong}")
-    try:
-        return useq.MDASequence.model_validate(given)
-    except ValueError as error:
-        raise CommandRefused(f"{arguments.mda} is not a sequence of useq: {error}") from error
-
-
-@contextmanager
-def _core(arguments: argparse.Namespace) -> Iterator[Any]:
-    """The microscope, or the camera that plays a movie."""
-    core = _microscope(arguments) if arguments.config.suffix.lower() == ".cfg" else _replay(arguments)
-    try:
-        if arguments.exposure_ms is not None:
-            core.setExposure(arguments.exposure_ms)
-        yield core
-    finally:
-        core.unloadAllDevices()
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what does not fit together, and fill in what follows from the rest."""
+    if arguments.out is not None:
+        if arguments.flags is not None:
+            raise CommandRefused("with --out each image has its flags beside it; leave --flags out")
+        if not find_spec("tifffile"):
+            raise CommandRefused('--out needs tifffile: pip install "dimstream-client[tiff,micromanager]"')
+        arguments.spool = arguments.spool or arguments.out / "spool"
+    arguments.flags = arguments.flags or Path(_FLAGS)
+    if arguments.resume:
+        if arguments.out is None:
+            raise CommandRefused("--resume needs --out FOLDER, and --spool where the run had one")
+        return
+    if arguments.config is None:
+        raise CommandRefused("name the configuration of the microscope, NAME.cfg, or a movie")
+    if arguments.mda is None and arguments.frames is None:
+        raise CommandRefused("say what to acquire: --mda PLAN, or --frames N")
+    if arguments.out is None and arguments.flags.exists():
+        raise CommandRefused(f"{arguments.flags} already exists; name another with --flags")
+    if arguments.feedback_mode != "advise" and arguments.feedback is None:
+        raise CommandRefused(f"--feedback-mode {arguments.feedback_mode} needs rules: --feedback RULES")
 
 
-def _microscope(arguments: argparse.Namespace) -> Any:
-    from pymmcore_plus import CMMCorePlus
-
-    core = CMMCorePlus()
-    if arguments.adapters is not None:
-        core.setDeviceAdapterSearchPaths([str(arguments.adapters)])
-    if not arguments.config.is_file():
-        raise CommandRefused(f"there is no file {arguments.config}", UNREADABLE)
-    try:
-        core.loadSystemConfiguration(arguments.config)
-    except (RuntimeError, OSError) as error:
-        core.unloadAllDevices()
-        raise CommandRefused(f"{arguments.config} cannot be loaded: {error}", UNREADABLE) from error
-    if not core.getCameraDevice():
-        raise CommandRefused(f"{arguments.config} has no camera; give it one as Core, Camera")
-    return core
+def _run(arguments: argparse.Namespace) -> int:
+    plan = plan_of(arguments)
+    with ExitStack() as stack:
+        core = stack.enter_context(open_core(arguments))
+        on_result = _results(arguments, stack, plan)
+        driver, loop = _feedback(arguments, core, stack)
+        client = stack.enter_context(client_of(arguments, outage_s=arguments.outage))
+        client.ping()  # before anything is acquired
+        stream = _stream(arguments, core, client, loop, on_result)
+        return _report(arguments, stream, _acquire(arguments, core, stream, plan, driver))
 
 
-def _replay(arguments: argparse.Namespace) -> Any:
-    from dimstream_client.files import open_images
-    from dimstream_client.micromanager import replay_core
+def _results(arguments: argparse.Namespace, stack: ExitStack, plan: Any) -> OnSentResult:
+    """What takes the results: a folder of images, or a file of lines."""
+    from dimstream_client.micromanager.result_folder import ResultFolder, line_of
 
-    with open_images(arguments.config) as stack:
-        movie = stack.asarray()
-    return replay_core(movie.reshape(-1, *movie.shape[-2:]), exposure_ms=arguments.exposure_ms or 10.0)
+    if arguments.out is not None:
+        step_um = getattr(plan.z_plan, "step", None)
+        folder = ResultFolder(arguments.out, spool=arguments.spool, z_step_um=step_um)
+        stack.enter_context(folder)
+        if folder.is_unfinished:
+            raise CommandRefused(
+                f"{arguments.out} holds a run that was interrupted: finish it by --resume, or name another"
+            )
+        return folder.take
+    lines = stack.enter_context(arguments.flags.open("x", encoding="utf-8", newline="\n"))
+
+    def write(result: Result, sent: SentFrame) -> None:
+        lines.write(json.dumps(line_of(result, sent)) + "\n")
+        lines.flush()
+
+    return write
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    """Finish what is left; nothing is acquired."""
+    from tqdm import tqdm
+
+    from dimstream_client.micromanager import ResultFolder
+
+    if not arguments.out.is_dir():
+        raise CommandRefused(f"there is no folder {arguments.out}, so there is nothing to resume", UNREADABLE)
+    with ExitStack() as stack:
+        folder = stack.enter_context(ResultFolder(arguments.out, spool=arguments.spool))
+        if not folder.is_unfinished:
+            print(f"{arguments.out}: nothing is left to be resumed")
+            return DONE
+        client = stack.enter_context(client_of(arguments, outage_s=arguments.outage))
+        client.ping()
+        bar = stack.enter_context(tqdm(unit="frame", disable=arguments.quiet))
+        reports = folder.resume(client, on_result=lambda _: bar.update())
+    return _tell(arguments, reports)
 
 
 def _feedback(
@@ -247,23 +265,19 @@ def _feedback(
         return driver, None
     found = read_rules(arguments.feedback)
     advisor = Advisor(found.rules, mode=arguments.feedback_mode, limits=found.limits)
-    path = arguments.decisions or arguments.flags.with_name(
-        arguments.flags.name.partition(".")[0] + ".decisions.jsonl"
-    )
+    beside = arguments.flags if arguments.out is None else arguments.out / _FLAGS
+    path = arguments.decisions or beside.with_name(beside.name.partition(".")[0] + ".decisions.jsonl")
     return driver, FeedbackLoop(advisor, driver=driver, log=stack.enter_context(DecisionLog(path)))
 
 
 def _stream(
-    arguments: argparse.Namespace, core: Any, client: Any, loop: FeedbackLoop | None, lines: TextIO
+    arguments: argparse.Namespace,
+    core: Any,
+    client: Any,
+    loop: FeedbackLoop | None,
+    on_result: OnSentResult,
 ) -> MdaStream:
     from dimstream_client.micromanager import MdaStream, PhotonScale, StreamSettings
-
-    def on_result(result: Result, sent: SentFrame) -> None:
-        line = {name: plain(value) for name, value in parts_of(result).items()}
-        line.update(index=plain(sent.index), event=sent.event, t_acq=sent.t_acq)
-        line.update(mean_photons=sent.mean_photons, settings=sent.settings)
-        lines.write(json.dumps(line) + "\n")
-        lines.flush()
 
     return MdaStream(
         core,
@@ -342,14 +356,18 @@ def _show(bar: Any, stream: MdaStream) -> None:
 
 def _report(arguments: argparse.Namespace, stream: MdaStream, ended: _Acquisition) -> int:
     """Print what became of the frames, and return the exit code."""
-    for report in stream.reports:
-        print(f"{report}; flags in {arguments.flags}")
-        for problem in report.problems:
-            say(problem, INCOMPLETE)
+    code = _tell(arguments, stream.reports)
     if ended.error is not None:
         return say(f"the acquisition failed: {ended.error}", INCOMPLETE)
     if ended.is_interrupted:
         return say("interrupted; every frame that was taken is answered", INTERRUPTED)
-    if not stream.reports or not all(report.is_complete for report in stream.reports):
-        return say("frames have no result", INCOMPLETE)
-    return DONE
+    return code if stream.reports else say("frames have no result", INCOMPLETE)
+
+
+def _tell(arguments: argparse.Namespace, reports: Sequence[RunReport]) -> int:
+    where = f"flags in {arguments.flags}" if arguments.out is None else f"images in {arguments.out}"
+    for report in reports:
+        print(f"{report}; {where}")
+        for problem in report.problems:
+            say(problem, INCOMPLETE)
+    return DONE if all(one.is_complete for one in reports) else say("frames have no result", INCOMPLETE)

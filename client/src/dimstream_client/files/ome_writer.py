@@ -55,8 +55,13 @@ def ome_xml(
     images = "".join(
         _image(
             p,
-            pixels=_pixels(stored, sizes, dtype, scale),
-            channels=_channels(p, sizes.get("C", 1), scale.channels),
+            pixels=pixels_attributes(
+                "XY" + stored[::-1] + "".join(axis for axis in "CZT" if axis not in stored),
+                sizes,
+                dtype,
+                scale,
+            ),
+            channels=channels_xml(p, sizes.get("C", 1), scale.channels),
             planes="".join(_planes(stored, sizes, notes, first=p * planes, n=planes)),
             n_planes=planes,
             started_at=notes.started_at,
@@ -64,11 +69,51 @@ def ome_xml(
         )
         for p in range(positions)
     )
+    return document(images + labels)
+
+
+def document(content: str) -> bytes:
+    """Return the whole document around its images and annotations."""
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{NAMESPACE}" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
-        f'xsi:schemaLocation="{NAMESPACE} {NAMESPACE}/ome.xsd" Creator="dimstream">{images}{labels}</OME>'
+        f'xsi:schemaLocation="{NAMESPACE} {NAMESPACE}/ome.xsd" Creator="dimstream">{content}</OME>'
     ).encode()
+
+
+def pixels_attributes(order: str, sizes: Mapping[str, int], dtype: str, scale: Scale) -> str:
+    """Return the attributes of an image; `order` has the first varying axis first, behind XY."""
+    attributes = {
+        "DimensionOrder": order,
+        "Type": {"float32": "float"}.get(dtype, dtype),
+        **{f"Size{axis}": str(sizes.get(axis, 1)) for axis in "XYCZT"},
+    }
+    if scale.pixel_size_um:
+        attributes["PhysicalSizeX"], attributes["PhysicalSizeY"] = map(repr, scale.pixel_size_um)
+    if scale.z_step_um and "Z" in sizes:
+        attributes["PhysicalSizeZ"] = repr(scale.z_step_um)
+    if scale.frame_interval_s:
+        attributes["TimeIncrement"] = repr(scale.frame_interval_s)
+    return " ".join(f"{name}={quoted(value)}" for name, value in attributes.items())
+
+
+def channels_xml(position: int, n: int, names: tuple[str, ...]) -> str:
+    """Return the channels of an image, with names where all have one."""
+    named = names if len(names) == n else (None,) * n
+    return "".join(
+        f'<Channel ID="Channel:{position}:{c}" SamplesPerPixel="1"'
+        + (f" Name={quoted(name)}/>" if name else "/>")
+        for c, name in enumerate(named)
+    )
+
+
+def date_of(started_at: float | None) -> str | None:
+    """Return a date as OME has it; None where there is none, or none that a calendar has."""
+    try:
+        when = None if started_at is None else _EPOCH + timedelta(seconds=started_at)
+    except (OverflowError, ValueError):
+        return None
+    return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def is_undated(t_acq: float) -> bool:
@@ -92,30 +137,6 @@ def quoted(text: str) -> str:
     return quoteattr(printable(text))
 
 
-def _pixels(stored: str, sizes: Mapping[str, int], dtype: str, scale: Scale) -> str:
-    attributes = {
-        "DimensionOrder": "XY" + stored[::-1] + "".join(axis for axis in "CZT" if axis not in stored),
-        "Type": {"float32": "float"}.get(dtype, dtype),
-        **{f"Size{axis}": str(sizes.get(axis, 1)) for axis in "XYCZT"},
-    }
-    if scale.pixel_size_um:
-        attributes["PhysicalSizeX"], attributes["PhysicalSizeY"] = map(repr, scale.pixel_size_um)
-    if scale.z_step_um and "Z" in sizes:
-        attributes["PhysicalSizeZ"] = repr(scale.z_step_um)
-    if scale.frame_interval_s:
-        attributes["TimeIncrement"] = repr(scale.frame_interval_s)
-    return " ".join(f"{name}={quoted(value)}" for name, value in attributes.items())
-
-
-def _channels(position: int, n: int, names: tuple[str, ...]) -> str:
-    named = names if len(names) == n else (None,) * n
-    return "".join(
-        f'<Channel ID="Channel:{position}:{c}" SamplesPerPixel="1"'
-        + (f" Name={quoted(name)}/>" if name else "/>")
-        for c, name in enumerate(named)
-    )
-
-
 def _planes(stored: str, sizes: Mapping[str, int], notes: PlaneNotes, *, first: int, n: int) -> Iterator[str]:
     """The times of the planes of one position, where they are known."""
     if len(notes.times_s) > MOST_PLANES:
@@ -137,7 +158,7 @@ def _image(
     started_at: float | None,
     labelled: bool,
 ) -> str:
-    date = _date(started_at)
+    date = date_of(started_at)
     return (
         f'<Image ID="Image:{position}" Name="Image{position}">'
         + (f"<AcquisitionDate>{date}</AcquisitionDate>" if date else "")
@@ -163,12 +184,3 @@ def _labels(notes: PlaneNotes, n_planes: int) -> str:
 
 def _escaped(text: str) -> str:
     return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _date(started_at: float | None) -> str | None:
-    """The date as OME has it; None where there is none, or none that a calendar has."""
-    try:
-        when = None if started_at is None else _EPOCH + timedelta(seconds=started_at)
-    except (OverflowError, ValueError):
-        return None
-    return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%S")

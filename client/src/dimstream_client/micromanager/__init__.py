@@ -11,8 +11,9 @@ from dimstream_client.micromanager.mda import MdaStream
 from dimstream_client.micromanager.photon_scale import PhotonScale
 from dimstream_client.micromanager.plans import StreamSettings
 from dimstream_client.micromanager.replay import replay_core
+from dimstream_client.micromanager.result_folder import ResultFolder
 from dimstream_client.micromanager.run_report import RunReport
-from dimstream_client.micromanager.sent_stream import SentFrame
+from dimstream_client.micromanager.sent_stream import ResultNotKept, SentFrame
 from dimstream_client.micromanager.spools import resume_spools
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "MdaDriver",
     "MdaStream",
     "PhotonScale",
+    "ResultFolder",
+    "ResultNotKept",
     "RunReport",
     "SentFrame",
     "StreamSettings",

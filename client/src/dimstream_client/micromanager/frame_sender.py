@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Union
 
 from dimstream_client import arguments
+from dimstream_client.arguments import Number
 from dimstream_client.client import Client
 from dimstream_client.errors import Timeout
 from dimstream_client.feedback.loop import FeedbackLoop
@@ -31,7 +32,7 @@ from dimstream_client.micromanager.photon_scale import PhotonScale
 from dimstream_client.micromanager.plans import Plan, StreamSettings
 from dimstream_client.micromanager.run_report import RunReport
 from dimstream_client.micromanager.runs import Run
-from dimstream_client.micromanager.sent_stream import OnSentResult, SentFrame, SentStream
+from dimstream_client.micromanager.sent_stream import OnSentResult, ResultNotKept, SentFrame, SentStream
 from dimstream_client.micromanager.stream_opening import StreamOpener
 
 MEMORY_BYTES: Final = 2**29
@@ -86,22 +87,27 @@ class FrameSender:
         core: Core,
         client: Client,
         *,
-        settings: StreamSettings,
-        scale: PhotonScale,
-        spool: FilePath | None,
-        on_result: OnSentResult | None,
-        feedback: FeedbackLoop | None,
-        max_bytes: int,
-        quiet_s: float,
+        settings: StreamSettings | None = None,
+        scale: PhotonScale | None = None,
+        spool: FilePath | None = None,
+        on_result: OnSentResult | None = None,
+        feedback: FeedbackLoop | None = None,
+        max_bytes: int = MEMORY_BYTES,
+        quiet_s: Number = QUIET_S,
     ) -> None:
-        self._core, self._quiet_s = core, quiet_s
+        self._core, self._quiet_s = core, arguments.seconds("quiet_s", quiet_s)
         self._spool = None if spool is None else Path(arguments.folder("spool", spool))
         self._on_result = arguments.callback("on_result", on_result)
         self._feedback, self._feedback_lock = feedback, threading.Lock()
         self._intake: Intake[_Item] = Intake(arguments.integer("max_bytes", max_bytes, least=1))
         self._gives_up = threading.Event()
         self._opener = StreamOpener(
-            core, client, settings=settings, scale=scale, spool=self._spool, gives_up=self._gives_up
+            core,
+            client,
+            settings=settings or StreamSettings(),
+            scale=scale or PhotonScale(),
+            spool=self._spool,
+            gives_up=self._gives_up,
         )
         self._run: Run | None = None
         self._runs: deque[Run] = deque(maxlen=_MOST_RUNS)
@@ -284,6 +290,8 @@ class FrameSender:
         if self._on_result is not None:
             try:
                 self._on_result(result, sent)
+            except ResultNotKept:
+                raise
             except Exception as error:  # the program's own fault: the other results go on
                 run.report.add(not_delivered=1)
                 run.report.note(f"on_result failed on frame {result.seq}: {error!r}")

@@ -14,10 +14,9 @@ import numpy as np
 from dimstream_client import arguments
 from dimstream_client.arguments import Number
 from dimstream_client.client import Client
-from dimstream_client.keys import FilePath
 from dimstream_client.micromanager.camera_frames import CameraFrame
 from dimstream_client.micromanager.cores import Core
-from dimstream_client.micromanager.frame_sender import MEMORY_BYTES, QUIET_S, FrameSender
+from dimstream_client.micromanager.frame_sender import MEMORY_BYTES, FrameSender
 from dimstream_client.micromanager.photon_scale import PhotonScale
 from dimstream_client.micromanager.plans import Plan, StreamSettings
 from dimstream_client.micromanager.run_report import RunReport
@@ -53,17 +52,8 @@ class LiveStream:
     ) -> None:
         self._core, self._timeout_s = core, client.timeout_s
         self._poll_s = arguments.seconds("poll_s", poll_s)
-        no_spool: FilePath | None = None  # nobody resumes what was shown
-        self._sender = FrameSender(
-            core,
-            client,
-            settings=settings or StreamSettings(),
-            scale=scale or PhotonScale(),
-            spool=no_spool,
-            on_result=on_result,
-            feedback=None,
-            max_bytes=max_bytes,
-            quiet_s=QUIET_S,
+        self._sender = FrameSender(  # without a spool: nobody resumes what was shown
+            core, client, settings=settings, scale=scale, on_result=on_result, max_bytes=max_bytes
         )
         self._stops: threading.Event | None = None
         self._thread: threading.Thread | None = None

@@ -85,13 +85,13 @@ class MdaStream:
         self._sender = FrameSender(
             core,
             client,
-            settings=settings or StreamSettings(),
-            scale=scale or PhotonScale(),
+            settings=settings,
+            scale=scale,
             spool=spool,
             on_result=on_result,
             feedback=feedback,
             max_bytes=max_bytes,
-            quiet_s=arguments.seconds("quiet_s", quiet_s),
+            quiet_s=quiet_s,
         )
         self._clock: float | None = None  # seconds since 1970 at which the run began
         self._fed: Any = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dimstream_client.errors import DimstreamError, FrameError, StreamError
-from dimstream_client.messages import PlaneIndex, Result
+from dimstream_client.messages import Open, PlaneIndex, Result
 from dimstream_client.micromanager.camera_frames import CameraFrame
 from dimstream_client.micromanager.run_report import RunReport
 from dimstream_client.session import FINAL_CODES
@@ -38,6 +38,8 @@ class SentFrame:
         Photons per pixel.
     settings : mapping of str to float
         Exposure and properties, as rules name them.
+    request : Open
+        With which its stream was opened.
     """
 
     run: int
@@ -47,6 +49,11 @@ class SentFrame:
     t_acq: float
     mean_photons: float
     settings: Mapping[str, float]
+    request: Open
+
+
+class ResultNotKept(Exception):
+    """A program could not keep a result: no more are taken, so that it comes again after resuming."""
 
 
 OnSentResult = Callable[[Result, SentFrame], object]
@@ -86,6 +93,7 @@ class SentStream:
             t_acq=frame.t_acq,
             mean_photons=(mean - self._offset) / self._gain,
             settings=frame.settings,
+            request=self.stream.request,
         )
         with self._sent_lock:
             self._sent[seq] = sent

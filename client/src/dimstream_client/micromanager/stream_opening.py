@@ -64,7 +64,7 @@ class StreamOpener:
         return self._client.open(
             frame.pixels.shape,
             frame.pixels.dtype,
-            spool=None if self._spool is None else _free_folder(self._spool),
+            spool=None if self._spool is None else free_folder(self._spool),
             mode="latest" if plan.is_live else "lossless",
             axes=plan.axes,
             channels=plan.channels,
@@ -83,7 +83,8 @@ def _is_passing(error: DimstreamError) -> bool:
     return isinstance(error, StreamError) and error.problem.retryable
 
 
-def _free_folder(spool: Path) -> Path:
+def free_folder(spool: Path) -> Path:
+    """Return a folder for another stream, which is not there yet."""
     number = 1
     while (folder := spool / f"run-{number:04d}").exists():
         number += 1

@@ -10,8 +10,9 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from dimstream_client.files.hyperstack import PlacedPage
 from dimstream_client.messages import PlaneIndex
 from dimstream_client.quality import parts_of, plain
 from dimstream_server.recording.description import InForceFrom
@@ -23,24 +24,6 @@ UNLISTED: Final = "unlisted"
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _UPDATE: Final = ("from_seq", "model", "thresholds")
-
-
-class Recorded(NamedTuple):
-    """What is known of one page.
-
-    Parameters
-    ----------
-    seq, at : int and PlaneIndex, or None
-        None for an unlisted page.
-    has_image : bool
-        Whether the frame was denoised; else its denoised page is zeros.
-    """
-
-    page: int
-    seq: int | None
-    at: PlaneIndex | None
-    t_acq: float | None
-    has_image: bool
 
 
 @dataclass
@@ -65,7 +48,7 @@ class FrameLog:
         What denoised the frames, in the order of their first frames.
     """
 
-    recorded: list[Recorded] = field(default_factory=list)
+    recorded: list[PlacedPage] = field(default_factory=list)
     in_force: list[InForceFrom] = field(default_factory=list)
     next_seq: int = 0
     starts: list[int] = field(default_factory=list)
@@ -98,11 +81,11 @@ class FrameLog:
         if content["page"] != page:
             raise ValueError(f"expected page {page}, got {content['page']}")
         if content["status"] == UNLISTED:
-            self.recorded.append(Recorded(page, None, None, None, has_image=True))
+            self.recorded.append(PlacedPage(page, None, None, None, has_image=True))
             return
         index, seq = PlaneIndex(**content["index"]), int(content["seq"])
         has_image = content["status"] == "done"
-        self.recorded.append(Recorded(page, seq, index, content["t_acq"], has_image))
+        self.recorded.append(PlacedPage(page, seq, index, content["t_acq"], has_image))
         self.next_seq = max(self.next_seq, seq + 1)
         if (device := content.get("device")) is not None and device not in self.devices:
             self.devices.append(str(device))

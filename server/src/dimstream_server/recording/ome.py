@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-from dimstream_client.files.ome_writer import MOST_PLANES, NAMESPACE, is_undated, plane_xml, printable, quoted
+from dimstream_client.files.hyperstack import Hyperstack, Series
+from dimstream_client.files.ome_hyperstack import plane_times, start_of, tiff_data
+from dimstream_client.files.ome_writer import MOST_PLANES, NAMESPACE, printable, quoted
 from dimstream_client.quality import plain
 from dimstream_server.recording.description import Description, InForceFrom, utc
 from dimstream_server.recording.frame_log import FrameLog
-from dimstream_server.recording.hyperstack import Hyperstack, Series
 
 _MOST_NAMED: Final = 1000  # numbers in a list
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
@@ -58,8 +58,8 @@ def ome_xml(
     blank : int or None
         Page of zeros that stands for planes that are missing.
     """
-    times = [each.t_acq for each in lines.recorded if each.t_acq is not None]
-    image = _Image(description, lines, stack, kind, blank, _start(min(times, default=None)))
+    started_at = start_of([each.t_acq for each in lines.recorded])
+    image = _Image(description, lines, stack, kind, blank, started_at)
     creator = f"dimstream-server {description.versions.get('dimstream-server', '')}".strip()
     yield (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{NAMESPACE}" xmlns:xsi="{_XSI}" '
@@ -91,16 +91,13 @@ def _image_xml(image: _Image, n: int, series: Series) -> Iterator[bytes]:
         + f'<Pixels ID="Pixels:{n}" {_pixels(image)}>'
         + _channels(n, image)
     ).encode()
-    yield from _tiff_data(image, series)
+    for element in tiff_data(image.stack, series, image.blank):
+        yield element.encode()
     if sum(len(each.planes) for each in image.stack.series) <= MOST_PLANES:
-        yield from _times(image, series)
+        for element in plane_times(series, image.started_at):
+            yield element.encode()
     references = "".join(f'<AnnotationRef ID="Annotation:{k}"/>' for k in range(len(image.annotations)))
     yield f"</Pixels>{references}</Image>".encode()
-
-
-def _start(first: float | None) -> float | None:
-    """What the times of the planes count from: the first of them, or 0 where the sender knew no date."""
-    return 0.0 if first is not None and is_undated(first) else first
 
 
 def _started(image: _Image) -> str:
@@ -145,25 +142,6 @@ def _channels(n: int, image: _Image) -> str:
         + (f" Name={quoted(names[c])}/>" if c < len(names) and names[c] else "/>")
         for c in range(image.stack.sizes[1])
     )
-
-
-def _tiff_data(image: _Image, series: Series) -> Iterator[bytes]:
-    if series.first_page is not None:
-        yield f'<TiffData IFD="{series.first_page}" PlaneCount="{len(series.planes)}"/>'.encode()
-        return
-    for place in image.stack.places(image.stack.order):
-        recorded = series.planes.get(place)
-        page = image.blank if recorded is None else recorded.page
-        t, c, z = place
-        yield f'<TiffData IFD="{page}" FirstT="{t}" FirstC="{c}" FirstZ="{z}" PlaneCount="1"/>'.encode()
-
-
-def _times(image: _Image, series: Series) -> Iterator[bytes]:
-    for (t, c, z), recorded in sorted(series.planes.items()):
-        if recorded.t_acq is not None and image.started_at is not None:
-            after = recorded.t_acq - image.started_at
-            if math.isfinite(after):
-                yield plane_xml({"T": t, "C": c, "Z": z}, after).encode()
 
 
 def _recording(image: _Image) -> dict[str, str]:

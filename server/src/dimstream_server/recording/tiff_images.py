@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dimstream_client.files.hyperstack import arrange
 from dimstream_client.files.support_colours import support_colours
 from dimstream_server.recording.description import Description
 from dimstream_server.recording.frame_log import FrameLog
-from dimstream_server.recording.hyperstack import arrange
 from dimstream_server.recording.ome import ome_xml
 from dimstream_server.recording.page_file import PageFile, sync_path
 from dimstream_server.recording.spec import RecordedFrame

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from dimstream_client.messages import PlaneIndex
-from dimstream_server.recording.frame_log import Recorded
 
 ORDERS: Final = ("XYCZT", "XYZCT", "XYZTC", "XYCTZ", "XYTCZ", "XYTZC")
 """Orders that OME knows, the first varying fastest; that of most microscopes first."""
@@ -18,6 +17,24 @@ Place = tuple[int, int, int]
 """(t, c, z)"""
 
 
+class PlacedPage(NamedTuple):
+    """What is known of one page.
+
+    Parameters
+    ----------
+    seq, at : int and PlaneIndex, or None
+        None for a page of which no line tells.
+    has_image : bool
+        Whether the frame was denoised; else its denoised page is zeros.
+    """
+
+    page: int
+    seq: int | None
+    at: PlaneIndex | None
+    t_acq: float | None
+    has_image: bool
+
+
 @dataclass(frozen=True)
 class Series:
     """One position.
@@ -25,19 +42,19 @@ class Series:
     Parameters
     ----------
     planes : dict
-        What was recorded, by (t, c, z).
+        Which page each is, by (t, c, z).
     first_page : int or None
         When its planes are all there and lie in the order of the hyperstack, page behind page.
     """
 
     position: int
-    planes: dict[Place, Recorded]
+    planes: dict[Place, PlacedPage]
     first_page: int | None
 
 
 @dataclass(frozen=True)
 class Hyperstack:
-    """How the pages of a recording make a hyperstack, or several.
+    """How the pages of a file make a hyperstack, or several.
 
     Parameters
     ----------
@@ -65,18 +82,18 @@ class Hyperstack:
         return places(self.sizes, order)
 
 
-def arrange(recorded: Sequence[Recorded]) -> Hyperstack:
+def arrange(pages: Sequence[PlacedPage]) -> Hyperstack:
     """How these pages make a hyperstack."""
-    listed = [each for each in recorded if each.at is not None]
+    listed = [each for each in pages if each.at is not None]
     last = {_where(each.at): each for each in listed if each.at is not None}
     sizes, positions = _extent(list(last))
     wanted = sizes[0] * sizes[1] * sizes[2] * len(positions)
     as_movie = wanted - len(last) > max(_MOST_HOLES, _HOLES_PER_FRAME * len(last))
     never_stated = len(listed) > 1 and all(each.at == PlaneIndex() for each in listed)
     if as_movie or never_stated:
-        last = {(0, n, 0, 0): each for n, each in enumerate(recorded)}
-        sizes, positions = (len(recorded), 1, 1), [0]
-        wanted = len(recorded)
+        last = {(0, n, 0, 0): each for n, each in enumerate(pages)}
+        sizes, positions = (len(pages), 1, 1), [0]
+        wanted = len(pages)
     order = _order(list(last.values()), as_movie=as_movie or never_stated)
     shown = {each.page for each in last.values()}
     return Hyperstack(
@@ -85,13 +102,13 @@ def arrange(recorded: Sequence[Recorded]) -> Hyperstack:
         series=tuple(_series(p, last, sizes, order) for p in positions),
         holes=len(last) < wanted,
         as_movie=as_movie,
-        without_place=tuple(each.page for each in recorded if each.page not in shown),
+        without_place=tuple(each.page for each in pages if each.page not in shown),
     )
 
 
 def places(sizes: tuple[int, int, int], order: str) -> list[Place]:
     """Every (t, c, z), the first axis of `order` varying fastest."""
-    lengths = dict(zip("TCZ", sizes, strict=True))
+    lengths = dict(zip("TCZ", sizes))
     slow, middle, fast = reversed(order[2:])
     return [
         (at["T"], at["C"], at["Z"])
@@ -113,7 +130,7 @@ def _extent(indexes: list[tuple[int, int, int, int]]) -> tuple[tuple[int, int, i
     return (t, c, z), sorted({index[0] for index in indexes})
 
 
-def _order(shown: list[Recorded], *, as_movie: bool) -> str:
+def _order(shown: list[PlacedPage], *, as_movie: bool) -> str:
     """The first of `ORDERS` in which the pages of each position ascend; else the first."""
     if as_movie:
         return ORDERS[0]
@@ -124,7 +141,7 @@ def _order(shown: list[Recorded], *, as_movie: bool) -> str:
     return ORDERS[0]
 
 
-def _ascends(by_page: list[Recorded], order: str) -> bool:
+def _ascends(by_page: list[PlacedPage], order: str) -> bool:
     axes = order[:1:-1].lower()  # slowest first
     before: dict[int, tuple[int, ...]] = {}
     for each in by_page:
@@ -139,7 +156,7 @@ def _ascends(by_page: list[Recorded], order: str) -> bool:
 
 def _series(
     position: int,
-    last: dict[tuple[int, int, int, int], Recorded],
+    last: dict[tuple[int, int, int, int], PlacedPage],
     sizes: tuple[int, int, int],
     order: str,
 ) -> Series:
