@@ -39,7 +39,7 @@ def lane_colours(page: Any, lanes: int) -> list[set[str]]:
         const canvas = document.getElementById("timeline");
         const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
         const hex = (at) => "#" + [0, 1, 2].map((i) => data[at + i].toString(16).padStart(2, "0")).join("");
-        const height = canvas.height / (canvas.clientHeight / 40);
+        const height = canvas.height / (canvas.clientHeight / 44);
         return Array.from({ length: lanes }, (_, lane) => {
             const found = new Set();
             const from = Math.floor(canvas.height - (lanes - lane) * height + 6);
@@ -76,7 +76,7 @@ def test_curves_marks_and_words(tmp_path: Path, sample: Any) -> None:
         )
         page.wait_for_function("() => document.querySelector('#analysis').innerText.includes('frame 11,')")
         assert page.inner_text("#analysis").endswith(f"6 of {FRAMES} frames")
-        assert page.evaluate("document.querySelector('#timeline').clientHeight") == plain + 80
+        assert page.evaluate("document.querySelector('#timeline').clientHeight") == plain + 88
 
         for name in ("foreground", "tubule_length", "assortativity"):  # one less, two more
             page.select_option("#curve", name)

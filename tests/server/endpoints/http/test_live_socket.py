@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live_viewers import PATIENCE_S, viewing
+from live_viewers import PATIENCE_S, decoded, viewing
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
+from dimstream_server.endpoints.http.piecewise import PIECE_BYTES
 from dimstream_server.security import access
 
 SHAPE = (24, 32)
@@ -48,6 +49,25 @@ def test_a_viewer_gets_the_frames_as_they_came_and_went(server: Any, peer: Any, 
         status, _ = viewer.until(lambda header: header["type"] == "status" and header["streams"])
         (known,) = [one for one in status["streams"] if one["stream"] == stream]
         assert (known["pixel_size_um"], known["channels"], known["state"]) == (0.02, ["er"], "open")
+
+
+def test_a_large_frame_comes_in_pieces_between_which_pings_are_answered(
+    server: Any, peer: Any, make_frame: Any
+) -> None:
+    shape = (512, 520)
+    stream = peer.open(shape).stream
+    result = peer.denoise(stream, 0, make_frame(shape, seq=0))
+    with viewing(server.addresses.http) as viewer:
+        viewer.watch(stream=stream, parts=["raw", "denoised"])
+        answered = viewer.socket.ping()
+        header: dict[str, Any] = {}
+        while header.get("type") != "frame":
+            pieces = list(viewer.socket.recv_streaming())
+            header, arrays = decoded(b"".join(pieces))  # type: ignore[arg-type]
+        assert [len(piece) for piece in pieces[:-1]] == [PIECE_BYTES] * 8
+        np.testing.assert_array_equal(arrays["raw"], make_frame(shape, seq=0))
+        np.testing.assert_array_equal(arrays["denoised"], result.pixels)
+        assert answered.wait(60)
 
 
 def test_the_timeline_has_every_frame_also_those_before_the_viewer_came(

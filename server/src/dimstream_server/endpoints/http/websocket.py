@@ -11,6 +11,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
+from dimstream_server.endpoints.http.piecewise import PiecewiseSending
 from dimstream_server.endpoints.http.requests import ProblemResponder
 from dimstream_server.endpoints.http.stall_limit import StallLimit
 
@@ -26,7 +27,7 @@ _QUIET: Final = logging.getLogger("uvicorn.error.websocket")  # uvicorn writes a
 _QUIET.setLevel(logging.ERROR)
 
 
-class WebSocketProtocol(StallLimit, WebSocketsSansIOProtocol):
+class WebSocketProtocol(PiecewiseSending, StallLimit, WebSocketsSansIOProtocol):
     """Counts among the connections, and ends when its peer reads nothing, or sends more than viewers need."""
 
     _not_read = "a viewer did not read in time"

@@ -16,6 +16,7 @@ from dimstream_server.streams import SeenFrame, ServerStream
 
 MOST_ENDED: Final = 8
 MOST_PLANES: Final = 4096
+_MOST_PACKED: Final = 4  # viewers whose windows differ want other pixels of a frame
 
 
 class Judged(NamedTuple):
@@ -57,7 +58,8 @@ class StreamHistory:
         self.folder: Path | None = None  # of its recording
         self._frames: dict[int, ShownFrame] = {}  # in memory, oldest first
         self._newest_of: dict[Plane, int] = {}
-        self._packed: tuple[ShownFrame, Hashable, bytes] | None = None
+        self._packed_frame: ShownFrame | None = None
+        self._packed: dict[Hashable, bytes] = {}  # of that frame
 
     def add(self, shown: ShownFrame, intensity: float) -> None:
         """Take note of a frame. Of a resumed stream some come again: they change nothing but their pixels."""
@@ -136,9 +138,14 @@ class StreamHistory:
 
     def packed(self, shown: ShownFrame, key: Hashable, pack: Callable[[], bytes]) -> bytes:
         """What `pack` gives, once for all viewers who want the same of the same frame."""
-        if self._packed is None or self._packed[:2] != (shown, key):
-            self._packed = shown, key, pack()
-        return self._packed[2]
+        if self._packed_frame is not shown:
+            self._packed_frame = shown
+            self._packed.clear()
+        if key not in self._packed:
+            while len(self._packed) >= _MOST_PACKED:
+                del self._packed[next(iter(self._packed))]
+            self._packed[key] = pack()
+        return self._packed[key]
 
     @property
     def oldest_seq(self) -> int | None:
@@ -149,8 +156,9 @@ class StreamHistory:
         """Let go of the pixels of the oldest frame in memory."""
         dropped = self._frames.pop(next(iter(self._frames)))
         self.nbytes -= dropped.nbytes
-        if self._packed is not None and self._packed[0] is dropped:
-            self._packed = None
+        if self._packed_frame is dropped:
+            self._packed_frame = None
+            self._packed.clear()
 
     def _place(self, plane: Plane) -> int:
         """The place of a plane among all of the stream."""

@@ -9,7 +9,7 @@ import { erLanes, lanesOf } from "./timeline_lanes.js";
 
 const SUPPORT_OPACITY = 0.45;
 const HEIGHT = 176; // of the timeline, px
-const CURVE_HEIGHT = 40; // of each curve of the ER
+const CURVE_HEIGHT = 44; // of each curve of the ER: room for three lines of its name
 
 export class Drawing {
   /** @param {any} app */

@@ -11,7 +11,7 @@ export const FLAG_COLOURS = { ok: "#56b4e9", unjudged: "#7d8790", failed: "#cc79
 const HEIGHTS = { ok: 0.4, unjudged: 0.6, failed: 1, suspect: 1 };
 const LEFT = 98;
 const LABEL_MARGIN = 32; // of a lane's name, for the numbers beside it
-const LABEL_LINE = 12;
+const LABEL_LINE = 11;
 const RIGHT = 12;
 const FLAG_LANE = 18;
 const GAP = 5;
@@ -331,7 +331,7 @@ function label(context, text, top, height) {
   context.fillStyle = LINE;
   context.textAlign = "left";
   const most = Math.max(1, Math.floor(height / LABEL_LINE));
-  const lines = wrapped(context, text, LEFT - LABEL_MARGIN).slice(0, most);
+  const lines = shortened(wrapped(context, text, LEFT - LABEL_MARGIN), most);
   const first = top + height / 2 + 4 - ((lines.length - 1) * LABEL_LINE) / 2;
   lines.forEach((line, place) => context.fillText(line, 2, first + place * LABEL_LINE, LEFT - LABEL_MARGIN));
 }
@@ -351,6 +351,17 @@ function wrapped(context, text, width) {
     else lines.push(word);
   }
   return lines;
+}
+
+/**
+ * At most so many lines; the last one, which has the unit, is kept.
+ * @param {string[]} lines
+ * @param {number} most
+ */
+function shortened(lines, most) {
+  if (lines.length <= most) return lines;
+  if (most < 2) return lines.slice(0, most);
+  return [...lines.slice(0, most - 2), `${lines[most - 2]} …`, lines[lines.length - 1]];
 }
 
 /** @param {number} value */
