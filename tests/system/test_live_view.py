@@ -1,6 +1,9 @@
 """The live view in Debian's Chromium, before a real server: one browser and one stream for all tests."""
 
+import contextlib
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -344,6 +347,55 @@ def test_no_script_and_no_picture_comes_from_elsewhere(page: Any, server: Server
     assert all(name.startswith(server.http) for name in names)
     policy = page.request.get(f"{server.http}/live").headers["content-security-policy"]
     assert re.search(r"default-src 'none'", policy)
+
+
+def test_a_laptop_that_slept_shows_the_newest_frame(page: Any, microscope: Microscope) -> None:
+    asleep = processes_below(os.getpid(), named="chrom")
+    assert asleep
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        microscope.send(5)  # more than are on their way to one viewer
+    finally:
+        for pid in asleep:
+            os.kill(pid, signal.SIGCONT)
+    shows(page, len(microscope.results) - 1)
+    page.wait_for_function("() => document.body.dataset.connection === 'open'")
+
+
+def processes_below(pid: int, *, named: str) -> list[int]:
+    """The processes that this one, or one of its children, has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            name, _, fields = (path / "stat").read_text().partition("(")[2].rpartition(")")
+            if int(fields.split()[1]) == pid:
+                found += [int(path.name)] if named in name else []
+                found += processes_below(int(path.name), named=named)
+    return found
+
+
+def test_a_tab_that_stays_open_does_not_grow(page: Any, microscope: Microscope) -> None:
+    inspector = page.context.new_cdp_session(page)
+
+    def held() -> dict[str, float]:
+        inspector.send("HeapProfiler.collectGarbage")
+        found = inspector.send("Performance.getMetrics")["metrics"]
+        return {one["name"]: one["value"] for one in found}
+
+    def send(count: int) -> None:
+        microscope.send(count)
+        shows(page, len(microscope.results) - 1)
+        next_frame(page)
+
+    inspector.send("Performance.enable")
+    send(4)  # what is made once is there
+    before = held()
+    send(16)
+    after = held()
+    for name, most in {"Nodes": 40, "JSEventListeners": 0, "Documents": 0, "JSHeapUsedSize": 2**18}.items():
+        assert after[name] - before[name] <= most, name  # 16 frames hold 512 KiB of pixels
+    inspector.detach()
 
 
 def test_a_server_that_says_nothing_is_named_and_it_goes_on_afterwards(

@@ -94,7 +94,7 @@ def test_what_a_killed_computer_had_acquired_is_finished_by_resume(folder, peer,
     program = "import sys; from dimstream_client.cli import main; sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen([sys.executable, "-c", program, *movie_command(server, 40)]) as process:
         try:
-            eventually(lambda: len(list(Path("run").glob("spool/*/*.frame"))) >= 30)
+            eventually(lambda: len(list(Path("run").glob("spool/*/*.frame"))) >= 30, timeout_s=240)
         finally:
             process.kill()
     assert len(lines("run/run-0001.flags.jsonl")) == 5

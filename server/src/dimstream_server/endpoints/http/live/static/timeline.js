@@ -265,9 +265,10 @@ export class Timeline {
    */
   _bar(context, from, to, top, height) {
     const most = LEFT + (this._width ?? 1);
-    const half = (this._width ?? 1) / Math.max(1, this._shown.length - 1) / 2;
-    const left = Math.max(LEFT, Math.floor(this._x(from) - half));
-    const right = Math.min(most, Math.max(left + 1, Math.floor(this._x(to - 1) + half)));
+    const step = (this._width ?? 1) / Math.max(1, this._shown.length - 1);
+    const edge = (/** @type {number} */ place) => Math.floor(this._x(0) + (place - 0.5) * step);
+    const left = Math.max(LEFT, edge(from));
+    const right = Math.min(most, Math.max(left + 1, edge(to)));
     context.fillRect(left, top, right - left, height);
   }
 
