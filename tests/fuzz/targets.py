@@ -32,8 +32,8 @@ from dimstream_models.bundle import BundleError, read_attachment, read_bundle
 from dimstream_models.bundle.errors import InvalidBundle
 from dimstream_models.bundle.onnx_file import check_onnx
 from dimstream_models.bundle.tensors import from_npy
-from dimstream_server.endpoints.http.open_inference.asking import read_request
 from dimstream_server.endpoints.http.open_inference.compression import unpacked
+from dimstream_server.endpoints.http.open_inference.infer_request import read_request
 from dimstream_server.endpoints.http.request_images import ImageChoice, open_body
 from dimstream_server.endpoints.zmq.curve import CurveHandshake
 from dimstream_server.endpoints.zmq.zmtp import (

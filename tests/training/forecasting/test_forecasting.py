@@ -12,7 +12,7 @@ from shipped import BUNDLE
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.forecasting.bleaching import LAWS, bleaching_movie
-from dimstream_models.training.forecasting.foreseen import MOVIES, ForeseenMovie, foresee
+from dimstream_models.training.forecasting.forecast_errors import MOVIES, ForeseenMovie, foresee
 from dimstream_models.training.forecasting.report import figures_of, write_report
 
 Left = tuple[float, float, float]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dimstream_models.bundle import Bundle, check_target, open_draft, read_bundle
-from dimstream_models.training.adapting.gate import Decision, judge
+from dimstream_models.training.adapting.acceptance import Decision, judge
 from dimstream_models.training.adapting.stored_movies import (
     INDEX,
     Stored,

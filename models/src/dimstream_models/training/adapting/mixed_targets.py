@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dimstream_models.training.adapting.likeness import unmoved
+from dimstream_models.training.adapting.frame_similarity import unmoved
 from dimstream_models.training.adapting.stored_movies import HELD_SHARE, RELATED, Counts, Stored, StoredMovie
 from dimstream_models.training.errors import CannotAdapt
 from dimstream_models.training.evaluation.filters import evenly

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from dimstream_client.files import ImageStack, TiffError, open_images
 from dimstream_models.bundle.schema import Confined, Sha256
 from dimstream_models.quality.structure import structure_score
-from dimstream_models.training.adapting.likeness import likeness
+from dimstream_models.training.adapting.frame_similarity import likeness
 from dimstream_models.training.errors import CannotAdapt, InvalidPairs, NotPhotonCounts
 from dimstream_models.training.pairs.counts import whole_counts
 from dimstream_models.training.pairs.images import ImageFile

@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.bundle import read_bundle
     from dimstream_models.training.evaluation.writing import make_folder
-    from dimstream_models.training.forecasting.foreseen import foresee
+    from dimstream_models.training.forecasting.forecast_errors import foresee
     from dimstream_models.training.forecasting.report import write_report
 
     bundle = read_bundle(arguments.bundle)

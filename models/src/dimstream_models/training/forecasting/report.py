@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dimstream_models.training.forecasting.bleaching import LAWS
-from dimstream_models.training.forecasting.foreseen import ForeseenMovie
+from dimstream_models.training.forecasting.forecast_errors import ForeseenMovie
 
 Floats = NDArray[np.float64]
 INTERVAL: Final = "10-90 %"

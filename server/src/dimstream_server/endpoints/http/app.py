@@ -25,7 +25,7 @@ from dimstream_server.endpoints.http.json_bodies import (
 from dimstream_server.endpoints.http.json_requests import JsonRequests
 from dimstream_server.endpoints.http.live.status import AlertReport
 from dimstream_server.endpoints.http.live.view import LiveView
-from dimstream_server.endpoints.http.open_inference.describing import SCHEMAS as INFER_SCHEMAS
+from dimstream_server.endpoints.http.open_inference.openapi_schema import SCHEMAS as INFER_SCHEMAS
 from dimstream_server.endpoints.http.open_inference.routes import OpenInferenceRoutes
 from dimstream_server.endpoints.http.openapi import (
     DENOISE_OPENAPI,

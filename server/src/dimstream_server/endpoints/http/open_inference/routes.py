@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse
 
 from dimstream_server.endpoints.http.bodies import encoding_of
 from dimstream_server.endpoints.http.denoising import Denoiser
-from dimstream_server.endpoints.http.open_inference.asking import FRAME, LENGTH_HEADER, read_request
 from dimstream_server.endpoints.http.open_inference.bodies import (
     ConfigTensor,
     IndexEntry,
@@ -19,8 +18,9 @@ from dimstream_server.endpoints.http.open_inference.bodies import (
     TensorMetadata,
 )
 from dimstream_server.endpoints.http.open_inference.compression import ENCODINGS, choose_encoding, unpacked
-from dimstream_server.endpoints.http.open_inference.describing import INFER_OPENAPI
-from dimstream_server.endpoints.http.open_inference.inferring import Inference
+from dimstream_server.endpoints.http.open_inference.infer_request import FRAME, LENGTH_HEADER, read_request
+from dimstream_server.endpoints.http.open_inference.inference import Inference
+from dimstream_server.endpoints.http.open_inference.openapi_schema import INFER_OPENAPI
 from dimstream_server.endpoints.http.open_inference.outputs import outputs_of
 from dimstream_server.endpoints.http.openapi import problems
 from dimstream_server.endpoints.http.request_workers import RequestWorkers

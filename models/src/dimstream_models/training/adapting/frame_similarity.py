@@ -1,4 +1,4 @@
-"""How alike two frames of photon counts are, and where the sample moved between them; no network takes part.
+"""How similar two frames of photon counts are, and where the sample moved between them; without a network.
 
 Both are smoothed, and what photon noise alone does to smoothed counts is known and taken off. So the figures
 mean the same at any dose.

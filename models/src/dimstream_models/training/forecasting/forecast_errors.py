@@ -1,4 +1,4 @@
-"""What was foreseen of each movie, frame by frame, and what came of it."""
+"""Forecasts of each movie, frame by frame, compared with what happened."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dimstream_server.endpoints.http.denoising import Denoiser
 from dimstream_server.endpoints.http.frame_options import spec_of
-from dimstream_server.endpoints.http.open_inference.asking import FRAME, Asked
 from dimstream_server.endpoints.http.open_inference.compression import packed
+from dimstream_server.endpoints.http.open_inference.infer_request import FRAME, Asked
 from dimstream_server.endpoints.http.open_inference.outputs import (
     DENOISED,
     FIGURES,

@@ -1,8 +1,9 @@
-"""Whether an adapted network is to be used: frames and photons that never trained decide.
+"""Whether an adapted network may be used: decided by frames and photons that were not used for training.
 
-Two yardsticks, as neither is enough. Photons set aside of the same frame notice blur and invention, but their
-noise is large; the next frame has many photons, but forgives blur. Accepted is what the first does not call
-worse and the second calls better, each by twice its standard error over the frames.
+There are two measures, because neither is enough alone. Photons set aside of the same frame show blur and
+invention, but their noise is large. The next frame has many photons, but does not show blur. A network is
+accepted if the first measure is not worse and the second is better, each by twice its standard error over the
+frames.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from training.adapting.own_movies import light_of_points, photons_of, write_movie
 
-from dimstream_models.training.adapting.gate import judge
+from dimstream_models.training.adapting.acceptance import judge
 from dimstream_models.training.adapting.stored_movies import Stored, store_movies
 from dimstream_models.training.errors import NotBetter
 

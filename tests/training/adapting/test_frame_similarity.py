@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from training.adapting.own_movies import light_of_points, photons_of
 
-from dimstream_models.training.adapting.likeness import likeness, unmoved
+from dimstream_models.training.adapting.frame_similarity import likeness, unmoved
 
 
 @pytest.mark.parametrize("dose", [0.05, 0.3, 3.0])
