@@ -55,7 +55,9 @@ def test_run_labels_by_the_network_that_ships(tmp_path: Path, capsys: pytest.Cap
     words = ["run", str(tmp_path / "m.tif"), "--pixel-size-nm", "20", "--workers", "1"]
     assert main([*words, "--out", str(tmp_path / "o")]) == 0
     said = capsys.readouterr().out
-    assert "labels: NetworkSegmenter(model='er-segmenter-light" in said
+    assert "labels: the network er-segmenter-light " in said
+    assert "known error at 1 ph" in said
+    assert "junctions born, per µm² and frame" in said
     labels = tifffile.imread(tmp_path / "o" / "labels.tif").squeeze()
     truth = er_truth(scene).labels
     overlap = ((labels > 0) & (truth > 0)).sum() / ((labels > 0) | (truth > 0)).sum()

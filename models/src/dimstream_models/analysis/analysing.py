@@ -107,7 +107,7 @@ def analyse_movie(
     frames = read_columns(folder / f"{FRAMES}.parquet")
     shares = tifffile.imread(folder / PERSISTENCE)  # (3, H, W)
     write_whole(folder / PICTURE, draw_movie(frames, shares[0]))
-    write_summary(summary, folder, {**about, "movie_path": str(movie.path.resolve())})
+    write_summary(summary, folder, {**about, **_for_people(movie, source)})
     shutil.rmtree(folder / CHUNKS, ignore_errors=True)
     return summary
 
@@ -139,6 +139,14 @@ def _about(movie: Movie, source: Segmenter | GivenLabels, settings: AnalysisSett
         "settings": asdict(settings),
         "dimstream": version("dimstream-models"),
     }
+
+
+def _for_people(movie: Movie, source: Segmenter | GivenLabels) -> dict[str, Any]:
+    """Return where the movie lies, and by what it was labelled; results do not depend on it."""
+    labels = (
+        f"labels of another program, {source.path.name}" if isinstance(source, GivenLabels) else str(source)
+    )
+    return {"movie_path": str(movie.path.resolve()), "labelled_by": labels}
 
 
 def _file(path: Path) -> dict[str, Any]:

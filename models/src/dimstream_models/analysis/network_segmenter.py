@@ -54,6 +54,11 @@ class NetworkSegmenter:
     path: Path = field(default_factory=shipped_segmenter, repr=False)
     pixel_nm: float | None = field(default=None, repr=False)
 
+    def __str__(self) -> str:
+        """By what labels are made, for people; `repr` has every setting."""
+        on = "pixels as they are" if self.on_pixels_nm is None else f"pixels of {self.on_pixels_nm:g} nm"
+        return f"the network {self.model}, on {on}"
+
     def segment(self, image: NDArray[Any]) -> Labels:
         """Return the labels, (H, W) uint8 of `Structure`, of an image (H, W) of any unit."""
         network = _network(self.path)

@@ -55,6 +55,11 @@ class ClassicalSegmenter:
     tubule_width_px: float = TUBULE_WIDTH_PX
     least_area_px: int = 12
 
+    def __str__(self) -> str:
+        """By what labels are made, for people; `repr` has every setting."""
+        widest = f"tubules up to {self.tubule_width_px:g} px wide"
+        return f"the classical segmenter (ball of {self.radius_px:g} px, {widest})"
+
     def segment(self, image: NDArray[Any]) -> Labels:
         """Return the labels, (H, W) uint8 of `Structure`, of an image (H, W) of any unit."""
         values = ndimage.gaussian_filter(image.astype(np.float32), self.smoothing_px)

@@ -88,8 +88,8 @@ def _kinds(cell: AnalysedCell) -> Caption:
     return Caption(
         "B",
         "Tubules and sheets",
-        f"Of all pixels that are ER, the share that is tubule ({_said(cell, 'tubule_fraction')}) and that is"
-        f" sheet ({_said(cell, 'sheet_fraction')}); both make 1. What counts as a sheet depends on the"
+        f"Of all pixels that are ER, the share that is tubule: {_said(cell, 'tubule_fraction')}, and that is"
+        f" sheet: {_said(cell, 'sheet_fraction')}; both make 1. What counts as a sheet depends on the"
         " segmenter and on the size of pixels: compare only what was labelled alike.",
         ("tubule_fraction", "sheet_fraction"),
     )
@@ -102,9 +102,9 @@ def _nodes(cell: AnalysedCell) -> Caption:
         "Left: how many tubules meet at a node, on average over frames; thin lines are the standard"
         " deviation over frames. Blue bars count as ERnet does: a tubule that reaches a sheet is a one-way"
         " node there. Pink bars are corrected for branches and junctions that thinning makes, and count"
-        f" only free ends as 1 ({_said(cell, 'free_ends')} in a frame;"
-        f" {_said(cell, 'ends_at_sheets')} more ends touch a sheet, {_said(cell, 'ends_at_border')} the"
-        f" border). There are {_said(cell, 'junctions')} junctions of three tubules and more in a frame."
+        " only free ends as 1. In a frame there are, on average, junctions of three tubules and more:"
+        f" {_said(cell, 'junctions')}; free ends: {_said(cell, 'free_ends')}; ends at a sheet:"
+        f" {_said(cell, 'ends_at_sheets')}; ends at the border: {_said(cell, 'ends_at_border')}."
         " Right: the share of one-, two- and three-way nodes over time, counted as ERnet does.",
         ("junctions", "degree_3", "degree_4", "free_ends", "ernet_degree_1", "ernet_degree_3"),
     )
@@ -115,10 +115,10 @@ def _pieces(cell: AnalysedCell) -> list[Caption]:
     number = Caption(
         "D",
         "Pieces",
-        f"How many connected pieces of tubules ({_said(cell, 'tubes')}), of sheets ({_said(cell, 'sheets')})"
-        f" and gaps ({_said(cell, 'gaps')}) a frame has. A gap is background that the ER encloses on all"
-        " sides. One break in one tubule changes these numbers, so read them as a comparison between cells"
-        " that were measured alike.",
+        f"How many connected pieces a frame has, of tubules: {_said(cell, 'tubes')}, of sheets:"
+        f" {_said(cell, 'sheets')}, and gaps: {_said(cell, 'gaps')}. A gap is background that the ER"
+        " encloses on all sides. One break in one tubule changes these numbers, so read them as a comparison"
+        " between cells that were measured alike.",
         ("tubes", "sheets", "gaps"),
     )
     areas = ", ".join(f"{name} {_said(cell, f'{name}_area')}" for name in ("tubes", "sheets", "gaps"))

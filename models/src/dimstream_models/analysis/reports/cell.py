@@ -180,14 +180,13 @@ def _cell(
     means, rates = (
         {name: Mean(**mean) for name, mean in summary[kind].items()} for kind in ("means", "rates")
     )
-    given = summary["labels"]
     return AnalysedCell(
         name=folder.resolve().name,
         folder=folder,
         movie=Path(summary["movie_path"]) if movie is None else movie,
         pixel_um=summary["pixel_um"],
         segmenter=summary["segmenter"],
-        labels=summary["segmenter"] if given is None else f"labels of another program, {given['name']}",
+        labels=summary["labelled_by"],
         graph=GraphSettings(**summary["settings"]["frame"]["graph"]),
         analysed=summary["analysed"],
         pairs=summary["pairs"],

@@ -41,7 +41,7 @@ class KnownBias:
             return "error not known for these labels"
         names = titles or {}
         parts = [f"{names.get(each, FIGURES[each].title)} {self.of(each)}" for each in figures]
-        return f"found - true at {self.dose} ph: {'; '.join(parts)}"
+        return f"known error at {self.dose} ph: {'; '.join(parts)}"
 
 
 def known_bias(segmenter: str | None, *, dose_ph: float) -> KnownBias:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from dimstream_models.analysis.effects import EVENTS
 from dimstream_models.analysis.reports.captions import captions, flag_sentence, interval_sentence
 from dimstream_models.analysis.reports.cell import AnalysedCell
 from dimstream_models.analysis.reports.known_bias import KnownBias
 from dimstream_models.analysis.reports.panels import mean_text
 from dimstream_models.analysis.summary import Lifetimes
+from dimstream_models.analysis.summary_text import rate_text
 from dimstream_models.er_figures import FIGURES
 from dimstream_models.html_page import picture, web_page
 
@@ -84,7 +86,7 @@ def _cell_parts(section: Section) -> Iterator[str]:
             yield f'<p class="bias">{escape(bias.line(caption.figures))}</p>'
     yield "</div>"
     yield f"<h3>{escape(cell.name)}: rates and lifetimes</h3>"
-    yield from _rates(cell)
+    yield from _rates(cell, bias)
     yield f"<h3>{escape(cell.name)}: frames, and what was found in them</h3>"
     for when, png in section.overlays:
         yield f"<p>{escape(when)}</p>"
@@ -98,11 +100,27 @@ def bias_sentence(bias: KnownBias) -> str:
             "How far these figures are from the truth was not measured for these labels: only differences"
             " between cells that were labelled alike can be read."
         )
+    example = bias.of("junctions")
     return (
-        f"How far the figures are from the truth was measured on {bias.scenes} simulated scenes at"
-        f" {bias.dose} photons on a tubule's pixel, denoised by {bias.model} and labelled in the same way:"
-        " found - true, mean ± standard deviation over scenes; in percent of the true value for counts,"
-        " lengths and areas, absolute for shares. Nothing was corrected by it."
+        f"Known error: how far such figures were from the truth on {bias.scenes} simulated scenes, with"
+        f" {bias.dose} ph (photons on a tubule's pixel) before they were denoised by {bias.model} and"
+        f" labelled in the same way. Behind the junctions stands {example}: the first number is by how much"
+        " too many (+) or too few (-) are found on average, the second one by how much single scenes differ"
+        " from that (standard deviation). It is in percent of the true value for counts, lengths and areas,"
+        " and absolute for shares. No figure was corrected by it."
+    )
+
+
+def events_sentence(bias: KnownBias) -> str:
+    """Return what rates and lifetimes are worth."""
+    known = ""
+    if bias.effects:
+        errors = [f"{name.replace('_', ' ')} {bias.effects[name].text(relative=True)}" for name in EVENTS]
+        known = f" Known error at {bias.dose} ph: {', '.join(errors)}."
+    return (
+        "Read these as a comparison between cells that were measured alike, not as true numbers: where the"
+        " labels of one frame miss a junction, it ends there and begins again in the next one, so rates of"
+        f" junctions come out too high and lifetimes too short.{known}"
     )
 
 
@@ -133,21 +151,28 @@ def _means_table(sections: Sequence[Section]) -> Iterator[str]:
     yield "</table>"
 
 
-def _rates(cell: AnalysedCell) -> Iterator[str]:
+def _rates(cell: AnalysedCell, bias: KnownBias) -> Iterator[str]:
+    yield (
+        "<p>Between each frame and the next one. Born: where none was. Split: next to one that goes on. Lost:"
+        " nothing is left. Merged: next to one that goes on.</p>"
+    )
     yield '<table><tr><th class="text">events</th><th>mean (95 % interval)</th></tr>'
     for name, mean in cell.rates.items():
-        text = name.replace("_um2", " µm²").replace("_px2", " px²").replace("_", " ")
+        text = rate_text(name)
         yield f'<tr><td class="text">{escape(text)}</td><td>{escape(mean_text(mean))}</td></tr>'
     yield "</table>"
+    yield f"<p>{escape(events_sentence(bias))}</p>"
     for name, life in cell.lifetimes.items():
         yield f"<p>{escape(_life(name, life))}</p>"
 
 
 def _life(name: str, life: Lifetimes) -> str:
     if life.median_frames is None:
-        return f"Lifetimes of {name}: {life.tracks} began while somebody looked; most outlived what was seen."
+        return (
+            f"Lifetimes of {name}: {life.tracks} began during the movie; most outlived what was seen of it."
+        )
     seconds = "" if life.median_s is None else f" ({life.median_s:.3g} s)"
     return (
-        f"Lifetimes of {name}: of {life.tracks} that began while somebody looked, half lived"
+        f"Lifetimes of {name}: of {life.tracks} that began during the movie, half lived"
         f" {life.median_frames:g} frames{seconds} or less."
     )
