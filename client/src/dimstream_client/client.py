@@ -239,7 +239,7 @@ class Client:
     def resume(
         self, spool: Spool | FilePath, *, settled: Integer | None = None, on_result: OnResult | None = None
     ) -> Stream:
-        """Go on with a stream that another program, or this one before it was killed, has left in a spool.
+        """Continue a stream that another program, or this one before it was killed, has left in a spool.
 
         Results come from the first that was not dealt with; frames are sent again as far as needed.
 
@@ -281,7 +281,7 @@ class Client:
         frame_of: Callable[[int], Frame | None],
         on_result: OnResult | None = None,
     ) -> Stream:
-        """Go on with a stream whose frames the program can give again itself; `resume` is for the others.
+        """Continue a stream whose frames the program can supply again; otherwise use `resume`.
 
         Parameters
         ----------

@@ -252,14 +252,14 @@ class StreamError(DimstreamError):
 
 
 class ConnectionLost(DimstreamError):
-    """The server is silent or gone."""
+    """The server does not answer, or the connection has ended."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.CONNECTION_LOST, detail)
 
 
 class NotAdmitted(ConnectionLost):
-    """The server wants a key and got none, got one that it does not know, or took it back; or wants none."""
+    """The server expects a key and got none or an unknown one, has removed the key, or expects none."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -267,7 +267,7 @@ class NotAdmitted(ConnectionLost):
 
 
 class KeyFileError(DimstreamError):
-    """The file holds no key or token of the kind that was expected, or cannot be written; never says it."""
+    """A key file that lacks what was expected, or that cannot be written; the text has no secret."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.BAD_KEY_FILE, detail)
@@ -289,7 +289,7 @@ class SpoolFull(SpoolError):
 
 
 class Timeout(DimstreamError):
-    """The call took longer than it was allowed to; nothing was sent by half."""
+    """The call took longer than allowed; no frame was sent in part."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.TIMEOUT, detail)
@@ -303,7 +303,7 @@ class ImspectorError(DimstreamError):
 
 
 class TiffError(DimstreamError):
-    """The file is no stack of counts; `code` is bad_image, oversize, wrong_dtype or not_finite."""
+    """The file is not a stack of counts; `code` is bad_image, oversize, wrong_dtype or not_finite."""
 
 
 class RecordError(DimstreamError):

@@ -57,7 +57,7 @@ def figure(kind: str | type[Any], description: str, *, buckets: tuple[float, ...
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the frames of a stream are judged by."""
+    """The thresholds by which the frames of a stream are judged."""
 
     ssim: float | None = field(
         default=None,
@@ -110,7 +110,7 @@ class Times:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What the split-photon check of a frame gave."""
+    """The result of the split-photon check of a frame."""
 
     t_ms: float = field(metadata=figure("duration", "milliseconds that it took"))
     ssim: float | None = field(
@@ -124,7 +124,7 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How long a plane will last until it is suspect, if its figures go on to decline as they do.
+    """How long a plane will last until it is suspect, if its figures continue to decline in the same way.
 
     Frames are those of the plane: of a z-stack, time points.
     """
@@ -150,7 +150,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class QualityMetrics:
-    """The figures behind a frame's flag; None where there is nothing to tell."""
+    """The figures behind a frame's flag; None where there is no value."""
 
     structure_score: float = field(
         metadata=figure(

@@ -12,7 +12,7 @@ from dimstream_client.wire import decode, encode
 
 @dataclass(frozen=True)
 class ResumeHandle:
-    """What a stream is resumed with; whoever has it can do so.
+    """What is needed to resume a stream; everyone who has it can resume the stream.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ class Spool:
         self._open_counter()
 
     def recover(self, settled: int | None = None) -> list[SpoolError]:
-        """Find what is to be sent again, `items`; return what was wrong with files in between.
+        """Find the frames that must be sent again, `items`; return what was wrong with files in between.
 
         A file that the program's end has cut short is the last, and its frame was never promised to be kept.
 
@@ -166,7 +166,7 @@ class Spool:
         self.close(done=False)
 
     def close(self, *, done: bool) -> None:
-        """Let go of the folder; when all is `done`, remove it."""
+        """Release the folder; remove it when everything is `done`."""
         with self._mutex:
             if self._lock.closed:
                 return
@@ -179,7 +179,7 @@ class Spool:
     # --- frames
 
     def keep(self, frame: Frame) -> SpooledFrame:
-        """Write a frame down.
+        """Write a frame to the disk.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class Spool:
         return SpooledFrame(frame.stream, frame.seq, frame.index, lambda: self.load(frame.seq))
 
     def keep_skip(self, skip: Skip) -> None:
-        """Write a SKIP down.
+        """Write a SKIP to the disk.
 
         Raises
         ------
@@ -244,7 +244,7 @@ class Spool:
         return self.load(seq) if seq in self._sizes else None
 
     def settle(self, next_result: int) -> None:
-        """Take note that the program has dealt with all results before this one; frees what is not needed.
+        """Record that the program has used all results before this one, and delete what is not needed.
 
         The last settled frame of each plane stays: the server may want to compare the next with it.
         """

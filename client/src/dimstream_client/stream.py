@@ -109,7 +109,7 @@ class Stream:
 
     @property
     def next_seq(self) -> int:
-        """Sequence number that the next frame will get; after resuming, where the program goes on sending."""
+        """Sequence number of the next frame; after resuming, the one with which sending continues."""
         return self._next_seq
 
     @property
@@ -130,12 +130,12 @@ class Stream:
 
     @property
     def refused_results(self) -> int:
-        """Results that came damaged or did not fit what was asked, and were asked for again."""
+        """Results that were damaged or did not fit the request, and were requested again."""
         return self._buffer.refused
 
     @property
     def operator_change(self) -> Updated | None:
-        """What an operator of the server has last changed for this stream, also logged; None: nothing."""
+        """The last change of this stream by an operator of the server, also logged; None: no change."""
         return self._buffer.operator_change
 
     # --- frames
@@ -232,7 +232,7 @@ class Stream:
         return seq
 
     def skip(self, frames: Integer = 1, *, reason: str) -> None:
-        """Say that the next `frames` frames will never come, so that the gap has a name.
+        """Report that the next `frames` frames will never come, so that the server knows of the gap.
 
         Raises
         ------
@@ -336,7 +336,7 @@ class Stream:
         return wait(updated, patience, "no UPDATED came")
 
     def finish(self) -> None:
-        """Say that no frame comes any more; results still come, then the iterator ends."""
+        """Send no more frames; results still come, then the iterator ends."""
         self._close(drop=False)
 
     def abandon(self) -> None:
