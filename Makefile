@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c .ci/constraints.txt
 CLIENT := -e "client[tiff,hdf5]"
 SERVER := -e "server[$(DEVICE),demo]"
-PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt
+PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml .ci/constraints.txt .ci/install.py
 
 # One worker of tests more than cores: much of the time tests wait.
 WORKERS = $(shell expr $$(nproc) + 1)
@@ -16,6 +16,10 @@ WORKERS = $(shell expr $$(nproc) + 1)
 test check fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
 test check fast-tests: export OMP_NUM_THREADS = 1
+
+# Modules are compiled on all cores, once. Those that are left out are compiled when they are imported; some
+# packages hold modules for other Pythons, which fail.
+NEVER_IMPORTED := /(tests?|testing|_inductor|rllib)/
 
 .PHONY: demo dev test check fast-tests lint bench peers gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak napari
 
@@ -163,7 +167,8 @@ $(VENV)/.installed: $(VENV)/bin/python $(PYPROJECTS)
 
 $(VENV)/.installed-dev: $(VENV)/bin/python $(PYPROJECTS) .ci/dev-requirements.txt
 	@echo "Installing dimstream with its training package and the test tools into $(VENV) (once, some minutes) ..."
-	$(PIP) -e "client[tiff,micromanager]" -e "models[train,analysis,movie,msr,ray,tensorboard,openvino]" -e "server[$(DEVICE),demo,openvino]" -r .ci/dev-requirements.txt
+	$(BIN)/python .ci/install.py -c .ci/constraints.txt -e "client[tiff,micromanager]" -e "models[train,analysis,movie,msr,ray,tensorboard,openvino]" -e "server[$(DEVICE),demo,openvino]" -r .ci/dev-requirements.txt
+	-@$(BIN)/python -m compileall -qq -j 0 -x '$(NEVER_IMPORTED)' $(VENV)/lib
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-fuzz: $(VENV)/.installed-dev .ci/fuzz-requirements.txt

@@ -237,6 +237,7 @@ def test_the_classical_segmenter_needs_no_labels(
     assert "simulated scenes at 1 ph" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_scale_everything_is_in_pixels(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "m.tif", label_movie()[:3], photometric="minisblack")
     words = ["run", str(tmp_path / "m.tif"), "--labels", str(tmp_path / "m.tif")]

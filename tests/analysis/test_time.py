@@ -108,6 +108,7 @@ def test_the_correlation_time_is_that_of_the_process(memory: float) -> None:
     assert np.mean(times) == pytest.approx((1 + memory) / (1 - memory), rel=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.8])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(memory: float) -> None:
     """At a memory of 0.8, 300 frames are worth 33; as if all were independent: 49 % instead of 85 %."""

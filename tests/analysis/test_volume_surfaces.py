@@ -120,6 +120,7 @@ def test_a_hollow_body_has_its_hollow_taken_off() -> None:
     assert surface.volume_um3() == pytest.approx(volume_of_ball(0.7) - volume_of_ball(0.4), rel=0.02)
 
 
+@pytest.mark.slow
 def test_what_gives_no_surface_is_refused(
     stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -449,6 +449,7 @@ def test_a_client_that_is_closed_while_another_thread_sends_does_not_hang(peer):
         sender.join()
 
 
+@pytest.mark.slow
 def test_importing_the_client_loads_nothing_but_numpy_zmq_and_the_standard_library():
     code = "import dimstream_client, sys; print(*{name.split('.')[0] for name in sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -38,7 +38,7 @@ PICTURES = {
     "JPEG": (7, imagecodecs.jpeg8_encode),
     "PNG": (34933, imagecodecs.png_encode),
     "JPEG2000": (34712, imagecodecs.jpeg2k_encode),
-    "JPEGXL": (50002, imagecodecs.jpegxl_encode),
+    "JPEGXL": (50002, lambda pixels: imagecodecs.jpegxl_encode(pixels, effort=1)),
 }
 
 

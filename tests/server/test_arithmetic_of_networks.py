@@ -17,6 +17,7 @@ from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.pipeline.device import Device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 64, 72), (1, 1, 16, 8)])
 def test_it_is_what_pytorch_counts(shape: tuple[int, ...], tmp_path: Path) -> None:
     network = UNetRCAN(filters=(4, 8, 16), filters_cab=2, num_rg=1, num_cab=2, kernel=3).eval()

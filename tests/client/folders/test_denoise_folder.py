@@ -192,6 +192,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="limits of file sizes are of Unix")
 def test_a_full_disk_ends_the_run_in_words(night, tmp_path):
     movie(tmp_path / "in" / "img1.tif", side=200)

@@ -173,6 +173,7 @@ class Raising:
         raise RuntimeError("the other program's fault")
 
 
+@pytest.mark.slow
 @THREAD_DIES
 def test_another_output_that_raises_costs_no_frame_when_connected(replay, peer):
     with Client(peer().endpoint) as client:
@@ -200,6 +201,7 @@ def fail(*_):
     raise RuntimeError("the other program's fault")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_another_listener_that_raises_costs_frames_only_before_us_and_then_it_is_told(
     replay, peer, ours_first

@@ -1,5 +1,6 @@
 """What is no photon counts is found, what counting detectors give is not, on scenes whose light is known."""
 
+import functools
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -21,11 +22,14 @@ RNG = np.random.default_rng(11)
 Frame = NDArray[Any]
 
 
+@functools.cache
 def _light(photons: float, background: float = 0.02, seed: int = 0) -> NDArray[np.float64]:
     """(H, W): a network of tubules about 4 px wide, blurred as a microscope does, with `photons` on them."""
     smooth = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(SIDE, SIDE)), 8)
     lines = ndimage.gaussian_filter((abs(smooth) < 0.15 * smooth.std()).astype(float), 1.3)
-    return np.asarray(photons * lines / lines.max() + background)
+    light = np.asarray(photons * lines / lines.max() + background)
+    light.setflags(write=False)
+    return light
 
 
 def _counts(light: NDArray[np.float64], seed: int = 0) -> NDArray[np.int64]:

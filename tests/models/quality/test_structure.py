@@ -61,6 +61,7 @@ def test_noise_of_any_kind_scores_about_zero(noise: Noise) -> None:
     assert abs(np.mean(scores)) < 1.6
 
 
+@pytest.mark.slow
 def test_scores_of_photon_noise_are_standard_normal() -> None:
     rng = np.random.default_rng(3)
     scores = [structure_score(rng.poisson(0.5, (96, 96))) for _ in range(400)]

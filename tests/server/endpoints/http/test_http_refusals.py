@@ -412,6 +412,7 @@ def test_bodies_that_are_arriving_keep_nobody_out(start_server: Any, request_of:
             assert connection.getresponse().status == 200
 
 
+@pytest.mark.slow
 def test_bodies_that_are_arriving_take_no_more_memory_than_they_may(
     start_server: Any, request_of: Any
 ) -> None:
@@ -477,6 +478,7 @@ def test_a_body_that_trickles_is_given_up(start_server: Any, table: dict[str, fl
     slow.close()
 
 
+@pytest.mark.slow
 def test_a_stop_finishes_requests_that_run(start_server: Any, request_of: Any) -> None:
     server = start_server()
     body = npy(np.random.default_rng(0).poisson(3.0, (20, 300, 300)).astype(np.uint16))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from forked import Forked, forked
 from live_viewers import viewing
 from numpy.typing import NDArray
 
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.slow
 SIDE = 96
 PIXEL_UM = 0.02
 TIMEOUT_S = 60
-COMMAND = [sys.executable, "-c", "from dimstream_models.analysis.cli import main; raise SystemExit(main())"]
+IMPORTED = ("dimstream_models.analysis.following", "dimstream_models.analysis.network_segmenter")
 
 
 def er_frame(seq: int) -> NDArray[np.uint16]:
@@ -45,19 +44,22 @@ def er_frame(seq: int) -> NDArray[np.uint16]:
 class Worker:
     """The command in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, process: Forked, log: Path) -> None:
         self.process, self._log = process, log
 
     @property
     def said(self) -> str:
         return self._log.read_text()
 
+    def end(self) -> str:
+        """Wait until it ends by itself; what it says at last."""
+        assert self.process.wait(TIMEOUT_S) == 0, self.said
+        return self._log.with_suffix(".out").read_text()
+
     def stop(self) -> str:
         """Ask it to end; what it says at last."""
         self.process.terminate()
-        out, _ = self.process.communicate(timeout=TIMEOUT_S)
-        assert self.process.returncode == 0, self.said
-        return out
+        return self.end()
 
 
 @pytest.fixture
@@ -67,19 +69,17 @@ def follow(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
     def start(server: Any, *options: str) -> Worker:
         log = tmp_path / f"worker-{len(workers)}.log"
-        command = [*COMMAND, "follow", "--server", server.addresses.http, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-            )
+        words = ["follow", "--server", server.addresses.http, "--nice", "0", *options]
+        process = forked(*IMPORTED).start(
+            "dimstream_models.analysis.cli:main", words, out=log.with_suffix(".out"), errors=log
+        )
         workers.append(Worker(process, log))
         return workers[-1]
 
     yield start
     for worker in workers:
         worker.process.kill()
-        worker.process.communicate()
+        worker.process.wait(TIMEOUT_S)
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -132,8 +132,7 @@ def test_figures_are_those_of_the_recording_analysed_afterwards(
             assert last["seq"] == count - 1
             assert last["analysis"].startswith("ClassicalSegmenter(radius_px=15.0")
         stream.close()
-        out, _ = worker.process.communicate(timeout=TIMEOUT_S)  # the stream has ended, so it does
-    assert worker.process.returncode == 0, worker.said
+        out = worker.end()  # as the stream has ended
     assert f"stream {stream.id} of microscope-3: 4 of 4 frames analysed" in out
     (folder,) = recordings.iterdir()
     take = ["--take", "ok", "unjudged", "suspect"]
