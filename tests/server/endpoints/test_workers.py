@@ -200,6 +200,42 @@ def test_frames_wait_for_a_worker_and_are_lost_with_none(
     engine.close(stream).result(SECONDS)
 
 
+def test_a_stream_stays_on_the_kind_of_device_on_which_it_began(
+    start_server: Any, gateway: Any, undisturbed: list[EngineResult]
+) -> None:
+    first = start_server()
+    engine = gateway(first)
+    stream = engine.open(SPEC)
+    tasks = movie()
+    results = run(engine, stream, tasks[:5])
+    other = start_server(server={"device": ["openvino:cpu"]})
+    engine.set_workers((other.addresses.zmq,))
+    waiting = [engine.submit(stream, task) for task in tasks[5:9]]
+    until(lambda: [one["device"] for one in engine.workers()] == ["openvino:cpu"])
+    until(lambda: "1 streams wait for a worker that can have them, begun on cpu" in str(engine.lost()))
+    assert not any(future.done() for future in waiting)
+    engine.set_workers((other.addresses.zmq, first.addresses.zmq))
+    results += [future.result(SECONDS) for future in waiting]
+    assert has_it(engine) == first.addresses.zmq
+    same(results, undisturbed[:9])
+    engine.close(stream).result(SECONDS)
+
+
+def test_a_stream_that_no_worker_has_memory_for_is_told_so(start_server: Any, gateway: Any) -> None:
+    small = start_server(limits={"max_frame_bytes": 10_000})
+    engine = gateway(small)
+    stream = engine.open(replace(SPEC, shape=(80, 80)))
+    task = FrameTask(0, np.ones((80, 80), np.uint16), 0, (0, 0, 0))
+    with pytest.raises(errors.ServerError, match=r"no worker answers frame 0: .*10000 bytes"):
+        engine.submit(stream, task).result(SECONDS)
+    large = start_server()
+    engine.set_workers((small.addresses.zmq, large.addresses.zmq))
+    until(lambda: all(one["models"] for one in engine.workers()) and len(engine.workers()) == 2)
+    engine.submit(stream, replace(task, seq=1)).result(SECONDS)
+    assert has_it(engine) == large.addresses.zmq
+    engine.close(stream).result(SECONDS)
+
+
 def test_a_bundle_is_served_once_a_worker_has_it(
     start_server: Any, gateway: Any, tiny_bundle: Callable[..., Bundle]
 ) -> None:

@@ -215,6 +215,7 @@ class GatewayThread:
             _log.warning("a worker is lost event=worker_lost worker=%s reason=%r", worker.address, why)
         was_leaving = worker.address not in self._named
         worker.hang_up(now)
+        self.streams.forget(worker)
         worker.trouble, worker.is_leaving = why, was_leaving
         for stream in self.streams.of(worker):
             self.streams.move(stream, f"its worker {worker.address} is lost: {why}")
@@ -292,5 +293,6 @@ def describe(worker: Worker, streams: int) -> dict[str, Any]:
         "is_leaving": worker.is_leaving,
         "streams": streams,
         "models": sorted(worker.models),
+        "device": worker.device,
         "trouble": worker.trouble,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -89,8 +90,12 @@ class PlacedStream:
         How many of these the worker has.
     avoided : dict
         Workers that have refused it, and until when they are not asked again.
+    refusals : dict
+        Workers that cannot have it for good, and why.
     moves : int
         How often it was placed since its last result.
+    device : str or None
+        What its frames are denoised on, as `device_kind` has it; None before its first result.
     """
 
     id: str
@@ -105,7 +110,9 @@ class PlacedStream:
     place: Place | None = None
     sent: int = 0
     avoided: dict[Worker, float] = field(default_factory=dict)
+    refusals: dict[Worker, str] = field(default_factory=dict)
     moves: int = 0
+    device: str | None = None
 
     @classmethod
     def begin(
@@ -225,6 +232,11 @@ class PlacedStream:
             plane=record,
             counts=counts,
         )
+
+
+def device_kind(device: str) -> str:
+    """What decides on pixels of a device's name: runtime and precision, not which card of several it is."""
+    return re.sub(r"cuda:\d+", "cuda", device)
 
 
 def frame_message(remote: str, task: FrameTask) -> Frame:

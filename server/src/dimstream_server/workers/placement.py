@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dimstream_server.workers.placed_stream import PlacedStream
+from dimstream_server.workers.placed_stream import PlacedStream, device_kind
 from dimstream_server.workers.worker import Worker
 
 
@@ -15,8 +15,13 @@ def load_of(worker: Worker) -> tuple[int, int]:
 
 
 def serves(worker: Worker, stream: PlacedStream) -> bool:
-    """Whether a worker takes streams, and serves what this one needs, with the same weights."""
-    takes = worker.is_up and not worker.is_leaving
+    """Whether a worker takes streams, and has what this one needs: the same weights, the same kind of device.
+
+    Of a worker that has answered no frame the device is not known.
+    """
+    takes = worker.is_up and not worker.is_leaving and worker not in stream.refusals
+    if worker.device is not None and stream.device not in (None, device_kind(worker.device)):
+        return False
     return takes and all(worker.models.get(model) == sha256 for model, sha256 in stream.models.items())
 
 

@@ -24,11 +24,19 @@ from dimstream_server.engine.protocol import FrameTask, InForce, ModelInfo
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job
 from dimstream_server.errors import BadUpdate, Refused, ServerError, UnknownModel
 from dimstream_server.pipeline.thresholds import changed
-from dimstream_server.workers.placed_stream import Change, Item, Place, PlacedStream, frame_message
+from dimstream_server.workers.placed_stream import (
+    Change,
+    Item,
+    Place,
+    PlacedStream,
+    device_kind,
+    frame_message,
+)
 from dimstream_server.workers.placement import choose, surplus
 from dimstream_server.workers.worker import Worker
 
 MOST_MOVES: Final = 20  # of a stream without a result: what it waits for is not answered anywhere
+FOR_GOOD: Final = ("oversize", "not_supported")  # why a worker will never take a stream
 AVOID_S: Final = 0.5  # before a worker that has refused a stream is asked again
 ACK_EVERY: Final = 16  # results
 _log = logging.getLogger(__name__)
@@ -68,10 +76,9 @@ class StreamsAtWorkers:
         """Whether everything is answered."""
         return not any(stream.waiting or stream.has_unsettled for stream in self._streams.values())
 
-    @property
-    def unplaced(self) -> int:
-        """Streams that no worker has."""
-        return sum(stream.place is None for stream in tuple(self._streams.values()))
+    def waiting_on(self) -> list[str | None]:
+        """Of each stream that no worker has, the kind of device on which it began; from any thread."""
+        return [stream.device for stream in tuple(self._streams.values()) if stream.place is None]
 
     def of(self, worker: Worker) -> list[PlacedStream]:
         """The streams that a worker has."""
@@ -140,6 +147,8 @@ class StreamsAtWorkers:
         worker = choose(self._workers(), stream, time.monotonic() if now is None else now)
         if worker is None:
             self._settle(stream)
+            if stream.refusals and stream.waiting:
+                self._give_up(stream, "; ".join(stream.refusals.values()))
             return
         place = stream.place = Place(worker, acknowledged=stream.next_seq)
         worker.placed.add(stream)
@@ -181,6 +190,8 @@ class StreamsAtWorkers:
             worker.models.pop(stream.in_force.model.id, None)
         if error.code == "draining":
             worker.is_leaving, worker.trouble = True, "it is stopping"
+        if error.code in FOR_GOOD:
+            stream.refusals[worker] = f"{worker.address}: {error.detail}"
         stream.avoided = {worker: time.monotonic() + AVOID_S}
         self._forget_place(stream, place)
         self._place(stream)
@@ -189,6 +200,11 @@ class StreamsAtWorkers:
         place.worker.placed.discard(stream)
         self._remote.pop((place.worker, place.remote), None)
         stream.place, stream.sent = None, 0
+
+    def forget(self, worker: Worker) -> None:
+        """Ask a worker again, which may come back with more memory."""
+        for stream in self._streams.values():
+            stream.refusals.pop(worker, None)
 
     def leave(self, stream: PlacedStream) -> None:
         """Move a stream between two frames: once its worker has answered those that it has."""
@@ -311,6 +327,9 @@ class StreamsAtWorkers:
         if not isinstance(job, Job) or job.task.seq != result.seq:
             self.move(stream, f"its worker answers frame {result.seq}, which it does not owe")
             return
+        if not self._is_alike(stream, place.worker, result.device):
+            self.move(stream, f"its worker denoises on {result.device}, the stream began on {stream.device}")
+            return
         self._put_in_force(stream, result.seq)
         try:
             answer = stream.answer(job, result, time.perf_counter())
@@ -326,6 +345,14 @@ class StreamsAtWorkers:
         if job.future.set_running_or_notify_cancel():
             job.future.set_result(answer)
         self._pump(stream)
+
+    def _is_alike(self, stream: PlacedStream, worker: Worker, device: str | None) -> bool:
+        """Whether a result is of the kind of device on which the stream began: others give other pixels."""
+        if device is None:  # an older server
+            return True
+        worker.device, kind = device, device_kind(device)
+        stream.device = stream.device or kind
+        return stream.device == kind
 
     def _pump_before(self, stream: PlacedStream, place: Place) -> None:
         """Let the worker go on, before anybody deals with its result."""

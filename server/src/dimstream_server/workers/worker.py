@@ -67,6 +67,8 @@ class Worker:
         Why it cannot be used.
     answered : int
         Frames that it has answered.
+    device : str or None
+        What denoised the last frame that it has answered; None where that is not known yet.
     """
 
     def __init__(self, address: str, link: Link) -> None:
@@ -79,6 +81,7 @@ class Worker:
         self.trouble: str | None = "it has not answered yet"
         self.probed_at = 0.0
         self.answered = 0
+        self.device: str | None = None
         self._asked: deque[Answer] = deque()
         self._dealer: DealerSocket | None = None
         self._heard = self._pinged = self._tried_at = 0.0
@@ -128,6 +131,7 @@ class Worker:
             self._dealer.close()
         self._dealer, self._tried_at = None, now
         self.is_up = self.is_leaving = False
+        self.device = None  # it may come back with another
         self.models.clear()
         self._asked.clear()
 

@@ -156,10 +156,15 @@ class WorkersEngine:
         return f"no worker serves {', '.join(lacking)}; {'; '.join(reasons) or 'there are no workers'}"
 
     def lost(self) -> str | None:
-        """Which workers cannot be used while others go on; None when all can."""
+        """Which workers cannot be used while others go on, and how many streams wait; None: all is well."""
         workers = self._thread.workers
         lost = [f"{worker.address}: {worker.trouble}" for worker in workers if worker.trouble is not None]
-        return f"{len(lost)} of {len(workers)} workers are lost: {'; '.join(lost)}" if lost else None
+        said = [f"{len(lost)} of {len(workers)} workers are lost: {'; '.join(lost)}"] if lost else []
+        if waiting := self._streams.waiting_on():
+            devices = ", ".join(sorted({device for device in waiting if device is not None}))
+            began = f", begun on {devices}" if devices else ""
+            said.append(f"{len(waiting)} streams wait for a worker that can have them{began}")
+        return "; ".join(said) or None
 
     # --- the engine
 

@@ -30,6 +30,7 @@ class WorkerBody(Body):
     is_leaving: bool = Field(description="whether it gets no more streams, as it stops or was taken out")
     streams: int = Field(description="streams that it has")
     models: list[str] = Field(description="models of which it can have streams")
+    device: str | None = Field(description="what denoised the last frame that it has answered")
     trouble: str | None = Field(description="why it cannot be used")
 
 
