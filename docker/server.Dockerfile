@@ -7,12 +7,12 @@
 ARG DEVICE=gpu
 
 FROM ubuntu:24.04 AS cpu
-ENV ONNX_RUNTIME=cpu
+ENV EXTRAS=cpu,openvino
 
 # onnxruntime-gpu 1.31 is built for CUDA 13 and cuDNN 9: its metadata ask for nvidia-cuda-runtime~=13.0 and
 # nvidia-cudnn-cu13~=9.0. Any CUDA 13 will do; the driver of the machine must be 580 or later.
 FROM nvidia/cuda:13.1.1-cudnn-runtime-ubuntu24.04 AS gpu
-ENV ONNX_RUNTIME=gpu-system
+ENV EXTRAS=gpu-system
 
 FROM ${DEVICE} AS base
 # The base image pins the distribution; a pinned package would stop the build once a security fix replaces it.
@@ -37,7 +37,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/dimstream/bin/pip install --constraint constraints.txt \
         /wheels/dimstream_client-*.whl /wheels/dimstream_models-*.whl \
-        "$(echo /wheels/dimstream_server-*.whl)[${ONNX_RUNTIME}]"
+        "$(echo /wheels/dimstream_server-*.whl)[${EXTRAS}]"
 RUN /opt/dimstream/bin/python -c "import dimstream_server.serving" \
     && /opt/dimstream/bin/pip uninstall --yes pip
 

@@ -32,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables: list[NetworkFigures] = []
     try:
         for network in asked.networks:
-            print(f"{network}: {asked.rounds} rounds of {LAP_FRAMES[network]} frames ...", flush=True)
             tables.append(measure(network, pythons, left_out, asked.rounds, LAP_FRAMES[network]))
             print(write_tables(asked.out, machine, versions, tables), flush=True)
     except (BenchmarkError, PeerFailed) as error:

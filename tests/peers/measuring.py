@@ -55,6 +55,7 @@ def measure(
             except PeerFailed as error:
                 absent[one.title] = str(error)
         check_same_pixels(routes[0], routes[1:], frames[0])
+        print(f"{network}: {len(titles)} take part, {len(absent)} do not; {rounds} rounds ...", flush=True)
         laps = race(routes, frames, rounds, lambda _: None)
     figures = route_figures(laps, BareRoute.name, titles)
     return NetworkFigures(network, rounds, len(frames), titles, figures, absent)

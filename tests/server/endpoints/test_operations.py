@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bfloat16 import needs_bfloat16
 
 from dimstream_client.messages import Close, Closed, Credit, Frame, Open, Skip
+from dimstream_models.openvino_network import is_native
 from dimstream_server.monitoring.device_health import FAILURES
 
 MARKED = 999
@@ -62,6 +64,16 @@ def test_what_the_server_is_stands_on_every_surface(
     assert re.search(r'dimstream_model_info\{model="blur",sha256="[0-9a-f]{64}"\} 1\.0', metrics)
     (ready,) = [record.getMessage() for record in caplog.records if "event=ready" in record.getMessage()]
     assert ready.endswith("device=cpu precision=float32 runtime={runtime!r}".format(**expected))
+
+
+@needs_bfloat16
+def test_the_log_says_where_a_precision_is_only_emulated(
+    start_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_server(server={"device": ["openvino:cpu@bf16"]})
+    said = [line for line in caplog.messages if "event=precision_emulated" in line]
+    assert len(said) == (0 if is_native("bfloat16") else 1)
+    assert all("device=openvino:cpu@bf16 runtime='openvino" in line for line in said)
 
 
 def test_a_model_that_only_fails_makes_the_server_not_ready(

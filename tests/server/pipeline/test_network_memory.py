@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shipped import BUNDLE
 
 from dimstream_models.bundle import Bundle, read_bundle
+from dimstream_server.engine.loading import model_info
 from dimstream_server.errors import UnsupportedNetwork
 from dimstream_server.pipeline.network_memory import BRACKET_BYTES, COPIES, bytes_per_pixel
 
@@ -67,9 +68,17 @@ def test_layers_that_are_there_at_once_are_added_up(tiny_bundle: Callable[..., B
     assert bytes_per_pixel(bundle) == BRACKET_BYTES + COPIES * 4 * (8 + 4) / 4
 
 
-def test_a_graph_that_does_not_tell_is_not_guessed(tiny_bundle: Callable[..., Bundle]) -> None:
+def test_a_graph_that_does_not_tell_is_not_guessed_and_the_log_says_so(
+    tiny_bundle: Callable[..., Bundle], caplog: pytest.LogCaptureFixture
+) -> None:
     nodes = [helper.make_node("NonZero", ["x"], ["places"]), helper.make_node("Identity", ["x"], ["y"])]
-    assert bytes_per_pixel(replace(tiny_bundle("identity"), onnx=network(nodes))) is None
+    bundle = replace(tiny_bundle("identity"), onnx=network(nodes))
+    assert bytes_per_pixel(bundle) is None
+    assert model_info(bundle).bytes_per_pixel is None
+    (said,) = caplog.messages
+    assert said.endswith("event=memory_unknown model=identity")
+    assert model_info(tiny_bundle("identity")).bytes_per_pixel
+    assert len(caplog.messages) == 1
 
 
 def test_what_is_no_onnx_is_refused(tiny_bundle: Callable[..., Bundle]) -> None:

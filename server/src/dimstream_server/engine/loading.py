@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from dimstream_server.pipeline.runner import open_network
 from dimstream_server.pipeline.runtime import first_line
 from dimstream_server.pipeline.thresholds import thresholds_of
 
+_log = logging.getLogger(__name__)
 ROUNDING_MAX: Final = 0.05
 """Of the largest prediction, by which a lower precision may miss the test output."""
 
@@ -152,6 +154,13 @@ def prepared_on_all(
 
 def model_info(bundle: Bundle) -> ModelInfo:
     """What the endpoints see of a bundle."""
+    memory = bytes_per_pixel(bundle)
+    if memory is None:
+        _log.warning(
+            "a network does not tell how much memory frames take, so that too large ones are not refused "
+            "event=memory_unknown model=%s",
+            bundle.id,
+        )
     return ModelInfo(
         id=bundle.id,
         name=bundle.name,
@@ -161,7 +170,7 @@ def model_info(bundle: Bundle) -> ModelInfo:
         thresholds=thresholds_of(bundle),
         description=bundle.description,
         bundle=bundle,
-        bytes_per_pixel=bytes_per_pixel(bundle),
+        bytes_per_pixel=memory,
     )
 
 
