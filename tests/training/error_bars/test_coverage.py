@@ -42,11 +42,24 @@ def test_bars_that_are_too_short_are_seen() -> None:
     for row in rows(1.5):
         assert row.within_one == pytest.approx(2 * stats.norm.cdf(0.5) - 1, abs=0.02)
         assert not row.met
+        assert row.surely_missed
+
+
+def test_a_bin_is_not_surely_missed_by_frames_that_differ_as_much_as_it_misses() -> None:
+    found, rng = Coverage(), np.random.default_rng(2)
+    for sd in (2.0, 12.0, 2.1, 1.9):  # one frame in four holds nearly all, the others too few
+        found.add(sample(rng, dose=0.2, spread=3.0), np.full(SHAPE, sd, np.float32))
+    for row in found.rows():
+        assert not row.met
+        assert not row.surely_missed
+    assert "| missed, within two errors |" in as_text(found.rows())
 
 
 def test_tables_say_the_same() -> None:
     found = rows(1.5)
-    assert as_text(found).endswith("0 of 6 bins within 68 ± 5 % and 95 ± 3 %")
+    assert as_text(found).endswith(
+        "0 of 6 bins within 68 ± 5 % and 95 ± 3 %; 6 outside by more than two errors"
+    )
     assert as_csv(found, world="w").count("\n") == 6
     assert [each.within_one for each in as_record(found)] == [round(row.within_one, 4) for row in found]
 
