@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dimstream_models.analysis.segmentation import Segmenter
 
 ALL: Final = "all"
-CLASSICAL: Final = "classical"
+NETWORK: Final = "network"
 TOKEN_VARIABLE: Final = "DIMSTREAM_TOKEN_FILE"
 
 
@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--segmenter",
-        default=CLASSICAL,
+        default=NETWORK,
         metavar="BUNDLE",
         help="what labels the frames: a segmentation bundle, network (the one that ships) or classical (a"
         " rolling ball, a threshold and widths) (default: %(default)s)",
