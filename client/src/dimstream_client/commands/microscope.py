@@ -55,6 +55,7 @@ def open_core(arguments: argparse.Namespace) -> Iterator[Any]:
         yield core
     finally:
         core.unloadAllDevices()
+        core.__del__()  # takes its callback away: called while Python ends, it would abort the program
 
 
 def _microscope(arguments: argparse.Namespace) -> Any:
