@@ -347,7 +347,7 @@ class Door(BaseHTTPRequestHandler):
 def door():
     server = HTTPServer(("127.0.0.1", 0), Door)
     server.asked, server.told = [], {}
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.shutdown()

@@ -23,7 +23,7 @@ def served(tmp_path: Path) -> Iterator[Callable[[], str]]:
     """The address at which the folder `store` is read."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "store"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield lambda: f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
