@@ -113,7 +113,7 @@ def _break(engine: LocalEngine, number: int, failing: Runner) -> None:
     """Let a device fail from its next run on, on frames and on what it is checked by."""
     thread = engine._devices.threads[number]
     thread._check.session = _failing_network()
-    for model in thread._models.values():
+    for model in thread._models.by_key.values():
         assert not isinstance(model, Exception)
         model.fused.runner = failing
 

@@ -22,32 +22,31 @@ from dimstream_server.engine.commands import (
     OpenStream,
     ReplaceModel,
 )
+from dimstream_server.engine.device_models import DeviceModels, ModelCallbacks
 from dimstream_server.engine.frame_denoising import answer, fall_back, restore_reference
 from dimstream_server.engine.keep_warm import KeepWarm
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.places import kind_of
 from dimstream_server.engine.promises import break_all, of_command, of_stream
-from dimstream_server.engine.protocol import EngineResult, InForce
+from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import (
     CloseStream,
     Gap,
     Item,
     Job,
-    PendingUpdate,
     RestoreReference,
     StreamState,
 )
 from dimstream_server.engine.turns import Turns
-from dimstream_server.errors import DeviceLost, FrameFailed, Refused, ServerError
+from dimstream_server.errors import DeviceLost, FrameFailed, ServerError
 from dimstream_server.pipeline.device_check import DeviceCheck
-from dimstream_server.pipeline.thresholds import changed
 
 _FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
 _LEARNING = 0.02
 
 
-class EngineCallbacks(Protocol):
+class EngineCallbacks(ModelCallbacks, Protocol):
     """What a device thread reports; each call may come from a device thread only."""
 
     def answered(self, stream: str) -> None:
@@ -55,12 +54,6 @@ class EngineCallbacks(Protocol):
 
     def closed(self, stream: str) -> None:
         """A stream has ended."""
-
-    def left(self, stream: str, model: str) -> None:
-        """A stream has no more to do with a model that was in force, or was to be."""
-
-    def loading(self, model: str, count: int) -> None:
-        """So many more of a model's keys are being made ready, or fewer."""
 
     def may_stop(self, device: int) -> bool:
         """Whether no command waits, here or on other devices; when True, none will come any more."""
@@ -109,8 +102,7 @@ class DeviceThread:
         self._working_on: StreamState | None = None
         self._beside = RawFrameThread()
         self._callbacks = callbacks
-        self._models: dict[ModelKey, LoadedModel | Exception] = dict(ready)
-        self._loading: set[ModelKey] = set()
+        self._models = DeviceModels(loader, ready, callbacks, self.commands.put)
         self._streams: dict[str, StreamState] = {}
         self._turns = Turns()
         self.s_per_pixel = _FIRST_GUESS_S
@@ -153,15 +145,14 @@ class DeviceThread:
         if working_on is not None and working_on.waiting and isinstance(working_on.waiting[0], Job):
             job = working_on.waiting[0]
             working_on.waiting[0] = replace(job, lost=job.lost + 1)
-        for key in self._loading:
-            self._callbacks.loading(key.model, -1)
+        self._models.give_up()
         if self._callbacks.lost(self._number, why, self._streams.values()):
             self._end_drains()
         else:
             self._abandon(ServerError(f"{why}; restart the server"))
 
     def _is_drained(self) -> bool:
-        if not self._drains or self._turns or self._loading:
+        if not self._drains or self._turns or self._models.is_loading:
             return False
         if any(state.waiting for state in self._streams.values()):
             return False
@@ -186,16 +177,16 @@ class DeviceThread:
                 state = StreamState.begin(stream, spec, info, resume_state)
                 state.last_frames = {} if self._moves else None
                 self._streams[stream] = state
-                self._want(state.key(state.in_force))
+                self._models.want(state.key(state.in_force))
             case Adopt(state=state):
                 self._adopt(state)
             case ChangeStream():
-                self._change(command)
+                self._models.change(self._streams[command.stream], command)
             case Loaded(key=key, model=model):
-                self._welcome(key, model)
+                self._models.came(key, model)
+                self._go_on()
             case ReplaceModel(model=replaced, ready=ready):
-                kept = {key: one for key, one in self._models.items() if key.model != replaced}
-                self._models = {**kept, **ready}
+                self._models.replace(replaced, ready)
                 self.warm.forget()
             case Drain(future=future):
                 self._drains.append(future)
@@ -205,9 +196,15 @@ class DeviceThread:
     def _adopt(self, state: StreamState) -> None:
         self._streams[state.id] = state
         for key in (state.key(state.in_force), *(state.key(one.in_force) for one in state.updates)):
-            self._want(key)
-        self._settle_all(state)
+            self._models.want(key)
+        self._models.settle_all(state)
         self._give_turn(state)
+
+    def _go_on(self) -> None:
+        """Let streams go on that may have waited for a model."""
+        for state in self._streams.values():
+            self._models.settle_all(state)
+            self._give_turn(state)
 
     def _append(self, state: StreamState, item: Item) -> None:
         state.waiting.append(item)
@@ -246,7 +243,7 @@ class DeviceThread:
                 self._fall_back(state, job)
 
     def _fall_back(self, state: StreamState, job: Job) -> None:
-        self._model_for(state, job.task.seq)  # after which an update that is due is in force
+        self._models.model_for(state, job.task.seq)  # after which an update that is due is in force
         wanted = job.future.running() or job.future.set_running_or_notify_cancel()
         self._answered(state, job, fall_back(state, job, device=self.loader.device.name) if wanted else None)
         self._work_off_at_once(state)
@@ -287,7 +284,7 @@ class DeviceThread:
 
     def _work_off(self, state: StreamState, item: Job | RestoreReference) -> bool:
         """Whether the frame was worked off; False when its model is still being made ready."""
-        model = self._model_for(state, item.task.seq)
+        model = self._models.model_for(state, item.task.seq)
         if model is None:
             return False
         self._working_on = state
@@ -324,16 +321,6 @@ class DeviceThread:
         if (why := self._check.why_lost()) is not None:
             raise DeviceLost(f"device {self.name} is lost: {why}") from failed
 
-    def _model_for(self, state: StreamState, seq: int) -> LoadedModel | Exception | None:
-        """The model for frame `seq`, after the updates that are due; None when one is not ready."""
-        while (update := state.due_update(seq)) is not None:
-            if state.key(update.in_force) not in self._models:
-                return None
-            before, state.in_force = state.in_force, state.updates.popleft().in_force
-            if update.names_model:
-                self._callbacks.left(state.id, before.model.id)
-        return self._models.get(state.key(state.in_force))
-
     def _end(self, state: StreamState, close: CloseStream) -> None:
         del self._streams[state.id]
         self._turns.forget(state.id)
@@ -343,58 +330,6 @@ class DeviceThread:
         if close.future.set_running_or_notify_cancel():
             close.future.set_result(state.counts())
 
-    def _change(self, command: ChangeStream) -> None:
-        state = self._streams[command.stream]
-        base = state.next_in_force()
-        info = base.model if command.model is None else command.model
-        thresholds = base.thresholds if command.model is None else info.thresholds
-        try:
-            if command.thresholds is not None:
-                thresholds = changed(thresholds, command.thresholds)
-            in_force = InForce(command.from_seq, info, thresholds)
-            update = PendingUpdate(in_force, command.future, command.model is not None)
-            state.plan(update)
-        except Refused as error:
-            if command.model is not None:
-                self._callbacks.left(state.id, info.id)
-            command.future.set_exception(error)
-            return
-        key = state.key(in_force)
-        self._want(key)
-        if key in self._models:
-            self._settle(state, update)
-
-    def _settle(self, state: StreamState, update: PendingUpdate) -> None:
-        """Say whether a planned update will happen, now that its model is or is not ready."""
-        model = self._models[state.key(update.in_force)]
-        if isinstance(model, Exception):
-            state.updates.remove(update)
-            if update.names_model:
-                self._callbacks.left(state.id, update.in_force.model.id)
-            update.future.set_exception(model)
-        else:
-            update.future.set_result(update.in_force)
-
-    def _want(self, key: ModelKey) -> None:
-        if key not in self._models and key not in self._loading:
-            self._loading.add(key)
-            self._callbacks.loading(key.model, 1)
-            self.loader.load_aside(key, lambda outcome: self.commands.put(_loaded(key, outcome)))
-
-    def _welcome(self, key: ModelKey, model: LoadedModel | Exception) -> None:
-        self._loading.discard(key)
-        self._callbacks.loading(key.model, -1)
-        self._models[key] = model
-        for state in self._streams.values():
-            self._settle_all(state)
-            self._give_turn(state)
-
-    def _settle_all(self, state: StreamState) -> None:
-        """Answer the updates whose models are ready by now."""
-        for update in list(state.updates):
-            if state.key(update.in_force) in self._models and not update.future.done():
-                self._settle(state, update)
-
     def _abandon(self, error: ServerError) -> None:
         """Fail every future that was promised."""
         while not self.commands.empty():
@@ -402,10 +337,3 @@ class DeviceThread:
         for state in self._streams.values():
             break_all(of_stream(state), error)
         break_all(self._drains, error)
-
-
-def _loaded(key: ModelKey, outcome: Future[LoadedModel]) -> Loaded:
-    error = outcome.exception()
-    if error is None:
-        return Loaded(key, outcome.result())
-    return Loaded(key, error if isinstance(error, Exception) else ServerError(repr(error)))
