@@ -11,7 +11,7 @@ import torch
 
 from dimstream_models.training.errors import Diverged
 from dimstream_models.training.fitting import checkpoints
-from dimstream_models.training.fitting.history import read_history
+from dimstream_models.training.fitting.history import read_history, write_history
 from dimstream_models.training.fitting.loop import Trainer
 from dimstream_models.training.fitting.record import read_record
 
@@ -38,7 +38,10 @@ def test_a_run_learns_and_leaves_its_curve(begin: Begin, tmp_path: Path) -> None
     rows = read_history(tmp_path)
     assert [row.step for row in rows] == [5, 10, 15, 20, 25, 30]
     assert rows[-1].validation_loss < 0.7 * rows[0].validation_loss
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    drawn = (tmp_path / "loss.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    write_history(rows, tmp_path)
+    assert drawn == (tmp_path / "loss.png").read_bytes()  # of all epochs, though not drawn after each
     assert (record.state, read_record(tmp_path)) == ("finished", record)
 
 

@@ -32,14 +32,15 @@ class Epoch:
     learning_rate: float  # of the step that comes next
 
 
-def write_history(rows: Sequence[Epoch], run: Path) -> None:
-    """Write the curve into the run's folder, as a table and as a picture."""
+def write_history(rows: Sequence[Epoch], run: Path, *, draw: bool = True) -> None:
+    """Write the curve into the run's folder, as a table and, if it is to be drawn, as a picture."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_whole(run / CURVE, text.getvalue().encode())
-    write_whole(run / PICTURE, _draw(rows))
+    if draw:
+        write_whole(run / PICTURE, _draw(rows))
 
 
 def read_history(run: Path) -> tuple[Epoch, ...]:

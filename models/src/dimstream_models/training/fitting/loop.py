@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ from dimstream_models.training.fitting.schedule import finished, learning_rate
 from dimstream_models.training.fitting.sources import Sources
 from dimstream_models.training.settings import FitSettings
 
+DRAW_EVERY_S: Final = 30.0
+"""Between two drawings of the loss curve of a run that goes on; its last one is always drawn."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -106,6 +108,7 @@ class Trainer:
         self._watched = 0  # of these losses
         self._watch_every = 1 if learner.device.type == "cpu" else GPU_WATCH
         self._saved_at = time.monotonic()
+        self._drawn_at = -math.inf
         if (run / LAST).exists():
             self._resume()
 
@@ -126,6 +129,8 @@ class Trainer:
                 if self.losses:  # stopped within an epoch
                     self._save()
                     write_history([*self.rows, self._broken_epoch()], self.run)
+                elif self.rows:
+                    write_history(self.rows, self.run)
             except Diverged as error:
                 write_history([*self.rows, self._broken_epoch()], self.run)
                 self._write_state("failed", str(error))
@@ -187,7 +192,9 @@ class Trainer:
         self._watched = 0
         self._save()
         self._save_if_best()
-        write_history(self.rows, self.run)
+        draw = time.monotonic() - self._drawn_at > DRAW_EVERY_S
+        write_history(self.rows, self.run, draw=draw)
+        self._drawn_at = time.monotonic() if draw else self._drawn_at
         self.report(self.rows[-1])
 
     def _training_loss(self) -> float:
