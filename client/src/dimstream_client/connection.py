@@ -39,9 +39,9 @@ from dimstream_client.messages import (
 )
 from dimstream_client.pixels import Part, largest_result_bytes
 from dimstream_client.protocol_client import ProtocolClient
-from dimstream_client.sending import FreshItem
 from dimstream_client.session import Item
 from dimstream_client.stream_channel import PendingRequest, Receiver, ReferenceOf, fail
+from dimstream_client.stream_sending import FreshItem
 from dimstream_client.wire import encode
 
 _POLL_MS: Final = 100

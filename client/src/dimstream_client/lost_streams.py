@@ -16,9 +16,9 @@ from dimstream_client.answer_checks import why_not_opened
 from dimstream_client.errors import Code, ConnectionLost, DimstreamError, ProtocolError, StreamError
 from dimstream_client.messages import Closed, Opened, Updated
 from dimstream_client.pending_requests import PendingRequests
-from dimstream_client.sending import Sender
 from dimstream_client.session import MAX_RETRIES
 from dimstream_client.stream_channel import PendingRequest, StreamChannel, fail
+from dimstream_client.stream_sending import Sender
 
 _PAUSE_S: Final = 0.2  # between two connections
 _MOVE_S: Final = 10.0  # that resuming at a server that is there may take on top of the outage allowed

@@ -37,9 +37,9 @@ from dimstream_client.messages import (
 )
 from dimstream_client.pending_requests import PendingRequests
 from dimstream_client.pixels import Part, largest_result_bytes
-from dimstream_client.sending import FreshItem, Sender
 from dimstream_client.session import MAX_RETRIES, PATIENT_CODES, Item, Session
 from dimstream_client.stream_channel import PendingRequest, Receiver, ReferenceOf, StreamChannel, fail
+from dimstream_client.stream_sending import FreshItem, Sender
 from dimstream_client.wire import decode
 
 _BUSY_S: Final = 0.1  # before a server that was too busy is tried again

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dimstream_client.watching.arrivals import Arrivals
+from dimstream_client.watching.complete_files import Arrivals
 from dimstream_client.watching.time_series import NamingRule, Place
 
 NAMES = {

@@ -15,11 +15,11 @@ from dimstream_client.messages import Error, Open
 from dimstream_models.bundle import Bundle
 from dimstream_models.quality.detector import Detector
 from dimstream_server import errors
-from dimstream_server.engine.handed_state import state_json
 from dimstream_server.engine.loading import model_info
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import Engine, EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.engine.resume_state import Counts, PlaneRecord, ResumeState
+from dimstream_server.engine.state_json import state_json
 from dimstream_server.streams.open_request import spec_of
 from dimstream_server.workers import WorkersEngine
 from dimstream_server.workers.placed_stream import PlacedStream

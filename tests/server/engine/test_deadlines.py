@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.handed_state import state_json, state_of
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.engine.resume_state import Counts, PlaneRecord, ResumeState
+from dimstream_server.engine.state_json import state_json, state_of
 from dimstream_server.streams.journal import Entry, Journal
 
 SHAPE = (24, 27)

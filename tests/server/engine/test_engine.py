@@ -15,7 +15,6 @@ from dimstream_client.quality import Fractions, Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_models.judging import raw_findings
 from dimstream_server import errors
-from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import (
     Engine,
@@ -26,6 +25,7 @@ from dimstream_server.engine.protocol import (
 )
 from dimstream_server.engine.resume_state import Counts
 from dimstream_server.engine.stream_state import Gap
+from dimstream_server.engine.thread_commands import Append
 
 BundleMaker = Callable[..., Bundle]
 SHAPE = (24, 27)

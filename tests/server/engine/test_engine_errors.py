@@ -3,7 +3,7 @@
 import pytest
 
 from dimstream_server.errors import FrameFailed, Refused, ServerError
-from dimstream_server.problems import ALL_MEANINGS
+from dimstream_server.problem_details import ALL_MEANINGS
 
 REFUSALS = [cls for cls in Refused.__subclasses__() if cls.__module__ == Refused.__module__]
 

@@ -9,8 +9,8 @@ from bfloat16 import needs_bfloat16
 
 from dimstream_models.bundle import Bundle, Difference, PrecisionRecord, PrecisionThresholds
 from dimstream_models.openvino_network import is_native
+from dimstream_server.engine.device_list import places_of
 from dimstream_server.engine.local_engine import LocalEngine
-from dimstream_server.engine.places import places_of
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable, UnsupportedNetwork
 from dimstream_server.pipeline.device import parse_device

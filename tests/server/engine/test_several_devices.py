@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 
 from dimstream_models.bundle import Bundle
 from dimstream_server import errors
-from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineLimits, EngineResult, FrameTask, StreamSpec
 from dimstream_server.engine.resume_state import Counts
 from dimstream_server.engine.stream_state import Gap
+from dimstream_server.engine.thread_commands import Append
 from dimstream_server.pipeline.device import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runner import Runner

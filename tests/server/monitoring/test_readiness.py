@@ -12,10 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dimstream_client.quality import Times
-from dimstream_server.engine.commands import Append
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import DeviceReport, EngineResult
 from dimstream_server.engine.stream_state import Gap
+from dimstream_server.engine.thread_commands import Append
 from dimstream_server.monitoring import disk_check
 from dimstream_server.monitoring.device_health import FAILURES, FAILURES_COUNT_S, STALL_S, DeviceHealth
 from dimstream_server.monitoring.disk_check import DiskCheck

@@ -21,7 +21,7 @@ from dimstream_server.errors import (
     WrongDtype,
     WrongShape,
 )
-from dimstream_server.problems import ALL_MEANINGS, RequestRefused
+from dimstream_server.problem_details import ALL_MEANINGS, RequestRefused
 from dimstream_server.settings import Settings
 from dimstream_server.streams.credit import Credit
 from dimstream_server.streams.open_request import choose_codec, spec_of

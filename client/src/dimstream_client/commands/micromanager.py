@@ -31,7 +31,7 @@ from dimstream_client.commands.exit_codes import (
     CommandRefused,
     say,
 )
-from dimstream_client.commands.microscope import open_core, plan_of
+from dimstream_client.commands.micromanager_setup import open_core, plan_of
 from dimstream_client.credentials import client_of
 from dimstream_client.errors import ArgumentError, Timeout
 from dimstream_client.messages import Result

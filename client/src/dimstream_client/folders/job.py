@@ -26,10 +26,10 @@ from dimstream_client.folders.outputs import (
     refuse_changed,
     stem_of_path,
 )
+from dimstream_client.folders.parallel_work import Stopped, work_together
 from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
 from dimstream_client.folders.scanning import Scan
 from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
-from dimstream_client.folders.together import Stopped, work_together
 
 OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
 """What the server refuses of every file."""

@@ -14,9 +14,9 @@ from dimstream_client.folders.outputs import OF_THE_DISK, OutputError
 from dimstream_client.folders.record import Done, FolderInUse, FolderRecord
 from dimstream_client.folders.scanning import RECORD, scan
 from dimstream_client.folders.tables import FileState, write_flags, write_summary
-from dimstream_client.watching.arrivals import Arrivals
-from dimstream_client.watching.arrivals import FileState as Stamp
 from dimstream_client.watching.clock import Clock
+from dimstream_client.watching.complete_files import Arrivals
+from dimstream_client.watching.complete_files import FileState as Stamp
 from dimstream_client.watching.done_files import KeyOf
 from dimstream_client.watching.time_series import NamingRule
 from dimstream_client.watching.watched_files import NotYet, WatchedFiles

@@ -14,7 +14,7 @@ from dimstream_models.judging.assessment import (
     assess,
 )
 from dimstream_models.judging.criteria import FIVE_SIGMA, Criteria, Distribution
-from dimstream_models.judging.decline import Decline, FramesLeft
+from dimstream_models.judging.forecast import Decline, FramesLeft
 from dimstream_models.judging.frame_metrics import FlagDecision, FlagName, FrameMetrics, Note
 from dimstream_models.judging.judge import PlaneJudge
 from dimstream_models.judging.measures import Measures

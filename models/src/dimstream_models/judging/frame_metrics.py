@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dimstream_models.judging.criteria import Criteria
-from dimstream_models.judging.decline import FramesLeft
+from dimstream_models.judging.forecast import FramesLeft
 from dimstream_models.quality.count_check import Doubt
 
 LONG_INTERVAL: Final = 3.0

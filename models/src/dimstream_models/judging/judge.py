@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from dimstream_models.judging.criteria import Criteria
-from dimstream_models.judging.decline import Decline
 from dimstream_models.judging.flag_decision import decide_flag
+from dimstream_models.judging.forecast import Decline
 from dimstream_models.judging.frame_metrics import FlagDecision, FrameMetrics
 from dimstream_models.judging.notes import notes_of
 from dimstream_models.judging.plane_history import PlaneHistory

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Protocol
 
-from dimstream_server.engine.commands import ChangeStream, Loaded
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.protocol import InForce
 from dimstream_server.engine.stream_state import PendingUpdate, StreamState
+from dimstream_server.engine.thread_commands import ChangeStream, Loaded
 from dimstream_server.errors import Refused, ServerError
 from dimstream_server.pipeline.thresholds import changed
 

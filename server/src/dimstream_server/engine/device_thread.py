@@ -11,23 +11,13 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from dimstream_server.engine.commands import (
-    Adopt,
-    Append,
-    ChangeStream,
-    Command,
-    Drain,
-    Loaded,
-    LookAgain,
-    OpenStream,
-    ReplaceModel,
-)
+from dimstream_server.engine.device_list import kind_of
 from dimstream_server.engine.device_models import DeviceModels, ModelCallbacks
 from dimstream_server.engine.frame_denoising import answer, fall_back, restore_reference
 from dimstream_server.engine.keep_warm import KeepWarm
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
-from dimstream_server.engine.places import kind_of
-from dimstream_server.engine.promises import break_all, of_command, of_stream
+from dimstream_server.engine.pending_futures import break_all, of_command, of_stream
+from dimstream_server.engine.priority_turns import Turns
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import (
@@ -38,7 +28,17 @@ from dimstream_server.engine.stream_state import (
     RestoreReference,
     StreamState,
 )
-from dimstream_server.engine.turns import Turns
+from dimstream_server.engine.thread_commands import (
+    Adopt,
+    Append,
+    ChangeStream,
+    Command,
+    Drain,
+    Loaded,
+    LookAgain,
+    OpenStream,
+    ReplaceModel,
+)
 from dimstream_server.errors import DeviceLost, FrameFailed, ServerError
 from dimstream_server.pipeline.device_check import DeviceCheck
 

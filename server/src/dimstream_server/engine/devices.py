@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.commands import (
+from dimstream_server.engine.device_thread import DeviceThread
+from dimstream_server.engine.loading import LoadedModel, ModelKey
+from dimstream_server.engine.placement import Placement
+from dimstream_server.engine.stream_state import StreamState
+from dimstream_server.engine.thread_commands import (
     Adopt,
     Command,
     Drain,
@@ -16,10 +20,6 @@ from dimstream_server.engine.commands import (
     ReplaceModel,
     StreamCommand,
 )
-from dimstream_server.engine.device_thread import DeviceThread
-from dimstream_server.engine.loading import LoadedModel, ModelKey
-from dimstream_server.engine.placement import Placement
-from dimstream_server.engine.stream_state import StreamState
 
 log = logging.getLogger(__name__)
 

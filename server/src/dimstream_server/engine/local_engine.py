@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from dimstream_models.bundle import Bundle
-from dimstream_server.engine.commands import Append, ChangeStream, OpenStream
+from dimstream_server.engine.device_list import described, names_of, places_of, shared_threads
 from dimstream_server.engine.device_thread import DeviceThread
 from dimstream_server.engine.devices import Devices
 from dimstream_server.engine.frame_memory import check_memory
@@ -24,7 +24,6 @@ from dimstream_server.engine.loading import (
     model_info,
     prepared_on_all,
 )
-from dimstream_server.engine.places import described, names_of, places_of, shared_threads
 from dimstream_server.engine.protocol import (
     DeviceReport,
     EngineDevice,
@@ -41,6 +40,7 @@ from dimstream_server.engine.protocol import (
 from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference, StreamState
+from dimstream_server.engine.thread_commands import Append, ChangeStream, OpenStream
 from dimstream_server.errors import BadUpdate, ModelInUse, UnknownModel
 from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.device_check import DeviceCheck

@@ -11,9 +11,9 @@ from typing import Final, Self
 from dimstream_models.judging import Conditions, PlaneJudge, PreviousFrame
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.pixel_matching import parts_of
+from dimstream_server.engine.priority_turns import Share
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
-from dimstream_server.engine.turns import Share
 from dimstream_server.errors import BadUpdate
 
 PENDING_UPDATES = 16

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dimstream_server.errors import UnknownBundle
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LISTED: Final = 20

@@ -10,7 +10,7 @@ from dimstream_client.messages import Closed
 from dimstream_server.engine.protocol import Engine
 from dimstream_server.engine.resume_state import Counts
 from dimstream_server.errors import RecordingFailed
-from dimstream_server.problems import error_message
+from dimstream_server.problem_details import error_message
 from dimstream_server.recording import RecordedFile
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings

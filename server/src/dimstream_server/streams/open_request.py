@@ -7,7 +7,7 @@ import numpy as np
 from dimstream_client.messages import Open
 from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import StreamSpec
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 FRAME_CODECS = ("none", "zlib")
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from dimstream_client.messages import Open, Opened
 from dimstream_client.quality import Thresholds
-from dimstream_server.engine.handed_state import BadState, state_of
 from dimstream_server.engine.protocol import Engine, InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import ResumeState
+from dimstream_server.engine.state_json import BadState, state_of
 from dimstream_server.errors import (
     ServerBusy,
     ServerError,
@@ -21,7 +21,7 @@ from dimstream_server.errors import (
     UnknownModel,
     UnknownStream,
 )
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.settings import Settings
 from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.open_request import check_frame_bytes, choose_codec, spec_of

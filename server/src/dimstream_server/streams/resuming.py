@@ -18,7 +18,7 @@ from dimstream_client.wire import decode, encode
 from dimstream_server.engine.protocol import EngineResult, InForce, ModelInfo
 from dimstream_server.engine.resume_state import Plane, PlaneRecord, ResumeState
 from dimstream_server.errors import ServerBusy, UnknownModel
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.streams.journal import Entry, Journal, StreamSnapshot, UpdateEntry
 from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.stream import LAST_SEQ, ServerStream

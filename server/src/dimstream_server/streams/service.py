@@ -20,7 +20,6 @@ from dimstream_server.errors import Draining, ServerError, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.recording import Recorder, Recording
 from dimstream_server.settings import Settings
-from dimstream_server.streams.answering import Answering
 from dimstream_server.streams.closing import Closing
 from dimstream_server.streams.flag_events import FlagEvents
 from dimstream_server.streams.journal_thread import JournalThread
@@ -30,6 +29,7 @@ from dimstream_server.streams.opening import Requester, StreamOpener
 from dimstream_server.streams.registry import StreamRegistry
 from dimstream_server.streams.request_rate import RateLimit
 from dimstream_server.streams.request_streams import Requests, RequestStream
+from dimstream_server.streams.result_delivery import Answering
 from dimstream_server.streams.resuming import keep_end
 from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings

@@ -28,11 +28,11 @@ from dimstream_client.messages import (
     Updated,
 )
 from dimstream_client.quality import Thresholds, parts_of
-from dimstream_server.engine.handed_state import result_json
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane
+from dimstream_server.engine.state_json import result_json
 from dimstream_server.errors import StreamClosed, WrongDtype, WrongShape
-from dimstream_server.problems import RequestRefused, error_message
+from dimstream_server.problem_details import RequestRefused, error_message
 from dimstream_server.recording import RecordedFile
 from dimstream_server.streams.wire_values import wire_update
 

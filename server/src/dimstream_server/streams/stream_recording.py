@@ -14,7 +14,7 @@ from dimstream_client.messages import Frame, Open
 from dimstream_client.quality import Thresholds
 from dimstream_models.quality.detector import Detector
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.recording import RecordedFile, RecordedFrame, Recorder, Recording, RecordingSpec
 from dimstream_server.settings import RecordingTable
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from dimstream_client.messages import Frame, Open, PlaneIndex, Result, Update
 from dimstream_client.quality import Times, parts_of, plain
-from dimstream_server.engine.handed_state import record_of, state_json
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
+from dimstream_server.engine.state_json import record_of, state_json
 from dimstream_server.engine.stream_state import PENDING_UPDATES, CloseStream, Gap, Job
 from dimstream_server.errors import BadUpdate
 

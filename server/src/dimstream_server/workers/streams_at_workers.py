@@ -19,8 +19,8 @@ from dimstream_client.messages import (
     Skip,
     Updated,
 )
-from dimstream_server.engine.handed_state import BadState
 from dimstream_server.engine.protocol import FrameTask, InForce, ModelInfo
+from dimstream_server.engine.state_json import BadState
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job
 from dimstream_server.errors import BadUpdate, Refused, ServerError, UnknownModel
 from dimstream_server.pipeline.thresholds import changed

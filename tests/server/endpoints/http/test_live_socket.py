@@ -15,7 +15,7 @@ from live_viewers import PATIENCE_S, decoded, viewing
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dimstream_client.keys import TOKEN, make_token, read_only_entry
-from dimstream_server.endpoints.http.piecewise import PIECE_BYTES
+from dimstream_server.endpoints.http.websocket_fragments import PIECE_BYTES
 from dimstream_server.security import access
 
 SHAPE = (24, 32)

@@ -17,7 +17,7 @@ from dimstream_server.endpoints.http.image_answers import StackSink
 from dimstream_server.endpoints.http.volume_views import ViewSink
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.pipeline.thresholds import thresholds_of
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 GAP_PX = 6
 

@@ -23,8 +23,8 @@ from dimstream_client.messages import (
     Update,
     Updated,
 )
-from dimstream_server.engine.commands import Append
 from dimstream_server.engine.stream_state import Gap
+from dimstream_server.engine.thread_commands import Append
 
 SHAPE = (24, 32)
 OPEN = Open(client="test", model="blur", shape=SHAPE, dtype="uint16")

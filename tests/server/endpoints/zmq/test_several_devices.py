@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dimstream_client.messages import Frame, Opened
-from dimstream_server.engine.commands import Append
 from dimstream_server.engine.stream_state import Gap
+from dimstream_server.engine.thread_commands import Append
 
 SHAPE = (24, 32)
 

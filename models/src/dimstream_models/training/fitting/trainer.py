@@ -34,7 +34,7 @@ from dimstream_models.training.fitting.sources import Sources, open_sources
 from dimstream_models.training.loading import load_bundle
 from dimstream_models.training.network import UNetRCAN, build_network
 from dimstream_models.training.settings import NetworkSettings, Recipe, write_recipe
-from dimstream_models.training.widening import widen
+from dimstream_models.training.wider_network import widen
 
 __all__ = ["FINE_TUNING", "build_network", "fit", "load_best", "read_history", "read_record"]
 

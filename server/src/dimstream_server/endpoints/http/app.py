@@ -34,17 +34,17 @@ from dimstream_server.endpoints.http.openapi import (
     describe_query,
     problems,
 )
-from dimstream_server.endpoints.http.operator import OperatorRoutes
+from dimstream_server.endpoints.http.operator_routes import OperatorRoutes
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.request_workers import RequestWorkers
 from dimstream_server.endpoints.http.requests import Observer, ProblemResponder
-from dimstream_server.endpoints.http.workers import WorkerRoutes
+from dimstream_server.endpoints.http.worker_routes import WorkerRoutes
 from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import UnknownModel
 from dimstream_server.monitoring.metrics import METRICS_MEDIA_TYPE, Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
-from dimstream_server.problems import RETRY_AFTER_S
+from dimstream_server.problem_details import RETRY_AFTER_S
 from dimstream_server.security.access import Tokens
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService

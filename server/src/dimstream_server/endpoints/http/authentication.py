@@ -11,7 +11,7 @@ from starlette.types import Scope
 from dimstream_server.addresses import host_in, is_address_literal, is_loopback
 from dimstream_server.endpoints.http.tickets import Tickets
 from dimstream_server.endpoints.refusal_log import RefusalLog
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.security.access import Holder, Tokens
 from dimstream_server.streams.request_rate import RateLimit
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from dimstream_server.endpoints.http.capacity import Share, Slot
 from dimstream_server.endpoints.http.denoising import Abandoned
 from dimstream_server.errors import ServerBusy
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 PLAIN: Final = ("identity",)
 PIECE_BYTES: Final = 1_048_576  # of an answer, which are in memory twice

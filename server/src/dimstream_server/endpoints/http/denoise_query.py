@@ -12,7 +12,7 @@ from dimstream_server.endpoints.http.frame_options import FrameOptions
 from dimstream_server.endpoints.http.image_answers import JSON, PNG, allows, choose_media_type
 from dimstream_server.endpoints.http.request_images import ImageChoice
 from dimstream_server.endpoints.http.volume_views import View, ViewOrder
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 Place = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 _ALL: tuple[View, ...] = ("orthogonal", "projection")

@@ -15,7 +15,7 @@ from dimstream_server.endpoints.http.live.history import History, Judged, Stream
 from dimstream_server.endpoints.http.openapi import json_body, problems
 from dimstream_server.errors import ServerBusy, UnknownStream
 from dimstream_server.monitoring.metrics import Metrics
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.recording import AnalysedFrame, AnalysisLog
 from dimstream_server.streams import StreamService
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dimstream_client.files import ImageStack
 from dimstream_client.files.stack_writer import writer_of
 from dimstream_server.endpoints.http.request_images import NPY, TIFF
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 PNG, JSON = "image/png", "application/json"
 ANSWER_TYPES = (TIFF, NPY, PNG, JSON)

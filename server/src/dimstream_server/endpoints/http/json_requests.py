@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dimstream_server.endpoints.http.bodies import BodyLimits, read_body
 from dimstream_server.endpoints.http.capacity import Buffers
 from dimstream_server.endpoints.http.denoising import Abandoned
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.settings import Settings
 
 LARGEST_BODY: Final = 65_536

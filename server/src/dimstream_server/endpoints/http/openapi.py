@@ -15,7 +15,7 @@ from dimstream_server.endpoints.http.json_bodies import ProblemBody, ReadyBody
 from dimstream_server.endpoints.http.operator_bodies import ChangeBody, LoadBody
 from dimstream_server.endpoints.http.reports import ReportBody
 from dimstream_server.endpoints.http.request_images import FORM, FORM_FIELD, NPY, TIFF
-from dimstream_server.problems import PROBLEM_MEDIA_TYPE
+from dimstream_server.problem_details import PROBLEM_MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
 _SCHEMAS: tuple[type[BaseModel], ...] = (ProblemBody, ReportBody, LoadBody, ChangeBody, FoundBody)

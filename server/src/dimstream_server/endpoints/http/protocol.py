@@ -20,7 +20,7 @@ from dimstream_server.endpoints.http.connections import ConnectionLimits, Connec
 from dimstream_server.endpoints.http.requests import ProblemResponder
 from dimstream_server.endpoints.http.stall_limit import StallLimit
 from dimstream_server.endpoints.http.websocket import LARGEST_LINE, MOST_HEADERS, WebSocketProtocol
-from dimstream_server.problems import error_message
+from dimstream_server.problem_details import error_message
 
 MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 256

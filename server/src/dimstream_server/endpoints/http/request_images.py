@@ -9,7 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from dimstream_client.files import HEAD_BYTES, ImageStack, kind_of, open_images
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 TIFF, NPY = "image/tiff", "application/x-npy"
 FORM = "multipart/form-data"

@@ -19,7 +19,7 @@ from dimstream_server.endpoints.http.denoising import ENDPOINT
 from dimstream_server.endpoints.refusal_log import RefusalLog
 from dimstream_server.errors import Refused, ServerBusy, ServerError
 from dimstream_server.monitoring.metrics import Metrics
-from dimstream_server.problems import (
+from dimstream_server.problem_details import (
     PROBLEM_MEDIA_TYPE,
     RequestRefused,
     error_message,

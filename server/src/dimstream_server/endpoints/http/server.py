@@ -20,7 +20,7 @@ from dimstream_server.endpoints.http.websocket import LARGEST_MESSAGE
 from dimstream_server.endpoints.refusal_log import AGAIN_S
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.open_file_limit import descriptor_limit
-from dimstream_server.problems import error_message
+from dimstream_server.problem_details import error_message
 from dimstream_server.settings import Settings
 
 _LOOK_S: Final = 0.25

@@ -13,7 +13,7 @@ from dimstream_client.volumes import views
 from dimstream_client.volumes.files import aspect_of
 from dimstream_client.volumes.judging import Series, judge_volumes
 from dimstream_server.engine.protocol import EngineResult
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 View = Literal["orthogonal", "projection"]
 

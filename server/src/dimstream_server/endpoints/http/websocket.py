@@ -11,9 +11,9 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 from dimstream_server.endpoints.http.connections import ConnectionLimits, Connections, Rank
-from dimstream_server.endpoints.http.piecewise import PiecewiseSending
 from dimstream_server.endpoints.http.requests import ProblemResponder
 from dimstream_server.endpoints.http.stall_limit import StallLimit
+from dimstream_server.endpoints.http.websocket_fragments import PiecewiseSending
 
 LARGEST_MESSAGE: Final = 8192  # from a viewer, bytes
 LARGEST_LINE: Final = 8000  # of a head: what `websockets` takes, which hangs on more

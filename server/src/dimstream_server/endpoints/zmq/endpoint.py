@@ -35,7 +35,7 @@ from dimstream_server.endpoints.zmq.router import CannotBind, Router
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.errors import ServerError
 from dimstream_server.monitoring.metrics import Metrics
-from dimstream_server.problems import RequestRefused, error_message, problem_of
+from dimstream_server.problem_details import RequestRefused, error_message, problem_of
 from dimstream_server.security.access import Access, warn_of_open_endpoints
 from dimstream_server.settings import Settings
 from dimstream_server.streams import Requester, ServerStream, StreamService

@@ -37,7 +37,7 @@ from dimstream_server.errors import ServerBusy
 from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
-from dimstream_server.problems import RequestRefused, error_message
+from dimstream_server.problem_details import RequestRefused, error_message
 from dimstream_server.settings import Settings
 from dimstream_server.streams import StreamService
 

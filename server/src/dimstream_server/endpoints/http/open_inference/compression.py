@@ -5,7 +5,7 @@ import zlib
 from typing import Final
 
 from dimstream_server.endpoints.http.bodies import PLAIN
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 ENCODINGS: Final = (*PLAIN, "gzip", "deflate")
 _WBITS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}

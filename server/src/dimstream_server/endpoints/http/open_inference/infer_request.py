@@ -14,7 +14,7 @@ from dimstream_server.endpoints.http.open_inference.bodies import InferRequestBo
 from dimstream_server.endpoints.http.open_inference.outputs import DENOISED, FIGURES, IMAGES
 from dimstream_server.endpoints.http.open_inference.tensors import dtype_of, size_of, values_in_json
 from dimstream_server.endpoints.http.request_images import ImageChoice
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 FRAME: Final = "frame"
 LENGTH_HEADER: Final = "inference-header-content-length"

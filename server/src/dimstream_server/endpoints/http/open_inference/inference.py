@@ -28,7 +28,7 @@ from dimstream_server.endpoints.http.open_inference.outputs import (
 from dimstream_server.endpoints.http.open_inference.tensors import DTYPES, as_bytes, as_json
 from dimstream_server.engine.protocol import EngineResult, ModelInfo
 from dimstream_server.errors import FrameFailed
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 MAX_JSON_VALUES: Final = 2**20
 """Pixels of all images that are sent as JSON."""

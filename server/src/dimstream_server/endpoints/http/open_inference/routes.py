@@ -28,7 +28,7 @@ from dimstream_server.engine.protocol import Engine, ModelInfo
 from dimstream_server.errors import UnknownModel
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.server_info import ServerInfo
-from dimstream_server.problems import RETRY_AFTER_S
+from dimstream_server.problem_details import RETRY_AFTER_S
 
 EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "parameters")
 PLATFORM, BACKEND = "dimstream_onnx", "dimstream"

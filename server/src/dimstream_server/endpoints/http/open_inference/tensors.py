@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dimstream_server.endpoints.http.open_inference.bodies import InputTensor
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 
 DTYPES: Final = {
     "BOOL": "|b1",

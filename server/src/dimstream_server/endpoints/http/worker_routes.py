@@ -14,7 +14,7 @@ from dimstream_server.endpoints.http.authentication import operator_of
 from dimstream_server.endpoints.http.json_bodies import Body
 from dimstream_server.endpoints.http.json_requests import AskedBody, JsonRequests
 from dimstream_server.endpoints.http.openapi import json_body, problems
-from dimstream_server.problems import RequestRefused
+from dimstream_server.problem_details import RequestRefused
 from dimstream_server.settings import Settings
 from dimstream_server.workers import WorkersEngine
 from dimstream_server.workers.worker_list import check_workers

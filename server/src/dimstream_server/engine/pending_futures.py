@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from dimstream_server.engine.commands import Adopt, Append, ChangeStream, Command, Drain
 from dimstream_server.engine.stream_state import CloseStream, Item, Job, StreamState
+from dimstream_server.engine.thread_commands import Adopt, Append, ChangeStream, Command, Drain
 from dimstream_server.errors import ServerError
 
 

@@ -11,7 +11,7 @@ from dimstream_models.training.errors import CannotLoad
 from dimstream_models.training.loading import load_bundle
 from dimstream_models.training.network import UNetRCAN, build_network, initialise
 from dimstream_models.training.settings import NetworkSettings, NormalisationSettings
-from dimstream_models.training.widening import widen
+from dimstream_models.training.wider_network import widen
 
 SMALL = {"filters": (2, 3), "filters_cab": 2, "num_rg": 1, "num_cab": 1, "kernel": 3}
 
