@@ -98,6 +98,7 @@ light-bundle: dev
 		--out runs/er-sted-light/$${movie%:*}.json || exit 1; done
 	$(LIGHT) $(foreach name,pairs movie area1 area2 area3 syt1 syt2,--quality runs/er-sted-light/$(name).json)
 	OMP_NUM_THREADS=1 $(BIN)/dimstream-train error-bar $(SHIPPED)
+	$(BIN)/dimstream-train calibrate $(SHIPPED) --precision bf16 --simulated
 
 # Trains a generalist from the weights of the model that ships, into runs/: an hour on two cores. It does
 # not ship yet; docs/results.md says what it lacks.
