@@ -102,6 +102,8 @@ class Forks:
         """
         asked = {"program": program, "words": list(words), "out": str(out), "errors": str(errors or out)}
         around = {"environment": dict(os.environ), "folder": os.getcwd()}
+        for path in (out, errors or out):
+            path.touch()  # it may be read at once
         assert self._process.stdin is not None
         with self._one_at_a_time:
             self._process.stdin.write(json.dumps(asked | around).encode() + b"\n")

@@ -13,6 +13,8 @@ from dimstream_server.server_process import RunningServer
 
 README = Path(__file__).parents[2] / "README.md"
 CLIENT = Path(__file__).parents[2] / "client" / "README.md"
+ANALYSIS = "dimstream-analyse"
+"""Its commands are those of the tutorial, which tests/system/test_analysis_tutorial.py runs."""
 BLOCK = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
 
 
@@ -56,7 +58,7 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_snippets_of_the_readme_do_what_it_says(checkout: Path, server: RunningServer) -> None:
     printed = []
-    for language, text in blocks(README, "make demo", "dimstream-server serve", "import napari"):
+    for language, text in blocks(README, "make demo", "dimstream-server serve", "import napari", ANALYSIS):
         if "denoised.flags.jsonl" in text:  # of the demo, which is made by the first command
             for made in checkout.glob("denoised.*"):
                 made.rename(checkout / "demo" / made.name)

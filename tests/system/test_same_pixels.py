@@ -22,9 +22,9 @@ from dimstream_models.arithmetic import (
     normalise_prediction,
     rescale,
     signal_fractions,
-    ssim,
 )
 from dimstream_models.bundle import read_bundle
+from dimstream_models.ssim import ssim
 from dimstream_models.training.export.onnx_export import OnnxRunner
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import FrameTask, StreamSpec

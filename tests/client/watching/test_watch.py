@@ -144,7 +144,7 @@ def test_what_never_can_be_read_has_failed_and_holds_up_its_series_only_for_a_wh
         "img1.tif": "done", "img2.tif": "failed", "img3.tif": "done", "other.tif": "done",
     }  # fmt: skip
     told = capsys.readouterr().out
-    assert told.count("img2.tif waits: the first bytes, b'no image', are of no kind") == 1
+    assert told.count("img2.tif waits: the first bytes, b'no image', are of no file type") == 1
     assert told.count("img2.tif: failed: the first bytes") == 2  # once more in the summary
     day.write("img2.tif")  # it is there after all
     assert day.watch() == 0

@@ -68,8 +68,13 @@ def test_trials_run_on_both_nodes_and_one_whose_worker_dies_is_tried_again(
     killer = threading.Thread(target=kill_one)
     killer.start()
     lines: list[str] = []
-    short = tiny_search.search.model_copy(update={"trials": 2, "best": 1})
-    recipe = tiny_search.model_copy(update={"search": short})
+    long = {"epochs": 40}  # so that the first trial still runs when its checkpoint has been seen
+    recipe = tiny_search.model_copy(
+        update={
+            "search": tiny_search.search.model_copy(update={"trials": 2, "best": 1, **long}),
+            "fit": tiny_search.fit.model_copy(update=long),
+        }
+    )
     results = search(recipe, tmp_path, workers=RayCluster(cluster.address), tell=lines.append)
     killer.join()
     assert killed
