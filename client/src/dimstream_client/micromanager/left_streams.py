@@ -13,17 +13,12 @@ from dimstream_client.feedback.observations import EXPOSURE
 from dimstream_client.messages import Frame, Open, Result, Skip
 from dimstream_client.micromanager.run_report import RunReport
 from dimstream_client.micromanager.sent_stream import OnSentResult, SentFrame
+from dimstream_client.micromanager.spools import results_of
 from dimstream_client.micromanager.stream_opening import free_folder
-from dimstream_client.session import FINAL_CODES
 from dimstream_client.spool import Spool, SpooledFrame
 from dimstream_client.stream import Stream
 
 _NOT_OPENED_WITH: Final = ("client", "shape", "dtype", "next_result", "stream", "resume_token", "state")
-
-
-def left_in(spool: Path) -> list[Path]:
-    """Return the folders of the streams that are left in a spool."""
-    return sorted(path.parent for path in spool.glob("*/stream.json"))
 
 
 class LeftStream:
@@ -103,17 +98,11 @@ class LeftStream:
         return stream
 
     def _take_all(self, stream: Stream, keep: OnSentResult) -> None:
-        while True:
-            try:
-                result = stream.take()
-            except StreamError as error:
-                if error.code in FINAL_CODES or error.seq is None:
-                    raise
-                self.report.add(refused=1)
-                self.report.note(f"frame {error.seq} was refused: {error}")
-                continue
-            if result is None:
-                return
+        def refused(error: StreamError) -> None:
+            self.report.add(refused=1)
+            self.report.note(f"frame {error.seq} was refused: {error}")
+
+        for result in results_of(stream, refused):
             keep(result, self._sent_of(stream, result))
             self.report.count(result)
 

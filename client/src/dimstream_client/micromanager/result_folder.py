@@ -15,7 +15,7 @@ from dimstream_client.client import Client
 from dimstream_client.errors import SpoolError
 from dimstream_client.keys import FilePath
 from dimstream_client.messages import Result
-from dimstream_client.micromanager.left_streams import LeftStream, left_in
+from dimstream_client.micromanager.left_streams import LeftStream
 from dimstream_client.micromanager.result_images import (
     IMAGE,
     LINES,
@@ -26,6 +26,7 @@ from dimstream_client.micromanager.result_images import (
 )
 from dimstream_client.micromanager.run_report import RunReport
 from dimstream_client.micromanager.sent_stream import ResultNotKept, SentFrame
+from dimstream_client.micromanager.spools import left_in
 from dimstream_client.quality import parts_of, plain
 
 LOCK: Final = ".dimstream-results.lock"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dimstream_client import arguments
@@ -12,6 +12,7 @@ from dimstream_client.errors import StreamError
 from dimstream_client.keys import FilePath
 from dimstream_client.messages import Result
 from dimstream_client.session import FINAL_CODES
+from dimstream_client.stream import Stream
 
 _log = logging.getLogger("dimstream")
 
@@ -42,24 +43,47 @@ def resume_spools(
     Timeout, ConnectionLost
     """
     arguments.callback("on_result", on_result)
-    found = sorted(path.parent for path in arguments.folder("spool", spool).glob("*/stream.json"))
+    found = left_in(arguments.folder("spool", spool))
     return {folder: _resume(client, folder, on_result) for folder in found}
 
 
-def _resume(client: Client, folder: Path, on_result: Callable[[Result], object] | None) -> int:
-    stream = client.resume(folder)
-    stream.finish()
-    results = 0
+def left_in(spool: Path) -> list[Path]:
+    """Return the folders of the streams that are left in a spool."""
+    return sorted(path.parent for path in spool.glob("*/stream.json"))
+
+
+def results_of(stream: Stream, refused: Callable[[StreamError], object]) -> Iterator[Result]:
+    """Take the results of a stream until its end; `refused` is called for each frame that was refused.
+
+    Raises
+    ------
+    StreamError
+        The stream itself has failed.
+    Timeout, ConnectionLost
+    """
     while True:
         try:
             result = stream.take()
         except StreamError as error:
             if error.code in FINAL_CODES or error.seq is None:
                 raise
-            _log.error("%s: frame %d was refused: %s", folder, error.seq, error)
+            refused(error)
             continue
         if result is None:
-            return results
-        results += 1
+            return
+        yield result
+
+
+def _resume(client: Client, folder: Path, on_result: Callable[[Result], object] | None) -> int:
+    stream = client.resume(folder)
+    stream.finish()
+    count = 0
+
+    def refused(error: StreamError) -> None:
+        _log.error("%s: frame %d was refused: %s", folder, error.seq, error)
+
+    for result in results_of(stream, refused):
+        count += 1
         if on_result is not None:
             on_result(result)
+    return count
