@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,15 +54,15 @@ def test_trials_run_on_both_nodes_and_one_whose_worker_dies_is_tried_again(
     cluster: Cluster, tiny_search: Recipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     killed: list[int] = []
+    over = threading.Event()
 
     def kill_one() -> None:
-        """Kill the worker of the first trial that has a checkpoint."""
-        deadline = time.monotonic() + 100
-        while time.monotonic() < deadline and not killed:
-            if list(tmp_path.glob("trials/*/last.pt")) and (workers := _at_work()):
+        """Kill a worker at the first checkpoint of a trial, however long a busy machine takes to get there."""
+        while not over.wait(0.01) and not killed:
+            workers = _at_work()
+            if workers and list(tmp_path.glob("trials/*/last.pt")):
                 os.kill(workers[0], signal.SIGKILL)
                 killed.append(workers[0])
-            time.sleep(0.01)
 
     killer = threading.Thread(target=kill_one)
     killer.start()
@@ -75,8 +74,11 @@ def test_trials_run_on_both_nodes_and_one_whose_worker_dies_is_tried_again(
             "fit": tiny_search.fit.model_copy(update=long),
         }
     )
-    results = search(recipe, tmp_path, workers=RayCluster(cluster.address), tell=lines.append)
-    killer.join()
+    try:
+        results = search(recipe, tmp_path, workers=RayCluster(cluster.address), tell=lines.append)
+    finally:
+        over.set()
+        killer.join()
     assert killed
     assert len(lines) == 3
     assert len(results.screened) == len(read_trials(tmp_path)) == 2
