@@ -57,7 +57,7 @@ def test_trials_run_on_both_nodes_and_one_whose_worker_dies_is_tried_again(
     over = threading.Event()
 
     def kill_one() -> None:
-        """Kill a worker at the first checkpoint of a trial, however long a busy machine takes to get there."""
+        """Kill a worker at the first checkpoint of a trial, however slow the machine."""
         while not over.wait(0.01) and not killed:
             workers = _at_work()
             if workers and list(tmp_path.glob("trials/*/last.pt")):
