@@ -143,3 +143,15 @@ def test_uneven_backgrounds_keep_their_mean_and_are_in_the_truth() -> None:
     assert float(batch.truth.std(dim=(1, 2, 3)).max()) > 0.5
     off = (batch.counts - batch.truth).mean(dim=(1, 2, 3))
     assert float(off.abs().max()) < 5 * (2.1 / 64**2) ** 0.5 + 0.05
+
+
+def test_light_that_flickers_keeps_its_mean_and_is_in_the_truth() -> None:
+    still = {"empty_share": 0, "background_share": 0, "dose": (4.0, 4.001)}
+    settings = SimulationSettings(**still, flicker_share=0.5, flicker=1.0)
+    batch = Sampler(torch.ones(1, 64, 64).half(), settings, seed=1).batch(0, size=32, patch_px=64)
+    spread = batch.truth.std(dim=(1, 2, 3)) / 4
+    assert 8 <= int((spread < 1e-3).sum()) <= 24
+    assert float(spread.max()) > 0.8
+    assert torch.allclose(batch.truth.mean(dim=(1, 2, 3)), torch.full((32,), 4.0), rtol=0.1)
+    off = (batch.counts - batch.truth).mean(dim=(1, 2, 3))
+    assert float(off.abs().max()) < 5 * (4.2 / 64**2) ** 0.5 + 0.05

@@ -41,6 +41,14 @@ class SimulationSettings(Confined):
         le=2,
         description="of that light across a patch: standard deviation of its logarithm; 0: even",
     )
+    flicker_share: Share = Field(
+        0.0,
+        description="patches in which the light differs from pixel to pixel, as that of structures that blink"
+        " or move while they are scanned; it is part of the truth",
+    )
+    flicker: float = Field(
+        0.5, ge=0, le=2, description="largest standard deviation of the logarithm of that light's factors"
+    )
     speck_share: Share = Field(0.0, description="patches with one speck that outshines everything")
     speck: PositiveRange = Field(
         (20.0, 400.0), description="photons on a speck's brightest pixel, log-uniform"

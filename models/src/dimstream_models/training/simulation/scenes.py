@@ -70,7 +70,10 @@ class Sampler:
         background = lit * self._log_uniform(size, self.settings.background)
         if self.settings.background_unevenness:
             background = background * self._unevenness(size, patch_px)
-        expected = full * self._log_uniform(size, self.settings.dose) * structure + background
+        light = full * self._log_uniform(size, self.settings.dose) * structure
+        if self.settings.flicker_share:
+            light = light * self._flicker(size, patch_px)
+        expected = light + background
         dark = self._log_uniform(size, self.settings.dark_counts)
         if not self.settings.speck_share:
             return Batch(torch.poisson(expected + dark, generator=self.generator), expected)
@@ -86,6 +89,15 @@ class Sampler:
         smooth = functional.interpolate(coarse, (patch_px, patch_px), mode="bicubic", align_corners=True)
         field = torch.exp(spread * smooth)
         return field / field.mean(dim=(1, 2, 3), keepdim=True)
+
+    def _flicker(self, size: int, patch_px: int) -> Tensor:
+        """Return factors of mean 1, (B, 1, y, x), each pixel's drawn by itself, in a share of the patches."""
+        flickers = (self._uniform(size) < self.settings.flicker_share).float()
+        spread = flickers * self.settings.flicker * self._uniform(size)
+        drawn = torch.randn(
+            (size, 1, patch_px, patch_px), device=self.library.device, generator=self.generator
+        )
+        return torch.exp(spread * drawn - spread**2 / 2)
 
     def _speck(self, size: int, patch_px: int) -> Tensor:
         """Return the light of one round speck in some patches, nothing in the others."""
