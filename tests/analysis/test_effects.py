@@ -16,7 +16,7 @@ from dimstream_models.analysis.reports.known_bias import known_bias
 from dimstream_models.bundle import read_bundle
 from dimstream_models.er_figures import FIGURES
 from dimstream_models.shipped import shipped_bundle
-from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
+from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM
 
 PAGE = "docs/analysis.md"
 

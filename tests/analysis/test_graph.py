@@ -16,7 +16,7 @@ from dimstream_models.analysis.labels import Structure
 from dimstream_models.analysis.linking import link_places
 from dimstream_models.analysis.skeleton import skeleton_of
 from dimstream_models.training.simulation.er_labels import er_truth
-from dimstream_models.training.simulation.simulator import Scene
+from dimstream_models.training.simulation.er_scenes import Scene
 
 FIXTURES = Path(__file__).with_name("fixtures")
 AS_DRAWN = GraphSettings(least_piece_px=1, least_hole_px=1, spur_radii=0, merge_radii=0, crossing_radii=0)

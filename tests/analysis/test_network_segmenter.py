@@ -15,7 +15,7 @@ from dimstream_models.analysis.segmenter_check import BEST, check_segmenters, sc
 from dimstream_models.bundle import ClassOutput, UnsupportedModel, write_bundle
 from dimstream_models.shipped import shipped_bundle
 from dimstream_models.training.simulation.er_labels import er_truth
-from dimstream_models.training.simulation.simulator import Scene
+from dimstream_models.training.simulation.er_scenes import Scene
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from shipped import BUNDLE
 
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle, read_bundle
-from dimstream_models.quality.photon_halving import halve_photons
+from dimstream_models.quality.split_photon_check import halve_photons
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.device import Device, parse_device
+from dimstream_server.pipeline.device_name import Device, parse_device
 from dimstream_server.pipeline.device_probe import probe
 from dimstream_server.pipeline.fused_model import FusedModel
 

@@ -14,7 +14,7 @@ from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.settings import NormalisationSettings
 from dimstream_server.benchmarks.arithmetic import gflop_of, matrix_product
 from dimstream_server.benchmarks.errors import BenchmarkError
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 
 
 @pytest.mark.slow

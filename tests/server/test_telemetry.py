@@ -30,7 +30,7 @@ def test_onnx_runtime_keeps_no_usage_data(tmp_path: Path, modules: str) -> None:
 @pytest.mark.slow
 def test_openvino_keeps_no_usage_data(tmp_path: Path) -> None:
     run = (
-        "from dimstream_server.pipeline import device, device_probe; "
-        "device_probe.probe(device.Device(runtime='openvino'))"
+        "from dimstream_server.pipeline import device_name, device_probe; "
+        "device_probe.probe(device_name.Device(runtime='openvino'))"
     )
     assert left_behind(run, tmp_path / "home") == []

@@ -25,7 +25,7 @@ from dimstream_server.monitoring.metrics import Metrics
 from dimstream_server.monitoring.readiness import Readiness
 from dimstream_server.monitoring.recording_metrics import RecordingMetrics
 from dimstream_server.monitoring.server_info import InfoMetrics
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.ready_file import CannotStart
 from dimstream_server.recording import Recorder
 from dimstream_server.recording.retention import Retention

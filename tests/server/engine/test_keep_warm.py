@@ -12,7 +12,7 @@ from dimstream_models.bundle import Bundle
 from dimstream_server.engine.keep_warm import KeepWarm
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 BundleMaker = Callable[..., Bundle]

@@ -13,7 +13,7 @@ from dimstream_server.engine.device_list import places_of
 from dimstream_server.engine.local_engine import LocalEngine
 from dimstream_server.engine.protocol import EngineResult, FrameTask, StreamSpec
 from dimstream_server.errors import DeviceUnavailable, UnsupportedNetwork
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.device_probe import probe
 
 BundleMaker = Callable[..., Bundle]

@@ -19,7 +19,7 @@ from dimstream_server.engine.protocol import EngineLimits, EngineResult, FrameTa
 from dimstream_server.engine.resume_state import Counts
 from dimstream_server.engine.stream_state import Gap
 from dimstream_server.engine.thread_commands import Append
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runner import Runner
 

@@ -13,11 +13,11 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.arithmetic import normalise_prediction
 from dimstream_models.bundle import Bundle, SsimSettings
 from dimstream_models.quality.alignment import overlap
-from dimstream_models.quality.photon_halving import halve_photons
+from dimstream_models.quality.split_photon_check import halve_photons
 from dimstream_models.quality.support_map import DISAGREE, PREDICTED, UNSUPPORTED
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 BundleMaker = Callable[..., Bundle]

@@ -9,7 +9,7 @@ import pytest
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle, ErrorBar
 from dimstream_server.errors import UnsupportedNetwork
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 BundleMaker = Callable[..., Bundle]

@@ -12,7 +12,7 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import Bundle
 from dimstream_server.errors import DeviceUnavailable, FrameFailed, RuntimeInstallation, UnsupportedNetwork
 from dimstream_server.pipeline import runtime
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import check_installation
 

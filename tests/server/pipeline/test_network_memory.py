@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import read_bundle
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 def status(name):

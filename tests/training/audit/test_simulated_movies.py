@@ -23,7 +23,7 @@ from dimstream_models.training.audit.simulated_movies import (
     simulate,
 )
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import draw_scene, scene_generator
+from dimstream_models.training.simulation.training_samples import draw_scene, scene_generator
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from dimstream_models.training.calibration.precision import measure_parity, open
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.export.precision_calibrating import WantedPrecision, calibrate_precision
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 pytestmark = [pytest.mark.slow, needs_bfloat16]

@@ -20,7 +20,7 @@ from dimstream_models.training.error_bars.network import ErrorBarNetwork
 from dimstream_models.training.error_bars.recalibrating import recalibrate_error_bars
 from dimstream_models.training.error_bars.rescaling import with_error_bar_rescaled
 from dimstream_models.training.error_bars.samples import Exposed, Judged, Sample
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 QUICK = Wanted(frames=8, recalibrated=2, held_back=2, effort=Effort(steps=8, batch=4, patch_px=48))

@@ -10,7 +10,7 @@ from dimstream_client.quality import Thresholds
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.error_bars.adding import deviation_of
 from dimstream_models.training.error_bars.samples import Judged, our_world
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_model import FusedModel
 
 WEIGHTS = "62cfa00f5300693a29bca618639d83603a34e80d95d492cb6970c010df6c0229"

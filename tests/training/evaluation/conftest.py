@@ -10,7 +10,7 @@ from shipped import BUNDLE
 from dimstream_models.bundle import read_bundle
 from dimstream_models.training.evaluation.evaluate import Evaluation, evaluate
 from dimstream_models.training.evaluation.scoring import ScoringSettings
-from dimstream_models.training.simulation.simulator import Scene, expose
+from dimstream_models.training.simulation.er_scenes import Scene, expose
 
 SCENES = (4, 11, 12, 18, 27)  # full enough to tell that 96 x 96 px hold photon counts
 SIDE = 96

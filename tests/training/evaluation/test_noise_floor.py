@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from dimstream_models.training.evaluation.scoring import light_behind, with_photon_noise
 from dimstream_models.training.metrics.pixelwise import mae, pearson, psnr, ssim
-from dimstream_models.training.simulation.simulator import Scene
+from dimstream_models.training.simulation.er_scenes import Scene
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dimstream_models.training.simulation.er_labels import SHEET, SHEET_TUBULE, TUBULE, er_truth
-from dimstream_models.training.simulation.simulator import Scene
+from dimstream_models.training.simulation.er_scenes import Scene
 
 SHAPE = (160, 180)
 

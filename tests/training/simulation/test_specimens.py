@@ -7,8 +7,7 @@ from scipy import ndimage
 
 from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation import specimens
-from dimstream_models.training.simulation.scenes import Sampler, draw_scene
-from dimstream_models.training.simulation.simulator import Scene
+from dimstream_models.training.simulation.er_scenes import Scene
 from dimstream_models.training.simulation.specimens import Optics, Specimen, draw_specimen, smaller_er
 from dimstream_models.training.simulation.structures import (
     Points,
@@ -18,6 +17,7 @@ from dimstream_models.training.simulation.structures import (
     filaments,
     puncta,
 )
+from dimstream_models.training.simulation.training_samples import Sampler, draw_scene
 
 GENERAL = SimulationSettings(other_share=0.6, smaller_share=0.4)
 

@@ -22,7 +22,7 @@ from dimstream_models.analysis.linking import link_gaps, link_places
 from dimstream_models.analysis.segmentation import Segmenter
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.simulation.er_labels import er_truth
-from dimstream_models.training.simulation.simulator import Scene, expose
+from dimstream_models.training.simulation.er_scenes import Scene, expose
 
 DOSES_PH: Final = (0.3, 1.0, 3.0, 10.0)
 INTERVAL_S: Final = 4.6

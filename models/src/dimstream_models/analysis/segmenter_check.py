@@ -26,7 +26,7 @@ from dimstream_models.segmenting.scores import Confusion
 from dimstream_models.training.audit.independent_simulator import OtherScene
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.simulation.er_labels import er_truth
-from dimstream_models.training.simulation.simulator import Scene, expose
+from dimstream_models.training.simulation.er_scenes import Scene, expose
 
 DOSES_PH: Final = (0.3, 1.0, 3.0, 10.0)
 DARK_COUNTS: Final = 0.01

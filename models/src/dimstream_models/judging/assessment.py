@@ -20,8 +20,8 @@ from dimstream_models.judging.raw_findings import RawFindings
 from dimstream_models.quality.alignment import Overview, Shift, correlation_between, shift_between
 from dimstream_models.quality.count_check import Doubt
 from dimstream_models.quality.detector import Detector
-from dimstream_models.quality.photon_halving import halve_photons, no_photons
 from dimstream_models.quality.saturation import clipped_share, saturated_share
+from dimstream_models.quality.split_photon_check import halve_photons, no_photons
 
 UNMOVED: Final[Shift] = (0, 0)
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from dimstream_models.arithmetic import Array
 from dimstream_server.benchmarks.errors import BenchmarkError
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.runner import open_network
 
 GIGA: Final = 1e9

@@ -18,7 +18,7 @@ from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.interleaved import Spread
 from dimstream_server.benchmarks.plan import MEAN_COUNTS, SEED, DevicePlan
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.device_probe import is_emulated, probe
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.thresholds import thresholds_of

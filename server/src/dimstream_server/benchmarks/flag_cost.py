@@ -26,7 +26,7 @@ from dimstream_server.engine.protocol import FrameTask, InForce, StreamSpec
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import Job, StreamState
 from dimstream_server.pipeline.comparison import Graph
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.pipeline.fused_graph import compose_prediction
 
 DRIFT_PX: Final = 3

@@ -22,7 +22,7 @@ from dimstream_client.client import Client
 from dimstream_client.messages import Result, Times
 from dimstream_models.bundle import Bundle
 from dimstream_server.benchmarks.errors import BenchmarkError
-from dimstream_server.pipeline.device import Device, parse_device
+from dimstream_server.pipeline.device_name import Device, parse_device
 from dimstream_server.pipeline.fused_graph import OUTPUTS, compose
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.runtime import open_session

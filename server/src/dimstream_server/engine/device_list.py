@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from dimstream_server.engine.protocol import EngineDevice
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import Device, parse_device
+from dimstream_server.pipeline.device_name import Device, parse_device
 
 
 def places_of(devices: Sequence[str]) -> tuple[Device, ...]:

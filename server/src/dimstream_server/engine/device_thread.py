@@ -15,9 +15,9 @@ from dimstream_server.engine.device_list import kind_of
 from dimstream_server.engine.device_models import DeviceModels, ModelCallbacks
 from dimstream_server.engine.frame_denoising import answer, fall_back, restore_reference
 from dimstream_server.engine.keep_warm import KeepWarm
+from dimstream_server.engine.live_before_batch import Turns
 from dimstream_server.engine.loading import LoadedModel, Loader, ModelKey
 from dimstream_server.engine.pending_futures import break_all, of_command, of_stream
-from dimstream_server.engine.priority_turns import Turns
 from dimstream_server.engine.protocol import EngineResult
 from dimstream_server.engine.raw_frame_thread import RawFrameThread
 from dimstream_server.engine.stream_state import (

@@ -15,7 +15,7 @@ from dimstream_models.bundle import Bundle, apply_steps, check_error_bar, check_
 from dimstream_server.engine.protocol import InDtype, ModelInfo, OutDtype, PreparedModel
 from dimstream_server.errors import Draining, DuplicateModel, UnsupportedNetwork
 from dimstream_server.pipeline.comparison import Aligner, SplitCheck
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_model import FusedModel
 from dimstream_server.pipeline.network_memory import bytes_per_pixel
 from dimstream_server.pipeline.runner import open_network

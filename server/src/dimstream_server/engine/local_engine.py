@@ -42,8 +42,8 @@ from dimstream_server.engine.resume_state import Counts, ResumeState
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference, StreamState
 from dimstream_server.engine.thread_commands import Append, ChangeStream, OpenStream
 from dimstream_server.errors import BadUpdate, ModelInUse, UnknownModel
-from dimstream_server.pipeline.device import Device
 from dimstream_server.pipeline.device_check import DeviceCheck
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.device_probe import is_emulated, probe
 from dimstream_server.pipeline.runtime import check_installation
 
@@ -60,7 +60,7 @@ class LocalEngine:
     bundles : iterable of Bundle
         To serve; their ids differ.
     devices : sequence of str
-        See `dimstream_server.pipeline.device`; there is no fall-back. A CPU may come more than once.
+        See `dimstream_server.pipeline.device_name`; there is no fall-back. A CPU may come more than once.
     threads : int or None
         CPU threads of one run; None: the cores, shared by the devices.
     pairs_at_start

@@ -64,8 +64,8 @@ class EngineDevice:
     Parameters
     ----------
     name : str
-        As it is written in settings, see `dimstream_server.pipeline.device`: "cpu", "cuda:0@tf32"; of several
-        devices their names with commas between.
+        As it is written in settings, see `dimstream_server.pipeline.device_name`: "cpu", "cuda:0@tf32"; of
+        several devices their names with commas between.
     precision : str
         What factors are rounded to before they are multiplied: "float32" leaves them as they are.
     runtime : str

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Final, Self
 
 from dimstream_models.judging import Conditions, PlaneJudge, PreviousFrame
+from dimstream_server.engine.live_before_batch import Share
 from dimstream_server.engine.loading import ModelKey
 from dimstream_server.engine.pixel_matching import parts_of
-from dimstream_server.engine.priority_turns import Share
 from dimstream_server.engine.protocol import EngineResult, FrameTask, InForce, ModelInfo, StreamSpec
 from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, ResumeState
 from dimstream_server.errors import BadUpdate

@@ -14,7 +14,7 @@ from dimstream_models.judging import Agreement
 from dimstream_models.quality.alignment import Shift
 from dimstream_server.errors import FrameFailed
 from dimstream_server.pipeline.comparison_graph import compose_agreement, compose_alignment
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_graph import compose_prediction
 from dimstream_server.pipeline.fused_model import FusedOutput, Normalised
 from dimstream_server.pipeline.runner import open_runner

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from onnx import TensorProto, helper
 
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.runtime import first_line, open_session
 
 _OPSET: Final = 17

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dimstream_models.precisions import FRACTION_BITS
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.runner import open_network
 from dimstream_server.pipeline.runtime import first_line
 

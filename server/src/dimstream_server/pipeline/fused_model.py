@@ -14,7 +14,7 @@ from dimstream_models.bundle import Bundle
 from dimstream_models.judging import Measures
 from dimstream_models.quality.alignment import Overview
 from dimstream_server.errors import FrameFailed, UnsupportedNetwork
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.fused_graph import SD, compose
 from dimstream_server.pipeline.runner import open_runner
 from dimstream_server.pipeline.runtime import first_line

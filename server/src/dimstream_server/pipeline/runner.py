@@ -10,7 +10,7 @@ import onnx
 from dimstream_models.arithmetic import Array
 from dimstream_models.extras import install_hint
 from dimstream_server.errors import DeviceUnavailable, UnsupportedNetwork
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.network_split import split_network
 from dimstream_server.pipeline.onnx_runner import OnnxNetwork, OnnxRunner
 

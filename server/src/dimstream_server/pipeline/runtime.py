@@ -10,7 +10,7 @@ from typing import Any, Final
 import onnxruntime as ort
 
 from dimstream_server.errors import DeviceUnavailable, RuntimeInstallation, UnsupportedNetwork
-from dimstream_server.pipeline.device import Device
+from dimstream_server.pipeline.device_name import Device
 
 DISTRIBUTIONS: Final = ("onnxruntime", "onnxruntime-gpu")
 ERRORS_ONLY: Final = 3

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import parse_device
+from dimstream_server.pipeline.device_name import parse_device
 from dimstream_server.settings.table import Table
 
 IN_MEMORY = "memory"

@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.bundle import read_bundle
     from dimstream_models.shipped import shipped_bundle
     from dimstream_models.training.evaluation.restoring import restorer
-    from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
+    from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM
     from dimstream_models.whole_files import write_whole
 
     segmenters = {

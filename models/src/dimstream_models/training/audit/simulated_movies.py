@@ -23,7 +23,7 @@ from dimstream_models.training.audit.independent_simulator import (
     dark_map,
 )
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import draw_er
+from dimstream_models.training.simulation.training_samples import draw_er
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.uint16]
@@ -127,7 +127,7 @@ Field = Callable[[int], NDArray[np.float32]]
 """Frame to noise-free image (H, W), a typical structure's peak is 1."""
 
 STREAM: Final = 20_271
-"""Sets the audit's random numbers apart from those of every purpose of `simulation.scenes`."""
+"""Sets the audit's random numbers apart from those of every purpose of `simulation.training_samples`."""
 SIDES_PX: Final = (160, 256)
 LENGTHS: Final = (16, 24)
 SWING_PX: Final = 40

@@ -16,7 +16,7 @@ from dimstream_models.shipped import shipped_bundle
 from dimstream_models.training.benchmarks.plan import SEED, Spread
 from dimstream_models.training.errors import NotAvailable
 from dimstream_models.training.evaluation.restoring import restorer
-from dimstream_models.training.simulation.simulator import Scene, expose
+from dimstream_models.training.simulation.er_scenes import Scene, expose
 
 DOSE_PH: Final = 1.0
 DARK_COUNTS: Final = 0.01

@@ -1,7 +1,7 @@
 """Scores next to the SSIM of adjacent predictions: with a sample, without one, and with another one.
 
 The structure score of the raw frame (`dimstream_models.quality.structure`), the SSIM of the predictions of
-both halves of its photons (`dimstream_models.quality.photon_halving`), and the correlation of adjacent
+both halves of its photons (`dimstream_models.quality.split_photon_check`), and the correlation of adjacent
 predictions (`dimstream_models.quality.alignment`).
 """
 
@@ -25,7 +25,7 @@ from dimstream_models.quality.alignment import (
     correlation_between,
     shift_between,
 )
-from dimstream_models.quality.photon_halving import halve_photons, no_photons
+from dimstream_models.quality.split_photon_check import halve_photons, no_photons
 from dimstream_models.quality.structure import structure_score
 from dimstream_models.ssim import ssim
 from dimstream_models.training.calibration.other_fields import OtherFields

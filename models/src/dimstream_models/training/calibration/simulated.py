@@ -19,8 +19,8 @@ from dimstream_models.training.calibration.threshold import (
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import Recipe, SimulationSettings
-from dimstream_models.training.simulation.scenes import Purpose, draw_scene, scene_generator
-from dimstream_models.training.simulation.simulator import expose, simulate_movie
+from dimstream_models.training.simulation.er_scenes import expose, simulate_movie
+from dimstream_models.training.simulation.training_samples import Purpose, draw_scene, scene_generator
 
 FIELDS = 48
 

@@ -16,8 +16,8 @@ from dimstream_models.training.audit.independent_simulator import OtherScene, co
 from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.prediction import Denoise, onnx_denoiser
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import Purpose, draw_er, scene_generator
 from dimstream_models.training.simulation.specimens import draw_specimen
+from dimstream_models.training.simulation.training_samples import Purpose, draw_er, scene_generator
 
 Rng = np.random.Generator
 Image = NDArray[np.float32]

@@ -16,8 +16,8 @@ from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.evaluation.filters import Example, TunedFilter, fitted_error, tune_filters
 from dimstream_models.training.evaluation.gains import Margin, margin, sentence
 from dimstream_models.training.evaluation.restoring import Restore
-from dimstream_models.training.simulation.scenes import scene_generator
-from dimstream_models.training.simulation.simulator import Scene, expose
+from dimstream_models.training.simulation.er_scenes import Scene, expose
+from dimstream_models.training.simulation.training_samples import scene_generator
 
 REGION_PX = 64
 SPECK_PHOTONS = 200.0

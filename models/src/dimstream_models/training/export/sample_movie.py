@@ -9,8 +9,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import scene_generator
-from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM, Scene, expose
+from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM, Scene, expose
+from dimstream_models.training.simulation.training_samples import scene_generator
 
 FRAMES = 48
 EMPTY = slice(30, 40)  # the stage has left the cell

@@ -41,7 +41,7 @@ from dimstream_models.training.pairs.pair_reader import Pair, read_pairs
 from dimstream_models.training.pairs.prepared import Prepared, PreparedField, Role, read_prepared
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import MoviesSettings, PairsSettings, Recipe, SimulationSettings
-from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM
+from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM
 
 DECISIVE: Final = ("set_aside", "next_frame")  # yardsticks that do not reward blur
 DECIDING: Final = 12  # frames of a movie that figures are taken on

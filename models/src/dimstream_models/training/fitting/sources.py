@@ -16,7 +16,12 @@ from dimstream_models.training.pairs.patches import PatchSource
 from dimstream_models.training.pairs.photon_split import SplitPhotonSource
 from dimstream_models.training.pairs.prepared import Role, read_prepared
 from dimstream_models.training.settings import MoviesSettings, PairsSettings, Recipe, SimulationSettings
-from dimstream_models.training.simulation.scenes import Purpose, Sampler, SimulatedSource, draw_library
+from dimstream_models.training.simulation.training_samples import (
+    Purpose,
+    Sampler,
+    SimulatedSource,
+    draw_library,
+)
 
 VALIDATION_BATCHES = 24  # of simulated scenes
 

@@ -32,8 +32,8 @@ from dimstream_models.training.normalisation import build_normaliser
 from dimstream_models.training.pairs.pair_reader import read_pairs
 from dimstream_models.training.prediction import network_denoiser
 from dimstream_models.training.settings import BundleSettings, NormalisationSettings
-from dimstream_models.training.simulation.scenes import scene_generator
-from dimstream_models.training.simulation.simulator import Scene, expose
+from dimstream_models.training.simulation.er_scenes import Scene, expose
+from dimstream_models.training.simulation.training_samples import scene_generator
 
 NORMALISATION = NormalisationSettings(kind="maximum", value=None)
 """Of the published code: each image divided by its own maximum."""

@@ -34,7 +34,7 @@ from dimstream_models.training.export.onnx_export import OnnxRunner, without_tra
 from dimstream_models.training.fitting.record import package_versions
 from dimstream_models.training.segmentation import ernet_in_clone
 from dimstream_models.training.segmentation.exporting import cover_of_labels
-from dimstream_models.training.simulation.simulator import Scene
+from dimstream_models.training.simulation.er_scenes import Scene
 
 CLASSES: Final = ("background", "sheet_tubule", "tubule", "sheet")
 STEP: Final = 2

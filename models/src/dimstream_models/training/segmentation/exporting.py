@@ -45,7 +45,7 @@ from dimstream_models.training.segmentation.labelled_frames import (
 )
 from dimstream_models.training.segmentation.network import HALO_PX, Classifier, SegmentationNetwork
 from dimstream_models.training.simulation.er_labels import er_truth
-from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM, Scene
+from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM, Scene
 
 PARITY: Final = 1e-4  # of a probability, between torch and ONNX Runtime
 NORMALISATION: Final = ZeroMeanUnitVariance(1e-6)

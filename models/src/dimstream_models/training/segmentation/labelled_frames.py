@@ -17,7 +17,7 @@ from scipy import ndimage
 from dimstream_models.segmenting.resampling import resampled, shape_on
 from dimstream_models.training.evaluation.restoring import Restore
 from dimstream_models.training.simulation.er_labels import SHEET, SHEET_TUBULE, er_truth
-from dimstream_models.training.simulation.simulator import (
+from dimstream_models.training.simulation.er_scenes import (
     PIXEL_SIZE_NM,
     Kind,
     Scene,

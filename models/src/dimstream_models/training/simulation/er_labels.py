@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, spatial
 
-from dimstream_models.training.simulation.simulator import MARGIN_PX, Array, Scene, Tubules
+from dimstream_models.training.simulation.er_scenes import MARGIN_PX, Array, Scene, Tubules
 
 TUBULE: Final = 1
 SHEET: Final = 2

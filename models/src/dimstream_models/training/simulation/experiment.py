@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from dimstream_models.training.errors import TrainingError
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import draw_scene, scene_generator
-from dimstream_models.training.simulation.simulator import PIXEL_SIZE_NM, expose, simulate_movie
+from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM, expose, simulate_movie
+from dimstream_models.training.simulation.training_samples import draw_scene, scene_generator
 
 DARK_COUNTS = 0.01  # counts/px of the detector alone
 DRIFT_PX = 1.0  # standard deviation of the shift between the images of a pair

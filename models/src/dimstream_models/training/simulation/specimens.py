@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dimstream_models.training.simulation.simulator import (
+from dimstream_models.training.simulation.er_scenes import (
     Motion,
     Scene,
     draw_cover,

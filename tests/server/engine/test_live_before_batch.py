@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dimstream_server.engine.fair_turns import FairTurns
 from dimstream_server.engine.live_arrivals import LiveArrivals
-from dimstream_server.engine.priority_turns import LIVE_BEFORE_BATCH, Share, Turns
+from dimstream_server.engine.live_before_batch import LIVE_BEFORE_BATCH, Share, Turns
 
 LIVE, BATCH = Share(), Share(batch=True)
 WEIGHTS = st.lists(st.integers(1, 16), min_size=2, max_size=8)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.scenes import Sampler, SimulatedSource
+from dimstream_models.training.simulation.training_samples import Sampler, SimulatedSource
 
 
 def test_samples_depend_on_seed_and_step_alone_and_are_poisson() -> None:

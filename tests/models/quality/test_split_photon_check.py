@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from dimstream_models.quality.photon_halving import halve_photons, no_photons
+from dimstream_models.quality.split_photon_check import halve_photons, no_photons
 
 
 @pytest.mark.parametrize("rate", [0.1, 3, 40, 500])

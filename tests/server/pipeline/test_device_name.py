@@ -7,7 +7,7 @@ import pytest
 
 from dimstream_models.precisions import FRACTION_BITS, Precision
 from dimstream_server.errors import DeviceUnavailable
-from dimstream_server.pipeline.device import Device, parse_device
+from dimstream_server.pipeline.device_name import Device, parse_device
 from dimstream_server.pipeline.device_probe import check_bits, fraction_bits, probe
 
 WORDS = {

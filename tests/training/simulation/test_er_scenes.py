@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from dimstream_models.training.simulation.simulator import Scene, expose, simulate_movie
+from dimstream_models.training.simulation.er_scenes import Scene, expose, simulate_movie
 
 SHAPE = (160, 160)
 

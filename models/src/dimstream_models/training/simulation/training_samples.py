@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.settings import SimulationSettings
-from dimstream_models.training.simulation.simulator import Kind, MovingScene, Scene
+from dimstream_models.training.simulation.er_scenes import Kind, MovingScene, Scene
 from dimstream_models.training.simulation.specimens import draw_specimen, smaller_er
 from dimstream_models.worker_processes import worker_pool
 
