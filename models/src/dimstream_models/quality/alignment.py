@@ -1,5 +1,7 @@
-"""How far the sample moved between two frames, and whether both show the same one: from small overviews of
-their predictions."""
+"""How far the sample moved between two frames, and whether both frames show the same sample.
+
+Both are measured on overviews: small copies of the predictions.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +17,25 @@ from dimstream_models.arithmetic import Array, Float32, Float64
 OVERVIEW_PX: Final = 4
 """Side of the squares that one pixel of an overview averages, px."""
 OVERVIEW_LIMIT: Final = 10.0
-"""Normalised predictions are held within this, so that no speck decides alone."""
+"""Normalised predictions are clipped at this value, so that a single speck does not decide."""
 FARTHEST: Final = 0.25
-"""Of a side: no larger shift is looked for, for less would overlap than is certain."""
+"""Largest shift that is looked for, as a share of the side. Beyond it, the overlap is too small to be sure.
+"""
 SMALLEST_SIDE: Final = 8
-"""Of an overview: smaller ones tell neither shift nor correlation."""
+"""Smallest side of an overview from which shift and correlation are measured."""
 LOCAL_SIDE: Final = 7
-"""Side of the window whose mean is taken off before overviews are correlated, in pixels of an overview: what
-is wider (the cell's outline, stray light) two fields may share."""
+"""Side of the window whose mean is subtracted before overviews are correlated, in pixels of an overview.
+Wider features (the cell's outline, stray light) may be alike in different fields."""
 
 Shift = tuple[int, int]
-"""Rows and columns, px: where the sample of the frame before is found now."""
+"""Rows and columns, px, by which the sample has moved since the frame before."""
 
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """A prediction's small copy, and what is made of it to compare it.
+    """A small copy of a prediction, and the values derived from it for comparisons.
 
-    That is made when it is first asked for and kept: a frame is compared with the one before, and the one
-    after with it.
+    These values are calculated on first use and kept, because a frame takes part in two comparisons.
 
     Parameters
     ----------
@@ -54,44 +56,44 @@ class Overview:
 
     @property
     def is_small(self) -> bool:
-        """Whether it tells neither shift nor correlation."""
+        """Whether it is too small to measure shift and correlation."""
         return bool(min(self.pixels.shape) < SMALLEST_SIDE)
 
     @cached_property
     def detail(self) -> Float32:
-        """(H // 4, W // 4): it less its local mean."""
+        """The overview minus its local mean, (H // 4, W // 4)."""
         return _without_local_mean(self.pixels)
 
     @cached_property
     def centred(self) -> Centred:
-        """Its detail less the mean of that."""
+        """Its detail, centred at mean 0."""
         return Centred.of(self.detail)
 
     @cached_property
     def spectrum(self) -> NDArray[np.complex128]:
-        """(H // 4, W // 8 + 1): Fourier transform of it less its mean, under a Hann window."""
+        """Fourier transform of the overview minus its mean, Hann-windowed, (H // 4, W // 8 + 1)."""
         pixels = self.pixels
         return np.fft.rfft2((pixels - pixels.mean()) * _hann((pixels.shape[0], pixels.shape[1])))
 
 
 class Centred(NamedTuple):
-    """Values less their mean, and the sum of their squares."""
+    """Values (H, W) minus their mean, and the sum of their squares."""
 
     values: Float32
     squares: Any
 
     @classmethod
     def of(cls, image: Array) -> Self:
-        """Return an image (H, W) less its mean."""
+        """Return an image (H, W) minus its mean."""
         values = image - image.mean()
         return cls(values, (values * values).sum())
 
 
 def shift_between(before: Overview, after: Overview) -> Shift:
-    """Shift in whole px that brings the sample of `before` to its place in `after`.
+    """Return the shift of the sample from `before` to `after`, in whole px of the frames.
 
-    The peak of the cross-correlation of both overviews, mean removed and Hann-windowed, with a parabola
-    through its neighbours; (0, 0) where the overviews are too small to tell.
+    It is the peak of the cross-correlation of both overviews, mean removed and Hann-windowed, refined by a
+    parabola through its neighbours. (0, 0) where the overviews are too small.
 
     Parameters
     ----------
@@ -113,15 +115,16 @@ def shift_between(before: Overview, after: Overview) -> Shift:
 
 
 def correlation_between(before: Overview, after: Overview, shift: Shift) -> float | None:
-    """Pearson's correlation of two overviews of one shape, each less its local mean.
+    """Pearson's correlation of two overviews of one shape, each minus its local mean, -1 to 1.
 
-    The better one of both as they lie and with `shift` taken out. Near 1 for the same structures; near 0 for
-    other ones however alike their kind, and for what a network invents; None where they are too small.
+    The larger of two values: without alignment, and aligned by `shift`. It is near 1 for the same structures.
+    It is near 0 for different structures of the same kind, and for structures that a network invents. None
+    where the overviews are too small.
 
     Parameters
     ----------
     before, after
-        Of one shape.
+        Overviews of one shape.
     shift
         From `shift_between`, px of the frames.
     """
@@ -136,7 +139,7 @@ def correlation_between(before: Overview, after: Overview, shift: Shift) -> floa
 
 
 def overlap(before: Array, after: Array, shift: Shift) -> tuple[Array, Array]:
-    """Parts of two frames (H, W) that show the same sample, once it has moved by `shift`."""
+    """Return the parts of two frames (H, W) that show the same sample when it has moved by `shift`."""
     ends = [_overlapping(side, moved) for side, moved in zip(before.shape, shift, strict=True)]
     (old_rows, new_rows), (old_columns, new_columns) = ends
     return before[old_rows, old_columns], after[new_rows, new_columns]
@@ -147,7 +150,7 @@ def _overlapping(side: int, moved: int) -> tuple[slice, slice]:
 
 
 def _without_local_mean(image: Array) -> Float32:
-    """Image less the mean of the 7x7 px around each pixel; exactly 0 where all of it is even."""
+    """Image minus the mean of the 7x7 px around each pixel; exactly 0 for a uniform image."""
     padded = _edge_padded(image - image[0, 0], LOCAL_SIDE // 2)
     means = _sums_of_seven(_sums_of_seven(padded).T).T
     means /= np.float32(LOCAL_SIDE**2)
@@ -156,7 +159,7 @@ def _without_local_mean(image: Array) -> Float32:
 
 
 def _sums_of_seven(image: Array) -> Float32:
-    """(H - 6, W): sums of seven rows each, by sums of two, which takes few passes and rounds little."""
+    """Return sums of seven rows each, (H - 6, W); adding in pairs takes few passes and rounds little."""
     height = image.shape[0] - LOCAL_SIDE + 1
     pairs = image[:-1] + image[1:]
     sums: Float32 = pairs[:height] + pairs[2 : height + 2]
@@ -178,7 +181,7 @@ def _edge_padded(image: Array, reach: int) -> Float32:
 
 
 def _pearson(a: Centred, b: Centred) -> float:
-    """0 where one of both is even."""
+    """Pearson's correlation; 0 where one image is uniform."""
     norm = float(np.sqrt(a.squares * b.squares))
     return float((a.values * b.values).sum() / norm) if norm > 0 else 0.0
 
@@ -191,7 +194,7 @@ def _hann(shape: tuple[int, int]) -> Float64:
 
 
 def _vertex(values: Float64, place: int) -> float:
-    """Place of the vertex of the parabola through a peak and its neighbours, from the peak; 0 at the edge."""
+    """Distance from a peak to the vertex of the parabola through it and its neighbours; 0 at the edge."""
     if not 0 < place < len(values) - 1:
         return 0.0
     left, middle, right = (float(value) for value in values[place - 1 : place + 2])

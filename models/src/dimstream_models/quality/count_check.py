@@ -1,9 +1,9 @@
-"""Whether the values of a frame are photon counts, and if not, what speaks against it.
+"""Whether the values of a frame are photon counts, and if not, why.
 
-Each rule stands on something that photon counts cannot do. All bounds are far from what counting detectors
-show (variance/mean 0.98-1.13 over all pixels of seven STED movies and seven STED images; 0.77 in the
-brightest quarter where an avalanche photodiode's dead time sets in) and must be missed by three standard
-errors. `docs/flags.md` says what cannot be told.
+Each rule tests something that photon counts cannot do. All bounds are far from what counting detectors show:
+variance/mean is 0.98-1.13 over all pixels of seven STED movies and seven STED images, and 0.77 in the
+brightest quarter where an avalanche photodiode's dead time matters. A bound must be missed by three standard
+errors. `docs/flags.md` says what cannot be detected.
 """
 
 from __future__ import annotations
@@ -29,41 +29,42 @@ from dimstream_models.quality.photon_transfer import (
 from dimstream_models.quality.saturation import saturated_share, shares_at_maximum
 
 ACCEPTED: Final = (0.75, 1.3)
-"""Variance over mean of photon counts. Cameras, averages and copies for display gave 0.60 and less, or 2.5
-and more."""
+"""Range of variance/mean of photon counts. Cameras, averages and images converted for display gave 0.60 and
+less, or 2.5 and more."""
 LEAST_OF_A_CLASS: Final = 0.6
-"""Variance over mean of photon counts of similar brightness."""
+"""Least variance/mean of photon counts of similar brightness."""
 MOST: Final = 1.6
-"""Variance over mean from which the values are no photon counts; from `ACCEPTED` to it, it may be sharp
-structure everywhere."""
+"""Variance/mean above which the values are certainly not photon counts. Between `ACCEPTED` and this, the
+cause may be sharp structure everywhere."""
 LARGEST_ERROR: Final = 0.1
-"""Standard error of a class, of its ratio, from which nothing follows."""
+"""Largest standard error of a class's variance/mean; classes with a larger one are ignored."""
 LARGEST_COUNT: Final = 2.0**32
 FEWEST_STEPS: Final = 20
-"""Pixels above the lowest value whose common step tells anything."""
+"""Fewest pixels above the lowest value from which a step is determined."""
 FEWEST_STATED: Final = 3
-"""Classes, of `CLASSES`, that must show too much noise where the darkest has less than one count a pixel: in
-an empty field hot pixels make one or two."""
+"""Fewest classes that must show too much noise where the darkest class has less than one count a pixel. In an
+empty field, hot pixels alone make one or two such classes."""
 MISSING_DARK: Final = 30.0
-"""Pixels darker than the frame's darkest that chance would have brought, and did not."""
+"""Number of pixels below the frame's lowest value that Poisson noise must predict before an offset is
+assumed."""
 STEP_TOLERANCE: Final = 0.05
-"""Of a step, by which values may miss it."""
+"""Largest distance of a value from a multiple of the step, as a share of the step."""
 LARGEST_STEPS: Final = 4096
-"""From the lowest value to the highest; more steps than that tell no step."""
+"""Largest number of steps from the lowest value to the highest; with more, no step is determined."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What speaks against photon counts; as text, in words for people.
+    """Why values are not photon counts; `str` of it is a sentence for people.
 
     Parameters
     ----------
     why : str
         What was measured.
     certain : bool
-        Whether photon counts cannot be like this.
+        Whether photon counts cannot look like this.
     detector : Detector or None
-        By which the detector's values would become photons, as far as the frame tells.
+        Estimated offset and gain that would convert the values to photons; None when unknown.
     """
 
     why: str
@@ -77,14 +78,14 @@ class Doubt:
         return f"{text}; they look like offset {self.detector.offset:.6g}, gain {self.detector.gain:.4g}"
 
     def proposing(self, values: Array, before: Detector | None = None) -> Doubt:
-        """Return it with the offset and gain that would make photons of the detector's values, if any.
+        """Return it with the estimated offset and gain that convert the detector's values to photons, if any.
 
         Parameters
         ----------
         values
-            (H, W), of which it was found.
+            (H, W), the values in question.
         before
-            By which they were made of what the detector gave.
+            Offset and gain by which they were converted before; None if they were not.
         """
         found = estimate_detector(values, step_of(values))
         if found is not None and before is not None:
@@ -93,15 +94,15 @@ class Doubt:
 
 
 def doubt_counts(values: Array, *, converted: bool = False) -> Doubt | None:
-    """Return what speaks against photon counts; None when nothing does.
+    """Return why values are not photon counts; None when they may be.
 
     Parameters
     ----------
     values
-        (H, W), as the model is given them.
+        (H, W), as the model gets them.
     converted
-        Whether they were made of a detector's values by its offset and gain: then values between whole
-        numbers and, where noise makes them, below zero are no wonder.
+        Whether they were calculated from a detector's values by its offset and gain. Then fractions and
+        negative values are expected.
     """
     if not converted and (doubt := _kind_of_values(values)) is not None:
         return doubt
@@ -111,7 +112,7 @@ def doubt_counts(values: Array, *, converted: bool = False) -> Doubt | None:
 
 
 def _kind_of_values(values: Array) -> Doubt | None:
-    """What single values show: fractions, values below zero or beyond counting."""
+    """Whether single values are fractions, negative or too large to be counts."""
     if values.dtype.kind == "u":
         return None
     lowest, highest = float(values.min()), float(values.max())
@@ -133,12 +134,12 @@ def _coarse(values: Array) -> Doubt | None:
 
 
 def step_of(values: Array) -> float | None:
-    """Return the step in which a frame's values come; None when there is none, or too little to tell.
+    """Return the step between a frame's values; None when there is none, or too few pixels to determine it.
 
     Parameters
     ----------
     values
-        (H, W); their step is 1 for photon counts, the gain for photon counts times a gain.
+        (H, W). The step is 1 for photon counts, and the gain for photon counts times a gain.
     """
     sampled = bands(values)
     lowest = sampled.min()
@@ -159,12 +160,12 @@ def step_of(values: Array) -> float | None:
 
 
 def _noise(values: Array, *, converted: bool) -> Doubt | None:
-    """What the noise says at each brightness."""
+    """Whether the noise at each brightness is too weak or too strong for photon counts."""
     noise = block_noise(values)
     classes = _classes(noise)
     thin = _too_little(noise, classes)
     if thin is not None and (saturated := _saturated(values)) is not None:
-        without = block_noise(values, left_out=saturated)  # its ceiling has no noise
+        without = block_noise(values, left_out=saturated)  # saturated pixels have no noise
         thin = _too_little(without, _classes(without))
     if thin is not None:
         return Doubt(f"variance/mean {thin.ratio:.3g} +-{thin.error:.2g}")
@@ -181,7 +182,7 @@ def _classes(noise: BlockNoise) -> list[tuple[BlockNoise, Dispersion]]:
 
 
 def _too_little(noise: BlockNoise, classes: list[tuple[BlockNoise, Dispersion]]) -> Dispersion | None:
-    """The lowest dispersion where there is less noise than photons have."""
+    """Lowest variance/mean where there is less noise than photons have; None where there is enough."""
     whole = noise.dispersion()
     thin = [one for _, one in classes if one.error < LARGEST_ERROR and one.surely_below(LEAST_OF_A_CLASS)]
     if whole.surely_below(ACCEPTED[0]) or thin:
@@ -190,9 +191,9 @@ def _too_little(noise: BlockNoise, classes: list[tuple[BlockNoise, Dispersion]])
 
 
 def _too_much(classes: list[tuple[BlockNoise, Dispersion]]) -> Dispersion | None:
-    """The lowest dispersion where there is more noise than photons have, at every brightness.
+    """Lowest variance/mean when there is more noise than photons have at every brightness; else None.
 
-    Second differences see sharp, bright structure as variance, so only the flattest class tells.
+    Sharp, bright structure adds to the variance of second differences. So only the class with least counts.
     """
     stated = [one for _, one in classes if one.error < LARGEST_ERROR * one.ratio]
     least = FEWEST_STATED if classes and float(classes[0][0].means.mean()) < 1 else 1
@@ -212,7 +213,7 @@ def _saturated(values: Array) -> NDArray[np.bool_] | None:
 
 
 def _no_dark_pixels(values: Array) -> Doubt | None:
-    """That the lowest value is higher than Poisson noise would leave it: an offset that was left in."""
+    """Whether the lowest value is higher than Poisson noise allows: an offset was not subtracted."""
     lowest = float(values.min())
     if lowest < 1:
         return None
@@ -221,14 +222,15 @@ def _no_dark_pixels(values: Array) -> Doubt | None:
     expected = pixels * float(_chance_below(lowest, means).sum())
     if expected < MISSING_DARK:
         return None
-    return Doubt(f"no pixel is below {lowest:g}, where chance would bring {expected:.0f}")
+    return Doubt(f"no pixel is below {lowest:g}, where Poisson noise would give {expected:.0f}")
 
 
 def _chance_below(value: float, means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,): probability of a Poisson count below `value` for each mean, at most; exact for small values."""
+    """Return for each mean (n,) at most the probability of a Poisson count below `value`; exact for small
+    values."""
     rates = np.maximum(means, 1e-9)
     term = np.exp(-rates)
-    if value > 60:  # far from zero the normal distribution does
+    if value > 60:  # far from zero, the normal distribution is close enough
         return np.asarray([erfc((rate - value + 0.5) / sqrt(2 * rate)) / 2 for rate in rates])
     total = term.copy()
     for count in range(1, ceil(value)):

@@ -1,4 +1,4 @@
-"""How a detector's values become photons: an offset is subtracted and the rest divided by the gain."""
+"""Conversion of a detector's values to photons: the offset is subtracted, the rest divided by the gain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Detector:
 
     @classmethod
     def given(cls, offset: float | None, gain: float | None) -> Detector | None:
-        """Return the detector of which one or both are given; None of neither: its values are photons."""
+        """Return the detector, with offset 0 or gain 1 where one is None; None when both are: the values are
+        photons."""
         if offset is None and gain is None:
             return None
         return cls(0.0 if offset is None else offset, 1.0 if gain is None else gain)
@@ -34,7 +35,8 @@ class Detector:
     def photons(self, values: Array) -> Float32:
         """Return the photons of a frame (H, W), float32.
 
-        Noise brings some of them below zero; they stay, since cutting them off would add light to the dark.
+        Noise makes some of them negative. They are kept, because clipping them would make dark areas
+        brighter.
         """
         above = np.subtract(values, np.float32(self.offset), dtype=np.float32)
         return np.divide(above, np.float32(self.gain), out=above)

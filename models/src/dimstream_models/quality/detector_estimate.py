@@ -1,4 +1,4 @@
-"""Offset and gain of a detector, from one frame of its values: variance = gain * (mean - offset)."""
+"""Offset and gain of a detector, estimated from one frame: variance = gain * (mean - offset)."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ from dimstream_models.quality.photon_transfer import (
 )
 
 CLASSES: Final = 12
-"""Of brightness, on the line through which both are read."""
+"""Number of brightness classes through which the line is fitted."""
 ROUNDS: Final = 8
-"""Of weighing the classes by the variance that the line gives them."""
+"""Iterations of the fit; each weights the classes by the variance that the last line predicts."""
 POISSON: Final = (0.75, 1.3)
-"""Slope of photon counts, where values come in steps."""
+"""Range of gain / step in which the values are photon counts times the step."""
 SMOOTHED: Final = 0.6
-"""Noise between neighbours, of that between pixels two apart, under which pixels share their noise."""
+"""Noise between neighbours as a share of that between pixels 2 px apart; below it, pixels share their noise.
+"""
 DARK: Final = 0.3
-"""Share of the blocks, the darkest, whose noise tells the offset."""
+"""Share of the blocks, the darkest ones, from which the offset is estimated."""
 SHOT: Final = 0.7
-"""Share of the dark noise that is of photons, from which there is no read noise."""
+"""Photons' share of the dark blocks' noise; from here on there is no read noise."""
 RELIABLE: Final = 0.85
-"""Share of the blocks' differences that is no noise, under which read noise flattens the line."""
+"""Share of the variance between blocks that is not noise; below it, read noise flattens the line too much."""
 LEAST_OFFSET: Final = 8.0
-"""Of detectors with less than one unit per photon: whole numbers with so little noise and a lower offset are
-averages or smoothed."""
+"""Lowest offset of a detector with less than one unit per photon. Whole numbers with so little noise and a
+lower offset are averages, or were smoothed."""
 LARGEST_GAIN_ERROR: Final = 0.1
-"""Of the gain, relative: with more the frame does not tell it."""
+"""Largest relative standard error with which the gain counts as known."""
 DIGITS: Final = 3
 MIN_GAIN, MAX_GAIN, MAX_OFFSET = 1e-6, 1e6, 1e9
 
 
 def estimate_detector(values: Array, step: float | None) -> Detector | None:
-    """Return offset and gain; None where no offset and gain makes photons, or the frame does not tell.
+    """Return offset and gain; None where none fit, or the frame does not contain enough information.
 
     Parameters
     ----------
     values
-        (H, W).
+        (H, W), detector units.
     step
-        In which values come; None when they come in none.
+        Step of the values, from `count_check.step_of`; None when they have none.
     """
     if min(values.shape) < len(SECOND_DIFFERENCE) or float(np.abs(bands(values)).max()) > MAX_OFFSET:
         return None
@@ -69,7 +70,7 @@ def estimate_detector(values: Array, step: float | None) -> Detector | None:
         reliability = _reliability(noise)
         if reliability < RELIABLE:
             return None
-        gain /= reliability  # noise of the means flattens a line (regression dilution)
+        gain /= reliability  # noise of the means makes the line flatter (regression dilution)
         offset = float(dark.means.mean()) - max(third, 0.0) / gain**2
     if gain < POISSON[0] and step is not None and offset < LEAST_OFFSET:
         return None
@@ -77,10 +78,10 @@ def estimate_detector(values: Array, step: float | None) -> Detector | None:
 
 
 def _dark_noise(values: Array, noise: BlockNoise) -> tuple[BlockNoise, float]:
-    """The darkest blocks, and the third cumulant of their noise: gain^3 times the photons in them."""
+    """Return the darkest blocks, and the third cumulant of their noise: gain^3 times their photons."""
     darkest = np.argsort(noise.means, kind="stable")[: max(2, int(len(noise.means) * DARK))]
     residual = along_both_axes(bands(values).astype(np.float64), SECOND_DIFFERENCE)
-    thirds = of_blocks(residual**3 / NORM)[darkest]  # the cubes of the weights add up to the same
+    thirds = of_blocks(residual**3 / NORM)[darkest]  # the weights' cubes sum to the same
     return BlockNoise(noise.means[darkest], noise.variances[darkest]), float(thirds.mean())
 
 
@@ -96,10 +97,10 @@ def _within(detector: Detector) -> Detector | None:
 
 
 def _line(classes: list[BlockNoise]) -> tuple[float, float, float]:
-    """Gain, offset and the gain's standard error: weighted least squares through the classes."""
+    """Gain, offset and the gain's standard error, from a weighted least-squares line through the classes."""
     means = np.asarray([float(one.means.mean()) for one in classes])
     variances = np.asarray([float(one.variances.mean()) for one in classes])
-    size = np.asarray([len(one.means) for one in classes]) * 30.0  # independent pixels of a block, about
+    size = np.asarray([len(one.means) for one in classes]) * 30.0  # independent pixels of a block
     floor = 1e-3 * float(variances.max()) + 1e-12
     expected = np.maximum(variances, floor)
     slope = intercept = error = float("nan")
@@ -121,8 +122,8 @@ def _weighted_line(x: Float64, y: Float64, weights: Float64) -> tuple[float, flo
 
 
 def _is_smoothed(values: Array, noise: BlockNoise) -> bool:
-    """Whether neighbours share their noise, as in smoothed or interpolated images; where there is least
-    structure."""
+    """Whether neighbours share their noise, as in smoothed or interpolated images. Only dark blocks are used,
+    which have least structure."""
     sampled = bands(values).astype(np.float64)
     left, here, right = (sampled[:, 1:-1, first:last] for first, last in ((0, -2), (1, -1), (2, None)))
     near, far = of_blocks((here - left) ** 2), of_blocks((right - left) ** 2)
@@ -131,6 +132,6 @@ def _is_smoothed(values: Array, noise: BlockNoise) -> bool:
 
 
 def _rounded(value: float, scale: float) -> float:
-    """Rounded to `DIGITS` digits of `scale`, which is as well as a frame tells."""
+    """Round to `DIGITS` digits of `scale`, which is the precision that one frame gives."""
     places = DIGITS - 1 - int(np.floor(np.log10(scale)))
     return float(round(value, places))

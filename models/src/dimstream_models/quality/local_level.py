@@ -1,9 +1,9 @@
-"""What an image holds besides its structure: the light around each pixel, and what rises above it.
+"""The light around each pixel of an image, and the structure that rises above it.
 
 Stray light, out-of-focus light and shading change over many pixels, structure over few. So the level around a
-pixel is a plane that is fitted to what is no structure in a window of 40 px (local linear regression,
-Cleveland 1979, doi 10.1080/01621459.1979.10481038, here on cells of 8 px). A plane follows a ramp up to
-the border of the frame, where a mean would lag behind.
+pixel is a plane, fitted to the pixels without structure in a window of 40 px (local linear regression,
+Cleveland 1979, doi 10.1080/01621459.1979.10481038, here on cells of 8 px). A plane follows a gradient up to
+the border of the frame, where a mean would be biased.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ CELL_PX: Final = 8
 CELLS: Final = 5
 """Side of the window, cells."""
 SLOPE_PENALTY: Final = 0.05
-"""Of the variance of places in a whole window: slopes that few cells speak for become flatter."""
+"""Penalty on slopes, as a share of the variance of positions in a whole window. It flattens slopes that are
+based on few cells."""
 STEEPNESS: Final = SLOPE_PENALTY * (CELLS**2 - 1) / 12
-"""The same, cells squared."""
+"""The same penalty, in cells squared."""
 DEVIATIONS: Final = 2.0
-"""Structure rises above the level around it by so many mean absolute deviations of the frame."""
+"""Structure rises above the level around it by at least this many mean absolute deviations of the frame."""
 RESOLUTION: Final = 1e-5
-"""Of the image's mean absolute value: rises that are smaller are rounding errors."""
+"""Smallest rise that is no rounding error, as a share of the image's mean absolute value."""
 TINY: Final = 1e-6
 
 OFFSETS: Final = np.arange(CELLS) - CELLS // 2
@@ -50,8 +51,10 @@ def local_level(values: Array, counted: NDArray[np.bool_]) -> Float64:
 
     Parameters
     ----------
-    values, counted
-        (H, W), and which of its pixels take part.
+    values
+        (H, W), in any unit.
+    counted
+        (H, W), the pixels that are used.
 
     Returns
     -------
@@ -72,12 +75,12 @@ def local_level(values: Array, counted: NDArray[np.bool_]) -> Float64:
 
 
 def predicted_structure(prediction: Array) -> Float64:
-    """How far a prediction rises above the level around it, where that is structure; 0 elsewhere.
+    """How far a prediction rises above the level around it where it shows structure; 0 elsewhere.
 
     Parameters
     ----------
     prediction
-        (H, W), on any scale.
+        (H, W), in any unit.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def predicted_structure(prediction: Array) -> Float64:
 
 
 def cell_means(values: Array, side: int) -> Float64:
-    """Means of cells of `side` px; what lies outside the frame counts as 0.
+    """Means of cells of `side` px; outside the frame, values are 0.
 
     Returns
     -------
@@ -104,18 +107,18 @@ def cell_means(values: Array, side: int) -> Float64:
 
 
 def _moments(cells: Float64, weights: Float64) -> Float64:
-    """(n, h, w): sums over the windows around all cells, with n sets of weights."""
+    """Return weighted sums over the windows around all cells, with n sets of weights: (n, h, w)."""
     windows = sliding_window_view(np.pad(cells, CELLS // 2), (CELLS, CELLS))
     return np.asarray(np.tensordot(weights, windows, axes=((1, 2), (2, 3))))
 
 
 def _enlarged(cells: Float64, shape: tuple[int, ...]) -> Float64:
-    """(H, W): values of cells, linear between their middles."""
+    """Return the cells' values, (H, W), interpolated linearly between their centres."""
     rows, columns = (_interpolation(many, side) for many, side in zip(cells.shape, shape, strict=True))
     return np.asarray(rows @ cells @ columns.T)
 
 
 def _interpolation(cells: int, pixels: int) -> Float64:
-    """(pixels, cells): how far each pixel lies from the middles of two cells."""
+    """Return the linear weights of the cells at each pixel, (pixels, cells)."""
     places = np.clip((np.arange(pixels) + 0.5) / CELL_PX - 0.5, 0, cells - 1)
     return np.asarray(np.maximum(1 - np.abs(places[:, None] - np.arange(cells)), 0))

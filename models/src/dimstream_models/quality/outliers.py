@@ -1,7 +1,7 @@
-"""A pixel that is far brighter than what lies around it: a hot pixel, a cosmic ray, a speck.
+"""Pixels that are far brighter than their surroundings: hot pixels, cosmic rays, specks.
 
-A network makes a large spot of it, which sets the scale of everything else: the far field, SSIM, and what
-counts as predicted structure. So such pixels are replaced before a network sees them.
+A network turns such a pixel into a large spot. The spot then dominates the scale of everything else: dim
+structures, SSIM, and what counts as predicted structure. So these pixels are replaced before the network.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from numpy.typing import NDArray
 from dimstream_models.arithmetic import Array, Float64
 
 TIMES: Final = 50.0
-"""So many times its surroundings, and one photon more, is what no microscope images: even a single emitter
-lights its neighbours to a quarter. Faint structure that is narrower than a pixel stays far below it."""
+"""A pixel above this many times (its surroundings + 1 photon) is no image: even a single emitter lights its
+neighbours to a quarter. Faint structure narrower than a pixel stays far below."""
 NEIGHBOURS: Final = np.array([0, 1, 2, 3, 5, 6, 7, 8])
-"""Of a 3x3 window, without its middle."""
+"""Indices of a 3x3 window without its middle."""
 
 Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Rows and columns."""
 
 
 def has_outlier(photons: Array) -> bool:
-    """Whether a pixel of a frame (H, W) is beyond what its eight neighbours allow.
+    """Whether a pixel of a frame (H, W) is much brighter than its eight neighbours.
 
-    It is when it exceeds `TIMES` (their lower median + 1 photon). At the border it has five neighbours or
-    three. Four side by side are found, too, two at the border.
+    It is if it exceeds `TIMES` (their lower median + 1 photon). At the border it has five or three
+    neighbours. Up to four adjacent outliers are found, at the border up to two.
     """
     (rows, _), _ = _outliers(photons)
     return bool(rows.size)
 
 
 def without_outliers(photons: Array) -> Array:
-    """Return a frame (H, W) in which each such pixel has the lower median of its neighbours.
+    """Return a frame (H, W) in which each outlier has the lower median of its neighbours.
 
-    A frame without any is returned as it is, another one as a copy of the same type.
+    A frame without outliers is returned unchanged; otherwise the result is a copy of the same type.
     """
     places, medians = _outliers(photons)
     if not medians.size:
@@ -47,9 +47,9 @@ def without_outliers(photons: Array) -> Array:
 
 
 def _outliers(photons: Array) -> tuple[Places, Float64]:
-    """Where they are, and the lower medians of their neighbours."""
+    """Return the outliers' places, and the lower medians of their neighbours, (n,)."""
     none = np.empty(0, np.intp)
-    # Most frames are too dark for one, which their largest value tells by itself.
+    # Most frames are too dark to have one; their largest value alone shows this.
     if photons.size < 2 or not (brightest := photons.max()) > TIMES:
         return (none, none), np.empty(0)
     if not brightest > TIMES * (max(float(photons.min()), 0.0) + 1):
@@ -58,14 +58,14 @@ def _outliers(photons: Array) -> tuple[Places, Float64]:
     far_above = photons > np.float32(TIMES) * (least + np.float32(1))
     if not far_above.any():
         return (none, none), np.empty(0)
-    rows, columns = np.nonzero(far_above)  # all outliers, and few others
+    rows, columns = np.nonzero(far_above)  # contains all outliers and few others
     medians = _lower_medians(photons, rows, columns)
     beyond = photons[rows, columns] > TIMES * (np.maximum(medians, 0) + 1)
     return (rows[beyond], columns[beyond]), medians[beyond]
 
 
 def _least_around(photons: Array) -> Array:
-    """(H, W): the least value of each pixel and its neighbours."""
+    """Return the least value of each pixel and its neighbours, (H, W)."""
     along = photons.copy()
     np.minimum(along[:, 1:], photons[:, :-1], out=along[:, 1:])
     np.minimum(along[:, :-1], photons[:, 1:], out=along[:, :-1])
@@ -76,7 +76,7 @@ def _least_around(photons: Array) -> Array:
 
 
 def _lower_medians(photons: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float64:
-    """(N,): the lower median of the neighbours that some pixels have inside the frame."""
+    """Return the lower median of each given pixel's neighbours inside the frame, (n,)."""
     around = np.arange(-1, 2)
     near_rows = rows[:, None, None] + around[:, None]  # (N, 3, 1)
     near_columns = columns[:, None, None] + around  # (N, 1, 3)

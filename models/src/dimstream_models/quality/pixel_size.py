@@ -1,9 +1,11 @@
-"""Frames whose pixels are larger than those that a model knows, on finer pixels and back.
+"""Resampling of frames whose pixels are larger than the model knows: onto finer pixels, and back.
 
-Each photon of a pixel goes to one of the finer pixels within it, by chance. Poisson counts stay Poisson
-counts by that, and no photon is added or lost; what a network restores on the finer pixels is added up again.
-It puts structures at the size that the network was trained on. It makes no detail: where in its pixel a
-photon was is not known.
+Each photon of a pixel is moved at random to one of the finer pixels within it. So Poisson counts stay Poisson
+counts, and no photon is added or lost. The network's output on the finer pixels is summed to the original
+pixels again.
+
+This gives structures the size that the network was trained on. It adds no detail: the position of a photon
+within its pixel is unknown.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from dimstream_models.arithmetic import Array
 from dimstream_models.quality.support_map import CLASS, PREDICTED, UNSUPPORTED
 
 FINEST: Final = 4
-"""Finer pixels along one side of a pixel, at most."""
+"""Largest number of finer pixels along one side of a pixel."""
 _STREAM: Final = 0x5CA77E2
 
 
 def finer_pixels(pixel_nm: float, known_nm: tuple[float, float]) -> int:
-    """Return into how many pixels a side is divided, 1 to `FINEST`: 1 where the model knows that size.
+    """Return into how many finer pixels a pixel's side is divided, 1 to `FINEST`.
 
-    Otherwise what comes closest, as a ratio, to the middle of the sizes that it knows. Pixels that are
-    smaller than these stay as they are.
+    1 where the pixel is no larger than the model's largest. Otherwise the number whose pixel size is
+    closest, as a ratio, to the geometric mean of `known_nm` (smallest, largest).
     """
     if pixel_nm <= known_nm[1]:
         return 1
@@ -35,14 +37,16 @@ def finer_pixels(pixel_nm: float, known_nm: tuple[float, float]) -> int:
 
 
 def scattered(counts: Array, parts: int, *, seed: int) -> Array:
-    """Return photon counts (H, W) on pixels `parts` times as fine, (parts * H, parts * W), of the same type.
+    """Return photon counts (H, W) on finer pixels, (parts * H, parts * W), of the same type.
 
     Parameters
     ----------
     counts
-        Whole numbers, not negative.
+        (H, W), whole numbers, not negative.
+    parts
+        Finer pixels along one side of a pixel.
     seed
-        The same photons go to the same places for the same seed.
+        The same seed moves the same photons to the same places.
     """
     if parts == 1:
         return counts
@@ -63,10 +67,10 @@ def binned(image: NDArray[Any], parts: int) -> NDArray[np.float32]:
 
 
 def binned_support(support: NDArray[np.uint8], parts: int) -> NDArray[np.uint8]:
-    """Return a support map (H, W) on pixels `parts` times as large.
+    """Return a support map (H, W) uint8 on pixels `parts` times as large, (H // parts, W // parts).
 
-    A pixel has the highest class of the finer ones within it. Signal is predicted in it where it is in any,
-    and without support where none of these has support.
+    A pixel takes the highest class of its finer pixels. Signal is predicted where any of them has predicted
+    signal. That signal is unsupported where all of those pixels are unsupported.
     """
     squares = _squares(support, parts)
     classes = (squares & CLASS).max(axis=(1, 3))

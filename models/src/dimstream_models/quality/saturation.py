@@ -1,4 +1,4 @@
-"""Whether a frame ran into the detector's ceiling."""
+"""Whether a frame contains saturated pixels."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from dimstream_models.arithmetic import Array
 
 FEWEST_PIXELS: Final = 20
-"""At the maximum: fewer may be chance."""
+"""Fewest pixels at the maximum that count as saturation; fewer may be there by chance."""
 PILED_UP: Final = 0.5
-"""Share of the brightest pixels that sit exactly at the maximum; ordinary counts thin out towards it."""
+"""Share of the brightest pixels that are exactly at the maximum. Ordinary counts thin out towards it."""
 NEAR: Final = 0.5
-"""The brightest pixels reach so many square roots of the maximum below it, and one count at least."""
+"""The brightest pixels are those no further below the maximum than this many of its square roots, and at
+least one count."""
 
 
 def shares_at_maximum(counts: Array) -> tuple[float, float]:
-    """Share of the pixels at the frame's maximum, and of those that are no more than `NEAR` it, 0 to 1 both.
+    """Return the shares (0 to 1) of pixels at the frame's maximum, and near it (see `NEAR`).
 
     `counts` is (H, W), photon counts.
     """
@@ -29,18 +30,18 @@ def shares_at_maximum(counts: Array) -> tuple[float, float]:
 
 
 def clipped_share(denoised: Array, ceiling: float | None) -> float:
-    """Share of the denoised pixels that are at the largest value that they can have.
+    """Share of the denoised pixels that have the largest value possible, 0 to 1.
 
     Parameters
     ----------
     denoised
         (H, W), as it is delivered.
     ceiling
-        That value; None when there is none.
+        The largest value possible; None when there is no bound.
     """
     if ceiling is None:
         return 0.0
-    # Integers that are compared with a float would be turned into floats first.
+    # numpy would convert integers to floats to compare them with a float.
     least = math.ceil(ceiling) if denoised.dtype.kind == "u" else ceiling
     return _share(denoised >= least) if denoised.max() >= least else 0.0
 
@@ -48,14 +49,14 @@ def clipped_share(denoised: Array, ceiling: float | None) -> float:
 def saturated_share(
     *, maximum: float, at_maximum: float, near_maximum: float, pixels: int, ceiling: float | None
 ) -> float:
-    """Share of the pixels that are saturated; 0 when the brightest ones look like ordinary counts.
+    """Share of saturated pixels, 0 to 1; 0 when the brightest pixels look like ordinary counts.
 
     Parameters
     ----------
     at_maximum, near_maximum : float
         From `shares_at_maximum`.
     pixels : int
-        In the frame.
+        Pixels of the frame.
     ceiling : float or None
         Largest value that the pixel type holds; None for float32.
     """

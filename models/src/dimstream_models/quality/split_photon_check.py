@@ -1,9 +1,9 @@
-"""The photons of one frame, split into two halves that know nothing of each other.
+"""The photons of one frame, split at random into two independent halves.
 
-Each photon goes to one half or the other by a coin of its own. The halves of a Poisson count are
-independent Poisson counts, so what a network makes of both is agreed on by independent noise, or it is not
-(the idea: Krull et al. 2023, arXiv 2307.06607). On values that are no photon counts the halves would share
-their noise and agree on anything.
+Each photon goes to one half or the other with probability 1/2. The halves of a Poisson count are independent
+Poisson counts. So their noise is independent, and structure that the network invents from noise differs
+between both predictions (the idea: Krull et al. 2023, arXiv 2307.06607). If the values are not photon counts,
+the halves share their noise and agree on anything.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dimstream_models.quality.photon_transfer import SECOND_DIFFERENCE
 
 BITS: Final = 64
 BETWEEN: Final = 0.75 / 12**0.5
-"""Root mean square distance from whole numbers; values that lie anywhere have 1 / sqrt(12)."""
+"""Largest root mean square distance from whole numbers; evenly spread values have 1 / sqrt(12)."""
 
 
 def halve_photons(counts: Array, seed: int) -> tuple[Array, Array]:
-    """Two frames that add up to `counts`; each photon is in the first with chance 1/2, by its own coin.
+    """Return two frames (H, W) whose sum is `counts`; each photon is in the first with probability 1/2.
 
     Parameters
     ----------
     counts
-        (H, W), not negative, taken to the next whole number; its type is kept.
+        (H, W), not negative; rounded to whole numbers, the type is kept.
     seed
-        The same halves come for the same seed.
+        The same seed gives the same halves.
     """
     rng = np.random.default_rng(seed)
     whole = np.rint(counts).astype(np.uint32)
@@ -45,27 +45,27 @@ def halve_photons(counts: Array, seed: int) -> tuple[Array, Array]:
 def no_photons(
     photons: Array, *, converted: bool = False, doubt_of: Callable[[Array], Doubt | None] = doubt_counts
 ) -> str | None:
-    """Return why a frame's photons cannot be split; None when nothing speaks against photon counts.
+    """Return why a frame's photons cannot be split; None when the values may be photon counts.
 
     Parameters
     ----------
     photons
         (H, W).
     converted
-        Whether they were made of a detector's values by its offset and gain. Then they are split once they
-        are rounded, where they come close to whole numbers: by rounding none of them moves. Where read noise
-        lies between them, both halves would share it.
+        Whether they were calculated from a detector's values by its offset and gain. Then they must be close
+        to whole numbers, and are rounded before the split. If they are not, there is read noise, which both
+        halves would share.
     doubt_of
-        Asked what speaks against photon counts, of these values or, where they were converted, the whole
-        numbers next to them.
+        Function that returns why values are not photon counts. It gets these values or, where they were
+        converted, the rounded ones.
     """
     if min(photons.shape) < len(SECOND_DIFFERENCE):
         return f"expected a frame of at least 3 px a side, got {photons.shape}"
     whole = np.rint(photons)
     if converted and float(np.square(photons - whole).mean()) > BETWEEN**2:
         return (
-            "after offset and gain the values lie anywhere between whole numbers of photons: this is read"
-            " noise, which both halves would share"
+            "after offset and gain the values are not close to whole numbers of photons: this is read "
+            "noise, which both halves would share"
         )
     if (doubt := doubt_of(whole if converted else photons)) is not None:
         return str(doubt)

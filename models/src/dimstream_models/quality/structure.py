@@ -1,11 +1,11 @@
-"""Whether a raw frame shows anything: the correlation of its neighbouring pixels, against that of noise.
+"""Whether a raw frame shows structure: the correlation of neighbouring pixels, compared with that of noise.
 
-Light passes the microscope before it is counted, so real structure is at least as wide as the point spread
-function and neighbouring pixels share it. Photon noise, dark counts, read noise and fixed patterns of
-single pixels do not reach into their neighbours. So the sum of products of neighbouring pixels, in units
-of its standard error without structure, tells an image from noise of any kind and brightness; no network
-takes part. (Moran's I, Moran 1950, doi 10.1093/biomet/37.1-2.17, with weights that pass over a detector's
-rows and columns.)
+The microscope blurs light before it is counted. So real structure is at least as wide as the point spread
+function, and neighbouring pixels share it. Photon noise, dark counts, read noise and fixed patterns of single
+pixels do not reach into their neighbours. So the sum of products of neighbouring pixels, in units of its
+standard error without structure, distinguishes an image from noise of any kind and brightness. No network
+takes part. (Moran's I, Moran 1950, doi 10.1093/biomet/37.1-2.17, with weights that omit neighbours in the
+same row or column of the detector.)
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from numpy.lib.stride_tricks import sliding_window_view
 from dimstream_models.arithmetic import Array, Float64
 
 DETAIL_PX: Final = 25
-"""Side of the window whose mean is subtracted, px: stray light and shading are wider than that."""
+"""Side of the window whose mean is subtracted, px. Stray light and shading are wider."""
 CLIP_ROUNDS: Final = 4
 CLIP_DEVIATIONS: Final = 3.0
-"""Sigma clipping: so that a hot pixel or a speck counts no more than the brightest ordinary one."""
+"""Sigma clipping: a hot pixel or a speck then counts no more than the brightest ordinary pixel."""
 REACH_PX: Final = 2
 NEIGHBOURS: Final = (1.0, 1.0, 0.0, 1.0, 1.0)
-"""Along both axes: neighbours up to 2 px away, without those of the same row or column, which a scanning
-detector ties together by after-pulsing, read-out and flicker."""
+"""Weights along each axis: neighbours up to 2 px away, except those in the same row or column. In a scanning
+detector, these are correlated by after-pulsing, read-out and flicker."""
 BLOCK_PX: Final = 4
 PAIRS_PER_AXIS: Final = 4.0
 LOST_AT_BORDERS: Final = 6.0
-"""Neighbours along one axis, and how many of all are outside the frame."""
+"""Neighbours of a pixel along one axis, and how many of these fall outside the frame, summed along that axis.
+"""
 
 
 def _bias() -> float:
-    """Correlation of two neighbours that subtracting their windows' means makes of white noise."""
+    """Correlation of two neighbours of white noise that arises when their windows' means are subtracted."""
     area = DETAIL_PX**2
     shared = np.mean([DETAIL_PX - lag for lag in range(1, REACH_PX + 1)]) / DETAIL_PX
     return float((2 - shared**2) / area)
@@ -46,14 +47,15 @@ BIAS: Final = _bias()
 def structure_score(counts: Array) -> float:
     """Structure of a raw frame, in standard errors above that of noise alone.
 
-    About 0, give or take 1, for any frame of noise that is independent from pixel to pixel; 10 and more for a
-    600x600 frame with a photon on each tubule's pixel. It grows with the side of the frame. Two photons that
-    touch are one standard error at most: in a frame with hardly any, chance alone brings some together.
+    It is 0 +- 1 for any frame of noise that is independent from pixel to pixel. It is 10 or more for a
+    600x600 px frame with one photon per pixel on the tubules, and grows with the side of the frame. Two
+    adjacent photons count at most one standard error: in a frame with very few photons, some are adjacent by
+    chance.
 
     Parameters
     ----------
     counts
-        (H, W), photon counts or camera values; need not be whole.
+        (H, W), photon counts or camera values; they may be fractions.
     """
     detail = _detail(sigma_clipped(counts.astype(np.float64)))
     squares = detail * detail
@@ -65,9 +67,10 @@ def structure_score(counts: Array) -> float:
 
 
 def sigma_clipped(values: Float64) -> Float64:
-    """Return (H, W) values in their own unit, none further above the mean than `CLIP_DEVIATIONS`.
+    """Return values (H, W), in their own unit, clipped at `CLIP_DEVIATIONS` standard deviations above their
+    mean.
 
-    Mean and deviation are taken `CLIP_ROUNDS` times, each time of the clipped values.
+    This is repeated `CLIP_ROUNDS` times, each time with mean and deviation of the clipped values.
     """
     cap = float(values.max())
     for _ in range(CLIP_ROUNDS):
@@ -77,8 +80,8 @@ def sigma_clipped(values: Float64) -> Float64:
 
 
 def _detail(values: Float64) -> Float64:
-    """Values less the mean of what lies around them and inside the frame, then less their rows' and
-    columns'."""
+    """Subtract from values (H, W) the mean of their window inside the frame, then the means of rows and
+    columns."""
     ones = np.ones_like(values)
     near = values - _window_sum(values, DETAIL_PX) / _window_sum(ones, DETAIL_PX)
     even = near - near.mean(axis=1, keepdims=True)
@@ -93,9 +96,9 @@ def _window_sum(values: Float64, side: int) -> Float64:
 
 
 def _product_of_near(squares: Float64) -> float:
-    """Mean product of the squares of two different pixels of the same `BLOCK_PX` block, of whole blocks.
+    """Mean product of the squares of two different pixels in the same whole block of `BLOCK_PX`.
 
-    Near and not over the whole frame: noise is stronger where there is more light.
+    Pixels of the same block, because noise is stronger where there is more light.
     """
     height, width = (side - side % BLOCK_PX for side in squares.shape)
     whole = squares[:height, :width]
@@ -106,7 +109,7 @@ def _product_of_near(squares: Float64) -> float:
 
 
 def _neighbours(values: Float64) -> Float64:
-    """Sum of each pixel's neighbours that lie inside the frame."""
+    """Sum of each pixel's neighbours inside the frame, (H, W)."""
     weights = np.asarray(NEIGHBOURS)
     padded = np.pad(values, REACH_PX)
     rows = sliding_window_view(padded, len(weights), axis=0) @ weights

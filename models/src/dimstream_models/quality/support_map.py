@@ -1,22 +1,22 @@
-"""Where a prediction stands on photons: the paper's classes, the structure that is predicted, and both
-together.
+"""Where photons support a prediction: the paper's classes, the predicted structure, and both together.
 
-Source of the classes: the paper's Methods, "Quality control metrics": counts in a sliding 10x10 window
-class a pixel as background, uncertain or signal. Their thresholds are numbers of photons, so they say nothing
-of structure on a bright background, and little of faint structure. What photons support is therefore told by
-a test of the raw counts in a window of 15 px around each pixel: the light that is predicted there, against
-the level of the counts around it.
+Source of the classes: the paper's Methods, "Quality control metrics". The counts in a sliding 10x10 window
+class a pixel as background, uncertain or signal. The thresholds are numbers of photons. So they do not detect
+structure on a bright background, and hardly detect faint structure. Support is therefore a test of the raw
+counts in a window of 15 px around each pixel. It compares the light predicted there with the level of the
+counts around it.
 
-Counts are weighted by the prediction, and divided by the weight of their mean, so that their sums scatter
-about as counts of whole photons do. Square roots of such counts have the same standard error everywhere
-(Anscombe 1948, doi 10.1093/biomet/35.3-4.246). In its units the prediction is `expected` above the
+Counts are weighted by the prediction and divided by the weight of their mean, so that their sums scatter
+about as whole photon counts do. Square roots of such counts have the same standard error everywhere (Anscombe
+1948, doi 10.1093/biomet/35.3-4.246). In units of that error, the prediction is `expected` above the
 background, and the counts are `seen` above it. A prediction is supported where
 
-- `expected` is 3.2 or more: less could not be told from the background's own noise. A network finds its
-  structure where the noise of these very photons is high, so `seen` alone proves little;
-- `seen` is 2 or more, and half of `expected`: what is more than 3/4 absent was not seen.
+- `expected` is at least 3.2. Less cannot be distinguished from the background's own noise. Where these
+  photons' noise happens to be high, a network finds structure, so a high `seen` alone proves little.
+- `seen` is at least 2, and at least half of `expected`. If more than 3/4 of the light is absent, it was not
+  seen.
 
-Where nothing is, one window in 44 reaches 2 by chance.
+In an empty field, one window in 44 reaches 2 by chance.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ UNSUPPORTED: Final = 0b1000
 LEAST_EXPECTED: Final = 3.2
 LEAST_SEEN: Final = 2.0
 LEAST_SHARE: Final = 0.5
-"""Of what is expected; all three as the module's docstring says."""
+"""Least share of `expected` that is seen. The module's docstring explains all three."""
 CELL_PX: Final = 3
 CELLS: Final = 5
-"""The window's side, cells; it is looked at in steps of one cell."""
+"""The window's side, cells. The window moves in steps of one cell."""
 WINDOW_PX: Final = (CELL_PX * CELLS) ** 2
-"""Its pixels."""
+"""Pixels of the window."""
 ANSCOMBE: Final = 3 / 8
 HOT_RATIO: Final = 2.0
 HOT_DEVIATIONS: Final = 2.0
-"""Light that has passed a microscope reaches a pixel's neighbours: where their mean is m, it is no brighter
-than 2 m and two square roots of m + 1. What is brighter is a hot pixel."""
+"""The point spread function spreads light to a pixel's neighbours. If their mean is m, the pixel is at most 2
+m plus two square roots of m + 1. A brighter pixel is a hot pixel."""
 TINY: Final = 1e-12
 
 DISAGREE: Final = 0.3
-"""SSIM of a window of both halves' predictions, below which they show different things there."""
+"""If the SSIM of both halves' predictions in a window is below this, they show different things there."""
 
 
 @dataclass(frozen=True)
 class Support:
-    """How much of a frame's predicted signal stands on photons.
+    """How much of a frame's predicted signal is supported by photons.
 
     Parameters
     ----------
     classes
         (H, W) uint8, the bits `CLASS`, `PREDICTED` and `UNSUPPORTED` of each pixel.
     unsupported_fraction
-        Share of the predicted signal on pixels that are unsupported; 0 when none is predicted.
+        Share of the predicted signal that is on unsupported pixels, 0 to 1; 0 when no signal is predicted.
     """
 
     classes: NDArray[np.uint8]
@@ -76,7 +76,7 @@ class Support:
 def support(
     counts: Array, prediction: Array, window: int, background_max: float, signal_min: float
 ) -> Support:
-    """Support of a prediction by the raw frame that it was made from.
+    """Return how the raw frame supports the prediction that was made from it.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def support(
     prediction
         (H, W), the network's output, before rescaling.
     window, background_max, signal_min
-        Of the classes, as in `arithmetic.signal_fractions`.
+        Settings of the classes, as in `arithmetic.signal_fractions`.
     """
     sums = window_sums(counts, window)
     classes = np.where(sums <= background_max, BACKGROUND, np.where(sums > signal_min, SIGNAL, UNCERTAIN))
@@ -96,7 +96,7 @@ def support(
 
 
 def supported_pixels(counts: Array, structure: Float64) -> NDArray[np.bool_]:
-    """Which pixels' photons support the structure that is predicted around them.
+    """Return the pixels at which photons support the structure that is predicted around them.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def supported_pixels(counts: Array, structure: Float64) -> NDArray[np.bool_]:
 
 
 def without_hot_pixels(counts: Array) -> Float64:
-    """Counts, none of which is brighter than light from a microscope could be beside its eight neighbours.
+    """Return counts in which no pixel is brighter than its eight neighbours allow (see `HOT_RATIO`).
 
     Parameters
     ----------
@@ -145,12 +145,12 @@ def without_hot_pixels(counts: Array) -> Float64:
 
 
 def unsupported_share(prediction: Array, bits: NDArray[np.uint8]) -> float:
-    """Share of the predicted signal on pixels that are unsupported; 0 when none is predicted.
+    """Share of the predicted signal that is on unsupported pixels, 0 to 1; 0 when no signal is predicted.
 
     Parameters
     ----------
     prediction
-        (H, W), on whichever scale.
+        (H, W), in any unit.
     bits
         (H, W), a support map.
     """
@@ -158,7 +158,7 @@ def unsupported_share(prediction: Array, bits: NDArray[np.uint8]) -> float:
 
 
 def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int) -> NDArray[np.uint8]:
-    """Support map in which what both halves of the photons disagree on is unsupported, too.
+    """Return a support map in which pixels are also unsupported where both halves of the photons disagree.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int)
     similarity
         From `ssim.ssim_map`, of the predictions of both halves.
     window
-        Its side, px; at the borders the nearest whole window decides.
+        Side of SSIM's window, px; pixels at the borders take the value of the nearest whole window.
 
     Returns
     -------
@@ -179,7 +179,8 @@ def mark_disagreement(bits: NDArray[np.uint8], similarity: Float64, window: int)
 
 
 def all_unsupported(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Support map, (H, W) uint8 bits, of a frame that shows no structure: nothing predicted is supported."""
+    """Return the support map, (H, W) uint8, of a frame without structure: all predicted signal is
+    unsupported."""
     return np.where(bits & PREDICTED, bits | np.uint8(UNSUPPORTED), bits)
 
 
@@ -189,18 +190,18 @@ def _share(signal: Float64, bits: NDArray[np.uint8]) -> float:
 
 
 def _gain(light: Float64, template: Float64) -> float:
-    """Photons of a pixel for a template of 1, over the whole frame; bright places weigh little more than
+    """Photons of a pixel per unit of the template, over the whole frame. Bright places weigh little more than
     others."""
     weights = (template > 0) / (template + 1)
     return max(float((light * weights).sum()) / max(float((template * weights).sum()), TINY), 0.0)
 
 
 def _root(counts: Float64) -> Float64:
-    """Counts on a scale on which their standard error is 1."""
+    """Transform counts so that their standard error is 1."""
     return np.asarray(2 * np.sqrt(np.maximum(counts, 0) + ANSCOMBE))
 
 
 def _window_means(values: Array) -> Float64:
-    """Means of the windows around all cells; what lies outside the frame counts as 0."""
+    """Means of the windows around all cells; outside the frame, values are 0."""
     cells = np.pad(cell_means(values, CELL_PX), CELLS // 2)
     return np.asarray(sliding_window_view(cells, (CELLS, CELLS)).mean(axis=(2, 3)))
