@@ -1,8 +1,8 @@
-"""Whether a prediction can be trusted: the flag of a frame, from all that speaks for and against it.
+"""Whether a prediction can be trusted: the flag of each frame, from all quality metrics.
 
-`assess` gathers the metrics on a frame and has it judged by the `PlaneJudge` of its (channel, z, position).
-The server flags frames with it, and `dimstream-train audit` puts the same code to the test. `docs/flags.md`
-explains the rules to the people who use them.
+`assess` collects the metrics of a frame. The `PlaneJudge` of its (channel, z, position) then decides the
+flag. The server flags frames with this code, and `dimstream-train audit` tests the same code. `docs/flags.md`
+explains the rules to users.
 """
 
 from dimstream_models.judging.assessment import (

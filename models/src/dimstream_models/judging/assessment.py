@@ -1,7 +1,8 @@
-"""All that is measured of one frame, and what follows from it: the same code in the server and in the audit.
+"""What is measured of one frame, and the flag that follows: the same code in the server and in the audit.
 
-A pipeline denoises frames and compares predictions, wherever these are kept: the server's on its device, the
-audit's in numpy. What is asked of it, in which order, and what becomes of the answers is decided here.
+A pipeline denoises frames and compares predictions, wherever it keeps them: on the server's device, or in
+numpy in the audit. This module decides what the pipeline is asked, in which order, and how the answers are
+used.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from dimstream_models.quality.split_photon_check import halve_photons, no_photon
 UNMOVED: Final[Shift] = (0, 0)
 
 Map = TypeVar("Map", covariant=True)
-"""A support map (H, W) uint8, as a pipeline keeps it."""
+"""A support map (H, W) uint8, in the form that the pipeline uses."""
 
 
 class Agreement(NamedTuple, Generic[Map]):
-    """What the predictions of both halves of a frame's photons say of its own.
+    """How the predictions of both halves of a frame's photons compare.
 
     Parameters
     ----------
     ssim : float
-        Of both.
+        SSIM of both predictions.
     unsupported_fraction : float
-        Share of the predicted signal that lacks photons, or on which the halves disagree.
+        Share of the predicted signal that lacks photons, or on which the halves disagree, 0 to 1.
     support
-        (H, W) uint8, the support map with what they disagree on.
+        (H, W) uint8, the support map, including where the halves disagree.
     """
 
     ssim: float
@@ -48,27 +49,27 @@ class Agreement(NamedTuple, Generic[Map]):
 
 
 class DenoisedFrame(Protocol[Map]):
-    """A frame that a pipeline has denoised, and what can still be asked about it."""
+    """A frame that a pipeline has denoised, with its metrics."""
 
     @property
     def photons(self) -> Array:
-        """(H, W), what the network was given."""
+        """The network's input, (H, W) photons."""
 
     @property
     def recorded(self) -> Array:
-        """(H, W), what was recorded: before pixels were replaced, and photons scattered onto finer ones."""
+        """The recorded photons, (H, W): before hot pixels were replaced or photons moved to finer pixels."""
 
     @property
     def raw_findings(self) -> RawFindings:
-        """What they show by themselves, as recorded."""
+        """What the recorded photons show by themselves."""
 
     @property
     def denoised(self) -> Array:
-        """(H, W) counts, as they are delivered."""
+        """The denoised frame as it is delivered, (H, W) counts."""
 
     @property
     def overview(self) -> Overview:
-        """The prediction's small copy."""
+        """The overview of the prediction."""
 
     @property
     def support(self) -> Map:
@@ -76,37 +77,38 @@ class DenoisedFrame(Protocol[Map]):
 
     @property
     def measures(self) -> Measures:
-        """What was measured of it."""
+        """The figures of the frame."""
 
     def ssim_shifted(self, before: Any, shift: Shift) -> float:
-        """SSIM with another prediction, of the part that both show once `shift` was taken out."""
+        """SSIM with another prediction, of the part that both show when aligned by `shift` (rows, columns;
+        px)."""
 
     def compare_halves(self, first: Array, second: Array) -> Agreement[Map]:
-        """What the predictions of both halves (H, W) of its photons say of its own."""
+        """Compare the predictions of both halves of its photons, each (H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conditions:
-    """What holds for all frames of a stream.
+    """What is the same for all frames of a stream.
 
     Parameters
     ----------
     window : int
         Side of SSIM's window, px.
     split_every : int
-        The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
+        The photons of frames of every n-th time point are split, starting with the first (0); 0: never.
     ceiling : float or None
-        Photons at the largest value that a raw pixel can have; None of float32.
+        Photons at the largest value of a raw pixel; None for float32.
     denoised_ceiling : float or None
         The largest value that a denoised pixel can have; None when there is none.
     frame_interval_s : float or None
         Seconds between time points; None when unknown.
     detector : Detector or None
-        By which the photons were made of the detector's values; None: the values are photons.
+        Offset and gain by which photons were calculated; None: the values are photons.
     only_plane : bool
-        Whether the stream has one plane so far.
+        Whether the stream has only one plane so far.
     pixel_size_nm : float or None
-        Side of the pixels that the network is given; None when unknown.
+        Side of the pixels of the network's input; None when unknown.
     """
 
     criteria: Criteria
@@ -122,16 +124,16 @@ class Conditions:
 
 @dataclass(frozen=True, eq=False)
 class Split(Generic[Map]):
-    """What became of a frame whose photons were to be split.
+    """The result for a frame whose photons were to be split.
 
     Parameters
     ----------
     refused : str or None
-        Why they could not be.
+        Why they could not be split.
     agreement : Agreement or None
-        What both halves say; None when refused.
+        How both halves compare; None when refused.
     t_ms : float
-        What it took, milliseconds.
+        Duration, milliseconds.
     """
 
     refused: str | None
@@ -141,17 +143,17 @@ class Split(Generic[Map]):
 
 @dataclass(frozen=True, eq=False)
 class Assessment(Generic[Map]):
-    """The decision of a frame, and what it rests on.
+    """The decision on a frame, and the values behind it.
 
     Parameters
     ----------
     shift : (int, int) or None
-        How far the sample has moved since the frame before, rows and columns, px; None when nothing was
-        compared or the raw frame shows no structure to align by.
+        How far the sample has moved since the frame before, rows and columns, px. None when nothing was
+        compared, or the raw frame shows no structure to align.
     split : Split or None
         None for frames whose photons are not split.
     support
-        (H, W) uint8, the support map with what the halves disagree on.
+        (H, W) uint8, the support map, including where the halves disagree.
     """
 
     decision: FlagDecision
@@ -162,7 +164,7 @@ class Assessment(Generic[Map]):
 
     @property
     def unsupported_fraction(self) -> float:
-        """Share of the predicted signal that no photons support: all of it in a frame that shows nothing."""
+        """Share of the predicted signal without photons, 0 to 1; 1 for a frame without structure."""
         return self.metrics.unsupported_fraction if self.decision.structure_seen else 1.0
 
 
@@ -176,14 +178,14 @@ def assess(
     t: int,
     not_comparable: str | None,
 ) -> Assessment[Map]:
-    """Gather what speaks for and against the next frame of a plane, and judge it.
+    """Collect the metrics of the next frame of a plane, and decide its flag.
 
     Parameters
     ----------
     judge : PlaneJudge
-        Of the plane; it is brought up to this frame.
+        Of this plane; its state is updated by this frame.
     before : PreviousFrame or None
-        What `frame.measures.ssim` was taken with; None when there was an `not_comparable`.
+        The frame with which `frame.measures.ssim` was calculated; None when `not_comparable` is given.
     not_comparable : str or None
         Why it is compared with no frame, see `why_not_comparable`.
     """
@@ -230,7 +232,8 @@ def assess(
 def _aligned(
     frame: DenoisedFrame[Any], before: PreviousFrame | None, conditions: Conditions
 ) -> tuple[Shift | None, float | None]:
-    """Shift since the frame before and SSIM once it is taken out; of a frame without structure neither."""
+    """Shift since the frame before, and SSIM when aligned by it; None for both if the frame has no
+    structure."""
     if before is None or before.overview is None:
         return None, None
     if not frame.measures.structure_score >= conditions.criteria.structure_score:
@@ -240,7 +243,7 @@ def _aligned(
         return shift, frame.measures.ssim
     sides = zip(frame.photons.shape, shift, strict=True)
     if any(side - abs(moved) < conditions.window for side, moved in sides):
-        return None, None  # no window of SSIM fits into what both frames show
+        return None, None  # the part that both frames show is smaller than SSIM's window
     return shift, frame.ssim_shifted(before.normalised, shift)
 
 
@@ -254,7 +257,7 @@ def _split(frame: DenoisedFrame[Map], conditions: Conditions, *, seq: int, t: in
 
 
 def _no_photons(frame: DenoisedFrame[Any], detector: Detector | None) -> str | None:
-    """Why its photons cannot be split."""
+    """Why the frame's photons cannot be split; None when they can."""
     if detector is not None:
         return no_photons(frame.recorded, converted=True)
     return no_photons(frame.recorded, doubt_of=lambda _: frame.raw_findings.doubt)
@@ -282,6 +285,7 @@ def _saturated(frame: DenoisedFrame[Any], ceiling: float | None) -> float:
 
 
 def _doubt(frame: DenoisedFrame[Any], detector: Detector | None, *, known: bool) -> Doubt | None:
-    """What speaks against photon counts; offset and gain are looked for when it is first found."""
+    """Why the values are not photon counts. Offset and gain are estimated only when this is new (not
+    `known`)."""
     doubt = frame.raw_findings.doubt
     return doubt if doubt is None or known else doubt.proposing(frame.recorded, detector)

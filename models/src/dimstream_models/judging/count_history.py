@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 from dimstream_models.judging.frame_metrics import FrameMetrics
 
 CLEAN_FRAMES: Final = 8
-"""So many frames in a row without a doubt, and the values are taken as photon counts again: a detector does
-not change from frame to frame, and a dim frame tells nothing."""
+"""Frames in a row without doubt after which values count as photon counts again. A detector does not change
+from frame to frame, and a dim frame shows nothing about it."""
 
 
 @dataclass
@@ -20,9 +20,9 @@ class CountHistory:
     Parameters
     ----------
     not_photons : str or None
-        Why they are none, as it was first found.
+        Why they are not, as it was first found.
     split_refused : str or None
-        Why the last frame whose photons were to be split was refused; it holds until the next is asked.
+        Why the last frame to be split was refused. It holds until the next split.
     """
 
     not_photons: str | None = None
@@ -31,12 +31,13 @@ class CountHistory:
     _refused_for: int = 0  # frames, this one included
 
     def follow(self, metrics: FrameMetrics, *, split_every: int) -> None:
-        """Bring it up to the next frame.
+        """Update it with the next frame.
 
         Parameters
         ----------
         split_every : int
-            Frames of the plane for which the outcome of a split holds; 0: for its own.
+            Number of the plane's frames for which the result of a split holds; 0: for its own frame
+            only.
         """
         if metrics.doubt is not None and metrics.doubt.certain:
             self.not_photons = self.not_photons or str(metrics.doubt)
@@ -52,14 +53,14 @@ class CountHistory:
             self.split_refused, self._refused_for = None, 0
 
     def objections(self) -> list[str]:
-        """Return why no frame of the plane is plainly "ok" now, in words."""
+        """Return why no frame of the plane can be "ok" now, as sentences for people."""
         found = [] if self.not_photons is None else [self.not_photons]
         if self.split_refused is not None and self.not_photons is None:
             found.append(f"its photons could not be split: {self.split_refused}")
         return found
 
     def state(self) -> dict[str, Any]:
-        """Return all of it, as JSON holds it."""
+        """Return the whole history as JSON values."""
         return {
             "not_photons": self.not_photons,
             "split_refused": self.split_refused,
@@ -69,5 +70,5 @@ class CountHistory:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the history of which `state` told."""
+        """Return the history that `state` describes."""
         return cls(state["not_photons"], state["split_refused"], state["clean"], state["refused_for"])

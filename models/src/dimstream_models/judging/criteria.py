@@ -1,4 +1,4 @@
-"""What frames are judged by: thresholds, and the distributions that a calibration left in the bundle."""
+"""The criteria by which frames are judged: thresholds, and distributions from the bundle's calibration."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dimstream_models.bundle import Bundle, Calibration
 from dimstream_models.precisions import Precision
 
 FIVE_SIGMA: Final = 5.0
-"""Structure score under which a frame shows no more than noise, where the bundle names no other."""
+"""Structure score below which a frame shows only noise, where the bundle states no threshold."""
 SSIM_RECOVERY: Final = 0.1
-"""Of the way from the threshold to the calibration's 5 % quantile of signal, that SSIM must be above it to be
-trusted again."""
+"""How far SSIM must be above the threshold before a plane is trusted again, as a share of the distance from
+the threshold to the 5 % quantile of signal in the calibration."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A calibration's distribution of SSIM, known by its quantiles.
+    """A calibration's distribution of SSIM, given by quantiles.
 
     Parameters
     ----------
     shares, values : tuple of float
         Rising quantiles, 0 to 1, and the SSIM at each.
     pairs : int
-        That it was measured on; no probability below 1 / (pairs + 1) is claimed.
+        Number of pairs that were measured; no probability is below 1 / (pairs + 1).
     """
 
     shares: tuple[float, ...]
@@ -34,16 +34,16 @@ class Distribution:
 
     @classmethod
     def of(cls, quantiles: Mapping[str, float], pairs: int) -> Self:
-        """From a bundle's record."""
+        """Return the distribution of a bundle's record."""
         ordered = sorted((float(share), value) for share, value in quantiles.items())
         return cls(tuple(share for share, _ in ordered), tuple(value for _, value in ordered), pairs)
 
     def at_most(self, value: float) -> float:
-        """Probability of a value at most this."""
+        """Probability of a value of at most this."""
         return self._bounded(self._share_below(value))
 
     def at_least(self, value: float) -> float:
-        """Probability of a value at least this."""
+        """Probability of a value of at least this."""
         return self._bounded(1 - self._share_below(value))
 
     def _share_below(self, value: float) -> float:
@@ -63,19 +63,19 @@ class Distribution:
 
 
 class StreamThresholds(Protocol):
-    """The thresholds that a stream may change; a bundle's own are such, too."""
+    """The thresholds that a stream may change; those of a bundle have the same form."""
 
     @property
     def ssim(self) -> float | None:
-        """Smoothed similarity below it is suspect."""
+        """A plane is suspect when its smoothed similarity is below this."""
 
     @property
     def structure_score(self) -> float | None:
-        """Frames that score below it show nothing; None: five standard errors."""
+        """A frame with a lower score shows no structure; None: five standard errors."""
 
     @property
     def split(self) -> float | None:
-        """SSIM of both halves of the photons below it is suspect."""
+        """A frame is suspect when the SSIM of both halves of its photons is below this."""
 
     @property
     def background_max(self) -> float:
@@ -84,26 +84,25 @@ class StreamThresholds(Protocol):
 
 @dataclass(frozen=True)
 class Criteria:
-    """What frames are judged by; from a bundle, with what a stream has changed of it.
+    """The criteria by which frames are judged: the bundle's, with the stream's changes.
 
     Parameters
     ----------
     ssim : float or None
-        Smoothed similarity below it is suspect; None: predictions cannot be judged.
+        A plane is suspect when its smoothed similarity is below this; None: predictions cannot be judged.
     structure_score : float
-        Frames whose structure score is below it show nothing, in standard errors.
+        A frame with a lower score shows no structure; in standard errors.
     split : float or None
-        SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged
-        by it.
+        A frame is suspect when the SSIM of the predictions of both halves of its photons is below this;
+        None: not used.
     correlation : float or None
-        Adjacent predictions whose correlation is below it do not show the same structures; None: not judged
-        by it.
+        Adjacent predictions with a lower correlation show different structures; None: not used.
     background_max : float
-        Of the window classes; for the reason.
+        Most photons in a window of background, for the text of the reason.
     pixel_sizes_nm : (float, float) or None
         Smallest and largest pixels that the model knows; None: not stated.
     precision : str
-        Of the predictions that are judged.
+        Precision of the predictions that are judged.
     """
 
     ssim: float | None
@@ -119,12 +118,12 @@ class Criteria:
 
     @classmethod
     def of(cls, bundle: Bundle, thresholds: StreamThresholds | None = None) -> Self:
-        """With the calibration record of a bundle.
+        """Return the criteria, with the calibration record of a bundle.
 
         Parameters
         ----------
         thresholds
-            In force; None: the bundle's own.
+            The thresholds to use; None: the bundle's own.
         """
         record = None if bundle.config is None else bundle.config.calibration
         limits = bundle.thresholds if thresholds is None else thresholds
@@ -149,19 +148,19 @@ class Criteria:
 
     @property
     def ssim_recovered(self) -> float:
-        """Smoothed similarity from which a suspect plane is trusted again."""
-        assert self.ssim is not None  # nothing is suspect of it otherwise
+        """Smoothed similarity at which a suspect plane is trusted again."""
+        assert self.ssim is not None  # without a threshold, no plane is suspect because of SSIM
         if self.signal is None:
             return self.ssim
         usual = dict(zip(self.signal.shares, self.signal.values, strict=True)).get(0.05, self.ssim)
         return self.ssim + SSIM_RECOVERY * max(usual - self.ssim, 0.0)
 
     def p_signal(self, similarity: float) -> float | None:
-        """Probability of a similarity at most this with a sample; None without a calibration."""
+        """Probability of a similarity of at most this with a sample; None without a calibration."""
         return None if self.signal is None else self.signal.at_most(similarity)
 
     def p_dark(self, similarity: float) -> float | None:
-        """Probability of a similarity at least this without a sample; None without a calibration."""
+        """Probability of a similarity of at least this without a sample; None without a calibration."""
         return None if self.dark is None else self.dark.at_least(similarity)
 
 

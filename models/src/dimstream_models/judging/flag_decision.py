@@ -1,4 +1,4 @@
-"""The rules of the flag: the first that applies, the surest first."""
+"""The rules of the flag, in order of certainty: the first rule that applies decides."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dimstream_models.judging.plane_history import PlaneHistory
 SATURATED_MAX: Final = 0.01
 """Share of saturated pixels, raw or denoised, above which a frame is suspect."""
 UNSUPPORTED_MAX: Final = 0.8
-"""Share of the predicted signal without support above which a frame is suspect. Frames of 0.1 photons on a
-tubule have up to 0.35."""
+"""Share of unsupported predicted signal above which a frame is suspect. Frames with 0.1 photons per pixel on
+tubules have up to 0.35."""
 
 FlagAndReason = tuple[FlagName, str | None]
 
@@ -20,16 +20,17 @@ FlagAndReason = tuple[FlagName, str | None]
 def decide_flag(
     metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory, *, confirmed: bool
 ) -> FlagAndReason:
-    """Flag of a frame and the reason for it; None for "ok".
+    """Return the flag of a frame and its reason; the reason is None for "ok".
 
-    What is no photon counts, or was to be split and could not be, is never "ok", and the reason says so.
+    A frame is never "ok" when its values are not photon counts, or when they should have been split but could
+    not be. The reason says so.
 
     Parameters
     ----------
     history : PlaneHistory
-        Brought up to this frame.
+        History of the plane, this frame included.
     confirmed : bool
-        Whether the halves of its photons, or of those of a frame shortly before, agreed.
+        Whether the halves of its photons, or those of a frame shortly before, agreed.
     """
     flag, reason = _flag_of_photons(metrics, criteria, history, confirmed=confirmed)
     objections = history.counts.objections()
@@ -42,7 +43,7 @@ def decide_flag(
 def _flag_of_photons(
     metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory, *, confirmed: bool
 ) -> FlagAndReason:
-    """What the frame and its neighbour say, were its values photon counts."""
+    """Flag and reason on the assumption that the values are photon counts."""
     if metrics.minimum == metrics.maximum:
         return "suspect", f"blank frame: every pixel is {metrics.minimum:g}"
     if criteria.ssim is None:
@@ -58,7 +59,7 @@ def _flag_of_photons(
             f"clipped: {metrics.clipped:.1%} of the denoised pixels are at the largest value that they can"
             " have"
         )
-    # of values that are no photon counts the map of support says nothing
+    # the support map is meaningless for values that are not photon counts
     if metrics.unsupported_fraction > UNSUPPORTED_MAX and history.counts.not_photons is None:
         return "suspect", f"no photons support {metrics.unsupported_fraction:.0%} of the predicted signal"
     if metrics.split_ssim is not None and criteria.split is not None and not confirmed:
@@ -72,7 +73,7 @@ def _flag_of_photons(
 def _compared(
     metrics: FrameMetrics, least: float, criteria: Criteria, history: PlaneHistory
 ) -> FlagAndReason:
-    """What the comparison with the frame before says of a frame that shows structure."""
+    """Flag and reason of a frame with structure, from the comparison with the frame before."""
     if metrics.not_comparable is not None:
         return "unjudged", metrics.not_comparable
     if history.reappeared:
@@ -101,7 +102,7 @@ def _compared(
 
 
 def _why_unlike(metrics: FrameMetrics, similarity: float, least: float, criteria: Criteria) -> str | None:
-    """Why a frame does not show what the frame before shows; None when it does."""
+    """Why a frame does not show the same structures as the frame before; None when it does."""
     if similarity < least:
         return f"SSIM {_below(similarity, least)}"
     found, needed = metrics.correlation, criteria.correlation

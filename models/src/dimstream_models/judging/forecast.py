@@ -1,11 +1,11 @@
-"""How long a plane will last until it is suspect, by the decline of its structure score and of its light.
+"""How long it will take until a plane is suspect, from the decline of its structure score and its light.
 
-A bleaching sample turns suspect when its raw frames show no structure any more. The logarithm of the
-structure score falls about evenly then: at first more slowly than the light (a bright frame's own structure
-limits the score), in the end faster (the background does not bleach). So both declines are followed by
-regressions that forget, over a short and a longer while, and `COEFFICIENTS` say what rate comes of them.
-Nothing but some sums is kept of a plane. `docs/flags.md` says how right that is, and `dimstream-train
-forecast` measures it.
+When a sample bleaches, its raw frames finally show no structure, and they become suspect. Meanwhile the
+logarithm of the structure score falls almost linearly. At first it falls more slowly than the light, because
+a bright frame's own structure limits the score. In the end it falls faster, because the background does not
+bleach. So regressions with exponential forgetting follow both declines, with a short and a longer memory.
+`COEFFICIENTS` turn their slopes into the expected rate. Only a few sums are kept for each plane.
+`docs/flags.md` gives the accuracy, and `dimstream-train forecast` measures it.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from dimstream_models.arithmetic import Float64
 
 LEAST_FRAMES: Final = 8
 MEMORY_FALL: Final = 0.2
-"""Fall of the logarithm of the score over which the short regression forgets."""
+"""The short regression remembers the frames over which the logarithm of the score falls by this."""
 MEMORY: Final = (8.0, 4096.0)
-"""Bounds of that, frames."""
+"""Bounds of the short regression's memory, frames."""
 LONGER: Final = 4.0
-"""Times as long the longer regression remembers."""
+"""The longer regression's memory, in multiples of the short one's."""
 SURE: Final = 4.0
-"""Standard errors that the score's slope must be below zero."""
+"""The score's slope must be this many standard errors below zero."""
 LEAST_FALL: Final = 0.12
-"""Fall of the logarithm of the score, over what is remembered, from which on it is a decline."""
+"""Least fall of the logarithm of the score, within the memory, that counts as a decline."""
 RELATIVE_NOISE: Final = 0.03
-"""Of the structure score, by motion, beside its own standard error of 1."""
+"""Relative noise of the structure score because of motion, in addition to its own standard error of 1."""
 SCORE_NOISE: Final = 1.1
 """Standard deviation of the score of a frame near its threshold."""
 OUTLIER: Final = 6.0
-"""Standard errors off the line, from which on a frame is passed over; after the third in a row it is the line
-that begins again."""
+"""A frame this many standard errors off the line is ignored. At the third in a row, the line starts again."""
 MOST_OUTLIERS: Final = 2
 RATE_ERROR: Final = 0.3
-"""Standard deviation of the logarithm of the rate that will be, about the rate that is foreseen."""
+"""Standard deviation of the logarithm of the true rate about the forecast rate."""
 NINE_OF_TEN: Final = 1.2816
 COEFFICIENTS: Final = (0.089, -0.242, -0.123, -1.207, -0.324)
-"""Of the logarithm of the rate that will be, above that of the faster of both present rates: a constant; how
-much faster the light falls; how much faster the score falls; and how much faster score and light fell over a
-longer while. Fitted to 67 simulated movies that do not judge it."""
+"""The logarithm of the future rate, minus that of the faster of both present rates, is a weighted sum. The
+terms are: a constant; how much faster the light falls; how much faster the score falls; and how much faster
+score and light fell over the longer memory. Fitted to 67 simulated movies that are not used to evaluate it.
+"""
 MOST_BEND: Final = 1.5
-"""Bound of the last two."""
+"""Bound of the last two terms."""
 LEAST_LIGHT: Final = 1e-9
 
 
 class FramesLeft(NamedTuple):
-    """Frames of the plane until it will be suspect.
+    """Number of frames until the plane becomes suspect.
 
     Parameters
     ----------
     frames : float
-        As likely more as fewer.
+        Median of the forecast.
     earliest, latest : float
-        In one and in nine of ten cases it is suspect before.
+        10 % and 90 % quantiles of the forecast.
     """
 
     frames: float
@@ -68,18 +68,18 @@ class FramesLeft(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """What a regression says of the newest frame.
+    """Result of a regression at the newest frame.
 
     Parameters
     ----------
     level : float
         Logarithm of the structure score.
     score, light : float
-        By which the logarithms of score and light change from frame to frame.
+        Change of the logarithms of score and light per frame.
     error : float
         Standard error of `score`.
     deviation : float
-        Of the logarithm of a score with the weight 1 about the line.
+        Standard deviation about the line of the logarithm of a score with weight 1.
     """
 
     level: float
@@ -91,19 +91,19 @@ class Slopes(NamedTuple):
 
 @dataclass
 class FadingRegression:
-    """A line through the logarithms of score and light, in which older frames weigh less.
+    """A line through the logarithms of score and light, in which older frames have less weight.
 
     Parameters
     ----------
     sums : tuple of float
-        Of the weights w, and of w times t, t^2, y, t y, y^2, x, t x: t is the time from the newest frame, y
-        the logarithm of the score, x that of the light.
+        Sums of the weights w, and of w times t, t^2, y, t y, y^2, x, t x. Here t is the time from the
+        newest frame, y the logarithm of the score, and x that of the light.
     """
 
     sums: tuple[float, ...] = (0.0,) * 8
 
     def add(self, y: float, x: float, *, weight: float, steps: int, memory: float) -> None:
-        """Add a frame, `steps` frames after the one before."""
+        """Add a frame, `steps` time points after the last one."""
         w, wt, wtt, wy, wty, wyy, wx, wtx = self.sums
         wtt, wt = wtt - 2 * steps * wt + steps * steps * w, wt - steps * w
         wty, wtx = wty - steps * wy, wtx - steps * wx
@@ -113,12 +113,12 @@ class FadingRegression:
         self.sums = tuple([kept * before + weight * now for before, now in zip(old, new, strict=True)])
 
     def slopes(self, frames: float) -> Slopes | None:
-        """Return its line; None while it has none.
+        """Return the line; None if it is not determined.
 
         Parameters
         ----------
         frames : float
-            How many it rests on.
+            Effective number of frames.
         """
         w, wt, wtt, wy, wty, wyy, wx, wtx = self.sums
         determinant = w * wtt - wt * wt
@@ -134,12 +134,12 @@ class FadingRegression:
 
 @dataclass
 class Decline:
-    """The decline of one plane; it is brought up to each of its frames.
+    """The decline of one plane; it is updated with each of its frames.
 
     Parameters
     ----------
     frames : int
-        That it rests on.
+        Number of frames so far.
     """
 
     frames: int = 0
@@ -149,7 +149,7 @@ class Decline:
     _long: FadingRegression = field(default_factory=FadingRegression)
 
     def follow(self, structure_score: float, light: float, *, steps: int = 1) -> None:
-        """Bring it up to the next frame.
+        """Update it with the next frame.
 
         Parameters
         ----------
@@ -176,12 +176,12 @@ class Decline:
             self._memory = min(max(MEMORY_FALL / fall, MEMORY[0]), MEMORY[1])
 
     def frames_left(self, threshold: float) -> FramesLeft | None:
-        """Return when the plane will be suspect; None while it does not surely decline.
+        """Return how long it will take until the plane is suspect; None unless it certainly declines.
 
         Parameters
         ----------
         threshold : float
-            Structure score below which it is.
+            Structure score below which it is suspect.
         """
         short, long = self._short.slopes(self._counted), self._long.slopes(self._counted)
         if short is None or long is None or threshold <= 0 or not self._declines(short):
@@ -189,7 +189,8 @@ class Decline:
         return _until(short.level, _rate(short, long), threshold)
 
     def _declines(self, short: Slopes) -> bool:
-        """Whether the score surely falls, and the light with it, as it does not when the focus drifts."""
+        """Whether the score certainly falls, and the light too. When the focus drifts, only the score
+        falls."""
         fall = -short.score
         return (
             self.frames >= LEAST_FRAMES
@@ -200,11 +201,11 @@ class Decline:
 
     @property
     def _counted(self) -> float:
-        """Frames that still weigh."""
+        """Effective number of frames: the sum of their weights."""
         return min(float(self.frames), 2 * self._memory)
 
     def _is_outlier(self, y: float, error: float, steps: int) -> bool:
-        """Whether a frame is far off the line; the third in a row is a new beginning."""
+        """Whether a frame is far off the line; the third in a row starts a new line."""
         slopes = self._short.slopes(self._counted)
         if slopes is None or self.frames < LEAST_FRAMES:
             return False
@@ -220,7 +221,7 @@ class Decline:
         return False
 
     def state(self) -> dict[str, Any]:
-        """Return all of it, as JSON holds it."""
+        """Return the whole state as JSON values."""
         return {
             "frames": self.frames,
             "memory": self._memory,
@@ -231,7 +232,7 @@ class Decline:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the decline of which `state` told."""
+        """Return the decline that `state` describes."""
         return cls(
             frames=state["frames"],
             _memory=state["memory"],
@@ -242,7 +243,7 @@ class Decline:
 
 
 def _rate(short: Slopes, long: Slopes) -> float:
-    """Return by how much the logarithm of the score will fall from frame to frame, in the mean."""
+    """Return the mean fall of the logarithm of the score per frame that is expected from now on."""
     score, light = math.log(-short.score), math.log(-short.light)
     faster = light - score
     bends = [
@@ -255,7 +256,8 @@ def _rate(short: Slopes, long: Slopes) -> float:
 
 
 def _until(level: float, rate: float, threshold: float) -> FramesLeft:
-    """Return when a score that falls evenly is first below its threshold, by chance sooner than its mean."""
+    """Return when a linearly falling score is first below its threshold; by chance, this is before its mean
+    is."""
     early, median, late = (
         max(level - _level_at(threshold, rate, share), 0.0) / rate for share in (0.1, 0.5, 0.9)
     )
@@ -270,15 +272,16 @@ def _until(level: float, rate: float, threshold: float) -> FramesLeft:
 
 
 def _level_at(threshold: float, rate: float, share: float) -> float:
-    """Return where the mean of the logarithm of the score is when that of a frame has fallen below its
-    threshold in this share of all cases."""
+    """Return the logarithm of the mean score at which, in this share of cases, a frame has been below its
+    threshold."""
     levels, hazards = _hazards(threshold)
     return float(np.interp(-rate * math.log1p(-share), hazards, levels))
 
 
 @lru_cache(maxsize=64)
 def _hazards(threshold: float) -> tuple[Float64, Float64]:
-    """Return levels, falling, and how many frames are below the threshold until then, times the rate."""
+    """Return falling levels, and the expected number of frames below the threshold until then, times the
+    rate."""
     low, high = max(threshold - 4.0, 0.2), threshold + 9.0
     levels = np.linspace(math.log(high), math.log(low), 80)
     chances = [0.5 * math.erfc((math.exp(one) - threshold) / (SCORE_NOISE * math.sqrt(2))) for one in levels]

@@ -1,4 +1,4 @@
-"""All that was measured of one frame, and what is said of it."""
+"""The metrics of one frame, and the decision about it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dimstream_models.judging.forecast import FramesLeft
 from dimstream_models.quality.count_check import Doubt
 
 LONG_INTERVAL: Final = 3.0
-"""Times the calibration's frame interval."""
+"""Frames are slow when their interval is more than this many times the calibration's."""
 
 SAME_SIZE: Final = 1e-3
-"""Relative: sizes that are told in rounded numbers are the same."""
+"""Largest relative difference of pixel sizes that count as equal, because sizes may be rounded."""
 
 FlagName = Literal["ok", "suspect", "unjudged"]
 Note = Literal[
@@ -36,43 +36,45 @@ Note = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class FrameMetrics:
-    """All that was measured of one frame.
+    """The metrics of one frame.
 
     Parameters
     ----------
     not_comparable : str or None
-        Why there is no comparison with the frame before; then `ssim` and `ssim_aligned` are not looked at.
+        Why it is not compared with the frame before; then `ssim` and `ssim_aligned` are ignored.
     ssim, ssim_aligned : float or None
-        With the plane's previous prediction, as they lie and after `shift` (rows, columns; px) was taken out.
+        With the plane's previous prediction: without alignment, and aligned by `shift` (rows, columns;
+        px).
     correlation : float or None
-        With the plane's previous prediction, of what is finer than their local mean
-        (`quality.alignment.correlation_between`); None when nothing was compared, or frames are too small.
+        With the plane's previous prediction, after the local mean is subtracted
+        (`quality.alignment.correlation_between`). None when nothing was compared, or frames are too
+        small.
     minimum, maximum, background, structure_score : float
-        Of the raw frame; `background` is the share of its pixels in that class.
+        Of the raw frame; `background` is the share of background pixels.
     saturated : float
-        Share of its pixels that are saturated.
+        Share of its saturated pixels.
     unsupported_fraction : float
         Share of its predicted signal that no photons support.
     split_ssim : float or None
-        Of the predictions of both halves of its photons; None when they were not split.
+        SSIM of the predictions of both halves of its photons; None when they were not split.
     split_refused : str or None
-        Why its photons were not split, where they should have been.
+        Why its photons were not split although they should have been.
     doubt : Doubt or None
-        What speaks against its values being photon counts.
+        Why its values are not photon counts.
     clipped : float
-        Share of the denoised pixels that are at the largest value that they can have.
+        Share of the denoised pixels that have the largest value possible.
     outlier : bool
-        Whether one pixel is far brighter than what lies around it.
+        Whether a pixel is far brighter than its surroundings.
     light : float
-        Mean photons of a pixel of the raw frame.
+        Mean photons per pixel of the raw frame.
     steps : int
-        Time points since the frame that it was compared with.
+        Time points since the frame with which it was compared.
     gap : str or None
-        What is missing between this frame and the one that it was compared with, in words.
+        What is missing between this frame and the one with which it was compared, as text.
     frame_interval_s : float or None
         Seconds between both; None when unknown.
     pixel_size_nm : float or None
-        Side of the pixels that the network was given; None when unknown.
+        Side of the pixels of the network's input; None when unknown.
     """
 
     not_comparable: str | None
@@ -99,25 +101,25 @@ class FrameMetrics:
 
     @property
     def similarity(self) -> float | None:
-        """The better SSIM of both; None when nothing was compared, or it is not a number."""
+        """The larger SSIM of both; None when nothing was compared, or it is not a number."""
         known = [one for one in (self.ssim, self.ssim_aligned) if one is not None and math.isfinite(one)]
         return max(known) if known and self.not_comparable is None else None
 
     def is_alike(self, criteria: Criteria) -> bool:
-        """Whether it was compared and its similarity is at least the threshold's."""
+        """Whether it was compared, and its similarity reaches the threshold."""
         similarity = self.similarity
         return criteria.ssim is not None and similarity is not None and similarity >= criteria.ssim
 
     def is_another(self, criteria: Criteria) -> bool:
-        """Whether it was compared and shows other structures than the frame before."""
+        """Whether it was compared, and shows different structures than the frame before."""
         if self.not_comparable is not None or self.correlation is None or criteria.correlation is None:
             return False
         return self.correlation < criteria.correlation
 
     def proves_nothing(self, criteria: Criteria) -> bool:
-        """Whether it is unlike the frame before, with frames missing between: the sample may have moved on.
+        """Whether it differs from the frame before across a gap: the sample may have moved in between.
 
-        Not where the time between both is known to be no longer than the calibration bears.
+        False where the time between both is known to be short enough for the calibration.
         """
         if self.gap is None or (self.is_alike(criteria) and not self.is_another(criteria)):
             return False
@@ -125,13 +127,14 @@ class FrameMetrics:
         return self.is_slow(criteria) or not known
 
     def is_slow(self, criteria: Criteria) -> bool:
-        """Whether frames come much farther apart than in the calibration: low SSIM may be motion then."""
+        """Whether frames are much farther apart than in the calibration: then low SSIM may be due to
+        motion."""
         if self.frame_interval_s is None or criteria.frame_interval_s is None:
             return False
         return self.frame_interval_s > LONG_INTERVAL * criteria.frame_interval_s
 
     def has_strange_pixels(self, criteria: Criteria) -> bool:
-        """Whether its pixels are known to be of another size than those that the model knows."""
+        """Whether its pixels are known to have a size that the model does not know."""
         if self.pixel_size_nm is None or criteria.pixel_sizes_nm is None:
             return False
         smallest, largest = criteria.pixel_sizes_nm
@@ -140,19 +143,19 @@ class FrameMetrics:
 
 @dataclass(frozen=True)
 class FlagDecision:
-    """Flag of one frame; `reason` is None when it is "ok".
+    """The flag of one frame; `reason` is None when it is "ok".
 
     Parameters
     ----------
     p_signal, p_dark : float or None
-        Probability, by the bundle's calibration, that a movie of a sample is at most, and that an empty
-        one is at least, as alike as this frame and the one before.
+        By the bundle's calibration: probability of at most this similarity in a movie of a sample, and of
+        at least this similarity in an empty one.
     notes : tuple of Note
-        What else was seen.
+        Further observations.
     structure_seen : bool
         Whether the raw frame shows more than noise.
     left : FramesLeft or None
-        How long the plane will last; None while it does not surely decline, and when it is suspect.
+        How long the plane will last; None unless it certainly declines, and when it is suspect.
     """
 
     flag: FlagName

@@ -1,4 +1,4 @@
-"""Judges the frames of one plane, in their order."""
+"""The judge of one plane: decides the flags of its frames in order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dimstream_models.judging.plane_history import PlaneHistory
 
 @dataclass
 class PlaneJudge:
-    """Judges the frames of one plane in their order.
+    """Decides the flags of one plane's frames, in order.
 
     Parameters
     ----------
     suspect_since : int or None
-        First frame of the present run of suspect ones.
+        First frame of the present run of suspect frames.
     """
 
     suspect_since: int | None = None
@@ -32,14 +32,15 @@ class PlaneJudge:
     def judge(
         self, seq: int, metrics: FrameMetrics, criteria: Criteria, *, split_every: int = 0
     ) -> FlagDecision:
-        """Flag of the next frame of the plane.
+        """Return the decision on the next frame of the plane.
 
         Parameters
         ----------
         seq : int
-            Of the frame in its stream.
+            Number of the frame in its stream.
         split_every : int
-            Frames of the plane for which the outcome of a split holds; 0: for its own.
+            Number of the plane's frames for which the result of a split holds; 0: for its own frame
+            only.
         """
         self._history.follow(metrics, criteria, split_every=split_every)
         self._decline.follow(metrics.structure_score, metrics.light, steps=metrics.steps)
@@ -62,16 +63,16 @@ class PlaneJudge:
 
     @property
     def not_photons(self) -> str | None:
-        """Why the plane's values are no photon counts, as far as is known."""
+        """Why the plane's values are not photon counts, as far as is known."""
         return self._history.counts.not_photons
 
     def lost(self) -> None:
-        """Take note that the plane's frame failed: what follows has nothing before it."""
+        """Note that a frame of the plane failed: the next one has no frame before it."""
         self._history.restart()
         self._confirmed_for = 0
 
     def state(self) -> dict[str, Any]:
-        """All that it remembers, as JSON holds it: a judge made of it goes on as this one would."""
+        """Return its whole state as JSON values; a judge made from it continues where this one stopped."""
         return {
             "suspect_since": self.suspect_since,
             "confirmed_for": self._confirmed_for,
@@ -81,12 +82,12 @@ class PlaneJudge:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """The judge of which `state` told.
+        """Return the judge that `state` describes.
 
         Raises
         ------
         KeyError
-            It is no state of a judge.
+            When `state` is not the state of a judge.
         """
         history = PlaneHistory.of_state(state["history"])
         return cls(
@@ -97,7 +98,7 @@ class PlaneJudge:
         )
 
     def _is_confirmed(self, metrics: FrameMetrics, criteria: Criteria, split_every: int) -> bool:
-        """Whether the halves of its photons, or of those of a frame shortly before, agreed."""
+        """Whether the halves of its photons, or those of a frame shortly before, agreed."""
         self._confirmed_for = 0 if metrics.not_comparable is not None else max(self._confirmed_for - 1, 0)
         if metrics.split_ssim is not None and criteria.split is not None:
             agreed = metrics.split_ssim >= criteria.split

@@ -1,4 +1,4 @@
-"""What a pipeline measures of a frame while it denoises it."""
+"""The figures that a pipeline measures while it denoises a frame."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import NamedTuple
 
 
 class Measures(NamedTuple):
-    """Figures of one frame, in the order in which the server's graph gives them.
+    """Figures of one frame, in the order of the server's graph.
 
     Parameters
     ----------
     ssim
-        Of its normalised prediction with that of the plane's last frame; means nothing where there was none.
+        Of its normalised prediction and the plane's last one; meaningless where there was none.
     background, uncertain, signal
-        Shares of the raw frame's pixels by the photons in the window around them, see `quality.support_map`.
+        Shares of the raw frame's pixels in each class, 0 to 1, see `quality.support_map`.
     minimum, maximum
         Photons, of the raw frame.
     at_maximum, near_maximum
-        Shares of its pixels, see `quality.saturation.shares_at_maximum`.
+        Shares of its pixels, 0 to 1, see `quality.saturation.shares_at_maximum`.
     structure
-        Of the raw frame, see `quality.structure.structure_score`.
+        Structure score of the raw frame, see `quality.structure.structure_score`.
     unsupported
-        Share of the predicted signal that no photons support.
+        Share of the predicted signal that no photons support, 0 to 1.
     prediction_mean
-        Mean of the network's output; not finite where it holds nan or infinity.
+        Mean of the network's output; nan or infinite where the output contains such values.
     """
 
     ssim: float

@@ -1,4 +1,4 @@
-"""What else was seen of a frame, next to its flag."""
+"""Notes on a frame: further observations next to its flag."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dimstream_models.judging.plane_history import PlaneHistory
 
 MOVED_PX: Final = 1
 MOVED_GAIN: Final = 0.05
-"""SSIM that alignment must gain for the note `moved`."""
+"""Least gain in SSIM by alignment for the note `moved`."""
 MOSTLY: Final = 0.5
-"""Share of the predicted signal without photons above which the note `unsupported` is given."""
+"""Share of the predicted signal without photons above which a frame gets the note `unsupported`."""
 
 
 def notes_of(
     metrics: FrameMetrics, criteria: Criteria, history: PlaneHistory, *, confirmed: bool
 ) -> tuple[Note, ...]:
-    """The notes of a frame; what follows from a comparison is left out where there was none."""
+    """Return the notes of a frame; without a comparison, notes that need one are left out."""
     similarity = None if history.reappeared else metrics.similarity
     compared = criteria.ssim is not None and similarity is not None
     alike = compared and metrics.is_alike(criteria)

@@ -1,4 +1,4 @@
-"""What is remembered of a plane between its frames, so that one odd frame turns no flag."""
+"""What is remembered between the frames of a plane, so that a single odd frame does not change the flag."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from dimstream_models.judging.criteria import Criteria
 from dimstream_models.judging.frame_metrics import FrameMetrics
 
 WINDOW: Final = 3
-"""Frames over which similarities are smoothed, by their median: one bad pair turns no flag."""
+"""Similarities are smoothed by their median over this many frames, so that one bad pair does not change the
+flag."""
 UNRELATED: Final = -1.0
-"""Similarity of frames that show other structures, whatever their SSIM."""
+"""Similarity that is used for frames that show different structures, whatever their SSIM."""
 STRUCTURE_RECOVERY: Final = 2.0
-"""Above its threshold the structure score must be by so much until a plane that showed nothing is
-trusted again."""
+"""How far the structure score must be above its threshold before a plane without structure is trusted
+again."""
 FADED: Final = 1 / 2
-"""Of a plane's best structure score: under it the sample bleaches."""
+"""A sample fades when its structure score is below this share of the plane's best."""
 
 
 @dataclass
@@ -29,11 +30,11 @@ class PlaneHistory:
     Parameters
     ----------
     no_structure : bool
-        Whether its raw frames show no more than noise.
+        Whether its raw frames show only noise.
     low_similarity : bool
-        Whether its predictions do not repeat themselves.
+        Whether its predictions differ from frame to frame.
     reappeared : bool
-        Whether this frame shows structure after one that did not: what was before it says nothing.
+        Whether this frame shows structure after one without: then the frame before is no reference.
     counts : CountHistory
         Whether its values are photon counts.
     """
@@ -47,7 +48,7 @@ class PlaneHistory:
     _best_score: float = 0.0
 
     def follow(self, metrics: FrameMetrics, criteria: Criteria, *, split_every: int = 0) -> None:
-        """Bring it up to the next frame."""
+        """Update it with the next frame."""
         self.counts.follow(metrics, split_every=split_every)
         had_no_structure = self.no_structure
         self.no_structure = not metrics.structure_score >= self.least_structure(criteria)
@@ -65,20 +66,20 @@ class PlaneHistory:
         )
 
     def restart(self) -> None:
-        """Forget what frames were compared with: the next has nothing before it."""
+        """Forget the frames to compare with: the next frame has none before it."""
         self._similarities.clear()
         self.low_similarity = False
 
     def least_structure(self, criteria: Criteria) -> float:
-        """Structure score that a frame needs now to show anything."""
+        """Structure score that a frame now needs to count as structure."""
         return criteria.structure_score + (STRUCTURE_RECOVERY if self.no_structure else 0.0)
 
     def is_fading(self, criteria: Criteria) -> bool:
-        """Whether the structure score is far below the best that there was."""
+        """Whether the structure score is far below the best so far."""
         return self._best_score * FADED > max(criteria.structure_score, _median(self._scores))
 
     def state(self) -> dict[str, Any]:
-        """All of it, as JSON holds it."""
+        """Return the whole state as JSON values."""
         return {
             "no_structure": self.no_structure,
             "low_similarity": self.low_similarity,
@@ -91,7 +92,7 @@ class PlaneHistory:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """The history of which `state` told."""
+        """Return the history that `state` describes."""
         history = cls(
             no_structure=state["no_structure"],
             low_similarity=state["low_similarity"],
@@ -110,10 +111,10 @@ class PlaneHistory:
 
     @property
     def compared(self) -> int:
-        """Frames that it is smoothed over."""
+        """Number of frames over which it is smoothed."""
         return len(self._similarities)
 
 
 def _median(values: deque[float]) -> float:
-    """The upper median: of two values the larger, so that one bad pair decides nothing."""
+    """The upper median: of two values the larger one, so that one bad pair decides nothing."""
     return sorted(values)[len(values) // 2]

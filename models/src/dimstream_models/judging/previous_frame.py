@@ -10,18 +10,18 @@ from dimstream_models.quality.alignment import Overview
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreviousFrame:
-    """The last frame of a plane, with which the next is compared.
+    """The last frame of a plane, with which the next one is compared.
 
     Parameters
     ----------
     shape : (int, int)
         Rows and columns, px.
     normalised
-        Its prediction (H, W), where the pipeline keeps it; None when there is none.
+        Its prediction (H, W), in the pipeline's form; None when there is none.
     overview : Overview or None
-        Its prediction's small copy.
+        The overview of its prediction.
     why_none : str
-        What became of the prediction when it is None.
+        Why there is no prediction when it is None.
     """
 
     seq: int
@@ -42,12 +42,12 @@ def why_not_comparable(
     model_sha256: str,
     only_plane: bool,
 ) -> str | None:
-    """Why a frame cannot be compared with the last one of its plane; None when it can.
+    """Return why a frame cannot be compared with the last one of its plane; None when it can.
 
     Parameters
     ----------
     only_plane : bool
-        Whether the stream has one plane so far. Then frames may come without time points of their own.
+        Whether the stream has only one plane so far. Then frames need no time points of their own.
     """
     if last is None:
         return "first frame"
@@ -65,13 +65,14 @@ def why_not_comparable(
 
 
 def gap_before(last: PreviousFrame, *, seq: int, t: int, only_plane: bool) -> tuple[str | None, int]:
-    """What is missing between a frame and the last one of its plane, in words, and time points between both.
+    """Return what is missing between a frame and the last one of its plane, as text, and the time points
+    between.
 
-    Parameters
-    ----------
-    only_plane : bool
-        As in `why_not_comparable`. Then a gap in the sequence is a gap in the plane; with several planes the
-        time points tell.
+        Parameters
+        ----------
+        only_plane : bool
+            As in `why_not_comparable`. With one plane, a gap in the sequence is a gap in the plane. With
+            several planes, the time points decide.
     """
     if only_plane and seq != last.seq + 1:
         return f"gap: {_range('frame', last.seq + 1, seq - 1)} skipped", max(seq - last.seq, t - last.t)

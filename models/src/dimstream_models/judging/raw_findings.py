@@ -1,4 +1,4 @@
-"""What a raw frame shows by itself. No prediction takes part, so it can be found while the network runs."""
+"""What a raw frame shows by itself. No prediction is needed, so this runs while the network runs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from dimstream_models.quality.detector import Detector
 from dimstream_models.quality.outliers import has_outlier
 
 LARGE: Final = 2**16
-"""Pixels."""
+"""Frames with more pixels than this are large."""
 
 
 @dataclass(frozen=True)
 class RawFindings:
-    """What one raw frame shows, and what speaks against its values.
+    """What one raw frame shows by itself.
 
     Parameters
     ----------
     doubt : Doubt or None
-        What speaks against their being photon counts; offset and gain were not looked for.
+        Why its values are not photon counts; offset and gain are not estimated.
     outlier : bool
-        Whether one pixel is far brighter than what lies around it.
+        Whether a pixel is far brighter than its surroundings.
     light : float
-        Mean photons of a pixel, of every fourth row of large frames.
+        Mean photons per pixel; of every fourth row in large frames.
     """
 
     doubt: Doubt | None
@@ -36,14 +36,14 @@ class RawFindings:
 
     @classmethod
     def of(cls, photons: Array, detector: Detector | None) -> Self:
-        """Return what is found in a frame.
+        """Return the findings of a frame.
 
         Parameters
         ----------
         photons
-            (H, W), as the network is given them.
+            (H, W), the network's input.
         detector
-            By which they were made of the detector's values; None: the values are photons.
+            Offset and gain by which photons were calculated; None: the values are photons.
         """
         rows = photons if photons.size < LARGE else photons[::4]
         return cls(
