@@ -135,8 +135,8 @@ def test_what_cannot_be_reported_is_refused(
     assert "more than once" in refused(capsys, cell, cell, "--out", out)
     other = tmp_path / "other.tif"
     other.write_bytes(b"x")
-    assert "got one of 1: say where it is" in refused(capsys, cell, "--out", out, "--movie", other)
-    assert "got nothing there" in refused(capsys, cell, "--out", out, "--movie", tmp_path / "none.tif")
+    assert "got one of 1: give its path" in refused(capsys, cell, "--out", out, "--movie", other)
+    assert "found nothing there" in refused(capsys, cell, "--out", out, "--movie", tmp_path / "none.tif")
     assert "with one cell" in refused(capsys, cell, cell, "--out", out, "--movie", other)
     assert not (out / "report.html").exists()
 

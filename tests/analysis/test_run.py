@@ -258,7 +258,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
 def test_what_cannot_be_analysed_is_refused(
     movie: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no such file" in refused(capsys, run(tmp_path / "none.tif", tmp_path / "o"))
+    assert "there is none" in refused(capsys, run(tmp_path / "none.tif", tmp_path / "o"))
     assert "denoised.ome.tif" in refused(capsys, run(tmp_path, tmp_path / "o"))
     short = flags(tmp_path / "f.jsonl", {})
     short.write_text(short.read_text().split("\n", 1)[1])

@@ -135,7 +135,7 @@ def test_what_gives_no_surface_is_refused(
     assert "a channel from 0 to 0, got 1" in said(stack, "--planes", "3", "9", "--channel", "1")
     assert "no plane can be trusted" in said(stack, "--channel", "1")
     stack.with_name("cell.volume.json").unlink()
-    assert "`dimstream view` writes it" in said(stack)
+    assert "write it with `dimstream view`" in said(stack)
     flat = tmp_path / "flat.tif"
     tifffile.imwrite(flat, np.zeros((3, 8, 8), np.uint16), photometric="minisblack", metadata={"axes": "TYX"})
     assert "several planes along Z" in said(flat, "--planes", "0", "1")

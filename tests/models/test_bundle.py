@@ -117,7 +117,7 @@ def test_an_existing_folder_is_replaced_only_when_asked(written: Bundle, draft: 
 
 
 def test_a_folder_that_holds_no_bundle_is_never_replaced(draft: BundleDraft, tmp_path: Path) -> None:
-    with pytest.raises(bundle.BundleExists, match="no bundle"):
+    with pytest.raises(bundle.BundleExists, match="other than a bundle"):
         write_bundle(tmp_path, draft, replace=True)
 
 

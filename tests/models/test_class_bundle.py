@@ -77,7 +77,7 @@ def test_percentiles_of_the_frame_scale_its_input(tmp_path: Path) -> None:
         ),
         (
             {"rescaling": {"method": "normalisation", "data": "d", "images": 0, "pixels": 0}},
-            "denoises nothing: rescaling",
+            "does not denoise: rescaling",
         ),
     ],
 )
@@ -102,9 +102,9 @@ def test_channels_and_processing_that_do_not_fit_are_refused(tmp_path: Path) -> 
     with pytest.raises(UnsupportedModel, match="one channel for each class"):
         read_bundle(folder)
     file.write_text(text.replace("weights:\n", STEP_AFTER + "weights:\n", 1))
-    with pytest.raises(UnsupportedModel, match="take none"):
+    with pytest.raises(UnsupportedModel, match="expected none for probabilities"):
         read_bundle(folder)
-    with pytest.raises(InvalidBundle, match="belong to counts"):
+    with pytest.raises(InvalidBundle, match="are for counts"):
         write_bundle(tmp_path / "c", replace(class_draft(), gain=2.0))
 
 

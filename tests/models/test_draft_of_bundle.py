@@ -53,7 +53,7 @@ def test_a_zip_opens_too_and_a_bundle_can_be_written_over_itself(written: Bundle
 
 CHANGES: dict[str, tuple[dict[str, object], type[bundle.BundleError], str]] = {
     "a key of the standard": ({"git_repo": "https://example.org"}, bundle.UnsupportedModel, "by hand"),
-    "another config": ({"config": {"other": 1}}, bundle.UnsupportedModel, "another software's bundle"),
+    "another config": ({"config": {"other": 1}}, bundle.UnsupportedModel, "other software wrote this bundle"),
     "an author's key": (
         {"authors": [{"name": "Ada", "github_user": "ada"}]},
         bundle.InvalidBundle,

@@ -86,9 +86,9 @@ def test_it_survives_being_written_again(with_error_bar: BundleDraft, tmp_path: 
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"source": "elsewhere.onnx"}, MissingFile, "not among the attachments"),
-        ({"source": TEST_OUTPUT}, NotOnnx, "is no ONNX model"),
-        ({"test_output": SOURCE}, InvalidBundle, "no .npy file"),
+        ({"source": "elsewhere.onnx"}, MissingFile, "not one of the attachments"),
+        ({"source": TEST_OUTPUT}, NotOnnx, "is not an ONNX model"),
+        ({"test_output": SOURCE}, InvalidBundle, "expected a .npy file"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
@@ -114,7 +114,7 @@ def test_it_must_reproduce_its_test_output(with_error_bar: BundleDraft, tmp_path
     ones = np.full_like(bundle.test_input, 1 / scale_factor(bundle.postprocessing))
     check_error_bar(bundle, lambda _, prediction: prediction, ones)
     check_error_bar(read_bundle(bundle.source), lambda _, prediction: 1.009 * prediction, ones)
-    with pytest.raises(TestTensorMismatch, match="error bars"):
+    with pytest.raises(TestTensorMismatch, match="error-bar network"):
         check_error_bar(bundle, lambda _, prediction: 1.1 * prediction, ones)
 
 

@@ -29,7 +29,7 @@ TEXTS = {
     "a list as a key": (b"? [a, b]\n: x\n", "a key is a list or a mapping"),
     "a long text many times": (
         b"a: &a " + b"x" * 100_000 + b"\nb: [" + b"*a," * 2_000 + b"]\n",
-        "stands for more than",
+        "expands to more than",
     ),
     "a number to the base of 60": (b"a: 1" + b":10" * 20_000 + b"\n", "a number has 60001 characters"),
     "a float beyond all floats": (b"a: 1" + b":0" * 45 + b"e400.5\n", None),
@@ -37,10 +37,10 @@ TEXTS = {
     "hexadecimal digits": (b"format_version: 0x" + b"f" * 5000 + b"\n", "a number has 5002 characters"),
     "binary digits": (b"name: 0b" + b"1" * 20_000 + b"\n", "a number has 20002 characters"),
     "a text that is named twice": (b"a: &a x\nb: *a\n", None),
-    "another encoding": ("name: a\n".encode("utf-16"), "no valid YAML in UTF-8"),
-    "a zero byte": (b"name: a\0b\n", "no valid YAML"),
-    "two documents": (b"a: 1\n---\nb: 2\n", "no valid YAML"),
-    "a tag to run": (b"a: !!python/name:os.system\n", "no valid YAML"),
+    "another encoding": ("name: a\n".encode("utf-16"), "not valid YAML in UTF-8"),
+    "a zero byte": (b"name: a\0b\n", "not valid YAML"),
+    "two documents": (b"a: 1\n---\nb: 2\n", "not valid YAML"),
+    "a tag to run": (b"a: !!python/name:os.system\n", "not valid YAML"),
 }
 
 
@@ -162,10 +162,13 @@ def declares_less(data: bytearray) -> None:
 ZIPS: dict[str, tuple[Callable[[bytearray], None], str]] = {
     "encrypted": (flag(0x1), "encrypted"),
     "strongly encrypted": (flag(0x41), "encrypted"),
-    "patched": (flag(0x20), "no zip that can be read"),
-    "names that are no UTF-8": (not_utf8, "no zip that can be read"),
-    "a file beyond the end": (huge_offset, "no zip that can be read"),
-    "files that unpack to more than they say": (declares_less, "no zip|sha256|is missing|mapping|YAML"),
+    "patched": (flag(0x20), "cannot be read as one"),
+    "names that are no UTF-8": (not_utf8, "cannot be read as one"),
+    "a file beyond the end": (huge_offset, "cannot be read as one"),
+    "files that unpack to more than they say": (
+        declares_less,
+        "expected a zip|sha256|is missing|mapping|YAML",
+    ),
 }
 
 
@@ -331,7 +334,7 @@ def test_a_tensor_of_a_strange_header_is_refused_in_little_memory(name: str) -> 
     data = header(HEADERS[name]) + bytes(4)
 
     def refused() -> None:
-        with pytest.raises(InvalidBundle, match=r"no \.npy file that can be used"):
+        with pytest.raises(InvalidBundle, match=r"expected a \.npy file"):
             tensors.from_npy(data, where="inputs.0.test_tensor")
 
     assert peak_of(refused) < MIB

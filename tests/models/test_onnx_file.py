@@ -93,7 +93,7 @@ def test_a_model_that_torch_wrote_with_a_data_file_is_refused(tmp_path: Path) ->
     ids=["empty", "zero", "ones", "zip", "cut off", "no node", "a tensor"],
 )
 def test_what_is_no_model_is_refused(data: bytes) -> None:
-    with pytest.raises(NotOnnx, match=r"'w\.onnx' is no ONNX model"):
+    with pytest.raises(NotOnnx, match=r"'w\.onnx' is not an ONNX model"):
         check_onnx(data, name="w.onnx")
 
 

@@ -72,7 +72,7 @@ def test_without_a_calibration_nothing_is_judged_by_predictions(draft: BundleDra
 
 
 def test_a_precision_is_not_made_of_another(draft: BundleDraft, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="as it was read, got one for bfloat16"):
+    with pytest.raises(ValueError, match="float32 thresholds, got one for bfloat16"):
         _bundle(draft, tmp_path).in_precision("bfloat16").in_precision("float16")
 
 

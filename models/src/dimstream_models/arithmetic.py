@@ -1,7 +1,7 @@
-"""The arithmetic that belongs to a model, in plain numpy: the reference that every faster path must equal.
+"""The arithmetic that belongs to a model, in plain numpy: the reference that every faster version must equal.
 
-All functions take one frame, ``(H, W)``. Nothing here needs scipy, scikit-image or ONNX Runtime; the tests
-compare with them.
+All functions take one frame, ``(H, W)``. They do not need scipy, scikit-image or ONNX Runtime; the tests
+compare with these.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ Float64: TypeAlias = NDArray[np.float64]
 Normalisation: TypeAlias = Literal["mean_absolute_deviation", "maximum"]
 
 TINY = 1e-6
-"""Floor of every divisor in `normalise_prediction`: a blank prediction becomes zeros, never nan."""
+"""Smallest divisor in `normalise_prediction`: a blank prediction becomes zeros, never nan."""
 
 
 def padded_side(side: int, step: int, min_side: int = 0) -> int:
-    """Smallest multiple of `step` that is at least `side` and `min_side`.
+    """Smallest multiple of `step` that is at least `side` and `min_side`, px.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def padded_side(side: int, step: int, min_side: int = 0) -> int:
 
 
 def edge_pad(counts: Array, step: int, *, min_side: int = 0) -> Array:
-    """Frame with its last row and last column repeated until both sides are multiples of `step`.
+    """Return a frame whose last row and column are repeated until both sides are multiples of `step`.
 
-    The padding is below and to the right, so ``padded[:H, :W]`` is the frame again.
+    The padding is below and to the right, so ``padded[:H, :W]`` is the original frame.
 
     Parameters
     ----------
     counts
-        (H, W), any type; it is kept.
+        (H, W), any type; the result has the same type.
     step, min_side
         As in `padded_side`.
 
@@ -60,18 +60,18 @@ def edge_pad(counts: Array, step: int, *, min_side: int = 0) -> Array:
 
 
 def normalise_prediction(prediction: Array, method: Normalisation) -> Float32:
-    """Prediction on a scale of its own, as SSIM between adjacent frames wants it.
+    """Return a prediction normalised by its own values, for SSIM between adjacent frames.
 
-    It is taken before rescaling: with one fixed data range for all frames the check for invented structure
-    inverts, because predictions of an empty field are all close to zero.
+    The prediction is taken before rescaling. With one fixed data range for all frames, the check for invented
+    structure would fail: predictions of an empty field are all close to zero, and so would look alike.
 
     Parameters
     ----------
     prediction
         (H, W), the network's output.
     method
-        ``mean_absolute_deviation``: (p - mean) / mean|p - mean|, steady when one pixel lights up;
-        ``maximum``: p / max, as the paper's predictions are.
+        ``mean_absolute_deviation``: (p - mean) / mean|p - mean|, which a single bright pixel hardly changes;
+        ``maximum``: p / max, as in the paper.
 
     Returns
     -------
@@ -83,13 +83,14 @@ def normalise_prediction(prediction: Array, method: Normalisation) -> Float32:
         return np.asarray(centred / max(float(np.abs(centred).mean()), TINY), np.float32)
     if method == "maximum":
         return np.asarray(p / max(float(p.max()), TINY), np.float32)
-    raise ValueError(f"normalisation is 'mean_absolute_deviation' or 'maximum', not {method!r}")
+    raise ValueError(f"expected normalisation 'mean_absolute_deviation' or 'maximum', got {method!r}")
 
 
 def rescale(
     prediction: Array, gain: float, offset: float, minimum: float | None, maximum: float | None
 ) -> Float32:
-    """Prediction in counts: ``clip(gain * prediction + offset, minimum, maximum)`` in float32.
+    """Return the prediction in counts: ``clip(gain * prediction + offset, minimum, maximum)``, (H, W)
+    float32.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def rescale(
     gain, offset
         One pair per model, fitted on its training data (paper, Rescaling of predictions); never per frame.
     minimum, maximum
-        Bounds in counts; None leaves that side open.
+        Bounds in counts; None: no bound on that side.
     """
     scaled: Float32 = prediction.astype(np.float32) * np.float32(gain) + np.float32(offset)
     if minimum is None and maximum is None:
@@ -109,27 +110,27 @@ def rescale(
 
 
 def as_counts(values: Array, dtype: DTypeLike) -> Array:
-    """Frame in the type in which it is delivered.
+    """Return a frame (H, W) in the type in which it is delivered.
 
     Parameters
     ----------
     values
         (H, W), counts; finite.
     dtype
-        ``uint16``: rounded half to even and clipped to 0..65535; ``float32``: as it is.
+        ``uint16``: rounded half to even and clipped to 0..65535; ``float32``: unchanged values.
 
     Raises
     ------
     ValueError
-        For any other type, or when uint16 is asked of values that are not finite.
+        For any other type, and for uint16 when values are not finite.
     """
     wanted = np.dtype(dtype)
     if wanted == np.float32:
         return values.astype(np.float32)
     if wanted != np.uint16:
-        raise ValueError(f"frames are delivered as uint16 or float32, not as {wanted}")
+        raise ValueError(f"expected uint16 or float32 as the type of delivered frames, got {wanted}")
     if not np.isfinite(values).all():
-        raise ValueError("counts must be finite to become uint16; the frame holds nan or infinity")
+        raise ValueError("counts must be finite to become uint16, but the frame holds nan or infinity")
     return np.clip(np.rint(values), 0, 65535).astype(np.uint16)
 
 
@@ -186,7 +187,7 @@ def _require_frame(frame: Array) -> None:
 
 
 def over_windows(image: Float64, window: int, reduce: Callable[..., Any]) -> Float64:
-    """`reduce` (sum, mean) of each square window that lies inside an image.
+    """Return `reduce` (sum, mean) of each square window inside an image.
 
     Parameters
     ----------

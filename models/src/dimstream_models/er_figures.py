@@ -1,7 +1,7 @@
-"""Every figure that is taken of a frame of the ER: its name, unit, definition and source, declared once.
+"""All figures that are measured of a frame of the ER: name, unit, definition and source, declared once.
 
-It is here, and not in the analysis, because the server takes these figures from who measures them, and
-imports no analysis.
+The module is not part of the analysis, because the server accepts these figures from analysis programs and
+must not import the analysis.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_COUNTED: Final = 6
-"""Degrees above this are counted together; ERnet v2 leaves them out without a word."""
+"""Degrees above this are counted together; ERnet v2 omits them silently."""
 _PAPER = "paper, Results and figure 3"
 _ERNET = "ERnet v2"
 
@@ -23,14 +23,13 @@ class Figure:
     Parameters
     ----------
     name : str
-        The column's, without its unit.
+        Name of the column, without its unit.
     title : str
-        For people.
-    definition : str
-    source : str
-        Empty where it is our own.
+        Name for people.
+    definition : str source : str
+        Publication; empty for our own figures.
     dimension : int
-        Power of a length that it has: 1 a length, 2 an area, -2 a number per area.
+        Dimension as a power of length: 1 a length, 2 an area, -2 a number per area.
     counted : bool
         Whether it is a whole number.
     """
@@ -43,7 +42,7 @@ class Figure:
     counted: bool = False
 
     def column(self, *, scaled: bool) -> str:
-        """Return the name with its unit: in µm where the scale is known, else in px."""
+        """Return the name with its unit: µm where the scale is known, else px."""
         unit = "um" if scaled else "px"
         power = "" if abs(self.dimension) == 1 else str(abs(self.dimension))
         if not self.dimension:
@@ -51,7 +50,8 @@ class Figure:
         return f"{self.name}_{'per_' * (self.dimension < 0)}{unit}{power}"
 
     def unit(self, *, scaled: bool) -> str:
-        """Return the unit, in µm where the scale is known, else in px; empty where it has none."""
+        """Return the unit: based on µm where the scale is known, else on px; empty for numbers without
+        unit."""
         power = {1: "", 2: "²", -2: "²"}.get(self.dimension)
         return "" if power is None else f"{'per ' * (self.dimension < 0)}{'µm' if scaled else 'px'}{power}"
 
@@ -61,7 +61,7 @@ class Figure:
         return f"{self.title}, {unit}" if unit else self.title
 
     def factor(self, pixel_um: float | None) -> float:
-        """Return by what a value in px is multiplied: for µm where the side of a pixel is known, else 1."""
+        """Return the factor from px to µm for this figure; 1 where the side of a pixel is unknown."""
         return 1.0 if pixel_um is None else float(pixel_um**self.dimension)
 
 
@@ -175,7 +175,8 @@ FIGURES: Final[Mapping[str, Figure]] = {figure.name: figure for figure in (*AREA
 
 
 def scaled(values: Mapping[str, float | None], pixel_um: float | None) -> dict[str, float | None]:
-    """Return figures in px by name as columns, in µm where the side of a pixel is known."""
+    """Return figures (values in px, by name) as columns: in µm where the side of a pixel is known, else in
+    px."""
     columns = {}
     for name, value in values.items():
         figure = FIGURES[name]
@@ -186,7 +187,7 @@ def scaled(values: Mapping[str, float | None], pixel_um: float | None) -> dict[s
 
 
 def table() -> str:
-    """Return every figure with its definition as a table in Markdown."""
+    """Return all figures with their definitions, as a Markdown table."""
     rows = ["| column | figure | definition | source |", "|---|---|---|---|"]
     for figure in FIGURES.values():
         source = figure.source or "ours"

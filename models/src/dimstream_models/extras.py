@@ -1,4 +1,4 @@
-"""What to install where an optional package is missing, by a distribution's own metadata."""
+"""What to install when an optional package is missing, from the metadata of a distribution."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from typing import Final
 
 _EXTRA: Final = re.compile(r"^([A-Za-z0-9._-]+).*;.*\bextra == ['\"]([A-Za-z0-9._-]+)['\"]")
-# packages whose import has another name
+# packages that are imported by another name
 _IMPORTS: Final = {
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
@@ -19,19 +19,19 @@ _IMPORTS: Final = {
 
 
 def install_hint(error: ModuleNotFoundError, distribution: str) -> str:
-    """One sentence: which package is missing, and the command that installs it.
+    """Return one sentence: which package is missing, and the command that installs it.
 
     Parameters
     ----------
     error : ModuleNotFoundError
-        As an import raised it.
+        The error that the import raised.
     distribution : str
-        The one whose code was run, such as "dimstream-server".
+        The distribution whose code ran, such as "dimstream-server".
 
     Raises
     ------
     ModuleNotFoundError
-        `error` itself: what is missing is a module of `distribution`, which is a fault of ours.
+        `error` itself, when the missing module belongs to `distribution`: this is a bug in dimstream.
     """
     module = (error.name or "").partition(".")[0]
     if module == distribution.replace("-", "_") or not module:
@@ -44,7 +44,7 @@ def install_hint(error: ModuleNotFoundError, distribution: str) -> str:
 
 
 def _extras(distribution: str) -> list[tuple[str, str]]:
-    """(extra, name of the import) of each optional package."""
+    """Return (extra, name of the import) of each optional package."""
     try:
         lines = requires(distribution) or []
     except PackageNotFoundError:

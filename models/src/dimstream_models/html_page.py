@@ -1,4 +1,4 @@
-"""Reports as web pages: one file that needs nothing else, pictures inside, well-formed XML."""
+"""Reports as web pages: one file of well-formed XML that contains its pictures and needs no other file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ img { max-width: 100% }
 
 
 def web_page(title: str, parts: Iterable[str], *, style: str = "") -> str:
-    """Return a page of HTML parts; `title` is plain text, `style` is CSS beyond what all reports share."""
+    """Return a page of HTML parts; `title` is plain text, `style` is CSS in addition to that of all
+    reports."""
     return (
         '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="utf-8"/>'
         f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head>\n<body>\n"
@@ -27,6 +28,6 @@ def web_page(title: str, parts: Iterable[str], *, style: str = "") -> str:
 
 
 def picture(png: bytes, text: str) -> str:
-    """Return an image element that holds its PNG; `text` is for those who cannot see it."""
+    """Return an image element that contains its PNG; `text` describes it for people who cannot see it."""
     data = base64.b64encode(png).decode("ascii")
     return f'<img alt="{escape(text, quote=True)}" src="data:image/png;base64,{data}"/>'

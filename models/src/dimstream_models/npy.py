@@ -1,4 +1,4 @@
-"""What an ``.npy`` file says of itself, before anything of its size is allocated."""
+"""The header of an ``.npy`` file, checked before memory for its array is allocated."""
 
 from collections.abc import Callable, Mapping
 from typing import IO, Any, NamedTuple
@@ -11,7 +11,8 @@ _READERS: Mapping[tuple[int, int], Callable[[IO[bytes]], Any]] = {
 }
 
 MAX_SIDE = 2**40
-"""Of an array; there is no memory for more, and a number of thousands of digits cannot even be printed."""
+"""Largest side of an array. No memory is large enough for more, and a number with thousands of digits cannot
+be printed."""
 
 
 class Header(NamedTuple):
@@ -23,12 +24,12 @@ class Header(NamedTuple):
 
 
 def read_header(file: IO[bytes]) -> Header:
-    """The header, with the file left where the values begin.
+    """Return the header; afterwards, the file's position is at the first value.
 
     Raises
     ------
     ValueError
-        Whatever is wrong with it.
+        When the header is wrong; the message says why.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -37,8 +38,8 @@ def read_header(file: IO[bytes]) -> Header:
         header = Header(*_READERS[version](file))
     except ValueError:
         raise
-    except Exception as error:  # numpy tokenizes and parses the text, and lets through what that raises
-        raise ValueError(f"its header is no dictionary ({type(error).__name__})") from error
+    except Exception as error:  # numpy's parser of the text may raise any of these
+        raise ValueError(f"its header is not a dictionary ({type(error).__name__})") from error
     if any(type(side) is not int or not 0 <= side <= MAX_SIDE for side in header.shape):
         raise ValueError(f"shape {header.shape!s:.100}, expected whole numbers from 0 to {MAX_SIDE}")
     return header

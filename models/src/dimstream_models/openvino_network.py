@@ -1,6 +1,6 @@
-"""A network in OpenVINO: compiled anew for each shape of its input, in a precision that was asked for.
+"""A network in OpenVINO, in a given precision. It is compiled once for each shape of its input.
 
-The server and the calibration run the same code, so that a calibration holds for what is served.
+The server and the calibration run this code, so that a calibration holds for the server's predictions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from dimstream_models.arithmetic import Array
 from dimstream_models.precisions import Precision
 
-# Its import sends a message to its makers unless this package, which pip installs with it, is missing.
+# OpenVINO's import sends usage data unless this package, which pip installs with it, is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402  # after the line above
 
 SHAPES: Final = 4
-"""Shapes for which a network is kept compiled; of more, the one longest unused is dropped."""
+"""Most shapes for which a network is kept compiled; beyond that, the least recently used one is dropped."""
 
 HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 NATIVE: Final[dict[Precision, str]] = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
@@ -31,20 +31,20 @@ class NetworkUnreadable(Exception):
 
 
 class PrecisionUnavailable(Exception):
-    """OpenVINO has not the precision that was asked for on this processor."""
+    """OpenVINO does not offer the requested precision on this processor."""
 
 
 class OpenVinoNetwork:
-    """A network on the CPU; belongs to one thread at a time.
+    """A network on the CPU; only one thread at a time may use it.
 
     Parameters
     ----------
     content : bytes
-        ONNX.
+        The ONNX file.
     precision : str
         "float32", "bfloat16" or "float16".
     threads : int or None
-        CPU threads of one run; None: one for each core.
+        CPU threads of one run; None: one per core.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class OpenVinoNetwork:
         self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self._hint,
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # two networks in one process would share a core
+            "ENABLE_CPU_PINNING": False,  # otherwise two networks in one process would share a core
         }
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
@@ -71,17 +71,16 @@ class OpenVinoNetwork:
 
     @property
     def shapes(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """Shapes of its inputs for which it is compiled, the last used last."""
+        """Shapes of its inputs for which it is compiled, in order of their last use."""
         return tuple(self._compiled)
 
     def __call__(self, *values: Array) -> Array:
-        """Its output for its inputs in their order; it stays as it is until the next call.
+        """Return its output for its inputs, in their order; the next call may overwrite it.
 
         Raises
         ------
-        PrecisionUnavailable
-        RuntimeError
-            OpenVINO fails.
+        PrecisionUnavailable RuntimeError
+            When OpenVINO fails.
         """
         try:
             request = self._request(tuple(value.shape for value in values))
@@ -107,24 +106,27 @@ class OpenVinoNetwork:
         return request
 
     def _check_precision(self, compiled: Any) -> None:
-        """OpenVINO takes float32 without a word where a processor lacks a precision."""
+        """Check the precision, because OpenVINO silently uses float32 where a processor lacks one."""
         given = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if given != self._hint:
-            raise PrecisionUnavailable(f"asked for {self._hint}, OpenVINO gives {given} on this processor")
+            raise PrecisionUnavailable(
+                f"expected precision {self._hint}, but OpenVINO uses {given} on this processor"
+            )
 
 
 def is_native(precision: Precision) -> bool:
-    """Whether this processor has instructions for a precision; else it is emulated, slower than float32."""
+    """Whether this processor has instructions for a precision; otherwise it is emulated, slower than
+    float32."""
     return NATIVE[precision] in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def processor() -> str:
-    """What OpenVINO calls this processor."""
+    """OpenVINO's name of this processor."""
     return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
 def what_it_says(error: Exception) -> str:
-    """The line of OpenVINO's message that says what is wrong, without the paths of its build."""
+    """Return the line of OpenVINO's message that describes the error, without paths of its build."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exception from", "Check '", "While validating"))]
     return (told or lines or [type(error).__name__])[-1][:300]

@@ -1,6 +1,6 @@
-"""SSIM of two frames in plain numpy: the reference that every faster path must equal.
+"""SSIM of two frames in plain numpy: the reference that every faster version must equal.
 
-Nothing here needs scipy or scikit-image; the tests compare with the latter.
+It does not need scipy or scikit-image; the tests compare with the latter.
 """
 
 import numpy as np
@@ -15,14 +15,15 @@ def ssim(a: Array, b: Array, *, data_range: float, window: int = 7) -> float:
     """Mean structural similarity of two frames (Wang et al. 2004, doi 10.1109/TIP.2003.819861).
 
     Equals ``skimage.metrics.structural_similarity`` with its defaults (uniform window, sample covariance,
-    mean over the positions where the whole window lies inside) within 1e-6. Computed in float64.
+    mean over the windows inside the frame) within 1e-6. Computed in float64.
 
     Parameters
     ----------
     a, b
         (H, W), of the same shape.
     data_range
-        Distance between the smallest and largest value that pixels can take; never guessed from the type.
+        Difference between the largest and the smallest possible value of pixels; it is never guessed from the
+        type.
     window
         Side of the window, px, odd.
 
@@ -35,7 +36,7 @@ def ssim(a: Array, b: Array, *, data_range: float, window: int = 7) -> float:
 
 
 def ssim_map(a: Array, b: Array, *, data_range: float, window: int = 7) -> Float64:
-    """SSIM of each window that lies inside two frames; its mean is `ssim`, which explains the parameters.
+    """SSIM of each window inside two frames; its mean is `ssim`, which explains the parameters.
 
     Returns
     -------
@@ -55,11 +56,13 @@ def ssim_map(a: Array, b: Array, *, data_range: float, window: int = 7) -> Float
 
 def _require_comparable(a: Array, b: Array, window: int) -> None:
     if a.shape != b.shape or a.ndim != 2:
-        raise ValueError(f"SSIM wants two frames (H, W) of one shape, got {a.shape} and {b.shape}")
+        raise ValueError(f"SSIM needs two frames (H, W) of one shape, got {a.shape} and {b.shape}")
     if window % 2 == 0 or window < 3:
-        raise ValueError(f"SSIM wants an odd window of at least 3 px, got {window}")
+        raise ValueError(f"SSIM needs an odd window of at least 3 px, got {window}")
     if min(a.shape) < window:
-        raise ValueError(f"SSIM with a window of {window} px wants sides of at least that, got {a.shape}")
+        raise ValueError(
+            f"SSIM with a window of {window} px needs sides of at least {window} px, got {a.shape}"
+        )
 
 
 def _window_means(image: Float64, window: int) -> Float64:

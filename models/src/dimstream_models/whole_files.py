@@ -1,4 +1,5 @@
-"""Files that a kill at any moment leaves whole: the old one or the new one, never a part of either."""
+"""Writing of whole files: after a crash at any moment, the old or the new file is there, never a part of
+one."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill, or a power cut, leaves the old or the new content."""
+    """Write a file so that after a crash or a power cut it has either the old or the new content."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
         file.write(content)

@@ -54,7 +54,7 @@ def test_pixels_that_are_alike_stay_as_they_are() -> None:
 
 
 def test_a_bundle_that_denoises_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="expected a model that says what each pixel shows"):
+    with pytest.raises(UnsupportedModel, match="expected a model that classifies pixels"):
         read_class_network(shipped_bundle())
 
 

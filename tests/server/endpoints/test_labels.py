@@ -40,4 +40,4 @@ def test_maps_of_support_are_refused(labelling: Any, connect: Any) -> None:
     refused = connect(labelling).ask(Open("test", SHAPE, "uint16", model="brightness", maps=True))
     assert isinstance(refused, Error)
     assert refused.code == Code.BAD_FIELD
-    assert "denoises nothing" in refused.detail
+    assert "does not denoise" in refused.detail

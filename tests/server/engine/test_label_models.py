@@ -46,7 +46,7 @@ def test_frames_come_back_as_labels_that_nothing_judges(engine: LocalEngine, dty
 
 @pytest.mark.parametrize("wanted", [{"deliver_maps": True}, {"match_pixel_size": True}])
 def test_what_only_a_denoiser_has_is_refused(engine: LocalEngine, wanted: dict[str, bool]) -> None:
-    with pytest.raises(OnlyLabels, match="denoises nothing"):
+    with pytest.raises(OnlyLabels, match="does not denoise"):
         engine.open(StreamSpec("brightness", SHAPE, "uint16", pixel_size_um=0.06, **wanted))  # type: ignore[arg-type]
 
 

@@ -110,7 +110,9 @@ def test_float16_is_refused_where_the_processor_has_none() -> None:
     if is_native("float16"):
         probe(device)
     else:
-        with pytest.raises(DeviceUnavailable, match=r"asked for f16, OpenVINO gives f32 on this processor"):
+        with pytest.raises(
+            DeviceUnavailable, match=r"expected precision f16, but OpenVINO uses f32 on this processor"
+        ):
             probe(device)
 
 

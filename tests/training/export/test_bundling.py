@@ -209,7 +209,7 @@ def test_pairs_that_have_changed_since_the_fit_are_refused(
 
 def test_what_is_no_bundle_is_not_replaced(pairs_run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(BundleExists, match="holds no bundle"):
+    with pytest.raises(BundleExists, match="other than a bundle"):
         export_run(pairs_run, tmp_path, command="")
 
 

@@ -150,7 +150,7 @@ def test_a_zip_stays_a_zip(old: Bundle, day: Path, tmp_path: Path) -> None:
     pack_bundle(old.source, tmp_path / "tiny.zip")
     made = recalibrate(tmp_path / "tiny.zip", tmp_path / "tiny.zip", Wanted(pairs=day))
     (tmp_path / "thesis.zip").write_bytes(b"PK")
-    with pytest.raises(InvalidBundle, match="is no zip"):
+    with pytest.raises(InvalidBundle, match="expected a zip"):
         recalibrate(tmp_path / "tiny.zip", tmp_path / "thesis.zip", Wanted(pairs=day))
     assert made.source == tmp_path / "tiny.zip"
     assert made.attachments == old.attachments

@@ -105,7 +105,7 @@ def test_a_folder_that_is_no_bundle_stays(
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a.txt").write_text("mine")
     assert main([*imported, str(tmp_path / "notes")]) == 2
-    assert "holds no bundle" in capsys.readouterr().err
+    assert "other than a bundle" in capsys.readouterr().err
     assert (tmp_path / "notes/a.txt").read_text() == "mine"
 
 

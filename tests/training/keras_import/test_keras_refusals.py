@@ -321,7 +321,7 @@ BAD_CONFIGS = {
     "deep.json": (b"[" * 100_000, "no configuration"),
     "bomb.yml": (
         b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 40)),
-        "stands for more than",
+        "expands to more than",
     ),
     "object.yml": (b"model: !!python/object/apply:os.getcwd []", "no configuration"),
     "binary.yml": (bytes(range(128, 256)), "no configuration"),

@@ -1,4 +1,4 @@
-"""What the ER does: background, segments, graph, areas and their change, offline.
+"""Offline analysis of the ER: background, segmentation, graph, areas, and how they change.
 
 Needs the extra ``analysis``.
 """

@@ -1,4 +1,4 @@
-"""The analysis of a movie: chunks on every core, gone on with after a stop, then tables and a summary."""
+"""The analysis of a movie: chunks on every core, resumable, then tables and a summary."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ class AnalysisSettings:
 
     Parameters
     ----------
-    frame : FrameSettings
-    reach_um : float
+    frame : FrameSettings reach_um : float
         How far a junction may move from one frame to the next.
     reach_px : float
-        The same where the size of pixels is not known.
+        The same, px, where the size of pixels is unknown.
     """
 
     frame: FrameSettings = field(default_factory=FrameSettings)
@@ -54,7 +53,7 @@ class AnalysisSettings:
 
 @dataclass(frozen=True)
 class GivenLabels:
-    """Labels of every frame that another program made: a movie of values, and what they mean."""
+    """Labels of every frame from another program: a movie of values, and their meaning."""
 
     path: Path
     values: LabelValues
@@ -68,32 +67,30 @@ def analyse_movie(
     settings: AnalysisSettings | None = None,
     workers: int | None = None,
 ) -> Summary:
-    """Analyse a movie into a folder, and return what it says as a whole.
+    """Analyse a movie into a folder, and return its summary.
 
-    A folder with a part of the same analysis is gone on with; of a finished one nothing is done again but the
-    summary.
+    If the folder holds part of the same analysis, the rest is done. If the analysis is finished, only the
+    summary is made again.
 
     Parameters
     ----------
-    source : Segmenter or GivenLabels
-    folder : Path
-        New, or of the same analysis.
+    source : Segmenter or GivenLabels folder : Path
+        A new one, or that of the same analysis.
     workers : int, optional
-        Processes; one for each core by default.
+        Number of processes; by default one per core.
 
     Raises
     ------
     InvalidMovie
-        When no frame counts, or one cannot be read.
-    InvalidLabels, InvalidImage
-    InvalidResults
-        When the folder holds something else, or the results of another movie or other settings.
+        When there is no frame to analyse, or one cannot be read.
+    InvalidLabels, InvalidImage InvalidResults
+        When the folder holds something else, or results of another movie or with other settings.
     """
     settings = settings or AnalysisSettings()
     if not any(record.counts for record in movie.records):
         raise InvalidMovie(
-            f"{movie.path}: expected frames to analyse, got none of {len(movie)} with a flag that is taken:"
-            " say which flags are (--take)"
+            f"{movie.path}: expected frames to analyse, got none of {len(movie)} with a flag of --take: "
+            "name other flags (--take)"
         )
     about = _about(movie, source, settings)
     _check_folder(folder, about)
@@ -127,7 +124,7 @@ def _job(movie: Movie, source: Segmenter | GivenLabels, settings: AnalysisSettin
 
 
 def _about(movie: Movie, source: Segmenter | GivenLabels, settings: AnalysisSettings) -> dict[str, Any]:
-    """Return what results depend on; two analyses that differ in it are different ones."""
+    """Return everything on which the results depend; analyses with different values are different ones."""
     labels = source if isinstance(source, GivenLabels) else None
     return {
         "movie": _file(movie.path),
@@ -142,7 +139,7 @@ def _about(movie: Movie, source: Segmenter | GivenLabels, settings: AnalysisSett
 
 
 def _for_people(movie: Movie, source: Segmenter | GivenLabels) -> dict[str, Any]:
-    """Return where the movie lies, and by what it was labelled; results do not depend on it."""
+    """Return the movie's path and how it was labelled; the results do not depend on these."""
     labels = (
         f"labels of another program, {source.path.name}" if isinstance(source, GivenLabels) else str(source)
     )
@@ -155,7 +152,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _check_folder(folder: Path, about: dict[str, Any]) -> None:
-    """Make a new folder, or refuse one that holds anything but a part of this analysis."""
+    """Create the folder, or refuse one that holds anything other than part of this analysis."""
     what = folder / WHAT
     if what.is_file():
         try:
@@ -175,7 +172,7 @@ def _check_folder(folder: Path, about: dict[str, Any]) -> None:
 
 
 def _analyse_chunks(job: Job, workers: int | None) -> None:
-    """Analyse what is missing; a progress bar counts frames."""
+    """Analyse the chunks that are missing; a progress bar counts frames."""
     starts = chunk_starts(job.movie)
     missing = [start for start in starts if read_chunk(job, start) is None]
     done = len(job.movie) - sum(min(CHUNK_FRAMES, len(job.movie) - start) for start in missing)
@@ -190,7 +187,7 @@ def _analyse_chunks(job: Job, workers: int | None) -> None:
 
 
 def _in_turn(pool: ProcessPoolExecutor, job: Job, starts: list[int]) -> Iterator[int]:
-    """Yield the frames of each chunk once it is done; after a fault, what waits is not begun."""
+    """Yield the number of frames of each finished chunk; after an error, no further chunk is begun."""
     running: set[Future[int]] = {pool.submit(analyse_chunk, job, start) for start in starts}
     try:
         while running:

@@ -1,4 +1,5 @@
-"""A run of frames, analysed in one process and kept in two files, so that a stopped analysis can go on."""
+"""A chunk of frames, analysed in one process and stored in two files, so that a stopped analysis can
+resume."""
 
 from __future__ import annotations
 
@@ -27,16 +28,16 @@ CHUNK_FRAMES: Final = 16
 
 
 class FrameResult(Confined):
-    """What a chunk keeps of one frame.
+    """What a chunk stores of one frame.
 
     Parameters
     ----------
     figures : dict of str to number or None
         In px, by the names of `er_figures.FIGURES`.
     junctions, gaps : tuple of (y, x, size)
-        Places in px; size is the degree, or the area in px.
+        Positions in px; size is the degree, or the area in px.
     junction_links, gap_links : Links or None
-        With the frame before; None where that was not analysed, or is not the one taken right before.
+        Links to the frame before; None where that was not analysed, or was not taken directly before.
     """
 
     number: int
@@ -62,7 +63,7 @@ class Job:
     Parameters
     ----------
     labels : Path or None
-        A movie of labels, frame by frame; None where the segmenter makes them.
+        A movie of labels for every frame; None where the segmenter makes them.
     reach_px : float
         How far a junction may move from one frame to the next.
     """
@@ -82,7 +83,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame and what was found in it."""
+    """A frame and its findings."""
 
     image: NDArray[Any]
     found: FrameFindings
@@ -96,9 +97,9 @@ def chunk_starts(movie: Movie) -> list[int]:
 
 
 def analyse_chunk(job: Job, start: int) -> int:
-    """Analyse the frames of a chunk that count, write its two files, and return how many frames it has.
+    """Analyse the selected frames of a chunk, write its two files, and return how many frames it has.
 
-    The frame before the chunk is looked at once more, for what changes from it to the first one.
+    The frame before the chunk is analysed again, for the changes from it to the first frame.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def analyse_chunk(job: Job, start: int) -> int:
 
 
 def read_chunk(job: Job, start: int) -> ChunkResult | None:
-    """Return what was kept of a chunk; None where it is still to be done.
+    """Return the stored results of a chunk; None if it was not analysed yet.
 
     Raises
     ------
@@ -133,19 +134,19 @@ def read_chunk(job: Job, start: int) -> ChunkResult | None:
         return ChunkResult.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise InvalidResults(
-            f"{path}: expected figures of frames, got {error.error_count()} faults: delete the file, and what"
-            " is in it is analysed again"
+            f"{path}: expected figures of frames, got {error.error_count()} faults: delete the file, and "
+            "its frames are analysed again"
         ) from error
 
 
 def read_labels(job: Job, start: int) -> dict[int, Labels]:
-    """Return the labels, (H, W), of the analysed frames of a chunk by their numbers."""
+    """Return the labels, (H, W) uint8, of the analysed frames of a chunk, by frame number."""
     with np.load(job.paths(start)[1], allow_pickle=False) as kept:
         return {int(name): kept[name] for name in kept.files}
 
 
 def _pairs(job: Job, start: int, stop: int) -> Iterator[tuple[FrameRecord, _Seen, _Seen | None]]:
-    """Yield each frame that counts, and the one right before it where that counts, too."""
+    """Yield each selected frame, with the frame directly before it if that is selected too."""
     before: _Seen | None = None
     records = job.movie.records
     with ExitStack() as stack:
@@ -173,7 +174,7 @@ def _look(job: Job, images: ImageStack, given: ImageStack | None, number: int) -
 
 
 def _given_labels(job: Job, given: ImageStack | None, number: int) -> Labels:
-    assert given is not None  # where nobody segments, labels are given
+    assert given is not None  # without a segmenter, labels are given
     assert job.label_values is not None
     if len(given) != len(job.movie):
         raise InvalidMovie(

@@ -1,4 +1,4 @@
-"""The command `dimstream-analyse`: what the ER does, from denoised movies."""
+"""The command `dimstream-analyse`: measures the ER in denoised movies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("dimstream-analyse: stopped; the same command goes on from here", file=sys.stderr)
+        print("dimstream-analyse: stopped; give the same command to continue", file=sys.stderr)
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""From the chunks of a movie to its tables, its labels and its persistence maps, in one pass."""
+"""From the chunks of a movie to its tables, labels and persistence maps, in one pass."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ PERSISTENCE: Final = "persistence.tif"
 THINGS: Final = ("junctions", "gaps")
 EVENTS: Final = ("born", "split", "lost", "merged")
 LEFT_OUT: Final = 255
-"""In `labels.tif`: every pixel of a frame that was not analysed."""
+"""Value in `labels.tif` of all pixels of a frame that was not analysed."""
 
 
 @dataclass
 class Persistence:
-    """In how many frames each pixel was tubule, and sheet.
+    """Number of frames in which each pixel was tubule, and sheet.
 
     Parameters
     ----------
-    tubule, sheet : (H, W) int64
-    frames : int
+    tubule, sheet : (H, W) int64 frames : int
     """
 
     tubule: NDArray[np.int64]
@@ -60,7 +59,7 @@ class Persistence:
 
 @dataclass
 class Collated:
-    """What one pass found: `tracks` are counted by how they began and ended."""
+    """The results of one pass; `tracks` are counted by how they began and ended."""
 
     persistence: Persistence
     flags: Counter[str] = field(default_factory=Counter)
@@ -87,7 +86,10 @@ def collate(job: Job, folder: Path, about: Mapping[str, str]) -> Collated:
         for start in chunk_starts(movie):
             chunk = read_chunk(job, start)
             if chunk is None:
-                raise InvalidResults(f"{job.paths(start)[0]}: the frames from {start} on are missing")
+                raise InvalidResults(
+                    f"{job.paths(start)[0]}: the results of frames from {start} on are missing; run the "
+                    "analysis again"
+                )
             results = {frame.number: frame for frame in chunk.frames}
             records = movie.records[chunk.start : chunk.stop]
             frames.write(_row(movie, record, results.get(record.number)) for record in records)
@@ -211,7 +213,7 @@ def _write_labels(
 
 
 def _resolution(movie: Movie) -> dict[str, Any]:
-    """Return the size of pixels as tags of a TIFF; nothing where it is not known."""
+    """Return the size of pixels as TIFF tags; an empty dict where it is unknown."""
     if movie.pixel_um is None:
         return {}
     return {"resolution": (1e4 / movie.pixel_um,) * 2, "resolutionunit": "CENTIMETER"}

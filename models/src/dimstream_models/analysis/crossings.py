@@ -1,8 +1,7 @@
-"""Whether two neighbouring three-way junctions are one crossing, of which thinning made two.
+"""Whether two neighbouring three-way junctions are one crossing, which the thinning split into two.
 
-Where two tubules cross, each runs straight through: beyond the place where they overlap, its two halves lie
-on one line. Where two junctions really follow each other, the halves lie side by side, as far apart as the
-junctions are.
+Where two tubules cross, each continues straight: beyond the overlap, its two halves lie on one line. Where
+there really are two junctions, the halves are parallel, as far apart as the junctions.
 """
 
 from __future__ import annotations
@@ -17,15 +16,16 @@ from dimstream_models.analysis.skeleton import Float64
 
 FROM_RADII: Final = 1.5
 TO_RADII: Final = 8.0
-"""Part of each branch, by distance from its junction, that tells its direction: beyond what overlaps."""
+"""Part of each branch that determines its direction, as distances from its junction, in radii. It begins
+beyond the overlap."""
 OFF_LINE: Final = 0.2
 """Largest root-mean-square distance of two halves from their common line, in radii of the tubule."""
 LEAST_PX: Final = 0.6
-"""The same in pixels: places of pixels are no more exact."""
+"""The same in pixels, because pixel positions are not more precise."""
 
 
 def is_crossing(graph: nx.MultiGraph, one: int, two: int) -> bool:
-    """Return whether two tubules run straight through two neighbouring junctions."""
+    """Return whether two tubules continue straight through two neighbouring junctions."""
     radius = min(graph.nodes[node]["radius_px"] for node in (one, two))
     branches = [_branches(graph, node, other, radius) for node, other in ((one, two), (two, one))]
     most = max(LEAST_PX, OFF_LINE * radius)
@@ -37,8 +37,8 @@ def is_crossing(graph: nx.MultiGraph, one: int, two: int) -> bool:
 
 
 def _branches(graph: nx.MultiGraph, node: int, other: int, radius: float) -> list[Float64]:
-    """Return the places, (n, 2), that tell the direction of each branch of a node, but for those to another
-    node."""
+    """Return the pixels, (n, 2), that determine the direction of each branch of a node, except branches to
+    `other`."""
     found = []
     for _, end, data in graph.edges(node, data=True):
         if end in (node, other):
@@ -53,8 +53,8 @@ def _branches(graph: nx.MultiGraph, node: int, other: int, radius: float) -> lis
 
 
 def _off_line(first: Float64, second: Float64) -> float:
-    """Return how far the places of two halves, (n, 2) and (m, 2), lie from one line, px; without end if they
-    turn back."""
+    """Return the distance of two halves, (n, 2) and (m, 2), from a common line, px; infinite if they turn
+    back."""
     ways = [first[-1] - first[0], second[-1] - second[0]]
     if float(ways[0] @ ways[1]) >= 0:
         return float("inf")

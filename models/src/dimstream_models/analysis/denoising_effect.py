@@ -1,8 +1,7 @@
-"""What denoising and segmentation do to every figure: simulated scenes whose labels are known, at several
-doses.
+"""How denoising and segmentation change every figure: simulated scenes with known labels, at several doses.
 
-Each scene is exposed twice, one frame interval apart, denoised by a bundle as the service does it, segmented
-and measured; so is its noise-free image. The same figures of its exact labels are the truth.
+Each scene is exposed twice, one frame interval apart, denoised by a bundle as the server does it, segmented
+and measured. Its noise-free image is measured as well. The same figures of its exact labels are the truth.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def measure_effects(
     Parameters
     ----------
     restore : function
-        Counts (H, W) to denoised counts (H, W) float32.
+        Function from counts (H, W) to denoised counts (H, W) float32.
     """
     found: dict[str, list[dict[str, float | None]]] = {}
     truths = []
@@ -87,7 +86,7 @@ def _variants(
 
 
 def _figures(pair: _Pair) -> dict[str, float | None]:
-    """Return the figures of the second frame, in px, and what changed since the first."""
+    """Return the figures of the second frame, in px, and the changes since the first."""
     before, after = (analyse_frame(labels) for labels in pair.labels)
     junctions = link_places(_junctions(before), _junctions(after), reach=REACH_PX)
     gaps = link_gaps(before.gaps, after.gaps)

@@ -1,4 +1,4 @@
-"""What bounds the overlap of found and true ER: pixels at its edge, and what no threshold tells apart."""
+"""Upper bounds of the overlap of found and true ER, because of pixels at the edge and of any threshold."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _THRESHOLDS: Final = 199
 
 
 class EdgeBounds(Confined):
-    """Overlap of the true ER with itself when its edge is half a pixel off: half of the pixels at it differ.
+    """Overlap of the true ER with itself when its edge moves by half a pixel, so half of the edge pixels
+    differ.
 
     Parameters
     ----------
-    world : str
-    outward, inward : float
-        Intersection over union with the ER whose edge lies half a pixel further out, or in.
+    world : str outward, inward : float
+        Intersection over union with the ER whose edge is half a pixel further out, or further in.
     at_edge : float
         Pixels at the edge, on both sides of it, as a share of the ER's pixels.
     """
@@ -34,12 +34,12 @@ class EdgeBounds(Confined):
 
 
 def edge_pixels(er: Mask) -> Mask:
-    """Return which pixels (H, W) have a neighbour on the other side of the edge of a mask (H, W)."""
+    """Return the pixels (H, W) that have a neighbour on the other side of the edge of a mask (H, W)."""
     return np.asarray(ndimage.binary_dilation(er) & ~ndimage.binary_erosion(er, border_value=1))
 
 
 def edge_bounds(world: str, masks: list[Mask]) -> EdgeBounds:
-    """Return the bounds over masks of the true ER, (H, W) each."""
+    """Return the bounds for masks of the true ER, each (H, W)."""
     er = sum(int(mask.sum()) for mask in masks)
     outside = sum(int((edge_pixels(mask) & ~mask).sum()) for mask in masks)
     inside = sum(int((edge_pixels(mask) & mask).sum()) for mask in masks)
@@ -52,9 +52,9 @@ def edge_bounds(world: str, masks: list[Mask]) -> EdgeBounds:
 
 
 def best_threshold(image: NDArray[Any], er: Mask) -> Mask:
-    """Return the image (H, W) above the threshold that agrees best with the true ER, (H, W).
+    """Return where the image (H, W) is above the threshold that agrees best with the true ER, (H, W).
 
-    No program can choose it, since it takes the truth: it bounds what one threshold reaches.
+    The best threshold requires the truth, so no program can use it. It is an upper bound for one threshold.
     """
     thresholds = np.append(np.unique(np.quantile(image, np.linspace(0, 1, _THRESHOLDS)))[::-1], -np.inf)
     true = np.sort(image[er])
@@ -66,7 +66,7 @@ def best_threshold(image: NDArray[Any], er: Mask) -> Mask:
 
 
 def bounds_table(bounds: list[EdgeBounds]) -> str:
-    """Return the bounds as a table in Markdown."""
+    """Return the bounds as a Markdown table."""
     lines = [
         "| frames | edge half a pixel out, IoU | half a pixel in, IoU | pixels at the edge, of the ER's |",
         "|---|---|---|---|",

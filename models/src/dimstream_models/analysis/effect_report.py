@@ -1,4 +1,4 @@
-"""The effects of denoising and segmentation as a table in Markdown and as a picture."""
+"""The effects of denoising and segmentation, as a Markdown table and as a picture."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DRAWN: Final = (
 
 
 def effects_table(effects: Effects) -> str:
-    """Return bias and spread of each figure by dose: in percent of the truth for counts, lengths and
-    areas."""
+    """Return bias and spread of each figure by dose; for counts, lengths and areas in percent of the
+    truth."""
     doses = [*(f"{dose:g}" for dose in DOSES_PH), NOISE_FREE]
     heads = [*(f"{dose:g} ph" for dose in DOSES_PH), NOISE_FREE]
     rows = [f"| figure | truth | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]

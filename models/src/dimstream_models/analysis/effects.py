@@ -1,4 +1,4 @@
-"""How much denoising and segmentation change every figure of a frame, as it was measured by simulation."""
+"""How much denoising and segmentation change every figure of a frame, as measured on simulations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORED_NETWORK: Final = "denoising_effect_network.json"
 MEASURED: Final = (STORED, STORED_NETWORK)
 """Files of the package; the first is the classical segmenter's."""
 EVENTS: Final = ("junctions_appeared", "junctions_vanished", "gaps_appeared", "gaps_vanished")
-"""By the frame before: born or split, lost or merged."""
+"""Changes since the frame before: born or split, lost or merged."""
 
 
 class Effect(Confined):
@@ -27,11 +27,11 @@ class Effect(Confined):
     Parameters
     ----------
     scenes : int
-        That have the figure in both.
+        Scenes that have the figure in both.
     true : float
         Mean of the exact labels' figure, in px.
     bias, spread : float
-        Mean and standard deviation over scenes of found less true, in px.
+        Mean and standard deviation over scenes of found minus true, in px.
     """
 
     scenes: int = Field(ge=0)
@@ -40,7 +40,7 @@ class Effect(Confined):
     spread: float = Field(ge=0)
 
     def text(self, *, relative: bool) -> str:
-        """Return bias and spread, in percent of the true mean or as they are."""
+        """Return bias and spread as text, in percent of the true mean or unchanged."""
         if not relative:
             return f"{self.bias:+.3f} ± {self.spread:.3f}"
         if not self.true:
@@ -49,14 +49,14 @@ class Effect(Confined):
 
 
 class Effects(Confined):
-    """Effects of every figure at every dose, and what they were measured with.
+    """Effects on every figure at every dose, and the model and segmenter that were measured.
 
     Parameters
     ----------
     model, segmenter : str
         The bundle's id and hash; the segmenter's text.
     effects : dict
-        By dose in photons on a tubule's pixel (``1``), or ``noise-free``; then by figure.
+        By dose in photons per pixel on a tubule (``1``), or ``noise-free``; then by figure.
     """
 
     model: str
@@ -67,24 +67,24 @@ class Effects(Confined):
     effects: dict[str, dict[str, Effect]]
 
     def at(self, dose_ph: float) -> tuple[str, dict[str, Effect]]:
-        """Return the dose nearest to the one given, by ratio, and the effects at it."""
+        """Return the measured dose with the smallest ratio to the given one, and the effects at it."""
         doses = [name for name in self.effects if name != NOISE_FREE]
         name = min(doses, key=lambda each: abs(np.log(float(each) / dose_ph)))
         return name, self.effects[name]
 
 
 def stored_effects(segmenter: str | None = None) -> Effects:
-    """Return the effects that were measured with the bundle that ships and a segmenter.
+    """Return the effects that were measured with the shipped bundle and a segmenter.
 
     Parameters
     ----------
     segmenter : str, optional
-        The segmenter's text; those of the classical one where it was not measured, or none is named.
+        The segmenter's text. Without it, or if it was not measured, the classical one's effects are returned.
 
     Raises
     ------
     InvalidResults
-        When the file of the package is damaged.
+        When the package's own file is damaged.
     """
     measured = [_read(name) for name in MEASURED]
     return next((each for each in measured if each.segmenter == segmenter), measured[0])
@@ -99,5 +99,6 @@ def _read(name: str) -> Effects:
 
 
 def is_relative(figure: str) -> bool:
-    """Return whether an effect is told in percent: of counts, lengths, areas and events, not of shares."""
+    """Return whether an effect is given in percent: yes for counts, lengths, areas and events, no for
+    shares."""
     return figure in EVENTS or FIGURES[figure].counted or FIGURES[figure].dimension != 0

@@ -1,22 +1,20 @@
 """Errors of the analysis.
 
-AnalysisError
-├── InvalidImage      values or a size on which a figure cannot be taken
-├── InvalidLabels     a label image whose values have no meaning
-├── InvalidMovie      a movie, a recording or its flags that cannot be read
-├── InvalidResults    a folder of results that was not written by this analysis, or with other settings
-├── ServerRefusal     a server that does not answer, or wants a token, or another one
-├── CannotCompare     cells or conditions between which no test can be made
-└── CannotEncode      a video that cannot be written
+AnalysisError ├── InvalidImage      values or a size of which a figure cannot be measured ├── InvalidLabels
+a label image whose values have no meaning ├── InvalidMovie      a movie, a recording or its flags that cannot
+be read ├── InvalidResults    a folder of results that was not written by this analysis, or with other
+settings ├── ServerRefusal     a server that does not answer, or requires a token or a different one ├──
+CannotCompare     cells or conditions between which no test can be made └── CannotEncode      a video that
+cannot be written
 """
 
 
 class AnalysisError(Exception):
-    """Base of everything that the analysis refuses."""
+    """Base class of all errors of the analysis."""
 
 
 class InvalidImage(AnalysisError):
-    """Values or a size on which a figure cannot be taken."""
+    """Values or a size of which a figure cannot be measured."""
 
 
 class InvalidLabels(AnalysisError):
@@ -40,4 +38,4 @@ class CannotEncode(AnalysisError):
 
 
 class ServerRefusal(AnalysisError):
-    """A server that does not answer, or wants a token, or another one."""
+    """A server that does not answer, or requires a token or a different one."""

@@ -1,8 +1,8 @@
-"""Cells and conditions of an experiment: one value of each figure for a cell, and the paper's tests between
+"""Cells and conditions of an experiment: one value of each figure per cell, and the paper's tests between
 conditions.
 
-A cell is one analysed movie, and its value the mean over its frames: frames of one cell are no independent
-samples of a condition.
+A cell is one analysed movie. Its value is the mean over its frames, because frames of one cell are not
+independent samples of a condition.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dimstream_models.analysis.tables import TableWriter
 from dimstream_models.training.metrics.statistics import mann_whitney, shapiro_wilk, significance_mark
 
 ALIKE: Final = ("segmenter", "settings", "dimstream")
-"""Of the summaries: figures that were taken differently cannot be compared."""
+"""Entries that must be equal in all summaries: figures that were measured differently cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One analysed movie: the mean of each column over its frames, and each rate; None where there is
-    none."""
+    """One analysed movie: the mean of each column over its frames, and each rate; None where a value is
+    missing."""
 
     name: str
     condition: str
@@ -44,15 +44,14 @@ class Comparison:
     Parameters
     ----------
     cells : (int, int)
-        That have the figure.
-    medians : (float or None, float or None)
-    normal_p : (float or None, float or None)
-        Of Shapiro and Wilk's test; None where there are too few cells, or all are equal.
+        Number of cells that have the figure.
+    medians : (float or None, float or None) normal_p : (float or None, float or None)
+        p of Shapiro and Wilk's test; None with too few cells, or when all are equal.
     p, q : float or None
-        Of Mann and Whitney's U test; q after Benjamini and Hochberg's correction for all tests of the
+        p of Mann and Whitney's U test, and q after Benjamini and Hochberg's correction for all tests of the
         experiment.
     mark : str
-        The paper's: n.s., *, **, ***; empty without p.
+        The paper's marks: n.s., *, **, ***; empty without p.
     why_none : str
         Why there is no p.
     """
@@ -95,7 +94,7 @@ def read_cells(conditions: Mapping[str, Sequence[Path]]) -> list[Cell]:
 
 
 def compare_conditions(cells: Sequence[Cell]) -> list[Comparison]:
-    """Return every figure between every two conditions.
+    """Return the comparison of every figure between every two conditions.
 
     Raises
     ------
@@ -129,7 +128,7 @@ def write_comparison(cells: Sequence[Cell], comparisons: Sequence[Comparison], f
 
 
 def comparison_text(comparisons: Sequence[Comparison]) -> str:
-    """Return the comparisons as lines, the least p first; those without p are counted."""
+    """Return the comparisons as lines, smallest p first; those without p are counted."""
     tested = sorted((each for each in comparisons if each.p is not None), key=lambda each: each.p or 0)
     lines = [
         f"{each.figure}: {each.conditions[0]} {each.medians[0]:.4g} (n = {each.cells[0]}),"
@@ -155,7 +154,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 def _check_alike(folder: Path, summary: dict[str, Any], first: Path, other: dict[str, Any]) -> None:
     different = [name for name in ALIKE if summary.get(name) != other.get(name)]
     if set(summary["means"]) != set(other["means"]) or set(summary["rates"]) != set(other["rates"]):
-        different.append("units (the size of pixels, or times, are not known of both)")
+        different.append("different units (the pixel size or the times of one of them are unknown)")
     if different:
         raise CannotCompare(
             f"{folder}: expected an analysis like that of {first}, got another one: {', '.join(different)};"

@@ -1,4 +1,4 @@
-"""Sends what was found of frames to their server, by HTTP (`docs/http-api.md`, figures of frames)."""
+"""Sends the figures of frames to their server, by HTTP (`docs/http-api.md`, figures of frames)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FORBIDDEN: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class Taken(BaseModel):
-    """What became of the figures of a frame.
+    """The server's answer to the figures of a frame.
 
     Parameters
     ----------
     recorded : bool
         Whether they are recorded next to the stream's frames.
     reason : str or None
-        Why they are not.
+        Why they are not recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,7 +35,7 @@ class Taken(BaseModel):
 
 
 class NotTaken(Exception):
-    """The server has no use for the figures of this frame; it may take those of others."""
+    """The server does not accept the figures of this frame; it may accept those of other frames."""
 
 
 class FigureSender:
@@ -67,14 +67,14 @@ class FigureSender:
         figures : mapping of str to float or None
             By the names of `er_figures.FIGURES`, in px.
         analysis : str
-            By what they were measured.
+            The program that measured them.
 
         Raises
         ------
         NotTaken
-            The server does not take these.
+            When the server does not accept these figures.
         NotAdmitted
-            It takes none from us.
+            When it accepts no figures from this client.
         ConnectionLost, ProtocolError
         """
         body = {"seq": seq, "plane": plane, "analysis": analysis[:LONGEST_NAME], "figures": _plain(figures)}
@@ -92,7 +92,7 @@ class FigureSender:
 
 
 def _plain(figures: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return figures as JSON has them: whole numbers where things are counted."""
+    """Return figures as JSON values; counts are whole numbers."""
     return {
         name: None if value is None else int(value) if FIGURES[name].counted else float(value)
         for name, value in figures.items()

@@ -1,4 +1,4 @@
-"""How many frames of each stream were analysed while they came."""
+"""How many frames of each stream were analysed while the stream ran."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass
 class StreamCount:
-    """What became of the frames of one stream.
+    """Numbers of frames of one stream.
 
     Parameters
     ----------
     frames : int
-        That the server had answered when it was last heard.
+        Frames that the server had answered at its last message.
     analysed : int
-        Of which figures were sent and taken.
+        Frames whose figures the server accepted.
     not_taken : int
-        Whose figures the server did not want.
+        Frames whose figures the server did not accept.
     """
 
     client: str

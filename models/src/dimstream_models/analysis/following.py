@@ -1,4 +1,4 @@
-"""The analysis while frames come: always the newest frame, as often as there is time for one."""
+"""The analysis of running streams: always the newest frame, as often as time permits."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from dimstream_models.analysis.segmentation import Segmenter
 Key = TypeVar("Key")
 Kept = TypeVar("Kept")
 MakeSegmenter = Callable[[float | None], Segmenter]
-"""Gives the segmenter for frames whose pixels are so many µm wide; None: that is not known."""
+"""Returns the segmenter for frames with this pixel size, µm; None: unknown."""
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 LOOK_S: Final = 2.0
 ANSWER_S: Final = 30.0
 _ENDED: Final = "ended"
-_REQUESTS: Final = "http"  # endpoint of a file that one HTTP request sends: it is no stream of a microscope
-_MOST_AT_ONCE: Final = 4  # streams: what viewers may say in a second is bounded
-_MOST_KEPT: Final = 64  # frames to compare the next one of their plane with
-_MOST_STREAMS: Final = 4096  # of which is known what was looked at
+_REQUESTS: Final = (
+    "http"  # endpoint of a file sent in one HTTP request, which is not a stream of a microscope
+)
+_MOST_AT_ONCE: Final = 4  # most streams: the server bounds the messages of a viewer per second
+_MOST_KEPT: Final = 64  # frames with which the next one of their plane is compared
+_MOST_STREAMS: Final = 4096  # streams of which the last analysed frame is remembered
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class FollowSettings:
     Parameters
     ----------
     stream : str or None
-        Id of one stream; None: all that are open.
+        Id of one stream; None: all open streams.
     plane : (int, int, int) or None
-        Channel, z, position; None: whichever is newest.
+        Channel, z, position; None: the newest frame of any plane.
     frame : FrameSettings
     """
 
@@ -61,15 +63,14 @@ class LiveAnalysis:
     server : str
         ``http://HOST:PORT``, or ``https``.
     token : str or None
-        That the server wants.
-    make_segmenter : callable
-    say : callable
-        Told in a sentence what people should know.
+        Token that the server requires.
+    make_segmenter : callable say : callable
+        Called with each message for people.
 
     Raises
     ------
     ConnectionLost
-        The address is none.
+        When the address is not valid.
     """
 
     def __init__(
@@ -88,19 +89,19 @@ class LiveAnalysis:
         self._say = say
         self._said: OrderedDict[str, None] = OrderedDict()
         self._segmenters: dict[float | None, Segmenter] = {}
-        self._looked: OrderedDict[str, int] = OrderedDict()  # newest frame of each stream that was asked for
+        self._looked: OrderedDict[str, int] = OrderedDict()  # newest frame that was requested of each stream
         self._analysed: OrderedDict[str, int] = OrderedDict()  # newest frame of each stream
         self._before: OrderedDict[tuple[str, int, int, int], ShownFrame] = OrderedDict()
         self.counts: OrderedDict[str, StreamCount] = OrderedDict()
-        """By the ids of streams."""
+        """By stream id."""
 
     def run(self) -> None:
-        """Follow until the one stream has ended; all streams: for ever. A server that is away is waited for.
+        """Follow one stream until it ends, or all streams forever. If the server is away, wait for it.
 
         Raises
         ------
         NotAdmitted
-            The server wants a token, or another one.
+            When the server requires a token, or a different one.
         """
         pause_s, said = FIRST_PAUSE_S, ""
         while True:
@@ -120,8 +121,8 @@ class LiveAnalysis:
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
     def _follow(self, newest: NewestFrame) -> None:
-        """Analyse frame after frame, until the one stream is over."""
-        self._looked.clear()  # another server may count anew
+        """Analyse frame after frame, until the one stream has ended."""
+        self._looked.clear()  # another server may count from 0
         newest.wait(LOOK_S)
         while not self._is_over(newest):
             newest.catch_up()
@@ -143,7 +144,7 @@ class LiveAnalysis:
         return known is not None and known.state == _ENDED and not self._wanted(newest)
 
     def _wanted(self, newest: NewestFrame) -> list[FollowedStream]:
-        """Return streams with a frame that is new, those first that were looked at longest ago."""
+        """Return streams with a new frame, beginning with the stream that was analysed longest ago."""
         one_stream, order = self._settings.stream, list(self._looked)
         found = [
             one
@@ -157,7 +158,7 @@ class LiveAnalysis:
         return found[:_MOST_AT_ONCE]
 
     def _is_meant(self, stream: FollowedStream) -> bool:
-        """Whether a stream is the one that is followed, or of all the one of a microscope."""
+        """Whether a stream is the followed one or, when all are followed, that of a microscope."""
         if self._settings.stream is None:
             return stream.endpoint != _REQUESTS
         return stream.id == self._settings.stream
@@ -188,11 +189,13 @@ class LiveAnalysis:
             taken = self._sender.send(frame.stream, frame.seq, frame.plane, figures, analysis=analysis)
         except NotTaken as error:
             count.not_taken += 1
-            self._say_once(f"stream {frame.stream}: figures of a frame were not taken", str(error))
+            self._say_once(
+                f"stream {frame.stream}: the server did not accept the figures of a frame", str(error)
+            )
             return
         count.analysed += 1
         if taken.reason is not None:
-            self._say_once(f"stream {frame.stream}: figures are shown, and not recorded", taken.reason)
+            self._say_once(f"stream {frame.stream}: figures are shown, but not recorded", taken.reason)
 
     def _segmenter(self, pixel_um: float | None) -> Segmenter:
         if pixel_um not in self._segmenters:
@@ -209,10 +212,10 @@ class LiveAnalysis:
         return adjacent_ssim(before.images["denoised"], pixels)
 
     def _note(self, newest: NewestFrame) -> None:
-        """Take note of how many frames there are, and of streams that cannot be analysed."""
+        """Record how many frames there are, and report streams that cannot be analysed."""
         only = self._settings.stream
         if only is not None and only not in newest.streams:
-            self._say_once(f"stream {only} is not there", "waiting for its first frame")
+            self._say_once(f"stream {only} does not exist", "waiting for its first frame")
         for one in newest.streams.values():
             if not self._is_meant(one):
                 continue
@@ -234,7 +237,7 @@ class LiveAnalysis:
 
 
 def _put(kept: OrderedDict[Key, Kept], key: Key, value: Kept, most: int) -> None:
-    """Keep a value; beyond so many the oldest is forgotten."""
+    """Store a value; when there are more than `most`, forget the oldest."""
     kept[key] = value
     while len(kept) > most:
         kept.popitem(last=False)

@@ -1,4 +1,4 @@
-"""What is measured of one frame: labels, graph, pieces, and every figure."""
+"""Everything that is measured of one frame: labels, graph, pieces and all figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FrameSettings:
     Parameters
     ----------
     sheet_tubules : {"sheet", "tubule"}
-        What tubules that lie on sheets are taken for; the paper takes them for sheets.
+        How tubules on sheets are counted; the paper counts them as sheets.
     graph : GraphSettings
     """
 
@@ -34,15 +34,13 @@ class FrameSettings:
 
 @dataclass(frozen=True)
 class FrameFindings:
-    """What was found in one frame.
+    """The findings of one frame.
 
     Parameters
     ----------
     labels : (H, W) uint8
-        Background, tubule or sheet: tubules on sheets were taken for one of them.
-    graph : networkx.MultiGraph
-    gaps : Pieces
-    figures : dict of str to float or None
+        Background, tubule or sheet; tubules on sheets were counted as one of these.
+    graph : networkx.MultiGraph gaps : Pieces figures : dict of str to float or None
         By the names of `er_figures.FIGURES`, in px; SSIM is not among them.
     """
 
@@ -53,7 +51,7 @@ class FrameFindings:
 
 
 def analyse_frame(labels: Labels, settings: FrameSettings | None = None) -> FrameFindings:
-    """Return what is found in the labels of one frame, (H, W) uint8 of `Structure`."""
+    """Return the findings in the labels of one frame, (H, W) uint8 of `Structure`."""
     settings = settings or FrameSettings()
     plain = np.where(
         labels == Structure.SHEET_TUBULE, np.uint8(Structure[settings.sheet_tubules.upper()]), labels
@@ -68,7 +66,7 @@ def analyse_frame(labels: Labels, settings: FrameSettings | None = None) -> Fram
 
 
 def adjacent_ssim(before: NDArray[Any], after: NDArray[Any]) -> float:
-    """Return the SSIM of two frames (H, W) of any unit, each over its own maximum as the paper's are."""
+    """Return the SSIM of two frames (H, W) of any unit, each divided by its own maximum as in the paper."""
     return ssim(
         normalise_prediction(before, "maximum"), normalise_prediction(after, "maximum"), data_range=1.0
     )

@@ -1,8 +1,7 @@
 """The network of tubules: junctions, ends and the tubules between them, as a networkx multigraph.
 
-Of a skeleton's paths some are made by thinning alone, and are corrected here: short spurs off the side of a
-tubule, and two junctions within one tubule's width where four tubules cross. Parallel tubules, loops and
-rings are kept.
+Thinning adds false paths to a skeleton, which are corrected here: short spurs at the side of a tubule, and
+two junctions within one tubule's width where two tubules cross. Parallel tubules, loops and rings are kept.
 """
 
 from __future__ import annotations
@@ -23,37 +22,38 @@ from dimstream_models.analysis.skeleton import Float64, Path, skeleton_of
 
 EIGHT: Final = np.ones((3, 3), np.int8)
 TOUCH_PX: Final = 2.0
-"""How much farther than its own radius an end may lie from a sheet, or the border, and touch it."""
+"""An end touches a sheet or the border when its distance is at most its own radius plus this, px."""
 MANY_WAYS: Final = 1.7
-"""A junction wider than a tubule by so much is where many meet: what lies within is part of it."""
+"""A junction wider than a tubule by this factor is a meeting of many tubules; nodes within it are part
+of it."""
 
 
 class Kind(Enum):
-    """What a node of degree one ends at, or that it has another degree."""
+    """Where a node of degree one ends, or that it has another degree."""
 
     JUNCTION = "junction"  # degree two or more, or none
     END = "end"  # free
     SHEET = "sheet"  # touches a sheet
-    BORDER = "border"  # of the image: the tubule goes on where nobody looked
+    BORDER = "border"  # of the image; the tubule continues outside
 
 
 @dataclass(frozen=True)
 class GraphSettings:
-    """What of a skeleton counts.
+    """Which parts of a skeleton are kept.
 
     Parameters
     ----------
     least_piece_px : int
-        Pieces of tubules of fewer pixels are left out (ERnet v2: 50).
+        Pieces of tubules with fewer pixels are omitted (ERnet v2: 50).
     least_hole_px : int
-        Holes of background in tubules of fewer pixels are filled: they are no meshes.
+        Holes in tubules with fewer pixels are filled, because they are not meshes of the network.
     spur_radii : float
-        An end branch no longer than so many radii of the tubule that it leaves is no tubule; 0 keeps all.
+        An end branch of at most this many radii of the tubule that it leaves is removed; 0 keeps all.
     merge_radii : float
-        Junctions no further apart, along the tubule, than so many of their radii are one; 0 keeps all.
+        Junctions at most this many of their radii apart, along the tubule, are merged; 0 keeps all.
     crossing_radii : float
-        Two junctions up to so many radii apart are one as well where tubules run straight through both; 0
-        looks for none.
+        Two junctions at most this many radii apart are also merged where tubules continue straight through
+        both; 0 disables this.
     """
 
     least_piece_px: int = 50
@@ -84,21 +84,20 @@ def tubule_graph(labels: Labels, settings: GraphSettings | None = None) -> nx.Mu
 
 
 def ernet_graph(labels: Labels, *, least_piece_px: int = 50) -> nx.Graph:
-    """Return the network as ERnet v2 defines it: sknw's nodes, uncorrected, parallel tubules taken as one.
+    """Return the network as ERnet v2 defines it: sknw's nodes, uncorrected, with parallel tubules as one.
 
     Parameters
     ----------
-    labels : (H, W) of `Structure`
-    least_piece_px : int
-        Pieces of tubules of fewer pixels are left out.
+    labels : (H, W) of `Structure` least_piece_px : int
+        Pieces of tubules with fewer pixels are omitted.
     """
     tubules = without_small(labels == Structure.TUBULE, least_piece_px)
     return nx.Graph(_raw_graph(tubules, all_corners=True))
 
 
 def without_small(mask: Mask, least_px: int) -> Mask:
-    """Return a mask (H, W) without its pieces of fewer than `least_px` pixels, which touch at corners,
-    too."""
+    """Return a mask (H, W) without its pieces of fewer than `least_px` pixels; pieces also connect at
+    corners."""
     pieces, _ = ndimage.label(mask, EIGHT)
     large = np.bincount(pieces.ravel()) >= least_px
     large[0] = False
@@ -106,7 +105,7 @@ def without_small(mask: Mask, least_px: int) -> Mask:
 
 
 def _enclosed(holes: Mask, tubules: Mask) -> Mask:
-    """Return the holes, (H, W), that touch nothing but tubules."""
+    """Return the holes, (H, W), that touch only tubules."""
     pieces, count = ndimage.label(holes)
     rims = ndimage.grey_dilation(pieces, footprint=ndimage.generate_binary_structure(2, 1))
     open_ones = np.unique(rims[(rims > 0) & ~holes & ~tubules])
@@ -117,11 +116,11 @@ def _enclosed(holes: Mask, tubules: Mask) -> Mask:
 
 
 def path_length(places: Float64) -> float:
-    """Return the length of a way over pixels, (n, 2), px.
+    """Return the length of a path over pixels, (n, 2), px.
 
-    Each place is first replaced by the mean of itself and its neighbours: steps along corners of a line that
-    is not oblique are not counted in full. Straight lines of any direction come out 0 to 1.3 % too long, arcs
-    of a radius of 8 px and more 1.6 % too short at most.
+    Each position is first replaced by the mean of itself and its neighbours, so that steps of a line are not
+    counted in full. Straight lines of any direction are then 0 to 1.3 % too long; arcs with a radius of 8 px
+    or more are at most 1.6 % too short.
     """
     if len(places) < 2:
         return 0.0
@@ -151,7 +150,7 @@ def _ends(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
 
 
 def _prune(graph: nx.MultiGraph, radii: float) -> None:
-    """Take spurs out, the shortest first, and join what they parted."""
+    """Remove spurs, the shortest first, and join the paths that they separated."""
 
     def is_spur(one: int, two: int) -> bool:
         tip, base = (one, two) if graph.degree(one) == 1 else (two, one)
@@ -165,7 +164,7 @@ def _prune(graph: nx.MultiGraph, radii: float) -> None:
 
 
 def _merge(graph: nx.MultiGraph, settings: GraphSettings) -> None:
-    """Take junctions that are one crossing of tubules as one, the nearest first."""
+    """Merge junctions that are one crossing of tubules, the nearest first."""
 
     def is_one(one: int, two: int) -> bool:
         if one == two or min(graph.degree(one), graph.degree(two)) < 3:
@@ -197,11 +196,10 @@ def _radius(graph: nx.MultiGraph, one: int, two: int) -> float:
 def _short_edges(
     graph: nx.MultiGraph, radii: float, wanted: Callable[[int, int], bool]
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield wanted edges no longer than so many radii of their wider end, the shortest first, until none is
-    left.
+    """Yield wanted edges of at most `radii` radii of their wider end, the shortest first, until none is left.
 
-    The graph may change in between: each edge is looked at again before it is given, and all of them after
-    that.
+    The graph may change in between: each edge is checked again before it is yielded, and all of them
+    afterwards.
     """
 
     def counts(one: int, two: int, key: int) -> bool:
@@ -218,7 +216,7 @@ def _short_edges(
 
 
 def _dissolve(graph: nx.MultiGraph, node: int) -> None:
-    """Join the two edges of a node that is no junction any more; a ring keeps its node."""
+    """Join the two edges of a node that is no longer a junction; a ring keeps its node."""
     paths = [data["path"] for *_, data in graph.edges(node, data=True)]
     if graph.degree(node) != 2 or len(paths) != 2:
         return

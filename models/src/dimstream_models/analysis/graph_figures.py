@@ -1,4 +1,4 @@
-"""Figures of a network of tubules, in px; `figures.GRAPH` defines them."""
+"""Figures of a network of tubules, in px; `er_figures` defines them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ernet_figures(graph: nx.Graph) -> Figures:
 
 
 def network_figures(graph: nx.Graph) -> Figures:
-    """Return what any graph has: sizes, parts, assortativity, clustering; none where there is nothing."""
+    """Return the figures of any graph: sizes, parts, assortativity, clustering; None where undefined."""
     parts = list(nx.connected_components(graph))
     nodes, edges = graph.number_of_nodes(), graph.number_of_edges()
     largest = graph.subgraph(max(parts, key=len)) if parts else graph

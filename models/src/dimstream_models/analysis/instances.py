@@ -1,4 +1,4 @@
-"""Tubes, sheets and gaps as pieces: how many, how large, and how long their edges are, in px."""
+"""Tubules, sheets and gaps as connected pieces: their number, areas and perimeters, in px."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ class Pieces:
     Parameters
     ----------
     numbers : (H, W) int32
-        Which piece a pixel belongs to, from 1 on; 0 is none.
-    area_px, perimeter_px : (n,) float
-    middle : (n, 2) float
-        Mean place (y, x), px.
+        The piece of each pixel, from 1 on; 0 is none.
+    area_px, perimeter_px : (n,) float middle : (n, 2) float
+        Mean position (y, x), px.
     """
 
     numbers: NDArray[np.int32]
@@ -39,17 +38,17 @@ class Pieces:
 
 
 def tubes_of(labels: Labels) -> Pieces:
-    """Return the pieces of tubules of labels (H, W); they touch at corners, too."""
+    """Return the pieces of tubules of labels (H, W); pieces also connect at corners."""
     return pieces_of(labels == Structure.TUBULE, CORNERS)
 
 
 def sheets_of(labels: Labels) -> Pieces:
-    """Return the pieces of sheets of labels (H, W); they touch at corners, too."""
+    """Return the pieces of sheets of labels (H, W); pieces also connect at corners."""
     return pieces_of(labels == Structure.SHEET, CORNERS)
 
 
 def gaps_of(labels: Labels) -> Pieces:
-    """Return the pieces of background that the ER encloses; they touch at sides only, and no border."""
+    """Return the pieces of background of labels (H, W) that the ER encloses; they connect at sides only."""
     numbers, count = ndimage.label(labels == Structure.BACKGROUND, SIDES)
     open_ones = np.unique(np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]]))
     closed = np.ones(count + 1, bool)
@@ -66,7 +65,7 @@ def pieces_of(mask: Mask, touching: NDArray[Any]) -> Pieces:
 
 
 def area_figures(labels: Labels, *, tubes: Pieces, sheets: Pieces, gaps: Pieces) -> dict[str, float | None]:
-    """Return the figures of `figures.AREAS`, but SSIM, of labels (H, W), in px."""
+    """Return the figures of `er_figures.AREAS`, except SSIM, of labels (H, W), in px."""
     er = int(np.count_nonzero(labels))
     figures: dict[str, float | None] = {
         "foreground": er / labels.size,

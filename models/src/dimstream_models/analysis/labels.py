@@ -1,4 +1,4 @@
-"""What a pixel of the ER is: background, tubule, sheet, or tubule that lies on a sheet."""
+"""What a pixel of the ER shows: background, tubule, sheet, or a tubule on a sheet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 
 class Structure(IntEnum):
-    """What a pixel shows; the values of label images."""
+    """Structure that a pixel shows; the values of label images."""
 
     BACKGROUND = 0
     TUBULE = 1
@@ -28,12 +28,12 @@ class Structure(IntEnum):
 
 @dataclass(frozen=True)
 class LabelValues:
-    """Which value of a label image means what.
+    """The meaning of the values of a label image.
 
     Parameters
     ----------
     structures : tuple of (int, Structure)
-        Every value that may occur, and what it means.
+        Every possible value and its meaning.
     """
 
     structures: tuple[tuple[int, Structure], ...]
@@ -51,8 +51,8 @@ class LabelValues:
         found, meaning = np.unique(image), dict(self.structures)
         if unknown := [f"{value:g}" for value in found if value not in meaning]:
             raise InvalidLabels(
-                f"{name}: expected the values {self}, got {', '.join(unknown[:8])}: say what each value"
-                " means (--label-values)"
+                f"{name}: expected the values {self}, got {', '.join(unknown[:8])}: give the meaning of "
+                "each value (--label-values)"
             )
         out = np.zeros(image.shape, np.uint8)
         for value in found:
@@ -64,14 +64,15 @@ class LabelValues:
 
     @classmethod
     def parse(cls, text: str) -> LabelValues:
-        """Return what a text such as ``tubule=1,sheet=2`` says; 0 is background unless it says otherwise.
+        """Return the meanings in a text such as ``tubule=1,sheet=2``; 0 is background unless stated
+        otherwise.
 
-        ``dimstream`` and ``ernet`` name two lists: ours, and that of ERnet v2's classes.
+        ``dimstream`` and ``ernet`` stand for the values of dimstream and those of ERnet v2.
 
         Raises
         ------
         InvalidLabels
-            When it names no structure, or a value twice.
+            When it names an unknown structure, or a value twice.
         """
         if text in NAMED:
             return NAMED[text]
@@ -102,5 +103,5 @@ NAMED: Final[Mapping[str, LabelValues]] = MappingProxyType({"dimstream": OURS, "
 
 
 def merged(labels: Labels) -> Labels:
-    """Return labels with tubules on sheets taken as sheets, (H, W), as the paper does (Methods)."""
+    """Return labels (H, W) in which tubules on sheets are sheets, as in the paper (Methods)."""
     return np.where(labels == Structure.SHEET_TUBULE, np.uint8(Structure.SHEET), labels)

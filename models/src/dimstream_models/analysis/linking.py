@@ -1,4 +1,5 @@
-"""What becomes of junctions and gaps from one frame to the next: which goes on, appears, vanishes, joins."""
+"""What happens to junctions and gaps from one frame to the next: they continue, appear, vanish, split or
+merge."""
 
 from __future__ import annotations
 
@@ -14,25 +15,25 @@ from dimstream_models.analysis.instances import Pieces
 
 Float64 = NDArray[np.float64]
 SHARED: Final = 0.3
-"""Least share of the smaller of two gaps that both have in common, if they are the same one."""
+"""Two gaps are the same when their overlap is at least this share of the smaller one."""
 INSIDE: Final = 0.5
-"""Share of a gap that lies inside of another one, if it came from it, or went into it."""
+"""A gap came from another one, or merged into it, when at least this share of it is inside the other."""
 
 
 @dataclass(frozen=True)
 class Links:
-    """What becomes of things between two frames, by their numbers in each.
+    """Links between the objects of two frames, by their numbers in each frame.
 
     Parameters
     ----------
     same : tuple of (int, int)
         Number in the frame before, number in this one.
     merged : tuple of int
-        In the frame before: they ended where another one goes on.
+        Objects of the frame before that ended where another one continues.
     split : tuple of int
-        In this frame: they began where another one was and goes on.
+        Objects of this frame that began next to one that continues.
     lost : int
-        How many of the frame before ended, and did not merge.
+        Number of objects of the frame before that ended without merging.
     """
 
     same: tuple[tuple[int, int], ...] = ()
@@ -42,11 +43,11 @@ class Links:
 
 
 def link_places(before: Float64, after: Float64, *, reach: float) -> Links:
-    """Link places (n, 2) of one frame with those (m, 2) of the next, each at most once and within a reach.
+    """Link positions (n, 2) of one frame to those (m, 2) of the next, each at most once and within `reach`.
 
-    Of all ways to link them the one is taken whose sum of squared distances is least, where a place without a
-    link counts as one at the reach (`scipy.optimize.linear_sum_assignment`). A place that vanishes within the
-    reach of one that goes on has merged with it; one that appears there has split from it.
+    The sum of squared distances is minimal (`scipy.optimize.linear_sum_assignment`); a position without a
+    link counts as the distance `reach`. A position that vanishes within reach of one that continues has
+    merged with it. One that appears there has split from it.
     """
     squares = ((before[:, None] - after[None]) ** 2).sum(axis=2)  # (n, m)
     near = squares <= reach**2
@@ -56,10 +57,10 @@ def link_places(before: Float64, after: Float64, *, reach: float) -> Links:
 
 
 def link_gaps(before: Pieces, after: Pieces) -> Links:
-    """Link gaps of one frame with those of the next by what they have in common.
+    """Link the gaps of one frame to those of the next by their overlap.
 
-    The sum of intersection over union is greatest. A gap half of which lies in one that goes on has merged
-    with it, when it vanishes, or has split from it, when it appears.
+    The sum of intersection over union is maximal. When half of a gap is inside one that continues, it has
+    merged with it if it vanishes, and split from it if it appears.
     """
     size = (len(before) + 1, len(after) + 1)
     pairs = (before.numbers.ravel(), after.numbers.ravel())

@@ -1,4 +1,4 @@
-"""Movies and recordings to analyse: frames one by one, when they were taken, and which of them count."""
+"""Movies and recordings to analyse: their frames, the frames' times, and which frames are selected."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DONE: Final = "done"  # status of a frame that was denoised
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """What is known of one frame.
+    """Data of one frame.
 
     Parameters
     ----------
     number : int
-        In the file, from 0 on.
+        Number in the file, from 0 on.
     time_s : float or None
-        When it was taken; seconds after the first frame of which that is known.
+        Acquisition time; seconds after the first frame with a known time.
     flag : str
-        ``ok``, ``suspect``, ``unjudged``; of a frame that was not denoised its status, such as ``failed``;
-        empty where there are no flags.
+        ``ok``, ``suspect`` or ``unjudged``; the status, such as ``failed``, of a frame that was not denoised;
+        empty without flags.
     follows : bool
-        Whether it is the frame that was taken right after the one before it in the file.
+        Whether it was taken directly after the frame before it in the file.
     counts : bool
         Whether it is analysed.
     """
@@ -52,13 +52,13 @@ class Movie:
     Parameters
     ----------
     path : Path
-        Of the image file.
+        Path of the image file.
     shape : (int, int)
-        Of a frame.
+        Height and width of a frame, px.
     pixel_um : float or None
-        Side of a pixel.
+        Side of a pixel, µm; None when unknown.
     records : tuple of FrameRecord
-        Of every frame, in order.
+        Data of every frame, in order.
     """
 
     path: Path
@@ -78,27 +78,27 @@ def read_movie(
     pixel_size_nm: float | None = None,
     frame_interval_s: float | None = None,
 ) -> Movie:
-    """Return what there is to analyse: a file of images, or the folder of a recording with its flags.
+    """Return a movie to analyse: from a file of images, or from the folder of a recording with its flags.
 
     Parameters
     ----------
     flags : Path, optional
         JSON lines of the frames, as `dimstream stream` writes them; a recording has its own.
     take : set of str
-        Flags of frames that are analysed; the others are left out and counted.
+        Flags of the frames to analyse; other frames are left out, and counted.
     pixel_size_nm, frame_interval_s : float, optional
-        Overrule what the file says.
+        Used in place of the file's own values.
 
     Raises
     ------
     InvalidMovie
-        When it cannot be read, is no movie of one channel and plane, or its flags are those of another.
+        When it cannot be read, is not a movie of one channel and plane, or the flags belong to another movie.
     """
     if path.is_dir():
         if not (path / IMAGE).is_file():
             raise InvalidMovie(
-                f"{path}: expected the folder of a recording, with {IMAGE}, or a file of images; OME-Zarr is"
-                " not read here: record as TIFF, or export it"
+                f"{path}: expected the folder of a recording, with {IMAGE}, or a file of images; OME-Zarr "
+                "cannot be read: record as TIFF, or export it"
             )
         path, flags = path / IMAGE, flags or path / LINES
     size = None if pixel_size_nm is None else pixel_size_nm / 1e3
@@ -122,7 +122,7 @@ def opened(
     Raises
     ------
     InvalidMovie
-        When it is none, or a frame that is read meanwhile is damaged.
+        When it is not such a movie, or a frame that is read is damaged.
     """
     try:
         with open_images(
@@ -136,17 +136,17 @@ def opened(
             if others:
                 raise InvalidMovie(
                     f"{path}: expected a movie of one channel, plane and position, got axes {stack.axes} of"
-                    f" {stack.shape}: save one of them as a file of its own"
+                    f" {stack.shape}: save one of them as a separate file"
                 )
             yield stack
     except TiffError as error:
         raise InvalidMovie(f"{path}: {error.detail}") from error
     except FileNotFoundError as error:
-        raise InvalidMovie(f"{path}: there is no such file") from error
+        raise InvalidMovie(f"{path}: expected a file, but there is none: check the path") from error
 
 
 def _lines(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the line of each frame; a recording's lines name their pages, others are in order."""
+    """Return the line of each frame. A recording's lines state their pages; other lines are in order."""
     try:
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
@@ -157,8 +157,8 @@ def _lines(path: Path, count: int) -> list[dict[str, Any]]:
     pages = [line.get("page", n) for n, line in enumerate(lines)]
     if sorted(pages) != list(range(count)):
         raise InvalidMovie(
-            f"{path}: expected one line for each of the {count} frames, got {len(lines)}: give the flags that"
-            " were written with this movie"
+            f"{path}: expected one line for each of the {count} frames, got {len(lines)}: give the flags of "
+            "this movie"
         )
     return [line for _, line in sorted(zip(pages, lines, strict=True), key=lambda pair: pair[0])]
 

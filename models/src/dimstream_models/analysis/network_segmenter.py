@@ -1,4 +1,4 @@
-"""Labels by a network that comes as a bundle."""
+"""Labels from a network that is stored as a bundle."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ CLASSICAL: Final = "classical"
 
 @dataclass(frozen=True)
 class NetworkSegmenter:
-    """The likeliest class of each pixel, by a bundle's network; use `network_segmenter` to make one.
+    """The most probable class of each pixel, from a bundle's network; use `network_segmenter` to make one.
 
-    Its text says by which weights and on which pixels, not where the bundle lies.
+    Its text states the weights and the pixel size, not the bundle's path.
 
     Parameters
     ----------
     model : str
-        Id of the bundle and beginning of its weights' sha256.
+        Id of the bundle, and the beginning of its weights' sha256.
     on_pixels_nm : float or None
-        Side of the pixels onto which frames are put first; None: the size of their own is not known, and they
-        are taken as they are.
+        Pixel size to which frames are resampled first; None: their own size is unknown, and they are not
+        resampled.
     least_area_px : int
-        Smaller pieces of ER, and holes in it, are taken for noise.
+        Smaller pieces of the ER, and smaller holes in it, are removed as noise.
     path : Path
         Folder or zip.
     pixel_nm : float or None
@@ -55,7 +55,7 @@ class NetworkSegmenter:
     pixel_nm: float | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        """By what labels are made, for people; `repr` has every setting."""
+        """Describe how labels are made, for people; `repr` has every setting."""
         on = "pixels as they are" if self.on_pixels_nm is None else f"pixels of {self.on_pixels_nm:g} nm"
         return f"the network {self.model}, on {on}"
 
@@ -72,7 +72,7 @@ class NetworkSegmenter:
 
 
 def network_segmenter(path: Path | None = None, *, pixel_nm: float | None = None) -> NetworkSegmenter:
-    """Return a segmenter by a bundle, the one that ships by default.
+    """Return a segmenter from a bundle; by default the shipped one.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def network_segmenter(path: Path | None = None, *, pixel_nm: float | None = None
     BundleError
         When the bundle cannot be used.
     InvalidLabels
-        When one of its classes is none of the ER.
+        When one of its classes is not a structure of the ER.
     """
     path = shipped_segmenter() if path is None else path.absolute()
     network = _network(path)
@@ -108,21 +108,21 @@ def named_segmenter(
     radius_px: float | None = None,
     tubule_width_px: float | None = None,
 ) -> Segmenter:
-    """Return the segmenter of that name: ``network`` (the one that ships), ``classical``, or a bundle's path.
+    """Return the segmenter of that name: ``network`` (the shipped one), ``classical``, or a bundle's path.
 
     Parameters
     ----------
     pixel_nm : float or None
         Side of the frames' pixels.
     radius_px, tubule_width_px : float, optional
-        Of the classical segmenter.
+        Settings of the classical segmenter.
 
     Raises
     ------
     BundleError
         When the bundle cannot be used.
     InvalidLabels
-        When one of its classes is none of the ER, or settings of the classical one are given.
+        When one of its classes is not a structure of the ER, or settings of the classical one are given.
     """
     if name == CLASSICAL:
         return ClassicalSegmenter(
@@ -131,8 +131,8 @@ def named_segmenter(
         )
     if (radius_px, tubule_width_px) != (None, None):
         raise InvalidLabels(
-            "expected the ball's radius and the tubules' width with --segmenter classical only, got"
-            f" --segmenter {name}: a network has no such settings, leave them out"
+            "expected the ball's radius and the tubules' width only with --segmenter classical, got "
+            f"--segmenter {name}: leave them out, because a network has no such settings"
         )
     return network_segmenter(None if name == NETWORK else Path(name), pixel_nm=pixel_nm)
 

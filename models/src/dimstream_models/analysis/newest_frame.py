@@ -1,4 +1,4 @@
-"""The newest frame of a server's streams, for one who has time for a frame only now and then."""
+"""The newest frame of a server's streams, for a reader that has time for a frame only occasionally."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class NewestFrame:
     Parameters
     ----------
     connection : LiveConnection
-        That was just opened.
+        A connection that was just opened.
     """
 
     def __init__(self, connection: LiveConnection) -> None:
         self.streams: dict[str, FollowedStream] = {}
-        """By their ids, as the server has last sent them."""
+        """Streams by id, as the server last sent them."""
         self._connection = connection
 
     def catch_up(self) -> None:
-        """Read what has come meanwhile; only the list of streams is kept.
+        """Read all messages that have arrived; only the list of streams is kept.
 
         Raises
         ------
@@ -33,7 +33,7 @@ class NewestFrame:
             self._take(message)
 
     def wait(self, timeout_s: float) -> None:
-        """Read until the server has sent its streams, or for so long.
+        """Read until the server has sent its list of streams, or for `timeout_s`.
 
         Raises
         ------
@@ -48,7 +48,7 @@ class NewestFrame:
     def of(
         self, streams: Sequence[str], plane: tuple[int, int, int] | None, timeout_s: float
     ) -> ShownFrame | None:
-        """Return the newest denoised frame of one of these streams; None when none came in time.
+        """Return the newest denoised frame of one of these streams; None when none arrives in time.
 
         Parameters
         ----------

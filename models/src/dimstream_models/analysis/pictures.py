@@ -1,4 +1,4 @@
-"""A movie's figures over time as one picture, as the paper's figure 3 has them, and its persistence map."""
+"""A movie's figures over time as one picture, as in the paper's figure 3, and its persistence map."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Background by a rolling ball, as Fiji's *Subtract Background* computes it.
+"""Background subtraction by a rolling ball, equal to Fiji's *Subtract Background*.
 
-The method is Sternberg's (1983, doi 10.1109/MC.1983.1654163); the scheme is that of ImageJ's
+The method is Sternberg's (1983, doi 10.1109/MC.1983.1654163). The steps are those of ImageJ's
 `BackgroundSubtracter` (Castle, Keller and Schmid; public domain): a 3x3 mean, a shrunken image, a ball with
-trimmed sides that rolls below it, and linear interpolation back. All of it is float32, as there, so that
+trimmed sides that rolls below it, and linear interpolation back. All of it is float32, as in ImageJ, so that
 the results are equal.
 """
 
@@ -19,26 +19,27 @@ from dimstream_models.analysis.errors import InvalidImage
 
 Float32 = NDArray[np.float32]
 RADIUS_PX: Final = 15.0
-"""The paper's (Methods, "Structural analysis of the ER")."""
+"""The paper's radius, px (Methods, "Structural analysis of the ER")."""
 _THIRD: Final = np.float32(0.33333333)
-# up to this radius the image is shrunk by so much, and so many percent of the ball's radius are cut off
+# up to this radius: factor by which the image is shrunk, and percent of the ball's radius that is trimmed
 _SHRINKING: Final = ((10.0, 1, 24), (30.0, 2, 24), (100.0, 4, 32), (math.inf, 8, 40))
 
 
 def subtract_background(
     image: NDArray[Any], *, radius_px: float = RADIUS_PX, smooth: bool = True
 ) -> NDArray[Any]:
-    """Return the image less its background, in its own type.
+    """Return the image minus its background, in its own type.
 
     Parameters
     ----------
     image : (H, W) uint8, uint16 or float32
-        Bright structures on a dark background, in any unit. The height of the ball is in that unit, as in
-        Fiji: on values from 0 to 1 a ball of 15 px is nearly flat.
+        Bright structures on a dark background, in any unit. The ball's height has the same unit, as in Fiji:
+        for values from 0 to 1, a ball of 15 px is nearly flat.
     radius_px : float
-        Of the ball.
+        Radius of the ball.
     smooth : bool
-        Whether the background is that of the image after a 3x3 mean (Fiji's *Disable Smoothing* not ticked).
+        Whether the background is taken from the image after a 3x3 mean (Fiji's *Disable Smoothing* not
+        ticked).
 
     Returns
     -------
@@ -90,7 +91,8 @@ def _check(image: NDArray[Any], factor: int) -> None:
 
 
 def _ball(radius_px: float) -> tuple[int, Float32]:
-    """Return by how much the image is shrunk, and the upper half of the ball on those pixels, (s, s)."""
+    """Return the factor by which the image is shrunk, and the upper half of the ball on those pixels,
+    (s, s)."""
     if not (math.isfinite(radius_px) and radius_px >= 1):
         raise InvalidImage(f"expected a radius of at least 1 px, got {radius_px}")
     factor, percent = next((by, cut) for most, by, cut in _SHRINKING if radius_px <= most)
@@ -110,7 +112,8 @@ def _mean_of_three(values: Float32, *, axis: int) -> Float32:
 
 
 def _shrunk(values: Float32, factor: int) -> Float32:
-    """Return the least value of each block of `factor` times `factor` pixels."""
+    """Return the least value of each block of `factor` x `factor` pixels, (ceil(H / factor), ceil(W /
+    factor))."""
     height, width = values.shape
     below, right = -height % factor, -width % factor
     whole = np.pad(values, ((0, below), (0, right)), constant_values=np.inf)
@@ -121,8 +124,8 @@ def _shrunk(values: Float32, factor: int) -> Float32:
 def _opened(values: Float32, ball: Float32) -> Float32:
     """Return the surface that the ball touches when it rolls below the values, (H, W).
 
-    Its middle also passes outside of the image, where nothing holds it. Points of the ball of one height
-    are taken together: a ball of 15x15 takes twice 225 comparisons, and only some 30 sums.
+    Its centre may be outside the image, where nothing stops it. Points of the ball with equal height are
+    processed together: a ball of 15x15 px needs twice 225 comparisons, but only about 30 sums.
     """
     reach = len(ball) // 2
     height, width = values.shape
@@ -140,7 +143,8 @@ def _opened(values: Float32, ball: Float32) -> Float32:
 def _gather(
     into: Float32, source: Float32, places: list[tuple[int, int]], add: np.float32, choose: np.ufunc
 ) -> None:
-    """Let each pixel of `into` be the least or greatest of itself and of `source` + `add` at some places."""
+    """Set each pixel of `into` to the least or greatest of itself and of `source` + `add` at these
+    offsets."""
     height, width = into.shape
     (y, x), *others = places
     best = source[y : y + height, x : x + width].copy()
@@ -151,7 +155,7 @@ def _gather(
 
 
 def _places(ball: Float32) -> list[tuple[np.float32, list[tuple[int, int]]]]:
-    """Return the heights of the ball, each with the places that have it."""
+    """Return the heights of the ball, each with the offsets that have it."""
     found = defaultdict(list)
     for place, up in np.ndenumerate(ball):
         found[up].append(place)
@@ -159,7 +163,7 @@ def _places(ball: Float32) -> list[tuple[np.float32, list[tuple[int, int]]]]:
 
 
 def _enlarged(small: Float32, shape: tuple[int, int], factor: int) -> Float32:
-    """Return an image of `shape` by linear interpolation, and extrapolation at its borders."""
+    """Return an image of `shape` (H, W) by linear interpolation, with extrapolation at its borders."""
     rows, columns = (_between(side, n, factor) for side, n in zip(shape, small.shape, strict=True))
     at, weight = columns
     lines = small[:, at] * weight + small[:, at + 1] * (np.float32(1) - weight)
@@ -168,7 +172,7 @@ def _enlarged(small: Float32, shape: tuple[int, int], factor: int) -> Float32:
 
 
 def _between(side: int, small_side: int, factor: int) -> tuple[NDArray[np.intp], Float32]:
-    """Return for each pixel the small pixel before it, and how much that weighs."""
+    """Return for each pixel the small pixel before it, and that pixel's weight."""
     places = np.arange(side)
     at = np.clip((places - factor // 2) // factor, 0, small_side - 2)
     distance = (places + 0.5).astype(np.float32) / np.float32(factor) - (at + 0.5).astype(np.float32)

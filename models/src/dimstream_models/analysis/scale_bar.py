@@ -1,4 +1,4 @@
-"""How long a scale bar is, for pictures and movies."""
+"""The length of a scale bar, for pictures and movies."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class ScaleBar:
 
 
 def scale_bar(width_px: int, pixel_um: float | None) -> ScaleBar | None:
-    """Return the bar for a picture: a round length, at most a quarter as long as the picture is wide.
+    """Return the scale bar for a picture: a round length, at most a quarter of the picture's width.
 
-    None where the size of pixels is not known, or no round length fits.
+    None where the pixel size is unknown, or no round length fits.
     """
     if pixel_um is None:
         return None

@@ -1,4 +1,4 @@
-"""From an image to labels: what every segmenter is, and a classical one that needs no network."""
+"""From an image to labels: the protocol of segmenters, and a classical one that needs no network."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dimstream_models.analysis.rolling_ball import RADIUS_PX, rolling_ball
 
 
 class Segmenter(Protocol):
-    """Says of each pixel what it shows.
+    """Labels each pixel with the structure that it shows.
 
-    Segmenters are sent to other processes, and their text (`repr`) tells whether results may be gone on with.
+    Segmenters are sent to other processes, and their `repr` decides whether stored results can be reused.
     Frozen dataclasses can do both.
     """
 
@@ -31,23 +31,23 @@ TUBULE_WIDTH_PX: Final = 17.0
 
 @dataclass(frozen=True)
 class ClassicalSegmenter:
-    """Threshold after a rolling ball; what is wider than a tubule is a sheet.
+    """Threshold after a rolling ball; structures wider than a tubule are sheets.
 
-    A pixel is ER where it stands above its background by more than Otsu's threshold (1979,
-    doi 10.1109/TSMC.1979.4310076), or where the background itself does and the pixel is above the image's own
-    threshold: below a sheet that is wider than the ball, the background is the sheet. Sheets are what a disc
-    of more than a tubule's width fits into, grown back within the ER by as much as its edge leaves out.
+    A pixel is ER where it is above its background by more than Otsu's threshold (1979, doi
+    10.1109/TSMC.1979.4310076). It is also ER where the background itself is above this threshold, and the
+    pixel above the image's own threshold: in a sheet wider than the ball, the background is the sheet. Sheets
+    are where a disc wider than a tubule fits, grown back within the ER to their edges.
 
     Parameters
     ----------
     radius_px : float
-        Of the ball.
+        Radius of the ball.
     smoothing_px : float
         Standard deviation of the Gaussian before the threshold.
     tubule_width_px : float
-        Widest tubule, as the image shows it.
+        Widest tubule in the image.
     least_area_px : int
-        Smaller pieces of ER, and holes in it, are taken for noise.
+        Smaller pieces of the ER, and smaller holes in it, are removed as noise.
     """
 
     radius_px: float = RADIUS_PX
@@ -56,7 +56,7 @@ class ClassicalSegmenter:
     least_area_px: int = 12
 
     def __str__(self) -> str:
-        """By what labels are made, for people; `repr` has every setting."""
+        """Describe how labels are made, for people; `repr` has every setting."""
         widest = f"tubules up to {self.tubule_width_px:g} px wide"
         return f"the classical segmenter (ball of {self.radius_px:g} px, {widest})"
 
@@ -76,7 +76,7 @@ class ClassicalSegmenter:
 
 
 def without_specks(mask: Mask, least_px: int) -> Mask:
-    """Return a mask (H, W) without pieces of fewer than `least_px` pixels, its small holes filled."""
+    """Return a mask (H, W) without pieces of fewer than `least_px` pixels, and with such holes filled."""
     kept = _large(mask, least_px, np.ones((3, 3)))
     return ~_large(~kept, least_px, ndimage.generate_binary_structure(2, 1))
 
@@ -89,7 +89,7 @@ def _large(mask: Mask, least_px: int, touching: NDArray[Any]) -> Mask:
 
 
 def _wide(mask: Mask, width_px: float) -> Mask:
-    """Return where a disc of that width fits into the mask, by distances; outside of the image is no edge."""
+    """Return where a disc of that width fits into the mask (H, W); the border of the image is not an edge."""
     radius = width_px / 2
     if not mask.any() or mask.all():
         return mask

@@ -1,7 +1,7 @@
-"""How right segmenters are on simulated frames whose labels are known, of two simulators, by dose.
+"""The accuracy of segmenters on simulated frames with known labels, from two simulators, by dose.
 
-Nothing of these frames was used for training: the scenes of the first simulator have seeds of their own, and
-the second one shares nothing with it (`training.audit.independent_simulator`).
+None of these frames was used for training: the scenes of the first simulator have separate seeds, and the
+second simulator shares nothing with it (`training.audit.independent_simulator`).
 """
 
 from __future__ import annotations
@@ -34,38 +34,40 @@ SIDE_PX: Final = 256
 _STREAM: Final = 5_2026
 _RESAMPLED: Final = 1000
 BEST: Final = "best threshold"
-"""Chosen by the truth, image by image: a bound for thresholds, no segmenter."""
+"""The threshold that agrees best with the truth in each image: an upper bound for thresholds, not a
+segmenter."""
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledScene:
-    """A noise-free image, (H, W) float32, a tubule's peak is 1; its labels, (H, W) uint8 of `Structure`."""
+    """A noise-free image, (H, W) float32, in which a tubule's peak is 1, and its labels, (H, W) uint8 of
+    `Structure`."""
 
     light: NDArray[np.float32]
     labels: Labels
 
 
 World = Callable[[Rng, int], LabelledScene]
-"""Draws a scene of a side in px."""
+"""Function that draws a scene with the given side, px."""
 
 
 class Score(Confined):
-    """How right a segmenter is, over scenes; each figure with the bounds of a 95 % interval over them.
+    """Accuracy of a segmenter over scenes; each figure with the bounds of its 95 % interval.
 
     Parameters
     ----------
     dose : str
-        Photons on a tubule's pixel before denoising, or ``noise-free``.
+        Photons per pixel on a tubule before denoising, or ``noise-free``.
     er_iou : (float, float, float)
-        Intersection over union of the ER: all pixels of all scenes, lower and upper bound.
+        Intersection over union of the ER over all pixels of all scenes, with lower and upper bound.
     split : (float, float, float)
-        Balanced accuracy of tubule or sheet among pixels that both take for ER.
+        Balanced accuracy of tubule or sheet among pixels that are ER in both.
     recall : (float, float, float)
         The same over all pixels that are ER.
     off_edge : (float, float, float)
-        Intersection over union of the ER without the pixels on both sides of its true edge.
+        Intersection over union of the ER, without the pixels on both sides of its true edge.
     """
 
     world: str
@@ -80,7 +82,7 @@ class Score(Confined):
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What a segmenter found in one image: counts of all pixels, and of those that are not at the edge."""
+    """Result of a segmenter in one image: counts of all pixels, and of those that are not at the edge."""
 
     whole: Confusion
     off_edge: Confusion
@@ -93,7 +95,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class OtsuSegmenter:
-    """The least that a segmenter must beat: Otsu's threshold; sheets are what a disc fits in."""
+    """The baseline for segmenters: Otsu's threshold; sheets are where a disc fits."""
 
     radius_px: int = 5
 
@@ -106,7 +108,7 @@ class OtsuSegmenter:
 
 
 def split_by_disk(er: Mask, radius_px: int = 5) -> Labels:
-    """Return labels (H, W) of a mask of the ER (H, W): sheets are what a disc fits in."""
+    """Return labels (H, W) of a mask of the ER (H, W): sheets are where a disc fits."""
     sheets = opening(er, disk(radius_px))
     return np.asarray(er * np.uint8(Structure.TUBULE) + sheets * np.uint8(1), np.uint8)
 
@@ -119,9 +121,9 @@ def peripheral_er(rng: Rng, side_px: int) -> LabelledScene:
 
 
 def other_simulator(rng: Rng, side_px: int) -> LabelledScene:
-    """Return filaments and patches of membrane of the audit's simulator; filaments are taken for tubules.
+    """Return filaments and patches of membrane from the audit's simulator; filaments count as tubules.
 
-    A filament is as wide as its image at half its height; where it lies on a patch, it is a sheet.
+    The width of a filament is its image's full width at half maximum. Where it is on a patch, it is a sheet.
     """
     filaments = OtherScene.random(rng, side_px, half_empty=False, sample="filaments")
     patches = OtherScene.random(rng, side_px, half_empty=False, sample="patches")
@@ -143,14 +145,14 @@ WORLDS: Final[Mapping[str, World]] = {"our simulator": peripheral_er, "other sim
 def check_segmenters(
     restore: Restore, segmenters: Mapping[str, Segmenter], *, scenes: int, seed: int, side_px: int = SIDE_PX
 ) -> list[Score]:
-    """Return how right segmenters are in both worlds at every dose; progress is shown.
+    """Return the accuracy of segmenters with both simulators at every dose; progress is shown.
 
     Parameters
     ----------
     restore : function
-        Counts (H, W) to denoised counts (H, W) float32.
+        Function from counts (H, W) to denoised counts (H, W) float32.
     segmenters : mapping
-        Name to segmenter.
+        Segmenters by name.
     """
     scores = []
     for place, (world, draw) in enumerate(WORLDS.items()):
@@ -168,7 +170,7 @@ def check_segmenters(
 
 
 def check_edges(*, scenes: int, seed: int, side_px: int = SIDE_PX) -> list[EdgeBounds]:
-    """Return how far pixels at the edge alone may lower the overlap, on the scenes of `check_segmenters`."""
+    """Return how much pixels at the edge alone may lower the overlap, on the scenes of `check_segmenters`."""
     return [
         edge_bounds(
             world,
@@ -215,7 +217,7 @@ def _score(world: str, dose: str, segmenter: str, found: Sequence[_Found]) -> Sc
 
 
 def scores_table(scores: Sequence[Score]) -> str:
-    """Return scores as a table in Markdown, each with its 95 % interval over scenes."""
+    """Return scores as a Markdown table, each with its 95 % interval over scenes."""
     lines = [
         "| frames | photons | segmenter | ER, IoU | the same off the edge"
         " | tubule or sheet, where both say ER | of all ER pixels |",
@@ -237,7 +239,7 @@ def _near(places: NDArray[np.float64], side_px: int, distance: float) -> NDArray
 
 
 def _half_width(scene: OtherScene, radius_px: float) -> float:
-    """Return half the width at half height of the image of a straight line, px."""
+    """Return half the width at half maximum of the image of a straight line, px."""
     side = len(scene.still)
     line = np.zeros((side, side))
     line[side // 2] = 1

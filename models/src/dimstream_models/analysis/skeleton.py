@@ -1,9 +1,9 @@
 """The skeleton of tubules as nodes and the paths between them, pixel by pixel.
 
-Pixels touch along sides and corners; a corner counts only where no side leads the same way, so a T has one
-pixel of degree three. Pixels whose degree is not two are nodes, as are blocks of 2x2; those that touch are
-one node, except that an end stays a node of its own. What has no such pixel is a ring, and gets a node for
-its only edge to begin at.
+Pixels are adjacent along sides and corners. A corner counts only if no path along sides connects the same
+pixels, so a T has one pixel of degree three. Pixels whose degree is not two are nodes, as are blocks of 2x2.
+Adjacent ones are one node, except that an end remains a separate node. A line without such a pixel is a ring,
+and gets a node at which its only edge begins.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Pixels = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Path:
-    """A way between two nodes of a skeleton.
+    """A path between two nodes of a skeleton.
 
     Parameters
     ----------
     first, second : int
         The nodes; the same one for a loop.
     places : (n, 2) float
-        Pixels (y, x) in order, the first and last of which belong to the nodes.
+        Pixels (y, x) in order; the first and the last belong to the nodes.
     """
 
     first: int
@@ -40,7 +40,7 @@ class Path:
     places: Float64
 
     def turned(self) -> Path:
-        """Return the same way from its other end."""
+        """Return the same path from its other end."""
         return Path(self.second, self.first, self.places[::-1])
 
 
@@ -51,11 +51,10 @@ class Skeleton:
     Parameters
     ----------
     nodes : (n, 2) float
-        Middle (y, x) of each node, px.
+        Centre (y, x) of each node, px.
     radius_px : (n,) float
         Largest distance from a pixel of each node to the edge of the mask.
-    paths : tuple of Path
-    tubule_radius_px : float
+    paths : tuple of Path tubule_radius_px : float
         Median distance from the skeleton to the edge of the mask; 0 without a skeleton.
     """
 
@@ -71,8 +70,8 @@ def skeleton_of(mask: Mask, *, all_corners: bool = False) -> Skeleton:
     Parameters
     ----------
     all_corners : bool
-        Let pixels touch along every corner, and take all pixels that touch and do not have two neighbours as
-        one node, as sknw does: nearby junctions become one, and so do short branches with theirs.
+        Whether pixels are adjacent along every corner, and all adjacent pixels without exactly two neighbours
+        are one node, as in sknw. Then nearby junctions become one, and absorb short branches.
     """
     thin = skeletonize(mask)
     radius = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
@@ -80,7 +79,7 @@ def skeleton_of(mask: Mask, *, all_corners: bool = False) -> Skeleton:
 
 
 def traced(thin: Mask, radius: Float64, *, all_corners: bool = False) -> Skeleton:
-    """Return nodes and paths of lines one pixel wide, (H, W), with their distances to the edge, (H, W)."""
+    """Return nodes and paths of lines one pixel wide, (H, W), given their distances to the edge, (H, W)."""
     pixels = np.argwhere(thin)
     if not len(pixels):
         return Skeleton(np.zeros((0, 2)), np.zeros(0), (), 0.0)
@@ -95,7 +94,7 @@ def traced(thin: Mask, radius: Float64, *, all_corners: bool = False) -> Skeleto
     node_of = _nodes(links, crowded, is_node)
     paths = list(_paths(near, node_of))
     number = int(node_of.max(initial=-1)) + 1
-    rings = list(_rings(near, node_of, number, passed=paths))  # names the rings' first pixels in node_of
+    rings = list(_rings(near, node_of, number, passed=paths))  # marks the rings' first pixels in node_of
     count = int(node_of.max()) + 1
     of_nodes = np.flatnonzero(node_of >= 0)
     size = np.bincount(node_of[of_nodes], minlength=count)
@@ -111,7 +110,7 @@ def traced(thin: Mask, radius: Float64, *, all_corners: bool = False) -> Skeleto
 
 
 def _links(thin: Mask, pixels: Pixels, *, all_corners: bool) -> sparse.csr_array:
-    """Return which pixels touch, (n, n): along sides, and along corners, unless sides go around."""
+    """Return which pixels are adjacent, (n, n): along sides, and along corners unless sides connect them."""
     number = np.full(np.add(thin.shape, 2), -1, np.intp)
     inner = number[1:-1, 1:-1]
     inner[thin] = np.arange(len(pixels))
@@ -130,7 +129,7 @@ def _links(thin: Mask, pixels: Pixels, *, all_corners: bool) -> sparse.csr_array
 
 
 def _nodes(links: sparse.csr_array, crowded: Mask, is_node: Mask) -> Pixels:
-    """Return the number of the node that each pixel belongs to, (n,); -1 for pixels of paths."""
+    """Return the node of each pixel, (n,); -1 for pixels of paths."""
     within = sparse.diags_array(crowded.astype(np.float64))
     _, cluster = csgraph.connected_components(within @ links @ within, directed=False)
     node_of = np.full(len(is_node), -1, np.intp)
@@ -148,7 +147,7 @@ def _in_blocks(thin: Mask) -> Mask:
 
 
 def _paths(near: list[Pixels], node_of: Pixels) -> Iterator[list[int]]:
-    """Yield the pixels of each way between nodes, once, their own pixels included."""
+    """Yield the pixels of each path between nodes once, including the nodes' own pixels."""
     taken: set[tuple[int, int]] = set()
     for start in np.flatnonzero(node_of >= 0).tolist():
         for step in near[start].tolist():
@@ -165,7 +164,8 @@ def _paths(near: list[Pixels], node_of: Pixels) -> Iterator[list[int]]:
 def _rings(
     near: list[Pixels], node_of: Pixels, number: int, *, passed: list[list[int]]
 ) -> Iterator[list[int]]:
-    """Yield the pixels of each ring without a node, its first pixel twice, which becomes node `number` on."""
+    """Yield the pixels of each ring without a node, with its first pixel twice; that becomes a node, from
+    `number` on."""
     left = set(np.flatnonzero(node_of < 0).tolist()) - {pixel for way in passed for pixel in way}
     while left:
         way = [min(left)]

@@ -1,4 +1,4 @@
-"""What a movie says as a whole: means with their uncertainty, rates, lifetimes, and which frames were left
+"""The summary of a movie: means with their uncertainty, rates, lifetimes, and the frames that were left
 out."""
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Columns = Mapping[str, list[Any]]
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long junctions or gaps live that began while somebody looked.
+    """Lifetimes of the junctions or gaps that began during the movie.
 
     Parameters
     ----------
     tracks, ended : int
-        That began; of them, those whose end was seen, too.
+        Number that began during the movie, and of these, number whose end was observed too.
     median_frames, median_s : float or None
-        Kaplan and Meier's median (1958, doi 10.1080/01621459.1958.10501452); None where more than half
-        outlive what was seen.
+        Kaplan and Meier's median (1958, doi 10.1080/01621459.1958.10501452); None if more than half were
+        still there when last observed.
     """
 
     tracks: int
@@ -54,17 +54,17 @@ class Summary:
     analysed : int
         Frames.
     left_out : dict of str to int
-        Frames that were left out, by their flag.
+        Numbers of frames that were left out, by flag.
     pairs : int
-        Frames that were compared with the one before.
+        Number of frames that were compared with the one before.
     observed_min : float or None
         Minutes between the frames of these pairs.
     area : float
-        Of the frame, in µm² or px.
+        Area of the frame, µm² or px.
     means : dict of str to Mean
         By column.
     rates : dict of str to Mean
-        Events per area and minute; per area and frame where times are not known.
+        Events per area and minute; per area and frame where times are unknown.
     lifetimes : dict of str to Lifetimes
     """
 
@@ -79,7 +79,7 @@ class Summary:
 
 
 def summarise(movie: Movie, folder: Path) -> Summary:
-    """Return what the tables of a folder say of their movie."""
+    """Return the summary of a movie from the tables in a folder."""
     frames = read_columns(folder / f"{FRAMES}.parquet")
     scaled = movie.pixel_um is not None
     area = movie.shape[0] * movie.shape[1] * (movie.pixel_um or 1.0) ** 2
@@ -104,12 +104,12 @@ def summarise(movie: Movie, folder: Path) -> Summary:
 
 
 def write_summary(summary: Summary, folder: Path, about: Mapping[str, Any]) -> None:
-    """Write `summary.json`: what was analysed and how, and everything of the summary."""
+    """Write `summary.json`: what was analysed and how, and the whole summary."""
     write_whole(folder / SUMMARY, (json.dumps({**about, **asdict(summary)}, indent=1) + "\n").encode())
 
 
 def _rates(frames: Columns, area: float, step_s: float | None, *, scaled: bool) -> dict[str, Mean]:
-    """Return events per area and time; a frame's events count over the interval before it."""
+    """Return events per area and time; a frame's events belong to the interval before it."""
     unit = f"per_{'um2' if scaled else 'px2'}_{'min' if step_s else 'frame'}"
     rates = {}
     for name in THINGS:
@@ -133,7 +133,7 @@ def _lifetimes(tracks: Columns, step_s: float | None) -> Lifetimes:
 
 
 def _median(frames: NDArray[np.int64], ended: NDArray[np.bool_]) -> float | None:
-    """Return the first lifetime that half of the tracks, or fewer, outlive."""
+    """Return the first lifetime that at most half of the tracks exceed."""
     known = stats.CensoredData(uncensored=frames[ended], right=frames[~ended])
     surviving = stats.ecdf(known).sf
     below = np.flatnonzero(surviving.probabilities <= 0.5)

@@ -1,4 +1,4 @@
-"""The summary of a movie as a table to read."""
+"""The summary of a movie as a text table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dimstream_models.er_figures import FIGURES
 
 
 def summary_text(movie: Movie, summary: Summary, *, effects: Effects | None, dose_ph: float) -> str:
-    """Return every figure's mean with its 95 % interval, rates, lifetimes, and what was left out.
+    """Return every figure's mean with its 95 % interval, rates, lifetimes, and the frames that were left out.
 
     Parameters
     ----------
     effects : Effects or None
-        What denoising and segmentation do to each figure; None where that was not measured for these labels.
+        How denoising and segmentation change each figure; None if that was not measured for these labels.
     dose_ph : float
-        Of the frames before they were denoised, photons on a tubule's pixel.
+        Dose of the frames before denoising, photons per pixel on a tubule.
     """
     lines = [_head(movie, summary), ""]
     dose, known = "", dict[str, Effect]()
@@ -61,14 +61,14 @@ def _head(movie: Movie, summary: Summary) -> str:
 
 def _effect_lines(effects: Effects | None, dose: str, known: Mapping[str, Effect]) -> list[str]:
     if effects is None:
-        return ["What denoising does to these figures was not measured for this segmenter."]
+        return ["The effect of denoising on these figures was not measured for this segmenter."]
     events = [f"{name.replace('_', ' ')} {known[name].text(relative=True)}" for name in EVENTS]
     return [
-        f"Known error, found - true: mean and deviation over {effects.scenes} simulated scenes at {dose} ph"
-        f" (photons on a tubule's pixel), denoised by {effects.model}, against exact labels; in % of counts,"
+        f"Known error, found - true: mean and deviation over {effects.scenes} simulated scenes at {dose} ph "
+        f"(photons per pixel on a tubule), denoised by {effects.model}, against exact labels; in % of counts,"
         " lengths and areas.",
-        f"Errors from frame to frame: {', '.join(events)}. Rates of junctions come out too high and their"
-        " lifetimes too short: compare cells that were measured alike.",
+        f"Errors from frame to frame: {', '.join(events)}. Rates of junctions are too high and their "
+        "lifetimes too short: use them only to compare cells that were measured in the same way.",
     ]
 
 
@@ -82,10 +82,10 @@ def _row(title: str, mean: Mean, name: str, known: Mapping[str, Effect]) -> tupl
 
 
 def _life(name: str, life: Lifetimes) -> str:
-    seen = f"{life.tracks} {name} began while it was seen, {life.ended} of them ended"
+    seen = f"{life.tracks} {name} began during the movie, {life.ended} of them ended"
     if not life.tracks:
-        return f"no {name} began while it was seen"
+        return f"no {name} began during the movie"
     if life.median_frames is None:
-        return f"{seen}; more than half outlived the movie, or what of it was analysed"
+        return f"{seen}; more than half were still there when last observed"
     seconds = "" if life.median_s is None else f" ({life.median_s:.3g} s)"
     return f"{seen}; half lived {life.median_frames:g} frames{seconds} or less"

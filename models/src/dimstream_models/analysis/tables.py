@@ -1,4 +1,4 @@
-"""Tables on disk, row by row: as CSV for people and spreadsheets, as Parquet for programs."""
+"""Tables that are written row by row: as CSV for people and spreadsheets, as Parquet for programs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pyarrow import csv, parquet
 
 
 class TableWriter:
-    """Writes one table as NAME.csv and NAME.parquet; both appear when it is closed without an error.
+    """Writes one table as NAME.csv and NAME.parquet; both files appear when it is closed without an error.
 
     Parameters
     ----------
     path : Path
-        Without an ending.
+        Path without suffix.
     columns : mapping of str to pyarrow.DataType
         Names and types, in order.
     about : mapping of str to str
-        Kept in the Parquet file's metadata.
+        Stored in the Parquet file's metadata.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, Any], about: Mapping[str, str]) -> None:
@@ -31,7 +31,7 @@ class TableWriter:
         self._parquet = parquet.ParquetWriter(self._parts["parquet"], self._schema)
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Append rows; what a row lacks is empty."""
+        """Append rows; missing values are empty."""
         table = pa.Table.from_pylist([dict(row) for row in rows], self._schema)
         self._csv.write_table(table)
         self._parquet.write_table(table)

@@ -1,4 +1,4 @@
-"""Junctions and gaps followed over a movie: when each began and ended, and how."""
+"""Junctions and gaps tracked over a movie: when and how each began and ended."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ Beginning = Literal["unseen", "born", "split"]
 Ending = Literal["unseen", "lost", "merged"]
 Place = tuple[float, float, float]  # y and x in px, and a size
 UNSEEN: Final = "unseen"
-"""The frame before, or after, was not analysed: nobody saw how it began, or ended."""
+"""The frame before, or after, was not analysed, so it is unknown how the track began, or ended."""
 
 
 @dataclass
 class Track:
-    """One junction or gap, as long as it was followed.
+    """One junction or gap, for as long as it was tracked.
 
     Parameters
     ----------
     number : int
-        Of the track, from 1 on.
+        Number of the track, from 1 on.
     first, last : int
-        Frames in which it was seen first and last; it was seen in all between.
-    beginning : {"unseen", "born", "split"}
-    ending : {"unseen", "lost", "merged"}
-    y_px, x_px, size : float
-        Where it was seen last; its degree, or its area in px.
+        First and last frame; the track exists in all frames between them.
+    beginning : {"unseen", "born", "split"} ending : {"unseen", "lost", "merged"} y_px, x_px, size : float
+        Its last position; its degree, or its area in px.
     """
 
     number: int
@@ -43,7 +41,7 @@ class Track:
 
 @dataclass
 class Follower:
-    """Follows things through a movie, frame by frame; holds only those that are there now."""
+    """Tracks objects through a movie, frame by frame; it keeps only the current ones in memory."""
 
     count: int = 0
     frame: int | None = None
@@ -52,13 +50,13 @@ class Follower:
     def add(
         self, frame: int, seen: Sequence[tuple[float, float, float]], links: Links | None
     ) -> Iterator[Track]:
-        """Take one frame's things, (y, x, size) each, and yield the tracks that ended before it.
+        """Add one frame's objects, each (y, x, size), and yield the tracks that ended before it.
 
         Parameters
         ----------
         links : Links or None
-            With the frame before; None where that was not analysed: all tracks end unseen, and new ones begin
-            so.
+            Links to the frame before; None if that was not analysed: then all tracks end as "unseen", and new
+            ones begin as "unseen".
         """
         if links is None:
             yield from self.end()
@@ -79,7 +77,7 @@ class Follower:
         ]
 
     def end(self) -> Iterator[Track]:
-        """Yield the tracks that nobody saw ending."""
+        """Yield the tracks that have not ended."""
         yield from self.now
         self.now = []
 

@@ -1,4 +1,4 @@
-"""How well the mean of a series of frames is known, when frames that follow each other are alike."""
+"""The uncertainty of the mean of a series of frames, when successive frames are correlated."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Float64 = NDArray[np.float64]
 REPLICATES: Final = 1000
 LEVEL: Final = 0.95
 FEWEST_INDEPENDENT: Final = 20.0
-"""Independent frames that a series must be worth; the correlation of shorter ones is not known."""
+"""Fewest independent frames of a series; the correlation of shorter series is not known well enough."""
 _WINDOW: Final = 5.0
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over frames and how well it is known.
+    """A mean over frames, and its uncertainty.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Mean:
     deviation : float or None
         Standard deviation of the frames.
     frames : int
-        That have the figure.
+        Number of frames that have the figure.
     correlation_frames : float
-        Integrated autocorrelation time: so many frames are worth one independent frame; 1 where frames are
+        Integrated autocorrelation time: this many frames are worth one independent frame; 1 if frames are
         independent.
     low, high : float or None
         Bounds of the 95 % confidence interval; None where fewer than 20 frames are independent.
@@ -47,11 +47,12 @@ class Mean:
 
 
 def mean_of(values: Sequence[float | None], *, seed: int = 0) -> Mean:
-    """Return the mean of a series in order, (T,), some of which may be missing.
+    """Return the mean of a series in order, (T,); values may be missing (nan).
 
-    The interval is that of a moving-block bootstrap (Künsch 1989, doi 10.1214/aos/1176347265): blocks of
-    twice the autocorrelation time are drawn with replacement, 1000 times; percentiles. It is widened by what
-    blocks leave out, and by Student's t for as many frames as are independent, within what was measured.
+    The interval is from a moving-block bootstrap (Künsch 1989, doi 10.1214/aos/1176347265): blocks of twice
+    the autocorrelation time are drawn with replacement, 1000 times, and percentiles are taken. It is widened
+    for the correlation that blocks omit, and by Student's t for the number of independent frames, but not
+    beyond the measured values.
     """
     series = np.array([value for value in values if value is not None], np.float64)
     if not len(series):

@@ -1,4 +1,4 @@
-"""The model bundle: a valid BioImage.IO 0.5 model, read, written, verified and refused here.
+"""The model bundle: a valid BioImage.IO 0.5 model. This package reads, writes, verifies and refuses bundles.
 
 `docs/bundle.md` is the authority on the format.
 """

@@ -1,4 +1,4 @@
-"""The files of a bundle, from a folder or a zip: confined to it, bounded in size, hashed."""
+"""The files of a bundle, from a folder or a zip: confined to it, bounded in size, checked by hash."""
 
 import hashlib
 import io
@@ -22,16 +22,17 @@ from dimstream_models.bundle.errors import (
 )
 
 DESCRIPTION_NAMES = ("bioimageio.yaml", "rdf.yaml")
-"""Names that the description may have; the second is the older one."""
+"""Names of the description; the second one is older."""
 
 MAX_FILE_BYTES = 512 * 2**20
-"""Weights, test tensors and attachments may each be as large as this."""
+"""Largest size of the weights, of a test tensor and of an attachment."""
 MAX_ENTRIES = 1000
-"""Files in a zip."""
+"""Most files in a zip."""
 MAX_DIRECTORY_BYTES = 2**20
-"""Of a zip's own list of its files, some 1,000 bytes a file."""
+"""Largest size of a zip's central directory: about 1,000 bytes a file."""
 MAX_TOTAL_BYTES = 4 * 2**30
-"""Of all files in a zip, unpacked: a zip of some megabytes could keep the reader hashing for hours."""
+"""Largest unpacked size of all files in a zip. Without a limit, a zip of a few megabytes could take hours to
+hash."""
 MAX_NAME_LENGTH = 200
 BLOCK_BYTES = 2**20
 
@@ -45,7 +46,8 @@ WRONG_ZIP = (
     UnicodeError,
     OverflowError,
 )
-"""What zipfile raises for damaged bytes; the last three from names, offsets and sizes that cannot be."""
+"""Errors that zipfile raises for damaged bytes; the last three come from impossible names, offsets and
+sizes."""
 
 
 class Contents(Protocol):
@@ -55,12 +57,12 @@ class Contents(Protocol):
         """Bytes of the file, or None when there is none."""
 
     def open(self, name: str) -> IO[bytes]:
-        """The file, which `size` knows."""
+        """Return the file, opened for reading; `size` must not be None for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A bundle that lies unpacked in a folder."""
+    """A bundle in a folder."""
 
     root: Path
 
@@ -70,7 +72,7 @@ class Folder:
         return path.stat().st_size if path.is_file() else None
 
     def open(self, name: str) -> IO[bytes]:
-        """The file, for reading."""
+        """Return the file, opened for reading."""
         return self._path(name).open("rb")
 
     def _path(self, name: str) -> Path:
@@ -82,7 +84,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A bundle in a zip; nothing is unpacked to the disk."""
+    """A bundle in a zip, which is not unpacked to the disk."""
 
     zip: zipfile.ZipFile
 
@@ -94,22 +96,22 @@ class Archive:
             return None
 
     def open(self, name: str) -> IO[bytes]:
-        """The file, for reading."""
+        """Return the file, opened for reading."""
         return self.zip.open(name)
 
 
 @contextmanager
 def open_contents(source: Path) -> Iterator[Contents]:
-    """Files of the bundle at `source`.
+    """Yield the files of the bundle at `source`.
 
     Raises
     ------
     BundleNotFound
         When there is neither a folder nor a file.
     InvalidBundle
-        When the file is no zip, or the system cannot read it, or a file of the folder.
+        When the file is not a zip, or the operating system cannot read it or a file of the folder.
     UnsafePath, TooLarge
-        When the zip holds paths that lead out of it, or too much.
+        When the zip holds paths that lead out of it, or is too large.
     """
     try:
         if source.is_dir():
@@ -124,22 +126,22 @@ def open_contents(source: Path) -> Iterator[Contents]:
             yield Archive(archive)
     except WRONG_ZIP as error:
         raise InvalidBundle(
-            f"{source} is no zip that can be read ({error}); pack the bundle again"
+            f"expected a zip, but {source} cannot be read as one ({error}); pack the bundle again"
         ) from error
     except OSError as error:
         raise InvalidBundle(
-            f"{error.filename or source} cannot be read ({error.strerror}); "
-            "check the path, and that this user may read it"
+            f"{error.filename or source} cannot be read ({error.strerror}); check the path and this user's "
+            "permission to read it"
         ) from error
 
 
 def safe_name(name: str, *, where: str) -> str:
-    """`name`, when it is a plain relative path that means the same on every system.
+    """Return `name` if it is a plain relative path that means the same on every system.
 
     Raises
     ------
     UnsafePath
-        When it is absolute, climbs with ``..``, has a drive, backslashes or characters that do not print.
+        When it is absolute, contains ``..``, a drive, backslashes or characters that cannot be printed.
     """
     parts = name.split("/")
     plain = name.isprintable() and "\\" not in name and ":" not in name and len(name) <= MAX_NAME_LENGTH
@@ -149,7 +151,7 @@ def safe_name(name: str, *, where: str) -> str:
 
 
 def read(contents: Contents, name: str, *, where: str, limit: int, sha256: str | None = None) -> bytes:
-    """Bytes of a file, at most `limit`, with the stated hash.
+    """Return the bytes of a file, at most `limit`, after its hash was checked.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def read(contents: Contents, name: str, *, where: str, limit: int, sha256: str |
     """
     size = _check_size(contents, name, where=where, limit=limit)
     with contents.open(name) as file:
-        data = file.read(size + 1)  # as many bytes of memory are taken at once
+        data = file.read(size + 1)  # so many bytes of memory are allocated at once
     if len(data) != size:
         raise ChangedFile(f"{where}: {name!r} was changed while it was read; try again")
     _check_hash(hashlib.sha256(data).hexdigest(), sha256, name=name, where=where)
@@ -165,7 +167,7 @@ def read(contents: Contents, name: str, *, where: str, limit: int, sha256: str |
 
 
 def verify(contents: Contents, name: str, *, where: str, sha256: str | None) -> None:
-    """Check that a file is there and has the stated hash, without holding it in memory.
+    """Check that a file exists and has the stated hash, without loading it into memory.
 
     Raises
     ------
@@ -182,7 +184,7 @@ def verify(contents: Contents, name: str, *, where: str, sha256: str | None) -> 
 
 
 def description_name(contents: Contents, source: Path) -> str:
-    """Name of the file that describes the bundle.
+    """Return the name of the file that describes the bundle.
 
     Raises
     ------
@@ -192,17 +194,18 @@ def description_name(contents: Contents, source: Path) -> str:
     for name in DESCRIPTION_NAMES:
         if contents.size(name) is not None:
             return name
-    raise BundleNotFound(f"{source} is no bundle: it holds no {' or '.join(DESCRIPTION_NAMES)} at its top")
+    raise BundleNotFound(f"{source} is not a bundle: it holds no {' or '.join(DESCRIPTION_NAMES)} at its top")
 
 
 class _Zip(io.BufferedReader):
-    """A file that zipfile may not read more of at once than a list of files may have, while it opens it."""
+    """A file of which zipfile may not read more at once than a central directory may have, while it opens the
+    zip."""
 
     limit: int | None = MAX_DIRECTORY_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.limit is not None and size is not None and size > self.limit:
-            raise TooLarge(f"the zip's list of files has {size} bytes, more than the {self.limit} accepted")
+            raise TooLarge(f"the zip's list of files has {size} bytes, expected at most {self.limit}")
         return super().read(size)
 
 
@@ -221,7 +224,7 @@ def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        raise UnsafePath(f"{path} cannot be followed to a file: {error}") from error
+        raise UnsafePath(f"{path} is a link that leads to no file: {error}") from error
 
 
 def _check_size(contents: Contents, name: str, *, where: str, limit: int) -> int:
@@ -229,7 +232,7 @@ def _check_size(contents: Contents, name: str, *, where: str, limit: int) -> int
     if size is None:
         raise MissingFile(f"{where} names {name!r}, which is not in the bundle; copy the whole bundle again")
     if size > limit:
-        raise TooLarge(f"{where}: {name!r} has {size} bytes, more than the {limit} that are accepted")
+        raise TooLarge(f"{where}: {name!r} has {size} bytes, expected at most {limit}")
     return size
 
 
@@ -244,20 +247,18 @@ def _check_hash(found: str, stated: str | None, *, name: str, where: str) -> Non
 def _check_entries(archive: zipfile.ZipFile, source: Path) -> None:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise TooLarge(f"{source} holds {len(entries)} files, more than the {MAX_ENTRIES} that are accepted")
+        raise TooLarge(f"{source} holds {len(entries)} files, expected at most {MAX_ENTRIES}")
     total = sum(entry.file_size for entry in entries)
     if total > MAX_TOTAL_BYTES:
-        raise TooLarge(
-            f"{source} unpacks to {total} bytes, more than the {MAX_TOTAL_BYTES} that are accepted"
-        )
+        raise TooLarge(f"{source} unpacks to {total} bytes, expected at most {MAX_TOTAL_BYTES}")
     names = [entry.filename.removesuffix("/") for entry in entries]
     if len(set(names)) != len(names):
-        raise InvalidBundle(f"{source} holds two files of one name; pack the bundle again")
+        raise InvalidBundle(f"{source} holds two files of the same name; pack the bundle again")
     for entry, name in zip(entries, names, strict=True):
         safe_name(entry.orig_filename.removesuffix("/"), where=str(source))
         if entry.flag_bits & 0x1:
             raise InvalidBundle(f"{source}: {name!r} is encrypted; pack the bundle without a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InvalidBundle(f"{source}: {name!r} is packed by a method that is not read; use deflate")
+            raise InvalidBundle(f"{source}: {name!r} has an unknown compression method; pack it with deflate")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UnsafePath(f"{source}: {name!r} is a link; pack the file itself")

@@ -1,4 +1,4 @@
-"""From what a description declares to what is computed: processing steps, axes, sides."""
+"""From the declarations of a description to what is computed: processing steps, axes, sides."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -35,11 +35,11 @@ MAX_STEP = 4096
 STEP_DTYPES: tuple[StepDtype, ...] = get_args(StepDtype)
 
 Number = float | tuple[float]
-"""A number, or a list of one: the standard's numbers along a channel axis of length 1."""
+"""A number, or a list of one number: how the standard writes numbers along a channel axis of length 1."""
 
 
 class _Unsupported(Exception):
-    """What about a step of a known name is not known here."""
+    """Raised for a step of a known name with unknown settings; says which."""
 
 
 class _EnsureDtype(Confined):
@@ -74,7 +74,7 @@ class _Clip(Confined):
         if self.min is None and self.max is None:
             raise _Unsupported("no bound")
         if self.min is not None and self.max is not None and self.min >= self.max:
-            raise _Unsupported(f"min {self.min} that is not below max {self.max}")
+            raise _Unsupported(f"min {self.min}, which is not below max {self.max}")
         return Clip(self.min, self.max)
 
 
@@ -96,7 +96,7 @@ class _ZeroMeanUnitVariance(Confined):
 
     def step(self) -> Step:
         if self.axes is not None and not {"y", "x"} <= set(self.axes):
-            raise _Unsupported(f"axes {list(self.axes)}, not over the whole frame")
+            raise _Unsupported(f"axes {list(self.axes)}, which are not the whole frame")
         return ZeroMeanUnitVariance(self.eps)
 
 
@@ -109,11 +109,11 @@ class _ScaleRange(Confined):
 
     def step(self) -> Step:
         if self.axes is not None and not {"y", "x"} <= set(self.axes):
-            raise _Unsupported(f"axes {list(self.axes)}, not over the whole frame")
+            raise _Unsupported(f"axes {list(self.axes)}, which are not the whole frame")
         if self.reference_tensor is not None:
             raise _Unsupported(f"reference_tensor {self.reference_tensor!r}")
         if self.min_percentile >= self.max_percentile:
-            raise _Unsupported(f"min_percentile {self.min_percentile} that is not below max_percentile")
+            raise _Unsupported(f"min_percentile {self.min_percentile}, which is not below max_percentile")
         return ScalePercentiles(self.min_percentile, self.max_percentile, self.eps)
 
 
@@ -128,12 +128,11 @@ READERS: Mapping[str, Callable[[dict[str, Any]], Step]] = {
 
 
 def preprocessing(tensor: Tensor) -> tuple[Step, ...]:
-    """Steps from counts to the network's input, those that the standard implies included.
+    """Return the steps from counts to the network's input, including those that the standard implies.
 
     Raises
     ------
-    UnknownProcessing
-    UnsupportedModel
+    UnknownProcessing UnsupportedModel
         When the network's input is not float32.
     """
     where = "inputs.0.preprocessing"
@@ -149,7 +148,8 @@ def preprocessing(tensor: Tensor) -> tuple[Step, ...]:
 
 
 def postprocessing(tensor: Tensor) -> tuple[Step, ...]:
-    """Steps from the network's output to denoised counts, those that the standard implies included.
+    """Return the steps from the network's output to denoised counts, including those that the standard
+    implies.
 
     Raises
     ------
@@ -163,27 +163,27 @@ def postprocessing(tensor: Tensor) -> tuple[Step, ...]:
 
 
 def layout(tensor: Tensor, *, where: str, channels: tuple[str, ...] = ("one",)) -> str:
-    """Axes of the tensor, one letter each.
+    """Return the axes of the tensor, one letter each.
 
     Parameters
     ----------
     channels
-        Names that its channels must have, where it should have several.
+        Names that its channels must have, if it should have several.
 
     Raises
     ------
     UnsupportedModel
-        When they are not those of one frame of one channel, or of these channels.
+        When they do not describe one frame with one channel, or with these channels.
     """
     letters = [axis.letter for axis in tensor.axes]
     if "".join(letters) not in LAYOUTS:
-        raise UnsupportedModel(f"{where}.axes are {letters}; served are models with {', '.join(LAYOUTS)}")
+        raise UnsupportedModel(f"{where}.axes are {letters}; expected one of {', '.join(LAYOUTS)}")
     if len(channels) > 1:
         _check_channels(tensor, channels, where=where)
         return "".join(letters)
     for axis in tensor.axes:
         if axis.type == "channel" and len(axis.channel_names or ("one",)) != 1:
-            raise UnsupportedModel(f"{where} has channels {axis.channel_names}; served are models with one")
+            raise UnsupportedModel(f"{where} has channels {axis.channel_names}; expected one channel")
     return "".join(letters)
 
 
@@ -197,19 +197,19 @@ def _check_channels(tensor: Tensor, channels: tuple[str, ...], *, where: str) ->
 
 
 def sides(source: Tensor) -> tuple[int, int]:
-    """Step and smallest side of frames that the network takes, both for height and width.
+    """Return step and smallest side of frames that the network accepts, for both height and width, px.
 
     Raises
     ------
     UnsupportedModel
-        When it takes one size only, or sizes that are no multiples of a step.
+        When it accepts only one size, or sizes that are not multiples of a step.
     """
     height, width = (_series(axis) for axis in source.axes[-2:])
     step = math.lcm(height.step, width.step)
     if height.min % height.step or width.min % width.step or step > MAX_STEP:
         raise UnsupportedModel(
-            f"inputs.0 takes sides from {height.min}, {width.min} in steps of {height.step}, {width.step}; "
-            f"served are multiples of a step of at most {MAX_STEP} px"
+            f"inputs.0 accepts sides from {height.min}, {width.min} in steps of {height.step}, "
+            f"{width.step}; expected multiples of one step of at most {MAX_STEP} px"
         )
     return step, -(-max(height.min, width.min) // step) * step
 
@@ -231,8 +231,8 @@ def check_same_size(source: Tensor, output: Tensor) -> None:
             or axis.scale != expected.scale
         ):
             raise UnsupportedModel(
-                f"outputs.0 axis {axis.letter!r} is not declared as large as the input's; served are models "
-                "whose output has the input's size, without halo, offset or change of scale"
+                f"outputs.0 axis {axis.letter!r} is not declared as large as the input's; expected an "
+                "output of the input's size, without halo, offset or scale"
             )
 
 
@@ -240,8 +240,8 @@ def _series(axis: Axis) -> Series:
     if isinstance(axis.size, Series):
         return axis.size
     raise UnsupportedModel(
-        f"inputs.0 axis {axis.letter!r} has size {axis.size!r}; served are models that take frames of any "
-        "size (min and step)"
+        f"inputs.0 axis {axis.letter!r} has size {axis.size!r}; expected min and step: a model that accepts "
+        "frames of any size"
     )
 
 

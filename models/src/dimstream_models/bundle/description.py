@@ -1,7 +1,7 @@
 """The part of a BioImage.IO 0.5 model description that dimstream uses.
 
-Other fields of the standard are left alone, so these models alone do not refuse unknown keys; whatever
-changes pixels is checked to the last key in `declared`.
+Other fields of the standard are ignored, so these models, unlike all others here, accept unknown keys.
+`declared_processing` checks every key that affects pixels.
 """
 
 import re
@@ -17,7 +17,7 @@ STANDARD_VERSION = "0.5.4"
 KNOWN_STANDARD = re.compile(r"0\.5\.\d{1,3}")
 MAX_SIDE = 2**20
 MAX_ID = 200
-"""Characters; ids travel in every header and stand in URLs."""
+"""Most characters of an id; ids are part of every header and of URLs."""
 
 Validated = TypeVar("Validated", bound=BaseModel)
 
@@ -29,7 +29,7 @@ class FromStandard(BaseModel):
 
 
 class Tolerance(FromStandard):
-    """How far from the test output a pixel may lie: ``absolute + relative * |test output|``, counts."""
+    """Largest difference of a pixel from the test output: ``absolute + relative * |test output|``, counts."""
 
     relative_tolerance: float = Field(default=1e-3, ge=0, le=1e-2)
     absolute_tolerance: float = Field(default=1e-3, ge=0)
@@ -37,13 +37,13 @@ class Tolerance(FromStandard):
     weights_formats: tuple[str, ...] = ()
 
     def concerns(self, output_id: str) -> bool:
-        """True when it is stated for the ONNX weights and the output."""
+        """True when it applies to the ONNX weights and the output."""
         formats, outputs = self.weights_formats, self.output_ids
         return (not formats or "onnx" in formats) and (not outputs or output_id in outputs)
 
 
 class BioimageioConfig(FromStandard):
-    """``config.bioimageio``, the standard's own."""
+    """``config.bioimageio``, which the standard defines."""
 
     reproducibility_tolerance: tuple[Tolerance, ...] = ()
 
@@ -56,7 +56,7 @@ class FileEntry(FromStandard):
 
     @property
     def is_remote(self) -> bool:
-        """True for a web address: nothing of the bundle."""
+        """True for a web address, which is not part of the bundle."""
         return "://" in self.source
 
 
@@ -102,14 +102,14 @@ class Axis(FromStandard):
 
 
 class ProcessingEntry(FromStandard):
-    """A step as it is written."""
+    """A processing step as the description writes it."""
 
     id: str
     settings: dict[str, Any] = Field(default_factory=dict, validation_alias=AliasChoices("kwargs"))
 
 
 class Data(FromStandard):
-    """What a tensor's values are."""
+    """Description of a tensor's values."""
 
     type: str = "float32"
 
@@ -126,7 +126,7 @@ class Tensor(FromStandard):
 
     @property
     def dtype(self) -> str:
-        """Type of the described values, outside all processing."""
+        """Type of the described values: before preprocessing, after postprocessing."""
         if isinstance(self.data, Data):
             return self.data.type
         return self.data[0].type if self.data else Data().type
@@ -139,7 +139,7 @@ class OnnxEntry(FileEntry):
 
 
 class Weights(FromStandard):
-    """Weights in all their formats; the others are not looked at."""
+    """Weights; formats other than ONNX are ignored."""
 
     onnx: OnnxEntry | None = None
 
@@ -160,7 +160,7 @@ class Description(FromStandard):
 
 
 def parse_description(raw: dict[str, Any], *, name: str) -> Description:
-    """Description in `raw`, of a version that is known.
+    """Return the description in `raw`, of a known version.
 
     Raises
     ------
@@ -169,8 +169,7 @@ def parse_description(raw: dict[str, Any], *, name: str) -> Description:
     version = raw.get("format_version")
     if not isinstance(version, str) or not KNOWN_STANDARD.fullmatch(version):
         raise UnknownFormatVersion(
-            f"{name}: format_version is {version!r:.80}; "
-            "known are 0.5.0 and later 0.5 versions of BioImage.IO"
+            f"{name}: format_version is {version!r:.80}; expected 0.5.0 or a later 0.5 version of BioImage.IO"
         )
     if raw.get("type") != "model":
         raise UnsupportedModel(f"{name} describes a {raw.get('type')!r:.80}; expected type: model")
@@ -178,7 +177,7 @@ def parse_description(raw: dict[str, Any], *, name: str) -> Description:
 
 
 def parse_tolerance(described: Description) -> Tolerance:
-    """What ``config.bioimageio`` tolerates of the only output, or the standard's default.
+    """Return the tolerance of ``config.bioimageio`` for the only output, or the standard's default.
 
     Raises
     ------
@@ -191,7 +190,7 @@ def parse_tolerance(described: Description) -> Tolerance:
 
 
 def parse_config(described: Description) -> DimstreamConfig | None:
-    """``config.dimstream``, or None when the bundle has none.
+    """Return ``config.dimstream``, or None when the bundle has none.
 
     Raises
     ------
@@ -202,12 +201,12 @@ def parse_config(described: Description) -> DimstreamConfig | None:
     raw = described.config["dimstream"]
     where = "config.dimstream"
     if not isinstance(raw, dict):
-        raise InvalidBundle(f"{where} must be a mapping, it is {raw!r:.80}")
+        raise InvalidBundle(f"{where} must be a mapping, got {raw!r:.80}")
     version = raw.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise UnknownFormatVersion(
-            f"{where}.format_version is {version!r:.80}; known is {FORMAT_VERSION}: "
-            "install the dimstream that wrote the bundle, or a later one"
+            f"{where}.format_version is {version!r:.80}; expected {FORMAT_VERSION}: install the version of "
+            "dimstream that wrote the bundle, or a later one"
         )
     return _validated(DimstreamConfig, raw, where=where)
 
@@ -219,4 +218,4 @@ def _validated(model: type[Validated], raw: Any, *, where: str) -> Validated:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "(whole)"
         shown = repr(first["input"])[:80]
-        raise InvalidBundle(f"{where}: {field}: {first['msg']}; it is {shown}") from error
+        raise InvalidBundle(f"{where}: {field}: {first['msg']}; got {shown}") from error

@@ -1,4 +1,4 @@
-"""A bundle back to the draft that it was written from, so that part of it can be written again."""
+"""A bundle as the draft from which it was written, so that parts of it can be changed."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ from dimstream_models.bundle.writing import COVER, MAX_COVER_BYTES, description_
 
 @contextmanager
 def open_draft(path: str | PathLike[str]) -> Iterator[BundleDraft]:
-    """Draft that `write_bundle` would turn into the same bundle again, byte for byte.
+    """Yield the draft from which `write_bundle` makes the same bundle again, byte for byte.
 
-    Attachments are copied to a folder of their own that lasts as long as the context, so the draft may
-    also be written over the bundle itself.
+    Attachments are copied to a temporary folder, which exists as long as the context. So the draft may also
+    replace the bundle itself.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def open_draft(path: str | PathLike[str]) -> Iterator[BundleDraft]:
     Raises
     ------
     BundleError
-        As `read_bundle`; `UnsupportedModel` when the bundle says something that `write_bundle` does not
-        write, which would be lost.
+        As `read_bundle`; `UnsupportedModel` when the bundle states something that `write_bundle` cannot write
+        and that would be lost.
     """
     bundle = read_bundle(path)
     raw, cover = _description_and_cover(Path(path))
@@ -72,7 +72,7 @@ def _draft(
     bundle: Bundle, raw: Mapping[str, Any], cover: bytes, attachments: Mapping[str, Path]
 ) -> BundleDraft:
     if bundle.config is None:
-        raise UnsupportedModel(f"{bundle.source} has no config.dimstream: it is another software's bundle")
+        raise UnsupportedModel(f"{bundle.source} has no config.dimstream: other software wrote this bundle")
     try:
         authors = tuple(Author(**author) for author in raw["authors"])
         citations = tuple(Citation(**work) for work in raw["cite"])
@@ -111,7 +111,7 @@ def _draft(
 
 
 def _hashes(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield path and sha256 of every file that a description names."""
+    """Yield the path and sha256 of every file that a description names."""
     if isinstance(node, dict):
         if isinstance(node.get("source"), str) and isinstance(node.get("sha256"), str):
             yield node["source"], node["sha256"]

@@ -24,37 +24,37 @@ from typing import ClassVar
 
 
 class BundleError(Exception):
-    """Root of all that can be wrong with a bundle."""
+    """Base class of all errors of a bundle."""
 
     code: ClassVar[str] = "bundle_error"
 
 
 class BundleNotFound(BundleError):
-    """There is no bundle at the path."""
+    """There is no bundle at this path."""
 
     code = "bundle_not_found"
 
 
 class BundleExists(BundleError):
-    """Something is there already and may not be replaced."""
+    """Something exists there already and may not be replaced."""
 
     code = "bundle_exists"
 
 
 class InvalidBundle(BundleError):
-    """The description, or a file that it names, breaks the format."""
+    """The description, or a file that it names, does not follow the format."""
 
     code = "invalid_bundle"
 
 
 class UnknownFormatVersion(BundleError):
-    """The description follows a version of the format that is not known here."""
+    """The version of the description's format is unknown."""
 
     code = "unknown_format_version"
 
 
 class UnknownProcessing(BundleError):
-    """The description asks for a processing step that is not known here.
+    """The description contains an unknown processing step.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class UnknownProcessing(BundleError):
     where
         The field that names it.
     detail
-        What about the step is unknown, when its id is known.
+        Which setting of the step is unknown, when its id is known.
     """
 
     code = "unknown_processing"
@@ -71,14 +71,14 @@ class UnknownProcessing(BundleError):
     def __init__(self, name: str, *, where: str, known: tuple[str, ...], detail: str = "") -> None:
         what = f"processing step {name!r}" + (f" with {detail}" if detail else "")
         super().__init__(
-            f"{where}: {what} is not known here, so the model's pixels would be wrong; "
-            f"known are {', '.join(known)}"
+            f"{where}: {what} is unknown, so the model's pixels would be wrong; expected one of "
+            f"{', '.join(known)}"
         )
         self.name = name
 
 
 class UnsupportedModel(BundleError):
-    """A valid BioImage.IO model of a kind that dimstream does not serve."""
+    """A valid BioImage.IO model of a kind that dimstream cannot serve."""
 
     code = "unsupported_model"
 
@@ -90,25 +90,25 @@ class MissingFile(BundleError):
 
 
 class ChangedFile(BundleError):
-    """A file is not the one that the description was written for."""
+    """A file's hash is not the one that the description states."""
 
     code = "changed_file"
 
 
 class UnsafePath(BundleError):
-    """A path leads out of the bundle, or could on another system."""
+    """A path leads out of the bundle, or would on another operating system."""
 
     code = "unsafe_path"
 
 
 class TooLarge(BundleError):
-    """A file is larger than a bundle's file may be."""
+    """A file is larger than the limit for files of a bundle."""
 
     code = "too_large"
 
 
 class NotOnnx(BundleError):
-    """The weights file holds no ONNX model."""
+    """The weights file does not hold an ONNX model."""
 
     code = "not_onnx"
 
@@ -122,5 +122,5 @@ class ExternalData(BundleError):
 class TestTensorMismatch(BundleError):
     """The model's output for the test input is not the test output."""
 
-    __test__ = False  # its name makes pytest take it for a test
+    __test__ = False  # because of its name, pytest would take it for a test
     code = "test_tensor_mismatch"

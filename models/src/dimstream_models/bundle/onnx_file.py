@@ -1,6 +1,6 @@
-"""Just enough of the ONNX file format to refuse what is none, or keeps weights elsewhere, without `onnx`.
+"""A minimal reader of the ONNX format, without `onnx`: it refuses other files, and weights in other files.
 
-An ONNX file is one protocol buffer, ``ModelProto``. Field numbers are those of ``onnx.proto3``.
+An ONNX file is a protocol buffer, ``ModelProto``. The field numbers are those of ``onnx.proto3``.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ WAY_TO_TENSORS: dict[str, dict[int, str]] = {
 }
 MAX_DEPTH = 64
 MAX_FIELDS = 1_000_000
-"""Fields that are looked at, about two seconds of them; large networks have some ten thousand."""
+"""Most fields that are read, which takes about two seconds; large networks have about ten thousand."""
 MAX_NUMBER = 2**29 - 1
-"""Of a field. Readers cut a larger one off, so that it would be another field for them than here."""
+"""Largest number of a field. Other readers truncate a larger one, and so would read another field."""
 ENUM_BITS = 0xFFFFFFFF
 MAX_SHOWN = 200
 
@@ -50,33 +50,33 @@ class Field(NamedTuple):
 
 
 def check_onnx(data: bytes, *, name: str) -> int:
-    """ONNX opset of a model that holds all of its weights.
+    """Return the ONNX opset of a model, and check that the model holds all of its weights.
 
     Parameters
     ----------
     data
-        The file.
+        Bytes of the file.
     name
-        For messages.
+        Its name, for messages.
 
     Raises
     ------
     NotOnnx
-        When the bytes are no ONNX model with a graph.
+        When the bytes are not an ONNX model with a graph.
     ExternalData
-        When a tensor lies in another file, inside the bundle or outside.
+        When a tensor is stored in another file, inside the bundle or outside.
     """
     budget = _Budget()
     try:
         opset = _opset(memoryview(data), budget)
         _refuse_external_data(memoryview(data), "ModelProto", name, 0, budget)
     except (ValueError, IndexError) as error:
-        raise NotOnnx(f"{name!r} is no ONNX model ({error}); export the network again") from error
+        raise NotOnnx(f"{name!r} is not an ONNX model ({error}); export the network again") from error
     return opset
 
 
 class _Budget:
-    """Fields that may still be looked at."""
+    """Counts the fields that may still be read."""
 
     def __init__(self) -> None:
         self.left = MAX_FIELDS
@@ -101,7 +101,7 @@ def _opset(model: memoryview, budget: _Budget) -> int:
             domain, version = stated.get(OPSET_DOMAIN, b""), stated.get(OPSET_VERSION)
             if isinstance(version, int) and domain in (b"", b"ai.onnx"):
                 return version
-    raise ValueError("it states no opset of the standard operators")
+    raise ValueError("it does not state an opset of the standard operators")
 
 
 def _refuse_external_data(message: memoryview, kind: str, name: str, depth: int, budget: _Budget) -> None:
@@ -159,7 +159,7 @@ def _span(message: memoryview, position: int, wire_type: int) -> tuple[int, int]
     else:
         raise ValueError(f"a field has wire type {wire_type}")
     if position + length > len(message):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return position, position + length
 
 

@@ -1,6 +1,6 @@
 """The processing steps that a bundle may declare around its network, as data and in numpy.
 
-The steps are BioImage.IO's. The fused graph and the training package must equal `apply_steps`.
+The steps are those of BioImage.IO. The fused graph and the training package must equal `apply_steps`.
 """
 
 import math
@@ -17,12 +17,13 @@ StepDtype = Literal["float32", "float64", "uint8", "uint16"]
 
 @dataclass(frozen=True, slots=True)
 class EnsureDtype:
-    """Cast; to a whole-number type the fraction is cut off and the value held inside the type's range."""
+    """Cast to a type. For an integer type, fractions are truncated and values clipped to the type's range."""
 
     dtype: StepDtype
 
     def apply(self, values: Array) -> Array:
-        """`values`, (..., H, W) in any unit, in the step's type; clipped to its range where that is whole."""
+        """Return values (..., H, W), in any unit, in the step's type; clipped to its range if it is an
+        integer type."""
         wanted = np.dtype(self.dtype)
         if wanted.kind == "u" and values.dtype != wanted:
             limits = np.iinfo(wanted)
@@ -38,31 +39,31 @@ class ScaleLinear:
     offset: float
 
     def apply(self, values: Array) -> Array:
-        """`values`, (..., H, W), times gain plus offset, in the offset's unit; floats keep their width."""
+        """Return values (..., H, W) times gain plus offset, in the offset's unit; floats keep their width."""
         return _as_float(values) * self.gain + self.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Values held between `minimum` and `maximum`; None leaves that side open."""
+    """Values clipped to `minimum` and `maximum`; None: no bound on that side."""
 
     minimum: float | None
     maximum: float | None
 
     def apply(self, values: Array) -> Array:
-        """`values`, (..., H, W), clipped; the bounds have their unit."""
+        """Return values (..., H, W), clipped; the bounds are in their unit."""
         return np.clip(values, self.minimum, self.maximum)
 
 
 @dataclass(frozen=True, slots=True)
 class FixedZeroMeanUnitVariance:
-    """``(values - mean) / std`` with stored numbers."""
+    """``(values - mean) / std`` with fixed numbers."""
 
     mean: float
     std: float
 
     def apply(self, values: Array) -> Array:
-        """`values`, (..., H, W), in standard deviations from the mean; floats keep their width."""
+        """Return values (..., H, W), in standard deviations from the mean; floats keep their width."""
         return (_as_float(values) - self.mean) / self.std
 
 
@@ -73,7 +74,7 @@ class ZeroMeanUnitVariance:
     eps: float
 
     def apply(self, values: Array) -> Array:
-        """`values`, (..., H, W), in standard deviations from the mean; floats keep their width."""
+        """Return values (..., H, W), in standard deviations from the mean; floats keep their width."""
         values = _as_float(values)
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
         return (values - mean) / (std + self.eps)
@@ -88,7 +89,8 @@ class ScalePercentiles:
     eps: float
 
     def apply(self, values: Array) -> Array:
-        """`values`, (..., H, W), 0 at the lower percentile and 1 at the upper; floats keep their width."""
+        """Return values (..., H, W), 0 at the lower percentile and 1 at the upper; floats keep their
+        width."""
         values = _as_float(values)
         low, high = (float(each) for each in np.percentile(values, (self.low, self.high)))
         return (values - low) / (high - low + self.eps)
@@ -98,14 +100,14 @@ Step = EnsureDtype | ScaleLinear | Clip | FixedZeroMeanUnitVariance | ZeroMeanUn
 
 
 def apply_steps(steps: Iterable[Step], values: Array) -> Array:
-    """`values` after all steps, in their order.
+    """Return the values (..., H, W) after all steps, in order.
 
     Parameters
     ----------
     steps
         `Bundle.preprocessing` or `Bundle.postprocessing`.
     values
-        One frame, (..., H, W): counts before the network, its own unit behind it.
+        One frame, (..., H, W): counts before the network, the network's own unit after it.
     """
     for step in steps:
         values = step.apply(values)
@@ -113,7 +115,7 @@ def apply_steps(steps: Iterable[Step], values: Array) -> Array:
 
 
 def scale_factor(steps: Iterable[Step]) -> float:
-    """Factor by which these steps multiply a standard deviation of their input; a bound is no part of it."""
+    """Factor by which these steps multiply a standard deviation of their input; clipping is ignored."""
     gains = [abs(step.gain) for step in steps if isinstance(step, ScaleLinear)]
     return math.prod(gains)
 

@@ -1,4 +1,4 @@
-"""Reading a bundle: nothing is believed before it was checked, nothing is executed."""
+"""Reading a bundle: everything is checked before it is used, and nothing is executed."""
 
 import hashlib
 import re
@@ -32,13 +32,13 @@ from dimstream_models.bundle.tensors import DEFAULT_TOLERANCE, LARGEST_TOLERANCE
 
 MAX_TEXT_BYTES = 2**20
 SUM_TOLERANCE = 1e-3
-"""By which the probabilities of a pixel may miss 1."""
+"""Largest difference of the sum of a pixel's probabilities from 1."""
 
 
 def read_bundle(path: str | PathLike[str]) -> Bundle:
-    """Bundle in a folder or zip, its files checked against their hashes.
+    """Return the bundle in a folder or zip, after its files were checked by hash.
 
-    Whether the network reproduces its test output needs a runtime: `check_test_tensor`.
+    `check_test_tensor` checks whether the network reproduces its test output; this needs a runtime.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
 
 
 def read_attachment(bundle: Bundle, name: str) -> bytes:
-    """Bytes of a file that came with the bundle, checked against its hash again.
+    """Return the bytes of an attachment of the bundle, after its hash was checked again.
 
     Parameters
     ----------
     bundle
-        As `read_bundle` gave it; its folder or zip must still be there.
+        As `read_bundle` returned it; its folder or zip must still exist.
     name
         One of `Bundle.attachments`.
 
@@ -100,7 +100,7 @@ def _bundle(
     before, after = declared_processing.preprocessing(taken), declared_processing.postprocessing(given)
     if classes and after:
         raise UnsupportedModel(
-            f"outputs.0.postprocessing: probabilities of classes take none, got {after[0]}"
+            f"outputs.0.postprocessing: expected none for probabilities of classes, got {after[0]}"
         )
     onnx = _weights(contents, described.weights.onnx, ours=config is not None)
     test_input = _test_tensor(contents, taken, where="inputs.0.test_tensor", ours=config is not None)
@@ -162,13 +162,13 @@ def _attached(contents: Contents, described: Description, name: str, *, limit: i
         if entry.source == name:
             _require_hash(entry, where=f"attachments {name!r}", ours=True)
             return _read(contents, entry, where="config.dimstream.error_bar", limit=limit)
-    raise MissingFile(f"config.dimstream.error_bar names {name!r}, which is not among the attachments")
+    raise MissingFile(f"config.dimstream.error_bar names {name!r}, which is not one of the attachments")
 
 
 def _single(tensors: tuple[Tensor, ...], where: str) -> Tensor:
     if len(tensors) != 1:
         raise UnsupportedModel(
-            f"{where}: the model has {len(tensors)}; served are image-to-image models with one"
+            f"{where}: the model has {len(tensors)}; expected an image-to-image model with one"
         )
     return tensors[0]
 
@@ -190,7 +190,9 @@ def _weights(contents: Contents, entry: OnnxEntry | None, *, ours: bool) -> byte
 
 def _test_tensor(contents: Contents, tensor: Tensor, *, where: str, ours: bool) -> Array:
     if tensor.test_tensor is None:
-        raise InvalidBundle(f"{where} is missing; a model is served only after it reproduced its test tensor")
+        raise InvalidBundle(
+            f"{where} is missing; a model is served only after it has reproduced its test tensor"
+        )
     _require_hash(tensor.test_tensor, where=where, ours=ours)
     return from_npy(_read(contents, tensor.test_tensor, where=where, limit=MAX_TENSOR_BYTES), where=where)
 
@@ -201,7 +203,7 @@ def _tolerance(described: Description, test_output: Array) -> Tolerance:
         raise InvalidBundle(
             "config.bioimageio.reproducibility_tolerance: absolute_tolerance"
             f" {tolerance.absolute_tolerance:g} is more than {LARGEST_TOLERANCE:g} of the test output's"
-            f" largest value {largest:g}; with so much tolerated, a wrong network would pass"
+            f" largest value {largest:g}; with such a large tolerance, a wrong network would pass"
         )
     return tolerance
 
@@ -212,11 +214,11 @@ def _documentation(contents: Contents, entry: FileEntry | None) -> str:
     try:
         return _read(contents, entry, where="documentation", limit=MAX_TEXT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidBundle(f"documentation: {entry.source!r} is no UTF-8 text: {error}") from error
+        raise InvalidBundle(f"documentation: {entry.source!r} is not UTF-8 text: {error}") from error
 
 
 def _check_other_files(contents: Contents, described: Description, config: DimstreamConfig | None) -> None:
-    verified: set[FileEntry] = set()  # one file named ten thousand times is hashed once
+    verified: set[FileEntry] = set()  # a file that is named ten thousand times is hashed once
     for field, entries in (("covers", described.covers), ("attachments", described.attachments)):
         for number, entry in enumerate(entries):
             if not entry.is_remote and entry not in verified:
@@ -228,13 +230,15 @@ def _check_other_files(contents: Contents, described: Description, config: Dimst
 
 def _read(contents: Contents, entry: FileEntry, *, where: str, limit: int) -> bytes:
     if entry.is_remote:
-        raise MissingFile(f"{where} is at {entry.source!r}, not in the bundle; download the packaged model")
+        raise MissingFile(
+            f"{where} is {entry.source!r}, which is not in the bundle; download the packaged model"
+        )
     return files.read(contents, entry.source, where=where, limit=limit, sha256=entry.sha256)
 
 
 def _require_hash(entry: FileEntry, *, where: str, ours: bool) -> None:
     if ours and entry.sha256 is None:
-        raise InvalidBundle(f"{where}.sha256 is missing; a bundle with config.dimstream states it")
+        raise InvalidBundle(f"{where}.sha256 is missing; a bundle with config.dimstream must state it")
 
 
 def _check_shapes(
@@ -246,12 +250,13 @@ def _check_shapes(
     ):
         if tensor.ndim != len(axes) or any(side != 1 for side in tensor.shape[:-2]):
             raise InvalidBundle(
-                f"{where}.test_tensor has shape {tensor.shape}; axes {axes!r} want one frame of one channel"
+                f"{where}.test_tensor has shape {tensor.shape}; axes {axes!r} require one frame with one "
+                "channel"
             )
     if any(side % step or side < min_side for side in test_input.shape[-2:]):
         raise InvalidBundle(
-            f"inputs.0.test_tensor has shape {test_input.shape}; "
-            f"sides must be multiples of {step} from {min_side}"
+            f"inputs.0.test_tensor has shape {test_input.shape}; sides must be multiples of {step}, and at "
+            f"least {min_side}"
         )
     if test_input.shape[-2:] != test_output.shape[-2:]:
         raise UnsupportedModel(
@@ -260,7 +265,7 @@ def _check_shapes(
 
 
 def _check_probabilities(test_output: Array, axes: str, classes: tuple[str, ...]) -> None:
-    """Check that a test output holds a probability for each class."""
+    """Check that a test output (1, C, H, W) holds a probability for each class."""
     found = test_output.shape[axes.index("c")]
     if found != len(classes):
         raise InvalidBundle(f"outputs.0.test_tensor has {found} channels, expected {len(classes)} classes")
@@ -274,5 +279,5 @@ def _check_probabilities(test_output: Array, axes: str, classes: tuple[str, ...]
 
 
 def _served_id(stated: str) -> str:
-    """`stated` with everything that has a meaning in a URL turned into dashes."""
+    """Return the stated id with dashes in place of characters that have a meaning in a URL."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stated).strip("-.") or "model"

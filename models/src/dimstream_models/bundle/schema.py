@@ -1,4 +1,4 @@
-"""``config.dimstream``: what a bundle says beyond the BioImage.IO standard.
+"""``config.dimstream``: what a bundle states beyond the BioImage.IO standard.
 
 `docs/bundle.md` is the authority on the format; `FORMAT_VERSION` is its version.
 """
@@ -27,7 +27,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Confined(BaseModel):
-    """Frozen data that refuses keys it does not know and numbers that are not finite."""
+    """Frozen data that refuses unknown keys, and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -35,7 +35,8 @@ class Confined(BaseModel):
 class Growing(Confined):
     """Confined data to which keys were added within this version of the format.
 
-    An added key is left out when it says nothing, so that older dimstream reads what does not need it.
+    An added key is not written when it has its default, so that older versions of dimstream can read the
+    bundle.
     """
 
     additions: ClassVar[frozenset[str]]
@@ -48,12 +49,12 @@ class Growing(Confined):
 
 
 class SsimSettings(Confined):
-    """How SSIM between a prediction and the one before it is taken."""
+    """How SSIM between a prediction and the one before is calculated."""
 
     normalisation: Normalisation
-    """Applied to each prediction on its own, before rescaling."""
+    """Normalisation of each single prediction, before rescaling."""
     data_range: float = Field(gt=0)
-    """Of normalised predictions."""
+    """Data range of normalised predictions."""
     window: int = Field(ge=3, le=101)
     """Side of the window, px; odd."""
 
@@ -65,11 +66,12 @@ class SsimSettings(Confined):
 
 
 class Thresholds(Growing):
-    """What separates frames that can be trusted from those that cannot, and signal from background."""
+    """Thresholds between frames that can be trusted and those that cannot, and between signal and
+    background."""
 
     additions = frozenset({"structure_score", "split", "correlation"})
     ssim: float | None = Field(ge=-1, le=1)
-    """Below it a frame is suspect; None: no frame can be judged."""
+    """A frame with a lower SSIM is suspect; None: frames cannot be judged."""
     background_max: float = Field(ge=0)
     """Largest window sum of a background pixel, counts."""
     signal_min: float = Field(ge=0)
@@ -77,13 +79,11 @@ class Thresholds(Growing):
     window_px: int = Field(ge=1, le=101)
     """Side of the window that is summed, px."""
     structure_score: float | None = None
-    """Raw frames whose structure score is below it show no more than noise; None: five standard errors."""
+    """Raw frames with a lower structure score show only noise; None: five standard errors."""
     split: float | None = Field(default=None, ge=-1, le=1)
-    """SSIM of the predictions of both halves of a frame's photons below it is suspect; None: not judged by
-    it."""
+    """A frame is suspect when the SSIM of both halves of its photons is below this; None: not used."""
     correlation: float | None = Field(default=None, ge=-1, le=1)
-    """Adjacent predictions whose correlation is below it do not show the same structures; None: not judged by
-    it."""
+    """Adjacent predictions with a lower correlation show different structures; None: not used."""
 
     @model_validator(mode="after")
     def _background_below_signal(self) -> Self:
@@ -95,7 +95,7 @@ class Thresholds(Growing):
 
 
 class Calibration(Growing):
-    """Record of how the SSIM threshold was found."""
+    """Record of how the SSIM threshold was determined."""
 
     additions = frozenset({"chosen_false_alarm_rate"})
     method: str
@@ -103,26 +103,26 @@ class Calibration(Growing):
     signal_pairs: int = Field(ge=1)
     dark_pairs: int = Field(ge=1)
     signal_quantiles: dict[str, float]
-    """Quantile, as text, to SSIM of adjacent frames with signal."""
+    """Quantiles, as text, and the SSIM of adjacent frames with signal."""
     dark_quantiles: dict[str, float]
-    """Quantile, as text, to SSIM of adjacent frames of an empty field."""
+    """Quantiles, as text, and the SSIM of adjacent frames of an empty field."""
     false_alarm_rate: Fraction
     """Share of signal pairs below the threshold."""
     auc: Fraction
-    """Area under the curve of signal against dark."""
+    """Area under the ROC curve of signal against dark."""
     doses_photons: tuple[float, ...]
-    """Doses of the signal movies, photons on a tubule; empty when they are real."""
+    """Doses of the signal movies, photons per pixel on a tubule; empty for recorded movies."""
     frame_interval_s: float | None = Field(gt=0)
-    """None when the movies state none."""
+    """Seconds between frames; None when the movies do not state it."""
     seed: int | None
-    """Of simulated movies; None when they are real."""
+    """Seed of simulated movies; None for recorded movies."""
     note: str = ""
     chosen_false_alarm_rate: float | None = Field(default=None, gt=0, lt=1)
-    """What was asked for; `false_alarm_rate` is what came of it."""
+    """The rate that was requested; `false_alarm_rate` is the rate that was achieved."""
 
 
 class ScoreCalibration(Growing):
-    """Record of how a score of frames, or of pairs of them, is distributed with and without a sample."""
+    """Record of the distribution of a score of frames, or of pairs of frames, with and without a sample."""
 
     additions = frozenset({"unrelated_frames", "unrelated_quantiles", "unrelated_rate"})
     method: str
@@ -130,32 +130,32 @@ class ScoreCalibration(Growing):
     signal_frames: int = Field(ge=1)
     dark_frames: int = Field(ge=1)
     signal_quantiles: dict[str, float]
-    """Quantile, as text, to score of frames with signal."""
+    """Quantiles, as text, and the score of frames with signal."""
     dark_quantiles: dict[str, float]
-    """Quantile, as text, to score of frames of an empty field."""
+    """Quantiles, as text, and the score of frames of an empty field."""
     false_alarm_rate: Fraction
     """Share of signal frames below the threshold."""
     auc: Fraction
-    """Area under the curve of signal against dark."""
+    """Area under the ROC curve of signal against dark."""
     note: str = ""
     unrelated_frames: int | None = Field(default=None, ge=1)
     unrelated_quantiles: dict[str, float] | None = None
-    """Quantile, as text, to score of two different fields."""
+    """Quantiles, as text, and the score of two different fields."""
     unrelated_rate: Fraction | None = None
-    """Share of those at or above the threshold."""
+    """Share of pairs of different fields at or above the threshold."""
 
 
 class RescalingRecord(Confined):
-    """Record of how gain and offset were found: on training images only."""
+    """Record of how gain and offset were determined: on training images only."""
 
     method: Literal["least_squares", "clipped_quantiles", "normalisation"]
-    """A straight line through all pixels; through pixels clipped to quantiles (paper); or no fit, for want
-    of clean images: the gain is the divisor that the network's training used."""
+    """A straight line through all pixels; through pixels clipped to quantiles (paper); or no fit, because
+    there are no clean images: then the gain is the divisor of the network's training."""
     data: str
-    """What it was fitted on, in one sentence."""
+    """The data of the fit, in one sentence."""
     images: int = Field(ge=0)
     pixels: int = Field(ge=0)
-    """That took part in the fit."""
+    """Number of pixels in the fit."""
     r_squared: float | None = Field(default=None, le=1)
     """Share of the truth's variance that the line explains."""
     rms_error: float | None = Field(default=None, ge=0)
@@ -167,25 +167,25 @@ class RescalingRecord(Confined):
 
 
 class WindowCalibration(Confined):
-    """Record of how the window sums' thresholds were measured on a movie without a sample."""
+    """Record of how the thresholds of window sums were measured on a movie without a sample."""
 
     method: str
     """One sentence: movies, statistic, rule."""
     dark_frames: int = Field(ge=1)
     dark_quantiles: dict[str, float]
-    """Quantile, as text, to window sum of the dark movie, counts."""
+    """Quantiles, as text, and the window sum of the dark movie, counts."""
     background_share: Fraction
-    """Of the dark movie's windows, those that are called background."""
+    """Share of the dark movie's windows that are classed as background."""
     signal_share: Fraction
-    """Of the dark movie's windows, those that are called signal."""
+    """Share of the dark movie's windows that are classed as signal."""
     note: str = ""
 
 
 class ErrorBarCoverage(Confined):
-    """How many pixels of held-back data had their true value inside the error bar."""
+    """Share of pixels of held-out data whose true value was within the error bar."""
 
     dose_photons: tuple[float, float]
-    """Lowest and highest dose of the images, photons on a structure."""
+    """Lowest and highest dose of the images, photons per pixel on a structure."""
     structure: Literal["empty", "edge", "centre"]
     pixels: int = Field(ge=1)
     within_one: Fraction
@@ -195,26 +195,26 @@ class ErrorBarCoverage(Confined):
 
 
 class ErrorBarRecord(Confined):
-    """The second network of a bundle, which gives the standard deviation of every denoised pixel."""
+    """The second network of a bundle, which predicts the standard deviation of every denoised pixel."""
 
     source: str
-    """Its ONNX file, one of the attachments: raw counts and network output to standard deviation."""
+    """Its ONNX file, one of the attachments: from raw counts and network output to standard deviation."""
     test_output: str
-    """An attachment too: the standard deviation for the test input, counts."""
+    """Another attachment: the standard deviation for the test input, counts."""
     step: int = Field(ge=1, le=4096)
-    """It takes sides that are multiples of it, px."""
+    """It accepts sides that are multiples of this, px."""
     method: str
-    """One sentence: on what it was fitted, and how."""
+    """One sentence: the data and method of its fit."""
     photons_per_count: float = Field(gt=0)
     """Photons of the raw frame that one denoised count stands for."""
     seed: int = Field(ge=0)
     coverage: tuple[ErrorBarCoverage, ...] = ()
-    """On held-back simulated images; empty when it was fitted on recorded movies."""
+    """Coverage on held-out simulated images; empty when it was fitted on recorded movies."""
     note: str = ""
 
 
 class Difference(Confined):
-    """How far predictions in a lower precision are from those in float32, over the pixels of some frames."""
+    """Difference between predictions in a lower precision and in float32, over the pixels of some frames."""
 
     movies: str
     """Where the frames come from."""
@@ -225,7 +225,7 @@ class Difference(Confined):
 
 
 class PrecisionThresholds(Confined):
-    """What is judged of predictions; what is judged of raw frames holds in every precision."""
+    """Thresholds for predictions in one precision; thresholds for raw frames hold in every precision."""
 
     ssim: float = Field(ge=-1, le=1)
     split: float | None = Field(default=None, ge=-1, le=1)
@@ -233,13 +233,14 @@ class PrecisionThresholds(Confined):
 
 
 class PrecisionRecord(Confined):
-    """What a bundle says of predictions whose factors were rounded, next to those in float32."""
+    """What a bundle states of predictions with rounded factors, compared with float32."""
 
     runtime: str
-    """What ran the network, and its version."""
+    """The software that ran the network, and its version."""
     processor: str
     emulated: bool
-    """Whether the processor lacks the precision, and rounded factors were multiplied in float32."""
+    """Whether the precision was emulated: the processor lacks it, and rounded factors were multiplied in
+    float32."""
     signal: Difference
     """On frames with signal, as a share of the largest float32 prediction of each."""
     dark: Difference
@@ -253,11 +254,11 @@ class PrecisionRecord(Confined):
 
 
 class InputNormalisation(Confined):
-    """How the network scales its input inside the graph; informative, nobody else applies it."""
+    """How the network scales its input inside its graph. For information only: no other code applies it."""
 
     kind: Literal["fixed", "maximum", "quantile"]
     value: float | None = None
-    """The divisor when fixed, the quantile when quantile."""
+    """The divisor for fixed, the quantile for quantile."""
 
     @model_validator(mode="after")
     def _value_belongs_to_kind(self) -> Self:
@@ -267,29 +268,29 @@ class InputNormalisation(Confined):
 
 
 class Provenance(Growing):
-    """How to make the model again."""
+    """What is needed to reproduce the model."""
 
     additions = frozenset({"data"})
     command: str
     seed: int
     versions: dict[str, str]
-    """Distribution to version."""
+    """Distributions and their versions."""
     git_commit: str | None
     settings: dict[str, JsonValue]
     data: dict[str, str] = Field(default_factory=dict)
-    """What it was trained on to its hash."""
+    """Training data and their hashes."""
 
 
 class ClassOutput(Confined):
-    """What a network gives that says of each pixel what it shows, in place of one that denoises."""
+    """The output of a network that classifies each pixel instead of denoising."""
 
     classes: tuple[ClassName, ...] = Field(min_length=2, max_length=16)
     """Names of the output's channels, which are probabilities; the first is ``background``."""
     frames: Literal["denoised", "raw", "either"]
-    """What it was trained on."""
+    """Kind of frames that it was trained on."""
     halo_px: int = Field(ge=0, le=4096)
-    """How far away a pixel may change the class of another: tiles that overlap by as much give what the whole
-    frame gives."""
+    """Largest distance at which a pixel affects the class of another. Tiles with this overlap give the same
+    result as the whole frame."""
 
     @model_validator(mode="after")
     def _classes_are_told_apart(self) -> Self:
@@ -319,9 +320,9 @@ class DimstreamConfig(Growing):
     thresholds: Thresholds
     calibration: Calibration | None = None
     rescaling: RescalingRecord | None = None
-    """None: gain and offset were not fitted by dimstream, or there are none."""
+    """None: dimstream did not fit gain and offset, or there are none."""
     window_calibration: WindowCalibration | None = None
-    """None: the window sums' thresholds are the paper's, or somebody's choice."""
+    """None: the thresholds of window sums are the paper's, or were chosen by hand."""
     structure_calibration: ScoreCalibration | None = None
     """None: the structure score was not measured on movies."""
     split_calibration: ScoreCalibration | None = None
@@ -335,22 +336,21 @@ class DimstreamConfig(Growing):
     input_normalisation: InputNormalisation | None = None
     pixel_size_nm: float | None = Field(default=None, gt=0)
     pixel_sizes_nm: tuple[Length, Length] | None = None
-    """Smallest and largest pixels that the model knows, as training showed it structures on them; None: not
-    stated."""
+    """Smallest and largest pixels of the structures in training; None: not stated."""
     dose_photons: tuple[float, float] | None = None
-    """Lowest and highest dose that the model was trained for, photons on a tubule."""
+    """Lowest and highest dose in training, photons per pixel on a tubule."""
     provenance: Provenance | None = None
     precisions: dict[LowerPrecision, PrecisionRecord] = Field(default_factory=dict)
-    """What frames are judged by whose predictions were made in another precision than float32."""
+    """Thresholds for frames whose predictions have another precision than float32."""
     quality: dict[str, float] = Field(default_factory=dict)
-    """Figure of merit to number; the bundle's README says how each was measured."""
+    """Figures of merit and their values; the bundle's README says how each was measured."""
     files: dict[str, Sha256] = Field(default_factory=dict)
-    """sha256 of files for which the standard has no place; `write_bundle` fills it in."""
+    """sha256 of files that the standard has no field for; `write_bundle` fills it in."""
 
     @model_validator(mode="after")
     def _threshold_has_its_record(self) -> Self:
         if self.thresholds.ssim is not None and self.calibration is None:
-            raise ValueError("thresholds.ssim wants its calibration record; without one it must be null")
+            raise ValueError("thresholds.ssim needs its calibration record; without one it must be null")
         if self.pixel_sizes_nm is not None and self.pixel_sizes_nm[0] > self.pixel_sizes_nm[1]:
             raise ValueError("pixel_sizes_nm is [smallest, largest]")
         if self.dose_photons is not None and self.dose_photons[0] > self.dose_photons[1]:
@@ -362,17 +362,19 @@ class DimstreamConfig(Growing):
         if self.class_output is None:
             return self
         if self.pixel_size_nm is None:
-            raise ValueError("class_output wants pixel_size_nm: images are put onto such pixels first")
+            raise ValueError(
+                "class_output needs pixel_size_nm: images are resampled to this pixel size first"
+            )
         judged = ("calibration", "rescaling", "structure_calibration", "split_calibration", "error_bar")
         if stated := [name for name in judged if getattr(self, name) is not None]:
-            raise ValueError(f"a model of classes denoises nothing: {stated[0]} must be null")
+            raise ValueError(f"a model of classes does not denoise: {stated[0]} must be null")
         if (self.thresholds.ssim, self.thresholds.split, self.thresholds.correlation) != (None, None, None):
             raise ValueError("a model of classes is not judged: ssim, split and correlation must be null")
         return self
 
 
 SSIM_WITHOUT_CONFIG = SsimSettings(normalisation="maximum", data_range=1.0, window=7)
-"""For bundles without ``config.dimstream``: as the paper's predictions are compared."""
+"""For bundles without ``config.dimstream``: as in the paper."""
 
 THRESHOLDS_WITHOUT_CONFIG = Thresholds(ssim=None, background_max=5, signal_min=25, window_px=10)
-"""For bundles without ``config.dimstream``: the paper's window classes, and no frame judged by SSIM."""
+"""For bundles without ``config.dimstream``: the paper's window classes, and no SSIM threshold."""

@@ -1,4 +1,4 @@
-"""Test tensors: ``.npy`` in and out, and the check that a model reproduces its own."""
+"""Test tensors as ``.npy`` files, and the check that a model reproduces its own."""
 
 import io
 from collections.abc import Callable
@@ -13,13 +13,14 @@ from dimstream_models.npy import read_header
 
 MAX_TENSOR_BYTES = 64 * 2**20
 DEFAULT_TOLERANCE = 1e-3
-"""The BioImage.IO standard's, absolute, counts."""
+"""Default absolute tolerance of the BioImage.IO standard, counts."""
 LARGEST_TOLERANCE = 0.01
-"""The BioImage.IO standard's bound on an absolute tolerance, of the test output's largest value."""
+"""The BioImage.IO standard's bound on an absolute tolerance, as a share of the test output's largest
+value."""
 
 ERROR_BAR_TOLERANCE = 0.01
-"""Of an error bar: of its value, and of the largest. It may differ as the prediction may, and is rarely read
-to more digits."""
+"""Tolerance of an error bar, as a share of its value and of the largest one. The prediction has a tolerance
+too, and error bars are rarely read to more digits."""
 
 
 def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
@@ -28,10 +29,10 @@ def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
     Parameters
     ----------
     bundle
-        As `read_bundle` gave it.
+        As `read_bundle` returned it.
     run
-        The bare network: its input, (1, 1, H, W) float32 or as `Bundle.input_axes` says, to its output. The
-        bundle's pre- and postprocessing are applied here.
+        The bare network: from its input, (1, 1, H, W) float32 or as `Bundle.input_axes` says, to its output.
+        This function applies the bundle's pre- and postprocessing.
 
     Raises
     ------
@@ -42,15 +43,15 @@ def check_test_tensor(bundle: Bundle, run: Callable[[Array], Array]) -> None:
 
 
 def check_error_bar(bundle: Bundle, run: Callable[[Array, Array], Array], prediction: Array) -> None:
-    """Check that the network of the error bars reproduces its own test output; without one, do nothing.
+    """Check that the error-bar network reproduces its own test output; do nothing if there is none.
 
     Parameters
     ----------
     bundle
-        As `read_bundle` gave it.
+        As `read_bundle` returned it.
     run
-        That network: raw counts and the denoising network's output, both (1, 1, H, W) float32, to the
-        standard deviation of the latter.
+        That network: from raw counts and the denoising network's output, both (1, 1, H, W) float32, to the
+        standard deviation of that output.
     prediction
         (1, 1, H, W) float32, the denoising network's output for the bundle's test input.
 
@@ -65,7 +66,7 @@ def check_error_bar(bundle: Bundle, run: Callable[[Array, Array], Array], predic
     absolute = ERROR_BAR_TOLERANCE * float(stated.max())
     if found.shape != stated.shape or not np.allclose(found, stated, rtol=ERROR_BAR_TOLERANCE, atol=absolute):
         raise TestTensorMismatch(
-            f"{bundle.id}: the network of the error bars does not reproduce"
+            f"{bundle.id}: the error-bar network does not reproduce"
             f" {bundle.error_bar.record.test_output} within {ERROR_BAR_TOLERANCE:.0%}; the bundle was put"
             " together wrongly, or the device computes wrongly"
         )
@@ -78,18 +79,18 @@ def check_test_output(
     relative: float | None = None,
     absolute: float | None = None,
 ) -> None:
-    """Check that denoised counts are the bundle's test output.
+    """Check that denoised counts equal the bundle's test output.
 
     Parameters
     ----------
     bundle
-        As `read_bundle` gave it.
+        As `read_bundle` returned it.
     output
-        Denoised counts for `Bundle.test_input`, (..., H, W), by any path; axes of length 1 in front may be
-        left out.
+        Denoised counts for `Bundle.test_input`, (..., H, W), from any implementation; leading axes of length
+        1 may be omitted.
     relative, absolute
-        Every pixel must agree within ``absolute + relative * |test output|``; by default as the bundle
-        states it, or 1e-3 and 1e-3, the standard's.
+        Every pixel must agree within ``absolute + relative * |test output|``. The default is the bundle's
+        tolerance, or 1e-3 and 1e-3, the standard's.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def check_test_output(
     if output.shape[-2:] != (height, width) or output.size != bundle.test_output.size:
         raise TestTensorMismatch(
             f"{bundle.id}: the model turns the test input into shape {output.shape}, "
-            f"the bundle's test output has {bundle.test_output.shape}"
+            f"expected that of the test output, {bundle.test_output.shape}"
         )
     found = output.reshape(-1, height, width).astype(np.float64)
     stated = bundle.test_output.reshape(-1, height, width).astype(np.float64)
@@ -110,13 +111,13 @@ def check_test_output(
         worst = float(np.abs(found - stated)[wrong].max())
         raise TestTensorMismatch(
             f"{bundle.id}: the model does not reproduce its test output: {int(wrong.sum())} of {wrong.size} "
-            f"pixels differ, by up to {worst:.6g} counts, where {absolute:g} + {relative:g} of the value is "
-            "accepted; the bundle was put together wrongly, or the device computes wrongly"
+            f"pixels differ, by up to {worst:.6g} counts; expected at most {absolute:g} + {relative:g} of "
+            "the value; the bundle was made wrongly, or the device computes wrongly"
         )
 
 
 def to_npy(tensor: Array) -> bytes:
-    """An array, (..., H, W) in any unit, as a ``.npy`` file, little-endian, C order."""
+    """Return an array (..., H, W), in any unit, as the bytes of a ``.npy`` file, little-endian, C order."""
     buffer = io.BytesIO()
     little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
     np.lib.format.write_array(buffer, little, version=(1, 0), allow_pickle=False)
@@ -124,9 +125,9 @@ def to_npy(tensor: Array) -> bytes:
 
 
 def from_npy(data: bytes, *, where: str) -> Array:
-    """Array of finite numbers, (..., H, W) in any unit, in a ``.npy`` file.
+    """Return the array (..., H, W) of finite numbers, in any unit, in a ``.npy`` file.
 
-    What the file declares is checked before memory is taken.
+    The file's header is checked before memory is allocated.
 
     Raises
     ------
@@ -138,10 +139,10 @@ def from_npy(data: bytes, *, where: str) -> Array:
         if dtype.kind not in "uif" or dtype.itemsize > 8:
             raise ValueError(f"values of type {dtype}, expected real numbers")
         if len(data) - buffer.tell() != _bytes(shape, dtype):
-            raise ValueError(f"it declares shape {shape} of {dtype}, its length is another")
+            raise ValueError(f"its length does not fit its shape {shape} of {dtype}")
         flat = np.frombuffer(data, dtype, offset=buffer.tell())
     except (ValueError, OverflowError) as error:
-        raise InvalidBundle(f"{where} is no .npy file that can be used: {error}") from error
+        raise InvalidBundle(f"expected a .npy file, but {where} cannot be used as one: {error}") from error
     array = flat.reshape(shape, order="F" if fortran else "C")
     if not np.isfinite(array).all():
         raise InvalidBundle(f"{where} holds nan or infinity; a test tensor must be finite")

@@ -1,4 +1,4 @@
-"""Writing a bundle: the same draft gives the same bytes, and nothing half written is ever seen."""
+"""Writing a bundle: the same draft gives the same bytes, and a partly written bundle is never visible."""
 
 import hashlib
 import os
@@ -28,30 +28,30 @@ RESERVED = frozenset({*DESCRIPTION_NAMES, WEIGHTS, README.lower(), COVER, TEST_I
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 RELATIVE_TOLERANCE = 1e-3
-"""Of the test output; what the standard has by default."""
+"""Relative tolerance of the test output; the standard's default."""
 MAX_COVER_BYTES = 500_000
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip can state: the same files give the same zip."""
+"""The earliest time that a zip can state; a fixed time, so that the same files give the same zip."""
 
 
 def write_bundle(folder: str | PathLike[str], draft: BundleDraft, *, replace: bool = False) -> Bundle:
-    """Bundle that was written to `folder` and read back.
+    """Write a bundle to `folder`, and return it as read back.
 
     Parameters
     ----------
     folder
-        Made here, with its parents.
+        Created here, with its parents.
     draft
         What to write.
     replace
-        Put the new bundle in the place of one that lies there already; the whole folder is replaced.
+        Replace a bundle that exists there already, with its whole folder.
 
     Raises
     ------
     BundleExists
-        When something lies at `folder` that may not be replaced.
+        When something exists at `folder` that may not be replaced.
     BundleError
-        When the draft breaks the format; nothing is left behind then.
+        When the draft does not follow the format; then nothing is written.
     """
     target = Path(folder)
     check_target(target, replace=replace)
@@ -70,12 +70,12 @@ def write_bundle(folder: str | PathLike[str], draft: BundleDraft, *, replace: bo
 
 
 def pack_bundle(folder: str | PathLike[str], zip_path: str | PathLike[str]) -> Bundle:
-    """Bundle in one zip, read back; packing the same folder again gives the same bytes.
+    """Pack a bundle into one zip, and return it as read back; the same folder always gives the same bytes.
 
     Parameters
     ----------
     folder
-        A bundle; it is checked before it is packed.
+        A bundle; it is checked before packing.
     zip_path
         Written, or replaced.
 
@@ -100,7 +100,7 @@ def pack_bundle(folder: str | PathLike[str], zip_path: str | PathLike[str]) -> B
 
 
 def description_of(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, JsonValue]:
-    """What `write_bundle` puts into the description.
+    """Return the description that `write_bundle` writes.
 
     Parameters
     ----------
@@ -133,19 +133,21 @@ def description_of(draft: BundleDraft, hashes: dict[str, str]) -> dict[str, Json
 
 
 def check_target(target: Path, *, replace: bool) -> None:
-    """Check that a bundle may be written to a folder, before work is done for it.
+    """Check that a bundle may be written to a folder, before any work is done.
 
     Raises
     ------
     BundleExists
-        When something lies there that may not be replaced.
+        When something exists there that may not be replaced.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not replace:
         raise BundleExists(f"{target} exists already; choose another folder, or ask to replace it")
     if not (target / DESCRIPTION).is_file():
-        raise BundleExists(f"{target} holds no bundle, so it is not replaced; choose another folder")
+        raise BundleExists(
+            f"{target} holds something other than a bundle, so it is not replaced; choose another folder"
+        )
 
 
 def _check_draft(draft: BundleDraft) -> None:
@@ -156,12 +158,12 @@ def _check_draft(draft: BundleDraft) -> None:
     ):
         if not re.fullmatch(pattern, value):
             raise InvalidBundle(
-                f"{field} {value!r} does not match {pattern}, which BioImage.IO or a URL wants"
+                f"{field} {value!r} does not match {pattern}, which BioImage.IO or URLs require"
             )
     if not draft.authors or any("/" in author.name or "\\" in author.name for author in draft.authors):
         raise InvalidBundle("authors: expected at least one, with names without slashes")
     if not re.search("#.*[vV]alidation", draft.documentation):
-        raise InvalidBundle("documentation: expected a section '# Validation'; the standard asks for one")
+        raise InvalidBundle("documentation: expected a section '# Validation', which the standard requires")
     if not draft.cover.startswith(PNG_MAGIC) or len(draft.cover) > MAX_COVER_BYTES:
         raise InvalidBundle(f"cover: expected a PNG of at most {MAX_COVER_BYTES} bytes")
     if draft.config.files:
@@ -171,14 +173,14 @@ def _check_draft(draft: BundleDraft) -> None:
         if safe_name(name, where="attachments").lower() in RESERVED:
             raise InvalidBundle(f"attachments: {name!r} is the name of another file of the bundle")
         if not path.is_file():
-            raise MissingFile(f"attachments: {name!r} is to be copied from {path}, where there is no file")
+            raise MissingFile(f"attachments: {name!r} should be copied from {path}, but there is no file")
 
 
 def _check_processing(draft: BundleDraft) -> None:
     scaled = (draft.gain, draft.offset) != (1.0, 0.0) or (draft.clip_min, draft.clip_max) != (None, None)
     if scaled and draft.config.class_output is not None:
         raise InvalidBundle(
-            "gain, offset, clip_min and clip_max belong to counts; probabilities of classes take none"
+            "gain, offset, clip_min and clip_max are for counts; leave them out for probabilities of classes"
         )
 
 
@@ -278,7 +280,7 @@ def _preprocessing(draft: BundleDraft) -> list[JsonValue]:
 
 
 def _written_step(step: Step) -> dict[str, JsonValue]:
-    """Entry of a step before the network; statistics are those of the whole frame."""
+    """Return the description's entry of a preprocessing step; statistics are those of the whole frame."""
     match step:
         case ZeroMeanUnitVariance(eps=eps):
             return {"id": "zero_mean_unit_variance", "kwargs": {"axes": ["y", "x"], "eps": float(eps)}}

@@ -1,1 +1,1 @@
-"""Networks that say what a pixel shows: images on the pixels that they know, tile by tile."""
+"""Networks that classify pixels: resampling to their pixel size, and processing in tiles."""

@@ -1,4 +1,4 @@
-"""A bundle that says what each pixel shows, by ONNX Runtime on the CPU."""
+"""A bundle that classifies each pixel, run by ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from dimstream_models.segmenting.tiling import Network, in_tiles
 
 @dataclass(frozen=True, eq=False)
 class ClassNetwork:
-    """Says of each pixel of a frame how probable each class is.
+    """Returns the probability of each class for each pixel of a frame.
 
     Parameters
     ----------
-    bundle : Bundle
-    run : function
-        The bare network, (1, 1, y, x) float32 to (1, C, y, x).
+    bundle : Bundle run : function
+        The bare network, from (1, 1, y, x) float32 to (1, C, y, x).
     """
 
     bundle: Bundle
@@ -36,7 +35,7 @@ class ClassNetwork:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in their order."""
+        """Names of the classes, in order."""
         return self.bundle.classes
 
     @property
@@ -47,12 +46,12 @@ class ClassNetwork:
     def probabilities(self, image: NDArray[Any], pixel_nm: float | None = None) -> NDArray[np.float32]:
         """Return the probability of each class, (C, H, W) float32, for a frame (H, W) of any unit.
 
-        The frame is put onto the pixels that the network knows, and the answer back onto its own.
+        The frame is resampled to the network's pixel size, and the result back to the frame's own.
 
         Parameters
         ----------
         pixel_nm : float, optional
-            Side of the frame's pixels; None: they are taken as they are.
+            Side of the frame's pixels; None: the frame is not resampled.
         """
         height, width = image.shape
         seen = resampled(image, shape_on((height, width), pixel_nm, self.pixel_nm))
@@ -63,7 +62,7 @@ class ClassNetwork:
 
     def _on_known_pixels(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         bundle = self.bundle
-        assert bundle.config is not None  # which names the classes
+        assert bundle.config is not None  # it names the classes
         assert bundle.config.class_output is not None
         return in_tiles(
             self.run,
@@ -74,27 +73,27 @@ class ClassNetwork:
 
 
 def read_class_network(path: Path, *, threads: int = 1) -> ClassNetwork:
-    """Return a bundle of classes ready to run, once it reproduces its test output.
+    """Return a bundle of classes, ready to run, after it has reproduced its test output.
 
     Parameters
     ----------
     path : Path
         Folder or zip.
     threads : int
-        Of ONNX Runtime.
+        Threads of ONNX Runtime.
 
     Raises
     ------
     BundleError
-        `UnsupportedModel` when the bundle denoises, and says nothing of classes.
+        `UnsupportedModel` when the bundle denoises instead of classifying.
     """
     import onnxruntime
 
     bundle = read_bundle(path)
     if not bundle.classes:
         raise UnsupportedModel(
-            f"{path}: expected a model that says what each pixel shows (config.dimstream.class_output), got"
-            " one that denoises: name a segmentation bundle"
+            f"{path}: expected a model that classifies pixels (config.dimstream.class_output), got one that "
+            "denoises: name a segmentation bundle"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -1,4 +1,4 @@
-"""Images on pixels of another size."""
+"""Resampling of images to another pixel size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 SAME: Final = 0.05
-"""Pixels that differ by less than this share are taken for equal."""
+"""Pixel sizes that differ by less than this share count as equal."""
 
 
 def shape_on(shape: tuple[int, int], pixel_nm: float | None, wanted_nm: float | None) -> tuple[int, int]:
     """Return the height and width, px, of an image (H, W) on pixels of another size.
 
-    Where one of the sizes is not known, or they are alike within 5 %, it stays as it is.
+    The shape is unchanged if one of the sizes is unknown, or they are equal within 5 %.
     """
     if pixel_nm is None or wanted_nm is None or abs(pixel_nm / wanted_nm - 1) < SAME:
         return shape
@@ -26,7 +26,7 @@ def shape_on(shape: tuple[int, int], pixel_nm: float | None, wanted_nm: float | 
 def resampled(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return an image (H, W) on the pixels of `shape` that cover the same field, (h, w) float32.
 
-    Linear between pixels; what larger pixels could not show is smoothed away first.
+    Interpolation is linear; details that larger pixels cannot show are smoothed first.
     """
     values = image.astype(np.float32)
     if image.shape == shape:

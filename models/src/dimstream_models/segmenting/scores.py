@@ -1,4 +1,4 @@
-"""How right labels are: counts of pixels by true and found class, and figures of them."""
+"""The accuracy of labels: counts of pixels by true and found class, and figures of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Confusion:
 
     @property
     def er_overlap(self) -> float:
-        """Intersection over union of all that is not background; nan where neither has any."""
+        """Intersection over union of all classes except background; nan where both are empty."""
         both = self.pixels[1:, 1:].sum()
         return _share(both, self.pixels.sum() - self.pixels[0, 0])
 
     @property
     def overlaps(self) -> tuple[float, ...]:
-        """Intersection over union of each class; nan where neither has any."""
+        """Intersection over union of each class; nan where both are empty."""
         either = self.pixels.sum(axis=0) + self.pixels.sum(axis=1) - np.diag(self.pixels)
         return tuple(
             _share(both, all_of_it) for both, all_of_it in zip(np.diag(self.pixels), either, strict=True)
@@ -40,21 +40,22 @@ class Confusion:
 
     @property
     def split_accuracy(self) -> float:
-        """Balanced accuracy of the classes of the ER among pixels that both take for ER.
+        """Balanced accuracy of the classes of the ER among pixels that are ER in both.
 
-        The mean over classes that are there of the share that is found right; nan where there is none.
+        This is the mean, over the classes that occur, of the share that is found correctly; nan if none
+        occurs.
         """
         return _mean_share(self.pixels[1:, 1:])
 
     @property
     def recall(self) -> float:
-        """The same over all pixels of the ER: those that were taken for background are wrong, too."""
+        """The same over all pixels of the ER; those that were found as background count as wrong."""
         rows = self.pixels[1:]
         return _mean_share(np.concatenate([rows[:, 1:], rows[:, :1]], axis=1))
 
 
 def _mean_share(rows: NDArray[np.int64]) -> float:
-    """Return the mean over rows of their diagonal's share."""
+    """Return the mean over rows (C, C) of the diagonal's share of the row."""
     sums = rows.sum(axis=1)
     there = sums > 0
     if not there.any():

@@ -1,4 +1,4 @@
-"""A network on a frame of any size: padded to the sides that it takes, and in tiles where it is large."""
+"""A network on a frame of any size: padded to a valid size, and in tiles if it is large."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from dimstream_models.arithmetic import edge_pad
 
 TILE_PX: Final = 1024
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(1, 1, y, x) to (1, C, y, x), sides in steps."""
+"""From (1, 1, y, x) to (1, C, y, x); sides are multiples of the step."""
 
 
 def in_tiles(
     network: Network, image: NDArray[Any], *, step: int, halo_px: int, tile_px: int = TILE_PX
 ) -> NDArray[np.float32]:
-    """Return what a network gives for an image (H, W), (C, H, W) float32.
+    """Return a network's output for an image (H, W): (C, H, W) float32.
 
-    Frames of more than a tile and its halo are done in parts, which bounds the memory. Parts begin
-    at multiples of the step and are enlarged by the halo, so they equal the whole but for rounding.
+    Frames larger than a tile with its halo are processed in parts, which bounds the memory. Parts begin at
+    multiples of the step and are enlarged by the halo, so they equal the whole except for rounding.
 
     Parameters
     ----------
     step : int
-        The network takes sides that are multiples of it, px; the last row and column are repeated.
+        The network accepts sides that are multiples of this, px; the last row and column are repeated.
     halo_px : int
-        How far a pixel may change another one's result.
+        Largest distance, px, at which a pixel affects another one's result.
     tile_px : int
         Side of a part, px.
     """
@@ -43,7 +43,7 @@ def in_tiles(
 
 
 def _parts(side: int, tile: int, halo: int) -> list[tuple[slice, slice]]:
-    """Return the windows along a side, halo included, and what of each is kept."""
+    """Return the windows along a side, including the halo, and the part of each that is kept."""
     if side <= tile + 2 * halo:
         return [(slice(0, side), slice(0, side))]
     parts = []

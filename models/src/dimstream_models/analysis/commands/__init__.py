@@ -1,4 +1,5 @@
-"""The commands of `dimstream-analyse`, one module each; heavy imports wait until a command runs."""
+"""The commands of `dimstream-analyse`, one module each; heavy modules are imported only when a command
+runs."""
 
 from __future__ import annotations
 

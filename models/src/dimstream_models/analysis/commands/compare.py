@@ -1,4 +1,4 @@
-"""`dimstream-analyse compare`: cells of several conditions, by the paper's tests."""
+"""`dimstream-analyse compare`: cells of several conditions, compared by the paper's tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dimstream_models.analysis.errors import CannotCompare
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "compare", help="figures of cells of several conditions: Mann-Whitney U with the paper's marks"
+        "compare", help="compare cells of several conditions: Mann-Whitney U tests with the paper's marks"
     )
     parser.add_argument(
         "--condition",
@@ -20,9 +20,12 @@ def add(commands: Commands) -> None:
         nargs="+",
         required=True,
         metavar=("NAME", "FOLDER"),
-        help="name of a condition and the folders of its cells, as `run` wrote them; give it for each",
+        help=(
+            "name of a condition and the folders of its cells, as `run` wrote them; give it once per "
+            "condition"
+        ),
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the two tables")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for the two tables")
     parser.set_defaults(run_command=_run)
 
 
@@ -37,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> None:
     conditions: dict[str, list[Path]] = {}
     for name, *folders in arguments.condition:
         if name in conditions or not folders:
-            raise CannotCompare(f"expected each condition once and with folders of cells, got {name}")
+            raise CannotCompare(f"expected each condition once, with folders of cells, got {name}")
         conditions[name] = [Path(folder) for folder in folders]
     cells = read_cells(conditions)
     comparisons = compare_conditions(cells)

@@ -1,4 +1,4 @@
-"""`dimstream-analyse dose-effect`: what denoising and segmentation do to every figure, on simulations."""
+"""`dimstream-analyse dose-effect`: how denoising and segmentation change every figure, on simulations."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from dimstream_models.analysis.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "dose-effect", help="bias and spread of every figure by dose, on simulated scenes with exact labels"
+        "dose-effect",
+        help="measure bias and spread of every figure by dose, on simulated scenes with exact labels",
     )
-    parser.add_argument("--bundle", type=Path, help="that denoises (default: the one that ships)")
+    parser.add_argument("--bundle", type=Path, help="bundle that denoises (default: the shipped one)")
     parser.add_argument(
         "--segmenter",
         default="classical",
         metavar="BUNDLE",
-        help="a segmentation bundle, network (the one that ships) or classical (default: %(default)s)",
+        help="a segmentation bundle, network (the shipped one) or classical (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="of the table and a picture"
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the table and a picture"
     )
     parser.add_argument("--scenes", type=int, default=24, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=16, help="of scenes and photons (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=16, help="seed of scenes and photons (default: %(default)s)"
+    )
     parser.set_defaults(run_command=_run)
 
 

@@ -1,4 +1,4 @@
-"""`dimstream-analyse follow`: figures of the frames of a server while they come, in its live view."""
+"""`dimstream-analyse follow`: measures a server's frames while they arrive, for its live view."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN_VARIABLE: Final = "DIMSTREAM_TOKEN_FILE"
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "follow", help="measure the newest frame of a server's streams, again and again, for its live view"
+        "follow", help="keep measuring the newest frame of a server's streams, for its live view"
     )
     parser.add_argument(
         "--server",
@@ -33,7 +33,10 @@ def add(commands: Commands) -> None:
         help="the server's HTTP address (default: %(default)s)",
     )
     parser.add_argument(
-        "--stream", default=ALL, metavar="ID", help="of one stream, until it ends; all (default): of each"
+        "--stream",
+        default=ALL,
+        metavar="ID",
+        help="id of one stream, which is followed until it ends; all (default): every stream",
     )
     parser.add_argument(
         "--plane",
@@ -47,28 +50,30 @@ def add(commands: Commands) -> None:
         type=Path,
         default=os.environ.get(TOKEN_VARIABLE),
         metavar="FILE",
-        help=f"token of http.analysis_tokens, where the server wants one (default: ${TOKEN_VARIABLE})",
+        help=f"token of http.analysis_tokens, if the server requires one (default: ${TOKEN_VARIABLE})",
     )
     parser.add_argument(
         "--segmenter",
         default=NETWORK,
         metavar="BUNDLE",
-        help="what labels the frames: a segmentation bundle, network (the one that ships) or classical (a"
-        " rolling ball, a threshold and widths) (default: %(default)s)",
+        help=(
+            "how frames are labelled: a segmentation bundle, network (the shipped one) or classical (a "
+            "rolling ball, a threshold and widths) (default: %(default)s)"
+        ),
     )
     parser.add_argument(
-        "--radius-px", type=float, help="of the rolling ball of the classical segmenter (default: 15)"
+        "--radius-px", type=float, help="radius of the classical segmenter's rolling ball (default: 15)"
     )
     parser.add_argument(
         "--tubule-width-px",
         type=float,
-        help="widest tubule of the classical segmenter; what is wider is a sheet (default: 17)",
+        help="widest tubule of the classical segmenter; wider structures are sheets (default: 17)",
     )
     parser.add_argument(
         "--sheet-tubules",
         choices=("sheet", "tubule"),
         default="sheet",
-        help="what tubules on sheets are taken for (default: %(default)s, as in the paper)",
+        help="how tubules on sheets are counted (default: %(default)s, as in the paper)",
     )
     parser.add_argument(
         "--nice",
@@ -76,7 +81,10 @@ def add(commands: Commands) -> None:
         default=10,
         choices=range(20),
         metavar="N",
-        help="how much lower the priority is, 0 to 19: the service goes first (default: %(default)s)",
+        help=(
+            "by how much the priority is lowered, 0 to 19, so that the server goes first (default: "
+            "%(default)s)"
+        ),
     )
     parser.set_defaults(run_command=_run)
 
@@ -87,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         _follow(arguments)
     except NotAdmitted as error:
-        raise ServerRefusal(f"{error.detail}; name the file of such a token by --token-file") from error
+        raise ServerRefusal(f"{error.detail}; name the file of this token with --token-file") from error
     except DimstreamError as error:
         raise ServerRefusal(error.detail) from error
 
@@ -129,7 +137,7 @@ def _segmenters(arguments: argparse.Namespace) -> MakeSegmenter:
             tubule_width_px=arguments.tubule_width_px,
         )
 
-    make(None)  # what cannot be used is refused before anything is looked at
+    make(None)  # an unusable segmenter is refused before any frame is read
     return make
 
 
@@ -137,7 +145,10 @@ def _lower_priority(nice: int) -> None:
     if hasattr(os, "nice"):
         os.nice(nice)
     elif nice:
-        _say("this system has no nice: start the command with a low priority, as by `start /low`")
+        _say(
+            "this operating system has no nice: start the command with a low priority, for example with "
+            "`start /low`"
+        )
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""`dimstream-analyse report`: the paper's figure 3 of one analysed cell or several, to be looked at."""
+"""`dimstream-analyse report`: the paper's figure 3 of one or several analysed cells."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from dimstream_models.analysis.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "report", help="figure 3 of the paper as a web page, PNG and PDF, from folders that `run` finished"
+        "report", help="make the paper's figure 3 as a web page, PNG and PDF, from folders of finished runs"
     )
-    parser.add_argument("cells", type=Path, nargs="+", metavar="FOLDER", help="of an analysed cell")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the page and pictures")
+    parser.add_argument("cells", type=Path, nargs="+", metavar="FOLDER", help="folder of an analysed cell")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the page and pictures"
+    )
     parser.add_argument(
         "--movie", type=Path, metavar="FILE", help="the denoised movie of the cell, if it was moved"
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
-        "--frames", type=int, nargs="+", default=(), metavar="N", help="to show, from 0 on (default: four)"
+        "--frames",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="N",
+        help="numbers of the frames to show, from 0 on (default: four frames)",
     )
     shown.add_argument(
         "--times-min",
@@ -35,8 +42,10 @@ def add(commands: Commands) -> None:
         type=float,
         default=1.0,
         metavar="PH",
-        help="photons on a tubule's pixel before denoising: whose known error is printed (default:"
-        " %(default)s)",
+        help=(
+            "photons per pixel on a tubule before denoising; the known error at this dose is printed "
+            "(default: %(default)s)"
+        ),
     )
     parser.set_defaults(run_command=_run)
 
@@ -47,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from dimstream_models.analysis.reports.writing import write_report
 
     if arguments.movie is not None and len(arguments.cells) > 1:
-        raise InvalidResults("expected --movie with one cell, got several: give each a report of its own")
+        raise InvalidResults("expected --movie with one cell, got several: make one report per cell")
     cells = [read_cell(folder, movie=arguments.movie) for folder in arguments.cells]
     written = write_report(
         cells,

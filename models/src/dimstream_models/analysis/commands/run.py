@@ -1,4 +1,4 @@
-"""`dimstream-analyse run`: a movie or a recording to tables, maps and a summary."""
+"""`dimstream-analyse run`: from a movie or a recording to tables, maps and a summary."""
 
 from __future__ import annotations
 
@@ -15,50 +15,64 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("run", help="measure every frame of a movie of the ER, and what changes")
+    parser = commands.add_parser(
+        "run", help="measure every frame of a movie of the ER, and the changes between frames"
+    )
     parser.add_argument("movie", type=Path, help="folder of a recording, or a file of denoised frames")
     labels = parser.add_mutually_exclusive_group()
-    labels.add_argument("--labels", type=Path, metavar="FILE", help="labels of every frame, made elsewhere")
+    labels.add_argument(
+        "--labels", type=Path, metavar="FILE", help="labels of every frame from another program"
+    )
     labels.add_argument(
         "--segmenter",
         default="network",
         metavar="BUNDLE",
-        help="label by a segmentation bundle, folder or zip; network: the one that ships; classical: by a"
-        " rolling ball, a threshold and widths (default: %(default)s)",
+        help=(
+            "how frames are labelled: a segmentation bundle (folder or zip), network (the shipped one) or "
+            "classical (a rolling ball, a threshold and widths) (default: %(default)s)"
+        ),
     )
     labels.add_argument("--classical", action="store_true", help="the same as --segmenter classical")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new, or to go on with")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder: new, or that of a stopped run"
+    )
     parser.add_argument(
         "--label-values",
         default="dimstream",
         metavar="VALUES",
-        help="what the values of --labels mean: tubule=1,sheet=2,sheet_tubule=3, or dimstream (the same), or"
-        " ernet (default: %(default)s)",
+        help=(
+            "meaning of the values of --labels: tubule=1,sheet=2,sheet_tubule=3, or dimstream (the same), "
+            "or ernet (default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--sheet-tubules",
         choices=("sheet", "tubule"),
         default="sheet",
-        help="what tubules on sheets are taken for (default: %(default)s, as in the paper)",
+        help="how tubules on sheets are counted (default: %(default)s, as in the paper)",
     )
-    parser.add_argument("--flags", type=Path, metavar="FILE", help="JSON lines of `dimstream stream`")
+    parser.add_argument(
+        "--flags", type=Path, metavar="FILE", help="file of flags: JSON lines from `dimstream stream`"
+    )
     parser.add_argument(
         "--take",
         nargs="+",
         default=["ok"],
         choices=("ok", "unjudged", "suspect"),
         metavar="FLAG",
-        help="flags of frames that are analysed: ok, unjudged, suspect (default: ok)",
+        help="frames with these flags are analysed: ok, unjudged, suspect (default: ok)",
     )
-    parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="overrules what the file says")
-    parser.add_argument("--interval-s", type=float, metavar="S", help="overrules what the file says")
     parser.add_argument(
-        "--radius-px", type=float, help="of the rolling ball of --segmenter classical (default: 15)"
+        "--pixel-size-nm", type=float, metavar="NM", help="used in place of the file's own value"
+    )
+    parser.add_argument("--interval-s", type=float, metavar="S", help="used in place of the file's own value")
+    parser.add_argument(
+        "--radius-px", type=float, help="radius of the rolling ball of --segmenter classical (default: 15)"
     )
     parser.add_argument(
         "--tubule-width-px",
         type=float,
-        help="widest tubule of --segmenter classical; what is wider is a sheet (default: 17)",
+        help="widest tubule of --segmenter classical; wider structures are sheets (default: 17)",
     )
     parser.add_argument(
         "--reach-um",
@@ -71,9 +85,14 @@ def add(commands: Commands) -> None:
         type=float,
         default=1.0,
         metavar="PH",
-        help="photons on a tubule's pixel before denoising: whose effect is printed (default: %(default)s)",
+        help=(
+            "photons per pixel on a tubule before denoising; the known error at this dose is printed "
+            "(default: %(default)s)"
+        ),
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="number of processes (default: one per core)"
+    )
     parser.set_defaults(run_command=_run)
 
 
@@ -117,13 +136,13 @@ def _source(arguments: argparse.Namespace, pixel_um: float | None) -> Segmenter 
 
 
 def _told(source: Segmenter | GivenLabels) -> str:
-    """Return by what labels were made, and on which pixels where nobody said how large they are."""
+    """Return how labels were made, with a warning where the size of pixels is unknown."""
     from dimstream_models.analysis.network_segmenter import NetworkSegmenter
 
     if isinstance(source, NetworkSegmenter) and source.pixel_nm is None:
         return (
-            f"{source}; the size of the frames' pixels is not known, so they were taken for those that the"
-            " network knows: say it (--pixel-size-nm)"
+            f"{source}; the pixel size of the frames is not known, so the network's own pixel size was "
+            "assumed: give it (--pixel-size-nm)"
         )
     return str(source)
 

@@ -1,4 +1,4 @@
-"""`dimstream-analyse segmenter-check`: how right segmenters are on simulated frames with exact labels."""
+"""`dimstream-analyse segmenter-check`: the accuracy of segmenters on simulated frames with exact labels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ SCORES = "segmenter_scores.json"
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "segmenter-check", help="how right segmenters are on simulated frames with exact labels, by dose"
+        "segmenter-check",
+        help="measure the accuracy of segmenters on simulated frames with exact labels, by dose",
     )
     parser.add_argument(
         "--segmenter",
         default="network",
         metavar="BUNDLE",
-        help="folder or zip, or network (the one that ships); the classical one and a threshold stand beside"
-        " it (default: %(default)s)",
+        help=(
+            "folder or zip, or network (the shipped one); it is compared with the classical one and a "
+            "threshold (default: %(default)s)"
+        ),
     )
-    parser.add_argument("--bundle", type=Path, help="that denoises (default: the one that ships)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the scores")
+    parser.add_argument("--bundle", type=Path, help="bundle that denoises (default: the shipped one)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for the scores")
     parser.add_argument("--scenes", type=int, default=24, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=17, help="of scenes and photons (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=17, help="seed of scenes and photons (default: %(default)s)"
+    )
     parser.set_defaults(run_command=_run)
 
 

@@ -10,18 +10,25 @@ from dimstream_models.analysis.commands import Commands
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("video", help="raw and denoised side by side as MP4")
+    parser = commands.add_parser("video", help="show raw and denoised frames side by side as MP4")
     parser.add_argument("movie", type=Path, help="folder of a recording, or a file of denoised frames")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="NAME.mp4")
     parser.add_argument(
         "--raw", type=Path, metavar="FILE", help="the raw frames (default: those of the recording)"
     )
     parser.add_argument(
-        "--cell", type=Path, metavar="FOLDER", help="of the movie's analysis: shows what was found, too"
+        "--cell",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the movie's analysis; its labels and nodes are shown too",
     )
-    parser.add_argument("--flags", type=Path, metavar="FILE", help="JSON lines of `dimstream stream`")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="overrules what the file says")
-    parser.add_argument("--interval-s", type=float, metavar="S", help="overrules what the file says")
+    parser.add_argument(
+        "--flags", type=Path, metavar="FILE", help="file of flags: JSON lines from `dimstream stream`"
+    )
+    parser.add_argument(
+        "--pixel-size-nm", type=float, metavar="NM", help="used in place of the file's own value"
+    )
+    parser.add_argument("--interval-s", type=float, metavar="S", help="used in place of the file's own value")
     parser.add_argument(
         "--fps", type=float, default=15.0, metavar="N", help="frames per second (default: %(default)g)"
     )
@@ -54,4 +61,4 @@ def _run(arguments: argparse.Namespace) -> None:
         f"{kind} {one.black:.4g} to {one.white:.4g}" for kind, one in written.contrasts.items()
     )
     size = "x".join(map(str, written.size))
-    print(f"{arguments.out}: {written.frames} frames of {size}; drawn black to white: {contrasts}")
+    print(f"{arguments.out}: {written.frames} frames of {size}; values from black to white: {contrasts}")

@@ -10,37 +10,55 @@ from dimstream_models.analysis.commands import Commands
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("volume", help="slices and surfaces of z-stacks, without bad planes")
+    parser = commands.add_parser("volume", help="make slices and surfaces of z-stacks, without bad planes")
     parser.add_argument("stack", type=Path, help="file of denoised z-stacks")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of pictures and surfaces")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for pictures and surfaces"
+    )
     planes = parser.add_mutually_exclusive_group()
     planes.add_argument(
-        "--judged", type=Path, metavar="FILE", help="what `dimstream view` wrote (default: NAME.volume.json)"
+        "--judged",
+        type=Path,
+        metavar="FILE",
+        help="file that `dimstream view` wrote (default: NAME.volume.json)",
     )
-    planes.add_argument("--planes", type=int, nargs=2, metavar=("FIRST", "LAST"), help="to keep, from 0 on")
+    planes.add_argument(
+        "--planes",
+        type=int,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="first and last plane to keep, from 0 on",
+    )
     parser.add_argument(
-        "--times", type=int, nargs="+", default=(), metavar="T", help="time points, from 0 on (default: four)"
+        "--times",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="T",
+        help="time points to show, from 0 on (default: four)",
     )
     parser.add_argument(
         "--threshold",
         type=float,
         default=50.0,
         metavar="GREY",
-        help="of surfaces, of 255 grey levels (default: %(default)g, the paper's)",
+        help="threshold of surfaces, in 255 grey levels (default: %(default)g, the paper's)",
     )
     parser.add_argument(
         "--resampling",
         type=int,
         default=2,
         metavar="N",
-        help="average blocks of N planes and pixels before (default: %(default)s, the paper's)",
+        help="first average blocks of N planes and pixels (default: %(default)s, the paper's)",
     )
     for name, of in (("plane", "xy"), ("row", "xz"), ("column", "yz")):
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"of the slice {of} (default: middle)")
     parser.add_argument("--channel", type=int, default=0, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--position", type=int, default=0, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="overrules what the file says")
-    parser.add_argument("--z-step-nm", type=float, metavar="NM", help="overrules what the file says")
+    parser.add_argument(
+        "--pixel-size-nm", type=float, metavar="NM", help="used in place of the file's own value"
+    )
+    parser.add_argument("--z-step-nm", type=float, metavar="NM", help="used in place of the file's own value")
     parser.set_defaults(run_command=_run)
 
 

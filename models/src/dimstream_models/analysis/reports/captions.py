@@ -1,5 +1,4 @@
-"""What each panel shows, in words for who did not write the program, with this cell's own figures in
-them."""
+"""The caption of each panel for readers who do not know the program, with the figures of the cell."""
 
 from __future__ import annotations
 
@@ -11,13 +10,12 @@ from dimstream_models.analysis.reports.panels import mean_text
 
 @dataclass(frozen=True)
 class Caption:
-    """The words of one panel.
+    """The caption of one panel.
 
     Parameters
     ----------
-    letter, title, text : str
-    figures : tuple of str
-        That it speaks of.
+    letter, title, text : str figures : tuple of str
+        Figures that it describes.
     """
 
     letter: str
@@ -33,17 +31,17 @@ def captions(cell: AnalysedCell) -> list[Caption]:
 
 
 def flag_sentence(cell: AnalysedCell) -> str:
-    """Return how many frames were not trusted, and what was done with them."""
+    """Return how many frames were not trusted, and how they were treated."""
     counts: dict[str, int] = {}
     for span in cell.flag_spans():
         counts[span.flag] = counts.get(span.flag, 0) + span.last - span.first + 1
     if not any(cell.frames["flag"]):
-        return "The movie came without flags: every frame was analysed, and nobody said which can be trusted."
+        return "The movie has no flags: every frame was analysed, and it is unknown which can be trusted."
     if not counts:
         return "Every frame has the flag ok."
     said = ", ".join(f"{n} {flag}" for flag, n in counts.items())
     out = sum(cell.left_out.values())
-    treated = f"{out} of these were left out of all figures" if out else "they were analysed all the same"
+    treated = f"{out} of these were left out of all figures" if out else "they were analysed nevertheless"
     return (
         f"Flags other than ok: {said} of {len(cell)} frames; {treated}. They are shaded: red where the"
         " denoised image cannot be trusted (suspect), grey where it could not be judged (unjudged), violet"
@@ -52,17 +50,17 @@ def flag_sentence(cell: AnalysedCell) -> str:
 
 
 def interval_sentence(cell: AnalysedCell) -> str:
-    """Return what the brackets behind a mean are."""
+    """Return the meaning of the brackets after a mean."""
     known = any(mean.low is not None for mean in cell.means.values())
     if not known:
         return (
-            "No intervals are given: frames that follow each other are alike, and the movie is worth fewer"
-            " than 20 independent frames."
+            "No intervals are given: successive frames are correlated, and the movie is worth fewer than 20 "
+            "independent frames."
         )
     return (
-        "In brackets: where the mean of this movie lies with 95 % confidence (moving-block bootstrap, which"
-        " allows for frames that follow each other being alike). It speaks of this cell alone; for a"
-        " population, measure several cells. Where there is no bracket, too few frames are independent."
+        "In brackets: the 95 % confidence interval of the mean of this movie (moving-block bootstrap, which "
+        "accounts for the correlation of successive frames). It holds for this cell only; for a population, "
+        "measure several cells. Without a bracket, too few frames are independent."
     )
 
 
@@ -72,15 +70,16 @@ def _said(cell: AnalysedCell, figure: str) -> str:
 
 def _frames(cell: AnalysedCell) -> Caption:
     scale = (
-        "the bar is the scale" if cell.scaled else "there is no scale bar: the size of pixels is not known"
+        "the bar is the scale" if cell.scaled else "there is no scale bar, because the pixel size is unknown"
     )
     return Caption(
         "A",
         "Frames",
-        f"Denoised frames at several times, and the same frames with what was found in them. All have one"
-        f" contrast; {scale}. Blue is tubule, yellow is sheet. The white line is the skeleton, the middle of"
-        " the tubules. Round green marks are free ends; square ones are ends that touch a sheet or the"
-        " border of the frame. Pink marks are junctions of three tubules, red ones of four and more.",
+        "Denoised frames at several times, and the same frames with the structures found in them. All have "
+        f"the same contrast; {scale}. Tubules are blue, sheets are yellow. The white line is the skeleton, "
+        "the middle of the tubules. Round green marks are free ends; square ones are ends that touch a "
+        "sheet or the border of the frame. Pink marks are junctions of three tubules, red ones of four or "
+        "more.",
     )
 
 
@@ -88,9 +87,9 @@ def _kinds(cell: AnalysedCell) -> Caption:
     return Caption(
         "B",
         "Tubules and sheets",
-        f"Of all pixels that are ER, the share that is tubule: {_said(cell, 'tubule_fraction')}, and that is"
-        f" sheet: {_said(cell, 'sheet_fraction')}; both make 1. What counts as a sheet depends on the"
-        " segmenter and on the size of pixels: compare only what was labelled alike.",
+        f"Shares of the ER's pixels that are tubules: {_said(cell, 'tubule_fraction')}, and sheets: "
+        f"{_said(cell, 'sheet_fraction')}; their sum is 1. What counts as a sheet depends on the segmenter "
+        "and on the pixel size: compare only cells that were labelled in the same way.",
         ("tubule_fraction", "sheet_fraction"),
     )
 
@@ -117,8 +116,8 @@ def _pieces(cell: AnalysedCell) -> list[Caption]:
         "Pieces",
         f"How many connected pieces a frame has, of tubules: {_said(cell, 'tubes')}, of sheets:"
         f" {_said(cell, 'sheets')}, and gaps: {_said(cell, 'gaps')}. A gap is background that the ER"
-        " encloses on all sides. One break in one tubule changes these numbers, so read them as a comparison"
-        " between cells that were measured alike.",
+        " encloses on all sides. A single break in a tubule changes these numbers, so use them only to "
+        "compare cells that were measured in the same way.",
         ("tubes", "sheets", "gaps"),
     )
     areas = ", ".join(f"{name} {_said(cell, f'{name}_area')}" for name in ("tubes", "sheets", "gaps"))
@@ -135,8 +134,8 @@ def _foreground(cell: AnalysedCell) -> Caption:
     return Caption(
         "E",
         "Foreground",
-        f"Which share of the frame is ER: {_said(cell, 'foreground')}. It falls when the cell leaves the"
-        " frame, too.",
+        f"Share of the frame that is ER: {_said(cell, 'foreground')}. It also falls when the cell leaves "
+        "the frame.",
         ("foreground",),
     )
 
@@ -146,8 +145,8 @@ def _ssim(cell: AnalysedCell) -> Caption:
         "F",
         "Likeness of frames",
         f"Structural similarity (SSIM) of each frame with the one before: {_said(cell, 'ssim')}. 1 means"
-        " that nothing changed. It falls when the ER moves more, but also when there is less light: a slow"
-        " fall while the sample bleaches does not show that the ER has changed.",
+        " that nothing changed. It falls when the ER moves more, but also when there is less light. So a "
+        "slow fall while the sample bleaches does not show that the ER has changed.",
         ("ssim",),
     )
 
@@ -156,6 +155,6 @@ def _stays() -> Caption:
     return Caption(
         "H",
         "Where the ER stays",
-        "In which share of the analysed frames each pixel was ER: bright places stayed, dark ones were"
-        " passed through.",
+        "Share of the analysed frames in which each pixel was ER: in bright places the ER stayed, in dark "
+        "ones it was only for a short time.",
     )

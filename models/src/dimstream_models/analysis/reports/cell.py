@@ -1,4 +1,4 @@
-"""One analysed cell: a folder that `dimstream-analyse run` finished, read again."""
+"""One analysed cell, read from the folder of a finished `dimstream-analyse run`."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from dimstream_models.analysis.uncertainty import Mean
 from dimstream_models.er_figures import FIGURES
 
 HOURS_FROM_MIN: Final = 180.0
-"""Longer movies are drawn over hours."""
+"""Movies longer than this, minutes, are drawn over hours."""
 
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """When each frame was taken, and in which unit that is drawn.
+    """The acquisition time of each frame, and the unit of the time axis.
 
     Parameters
     ----------
     at : (T,) float64
-        Of every frame.
+        Time of every frame, in `unit`.
     unit : {"hours", "minutes", "frame"}
-        Frames where not every frame's time is known.
+        "frame" if the time of any frame is unknown.
     """
 
     at: NDArray[np.float64]
     unit: str
 
     def text(self, frame: int) -> str:
-        """Return when a frame was taken, for people."""
+        """Return the time of a frame as text."""
         if self.unit == "frame":
             return f"frame {frame}"
         minutes = self.at[frame] * (60 if self.unit == "hours" else 1)
@@ -50,12 +50,11 @@ class TimeAxis:
 
 @dataclass(frozen=True)
 class FlagSpan:
-    """Frames that follow each other with one flag other than ok.
+    """Successive frames with the same flag other than ok.
 
     Parameters
     ----------
-    first, last : int
-    flag : str
+    first, last : int flag : str
     """
 
     first: int
@@ -65,30 +64,27 @@ class FlagSpan:
 
 @dataclass(frozen=True)
 class AnalysedCell:
-    """One cell, as its folder says.
+    """One cell, as stored in its folder.
 
     Parameters
     ----------
     name : str
-        Of the folder.
+        Name of the folder.
     movie : Path
         The denoised frames that were analysed.
-    pixel_um : float or None
-    segmenter : str or None
-        Its text; None where another program gave the labels.
+    pixel_um : float or None segmenter : str or None
+        Its text; None when another program made the labels.
     labels : str
-        Who made the labels, for people.
-    graph : GraphSettings
-    analysed, pairs : int
-        Frames, and frames that were compared with the one before.
+        How the labels were made, for people.
+    graph : GraphSettings analysed, pairs : int
+        Number of frames, and of frames that were compared with the one before.
     left_out : dict of str to int
-        Frames by flag.
+        Number of frames by flag.
     area : float
-        Of a frame, µm² or px.
+        Area of a frame, µm² or px.
     frames : dict of str to list
         Columns of the table `frames`.
-    means, rates : dict of str to Mean
-    lifetimes : dict of str to Lifetimes
+    means, rates : dict of str to Mean lifetimes : dict of str to Lifetimes
     """
 
     name: str
@@ -116,7 +112,7 @@ class AnalysedCell:
         return self.pixel_um is not None
 
     def series(self, figure: str) -> NDArray[np.float64]:
-        """Return a figure of every frame by its name, (T,); nan where there is none."""
+        """Return a figure of every frame by its name, (T,); nan where it is missing."""
         values = self.frames[FIGURES[figure].column(scaled=self.scaled)]
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
@@ -125,7 +121,7 @@ class AnalysedCell:
         return self.means[FIGURES[figure].column(scaled=self.scaled)]
 
     def time_axis(self) -> TimeAxis:
-        """Return when the frames were taken: hours or minutes, or their numbers."""
+        """Return the time axis: hours or minutes, or frame numbers."""
         times = self.frames["time_s"]
         if any(time is None for time in times):
             return TimeAxis(np.arange(len(self), dtype=np.float64), "frame")
@@ -138,7 +134,7 @@ class AnalysedCell:
         return [n for n, analysed in enumerate(self.frames["analysed"]) if analysed]
 
     def flag_spans(self) -> Iterator[FlagSpan]:
-        """Yield the frames whose flag is not ok, together where they follow each other."""
+        """Yield the frames whose flag is not ok; successive ones together."""
         first = 0
         flags = [flag or OK for flag in self.frames["flag"]]
         for n, flag in enumerate(flags):
@@ -149,12 +145,12 @@ class AnalysedCell:
 
 
 def read_cell(folder: Path, *, movie: Path | None = None) -> AnalysedCell:
-    """Return what a folder of `dimstream-analyse run` says.
+    """Return the cell in a folder of `dimstream-analyse run`.
 
     Parameters
     ----------
     movie : Path, optional
-        Where the denoised frames are now, if they were moved.
+        The present path of the denoised frames, if they were moved.
 
     Raises
     ------
@@ -168,7 +164,7 @@ def read_cell(folder: Path, *, movie: Path | None = None) -> AnalysedCell:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidResults(
             f"{folder}: expected a folder that `dimstream-analyse run` of this version finished, got:"
-            f" {error!r}; give the same `run` once more"
+            f" {error!r}; give the same `run` again"
         ) from error
     _check_movie(cell, summary["movie"])
     return cell
@@ -202,11 +198,11 @@ def _cell(
 def _check_movie(cell: AnalysedCell, analysed: Mapping[str, Any]) -> None:
     if not cell.movie.is_file():
         raise InvalidResults(
-            f"{cell.folder}: expected the movie that was analysed at {cell.movie}, got nothing there: say"
-            " where it is (--movie)"
+            f"{cell.folder}: expected the movie that was analysed at {cell.movie}, found nothing there: "
+            "give its path (--movie)"
         )
     if (found := cell.movie.stat().st_size) != analysed["bytes"]:
         raise InvalidResults(
-            f"{cell.movie}: expected the movie that was analysed, of {analysed['bytes']} bytes, got one of"
-            f" {found}: say where it is (--movie)"
+            f"{cell.movie}: expected the movie that was analysed, of {analysed['bytes']} bytes, got one of "
+            f"{found}: give its path (--movie)"
         )

@@ -1,4 +1,4 @@
-"""The paper's figure 3 of one cell: frames and overlays, and every panel over time."""
+"""The paper's figure 3 of one cell: frames, overlays and all panels over time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS: Final = 12
 
 
 def draw_figure(cell: AnalysedCell, shown: Sequence[ShownFrame], bias: KnownBias) -> Canvas:
-    """Return the figure of one cell, with the error that is known under each panel's title."""
+    """Return the figure of one cell, with the known error under each panel's title."""
     canvas = Canvas(figsize=(12, 15), layout="constrained")
     grid = canvas.add_gridspec(5, 1, height_ratios=(3, 3, 2.4, 2.4, 2.4))
     _draw_frames(canvas, grid[0:2], cell, shown)
@@ -49,7 +49,7 @@ def draw_figure(cell: AnalysedCell, shown: Sequence[ShownFrame], bias: KnownBias
     title(ax, "C", "Nodes by degree", bias.line(["ernet_degree_3"], {"ernet_degree_3": "3-way"}))
     ax = canvas.add_subplot(rows[0][8:])
     draw_ways(ax, cell)
-    title(ax, "C", "One-, two- and three-way nodes", "ERnet's definition, as the paper's inlay")
+    title(ax, "C", "One-, two- and three-way nodes", "ERnet's definition, as in the paper's inset")
     _draw_persistence(canvas, canvas.add_subplot(rows[2][8:]), cell)
     canvas.suptitle(head(cell), fontsize=11)
     handles = [*legend_handles(), *flag_handles(cell)]
@@ -58,7 +58,7 @@ def draw_figure(cell: AnalysedCell, shown: Sequence[ShownFrame], bias: KnownBias
 
 
 def as_png(canvas: Canvas) -> bytes:
-    """Return a figure as PNG; what is laid out once stays so."""
+    """Return a figure as PNG; its layout is calculated only once."""
     file = io.BytesIO()
     canvas.savefig(file, format="png", dpi=DPI)
     canvas.set_layout_engine("none")
@@ -66,7 +66,7 @@ def as_png(canvas: Canvas) -> bytes:
 
 
 def draw_overlay_picture(cell: AnalysedCell, shown: ShownFrame, contrast: tuple[float, float]) -> Canvas:
-    """Return one frame, large: denoised beside its overlay."""
+    """Return one large picture of a frame: denoised, and next to it the overlay."""
     height, width = shown.image.shape
     canvas = Canvas(figsize=(12, 6.4 * height / width + 0.6), layout="constrained")
     left, right = canvas.subplots(1, 2)
@@ -77,7 +77,7 @@ def draw_overlay_picture(cell: AnalysedCell, shown: ShownFrame, contrast: tuple[
 
 
 def head(cell: AnalysedCell) -> str:
-    """Return what was analysed, in two lines."""
+    """Return two lines about what was analysed."""
     left = ", ".join(f"{n} {flag}" for flag, n in cell.left_out.items()) or "none"
     size = "pixels of unknown size" if cell.pixel_um is None else f"pixels of {cell.pixel_um * 1e3:.4g} nm"
     return (

@@ -1,4 +1,4 @@
-"""What is known of the error of each figure, to be said beside it."""
+"""The known error of each figure, which is printed next to it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from dimstream_models.er_figures import FIGURES
 
 @dataclass(frozen=True)
 class KnownBias:
-    """Found less true, by figure, as it was measured on simulations.
+    """Found minus true, by figure, as measured on simulations.
 
     Parameters
     ----------
     dose : str
-        Photons on a tubule's pixel before denoising.
+        Photons per pixel on a tubule before denoising.
     model : str
-        That denoised.
-    scenes : int
-    effects : dict of str to Effect
-        Empty where nothing was measured for the labels of a cell.
+        The denoising model.
+    scenes : int effects : dict of str to Effect
+        Empty if nothing was measured for the labels of a cell.
     """
 
     dose: str
@@ -30,13 +29,13 @@ class KnownBias:
     effects: Mapping[str, Effect]
 
     def of(self, figure: str) -> str:
-        """Return the mean and the deviation of found less true; empty where it is not known."""
+        """Return mean and standard deviation of found minus true as text; empty when unknown."""
         if figure not in self.effects:
             return ""
         return self.effects[figure].text(relative=is_relative(figure))
 
     def line(self, figures: Iterable[str], titles: Mapping[str, str] | None = None) -> str:
-        """Return one line for several figures, or that their errors are not known."""
+        """Return one line for several figures, or a statement that their errors are unknown."""
         if not self.effects:
             return "error not known for these labels"
         names = titles or {}
@@ -45,12 +44,12 @@ class KnownBias:
 
 
 def known_bias(segmenter: str | None, *, dose_ph: float) -> KnownBias:
-    """Return what was measured for a segmenter at the dose nearest to the one given.
+    """Return the known error of a segmenter at the measured dose nearest to the given one.
 
     Raises
     ------
     InvalidResults
-        When the file of the package is damaged.
+        When the package's own file is damaged.
     """
     stored = stored_effects(segmenter)
     dose, effects = stored.at(dose_ph)

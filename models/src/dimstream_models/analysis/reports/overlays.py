@@ -1,5 +1,4 @@
-"""Frames as pictures: denoised, and with tubules, sheets, the skeleton and the nodes of the network on
-them."""
+"""Pictures of frames: denoised, and with tubules, sheets, the skeleton and the nodes of the network."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ NODES: Final[tuple[tuple[str, str, str], ...]] = (
     ("3-way junction", "#ff4fa3", "o"),
     ("junction of 4 and more", "#ff2020", "D"),
 )
-"""Name, colour and marker."""
+"""Name, colour and marker of each kind of node."""
 
 
 def draw_frame(ax: Axes, shown: ShownFrame, contrast: tuple[float, float], pixel_um: float | None) -> None:
@@ -71,7 +70,7 @@ def draw_overlay(
 
 
 def coloured(shown: ShownFrame, contrast: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the frame, (H, W, 3) from 0 to 1, tinted where it is tubule or sheet."""
+    """Return the frame as colours, (H, W, 3) from 0 to 1; tubules and sheets are tinted."""
     black, white = contrast
     grey = np.clip((shown.image.astype(np.float64) - black) / (white - black), 0, 1)
     picture = np.repeat(grey[..., None], 3, axis=-1)
@@ -82,7 +81,8 @@ def coloured(shown: ShownFrame, contrast: tuple[float, float]) -> NDArray[np.flo
 
 
 def node_places(graph: nx.MultiGraph) -> list[NDArray[np.float64]]:
-    """Return the places (y, x) of free ends, other ends, 3-way junctions and larger ones, (n, 2) px each."""
+    """Return the positions (y, x), each (n, 2) px, of free ends, other ends, 3-way junctions and larger
+    ones."""
     found: list[list[NDArray[np.float64]]] = [[], [], [], []]
     for node, degree in graph.degree():
         data = graph.nodes[node]
@@ -94,7 +94,7 @@ def node_places(graph: nx.MultiGraph) -> list[NDArray[np.float64]]:
 
 
 def legend_handles() -> list[Line2D]:
-    """Return what colours and markers mean."""
+    """Return the legend of colours and markers."""
     patches = [
         Line2D([], [], color=colour, linewidth=6, label=name)
         for name, colour in (("tubule", TUBULE), ("sheet", SHEET))

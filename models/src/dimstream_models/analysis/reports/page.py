@@ -1,4 +1,4 @@
-"""The report as one web page: pictures inside, no scripts, readable without help."""
+"""The report as one web page with its pictures inside, and without scripts."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ TABLE: Final = (
 
 @dataclass(frozen=True)
 class Section:
-    """What the page has of one cell.
+    """The pictures of one cell on the page.
 
     Parameters
     ----------
     figure : bytes
         Figure 3, PNG.
     overlays : tuple of (str, bytes)
-        When a frame was taken, and its picture, PNG.
+        Time of a frame, and its picture, PNG.
     """
 
     cell: AnalysedCell
@@ -66,7 +66,7 @@ class Section:
 
 
 def report_page(sections: Sequence[Section]) -> str:
-    """Return the report of one cell or several."""
+    """Return the report of one or several cells as HTML."""
     parts = ["<h1>What the ER does</h1>", *_means_table(sections)]
     for section in sections:
         parts += _cell_parts(section)
@@ -94,33 +94,33 @@ def _cell_parts(section: Section) -> Iterator[str]:
 
 
 def bias_sentence(bias: KnownBias) -> str:
-    """Return how wrong the figures are known to be, or that nobody knows."""
+    """Return the known error of the figures, or a statement that it is unknown."""
     if not bias.effects:
         return (
-            "How far these figures are from the truth was not measured for these labels: only differences"
-            " between cells that were labelled alike can be read."
+            "The error of these figures was not measured for these labels: use them only to compare cells "
+            "that were labelled in the same way."
         )
     example = bias.of("junctions")
     return (
-        f"Known error: how far such figures were from the truth on {bias.scenes} simulated scenes, with"
-        f" {bias.dose} ph (photons on a tubule's pixel) before they were denoised by {bias.model} and"
-        f" labelled in the same way. Behind the junctions stands {example}: the first number is by how much"
-        " too many (+) or too few (-) are found on average, the second one by how much single scenes differ"
-        " from that (standard deviation). It is in percent of the true value for counts, lengths and areas,"
-        " and absolute for shares. No figure was corrected by it."
+        f"Known error: the error of these figures on {bias.scenes} simulated scenes with {bias.dose} ph "
+        f"(photons per pixel on a tubule), which were denoised by {bias.model} and labelled in the same "
+        f"way. For example, junctions have {example}: on average, the first number too many (+) or too few "
+        "(-) are found; the second number is the standard deviation between scenes. Errors are in percent "
+        "of the true value for counts, lengths and areas, and absolute for shares. No figure was corrected "
+        "by them."
     )
 
 
 def events_sentence(bias: KnownBias) -> str:
-    """Return what rates and lifetimes are worth."""
+    """Return how reliable rates and lifetimes are."""
     known = ""
     if bias.effects:
         errors = [f"{name.replace('_', ' ')} {bias.effects[name].text(relative=True)}" for name in EVENTS]
         known = f" Known error at {bias.dose} ph: {', '.join(errors)}."
     return (
-        "Read these as a comparison between cells that were measured alike, not as true numbers: where the"
-        " labels of one frame miss a junction, it ends there and begins again in the next one, so rates of"
-        f" junctions come out too high and lifetimes too short.{known}"
+        "Use these only to compare cells that were measured in the same way, not as true numbers. If the "
+        "labels of one frame miss a junction, it ends there and begins again in the next frame. So rates of "
+        f"junctions are too high and lifetimes too short.{known}"
     )
 
 
@@ -135,7 +135,7 @@ def _what(cell: AnalysedCell) -> str:
 
 
 def _means_table(sections: Sequence[Section]) -> Iterator[str]:
-    yield "<p>Means over all analysed frames, for each cell. What the figures mean stands below.</p>"
+    yield "<p>Means over all analysed frames, for each cell. The figures are explained below.</p>"
     yield '<table><tr><th class="text">figure</th>'
     for section in sections:
         yield f"<th>{escape(section.cell.name)}</th>"
@@ -153,8 +153,8 @@ def _means_table(sections: Sequence[Section]) -> Iterator[str]:
 
 def _rates(cell: AnalysedCell, bias: KnownBias) -> Iterator[str]:
     yield (
-        "<p>Between each frame and the next one. Born: where none was. Split: next to one that goes on. Lost:"
-        " nothing is left. Merged: next to one that goes on.</p>"
+        "<p>Events between each frame and the next one. Born: there was none before. Split: next to one "
+        "that continues. Lost: nothing is left. Merged: next to one that continues.</p>"
     )
     yield '<table><tr><th class="text">events</th><th>mean (95 % interval)</th></tr>'
     for name, mean in cell.rates.items():
@@ -169,7 +169,8 @@ def _rates(cell: AnalysedCell, bias: KnownBias) -> Iterator[str]:
 def _life(name: str, life: Lifetimes) -> str:
     if life.median_frames is None:
         return (
-            f"Lifetimes of {name}: {life.tracks} began during the movie; most outlived what was seen of it."
+            f"Lifetimes of {name}: {life.tracks} began during the movie; more than half were still there "
+            "when they were last observed."
         )
     seconds = "" if life.median_s is None else f" ({life.median_s:.3g} s)"
     return (

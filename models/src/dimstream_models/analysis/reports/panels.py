@@ -1,4 +1,4 @@
-"""The panels of figure 3: what each shows, in which colour, and how it is drawn over time."""
+"""The panels of figure 3: their figures, colours, and how they are drawn over time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dimstream_models.er_figures import MOST_COUNTED
 TUBULES, SHEETS, GAPS, ER = "#0089a8", "#d49a00", "#7a7a7a", "#222222"
 FLAG_COLOURS: Final[Mapping[str, str]] = {"suspect": "#e45756", "unjudged": "#9d9d9d"}
 OTHER_FLAG: Final = "#5b3fa0"
-"""Of frames that have no result, such as failed ones."""
+"""Colour of frames without a result, such as failed ones."""
 SMOOTH_FROM: Final = 200
-"""Series of more frames also get a running mean, over a fiftieth of them."""
+"""Longer series, in frames, also get a running mean over a fiftieth of them."""
 MARKED_UP_TO: Final = 120
 WAYS: Final = ((1, "#2e9e4f"), (2, "#2f6fd0"), (3, "#e0559b"))
-"""Of the paper's inlay: one-, two- and three-way nodes."""
+"""Degrees and colours of the paper's inset: one-, two- and three-way nodes."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Panel:
     Parameters
     ----------
     letter : str
-        The paper's, where it has the panel.
+        The paper's letter, if the paper has the panel.
     title, unit : str
-        For people; of the vertical axis.
+        Title for people, and unit of the vertical axis.
     curves : dict of str to (str, str)
         Name and colour of each figure.
     """
@@ -64,7 +64,7 @@ def panels(*, scaled: bool) -> dict[str, Panel]:
         ),
         Panel("D", "Pieces of tubules, sheets and gaps", "number in a frame", kinds),
         Panel("E", "Foreground", "share of the frame that is ER", {"foreground": ("ER", ER)}),
-        Panel("F", "Likeness of frames that follow each other", "SSIM", {"ssim": ("SSIM", ER)}),
+        Panel("F", "Similarity of successive frames", "SSIM", {"ssim": ("SSIM", ER)}),
         Panel(
             "G",
             "Size of the pieces",
@@ -76,7 +76,8 @@ def panels(*, scaled: bool) -> dict[str, Panel]:
 
 
 def draw_panel(ax: Axes, cell: AnalysedCell, panel: Panel) -> None:
-    """Draw figures of a cell over time, interrupted where frames were left out, with flags behind them."""
+    """Draw figures of a cell over time, with gaps where frames were left out, and flags as background
+    colours."""
     axis = cell.time_axis()
     for figure, (name, colour) in panel.curves.items():
         values = cell.series(figure)
@@ -88,7 +89,7 @@ def draw_panel(ax: Axes, cell: AnalysedCell, panel: Panel) -> None:
 
 
 def draw_ways(ax: Axes, cell: AnalysedCell) -> None:
-    """Draw which share of the nodes is one-, two- and three-way over time, as the paper's inlay does."""
+    """Draw the shares of one-, two- and three-way nodes over time, as in the paper's inset."""
     axis, nodes = cell.time_axis(), cell.series("ernet_nodes")
     for degree, colour in WAYS:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -100,7 +101,8 @@ def draw_ways(ax: Axes, cell: AnalysedCell) -> None:
 
 
 def draw_degrees(ax: Axes, cell: AnalysedCell) -> None:
-    """Draw how many nodes there are of each degree, by both definitions: means and deviations of frames."""
+    """Draw the number of nodes of each degree, by both definitions: means and standard deviations over
+    frames."""
     ways = [*range(1, MOST_COUNTED + 1)]
     ours = {
         1: "free_ends",
@@ -118,7 +120,7 @@ def draw_degrees(ax: Axes, cell: AnalysedCell) -> None:
 
 
 def finish(ax: Axes, cell: AnalysedCell) -> None:
-    """Shade frames by their flags, and label the axis of time."""
+    """Shade frames by their flags, and label the time axis."""
     axis = cell.time_axis()
     half = float(np.median(np.diff(axis.at))) / 2 if len(axis.at) > 1 else 0.5
     for span in cell.flag_spans():
@@ -137,12 +139,12 @@ def finish(ax: Axes, cell: AnalysedCell) -> None:
 
 
 def draw_legend(ax: Axes) -> None:
-    """Draw the legend of a panel so that it can be read in front of curves."""
+    """Draw the legend of a panel so that it is readable in front of curves."""
     ax.legend(fontsize=7, loc="best", framealpha=0.8, edgecolor="none", borderpad=0.2)
 
 
 def flag_handles(cell: AnalysedCell) -> list[Patch]:
-    """Return what the shades of a cell's panels mean."""
+    """Return the legend of the shades in a cell's panels."""
     flags = sorted({span.flag for span in cell.flag_spans()})
     return [Patch(color=flag_colour(flag), alpha=0.4, label=f"shaded: {flag}") for flag in flags]
 
@@ -154,7 +156,7 @@ def flag_colour(flag: str) -> str:
 
 
 def mean_text(mean: Mean) -> str:
-    """Return a mean with its interval, or without where that is not known."""
+    """Return a mean as text, with its interval if that is known."""
     if mean.value is None:
         return "none"
     if mean.low is None or mean.high is None:
@@ -163,12 +165,13 @@ def mean_text(mean: Mean) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Return a number with three digits, zeros at its end included."""
+    """Return a number with three significant digits, including trailing zeros."""
     return f"{value:#.3g}".rstrip(".")
 
 
 def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of what is known around each frame, (T,); nan where that frame is not known."""
+    """Return the mean of the known values around each frame, (T,); nan where the frame's own value is
+    unknown."""
     width = max(3, len(values) // 50)
     known = np.isfinite(values)
     kernel = np.ones(width)

@@ -1,4 +1,4 @@
-"""The frames of a cell that a report shows: which ones, their pixels and their labels."""
+"""The frames of a cell that a report shows: their numbers, pixels and labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dimstream_models.analysis.reports.cell import AnalysedCell
 
 SHOWN: Final = 4
 BLACK, WHITE = 0.001, 0.999
-"""Quantiles of the shown frames that are drawn black and white."""
+"""Quantiles of the shown frames that are black and white in pictures."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ class ShownFrame:
 
     Parameters
     ----------
-    number : int
-    image : (H, W)
-        Denoised, in the movie's unit.
+    number : int image : (H, W)
+        Denoised frame, in the movie's unit.
     labels : (H, W) uint8
     """
 
@@ -41,19 +40,19 @@ class ShownFrame:
 def choose_frames(
     cell: AnalysedCell, *, frames: Sequence[int] = (), times_min: Sequence[float] = ()
 ) -> list[int]:
-    """Return the numbers of the frames to show, in order: those asked for, or four spread over the movie.
+    """Return the numbers of the frames to show, in order: the requested ones, or four spread over the movie.
 
     Parameters
     ----------
     frames : sequence of int
         Numbers from 0 on.
     times_min : sequence of float
-        Minutes from the start: the nearest analysed frame is taken.
+        Minutes from the start; the nearest analysed frame is shown.
 
     Raises
     ------
     InvalidResults
-        When a frame was not analysed, or times are asked for that nobody knows.
+        When a frame was not analysed, or times are requested but unknown.
     """
     analysed = cell.analysed_frames()
     if unknown := sorted(set(frames) - set(analysed)):
@@ -77,7 +76,7 @@ def choose_frames(
 
 
 def read_frames(cell: AnalysedCell, numbers: Sequence[int]) -> list[ShownFrame]:
-    """Return frames with their labels, as the analysis kept them.
+    """Return frames with their labels, as the analysis stored them.
 
     Raises
     ------
@@ -94,7 +93,7 @@ def read_frames(cell: AnalysedCell, numbers: Sequence[int]) -> list[ShownFrame]:
 
 
 def contrast_of(shown: Sequence[ShownFrame]) -> tuple[float, float]:
-    """Return the values drawn black and white: one pair for all frames that are shown."""
+    """Return the values of black and white, the same for all frames that are shown."""
     values = np.concatenate([frame.image.ravel() for frame in shown])
     black, white = np.quantile(values, [BLACK, WHITE])
     return float(black), float(max(white, black + 1e-6))

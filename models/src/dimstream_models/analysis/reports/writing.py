@@ -1,4 +1,4 @@
-"""A report on disk: one page, and figure 3 of each cell as PNG and PDF."""
+"""Writes a report: one page, and figure 3 of each cell as PNG and PDF."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dimstream_models.whole_files import write_whole
 
 PAGE: Final = "report.html"
 LINE: Final = 118
-"""Letters in a line of the PDF's captions."""
+"""Most characters in a line of the PDF's captions."""
 
 
 def write_report(
@@ -40,14 +40,14 @@ def write_report(
     Parameters
     ----------
     dose_ph : float
-        Photons on a tubule's pixel before denoising: whose known error is printed.
+        Photons per pixel on a tubule before denoising; the known error at this dose is printed.
     frames, times_min : sequence
-        Which frames are shown; four that are spread over the movie by default.
+        The frames to show; by default four that are spread over the movie.
 
     Returns
     -------
     list of Path
-        What was written, the page first.
+        The written files, the page first.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Movies to watch: raw and denoised side by side as MP4. Needs the extra ``movie``."""
+"""Movies for viewing: raw and denoised frames side by side as MP4. Needs the extra ``movie``."""

@@ -1,4 +1,4 @@
-"""One picture of a side-by-side movie: panels with one contrast, scale bar, time, flag."""
+"""One picture of a side-by-side movie: panels with the same contrast, scale bar, time, flag."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dimstream_models.analysis.video.sources import Contrast, Pictures
 BORDER: Final = 6
 HEAD: Final = 34
 LEAST_SIDE: Final = 480
-"""Smaller frames are drawn enlarged, by a whole number."""
+"""Frames with a smaller side, px, are enlarged by a whole number."""
 FLAG_COLOURS: Final[Mapping[str, tuple[int, int, int]]] = {
     OK: (60, 60, 60),
     "": (60, 60, 60),
@@ -36,18 +36,16 @@ TITLES: Final = {"raw": "raw", "denoised": "denoised", "found": "tubules, sheets
 
 @dataclass(frozen=True)
 class Layout:
-    """How the pictures of one movie are laid out.
+    """The layout of the pictures of one movie.
 
     Parameters
     ----------
     shape : (int, int)
-        Of a frame.
+        Height and width of a frame, px.
     kinds : tuple of str
         Panels, from left to right.
-    pixel_um : float or None
-    contrasts : dict of str to Contrast
-    graph : GraphSettings
-        With which the movie was analysed.
+    pixel_um : float or None contrasts : dict of str to Contrast graph : GraphSettings
+        Settings with which the movie was analysed.
     """
 
     shape: tuple[int, int]
@@ -58,12 +56,12 @@ class Layout:
 
     @property
     def factor(self) -> int:
-        """By how much frames are enlarged."""
+        """Factor by which frames are enlarged."""
         return max(1, -(-LEAST_SIDE // max(self.shape)))
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a picture, both even, as H.264 wants them."""
+        """Width and height of a picture, px, both even as H.264 requires."""
         height, width = (side * self.factor + 2 * BORDER for side in self.shape)
         return _even(width * len(self.kinds)), _even(height + HEAD)
 
@@ -88,7 +86,7 @@ def draw_pictures(pictures: Pictures, layout: Layout) -> NDArray[np.uint8]:
 
 
 def time_text(time_s: float | None, number: int) -> str:
-    """Return when a frame was taken: hours, minutes and seconds, or its number where that is not known."""
+    """Return the time of a frame: hours, minutes and seconds, or its number where the time is unknown."""
     if time_s is None:
         return f"frame {number}"
     tenths = round(10 * time_s)
@@ -100,7 +98,7 @@ def _panel(pictures: Pictures, kind: str, layout: Layout) -> Image.Image:
     if kind == "found" and pictures.labels is not None:
         return _found_panel(pictures, contrast, layout)
     source = pictures.raw if kind == "raw" else pictures.denoised
-    assert source is not None  # `kinds` names raw only where there is one
+    assert source is not None  # `kinds` contains raw only if there is a raw frame
     return _enlarged(Image.fromarray(contrast.grey(source)).convert("RGB"), layout.factor)
 
 
@@ -121,7 +119,7 @@ def _found_panel(pictures: Pictures, contrast: Contrast, layout: Layout) -> Imag
 
 
 def _write_state(pen: ImageDraw.ImageDraw, pictures: Pictures, layout: Layout) -> None:
-    """Write time and flag at the right of the head."""
+    """Write time and flag at the right of the header."""
     record = pictures.record
     flag = f"{record.flag}  " if record.flag else ""
     when = time_text(record.time_s, record.number)

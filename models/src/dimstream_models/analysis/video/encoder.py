@@ -1,4 +1,4 @@
-"""MP4 on disk, frame by frame, by the ffmpeg that imageio-ffmpeg brings."""
+"""Writes MP4 files frame by frame, with the ffmpeg that imageio-ffmpeg installs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from dimstream_models.analysis.errors import CannotEncode
 
 QUALITY: Final = "18"
-"""Of x264 (constant rate factor): at 18 nobody sees a difference from the original."""
+"""Constant rate factor of x264; at 18, no difference from the original is visible."""
 
 
 class VideoFile:
-    """Writes frames as H.264 in an MP4 file, which appears when it is closed without an error.
+    """Writes frames as H.264 to an MP4 file, which appears when it is closed without an error.
 
-    Use it as a context manager. One frame is held at a time; ffmpeg is a process of its own.
+    Use it as a context manager. It holds one frame at a time; ffmpeg is a separate process.
 
     Parameters
     ----------
-    path : Path
-    frames_per_s : float
-        How fast it is played.
+    path : Path frames_per_s : float
+        Playback speed.
     """
 
     def __init__(self, path: Path, *, frames_per_s: float) -> None:
@@ -35,7 +34,7 @@ class VideoFile:
         self._pipe: Generator[None, Any, None] | None = None
 
     def add(self, picture: NDArray[np.uint8]) -> None:
-        """Append a picture, (H, W, 3) uint8; H and W are even, and those of the first one.
+        """Append a picture, (H, W, 3) uint8; H and W are even, and the same for all pictures.
 
         Raises
         ------

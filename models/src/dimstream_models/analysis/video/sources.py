@@ -1,4 +1,4 @@
-"""What is shown of a movie: raw and denoised frames one by one, and what was found in them."""
+"""The contents of a side-by-side movie: raw and denoised frames, and the findings in them."""
 
 from __future__ import annotations
 
@@ -20,33 +20,30 @@ from dimstream_models.analysis.movies import OK, FrameRecord, Movie, opened
 RAW: Final = "raw.ome.tif"
 SAMPLED: Final = 32
 BLACK, WHITE = 0.001, 0.999
-"""Quantiles of sampled frames that are drawn black and white."""
+"""Quantiles of sampled frames that are black and white in the movie."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Values drawn black and white: one pair for a whole movie."""
+    """Values of black and white, the same for a whole movie."""
 
     black: float
     white: float
 
     def grey(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return an image (H, W) as grey values."""
+        """Return an image (H, W) as grey values, (H, W) uint8."""
         share = (image.astype(np.float32) - self.black) / (self.white - self.black)
         return np.asarray(np.rint(255 * np.clip(share, 0, 1)), np.uint8)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """One frame of every kind that is shown.
+    """One frame in every form that is shown.
 
     Parameters
     ----------
-    record : FrameRecord
-    raw : (H, W) or None
-    denoised : (H, W)
-    labels : (H, W) uint8 or None
-        None without an analysis, and in frames that it left out.
+    record : FrameRecord raw : (H, W) or None denoised : (H, W) labels : (H, W) uint8 or None
+        None without an analysis, and for frames that it left out.
     """
 
     record: FrameRecord
@@ -56,14 +53,13 @@ class Pictures:
 
 
 class Sources:
-    """Open files of one movie; a context manager.
+    """The open files of one movie; a context manager.
 
     Parameters
     ----------
     movie : Movie
-        Denoised.
-    raw : Path, optional
-    cell : Path, optional
+        The denoised movie.
+    raw : Path, optional cell : Path, optional
         Folder of its analysis.
 
     Raises
@@ -88,7 +84,7 @@ class Sources:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is shown of each frame, in order."""
+        """The kinds of pictures of each frame, in order."""
         raw, found = ("raw",) * (self._raw is not None), ("found",) * (self._labels is not None)
         return (*raw, "denoised", *found)
 
@@ -108,9 +104,9 @@ class Sources:
         return Pictures(record, raw, self._denoised.read(number), labels)
 
     def contrasts(self, numbers: Sequence[int]) -> dict[str, Contrast]:
-        """Return the contrast of raw and denoised frames, from some of the frames that are shown.
+        """Return the contrast of raw and denoised frames, from a sample of the frames that are shown.
 
-        Frames with the flag ok are looked at where there are any, or that have no flag.
+        Frames with the flag ok, or without a flag, are used if there are any.
         """
         trusted = [n for n in numbers if self._movie.records[n].flag in ("", OK)] or list(numbers)
         places = np.unique(np.linspace(0, len(trusted) - 1, SAMPLED).round().astype(int))
@@ -135,7 +131,7 @@ class Sources:
         if frames != len(self._movie) or tuple(shape) != self._movie.shape:
             raise InvalidMovie(
                 f"{path}: expected {len(self._movie)} frames of {self._movie.shape}, as {self._movie.path}"
-                f" has, got {frames} of {tuple(shape)}: give files of one movie"
+                f" has, got {frames} of {tuple(shape)}: give files of the same movie"
             )
 
 

@@ -18,12 +18,11 @@ from dimstream_models.analysis.video.sources import Contrast, Sources
 
 @dataclass(frozen=True)
 class VideoWritten:
-    """What was written.
+    """Properties of the written movie.
 
     Parameters
     ----------
-    frames : int
-    size : (int, int)
+    frames : int size : (int, int)
         Width and height of the pictures.
     contrasts : dict of str to Contrast
     """
@@ -42,7 +41,7 @@ def write_video(
     frames_per_s: float = 15.0,
     every: int = 1,
 ) -> VideoWritten:
-    """Write a movie as MP4: raw, denoised, and what was found, side by side; progress is shown.
+    """Write a movie as MP4: raw, denoised, and the findings, side by side; progress is shown.
 
     Parameters
     ----------
@@ -51,9 +50,9 @@ def write_video(
     cell : AnalysedCell, optional
         The movie's analysis.
     frames_per_s : float
-        How fast it is played.
+        Playback speed.
     every : int
-        Show every so many frames.
+        Show every n-th frame.
 
     Raises
     ------

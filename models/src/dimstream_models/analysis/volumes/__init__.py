@@ -1,1 +1,1 @@
-"""z-stacks over time, as the paper's figure 4 shows them: orthogonal views and surfaces."""
+"""z-stacks over time, as in the paper's figure 4: orthogonal views and surfaces."""

@@ -1,4 +1,4 @@
-"""Which planes and time points are kept: the file that `dimstream view` writes, or the user's own word."""
+"""Which planes and time points are kept: from the file that `dimstream view` writes, or from the user."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Kept:
     Parameters
     ----------
     first, last : int
-        Both kept.
+        First and last plane that are kept.
     untrusted : tuple of int
-        Planes between them that are not trusted; they stay.
+        Planes between them that are not trusted; they are kept.
     not_trusted : tuple of int
         Time points in which no plane is trusted.
     by : str
-        Who says so.
+        Who decided this.
     """
 
     first: int
@@ -33,7 +33,7 @@ class Kept:
     by: str = "the user"
 
     def text(self) -> str:
-        """Return what is kept, for people."""
+        """Return the kept planes and time points as text."""
         untrusted = (
             f", among them not trusted: {', '.join(map(str, self.untrusted))}" if self.untrusted else ""
         )
@@ -43,7 +43,7 @@ class Kept:
 
 
 class _Part(BaseModel):
-    """Part of a report of another program, which may have more in it than is needed here."""
+    """Part of a report of another program, which may contain further keys."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -73,19 +73,19 @@ class _Report(_Part):
 
 
 def read_judged(path: Path, *, channel: int = 0, position: int = 0) -> Kept:
-    """Return what `NAME.volume.json` proposes to keep of one channel and position.
+    """Return the planes and time points that `NAME.volume.json` proposes for one channel and position.
 
     Raises
     ------
     InvalidResults
-        When there is no such file, or no plane of them is trusted.
+        When there is no such file, or none of these planes is trusted.
     """
     try:
         report = _Report.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InvalidResults(
-            f"{path}: expected which planes can be trusted, got no such file: `dimstream view` writes it, or"
-            " say which planes to keep (--planes)"
+            f"{path}: expected a file that states which planes can be trusted, but there is none: write it "
+            "with `dimstream view`, or name the planes to keep (--planes)"
         ) from error
     except ValidationError as error:
         raise InvalidResults(

@@ -1,4 +1,4 @@
-"""Surfaces as files: PLY and STL, both binary and little-endian."""
+"""Surfaces as PLY and STL files, both binary and little-endian."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def as_ply(surface: Surface, comment: str) -> bytes:
 
 
 def as_stl(surface: Surface, comment: str) -> bytes:
-    """Return a surface as binary STL, which knows no units; `comment` is cut at 80 bytes."""
+    """Return a surface as binary STL, a format without units; `comment` is cut at 80 bytes."""
     head = f"dimstream, micrometres; {comment}".encode("ascii", "replace")[:_STL_HEAD].ljust(_STL_HEAD)
     faces = np.zeros(len(surface.faces), _STL_FACE)
     faces["normal"], faces["corners"] = surface.normals(), surface.corners()

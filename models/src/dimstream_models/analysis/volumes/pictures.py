@@ -1,4 +1,4 @@
-"""Pictures of z-stacks: slices along three axes at several times, and a surface from above."""
+"""Pictures of z-stacks: slices along three axes at several times, and a surface seen from above."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dimstream_models.analysis.volumes.surfaces import Surface
 
 DPI: Final = 150
 SIDE: Final = 3.4
-"""Of a slice xy, inches."""
+"""Side of a slice xy, inches."""
 TILT_DEGREES: Final = 40.0
 LIGHT: Final = (-0.45, -0.45, 0.77)
 COLOUR: Final = (0.25, 0.85, 0.75)
@@ -26,7 +26,7 @@ COLOUR: Final = (0.25, 0.85, 0.75)
 
 @dataclass(frozen=True)
 class Slices:
-    """Where slices lie, counted from 0 in the file: of plane, row and column."""
+    """Positions of the slices, counted from 0 in the file: plane, row and column."""
 
     plane: int
     row: int
@@ -41,10 +41,9 @@ def draw_orthogonal(
     *,
     first_plane: int,
 ) -> bytes:
-    """Return slices of z-stacks, (Z, H, W) by their time points, as PNG: xy, yz right of it, xz under it.
+    """Return slices of z-stacks, (Z, H, W) by time point, as PNG: xy, yz to the right of it, xz below it.
 
-    All have one contrast, and lines show where they cut each other. Planes are as thick as they are in the
-    sample.
+    All have the same contrast, and lines show where they intersect. Planes are as thick as in the sample.
     """
     depth, height, width = next(iter(stacks.values())).shape
     thick = depth * scale.z_step_um / scale.pixel_um
@@ -66,7 +65,7 @@ def draw_orthogonal(
 
 
 def draw_surface(surface: Surface, *, title: str) -> bytes:
-    """Return a surface seen from above at an angle, lit from one side, as PNG with a scale bar."""
+    """Return a PNG of a surface, seen obliquely from above and lit from one side, with a scale bar."""
     turned = _turned(surface.vertices)
     faces = turned[surface.faces]  # (m, 3, 3)
     normals = _turned(surface.normals())
@@ -86,7 +85,7 @@ def draw_surface(surface: Surface, *, title: str) -> bytes:
 
 
 def _frame(ax: Any, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
-    """Show all of a surface, and a scale bar under it."""
+    """Fit the view to a surface, with a scale bar below it."""
     width = float(high[0] - low[0])
     margin = 0.04 * width
     ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - 2.2 * margin, high[1] + margin))
@@ -132,7 +131,8 @@ def _draw_slices(
 
 
 def _turned(places: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return x to the right, y upwards and z towards the eye, (n, 3), tilted so that sides can be seen."""
+    """Return positions (n, 3) with x to the right, y upwards and z towards the viewer, tilted so that sides
+    are visible."""
     x, y, z = (places.astype(np.float64) * (1, -1, 1)).T
     tilt = np.deg2rad(TILT_DEGREES)
     return np.stack([x, y * np.cos(tilt) + z * np.sin(tilt), z * np.cos(tilt) - y * np.sin(tilt)], axis=-1)

@@ -1,4 +1,5 @@
-"""The z-stacks of a file: one channel and position, at each time point, without the planes that are cut."""
+"""The z-stacks of a file: one channel and position, at each time point, without the planes that are cut
+off."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from dimstream_models.analysis.volumes.judged import Kept
 
 SAMPLED_PIXELS: Final = 2**22
 BLACK, WHITE = 0.001, 0.999
-"""Quantiles of the planes that are kept, at all time points, that are drawn black and white."""
+"""Quantiles of the kept planes, over all time points, that are black and white in pictures."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class VolumeScale:
 
     @property
     def spacing_um(self) -> tuple[float, float, float]:
-        """(z, y, x)."""
+        """Steps along z, y and x, µm."""
         return self.z_step_um, self.pixel_um, self.pixel_um
 
     def when(self, time: int) -> str:
-        """Return when a time point was taken, for people."""
+        """Return the time of a time point as text."""
         if self.interval_s is None:
             return f"time point {time}"
         minutes, seconds = divmod(time * self.interval_s, 60)
@@ -52,9 +53,9 @@ class ZStacks:
     Parameters
     ----------
     stack : ImageStack
-        Stays open.
+        An open file; it stays open.
     kept : Kept
-        Which planes are read.
+        The planes to read.
     channel, position : int
 
     Attributes
@@ -64,7 +65,7 @@ class ZStacks:
     Raises
     ------
     InvalidMovie
-        When it has no planes along z, lacks the channel, the position or a plane, or its scale is not known.
+        When it has no planes along z, lacks the channel, the position or a plane, or its scale is unknown.
     """
 
     def __init__(self, stack: ImageStack, kept: Kept, *, channel: int = 0, position: int = 0) -> None:
@@ -94,13 +95,13 @@ class ZStacks:
         Raises
         ------
         InvalidMovie
-            When the file does not say them.
+            When the file does not state them.
         """
         pixel_um, z_step_um = self._stack.square_pixel_um, self._stack.scale.z_step_um
         if pixel_um is None or z_step_um is None:
             raise InvalidMovie(
-                "expected a file that says the size of a pixel and the z step, got none of one of them: give"
-                " --pixel-size-nm and --z-step-nm"
+                "expected a file that states its pixel size and z step, but at least one is missing: give "
+                "--pixel-size-nm and --z-step-nm"
             )
         return VolumeScale(pixel_um, z_step_um, self._stack.frame_interval_s)
 
@@ -110,11 +111,11 @@ class ZStacks:
         return np.stack([self._stack.read(self._numbers[time, z]) for z in planes])
 
     def contrast(self, times: Sequence[int]) -> tuple[float, float]:
-        """Return the values drawn black and white: one pair for all of these time points."""
+        """Return the values of black and white, the same for all of these time points."""
         height, width = self._stack.frame_shape
         planes = len(times) * (self._kept.last - self._kept.first + 1)
         step = max(1, -(-planes * height * width // SAMPLED_PIXELS))
-        while np.gcd(step, width) > 1:  # else the same columns would be taken of each row
+        while np.gcd(step, width) > 1:  # otherwise the same columns of each row would be used
             step += 1
         values = np.concatenate([self.read(time).reshape(-1)[::step] for time in times])
         black, white = np.quantile(values, [BLACK, WHITE])
@@ -122,5 +123,5 @@ class ZStacks:
 
 
 def name_of(path: Path) -> str:
-    """Return a file's name without its endings."""
+    """Return a file's name without its suffixes."""
     return path.name.removesuffix(path.suffix).removesuffix(".ome")

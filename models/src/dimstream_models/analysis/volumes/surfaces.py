@@ -1,4 +1,4 @@
-"""The surface of a z-stack: marching cubes as the paper's 3D Viewer takes it, closed, in µm."""
+"""The surface of a z-stack: marching cubes as in the paper's 3D Viewer, closed, in µm."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dimstream_models.analysis.errors import InvalidImage
 
 RESAMPLING: Final = 2
 THRESHOLD: Final = 50.0
-"""The paper's (Methods, "Post processing volumetric data"), of 255 grey levels."""
+"""The paper's threshold (Methods, "Post processing volumetric data"), in 255 grey levels."""
 GREY: Final = 255.0
 APART: Final = 0.25
-"""Grey levels by which every block differs from the threshold at least: else corners of triangles fall
-together, and the surface has holes for other programs."""
+"""Least difference of a block from the threshold, grey levels. Without it, corners of triangles coincide, and
+other programs see holes in the surface."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,32 @@ class Surface:
     Parameters
     ----------
     vertices : (n, 3) float32
-        x, y and z, µm, from the middle of the file's first pixel on.
+        x, y and z, µm, relative to the centre of the file's first pixel.
     faces : (m, 3) int32
-        Vertices of each triangle, counter-clockwise seen from outside.
+        Vertices of each triangle, counter-clockwise when seen from outside.
     """
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.int32]
 
     def corners(self) -> NDArray[np.float32]:
-        """Return the corners of each triangle, (m, 3, 3)."""
+        """Return the corners of each triangle, (m, 3, 3), µm."""
         return self.vertices[self.faces]
 
     def normals(self) -> NDArray[np.float32]:
-        """Return the outward normal of each triangle, (m, 3), of length 1."""
+        """Return the outward unit normal of each triangle, (m, 3)."""
         corners = self.corners()
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.linalg.norm(across, axis=1, keepdims=True)
         return np.asarray(across / np.maximum(length, 1e-20), np.float32)
 
     def volume_um3(self) -> float:
-        """Return the volume that is enclosed."""
+        """Return the enclosed volume, µm³."""
         corners = self.corners().astype(np.float64)
         return float(np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
 
     def area_um2(self) -> float:
-        """Return the area of the surface."""
+        """Return the area of the surface, µm²."""
         corners = self.corners().astype(np.float64)
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         return float(np.linalg.norm(across, axis=1).sum() / 2)
@@ -67,29 +67,29 @@ def surface_of(
     resampling: int = RESAMPLING,
     first_plane: int = 0,
 ) -> Surface:
-    """Return where a z-stack, (Z, H, W), passes a threshold.
+    """Return the surface at which a z-stack, (Z, H, W), crosses a threshold.
 
-    The stack is averaged over blocks and turned into grey levels, as the 3D Viewer does it. The surface is
-    closed where the stack ends: half a block beyond the middle of its last blocks. A last block that the
-    stack does not fill is filled with its last planes, or pixels.
+    The stack is averaged over blocks and converted to grey levels, as in the 3D Viewer. The surface is closed
+    at the borders of the stack, half a block beyond the centres of its last blocks. An incomplete last block
+    is filled with its last planes or pixels.
 
     Parameters
     ----------
     contrast : (float, float)
-        Values that are grey level 0 and 255.
+        Values of grey levels 0 and 255.
     spacing_um : (float, float, float)
-        Steps along z, y, x.
+        Steps along z, y, x, µm.
     threshold : float
         Grey level, between 0 and 255.
     resampling : int
         Side of a block, in planes and pixels.
     first_plane : int
-        Of the stack in its file.
+        Number of the stack's first plane in its file.
 
     Raises
     ------
     InvalidImage
-        When nothing in it passes the threshold, or the settings are out of range.
+        When no value exceeds the threshold, or the settings are out of range.
     """
     if not 0 < threshold < GREY or resampling < 1:
         raise InvalidImage(
@@ -102,7 +102,7 @@ def surface_of(
             f"expected a z-stack with something brighter than grey level {threshold:g} of 255, got at most"
             f" {grey.max():.4g}: lower --threshold"
         )
-    places, faces, *_ = marching_cubes(_closed(grey, threshold), threshold)  # places: (n, 3) z, y, x
+    places, faces, *_ = marching_cubes(_closed(grey, threshold), threshold)  # positions: (n, 3) z, y, x
     middle = (resampling - 1) / 2
     in_file = (places - 1) * resampling + middle + np.array([first_plane, 0, 0])
     vertices = (in_file * np.array(spacing_um))[:, ::-1]
@@ -124,7 +124,8 @@ def _averaged(stack: NDArray[Any], resampling: int) -> NDArray[np.float32]:
 
 
 def _closed(grey: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """Return grey levels with a rim, (Z + 2, H + 2, W + 2), that the surface passes half-way."""
+    """Return grey levels with a margin, (Z + 2, H + 2, W + 2), in the middle of which the surface is
+    closed."""
     near = np.abs(grey - threshold) < APART
     apart = np.where(near, np.where(grey > threshold, threshold + APART, threshold - APART), grey)
     rim = np.pad(apart, 1, mode="edge")

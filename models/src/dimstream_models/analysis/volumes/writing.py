@@ -1,4 +1,4 @@
-"""The paper's figure 4 of a file of z-stacks: views, surfaces, and what they were made with."""
+"""The paper's figure 4 of a file of z-stacks: views, surfaces, and a record of their settings."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ WHAT: Final = "volumes.json"
 
 @dataclass(frozen=True)
 class VolumeSettings:
-    """What is shown of z-stacks, and how surfaces are taken.
+    """What is shown of z-stacks, and how surfaces are made.
 
     Parameters
     ----------
-    channel, position : int
-    times : tuple of int
-        Time points; four that are spread over the series where none is given.
+    channel, position : int times : tuple of int
+        Time points; if empty, four that are spread over the series.
     plane, row, column : int or None
-        Where slices lie; the middle by default.
+        Positions of slices; by default the middle.
     threshold : float
-        Grey level of 255.
+        Grey level, 0 to 255.
     resampling : int
+        Side of a block that is averaged first, in planes and pixels.
     """
 
     channel: int = 0
@@ -58,7 +58,7 @@ class VolumeSettings:
 
 @dataclass(frozen=True)
 class SurfaceWritten:
-    """A surface on disk: its file without ending, size and what it encloses."""
+    """A written surface: its file without suffix, size, volume and area."""
 
     name: str
     time: int
@@ -83,7 +83,7 @@ def write_volumes(
     path : Path
         File of denoised z-stacks.
     pixel_size_um, z_step_um : float, optional
-        Overrule what the file says.
+        Used in place of the file's own values.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def write_volumes(
     except TiffError as error:
         raise InvalidMovie(f"{path}: {error.detail}") from error
     except FileNotFoundError as error:
-        raise InvalidMovie(f"{path}: there is no such file") from error
+        raise InvalidMovie(f"{path}: expected a file, but there is none: check the path") from error
 
 
 def _write(
