@@ -187,7 +187,7 @@ class NoErrorBar(Refused):
 
 
 class OnlyLabels(Refused):
-    """Something is wanted of a model that denoises nothing, but says what each pixel shows."""
+    """A result of denoising was requested from a model that classifies pixels."""
 
     code = "bad_field"
 

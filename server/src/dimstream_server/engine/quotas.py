@@ -242,14 +242,12 @@ def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> int:
     """
     if bundle.classes and (spec.deliver_maps or spec.match_pixel_size):
         raise OnlyLabels(
-            f"model {bundle.id} says what each pixel shows ({', '.join(bundle.classes)}); it denoises"
-            " nothing, so there are no maps of support and no photons to put on other pixels: leave maps and"
-            " match_pixel_size out, or name another model"
+            f"model {bundle.id} classifies pixels ({', '.join(bundle.classes)}) and does not denoise, so maps"
+            " and match_pixel_size are not available: leave them out, or name another model"
         )
     if spec.deliver_sd and bundle.error_bar is None:
         raise NoErrorBar(
-            f"model {bundle.id} has no error bar; expected one, as it was asked for: leave sd out, or name"
-            " another model"
+            f"model {bundle.id} has no error bar, but sd was requested: leave sd out, or name another model"
         )
     for name, dtype, known in (
         ("in_dtype", spec.in_dtype, get_args(InDtype)),
