@@ -63,7 +63,8 @@ DIST ?= dist
 
 dist: $(VENV)/.installed
 	rm -rf $(DIST)/*.whl $(DIST)/*.zip
-	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir $(DIST) ./client ./models ./server
+	$(PIP) "hatchling>=1.27,<2"
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) ./client ./models ./server
 	cp .ci/constraints.txt $(DIST)/constraints.txt
 	$(BIN)/python -c 'from dimstream_models import bundle, shipped; \
 		bundle.pack_bundle(shipped.shipped_bundle(), "$(DIST)/er-sted-light.zip")'
