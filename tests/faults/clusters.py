@@ -41,10 +41,9 @@ def ray_cluster(bundle: Path, folder: Path, *, workers: int = 2) -> Iterator[Ray
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         try:
             node = cluster.add_node(num_cpus=2)
-            command = ("gateway", "--ray", cluster.address, "--workers", str(workers))
-            command += ("--store", str(folder / "store"))
+            command = ("gateway", "--ray", cluster.address, "--store", str(folder / "store"))
             settings = {
-                "workers": {"silence_s": 3.0, "wait_s": 60.0, **_keys(folder)},
+                "workers": {"silence_s": 3.0, "wait_s": 60.0, "ray_workers": workers, **_keys(folder)},
                 "zmq": {"silence_s": 3.0},
             }
             gateway = Server(bundle, folder / "gateway", settings=settings, command=command)

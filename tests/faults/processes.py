@@ -80,9 +80,8 @@ class Server:
     def begin(self) -> None:
         """Start it, and do not wait."""
         self._ready.unlink(missing_ok=True)
-        config = self.folder / "server.toml"
-        config.write_text(_toml(self._settings))
-        command = [*self._command, "--config", str(config), "--bundle", str(self.bundle)]
+        self._config.write_text(_toml(self._settings))
+        command = [*self._command, "--config", str(self._config), "--bundle", str(self.bundle)]
         command += ["--zmq", self.endpoint, "--http", self._http, "--state", str(self.state)]
         command += ["--ready-file", str(self._ready), "--log-level", "info"]
         command += [] if self._record is None else ["--record", str(self._record)]
@@ -126,6 +125,12 @@ class Server:
         self._process.terminate()
         return self._process.wait(90)
 
+    def change_settings(self, table: str, **values: Any) -> None:
+        """Change a table of its TOML file, and have it read again (SIGHUP)."""
+        self._settings = self._settings | {table: self._settings.get(table, {}) | values}
+        self._config.write_text(_toml(self._settings))
+        os.kill(self.pid, signal.SIGHUP)
+
     def freeze(self) -> None:
         """Stop its clock ticks: it holds its sockets and does nothing."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -142,6 +147,10 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "server.toml"
 
     @property
     def _ready(self) -> Path:

@@ -1,4 +1,4 @@
-"""Ray places a gateway's workers on two nodes; a worker and a node are killed; nothing differs."""
+"""Ray places a gateway's workers on two nodes; they become fewer and more, are killed; nothing differs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not true within {PATIENCE_S} s"
         time.sleep(0.05)
+
+
+def test_workers_become_fewer_and_more_while_frames_come(running: RayCluster) -> None:
+    until(lambda: [one["trouble"] for one in workers(running)] == [None, None])
+    at_first = {one["address"] for one in workers(running)}
+
+    def have(count: int) -> None:
+        running.gateway.change_settings("workers", ray_workers=count)
+        until(lambda: [one["trouble"] for one in workers(running)] == [None] * count)
+
+    undisturbed = stream(running.gateway.endpoint, {})
+    assert "event=stream_moved" not in running.gateway.log
+    resizing = {20: lambda: have(1), 55: lambda: have(2)}
+    with ThreadPoolExecutor() as pool:  # a stream on each worker, one of which moves
+        both = pool.map(lambda at: stream(running.gateway.endpoint, at), [resizing, {}])
+        for disturbed in both:
+            comparison = compare(undisturbed, disturbed)
+            assert comparison.is_identical, comparison
+    assert "event=stream_moved" in running.gateway.log
+    assert len(at_first & {one["address"] for one in workers(running)}) == 1
+    assert len(processes(WORKER)) == 2
 
 
 def test_a_worker_and_a_node_are_killed(running: RayCluster, bundle: Path) -> None:
