@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from dimstream_models.shipped import SHIPPED_MODEL, shipped_bundle
 from dimstream_server.addresses import split_address
+from dimstream_server.reloading import bundles_of
 from dimstream_server.settings import Settings
 from dimstream_server.settings_file import SettingsError, load_settings, make_settings
 
@@ -43,6 +45,15 @@ def test_file_says_all_and_its_paths_are_relative_to_it(tmp_path: Path) -> None:
     assert settings.server.bundles == (tmp_path / "a", tmp_path / "b.zip")
     assert settings.server.ready_file == tmp_path / "ready.json"
     assert (settings.server.device, settings.zmq.window, settings.limits.max_streams) == (("cuda:1",), 3, 2)
+
+
+def test_a_bundle_that_ships_is_served_by_its_name_unless_a_path_has_it(tmp_path: Path) -> None:
+    path = write(tmp_path, f'[server]\nbundles = ["{SHIPPED_MODEL}", "other"]\n')
+    assert bundles_of(load_settings(path, {})) == (shipped_bundle(), tmp_path / "other")
+    named = load_settings(None, {("server", "bundles"): [SHIPPED_MODEL]})
+    assert bundles_of(named) == (shipped_bundle(),)
+    (tmp_path / SHIPPED_MODEL).mkdir()
+    assert bundles_of(load_settings(path, {}))[0] == tmp_path / SHIPPED_MODEL
 
 
 def test_command_line_wins_over_the_file(tmp_path: Path) -> None:

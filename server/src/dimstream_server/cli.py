@@ -30,7 +30,8 @@ _OPTIONS: Final[Mapping[str, tuple[tuple[str, str], Mapping[str, Any]]]] = {
         {
             "action": "append",
             "metavar": "PATH",
-            "help": "bundle to serve: folder or zip; repeat it for more models (default: the one that ships)",
+            "help": "bundle to serve: folder, zip, or the name of one that ships; repeat it for more models"
+            " (default: er-sted-light, which ships)",
         },
     ),
     "--zmq": (

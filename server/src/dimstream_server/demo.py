@@ -22,7 +22,7 @@ from dimstream_client.file_streaming import resume_path
 from dimstream_client.files import open_images
 from dimstream_models.bundle import Bundle, BundleError, Thresholds, read_attachment, read_bundle
 from dimstream_models.quality.support_map import CLASS, PREDICTED, UNSUPPORTED
-from dimstream_models.shipped import shipped_bundle
+from dimstream_models.shipped import find_bundle, shipped_bundle
 from dimstream_server.server_process import ServerProcessError, running_server
 
 MOVIE, TRUTH = "sample/movie.ome.tif", "sample/truth.ome.tif"
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the demo and return its exit status."""
     parser = argparse.ArgumentParser(prog="dimstream-server demo", description=__doc__)
     what = "a bundle with a sample movie (default: the one that ships)"
-    parser.add_argument("--bundle", type=Path, help=what)
+    parser.add_argument("--bundle", type=find_bundle, help=what)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the results")
     parser.add_argument("--interval", type=float, default=0.2, help="seconds between frames")
     arguments = parser.parse_args(argv)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from dimstream_client.errors import KeyFileError
-from dimstream_models.shipped import shipped_bundle
+from dimstream_models.shipped import find_bundle, shipped_bundle
 from dimstream_server.errors import ServerError
 from dimstream_server.settings import Settings
 from dimstream_server.settings_file import SettingsError
@@ -98,7 +98,7 @@ class Reloading:
 
 def bundles_of(settings: Settings) -> tuple[Path, ...]:
     """The bundles that are served by these settings: the one that ships where they name none."""
-    return settings.server.bundles or (shipped_bundle(),)
+    return tuple(find_bundle(path) for path in settings.server.bundles or (shipped_bundle(),))
 
 
 def changed_keys(before: Settings, after: Settings) -> list[str]:

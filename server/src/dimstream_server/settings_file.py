@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from dimstream_client.header_checks import short
+from dimstream_models.shipped import find_bundle
 from dimstream_server.settings import IN_MEMORY, IN_PART, Settings
 
 LARGEST_FILE = 2**20  # of settings, bytes
@@ -80,7 +81,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     settings = _validated(tables, str(path), IN_PART)
     server = tables.setdefault("server", {})
     if settings.server.bundles is not None:
-        server["bundles"] = [str(path.parent / bundle) for bundle in settings.server.bundles]
+        server["bundles"] = [str(find_bundle(bundle, path.parent)) for bundle in settings.server.bundles]
     if settings.server.bundle_folders:
         server["bundle_folders"] = [str(path.parent / folder) for folder in settings.server.bundle_folders]
     if settings.server.ready_file is not None:

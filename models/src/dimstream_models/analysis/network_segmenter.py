@@ -20,7 +20,7 @@ from dimstream_models.analysis.segmentation import (
     without_specks,
 )
 from dimstream_models.segmenting.class_network import ClassNetwork, read_class_network
-from dimstream_models.shipped import shipped_segmenter
+from dimstream_models.shipped import find_bundle, shipped_segmenter
 
 LEAST_AREA_PX: Final = 12
 NETWORK: Final = "network"
@@ -134,7 +134,7 @@ def named_segmenter(
             "expected the ball's radius and the tubules' width only with --segmenter classical, got "
             f"--segmenter {name}: leave them out, because a network has no such settings"
         )
-    return network_segmenter(None if name == NETWORK else Path(name), pixel_nm=pixel_nm)
+    return network_segmenter(None if name == NETWORK else find_bundle(name), pixel_nm=pixel_nm)
 
 
 @lru_cache(maxsize=2)

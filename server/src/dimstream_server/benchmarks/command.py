@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dimstream_client.errors import DimstreamError
 from dimstream_models.bundle import BundleError, read_bundle
-from dimstream_models.shipped import shipped_bundle
+from dimstream_models.shipped import find_bundle, shipped_bundle
 from dimstream_server.benchmarks.errors import BenchmarkError
 from dimstream_server.benchmarks.machine import describe_machine
 from dimstream_server.benchmarks.measuring import Measuring
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     what = "the model to measure next to an identity (default: the one that ships)"
-    add("--bundle", type=Path, default=shipped_bundle(), metavar="PATH", help=what)
+    add("--bundle", type=find_bundle, default=shipped_bundle(), metavar="PATH", help=what)
     add("--out", type=Path, default=Path("bench"), metavar="FOLDER", help="where bench.json and bench.txt go")
     add("--frames", type=_positive, default=FRAMES, metavar="N", help="frames of the identity on each route")
     parts = f"what to measure, of {','.join(PARTS)} (default: all)"

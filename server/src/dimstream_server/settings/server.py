@@ -39,7 +39,10 @@ class ServerTable(Table):
     bundles: Annotated[
         tuple[Path, ...] | None,
         AfterValidator(_at_least_one),
-        Field(description="model bundles to serve: folders or zips; without it the one that ships"),
+        Field(
+            description="model bundles to serve: folders, zips, names of those that ship; by default"
+            " er-sted-light"
+        ),
     ] = None
     bundle_folders: Annotated[
         tuple[Path, ...],

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dimstream_models.analysis.commands import Commands
+from dimstream_models.shipped import find_bundle
 
 
 def add(commands: Commands) -> None:
@@ -14,7 +15,7 @@ def add(commands: Commands) -> None:
         "dose-effect",
         help="measure bias and spread of every figure by dose, on simulated scenes with exact labels",
     )
-    parser.add_argument("--bundle", type=Path, help="bundle that denoises (default: the shipped one)")
+    parser.add_argument("--bundle", type=find_bundle, help="bundle that denoises (default: the shipped one)")
     parser.add_argument(
         "--segmenter",
         default="classical",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dimstream_models.analysis.commands import Commands
+from dimstream_models.shipped import find_bundle
 
 SCORES = "segmenter_scores.json"
 
@@ -25,7 +26,7 @@ def add(commands: Commands) -> None:
             "threshold (default: %(default)s)"
         ),
     )
-    parser.add_argument("--bundle", type=Path, help="bundle that denoises (default: the shipped one)")
+    parser.add_argument("--bundle", type=find_bundle, help="bundle that denoises (default: the shipped one)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for the scores")
     parser.add_argument("--scenes", type=int, default=24, metavar="N", help="(default: %(default)s)")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands, positive, print_warnings
 
 
@@ -13,7 +14,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "adapt", help="fit a bundle to your own movies of photon counts, without clean images, if it helps"
     )
-    parser.add_argument("bundle", type=Path, help="to begin with; it stays as it is")
+    parser.add_argument("bundle", type=find_bundle, help="to begin with; it stays as it is")
     parser.add_argument("movies", type=Path, nargs="+", metavar="MOVIE", help="of one sample, in order")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new bundle")
     length = parser.add_mutually_exclusive_group()

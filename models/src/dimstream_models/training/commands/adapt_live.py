@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands, positive, print_warnings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add(commands: Commands) -> None:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bundle", type=Path, help="that serves the stream (default: looked for next to --out)"
+        "--bundle", type=find_bundle, help="that serves the stream (default: looked for next to --out)"
     )
     parser.add_argument(
         "--first-minutes", type=positive, default=3.0, help="of the stream, to learn from (default: 3)"

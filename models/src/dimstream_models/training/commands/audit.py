@@ -7,6 +7,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 
@@ -15,7 +16,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "audit", help="how right a bundle's flags are, on simulated movies of two worlds and on recorded ones"
     )
-    parser.add_argument("bundle", type=Path, help="folder or zip")
+    parser.add_argument("bundle", type=find_bundle, help="folder or zip")
     parser.add_argument(
         "--signal", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies of a sample"
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("compare", help="compare a bundle with the best-tuned classical filters")
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=find_bundle)
     parser.add_argument("--name", required=True, help="prefix of the figures")
     parser.add_argument("--noisy", type=Path, required=True, help="image or stack of counts")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 
@@ -13,7 +14,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "error-bar-check", help="how many true values lie within a bundle's error bars, in bins of dose"
     )
-    parser.add_argument("bundle", type=Path, help="folder or zip, with an error bar")
+    parser.add_argument("bundle", type=find_bundle, help="folder or zip, with an error bar")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables and the picture")
     parser.add_argument(
         "--movies", type=Path, nargs="+", default=[], metavar="MOVIE", help="judged by photons set aside"

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("evaluate", help="every figure of a bundle on pairs that no choice has seen")
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=find_bundle)
     parser.add_argument("pairs", type=Path, help="prepared folder, folder with low/ and high/, or CSV list")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="folder for the report")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 
@@ -22,7 +23,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--from",
         dest="start",
-        type=Path,
+        type=find_bundle,
         metavar="BUNDLE",
         help="begin with this bundle's weights; network and normalisation of the recipe must be its own, or"
         " the network a wider one",

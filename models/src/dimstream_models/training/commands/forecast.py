@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 
@@ -13,7 +14,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "forecast", help="how right it is when a plane is said to be suspect in so many frames"
     )
-    parser.add_argument("bundle", type=Path, help="folder or zip")
+    parser.add_argument("bundle", type=find_bundle, help="folder or zip")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="folder for the report")
     parser.add_argument("--seed", type=int, default=20, help="of the movies (default: %(default)s)")
     parser.add_argument(

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 
@@ -21,7 +22,9 @@ def add(commands: Commands) -> None:
         "--documentation", type=Path, required=True, help="Markdown with a section Validation"
     )
     parser.add_argument(
-        "--denoiser", type=Path, help="bundle by which frames are denoised (default: the one that ships)"
+        "--denoiser",
+        type=find_bundle,
+        help="bundle by which frames are denoised (default: the one that ships)",
     )
     parser.add_argument(
         "--scenes", type=int, default=160, help="simulated, three frames each (default: %(default)s)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dimstream_models.shipped import find_bundle
 from dimstream_models.training.commands import Commands
 
 
@@ -13,7 +14,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "stress", help="bridges, gaps, pairs, rings, puncta and photometry next to a tuned Gaussian"
     )
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=find_bundle)
     parser.add_argument("--out", type=Path, required=True, help="folder of the table and the picture")
     parser.add_argument("--seed", type=int, default=13, help="of scenes and photons (default: %(default)s)")
     parser.add_argument(
