@@ -50,6 +50,17 @@ def test_frames_hang_on_the_seed_and_the_purpose_alone() -> None:
     assert not np.array_equal(first[0].labels, other[0].labels)
 
 
+def test_a_detector_that_is_full_counts_no_further() -> None:
+    light, rng = np.full((32, 32), 5, np.float32), np.random.default_rng(0)
+
+    def seen(dose_ph: float) -> float:
+        frame = frames_of.denoised_frame(rng, undenoised, light, dose_ph=dose_ph, pixel_nm=20, full=2)
+        return float(frame.max())
+
+    assert seen(10) == 20
+    assert seen(1) > 2  # too few counts for a detector to be full
+
+
 def test_a_stopped_fit_equals_an_undisturbed_one(library: FrameLibrary, tmp_path: Path) -> None:
     whole = Fit(SMALL, library, library, tmp_path / "whole").go_on()
     part = Fit(SMALL, library, library, tmp_path / "part")

@@ -1,7 +1,9 @@
 """Simulated frames of the ER with the exact class of every pixel, as a segmenter meets them.
 
 A scene is seen with several pixel sizes, doses and backgrounds, denoised by a bundle as the service does it,
-and put onto the pixels that the segmenter knows. Tubules on sheets are sheets, as in the paper.
+and put onto the pixels that the segmenter knows. Tubules on sheets are sheets, as in the paper. Some frames
+have what real microscopes do: blur of a wide-field microscope with light that is out of focus, uneven light,
+a thick, bright part of the cell, and a detector that saturates.
 """
 
 from __future__ import annotations
@@ -33,12 +35,23 @@ SIDE_PX: Final = 256
 VARIANTS: Final = 3
 """Images of each scene."""
 
-_KINDS: Final[dict[Kind, float]] = {"er": 0.84, "dense": 0.08, "sparse": 0.08}
+_KINDS: Final[dict[Kind, float]] = {"er": 0.80, "dense": 0.12, "sparse": 0.08}
 _DOSE: Final = (0.3, 12.0)  # photons on a tubule's pixel
 _DARK: Final = (0.002, 0.1)  # counts/px
 _PIXELS_NM: Final = (15.0, 60.0)
 _USUAL_SHARE: Final = 0.6  # of the denoised frames, with the pixels that the segmenter knows
-_PSF_NM: Final = (45.0, 240.0)  # full width at half maximum
+_PSF_NM: Final = (45.0, 300.0)  # full width at half maximum; the upper end is a wide-field microscope's
+_FOOT_SHARE: Final = 0.5  # of the scenes of other blur, with a wide foot of the point spread function
+_FOOT: Final = (0.1, 0.5)  # share of the light in it
+_FOOT_PX: Final = (6.0, 24.0)
+_UNEVEN_SHARE: Final = 0.35  # of the images, whose structures are lit or labelled unevenly
+_UNEVEN: Final = (0.1, 0.6)  # deviation of the logarithm
+_THICK_SHARE: Final = 0.2  # of the images, with a thick part of the cell that is out of focus
+_THICK_PEAK: Final = (1.0, 15.0)  # tubules' peaks
+_SATURATED_SHARE: Final = 0.1  # of the other images
+_SATURATED_THICK_SHARE: Final = 0.6
+_SATURATED_PIXELS: Final = (0.01, 0.35)  # share of an image's
+_LEAST_FULL_COUNTS: Final = 8.0  # no detector is full at fewer
 _RADIUS_NM: Final = (30.0, 60.0)  # of tubules
 _CLEAN_SHARE: Final = 0.2
 _EMPTY_SHARE: Final = 0.04
@@ -96,24 +109,38 @@ def labelled_frames(rng: Rng, restore: Restore, side_px: int = SIDE_PX) -> Itera
         labels = drawn.labels
         if rng.random() < _EMPTY_SHARE:
             structure, labels = np.zeros_like(structure), np.zeros_like(labels)
-        light = structure + _uneven_background(rng, side_px)
+        light, full = _as_lit(rng, structure)
         if rng.random() < _CLEAN_SHARE:
-            yield LabelledFrame(light, labels, None, PIXEL_SIZE_NM, drawn.kind)
+            yield LabelledFrame(np.minimum(light, np.float32(full)), labels, None, PIXEL_SIZE_NM, drawn.kind)
             continue
         dose = _log_uniform(rng, _DOSE)
         pixel_nm = PIXEL_SIZE_NM if rng.random() < _USUAL_SHARE else _log_uniform(rng, _PIXELS_NM)
-        image = denoised_frame(rng, restore, light, dose_ph=dose, pixel_nm=pixel_nm)
+        image = denoised_frame(rng, restore, light, dose_ph=dose, pixel_nm=pixel_nm, full=full)
         yield LabelledFrame(image, labels, dose, pixel_nm, drawn.kind)
 
 
 def denoised_frame(
-    rng: Rng, restore: Restore, light: NDArray[np.float32], *, dose_ph: float, pixel_nm: float
+    rng: Rng,
+    restore: Restore,
+    light: NDArray[np.float32],
+    *,
+    dose_ph: float,
+    pixel_nm: float,
+    full: float = np.inf,
 ) -> NDArray[np.float32]:
-    """Return light (H, W) as pixels of a size count it, denoised, back on its own pixels, (H, W) float32."""
+    """Return light (H, W) as pixels of a size count it, denoised, back on its own pixels, (H, W) float32.
+
+    Parameters
+    ----------
+    full : float
+        Light, in its unit, at which the detector saturates, if that is at least eight counts.
+    """
     side, _ = light.shape
     seen = resampled(light, shape_on((side, side), PIXEL_SIZE_NM, pixel_nm))
     dark = _log_uniform(rng, _DARK)
     counts = expose(np.maximum(seen, 0), dose=dose_ph, dark_counts=dark, rng=rng)
+    if _LEAST_FULL_COUNTS <= dose_ph * full < np.inf:
+        counts = np.minimum(counts, np.uint16(dose_ph * full))
     return resampled(restore(counts), (side, side))
 
 
@@ -138,6 +165,35 @@ def _draw_field(rng: Rng, side_px: int) -> _Field:
     return _Field(structure.astype(np.float32), labels, kind)
 
 
+def _as_lit(rng: Rng, structure: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Return the light of one image of a structure, (H, W), and the light at which the detector saturates."""
+    side_px, _ = structure.shape
+    light = structure
+    if rng.random() < _UNEVEN_SHARE:
+        clouds = smooth_noise(rng, structure.shape, rng.uniform(20, 80))
+        light = light * np.exp(rng.uniform(*_UNEVEN) * clouds)
+    light = light + _uneven_background(rng, side_px)
+    thick = rng.random() < _THICK_SHARE
+    if thick:
+        light = light + _thick_part(rng, side_px)
+    full = np.inf
+    if rng.random() < (_SATURATED_THICK_SHARE if thick else _SATURATED_SHARE):
+        full = float(np.quantile(light, 1 - _log_uniform(rng, _SATURATED_PIXELS)))
+    return np.asarray(light, np.float32), full
+
+
+def _thick_part(rng: Rng, side_px: int) -> NDArray[np.float64]:
+    """Return the light of a thick part of the cell, (H, W), out of focus; some have a dark nucleus."""
+    y, x = np.indices((side_px, side_px)).astype(np.float64)
+    middle = rng.uniform(-0.2, 1.2, 2) * side_px
+    inside = _ellipse(rng, y, x, middle, (0.2 * side_px, 0.6 * side_px)).astype(np.float64)
+    if rng.random() < 0.5:
+        inside[_ellipse(rng, y, x, middle, (0.1 * side_px, 0.3 * side_px))] *= rng.uniform(0.2, 0.8)
+    texture = 1 + rng.uniform(0, 0.4) * smooth_noise(rng, inside.shape, rng.uniform(6, 30))
+    blurred = ndimage.gaussian_filter(inside * np.clip(texture, 0.1, None), _log_uniform(rng, (5, 30)))
+    return np.asarray(_log_uniform(rng, _THICK_PEAK) * blurred)
+
+
 def _draw_scene(rng: Rng, side_px: int, kind: Kind) -> Scene:
     scene = Scene.random(rng, (side_px, side_px), kind)
     if not scene.sheet_cells and kind == "er" and rng.random() < _SHEET_AGAIN:
@@ -145,7 +201,11 @@ def _draw_scene(rng: Rng, side_px: int, kind: Kind) -> Scene:
     if rng.random() < 0.5:
         return scene
     radius, width = rng.uniform(*_RADIUS_NM), _log_uniform(rng, _PSF_NM)
-    return replace(scene, sigma_px=float(np.hypot(radius / 2, width / 2.355) / PIXEL_SIZE_NM))
+    scene = replace(scene, sigma_px=float(np.hypot(radius / 2, width / 2.355) / PIXEL_SIZE_NM))
+    if rng.random() < _FOOT_SHARE:
+        share, reach = rng.uniform(*_FOOT), rng.uniform(*_FOOT_PX)
+        scene = replace(scene, pedestal=float(share), pedestal_sigma_px=float(reach))
+    return scene
 
 
 def _round_sheets(rng: Rng, side_px: int) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTHS: Final = (24, 32, 48, 64)
+WIDTHS: Final = (32, 64, 64, 96)
 """Features of each level, the finest, which has half the frame's pixels along each side, first."""
 STEP: Final = 2 ** len(WIDTHS)
 """Sides that the network takes are multiples of it, px."""

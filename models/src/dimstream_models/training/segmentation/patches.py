@@ -13,9 +13,10 @@ from torch import Tensor
 from dimstream_models.training.segmentation.frame_library import FrameLibrary
 
 Rng = np.random.Generator
-_SCALE: Final = (0.65, 1.5)  # of structures
-_CONTRAST: Final = (0.75, 1.35)  # exponents
-_GAIN: Final = (0.7, 1.4)
+_SCALE: Final = (0.6, 1.6)  # of structures
+_CONTRAST: Final = (0.7, 1.4)  # exponents
+_GAIN: Final = (0.4, 1.8)
+_OFFSET: Final = 0.25  # deviation
 _STEP_STREAM: Final = 7
 
 
@@ -60,7 +61,7 @@ def _changed(rng: Rng, image: NDArray[np.float32]) -> NDArray[np.float32]:
         y, x = np.indices(image.shape) / image.shape[0] - 0.5
         angle = rng.uniform(0, 2 * np.pi)
         values = values * np.exp(rng.uniform(0, 1.2) * (y * np.sin(angle) + x * np.cos(angle)))
-    changed = np.exp(rng.uniform(*np.log(_GAIN))) * (values * (high - low) + low) + rng.normal(0, 0.15)
+    changed = np.exp(rng.uniform(*np.log(_GAIN))) * (values * (high - low) + low) + rng.normal(0, _OFFSET)
     if rng.random() < 0.2:
         changed = changed + rng.uniform(0, 0.1) * rng.normal(size=image.shape)
     return np.asarray(changed, np.float32)
