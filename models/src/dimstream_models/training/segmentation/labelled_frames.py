@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ def _draw_field(rng: Rng, side_px: int) -> _Field:
 def _as_lit(rng: Rng, structure: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     """Return the light of one image of a structure, (H, W), and the light at which the detector saturates."""
     side_px, _ = structure.shape
-    light = structure
+    light: NDArray[np.floating[Any]] = structure
     if rng.random() < _UNEVEN_SHARE:
         clouds = smooth_noise(rng, structure.shape, rng.uniform(20, 80))
         light = light * np.exp(rng.uniform(*_UNEVEN) * clouds)
