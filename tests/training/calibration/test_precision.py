@@ -102,7 +102,7 @@ def test_the_command_says_what_it_found(
     kinds = ["--signal", str(movies.signal[0]), "--dark", str(movies.dark[0])]
     command = ["calibrate", str(BUNDLE), "--precision", "bf16", *kinds, "--out", str(tmp_path / "new")]
     assert main([*command, "--strict"]) != 0
-    assert "expected movies alone next to --precision" in capsys.readouterr().err
+    assert "expected only movies with --precision" in capsys.readouterr().err
     assert main(command) == 0
     assert "bfloat16 on " in capsys.readouterr().out
     assert read_bundle(tmp_path / "new").documentation.count("## Lower precisions") == 1

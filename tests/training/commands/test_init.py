@@ -106,7 +106,7 @@ NAMES = {
         "bundle.name: expected 5 to 128 characters .*, not 2: say what",
     ),
     "too long": (f"bundle.name={'a' * 129}", "expected 5 to 128 characters .*, not 129"),
-    "a dot": ("bundle.name=ER v1.0", "expected letters, digits, spaces, .*, not '.': leave these out"),
+    "a dot": ("bundle.name=ER v1.0", "expected letters, digits, spaces, .*, got '.': leave these out"),
     "capitals in an id": ("bundle.id=ER-1", "bundle.id: expected small letters, digits and dashes"),
     "no id": ("bundle.id=''", "bundle.id: expected small letters"),
 }

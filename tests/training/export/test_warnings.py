@@ -164,7 +164,7 @@ def test_export_says_its_warnings_last_and_strict_writes_nothing(
     lines = capsys.readouterr().err.splitlines()
     said = warnings_of(out)
     assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {each}" for each in said]
-    assert lines[-1] == f"{len(said)} warnings; README.md in {out} keeps them"
+    assert lines[-1] == f"{len(said)} warnings; see also README.md in {out}"
     assert any("No frame is judged" in each for each in said)
     made = read_bundle(out)
     assert all(f"- **{each}**" in made.documentation for each in said)

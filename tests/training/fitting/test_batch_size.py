@@ -107,7 +107,7 @@ def test_a_resumed_run_keeps_the_batch_that_was_found(
 
 def test_a_system_that_does_not_tell_is_asked_for_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "MEMINFO", Path("/nowhere/meminfo"))
-    with pytest.raises(NotAvailable, match=r"expected a number as fit\.batch"):
+    with pytest.raises(NotAvailable, match=r"give a number as fit\.batch"):
         batch_size.free_memory()
 
 

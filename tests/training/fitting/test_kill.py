@@ -71,7 +71,7 @@ def test_a_run_that_is_killed_again_and_again_is_an_undisturbed_one(
         broken += process.returncode != 0
         if number != signal.SIGKILL and process.returncode:
             assert process.returncode == 130, output
-            assert "the same command goes on with" in output
+            assert "give the same command to continue" in output
             assert read_record(killed).state == "stopped"
             assert (killed / "loss.png").exists()
     assert broken == len(KILLS)  # none came too late to disturb anything
@@ -126,7 +126,7 @@ def test_the_command_says_that_a_run_is_finished_or_failed(
     assert main([*arguments[:-1], str(tmp_path / "failed")]) == 2
     assert "over the limit of 1e-06: lower the learning rate" in capsys.readouterr().err
     assert main([*arguments, "--split-photons"]) == 2
-    assert "splitting photons wants pairs" in capsys.readouterr().err
+    assert "splitting photons needs pairs" in capsys.readouterr().err
     assert main([*arguments, "--device", "cuda:99"]) == 2
     assert "expected the device cuda:99" in capsys.readouterr().err
     assert main(["fit", str(tmp_path / "none.yaml"), "--run", str(tmp_path / "run")]) == 2

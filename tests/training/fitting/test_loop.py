@@ -90,7 +90,7 @@ def test_the_best_network_is_kept(begin: Begin, tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [2, 8])
 def test_a_run_that_diverges_fails_at_once(begin: Begin, tmp_path: Path, spoilt: float, step: int) -> None:
     trainer = begin(epochs=100, spoil=lambda now: spoilt if now == step else 1.0)
-    with pytest.raises(Diverged, match=rf"by step {step + 1}, over the limit of 1000: lower the learning"):
+    with pytest.raises(Diverged, match=rf"by step {step + 1}, above the limit of 1000: lower the learning"):
         trainer.train()
     record = read_record(tmp_path)
     assert record.state == "failed"

@@ -130,13 +130,13 @@ def test_what_a_kill_before_the_record_left_is_no_obstacle(tiny_recipe: Recipe, 
 def test_a_run_without_a_network_says_so(tiny_recipe: Recipe, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointMismatch, match=r"expected a checkpoint at .*best\.pt"):
         load_best(tiny_recipe, tmp_path)
-    with pytest.raises(CheckpointMismatch, match="is no network of this recipe"):
+    with pytest.raises(CheckpointMismatch, match="is not a network of this recipe"):
         load_best(changed(tiny_recipe, network={"filters": (4, 5)}), tiny_run)
 
 
 def test_a_gpu_that_is_not_there_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
     missing = f"cuda:{torch.cuda.device_count()}"
-    with pytest.raises(NotAvailable, match=f"expected the device {missing}, torch .* finds"):
+    with pytest.raises(NotAvailable, match=f"expected the device {missing}, but torch .* finds"):
         fit(tiny_recipe, tmp_path / "run", device=missing)
     for name in ("gpu", "meta"):
         with pytest.raises(NotAvailable, match=r"expected (a|the) device"):
@@ -146,7 +146,7 @@ def test_a_gpu_that_is_not_there_is_refused(tiny_recipe: Recipe, tmp_path: Path)
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_on_a_cpu_is_refused(tiny_recipe: Recipe, tmp_path: Path, precision: str) -> None:
-    with pytest.raises(NotAvailable, match=f"{precision} wants a GPU"):
+    with pytest.raises(NotAvailable, match=f"{precision} needs a GPU"):
         fit(changed(tiny_recipe, fit={"precision": precision}), tmp_path / "run")
 
 
@@ -167,7 +167,7 @@ def test_training_and_validation_never_share_a_scene(tiny_recipe: Recipe) -> Non
 
 
 def test_splitting_photons_wants_pairs(tiny_recipe: Recipe) -> None:
-    with pytest.raises(InvalidRecipe, match="splitting photons wants pairs"):
+    with pytest.raises(InvalidRecipe, match="splitting photons needs pairs"):
         tiny_recipe.with_split_photons()
 
 

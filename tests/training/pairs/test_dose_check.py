@@ -47,11 +47,11 @@ REFUSED = {
     ),
     "equal": (LOW, LOW, "low and high dose are equal"),
     "equal in another type": (LOW, LOW.astype(np.float32), "low and high dose are equal"),
-    "a copy times 70": (LOW, 70 * LOW, "are one image, scaled"),
-    "a copy plus 100": (LOW, LOW + 100, "are one image, scaled"),
-    "a low dose that is the high over 20, rounded": ((HIGH / 20).round(), HIGH, "are one image, scaled"),
-    "a copy between 0 and 1": (LOW, LOW / np.float32(LOW.max()), "are one image, scaled"),
-    "a copy that is clipped": (LOW, np.minimum(30 * LOW, 90), "are one image, scaled"),
+    "a copy times 70": (LOW, 70 * LOW, "are the same image, scaled"),
+    "a copy plus 100": (LOW, LOW + 100, "are the same image, scaled"),
+    "a low dose that is the high over 20, rounded": ((HIGH / 20).round(), HIGH, "are the same image, scaled"),
+    "a copy between 0 and 1": (LOW, LOW / np.float32(LOW.max()), "are the same image, scaled"),
+    "a copy that is clipped": (LOW, np.minimum(30 * LOW, 90), "are the same image, scaled"),
     "more counts at low dose": (LOW + 500, HIGH - HIGH + LOW[::-1], "low dose has more counts"),
 }
 
@@ -68,7 +68,7 @@ def test_pairs_without_a_truth_are_refused_with_both_means(low: Image, high: Ima
 
 FINE = averaged(400)
 TAKEN = {
-    "a faint and a clean image": (LOW, HIGH),
+    "a noisy and a clean image": (LOW, HIGH),
     "the truth an average": (LOW, averaged(50)),
     "the low dose among those averaged": (LOW, averaged(50, first=LOW)),
     "two exposures of one dose": (LOW, np.random.default_rng(9).poisson(light())),
@@ -191,7 +191,7 @@ AVERAGES_REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
             tifffile.imwrite(path, (image := tifffile.imread(path)) / image.max())
             for path in (day / "high").iterdir()
         ],
-        "all reach exactly 1",
+        "whose maximum is exactly 1",
     ),
     "an average at low dose": (
         lambda day: tifffile.imwrite(day / "low" / "field-1.tif", averaged(3)),
@@ -227,7 +227,7 @@ def overwrite(day: Path, dose: str, change: Callable[[Image, int], Image]) -> No
 NOTES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one day": (lambda day: None, "All images are of one measurement day (day)"),
     "small": (lambda day: None, "the smallest is 96 x 96 px ({day}/low/field-0.tif). A recipe for these"),
-    "pixels of no size": (lambda day: None, "No file states the size of its pixels"),
+    "pixels of no size": (lambda day: None, "No file states its pixel size"),
     "a camera": (
         lambda day: overwrite(day, "low", lambda image, _: 100 + 5 * image),
         "Low dose is not photon counts (variance/mean",
@@ -290,7 +290,7 @@ def test_images_below_the_patch_are_told_with_file_size_and_patch(tmp_path: Path
     role = next(field.role for field in pairs.fields if field.name == "day/field-2")
     told = PairsSettings(prepared=pairs.folder)
     said = (
-        r"fit.patch_px = 128 px a side, got 61 x 96 px in day/field-2 \(.*low/field-2.tif\).* to 56 at most"
+        r"fit.patch_px = 128 px a side, got 61 x 96 px in day/field-2 \(.*low/field-2.tif\).* to at most 56"
     )
     with pytest.raises(InvalidPairs, match=said):
         PatchSource(pairs, role, told, batch=1, patch_px=128, seed=0)

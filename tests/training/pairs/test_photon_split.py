@@ -99,9 +99,9 @@ def test_what_stands_still_is_taken_out_of_movies() -> None:
 
 
 def test_too_few_counts_tell_nothing() -> None:
-    with pytest.raises(NotPhotonCounts, match="expected enough counts to tell"):
+    with pytest.raises(NotPhotonCounts, match="expected enough counts to decide"):
         check_photon_counts([np.random.default_rng(0).poisson(5, (1, 10, 10))])
-    with pytest.raises(NotPhotonCounts, match="expected enough counts to tell"):
+    with pytest.raises(NotPhotonCounts, match="expected enough counts to decide"):
         check_photon_counts([np.zeros((1, 64, 64), np.uint16)])
 
 

@@ -80,7 +80,7 @@ def test_pairs_over_the_bound_are_all_named_and_nothing_is_left(tmp_path: Path) 
         image = tifffile.imread(day / "high" / f"{name}.tif")
         tifffile.imwrite(day / "high" / f"{name}.tif", np.roll(image, by, axis=0))
     with pytest.raises(
-        InvalidPairs, match="expected pairs of a faint and a clean image, within 10 px"
+        InvalidPairs, match="expected pairs of a noisy and a clean image, within 10 px"
     ) as caught:
         prepare([day], tmp_path / "out", PrepareSettings())
     refused = re.findall(r"  (day/field-\d): .* move (\S+) px down", str(caught.value))
@@ -176,7 +176,7 @@ UNFIT = {
     ),
     "another type": (
         image(1, np.uint8),
-        "expected both images in one type, got uint16 at low dose and uint8",
+        "expected both images to have the same type, got uint16 at low dose and uint8",
     ),
     "averages among counts": (
         image(0.5, np.float32),
@@ -319,7 +319,7 @@ def test_the_report_stands_alone_and_shows_everything(prepared: Prepared) -> Non
     assert (len(page.pictures), page.fetched) == (3 + 6, [])  # shifts, histograms, noise; six overlays
     assert all(field.name in text for field in prepared.fields)
     assert prepared.index.roles in text
-    assert re.search(r"low dose: variance/mean (0\.9\d*|1\.0\d*|1) .*: as photon counts have it", text)
+    assert re.search(r"low dose: variance/mean (0\.9\d*|1\.0\d*|1) .*: as for photon counts", text)
 
 
 def test_the_index_is_json_with_a_version(prepared: Prepared) -> None:

@@ -44,7 +44,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "half an index": (
         lambda folder: (folder / "prepared.json").write_text('{"format_version": 1'),
-        "not as `prepare`",
+        "not a file of `prepare`",
     ),
     "a newer version": (edit(lambda index: index.update(format_version=2)), "format_version"),
     "an unknown key": (edit(lambda index: index.update(colour="red")), "colour"),

@@ -178,7 +178,7 @@ def test_a_search_that_is_stopped_and_killed_ends_as_an_undisturbed_one(
     assert [trial.outcome is None for trial in read_trials(study)].count(True) <= 1
     stopped = interrupt(signal.SIGINT, begun("best", 1))
     assert stopped.returncode == 130, stopped.stderr
-    assert "is kept, unfinished runs too: the same command goes on" in stopped.stdout
+    assert "is kept, including unfinished runs: give the same command" in stopped.stdout
     assert main(command) == 0
 
     undisturbed = finished[1]
@@ -276,7 +276,7 @@ def test_the_command_refuses_another_recipe_and_contradictions(
     assert main(["search", str(recipe), "--study", str(finished[0])]) == 2
     assert "seed: 3 in the study, 99 now" in capsys.readouterr().err
     assert main(["search", str(recipe), "--study", str(tmp_path / "new"), "--grid", "--tpe"]) == 2
-    assert "a grid leaves nothing to propose" in capsys.readouterr().err
+    assert "got both: leave one out" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["search", str(recipe), "--study", str(tmp_path / "new"), "--trials", "0"])
 

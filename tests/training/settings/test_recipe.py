@@ -28,20 +28,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown activation": ({"network": {"activation": "relu"}}, "network.activation"),
     "even kernel": ({"network": {"kernel": 4}}, "network.kernel"),
     "negative seed": ({"seed": -1}, "seed"),
-    "no data": ({"pairs": None}, "expected one of simulation, pairs and movies"),
-    "two kinds of data": ({"simulation": {}}, "expected one of simulation, pairs and movies"),
-    "fine-tuning of pairs": ({"fine_tuning": {}}, "expected simulation with it"),
+    "no data": ({"pairs": None}, "expected exactly one of simulation, pairs and movies"),
+    "two kinds of data": ({"simulation": {}}, "expected exactly one of simulation, pairs and movies"),
+    "fine-tuning of pairs": ({"fine_tuning": {}}, "expected simulation with fine_tuning"),
     "cosine that stops early": ({"fit": {"schedule": "cosine"}}, "early_stopping_patience null"),
     "maximum of what": ({"normalisation": {"kind": "maximum"}}, "maximum has none"),
     "fixed without a value": ({"normalisation": {"value": None}}, "value is the divisor"),
     "quantile over 1": ({"normalisation": {"kind": "quantile", "value": 99}}, "between 0 and 1"),
     "truth's own scale": (
         {"normalisation": {"kind": "quantile", "value": 0.9, "target_value": 3}},
-        "target_value belongs to kind fixed",
+        "target_value is for kind fixed only",
     ),
     "split photons on two scales": (
         {"pairs": {**PAIRS, "split_photons": True}, "normalisation": {"kind": "maximum", "value": None}},
-        "splitting photons wants normalisation kind fixed",
+        "splitting photons needs normalisation kind fixed",
     ),
     "bad id": ({"bundle": {**BUNDLE, "id": "A model"}}, "bundle.id"),
 }
@@ -117,7 +117,7 @@ def test_splitting_photons_is_validated_like_the_rest() -> None:
     maximum = recipe.model_copy(
         update={"normalisation": recipe.normalisation.model_copy(update={"kind": "maximum", "value": None})}
     )
-    with pytest.raises(InvalidRecipe, match="wants normalisation kind fixed"):
+    with pytest.raises(InvalidRecipe, match="needs normalisation kind fixed"):
         maximum.with_split_photons()
 
 

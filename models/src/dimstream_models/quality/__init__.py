@@ -2,5 +2,5 @@
 
 Three independent measurements: the comparison with the adjacent prediction (:mod:`alignment`, and `ssim` of
 :mod:`dimstream_models.ssim`), the raw frame itself (:mod:`structure`, :mod:`support_map`), and the two halves
-of its photons (:mod:`photon_halving`). `docs/flags.md` says what each can and cannot detect.
+of its photons (:mod:`split_photon_check`). `docs/flags.md` says what each can and cannot detect.
 """

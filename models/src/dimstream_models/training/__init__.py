@@ -1,1 +1,1 @@
-"""The offline training package: everything that makes a bundle, and nothing that runs at the microscope."""
+"""The offline training package: everything that makes bundles. Nothing of it runs at the microscope."""

@@ -1,4 +1,4 @@
-"""The command `dimstream-train`: from image pairs to a bundle that serves, and the proof of its quality."""
+"""The command `dimstream-train`: from image pairs to a bundle, and the evaluation of its quality."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ COMMANDS = (
     bench,
 )
 EXIT_CODES: Final[Mapping[type[Exception], int]] = {NotBetter: 3, NotInForce: 4}
-"""Of errors that a script may act on; all others have 2."""
+"""Exit codes of errors that a script may handle; all others have 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    0 done, 2 refused or failed, 3 an adapted network that is no better, 4 one that is better and was not put
-    in force, 130 stopped by Ctrl-C.
+    0 done, 2 refused or failed, 3 the adapted network is not better, 4 it is better but is not in use, 130
+    stopped by Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:

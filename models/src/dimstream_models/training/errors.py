@@ -1,34 +1,29 @@
 """Errors of the training package.
 
-TrainingError
-├── InvalidRecipe        a settings file that cannot be obeyed
-├── InvalidPairs         images or a pairs list that cannot be used
-│   └── NotPhotonCounts  photons are to be split, and the data are no photon counts
-├── InvalidPrepared      a folder that `prepare` did not write, or whose files changed
-├── Diverged             the loss exceeded its limit or is no number: the run has failed
-├── CheckpointMismatch   a run folder that belongs to another recipe
-├── CannotLoad           a bundle whose weights do not fit the network of a recipe
-├── OutOfMemory          not even one patch fits the memory
-├── NotAvailable         a device, a precision or a package that this machine does not have
-├── InvalidKerasFile     weights or a configuration that the published code cannot have written
-├── SearchError          a study that cannot be gone on with, or in which no run succeeded
-├── CannotCalibrate      movies or pairs from which no scale or threshold follows
-├── CannotEvaluate       pairs or settings on which a figure cannot be taken
-├── CannotAdapt          movies, a stream or a bundle from which nothing can be learned
-├── NotBetter            an adapted network that its own movies do not confirm
-├── NotInForce           an adapted bundle that a stream or its server does not take any more
-├── ServerRefusal        a server that does not answer, or does not do what it is asked
-├── PoorModel            a bundle against which something speaks, and `--strict` was given
-└── ParityError          an exported graph that does not compute what torch computes
+TrainingError ├── InvalidRecipe        a settings file that cannot be used ├── InvalidPairs         images or
+a pairs list that cannot be used │   └── NotPhotonCounts  photons must be split, but the data are not photon
+counts ├── InvalidPrepared      a folder that `prepare` did not write, or whose files changed ├── Diverged the
+loss exceeded its limit or is not a number: the run has failed ├── CheckpointMismatch   a run folder that
+belongs to another recipe ├── CannotLoad           a bundle whose weights do not fit the network of a recipe
+├── OutOfMemory          not even one patch fits into memory ├── NotAvailable         a device, a precision or
+a package that this machine does not have ├── InvalidKerasFile     weights or a configuration that the
+published code cannot have written ├── SearchError          a study that cannot be continued, or in which no
+run succeeded ├── CannotCalibrate      movies or pairs from which no scale or threshold can be determined ├──
+CannotEvaluate pairs or settings with which a metric cannot be calculated ├── CannotAdapt          movies, a
+stream or a bundle with which adaptation is impossible ├── NotBetter            an adapted network that is not
+better on its own movies ├── NotInForce           an adapted bundle that a stream or its server no longer
+accepts ├── ServerRefusal        a server that does not answer, or refuses a request ├── PoorModel a bundle
+with warnings although `--strict` was given └── ParityError          an exported graph whose results differ
+from those of torch
 """
 
 
 class TrainingError(Exception):
-    """Base of everything that the training package refuses."""
+    """Base class of all errors of the training package."""
 
 
 class InvalidRecipe(TrainingError):
-    """A settings file that cannot be obeyed."""
+    """A settings file that cannot be used."""
 
 
 class InvalidPairs(TrainingError):
@@ -36,7 +31,7 @@ class InvalidPairs(TrainingError):
 
 
 class NotPhotonCounts(InvalidPairs):
-    """Photons are to be split, and the data are no photon counts."""
+    """Photons must be split, but the data are not photon counts."""
 
 
 class InvalidPrepared(TrainingError):
@@ -44,7 +39,7 @@ class InvalidPrepared(TrainingError):
 
 
 class Diverged(TrainingError):
-    """The loss exceeded its limit or is no number: the run has failed."""
+    """The loss exceeded its limit or is not a number: the run has failed."""
 
 
 class CheckpointMismatch(TrainingError):
@@ -56,7 +51,7 @@ class CannotLoad(TrainingError):
 
 
 class OutOfMemory(TrainingError):
-    """Not even one patch fits the memory."""
+    """Not even one patch fits into memory."""
 
 
 class NotAvailable(TrainingError):
@@ -68,38 +63,38 @@ class InvalidKerasFile(TrainingError):
 
 
 class SearchError(TrainingError):
-    """A study that cannot be gone on with, or in which no run succeeded."""
+    """A study that cannot be continued, or in which no run succeeded."""
 
 
 class CannotCalibrate(TrainingError):
-    """Movies or pairs from which no scale or threshold follows."""
+    """Movies or pairs from which no scale or threshold can be determined."""
 
 
 class CannotEvaluate(TrainingError):
-    """Pairs or settings on which a figure cannot be taken."""
+    """Pairs or settings with which a metric cannot be calculated."""
 
 
 class CannotAdapt(TrainingError):
-    """Movies, a stream or a bundle from which nothing can be learned."""
+    """Movies, a stream or a bundle with which adaptation is impossible."""
 
 
 class NotBetter(TrainingError):
-    """An adapted network that its own movies do not confirm."""
+    """An adapted network that is not better on its own movies."""
 
 
 class NotInForce(TrainingError):
-    """An adapted bundle that a stream or its server does not take any more; it is kept."""
+    """An adapted bundle that a stream or its server no longer accepts; the bundle is kept."""
 
 
 class ServerRefusal(TrainingError):
-    """A server that does not answer, or does not do what it is asked.
+    """A server that does not answer, or refuses a request.
 
     Parameters
     ----------
     code : str or None
-        The stable code of its answer; None when there was none.
+        The stable code of its answer; None without an answer.
     retryable : bool
-        Whether the same may be asked again.
+        Whether the request may be repeated.
     """
 
     def __init__(self, message: str, *, code: str | None = None, retryable: bool = False) -> None:
@@ -109,8 +104,8 @@ class ServerRefusal(TrainingError):
 
 
 class PoorModel(TrainingError):
-    """A bundle against which something speaks, and `--strict` was given."""
+    """A bundle with warnings although `--strict` was given."""
 
 
 class ParityError(TrainingError):
-    """An exported graph that does not compute what torch computes."""
+    """An exported graph whose results differ from those of torch."""

@@ -1,9 +1,8 @@
-"""A bundle's ONNX weights in torch, matched by the structure of the graph and never by names alone.
+"""Loading a bundle's ONNX weights into torch, matched by the structure of the graph, never by names alone.
 
-An ONNX file may store a tensor once for several layers, under another layer's name or behind an `Identity`:
-read by name, such a layer keeps its random start. Here each convolution of the graph, in the order in which
-it runs, gives its weights to the convolution that runs at the same place in torch, and both must then
-compute the same.
+An ONNX file may store a tensor once for several layers, under another layer's name or behind an `Identity`.
+When read by name, such a layer would keep its random weights. Here, each convolution of the graph, in running
+order, gives its weights to the convolution at the same place in torch. Then both must compute the same.
 """
 
 from __future__ import annotations
@@ -30,26 +29,27 @@ Values = NDArray[np.float32]
 
 
 def load_bundle(network: UNetRCAN, bundle: Bundle, normalisation: NormalisationSettings) -> float:
-    """Give a bundle's weights to a torch network, and return how far both then differ at most.
+    """Load a bundle's weights into a torch network, and return the largest difference of their outputs.
 
     Parameters
     ----------
     network : UNetRCAN
-        Of the bundle's size; its weights are replaced, unless an error is raised.
+        A network of the bundle's size; its weights are replaced, unless an error is raised.
     bundle : Bundle
-        Whose ONNX file is read.
+        The bundle whose ONNX file is read.
     normalisation : NormalisationSettings
-        Of the counts; it must be the bundle's.
+        Normalisation of the counts; it must be the bundle's.
 
     Returns
     -------
     float
-        The largest difference between torch and ONNX Runtime at three image sizes, of the largest value.
+        The largest difference between torch and ONNX Runtime at three image sizes, relative to the largest
+        value.
 
     Raises
     ------
     CannotLoad
-        When the graph has other layers than the network, or computes something else.
+        When the graph has different layers than the network, or computes something else.
     """
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training = network.training
@@ -61,7 +61,7 @@ def load_bundle(network: UNetRCAN, bundle: Bundle, normalisation: NormalisationS
         if isinstance(error, CannotLoad):
             raise
         raise CannotLoad(
-            f"{bundle.id} has layers of the sizes that the recipe's network has, but computes something else:"
+            f"{bundle.id} has layers of the same sizes as the recipe's network, but computes something else:"
             f" {error}; give the recipe the bundle's network and normalisation (both are in the bundle's"
             " config.dimstream.provenance.settings)"
         ) from error
@@ -70,18 +70,18 @@ def load_bundle(network: UNetRCAN, bundle: Bundle, normalisation: NormalisationS
 
 
 def load_weights(network: UNetRCAN, content: bytes) -> None:
-    """Give the weights of an ONNX file's convolutions to those of a network, in the order in which they run.
+    """Load the weights of an ONNX file's convolutions into those of a network, in running order.
 
     Raises
     ------
     CannotLoad
-        When their number or a shape differs, or a weight is no constant of the file.
+        When their number or a shape differs, or a weight is not a constant of the file.
     """
     graph = onnx.load_model_from_string(content).graph
     given, wanted = list(_convolutions(graph)), _running_order(network)
     if len(given) != len(wanted):
         raise CannotLoad(
-            f"expected {len(wanted)} convolutions, as the recipe's network has, got {len(given)} in the"
+            f"expected {len(wanted)} convolutions as in the recipe's network, got {len(given)} in the"
             " bundle: give the recipe the bundle's network settings"
         )
     for (name, weight, bias), into in zip(given, wanted, strict=True):
@@ -97,14 +97,14 @@ def _check_shapes(name: str, given: tuple[Values, Values], into: Convolution) ->
     weight, bias = given
     if weight.shape != tuple(into.weight.shape) or bias.shape != (into.weight.shape[0],):
         raise CannotLoad(
-            f"expected a convolution of {tuple(into.weight.shape)} (out, in, sides), as the recipe's network"
-            f" has, got {weight.shape} at {name!r} of the bundle: give the recipe the bundle's network"
+            f"expected a convolution of {tuple(into.weight.shape)} (out, in, sides) as in the recipe's "
+            f"network, got {weight.shape} at {name!r} of the bundle: give the recipe the bundle's network"
             " settings"
         )
 
 
 def _convolutions(graph: Any) -> Iterator[tuple[str, Values, Values]]:
-    """Yield name, weight and bias of each convolution; the file's nodes stand in the order of running."""
+    """Yield name, weight and bias of each convolution; the nodes in the file are in running order."""
     constants = _constants(graph)
     for node in graph.node:
         if node.op_type != "Conv":
@@ -121,9 +121,9 @@ def _convolutions(graph: Any) -> Iterator[tuple[str, Values, Values]]:
 
 
 def _constants(graph: Any) -> dict[str, Values]:
-    """Return every constant of the graph under each name that it has, aliases included."""
+    """Return every constant of the graph under each of its names, including aliases."""
     constants = {each.name: _values(each) for each in graph.initializer}
-    for node in graph.node:  # in topological order: an alias comes after what it names
+    for node in graph.node:  # in topological order: an alias comes after the constant that it names
         if node.op_type == "Constant":
             values = [_values(a.t) for a in node.attribute if a.name == "value"]
             constants |= dict(zip(node.output, values, strict=False))
@@ -133,11 +133,11 @@ def _constants(graph: Any) -> dict[str, Values]:
 
 
 def _values(tensor: Any) -> Values:
-    return np.array(numpy_helper.to_array(tensor), dtype=np.float32)  # a copy: torch wants to own it
+    return np.array(numpy_helper.to_array(tensor), dtype=np.float32)  # a copy, because torch must own it
 
 
 def _running_order(network: UNetRCAN) -> list[Convolution]:
-    """Return the network's convolutions in the order in which they run, which is not that of their making."""
+    """Return the network's convolutions in running order, which differs from the order of their creation."""
     order: list[Convolution] = []
     convolutions = [module for module in network.modules() if isinstance(module, Convolution)]
     dims = 2 if isinstance(convolutions[0], nn.Conv2d) else 3

@@ -1,9 +1,9 @@
 """UNet-RCAN, the network of the paper, in torch.
 
-A U-Net (Ronneberger 2015, doi 10.48550/arXiv.1505.04597) restores the coarse content and a residual
-channel attention network (Zhang 2018, doi 10.48550/arXiv.1807.02758) the fine detail; UNet-RCAN joins
-them (Ebrahimi 2023, doi 10.1038/s42003-023-05054-z). Layers are registered in the order of the
-published code's weight files, so that weights map by structure and order.
+A U-Net (Ronneberger 2015, doi 10.48550/arXiv.1505.04597) restores the coarse content, and a residual channel
+attention network (Zhang 2018, doi 10.48550/arXiv.1807.02758) the fine detail. UNet-RCAN joins both (Ebrahimi
+2023, doi 10.1038/s42003-023-05054-z). Layers are registered in the order of the published code's weight
+files, so that weights can be matched by structure and order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAKY_SLOPE = 0.3  # Keras' default; torch's would be 0.01
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions with a 1x1 shortcut, closed by a LeakyReLU."""
+    """Two convolutions with a 1x1 shortcut, followed by a LeakyReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, activation: Activation, dims: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ConvBlock(nn.Module):
         self.inner = _activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, ...) -> (B, outputs, ...)
-        """Return the block's features, (B, outputs, ...) without a unit."""
+        """Return the block's features, (B, outputs, ...), without unit."""
         y = self.conv2(self.inner(self.conv1(x)))
         return functional.leaky_relu(y + self.shortcut(x), LEAKY_SLOPE)
 
@@ -164,18 +164,18 @@ class UNetRCAN(nn.Module):
     filters : sequence of int
         Widths of the U-Net's levels; the image's sides must be divisible by `2 ** len(filters)`.
     filters_cab : int
-        Width to which channel attention squeezes its channels.
+        Number of channels after the squeeze of channel attention.
     num_rg, num_cab : int
         Residual groups, and channel attention blocks in each.
     kernel : int
         Side of the convolutions, odd.
     activation : {"identity", "leaky_relu", "tanh"}
-        Between the two convolutions of each block. (The published configuration's `leaky_relu`
+        Activation between the two convolutions of each block. (The published configuration's `leaky_relu`
         matched no branch of its code, so weights trained with it have `identity`.)
     dropout : float
         Share of features dropped in training, 0 to 1.
     dims : {2, 3}
-        Planes or volumes.
+        2 for planes, 3 for volumes.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class UNetRCAN(nn.Module):
         dims: Literal[2, 3] = 2,
     ) -> None:
         super().__init__()
-        self.step = 2 ** len(filters)  # sides must be divisible by it
+        self.step = 2 ** len(filters)  # sides must be divisible by this
         self.unet = UNet(
             filters, filters_cab, kernel=kernel, activation=activation, dropout=dropout, dims=dims
         )
@@ -227,7 +227,7 @@ def build_network(settings: NetworkSettings, *, dims: Literal[2, 3] = 2) -> UNet
 
 
 def initialise(network: nn.Module, initializer: Initializer, generator: torch.Generator) -> None:
-    """Draw every kernel from `initializer` and set every bias to zero, as Keras does."""
+    """Draw every kernel from `initializer` and set every bias to zero, as in Keras."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             if initializer == "orthogonal":

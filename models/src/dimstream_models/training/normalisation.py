@@ -1,7 +1,7 @@
-"""How counts become numbers near one: inside the network's graph, so that no client can do it differently.
+"""Normalisation of counts to about one, inside the network's graph, so that all clients use the same.
 
-Each image of a batch is taken on its own: a patch in training, the whole frame in service, as the
-published code does. `fixed` never lets brightness hang on a single pixel; `maximum` is the paper's.
+Each image of a batch is normalised separately: a patch in training, the whole frame in the server, as in the
+published code. With `fixed`, no single pixel affects the brightness; `maximum` is the paper's method.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ LEAST_DIVISOR = 1e-6  # an image of zeros stays zeros
 
 
 class Normaliser(nn.Module):
-    """Counts divided by one number per image, (B, 1, y, x) to the same; `divisor` says which."""
+    """Divides counts (B, 1, y, x) by one number per image, which `divisor` returns."""
 
     def forward(self, counts: Tensor) -> Tensor:
-        """Return `counts / divisor(counts)`, (B, 1, H, W) without a unit."""
+        """Return `counts / divisor(counts)`, (B, 1, H, W), without unit."""
         return counts / self.divisor(counts).clamp_min(LEAST_DIVISOR)
 
     def divisor(self, counts: Tensor) -> Tensor:
-        """Return what each image is divided by, (B, 1, 1, 1)."""
+        """Return the divisor of each image, (B, 1, 1, 1) counts."""
         raise NotImplementedError
 
 
 class FixedScale(Normaliser):
-    """One constant, whatever the image: brightness never hangs on a single pixel of the frame."""
+    """The same constant for all images: no single pixel affects the brightness."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
 
     def forward(self, counts: Tensor) -> Tensor:
-        """Return `counts / scale`, (B, 1, H, W) without a unit."""
+        """Return `counts / scale`, (B, 1, H, W), without unit."""
         return counts / self.scale
 
     def divisor(self, counts: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ class MaximumScale(Normaliser):
 class QuantileScale(Normaliser):
     """Each image's quantile, interpolated linearly between its neighbours as `numpy.quantile` does.
 
-    `torch.quantile` takes at most 16 million values and cannot be exported. This takes the largest
-    values down to the quantile, which for one near 1 costs little (ONNX Runtime, 600x600, one core: 1 ms
-    at 0.999, 26 ms for the median), at any size.
+    `torch.quantile` accepts at most 16 million values and cannot be exported. This method sorts out the
+    largest values down to the quantile, for any size. For quantiles near 1 this is fast (ONNX Runtime,
+    600x600, one core: 1 ms at 0.999, 26 ms for the median).
     """
 
     def __init__(self, quantile: float) -> None:
@@ -70,8 +70,8 @@ class QuantileScale(Normaliser):
     def divisor(self, counts: Tensor) -> Tensor:
         """Return each image's quantile, (B, 1, 1, 1) counts."""
         flat = counts.flatten(1)  # (B, N)
-        # in double, as in single precision a place among 360,000 is off by 0.02; as tensors, so that the
-        # exported graph works it out for each size again; (1,), as the exporter makes () single
+        # in double, because in single precision a position among 360,000 is off by 0.02; as tensors, so that
+        # the exported graph calculates it for each size; (1,), because the exporter makes () single
         end = torch._shape_as_tensor(flat)[1:] - 1
         place = end.double() * self.quantile
         below, above = place.long(), place.ceil().long()
@@ -84,16 +84,16 @@ class QuantileScale(Normaliser):
 
 
 def suggest_scale(images: Iterable[NDArray[Any]]) -> float:
-    """Return a divisor (fixed) that brings the structures of images (H, W) near one.
+    """Return a divisor (fixed) that scales the structures of images (H, W) to about one.
 
-    The 99th percentile of their counts, to two digits, and at least 1.
+    It is the 99th percentile of their counts, to two digits, and at least 1.
     """
     counts = np.concatenate([np.asarray(image)[::4, ::4].ravel() for image in images])
     return max(1.0, float(f"{np.quantile(counts, 0.99):.2g}"))
 
 
 def build_normaliser(settings: NormalisationSettings) -> Normaliser:
-    """Return the normaliser of the counts that the network is shown."""
+    """Return the normaliser of the network's input."""
     if settings.kind == "maximum" or settings.value is None:
         return MaximumScale()
     return FixedScale(settings.value) if settings.kind == "fixed" else QuantileScale(settings.value)
@@ -105,12 +105,12 @@ def build_truth_normaliser(settings: NormalisationSettings, *, dose_ratio: float
     Parameters
     ----------
     settings : NormalisationSettings
-        The counts' own; maximum and quantile take the truth's own statistic.
+        Settings for the counts; maximum and quantile use the truth's own statistic.
     dose_ratio : float
-        Mean truth over mean counts of the training data: with kind fixed and no `target_value` the
-        truth's divisor is the counts' times this, so that both come out alike.
+        Ratio of mean truth to mean counts of the training data. With kind fixed and no `target_value`, the
+        truth's divisor is the counts' divisor times this, so that both have the same scale.
     """
     if settings.kind != "fixed":
         return build_normaliser(settings)
-    assert settings.value is not None  # the settings make sure
+    assert settings.value is not None  # guaranteed by the settings
     return FixedScale(settings.target_value or settings.value * dose_ratio)

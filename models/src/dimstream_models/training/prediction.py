@@ -1,4 +1,4 @@
-"""A network as a plain function on frames: in torch, or from an ONNX file as it is served."""
+"""A network as a plain function of frames: in torch, or from an ONNX file as in the server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import Normaliser
 
 Denoise = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Counts (H, W) of any type to the normalised prediction (H, W), before any rescaling."""
+"""From counts (H, W) of any type to the normalised prediction (H, W), before rescaling."""
 
 
 def network_denoiser(network: UNetRCAN, normaliser: Normaliser, *, device: str = "cpu") -> Denoise:
-    """Return a torch network as a function from counts (H, W), any size, to its fine output (H, W).
+    """Return a torch network as a function from counts (H, W) of any size to its fine output (H, W).
 
     Raises
     ------
     NotAvailable
-        When the device is not there.
+        When the device is missing.
     """
     place = require_device(device)
     network = network.to(place).eval()
@@ -39,14 +39,14 @@ def network_denoiser(network: UNetRCAN, normaliser: Normaliser, *, device: str =
 
 
 def onnx_denoiser(content: bytes, *, step: int, min_side: int) -> Denoise:
-    """Return an ONNX file as a function from counts (H, W), any size, to its prediction (H, W).
+    """Return an ONNX file as a function from counts (H, W) of any size to its prediction (H, W).
 
     Parameters
     ----------
     content : bytes
         The file.
     step, min_side : int
-        Sides are padded to a multiple of `step`, and to `min_side` at least, px.
+        Sides are padded to a multiple of `step`, and to at least `min_side`, px.
     """
     import onnxruntime
 
@@ -64,12 +64,12 @@ def onnx_denoiser(content: bytes, *, step: int, min_side: int) -> Denoise:
 def on_padded(
     predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, step: int, min_side: int
 ) -> Denoise:
-    """Return a network that takes certain sizes, (1, 1, y, x), as a function of frames (H, W) of any size.
+    """Return a network for certain sizes, (1, 1, y, x), as a function of frames (H, W) of any size.
 
     Parameters
     ----------
     step, min_side : int
-        Sides are padded to a multiple of `step`, and to `min_side` at least, px.
+        Sides are padded to a multiple of `step`, and to at least `min_side`, px.
     """
     return lambda counts: _on_padded(predict, counts, step, min_side)
 
@@ -80,7 +80,7 @@ def _on_padded(
     step: int,
     min_side: int,
 ) -> NDArray[np.float32]:
-    """Return the prediction of a frame whose edges were repeated to a size that the network takes."""
+    """Return the prediction (H, W) of a frame, which is padded to a valid size by repeating its edges."""
     height, width = counts.shape
     padded = edge_pad(counts, step, min_side=min_side).astype(np.float32)
     return predict(padded[None, None])[0, 0, :height, :width]

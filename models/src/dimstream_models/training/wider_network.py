@@ -1,6 +1,6 @@
-"""A network's weights in a wider one that computes the same (Chen et al. 2016, Net2Net, arXiv 1511.05641).
+"""Weights of a network in a wider one that computes the same (Chen et al. 2016, Net2Net, arXiv 1511.05641).
 
-What is new begins with random weights, and whatever was there before does not listen to it yet.
+New channels start with random weights; the weights from them to existing channels are zero.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ Convolution = nn.Conv2d | nn.Conv3d
 
 
 def widen(narrow: UNetRCAN, wide: UNetRCAN) -> None:
-    """Give a network's weights to one of the same layers that is as wide or wider at each.
+    """Copy a network's weights into one with the same layers that is at least as wide at each.
 
     Parameters
     ----------
     narrow : UNetRCAN
-        Left as it is.
+        The source; it is not changed.
     wide : UNetRCAN
-        With random kernels and biases of 0, as `initialise` leaves them; it then computes what `narrow` does.
+        With random kernels and biases of 0, as after `initialise`; afterwards it computes the same as
+        `narrow`.
 
     Raises
     ------
     CannotLoad
-        When the wider network has other layers, or is narrower anywhere.
+        When the wider network has different layers, or is narrower at any of them.
     """
     given, wanted = _convolutions(narrow), _convolutions(wide)
     if list(given) != list(wanted):
         raise CannotLoad(
-            "expected a network with the layers of the bundle's, got one of another depth: give the recipe"
+            "expected a network with the same layers as the bundle's, got one of another depth: give the "
+            "recipe"
             " the bundle's number of filters, num_rg and num_cab"
         )
     with torch.no_grad():
@@ -43,13 +45,13 @@ def widen(narrow: UNetRCAN, wide: UNetRCAN) -> None:
 
 
 def _embed(name: str, source: Convolution, into: Convolution, old: Sequence[int], new: Sequence[int]) -> None:
-    """Copy one convolution; `old` and `new` say of what parts its input channels consist."""
+    """Copy one convolution; `old` and `new` are the parts of its input channels."""
     outputs = source.weight.shape[0]
     fits = all(o <= n for o, n in zip(old, new, strict=True)) and outputs <= into.weight.shape[0]
     if not fits or source.weight.shape[2:] != into.weight.shape[2:]:
         raise CannotLoad(
             f"expected a convolution at least as wide as {tuple(source.weight.shape)} (out, in, sides) at"
-            f" {name}, got {tuple(into.weight.shape)}: make network.filters wider or equal, everywhere"
+            f" {name}, got {tuple(into.weight.shape)}: make all network.filters at least as wide"
         )
     into.weight[:outputs] = 0
     before, after = 0, 0
@@ -65,7 +67,7 @@ def _convolutions(network: UNetRCAN) -> dict[str, Convolution]:
 
 
 def _parts(name: str, network: UNetRCAN) -> tuple[int, ...]:
-    """Return of how many channels each tensor has that is joined at a convolution's input."""
+    """Return the number of channels of each tensor that is concatenated at a convolution's input."""
     inputs = int(_convolutions(network)[name].weight.shape[1])
     where = name.split(".")
     if where[:2] == ["unet", "decoder"] and where[-1] in ("conv1", "shortcut"):

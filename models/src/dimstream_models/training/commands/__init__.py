@@ -1,4 +1,4 @@
-"""The commands of `dimstream-train`, one module each; heavy imports wait until a command runs."""
+"""The commands of `dimstream-train`, one module each; heavy modules are imported only when a command runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def positive(text: str) -> float:
 
 
 def print_warnings(bundle: Path) -> None:
-    """Print what speaks against a bundle, last of all, where it is seen; its card says the same."""
+    """Print the warnings about a bundle, at the end of the output; its model card contains them too."""
     from dimstream_models.training.export.warnings import warnings_of
 
     message = warnings_of(bundle)
@@ -27,6 +27,6 @@ def print_warnings(bundle: Path) -> None:
         print(f"warning: {each}", file=sys.stderr)
     if message:
         print(
-            f"{len(message)} warning{'s' * (len(message) > 1)}; README.md in {bundle} keeps them",
+            f"{len(message)} warning{'s' * (len(message) > 1)}; see also README.md in {bundle}",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""`dimstream-train adapt`: a bundle for the user's own sample, from its movie alone."""
+"""`dimstream-train adapt`: adapts a bundle to the user's own sample, from movies of it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from dimstream_models.training.commands import Commands, positive, print_warning
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "adapt", help="fit a bundle to your own movies of photon counts, without clean images, if it helps"
+        "adapt",
+        help="adapt a bundle to your own movies of photon counts, without clean images, if this improves it",
     )
-    parser.add_argument("bundle", type=find_bundle, help="to begin with; it stays as it is")
-    parser.add_argument("movies", type=Path, nargs="+", metavar="MOVIE", help="of one sample, in order")
+    parser.add_argument("bundle", type=find_bundle, help="bundle to start from; it is not changed")
+    parser.add_argument(
+        "movies", type=Path, nargs="+", metavar="MOVIE", help="movies of one sample, in order"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the new bundle")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
+    length.add_argument("--minutes", type=positive, default=3.0, help="training time (default: 3)")
     length.add_argument(
-        "--steps", type=int, help="of training, instead of minutes: the same on every machine"
+        "--steps", type=int, help="training steps, instead of minutes: the same on every machine"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--device", default="cpu", help="device: cpu, cuda or cuda:N (default: cpu)")
     parser.set_defaults(run_command=_run)
 
 
@@ -36,10 +39,10 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         made = adapt(arguments.bundle, arguments.movies, arguments.out, wanted)
     except KeyboardInterrupt:
-        print(f"the same command goes on with {arguments.out}.run")
+        print(f"give the same command to continue {arguments.out}.run")
         raise
     print(f"{made.bundle.id} {made.bundle.sha256[:12]} in {arguments.out}, after {made.steps} steps")
-    print("against the bundle that it began with, on frames and photons that never trained:")
+    print("compared with the initial bundle, on frames and photons that were not used for training:")
     for line in made.decision.lines():
         print(line)
     print_warnings(arguments.out)

@@ -1,4 +1,5 @@
-"""`dimstream-train adapt-live`: a bundle for a running stream, put in force between two of its frames."""
+"""`dimstream-train adapt-live`: adapts the bundle of a running stream, and activates it between two
+frames."""
 
 from __future__ import annotations
 
@@ -19,10 +20,13 @@ _TOKEN_FILE = "DIMSTREAM_TOKEN_FILE"
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "adapt-live", help="fit the bundle of a running, recorded stream to its first minutes, if it helps"
+        "adapt-live",
+        help="adapt the bundle of a running, recorded stream to its first minutes, if this improves it",
     )
     parser.add_argument("--server", required=True, metavar="http://HOST:PORT")
-    parser.add_argument("--stream", required=True, metavar="ID", help="as GET /v1/streams lists it")
+    parser.add_argument(
+        "--stream", required=True, metavar="ID", help="id of the stream, as listed by GET /v1/streams"
+    )
     parser.add_argument(
         "--recordings", type=Path, required=True, metavar="FOLDER", help="the server's recording.folder"
     )
@@ -32,39 +36,41 @@ def add(commands: Commands) -> None:
         type=Path,
         metavar="NAME.token",
         default=Path(token) if token else None,
-        help=f"of an operator (default: ${_TOKEN_FILE})",
+        help=f"file of an operator's token (default: ${_TOKEN_FILE})",
     )
     aim = parser.add_mutually_exclusive_group(required=True)
     aim.add_argument("--out", type=Path, help="folder of the new bundle, in one of server.bundle_folders")
-    aim.add_argument("--undo", action="store_true", help="put the former model in force again")
+    aim.add_argument("--undo", action="store_true", help="use the former model again")
     _add_training(parser)
     parser.set_defaults(run_command=_run)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bundle", type=find_bundle, help="that serves the stream (default: looked for next to --out)"
+        "--bundle", type=find_bundle, help="bundle that serves the stream (default: searched next to --out)"
     )
     parser.add_argument(
-        "--first-minutes", type=positive, default=3.0, help="of the stream, to learn from (default: 3)"
+        "--first-minutes", type=positive, default=3.0, help="part of the stream to train on (default: 3)"
     )
-    parser.add_argument("--frames", type=int, help="learn from so many first frames at most (default: 240)")
+    parser.add_argument("--frames", type=int, help="most frames to train on (default: 240)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=positive, default=3.0, help="of training (default: 3)")
-    length.add_argument("--steps", type=int, help="of training, instead of minutes")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    length.add_argument("--minutes", type=positive, default=3.0, help="training time (default: 3)")
+    length.add_argument("--steps", type=int, help="training steps, instead of minutes")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument(
         "--threads",
         type=int,
         default=max(1, (os.cpu_count() or 1) - 1),
-        help="that train, at the lowest priority (default: all cores but one)",
+        help="threads for training, at the lowest priority (default: all cores but one)",
     )
     parser.add_argument(
         "--share",
         type=_share,
         default=0.5,
         metavar="0.5",
-        help="of the time that they train at most, pauses between steps; 1: without pauses (default: 0.5)",
+        help=(
+            "largest share of time for training, with pauses between steps; 1: without pauses (default: 0.5)"
+        ),
     )
 
 
@@ -103,7 +109,7 @@ def _adapt(of: StreamOfServer, arguments: argparse.Namespace) -> None:
     from dimstream_models.training.adapting.stored_movies import MOST_FRAMES
 
     priority = yield_to_others(arguments.threads)
-    print(f"runs with {priority}, threads: {arguments.threads}, {arguments.share:.0%} of the time")
+    print(f"runs with {priority}, threads: {arguments.threads}, for {arguments.share:.0%} of the time")
     rest = Rests(arguments.share, arguments.threads) if arguments.share < 1 else None
     wish = LiveWish(
         out=arguments.out,
@@ -114,11 +120,11 @@ def _adapt(of: StreamOfServer, arguments: argparse.Namespace) -> None:
     try:
         changed = adapt_live(of, wish)
     except KeyboardInterrupt:
-        print(f"the same command goes on with {work_folder(arguments.out)}")
+        print(f"give the same command to continue {work_folder(arguments.out)}")
         raise
     print(
         f"stream {of.stream}: frames from {changed.from_seq} on are denoised by {changed.model}"
-        f" ({changed.model_sha256[:12]}), which is in {arguments.out}; the same command with --undo in place"
-        " of --out goes back"
+        f" ({changed.model_sha256[:12]}), which is in {arguments.out}; give the same command with --undo in "
+        "place of --out to go back"
     )
     print_warnings(arguments.out)

@@ -1,4 +1,4 @@
-"""`dimstream-train audit`: the proof of a bundle's flags, on movies whose truth is known and on recorded
+"""`dimstream-train audit`: tests a bundle's flags, on simulated movies with known truth and on recorded
 ones."""
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "audit", help="how right a bundle's flags are, on simulated movies of two worlds and on recorded ones"
+        "audit",
+        help="measure the accuracy of a bundle's flags, on movies of two simulators and on recorded movies",
     )
-    parser.add_argument("bundle", type=find_bundle, help="folder or zip")
+    parser.add_argument("bundle", type=find_bundle, help="bundle: folder or zip")
     parser.add_argument(
         "--signal", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies of a sample"
     )
     parser.add_argument(
-        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="the same without a sample"
+        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies without a sample"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="folder for the report")
-    parser.add_argument("--seed", type=int, default=0, help="of the simulated movies (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the simulated movies (default: %(default)s)"
+    )
     parser.add_argument(
         "--movies",
         type=int,
         default=2,
         metavar="N",
-        help="of each condition in each simulated world (default: %(default)s)",
+        help="movies of each condition and simulator (default: %(default)s)",
     )
     parser.add_argument(
         "--split-every",
         type=int,
         default=4,
         metavar="N",
-        help="split the photons of every N-th frame; 0: of none (default: %(default)s)",
+        help="split the photons of every N-th frame; 0: never (default: %(default)s)",
     )
-    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    parser.add_argument("--quick", action="store_true", help="only check that the command runs")
     parser.set_defaults(run_command=_run)
 
 
@@ -61,14 +64,14 @@ def _run(arguments: argparse.Namespace) -> None:
     audit = run_audit(bundle, settings, signal=arguments.signal, dark=arguments.dark)
     figures = write_audit(audit, arguments.out, command=_command(arguments))
     for goal in goals(figures, with_split=bundle.thresholds.split is not None):
-        measured = "nothing to measure it on" if goal.value is None else f"{goal.value:.4g}"
+        measured = "no data to measure it" if goal.value is None else f"{goal.value:.4g}"
         words = {None: "", True: ": reached", False: ": not reached"}[goal.reached]
         print(f"{goal.name}, {goal.bound}: {measured}{words}")
     print(arguments.out / REPORT)
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """Return the command line that makes the same audit again."""
+    """Return the command line that repeats the audit."""
     parts = ["dimstream-train", "audit", str(arguments.bundle)]
     for name in ("signal", "dark"):
         if files := getattr(arguments, name):

@@ -1,4 +1,4 @@
-"""`dimstream-train bench`: how fast training and its figures of merit are here, and what memory they need."""
+"""`dimstream-train bench`: speed and memory of training and of image metrics on this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dimstream_models.training.commands import Commands
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("bench", help="measure how fast training is here, and what memory it needs")
+    parser = commands.add_parser("bench", help="measure the speed and memory of training on this machine")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where results.json and results.md go"
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for results.json and results.md"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    parser.add_argument("--device", default="cpu", help="device: cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--quick", action="store_true", help="only check that the command runs")
     parser.set_defaults(run_command=_run)
 
 
@@ -27,4 +27,4 @@ def _run(arguments: argparse.Namespace) -> None:
     results = measure(require_device(arguments.device), quick=arguments.quick)
     write_results(results, arguments.out)
     print(as_markdown(results))
-    print(f"written to {arguments.out / TABLE} and, in full, next to it")
+    print(f"written to {arguments.out / TABLE}, with full results next to it")

@@ -1,4 +1,4 @@
-"""`dimstream-train calibrate`: scale, offset and thresholds of a bundle, found again."""
+"""`dimstream-train calibrate`: determines scale, offset and thresholds of a bundle again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from dimstream_models.training.commands import Commands, print_warnings
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "calibrate", help="scale and offset from training pairs, thresholds from a signal and a dark movie"
+        "calibrate",
+        help="calibrate a bundle: scale and offset from training pairs, thresholds from signal "
+        "and dark movies",
     )
-    parser.add_argument("bundle", type=Path, help="folder or zip")
+    parser.add_argument("bundle", type=Path, help="bundle: folder or zip")
     parser.add_argument(
         "--pairs", type=Path, help="training pairs: a prepared folder, low/ and high/, or a CSV list"
     )
@@ -27,26 +29,32 @@ def add(commands: Commands) -> None:
         "--signal", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies of a sample"
     )
     parser.add_argument(
-        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="the same without a sample"
+        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies without a sample"
     )
     parser.add_argument(
         "--simulated", action="store_true", help="thresholds from simulated movies of the bundle's own recipe"
     )
     parser.add_argument(
-        "--false-alarm-rate", type=float, default=0.005, help="share of signal frames (default: 0.005)"
+        "--false-alarm-rate",
+        type=float,
+        default=0.005,
+        help="share of signal frames that may be suspect (default: 0.005)",
     )
     parser.add_argument("--signal-min", type=float, help="least 10x10 window sum of signal, counts")
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="refuse a bundle that would carry warnings",
+        help="refuse a bundle that would have warnings",
     )
     parser.add_argument(
         "--precision",
         choices=("bf16", "fp16"),
-        help="thresholds for predictions in this precision of openvino:cpu; those for float32 stay",
+        help=(
+            "calibrate thresholds for predictions in this precision of openvino:cpu; those for float32 are "
+            "kept"
+        ),
     )
-    parser.add_argument("--out", type=Path, help="folder or zip (default: in the bundle's place)")
+    parser.add_argument("--out", type=Path, help="new bundle: folder or zip (default: replaces the bundle)")
     parser.set_defaults(run_command=_run)
 
 
@@ -92,8 +100,8 @@ def _run_precision(arguments: argparse.Namespace) -> None:
 
     if arguments.pairs or arguments.signal_min is not None or arguments.strict:
         raise CannotCalibrate(
-            "expected movies alone next to --precision, got --pairs, --signal-min or --strict: scale,"
-            " offset and window sums hold in every precision; leave them out"
+            "expected only movies with --precision, got --pairs, --signal-min or --strict: leave these out, "
+            "because scale, offset and window sums hold in every precision"
         )
     wanted = WantedPrecision(
         precision=LOWER[arguments.precision],
@@ -108,5 +116,5 @@ def _run_precision(arguments: argparse.Namespace) -> None:
     record = bundle.config.precisions[wanted.precision]
     print(f"{bundle.id} {bundle.sha256[:12]} in {target}, {wanted.precision} on {record.processor}")
     print(f"suspect below an SSIM of {record.thresholds.ssim:g}")
-    print(f"off by {record.signal.largest:.2g} of the largest prediction at most")
-    print(f"empty fields: by {record.dark.largest:.2g} of their standard deviation")
+    print(f"differs by at most {record.signal.largest:.2g} of the largest prediction")
+    print(f"in empty fields by {record.dark.largest:.2g} of their standard deviation")

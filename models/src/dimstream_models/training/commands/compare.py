@@ -23,27 +23,33 @@ def add(commands: Commands) -> None:
     parser.add_argument("--name", required=True, help="prefix of the figures")
     parser.add_argument("--noisy", type=Path, required=True, help="image or stack of counts")
     parser.add_argument(
-        "--truth", type=Path, help="as many images; without it the movie's own photons and frames judge"
+        "--truth",
+        type=Path,
+        help="as many images of high dose; without it, the movie's own photons and frames are the truth",
     )
     parser.add_argument(
-        "--truth-factor", type=float, default=1.0, help="truth times this is in high-dose counts"
+        "--truth-factor", type=float, default=1.0, help="factor from the truth to high-dose counts"
     )
     parser.add_argument(
         "--match-pixel-size-nm",
         type=float,
         metavar="NM",
-        help="side of these pixels: photons are scattered onto finer ones that the bundle knows, and"
-        " the results binned back, as match_pixel_size of the service does",
+        help=(
+            "pixel size of the images: photons are moved to finer pixels that the bundle knows, and results "
+            "are binned again, as the server does for match_pixel_size"
+        ),
     )
     parser.add_argument(
         "--raw-share",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="mix this share of the raw frame into the restored one: what photons of the same instant gain by"
-        " it, the scenes of training lack (0)",
+        help=(
+            "mix this share of the raw frame into the restored one; an improvement shows that the training "
+            "scenes lack something (0)"
+        ),
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the photons that are set aside (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the photons that are set aside (0)")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     parser.set_defaults(run_command=_run)
 
@@ -100,11 +106,15 @@ def _sentence(first: Comparison, what: str) -> str:
 
 
 def _lines(compared: Sequence[Comparison], absent: Sequence[Absent]) -> list[str]:
-    """Return what stands below the sentence: each yardstick with its scores, floor and what it favours."""
+    """Return the details: each yardstick with its scores, its limit and what it favours."""
     lines = []
     for each in compared:
         floor = each.yardstick.floor_db
-        ends = "" if floor is None else f"; no restoration gets above {floor:.1f} (the noise of what judges)"
+        ends = (
+            ""
+            if floor is None
+            else f"; no restoration can exceed {floor:.1f} (because of the truth's own noise)"
+        )
         lines += [
             "",
             f"By {each.yardstick.title}, PSNR in dB on a fitted scale: noisy {each.noisy.psnr_db:.2f}, model"
@@ -116,8 +126,9 @@ def _lines(compared: Sequence[Comparison], absent: Sequence[Absent]) -> list[str
         if each.unfitted is not None:
             gain, offset = each.model.line
             lines.append(
-                f"  Unfitted, in its own counts, the model has {each.unfitted.psnr_db:.2f}: its counts times"
-                f" {gain:.3g}, {offset:+.3g}, are the truth's. A difference of scale is no loss of quality."
+                f"  Unfitted, in its own counts, the model has {each.unfitted.psnr_db:.2f}: its counts "
+                f"times {gain:.3g}, {offset:+.3g}, are those of the truth. A difference of scale is not a "
+                "loss of quality."
             )
         lines.append(f"  {each.yardstick.favours}.")
     return lines + [f"\nNot by {each.title}: {each.reason}." for each in absent]

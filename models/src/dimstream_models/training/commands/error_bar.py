@@ -1,4 +1,4 @@
-"""`dimstream-train error-bar`: a standard deviation for every pixel."""
+"""`dimstream-train error-bar`: adds a standard deviation for every pixel to a bundle."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "error-bar", help="give a bundle an error bar for every pixel; its weights stay as they are"
+        "error-bar", help="add an error bar for every pixel to a bundle; its weights are not changed"
     )
     parser.add_argument("bundle", type=Path, help="folder or zip")
-    parser.add_argument("--out", type=Path, help="folder or zip (default: in the bundle's place)")
-    parser.add_argument("--steps", type=int, default=700, help="of the fit (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=500, help="simulated, to fit to (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="new bundle: folder or zip (default: replaces the bundle)")
+    parser.add_argument("--steps", type=int, default=700, help="steps of the fit (default: %(default)s)")
     parser.add_argument(
-        "--held-back", type=int, default=120, help="others, to check by (default: %(default)s)"
+        "--frames", type=int, default=500, help="simulated frames for the fit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--held-back",
+        type=int,
+        default=120,
+        help="other simulated frames for the check (default: %(default)s)",
     )
     parser.add_argument(
         "--movies",
@@ -26,9 +31,9 @@ def add(commands: Commands) -> None:
         nargs="+",
         default=[],
         metavar="MOVIE",
-        help="fit to photons set aside of these movies of photon counts, not to simulated frames",
+        help="fit to photons set aside from these movies of photon counts, instead of simulated frames",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of frames and fit (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of frames and fit (default: %(default)s)")
     parser.set_defaults(run_command=_run)
 
 
@@ -47,4 +52,8 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     bundle, rows = add_error_bar(arguments.bundle, target, wanted)
     print(f"{bundle.id} {bundle.sha256[:12]} in {target}\n")
-    print(as_text(rows) if rows else "no truth has judged it: see `dimstream-train error-bar-check --movies`")
+    print(
+        as_text(rows)
+        if rows
+        else "it was not compared with any truth: see `dimstream-train error-bar-check --movies`"
+    )

@@ -1,4 +1,4 @@
-"""`dimstream-train error-bar-check`: how many true values lie within a bundle's error bars."""
+"""`dimstream-train error-bar-check`: how many true values are within a bundle's error bars."""
 
 from __future__ import annotations
 
@@ -12,17 +12,25 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "error-bar-check", help="how many true values lie within a bundle's error bars, in bins of dose"
+        "error-bar-check",
+        help="measure how many true values are within a bundle's error bars, in bins of dose",
     )
-    parser.add_argument("bundle", type=find_bundle, help="folder or zip, with an error bar")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tables and the picture")
+    parser.add_argument("bundle", type=find_bundle, help="bundle with an error bar: folder or zip")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and the picture")
     parser.add_argument(
-        "--movies", type=Path, nargs="+", default=[], metavar="MOVIE", help="judged by photons set aside"
+        "--movies",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="MOVIE",
+        help="recorded movies, checked with photons set aside",
     )
     parser.add_argument(
-        "--frames", type=int, default=300, help="simulated, of each world (default: %(default)s)"
+        "--frames", type=int, default=300, help="simulated frames of each simulator (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of frames and photons (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of frames and photons (default: %(default)s)"
+    )
     parser.set_defaults(run_command=_run)
 
 

@@ -1,4 +1,4 @@
-"""`dimstream-train evaluate`: every figure of a bundle on pairs that no choice has seen."""
+"""`dimstream-train evaluate`: all metrics of a bundle, on pairs that were not used for any choice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("evaluate", help="every figure of a bundle on pairs that no choice has seen")
+    parser = commands.add_parser(
+        "evaluate", help="calculate all metrics of a bundle, on pairs that were not used for any choice"
+    )
     parser.add_argument("bundle", type=find_bundle)
     parser.add_argument("pairs", type=Path, help="prepared folder, folder with low/ and high/, or CSV list")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="folder for the report")
@@ -24,20 +26,30 @@ def add(commands: Commands) -> None:
         "--role",
         choices=("training", "validation", "test"),
         default="test",
-        help="fields of a prepared folder",
+        help="role of the fields of a prepared folder",
     )
     parser.add_argument("--again", type=Path, metavar="PAIRS", help="a second recording of the same fields")
-    parser.add_argument("--pixel-size-nm", type=_positive, metavar="NM", help="default: as pairs state it")
-    parser.add_argument("--data-range", type=_positive, metavar="COUNTS", help="default: each truth's own")
-    parser.add_argument("--background", type=float, default=20.0, help="of the rolling FRC, of 255 (20)")
-    parser.add_argument("--skip", type=int, default=4, metavar="PX", help="of the rolling FRC (4)")
-    parser.add_argument("--line", type=_line, metavar="Y0,X0,Y1,X1", help="of the profiles, px")
-    parser.add_argument("--seed", type=int, default=0, help="of split photons and of the floor's noise (0)")
-    lpips = parser.add_argument_group("LPIPS", "taken when its weights are named; they are not shipped")
+    parser.add_argument(
+        "--pixel-size-nm", type=_positive, metavar="NM", help="pixel size (default: as the pairs state it)"
+    )
+    parser.add_argument(
+        "--data-range", type=_positive, metavar="COUNTS", help="data range (default: each truth's own)"
+    )
+    parser.add_argument(
+        "--background", type=float, default=20.0, help="background of the rolling FRC, of 255 (20)"
+    )
+    parser.add_argument("--skip", type=int, default=4, metavar="PX", help="skip of the rolling FRC, px (4)")
+    parser.add_argument("--line", type=_line, metavar="Y0,X0,Y1,X1", help="width of the profiles, px")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of split photons and of the limit's noise (0)"
+    )
+    lpips = parser.add_argument_group("LPIPS", "calculated if its weights are named; they are not shipped")
     lpips.add_argument("--lpips-trunk", type=Path, metavar="PTH", help="torchvision's VGG16")
     lpips.add_argument("--lpips-trunk-sha256", metavar="HEX")
-    lpips.add_argument("--lpips-heads", type=Path, metavar="PTH", help="the five linear heads")
-    lpips.add_argument("--lpips-heads-sha256", metavar="HEX", help="default: that of lpips 0.1.4's")
+    lpips.add_argument("--lpips-heads", type=Path, metavar="PTH", help="file of the five linear heads")
+    lpips.add_argument(
+        "--lpips-heads-sha256", metavar="HEX", help="their hash (default: that of lpips 0.1.4)"
+    )
     parser.set_defaults(run_command=_run)
 
 
@@ -80,7 +92,8 @@ def _lpips(arguments: argparse.Namespace) -> Lpips | None:
         return None
     if trunk is None or trunk_sha256 is None or heads is None:
         raise CannotEvaluate(
-            "LPIPS wants its weights and proof of them: --lpips-trunk, --lpips-trunk-sha256 and --lpips-heads"
+            "LPIPS needs its weights and their hash: give --lpips-trunk, --lpips-trunk-sha256 and "
+            "--lpips-heads"
         )
     return Lpips(WeightFile(trunk, trunk_sha256), WeightFile(heads, heads_sha256 or HEADS_SHA256))
 

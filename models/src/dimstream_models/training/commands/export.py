@@ -1,4 +1,4 @@
-"""`dimstream-train export`: from a finished run to a calibrated bundle."""
+"""`dimstream-train export`: makes a calibrated bundle from a finished run."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from dimstream_models.training.commands import Commands, print_warnings
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("export", help="from a finished run to a calibrated bundle that serves")
+    parser = commands.add_parser("export", help="make a calibrated bundle from a finished run")
     parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle, replaced")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; it is replaced")
     parser.add_argument(
         "--signal", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies of a sample"
     )
     parser.add_argument(
-        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="the same without a sample"
+        "--dark", type=Path, nargs="+", default=[], metavar="MOVIE", help="recorded movies without a sample"
     )
     parser.add_argument(
         "--documentation", type=Path, help="README with {figures} (default: a model card is written)"
     )
-    parser.add_argument("--sample", type=Path, metavar="MOVIE", help="TIFF that goes with the bundle")
+    parser.add_argument("--sample", type=Path, metavar="MOVIE", help="TIFF that is added to the bundle")
     parser.add_argument(
-        "--quality", type=Path, action="append", default=[], help="JSON of figures that `compare` wrote"
+        "--quality", type=Path, action="append", default=[], help="JSON file of figures from `compare`"
     )
     parser.add_argument(
-        "--float16", action="store_true", help="write a second bundle for GPUs next to it, BUNDLE-float16"
+        "--float16", action="store_true", help="also write a second bundle for GPUs, BUNDLE-float16"
     )
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="refuse a bundle that would carry warnings",
+        help="refuse a bundle that would have warnings",
     )
     parser.add_argument("--device", default="cpu", help="torch device to calibrate on (default: cpu)")
     parser.set_defaults(run_command=_run)

@@ -14,19 +14,21 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("fit", help="train, or continue a run that was stopped")
     parser.add_argument("recipe", type=Path, help="YAML file of settings")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints and the loss curve")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="device: cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
         "--split-photons",
         action="store_true",
-        help="no clean images: train on the low-dose images alone, by splitting their photons",
+        help="train without clean images, by splitting the photons of the low-dose images",
     )
     parser.add_argument(
         "--from",
         dest="start",
         type=find_bundle,
         metavar="BUNDLE",
-        help="begin with this bundle's weights; network and normalisation of the recipe must be its own, or"
-        " the network a wider one",
+        help=(
+            "start from this bundle's weights; the recipe must have the same normalisation, and the same "
+            "network or a wider one"
+        ),
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's log as well")
     parser.set_defaults(run_command=_run)
@@ -46,6 +48,6 @@ def _run(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         best = arguments.run / "best.pt"
         so_far = f"; its best network so far is {best}" if best.exists() else ""
-        print(f"the same command goes on with {arguments.run}{so_far}")
+        print(f"give the same command to continue {arguments.run}{so_far}")
         raise
     print(f"{arguments.run} is finished: its best network is in best.pt")

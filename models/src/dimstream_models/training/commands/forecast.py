@@ -1,4 +1,4 @@
-"""`dimstream-train forecast`: how right the forecasts are, on simulated movies of samples that bleach."""
+"""`dimstream-train forecast`: the accuracy of the forecasts, on simulated movies of bleaching samples."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "forecast", help="how right it is when a plane is said to be suspect in so many frames"
+        "forecast", help="measure the accuracy of forecasts of when a plane becomes suspect"
     )
-    parser.add_argument("bundle", type=find_bundle, help="folder or zip")
+    parser.add_argument("bundle", type=find_bundle, help="bundle: folder or zip")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="folder for the report")
-    parser.add_argument("--seed", type=int, default=20, help="of the movies (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=20, help="seed of the movies (default: %(default)s)")
     parser.add_argument(
         "--movies",
         type=int,
         default=8,
         metavar="N",
-        help="of each law of bleaching, half of them of each simulated world (default: %(default)s)",
+        help="movies of each bleaching law, half of them from each simulator (default: %(default)s)",
     )
     parser.set_defaults(run_command=_run)
 

@@ -1,4 +1,4 @@
-"""`dimstream-train import-keras`: weights of the published Keras code as a bundle that serves."""
+"""`dimstream-train import-keras`: makes a bundle from weights of the published Keras code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dimstream_models.training.commands import Commands, print_warnings
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "import-keras", help="weights of the published Keras code as a bundle that serves"
+        "import-keras", help="make a bundle from weights of the published Keras code"
     )
     parser.add_argument("weights", type=Path, metavar="WEIGHTS.h5", help="Keras 2 or Keras 3 weight file")
     parser.add_argument(
@@ -24,14 +24,18 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--activation",
         choices=("leaky_relu", "leakyrelu", "tanh", "identity", "model-code"),
-        help="in place of the configuration's, in its words: leaky_relu means none; model-code is the code of"
-        " the original repository, which has no such option (LeakyReLU)",
+        help=(
+            "used in place of the configuration's activation, with the same names: leaky_relu means none; "
+            "model-code is the code of the original repository, which has no such option (LeakyReLU)"
+        ),
     )
     parser.add_argument(
         "--pairs",
         type=Path,
-        help="training pairs for scale and offset: a prepared folder, low/ and high/, or a CSV list (default:"
-        " both are declared absent)",
+        help=(
+            "training pairs for scale and offset: a prepared folder, low/ and high/, or a CSV list "
+            "(default: the bundle has neither)"
+        ),
     )
     parser.add_argument(
         "--rescaling",
@@ -39,10 +43,12 @@ def add(commands: Commands) -> None:
         default="least_squares",
         help="fit through all pixels (default), or through pixels clipped to their quantiles (the paper)",
     )
-    parser.add_argument("--id", help="name on the wire and in URLs (default: after BUNDLE)")
-    parser.add_argument("--author", action="append", metavar="NAME", help="of the weights; may be repeated")
-    parser.add_argument("--license", metavar="SPDX", help="of the weights, such as CC-BY-4.0")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="of the training images")
+    parser.add_argument("--id", help="name in messages and URLs (default: after BUNDLE)")
+    parser.add_argument(
+        "--author", action="append", metavar="NAME", help="author of the weights; may be repeated"
+    )
+    parser.add_argument("--license", metavar="SPDX", help="licence of the weights, such as CC-BY-4.0")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="NM", help="pixel size of the training images")
     parser.add_argument("--device", default="cpu", help="torch device to predict pairs on (default: cpu)")
     parser.set_defaults(run_command=_run)
 
@@ -70,9 +76,9 @@ def _run(arguments: argparse.Namespace) -> None:
     bundle = write_keras_bundle(read, arguments.out, stated)
     if arguments.pairs is None:
         print(
-            "note: no scale and offset: predictions are delivered on the network's own scale, about 0 to 1."
-            " Ask for float32 (dimstream denoise --out-dtype float32), or fit both to training pairs (--pairs"
-            " here, or dimstream-train calibrate --pairs)"
+            "note: no scale and offset: predictions are delivered on the network's own scale, about 0 to 1. "
+            "Request float32 (dimstream denoise --out-dtype float32), or fit both to training pairs "
+            "(--pairs here, or dimstream-train calibrate --pairs)"
         )
     else:
         print(f"denoised counts: {bundle.gain or 1:g} times the prediction {bundle.offset or 0:+g}")

@@ -1,4 +1,4 @@
-"""`dimstream-train init`: a commented recipe to begin with."""
+"""`dimstream-train init`: writes a commented recipe to start from."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _PAPER: dict[str, dict[str, Any]] = {
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("init", help="write a commented recipe to begin with")
+    parser = commands.add_parser("init", help="write a commented recipe to start from")
     parser.add_argument("out", type=Path, help="YAML file, which must not exist yet")
     data = parser.add_mutually_exclusive_group()
     data.add_argument(
         "--prepared",
         type=Path,
         default=Path("prepared"),
-        help="folder of `dimstream-train prepare`; when it is there, scales follow from it",
+        help="folder of `dimstream-train prepare`; if it exists, scales are taken from it",
     )
     data.add_argument("--simulated", action="store_true", help="train on simulated scenes instead of pairs")
     parser.add_argument(
-        "--paper", action="store_true", help="the published sizes and settings: only with a large GPU"
+        "--paper", action="store_true", help="use the published sizes and settings, which need a large GPU"
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="write another value than the default, such as fit.epochs=40; may be given again",
+        help="set a value that differs from the default, such as fit.epochs=40; may be repeated",
     )
     parser.set_defaults(run_command=_run)
 
@@ -65,8 +65,10 @@ def _run(arguments: argparse.Namespace) -> None:
         with out.open("x") as file:
             file.write(text)
     except FileExistsError as error:
-        raise InvalidRecipe(f"expected a new file, {out} exists: choose another name or remove it") from error
-    print(f"{out}: look through it, then `dimstream-train fit {out} --run RUN`")
+        raise InvalidRecipe(
+            f"expected a new file, but {out} exists: choose another name or remove it"
+        ) from error
+    print(f"{out}: check its settings, then run `dimstream-train fit {out} --run RUN`")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
@@ -82,11 +84,11 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
-        raise InvalidRecipe(f"expected settings that a recipe can hold, got: {complaints(error)}") from error
+        raise InvalidRecipe(f"expected valid settings of a recipe, got: {complaints(error)}") from error
 
 
 def _set(settings: dict[str, Any], assignment: str) -> None:
-    """Put the value of `a.b=VALUE`, read as YAML, where the key says."""
+    """Set the value of `a.b=VALUE`, read as YAML, at its key."""
     import yaml
 
     from dimstream_models.bundle.yaml_text import WRONG_YAML
@@ -105,7 +107,7 @@ def _set(settings: dict[str, Any], assignment: str) -> None:
 
 
 def _beginning(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that differ from the defaults before anyone has said a word."""
+    """Return the settings that differ from the defaults before --set is applied."""
     from dimstream_models.training.settings.calibration import (
         PLACEHOLDER_DESCRIPTION,
         PLACEHOLDER_ID,
@@ -129,7 +131,7 @@ def _beginning(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fitting_patch(settings: dict[str, dict[str, Any]], prepared: Prepared) -> dict[str, dict[str, Any]]:
-    """Return the fit's settings with a patch that no image is smaller than; none where the usual one fits."""
+    """Return the fit's settings with a patch that fits into every image; none if the usual patch fits."""
     from dimstream_models.training.settings.fit import FitSettings
 
     fit = settings.get("fit", {})
@@ -139,7 +141,7 @@ def _fitting_patch(settings: dict[str, dict[str, Any]], prepared: Prepared) -> d
 
 
 def _measured(settings: dict[str, dict[str, Any]], folder: Path, *, paper: bool) -> dict[str, dict[str, Any]]:
-    """Return the settings with what the prepared images say, when they are there."""
+    """Return the settings with values from the prepared images, if these exist."""
     from dimstream_models.training.normalisation import suggest_scale
     from dimstream_models.training.pairs.prepared import is_prepared, read_prepared
 
@@ -147,7 +149,7 @@ def _measured(settings: dict[str, dict[str, Any]], folder: Path, *, paper: bool)
         return settings
     prepared = read_prepared(folder)
     bundle = settings["bundle"] | {"pixel_size_nm": prepared.pixel_size_nm}
-    if paper:  # each image's own maximum
+    if paper:  # the paper normalises by each image's own maximum
         return settings | {"bundle": bundle} | _fitting_patch(settings, prepared)
     settings = settings | _fitting_patch(settings, prepared)
     scale = suggest_scale(prepared.open(field)[0] for field in prepared.of("training"))

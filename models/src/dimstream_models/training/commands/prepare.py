@@ -1,4 +1,4 @@
-"""`dimstream-train prepare`: from image files to registered, stored pairs and a report of their quality."""
+"""`dimstream-train prepare`: registers and stores image pairs, and reports on their quality."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ def add(commands: Commands) -> None:
         "source",
         type=Path,
         nargs="+",
-        help="a measurement day's folder with low/ and high/ (or low.tif and high.tif), a CSV list with"
-        " the columns low, high and, where wanted, day, field, role; without high:"
-        " low dose alone, to split its photons",
+        help=(
+            "a measurement day's folder with low/ and high/ (or low.tif and high.tif), a CSV list with the "
+            "columns low, high and, optionally, day, field, role; without high: low dose alone, to split "
+            "its photons"
+        ),
     )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--replace", action="store_true", help="replace the prepared folder at --out")
@@ -35,10 +37,12 @@ def _add_registration(group: argparse._ArgumentGroup) -> None:
         "--max-shift", type=float, default=10.0, metavar="PX", help="pairs further apart are refused (10)"
     )
     group.add_argument(
-        "--leave-out-refused", action="store_true", help="leave such pairs out and list them in the report"
+        "--leave-out-refused",
+        action="store_true",
+        help="leave out refused pairs, and list them in the report",
     )
     group.add_argument(
-        "--no-registration", action="store_true", help="the images of each pair lie on each other already"
+        "--no-registration", action="store_true", help="the images of each pair are already registered"
     )
 
 
@@ -49,17 +53,19 @@ def _add_counts(group: argparse._ArgumentGroup) -> None:
             type=int,
             default=0,
             metavar="COUNTS",
-            help=f"what the camera adds to each pixel at {dose} dose (0)",
+            help=f"the camera's offset at {dose} dose, counts per pixel (0)",
         )
     group.add_argument(
         "--multiply-high",
         type=float,
         metavar="FACTOR",
-        help="store the high dose times this, to keep the fractions of averages in whole numbers (default: 1"
-        " for counts, a power of ten for averages)",
+        help=(
+            "multiply the stored high dose by this, so that whole numbers keep the fractions of averages "
+            "(default: 1 for counts, a power of ten for averages)"
+        ),
     )
     group.add_argument(
-        "--pixel-size-nm", type=float, metavar="NM", help="where files state none, or a wrong one"
+        "--pixel-size-nm", type=float, metavar="NM", help="pixel size, if files state none or a wrong one"
     )
 
 
@@ -70,21 +76,23 @@ def _add_roles(group: argparse._ArgumentGroup) -> None:
             action="append",
             default=[],
             metavar="DAY",
-            help=f"a measurement day for {role}; may be given again",
+            help=f"a measurement day for {role}; may be repeated",
         )
         group.add_argument(
             f"--{role}-share",
             type=float,
             metavar="SHARE",
-            help=f"share of the other days' fields of view for {role} (0.1; 0 where a day is given for it)",
+            help=f"share of the other days' fields of view for {role} (0.1; 0 if a day is given for it)",
         )
-    group.add_argument("--seed", type=int, default=0, help="of drawing fields of view (0)")
+    group.add_argument("--seed", type=int, default=0, help="seed of the random choice of fields of view (0)")
     group.add_argument(
         "--fields-of-view",
         choices=("measured", "files", "planes"),
         default="measured",
-        help="which images show one field of view and so share a role: those that look alike (default),"
-        " those of one file, or none",
+        help=(
+            "which images show the same field of view and so have the same role: those that look alike "
+            "(default), those of one file, or none"
+        ),
     )
 
 
@@ -112,12 +120,12 @@ def _run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
         )
     except ValidationError as error:
-        raise InvalidPairs(f"options that cannot be followed: {complaints(error)}") from error
+        raise InvalidPairs(f"expected valid options, got: {complaints(error)}") from error
     prepared = prepare(arguments.source, arguments.out, settings, replace=arguments.replace)
     for pair in prepared.index.left_out:
         print(f"left out: {pair.name}: {pair.reason}")
     for day in prepared.index.matched_by_order:
-        print(f"matched by order, as names differ: {day}")
+        print(f"matched by order, because names differ: {day}")
     for role in ("training", "validation", "test"):
         fields = prepared.of(role)
         views = len({field.field_of_view for field in fields})

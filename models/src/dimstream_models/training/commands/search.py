@@ -1,4 +1,4 @@
-"""`dimstream-train search`: the paper's hyperparameter search, or going on with one."""
+"""`dimstream-train search`: the paper's hyperparameter search; it can be continued."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def add(commands: Commands) -> None:
         "recipe", type=Path, help="YAML file of settings; its section `search` is the protocol"
     )
     parser.add_argument(
-        "--study", type=Path, required=True, help="folder of the study; a study that is there is continued"
+        "--study", type=Path, required=True, help="folder of the study; an existing study is continued"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--trials", type=_count, help="how many settings to try (default: the recipe's)")
-    which.add_argument("--grid", action="store_true", help="try all settings of the space")
+    which.add_argument("--trials", type=_count, help="number of trials (default: the recipe's)")
+    which.add_argument("--grid", action="store_true", help="try all combinations of settings")
     parser.add_argument(
-        "--tpe", action="store_true", help="let Optuna's TPE propose settings that raise the total score"
+        "--tpe", action="store_true", help="let Optuna's TPE propose settings with a better total score"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="device: cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="make the runs on the Ray cluster at ADDRESS; `local` starts one here",
+        help="run on the Ray cluster at ADDRESS; `local` starts a cluster on this machine",
     )
     parser.set_defaults(run_command=_run)
 
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         found = search(recipe, folder, device=here, workers=_workers(arguments))
     except KeyboardInterrupt:
-        print(f"{folder} is kept, unfinished runs too: the same command goes on with it")
+        print(f"{folder} is kept, including unfinished runs: give the same command to continue")
         raise
     for place, run in enumerate(found.retrained, 1):
         print(f"{place}. {run.run}: {run.outcome}")
@@ -60,7 +60,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
     recipe = read_recipe(arguments.recipe)
     if arguments.grid and arguments.tpe:
-        raise InvalidRecipe("expected --grid or --tpe, got both: a grid leaves nothing to propose")
+        raise InvalidRecipe("expected --grid or --tpe, got both: leave one out")
     sampler = "grid" if arguments.grid else "tpe" if arguments.tpe else recipe.search.sampler
     changes = {"sampler": sampler, "trials": arguments.trials or recipe.search.trials}
     return recipe.model_copy(update={"search": recipe.search.model_copy(update=changes)})

@@ -1,4 +1,5 @@
-"""`dimstream-train segment`: a small network that says what a pixel of the ER shows, as a bundle."""
+"""`dimstream-train segment`: fits a small network that classifies the pixels of the ER, and makes a
+bundle."""
 
 from __future__ import annotations
 
@@ -14,23 +15,20 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "segment", help="fit a network that tells background, tubule and sheet, on simulated frames"
-    )
-    parser.add_argument("--run", type=Path, required=True, help="folder of the fit; a stopped one goes on")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle, replaced")
-    parser.add_argument(
-        "--documentation", type=Path, required=True, help="Markdown with a section Validation"
+        "segment", help="fit a network that distinguishes background, tubule and sheet, on simulated frames"
     )
     parser.add_argument(
-        "--denoiser",
-        type=find_bundle,
-        help="bundle by which frames are denoised (default: the one that ships)",
+        "--run", type=Path, required=True, help="folder of the fit; a stopped fit is continued"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; it is replaced")
+    parser.add_argument(
+        "--documentation", type=Path, required=True, help="model card: Markdown with a section Validation"
     )
     parser.add_argument(
-        "--scenes", type=int, default=800, help="simulated, three frames each (default: %(default)s)"
+        "--scenes", type=int, default=800, help="simulated scenes, three frames each (default: %(default)s)"
     )
-    parser.add_argument("--steps", type=int, default=5600, help="of the fit (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--steps", type=int, default=5600, help="steps of the fit (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument(
         "--float32",
         action="store_true",
@@ -61,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         network, validation = fit_segmenter(effort, denoiser, arguments.run)
     except KeyboardInterrupt:
-        print(f"the same command goes on with {arguments.run}")
+        print(f"give the same command to continue {arguments.run}")
         raise
     described = Described(
         effort=effort,

@@ -1,4 +1,4 @@
-"""`dimstream-train simulate`: measurement days of simulated pairs, to learn or to test with."""
+"""`dimstream-train simulate`: writes measurement days of simulated pairs, to learn or to test with."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--days", type=int, default=3, help="measurement days (default: %(default)s)")
-    parser.add_argument("--fields", type=int, default=8, help="of view on each day (default: %(default)s)")
-    parser.add_argument("--side", type=int, default=304, help="of an image, px (default: %(default)s)")
+    parser.add_argument(
+        "--fields", type=int, default=8, help="fields of view on each day (default: %(default)s)"
+    )
+    parser.add_argument("--side", type=int, default=304, help="side of an image, px (default: %(default)s)")
     parser.add_argument(
         "--dose",
         type=float,
         default=1.0,
-        help="photons on a tubule's pixel at low dose (default: %(default)s)",
+        help="photons per pixel on a tubule at low dose (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run_command=_run)

@@ -1,4 +1,4 @@
-"""`dimstream-train stress`: what a bundle invents, loses, merges and dims, next to a tuned Gaussian."""
+"""`dimstream-train stress`: what a bundle invents, loses, merges and dims, compared with a tuned Gaussian."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from dimstream_models.training.commands import Commands
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "stress", help="bridges, gaps, pairs, rings, puncta and photometry next to a tuned Gaussian"
+        "stress",
+        help="measure bridges, gaps, pairs, rings, puncta and photometry, compared with a tuned "
+        "Gaussian filter",
     )
     parser.add_argument("bundle", type=find_bundle)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the table and the picture")
-    parser.add_argument("--seed", type=int, default=13, help="of scenes and photons (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table and the picture")
     parser.add_argument(
-        "--pixel-size-nm", type=float, metavar="NM", help="side of a pixel (default: the bundle's, else 20)"
+        "--seed", type=int, default=13, help="seed of scenes and photons (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pixel-size-nm", type=float, metavar="NM", help="pixel size (default: the bundle's, otherwise 20)"
     )
     parser.set_defaults(run_command=_run)
 

@@ -1,1 +1,1 @@
-"""The optimisation: losses, schedule, checkpoints, resume."""
+"""The optimisation: losses, schedule, checkpoints, resuming."""

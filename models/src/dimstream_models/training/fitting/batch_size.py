@@ -1,4 +1,4 @@
-"""The largest batch that the memory holds: found by trying on a GPU, by measuring one step on a CPU."""
+"""The largest batch that fits into memory: found by trying on a GPU, and by measuring one step on a CPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from dimstream_models.training.fitting.batches import Batch
 from dimstream_models.training.fitting.learner import Learner
 from dimstream_models.training.settings import Recipe
 
-HEADROOM = 0.05  # of a GPU's memory, for data that waits and for what fragments
-CPU_SHARE = 0.5  # of the free memory: the machine has other work, and a swapping fit is none
-CPU_OVERHEAD = 1.5  # peak over what is kept for the way back; measured: 0.8 to 1.2 at a batch of 2 or more
+HEADROOM = 0.05  # share of a GPU's memory, reserved for waiting data and fragmentation
+CPU_SHARE = 0.5  # share of the free memory: the machine has other work, and a fit must not swap
+CPU_OVERHEAD = (
+    1.5  # peak memory relative to that kept for backpropagation; measured: 0.8 to 1.2 at a batch of 2 or more
+)
 MEMINFO = Path("/proc/meminfo")
-CONTROL_GROUPS = (  # version 2 and 1: folder, what is allowed, what is used
+CONTROL_GROUPS = (  # version 2 and 1: folder, limit, usage
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
@@ -27,16 +29,16 @@ _MEBI = 2**20
 
 
 def find_largest_batch(recipe: Recipe, device: torch.device) -> int:
-    """Return how many patches of the recipe fit a step, at most `fit.batch_limit`.
+    """Return how many patches of the recipe fit into one step, at most `fit.batch_limit`.
 
     Source: the paper's Methods, "Network training" (the largest number before an out-of-memory error).
 
     Raises
     ------
     OutOfMemory
-        When not even one does.
+        When not even one patch fits.
     NotAvailable
-        When the system does not say how much memory is free.
+        When the operating system does not state how much memory is free.
     """
     limit = recipe.fit.batch_limit
     if device.type == "cuda":
@@ -46,14 +48,14 @@ def find_largest_batch(recipe: Recipe, device: torch.device) -> int:
         found = min(limit, int((CPU_SHARE * free_memory() - weights) / patch))
     if found < 1:
         raise OutOfMemory(
-            f"not even one patch of {recipe.fit.patch_px} px fits the memory of {device}: expected a smaller"
-            " fit.patch_px or a smaller network"
+            f"not even one patch of {recipe.fit.patch_px} px fits into the memory of {device}: choose a "
+            "smaller fit.patch_px or a smaller network"
         )
     return found
 
 
 def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:
-    """Return the largest number up to `limit` that fits, 0 when 1 does not: doubling, then halving gaps."""
+    """Return the largest number up to `limit` that fits, or 0, by doubling and then bisection."""
     good, bad = 0, limit + 1
     while bad - good > 1:
         number = min(max(1, 2 * good), limit) if bad == limit + 1 else (good + bad) // 2
@@ -65,19 +67,19 @@ def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take: the machine's, or its control group's.
+    """Return the free memory of this process in bytes: the machine's, or that of its control group.
 
     Raises
     ------
     NotAvailable
-        When the system does not say.
+        When the operating system does not state it.
     """
     try:
         lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError) as error:
         raise NotAvailable(
-            "this system does not say how much memory is free: expected a number as fit.batch"
+            "this operating system does not state how much memory is free: give a number as fit.batch"
         ) from error
     for group, allowed, used in CONTROL_GROUPS:
         with suppress(OSError, ValueError):  # no such group, or its bound is "max"
@@ -91,7 +93,10 @@ def _fits_gpu(recipe: Recipe, device: torch.device, number: int) -> bool:
         ballast = torch.empty(int(HEADROOM * total), dtype=torch.uint8, device=device)
         _take_two_steps(recipe, device, number)
         del ballast
-    except (OutOfMemory, torch.OutOfMemoryError):  # in a step, or for ballast and weights
+    except (
+        OutOfMemory,
+        torch.OutOfMemoryError,
+    ):  # in a step, or when memory was reserved for ballast and weights
         return False
     finally:
         gc.collect()
@@ -100,7 +105,7 @@ def _fits_gpu(recipe: Recipe, device: torch.device, number: int) -> bool:
 
 
 def _take_two_steps(recipe: Recipe, device: torch.device, number: int) -> None:
-    """Take two steps: the second has the optimiser's state next to it."""
+    """Take two steps: during the second, the optimiser's state is in memory too."""
     learner = Learner(recipe, device=device)
     for step in range(2):
         learner.step(_some_batch(recipe, device, number), step, recipe.fit.learning_rate)
@@ -108,9 +113,9 @@ def _take_two_steps(recipe: Recipe, device: torch.device, number: int) -> None:
 
 
 def _memory_of_a_step(recipe: Recipe) -> tuple[float, float]:
-    """Return the bytes that weights, gradients and optimiser take, and those of each patch.
+    """Return the bytes of weights, gradients and optimiser, and the bytes of each patch.
 
-    What autograd keeps for the way back is counted in a real step of one patch.
+    The memory that autograd keeps for backpropagation is measured in a real step of one patch.
     """
     kept: dict[int, int] = {}
 

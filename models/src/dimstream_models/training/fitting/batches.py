@@ -1,4 +1,4 @@
-"""What a fit is fed: batches that depend on the seed and the step alone, made ahead in the background."""
+"""The input of a fit: batches that depend only on the seed and the step, prepared in the background."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-AHEAD = 2  # batches that wait: the memory they hold is bounded by this
+AHEAD = 2  # most waiting batches, which bounds their memory
 
 
 @dataclass(frozen=True)
 class Batch:
     """One step's samples, all (B, 1, y, x) float32."""
 
-    counts: Tensor  # photon counts, as the network is shown them
-    truth: Tensor  # the clean image, in its own counts
-    counted: Tensor | None = None  # 1 where the loss looks, 0 elsewhere; None: everywhere
+    counts: Tensor  # photon counts, the network's input
+    truth: Tensor  # the clean image, in its own unit of counts
+    counted: Tensor | None = None  # 1 where the loss is calculated, 0 elsewhere; None: everywhere
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device; from the CPU to a GPU without waiting for the copy."""
+        """Return the batch on a device; copies from the CPU to a GPU are asynchronous."""
         if self.counts.device == device:
             return self
         return Batch(
@@ -34,11 +34,12 @@ class Batch:
 
 
 class SampleSource(Protocol):
-    """Endless samples: a step's batch is the same whenever, and in whatever order, it is asked for."""
+    """An endless source of samples; a step's batch is always the same, in whatever order batches are
+    requested."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches that make an epoch."""
+        """Number of batches in an epoch."""
 
     def batch(self, step: int) -> Batch:
         """Return the batch of one step, counted from 0 over all epochs."""
@@ -47,9 +48,9 @@ class SampleSource(Protocol):
 def batches(
     source: SampleSource, start: int, end: int, *, device: torch.device, ahead: int = AHEAD
 ) -> Generator[Batch]:
-    """Yield the batches of steps `start` to `end` (exclusive), the next ones made while one is used.
+    """Yield the batches of steps `start` to `end` (exclusive); the next ones are prepared meanwhile.
 
-    One background thread asks the source, so the source needs no lock; at most `ahead` batches wait.
+    Only one background thread uses the source, so the source needs no lock; at most `ahead` batches wait.
     """
 
     def make(step: int) -> Batch:

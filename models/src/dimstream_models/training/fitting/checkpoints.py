@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values in files that a kill at any moment leaves whole."""
+"""Checkpoints: tensors and plain values in files that are never partly written, even after a crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dimstream_models.training.errors import CheckpointMismatch
 from dimstream_models.whole_files import write_whole
 
 BEST = "best.pt"  # the network with the lowest validation loss
-LAST = "last.pt"  # network, optimiser, history: where a stopped run goes on
+LAST = "last.pt"  # network, optimiser, history: from here a stopped run continues
 
 
 def save(state: Any, path: Path) -> None:
@@ -29,7 +29,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
     Raises
     ------
     CheckpointMismatch
-        When there is no such file, or it is no checkpoint.
+        When there is no such file, or it is not a checkpoint.
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)

@@ -1,4 +1,4 @@
-"""What the fit runs on: the device and the arithmetic that were asked for, or a refusal."""
+"""The requested device and precision of the fit, or an error if they are not available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require_device(name: str) -> torch.device:
     Raises
     ------
     NotAvailable
-        When torch does not know it or cannot use it here.
+        When torch does not know it or cannot use it on this machine.
     """
     try:
         device = torch.device(name)
@@ -29,8 +29,8 @@ def require_device(name: str) -> torch.device:
     index, present = device.index or 0, torch.cuda.device_count()
     if index >= present:
         raise NotAvailable(
-            f"expected the device {name}, torch {torch.__version__} finds {present} CUDA devices here:"
-            " name one that it finds, install a torch with CUDA, or use --device cpu"
+            f"expected the device {name}, but torch {torch.__version__} finds {present} CUDA devices: name "
+            "one of these, install torch with CUDA, or use --device cpu"
         )
     return torch.device("cuda", index)
 
@@ -41,15 +41,15 @@ def require_precision(precision: Precision, device: torch.device) -> torch.dtype
     Raises
     ------
     NotAvailable
-        When mixed precision is asked for on a CPU, or on a GPU that does not know the type.
+        When mixed precision is requested on a CPU, or on a GPU without this type.
     """
     if precision != "float32" and device.type != "cuda":
         raise NotAvailable(
-            f"fit.precision {precision} wants a GPU: on a {device.type.upper()} it is slower than float32"
-            " (bfloat16 18 times, measured); expected fit.precision float32 or --device cuda"
+            f"fit.precision {precision} needs a GPU: on a {device.type.upper()} it is slower than float32 "
+            "(bfloat16: 18 times slower); choose fit.precision float32 or --device cuda"
         )
     if precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise NotAvailable(
-            f"{torch.cuda.get_device_name(device)} has no bfloat16: expected fit.precision float16 or float32"
+            f"{torch.cuda.get_device_name(device)} has no bfloat16: choose fit.precision float16 or float32"
         )
     return _DTYPES[precision]

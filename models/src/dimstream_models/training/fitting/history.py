@@ -1,6 +1,6 @@
-"""The loss curve of a run: `loss.csv` and `loss.png`, also of a run that failed or was stopped.
+"""The loss curve of a run: `loss.csv` and `loss.png`, also after a failure or a stop.
 
-The loss curve for TensorBoard: an extra, written only when it is asked for.
+The loss curve for TensorBoard: an optional log, written only on request.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ PICTURE = "loss.png"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of the curve; a last row that is no whole epoch has a validation loss of nan."""
+    """One row of the curve; if the last row is an incomplete epoch, its validation loss is nan."""
 
-    step: int  # taken until its end
-    training_loss: float  # mean error over its steps, without the penalty on kernels
+    step: int  # steps until its end
+    training_loss: float  # mean error over its steps, without the kernel penalty
     validation_loss: float
-    learning_rate: float  # of the step that comes next
+    learning_rate: float  # of the next step
 
 
 def write_history(rows: Sequence[Epoch], run: Path, *, draw: bool = True) -> None:
-    """Write the curve into the run's folder, as a table and, if it is to be drawn, as a picture."""
+    """Write the curve into the run's folder, as a table and, if `draw`, as a picture."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
     writer.writeheader()
@@ -49,7 +49,7 @@ def read_history(run: Path) -> tuple[Epoch, ...]:
     Raises
     ------
     CheckpointMismatch
-        When the folder has none that a fit wrote.
+        When the folder has no loss curve of a fit.
     """
     try:
         with (run / CURVE).open(newline="") as file:
@@ -82,7 +82,8 @@ def _draw(rows: Sequence[Epoch]) -> bytes:
 
 @contextmanager
 def tensorboard(run: Path, *, wanted: bool) -> Iterator[Callable[[Epoch], None]]:
-    """Yield what takes each epoch's row: TensorBoard's log in the run's folder, or nothing.
+    """Yield a function that writes each epoch's row to TensorBoard's log in the run's folder, or does
+    nothing.
 
     Raises
     ------
@@ -95,7 +96,9 @@ def tensorboard(run: Path, *, wanted: bool) -> Iterator[Callable[[Epoch], None]]
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise NotAvailable("--tensorboard wants: pip install 'dimstream-models[tensorboard]'") from error
+        raise NotAvailable(
+            "--tensorboard needs TensorBoard: pip install 'dimstream-models[tensorboard]'"
+        ) from error
     writer = SummaryWriter(str(run / "tensorboard"))
 
     def add(row: Epoch) -> None:

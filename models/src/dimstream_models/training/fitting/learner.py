@@ -1,4 +1,4 @@
-"""One step of the optimisation: a batch in, better weights out."""
+"""One step of the optimisation: from a batch to new weights."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dimstream_models.training.network import build_network, initialise
 from dimstream_models.training.normalisation import build_normaliser, build_truth_normaliser
 from dimstream_models.training.settings import Recipe
 
-_DROPOUT_STREAM = 1 << 62  # apart from the seeds of the samples
+_DROPOUT_STREAM = 1 << 62  # distinct from the seeds of the samples
 
 
 class Learner:
-    """Network, optimiser and loss scaler of one run: all that a step changes."""
+    """Network, optimiser and loss scaler of one run: everything that a step changes."""
 
     def __init__(self, recipe: Recipe, *, device: torch.device, dose_ratio: float = 1.0) -> None:
         self.settings, self.seed, self.device = recipe.fit, recipe.seed, device
         self.dtype = require_precision(recipe.fit.precision, device)
         self.network = build_network(recipe.network)
         initialise(self.network, recipe.network.initializer, torch.Generator().manual_seed(recipe.seed))
-        # channels last: 1.5 times as fast on a CPU, the same numbers
+        # channels last: 1.5 times as fast on a CPU, with the same results
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.fit.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
@@ -34,20 +34,22 @@ class Learner:
         self.normalise_truth = build_truth_normaliser(recipe.normalisation, dose_ratio=dose_ratio)
 
     def step(self, batch: Batch, number: int, learning_rate: float) -> Tensor:
-        """Take one step and return (2,): what was minimised, and the error in it.
+        """Take one step and return (2,): the loss, and the error without penalties.
 
         Raises
         ------
         OutOfMemory
-            When the batch does not fit the memory.
+            When the batch does not fit into memory.
         """
-        # so that dropout depends on the seed and the step alone, as the samples do
+        # so that dropout depends only on the seed and the step, as the samples do
         torch.manual_seed(self.seed * 1_000_003 + number + _DROPOUT_STREAM)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         try:
             return self._step(batch)
-        except RuntimeError as error:  # torch's OutOfMemoryError is one; the CPU's allocator has no own
+        except (
+            RuntimeError
+        ) as error:  # torch's OutOfMemoryError is one; the CPU's allocator has no error class
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise OutOfMemory(_too_large(batch)) from error
             raise
@@ -65,7 +67,7 @@ class Learner:
         return float((torch.stack(errors) * weights).sum() / weights.sum())
 
     def state(self) -> dict[str, Any]:
-        """Return what `load` needs to go on from here."""
+        """Return the state from which `load` continues."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -73,7 +75,7 @@ class Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -113,6 +115,6 @@ class Learner:
 def _too_large(batch: Batch) -> str:
     number, _, height, width = batch.counts.shape
     return (
-        f"a step of {number} patches of {height}x{width} px does not fit the memory: expected a smaller"
-        " fit.batch or fit.patch_px, or fit.batch largest"
+        f"a step of {number} patches of {height}x{width} px does not fit into memory: choose a smaller "
+        "fit.batch or fit.patch_px, or fit.batch largest"
     )

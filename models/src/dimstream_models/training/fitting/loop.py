@@ -1,6 +1,6 @@
-"""The loop of a run: epochs, checkpoints, divergence, the end; it can be killed anywhere and gone on with.
+"""The loop of a run: epochs, checkpoints, divergence, the end. It can be killed and resumed at any point.
 
-Ctrl-C and SIGTERM, obeyed between two steps, so that nothing is lost.
+Ctrl-C and SIGTERM take effect between two steps, so that nothing is lost.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from dimstream_models.training.fitting.sources import Sources
 from dimstream_models.training.settings import FitSettings
 
 DRAW_EVERY_S: Final = 30.0
-"""Between two drawings of the loss curve of a run that goes on; its last one is always drawn."""
+"""Least time between two drawings of the loss curve during a run; the final curve is always drawn."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Notes that the process was asked to stop; a second request acts at once.
+    """Records that the process was asked to stop; a second request takes effect immediately.
 
-    Outside the main thread no signal can be caught, and none comes.
+    Outside the main thread, signals can neither be handled nor arrive.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Interruption:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-GPU_WATCH = 16  # steps between two looks at the loss on a GPU, which has to be waited for; a CPU has not
+GPU_WATCH = 16  # steps between two checks of the loss on a GPU, because each check waits for the GPU
 
 
 class Trainer:
@@ -73,17 +73,17 @@ class Trainer:
     Parameters
     ----------
     settings : FitSettings
-        Of the run.
+        Settings of the run.
     learner : Learner
         Takes the steps.
     sources : Sources
-        Samples to learn from and to be judged by.
+        Samples for training and validation.
     run : Path
-        Folder of the run; its last checkpoint, if it has one, is gone on with.
+        Folder of the run; training continues from its last checkpoint, if there is one.
     record : RunRecord
-        Of the run; its state is kept up to date.
+        Record of the run; its state is kept up to date.
     report : callable
-        Takes each epoch's row.
+        Called with each epoch's row.
     rest : callable, optional
         Called after each step.
     """
@@ -105,7 +105,7 @@ class Trainer:
         self.step = 0
         self.rows: list[Epoch] = []
         self.losses: list[Tensor] = []  # (2,) each, of the epoch's steps so far: loss, and the error in it
-        self._watched = 0  # of these losses
+        self._watched = 0  # number of these losses
         self._watch_every = 1 if learner.device.type == "cpu" else GPU_WATCH
         self._saved_at = time.monotonic()
         self._drawn_at = -math.inf
@@ -118,7 +118,7 @@ class Trainer:
         Raises
         ------
         Diverged
-            When the loss exceeds its limit or is no number.
+            When the loss exceeds its limit or is not a number.
         KeyboardInterrupt
             When the process was asked to stop; the run is kept.
         """
@@ -168,17 +168,19 @@ class Trainer:
             self._watch()
 
     def _watch(self) -> None:
-        """Look at the losses that nobody has looked at."""
+        """Check the losses that were not checked yet."""
         recent = self.losses[self._watched :]
         self._watched = len(self.losses)
         if recent:
-            self._require_sane("loss", float(torch.stack(recent)[:, 0].max()))  # nan beats every number
+            self._require_sane(
+                "loss", float(torch.stack(recent)[:, 0].max())
+            )  # nan is greater than every number here
 
     def _require_sane(self, name: str, loss: float) -> None:
         if not loss <= self.settings.loss_limit:
             raise Diverged(
-                f"the {name} reached {loss:g} by step {self.step}, over the limit of"
-                f" {self.settings.loss_limit:g}: lower the learning rate or clip gradients harder"
+                f"the {name} reached {loss:g} by step {self.step}, above the limit of "
+                f"{self.settings.loss_limit:g}: lower the learning rate or clip gradients more"
             )
 
     def _end_epoch(self) -> None:
@@ -201,14 +203,14 @@ class Trainer:
         return float(torch.stack(self.losses)[:, 1].contiguous().mean())
 
     def _broken_epoch(self) -> Epoch:
-        """Return what is known of an epoch that did not come to its end."""
+        """Return the row of an incomplete epoch."""
         return Epoch(self.step, self._training_loss(), math.nan, self._learning_rate())
 
     def _validation_losses(self) -> list[float]:
         return [row.validation_loss for row in self.rows]
 
     def _learning_rate(self, *newest: float) -> float:
-        """Return the rate of the step that comes next; `newest`: a validation that has no row yet."""
+        """Return the rate of the next step; `newest` is a validation loss that has no row yet."""
         validation = [*self._validation_losses(), *newest]
         return learning_rate(self.settings, self.step, steps=self.steps, validation=validation)
 
@@ -235,7 +237,7 @@ class Trainer:
         self._watched = len(self.losses)
         self.rows = [Epoch(*row) for row in state["rows"]]
         if self.rows and not self.losses:
-            self._save_if_best()  # the kill may have come between the two files
+            self._save_if_best()  # the process may have been killed between the two files
             write_history(self.rows, self.run)
 
     def _write_state(self, state: State, reason: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What is minimised: the published loss of both outputs, with its edge term and its penalty on kernels."""
+"""The loss: the published loss of both outputs, with its edge term and its kernel penalty."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from dimstream_models.training.settings import LossSettings
 
-EPSILON = 1e-6  # under the root, as published: its slope stays finite at no error
-VALLEY_PX = 11  # odd; what is as narrow as this between bright structures is a valley
-LEAST_VALLEY = 0.02  # of the brightest pixel: valleys in what is fainter do not count
-BLOCK_PX = 16  # over which totals are held
+EPSILON = 1e-6  # under the root, as published, so that its gradient is finite without an error
+VALLEY_PX = 11  # odd; a dark region between bright structures, at most this wide, is a valley
+LEAST_VALLEY = 0.02  # share of the brightest pixel; valleys between fainter structures are ignored
+BLOCK_PX = 16  # side of the blocks whose totals are compared
 
 
 def restoration_loss(
@@ -32,9 +32,9 @@ def restoration_loss(
         Kind of error, weights of the same error on the 4-neighbour Laplacian and on block means, weight of
         each sample.
     counted : (B, 1, y, x) tensor, optional
-        1 where errors count, 0 where they do not; by default everywhere.
+        1 where errors count, 0 elsewhere; by default they count everywhere.
     counts : (B, 1, y, x) tensor, optional
-        What the network was shown, on the truth's scale; needed to weigh by counts.
+        The network's input, on the truth's scale; required for weights by counts.
     """
     weighing = counts if settings.weighted_by == "counts" and counts is not None else truth
     measure = _rms if settings.kind == "rms" else _mean_square
@@ -53,9 +53,9 @@ def restoration_loss(
 
 
 def kernel_penalty(network: nn.Module, weight: float) -> Tensor | float:
-    """Return `weight` times half the sum of squared kernels: once, and never of biases.
+    """Return `weight` times half the sum of squared kernels, without biases.
 
-    (The published code counts it once for each output, and biases too.)
+    (The published code adds it once for each output, and includes biases.)
     """
     if not weight:
         return 0.0
@@ -63,23 +63,23 @@ def kernel_penalty(network: nn.Module, weight: float) -> Tensor | float:
 
 
 def shot_noise_weight(truth: Tensor) -> Tensor:
-    """Return (B,) weights that let faint and bright samples count alike.
+    """Return weights (B,) with which faint and bright samples have the same influence.
 
-    Photon noise, and with it the smallest error that can be reached, grows with the square root of the
-    photons; the loss of each sample is taken in units of that.
+    Photon noise, and so the smallest possible error, grows with the square root of the photons. The loss of
+    each sample is divided by this.
     """
     return 1 / torch.sqrt(truth.mean(dim=(1, 2, 3)) + 0.01)
 
 
 def shot_variance_weight(truth: Tensor) -> Tensor:
-    """Return (B,) weights of square errors, in units of the variance of photon noise; never above 400."""
+    """Return weights (B,) of square errors: 1 / the variance of photon noise, at most 400."""
     return 1 / (truth.mean(dim=(1, 2, 3)) + 0.0025)
 
 
 def valleys(truth: Tensor) -> Tensor:  # (B, 1, y, x)
-    """Return how deep each pixel of (B, 1, H, W) truths lies between brighter ones, 0 to 1, (B, 1, H, W).
+    """Return how far each pixel of truths (B, 1, H, W) is below its surroundings, 0 to 1, (B, 1, H, W).
 
-    That is what a morphological closing would fill: 1 - truth / closing, where it is not faint.
+    This is what a morphological closing would fill: 1 - truth / closing, where the closing is not faint.
     """
     reach = VALLEY_PX // 2
     widened = functional.max_pool2d(truth, VALLEY_PX, 1, reach)
@@ -95,9 +95,9 @@ def laplacian(image: Tensor) -> Tensor:  # (B, 1, y, x)
 
 
 def block_means(image: Tensor) -> Tensor:  # (B, 1, y, x)
-    """Return the means of (B, 1, H, W) values over blocks of 16 x 16 px, whole blocks only.
+    """Return the means of values (B, 1, H, W) over whole blocks of 16 x 16 px, (B, 1, H // 16, W // 16).
 
-    Of a smaller image it is the mean over all of it.
+    For a smaller image, this is the mean over the whole image.
     """
     return functional.avg_pool2d(image, min(BLOCK_PX, *image.shape[-2:]))
 

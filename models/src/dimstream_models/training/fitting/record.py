@@ -1,4 +1,4 @@
-"""What a run is and how it stands: `record.json`, next to the settings in `recipe.yaml`."""
+"""The identity and state of a run: `record.json`, next to the settings in `recipe.yaml`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dimstream_models.whole_files import write_whole
 
 RECORD = "record.json"
 PACKAGES = ("dimstream-models", "torch", "numpy", "scipy", "scikit-image")
-# what does not change the weights, or has a record of its own
+# settings that do not change the weights, or are recorded elsewhere
 _FREE = (
     "bundle",
     "calibration",
@@ -37,32 +37,32 @@ State = Literal["training", "stopped", "failed", "finished"]
 
 
 class RunRecord(Confined):
-    """Everything that a run's weights follow from, and how far it has come."""
+    """Everything on which a run's weights depend, and the state of the run."""
 
     state: State = "training"
-    """A run that was killed still says training."""
+    """A run that was killed still has the state training."""
     reason: str | None = None
-    """Why it failed."""
+    """Why the run failed."""
     seed: int
     batch: int
-    """Patches in a step, as found when the recipe says `largest`."""
+    """Patches per step; the number that was found if the recipe says `largest`."""
     dose_ratio: float
-    """Mean truth over mean counts of the training data: the truths' divisor follows from it."""
+    """Ratio of mean truth to mean counts of the training data, which determines the truths' divisor."""
     data: dict[str, str]
-    """Hashes of what it is trained on and judged by."""
+    """Hashes of the training and validation data."""
     device: str
     started: str
     """ISO 8601, UTC."""
     command: str
     versions: dict[str, str]
     git_commit: str | None
-    """Of the checkout that the package runs from; None outside one."""
+    """Commit of the checkout from which the package runs; None outside a checkout."""
     git_dirty: bool | None
     """Whether files of that checkout were changed."""
     settings: dict[str, JsonValue]
     """The whole recipe."""
     start: dict[str, str] = Field(default_factory=dict)
-    """Bundle whose weights it began with, id to SHA-256; empty: with random ones."""
+    """Bundle from whose weights it started, id and SHA-256; empty: random weights."""
 
 
 def begin_record(
@@ -74,7 +74,7 @@ def begin_record(
     device: str,
     start: Mapping[str, str] | None = None,
 ) -> RunRecord:
-    """Return the record of a run that begins now."""
+    """Return the record of a new run."""
     commit, dirty = git_state()
     return RunRecord(
         seed=recipe.seed,
@@ -93,7 +93,7 @@ def begin_record(
 
 
 def start_of(bundle: Bundle) -> dict[str, str]:
-    """Return how a record names the bundle that a run began with: id to SHA-256."""
+    """Return a bundle as the record of a run names it: id and SHA-256."""
     return {bundle.id: bundle.sha256}
 
 
@@ -108,7 +108,7 @@ def read_record(run: Path) -> RunRecord:
     Raises
     ------
     CheckpointMismatch
-        When the folder holds none that a fit wrote.
+        When the folder does not hold a record of a fit.
     """
     try:
         return RunRecord.model_validate_json((run / RECORD).read_bytes())
@@ -121,14 +121,14 @@ def read_record(run: Path) -> RunRecord:
 def check_goes_on(
     record: RunRecord, recipe: Recipe, run: Path, *, start: Mapping[str, str] | None = None
 ) -> None:
-    """Check that a run can be gone on with under a recipe, and from the same bundle where one is given.
+    """Check that a run can continue with a recipe and, if one is given, with the same initial bundle.
 
     Raises
     ------
     Diverged
-        When it has failed.
+        When the run has failed.
     CheckpointMismatch
-        When the recipe is another, naming each setting that differs.
+        When the recipe is different; the message names each setting that differs.
     """
     before, now = dict(_flat(record.settings)), dict(_flat(recipe.model_dump(mode="json")))
     differing = [
@@ -143,7 +143,8 @@ def check_goes_on(
         )
     if start is not None and dict(start) != record.start:
         raise CheckpointMismatch(
-            f"{run} began with {_stated(record.start)}, not with {_stated(start)}: choose an empty folder, or"
+            f"expected the initial bundle of {run}, {_stated(record.start)}, got {_stated(start)}: choose "
+            "an empty folder, or"
             " give the same bundle"
         )
     if record.state == "failed":
@@ -151,14 +152,14 @@ def check_goes_on(
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that the weights hang on."""
+    """Return the versions of Python and of the packages on which the weights depend."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Return commit, and whether files were changed, of the checkout that this package runs from.
+    """Return the commit of the checkout from which this package runs, and whether its files were changed.
 
-    Both None for an installed package, also when it happens to lie within someone's checkout.
+    Both are None for an installed package, even if it is inside another checkout.
     """
     here = Path(__file__)
     if _git("ls-files", "--error-unmatch", here.name) is None:
@@ -180,7 +181,7 @@ def _stated(start: Mapping[str, str]) -> str:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each setting under its dotted name."""
+    """Yield each setting with its dotted name."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")

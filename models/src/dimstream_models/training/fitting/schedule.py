@@ -1,6 +1,6 @@
-"""The learning rate of each step and the end of a run, from the settings and the validation losses alone.
+"""The learning rate of each step and the end of a run, from the settings and the validation losses only.
 
-Nothing here is remembered between calls, so a resumed run cannot differ from an undisturbed one.
+Nothing is remembered between calls, so a resumed run cannot differ from an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def learning_rate(settings: FitSettings, step: int, *, steps: int, validation: S
 
 
 def plateaus(validation: Sequence[float], patience: int) -> int:
-    """Return how often `patience` epochs in a row have brought no better validation."""
+    """Return how often `patience` epochs in a row did not improve the validation loss."""
     best, waited, found = math.inf, 0, 0
     for loss in validation:
         waited = 0 if loss < best else waited + 1
@@ -45,12 +45,13 @@ def plateaus(validation: Sequence[float], patience: int) -> int:
 
 
 def epochs_since_best(validation: Sequence[float]) -> int:
-    """Return how many epochs have passed since the best validation."""
+    """Return the number of epochs since the best validation."""
     return len(validation) - 1 - validation.index(min(validation)) if validation else 0
 
 
 def finished(settings: FitSettings, validation: Sequence[float]) -> bool:
-    """Return whether the run ends here: all epochs done, or no better validation for too long."""
+    """Return whether the run is finished: all epochs are done, or validation has not improved for too
+    long."""
     patience = settings.early_stopping_patience
     stalled = patience is not None and epochs_since_best(validation) >= patience
     return stalled or len(validation) >= settings.epochs

@@ -1,4 +1,4 @@
-"""Where a fit's samples come from: simulated scenes, patches of prepared pairs, or of movies."""
+"""The samples of a fit: simulated scenes, patches of prepared pairs, or patches of movies."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from dimstream_models.training.simulation.training_samples import (
     draw_library,
 )
 
-VALIDATION_BATCHES = 24  # of simulated scenes
+VALIDATION_BATCHES = 24  # number of simulated scenes
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a fit learns from and what it is judged by."""
+    """The samples for training and validation."""
 
     training: SampleSource
     validation: SampleSource
-    dose_ratio: float  # mean truth over mean counts
+    dose_ratio: float  # ratio of mean truth to mean counts
     hashes: Mapping[str, str]  # identity of the data, for the record
 
 
 def open_sources(recipe: Recipe, *, batch: int, device: torch.device) -> Sources:
-    """Return the sources of a recipe, with `batch` patches in a step.
+    """Return the sources of a recipe, with `batch` patches per step.
 
     Raises
     ------
     InvalidPrepared, InvalidPairs
-        When the prepared pairs are not whole, or lack fields for training or for validation.
+        When the prepared pairs are incomplete, or lack fields for training or for validation.
     NotPhotonCounts
-        When photons are to be split and the images are no photon counts.
+        When photons must be split, but the images are not photon counts.
     CannotAdapt
-        When stored movies are not whole, or smaller than a patch.
+        When stored movies are incomplete, or smaller than a patch.
     """
     if recipe.pairs is not None:
         return _prepared(recipe, recipe.pairs, batch)
     if recipe.movies is not None:
         return _own_movies(recipe, recipe.movies, batch)
-    assert recipe.simulation is not None  # the recipe makes sure
+    assert recipe.simulation is not None  # guaranteed by the recipe
     return _simulated(recipe, recipe.simulation, batch, device)
 
 
@@ -76,7 +76,7 @@ def _own_movies(recipe: Recipe, settings: MoviesSettings, batch: int) -> Sources
     return Sources(
         MixedSource(stored, settings, batch=batch, patch_px=patch_px, seed=recipe.seed),
         HeldPhotons(stored, settings, batch=batch, patch_px=patch_px),
-        dose_ratio=1.0,  # a target has the brightness of what is shown
+        dose_ratio=1.0,  # a target has the brightness of the input
         hashes={"movies": stored.sha256, **{movie.name: movie.sha256 for movie in stored.index.movies}},
     )
 
@@ -96,7 +96,7 @@ def _simulated(recipe: Recipe, settings: SimulationSettings, batch: int, device:
     return Sources(
         source(training, settings.steps_per_epoch),
         source(validation, VALIDATION_BATCHES),
-        dose_ratio=1.0,  # the truth is the expected photons of the very same exposure
+        dose_ratio=1.0,  # the truth is the expected photons of the same exposure
         hashes={"training scenes": _sha256(training), "validation scenes": _sha256(validation)},
     )
 

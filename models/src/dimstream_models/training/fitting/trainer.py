@@ -1,8 +1,8 @@
-"""A seeded training run: begin it, go on with it after a kill, take its best network.
+"""A seeded training run: start it, resume it after a stop, load its best network.
 
-A run folder holds `recipe.yaml` (every setting), `record.json` (what the weights follow from, and how the
-run stands), `last.pt` (where it goes on), `best.pt` (the network with the lowest validation loss),
-`loss.csv` and `loss.png`; a recipe with fine-tuning has them once more in `fine-tuning/`.
+A run folder holds `recipe.yaml` (all settings), `record.json` (on what the weights depend, and the state of
+the run), `last.pt` (from which it continues), `best.pt` (the network with the lowest validation loss),
+`loss.csv` and `loss.png`. With fine-tuning, there is a second set of these in `fine-tuning/`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ from dimstream_models.training.wider_network import widen
 __all__ = ["FINE_TUNING", "build_network", "fit", "load_best", "read_history", "read_record"]
 
 FINE_TUNING = "fine-tuning"  # folder of the second fit, within the run's
-REPLACED = ("recipe.yaml", BEST, "loss.csv", "loss.png")  # what a run writes next to its record and its place
+REPLACED = (
+    "recipe.yaml",
+    BEST,
+    "loss.csv",
+    "loss.png",
+)  # files that a run writes next to its record and checkpoint
 
 
 def fit(
@@ -52,16 +57,16 @@ def fit(
     start: Bundle | None = None,
     rest: Callable[[], object] | None = None,
 ) -> None:
-    """Train, or go on with a run that was stopped; `load_best` gives the network.
+    """Train, or continue a run that was stopped; `load_best` returns the network.
 
-    Ctrl-C and SIGTERM are obeyed after the step in progress: the run is kept, then KeyboardInterrupt.
+    Ctrl-C and SIGTERM take effect after the current step: the run is saved, then KeyboardInterrupt is raised.
 
     Parameters
     ----------
     recipe : Recipe
         All settings.
     run : Path
-        Folder of the run; one that it already holds is continued, and left alone when it is finished.
+        Folder of the run. If it already holds a run, that is continued; a finished run is not changed.
     device : str
         `cpu`, `cuda` or `cuda:N`.
     stop_after : int, optional
@@ -69,25 +74,25 @@ def fit(
     tensorboard : bool
         Whether to write TensorBoard's log as well.
     start : Bundle, optional
-        Whose weights a new run begins with, instead of random ones; the record keeps id and SHA-256. A run
-        that is gone on with must have begun with the same.
+        Bundle whose weights a new run starts from, instead of random ones; the record keeps id and SHA-256. A
+        run that is continued must have started from the same bundle.
     rest : callable, optional
-        Called after each step; it may take its time.
+        Called after each step; it may take long.
 
     Raises
     ------
     Diverged
-        When the loss exceeds its limit or is no number, now or before in this run.
+        When the loss exceeds its limit or is not a number, now or earlier in this run.
     CheckpointMismatch
-        When the folder holds a run of other settings or other data, or anything but a run.
+        When the folder holds a run with other settings or data, or something other than a run.
     CannotLoad
         When the bundle's weights do not fit the recipe's network and normalisation.
     OutOfMemory
-        When the batch does not fit the memory.
+        When the batch does not fit into memory.
     NotAvailable
-        When device, precision or TensorBoard are not there.
+        When the device, the precision or TensorBoard is missing.
     InvalidRecipe, InvalidPrepared, NotPhotonCounts
-        When the recipe's data cannot be trained on.
+        When the recipe's data cannot be used for training.
     """
     place = require_device(device)
     require_precision(recipe.fit.precision, place)
@@ -107,12 +112,12 @@ def fit(
 
 
 def load_best(recipe: Recipe, run: Path) -> UNetRCAN:
-    """Return the run's best network, fine-tuned where the recipe says so, on the CPU, ready to predict.
+    """Return the run's best network on the CPU, ready to predict; fine-tuned if the recipe says so.
 
     Raises
     ------
     CheckpointMismatch
-        When the run has none yet, or one of another size.
+        When the run has no network yet, or one of another size.
     """
     path = (run if recipe.fine_tuning is None else run / FINE_TUNING) / BEST
     network = build_network(recipe.network)
@@ -120,7 +125,7 @@ def load_best(recipe: Recipe, run: Path) -> UNetRCAN:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointMismatch(f"{path} is no network of this recipe: {error}") from error
+        raise CheckpointMismatch(f"{path} is not a network of this recipe: {error}") from error
     return network.eval()
 
 
@@ -135,17 +140,17 @@ def _fit_stage(
     start: Bundle | None = None,
     rest: Callable[[], object] | None = None,
 ) -> RunRecord:
-    """Train one stage to its end, or to where it is stopped, and return how it stands.
+    """Train one stage until its end or until it is stopped, and return its record.
 
-    A second stage goes on from the best network of the first's folder, with its batch; a first one may start
-    from a bundle.
+    A second stage starts from the best network in the first stage's folder, with the same batch. A first
+    stage may start from a bundle.
     """
     before = read_record(run) if (run / RECORD).exists() or (run / LAST).exists() else None
     if before is None:
         _check_unused(run)
     else:
         check_goes_on(before, recipe, run, start=None if start is None else start_of(start))
-        write_recipe(recipe, run / "recipe.yaml")  # what the bundle says of itself may have changed
+        write_recipe(recipe, run / "recipe.yaml")  # the bundle's own description may have changed
         if before.state == "finished":
             return before
     with open_tensorboard(run, wanted=tensorboard) as report:
@@ -153,7 +158,7 @@ def _fit_stage(
         sources = open_sources(recipe, batch=batch, device=device)
         learner = Learner(recipe, device=device, dose_ratio=(before or sources).dose_ratio)
         if start is not None and before is None:
-            _begin_with(start, learner.network, recipe)  # before there is a run: it may refuse
+            _begin_with(start, learner.network, recipe)  # before the run exists, because this may refuse
         record = _record(before, recipe, run, sources, batch, device, start)
         if goes_on_from is not None:
             learner.network.load_state_dict(load(goes_on_from / BEST, device))
@@ -162,7 +167,7 @@ def _fit_stage(
 
 
 def _begin_with(bundle: Bundle, network: UNetRCAN, recipe: Recipe) -> None:
-    """Give a bundle's weights to the recipe's network, which may be wider than the bundle's."""
+    """Load a bundle's weights into the recipe's network, which may be wider than the bundle's."""
     made = None if bundle.config is None else bundle.config.provenance
     given = None if made is None else made.settings.get("network")
     own = recipe.network if given is None else NetworkSettings.model_validate(given)
@@ -175,7 +180,8 @@ def _begin_with(bundle: Bundle, network: UNetRCAN, recipe: Recipe) -> None:
 
 
 def _is_wider(wide: NetworkSettings, narrow: NetworkSettings) -> bool:
-    """Whether both have as many levels, none is narrower in the first, and one is wider."""
+    """Whether both have the same number of levels, and `wide` is at least as wide at each and wider at
+    one."""
     if len(wide.filters) != len(narrow.filters) or wide.filters == narrow.filters:
         return False
     return all(w >= n for w, n in zip(wide.filters, narrow.filters, strict=True))
@@ -207,7 +213,7 @@ def _record(
     device: torch.device,
     start: Bundle | None,
 ) -> RunRecord:
-    """Return the run's record: the one that it has, when its data are still the same, or a new one."""
+    """Return the run's record: the existing one if its data are unchanged, or a new one."""
     if before is None:
         run.mkdir(parents=True, exist_ok=True)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -219,7 +225,7 @@ def _record(
             device=name,
             start=None if start is None else start_of(start),
         )
-        write_record(record, run)  # first: it makes the folder a run's
+        write_record(record, run)  # written first: this file marks the folder as that of a run
         write_recipe(recipe, run / "recipe.yaml")
         return record
     if before.data != dict(sources.hashes):

@@ -1,1 +1,1 @@
-"""Figures of merit of images: each a plain function of arrays, tested against an independent reference."""
+"""Image metrics: each is a plain function of arrays, tested against an independent reference."""

@@ -1,11 +1,11 @@
 """Resolution of a single image by decorrelation analysis.
 
 Source: Descloux, Grußmayer, Radenovic 2019, doi 10.1038/s41592-019-0515-7. The image's Fourier transform is
-correlated with its own phases inside a disc of growing radius; where that correlation peaks, noise begins
-to outweigh structure. High-pass filters push the peak outward, and the outermost one is the resolution.
+correlated with its own phases inside a disc of growing radius. Beyond the maximum of that correlation, noise
+outweighs structure. High-pass filters move the maximum outward, and the outermost maximum is the resolution.
 
-As phases have unit length, the correlation needs amplitudes alone, and filters and discs depend on radius
-alone: a curve is one weighted histogram of the half-plane of a real transform.
+As phases have unit length, the correlation needs only amplitudes, and filters and discs depend only on the
+radius. So a curve is one weighted histogram of the half-plane of a real transform.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from dimstream_models.training.metrics.images import Floats, Image, as_plane
 RADII: Final = 50
 FILTERS: Final = 10
 APODISATION_PX: Final = 20
-MIN_PEAK: Final = 0.05  # lower peaks are not considered (the authors' program)
-MIN_FALL: Final = 0.0005  # by which the correlation falls behind a peak (the authors' program)
-SHARPEST: Final = 0.15  # of the high-pass filters' widths, in units of the reciprocal Nyquist frequency
-REACH: Final = 0.4  # of the second pass beyond the first one's outermost peak
-MIN_CUT_OFF: Final = 1.5 / (RADII - 1)  # a peak within the innermost radius is the mean brightness alone
-NO_FILTER: Final = np.inf  # width of a high-pass filter that lets everything through
+MIN_PEAK: Final = 0.05  # lower peaks are ignored (the authors' program)
+MIN_FALL: Final = 0.0005  # least fall of the correlation after a peak (the authors' program)
+SHARPEST: Final = 0.15  # range of the high-pass filters' widths, in units of the reciprocal Nyquist frequency
+REACH: Final = 0.4  # range of the second pass beyond the first one's outermost peak
+MIN_CUT_OFF: Final = 1.5 / (RADII - 1)  # a peak within the innermost radius is only the mean brightness
+NO_FILTER: Final = np.inf  # width of a high-pass filter that passes everything
 
 
 @dataclass(frozen=True)
 class Decorrelation:
-    """What a decorrelation analysis finds; all None for a constant image.
+    """Result of a decorrelation analysis; all None for a constant image.
 
     Parameters
     ----------
     resolution_px : float or None
-        Smallest period that the image resolves, px; None when no frequency but the mean stands out.
+        Smallest period that the image resolves, px; None when only the mean exceeds the noise.
     kc_max : float or None
-        Cut-off frequency as a share of the Nyquist frequency; 2 px by it is the resolution.
+        Cut-off frequency as a share of the Nyquist frequency; the resolution is 2 px divided by it.
     a0 : float or None
-        Height of the unfiltered curve's peak, 0 to 1: rises with the signal-to-noise ratio.
+        Height of the unfiltered curve's peak, 0 to 1; it rises with the signal-to-noise ratio.
     """
 
     resolution_px: float | None
@@ -52,18 +52,18 @@ class Decorrelation:
 def decorrelation(image: Image) -> Decorrelation:
     """Return the resolution of an image by the authors' procedure: 50 radii, 10 filters, two passes.
 
-    For a region of interest give the region: `image[rows, columns]`. Below some 100 px a side, chance
-    peaks of pure noise pass for structure.
+    For a region of interest, pass the region: `image[rows, columns]`. Below about 100 px a side, random peaks
+    of pure noise may count as structure.
 
     Parameters
     ----------
     image : (H, W)
-        In any unit; edges are faded to the mean over 20 px.
+        In any unit; the edges are faded to the mean over 20 px.
 
     Raises
     ------
     CannotEvaluate
-        When it is no plane, a side is shorter than 41 px, or pixels are not finite.
+        When it is not a plane, a side is shorter than 41 px, or pixels are not finite.
     """
     pixels = as_plane(image, min_side=2 * APODISATION_PX + 1)
     if np.ptp(pixels) == 0:
@@ -76,7 +76,7 @@ def decorrelation(image: Image) -> Decorrelation:
 
 @dataclass(frozen=True)
 class _Spectrum:
-    """Amplitudes inside the Nyquist disc, (N,) each; `copies` counts the mirrored half of the plane."""
+    """Amplitudes inside the Nyquist disc, each (N,); `copies` accounts for the mirrored half of the plane."""
 
     amplitude: Floats
     radius: Floats  # 1 is the Nyquist frequency
@@ -94,12 +94,13 @@ class _Spectrum:
         return cls(amplitude[inside], np.sqrt(squared[inside]), copies[inside])
 
     def bins(self, radii: Floats) -> _Bins:
-        index = np.searchsorted(radii, self.radius, side="right")  # the disc below radii[k] has bins 0..k
+        index = np.searchsorted(radii, self.radius, side="right")  # the disc within radii[k] has bins 0..k
         counted = np.bincount(index, self.copies * (self.amplitude > 0), len(radii) + 1)
         return _Bins(radii, index, np.cumsum(counted[: len(radii)]))
 
     def curve(self, bins: _Bins, width: float) -> Floats:
-        """Return the correlation with the phases inside each radius, in whole thousandths as the authors."""
+        """Return the correlation with the phases inside each radius, (radii,), in whole thousandths as the
+        authors do."""
         filtered = self.amplitude
         if width < NO_FILTER:
             filtered = filtered * -np.expm1(-2 * width**2 * self.radius**2)
@@ -129,12 +130,13 @@ def _two_passes(spectrum: _Spectrum, *, longest_side: int, first_side: int) -> t
     first = [unfiltered, *(_peak(spectrum, bins, width) for width in widths)]
     bins, widths = _refined(spectrum, first, bins.radii, np.concatenate([[first_side], widths]))
     second = [_peak(spectrum, bins, width) for width in widths]
-    # The authors' second pass overwrites the last peak of the first; values agree only when it is left out.
+    # The authors' second pass overwrites the first pass's last peak; values agree only if it is left out.
     return unfiltered[1], first[:-1] + second
 
 
 def _refined(spectrum: _Spectrum, peaks: list[Peak], radii: Floats, widths: Floats) -> tuple[_Bins, Floats]:
-    """Return finer radii around the outermost peak; filters from the one that gave it to the next sharper."""
+    """Return finer radii around the outermost peak, and filters between the one of this peak and the next
+    sharper one."""
     found = [radius for radius, _ in peaks]
     outermost = max(found)
     last = max(index for index, radius in enumerate(found) if radius == outermost)
@@ -145,7 +147,7 @@ def _refined(spectrum: _Spectrum, peaks: list[Peak], radii: Floats, widths: Floa
 
 
 def _peak(spectrum: _Spectrum, bins: _Bins, width: float) -> Peak:
-    """Return the outermost maximum of a curve that the curve falls from again, or its start."""
+    """Return the outermost maximum after which a curve falls again, or its start."""
     curve = spectrum.curve(bins, width)
     for end in range(len(curve), 1, -1):
         top = int(np.argmax(curve[:end]))
@@ -157,14 +159,14 @@ def _peak(spectrum: _Spectrum, bins: _Bins, width: float) -> Peak:
 
 
 def _apodise(image: Floats) -> Floats:
-    """Return the image with its edges faded to its mean."""
+    """Return the image (H, W) with its edges faded to its mean."""
     rows, columns = (_fade(side) for side in image.shape)
     mean = image.mean()
     return np.asarray((image - mean) * np.outer(rows, columns) + mean)
 
 
 def _fade(side: int) -> Floats:
-    """Return 1 in the middle and half a sine's period down to 0 at both ends, (side,)."""
+    """Return weights (side,): 1 in the middle, falling to 0 at both ends as half a period of a sine."""
     from_middle = np.abs(np.linspace(-side / 2, side / 2, side))
     edge = from_middle > side / 2 - APODISATION_PX
     outward = from_middle[edge]

@@ -1,15 +1,15 @@
 """Fourier ring correlation: the frequency up to which two independent images of one field agree.
 
-Source: Saxton, Baumeister 1982 (doi 10.1111/j.1365-2818.1982.tb00405.x); the threshold of 1/7 and the
-window are those of Nieuwenhuizen et al. 2013, doi 10.1038/nmeth.2448. Two images that share their noise
-(a prediction with itself, two predictions of one frame) correlate at every frequency: whoever calls these
-functions answers for the pair, and must name it next to the figure.
+Source: Saxton, Baumeister 1982 (doi 10.1111/j.1365-2818.1982.tb00405.x); the threshold of 1/7 and the window
+are those of Nieuwenhuizen et al. 2013, doi 10.1038/nmeth.2448. Two images that share their noise (a
+prediction with itself, two predictions of one frame) correlate at every frequency. So callers must choose a
+valid pair, and state it next to the figure.
 
 Map of local resolution: Fourier ring correlation in a block that rolls over two images.
 
 Source: Zhao et al. 2022, rFRC, doi 10.1101/2022.12.01.518675. The map is that of their ImageJ plugin 0.2.5
-with the 1/7 threshold, its details included, so that figures can be compared with published ones; here all
-blocks of a batch share a transform, and rings are one matrix product.
+with the 1/7 threshold, including its details, so that figures can be compared with published ones. Here, all
+blocks of a batch share one transform, and all rings are one matrix product.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RingCorrelation:
     Parameters
     ----------
     frequency_per_px : (R,) float64
-        Middle of each ring, from 0 to below 0.5; rings are one reciprocal shorter side wide.
+        Centre of each ring, from 0 to below 0.5; the width of a ring is 1 / the shorter side.
     correlation : (R,) float64
         From -1 to 1; at frequency 0 it is 1 by definition.
     """
@@ -50,7 +50,7 @@ class RingCorrelation:
 def fourier_ring_correlation(a: Image, b: Image) -> RingCorrelation:
     """Return the correlation of two images in each ring of the frequency plane.
 
-    The mean is taken off, and a Tukey window fades the outer eighth of each side to zero: without it the
+    The mean is subtracted, and a Tukey window fades the outer eighth of each side to zero. Without it, the
     edges, which both images share, correlate at all frequencies.
 
     Parameters
@@ -61,7 +61,7 @@ def fourier_ring_correlation(a: Image, b: Image) -> RingCorrelation:
     Raises
     ------
     CannotEvaluate
-        When shapes differ, they are no planes, a side is shorter than 16 px, or pixels are not finite.
+        When shapes differ, images are not planes, a side is shorter than 16 px, or pixels are not finite.
     """
     require_same_shape(a, b)
     first, second = (_spectrum(as_plane(image, min_side=MIN_SIDE)) for image in (a, b))
@@ -86,13 +86,13 @@ def fourier_ring_correlation(a: Image, b: Image) -> RingCorrelation:
 def frc_resolution_px(a: Image, b: Image, *, threshold: float = THRESHOLD) -> float | None:
     """Return the period at which the ring correlation first falls below the threshold, px.
 
-    The crossing is interpolated linearly between the two rings around it. None when the correlation is
-    below the threshold from the first ring on, or never falls below it.
+    The crossing is interpolated linearly between two rings. None when the correlation is below the threshold
+    from the first ring on, or never falls below it.
 
     Parameters
     ----------
     a, b : (H, W)
-        As `fourier_ring_correlation` takes them.
+        As in `fourier_ring_correlation`.
     threshold : float
         Source: the paper's Methods, "Quality control metrics" (1/7).
 
@@ -117,23 +117,24 @@ def first_crossing(correlation: Floats, threshold: float) -> Floats:
 
 
 def even_and_odd_means(movie: Image) -> tuple[Floats, Floats]:
-    """Return the means of a still sample's even and odd frames: two images with independent noise.
+    """Return the means of a still sample's even and odd frames, each (H, W): two images with independent
+    noise.
 
-    Each frame is brought to the movie's mean brightness first, which takes the bleaching out.
+    Each frame is first scaled to the movie's mean brightness, which corrects for bleaching.
 
     Parameters
     ----------
     movie : (T, H, W)
-        Photon counts; at least two frames, none of them empty.
+        Photon counts; at least two frames, none of which is empty.
 
     Raises
     ------
     CannotEvaluate
-        When it is no such movie.
+        When it is not such a movie.
     """
     frames = as_floats(movie)
     if frames.ndim != 3 or len(frames) < 2:
-        raise CannotEvaluate(f"expected a movie (T, H, W) of two frames or more, got shape {movie.shape}")
+        raise CannotEvaluate(f"expected a movie (T, H, W) of at least two frames, got shape {movie.shape}")
     level = frames.mean(axis=(1, 2), keepdims=True)
     if level.min() <= 0:
         raise CannotEvaluate("expected frames with light in them, got one whose mean is not above 0")
@@ -156,7 +157,9 @@ def _spectrum(image: Floats) -> NDArray[np.complex128]:
 
 Float32 = NDArray[np.float32]
 FULL_SCALE: Final = 255.0
-OUTLIER: Final = 2.0  # times the median of its neighbourhood, from which a pixel is replaced by it
+OUTLIER: Final = (
+    2.0  # a pixel above this many times the median of its neighbourhood is replaced by the median
+)
 BATCH: Final = 256
 
 
@@ -167,7 +170,7 @@ class RollingFrc:
     Parameters
     ----------
     resolution_px : (H, W) float32
-        Smallest period on which the two agree, px; nan in the background.
+        Smallest period on which both images agree, px; nan in the background.
     """
 
     resolution_px: Float32
@@ -189,7 +192,7 @@ class RollingFrc:
 
     @property
     def value(self) -> float | None:
-        """The authors' rFRC value, mean by minimum less 1: 0 where resolution is the same everywhere."""
+        """The authors' rFRC value, mean / minimum - 1; 0 if the resolution is the same everywhere."""
         mean, minimum = self.mean_px, self.minimum_px
         return None if mean is None or minimum is None else mean / minimum - 1
 
@@ -209,26 +212,26 @@ def rolling_frc(
 ) -> RollingFrc:
     """Return the resolution around each pixel of two images of one field with independent noise.
 
-    Which two images were correlated belongs next to the figure: two that share their noise agree everywhere.
+    State next to the figure which two images were correlated: two that share their noise agree everywhere.
 
     Parameters
     ----------
     a, b : (H, W)
-        In registration; each is taken relative to its own maximum.
+        In registration; each is divided by its own maximum.
     block : int
         Side of the block, px, even.
     skip : int
         Side of the squares that get one value, px; 1 for a value at every pixel.
     background : float
-        Squares whose brightness, the mean of both images on a scale from 0 to 255, is not above this are
-        background (the paper: 20).
+        Squares of at most this brightness are background (the paper: 20); brightness is the mean of both
+        images, on a scale from 0 to 255.
     threshold : float
         The paper: 1/7.
 
     Raises
     ------
     CannotEvaluate
-        When shapes differ, they are no planes, a side is not longer than half a block, pixels are not
+        When shapes differ, images are not planes, a side is not longer than half a block, pixels are not
         finite, or block and skip are out of bounds.
     """
     require_same_shape(a, b)
@@ -240,7 +243,7 @@ def rolling_frc(
     starts = _foreground(padded, a.shape, block, skip, background)
     found = _resolutions(padded, starts, block, threshold)
     spread = _spread(found, starts, a.shape, skip)
-    for _ in range(2):  # the published map was cleaned twice
+    for _ in range(2):  # the published map was filtered twice
         _replace_outliers(spread)
     return RollingFrc(np.where(spread > 0, spread, np.float32(np.nan)))
 
@@ -248,11 +251,13 @@ def rolling_frc(
 def _foreground(
     padded: list[Float32], shape: tuple[int, ...], block: int, skip: int, background: float
 ) -> NDArray[np.intp]:
-    """Return where blocks start whose middle is brighter than the background, (N, 2)."""
+    """Return the starts, (N, 2), of blocks whose centre is brighter than the background."""
     if min(plane.max() for plane in padded) <= 0:
         return np.zeros((0, 2), np.intp)
     bright = np.asarray(sum(plane / plane.max() for plane in padded))
-    middle = block // 2 - 1  # the plugin's: one pixel up and left of the pixel that the value is written to
+    middle = (
+        block // 2 - 1
+    )  # as in the plugin: one pixel above and left of the pixel to which the value is written
     squares = sliding_window_view(bright[middle:, middle:], (skip, skip))[::skip, ::skip]
     rows, columns = (-(-side // skip) for side in shape)
     level = squares[:rows, :columns].mean(axis=(2, 3))
@@ -269,7 +274,7 @@ def _resolutions(
     found = np.full(len(starts), np.nan)
     for at in range(0, len(starts), BATCH):
         rows, columns = starts[at : at + BATCH].T
-        # halved along y, where the sampled half circles lie
+        # half along y, where the half circles are sampled
         first, second = (fft.rfft2(view[rows, columns] * window, axes=(-1, -2)) for view in views)
         shared, power, other = (
             values.reshape(len(rows), -1) @ rings.T  # (B, R)
@@ -288,10 +293,11 @@ def _resolutions(
 
 @cache
 def _ring_weights(block: int) -> Float32:
-    """Return how much each frequency counts in each ring, (R, (block / 2 + 1) * block).
+    """Return the weight of each frequency in each ring, (R, (block / 2 + 1) * block).
 
-    A ring is a half circle sampled every radian by its radius, each sample between its four neighbours.
-    The plugin swaps the two neighbours of larger y; published maps agree only when it is done here too.
+    A ring is a half circle, sampled every 1 / radius radians, and each sample is interpolated between its
+    four neighbours. The plugin swaps the two neighbours of larger y. This code does the same, because only
+    then does it agree with published maps.
     """
     centre = block // 2
     weights = np.zeros((centre - 1, centre + 1, block))  # y from 0, x centred
@@ -310,7 +316,8 @@ def _ring_weights(block: int) -> Float32:
 def _spread(
     found: NDArray[np.float64], starts: NDArray[np.intp], shape: tuple[int, ...], skip: int
 ) -> Float32:
-    """Return the map (H, W), 0 where nothing was found; each square reaches a pixel further to the right."""
+    """Return the map (H, W), 0 where nothing was found; each square extends one pixel further to the
+    right."""
     rows, columns = (-(-side // skip) for side in shape)
     squares = np.zeros((rows, columns), np.float32)
     squares[tuple(starts.T // skip)] = np.nan_to_num(found)
@@ -320,10 +327,11 @@ def _spread(
 
 
 def _replace_outliers(image: Float32) -> None:
-    """Give every pixel above twice the median of its 3 x 3 neighbourhood that median, row by row in place.
+    """Replace every pixel above twice the median of its 3 x 3 neighbourhood by that median, row by row, in
+    place.
 
-    Later pixels see what earlier ones became. Only where something changes is worth a second look, so a
-    queue in reading order does what a pass over all pixels would do.
+    Later pixels use the new values of earlier ones. Only neighbours of changed pixels need another check, so
+    a queue in reading order gives the same result as a pass over all pixels.
     """
     height, width = image.shape
     queue = np.flatnonzero(OUTLIER * ndimage.median_filter(image, 3) < image).tolist()

@@ -1,6 +1,6 @@
-"""What an image must be before a figure is taken of it.
+"""Requirements of an image before a metric is calculated, and the reasons why a metric is missing.
 
-Why a figure is absent: each function here gives None for one reason, never infinity, nan or a guess.
+Each metric here returns None for exactly one reason, and never infinity, nan or a guess.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ WHY_NONE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "psnr": "the images are equal: the ratio has no bound",
         "pearson": "an image is constant: it correlates with nothing",
-        "decorrelation": "no frequency stands out: the image is empty, constant or nothing but noise",
+        "decorrelation": "no frequency exceeds the noise: the image is empty, constant or only noise",
         "frc": "the ring correlation never falls below the threshold, or is below it from the start",
         "rolling_frc": "no block above the background crosses the threshold",
-        "lpips": "no weights: name the VGG16 trunk and the linear heads with their sha256",
+        "lpips": "no weights: give the files of the VGG16 trunk and the linear heads, with their sha256",
     }
 )
-"""Reason by metric: what a report writes where a figure is None."""
+"""Reason by metric, which a report prints where a figure is None."""
 
 
 Image: TypeAlias = NDArray[Any]
@@ -32,12 +32,12 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 def as_floats(image: Image, *, min_side: int = 1) -> Floats:
-    """Return the image in double precision, so that no integer type wraps around.
+    """Return the image as float64, so that integers cannot overflow.
 
     Raises
     ------
     CannotEvaluate
-        When it is no image (H, W) or volume (Z, H, W), a side is shorter than `min_side`, or it holds nan
+        When it is not an image (H, W) or volume (Z, H, W), a side is shorter than `min_side`, or it holds nan
         or infinity.
     """
     if image.ndim not in (2, 3) or min(image.shape) < min_side:
@@ -45,12 +45,12 @@ def as_floats(image: Image, *, min_side: int = 1) -> Floats:
         raise CannotEvaluate(f"expected {wanted}, got an array of shape {image.shape}")
     values = np.asarray(image, np.float64)
     if not np.isfinite(values).all():
-        raise CannotEvaluate("expected finite pixels, got nan or infinity: the image has no figures")
+        raise CannotEvaluate("expected finite pixels, got nan or infinity: no metric can be calculated")
     return values
 
 
 def as_plane(image: Image, *, min_side: int = 1) -> Floats:
-    """Return an image (H, W) in double precision.
+    """Return an image (H, W) as float64.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def require_same_shape(a: Image, b: Image) -> None:
 
 
 def require_range(data_range: float) -> float:
-    """Return the data range, if it is one.
+    """Return the data range, after checking that it is valid.
 
     Raises
     ------

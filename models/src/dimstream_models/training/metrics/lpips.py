@@ -1,9 +1,9 @@
-"""Learned perceptual image patch similarity: how different two images look to a network of photographs.
+"""Learned perceptual image patch similarity: how different two images look to a network for photographs.
 
-Source: Zhang et al. 2018, doi 10.48550/arXiv.1801.03924, version 0.1 of their weights on a VGG16. Neither
-is shipped: the trunk is torchvision's `vgg16-397923af.pth` (its sha256 begins so), the linear heads are
-`lpips/weights/v0.1/vgg.pth` of the authors' package. Without both there is no figure, never one of random
-weights.
+Source: Zhang et al. 2018, doi 10.48550/arXiv.1801.03924, version 0.1 of their weights on a VGG16. No weights
+are shipped. The trunk is torchvision's `vgg16-397923af.pth` (whose sha256 begins so), the linear heads are
+`lpips/weights/v0.1/vgg.pth` of the authors' package. Without both, the metric is missing; random weights are
+never used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.metrics.images import Image, as_plane, require_range, require_same_shape
 
 HEADS_SHA256: Final = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
-"""Of the authors' heads, as lpips 0.1.4 ships them."""
+"""Hash of the authors' heads, as shipped with lpips 0.1.4."""
 MIN_SIDE: Final = 16  # px: the trunk halves a side four times
 _STAGES: Final = (  # the trunk's convolutions by their numbers in torchvision's `features`; channels
     ((0, 2), 64),
@@ -31,21 +31,21 @@ _STAGES: Final = (  # the trunk's convolutions by their numbers in torchvision's
     ((17, 19, 21), 512),
     ((24, 26, 28), 512),
 )
-_COLOUR_MEAN: Final = (-0.030, -0.088, -0.188)  # of the photographs, on the scale from -1 to 1
+_COLOUR_MEAN: Final = (-0.030, -0.088, -0.188)  # statistics of the photographs, on the scale from -1 to 1
 _COLOUR_SPREAD: Final = (0.458, 0.448, 0.450)
-_TINY: Final = 1e-10  # the authors' floor of a feature's length
+_TINY: Final = 1e-10  # the authors' minimum of a feature's length
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of weights and what must be in it.
+    """A file of weights, and its hash.
 
     Parameters
     ----------
     path : Path
         A torch state dict.
     sha256 : str
-        Of the file's bytes, hexadecimal.
+        Hash of the file's bytes, hexadecimal.
     """
 
     path: Path
@@ -60,12 +60,12 @@ class Lpips:
     trunk, heads : WeightFile
         torchvision's VGG16 (its classifier may be missing), and the five linear heads.
     device : str
-        Where the network runs.
+        Device of the network.
 
     Raises
     ------
     CannotEvaluate
-        When a file is missing, has another hash, is no state dict, or lacks a tensor of the right shape.
+        When a file is missing, has another hash, is not a state dict, or lacks a tensor of the right shape.
     """
 
     def __init__(self, trunk: WeightFile, heads: WeightFile, *, device: str = "cpu") -> None:
@@ -76,19 +76,19 @@ class Lpips:
 
     @torch.inference_mode()
     def __call__(self, prediction: Image, truth: Image, *, data_range: float) -> float:
-        """Return the distance of two images: 0 when they are equal, near 1 when they look unrelated.
+        """Return the distance of two images: 0 for equal images, near 1 for unrelated ones.
 
         Parameters
         ----------
         prediction, truth : (H, W)
-            Shown to the network as grey photographs, 0 as black.
+            The network gets them as grey photographs, in which 0 is black.
         data_range : float
-            The value that is shown as white.
+            The value of white.
 
         Raises
         ------
         CannotEvaluate
-            When shapes differ, they are no planes, a side is shorter than 16 px, pixels are not finite, or
+            When shapes differ, images are not planes, a side is shorter than 16 px, pixels are not finite, or
             the data range is not positive.
         """
         require_same_shape(prediction, truth)
@@ -145,7 +145,7 @@ def _read(file: WeightFile, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[st
     try:
         # the authors' heads were saved on a GPU
         state = torch.load(file.path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch promises no particular ones for a file that is no state dict
+    except Exception as error:  # torch does not document its errors for a file that is not a state dict
         raise CannotEvaluate(f"expected a torch state dict at {file.path}, got: {error}") from error
     for name, shape in shapes.items():
         found = state.get(name) if isinstance(state, Mapping) else None
@@ -162,4 +162,6 @@ def _check_hash(file: WeightFile) -> None:
     except OSError as error:
         raise CannotEvaluate(f"expected weights at {file.path}, got: {error}") from error
     if found != file.sha256.lower():
-        raise CannotEvaluate(f"expected sha256 {file.sha256} of {file.path}, got {found}: it is another file")
+        raise CannotEvaluate(
+            f"expected sha256 {file.sha256} of {file.path}, got {found}: this is a different file"
+        )

@@ -1,7 +1,8 @@
-"""How far a prediction is from its truth, pixel by pixel: MAE, SSIM, PSNR, Pearson correlation.
+"""Differences between a prediction and its truth, pixel by pixel: MAE, SSIM, PSNR, Pearson correlation.
 
-Source: the paper's Methods, "Quality control metrics". SSIM is scikit-image's and PSNR equals its, always
-with a data range: left to guess, it takes 65535 for uint16 and calls any two dim images alike.
+Source: the paper's Methods, "Quality control metrics". SSIM is scikit-image's function, and PSNR equals its
+function. The data range is always given: otherwise, scikit-image assumes 65535 for uint16, and any two dim
+images look alike.
 """
 
 from __future__ import annotations
@@ -43,9 +44,8 @@ def psnr(prediction: Image, truth: Image, *, data_range: float) -> float | None:
 
     Parameters
     ----------
-    prediction, truth : (H, W) or (Z, H, W)
-    data_range : float
-        The peak: distance between the smallest and the largest value that the truth can take.
+    prediction, truth : (H, W) or (Z, H, W) data_range : float
+        The peak: difference between the smallest and the largest possible value of the truth.
 
     Raises
     ------
@@ -60,13 +60,12 @@ def psnr(prediction: Image, truth: Image, *, data_range: float) -> float | None:
 def ssim(prediction: Image, truth: Image, *, data_range: float) -> float:
     """Return the mean structural similarity (Wang et al. 2004, doi 10.1109/TIP.2003.819861).
 
-    scikit-image's default: a uniform window of 7 px, sample covariance.
+    As scikit-image's default: a uniform window of 7 px, sample covariance.
 
     Parameters
     ----------
-    prediction, truth : (H, W) or (Z, H, W)
-    data_range : float
-        Distance between the smallest and the largest value that the truth can take.
+    prediction, truth : (H, W) or (Z, H, W) data_range : float
+        Difference between the smallest and the largest possible value of the truth.
 
     Raises
     ------
@@ -103,4 +102,6 @@ def _pair(prediction: Image, truth: Image, *, min_side: int = 1) -> tuple[Floats
 
 
 def _centred(values: Floats) -> Floats:
-    return np.asarray((values - values.mean()) / np.ptp(values))  # divided: no square under- or overflows
+    return np.asarray(
+        (values - values.mean()) / np.ptp(values)
+    )  # divided first, so that no square underflows or overflows

@@ -19,20 +19,19 @@ Point = tuple[float, float]
 
 
 def line_profile(image: Image, start: Point, end: Point, *, width_px: int = 1) -> Floats:
-    """Return the intensity from `start` to `end` in steps of 1 px, both ends included.
+    """Return the intensity from `start` to `end`, (N,), in steps of 1 px, including both ends.
 
     Parameters
     ----------
-    image : (H, W)
-    start, end : (row, column), px
+    image : (H, W) start, end : (row, column), px
         Inside the image; between pixels, values are interpolated bilinearly.
     width_px : int
-        Pixels across the line of which the mean is taken; beyond the image's edge it is mirrored.
+        Pixels across the line that are averaged; beyond its edge, the image is mirrored.
 
     Raises
     ------
     CannotEvaluate
-        When the image is no plane of finite pixels, an end lies outside, or the width is below 1 px.
+        When the image is not a plane of finite pixels, an end is outside, or the width is below 1 px.
     """
     pixels = as_plane(image)
     for point in (start, end):
@@ -44,9 +43,9 @@ def line_profile(image: Image, start: Point, end: Point, *, width_px: int = 1) -
 
 
 def normalise_together(profiles: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return profiles, (N,) each, on one scale: 0 is the smallest value of them all, 1 the largest.
+    """Return profiles, each (N,), on one scale: 0 is the smallest value of all, 1 the largest.
 
-    Noisy image, prediction and truth keep their proportions so. All become 0 where all values are equal.
+    So noisy image, prediction and truth keep their proportions. All become 0 when all values are equal.
 
     Raises
     ------

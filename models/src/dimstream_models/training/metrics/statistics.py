@@ -1,4 +1,4 @@
-"""Are two groups of figures different? Shapiro-Wilk and Mann-Whitney U with the paper's marks.
+"""Tests for differences between two groups: Shapiro-Wilk and Mann-Whitney U, with the paper's marks.
 
 Source: the paper's Methods, "Statistical analysis".
 """
@@ -19,34 +19,36 @@ from dimstream_models.training.metrics.images import Floats
 Mark: TypeAlias = Literal["n.s.", "*", "**", "***"]
 ALPHA: Final = 0.05
 MARKS: Final[tuple[tuple[float, Mark], ...]] = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
-SHAPIRO_WILK_SAMPLES: Final = (3, 5000)  # below there is no statistic, above no accurate p (Royston 1995)
+SHAPIRO_WILK_SAMPLES: Final = (
+    3,
+    5000,
+)  # with fewer there is no statistic, with more no accurate p (Royston 1995)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Statistic and p value of a test, or the reason why there are none.
+    """Statistic and p value of a test, or the reason why they are missing.
 
     Parameters
     ----------
-    statistic, p : float or None
-    why_none : str or None
-        What the samples lack; None where there are figures.
+    statistic, p : float or None why_none : str or None
+        Why the samples do not suffice; None when there is a result.
     """
 
     statistic: float | None
     p: float | None
     why_none: str | None = None
 
-    __test__ = False  # no class of tests, whatever pytest reads from its name
+    __test__ = False  # because of its name, pytest would take it for a class of tests
 
     @property
     def significant(self) -> bool | None:
-        """Whether p lies below 0.05; None without figures. For Shapiro-Wilk: not normal."""
+        """Whether p is below 0.05; None without a result. For Shapiro-Wilk, this means not normal."""
         return None if self.p is None else self.p < ALPHA
 
     @property
     def mark(self) -> Mark | None:
-        """The paper's mark of p; None without figures."""
+        """The paper's mark of p; None without a result."""
         return None if self.p is None else significance_mark(self.p)
 
 
@@ -56,7 +58,7 @@ def shapiro_wilk(values: Sequence[float]) -> Outcome:
     Parameters
     ----------
     values : sequence of float
-        3 to 5000 of them, not all equal; otherwise the result says why it is empty.
+        3 to 5000 values, not all equal; otherwise the result says why it is empty.
 
     Raises
     ------
@@ -75,13 +77,13 @@ def shapiro_wilk(values: Sequence[float]) -> Outcome:
 def mann_whitney(first: Sequence[float], second: Sequence[float]) -> Outcome:
     """Return the two-sided U test of Mann and Whitney (1947, doi 10.1214/aoms/1177730491).
 
-    The p value is exact where a group has at most 8 values and none occurs twice, else that of the normal
-    approximation with corrections for ties and continuity (scipy's `auto`).
+    The p value is exact if a group has at most 8 values and none occurs twice. Otherwise it is from the
+    normal approximation with corrections for ties and continuity (scipy's `auto`).
 
     Parameters
     ----------
     first, second : sequences of float
-        Of such sizes that complete separation would be significant (4 and 4, 3 and 5, 2 and 8); otherwise
+        At least so many that complete separation would be significant (4 and 4, 3 and 5, 2 and 8); otherwise
         the result says that they are too few.
 
     Raises
@@ -92,18 +94,18 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> Outcome:
     a, b = _sample(first), _sample(second)
     smallest_p = 2 / comb(a.size + b.size, a.size)
     if smallest_p >= ALPHA:
-        return _none(f"{a.size} and {b.size} values are too few: no order of them has p below {ALPHA}")
+        return _none(f"{a.size} and {b.size} values are too few: p cannot be below {ALPHA}")
     result = stats.mannwhitneyu(a, b, alternative="two-sided")
     return Outcome(float(result.statistic), float(result.pvalue))
 
 
 def significance_mark(p: float) -> Mark:
-    """Return `***` for p below 0.001, `**` below 0.01, `*` below 0.05, and `n.s.` from there on.
+    """Return `***` for p below 0.001, `**` below 0.01, `*` below 0.05, and `n.s.` otherwise.
 
     Raises
     ------
     CannotEvaluate
-        When p is no probability.
+        When p is not a probability.
     """
     if not 0 <= p <= 1:
         raise CannotEvaluate(f"expected a p value from 0 to 1, got {p}")
@@ -113,7 +115,7 @@ def significance_mark(p: float) -> Mark:
 def _sample(values: Sequence[float]) -> Floats:
     sample = np.asarray(values, np.float64)
     if not np.isfinite(sample).all():
-        raise CannotEvaluate("expected finite values, got nan or infinity: leave absent figures out first")
+        raise CannotEvaluate("expected finite values, got nan or infinity: remove missing values first")
     return sample
 
 

@@ -1,1 +1,1 @@
-"""Real image pairs: finding, registering, checking and storing them, and patches of them for training."""
+"""Recorded image pairs: listing, registering, checking and storing them, and cutting training patches."""

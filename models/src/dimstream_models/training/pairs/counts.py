@@ -1,9 +1,8 @@
-"""Whole counts from what a file holds, or the reason why there are none.
+"""Whole counts from the values of a file, or the reason why the file does not contain counts.
 
-Clean images that are averages: fractions of counts, stored as whole numbers on one finer scale.
-
-A truth may be the mean of many exposures: it holds the light of one of them, with less noise. Its fractions
-are kept by one factor for all pairs, as the relation of truth to noisy image is what is learned.
+Clean images may be averages: fractions of counts, stored as whole numbers on one finer scale. A truth may be
+the mean of many exposures: it has the brightness of one exposure, with less noise. Its fractions are kept by
+one factor for all pairs, because the network learns the relation of truth to noisy image.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from dimstream_models.training.pairs.images import ImageFile, read_planes
 from dimstream_models.training.pairs.prepared import Counts
 
 LARGEST: Final = np.iinfo(np.uint16).max
-FINEST: Final = 10_000.0  # steps to a count; finer ones are below any noise
-NORMALISED: Final = 1.0  # what images divided by their own maximum all reach
+FINEST: Final = 10_000.0  # steps per count; finer steps are below any noise
+NORMALISED: Final = 1.0  # maximum of images that were divided by their own maximum
 
 
 def factor_of_averages(files: Iterable[ImageFile], *, subtract: int) -> float:
-    """Return the power of ten that averages are multiplied by: the largest that 16 bits hold.
+    """Return the power of ten by which averages are multiplied: the largest for which 16 bits suffice.
 
-    1 for whole counts. Files of floating-point numbers are read for it, all of them; where the first file
-    holds integers no other is looked at.
+    It is 1 for whole counts. All files are read if the first one holds floating-point numbers, otherwise none
+    of the others.
 
     Raises
     ------
     InvalidPairs
-        When every image reaches exactly 1: each was divided by its own maximum.
+        When the maximum of every image is exactly 1, because each was divided by its own maximum.
     """
     whole, largest, maxima, where = True, 0.0, set[float](), ""
     for file in files:
@@ -49,66 +48,66 @@ def factor_of_averages(files: Iterable[ImageFile], *, subtract: int) -> float:
         return 1.0
     if maxima == {NORMALISED}:
         raise InvalidPairs(
-            "expected counts or averages of counts at high dose, got images that all reach exactly 1,"
-            f" {where} the first: each was divided by its own maximum, so how bright the truth is cannot be"
-            " learned; give the averages as they were taken"
+            "expected counts or averages of counts at high dose, got images whose maximum is exactly 1, "
+            f"{where} the first: each was divided by its own maximum, so the brightness of the truth cannot "
+            "be learned; give the averages without normalisation"
         )
     exponent = int(np.floor(np.log10(LARGEST / largest)))
     return float(min(FINEST, 10.0 ** max(exponent, 0)))
 
 
-BELOW_OFFSET: Final = 0.01  # share of pixels that may lie below what is subtracted; they become 0
+BELOW_OFFSET: Final = 0.01  # share of pixels that may be below the subtracted value; they become 0
 
 
 def whole_counts(values: NDArray[Any], *, subtract: int, name: str) -> Counts:
-    """Return values less what the camera adds, as counts from 0 to 65535.
+    """Return values (H, W) minus the camera's offset, as uint16 counts from 0 to 65535.
 
     Parameters
     ----------
     values : (H, W) array
         Real, finite numbers.
     subtract : int
-        Counts per pixel that are no light.
+        The camera's offset, counts per pixel.
     name : str
-        Of the image, for the reason.
+        Name of the image, for messages.
 
     Raises
     ------
     InvalidPairs
-        When a value is no whole number, lies above 65535, or too many lie below 0.
+        When a value is a fraction or above 65535, or too many are below 0.
     """
     if is_fractional(values):
         raise InvalidPairs(
-            f"{name}: expected whole counts, got {_fraction(values):g}: averages and normalised images are no"
-            " counts; give the sum or the raw images"
+            f"{name}: expected whole counts, got {_fraction(values):g}: averages and normalised images are "
+            "not counts; give the sum or the raw images"
         )
     return _in_16_bits(values.astype(np.int64) - subtract, values, subtract=subtract, name=name)
 
 
 def stored_truth(values: NDArray[Any], *, subtract: int, factor: float, name: str) -> Counts:
-    """Return a clean image less what the camera adds, times `factor`, in whole numbers from 0 to 65535.
+    """Return a clean image (H, W) minus the camera's offset, times `factor`, as uint16 from 0 to 65535.
 
     Parameters
     ----------
     values : (H, W) array
         Real, finite numbers: counts, or averages of counts.
     subtract : int
-        Counts per pixel that are no light.
+        The camera's offset, counts per pixel.
     factor : float
-        1 for counts; for averages what keeps their fractions.
+        1 for counts; for averages the factor that keeps their fractions.
     name : str
-        Of the image, for the reason.
+        Name of the image, for messages.
 
     Raises
     ------
     InvalidPairs
-        When a value is a fraction and the factor 1, lies above 65535, or too many lie below 0.
+        When a value is a fraction although the factor is 1, a value is above 65535, or too many are below 0.
     """
     if factor == 1 and is_fractional(values):
         raise InvalidPairs(
             f"{name}: expected whole counts like the other images of high dose, got {_fraction(values):g}:"
-            " averages lie between counts; give --multiply-high 100, which keeps two decimals of all, or"
-            " prepare them apart"
+            " averages have fractions; give --multiply-high 100, which keeps two decimals of all images, or "
+            "prepare these separately"
         )
     scaled = np.rint((values.astype(np.float64) - subtract) * factor).astype(np.int64)
     return _in_16_bits(scaled, values, subtract=subtract, name=name)
@@ -127,9 +126,9 @@ def _in_16_bits(counts: NDArray[np.int64], values: NDArray[Any], *, subtract: in
     below = float((counts < 0).mean())
     if below > (BELOW_OFFSET if subtract else 0):
         raise InvalidPairs(
-            f"{name}: expected counts from 0 on, got {counts.min()} and {below:.2%} of the pixels below 0"
-            f" after {subtract} were subtracted: subtract what at most {BELOW_OFFSET:.0%} of the pixels lie"
-            f" below, here {int(np.floor(np.quantile(values, BELOW_OFFSET)))}"
+            f"{name}: expected counts from 0 on, got {counts.min()} and {below:.2%} of the pixels below 0 "
+            f"after {subtract} was subtracted: subtract a value that at most {BELOW_OFFSET:.0%} of the "
+            f"pixels are below, here {int(np.floor(np.quantile(values, BELOW_OFFSET)))}"
         )
     return np.maximum(counts, 0).astype(np.uint16)
 

@@ -1,4 +1,4 @@
-"""Which fields of view are trained on, which a choice may see, and which nothing sees before the end."""
+"""The role of each field of view: training, validation (for choices), or test (unused until the end)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import numpy as np
 from dimstream_models.training.errors import InvalidPairs
 from dimstream_models.training.pairs.prepared import PrepareSettings, Role
 
-DEFAULT_SHARE = 0.1  # for validation and for test, where no day is named for it (the paper validates on 10 %)
+DEFAULT_SHARE = 0.1  # share for validation and for test if no day is named (the paper validates on 10 %)
 
 
 @dataclass(frozen=True)
 class View:
-    """A field of view: images that share a role."""
+    """A field of view: images that must have the same role."""
 
     name: str
-    days: frozenset[str]  # more than one where the same place was measured again
-    listed: frozenset[Role | None]  # roles that a list gave its images
+    days: frozenset[str]  # more than one if the same place was measured again
+    listed: frozenset[Role | None]  # roles of its images in a list
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The role of each field of view, by name, and why."""
+    """The role of each field of view, by name, and the reason."""
 
     of: Mapping[str, Role]
     reason: str  # one sentence
 
 
 def give_roles(views: Sequence[View], settings: PrepareSettings) -> Roles:
-    """Return roles from the list, or by measurement day, and by a seeded draw for days that are not named.
+    """Return the roles: from the list, or by measurement day, and drawn at random for days that are not
+    named.
 
     Raises
     ------
@@ -44,9 +45,10 @@ def give_roles(views: Sequence[View], settings: PrepareSettings) -> Roles:
     if missing:
         raise InvalidPairs(
             f"expected at least one field of view to train on and one to validate on, got none for"
-            f" {' and '.join(sorted(missing))} of {len(views)} in all ({roles.reason}): bring more fields of"
-            " view, or choose other days or shares, such as --test-share 0. Where different fields were taken"
-            " for one, or one movie must serve for both, --fields-of-view planes takes each image for itself"
+            f" {' and '.join(sorted(missing))} of {len(views)} in all ({roles.reason}): give more fields of "
+            "view, or choose other days or shares, such as --test-share 0. If different fields were counted "
+            "as one, or one movie must be used for both, give --fields-of-view planes: then each image is "
+            "its own field of view"
         )
     return roles
 

@@ -1,4 +1,4 @@
-"""What whoever trains on prepared pairs should know and can hardly see, a sentence each."""
+"""Warnings for people who train on prepared pairs, one sentence each, about things that are hard to see."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dimstream_models.training.pairs.pair_storage import FieldStore, Stored
 from dimstream_models.training.pairs.prepared import Dose, PreparedField
 from dimstream_models.training.settings.fit import FitSettings
 
-NAMED: Final = 3  # pairs that a sentence names
+NAMED: Final = 3  # most pairs that a sentence names
 USUAL_PATCH_PX: Final = int(FitSettings.model_fields["patch_px"].default)
 
 
 def notes(store: FieldStore, noise: Mapping[Dose, PhotonStatistics]) -> tuple[str, ...]:
-    """Return the sentences on all that was stored.
+    """Return the warnings about all stored pairs.
 
     Parameters
     ----------
     store : FieldStore
-        With every field.
+        The store, with every field.
     noise : mapping of dose to PhotonStatistics
-        Of the images as they came.
+        Statistics of the images before registration.
     """
     fields = [each.field for each in store.stored]
     return (
@@ -39,8 +39,9 @@ def notes(store: FieldStore, noise: Mapping[Dose, PhotonStatistics]) -> tuple[st
 def _averages(factor: float) -> Iterator[str]:
     if factor != 1:
         yield (
-            f"High dose is stored {factor:g} times as large as in the files, to keep the fractions of"
-            f" averages in whole numbers. What a model of these pairs gives is {factor:g} times the average"
+            f"High dose is stored {factor:g} times as large as in the files, so that whole numbers keep the "
+            f"fractions of averages. The output of a model trained on these pairs is {factor:g} times the "
+            "average"
         )
 
 
@@ -48,10 +49,10 @@ def _noise(noise: Mapping[Dose, PhotonStatistics]) -> Iterator[str]:
     low = noise.get("low")
     if low is not None and not low.poisson:
         yield (
-            f"Low dose is not photon counts ({low}; photon counts have 1). A model of it serves only images"
-            " of this very scale, offset and camera, its flags take other noise for signal, and photons"
-            " cannot be split. Give raw counts where there are any, and take off what the camera adds"
-            " (--subtract-low)"
+            f"Low dose is not photon counts ({low}; photon counts have 1). A model trained on it works only "
+            "for images with the same scale, offset and camera, its flags mistake other noise for signal, "
+            "and photons cannot be split. Give raw counts if you have them, and subtract the camera's "
+            "offset (--subtract-low)"
         )
 
 
@@ -60,24 +61,24 @@ def _doses(stored: Sequence[Stored]) -> Iterator[str]:
     more = [name for name, doses in stated.items() if doses.has_more]
     if more:
         yield (
-            f"Low dose has more counts than the high dose in {_named(more)}, and is the noisier image all the"
-            f" same ({_means(stated[more[0]])}): the two have different gains or offsets, or were scaled for"
-            " display, so the brightness of results means little"
+            f"Low dose has more counts than the high dose in {_named(more)}, but is the noisier image "
+            f"({_means(stated[more[0]])}): the two have different gains or offsets, or were scaled for "
+            "display, so the brightness of results has little meaning"
         )
     shared = {name: doses.shared for name, doses in stated.items() if doses.shared > SHARED_NOISE}
     if shared:
         most = max(shared.values())
         yield (
             f"Low and high dose share noise in {_named(list(shared))} (correlation of the finest detail up to"
-            f" {most:.2f}), as when the truth is the mean of about {1 / most**2:.0f} images with the low dose"
-            " among them, or the structure is as fine as a pixel. A truth that holds its own noisy image"
-            " flatters every figure: leave that image out of the mean"
+            f" {most:.2f}), as when the truth is the mean of about {1 / most**2:.0f} images that include "
+            "the low dose, or the structure is as fine as a pixel. If a truth includes its own noisy image, "
+            "every figure looks too good: leave that image out of the mean"
         )
     alike = [name for name, doses in stated.items() if doses.clarity_high < CLEARER * doses.clarity_low]
     if alike:
         yield (
-            f"High dose is hardly cleaner than the low dose in {_named(alike)}: figures against it end at its"
-            " own noise"
+            f"High dose is hardly cleaner than the low dose in {_named(alike)}: its own noise limits every "
+            "figure"
         )
 
 
@@ -85,8 +86,8 @@ def _days(fields: Sequence[PreparedField]) -> Iterator[str]:
     days = {field.day for field in fields}
     if len(days) == 1:
         yield (
-            f"All images are of one measurement day ({days.pop()}), so nothing here tells how a model does on"
-            " another day: prepare several days' folders together, and name one with --test-day"
+            f"All images are of one measurement day ({days.pop()}), so these pairs cannot show how a model "
+            "works on another day: prepare the folders of several days together, and name one with --test-day"
         )
 
 
@@ -106,8 +107,8 @@ def _small(stored: Sequence[Stored]) -> Iterator[str]:
 def _pixels(store: FieldStore) -> Iterator[str]:
     if store.pixel_size_nm() is None:
         yield (
-            "No file states the size of its pixels, and a model knows structures of one size only: give"
-            " --pixel-size-nm"
+            "No file states its pixel size, but a model knows structures of one size only: give "
+            "--pixel-size-nm"
         )
 
 

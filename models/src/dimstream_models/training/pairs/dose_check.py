@@ -1,4 +1,4 @@
-"""Whether two images of a place are a faint and a clean one: no copies of each other, and not swapped."""
+"""Whether two images of a place are a noisy and a clean one: not copies of each other, and not swapped."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from scipy import ndimage
 
 from dimstream_models.quality.photon_transfer import NORM, SECOND_DIFFERENCE, along_both_axes
 
-MORE: Final = 1.25  # times the counts of the high dose from which on the low dose clearly has more
-CLEARER: Final = 2.0  # times the other's clarity from which on an image is clearly the cleaner one
-SAME_NOISE: Final = 0.9  # correlation of the finest detail from which on it is one noise
-SHARED_NOISE: Final = 0.1  # and from which on some of the noise is shared
-"""Measured on 22 public pairs: clarity of the high dose over that of the low 6.5 to 670; correlation of the
-finest detail below 0.07, but 0.12 to 0.14 where the truth is a mean of 50 frames that holds the low dose."""
-ROUNDING: Final = 0.6  # counts by which a copy in whole numbers may stray from the line that fits it best
-ROUNDING_OF_FLOATS: Final = 1e-3  # standard deviations by which another copy may
-FEWEST_VALUES: Final = 4  # that tell a line
-PIXELS_TO_A_VALUE: Final = 8  # from which on it is no accident that equal values have equal partners
-SPECKS: Final = 1e-3  # share of the pixels that may outshine all others and are not looked at
-STRUCTURE_PX: Final = 2.0  # Gaussian that leaves structure and takes out noise
+MORE: Final = 1.25  # ratio of low to high dose's counts at which the low dose clearly has more
+CLEARER: Final = 2.0  # ratio of clarities at which an image is clearly the cleaner one
+SAME_NOISE: Final = 0.9  # correlation of the finest detail at which the noise is the same
+SHARED_NOISE: Final = 0.1  # and at which some of the noise is shared
+"""Measured on 22 public pairs: the ratio of high to low dose's clarity is 6.5 to 670; the correlation of the
+finest detail is below 0.07, but 0.12 to 0.14 where the truth is a mean of 50 frames that includes the low
+dose."""
+ROUNDING: Final = 0.6  # largest distance, counts, of a copy in whole numbers from the line that fits it best
+ROUNDING_OF_FLOATS: Final = 1e-3  # the same for other copies, standard deviations
+FEWEST_VALUES: Final = 4  # fewest pixels that determine a line
+PIXELS_TO_A_VALUE: Final = 8  # number at which equal values with equal partners are not chance
+SPECKS: Final = 1e-3  # share of the brightest pixels that is ignored
+STRUCTURE_PX: Final = 2.0  # Gaussian that keeps structure and removes noise
 
 
 @dataclass(frozen=True)
 class Doses:
-    """What two images of a place say of their doses."""
+    """How the doses of two images of a place compare."""
 
     mean_low: float
     mean_high: float
     clarity_low: float
-    """Variance of the smoothed image over that of its finest detail: whatever the gain and the offset."""
+    """Ratio of the smoothed image's variance to that of its finest detail, which does not depend on gain and
+    offset."""
     clarity_high: float
     shared: float
-    """Correlation of both images' finest detail, where independent images have independent noise."""
+    """Correlation of both images' finest detail; about 0 for independent noise."""
     copied: bool
-    """Whether one follows from the other to the last pixel: times and plus a number, or by a table."""
+    """Whether one image is an exact function of the other: linear, or a look-up table."""
 
     @property
     def refusal(self) -> str | None:
-        """Why the two cannot teach, None where nothing speaks against it."""
+        """Why the two cannot be used for training; None if they can."""
         means = f"mean {self.mean_low:.4g} at low dose, {self.mean_high:.4g} at high dose"
         if self.copied or self.shared > SAME_NOISE:
-            same = "are equal" if self.mean_low == self.mean_high else "are one image, scaled"
+            same = "are equal" if self.mean_low == self.mean_high else "are the same image, scaled"
             return (
-                f"low and high dose {same} ({means}): they share the same noise, so there is no truth to"
-                " learn from; give two exposures of the place"
+                f"low and high dose {same} ({means}): they share the same noise, so there is no truth to "
+                "learn from; give two separate exposures of the place"
             )
         if self.clarity_low > CLEARER * self.clarity_high > 0:
             return (
@@ -56,8 +58,8 @@ class Doses:
             )
         if self.has_more and self.clarity_high <= CLEARER * self.clarity_low:
             return (
-                f"low dose has more counts than the high dose ({means}): exchange the two, or take off what"
-                " the camera adds (--subtract-low, --subtract-high)"
+                f"low dose has more counts than the high dose ({means}): exchange the two, or subtract the "
+                "camera's offset (--subtract-low, --subtract-high)"
             )
         return None
 
@@ -68,7 +70,7 @@ class Doses:
 
 
 def compare_doses(low: NDArray[Any], high: NDArray[Any]) -> Doses | None:
-    """Return how the doses of two images (H, W) of a place relate, None where one of them shows nothing."""
+    """Return how the doses of two images (H, W) of a place compare; None if one of them shows nothing."""
     first, second = low.astype(np.float64), high.astype(np.float64)
     if not np.ptp(first) or not np.ptp(second):
         return None
@@ -87,7 +89,8 @@ def compare_doses(low: NDArray[Any], high: NDArray[Any]) -> Doses | None:
 
 
 def _without_specks(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the image clipped where few pixels outshine all others: hot pixels are no sample."""
+    """Return the image (H, W), with the few brightest pixels clipped: hot pixels are not part of the
+    sample."""
     return np.minimum(image, np.quantile(image, 1 - SPECKS))
 
 
@@ -96,12 +99,13 @@ def _clarity(image: NDArray[np.float64], power: float) -> float:
 
 
 def _copied(low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-    """Return whether one image follows from the other: equal, on a line but for rounding, or by a table."""
+    """Return whether one image is a function of the other: equal, linear except for rounding, or a look-up
+    table."""
     if np.array_equal(low, high):
         return True
     numbers = [len(np.unique(image)) for image in (low, high)]
     if min(numbers) < FEWEST_VALUES:
-        return False  # a hot pixel in an empty field lies on any line
+        return False  # a hot pixel in an empty field fits any line
     pairs = len(np.unique(low.ravel() + 1j * high.ravel()))
     by_table = pairs in numbers and pairs * PIXELS_TO_A_VALUE < low.size
     return by_table or _on_a_line(low, high) or _on_a_line(high, low)

@@ -1,4 +1,4 @@
-"""Image files: planes of counts, read by `dimstream_client.files`, and the size of their pixels."""
+"""Image files: planes of counts, read by `dimstream_client.files`, and their pixel size."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CHANNEL = "channel="
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Where planes lie: a file, and what of it where it holds several.
+    """Where planes are stored: a file, and which image in it if it holds several.
 
     Parameters
     ----------
     stack : str or None
-        Name or number of an image, or `channel=` and the name or number of a channel.
+        Name or number of an image, or `channel=` with the name or number of a channel.
     """
 
     path: Path
@@ -38,21 +38,21 @@ class ImageFile:
         return str(self.path) if self.stack is None else f"{self.path}#{self.stack}"
 
     def sha256(self) -> str:
-        """Return the hash of the whole file; of a set, the hash of the hashes of all its files."""
+        """Return the hash of the whole file; for a set of files, the hash of all their hashes."""
         hashes = [_sha256(path) for path in sorted(files_of_set(self.path))]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Planes:
-    """What a file holds."""
+    """The planes of a file."""
 
     values: NDArray[Any]  # (N, H, W), uint8, uint16 or float32: real and finite numbers
     pixel_size_nm: float | None
 
 
 def is_image(path: Path) -> bool:
-    """Return whether the name is that of an image that can be read."""
+    """Return whether the name has the suffix of a readable image."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -62,15 +62,15 @@ def read_planes(file: ImageFile, *, below_zero: bool = False) -> Planes:
     Parameters
     ----------
     below_zero : bool
-        Take values below zero, since an offset is subtracted, or was.
+        Whether to accept negative values, because an offset is, or was, subtracted.
 
     Raises
     ------
     InvalidPairs
-        When the file cannot be read, or holds several channels or anything but real, finite numbers.
+        When the file cannot be read, holds several channels, or values that are not real, finite numbers.
     """
     if not file.path.is_file():
-        raise InvalidPairs(f"{file}: there is no such file")
+        raise InvalidPairs(f"{file}: there is no such file: check the path")
     stated = file.stack or ""
     channel = stated[len(CHANNEL) :] if stated.startswith(CHANNEL) else None
     series = file.stack if channel is None else None
@@ -97,7 +97,9 @@ def _one_channel(
     if at >= 0 and stack.shape[at] > 1:
         values = np.take(values, _channel(stack, stack.shape[at], channel, file), axis=at)
     elif channel not in (None, "0", *stack.scale.channels):
-        raise InvalidPairs(f"{file}: expected a channel that the file has, got {channel!r}; it has one")
+        raise InvalidPairs(
+            f"{file}: got channel {channel!r}, but the file has only one: leave the channel out"
+        )
     return values.reshape(-1, *values.shape[-2:])
 
 
@@ -106,7 +108,7 @@ def _channel(stack: ImageStack, n: int, channel: str | None, file: ImageFile) ->
     if channel is None:
         raise InvalidPairs(
             f"{file}: expected planes of one channel, got axes {stack.axes} of {stack.shape}: name one in a"
-            f" list, as {file.path.name}#{CHANNEL}{names[0]}, or save the channel that was counted on its own"
+            f" list, as {file.path.name}#{CHANNEL}{names[0]}, or save the counted channel as a separate file"
         )
     if names.count(channel) == 1:
         return names.index(channel)

@@ -1,4 +1,4 @@
-"""Which files make a pair: a measurement day's folder, a CSV list, or one file of low-dose images."""
+"""Which files form a pair: from a measurement day's folder, a CSV list, or one file of low-dose images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OTHER_FORMATS = (
     *(".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp", ".npy", ".h5", ".hdf5", ".mat"),
     *(".nd2", ".czi", ".lif", ".lsm", ".oib", ".oif", ".oir", ".ims", ".stk", ".dv", ".vsi", ".sld", ".spe"),
 )
-"""Endings of images that may hold counts and are not read: none of them is passed over in silence."""
+"""Suffixes of image formats that may hold counts but cannot be read. Such files are refused, not skipped."""
 _EXPECTED = (
     "expected a folder with low/ and high/, or with low.tif and high.tif, or a CSV list with the columns"
     f" {', '.join(COLUMNS)} (low is enough), or an image"
@@ -31,24 +31,25 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class ListedPair:
-    """Two files that belong together, plane by plane; one where there is no high dose."""
+    """Two files that belong together, plane by plane; only one without high dose."""
 
     name: str
     day: str
     low: ImageFile
     high: ImageFile | None
     matched: Literal["name", "order", "list"]
-    field: str | None = None  # pairs of one day that share it show the same place
-    role: Role | None = None  # where the list says so
+    field: str | None = None  # pairs of one day with the same value show the same place
+    role: Role | None = None  # if the list states it
 
 
 def list_pairs(sources: Sequence[Path]) -> tuple[ListedPair, ...]:
-    """Return the pairs of all sources; each folder is a measurement day and names it.
+    """Return the pairs of all sources; each folder is a measurement day, named after the folder.
 
     Raises
     ------
     InvalidPairs
-        When a source is none, files cannot be matched without guessing, or two pairs have one name.
+        When a source is not usable, files cannot be matched without guessing, or two pairs have the same
+        name.
     """
     listed = tuple(pair for source in sources for pair in _list_source(source))
     _refuse_twice((pair.name for pair in listed), "pairs of the same name: give folders of different names")
@@ -90,7 +91,7 @@ def _list_folder(folder: Path) -> list[ListedPair]:
 
 
 def _images_of(folder: Path, dose: str) -> list[Path] | None:
-    """Return the images of one dose in natural order, None where the folder has none."""
+    """Return the images of one dose in natural order; None if the folder has none."""
     single = [path for path in folder.glob(f"{dose}.*") if is_image(path)]
     if not (folder / dose).is_dir():
         if len(single) > 1:
@@ -102,12 +103,13 @@ def _images_of(folder: Path, dose: str) -> list[Path] | None:
     if other := sorted(path.name for path in (folder / dose).iterdir() if _is_other_image(path)):
         raise InvalidPairs(
             f"{folder / dose}: expected images ({', '.join(SUFFIXES)}), got also {', '.join(other[:9])}"
-            f"{' and more' if len(other) > 9 else ''}: export them as TIFF, or take them"
-            " out of the folder"
+            f"{' and more' if len(other) > 9 else ''}: export them as TIFF, or remove them from the folder"
         )
     if not images:
         raise InvalidPairs(f"{folder / dose}: expected images ({', '.join(SUFFIXES)}), got none")
-    images = [group[0] for group in group_sets(images)]  # the others of a set are read with its first
+    images = [
+        group[0] for group in group_sets(images)
+    ]  # the other files of a set are read with its first one
     _refuse_twice((path.stem for path in images), f"images of the same name in {folder / dose}")
     return images
 
@@ -117,7 +119,7 @@ def _is_other_image(path: Path) -> bool:
 
 
 def _refuse_guessing(folder: Path, low: list[str], high: list[str]) -> None:
-    """Order alone matches files only where no name says otherwise."""
+    """Refuse to match files by their order when their names suggest another match."""
     if len(low) == len(high) and not set(low) & set(high):
         return
     alone = ", ".join(sorted(set(low) ^ set(high), key=_natural))
@@ -185,7 +187,7 @@ def _image_file(folder: Path, cell: str) -> ImageFile:
 
 
 def _natural(name: Path | str) -> tuple[tuple[int, int | str], ...]:
-    """Return a key that puts `image 2` before `image 10`."""
+    """Return a sort key that puts `image 2` before `image 10`."""
     text = name.name if isinstance(name, Path) else name
     parts = re.split(r"(\d+)", text.lower())
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)

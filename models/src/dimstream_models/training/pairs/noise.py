@@ -1,7 +1,7 @@
 """Whether images are photon counts: variance against mean, measured on the data themselves.
 
-Photon counts are Poisson: their variance is their mean. A camera's gain and offset, averaging, interpolation
-and scaling for display all break that.
+Photon counts are Poisson: their variance equals their mean. A camera's gain and offset, averaging,
+interpolation and scaling for display all change that.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dimstream_models.training.errors import NotPhotonCounts
 
 Stack = NDArray[Any]  # (T, H, W): frames of one field of view; a single image is a stack of one
 
-ACCEPTED_CLASS: Final = (0.6, 1.6)  # and in each class of brightness
+ACCEPTED_CLASS: Final = (0.6, 1.6)  # and in each brightness class
 """Measured on avalanche photodiodes: 0.86 where dead time sets in; see `ACCEPTED` of all pixels."""
-LARGEST_ERROR: Final = 0.1  # standard error of variance / mean from which nothing follows
-FEWEST_PIXELS: Final = 1000  # that make a class; the standard error of fewer is itself uncertain
-SMOOTH_PX: Final = 4.0  # Gaussian by which pixels are told bright from dark
-OVERLAP: Final = 35 / 18  # by which overlapping differences understate a standard error
-EDGES: Final = 2.0 ** np.arange(-9, 18)  # of the classes, counts
+LARGEST_ERROR: Final = 0.1  # standard error of variance / mean at which a class is ignored
+FEWEST_PIXELS: Final = 1000  # fewest pixels of a class; with fewer, the standard error itself is uncertain
+SMOOTH_PX: Final = 4.0  # Gaussian by which pixels are sorted into bright and dark
+OVERLAP: Final = 35 / 18  # factor by which overlapping differences underestimate a standard error
+EDGES: Final = 2.0 ** np.arange(-9, 18)  # bounds of the classes, counts
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,14 @@ class PhotonStatistics:
 
     ratio: float
     error: float
-    classes: tuple[NoiseClass, ...]  # from dark to bright, those that tell something
-    smallest: float  # value of a pixel
+    classes: tuple[NoiseClass, ...]  # from dark to bright, without classes that are ignored
+    smallest: float  # smallest and largest value of a pixel
     largest: float
 
     @property
     def poisson(self) -> bool:
-        """Whether nothing speaks against photon counts: variance is mean, overall and in each class."""
+        """Whether the values may be photon counts: the variance equals the mean, overall and in each
+        class."""
         whole = NoiseClass(np.nan, self.ratio, self.error)
         return not (_missed(whole, ACCEPTED) or any(_missed(each, ACCEPTED_CLASS) for each in self.classes))
 
@@ -68,7 +69,7 @@ class PhotonStatistics:
 
 
 def check_photon_counts(stacks: Iterable[Stack]) -> PhotonStatistics:
-    """Return the statistics of images that are photon counts.
+    """Return the statistics of images, after checking that they are photon counts.
 
     Parameters
     ----------
@@ -78,26 +79,27 @@ def check_photon_counts(stacks: Iterable[Stack]) -> PhotonStatistics:
     Raises
     ------
     NotPhotonCounts
-        When a value is no whole number or negative, the variance is not the mean, or there are too few counts
-        to tell; with what was measured.
+        When a value is negative or a fraction, the variance does not equal the mean, or there are too few
+        counts to decide. The message states what was measured.
     """
     measured = measure_noise(_whole(stack) for stack in stacks)
     if not measured.poisson:
         raise NotPhotonCounts(
-            f"expected photon counts, whose variance is their mean; got {measured}. Photons can be split only"
-            " in the raw counts of a counting detector: give those, not camera images, averages or copies for"
-            " display, and subtract a constant that the file adds (`dimstream-train prepare --subtract-low`)"
+            f"expected photon counts, whose variance equals their mean; got {measured}. Photons can be "
+            "split only in the raw counts of a counting detector: give those, not camera images, averages "
+            "or images scaled for display, and subtract any constant offset (`dimstream-train prepare "
+            "--subtract-low`)"
         )
     if not measured.error < LARGEST_ERROR:
         raise NotPhotonCounts(
-            f"expected enough counts to tell whether they are photons, got {measured}: bring more images, or"
-            " mask what is far brighter than the sample"
+            f"expected enough counts to decide whether they are photons, got {measured}: give more images, "
+            "or mask what is far brighter than the sample"
         )
     return measured
 
 
 def measure_noise(stacks: Iterable[Stack]) -> PhotonStatistics:
-    """Return variance over mean of (T, H, W) stacks as it is, photon counts or not."""
+    """Return the variance over mean of stacks (T, H, W), whether or not they are photon counts."""
     meter = NoiseMeter()
     for stack in stacks:
         meter.add(stack)
@@ -107,8 +109,8 @@ def measure_noise(stacks: Iterable[Stack]) -> PhotonStatistics:
 class NoiseMeter:
     """Measures variance over mean, image by image, from the finest detail or from differences of frames.
 
-    Second differences along both axes leave the noise of single pixels; of two frames their difference is
-    taken first, which takes out what stands still.
+    Second differences along both axes keep the noise of single pixels. With two frames, their difference is
+    taken first, which removes everything that does not move.
     """
 
     def __init__(self) -> None:
@@ -123,7 +125,7 @@ class NoiseMeter:
             self._sums += _sums(difference, total)
 
     def statistics(self) -> PhotonStatistics:
-        """Return what all images so far say together."""
+        """Return the statistics of all images so far."""
         whole = _noise_class(self._sums.sum(axis=1))
         classes = (_noise_class(column) for column in self._sums.T if column[0] >= FEWEST_PIXELS)
         stated = tuple(each for each in classes if each.error < LARGEST_ERROR)
@@ -131,7 +133,7 @@ class NoiseMeter:
 
 
 def _exposures(stack: Stack) -> Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield differences of neighbouring frames and their sums; of a single image itself."""
+    """Yield the differences and sums of neighbouring frames; for a single image, the image itself."""
     frames = stack.astype(float)
     if len(frames) == 1:
         yield frames[0], frames[0]
@@ -166,8 +168,8 @@ def _missed(noise: NoiseClass, bounds: tuple[float, float]) -> bool:
 def _whole(stack: Stack) -> Stack:
     if stack.dtype.kind == "f" and not (fine := stack == np.rint(stack)).all():
         raise NotPhotonCounts(
-            f"expected whole numbers of photons, got {stack[~fine][0]:g}: averages and rescaled images hold"
-            " no counts; give the raw ones"
+            f"expected whole numbers of photons, got {stack[~fine][0]:g}: averages and rescaled images are "
+            "not counts; give the raw images"
         )
     if stack.min() < 0:
         raise NotPhotonCounts(

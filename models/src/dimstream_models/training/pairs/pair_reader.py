@@ -1,4 +1,4 @@
-"""Pairs to look at, one by one, from a prepared folder or straight from image files."""
+"""Reads pairs one by one, from a prepared folder or directly from image files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dimstream_models.training.pairs.prepared import Prepared, Role, is_prepared
 
 @dataclass(frozen=True)
 class Pair:
-    """One field of view at low dose and, where there is one, at high dose."""
+    """One field of view at low dose and, if it exists, at high dose."""
 
     name: str
     day: str
@@ -29,21 +29,21 @@ class Pair:
 def read_pairs(path: Path, *, role: Role = "test") -> Iterator[Pair]:
     """Yield the pairs of a prepared folder, a measurement day's folder, a CSV list or an image file.
 
-    Images of a prepared folder are registered; those of files are given as they are.
+    Images of a prepared folder are registered; those of files are not changed.
 
     Parameters
     ----------
     path : Path
         A folder that `dimstream-train prepare` wrote; a folder with `low/` and `high/`, or `low.tif` and
-        `high.tif`; a CSV list with columns low and high; or an image of low dose alone. Without high dose the
-        pairs have none.
+        `high.tif`; a CSV list with columns low and high; or an image of low dose alone. Then the pairs have
+        no high dose.
     role : Role
-        Which fields of a prepared folder; others have no roles and give all their pairs.
+        The role of the fields in a prepared folder. Other sources have no roles, and give all their pairs.
 
     Raises
     ------
     InvalidPairs
-        When images are missing or do not fit together, or a prepared folder has no field of that role.
+        When images are missing or do not match, or a prepared folder has no field of that role.
     InvalidPrepared
         When a prepared folder has changed.
     """
@@ -60,14 +60,15 @@ def open_pair(listed: ListedPair) -> Iterator[Pair]:
     Raises
     ------
     InvalidPairs
-        When a file cannot be read, or both do not hold equally many planes of one size.
+        When a file cannot be read, or the two do not have the same number of planes of one size.
     """
     low = read_planes(listed.low, below_zero=True)
     high = None if listed.high is None else read_planes(listed.high, below_zero=True)
     if high is not None and high.values.shape != low.values.shape:
         raise InvalidPairs(
             f"{listed.name}: expected images of one shape, got {low.values.shape} in {listed.low} and"
-            f" {high.values.shape} in {listed.high}: crop both to the same field, with equally many planes"
+            f" {high.values.shape} in {listed.high}: crop both to the same field, with the same number of "
+            "planes"
         )
     pixel_size_nm = _one_pixel_size(listed, low, high)
     for plane, counts in enumerate(low.values):
@@ -90,8 +91,8 @@ def _prepared_pairs(prepared: Prepared, role: Role) -> Iterator[Pair]:
     fields = prepared.of(role)
     if not fields:
         raise InvalidPairs(
-            f"{prepared.folder} has no {role} fields ({prepared.index.roles}): prepare with some,"
-            " or name another role"
+            f"{prepared.folder} has no {role} fields ({prepared.index.roles}): prepare again with such "
+            "fields, or name another role"
         )
     for field in fields:
         prepared.check([field])

@@ -39,25 +39,25 @@ from dimstream_models.training.pairs.registration import (
     measure_shift,
 )
 
-OVERLAYS: Final = 6  # pairs kept to be shown, the furthest apart
+OVERLAYS: Final = 6  # pairs that the report shows, those with the largest shifts
 OVERLAY_PX: Final = 192
-NAMED: Final = 9  # refused pairs that are named at once
-SMALLEST_PX: Final = 16  # the smallest patch that a recipe can ask for; less cannot be registered either
+NAMED: Final = 9  # most refused pairs that a message names
+SMALLEST_PX: Final = 16  # the smallest patch that a recipe allows; smaller images cannot be registered either
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """The middle of a pair, before and after its registration."""
+    """The centre of a pair, before and after its registration."""
 
     name: str
     shift: Shift
-    before: tuple[Counts, Counts]  # low and high dose, as they came
+    before: tuple[Counts, Counts]  # low and high dose, before registration
     after: tuple[Counts, Counts]  # aligned and cropped
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A field on disk; its role and field of view are given when all are there."""
+    """A stored field; roles and fields of view are assigned when all fields are stored."""
 
     field: PreparedField
     listed: ListedPair
@@ -75,11 +75,11 @@ class FieldStore:
     left_out: list[LeftOut] = field(default_factory=list)
     overlays: list[Overlay] = field(default_factory=list)
     noise: dict[Dose, NoiseMeter] = field(default_factory=lambda: defaultdict(NoiseMeter))
-    """Of the images as they came."""
+    """Noise of the images before registration, by dose."""
     pixel_sizes: dict[str, float] = field(default_factory=dict)
-    """Name of a pair to nm, where a file states it."""
+    """Pixel size by name of a pair, nm, if a file states it."""
     high_factor: float = 1.0
-    """High dose is stored times this; see `averages`."""
+    """Factor by which the stored high dose was multiplied; see `counts`."""
 
     def add_all(self, listed: Sequence[ListedPair]) -> None:
         """Store every plane of every pair.
@@ -87,7 +87,8 @@ class FieldStore:
         Raises
         ------
         InvalidPairs
-            When images cannot be used, or pairs may neither teach nor be left out: all of these are named.
+            When images cannot be used, or pairs are refused and may not be left out; the message names all of
+            them.
         """
         high = [files.high for files in listed if files.high is not None]
         self.high_factor = self.settings.multiply_high or factor_of_averages(
@@ -103,18 +104,18 @@ class FieldStore:
         if self.left_out and not self.settings.leave_out_refused:
             raise InvalidPairs(self._complaint())
         if not self.stored:
-            raise InvalidPairs(f"expected at least one pair that can teach, got none:{_lines(self.left_out)}")
+            raise InvalidPairs(f"expected at least one usable pair, got none:{_lines(self.left_out)}")
 
     def _complaint(self) -> str:
         return (
-            f"expected pairs of a faint and a clean image, within {self.settings.max_shift_px:g} px of each"
+            f"expected pairs of a noisy and a clean image, within {self.settings.max_shift_px:g} px of each"
             f" other; of {len(self.left_out) + len(self.stored)} pairs these are not:"
             f"{_lines(self.left_out)}\nNothing was stored. Compare the two images of each; then correct the"
-            " files or the list, raise --max-shift where they only lie far apart, or give --leave-out-refused"
+            " files or the list, raise --max-shift if they are only far apart, or give --leave-out-refused"
         )
 
     def pixel_size_nm(self) -> float | None:
-        """Return the pixel size of all images, None where neither they nor the settings state one.
+        """Return the pixel size of all images; None if neither they nor the settings state one.
 
         Raises
         ------
@@ -127,7 +128,8 @@ class FieldStore:
         if self.pixel_sizes[large] > (1 + SQUARE) * self.pixel_sizes[small]:
             raise InvalidPairs(
                 f"expected one pixel size, got {self.pixel_sizes[small]:g} nm in {small} and"
-                f" {self.pixel_sizes[large]:g} nm in {large}: prepare them apart, or state --pixel-size-nm"
+                f" {self.pixel_sizes[large]:g} nm in {large}: prepare them separately, or give "
+                "--pixel-size-nm"
             )
         return self.pixel_sizes[small]
 
@@ -159,14 +161,14 @@ class FieldStore:
         if min(shape) >= SMALLEST_PX:
             return
         height, width = shape
-        how = " after both images were laid on each other and cropped" if cropped else ""
+        how = " after both images were registered and cropped" if cropped else ""
         raise InvalidPairs(
-            f"{files.name}: expected images of at least {SMALLEST_PX} px a side, the smallest patch of a"
-            f" training (fit.patch_px), got {height} x {width} px in {files.low}{how}: leave it out"
+            f"{files.name}: expected images of at least {SMALLEST_PX} px a side, the smallest training "
+            f"patch (fit.patch_px), got {height} x {width} px in {files.low}{how}: leave it out"
         )
 
     def _refused(self, shift: Shift | None, doses: Doses | None) -> str | None:
-        """Return why a pair is not stored, None where it is."""
+        """Return why a pair is not stored; None if it is."""
         if doses is not None and doses.refusal is not None:
             return doses.refusal
         if not self.settings.registered:
@@ -183,9 +185,10 @@ class FieldStore:
             return low, None
         if pair.low.dtype != pair.high.dtype and "f" not in (pair.low.dtype.kind, pair.high.dtype.kind):
             raise InvalidPairs(
-                f"{pair.name}: expected both images in one type, got {pair.low.dtype} at low dose and"
-                f" {pair.high.dtype} at high dose: one of them may have been scaled for display; save both as"
-                " the microscope counted them (averages of high dose as float32)"
+                f"{pair.name}: expected both images to have the same type, got {pair.low.dtype} at low dose "
+                "and"
+                f" {pair.high.dtype} at high dose: one of them may have been scaled for display; save both "
+                "with the microscope's counts (averages of high dose as float32)"
             )
         high = stored_truth(
             pair.high,
@@ -232,7 +235,7 @@ def _lines(left_out: Sequence[LeftOut]) -> str:
 
 
 def _of_high(image: Counts | Aligned) -> dict[str, Any]:
-    """Return what only a field with a high dose has."""
+    """Return the figures that only a field with high dose has."""
     if not isinstance(image, Aligned):
         return {}
     shift = image.shift
@@ -251,7 +254,7 @@ def _middle(image: Counts) -> Counts:
 
 
 def _sources(files: ListedPair, planes: int) -> Iterator[tuple[SourceImage, ...]]:
-    """Yield where each plane of two files comes from."""
+    """Yield the source of each plane of two files."""
     images = [(image, image.sha256()) for image in (files.low, files.high) if image is not None]
     for plane in range(planes):
         yield tuple(

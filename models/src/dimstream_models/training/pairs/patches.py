@@ -1,4 +1,4 @@
-"""Patches of prepared fields of view, read from disk as they are needed."""
+"""Patches of prepared fields of view, read from disk when they are needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dimstream_models.training.settings import PairsSettings
 
 
 class Stream(IntEnum):
-    """Random numbers of one seed that are independent of each other."""
+    """Independent streams of random numbers from one seed."""
 
     CHOICE = 0
     ORDER = 1
@@ -26,23 +26,23 @@ class Stream(IntEnum):
 
 
 class PatchSource:
-    """Patches of registered pairs: a `SampleSource` that holds no images in memory.
+    """Patches of registered pairs: a `SampleSource` that keeps no images in memory.
 
-    A batch depends on the seed and the step alone. Training patches come in a new order and in new
-    orientations in every epoch; those of other roles always in the same order, as they are.
+    A batch depends only on the seed and the step. In every epoch, training patches have a new order and new
+    orientations. Those of other roles always have the same order, and are not turned.
 
     Parameters
     ----------
     prepared : Prepared
         Fields with low dose and high dose.
     role : Role
-        Which of them.
+        Role of the fields to use.
     settings : PairsSettings
         Grid, filter and augmentation.
     batch, patch_px : int
-        Patches in a step and their side; the last step of an epoch may have fewer.
+        Patches per step and their side; the last step of an epoch may have fewer.
     seed : int
-        Of the whole run.
+        Seed of the whole run.
 
     Raises
     ------
@@ -57,8 +57,8 @@ class PatchSource:
     ) -> None:
         if not all(field.has_high for field in prepared.of(role)):
             raise InvalidPairs(
-                f"{prepared.folder} has {role} fields without high dose: prepare them with a clean image of"
-                " each, or set pairs.split_photons to train on photon counts alone"
+                f"{prepared.folder} has {role} fields without high dose: prepare them with a clean image "
+                "for each, or set pairs.split_photons to train on photon counts alone"
             )
         self.cutter = PatchCutter(
             prepared, role, settings, truth="high", batch=batch, patch_px=patch_px, seed=seed
@@ -72,9 +72,9 @@ class PatchSource:
 
 
 class PatchCutter:
-    """Cuts the patches of a step out of the files; parameters as `PatchSource`.
+    """Cuts the patches of a step out of the files; parameters as in `PatchSource`.
 
-    `truth` is the dose whose patches tell which of them are empty, and the last one that is cut.
+    The patches of the dose `truth` decide which patches are empty; `truth` is also the last dose that is cut.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class PatchCutter:
     ) -> None:
         self.prepared, self.fields, self.training = prepared, prepared.of(role), role == "training"
         if not self.fields:
-            raise InvalidPairs(f"{prepared.folder} has no {role} fields: prepare again with some")
+            raise InvalidPairs(f"{prepared.folder} has no {role} fields: prepare again with such fields")
         prepared.check(self.fields)
         self.planes = 1 if truth == "low" else 2
         self.size, self.patch_px, self.seed = batch, patch_px, seed
@@ -118,7 +118,7 @@ class PatchCutter:
             into[plane] = patch.T if transpose else patch
 
     def _turns(self, step: int, size: int) -> NDArray[np.bool_]:  # (B, 3)
-        """Return which patches are flipped, mirrored and transposed."""
+        """Return which patches are flipped, mirrored and transposed, (patches, 3)."""
         if self.augmentation == "none":
             return np.zeros((size, 3), bool)
         turns = self.generator(Stream.TURNS, step).random((size, 3)) < 0.5
@@ -140,7 +140,7 @@ class PatchCutter:
         return places
 
     def _norms(self, places: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return the norm of each patch of the truth, one field in memory at a time."""
+        """Return the norm of each patch of the truth, (patches,), with one field in memory at a time."""
         norms = np.empty(len(places))
         for index, field in enumerate(self.fields):
             here = places[:, 0] == index
@@ -155,7 +155,7 @@ class PatchCutter:
 
 
 def _grid(fields: tuple[PreparedField, ...], patch_px: int, stride_px: int) -> NDArray[np.int32]:
-    """Return (field, top, left) of all patches; the last row and column of the grid touch the border."""
+    """Return (field, top, left) of all patches, (patches, 3); the last row and column touch the border."""
     small = [field for field in fields if min(field.shape) < patch_px]
     if small:
         smallest = min(small, key=lambda field: min(field.shape))
@@ -163,7 +163,7 @@ def _grid(fields: tuple[PreparedField, ...], patch_px: int, stride_px: int) -> N
         raise InvalidPairs(
             f"expected fields of at least fit.patch_px = {patch_px} px a side, got {height} x {width} px in"
             f" {smallest.name} ({smallest.sources[0].path}), the smallest of {len(small)} that are"
-            f" smaller: set fit.patch_px to {min(height, width) // 8 * 8} at most, or leave them out"
+            f" smaller: set fit.patch_px to at most {min(height, width) // 8 * 8}, or leave these fields out"
         )
     places = []
     for index, field in enumerate(fields):
@@ -181,7 +181,7 @@ def _starts(side: int, patch_px: int, stride_px: int) -> NDArray[np.int32]:
 def _window_norms(
     image: Counts, corners: NDArray[np.int32], patch_px: int
 ) -> NDArray[np.float64]:  # one for each corner
-    """Return the root of the sum of squares of each window, through sums from the image's corner."""
+    """Return the root of the sum of squares of each window, from cumulative sums over the image (H, W)."""
     sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
     sums[1:, 1:] = (image.astype(float) ** 2).cumsum(0).cumsum(1)
     top, left = corners.T

@@ -1,9 +1,9 @@
-"""No clean images at all: photons are split, and one part is the noisy truth of the other.
+"""Training without clean images: photons are split, and one part is the noisy truth of the other.
 
 Each photon of an image goes to the first part with the same probability, independently. The parts of a
-Poisson count are then independent of each other, so a network that predicts one from the other learns the
-light itself (Noise2Noise: Lehtinen et al. 2018, arXiv 1803.04189; photons split: Krull et al. 2023,
-arXiv 2307.06607).
+Poisson count are then independent of each other. So a network that predicts one from the other learns the
+light itself (Noise2Noise: Lehtinen et al. 2018, arXiv 1803.04189; photons split: Krull et al. 2023, arXiv
+2307.06607).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ CHECKED_FRAMES: Final = 16  # of each
 def split_photons(
     counts: NDArray[np.integer], kept_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return two parts of (..., H, W) photon counts that add up to them.
+    """Split photon counts (..., H, W) into two parts of that shape, and return both.
 
-    Each photon is in the first with chance `kept_share`.
+    Each photon is in the first part with probability `kept_share`.
     """
     kept = rng.binomial(counts, kept_share)
     return kept, counts - kept
@@ -43,19 +43,19 @@ def split_photons(
 class SplitPhotonSource:
     """Patches of low dose alone, their photons split again in each step: a `SampleSource`.
 
-    The network is shown one part; the truth is the other, scaled to the same expectation. So the network
-    learns to give back the light at the dose that it is shown, and whole images come out at their own dose.
-    Training patches are split again in each epoch, those of other roles always in the same way.
+    The network's input is one part; the truth is the other, scaled to the same expectation. So the network
+    learns the light at the dose of its input, and the output for whole images has their own dose. Training
+    patches are split again in each epoch; those of other roles are always split in the same way.
 
     Parameters
     ----------
     prepared, role, settings, batch, patch_px, seed
-        As `PatchSource`; the high dose, where there is one, is not looked at.
+        As in `PatchSource`; the high dose is ignored.
 
     Raises
     ------
     NotPhotonCounts
-        When the images of this role are no photon counts, with what was measured.
+        When the images of this role are not photon counts; the message states what was measured.
     InvalidPairs, InvalidPrepared
         As `PatchSource`.
     """
@@ -88,7 +88,7 @@ def _check(prepared: Prepared, role: Role) -> PhotonStatistics:
 
 
 def _movies(prepared: Prepared, fields: tuple[PreparedField, ...]) -> Iterator[Counts]:
-    """Yield the low dose of some fields of view, (T, H, W), evenly chosen."""
+    """Yield the low dose of evenly chosen fields of view, each (T, H, W)."""
     grouped = groupby(fields, key=lambda field: (field.field_of_view, field.shape))
     movies = [list(frames) for _, frames in grouped]
     for frames in movies[:: -(-len(movies) // CHECKED_FIELDS)]:

@@ -1,4 +1,4 @@
-"""From image files to a prepared folder: read, check, register, crop, store, give roles, report."""
+"""From image files to a prepared folder: read, check, register, crop, store, assign roles, report."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from dimstream_models.training.pairs.report import write_report
 def prepare(
     sources: Sequence[Path], out: Path, settings: PrepareSettings, *, replace: bool = False
 ) -> Prepared:
-    """Return what was stored at `out`: registered pairs with roles, and a report of their quality.
+    """Prepare a folder at `out`, with registered pairs, their roles and a quality report, and return it.
 
     Parameters
     ----------
     sources : sequence of Path
         Folders of measurement days, CSV lists, or images of low dose alone: see `list_pairs`.
     out : Path
-        Made here, with its parents; nothing is there before all of it is.
+        Created here, with its parents; it appears only when it is complete.
     settings : PrepareSettings
         Registration, offsets, roles.
     replace : bool
-        Put the new folder in the place of a prepared one.
+        Whether to replace a prepared folder.
 
     Raises
     ------
     InvalidPairs
-        When files do not fit together, hold no counts, are copies of each other or swapped, lie further apart
-        than the bound, or do not suffice for the roles; nothing is left behind then.
+        When files do not match, do not hold counts, are copies of each other or swapped, are shifted by more
+        than the bound, or do not suffice for the roles. Then nothing is written.
     """
     _check_target(out, replace=replace)
     listed = list_pairs(sources)
@@ -67,8 +67,8 @@ def _refuse_mixture(listed: Sequence[ListedPair]) -> None:
     alone = [pair.name for pair in listed if pair.high is None]
     if alone and len(alone) < len(listed):
         raise InvalidPairs(
-            f"expected a high dose for every pair, or for none, got none for {', '.join(alone[:9])}: prepare"
-            " these apart, to split their photons"
+            f"expected a high dose for every pair, or for none, got none for {', '.join(alone[:9])}: "
+            "prepare these separately, to split their photons"
         )
 
 
@@ -101,7 +101,7 @@ def _index(store: FieldStore, message: tuple[str, ...]) -> PreparedIndex:
 
 
 def _links(stored: Sequence[Stored], fields_of_view: FieldsOfView) -> Iterator[tuple[int, int]]:
-    """Yield which two images show one field of view."""
+    """Yield every two images that show the same field of view."""
     first_of: dict[object, int] = {}
     for index, each in enumerate(stored):
         if each.listed.field is not None:
@@ -130,7 +130,7 @@ def _check_target(out: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to fill, and put it at `out` when it is full; remove it when anything goes wrong."""
+    """Yield a folder to fill, and move it to `out` when it is complete; remove it after any error."""
     part, old = (out.absolute().with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     try:
         (part / FIELDS).mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""What `dimstream-train prepare` stores: registered pairs as whole counts, and an index of them.
+"""A folder of prepared pairs: registered pairs as whole counts, and their index.
 
-A prepared folder holds `prepared.json` (the index), `fields/00000.npy`, … (uint16, low dose and high dose
-of one field, or low dose alone) and `report.html`. The index is written last: a folder without it is not
-finished.
+A prepared folder holds `prepared.json` (the index), `fields/00000.npy`, … (uint16, low dose and high dose of
+one field, or low dose alone) and `report.html`. The index is written last: a folder without an index is not
+complete.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ FieldsOfView = Literal["measured", "files", "planes"]
 
 
 class SourceImage(Confined):
-    """Where a plane came from."""
+    """Source of a plane."""
 
     path: str
     stack: str | None = None
-    """Of an Imspector file."""
+    """Name of the stack in an Imspector file."""
     plane: int = Field(ge=0)
     sha256: Sha256
-    """Of the whole file."""
+    """Hash of the whole file."""
 
 
 class PreparedField(Confined):
-    """One field of view at low dose and, where there is one, at high dose."""
+    """One field of view at low dose and, if it exists, at high dose."""
 
     name: str
     day: str
     """Measurement day."""
     field_of_view: str
-    """Images that share it show the same place, a movie's frames for one, and have the same role."""
+    """Images with the same value show the same place, such as the frames of a movie, and have the same
+    role."""
     role: Role
     file: str = Field(pattern=r"^fields/\d{5,}\.npy$")
     """Relative to the folder: (2, H, W) uint16, low and high dose, or (1, H, W), low dose alone."""
@@ -60,18 +61,18 @@ class PreparedField(Confined):
     """Height and width, px, after cropping."""
     has_high: bool
     shift_px: ShiftPx | None = None
-    """By how much the high-dose image lay off, (y, x), as measured; None: not registered."""
+    """Measured shift of the high-dose image, (y, x); None: not registered."""
     shift_error_px: ShiftPx | None = None
     """Standard error of both."""
     moved: bool = False
-    """Whether it was moved by that; a shift that its error explains is left."""
+    """Whether it was moved by this shift; a shift within its error is not corrected."""
     correlation: float | None = None
-    """Of both images, smoothed, as stored."""
+    """Correlation of both stored images, smoothed."""
     mean_low: float = Field(ge=0)
     mean_high: float | None = Field(default=None, ge=0)
     """Mean counts per pixel, as stored."""
     sha256: Sha256
-    """Of the file."""
+    """Hash of the file."""
     sources: tuple[SourceImage, ...] = Field(min_length=1, max_length=2)
 
 
@@ -83,35 +84,41 @@ class LeftOut(Confined):
 
 
 class PrepareSettings(Confined):
-    """How images became prepared pairs."""
+    """How images are made into prepared pairs."""
 
     registered: bool = Field(True, description="high dose registered to low dose")
     max_shift_px: float = Field(10.0, gt=0, description="pairs further apart are refused")
-    leave_out_refused: bool = Field(False, description="leave pairs over the bound out, and say so")
-    subtract_low: int = Field(0, description="counts/px that the camera adds at low dose")
-    subtract_high: int = Field(0, description="counts/px that the camera adds at high dose")
+    leave_out_refused: bool = Field(False, description="leave refused pairs out, and report them")
+    subtract_low: int = Field(0, description="the camera's offset at low dose, counts/px")
+    subtract_high: int = Field(0, description="the camera's offset at high dose, counts/px")
     multiply_high: float | None = Field(
         None,
         gt=0,
-        description="high dose times this is stored; null: 1, and for averages the power of ten that keeps"
-        " their fractions",
+        description=(
+            "factor by which the stored high dose is multiplied; null: 1, and for averages the power of ten "
+            "that keeps their fractions"
+        ),
     )
-    pixel_size_nm: float | None = Field(None, gt=0, description="null: as the files state it")
+    pixel_size_nm: float | None = Field(None, gt=0, description="pixel size; null: as the files state it")
     fields_of_view: FieldsOfView = Field(
         "measured",
-        description="measured: images that look alike show one, such as the frames of a movie; files: each"
-        " file shows one; planes: each plane shows its own. A list's column `field` always counts",
+        description=(
+            "which images show the same field of view. measured: images that look alike, such as the frames "
+            "of a movie; files: the planes of a file; planes: none. A list's column `field` always decides"
+        ),
     )
-    validation_days: tuple[str, ...] = Field((), description="measurement days to validate on")
-    test_days: tuple[str, ...] = Field((), description="measurement days that no choice sees")
+    validation_days: tuple[str, ...] = Field((), description="measurement days for validation")
+    test_days: tuple[str, ...] = Field(
+        (), description="measurement days for the final test, not used for any choice"
+    )
     validation_share: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="of the fields of view of all other days; null: 0.1 unless days are named",
+        description="share of the fields of view of all other days; null: 0.1 unless days are named",
     )
     test_share: float | None = Field(None, ge=0, lt=1, description="likewise")
-    seed: int = Field(0, ge=0, description="of the drawing of fields of view")
+    seed: int = Field(0, ge=0, description="seed of the random choice of fields of view")
 
 
 class PreparedIndex(Confined):
@@ -121,13 +128,14 @@ class PreparedIndex(Confined):
     settings: PrepareSettings
     pixel_size_nm: float | None = Field(gt=0)
     high_factor: float = Field(1.0, gt=0)
-    """The high dose is stored times this: 1 for counts, more for averages, whose fractions are kept."""
+    """Factor by which the stored high dose was multiplied: 1 for counts, more for averages, to keep
+    fractions."""
     notes: tuple[str, ...] = ()
-    """What whoever trains on these pairs should know, a sentence each."""
+    """Warnings for people who train on these pairs, one sentence each."""
     roles: str
-    """One sentence: by what the roles were given."""
+    """One sentence: how the roles were assigned."""
     matched_by_order: tuple[str, ...]
-    """Measurement days whose low and high files have different names, and were matched by their order."""
+    """Measurement days whose low and high files have different names and were matched by order."""
     left_out: tuple[LeftOut, ...]
     fields: tuple[PreparedField, ...] = Field(min_length=1)
 
@@ -138,7 +146,7 @@ class Prepared:
 
     folder: Path
     index: PreparedIndex
-    sha256: str  # of all images and their roles
+    sha256: str  # hash of all images and their roles
 
     @property
     def fields(self) -> tuple[PreparedField, ...]:
@@ -147,7 +155,7 @@ class Prepared:
 
     @property
     def pixel_size_nm(self) -> float | None:
-        """Side of a pixel, nm; None where nothing stated it."""
+        """Side of a pixel, nm; None if it is unknown."""
         return self.index.pixel_size_nm
 
     def of(self, role: Role) -> tuple[PreparedField, ...]:
@@ -155,21 +163,21 @@ class Prepared:
         return tuple(field for field in self.fields if field.role == role)
 
     def open(self, field: PreparedField) -> tuple[Counts, Counts | None]:
-        """Return low dose and high dose of a field, (H, W), memory-mapped."""
+        """Return low dose and high dose of a field, each (H, W) uint16, memory-mapped."""
         path, shape = self.folder / field.file, _shape(field)
         values_at = path.stat().st_size - 2 * math.prod(
             shape
-        )  # as `read_prepared` found it; np.load is slower
+        )  # `read_prepared` has checked the header; np.load is slower
         planes = np.asarray(np.memmap(path, np.uint16, "r", values_at, shape))
         return planes[0], planes[1] if field.has_high else None
 
     def dose_ratio(self, role: Role = "training") -> float:
-        """Return the mean counts at high dose over those at low dose.
+        """Return the ratio of mean counts at high dose to those at low dose.
 
         Raises
         ------
         InvalidPrepared
-            When there is no high dose, or not a single count at low dose.
+            When there is no high dose, or no count at low dose.
         """
         fields = self.of(role)
         low = sum(field.mean_low * _area(field) for field in fields)
@@ -196,12 +204,12 @@ class Prepared:
 
 
 def read_prepared(folder: Path) -> Prepared:
-    """Return what `prepare` stored; files are compared by size here, by hash in `Prepared.check`.
+    """Return a folder of `prepare`; this checks the size of files, `Prepared.check` their hashes.
 
     Raises
     ------
     InvalidPrepared
-        When `prepare` did not finish the folder, or a file is missing or of another shape.
+        When `prepare` did not finish the folder, or a file is missing or has another shape.
     """
     try:
         index = PreparedIndex.model_validate_json((folder / INDEX).read_bytes())
@@ -210,14 +218,14 @@ def read_prepared(folder: Path) -> Prepared:
             f"expected a folder that `dimstream-train prepare` finished, got {folder}: {error}"
         ) from error
     except ValidationError as error:
-        raise InvalidPrepared(f"{folder / INDEX} is not as `prepare` writes it: {error}") from error
+        raise InvalidPrepared(f"{folder / INDEX} is not a file of `prepare`: {error}") from error
     for field in index.fields:
         _check_shape(folder, field)
     return Prepared(folder, index, identity(index.fields))
 
 
 def identity(fields: Iterable[PreparedField]) -> str:
-    """Return one hash for all images and their roles, whatever the order."""
+    """Return one hash of all images and their roles, independent of their order."""
     text = json.dumps(sorted((field.name, field.role, field.sha256) for field in fields))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -250,4 +258,6 @@ def _area(field: PreparedField) -> int:
 
 
 def _changed(folder: Path, what: str) -> InvalidPrepared:
-    return InvalidPrepared(f"{folder} is not as it was prepared: {what}; run `dimstream-train prepare` again")
+    return InvalidPrepared(
+        f"{folder} has changed since it was prepared: {what}; run `dimstream-train prepare` again"
+    )

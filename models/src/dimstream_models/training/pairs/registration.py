@@ -1,4 +1,4 @@
-"""By how much the two images of a pair lie apart, and moving the high dose onto the low."""
+"""The shift between the two images of a pair, and its correction by moving the high-dose image."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from skimage.registration import phase_cross_correlation
 
 from dimstream_models.training.pairs.prepared import Counts, ShiftPx
 
-UPSAMPLE: Final = 100  # the peak is sought on a grid of 0.01 px
+UPSAMPLE: Final = 100  # the peak is located on a grid of 0.01 px
 SMOOTH_PX: Final = 1.5
-BLOCK_PX: Final = 16  # wider than what smoothing and optics link
-NEGLIGIBLE_PX: Final = 0.1  # shorter shifts are not worth an interpolation
-CERTAIN: Final = (
-    6.0  # squared shift over squared error from which on it is no accident: 95 % of chance stay below
+BLOCK_PX: Final = 16  # wider than the correlation by smoothing and optics
+NEGLIGIBLE_PX: Final = 0.1  # shorter shifts are not corrected, to avoid an interpolation
+CERTAIN: Final = 6.0  # squared shift over squared error at which it is significant: by chance, 95 % are below
+MIRRORED_PX: Final = 32  # border that is added for a Fourier shift, so that opposite sides do not mix
+EDGE_PX: Final = (
+    1  # cropped in addition to uncovered pixels: near the border, the interpolation is less accurate
 )
-MIRRORED_PX: Final = 32  # border that a Fourier shift is given, so that opposite sides do not meet
-EDGE_PX: Final = 1  # cut beyond what was uncovered: the move is less certain where the image ends
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How far the high-dose image must be moved to lie on the low-dose image."""
+    """The shift by which the high-dose image must be moved onto the low-dose image."""
 
     px: ShiftPx  # (down, right)
     error_px: ShiftPx  # standard error of each
 
     @property
     def length_px(self) -> float:
-        """How far apart the images lie."""
+        """Distance between the images."""
         return math.hypot(*self.px)
 
     @property
     def certain(self) -> bool:
-        """Whether the image is to be moved: further than nothing worth it, and than its error explains."""
+        """Whether the image must be moved: the shift is neither negligible nor within its error."""
         squares = sum((by / max(error, 1e-9)) ** 2 for by, error in zip(self.px, self.error_px, strict=True))
         return self.length_px > NEGLIGIBLE_PX and squares > CERTAIN
 
@@ -54,14 +54,15 @@ class Aligned:
 
 
 def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> Shift | None:
-    """Return how far the high-dose image must be moved, px; None where an image shows nothing at all.
+    """Return the shift of the high-dose image, px; None if an image shows nothing at all.
 
     Both are (H, W) counts.
 
-    Plain cross-correlation of variance-stabilised images, its peak found by an upsampled Fourier transform
+    Plain cross-correlation of variance-stabilised images; its peak is found by an upsampled Fourier transform
     (Guizar-Sicairos et al. 2008, doi 10.1364/OL.33.000156). Phase correlation, the default of scikit-image,
-    weighs all frequencies alike and loses faint images to their noise. Found to the pixel first, then to a
-    hundredth on what both images share: what only one of them shows draws the peak towards no shift.
+    gives all frequencies the same weight and fails for noisy images. The shift is found to the pixel first.
+    Then it is refined to 0.01 px on the region that both images show, because the rest biases the peak
+    towards 0.
     """
     if not np.ptp(low) or not np.ptp(high):
         return None
@@ -75,10 +76,10 @@ def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> Shift | None:
 
 
 def align(low: Counts, high: Counts, shift: Shift | None) -> Aligned:
-    """Return both images, (H, W) counts, the high dose moved where the shift is certain, borders cropped.
+    """Return both images, (H, W) counts, cropped, with the high dose moved if the shift is significant.
 
-    The high dose is moved, as it has less noise to suffer from it. An uncertain shift is left: moved by mere
-    noise, the pair would be worse.
+    The high dose is moved because an interpolation harms it less. A shift within its error is not corrected,
+    because that would make the pair worse.
     """
     if shift is None or not shift.certain:
         return Aligned(low, high, shift, moved=False)
@@ -89,10 +90,10 @@ def align(low: Counts, high: Counts, shift: Shift | None) -> Aligned:
 
 
 def _move(image: Counts, shift: ShiftPx) -> NDArray[np.float64]:
-    """Return the image moved by a Fourier shift, which leaves photon noise as strong in its finest detail.
+    """Return the image (H, W) moved by a Fourier shift, which preserves photon noise in the finest detail.
 
-    A spline does not: half-way between pixels it takes four fifths of it, and with it the noise by which
-    metrics know photon counts and the frequencies by which they take resolution.
+    A spline does not: half-way between pixels it removes four fifths of this noise. Metrics need it to
+    recognise photon counts and to measure the resolution.
     """
     wide = np.pad(image.astype(float), MIRRORED_PX, mode="symmetric")
     moved = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(wide), shift)).real
@@ -100,7 +101,7 @@ def _move(image: Counts, shift: ShiftPx) -> NDArray[np.float64]:
 
 
 def correlation(low: Counts, high: Counts) -> float | None:
-    """Return Pearson's correlation of two smoothed images, (H, W) counts; None where one is constant."""
+    """Return Pearson's correlation of two smoothed images, (H, W) counts; None if one is constant."""
     if not np.ptp(low) or not np.ptp(high):
         return None
     return float(np.corrcoef(_stabilised(low).ravel(), _stabilised(high).ravel())[0, 1])
@@ -112,11 +113,11 @@ def _peak(low: NDArray[np.float64], high: NDArray[np.float64], *, upsample: int)
 
 
 def _error(low: NDArray[np.float64], high: NDArray[np.float64], shift: ShiftPx) -> ShiftPx:
-    """Return the standard error of a shift, from what it leaves unexplained.
+    """Return the standard error of a shift, from the residual of both images.
 
-    The peak is where the residual, weighed with the gradient, sums to 0. How far that sum strays is told by
-    its parts, block by block: the residual's noise is stronger where the image is bright, and linked between
-    neighbours (Conley 1999, doi 10.1016/S0304-4076(98)00084-0).
+    At the peak, the residual weighted with the gradient sums to 0. The scatter of this sum is estimated from
+    the sums of blocks, because the residual's noise is stronger where the image is bright, and correlated
+    between neighbours (Conley 1999, doi 10.1016/S0304-4076(98)00084-0).
     """
     moved = np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(high), shift)).real
     scale = (low * moved).sum() / (moved**2).sum()
@@ -129,18 +130,18 @@ def _error(low: NDArray[np.float64], high: NDArray[np.float64], shift: ShiftPx) 
 
 
 def _block_sums(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums over blocks, those at the far borders smaller."""
+    """Return the sums over blocks of an image (H, W); blocks at the far borders are smaller."""
     starts = (np.arange(0, side, BLOCK_PX) for side in image.shape)
     return np.add.reduceat(np.add.reduceat(image, next(starts), axis=0), next(starts), axis=1)
 
 
 def _covered(side: int, by: float) -> slice:
-    """Return where an image of that side is still covered by one that was moved by whole pixels."""
+    """Return the part of a side that is still covered after a move by whole pixels."""
     return slice(max(0, int(by)), side + min(0, int(by)))
 
 
 def _stabilised(image: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the smoothed image with Poisson noise of the same size everywhere (Anscombe 1948)."""
+    """Return the smoothed image (H, W) with Poisson noise of equal variance everywhere (Anscombe 1948)."""
     return np.asarray(np.sqrt(ndimage.gaussian_filter(image.astype(float), SMOOTH_PX) + 3 / 8))
 
 

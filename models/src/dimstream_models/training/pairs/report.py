@@ -1,7 +1,4 @@
-"""The report on prepared pairs: one HTML file that needs nothing else.
-
-Pictures of the report on prepared pairs, as PNG.
-"""
+"""The report on prepared pairs: one HTML file that contains its pictures."""
 
 from __future__ import annotations
 
@@ -24,12 +21,12 @@ from dimstream_models.training.pairs.pair_storage import Overlay
 from dimstream_models.training.pairs.prepared import REPORT, Counts, Dose, Prepared, PreparedField, Role
 from dimstream_models.training.pairs.registration import NEGLIGIBLE_PX
 
-GAP_PX = 8  # between the two halves of an overlay
-Histograms = Mapping[str, NDArray[np.int64]]  # name to the number of pixels of each count
+GAP_PX = 8  # gap between the two halves of an overlay
+Histograms = Mapping[str, NDArray[np.int64]]  # from name to the number of pixels of each count
 
 
 def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
-    """Return a picture of all measured shifts, with their errors, one colour for each measurement day."""
+    """Return a picture (PNG) of all measured shifts with their errors, one colour per measurement day."""
     figure = Figure(figsize=(5, 5))
     axes = figure.subplots()
     reach = 0.0
@@ -43,7 +40,9 @@ def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
         axes.errorbar(right, down, down_error, right_error, "o", markersize=4, linewidth=0.7, label=day)
         reach = max(reach, 1.1 * float(np.abs(measured).max()))
     reach = max(reach, NEGLIGIBLE_PX)
-    if bound_px < 2 * reach:  # outside it would not be seen, and a circle far larger than the axes never ends
+    if (
+        bound_px < 2 * reach
+    ):  # outside it would be invisible, and a circle far larger than the axes takes forever to draw
         axes.add_patch(Circle((0, 0), bound_px, fill=False, color="grey"))
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
     axes.set(xlabel="high dose moved right (px)", ylabel="high dose moved down (px)")
@@ -52,7 +51,8 @@ def draw_shifts(fields: Sequence[PreparedField], bound_px: float) -> bytes:
 
 
 def draw_overlay(overlay: Overlay) -> bytes:
-    """Return a pair before (left) and after registration: low dose red, high dose green, both yellow."""
+    """Return a PNG of a pair before (left) and after registration: low dose red, high dose green, both
+    yellow."""
     before, after = (_red_green(*images) for images in (overlay.before, overlay.after))
     canvas = np.zeros((len(before), 2 * before.shape[1] + GAP_PX, 3), np.uint8)
     canvas[:, : before.shape[1]] = before
@@ -61,7 +61,7 @@ def draw_overlay(overlay: Overlay) -> bytes:
 
 
 def draw_histograms(doses: Mapping[str, Histograms]) -> bytes:
-    """Return histograms of counts, one panel for each dose, one line for each role."""
+    """Return histograms of counts (PNG), one panel per dose, one line per role."""
     figure = Figure(figsize=(9, 3.5))
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.16, top=0.97)
     for axes, (dose, histograms) in zip(
@@ -78,7 +78,7 @@ def draw_histograms(doses: Mapping[str, Histograms]) -> bytes:
 
 
 def draw_noise(doses: Mapping[Dose, PhotonStatistics]) -> bytes:
-    """Return variance over mean against mean, one line for each dose; photon counts lie at 1."""
+    """Return a plot (PNG) of variance/mean against mean, one line per dose; photon counts are at 1."""
     figure = Figure(figsize=(6, 4))
     figure.subplots_adjust(bottom=0.14, top=0.96)
     axes = figure.subplots()
@@ -98,7 +98,7 @@ def draw_noise(doses: Mapping[Dose, PhotonStatistics]) -> bytes:
 
 
 def _draw_histogram(axes: Axes, name: str, pixels: NDArray[np.int64]) -> None:
-    """Draw counts one by one up to 16, then in ever wider bins."""
+    """Draw single counts up to 16, then increasingly wide bins."""
     used = np.flatnonzero(pixels)[-1] + 1
     edges = np.unique(np.append(np.arange(16), np.geomspace(16, max(used, 17), 60)).astype(int))
     shares = (
@@ -152,7 +152,7 @@ def _sections(
     index, fields = prepared.index, prepared.fields
     yield "<h1>Prepared pairs</h1>"
     yield _table(("role", "images", "fields of view", "measurement days"), _roles(prepared))
-    yield _paragraph(f"Roles: {index.roles}. Images that share a field of view share a role.")
+    yield _paragraph(f"Roles: {index.roles}. Images of the same field of view have the same role.")
     if index.notes:
         yield "<h2>Notes</h2>"
         yield "<ul>" + "".join(f"<li>{escape(note)}.</li>" for note in index.notes) + "</ul>"
@@ -160,20 +160,21 @@ def _sections(
     yield _paragraph(f"Pixel size: {size}. sha256 of all images and roles: {prepared.sha256}")
     if index.matched_by_order:
         days = ", ".join(index.matched_by_order)
-        yield _paragraph(f"Files were matched by their order, as their names differ: {days}.")
+        yield _paragraph(f"Files were matched by their order, because their names differ: {days}.")
     if index.left_out:
         yield "<h2>Left out</h2>"
         yield _table(("pair", "reason"), ((each.name, each.reason) for each in index.left_out))
     if any(field.shift_px for field in fields):
         yield "<h2>Registration</h2>"
         yield _paragraph(
-            f"By how much the high dose lay off the low, with standard errors; pairs beyond"
-            f" {index.settings.max_shift_px:g} px are refused. Shifts of less than {NEGLIGIBLE_PX:g} px, and"
-            " those that their error explains, were left: these images are as they came."
+            "Shift of the high dose against the low dose, with standard errors; pairs beyond "
+            f"{index.settings.max_shift_px:g} px are refused. Shifts of less than {NEGLIGIBLE_PX:g} px, and "
+            "those within their error, were not corrected: these images are unchanged."
         )
         yield picture(draw_shifts(fields, index.settings.max_shift_px), "shifts of all pairs")
         yield _paragraph(
-            "The pairs furthest apart, before and after; low dose red, high dose green, both yellow."
+            "The pairs with the largest shifts, before and after registration; low dose red, high dose "
+            "green, both yellow."
         )
         for overlay in overlays:
             moved = f"{overlay.name}: {overlay.shift.px[0]:+.2f} px down, {overlay.shift.px[1]:+.2f} px right"
@@ -196,12 +197,12 @@ def _roles(prepared: Prepared) -> Iterator[tuple[str, ...]]:
 
 
 def _histograms(prepared: Prepared) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """Return pixels for each count, by dose and role."""
+    """Return the number of pixels of each count, (counts,), by dose and role."""
     doses = ("low", "high") if prepared.fields[0].has_high else ("low",)
     histograms: dict[str, dict[str, NDArray[np.int64]]] = {dose: {} for dose in doses}
     for field in prepared.fields:
         for dose, image in zip(doses, prepared.open(field), strict=False):
-            assert image is not None  # `doses` has no high where there is none
+            assert image is not None  # `doses` does not contain "high" without high dose
             pixels = histograms[dose].setdefault(field.role, np.zeros(2**16, np.int64))
             pixels += np.bincount(image.ravel(), minlength=2**16)
     return histograms
@@ -209,13 +210,13 @@ def _histograms(prepared: Prepared) -> dict[str, dict[str, NDArray[np.int64]]]:
 
 def _noise(doses: Mapping[Dose, PhotonStatistics]) -> Iterator[str]:
     yield _paragraph(
-        "Variance over mean of the images as they came, from their finest detail (second differences along"
-        " both axes), for pixels of similar brightness. Photon counts lie at 1. A camera's gain and offset,"
-        " averaging, interpolation and scaling lead elsewhere."
+        "Variance/mean of the images before registration, from their finest detail (second differences "
+        "along both axes), for pixels of similar brightness. It is 1 for photon counts. A camera's gain and "
+        "offset, averaging, interpolation and scaling change it."
     )
     yield picture(draw_noise(doses), "variance over mean")
     for dose, noise in doses.items():
-        verdict = "as photon counts have it" if noise.poisson else "not as photon counts have it"
+        verdict = "as for photon counts" if noise.poisson else "not as for photon counts"
         yield _paragraph(f"{dose} dose: {noise}: {verdict}.")
 
 

@@ -1,7 +1,7 @@
-"""Everything that a training run can be told, validated, in one frozen file.
+"""All settings of a training run, validated, in one frozen file.
 
 A recipe names the data, their normalisation, the network, the fit, the search, the calibration and the
-bundle; a run writes it back whole. Unknown keys are refused, units and bounds stand next to each field.
+bundle. A run writes it back complete. Unknown keys are refused; units and bounds are stated at each field.
 """
 
 from dimstream_models.training.settings.calibration import BundleSettings, CalibrationSettings

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in words for whoever wrote them."""
+"""Explains errors in settings to the person who wrote the settings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Final
 
 from pydantic import ValidationError
 
-SHOWN: Final = 80  # characters of a value
+SHOWN: Final = 80  # most characters of a value
 _WORDS: Final = {"extra_forbidden": "unknown key", "missing": "missing"}
 
 
 def complaints(error: ValidationError) -> str:
-    """Return each setting that was refused, by its dotted name, with the reason and what came."""
+    """Return each refused setting, by its dotted name, with the reason and the value."""
     message = []
     for each in error.errors(include_url=False, include_context=False):
         name = ".".join(map(str, each["loc"]))

@@ -1,4 +1,4 @@
-"""Everything that a training run can be told, validated, in one frozen file."""
+"""All settings of a training run, validated, in one frozen file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dimstream_models.training.settings.search import SearchSettings
 class Recipe(Confined):
     """A whole run: data, normalisation, network, fit, search, calibration, bundle."""
 
-    seed: int = Field(0, ge=0, lt=2**32, description="of everything random: weights, order, noise")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random: weights, order, noise")
     simulation: SimulationSettings | None = None
     pairs: PairsSettings | None = None
     movies: MoviesSettings | None = None
@@ -43,41 +43,45 @@ class Recipe(Confined):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         if sum(part is not None for part in (self.simulation, self.pairs, self.movies)) != 1:
-            raise ValueError("expected one of simulation, pairs and movies, as what to train on")
+            raise ValueError("expected exactly one of simulation, pairs and movies as training data")
         if self.fine_tuning is not None and self.simulation is None:
-            raise ValueError("fine_tuning adds simulated specks: expected simulation with it")
+            raise ValueError("expected simulation with fine_tuning, which adds simulated specks")
         step = 2 ** len(self.network.filters)
         if self.fit.patch_px % step:
             raise ValueError(
-                f"patch_px must be divisible by {step}, as network.filters has"
-                f" {len(self.network.filters)} levels; got {self.fit.patch_px}"
+                f"patch_px must be divisible by {step}, because network.filters has "
+                f"{len(self.network.filters)} levels; got {self.fit.patch_px}"
             )
         splits = self.movies is not None or (self.pairs is not None and self.pairs.split_photons)
         if splits and self.normalisation.kind != "fixed":
-            raise ValueError("splitting photons wants normalisation kind fixed: the parts share one scale")
+            raise ValueError(
+                "splitting photons needs normalisation kind fixed, because the parts must have the same scale"
+            )
         return self
 
     def with_split_photons(self) -> Recipe:
-        """Return the recipe that needs no clean images: parts of each frame's photons teach each other.
+        """Return the recipe without clean images: each part of a frame's photons is the truth of the other.
 
         Raises
         ------
         InvalidRecipe
-            When it is not about pairs, or its normalisation does not suit.
+            When it is not a recipe for pairs, or its normalisation does not fit.
         """
         if self.pairs is None:
-            raise InvalidRecipe("splitting photons wants pairs to train on, got a recipe with simulation")
+            raise InvalidRecipe(
+                "splitting photons needs pairs as training data, got a recipe with simulation"
+            )
         settings = self.model_dump()
         settings["pairs"]["split_photons"] = True
         try:
             return Recipe.model_validate(settings)
         except ValidationError as error:
             raise InvalidRecipe(
-                f"the recipe cannot be trained on split photons: {complaints(error)}"
+                f"the recipe cannot be used with split photons: {complaints(error)}"
             ) from error
 
     def for_fine_tuning(self) -> Recipe:
-        """Return the recipe of the second fit: other epochs, other noise, the same scenes."""
+        """Return the recipe of the second fit: other epochs and noise, the same scenes."""
         if self.fine_tuning is None or self.simulation is None:
             raise InvalidRecipe("expected a recipe with fine_tuning, got one without")
         again = self.fine_tuning
@@ -97,7 +101,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     InvalidRecipe
-        When the file is missing, is no YAML mapping, or holds an unknown key, a key twice, or a value out of
+        When the file is missing, is not a YAML mapping, or has an unknown key, a key twice, or a value out of
         range.
     """
     try:
@@ -122,6 +126,6 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write every setting, defaults included, as YAML."""
-    partial = path.with_name(f"{path.name}.partial")  # a kill leaves the old file or the new one
+    partial = path.with_name(f"{path.name}.partial")  # a crash leaves the old file or the new one
     partial.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     partial.replace(path)

@@ -1,6 +1,6 @@
-"""A recipe as a file for people: every knob with what it does and what it may be.
+"""A recipe as a file for people: every setting with its meaning and its possible values.
 
-All of it comes from the settings' own fields, so the file cannot say anything else than the code.
+Everything is taken from the fields of the settings, so the file cannot differ from the code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dimstream_models.training.settings.recipe import Recipe
 
 _WIDTH = 100
 _HEADER = (
-    "Settings of `dimstream-train`. Unknown keys are refused, a key that is left out has its default."
+    "Settings of `dimstream-train`. Unknown keys are refused; a key that is left out has its default."
     " Relative paths are relative to this file."
 )
 _BOUNDS = {
@@ -38,9 +38,9 @@ Schema = Mapping[str, Any]
 
 
 def commented(recipe: Recipe) -> str:
-    """Return the recipe as YAML that `read_recipe` reads back, a comment above each key.
+    """Return the recipe as YAML for `read_recipe`, with a comment above each key.
 
-    Parts that the recipe does without (null) are left out.
+    Parts of the recipe that are null are left out.
     """
     schema = Recipe.model_json_schema()
     lines = [*_comment(_HEADER, ""), ""]
@@ -64,7 +64,7 @@ def _keys(values: Mapping[str, Any], schema: Schema, models: Schema, indent: str
 
 
 def _model(field: Schema, models: Schema) -> Schema | None:
-    """Return the schema of the settings that a field holds, None where it holds a value."""
+    """Return the schema of the settings in a field; None if the field holds a value."""
     for option in (field, *field.get("anyOf", ()), *field.get("allOf", ())):
         if "$ref" in option:
             return dict(models[option["$ref"].rpartition("/")[2]])
@@ -72,7 +72,7 @@ def _model(field: Schema, models: Schema) -> Schema | None:
 
 
 def _range(field: Schema) -> str:
-    """Return in words what values a field takes."""
+    """Return a description of a field's possible values."""
     if "anyOf" in field:
         return " or ".join(_range(option) for option in field["anyOf"])
     if "const" in field:

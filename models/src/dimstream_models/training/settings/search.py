@@ -1,4 +1,4 @@
-"""The hyperparameter search: which knobs are turned, and how each setting is judged."""
+"""The hyperparameter search: which settings are varied, and how each trial is judged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PatchSide = Annotated[int, Field(ge=16, multiple_of=8)]
 
 
 class SearchSpace(Confined):
-    """The values that each knob may take: the paper's Methods, "Network training"."""
+    """The possible values of each setting: the paper's Methods, "Network training"."""
 
     activation: tuple[Activation, ...] = Field(
         ("leaky_relu", "tanh"), min_length=1, description="values of network.activation"
@@ -47,13 +47,14 @@ class SearchSpace(Confined):
 
 
 class SearchSettings(Confined):
-    """The paper's protocol: many short runs, a total score, the best trained to convergence."""
+    """The paper's protocol: many short runs, a total score, and the best are trained to convergence."""
 
     space: SearchSpace = SearchSpace()
     sampler: Literal["random", "grid", "tpe"] = Field(
-        "random", description="how settings are chosen: drawn, one after another, or from what scored well"
+        "random",
+        description="how settings are chosen: at random, one after another, or from earlier good scores",
     )
-    trials: int = Field(147, ge=1, description="settings tried (the paper: 147 and 393)")
-    epochs: int = Field(10, ge=1, description="of each trial (paper)")
-    instances: int | None = Field(1000, ge=1, description="patches that each trial trains on (paper)")
-    best: int = Field(5, ge=0, description="trials retrained to convergence on everything (paper)")
+    trials: int = Field(147, ge=1, description="number of trials (the paper: 147 and 393)")
+    epochs: int = Field(10, ge=1, description="epochs of each trial (paper)")
+    instances: int | None = Field(1000, ge=1, description="training patches of each trial (paper)")
+    best: int = Field(5, ge=0, description="number of trials retrained to convergence on all data (paper)")

@@ -1,7 +1,7 @@
-"""The exact labels and the exact network of a simulated ER scene: what an analysis of its images should find.
+"""The exact labels and network of a simulated ER scene: the truth for an analysis of its images.
 
-A pixel is tubule within half the width at half maximum of a tubule's image, sheet inside of a sheet, and
-background elsewhere; where both are, it is a tubule on a sheet. Puncta and haze are background.
+A pixel is tubule if it is within half the width at half maximum of a tubule's image, sheet if it is inside a
+sheet, and background otherwise; if both, it is a tubule on a sheet. Puncta and haze are background.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from dimstream_models.training.simulation.er_scenes import MARGIN_PX, Array, Sce
 TUBULE: Final = 1
 SHEET: Final = 2
 SHEET_TUBULE: Final = 3
-HALF_WIDTH: Final = float(np.sqrt(2 * np.log(2)))  # of a Gaussian at half its maximum, in its sigma
-_THERE: Final = 0.5  # share of its light from which on something is there
+HALF_WIDTH: Final = float(np.sqrt(2 * np.log(2)))  # half width at half maximum of a Gaussian, in its sigma
+_THERE: Final = 0.5  # share of its light at which an object counts as present
 
 
 @dataclass(frozen=True)
 class ErTruth:
-    """What a scene shows at one time.
+    """The truth of a scene at one time.
 
     Parameters
     ----------
     labels : (H, W) uint8
         0 background, 1 tubule, 2 sheet, 3 tubule on a sheet.
     network : networkx.Graph
-        Every edge that is there in the field of view, with `length_px`; nodes have `place` (y, x) px in it.
+        All present edges in the field of view, with `length_px`; nodes have `place` (y, x), px.
     """
 
     labels: NDArray[np.uint8]
@@ -40,9 +40,9 @@ class ErTruth:
 
 
 def er_truth(scene: Scene, t_s: float = 0.0) -> ErTruth:
-    """Return the labels and the network of a scene at time `t_s`, as `scene.structure(t_s)` shows it.
+    """Return the labels and the network of a scene at time `t_s`, matching `scene.structure(t_s)`.
 
-    Sides of a sheet are tubules half of which lie on it; the network has them, too.
+    The sides of a sheet are tubules, half of whose width is on it; they are part of the network.
     """
     tubules = np.zeros(scene.shape, bool)
     network = nx.Graph()
@@ -56,8 +56,8 @@ def er_truth(scene: Scene, t_s: float = 0.0) -> ErTruth:
 
 
 def _there(scene: Scene, tubules: Tubules, t_s: float) -> tuple[Array, NDArray[np.intp]]:
-    """Return the middle lines, (e, s, 2) px in the field of view, and the nodes of the edges that are
-    there."""
+    """Return the centre lines, (e, s, 2) px in the field of view, and the nodes, of the edges that are
+    present."""
     alive = tubules.alive_at(t_s)[:, 0] > _THERE
     paths = tubules.paths_at(t_s)[alive]
     middles = np.rint(paths[:, paths.shape[1] // 2] + MARGIN_PX).astype(int)
@@ -67,7 +67,7 @@ def _there(scene: Scene, tubules: Tubules, t_s: float) -> tuple[Array, NDArray[n
 
 
 def _near(places: Array, shape: tuple[int, int], distance: float) -> NDArray[np.bool_]:
-    """Return which pixels (H, W) lie no further than a distance from a place, (n, 2) px."""
+    """Return the pixels (H, W) within a distance of a position, (n, 2) px."""
     if not len(places):
         return np.zeros(shape, bool)
     pixels = np.argwhere(np.ones(shape, bool))
@@ -76,7 +76,7 @@ def _near(places: Array, shape: tuple[int, int], distance: float) -> NDArray[np.
 
 
 def _inside(scene: Scene, padded: NDArray[np.bool_], t_s: float) -> NDArray[np.bool_]:
-    """Return what of a padded mask lies in the field of view, (H, W), after the drift."""
+    """Return the part of a padded mask that is in the field of view, (H, W), after the drift."""
     moved = ndimage.shift(padded.astype(np.float64), scene.drift_px_s * t_s, order=1, mode="nearest")
     return np.asarray(moved[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] > _THERE)
 
@@ -89,7 +89,7 @@ def _join(
     places: Array,
     shape: tuple[int, int],
 ) -> None:
-    """Add the edges that are seen to the network; an edge that the border cuts ends where it does."""
+    """Add the visible edges to the network; an edge that the border cuts ends there."""
     for path, (first, second) in zip(paths, edges.tolist(), strict=True):
         way = np.concatenate([places[first][None], path, places[second][None]])
         seen = np.all((way >= 0) & (way <= np.array(shape) - 1), axis=1)

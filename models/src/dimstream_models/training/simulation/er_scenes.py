@@ -1,9 +1,9 @@
 """Simulated live-cell STED of the endoplasmic reticulum, with its exact truth.
 
-A scene is a tubule network with three-way junctions (the edges of a Voronoi tessellation, some of them
-missing, all of them bending), sheets with holes, puncta and out-of-focus haze, moving in time. A
-photon detector looks at it through a STED point spread function and counts. Brightness is in units of
-a typical tubule's peak, so a dose is the photons expected on a tubule's pixel.
+A scene is a moving tubule network with three-way junctions (the edges of a Voronoi tessellation, some of them
+missing, all of them curved), with sheets with holes, puncta and out-of-focus haze. A photon detector counts
+its light through a STED point spread function. Brightness is in units of a typical tubule's peak, so a dose
+is the expected number of photons per pixel on a tubule.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Array = NDArray[np.float64]
 Kind = Literal["er", "dense", "sparse"]
 PIXEL_SIZE_NM = 20.0
 MARGIN_PX = 24  # px of scene outside the field of view, so that structures cross its border
-_SAMPLES = 128  # points that draw one edge
+_SAMPLES = 128  # points of one edge
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Smooth, stationary random motion, the same for the same time: a few sines each.
+    """Smooth, stationary random motion as a deterministic function of time: a few sines each.
 
     `amplitude`, `period_s` and `phase` are (n, k, d): n movers, k sines, d coordinates.
     """
@@ -52,7 +52,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Tubules:
-    """Edges of one moving network: which nodes they join, how they bend, shine, come and go."""
+    """Edges of one moving network: their nodes, shapes, brightness, and when they are present."""
 
     nodes: Array  # (n, 2) px
     motion: Motion
@@ -94,11 +94,11 @@ class Tubules:
         )
 
     def nodes_at(self, t_s: float) -> Array:  # (n, 2)
-        """Return where the junctions are at time `t_s`, (n, 2) px."""
+        """Return the positions of the junctions at time `t_s`, (n, 2) px."""
         return self.nodes + self.motion.at(t_s)
 
     def paths_at(self, t_s: float) -> Array:
-        """Return the middle line of every edge at time `t_s`, (e, s, 2) px, evenly sampled."""
+        """Return the centre line of every edge at time `t_s`, (e, s, 2) px, evenly sampled."""
         start, end = (self.nodes_at(t_s)[self.edges[:, side]] for side in (0, 1))
         along = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
         path = start[:, None] + (end - start)[:, None] * along[:, None]  # (e, s, 2)
@@ -110,7 +110,7 @@ class Tubules:
         return np.asarray(path + offset[..., None] * normal[:, None])
 
     def alive_at(self, t_s: float) -> Array:
-        """Return how much of each edge is there at time `t_s`, (e, 1), 0 to 1: they come and go."""
+        """Return how much of each edge is present at time `t_s`, (e, 1), 0 to 1."""
         born, dies = (self.lifetime_s[:, side, None] for side in (0, 1))
         return np.asarray(
             1
@@ -150,9 +150,9 @@ class Scene:
     puncta: Array  # (n, 3): y, x, brightness
     puncta_motion: Motion
     haze: Array  # padded
-    cover: Array  # padded, 0 to 1: where the cell is
+    cover: Array  # padded, 0 to 1: the area of the cell
     drift_px_s: Array  # (2,)
-    sigma_px: float  # of a tubule's image: its radius and the point spread function's core
+    sigma_px: float  # sigma of a tubule's image: its radius and the point spread function's core
     pedestal: float  # share of the light in the point spread function's wide foot
     pedestal_sigma_px: float
 
@@ -163,8 +163,8 @@ class Scene:
         Parameters
         ----------
         kind : {"er", "dense", "sparse"}
-            The peripheral ER; a cell body (several networks, texture and haze above each other);
-            or sparse filaments and puncta.
+            The peripheral ER; a cell body (several overlapping networks, texture and haze); or sparse
+            filaments and puncta.
         """
         padded = (shape[0] + 2 * MARGIN_PX, shape[1] + 2 * MARGIN_PX)
         spacings = {
@@ -183,7 +183,7 @@ class Scene:
         if kind == "dense":
             fibres = smooth_noise(rng, padded, rng.uniform(1.5, 8), rng.uniform(1, 6))
             haze = haze + rng.uniform(0, 1.2) * np.clip(fibres + rng.uniform(-1, 1.5), 0, None)
-        # a cell body lies deep: the depletion is aberrated and the image softer
+        # a cell body is deep: the depletion is aberrated and the image is blurred
         radius_nm, psf_fwhm_nm = rng.uniform(30, 60), rng.uniform(45, 180 if kind == "dense" else 100)
         return cls(
             shape,
@@ -214,7 +214,7 @@ class Scene:
         if len(self.puncta):
             places = self.puncta[:, :2] + self.puncta_motion.at(t_s)
             lines = lines + 2 * _splat(places, self.puncta[:, 2] * self.sigma_px, padded)
-        line_peak = self.sigma_px * np.sqrt(2 * np.pi)  # a line of density 1 has this peak's inverse
+        line_peak = self.sigma_px * np.sqrt(2 * np.pi)  # inverse of the peak of a line of density 1
         matter = lines * line_peak + self.sheet_at(t_s) * (1 + 0.12 * self.sheet_texture)
         core = ndimage.gaussian_filter(matter, self.sigma_px)
         foot = ndimage.gaussian_filter(matter, self.pedestal_sigma_px)
@@ -224,7 +224,7 @@ class Scene:
         return np.asarray(np.maximum(inside, 0), dtype=np.float32)
 
     def sheet_at(self, t_s: float) -> Array:
-        """Return how bright its sheets are at time `t_s` on the padded grid, (H, W), untextured."""
+        """Return the brightness of its sheets at time `t_s` on the padded grid, (H, W), without texture."""
         padded = (self.shape[0] + 2 * MARGIN_PX, self.shape[1] + 2 * MARGIN_PX)
         sheets = np.zeros(padded)
         nodes = self.tubules[0].nodes_at(t_s) + MARGIN_PX
@@ -242,16 +242,16 @@ def expose(
     dark_counts: float,
     rng: np.random.Generator,
 ) -> NDArray[np.uint16]:
-    """Count photons.
+    """Return photon counts of a noise-free image.
 
     Parameters
     ----------
     structure : (H, W) float32
-        A noise-free image, a typical tubule's peak is 1.
+        A noise-free image in which a typical tubule's peak is 1.
     dose : float
-        Photons expected on a tubule's pixel.
+        Expected photons per pixel on a tubule.
     dark_counts : float
-        Counts per pixel that no sample light causes.
+        Counts per pixel without light from the sample.
 
     Returns
     -------
@@ -295,7 +295,7 @@ def _draw_sheets(
 
 
 def draw_cover(rng: np.random.Generator, padded: tuple[int, int]) -> Array:
-    """Return where the cell is, (H, W), 0 to 1: everywhere, or on one side of a soft, curved edge."""
+    """Return the area of the cell, (H, W), 0 to 1: everywhere, or one side of a soft, curved edge."""
     if rng.random() < 0.7:
         return np.ones(padded)
     y, x = np.indices(padded) / max(padded) - 0.5
@@ -309,19 +309,21 @@ def smooth_noise(
 ) -> Array:
     """Return Gaussian noise, (H, W), of correlation length `sigma_px`, zero mean, unit variance.
 
-    With `elongation` over 1 it is stretched by that along a random direction, as bundles of fibres are.
+    With `elongation` above 1, it is stretched by this factor along a random direction, like bundles of
+    fibres.
     """
     angle = rng.uniform(0, np.pi)
     y, x = np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     reach = (along * elongation) ** 2 + across**2
-    transfer = np.exp(-2 * (np.pi * sigma_px) ** 2 * reach)  # of a Gaussian, periodic
+    transfer = np.exp(-2 * (np.pi * sigma_px) ** 2 * reach)  # transfer function of a Gaussian, periodic
     noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=shape)) * transfer).real
     return np.asarray((noise - noise.mean()) / noise.std())
 
 
 def _splat(points: Array, weights: Array, shape: tuple[int, int]) -> Array:
-    """Return `weights` at sub-pixel `points` (n, 2), shared bilinearly among the four pixels around."""
+    """Return an image (H, W) of `weights` (n,) at sub-pixel `points` (n, 2), split bilinearly among four
+    pixels."""
     corner = np.floor(points).astype(np.intp)
     part = points - corner
     image = np.zeros(shape[0] * shape[1])

@@ -1,4 +1,4 @@
-"""A simulated experiment on disk, measurement days of pairs, a signal movie, a dark movie."""
+"""A simulated experiment on disk: measurement days of pairs, a signal movie, a dark movie."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dimstream_models.training.settings import SimulationSettings
 from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM, expose, simulate_movie
 from dimstream_models.training.simulation.training_samples import draw_scene, scene_generator
 
-DARK_COUNTS = 0.01  # counts/px of the detector alone
+DARK_COUNTS = 0.01  # counts/px of the detector without light
 DRIFT_PX = 1.0  # standard deviation of the shift between the images of a pair
 MOVIE_FRAMES = 24
-BRIGHTEST = 1e6  # photons; counters saturate long before
-_MOVIE_FIELD = 1_000_000  # scenes of movies lie far from those of any pair
+BRIGHTEST = 1e6  # photons; real counters saturate far below
+_MOVIE_FIELD = 1_000_000  # scene numbers of movies are far from those of pairs
 
 
 def simulate_experiment(
@@ -35,10 +35,10 @@ def simulate_experiment(
 ) -> None:
     """Write `day-1/low/field-00.tif`, `day-1/high/…`, …, `signal.tif` and `dark.tif` into a new folder.
 
-    Nothing is there before all of it is.
+    The folder appears only when it is complete.
 
-    Each pair shows one field of view at low dose and at high dose; between its two images the stage drifts
-    by about a pixel, so that there is something to register.
+    Each pair shows one field of view at low dose and at high dose. Between its two images the stage drifts by
+    about a pixel, so that registration has an effect.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def simulate_experiment(
     side_px : int
         Side of every image, 20 nm pixels.
     dose : float
-        Photons on a tubule's pixel at low dose; at high dose `settings.dose_ratio` times as many.
+        Photons per pixel on a tubule at low dose; at high dose `settings.dose_ratio` times as many.
 
     Raises
     ------
@@ -57,7 +57,9 @@ def simulate_experiment(
         When the folder exists, or there is nothing to simulate.
     """
     if folder.exists():
-        raise TrainingError(f"expected a new folder, got {folder}, which exists: choose another --out")
+        raise TrainingError(
+            f"expected a new folder, got {folder}, which exists already: choose another --out"
+        )
     if min(days, fields) < 1 or side_px < 64 or not 0 < dose <= BRIGHTEST:
         raise TrainingError(
             "expected at least one day and field, a side of at least 64 px and a dose above 0"

@@ -1,7 +1,7 @@
-"""Scenes for a generalist: many kinds of structure, pixel sizes and point spread functions, with exact truth.
+"""Scenes for a generalist model: many structures, pixel sizes and point spread functions, with exact truth.
 
-Each scene draws its own pixel size, point spread function, structure and haze, and moves slowly, so that the
-flags can be calibrated on it. Brightness is in units of a typical structure's peak, as that of the ER scenes.
+Each scene has its own random pixel size, point spread function, structure and haze. It moves slowly, so that
+the flags can be calibrated on it. Brightness is in units of a typical structure's peak, as in the ER scenes.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ Array = NDArray[np.float64]
 Rng = np.random.Generator
 PIXELS_NM: Final = (15.0, 60.0)
 _MARGIN = 24  # px of scene outside the field of view
-_LEAST_SIGMA_PX = 0.6  # a pixel's own width
+_LEAST_SIGMA_PX = 0.6  # blur by a pixel's own width
 
 
 @dataclass(frozen=True)
 class Optics:
-    """How a scene is seen: pixels, and a Gaussian point spread function on a wide foot."""
+    """Imaging of a scene: pixels, and a Gaussian point spread function with a wide pedestal."""
 
     pixel_nm: float
     sigma_px: float
-    foot: float  # share of the light in the foot
+    foot: float  # share of the light in the pedestal
     foot_sigma_px: float
 
     @classmethod
     def random(cls, rng: Rng) -> Optics:
-        """Draw pixels of 15 to 60 nm and a resolution of 40 to 250 nm that they can sample."""
+        """Draw pixels of 15 to 60 nm, and a resolution of 40 to 250 nm that these pixels can sample."""
         pixel_nm = float(np.exp(rng.uniform(*np.log(PIXELS_NM))))
         fwhm_nm = float(np.exp(rng.uniform(np.log(max(40.0, 1.4 * pixel_nm)), np.log(250.0))))
         sigma_px = max(_LEAST_SIGMA_PX, fwhm_nm / 2.355 / pixel_nm)
@@ -63,16 +63,16 @@ class Optics:
         return 2.355 * self.sigma_px * self.pixel_nm
 
     def point_light(self, radius_nm: float = 0.0) -> float:
-        """Return the light of a spot of that radius whose image has a peak of about 1."""
+        """Return the light of a spot of this radius whose image has a peak of about 1."""
         return float(2 * np.pi * (self.sigma_px**2 + (radius_nm / self.pixel_nm) ** 2 / 4))
 
     def line_light(self, width_nm: float = 0.0) -> float:
-        """Return the light per nm of a line of that width whose image has a peak of about 1."""
+        """Return the light per nm of a line of this width whose image has a peak of about 1."""
         spread = np.hypot(self.sigma_px, 0.29 * width_nm / self.pixel_nm)
         return float(np.sqrt(2 * np.pi) * spread / self.pixel_nm)
 
     def image(self, matter: Array) -> Array:
-        """Return what is seen of matter, (H, W)."""
+        """Return the image of a light distribution, both (H, W)."""
         seen = ndimage.gaussian_filter(matter, self.sigma_px, truncate=4)
         if not self.foot:
             return np.asarray(seen)
@@ -85,7 +85,7 @@ Layer = Callable[[Rng, tuple[int, int], Optics], Array]
 
 @dataclass(frozen=True)
 class Specimen:
-    """A field of view of anything; `structure(t_s)` is its noise-free image."""
+    """A field of view of any structures; `structure(t_s)` is its noise-free image."""
 
     layers: tuple[Array, ...]  # padded images
     motion: Motion  # of each layer, px
@@ -101,7 +101,7 @@ class Specimen:
 
     @classmethod
     def random(cls, rng: Rng, shape: tuple[int, int], layers: tuple[Layer, ...]) -> Specimen:
-        """Draw a scene of `shape` px of some layers, with or without haze and an edge of the cell."""
+        """Draw a scene of `shape` px from some layers, with or without haze and an edge of the cell."""
         padded = (shape[0] + 2 * _MARGIN, shape[1] + 2 * _MARGIN)
         optics, cover = Optics.random(rng), draw_cover(rng, padded)
         drawn = [cover * _tamed(optics.image(draw(rng, padded, optics))) for draw in layers]
@@ -112,7 +112,7 @@ class Specimen:
 
 @dataclass(frozen=True)
 class SmallerScene:
-    """An ER scene at a share of its size, as larger pixels or finer tubules show it."""
+    """An ER scene at reduced size, as with larger pixels or finer tubules."""
 
     scene: Scene
     shape: tuple[int, int]
@@ -121,7 +121,9 @@ class SmallerScene:
         """Return the noise-free image at time `t_s`: (H, W) float32, a typical tubule's peak is 1."""
         image = self.scene.structure(t_s)
         factors = [side / full for side, full in zip(self.shape, image.shape, strict=True)]
-        softened = ndimage.gaussian_filter(image, [0.29 / f for f in factors])  # a larger pixel's own width
+        softened = ndimage.gaussian_filter(
+            image, [0.29 / f for f in factors]
+        )  # blur by a larger pixel's own width
         smaller = ndimage.zoom(softened, factors, order=1, grid_mode=True, mode="nearest")
         return np.asarray(smaller, dtype=np.float32)
 
@@ -151,7 +153,7 @@ def _area(shape: tuple[int, int]) -> float:
 
 
 def _gaps(rng: Rng, optics: Optics, share: float) -> Gaps | None:
-    """Return gaps that the point spread function shows, in a share of the scenes."""
+    """Return gaps that the point spread function resolves, for a share of the scenes; else None."""
     if rng.random() >= share:
         return None
     width = optics.width_nm
@@ -267,7 +269,7 @@ def _clusters(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
 
 
 def _cytoplasm(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
-    """Return a label that is everywhere: fibres and folds above and below each other, none alone."""
+    """Return a label that is everywhere, (H, W): overlapping fibres and folds."""
     steepness = rng.uniform(0.3, 1.0)
     scales = np.exp(rng.uniform(np.log(1.0), np.log(25.0), 4))
     folds = sum(
@@ -295,19 +297,19 @@ def _nuclei(rng: Rng, shape: tuple[int, int], optics: Optics) -> Array:
 
 
 def _tamed(image: Array) -> Array:
-    """Return the image; darker where structures lie on top of each other: doses then mean alike."""
+    """Return the image (H, W), darker where structures overlap, so that doses remain comparable."""
     bright = float(np.quantile(image, 0.995))
     return image / max(1.0, bright / 2)
 
 
 def _haze(rng: Rng, image: Array) -> Array:
-    """Return light from out of focus: the structure far blurred, and clouds."""
+    """Return out-of-focus light, (H, W): the strongly blurred structure, and clouds."""
     far = ndimage.gaussian_filter(image, rng.uniform(6, 25), truncate=2)
     clouds = np.clip(0.5 + 0.5 * smooth_noise(rng, image.shape, rng.uniform(15, 60)), 0, None)
     return np.asarray(rng.uniform(0, 1) * far + rng.uniform(0, 0.3) * clouds)
 
 
-_LAYERS: Final[dict[str, tuple[float, Layer]]] = {  # share among scenes, and how it is drawn
+_LAYERS: Final[dict[str, tuple[float, Layer]]] = {  # share of scenes, and the function that draws it
     "microtubules": (0.15, _microtubules),
     "short filaments": (0.08, _short_filaments),
     "dashes": (0.12, _dashes),

@@ -1,7 +1,6 @@
-"""What samples other than the ER are made of: filaments with gaps, puncta, vesicles, tubes, blobs.
+"""Structures of samples other than the ER: filaments with gaps, puncta, vesicles, tubes, blobs.
 
-Everything is drawn as weighted points, which `Points.image` gathers on a pixel grid. Lengths are
-nm.
+All structures are drawn as weighted points, which `Points.image` collects on a pixel grid. Lengths are in nm.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator
-STEP_NM = 12.0  # between the points of a curve: finer than any pixel here
+STEP_NM = 12.0  # distance between the points of a curve; smaller than any pixel here
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points that shine: places (n, 2) in nm, and each one's light."""
+    """Points of light: positions (n, 2) in nm, and the light of each (n,)."""
 
     places: Array
     light: Array
 
     def image(self, shape: tuple[int, int], pixel_nm: float) -> Array:
-        """Return the light in every pixel, (H, W), shared bilinearly among the four around each point."""
+        """Return the light in every pixel, (H, W); each point is split bilinearly among four pixels."""
         points = self.places / pixel_nm
         corner = np.floor(points).astype(np.intp)
         part = points - corner
@@ -40,7 +39,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Gaps:
-    """Where filaments are broken."""
+    """Gaps in filaments."""
 
     every_nm: float  # mean distance between gaps
     wide_nm: tuple[float, float]  # shortest and longest
@@ -61,16 +60,17 @@ def curves(
     heading: float | None = None,
     spread: float = 0.2,
 ) -> tuple[Array, Array]:
-    """Return smooth random curves as places (n, s, 2) in nm and their directions (n, s) in radians.
+    """Return smooth random curves: positions (n, s, 2) in nm, and directions (n, s) in radians.
 
     Parameters
     ----------
     size_nm : (float, float)
-        Height and width of the field in which their middles lie.
+        Height and width of the field that contains their centres.
     length_nm, persistence_nm : float
-        Of each curve; over the persistence length its direction is forgotten.
+        Length and persistence length of each curve.
     heading, spread : float
-        Where all run about alike, as stress fibres do: the direction and its standard deviation, radians.
+        Common direction and its standard deviation, radians, for nearly parallel curves such as stress
+        fibres.
     """
     steps = max(8, int(length_nm / STEP_NM))
     start = rng.uniform(0, 2 * np.pi, (number, 1))
@@ -85,7 +85,7 @@ def curves(
 
 
 def broken(rng: Rng, number: int, steps: int, *, every_nm: float, gap_nm: tuple[float, float]) -> Array:
-    """Return how bright each point of `number` curves is, (n, s): 1, and near 0 in gaps with sharp ends.
+    """Return the brightness of each point of `number` curves, (n, s): 1, and near 0 in gaps with sharp ends.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def filaments(
     shine = rng.lognormal(0, rng.uniform(0, 0.45), (number, 1)) * np.ones((number, steps))
     if gaps is not None:
         shine = shine * broken(rng, number, steps, every_nm=gaps.every_nm, gap_nm=gaps.wide_nm)
-    if rng.random() < 0.4:  # labels do not bind evenly
+    if rng.random() < 0.4:  # labels do not bind uniformly
         grains = rng.gamma(rng.uniform(1, 6), size=(number, steps // 4 + 1)).repeat(4, axis=1)[:, :steps]
         shine = shine * grains / grains.mean()
     return Points(path.reshape(-1, 2), STEP_NM * shine.ravel())
@@ -130,7 +130,8 @@ def filaments(
 def puncta(
     rng: Rng, size_nm: tuple[float, float], number: int, *, radius_nm: float, hollow: bool, variety: float
 ) -> Points:
-    """Return spots of light about 1 each: discs, rings when `hollow`, points when their radius is 0."""
+    """Return spots, each with a light of about 1: discs, rings when `hollow`, points when their radius
+    is 0."""
     middles = rng.uniform(0, size_nm, (number, 2))
     light = rng.lognormal(0, variety, number)
     if radius_nm <= 0:
@@ -144,7 +145,7 @@ def puncta(
 
 
 def groups(rng: Rng, size_nm: tuple[float, float], number: int, *, apart_nm: tuple[float, float]) -> Points:
-    """Return `number` pairs, rows and clusters of points, neighbours `apart_nm` from each other."""
+    """Return `number` pairs, rows and clusters of points, with `apart_nm` between neighbours."""
     parts = []
     for _ in range(number):
         members = int(rng.choice([2, 2, 3, 5]))
@@ -166,7 +167,8 @@ def dashes(
     piece_nm: tuple[float, float],
     gap_nm: tuple[float, float],
 ) -> Points:
-    """Return `number` straight or bent lines of one to four pieces with gaps between them, light 1 per nm."""
+    """Return `number` straight or bent lines of one to four pieces with gaps between them; light is 1
+    per nm."""
     parts = []
     for _ in range(number):
         pieces = int(rng.choice([1, 2, 2, 3, 4]))
@@ -186,13 +188,13 @@ def dashes(
 def clusters(
     rng: Rng, size_nm: tuple[float, float], number: int, *, spread_nm: tuple[float, float], radius_nm: float
 ) -> Points:
-    """Return crowds of spots, some round, some along a bent line, and single ones: light about 1 each."""
+    """Return groups of spots, round or along a bent line, and single spots, each with a light of about 1."""
     places = [rng.uniform(0, size_nm, (int(rng.integers(1, 2 * number + 2)), 2))]
     for _ in range(number):
         members = int(np.exp(rng.uniform(np.log(3), np.log(50))))
         middle, spread = rng.uniform(0, size_nm, 2), float(np.exp(rng.uniform(*np.log(spread_nm))))
         crowd = spread * rng.normal(size=(members, 2)) * rng.uniform(0.4, 1, 2)
-        if rng.random() < 0.4:  # vesicles on their way along a neurite
+        if rng.random() < 0.4:  # like vesicles that move along a neurite
             along, angle = spread * rng.uniform(-5, 5, members), rng.uniform(0, 2 * np.pi)
             way = angle + rng.normal(0, 0.1) * along / spread
             crowd = 0.3 * crowd + along[:, None] * np.stack([np.sin(way), np.cos(way)], axis=-1)
@@ -206,7 +208,7 @@ def clusters(
 def tubes(
     rng: Rng, size_nm: tuple[float, float], number: int, *, width_nm: float, rim_share: float
 ) -> Points:
-    """Return worms such as mitochondria, of light 1 per nm of length: filled, or with bright rims."""
+    """Return curved tubes such as mitochondria, filled or with bright rims; light is 1 per nm of length."""
     path, direction = curves(
         rng,
         size_nm,
@@ -216,7 +218,7 @@ def tubes(
     )
     across = 17
     place = np.sin(np.linspace(-np.pi / 2, np.pi / 2, across))  # dense at the rims
-    even = np.cos(np.linspace(-np.pi / 2, np.pi / 2, across)) + 1e-3  # makes up for that
+    even = np.cos(np.linspace(-np.pi / 2, np.pi / 2, across)) + 1e-3  # compensates for the dense rims
     rim = (np.abs(place) > 0.9).astype(float)
     profile = (1 - rim_share) * even / even.sum() + rim_share * rim / rim.sum()
     normal = np.stack([np.cos(direction), -np.sin(direction)], axis=-1)
@@ -229,7 +231,7 @@ def tubes(
 
 
 def blobs(rng: Rng, shape: tuple[int, int], number: int, *, radius_px: float, texture: Array) -> Array:
-    """Return soft ellipses such as nuclei, (H, W), brightness about 1, textured by noise of unit variance."""
+    """Return an image (H, W) of soft ellipses such as nuclei: brightness about 1, textured by noise."""
     y, x = np.indices(shape)
     image = np.zeros(shape)
     for _ in range(number):

@@ -1,10 +1,9 @@
-"""Libraries of simulated scenes, drawn on every core; scene i of a stream is the same on any machine.
+"""Libraries of simulated scenes, and training samples from them: patches seen by a photon detector.
 
-Training samples: patches of simulated scenes, seen by a photon detector at random doses.
-
-The scenes are drawn once and kept as a library of noise-free images; every step crops, turns and
-exposes them again, so a fit never sees the same noise twice. A step's samples depend on the seed and the step
-alone, which makes a resumed run equal to an undisturbed one.
+Scenes are drawn on every core; scene i of a stream is the same on any machine. They are drawn once and kept
+as a library of noise-free images. Every step crops, turns and exposes them again with random doses, so a fit
+never sees the same noise twice. A step's samples depend only on the seed and the step, so a resumed run
+equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from dimstream_models.training.simulation.er_scenes import Kind, MovingScene, Sc
 from dimstream_models.training.simulation.specimens import draw_specimen, smaller_er
 from dimstream_models.worker_processes import worker_pool
 
-SPECK_FOOT = 0.02  # photons: fainter than this a speck does not disturb its pixel
+SPECK_FOOT = 0.02  # photons: a fainter speck does not change its pixel noticeably
 
 
 class SimulatedSource:
-    """A sampler as the source of a fit: an epoch is as long as one likes, no noise comes twice."""
+    """A sampler as the source of a fit; epochs have any length, and noise never repeats."""
 
     def __init__(self, sampler: Sampler, *, size: int, patch_px: int, steps_per_epoch: int) -> None:
         self._sampler, self._size, self._patch_px = sampler, size, patch_px
@@ -40,7 +39,7 @@ class SimulatedSource:
 
 
 class Sampler:
-    """Draws batches from a library of scenes that lies on the device.
+    """Draws batches from a library of scenes on the device.
 
     Parameters
     ----------
@@ -49,7 +48,7 @@ class Sampler:
     settings : SimulationSettings
         Doses, dark counts, background.
     seed : int
-        Of the whole run.
+        Seed of the whole run.
     """
 
     def __init__(self, library: Tensor, settings: SimulationSettings, seed: int) -> None:
@@ -59,9 +58,9 @@ class Sampler:
         self.generator = torch.Generator(device=library.device)
 
     def batch(self, step: int, *, size: int, patch_px: int) -> Batch:
-        """Return the samples of one step: the same for the same seed and step.
+        """Return the samples of one step, which depend only on seed and step.
 
-        The truth is the expected photons of the light alone, at the same dose, without specks.
+        The truth is the expected photons of the light at the same dose, without dark counts and specks.
         """
         self.generator.manual_seed(self.seed * 1_000_003 + step)
         structure = self._turn(self._crop(size, patch_px))
@@ -82,7 +81,7 @@ class Sampler:
         return Batch(counts, expected, (speck < SPECK_FOOT).float())
 
     def _unevenness(self, size: int, patch_px: int) -> Tensor:
-        """Return smooth fields of mean 1, (B, 1, y, x): slopes, glows and shadows as wide as a patch."""
+        """Return smooth fields of mean 1, (B, 1, y, x): gradients, glows and shadows as wide as a patch."""
         device = self.library.device
         coarse = torch.randn((size, 1, 4, 4), device=device, generator=self.generator)
         spread = self.settings.background_unevenness * self._uniform(size)
@@ -100,7 +99,7 @@ class Sampler:
         return torch.exp(spread * drawn - spread**2 / 2)
 
     def _speck(self, size: int, patch_px: int) -> Tensor:
-        """Return the light of one round speck in some patches, nothing in the others."""
+        """Return the light of one round speck in some patches, 0 in the others, (B, 1, y, x)."""
         places = torch.arange(patch_px, device=self.library.device)
         from_y = places[:, None] - self._uniform(size) * patch_px
         from_x = places - self._uniform(size) * patch_px
@@ -136,7 +135,7 @@ class Sampler:
         return torch.randint(end, (size,), device=self.library.device, generator=self.generator)
 
 
-FEW_FIELDS = 16  # are drawn sooner than processes start
+FEW_FIELDS = 16  # drawing fewer is faster than starting processes
 Purpose = Literal[
     "training", "validation", "calibration", "sample", "experiment", "error bars", "error bars held back"
 ]
@@ -152,12 +151,12 @@ _STREAMS: dict[Purpose, int] = {
 
 
 def scene_generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
-    """Return the random generator of one scene; no two purposes ever share a scene."""
+    """Return the random generator of one scene; scenes of different purposes are always different."""
     return np.random.default_rng((seed, _STREAMS[purpose], index))
 
 
 def draw_scene(rng: np.random.Generator, settings: SimulationSettings, side_px: int) -> MovingScene:
-    """Draw a scene of the kinds that the settings ask for."""
+    """Draw a scene of one of the kinds in the settings."""
     if settings.other_share and rng.random() < settings.other_share:
         return draw_specimen(rng, (side_px, side_px))
     if settings.smaller_share and rng.random() < settings.smaller_share:
@@ -179,7 +178,7 @@ def draw_er(rng: np.random.Generator, settings: SimulationSettings, side_px: int
 def draw_library(
     seed: int, settings: SimulationSettings, *, purpose: Purpose, fields: int
 ) -> NDArray[np.float16]:
-    """Return `fields` noise-free scenes, (N, H, W), a typical tubule's peak is 1."""
+    """Return `fields` noise-free scenes, (N, H, W), in which a typical tubule's peak is 1."""
     jobs = [(seed, purpose, i, settings) for i in range(fields)]
     if fields <= FEW_FIELDS:
         return np.stack([_draw_field(job) for job in jobs])
