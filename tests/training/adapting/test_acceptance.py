@@ -58,5 +58,5 @@ def test_a_worse_filter_is_refused_with_its_figures(stored: Stored, before: Filt
 
 
 def test_what_changes_nothing_is_refused(stored: Stored) -> None:
-    with pytest.raises(NotBetter, match="it is no better by the next frame"):
+    with pytest.raises(NotBetter, match="it is not better by the next frame"):
         judge(gaussian(1.5), gaussian(1.5), stored, seed=0).require()

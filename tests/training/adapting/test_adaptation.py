@@ -105,7 +105,7 @@ def test_files_of_others_in_the_place_of_the_run_are_kept(
     (tmp_path / "new.run" / "movies").mkdir(parents=True)
     (tmp_path / "new.run" / "movies" / "mine.tif").touch()
     assert main(["adapt", str(tiny_bundle), str(movie), "--out", str(tmp_path / "new")]) == 2
-    assert "to be free for this run, got a folder with mine.tif" in capsys.readouterr().err
+    assert "got one with mine.tif" in capsys.readouterr().err
     assert (tmp_path / "new.run" / "movies" / "mine.tif").exists()
 
 

@@ -116,7 +116,7 @@ def test_every_frame_says_which_weights_it_has_though_the_server_is_killed_meanw
         with pytest.raises(NotInForce, match="has ended meanwhile"):
             put_in_force(of, read_bundle(own.bundles / "cells-1"), former, recording(own))
         own.server.kill()
-        with pytest.raises(NotInForce, match=r"cells-1 is ready, but was not put in force: no answer from"):
+        with pytest.raises(NotInForce, match=r"cells-1 is ready, but is not in use: no answer from"):
             put_in_force(impatient(of), read_bundle(own.bundles / "cells-1"), former, recording(own))
     adapted = read_bundle(own.bundles / "cells-1")
     assert [path.name for path in own.bundles.iterdir()] == ["cells-1"]
@@ -176,8 +176,13 @@ def _unknown_stream(of: StreamOfServer, tmp_path: Path) -> StreamOfServer:
 
 REFUSED: dict[str, tuple[dict[str, Any], Callable[..., StreamOfServer] | None, type[Exception], str]] = {
     "unknown": ({}, _unknown_stream, CannotAdapt, "stream that is open, got 'nobody'; open are: "),
-    "not recorded": ({"save": False}, None, CannotAdapt, "expected a stream that is recorded"),
-    "elsewhere": ({}, _other_recordings, CannotAdapt, "expected a recording in .* recording.folder names it"),
+    "not recorded": ({"save": False}, None, CannotAdapt, "expected a recorded stream"),
+    "elsewhere": (
+        {},
+        _other_recordings,
+        CannotAdapt,
+        "expected a recording in .* recording.folder as --recordings",
+    ),
     "detector": (
         {"offset": 100, "gain": 2.2},
         None,
@@ -218,7 +223,7 @@ def test_a_folder_that_the_server_does_not_load_from_is_refused_before_any_work(
 def test_room_on_the_disk_is_left_for_recordings(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     _require_room(tmp_path, 0)
-    with pytest.raises(CannotAdapt, match=r"GB free on the disk of .* make room"):
+    with pytest.raises(CannotAdapt, match=r"GB free on the disk of .* free some space"):
         _require_room(tmp_path, free)
 
 

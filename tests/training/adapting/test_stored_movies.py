@@ -49,8 +49,8 @@ def averaged() -> Values:
 
 
 HARMFUL: dict[str, tuple[Callable[[], Values], str]] = {
-    "empty noise": (empty, "expected a sample in the frames, got no more than noise"),
-    "shuffled frames": (shuffled, "not in the order in which they were taken"),
+    "empty noise": (empty, "expected a sample in the frames, got only noise"),
+    "shuffled frames": (shuffled, "frames are not in order"),
     "a field of view each": (other_fields, "neighbours that show different samples"),
     "other fields where it is decided": (other_fields_at_the_end, "at least 3 frames in the last third"),
     "smoothed": (smoothed, "expected photon counts, whose variance equals their mean"),

@@ -81,7 +81,7 @@ def test_recorded_files_have_a_row_each(quick: Path) -> None:
     assert (lit["file"], lit["role"], lit["frames"], lit["note"]) == ("lit.tif", "signal", 5, "")
     assert lit["wrong"]["alone"]["frames"] == 4
     assert (dark["file"], dark["role"], dark["frames"]) == ("<dark>.tif", "dark", 1)
-    assert dark["note"].startswith("one frame, judged as one")
+    assert dark["note"].startswith("only one frame")
     assert dark["wrong"]["alone"]["events"] == 0
 
 

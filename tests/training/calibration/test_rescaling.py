@@ -118,7 +118,7 @@ def test_what_gives_no_line_is_refused(
 def test_sparse_structure_that_clipping_removes_is_told() -> None:
     truth = np.zeros((40, 40))
     truth[3, 3:13] = 50.0
-    with pytest.raises(CannotCalibrate, match="take least_squares"):
+    with pytest.raises(CannotCalibrate, match="use least_squares"):
         fit_rescaling([(truth / 50, truth)], "clipped_quantiles", data="one filament")
     assert fit_rescaling([(truth / 50, truth)], "least_squares", data="one filament").gain == pytest.approx(
         50

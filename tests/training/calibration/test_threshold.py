@@ -152,10 +152,10 @@ def test_movies_are_read_from_files_and_named_in_the_record(tmp_path: Path) -> N
 
 def test_one_kind_of_movie_is_not_enough(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "cell.tif", movie("signal"), photometric="minisblack")
-    with pytest.raises(CannotCalibrate, match="expected a dark movie next to the signal movie"):
+    with pytest.raises(CannotCalibrate, match="expected a dark movie in addition to the signal movie"):
         Movies([tmp_path / "cell.tif"]).threshold(as_it_is, SCALE, false_alarm_rate=0.01)
     assert Movies(dark=[tmp_path / "cell.tif"]).threshold(as_it_is, SCALE, false_alarm_rate=0.01) is None
-    with pytest.raises(InvalidPairs, match="expected a signal movie, there is no such file"):
+    with pytest.raises(InvalidPairs, match="expected a signal movie, but there is no such file"):
         Movies([tmp_path / "none.tif"], [tmp_path / "cell.tif"]).threshold(
             as_it_is, SCALE, false_alarm_rate=0.01
         )

@@ -65,7 +65,7 @@ def test_of_a_prepared_folder_the_training_fields_alone_count(tmp_path: Path) ->
 def test_low_dose_alone_gives_no_scale(tmp_path: Path) -> None:
     movie = np.random.default_rng(0).poisson(3.0, (4, 32, 32)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "movie.tif", movie, photometric="minisblack")
-    with pytest.raises(CannotCalibrate, match="got the low dose alone"):
+    with pytest.raises(CannotCalibrate, match="got only the low dose"):
         rescaling_of_pairs(tmp_path / "movie.tif", halved, "least_squares")
 
 

@@ -213,7 +213,7 @@ def test_the_command_opens_with_the_sentence_and_compares_a_movie(
         for what in ("psnr_db", "floor_db")
     }
     assert names <= set(written["figures"])
-    for favours in ("The same instant judges", "What moved since", "blur is rewarded"):
+    for favours in ("The truth shows the same instant", "Motion since then", "blur is rewarded"):
         assert favours in said
     assert set(written["comparison"]) == {"set_aside", "next_frame", "others"}
 
@@ -249,4 +249,4 @@ def test_one_image_has_no_uncertainty_and_filters_are_tuned_on_it() -> None:
     assert result.over_noisy.error_db is None
     assert "judged image itself" in result.tuned_on
     assert "On 1 image the model is better than the noisy image by" in result.sentence("image")
-    assert "with no uncertainty to be told" in result.sentence("image")
+    assert "with unknown uncertainty" in result.sentence("image")

@@ -381,4 +381,4 @@ def test_filters_of_a_lone_pair_are_said_to_be_flattered(one: Path) -> None:
     found = evaluate(read_bundle(BUNDLE), one, settings=ScoringSettings(skip=32))
     assert found.rivals is not None
     assert "the judged pair itself" in found.rivals.tuned_on
-    assert "with no uncertainty to be told" in found.sentence
+    assert "with unknown uncertainty" in found.sentence

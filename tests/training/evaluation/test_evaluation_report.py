@@ -61,7 +61,7 @@ def test_the_summary_is_json_with_settings_statements_and_reasons(report: Path) 
     assert summary["bundle"]["id"] == "er-sted-light"
     assert summary["images"] == 5
     assert summary["settings"]["skip"] == 8
-    assert summary["statements"]["Scale"].startswith("Kind `prediction` is what the service delivers")
+    assert summary["statements"]["Scale"].startswith("Kind `prediction` is what the server delivers")
     lpips = [each for each in summary["absent"] if each["figure"] == "lpips"]
     assert {each["kind"] for each in lpips} == {"noisy", "filter", "prediction", "fitted", "floor"}
     assert all(each["images"] == 5 and "no weights" in each["reason"] for each in lpips)
@@ -141,12 +141,12 @@ def test_predictions_sharper_than_their_truth_are_warned_of(evaluation: Evaluati
 
     assert list(warnings(with_resolution(2.9))) == []
     (warning,) = warnings(with_resolution(4.0))
-    assert "in finer detail (rolling FRC, median 60 nm) than two images of the truth do (80 nm)" in warning
+    assert "in finer detail (rolling FRC, median 60 nm) than two images of the truth (80 nm)" in warning
 
 
 def test_few_pairs_are_warned_of(evaluation: Evaluation) -> None:
     one = [row for row in evaluation.rows if row.image == "day1/field3"]
-    assert list(warnings(one))[-1] == "1 pair is too few to speak of a distribution."
+    assert list(warnings(one))[-1] == "1 pair is too few for a distribution."
 
 
 def test_scale_bars_are_round_and_fit() -> None:
@@ -186,7 +186,7 @@ REFUSED = {
     "no pairs": (["{tmp}/none", "--out", "{tmp}/out"], "none"),
     "a file where the folder goes": (
         ["{one}", "--out", "{one}"],
-        "expected a folder to write the report into",
+        "expected a writable folder for the report",
     ),
     "a skip of nothing": (["{one}", "--out", "{tmp}/out", "--skip", "0"], "a skip from 1 to 32 px"),
     "a trunk without its hash": (

@@ -34,7 +34,10 @@ TOLD = {
     "by chance": (Margin(0.15, 0.1, 9), "no different from X (+0.1 ± 0.1 dB)"),
     "a fine one": (Margin(-0.488, 0.021, 21), "worse than X by 0.49 ± 0.02 dB"),
     "a single image": (Margin(-0.6, None, 1), "worse than X by 0.6 dB"),
-    "at the noise": (Margin(None, None, 9), "not to be told from X, as both lie at the noise"),
+    "at the noise": (
+        Margin(None, None, 9),
+        "not distinguishable from X, because both errors are at the truth's own noise",
+    ),
 }
 
 

@@ -56,7 +56,7 @@ def test_larger_pixels_are_divided_as_the_service_does_it_and_none_without_need(
         on_known_pixels(restore, bundle, 40.0)(counts + 0.5)
     assert bundle.config is not None
     silent = replace(bundle, config=bundle.config.model_copy(update={"pixel_sizes_nm": None}))
-    with pytest.raises(CannotEvaluate, match="says which pixel sizes"):
+    with pytest.raises(CannotEvaluate, match="states its pixel sizes"):
         on_known_pixels(restore, silent, 40.0)
 
 

@@ -175,7 +175,7 @@ def test_what_cannot_be_calibrated_leaves_the_bundle_alone(old: Bundle, day: Pat
         (Wanted(), "got neither"),
         (Wanted(simulated=True, movies=swapped), "got both"),
         (Wanted(pairs=day, movies=swapped), "no better than chance"),
-        (Wanted(pairs=day / "low.ome.tif"), "got the low dose alone"),
+        (Wanted(pairs=day / "low.ome.tif"), "got only the low dose"),
         (Wanted(pairs=day, false_alarm_rate=1.5), "false alarm rate between 0 and 1"),
         (Wanted(movies=Movies(dark=[day / "dark.ome.tif"]), signal_min=-1.0), "window sum from 0 on"),
         (Wanted(movies=Movies(dark=[day / "dark.ome.tif"]), signal_min=float("nan")), "window sum from 0 on"),

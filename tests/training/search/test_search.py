@@ -285,5 +285,5 @@ def test_the_command_importance_refuses_so_few_runs(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["importance", str(finished[0]), "--out", str(tmp_path / "out")]) == 2
-    assert "at least 10 runs that succeeded, got 4" in capsys.readouterr().err
+    assert "at least 10 successful runs, got 4" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,1 +1,2 @@
-"""A bundle's network fitted to the user's own movies of photon counts, and the gate that decides about it."""
+"""Adaptation of a bundle's network to the user's own movies of photon counts, and the test that accepts
+it."""

@@ -24,9 +24,9 @@ from dimstream_models.training.evaluation.held_out_photons import set_aside
 from dimstream_models.training.evaluation.references import KEPT_SHARE, mean_of_the_others
 from dimstream_models.training.prediction import Denoise
 
-TIMES: Final = 4  # that photons of each frame are set aside again: so their noise is smaller
-MOST_FRAMES: Final = 24  # of each movie that are judged
-JUDGED_PX: Final = 256  # side of the middle of each frame that is judged
+TIMES: Final = 4  # number of times that photons of each frame are set aside, to reduce their noise
+MOST_FRAMES: Final = 24  # frames of each movie that are judged
+JUDGED_PX: Final = 256  # side of the central part of each frame that is judged
 TITLES: Final = {
     "set_aside": f"{1 - KEPT_SHARE:.0%} of the same frame's photons, set aside",
     "next_frame": "the next frame",
@@ -35,19 +35,19 @@ TITLES: Final = {
 
 Errors = NDArray[np.float64]  # (N,): mean square error of each frame
 Target = tuple[NDArray[Any], NDArray[np.float64], float]
-"""What is restored (H, W), what judges it, and the variance of that's own noise."""
+"""The frame to restore (H, W), its truth (H, W), and the variance of the truth's own noise."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One yardstick's word on some frames.
+    """Result of one measure on some frames.
 
     Parameters
     ----------
     gain : Margin
-        By how much the adapted network is better than the one it began with.
+        Gain of the adapted network over the initial one.
     z : float
-        Mean difference of their errors over the frames, in standard errors; below 0 the adapted one is
+        Mean difference of their errors over the frames, in standard errors; below 0, the adapted one is
         better.
     """
 
@@ -55,20 +55,24 @@ class Judged:
     z: float
 
     def __str__(self) -> str:
-        change = "no figure, at the noise" if self.gain.db is None else f"{self.gain.db:+.2f} dB"
+        change = (
+            "no figure, because the error is at the noise"
+            if self.gain.db is None
+            else f"{self.gain.db:+.2f} dB"
+        )
         return f"{change}, z {self.z:+.1f}"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found.
+    """Results of the acceptance test.
 
     Parameters
     ----------
     movies : dict of str to (dict of str to Judged)
-        By movie, by yardstick.
+        By movie, then by measure.
     together : dict of str to Judged
-        Of all frames of all movies.
+        For all frames of all movies.
     """
 
     movies: dict[str, dict[str, Judged]]
@@ -76,7 +80,7 @@ class Decision:
 
     @property
     def reasons(self) -> list[str]:
-        """Return why it is refused, a sentence each; empty: it is accepted."""
+        """Return the reasons to refuse it, one sentence each; empty if it is accepted."""
         found = []
         for name, judged in {**self.movies, "all frames together": self.together}.items():
             for kind in ("set_aside", "next_frame"):
@@ -84,21 +88,21 @@ class Decision:
                     found.append(f"on {name} it is worse by {TITLES[kind]} ({judged[kind]})")
         if not found and not self.together["next_frame"].z <= -SURE:
             found.append(
-                f"it is no better by {TITLES['next_frame']} ({self.together['next_frame']}, where z of"
-                f" {-SURE:g} or less is wanted)"
+                f"it is not better by {TITLES['next_frame']} ({self.together['next_frame']}, expected z of "
+                f"at most {-SURE:g})"
             )
         return found
 
     @property
     def figures(self) -> dict[str, float]:
-        """Return the figures that a bundle keeps."""
+        """Return the figures that are stored in a bundle."""
         found: dict[str, float] = {}
         for kind, judged in self.together.items():
             found |= judged.gain.figures(f"adapted_{kind}_gain") | {f"adapted_{kind}_z": round(judged.z, 2)}
         return found
 
     def lines(self) -> list[str]:
-        """Return a line for each movie and yardstick."""
+        """Return a line for each movie and measure."""
         rows = {**self.movies, **({"all frames": self.together} if len(self.movies) > 1 else {})}
         return [
             f"  {name}, by {TITLES[kind]}: {each}"
@@ -107,31 +111,31 @@ class Decision:
         ]
 
     def require(self) -> None:
-        """Refuse what is not better.
+        """Refuse a network that is not better.
 
         Raises
         ------
         NotBetter
-            With every figure.
+            With all figures.
         """
         if self.reasons:
             figures = "\n".join(self.lines())
             raise NotBetter(
-                f"the adapted network is refused: {'; '.join(self.reasons)}. Against the bundle that it began"
-                f" with, on frames and photons that never trained:\n{figures}\nNothing was written: keep the"
-                " bundle that you have, or bring more frames of the same sample"
+                f"the adapted network is refused: {'; '.join(self.reasons)}. Compared with the initial "
+                f"bundle, on frames and photons that were not used for training:\n{figures}\nNothing was "
+                "written: keep the present bundle, or give more frames of the same sample"
             )
 
 
 def judge(before: Denoise, after: Denoise, stored: Stored, *, seed: int) -> Decision:
-    """Return what the frames that never trained say of two networks.
+    """Compare two networks on frames that were not used for training.
 
     Parameters
     ----------
     before, after : callable
-        From counts to predictions on any linear scale: a straight line brings each to what judges it.
+        From counts to predictions on any linear scale: a straight line is fitted to the truth.
     seed : int
-        Of the photons that are set aside.
+        Seed of the photons that are set aside.
     """
     movies: dict[str, dict[str, Judged]] = {}
     pooled: dict[str, list[tuple[Errors, Errors, Errors]]] = {}
@@ -151,7 +155,7 @@ def judge(before: Denoise, after: Denoise, stored: Stored, *, seed: int) -> Deci
 
 
 def _targets(frames: Counts, related: NDArray[np.bool_], seed: int) -> dict[str, list[list[Target]]]:
-    """Return, by yardstick, the targets of each judged frame, one or several."""
+    """Return the targets of each judged frame, one or several, by measure."""
     seen = frames[:, _middle(frames.shape[1]), _middle(frames.shape[2])]
     chosen = evenly(len(seen), MOST_FRAMES)
     pairs = [place for place in range(len(seen) - 1) if related[place + 1]]
@@ -179,7 +183,7 @@ def _middle(side: int) -> slice:
 
 
 def _errors(denoise: Denoise, targets: Sequence[Sequence[Target]], title: str) -> Errors:
-    """Return each frame's mean square error on the one straight line that is best for all of them."""
+    """Return each frame's mean square error, after fitting one straight line for all frames."""
     shown = tqdm(targets, desc=f"judging {title}", unit="frame", leave=False)
     restored = np.stack([[denoise(counts) for counts, _, _ in times] for times in shown]).astype(np.float64)
     truth = np.stack([[truth for _, truth, _ in times] for times in targets])
@@ -188,7 +192,8 @@ def _errors(denoise: Denoise, targets: Sequence[Sequence[Target]], title: str) -
 
 
 def _judged(movies: Sequence[tuple[Errors, Errors, Errors]]) -> Judged:
-    """Return what all frames say; errors in units of each movie's noise, so that none outshines another."""
+    """Return the result over all frames; errors are in units of each movie's noise, so that all have equal
+    weight."""
     units = [max(float(noise.mean()), 1e-12) for _, _, noise in movies]
     before, after, noise = (
         np.concatenate([movie[part] / unit for movie, unit in zip(movies, units, strict=True)])

@@ -1,6 +1,7 @@
-"""The user's own movies, no clean image, a bundle: another bundle for this sample, or a refusal with figures.
+"""From the user's own movies and a bundle: a bundle for this sample, or a refusal with figures.
 
-Everything is kept in a folder next to the new bundle until it is decided, so a run that was stopped goes on.
+No clean image is needed. Everything is kept in a folder next to the new bundle until the decision, so that a
+stopped run can continue.
 """
 
 from __future__ import annotations
@@ -51,36 +52,36 @@ from dimstream_models.training.settings.complaints import complaints
 
 FEWEST_STEPS: Final = 300
 MOST_STEPS: Final = 1500
-"""More were never seen to help on one movie."""
+"""Most training steps; more never helped on one movie."""
 EPOCHS: Final = 10
 PATCH_PX: Final = 64
 BATCH: Final = 4
 LEARNING_RATE: Final = 1e-3
 WARMUP_STEPS: Final = 20
-TIMED_STEPS: Final = (2, 4)  # steps that warm up, and those whose time is taken
+TIMED_STEPS: Final = (2, 4)  # warm-up steps, and steps whose time is measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """How long to train, and how."""
+    """Duration and settings of the training."""
 
     minutes: float = 3.0
-    """Of training; the number of steps follows from the time of the first ones."""
+    """Training time; the number of steps is derived from the time of the first ones."""
     steps: int | None = None
-    """So many instead."""
+    """Number of steps, instead of minutes."""
     stop_after: int | None = None
-    """Stop, resumable, at this step at the latest."""
+    """Stop at this step at the latest; the run can be resumed."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     learning_rate: float = LEARNING_RATE
     device: str = "cpu"
     rest: Callable[[], object] | None = None
-    """Called after each step, and after each frame of the gate: it may take its time."""
+    """Called after each step, and after each frame of the acceptance test; it may take long."""
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """What came of it."""
+    """The result of an adaptation."""
 
     bundle: Bundle
     decision: Decision
@@ -88,29 +89,29 @@ class Adapted:
 
 
 def adapt(source: Path, movies: Sequence[Path], out: Path, wanted: Wanted) -> Adapted:
-    """Write a bundle that is adapted to movies of one sample, if frames that never trained confirm it.
+    """Write a bundle adapted to movies of one sample, if frames that were not used for training confirm it.
 
     Parameters
     ----------
     source : Path
-        Bundle whose network is the beginning: one that dimstream trained.
+        Initial bundle, which dimstream must have trained.
     movies : sequence of Path
-        Photon counts, each file one movie of one channel.
+        Photon counts; each file is one movie with one channel.
     out : Path
-        Folder of the new bundle; it must not exist. `OUT.run` next to it holds the run until it is decided.
+        Folder of the new bundle; it must not exist. `OUT.run` next to it holds the run until the decision.
     wanted : Wanted
-        How long, and how.
+        Duration and settings.
 
     Raises
     ------
     NotBetter
-        When the gate refuses the network, with every figure; nothing is written.
+        When the acceptance test refuses the network, with all figures; nothing is written.
     CannotAdapt
-        When nothing can be learned from these movies or this bundle, or the run's folder is another's.
+        When adaptation to these movies or of this bundle is impossible, or the run's folder has another use.
     NotPhotonCounts, InvalidPairs
-        When a movie holds no photon counts, or cannot be read.
+        When a movie does not contain photon counts, or cannot be read.
     KeyboardInterrupt
-        When it was stopped: the same call goes on.
+        When it was stopped; the same call continues.
     """
     check_target(out, replace=False)
     bundle, run = read_bundle(source), out.with_name(f"{out.name}.run")
@@ -143,7 +144,7 @@ def adapt(source: Path, movies: Sequence[Path], out: Path, wanted: Wanted) -> Ad
 
 
 def bundle_id(out: Path, source: Bundle) -> str:
-    """Return the id of a bundle that is written to `out`, adapted from `source`."""
+    """Return the id of a bundle that is written to `out` and adapted from `source`."""
     return re.sub(r"[^a-z0-9]+", "-", out.name.lower()).strip("-") or f"{source.id}-adapted"
 
 
@@ -160,12 +161,12 @@ def _resting(denoise: Denoise, rest: Callable[[], object] | None) -> Denoise:
 
 
 def _stored(movies: Sequence[Path], run: Path, *, seed: int) -> Stored:
-    """Store the movies, or take those of a run that goes on."""
+    """Store the movies, or read those of a run that continues."""
     folder = run / "movies"
     if not (folder / INDEX).exists():
         if others := [path for path in run.rglob("*") if path.is_file() and not is_stored(path)]:
             raise CannotAdapt(
-                f"expected {run} to be free for this run, got a folder with {others[0].name}: move it away,"
+                f"expected no folder {run}, got one with {others[0].name}: move it away,"
                 " or give another --out"
             )
         try:
@@ -188,8 +189,8 @@ def _trained_by(bundle: Bundle) -> tuple[NetworkSettings, NormalisationSettings]
     made = None if bundle.config is None else bundle.config.provenance
     if made is None or "network" not in made.settings or "normalisation" not in made.settings:
         raise CannotAdapt(
-            f"expected a bundle with the record of its training, {bundle.id} has none, so its network's"
-            " settings are not known: write them into a recipe and use `dimstream-train fit --from`"
+            f"expected a bundle with the record of its training, but {bundle.id} has none, so its network's "
+            "settings are unknown: write them into a recipe and use `dimstream-train fit --from`"
         )
     try:
         network = NetworkSettings.model_validate(made.settings["network"])
@@ -198,8 +199,8 @@ def _trained_by(bundle: Bundle) -> tuple[NetworkSettings, NormalisationSettings]
         raise CannotAdapt(f"{bundle.id} does not record how it was trained: {complaints(error)}") from error
     if normalisation.kind != "fixed":
         raise CannotAdapt(
-            "expected a network that divides counts by a constant, as photons are split, got one that divides"
-            f" by the {normalisation.kind}: adapt a bundle whose normalisation is of kind fixed"
+            "expected a network that divides counts by a constant, because photons are split, got one that "
+            f"divides by the {normalisation.kind}: adapt a bundle with normalisation of kind fixed"
         )
     return network, normalisation.model_copy(update={"target_value": None})
 
@@ -211,7 +212,7 @@ def _recipe(
     out: Path,
     wanted: Wanted,
 ) -> Recipe:
-    """Return the recipe of a run that goes on, or a new one whose steps fit the time."""
+    """Return the recipe of a run that continues, or a new one with as many steps as the time allows."""
     begun = stored.folder.parent / "fit"
     if (begun / RECORD).exists():
         return read_recipe(begun / "recipe.yaml")
@@ -240,7 +241,7 @@ def _fit_settings(wanted: Wanted, patch_px: int) -> FitSettings:
         warmup_steps=WARMUP_STEPS,
         schedule="cosine",
         early_stopping_patience=None,
-        # the mean square alone is right for targets with noise; weights by what is shown leave it right
+        # only the mean square error is unbiased for noisy targets; weights by the input keep it unbiased
         loss=LossSettings(kind="mse", edge_weight=0.0, shot_noise_weighted=True, weighted_by="counts"),
         loss_limit=1e6,
         checkpoint_every_s=30.0,
@@ -248,8 +249,9 @@ def _fit_settings(wanted: Wanted, patch_px: int) -> FitSettings:
 
 
 def _bundle_settings(bundle: Bundle, stored: Stored, out: Path) -> BundleSettings:
-    """Return what the new bundle says of itself: another id, so that nobody takes it for the one before."""
-    assert bundle.config is not None  # it has a record of its training
+    """Return the new bundle's description, with another id, so that it cannot be confused with the initial
+    one."""
+    assert bundle.config is not None  # its training record exists
     with open_draft(bundle.source) as draft:
         authors, licence = tuple(author.name for author in draft.authors), draft.licence
     movies = ", ".join(movie.name for movie in stored.index.movies)
@@ -257,8 +259,10 @@ def _bundle_settings(bundle: Bundle, stored: Stored, out: Path) -> BundleSetting
     return BundleSettings(
         id=bundle_id(out, bundle),
         name=f"{bundle.name[:110]} (adapted)",
-        description=f"{bundle.id} ({bundle.sha256[:12]}), adapted to the photons of {movies}: for this sample"
-        " and microscope alone.",
+        description=(
+            f"{bundle.id} ({bundle.sha256[:12]}), adapted to the photons of {movies}: only for this sample "
+            "and microscope."
+        ),
         authors=authors,
         license=licence,
         pixel_size_nm=stored.pixel_size_nm,
@@ -268,7 +272,7 @@ def _bundle_settings(bundle: Bundle, stored: Stored, out: Path) -> BundleSetting
 
 
 def _steps(recipe: Recipe, wanted: Wanted) -> int:
-    """Return how many steps fit the time, as the first ones tell."""
+    """Return how many steps fit into the time, from the duration of the first ones."""
     device = torch.device(wanted.device)
     learner = Learner(recipe, device=device)
     warm, timed = TIMED_STEPS
@@ -277,11 +281,11 @@ def _steps(recipe: Recipe, wanted: Wanted) -> int:
     for number, batch in enumerate(batches(source, 0, warm + timed, device=device)):
         if number == warm:
             began = time.monotonic()
-        float(learner.step(batch, number, recipe.fit.learning_rate)[0])  # waits for a GPU, too
+        float(learner.step(batch, number, recipe.fit.learning_rate)[0])  # also waits for a GPU
     seconds = (time.monotonic() - began) / timed
     return max(FEWEST_STEPS, min(MOST_STEPS, round(60 * wanted.minutes / seconds)))
 
 
 def _movies_of(recipe: Recipe) -> MoviesSettings:
-    assert recipe.movies is not None  # `_recipe` sets them
+    assert recipe.movies is not None  # set by `_recipe`
     return recipe.movies

@@ -1,4 +1,4 @@
-"""The model of a running stream: another one from its next frame on, or the former one again."""
+"""The model of a running stream: changing it from the next frame on, and going back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dimstream_models.training.errors import CannotAdapt, NotInForce, ServerRefu
 
 POLL_S: Final = 0.2
 WRITTEN_S: Final = 10.0
-"""Within which the recording has the line of a change that the server has confirmed."""
+"""Time within which a confirmed change appears in the recording."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class StreamOfServer:
 
 
 def open_stream(of: StreamOfServer) -> OpenStream:
-    """Return what the server says of the stream.
+    """Return the server's description of the stream.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def open_stream(of: StreamOfServer) -> OpenStream:
     streams = of.server.streams()
     if of.stream not in streams:
         raise CannotAdapt(
-            f"expected the id of a stream that is open, got {of.stream!r}; open are:"
+            f"expected the id of an open stream, got {of.stream!r}; open streams:"
             f" {', '.join(streams) or 'none'}"
         )
     return streams[of.stream]
@@ -64,13 +64,13 @@ def recording_of(of: StreamOfServer, stream: OpenStream) -> GrowingRecording:
     Raises
     ------
     CannotAdapt
-        When it is not being recorded, or not in this folder.
+        When it is not recorded, or not in this folder.
     """
     state = stream.recording
     if state is None:
         raise CannotAdapt(
-            f"expected a stream that is recorded, as its frames are learned from, got {stream.id}, which is"
-            " not: open it with save (`dimstream stream --save`) on a server with recording.folder"
+            f"expected a recorded stream, because its frames are used for training, but {stream.id} is not "
+            "recorded: open it with save (`dimstream stream --save`) on a server with recording.folder"
         )
     if state.reason is not None:
         raise CannotAdapt(
@@ -81,17 +81,17 @@ def recording_of(of: StreamOfServer, stream: OpenStream) -> GrowingRecording:
 
 
 def put_in_force(of: StreamOfServer, bundle: Bundle, before: str, recording: GrowingRecording) -> InForce:
-    """Have a bundle served, and a stream denoised by it from its next frame on.
+    """Let the server load a bundle, and use it for a stream from its next frame on.
 
     Parameters
     ----------
     before : str
-        Sha256 of the weights that the stream must still be denoised by.
+        sha256 of the weights that the stream must still use.
 
     Raises
     ------
     NotInForce
-        When the stream has ended or changed, or the server does not take the bundle.
+        When the stream has ended or changed, or the server does not accept the bundle.
     """
     try:
         stream = _resumed(of, recording)
@@ -104,19 +104,19 @@ def put_in_force(of: StreamOfServer, bundle: Bundle, before: str, recording: Gro
         return of.server.change(stream.id, model.id)
     except ServerRefusal as refusal:
         raise NotInForce(
-            f"{bundle.source} is ready, but was not put in force: {refusal}. The same command tries again"
+            f"{bundle.source} is ready, but is not in use: {refusal}. Give the same command to try again"
         ) from refusal
 
 
 def undo(of: StreamOfServer) -> InForce:
-    """Put in force again what a stream had before its present model: model and thresholds.
+    """Use again the model and thresholds that a stream had before the present ones.
 
     Raises
     ------
     CannotAdapt
-        When it has had no other, or that is not served any more.
+        When there was no other model, or it is no longer served.
     ServerRefusal
-        When the server cannot be asked, or refuses.
+        When the server does not answer, or refuses.
     """
     stream = open_stream(of)
     served = of.server.models()
@@ -124,21 +124,20 @@ def undo(of: StreamOfServer) -> InForce:
     earlier = _earlier(recording_of(of, stream), present)
     if not earlier:
         raise CannotAdapt(
-            f"stream {stream.id} has been denoised by {present.id} from its first frame on: there is nothing"
-            " to undo"
+            f"stream {stream.id} has used {present.id} since its first frame: there is nothing to undo"
         )
     former = earlier[-1]
     if former.model.id not in served or served[former.model.id].sha256 != former.model.sha256:
         raise CannotAdapt(
-            f"the former model {former.model.id} ({former.model.sha256[:12]}) is not served any more: load"
-            " its bundle by POST /v1/models, then give this command again"
+            f"the former model {former.model.id} ({former.model.sha256[:12]}) is no longer served: load its "
+            "bundle with POST /v1/models, then give this command again"
         )
     thresholds = {name: value for name, value in former.thresholds.items() if value is not None}
     return of.server.change(stream.id, former.model.id, thresholds)
 
 
 def _earlier(recording: GrowingRecording, present: ServedModel) -> list[InForceFrom]:
-    """Return what was in force before the present weights were for the first time."""
+    """Return the models and thresholds from before the first use of the present weights."""
     until = time.monotonic() + WRITTEN_S
     while True:
         in_force = recording.in_force()
@@ -154,18 +153,18 @@ def _earlier(recording: GrowingRecording, present: ServedModel) -> list[InForceF
 
 
 def _resumed(of: StreamOfServer, recording: GrowingRecording) -> OpenStream:
-    """Return the stream, once its client is back: after a restart of the server it takes a while."""
+    """Return the stream when its client is back, which takes a while after a restart of the server."""
     until = time.monotonic() + of.server.patience_s
     while (stream := of.server.streams().get(of.stream)) is None:
         if recording.is_final:
             raise NotInForce(
-                f"the new bundle is ready, but stream {of.stream} has ended meanwhile: load it for the next"
-                " stream by POST /v1/models"
+                f"the new bundle is ready, but stream {of.stream} has ended meanwhile: load it for the next "
+                "stream with POST /v1/models"
             )
         if time.monotonic() >= until:
             raise NotInForce(
-                f"the new bundle is ready, but the client of stream {of.stream} is away: the same command"
-                " tries again"
+                f"the new bundle is ready, but the client of stream {of.stream} is away: give the same "
+                "command to try again"
             )
         time.sleep(POLL_S)
     return stream

@@ -1,7 +1,7 @@
-"""How similar two frames of photon counts are, and where the sample moved between them; without a network.
+"""The similarity of two frames of photon counts, and where the sample moved between them, without a network.
 
-Both are smoothed, and what photon noise alone does to smoothed counts is known and taken off. So the figures
-mean the same at any dose.
+Both frames are smoothed. The effect of photon noise on smoothed counts is known, and is subtracted. So the
+figures are comparable at any dose.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from scipy import ndimage
 
 Floats = NDArray[np.float64]
 
-DETAIL_PX: Final = 2.0  # Gaussian that leaves the sample's structure
-LOCAL_PX: Final = 12.0  # and one whose image is taken off: stray light is wider than that
-SMOOTH_PX: Final = 1.5  # Gaussian by which moved pixels are found
-LEAST_VARIANCE: Final = 1e-3  # of smoothed counts: where there is no light at all
+DETAIL_PX: Final = 2.0  # Gaussian that keeps the sample's structure
+LOCAL_PX: Final = 12.0  # Gaussian whose image is subtracted: stray light is wider
+SMOOTH_PX: Final = 1.5  # Gaussian for finding moved pixels
+LEAST_VARIANCE: Final = 1e-3  # least variance of smoothed counts, where there is no light at all
 
 
 def likeness(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the correlation of the light in two frames (H, W), its photon noise taken off.
+    """Return the correlation of the light in two frames (H, W), corrected for photon noise.
 
-    1 for one scene that stands still, however faint; 0 for two scenes, and where a frame shows none.
+    It is 1 for a scene that does not move, however faint. It is 0 for two different scenes, and if a frame
+    shows none.
     """
     images = [_detail(frame) for frame in (first, second)]
     noise = [float(frame.mean()) * _kept_variance(DETAIL_PX) for frame in (first, second)]
@@ -34,14 +35,14 @@ def likeness(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 
 def unmoved(first: NDArray[Any], second: NDArray[Any], errors: float) -> NDArray[np.bool_]:
-    """Return where two images (H, W) of one brightness differ by no more than their photon noise.
+    """Return where two images (H, W) of equal brightness differ by no more than their photon noise, (H, W).
 
     Parameters
     ----------
     first, second : (H, W) arrays
         Counts; the second may be scaled to the brightness of the first.
     errors : float
-        How many standard errors of the smoothed difference noise may reach.
+        Largest difference due to noise, in standard errors of the smoothed difference.
     """
     smooth = [ndimage.gaussian_filter(np.asarray(image, np.float64), SMOOTH_PX) for image in (first, second)]
     variance = np.maximum((smooth[0] + smooth[1]) * _kept_variance(SMOOTH_PX), LEAST_VARIANCE)
@@ -55,5 +56,5 @@ def _detail(frame: NDArray[Any]) -> Floats:
 
 
 def _kept_variance(sigma: float) -> float:
-    """Return which share of white noise's variance a Gaussian of that width leaves."""
+    """Return the share of white noise's variance that remains after a Gaussian of this width."""
     return 1 / (4 * np.pi * sigma**2)

@@ -1,7 +1,7 @@
-"""A recording that the server is writing, read beside it.
+"""Reads a recording while the server writes it.
 
-The server writes a frame's page, then its line in `frames.jsonl` (`docs/recording.md`). So a page whose line
-is whole is whole, too, and nothing has to be locked: who writes never waits for who reads.
+The server writes a frame's page, then its line in `frames.jsonl` (`docs/recording.md`). So when a line is
+complete, its page is complete too. No lock is needed: the server never waits for a reader.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ Plane = tuple[int, int, int]
 
 
 class _Written(BaseModel):
-    """What a server writes; a newer one may write more, which is passed over."""
+    """Data that a server writes; unknown keys of a newer server are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
 class WrittenModel(_Written):
-    """A model that was in force."""
+    """A model that was in use."""
 
     id: str
     sha256: str
 
 
 class InForceFrom(_Written):
-    """What frames from `from_seq` on were denoised with and judged by."""
+    """The model and thresholds for frames from `from_seq` on."""
 
     from_seq: int
     model: WrittenModel
@@ -83,7 +83,7 @@ class _Line(_Written):
 
 @dataclass(frozen=True)
 class RecordedFrame:
-    """Where a frame lies, and when it was taken, s; None: its sender did not say."""
+    """The page of a frame, and its acquisition time, s; None if the sender did not state it."""
 
     page: int
     plane: Plane
@@ -92,15 +92,15 @@ class RecordedFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstFrames:
-    """How many frames of a stream are taken: the first minutes, and no more than `most`."""
+    """The part of a stream that is used: the first minutes, and at most `most` frames."""
 
     minutes: float = 3.0
     most: int = MOST_FRAMES
 
     def of(self, frames: list[RecordedFrame]) -> list[RecordedFrame] | None:
-        """Return those that are taken; None while they have not all come.
+        """Return the frames of that part; None until all of them have arrived.
 
-        Frames without a time count by their number alone. Fewer than an adaptation needs are never taken.
+        Frames without times are counted only. There are never fewer frames than an adaptation needs.
         """
         for number, frame in enumerate(frames, start=1):
             if number >= self.most or (number >= FEWEST_FRAMES and self._is_over(frames[0], frame)):
@@ -119,14 +119,15 @@ class GrowingRecording:
     Parameters
     ----------
     folder : Path
-        Of the recording.
+        Folder of the recording.
     stream : str
-        Whose recording is expected there.
+        Id of the stream whose recording is expected there.
 
     Raises
     ------
     CannotAdapt
-        When it is none, another stream's, or holds no photon counts in a form that is read here.
+        When it is not a recording, is that of another stream, or does not hold photon counts in a readable
+        format.
     """
 
     def __init__(self, folder: Path, stream: str) -> None:
@@ -140,20 +141,20 @@ class GrowingRecording:
 
     @property
     def pixel_size_um(self) -> float | None:
-        """Side of a pixel; None when its sender did not say."""
+        """Side of a pixel; None if the sender did not state it."""
         return self._description.pixel_size_um
 
     @property
     def is_final(self) -> bool:
-        """Whether the stream has ended, and its files with it."""
+        """Whether the stream has ended, so that its files are complete."""
         return (self.folder / SUMS).exists()
 
     def nbytes(self, frames: int) -> int:
-        """Bytes of the raw pixels of so many frames."""
+        """Bytes of the raw pixels of this number of frames."""
         return frames * math.prod(self._description.shape) * np.dtype(self._description.in_dtype).itemsize
 
     def require_photons(self) -> None:
-        """Refuse what no photons can be taken from.
+        """Refuse a recording from which no photon counts can be read.
 
         Raises
         ------
@@ -167,17 +168,17 @@ class GrowingRecording:
         if (detector := self._description.detector) is not None:
             raise CannotAdapt(
                 f"{self.folder}: expected photon counts, got values of a detector (offset"
-                f" {detector.offset:g}, gain {detector.gain:g}): photons are split to train, and such values"
-                " cannot be. Adapt to a stream of a photon-counting detector"
+                f" {detector.offset:g}, gain {detector.gain:g}): training splits photons, which is "
+                "impossible with such values. Adapt to a stream of a photon-counting detector"
             )
 
     def frames(self) -> list[RecordedFrame]:
-        """Return the frames that are recorded so far, in order.
+        """Return the frames recorded so far, in order.
 
         Raises
         ------
         CannotAdapt
-            When they are of several planes, or lines are none of ours.
+            When there are several planes, or unknown lines.
         """
         found = [
             RecordedFrame(line.page, (line.index.c, line.index.z, line.index.p), line.t_acq)
@@ -193,12 +194,12 @@ class GrowingRecording:
         return found
 
     def in_force(self) -> list[InForceFrom]:
-        """Return what was in force, from the first frame on, in order.
+        """Return the models and thresholds in use since the first frame, in order.
 
         Raises
         ------
         CannotAdapt
-            When lines are none of ours.
+            When there are unknown lines.
         """
         first = InForceFrom(
             from_seq=0, model=self._description.model, thresholds=self._description.thresholds
@@ -206,12 +207,12 @@ class GrowingRecording:
         return [first, *self._lines(InForceFrom, event="update")]
 
     def write_movie(self, frames: list[RecordedFrame], path: Path) -> None:
-        """Write the raw pixels of these frames into an OME-TIFF of their own, whole or not at all.
+        """Write the raw pixels of these frames into a separate OME-TIFF, completely or not at all.
 
         Raises
         ------
         CannotAdapt
-            When a page is not what its line says.
+            When a page differs from its line.
         OSError
         """
         partial = path.with_name(f"{path.name}.partial")
@@ -240,7 +241,7 @@ class GrowingRecording:
                 yield pixels
 
     def _lines(self, kind: type[_Kind], *, event: str | None = None) -> Iterator[_Kind]:
-        """Whole lines; half a line is being written."""
+        """Yield complete lines; an incomplete line is still being written."""
         with (self.folder / LINES).open("rb") as file:
             for number, text in enumerate(file, start=1):
                 if not text.endswith(b"\n"):
@@ -250,7 +251,8 @@ class GrowingRecording:
                         yield kind.model_validate_json(text)
                 except ValidationError as error:
                     raise CannotAdapt(
-                        f"{self.folder / LINES}: line {number} is none of a recording: {complaints(error)}"
+                        f"{self.folder / LINES}: line {number} is not a line of a recording: "
+                        f"{complaints(error)}"
                     ) from error
 
 
@@ -262,8 +264,8 @@ def _description(folder: Path) -> _Description:
         return _Description.model_validate_json((folder / DESCRIPTION).read_bytes())
     except OSError as error:
         raise CannotAdapt(
-            f"expected a recording in {folder}, got: {error.strerror}. Run this on the server's machine, with"
-            " --recordings as its setting recording.folder names it"
+            f"expected a recording in {folder}, got: {error.strerror}. Run this on the server's machine, "
+            "and give its setting recording.folder as --recordings"
         ) from error
     except ValidationError as error:
         raise CannotAdapt(f"{folder / DESCRIPTION} is not of this version: {complaints(error)}") from error

@@ -1,7 +1,7 @@
-"""A bundle adapted to a stream that is running.
+"""A bundle adapted to a running stream.
 
-The frames are those that the server has recorded, and it is asked by HTTP: it never waits. All work lies in
-`OUT.live` next to the new bundle, so a run that was stopped goes on.
+The frames are read from the server's recording, and the server is controlled by HTTP, so it never waits. All
+work is done in `OUT.live` next to the new bundle, so that a stopped run can continue.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ DESCRIPTION: Final = "bioimageio.yaml"
 POLL_S: Final = 1.0
 BUNDLE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", re.ASCII)
 COPIES: Final = 3.0
-"""So many times the bytes of the frames are written: the movie, its photons that train, and others."""
+"""Bytes written, in multiples of the frames' bytes: the movie, its training photons, and other photons."""
 LEFT_FREE: Final = 2 * 2**30
-"""Bytes that stay free on the disk: twice what recordings leave by default before they stop."""
+"""Bytes that must remain free on the disk: twice the default at which recordings stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveWish:
-    """How a bundle is to be made for a stream.
+    """Settings of the adaptation to a stream.
 
     Parameters
     ----------
     out : Path
-        Folder of the new bundle, right in one of the server's `server.bundle_folders`.
+        Folder of the new bundle, directly inside one of the server's `server.bundle_folders`.
     source : Path or None
-        Bundle that serves the stream; None: it is looked for next to `out`, and in the one that ships.
+        Bundle that serves the stream; None: searched next to `out`, and among the shipped ones.
     first : FirstFrames
-        What is learned from.
+        The frames to train on.
     wanted : Wanted
-        How long to train, and how.
+        Duration and settings of the training.
     """
 
     out: Path
@@ -65,23 +65,23 @@ class LiveWish:
 
 
 def adapt_live(of: StreamOfServer, wish: LiveWish) -> InForce:
-    """Adapt the model of a running stream to its first frames, and put it in force for its next ones.
+    """Adapt the model of a running stream to its first frames, and use it for its next frames.
 
     Raises
     ------
     CannotAdapt
-        When the stream is not open or not recorded, or nothing can be learned from its frames or from its
-        bundle: nothing was changed.
+        When the stream is not open or not recorded, or adaptation to its frames or of its bundle is
+        impossible; nothing was changed.
     NotPhotonCounts, InvalidPairs
-        When its frames hold no photon counts: nothing was changed.
+        When its frames do not contain photon counts; nothing was changed.
     NotBetter
-        When the gate refuses the network: nothing was changed, and nothing is kept.
+        When the acceptance test refuses the network; nothing was changed, and nothing is kept.
     NotInForce
-        When a bundle was made that the server or the stream does not take any more: it is kept.
+        When the server or the stream no longer accepts the new bundle; the bundle is kept.
     ServerRefusal
-        When the server cannot be asked: nothing was changed.
+        When the server does not answer; nothing was changed.
     KeyboardInterrupt
-        When it was stopped: the same call goes on.
+        When it was stopped; the same call continues.
     """
     stream = open_stream(of)
     recording, served = recording_of(of, stream), of.server.models()
@@ -90,8 +90,8 @@ def adapt_live(of: StreamOfServer, wish: LiveWish) -> InForce:
         return put_in_force(of, _made_before(wish.out, present), present, recording)
     if not BUNDLE_NAME.fullmatch(wish.out.name):
         raise CannotAdapt(
-            f"--out {wish.out}: expected a name of letters, digits, '.', '_' and '-', as servers load bundles"
-            " by their names"
+            f"--out {wish.out}: expected a name of letters, digits, '.', '_' and '-', because servers load "
+            "bundles by name"
         )
     recording.require_photons()
     source = _source(wish, present)
@@ -102,23 +102,23 @@ def adapt_live(of: StreamOfServer, wish: LiveWish) -> InForce:
 
 
 def work_folder(out: Path) -> Path:
-    """Return the folder that holds a run until it is decided."""
+    """Return the folder that holds a run until the decision."""
     return out.with_name(f"{out.name}.live")
 
 
 def _made_before(out: Path, present: str) -> Bundle:
-    """Return the bundle of an earlier run that could not put it in force."""
+    """Return the bundle of an earlier run whose bundle could not be used."""
     bundle = read_bundle(out)
     made = None if bundle.config is None else bundle.config.provenance
     starts = (
         () if made is None else tuple(sha for name, sha in made.data.items() if name.startswith("start "))
     )
     if bundle.sha256 == present:
-        raise CannotAdapt(f"the stream is denoised by {bundle.id} ({present[:12]}) already: --undo goes back")
+        raise CannotAdapt(f"the stream already uses {bundle.id} ({present[:12]}): give --undo to go back")
     if present not in starts:
         raise CannotAdapt(
-            f"--out {out} exists, and was not adapted from the model of this stream ({present[:12]}): give"
-            " another name"
+            f"--out {out} exists, but was not adapted from the model of this stream ({present[:12]}): give "
+            "another name"
         )
     return bundle
 
@@ -132,12 +132,12 @@ def _source(wish: LiveWish, sha256: str) -> Bundle:
         except BundleError:
             if wish.source:
                 raise
-            continue  # something else that lies there, too
+            continue  # files other than bundles may be there too
         if bundle.sha256 == sha256:
             return bundle
     raise CannotAdapt(
         f"expected the bundle that serves the stream (weights {sha256[:12]}), looked at"
-        f" {', '.join(str(path) for path in looked)}: name it by --bundle"
+        f" {', '.join(str(path) for path in looked)}: give it with --bundle"
     )
 
 
@@ -146,7 +146,7 @@ def _bundles_in(folder: Path) -> Iterable[Path]:
 
 
 def _make(of: StreamOfServer, wish: LiveWish, source: Bundle, recording: GrowingRecording) -> None:
-    """Write the new bundle, or go on with writing it."""
+    """Write the new bundle, or continue an earlier run."""
     work = work_folder(wish.out)
     movie, made = work / f"{recording.folder.name}.ome.tif", work / wish.out.name
     work.mkdir(exist_ok=True)
@@ -161,7 +161,7 @@ def _make(of: StreamOfServer, wish: LiveWish, source: Bundle, recording: Growing
             _say(*adapt(source.source, [movie], made, wish.wanted).decision.lines())
     except (CannotAdapt, NotPhotonCounts, NotBetter, ServerRefusal):
         if not {path.name for path in work.iterdir()} - {movie.name}:
-            shutil.rmtree(work)  # nothing lies there that somebody could go on with
+            shutil.rmtree(work)  # there is no run to continue
         raise
     made.replace(wish.out)
     shutil.rmtree(work)
@@ -176,29 +176,30 @@ def _require_own(work: Path, movie: Path) -> None:
 
 
 def _require_seen(server: RunningServer, work: Path) -> None:
-    """Check before any work that this operator may load bundles, and from this folder.
+    """Check before any work that this operator may load bundles from this folder.
 
-    The server is asked for the folder of the run, which holds no bundle: it must find it, and say so.
+    The server is asked to load the folder of the run, which holds no bundle. It must answer that there is no
+    bundle, not that there is no folder.
     """
     try:
         server.load(work.name)
     except ServerRefusal as refusal:
         if refusal.code == "unknown_bundle":
             raise CannotAdapt(
-                "expected --out right in one of the folders from which the server loads bundles"
-                f" (server.bundle_folders), got {work.parent}: the server does not find {work.name} there"
+                "expected --out directly inside one of the folders from which the server loads bundles "
+                f"(server.bundle_folders), got {work.parent}, where the server does not find {work.name}"
             ) from refusal
         if refusal.code != "bad_bundle":
             raise
 
 
 def _first_frames(of: StreamOfServer, first: FirstFrames, recording: GrowingRecording) -> list[RecordedFrame]:
-    """Wait until the frames have come."""
+    """Wait until the frames have arrived, and return them."""
     frames = first.of(recorded := recording.frames())
     if frames is None:
         _say(
-            f"{len(recorded)} frames are recorded; waits for the first {first.minutes:g} minutes, at least"
-            f" {FEWEST_FRAMES} and at most {first.most} frames"
+            f"{len(recorded)} frames are recorded; waiting for the first {first.minutes:g} minutes, at "
+            f"least {FEWEST_FRAMES} and at most {first.most} frames"
         )
     while frames is None:
         time.sleep(POLL_S)
@@ -207,8 +208,8 @@ def _first_frames(of: StreamOfServer, first: FirstFrames, recording: GrowingReco
             recording_of(of, stream)
         elif recording.is_final and first.of(recording.frames()) is None:
             raise CannotAdapt(
-                f"stream {of.stream} ended before {first.minutes:g} minutes or {first.most} frames had come:"
-                " give its raw.ome.tif to `dimstream-train adapt`"
+                f"stream {of.stream} ended before {first.minutes:g} minutes or {first.most} frames: give "
+                "its raw.ome.tif to `dimstream-train adapt`"
             )
         frames = first.of(recording.frames())
     return frames
@@ -218,8 +219,9 @@ def _require_room(work: Path, nbytes: int) -> None:
     free = shutil.disk_usage(work).free
     if free < (needed := round(COPIES * nbytes) + LEFT_FREE):
         raise CannotAdapt(
-            f"expected {needed / 1e9:.1f} GB free on the disk of {work}, {LEFT_FREE / 1e9:.1f} of which stay"
-            f" free for recordings, got {free / 1e9:.1f}: make room, or give --out on another disk"
+            f"expected {needed / 1e9:.1f} GB free on the disk of {work}, of which {LEFT_FREE / 1e9:.1f} "
+            f"remain free for recordings, got {free / 1e9:.1f}: free some space, or give --out on another "
+            "disk"
         )
 
 

@@ -1,4 +1,4 @@
-"""A process that takes the processor only where nobody else wants it."""
+"""Low priority of a process: it uses the processor only when no other process needs it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from dimstream_models.training.errors import NotAvailable
 LOWEST: Final = 19
 THREADS: Final = Path("/proc/self/task")
 LONGEST_S: Final = 2.0
-"""Of one rest: what came before it may have been more than one piece of work."""
+"""Longest rest; the time before it may have included more than one piece of work."""
 
 
 def yield_to_others(threads: int) -> str:
-    """Give this process the lowest priority and so many threads; what was reached, in words.
+    """Set the lowest priority and the number of threads of this process; return the priority reached, as
+    text.
 
-    On Linux a priority belongs to a thread, and new ones take after the thread that begins them: so it is set
-    for all that there are. Idle scheduling (`SCHED_IDLE`) is asked for where the system has it.
+    On Linux, a priority belongs to a thread, and new threads inherit it from the thread that starts them. So
+    it is set for all existing threads. Idle scheduling (`SCHED_IDLE`) is used where the operating system has
+    it.
 
     Raises
     ------
     NotAvailable
-        When the system has no such priorities.
+        When the operating system has no such priorities.
     """
     import torch
 
     if not hasattr(os, "nice"):
         raise NotAvailable(
-            "expected a system with the priorities of POSIX, got one without: adapt on another machine with"
-            " `dimstream-train adapt`, and load the bundle by POST /v1/models"
+            "expected an operating system with POSIX priorities, got one without: adapt on another machine "
+            "with `dimstream-train adapt`, and load the bundle with POST /v1/models"
         )
     torch.set_num_threads(threads)
     if not THREADS.exists():
@@ -44,21 +46,21 @@ def yield_to_others(threads: int) -> str:
         for thread in own:
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
     except OSError:  # a container may forbid it
-        return f"nice {LOWEST}, as the system refuses idle scheduling"
+        return f"nice {LOWEST}, because the operating system refuses idle scheduling"
     return f"idle scheduling and nice {LOWEST}"
 
 
 class Rests:
-    """Pauses between pieces of work, after which cores have computed a share of the time.
+    """Pauses between pieces of work, so that cores compute only for a share of the time.
 
-    Even at the lowest priority, and on a core of its own, work takes caches and memory from others.
+    Even at the lowest priority and on a separate core, work competes for caches and memory.
 
     Parameters
     ----------
     share : float
-        Of the time, above 0; 1: no pauses.
+        Share of the time, above 0; 1: no pauses.
     threads : int
-        That compute at once.
+        Number of threads that compute at the same time.
     """
 
     def __init__(self, share: float, threads: int) -> None:
@@ -67,9 +69,9 @@ class Rests:
         self._of_work, self._since = (1 / share - 1) / threads, time.process_time()
 
     def __call__(self) -> float:
-        """Rest for as long as the work since the last rest asks, and return that, s.
+        """Rest for as long as the work since the last rest requires, and return that time, s.
 
-        What counts is the time of the processor: who had to wait for others need not rest for it.
+        Only processor time counts: time spent waiting for others requires no rest.
         """
         rest = min(LONGEST_S, self._of_work * (time.process_time() - self._since))
         if rest > 0:

@@ -1,10 +1,10 @@
-"""What a network that is adapted learns from: other photons of the same frame, and its neighbouring frames.
+"""The targets of adaptation: other photons of the same frame, and its neighbouring frames.
 
-Neither target shares its photon noise with what the network is shown, so copying the noise earns nothing
-(Noise2Noise: Lehtinen et al. 2018, arXiv 1803.04189). Photons of the same frame know no motion, but there are
-few of them, and alone they leave more noise than need be; its neighbouring frames have many, but teach blur
-where the sample moved. So both are mixed: the less, the more a movie's neighbours differ, and pixels that
-moved do not count.
+Neither target shares photon noise with the network's input, so copying the noise does not reduce the loss
+(Noise2Noise: Lehtinen et al. 2018, arXiv 1803.04189). Photons of the same frame are not affected by motion,
+but there are few of them, so alone they leave more noise than necessary. Neighbouring frames have many
+photons, but teach blur where the sample moved. So both are mixed. The more a movie's neighbouring frames
+differ, the less they are used, and pixels that moved are ignored.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from dimstream_models.training.settings import MoviesSettings
 
 VALIDATION_PATCHES: Final = 96
 LIKE_ENOUGH: Final = (0.85, 0.97)
-"""Likeness of neighbours up to which they teach nothing, and from which on as much as they may."""
+"""Likeness of neighbouring frames up to which they are not used, and from which on they are used fully."""
 
 Patch = NDArray[np.float64]  # (patch_px, patch_px)
 Sample = tuple[Patch, Patch, Patch]
-"""What is shown, its target, and 1 where it counts."""
+"""The input, its target, and 1 where pixels count."""
 Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
 class _TrainingMovie:
-    """The frames of one movie that train.
+    """The training frames of one movie.
 
     Parameters
     ----------
     shown, held : (T, H, W) arrays
-        Photons that train, and those of the same frames that never do.
+        Photons for training, and photons of the same frames that are held out.
     related : (T,) array
         Whether a frame shows the same sample as the one stored before it.
     levels : (T,) array
         Mean counts of each frame.
     trust : float
-        How far the neighbouring frames may teach, 0 to 1.
+        How much the neighbouring frames are used, 0 to 1.
     moved_errors : float
-        Of `likeness.unmoved`.
+        The bound of `frame_similarity.unmoved`.
     """
 
     shown: Counts
@@ -63,14 +63,14 @@ class _TrainingMovie:
     moved_errors: float
 
     def neighbours(self, frame: int) -> list[int]:
-        """Return the frames just before and after one that show the same sample, as far as they may teach."""
+        """Return the usable frames directly before and after a frame that show the same sample."""
         if not self.trust:
             return []
         before = [frame - 1] if frame and self.related[frame] else []
         return before + ([frame + 1] if frame + 1 < len(self.shown) and self.related[frame + 1] else [])
 
     def mean_of_neighbours(self, frame: int, window: Window, photons: Counts) -> tuple[Patch, Patch]:
-        """Return the mean of the neighbouring frames' photons, at this frame's brightness, and where nothing
+        """Return the neighbouring frames' mean photons, (y, x), at this frame's brightness, and where nothing
         moved."""
         seen, level = self.shown[frame][window].astype(np.float64), self.levels[frame]
         scales = {each: level / self.levels[each] for each in self.neighbours(frame)}
@@ -83,19 +83,18 @@ class _TrainingMovie:
 
 
 class MixedSource:
-    """Patches of the frames that train, each with a target of one of both kinds: a `SampleSource`.
+    """Patches of the training frames, each with a target of one of the two kinds: a `SampleSource`.
 
-    A batch depends on the seed and the step alone.
+    A batch depends only on the seed and the step.
 
     Parameters
     ----------
     stored : Stored
-        Movies, of which the photons that train are looked at.
-    settings : MoviesSettings
-    batch, patch_px : int
-        Patches in a step and their side.
+        Movies, of which the training photons are used.
+    settings : MoviesSettings batch, patch_px : int
+        Patches per step and their side.
     seed : int
-        Of the run.
+        Seed of the run.
 
     Raises
     ------
@@ -130,7 +129,7 @@ class MixedSource:
         return _turned(sample, rng)
 
     def _split(self, counts: Counts, rng: np.random.Generator) -> Sample:
-        """Return one part of a patch's photons, and the other at the same expectation."""
+        """Return one part of a patch's photons, and the other scaled to the same expectation."""
         share = float(rng.uniform(*self.settings.kept_share))
         kept, other = split_photons(counts.astype(np.int64), share, rng)
         truth = np.asarray(other * (share / (1 - share)), np.float64)
@@ -138,15 +137,15 @@ class MixedSource:
 
 
 class HeldPhotons:
-    """Patches of the frames that train, judged by photons that never do: a `SampleSource` to validate on.
+    """Patches of the training frames with held-out photons as truth: a `SampleSource` for validation.
 
-    By those of the same frame and, where they may teach, of its neighbouring frames: alone they are too
-    few to tell one epoch from the next. The patches and their truths are the same in every epoch.
+    The truth is the held-out photons of the same frame and, if usable, of its neighbouring frames: those of
+    the frame alone are too few to compare epochs. The patches and their truths are the same in every epoch.
 
     Parameters
     ----------
     stored, settings, batch, patch_px
-        As `MixedSource`.
+        As in `MixedSource`.
     """
 
     def __init__(self, stored: Stored, settings: MoviesSettings, *, batch: int, patch_px: int) -> None:
@@ -175,7 +174,7 @@ def _judged_by_held(movie: _TrainingMovie, frame: int, window: Window) -> Sample
 
 
 def _training_movies(stored: Stored, settings: MoviesSettings, patch_px: int) -> list[_TrainingMovie]:
-    """Return every movie's part that trains.
+    """Return every movie's training frames.
 
     Raises
     ------
@@ -197,15 +196,15 @@ def _training_movies(stored: Stored, settings: MoviesSettings, patch_px: int) ->
 
 
 def _grid(movie: Counts, side: int) -> Iterator[tuple[int, Window]]:
-    """Yield frame and window of patches that cover a movie."""
+    """Yield frame and window of the patches that cover a movie."""
     tops, lefts = (sorted({*range(0, s - side, side), s - side}) for s in movie.shape[1:])
     for frame, top, left in product(range(len(movie)), tops, lefts):
         yield frame, np.s_[top : top + side, left : left + side]
 
 
 def _trust(movie: StoredMovie) -> float:
-    """Return how far the neighbouring frames may teach, 0 to 1: what moves a little everywhere moves within
-    the noise, so nothing shows where."""
+    """Return how much the neighbouring frames are used, 0 to 1. Small motion everywhere is hidden by noise,
+    so moved pixels cannot be found then."""
     low, high = LIKE_ENOUGH
     related = [each for each in movie.likeness[: movie.training] if each >= RELATED]
     return float(np.clip((np.median(related) - low) / (high - low), 0, 1)) if related else 0.0

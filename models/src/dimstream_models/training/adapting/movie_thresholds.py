@@ -1,4 +1,4 @@
-"""The flag's thresholds of an adapted network: its movies, thinned as by bleaching, against empty fields."""
+"""The flag's thresholds of an adapted network: from its movies, thinned like bleaching, and empty fields."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ from dimstream_models.training.pairs.photon_split import split_photons
 from dimstream_models.training.prediction import Denoise
 from dimstream_models.training.settings import Recipe
 
-SHARES: Final = (1.0, 0.5, 0.25)  # of the photons that are left: the sample bleaches while it is watched
-LARGEST_SIDE: Final = 256  # of the middle of each frame
-MOST_FRAMES: Final = 24  # of each movie, the last ones
-EMPTY_FRAMES: Final = 8  # of each empty field
+SHARES: Final = (
+    1.0,
+    0.5,
+    0.25,
+)  # shares of the remaining photons, because the sample bleaches during the movie
+LARGEST_SIDE: Final = 256  # side of the central part of each frame
+MOST_FRAMES: Final = 24  # number of frames of each movie, the last ones
+EMPTY_FRAMES: Final = 8  # frames of each empty field
 EMPTY_LIGHT: Final = (0.05, 1.0)
-"""Of empty fields, over the movies' mean. In less light no frame shows structure, and is suspect for that."""
+"""Light of empty fields, relative to the movies' mean. With less light, no frame shows structure, and all are
+suspect for that reason."""
 
 
 def threshold_of_movies(stored: Stored, recipe: Recipe, denoise: Denoise) -> FlagThresholds:
-    """Return the thresholds between a sample's movies at several doses and simulated empty fields.
+    """Return the thresholds that separate a sample's movies at several doses from simulated empty fields.
 
     Raises
     ------
     CannotCalibrate
-        When the network cannot tell both apart.
+        When the network cannot distinguish the two.
     """
     settings = recipe.calibration
     names = ", ".join(movie.name for movie in stored.index.movies)
@@ -66,7 +71,7 @@ def _signal(stored: Stored, seed: int) -> Iterator[Movie]:
 
 
 def _empty(stored: Stored, movies: int, seed: int) -> Iterator[Movie]:
-    """Yield photon noise alone, with as much light as the movies have, and with less."""
+    """Yield movies of photon noise alone, with as much light as the movies, and with less."""
     seen = _last_frames(stored, 0)
     low, high = (share * float(seen.mean()) for share in EMPTY_LIGHT)
     for index, rate in enumerate(np.geomspace(low, high, movies)):
@@ -75,7 +80,7 @@ def _empty(stored: Stored, movies: int, seed: int) -> Iterator[Movie]:
 
 
 def _last_frames(stored: Stored, number: int) -> Counts:
-    """Return the counts of a movie's last frames, those that trained included, (T, H, W)."""
+    """Return the counts of a movie's last frames, (T, H, W), including training frames."""
     deciding = stored.deciding(number)
     before = max(0, MOST_FRAMES - len(deciding))
     shown, held = stored.shown(number), stored.held(number)

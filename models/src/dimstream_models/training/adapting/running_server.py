@@ -1,4 +1,4 @@
-"""A server that streams run on, asked by HTTP as its operator (`docs/http-api.md`)."""
+"""A running server, controlled by HTTP as its operator (`docs/http-api.md`)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dimstream_models.training.errors import ServerRefusal
 from dimstream_models.training.settings.complaints import complaints
 
 TIMEOUT_S: Final = 120.0
-"""Of one answer: a bundle is verified and warmed up before its answer comes."""
+"""Time limit of one answer; a bundle is verified and warmed up before the answer."""
 PATIENCE_S: Final = 60.0
-"""How long a server may be away, as for a restart."""
+"""Longest time that a server may be away, for example during a restart."""
 AGAIN_S: Final = 1.0
 
 
 class _Answer(BaseModel):
-    """What a server answers; a newer one may say more, which is passed over."""
+    """An answer of a server; unknown keys of a newer server are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -42,7 +42,7 @@ class _Models(_Answer):
 
 
 class RecordingState(_Answer):
-    """Where a stream is recorded, and why that has stopped."""
+    """Where a stream is recorded, and why the recording stopped."""
 
     folder: str
     state: str
@@ -50,7 +50,7 @@ class RecordingState(_Answer):
 
 
 class OpenStream(_Answer):
-    """A stream that is open."""
+    """An open stream."""
 
     id: str
     endpoint: str
@@ -63,7 +63,7 @@ class _Streams(_Answer):
 
 
 class InForce(_Answer):
-    """By which model a stream's frames are denoised, from a frame on."""
+    """The model of a stream, and the first frame for which it is used."""
 
     from_seq: int
     model: str
@@ -82,9 +82,9 @@ class RunningServer:
     address : str
         `http://HOST:PORT`, or https.
     token : str or None
-        Of an operator.
+        Token of an operator.
     patience_s : float
-        How long it may be away before that is an error.
+        Longest time that it may be away.
     """
 
     address: str
@@ -92,7 +92,7 @@ class RunningServer:
     patience_s: float = PATIENCE_S
 
     def streams(self) -> dict[str, OpenStream]:
-        """Return the streams that are open, by id; requests of single files are none.
+        """Return the open streams, by id; requests of single files are not included.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class RunningServer:
         return {one.id: one for one in found if one.endpoint == "zmq"}
 
     def models(self) -> dict[str, ServedModel]:
-        """Return the models that are served, by id.
+        """Return the served models, by id.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class RunningServer:
         return {one.id: one for one in self._ask("GET", "/v1/models", _Models).models}
 
     def load(self, bundle: str) -> ServedModel:
-        """Have a bundle of its folders served, and return its model.
+        """Let the server load a bundle from its folders, and return its model.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class RunningServer:
     def change(
         self, stream: str, model: str, thresholds: Mapping[str, float | None] | None = None
     ) -> InForce:
-        """Put a model in force for a stream's next frames; thresholds that are named replace the model's.
+        """Use a model for a stream's next frames; the given thresholds replace the model's.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class RunningServer:
         )
 
     def _ask(self, method: str, path: str, kind: type[_Kind], body: Any = None) -> _Kind:
-        """Ask again while it is away or busy, as long as the patience lasts."""
+        """Send a request, again while the server is away or busy, for at most `patience_s`."""
         until = time.monotonic() + self.patience_s
         while True:
             try:
@@ -156,7 +156,7 @@ class RunningServer:
             return _read(kind, server.ask(method, path, body), self.address)
         except StreamError as error:
             raise ServerRefusal(
-                f"{self.address} refuses {method} {path}: {error.detail} ({error.code})",
+                f"{self.address} refused {method} {path}: {error.detail} ({error.code})",
                 code=error.code,
                 retryable=error.problem.retryable,
             ) from error
@@ -167,12 +167,12 @@ class RunningServer:
 
 
 def read_token(path: Path) -> str:
-    """Return the token of a file that `dimstream-server keygen FOLDER --operator NAME` made.
+    """Return the token in a file of `dimstream-server keygen FOLDER --operator NAME`.
 
     Raises
     ------
     ServerRefusal
-        When it holds none, or more than one.
+        When it holds no token, or more than one.
     """
     try:
         return read_only_entry(path, TOKEN).value

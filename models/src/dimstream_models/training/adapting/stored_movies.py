@@ -1,9 +1,9 @@
-"""Movies to adapt to, stored once: frames that train, their photons that do not, and frames that decide.
+"""Movies for adaptation, stored once: training frames, held-out photons of these, and deciding frames.
 
-A folder holds `movies.json` (the index, written last) and of each movie three files of uint16, (T, H, W):
-`000-shown.npy` (the photons that train), `000-held.npy` (photons of the same frames that never train and
-choose the best epoch) and `000-deciding.npy` (later frames that never train and decide about the whole).
-They are read by memory-mapping, so memory does not grow with a movie.
+A folder holds `movies.json` (the index, written last) and three files of uint16, (T, H, W), of each movie:
+`000-shown.npy` (the photons for training), `000-held.npy` (held-out photons of the same frames, which choose
+the best epoch) and `000-deciding.npy` (later frames, never used for training, which decide on acceptance).
+They are memory-mapped, so memory does not grow with a movie.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from dimstream_models.training.pairs.photon_split import check_photon_counts, sp
 from dimstream_models.whole_files import write_whole
 
 INDEX: Final = "movies.json"
-MOST_FRAMES: Final = 240  # of all movies together; of more, runs of frames are taken, evenly spread
-RUN_FRAMES: Final = 8  # frames of such a run
+MOST_FRAMES: Final = 240  # most frames of all movies together; of more, evenly spread runs of frames are used
+RUN_FRAMES: Final = 8  # frames in such a run
 FEWEST_FRAMES: Final = 15
-TRAINING_SHARE: Final = 2 / 3  # of a movie's frames, the first ones
-HELD_SHARE: Final = 0.15  # of the photons of frames that train
-FEWEST_PAIRS: Final = 3  # of neighbours that decide
-CHECKED_FRAMES: Final = 16  # whose noise is measured
+TRAINING_SHARE: Final = 2 / 3  # share of a movie's frames for training, the first ones
+HELD_SHARE: Final = 0.15  # share of the training frames' photons for training
+FEWEST_PAIRS: Final = 3  # fewest pairs of neighbours that decide
+CHECKED_FRAMES: Final = 16  # frames whose noise is measured
 SMALLEST_SIDE: Final = 32
 FIVE_ERRORS: Final = 5.0
-"""Structure score from which on a frame shows more than noise."""
+"""Structure score at which a frame shows more than noise."""
 RELATED: Final = 0.5
-"""Likeness from which on the next frame shows the same sample."""
+"""Likeness at which the next frame shows the same sample."""
 STILL: Final = 0.98
-"""Likeness of neighbours from which on a sample stands still, so that the order of frames says nothing."""
-FAR_FRAMES: Final = 5  # neighbours are more alike than frames that lie so far apart
+"""Likeness of neighbours at which a sample does not move, so that the order of frames cannot be checked."""
+FAR_FRAMES: Final = 5  # neighbours are more alike than frames this far apart
 
 Counts = NDArray[np.uint16]
 
@@ -55,15 +55,15 @@ class StoredMovie(Confined):
     """One movie in the index."""
 
     name: str
-    """Of the file."""
+    """Name of the file."""
     sha256: Sha256
-    """Of the whole file."""
+    """Hash of the whole file."""
     frames: tuple[int, ...]
-    """Numbers in the movie of the frames that were stored, rising."""
+    """Numbers in the movie of the stored frames, rising."""
     training: int = Field(ge=1)
-    """How many of them train, the first ones; the others decide."""
+    """Number of these for training, the first ones; the others decide."""
     likeness: tuple[float, ...]
-    """Of each stored frame and the one stored before it; 0 where it is not the next one of the movie."""
+    """Likeness of each stored frame and the one stored before it; 0 if it is not the movie's next frame."""
     pixel_size_nm: float | None = Field(gt=0)
 
 
@@ -71,39 +71,39 @@ class StoredIndex(Confined):
     """`movies.json`."""
 
     seed: int
-    """Of the photons that are held back."""
+    """Seed of the held-out photons."""
     files: dict[str, Sha256]
-    """Every stored file to its hash."""
+    """Hashes of all stored files."""
     movies: tuple[StoredMovie, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Stored movies; the images stay on disk until they are looked at."""
+    """Stored movies; images are read from disk when needed."""
 
     folder: Path
     index: StoredIndex
 
     @property
     def sha256(self) -> str:
-        """One hash for everything."""
+        """One hash of all files."""
         return hashlib.sha256(self.index.model_dump_json().encode()).hexdigest()
 
     @property
     def pixel_size_nm(self) -> float | None:
-        """Of the first movie that states it."""
+        """Pixel size of the first movie that states it."""
         return next((movie.pixel_size_nm for movie in self.index.movies if movie.pixel_size_nm), None)
 
     def shown(self, number: int) -> Counts:
-        """Return the photons of a movie that train, (T, H, W), memory-mapped."""
+        """Return a movie's photons for training, (T, H, W), memory-mapped."""
         return self._open(number, "shown")
 
     def held(self, number: int) -> Counts:
-        """Return the photons that were held back of the same frames, (T, H, W), memory-mapped."""
+        """Return the held-out photons of the same frames, (T, H, W), memory-mapped."""
         return self._open(number, "held")
 
     def deciding(self, number: int) -> Counts:
-        """Return the frames of a movie that never train, (T, H, W), memory-mapped."""
+        """Return a movie's frames that are not used for training, (T, H, W), memory-mapped."""
         return self._open(number, "deciding")
 
     def related(self, number: int) -> NDArray[np.bool_]:
@@ -116,14 +116,14 @@ class Stored:
 
 
 def store_movies(paths: Sequence[Path], folder: Path, *, seed: int) -> Stored:
-    """Read movies of photon counts into a folder, and check that a network can learn from them.
+    """Store movies of photon counts in a folder, and check that they can be used for training.
 
     Raises
     ------
     CannotAdapt
-        When a movie is too short, shows no sample, or its frames do not follow one another.
+        When a movie is too short, shows no sample, or its frames are not successive.
     NotPhotonCounts
-        When its values are no photon counts, with what was measured.
+        When its values are not photon counts; the message states what was measured.
     InvalidPairs
         When it cannot be read.
     """
@@ -137,12 +137,12 @@ def store_movies(paths: Sequence[Path], folder: Path, *, seed: int) -> Stored:
 
 
 def read_stored(folder: Path) -> Stored:
-    """Return what `store_movies` stored.
+    """Return the movies that `store_movies` stored.
 
     Raises
     ------
     CannotAdapt
-        When it did not finish the folder, or a file has changed.
+        When the folder is incomplete, or a file has changed.
     """
     try:
         index = StoredIndex.model_validate_json((folder / INDEX).read_bytes())
@@ -150,19 +150,19 @@ def read_stored(folder: Path) -> Stored:
             name for name, sha256 in index.files.items() if ImageFile(folder / name).sha256() != sha256
         ]
     except (OSError, ValidationError) as error:
-        raise CannotAdapt(f"expected stored movies in {folder}, got: {error}; begin again") from error
+        raise CannotAdapt(f"expected stored movies in {folder}, got: {error}; start again") from error
     if changed:
-        raise CannotAdapt(f"{folder}: {', '.join(changed)} changed since it was stored; begin again")
+        raise CannotAdapt(f"{folder}: {', '.join(changed)} changed since it was stored; start again")
     return Stored(folder, index)
 
 
 def is_stored(path: Path) -> bool:
-    """Return whether a file has a name that `store_movies` gives."""
+    """Return whether a file has a name of `store_movies`."""
     return bool(re.fullmatch(r"\d{3}-(shown|held|deciding)\.npy|movies\.json(\.partial)?", path.name))
 
 
 def chosen_frames(number: int, most: int) -> list[int]:
-    """Return which frames of a movie are stored: all, or runs of neighbours that are evenly spread."""
+    """Return the numbers of the frames to store: all, or evenly spread runs of neighbours."""
     if number <= most:
         return list(range(number))
     starts = np.linspace(0, number - RUN_FRAMES, max(1, most // RUN_FRAMES)).round().astype(int)
@@ -171,7 +171,7 @@ def chosen_frames(number: int, most: int) -> list[int]:
 
 def _store(path: Path, folder: Path, number: int, *, seed: int, most: int) -> StoredMovie:
     if not path.is_file():
-        raise InvalidPairs(f"{path}: there is no such file")
+        raise InvalidPairs(f"{path}: expected a file, but there is none: check the path")
     try:
         with open_images(path) as stack:
             _check_shape(path, stack)
@@ -183,8 +183,9 @@ def _store(path: Path, folder: Path, number: int, *, seed: int, most: int) -> St
         raise InvalidPairs(f"{path}: {error.detail}") from error
     if (pairs := sum(each >= RELATED for each in alike[training + 1 :])) < FEWEST_PAIRS:
         raise CannotAdapt(
-            f"{path}: expected at least {FEWEST_PAIRS} frames in the last third that one of the same sample"
-            f" follows, as these decide, got {pairs}: give one field of view, all of its frames in order"
+            f"{path}: expected at least {FEWEST_PAIRS} frames in the last third that are followed by a "
+            f"frame of the same sample, because these decide, got {pairs}: give all frames of one field of "
+            "view, in order"
         )
     return StoredMovie(
         name=path.name,
@@ -203,12 +204,12 @@ def _check_shape(path: Path, stack: ImageStack) -> None:
     if others:
         raise CannotAdapt(
             f"{path}: expected a movie of one channel, plane and position, got axes {stack.axes} of"
-            f" {stack.shape}: save the frames of one of them as a file of their own"
+            f" {stack.shape}: save the frames of one of them as a separate file"
         )
     if len(stack) < FEWEST_FRAMES:
         raise CannotAdapt(
-            f"{path}: expected a movie of at least {FEWEST_FRAMES} frames, as a third of them must decide"
-            f" whether it helped, got {len(stack)}"
+            f"{path}: expected a movie of at least {FEWEST_FRAMES} frames, because a third of them must "
+            f"decide whether it helped, got {len(stack)}"
         )
     if min(stack.frame_shape) < SMALLEST_SIDE:
         raise CannotAdapt(
@@ -219,7 +220,7 @@ def _check_shape(path: Path, stack: ImageStack) -> None:
 def _write(
     path: Path, stack: ImageStack, frames: Sequence[int], training: int, folder: Path, number: int, seed: int
 ) -> list[float]:
-    """Write the files of one movie, and return how alike its neighbours are."""
+    """Write the files of one movie, and return the likeness of its neighbouring frames."""
     check_noise(path, [stack.read(n) for n in frames[:CHECKED_FRAMES]])
     rng = np.random.default_rng((seed, number))
     sides = stack.frame_shape
@@ -243,12 +244,12 @@ def _write(
 
 
 def check_noise(path: Path, frames: Sequence[NDArray[Any]]) -> None:
-    """Refuse a movie whose values are no photon counts; takes some frames (H, W) in order.
+    """Refuse a movie whose values are not photon counts, given some frames (H, W) in order.
 
     Raises
     ------
     NotPhotonCounts
-        With what was measured.
+        The message states what was measured.
     """
     try:
         check_photon_counts([np.stack(frames)])
@@ -257,17 +258,17 @@ def check_noise(path: Path, frames: Sequence[NDArray[Any]]) -> None:
 
 
 class _Order:
-    """Looks at the frames of one movie, one by one: do they show a sample, and does each follow the last?"""
+    """Checks the frames of one movie: whether they show a sample, and whether each follows the last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.before: list[tuple[int, NDArray[Any]]] = []
         self.scores: list[float] = []
         self.next: list[float] = []  # 0 where the frame before was not stored
-        self.far: list[float] = []  # without a jump in between
+        self.far: list[float] = []  # without a jump between them
 
     def add(self, n: int, counts: NDArray[Any]) -> None:
-        """Look at frame `n`, (H, W) counts."""
+        """Add frame `n`, (H, W) counts."""
         self.scores.append(structure_score(counts))
         numbers = dict(self.before)
         self.next.append(likeness(numbers[n - 1], counts) if n - 1 in numbers else 0.0)
@@ -276,27 +277,27 @@ class _Order:
         self.before = [*self.before, (n, counts)][-FAR_FRAMES:]
 
     def checked(self) -> list[float]:
-        """Return how alike each frame and the one before it are, or refuse the movie.
+        """Return the likeness of each frame and the one before it, or refuse the movie.
 
         Raises
         ------
         CannotAdapt
-            When most frames show no more than noise, most neighbours show different samples, or neighbours
-            are no more alike than frames that lie further apart.
+            When most frames show only noise, most neighbours show different samples, or neighbours are no
+            more alike than frames further apart.
         """
         score = float(np.median(self.scores))
         if score < FIVE_ERRORS:
             raise CannotAdapt(
-                f"{self.path}: expected a sample in the frames, got no more than noise: structure scores of"
-                f" {min(self.scores):.1f} to {max(self.scores):.1f}, where {FIVE_ERRORS:g} is wanted. A"
-                " network that is adapted to noise harms every sample"
+                f"{self.path}: expected a sample in the frames, got only noise: structure scores of "
+                f"{min(self.scores):.1f} to {max(self.scores):.1f}, expected at least {FIVE_ERRORS:g}. A "
+                "network that is adapted to noise damages the images of every sample"
             )
         near, far = np.array([each for each in self.next if each]), np.array(self.far)
         if not len(near) or np.median(near) < RELATED:
             raise CannotAdapt(
-                f"{self.path}: expected frames that follow one another, got neighbours that show different"
-                f" samples (likeness {_spread(near)}, where 1 is the same and {RELATED:g} is wanted): give"
-                " one field of view, all of its frames in order"
+                f"{self.path}: expected successive frames, got neighbours that show different samples "
+                f"(likeness {_spread(near)}, expected at least {RELATED:g}, where 1 is the same): give all "
+                "frames of one field of view, in order"
             )
         near = near[near >= RELATED]
         if not len(far):
@@ -306,9 +307,8 @@ class _Order:
         if near.mean() < STILL and gap < 2 * error:
             raise CannotAdapt(
                 f"{self.path}: expected neighbouring frames to be more alike than frames {FAR_FRAMES} apart,"
-                f" got a likeness of {_spread(near)} and {_spread(far)}: the frames are not in the order in"
-                " which they were taken, or the sample moves too fast for its frame interval. Give all"
-                " frames in order"
+                f" got a likeness of {_spread(near)} and {_spread(far)}: the frames are not in order, or "
+                "the sample moves too fast for the frame interval. Give all frames in order"
             )
         return self.next
 

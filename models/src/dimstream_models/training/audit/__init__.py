@@ -1,1 +1,1 @@
-"""The proof of the flags: movies whose truth is known, and what a bundle's flags say of them."""
+"""Tests of a bundle's flags, on movies with known truth."""

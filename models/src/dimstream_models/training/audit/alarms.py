@@ -1,4 +1,4 @@
-"""How often the flag is wrong, and how soon it notices that a sample is gone."""
+"""How often the flag is wrong, and how soon it detects that a sample has ended."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dimstream_models.training.audit.judged_movies import FrameRecord, JudgedFra
 from dimstream_models.training.audit.scores import signal_frames
 
 NOTICED_WITHIN: Final = 5
-"""Frames from a sample's end on, among which the flag should have turned."""
+"""Number of frames after a sample's end within which the flag should be suspect."""
 ALLOWED: Final = 0.01
-"""Share of false alarms at which noticing is measured."""
+"""Share of false alarms at which detection is measured."""
 
 Judged = Callable[[FrameRecord], JudgedFrame]
 WAYS: Final[dict[str, Judged]] = {
@@ -29,14 +29,14 @@ WAYS: Final[dict[str, Judged]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How many of some frames are flagged in a way; intervals are 95 %.
+    """Share of frames that are flagged; intervals are 95 %.
 
     Parameters
     ----------
     frames_low, frames_high : float or None
-        Share by Clopper and Pearson, as if frames did not resemble each other.
+        Clopper and Pearson's interval, as if frames were independent.
     movies_affected : int
-        With at least one such frame.
+        Number of movies with at least one such frame.
     estimate : Estimate
         Share, with the intervals over movies.
     """
@@ -50,12 +50,12 @@ class Rate:
 
     @property
     def highest(self) -> float | None:
-        """The highest of all intervals' ends."""
+        """The highest end of all intervals."""
         ends = [end for end in (self.frames_high, self.estimate.highest) if end is not None]
         return max(ends, default=None)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as plain values."""
+        """Return all values as JSON values."""
         return {
             "events": self.events,
             "frames": self.frames,
@@ -67,14 +67,14 @@ class Rate:
 
 @dataclass(frozen=True)
 class Death:
-    """One sample that ended: frames until the flag was suspect (0: at once), None when it never was.
+    """The end of one sample: frames until the flag was suspect (0: at once); None if it never was.
 
     Parameters
     ----------
     flagged : int or None
-        By the flag as the bundle has it.
+        By the bundle's flag.
     at_allowed : int or None
-        By the decision score, at the threshold that allows `ALLOWED` false alarms.
+        By the decision score, at the threshold with `ALLOWED` false alarms.
     """
 
     physics: str
@@ -87,12 +87,12 @@ class Death:
 def rate(
     groups: Iterable[tuple[str, Sequence[FrameRecord]]], happened: Callable[[FrameRecord], bool], *, seed: int
 ) -> Rate:
-    """Return how often something happened to frames.
+    """Return how often an event happened in frames.
 
     Parameters
     ----------
     groups : iterable of (physics, frames)
-        One for each movie.
+        One entry per movie.
     """
     tallies = [Tally(physics, sum(map(happened, records)), len(records)) for physics, records in groups]
     tallies = [tally for tally in tallies if tally.whole]
@@ -110,19 +110,19 @@ def rate(
 
 
 def false_alarms(movies: Sequence[AuditedMovie], way: str, *, seed: int) -> Rate:
-    """Return the rate of suspect frames among those after the first of movies that show a sample."""
+    """Return the rate of suspect frames in movies of a sample, without first frames."""
     return rate(((movie.physics, movie.records[1:]) for movie in movies), suspect(way), seed=seed)
 
 
 def missed_frames(movies: Sequence[AuditedMovie], way: str, *, seed: int) -> Rate:
-    """Return the rate of frames of movies without a sample that are not suspect, the first included."""
+    """Return the rate of frames that are not suspect in movies without a sample, including first frames."""
     is_suspect = suspect(way)
     groups = ((movie.physics, movie.records) for movie in movies)
     return rate(groups, lambda record: not is_suspect(record), seed=seed)
 
 
 def suspect(way: str) -> Callable[[FrameRecord], bool]:
-    """Return whether a frame is suspect, with the split-photon check or without."""
+    """Return a function that tells whether a frame is suspect, with or without the split-photon check."""
     judged = WAYS[way]
     return lambda record: judged(record).decision.flag == "suspect"
 
@@ -133,19 +133,19 @@ def of_kind(movies: Sequence[AuditedMovie], kind: Kind) -> list[AuditedMovie]:
 
 
 def allowing_threshold(movies: Sequence[AuditedMovie], way: str) -> float | None:
-    """Return the decision score below which `ALLOWED` of the frames with enough photons lie; None without
-    any."""
+    """Return the decision score that `ALLOWED` of the frames with enough photons are below; None without
+    frames."""
     judged = WAYS[way]
     found = [judged(record).margin for movie in movies for record in signal_frames(movie)]
     return float(np.quantile(found, ALLOWED, method="lower")) if found else None
 
 
 def deaths(movies: Sequence[AuditedMovie], way: str) -> list[Death]:
-    """Return how long it took to notice each sample's end."""
+    """Return how long it took to detect each sample's end."""
     judged, is_suspect, threshold = WAYS[way], suspect(way), allowing_threshold(movies, way)
     found = []
     for movie in of_kind(movies, "dying"):
-        assert movie.changes_at is not None  # that is what dying means
+        assert movie.changes_at is not None  # movies of this kind always have an end
         after = movie.records[movie.changes_at :]
         below = [threshold is not None and judged(record).margin < threshold for record in after]
         found.append(
@@ -161,7 +161,7 @@ def deaths(movies: Sequence[AuditedMovie], way: str) -> list[Death]:
 
 
 def noticed(found: Sequence[Death], *, by: str, within: int = NOTICED_WITHIN, seed: int) -> Estimate:
-    """Return the share of the ends that were noticed among the first `within` frames after them.
+    """Return the share of ends that were detected within the first `within` frames after them.
 
     Parameters
     ----------

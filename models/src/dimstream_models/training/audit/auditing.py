@@ -1,6 +1,6 @@
-"""One audit: simulated movies of every condition and recorded ones, followed with a bundle.
+"""One audit: applies a bundle to simulated movies of every condition, and to recorded movies.
 
-Whether the support map is right, pixel by pixel, where the truth is known.
+It also checks the support map pixel by pixel where the truth is known.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.pairs.images import ImageFile, read_planes
 
 NEAR_PX: Final = 7
-"""Side of the square around a pixel within which structure counts as its own: 3 px to each side."""
+"""Side of the square around a pixel within which structure counts as the pixel's own: 3 px to each side."""
 INVENTED: Final = 0.1
-"""Of the dose: predicted structure is invented where no truth near it reaches that."""
+"""Predicted structure is invented if no truth near it reaches this share of the dose."""
 REAL: Final = 0.25
-"""Of the dose: predicted structure is real where truth near it reaches that; between both it is left out."""
+"""Predicted structure is real if truth near it reaches this share of the dose; between both it is ignored."""
 
 
 @dataclass(frozen=True)
 class PixelTally:
-    """How many predicted pixels are invented or real, and how many of these are called unsupported."""
+    """Numbers of invented and real predicted pixels, and how many of these are marked as unsupported."""
 
     invented: int = 0
     invented_unsupported: int = 0
@@ -67,7 +67,7 @@ def tally_pixels(bits: NDArray[np.uint8], truth: NDArray[np.float32], dose: floa
     truth : ndarray
         (H, W), expected photons of the sample.
     dose : float
-        Of them on a typical structure's peak; 0: everything that is predicted is invented.
+        Expected photons on a typical structure's peak; 0: all predicted structure is invented.
     """
     predicted, unsupported = ((bits & bit).astype(bool) for bit in (PREDICTED, UNSUPPORTED))
     near = ndimage.maximum_filter(truth, NEAR_PX) / dose if dose else np.zeros_like(truth)
@@ -86,22 +86,22 @@ Done = TypeVar("Done")
 
 QUICK: Final = Extent(side_px=(80, 96), frames=(8, 9))
 DYING_TIMES: Final = 2
-"""So many times as many movies of each condition that dies: each has one death."""
+"""Factor for the number of movies of conditions in which the sample ends, because each has only one end."""
 SMALLEST_PX: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings:
-    """What an audit does.
+    """Settings of an audit.
 
     Parameters
     ----------
     movies : int
-        Of each condition in each simulated world; those that die have twice as many.
+        Movies of each condition and simulator; conditions with an end of the sample have twice as many.
     split_every : int
-        The photons of every n-th frame are split; 0: of none.
+        The photons of every n-th frame are split; 0: never.
     quick : bool
-        Whether only to show that it runs: fewer conditions, small and short movies, one of each.
+        Only check that the audit runs: fewer conditions, small and short movies, one of each.
     """
 
     seed: int = 0
@@ -112,7 +112,7 @@ class AuditSettings:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """One frame that the report shows; images (H, W)."""
+    """One frame for the report; images (H, W)."""
 
     name: str
     raw: NDArray[Any]
@@ -125,17 +125,17 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AuditedMovie:
-    """A simulated movie that was followed.
+    """A simulated movie with its results.
 
     Parameters
     ----------
     doses : tuple of float
-        Of each frame.
+        Dose of each frame.
     changes_at : int or None
         See `SimulatedMovie`.
     pixels, with_split : PixelTally
-        Of the frames whose photons were split (of all, when none were), without and with what their halves
-        disagree on.
+        Of the frames whose photons were split (or of all, if none were), without and with the pixels on which
+        the halves disagree.
     """
 
     physics: Physics
@@ -152,7 +152,7 @@ class AuditedMovie:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordedMovie:
-    """A recorded file that was followed."""
+    """A recorded movie with its results."""
 
     path: Path
     role: Role
@@ -164,7 +164,7 @@ class RecordedMovie:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """All that was followed."""
+    """All movies of an audit with their results."""
 
     bundle: Bundle
     settings: AuditSettings
@@ -175,17 +175,17 @@ class Audit:
 def run_audit(
     bundle: Bundle, settings: AuditSettings, *, signal: Sequence[Path] = (), dark: Sequence[Path] = ()
 ) -> Audit:
-    """Follow simulated and recorded movies with a bundle.
+    """Apply a bundle to simulated and recorded movies, and return all results.
 
     Parameters
     ----------
     signal, dark : sequence of Path
-        Image files, each one movie: of a sample, and of none.
+        Image files, each one movie: with a sample, and without.
 
     Raises
     ------
     CannotEvaluate
-        When the settings ask for nothing, the network does not fit, or a file's frames are too small.
+        When the settings are not valid, the network does not fit, or a file's frames are too small.
     InvalidPairs
         When a file cannot be read.
     """
@@ -204,7 +204,7 @@ def run_audit(
 
 
 def plan(settings: AuditSettings) -> Iterator[tuple[Condition, Physics, int]]:
-    """Yield the simulated movies of an audit: condition, world and number."""
+    """Yield the simulated movies of an audit: condition, simulator and number."""
     for condition in conditions(quick=settings.quick):
         times = DYING_TIMES if condition.kind == "dying" else 1
         for number in range(1 if settings.quick else times * settings.movies):
@@ -213,9 +213,9 @@ def plan(settings: AuditSettings) -> Iterator[tuple[Condition, Physics, int]]:
 
 
 def served(values: NDArray[Any]) -> NDArray[Any]:
-    """Return (..., H, W) counts in a pixel type that the service takes.
+    """Return counts (..., H, W) in a pixel type that the server accepts.
 
-    Whole numbers become uint16 where they fit, else all become float32.
+    Whole numbers become uint16 if they fit; otherwise all become float32.
     """
     if values.dtype in (np.uint8, np.uint16):
         return values
@@ -285,7 +285,7 @@ def _recorded(follower: MovieFollower, path: Path, role: Role) -> RecordedMovie:
 
 
 def _in_threads(work: Callable[[Job], Done], jobs: Sequence[Job], what: str) -> Iterable[Done]:
-    """Return what became of each job, in their order; the first failure, or Ctrl-C, ends all."""
+    """Yield the result of each job, in order; the first failure, or Ctrl-C, ends all."""
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         return list(tqdm(pool.map(work, jobs), total=len(jobs), desc=what, unit="movie"))

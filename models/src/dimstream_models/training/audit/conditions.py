@@ -1,4 +1,4 @@
-"""What the flags are tried on: a table of conditions, each with a name that the report uses."""
+"""The conditions under which flags are tested: a table with the names that the report uses."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ Blemish = Literal["none", "ramp", "vignette", "hot pixels", "fixed pattern", "ro
 Kind = Literal["signal", "empty", "dying", "saturated"]
 
 ENOUGH_PHOTONS: Final = 1.0
-"""Dose from which on a frame counts as signal when both kinds are told apart."""
+"""Least dose of a frame that counts as signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """How a movie is made.
+    """Conditions of a simulated movie.
 
     Parameters
     ----------
     dose : float
-        Photons expected on a typical structure's peak; 0: the field is empty.
+        Expected photons on a typical structure's peak; 0: the field is empty.
     background : float
-        Counts per pixel and frame that no sample light causes.
+        Counts per pixel and frame without light from the sample.
     drift_px : int
-        By which the field moves from each frame to the next.
+        Motion of the field from frame to frame.
     half_life_frames : float
-        After which half of the light is left.
+        Number of frames after which half of the light remains.
     dies : bool
-        Whether all light of the sample ends at one frame of the movie's middle.
+        Whether the sample's light ends at a frame in the middle of the movie.
     jumps : bool
-        Whether the stage goes to another field there.
+        Whether the stage moves to another field at a frame in the middle of the movie.
     half_empty : bool
         Whether the sample covers only half of the field.
     blemish : str
-        What the detector or the illumination adds.
+        Artefact of the detector or the illumination.
     ceiling : int or None
-        Counts that the detector cannot exceed.
+        Largest count of the detector.
     quick : bool
-        Whether the quick audit has it.
+        Whether it is part of the quick audit.
     shown : bool
         Whether the report shows a frame of it.
     """
@@ -58,7 +58,7 @@ class Condition:
 
     @property
     def kind(self) -> Kind:
-        """What the flag should make of it."""
+        """What the flag should detect."""
         if self.ceiling is not None:
             return "saturated"
         if not self.dose:
@@ -127,5 +127,5 @@ CONDITIONS: Final = SIGNAL + DYING + EMPTY + SATURATED
 
 
 def conditions(*, quick: bool) -> tuple[Condition, ...]:
-    """Return the table, or the part of it that the quick audit takes."""
+    """Return the table, or the part of it for the quick audit."""
     return tuple(condition for condition in CONDITIONS if condition.quick or not quick)

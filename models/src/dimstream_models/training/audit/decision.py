@@ -1,7 +1,7 @@
 """The flag as a number: how far a frame is from being suspect.
 
-The judge asks several scores, each with a threshold of its own. Their margins over these, each on a scale of
-its own, have one smallest: it is what turns the flag, but for the flag's hysteresis and for saturation.
+The judge compares several scores with their thresholds. Each margin has a scale of its own. The smallest
+margin decides the flag, apart from the flag's hysteresis and from saturation.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dimstream_models.judging.flag_decision import UNSUPPORTED_MAX
 from dimstream_models.judging.plane_history import PlaneHistory
 
 NO_SIGNAL: Final = -1.0
-"""At most this for a frame that is blank or all background, which no score can excuse."""
+"""Upper bound of the score of a frame that is blank or only background, whatever its other scores."""
 
 
 class Margins:
-    """Follows one movie, as a `PlaneJudge` does.
+    """Calculates the margins of one movie, in the order of `PlaneJudge`.
 
     Parameters
     ----------
     split_every
-        As `PlaneJudge.judge` takes it.
+        As in `PlaneJudge.judge`.
     """
 
     def __init__(self, criteria: Criteria, *, split_every: int) -> None:
@@ -32,13 +32,12 @@ class Margins:
         self._confirmed_until = -1
 
     def decide(self, seq: int, metrics: FrameMetrics) -> float:
-        """Return the decision score of the movie's next frame: suspect below 0, the better the higher.
+        """Return the decision score of the movie's next frame: suspect below 0; higher is better.
 
-        The smallest of (structure - threshold) / threshold, of how far the unsupported share is below its
-        bound, as a share of that, and of the margin of the smoothed SSIM with the frame before over its
-        threshold, as a share of what is possible: (SSIM - threshold) / (1 - threshold).
-        Where both halves of the photons were compared their SSIM stands for that of adjacent frames, as long
-        as it confirms the frame.
+        It is the smallest of three margins: (structure - threshold) / threshold; (bound - unsupported share)
+        / bound; and (SSIM - threshold) / (1 - threshold) of the smoothed SSIM with the frame before. If both
+        halves of the photons were compared and confirm the frame, their SSIM replaces that of adjacent
+        frames.
         """
         self._history.follow(metrics, self._criteria)
         least = self._criteria.structure_score

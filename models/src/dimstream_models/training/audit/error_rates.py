@@ -1,6 +1,6 @@
 """How often flags are wrong: all figures of an audit, with their confidence intervals.
 
-The figures of recorded movies, whose truth is only that they show a sample, or none.
+Of recorded movies, the only known truth is whether they show a sample.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ ALL: Final = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRow:
-    """What became of one recorded file, or of all of a role together (`file` is then "all").
+    """Results of one recorded file, or of all files of a role together (then `file` is "all").
 
     Parameters
     ----------
     wrong : mapping
-        By way: false alarms of signal, missed frames of dark.
+        By way: false alarms for signal, missed frames for dark.
     scores : mapping
-        Score to its `QUANTILES`.
+        The `QUANTILES` of each score.
     refused : str or None
-        Why photons were not split, when they should have been.
+        Why photons were not split although they should have been.
     """
 
     file: str
@@ -59,7 +59,7 @@ class RecordedRow:
 
 
 def measure_recorded(movies: Sequence[RecordedMovie], *, seed: int) -> list[RecordedRow]:
-    """Return a row for each file, and for all of a role together where there are several."""
+    """Return a row for each file, and one for all files of a role if there are several."""
     rows = [_recorded_row(movie.path.name, [movie], seed) for movie in movies]
     for role in get_args(Role):
         some = [movie for movie in movies if movie.role == role]
@@ -80,7 +80,7 @@ def _recorded_row(name: str, movies: Sequence[RecordedMovie], seed: int) -> Reco
         unjudged=sum(record.outcome.decision.flag == "unjudged" for record in records),
         scores={score.key: _quantiles(values(score, records)) for score in MEASURED},
         refused=refused,
-        note="one frame, judged as one: nothing to compare it with" if single == len(movies) else "",
+        note="only one frame: there is no other frame to compare with" if single == len(movies) else "",
     )
 
 
@@ -107,13 +107,13 @@ CLAIMS: Final[Mapping[str, tuple[Probability, Callable[[Condition], bool]]]] = {
     "empty movies": ("p_dark", lambda each: each.kind == "empty"),
     "empty movies, flat": ("p_dark", lambda each: each.kind == "empty" and each.blemish == "none"),
 }
-"""Probabilities that the flag states, and the movies of which they are stated. A jump of the stage is no pair
-of adjacent frames."""
+"""Probabilities that the flag states, and the movies for which they hold. Frames before and after a jump of
+the stage are not adjacent."""
 
 
 @dataclass(frozen=True)
 class RateRow:
-    """A rate of one condition, or of several together."""
+    """A rate for one condition, or for several together."""
 
     name: str
     way: str
@@ -122,16 +122,17 @@ class RateRow:
 
 @dataclass(frozen=True)
 class PixelRow:
-    """How right the support map is, for movies that share something.
+    """Accuracy of the support map for a group of movies.
 
     Parameters
     ----------
     recall, precision : Estimate
-        Share of the invented pixels that are called unsupported, and of those so called that are invented.
+        Share of the invented pixels that are marked as unsupported, and of the marked pixels that are
+        invented.
     real_lost : Estimate
-        Share of the real pixels that are called unsupported.
+        Share of the real pixels that are marked as unsupported.
     invented : Estimate
-        Share of invented ones among both: what the precision of a coin would be.
+        Share of invented pixels among both: the precision of random marks.
     """
 
     by: By
@@ -145,12 +146,12 @@ class PixelRow:
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """How often a probability that the flag states is at most `claimed`.
+    """How often a probability stated by the flag is at most `claimed`.
 
     Parameters
     ----------
     of : str
-        Which movies: one of `CLAIMS`.
+        Group of movies: one of `CLAIMS`.
     """
 
     of: str
@@ -175,12 +176,12 @@ class Figures:
     recorded: tuple[RecordedRow, ...]
 
     def area(self, score: str) -> Estimate:
-        """Return the area under the curve of a score over all conditions."""
+        """Return the area under the ROC curve of a score over all conditions."""
         return next(row.estimate for row in self.areas if (row.score, row.condition) == (score, None))
 
 
 def measure(audit: Audit) -> Figures:
-    """Return all figures of an audit; the same audit gives the same ones."""
+    """Return all figures of an audit; the same audit gives the same figures."""
     movies, seed = audit.simulated, audit.settings.seed
     ways = {way: tuple(deaths(movies, way)) for way in WAYS}
     return Figures(

@@ -1,4 +1,4 @@
-"""What the flags should reach, and whether they do."""
+"""The goals of the flags, and whether they are reached."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MOST_FALSE_ALARMS: Final = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A goal and what was measured.
+    """A goal and the measured value.
 
     Parameters
     ----------
     value : float or None
-        None where there was nothing to measure it on.
+        None if there were no data to measure it.
     low, high : float or None
         The widest of its 95 % intervals.
     reached : bool or None
-        Whether the figure keeps the bound.
+        Whether the figure is within the bound.
     certain : bool or None
-        Whether the whole interval lies on the figure's side of the bound.
+        Whether the whole interval is on the same side of the bound as the figure.
     """
 
     name: str
@@ -46,7 +46,7 @@ def goals(figures: Figures, *, with_split: bool) -> tuple[Goal, ...]:
     Parameters
     ----------
     with_split : bool
-        Whether split photons take part in the flag: without them both ways are one.
+        Whether the flag uses split photons; otherwise, both ways are the same.
     """
     ways = (("alone", "without the split-photon check"), ("with_split", "with the split-photon check"))
     return tuple(goal for way, title in ways[: 1 + with_split] for goal in _goals(figures, way, title))
@@ -57,7 +57,9 @@ def _goals(figures: Figures, way: str, title: str) -> Iterator[Goal]:
     for score in ("decision", "flag"):
         name = f"AUC of signal (at least 1 photon) against empty fields, {score}, {title}"
         yield _at_least(name, figures.area(score + ending), LEAST_AREA)
-    name = f"ends of the sample noticed within {NOTICED_WITHIN} frames at {ALLOWED:.0%} false alarms, {title}"
+    name = (
+        f"ends of the sample detected within {NOTICED_WITHIN} frames at {ALLOWED:.0%} false alarms, {title}"
+    )
     yield _at_least(name, figures.noticed[way]["at_allowed"], LEAST_NOTICED)
     name = f"the same by the flag itself, at its own false alarms, {title}"
     yield _at_least(name, figures.noticed[way]["flagged"], LEAST_NOTICED)

@@ -1,10 +1,9 @@
-"""A second simulated microscope, independent of the one that models are trained on.
+"""A second simulated microscope, independent of the one on which models are trained.
 
-Nothing of it comes from the training simulator: its filaments are persistent random walks of several
-thicknesses, next to them lie vesicles, rings and patches of membrane; all of them diffuse. The point spread
-function is a Gaussian with Lorentzian wings, and the detector is dead for a while after each photon and
-has a dark rate that differs from place to place. What holds in both worlds hangs less on how either was
-made.
+It shares nothing with the training simulator. Its filaments are persistent random walks of several
+thicknesses, with vesicles, rings and patches of membrane; all of them diffuse. The point spread function is a
+Gaussian with Lorentzian wings. The detector has a dead time after each photon, and a dark rate that varies
+over the field. Results that hold for both simulators depend less on the details of either.
 """
 
 from __future__ import annotations
@@ -23,16 +22,17 @@ SAMPLES: Final[tuple[Sample, ...]] = ("filaments", "vesicles", "patches", "mixed
 MARGIN: Final = 24
 """Scene outside the field of view, px."""
 FRAMES: Final = 64
-"""For which the motion of a scene is drawn."""
+"""Number of frames for which the motion of a scene is drawn."""
 CORE_PX: Final = (1.2, 3.5)
 """Standard deviation of the point spread function's core."""
 WINGS: Final = (0.05, 0.25)
 """Share of the light in its Lorentzian wings."""
 WING_PX: Final = (2.0, 6.0)
 DEAD_TIME: Final = (0.002, 0.02)
-"""Of a pixel's dwell time."""
+"""Dead time as a share of a pixel's dwell time."""
 UNEVEN: Final = 0.2
-"""Deviation of the logarithm of the dark rate over the field, and half of that from pixel to pixel."""
+"""Standard deviation of the logarithm of the dark rate over the field; from pixel to pixel it is half of
+that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +46,11 @@ class Matter:
     weights : ndarray
         (n,), light of each point.
     owners : ndarray
-        (n,), to which row of `paths` a point belongs.
+        (n,), the row of `paths` for each point.
     paths : ndarray
-        (FRAMES, k, 2), how the structures move, px.
+        (FRAMES, k, 2), motion of the structures, px.
     radius_px : float
-        Thickness that is smoothed over the points.
+        Radius over which the points are smoothed.
     """
 
     places: Floats
@@ -71,7 +71,7 @@ class Matter:
 
 @dataclass(frozen=True, eq=False)
 class OtherScene:
-    """A field of view of the other world; a typical structure's peak is 1 in its first frame."""
+    """A field of view of this simulator; a typical structure's peak is 1 in its first frame."""
 
     side_px: int
     matter: tuple[Matter, ...]
@@ -89,9 +89,9 @@ class OtherScene:
         Parameters
         ----------
         half_empty : bool
-            Whether the sample lies on one side of a line through the middle.
+            Whether the sample is only on one side of a line through the middle.
         sample : Sample, optional
-            What it shows; drawn by default.
+            Kind of sample; by default random.
         """
         padded = side_px + 2 * MARGIN
         sample = sample or SAMPLES[int(rng.integers(len(SAMPLES)))]
@@ -113,7 +113,7 @@ class OtherScene:
         return np.asarray(np.maximum(self.scale * inside, 0), np.float32)
 
     def typical(self) -> float:
-        """Return the median brightness on the structures themselves, before it is scaled."""
+        """Return the median brightness on the structures, before scaling."""
         whole = np.ones_like(self.cover)
         image = self._blurred(0, whole)
         on = [each.places + each.paths[0][each.owners] + MARGIN for each in self.matter]
@@ -129,7 +129,7 @@ class OtherScene:
 
 
 def dark_map(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Return how the dark rate differs over the field, (H, W) of mean 1."""
+    """Return the relative dark rate over the field, (H, W), with mean 1."""
     smooth = ndimage.gaussian_filter(rng.normal(size=shape), min(shape) / 5, mode="wrap")
     smooth /= max(float(smooth.std()), 1e-12)
     rates = np.exp(UNEVEN * smooth + UNEVEN / 2 * rng.normal(size=shape))
@@ -137,14 +137,14 @@ def dark_map(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def count_with_dead_time(expected: Floats, dead_time: float, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Return photons that a detector counts which is blind for a while after each of them.
+    """Return the counts (H, W) of a detector that is blind for a time after each photon.
 
     Parameters
     ----------
     expected : ndarray
-        (H, W), photons that arrive during a pixel's dwell time, in the mean.
+        (H, W), mean number of photons during a pixel's dwell time.
     dead_time : float
-        Of the dwell time; photons that arrive in it do not prolong it.
+        As a share of the dwell time; photons within it do not prolong it.
     """
     rates = np.maximum(expected.ravel(), 1e-12)
     counts, clock = np.zeros(rates.size, np.uint16), np.zeros(rates.size)
@@ -158,7 +158,7 @@ def count_with_dead_time(expected: Floats, dead_time: float, rng: np.random.Gene
 
 
 def _filaments(rng: np.random.Generator, side_px: int) -> Matter:
-    """Draw persistent random walks: the direction wanders, the less the stiffer they are."""
+    """Draw persistent random walks; stiffer ones change direction less."""
     number, length = int(rng.integers(6, 30)), int(rng.uniform(0.4, 1.6) * side_px)
     persistence = rng.uniform(15, 200)  # px
     turns = rng.normal(0, np.sqrt(2 / persistence), (number, length))
@@ -171,13 +171,13 @@ def _filaments(rng: np.random.Generator, side_px: int) -> Matter:
 
 
 def _fine(walk: Floats) -> Floats:
-    """Return walks of steps of 1 px with three more points on each step."""
+    """Return walks with steps of 1 px with three more points in each step."""
     parts = [walk[:, :-1] + share * np.diff(walk, axis=1) for share in (0, 0.25, 0.5, 0.75)]
     return np.concatenate(parts, axis=1)
 
 
 def _rings(rng: np.random.Generator, side_px: int) -> Matter:
-    """Draw vesicles whose membrane shines."""
+    """Draw vesicles with a bright membrane."""
     number = int(side_px**2 * rng.uniform(2e-4, 8e-4)) + 1
     radii = rng.uniform(2.5, 8, (number, 1, 1))
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
@@ -188,7 +188,7 @@ def _rings(rng: np.random.Generator, side_px: int) -> Matter:
 
 
 def _blobs(rng: np.random.Generator, side_px: int) -> Matter:
-    """Draw small vesicles, filled."""
+    """Draw small, filled vesicles."""
     number = int(side_px**2 * rng.uniform(2e-4, 1e-3)) + 1
     places = rng.uniform(-MARGIN, side_px + MARGIN, (number, 1, 2)) + rng.normal(0, 1, (number, 40, 2))
     shine = np.repeat(rng.lognormal(0, 0.5, number), 40)
@@ -207,7 +207,7 @@ def _matter(
 
 
 def _patches(rng: np.random.Generator, padded: int) -> Floats:
-    """Draw pieces of membrane with soft texture, some of them brighter at their rim."""
+    """Draw pieces of membrane with soft texture, (H, W), some of them brighter at their rim."""
     form = ndimage.gaussian_filter(rng.normal(size=(padded, padded)), rng.uniform(8, 20), mode="wrap")
     form /= form.std()
     inside = form > rng.uniform(0.5, 1.2)
@@ -224,7 +224,7 @@ def _half(rng: np.random.Generator, padded: int) -> Floats:
 
 
 def _transfer(rng: np.random.Generator, padded: int) -> Floats:
-    """Return the optical transfer function: of a Gaussian core and Lorentzian wings."""
+    """Return the optical transfer function of a Gaussian core with Lorentzian wings."""
     y, x = np.fft.fftfreq(padded)[:, None], np.fft.rfftfreq(padded)
     distance = np.hypot(y, x)  # cycles/px
     core = np.exp(-2 * (np.pi * rng.uniform(*CORE_PX) * distance) ** 2)

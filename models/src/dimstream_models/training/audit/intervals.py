@@ -1,10 +1,9 @@
-"""How sure a figure is that was measured on a few movies.
+"""Uncertainty of figures that were measured on a few movies.
 
-Frames of one movie resemble each other, so movies are what is drawn again: each figure has the interval of a
-cluster bootstrap over movies. That interval is blind where nothing varies (no false alarm in any movie says
-little after ten movies), so next to it stands the one that holds if each movie is one observation; and,
-as a second kind of uncertainty that no number of movies removes, how far both simulated worlds are
-apart.
+Frames of one movie are correlated, so movies are resampled: each figure has the interval of a cluster
+bootstrap over movies. That interval is too narrow where nothing varies: no false alarm in any of ten movies
+proves little. So a second interval is given, in which each movie counts as one observation. The difference
+between both simulators is a further uncertainty, which more movies do not reduce.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ Floats = NDArray[np.float64]
 LEVEL: Final = 0.95
 RESAMPLES: Final = 1000
 STREAM: Final = 20_272
-"""Sets the bootstrap's random numbers apart from those of the movies."""
+"""Makes the bootstrap's random numbers independent of those of the movies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure and how sure it is; all None where there was nothing to measure it on.
+    """A figure and its uncertainty; all None without data.
 
     Parameters
     ----------
     low, high : float or None
         95 % interval of the bootstrap over movies.
     movies : int
-        On which it was measured.
+        Number of movies.
     single_low, single_high : float or None
-        95 % interval as if each movie were one observation: the wider, the fewer there are.
+        95 % interval as if each movie were one observation; it is wider for fewer movies.
     by_physics : mapping
-        The figure in each simulated world.
+        The figure with each simulator.
     """
 
     value: float | None
@@ -51,22 +50,22 @@ class Estimate:
 
     @property
     def physics_spread(self) -> float | None:
-        """How far the worlds are apart; None with fewer than two."""
+        """Difference between the simulators; None with fewer than two."""
         known = [value for value in self.by_physics.values() if value is not None]
         return max(known) - min(known) if len(known) > 1 else None
 
     @property
     def lowest(self) -> float | None:
-        """The lower of both intervals' ends."""
+        """The lower end of both intervals."""
         return min((end for end in (self.low, self.single_low) if end is not None), default=None)
 
     @property
     def highest(self) -> float | None:
-        """The higher of both intervals' ends."""
+        """The higher end of both intervals."""
         return max((end for end in (self.high, self.single_high) if end is not None), default=None)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as plain values."""
+        """Return all values as JSON values."""
         return {
             "value": self.value,
             "bootstrap_95": [self.low, self.high],
@@ -79,7 +78,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Tally:
-    """What one movie adds to a share: `part` of `whole`."""
+    """Contribution of one movie to a share: `part` of `whole`."""
 
     physics: str
     part: float
@@ -95,7 +94,7 @@ class Scored:
 
 
 def share(tallies: Sequence[Tally], *, seed: int) -> Estimate:
-    """Return the share of all parts in all wholes, with the intervals over the movies that they belong to."""
+    """Return the sum of all parts divided by the sum of all wholes, with the intervals over movies."""
     tallies = [tally for tally in tallies if tally.whole > 0]
     if not tallies:
         return Estimate(value=None)
@@ -119,10 +118,10 @@ def share(tallies: Sequence[Tally], *, seed: int) -> Estimate:
 
 
 def area(positive: Sequence[Scored], negative: Sequence[Scored], *, seed: int) -> Estimate:
-    """Return the area under the curve (ROC): the chance that a frame of `positive` scores higher than one of
-    `negative`, ties counting half.
+    """Return the area under the ROC curve: the probability that a frame of `positive` scores higher than one
+    of `negative`, where ties count half.
 
-    Movies of both kinds are drawn again, each kind for itself.
+    Movies of each kind are resampled separately.
     """
     positive, negative = ([each for each in kind if len(each.scores)] for kind in (positive, negative))
     if not positive or not negative:
@@ -147,9 +146,9 @@ def area(positive: Sequence[Scored], negative: Sequence[Scored], *, seed: int) -
 
 
 def concordance(positive: Sequence[Scored], negative: Sequence[Scored]) -> Floats:
-    """Return in how many pairs of frames the first of two movies scores higher, (P, N); ties are half.
+    """Return the number of pairs of frames in which a positive movie scores higher, (P, N); ties count half.
 
-    Rows are the positive movies, columns the negative ones.
+    Rows are positive movies, columns negative ones.
     """
     values = np.concatenate([each.scores for each in positive])
     starts = np.cumsum([0, *(len(each.scores) for each in positive)])[:-1]
@@ -168,8 +167,8 @@ def redrawn(movies: int, *, seed: int) -> Floats:
 
 
 def clopper_pearson(part: float, whole: float) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share `part / whole`; `part` need not be whole
-    (Clopper & Pearson 1934, doi 10.1093/biomet/26.4.404)."""
+    """Return the exact 95 % interval of a share `part / whole`; `part` may be a fraction (Clopper & Pearson
+    1934, doi 10.1093/biomet/26.4.404)."""
     tail = (1 - LEVEL) / 2
     low = float(stats.beta.ppf(tail, part, whole - part + 1)) if part > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, part + 1, whole - part)) if part < whole else 1.0
@@ -177,9 +176,9 @@ def clopper_pearson(part: float, whole: float) -> tuple[float, float]:
 
 
 def newcombe(area_found: float, positive: int, negative: int) -> tuple[float, float]:
-    """Return the 95 % interval of an area under the curve from so many independent observations.
+    """Return the 95 % interval of an area under the ROC curve, given the numbers of independent observations.
 
-    Method 5 of Newcombe 2006, doi 10.1002/sim.2324: it stays honest where all are told apart.
+    Method 5 of Newcombe 2006, doi 10.1002/sim.2324, which is also valid for complete separation.
     """
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     middle = (positive + negative) / 2 - 1

@@ -1,7 +1,7 @@
-"""A movie judged frame by frame by the server's own code, `dimstream_models.judging`.
+"""A movie judged frame by frame with the server's own code, `dimstream_models.judging`.
 
-The server composes the arithmetic of a frame into one graph; here it is the numpy reference around the bare
-network. A test streams a movie through the real engine and compares.
+The server computes a frame in one graph; this is the numpy reference around the bare network. A test streams
+a movie through the real engine and compares.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dimstream_models.training.prediction import Denoise, onnx_denoiser
 
 @dataclass(frozen=True)
 class JudgedFrame:
-    """What was judged of one frame.
+    """The decision on one frame.
 
     Parameters
     ----------
@@ -56,15 +56,15 @@ class FrameRecord:
     Parameters
     ----------
     metrics
-        What the outcome rests on.
+        The metrics behind the decision.
     shift
-        Since the frame before, rows and columns, px; None where nothing was aligned.
+        Since the frame before, rows and columns, px; None if nothing was aligned.
     uncertain, signal
         Shares of the raw frame's pixels; that of background is in `metrics`.
     refused
-        Why the photons were not split where they should have been.
+        Why the photons were not split although they should have been.
     outcome, alone
-        With the split-photon check as often as it was asked, and without it.
+        With the split-photon check as often as requested, and without it.
     """
 
     seq: int
@@ -78,22 +78,22 @@ class FrameRecord:
 
     @property
     def unsupported_fraction(self) -> float:
-        """Share of the predicted signal without support, as the service states it: 1 without structure."""
+        """Share of the predicted signal without support, as the server reports it: 1 without structure."""
         return self.metrics.unsupported_fraction if self.outcome.decision.structure_seen else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class FollowedFrame:
-    """A record with the images that it was taken of.
+    """A record with its images.
 
     Parameters
     ----------
     prediction
         (H, W) float32, the network's output.
     support
-        (H, W) uint8, see `quality.support_map`; no split check took part.
+        (H, W) uint8, see `quality.support_map`; without the split-photon check.
     with_split
-        The same with what both halves of the photons disagree on; None where they were not compared.
+        The same, including pixels on which both halves of the photons disagree; None if not compared.
     """
 
     record: FrameRecord
@@ -103,21 +103,21 @@ class FollowedFrame:
 
 
 class MovieFollower:
-    """Follows movies with a bundle; several threads may share it.
+    """Applies a bundle to movies; several threads may share it.
 
     Parameters
     ----------
     denoise
-        The bundle's bare network; None: it is opened here.
+        The bundle's bare network; None: it is loaded.
     split_every
-        The photons of every n-th frame are split, the first included; 0: of none.
+        The photons of every n-th frame are split, starting with the first; 0: never.
     frame_interval_s
         Seconds between frames; None when unknown.
 
     Raises
     ------
     CannotEvaluate
-        When the network takes other axes than (1, 1, y, x).
+        When the network needs other axes than (1, 1, y, x).
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class MovieFollower:
         Raises
         ------
         CannotEvaluate
-            When a prediction holds nan or infinity.
+            When a prediction contains nan or infinity.
         """
         heard, alone = self._bench(), self._bench()
         last: PreviousFrame | None = None
@@ -187,7 +187,7 @@ class MovieFollower:
 
 
 class _Bench:
-    """The judge of a movie, and the margins by which it judges."""
+    """The judge of a movie, and its margins."""
 
     def __init__(self, criteria: Criteria, split_every: int) -> None:
         self.judge = PlaneJudge()
@@ -195,7 +195,7 @@ class _Bench:
         self._margins = Margins(criteria, split_every=split_every)
 
     def outcome(self, seq: int, metrics: FrameMetrics, decision: FlagDecision | None = None) -> JudgedFrame:
-        """Return what is judged of the next frame; its `decision` where the judge has given it already."""
+        """Return the decision on the next frame; `decision` is given if the judge has already decided."""
         if decision is None:
             decision = self.judge.judge(seq, metrics, self._criteria, split_every=self._every)
         return JudgedFrame(decision, self.judge.suspect_since, self._margins.decide(seq, metrics))
@@ -231,7 +231,7 @@ def _followed(
 def _network(bundle: Bundle) -> Denoise:
     if bundle.classes or (bundle.input_axes, bundle.output_axes) != ("bcyx", "bcyx"):
         raise CannotEvaluate(
-            f"expected a network with axes bcyx in and out, {bundle.id} has {bundle.input_axes} and"
-            f" {bundle.output_axes}"
+            f"expected a network with input and output axes bcyx, but {bundle.id} has {bundle.input_axes} "
+            f"and {bundle.output_axes}"
         )
     return onnx_denoiser(bundle.onnx, step=bundle.step, min_side=bundle.min_side)

@@ -1,5 +1,5 @@
-"""Frames denoised and compared in plain numpy: what `dimstream_models.judging` asks of a pipeline, without
-the server's fused graph."""
+"""Frames denoised and compared in plain numpy: the pipeline for `dimstream_models.judging` without the
+server's fused graph."""
 
 from __future__ import annotations
 
@@ -33,55 +33,55 @@ class NumpyPipeline:
     denoise: Denoise
 
     def run(self, counts: NDArray[Any], before: Float32 | None, what: str) -> NumpyFrame:
-        """Return a frame (H, W) of counts, denoised and measured.
+        """Denoise and measure a frame (H, W) of counts.
 
         Parameters
         ----------
         before
             (H, W), the normalised prediction to compare with; None when there is none.
         what
-            Names the frame in messages.
+            Name of the frame in messages.
 
         Raises
         ------
         CannotEvaluate
-            When the prediction holds nan or infinity.
+            When the prediction contains nan or infinity.
         """
         photons = without_outliers(counts)
         return NumpyFrame(self, counts, photons, self.predict(photons, what), before)
 
     def predict(self, counts: NDArray[Any], what: str) -> Float32:
-        """Return what the network makes of counts (H, W).
+        """Return the network's output for counts (H, W), (H, W) float32.
 
         Raises
         ------
         CannotEvaluate
-            When it holds nan or infinity.
+            When it contains nan or infinity.
         """
         prediction = self.denoise(apply_steps(self.bundle.preprocessing, counts.astype(np.float32)))
         if not np.isfinite(prediction).all():
             raise CannotEvaluate(
-                f"expected finite predictions, {what} gave nan or infinity: the service would answer"
-                " that the frame failed"
+                f"expected finite predictions, but {what} gave nan or infinity: the server would report "
+                "that the frame failed"
             )
         return prediction
 
     def normalised(self, prediction: Float32) -> Float32:
-        """Return a prediction (H, W) on a scale of its own."""
+        """Return a prediction (H, W), normalised by its own values."""
         return normalise_prediction(prediction, self.bundle.ssim.normalisation)
 
 
 class NumpyFrame:
-    """A frame that was denoised, as `judging.assess` asks about it.
+    """A denoised frame for `judging.assess`.
 
     Parameters
     ----------
     recorded : (H, W)
         Photon counts.
     photons : (H, W)
-        What the network was given.
+        The network's input.
     prediction : (H, W) float32
-        What the network gave, in its own unit.
+        The network's output, in its own unit.
     before : (H, W) float32, optional
         The normalised prediction of the frame before.
     """
@@ -101,22 +101,22 @@ class NumpyFrame:
 
     @cached_property
     def denoised(self) -> Array:
-        """(H, W) counts, as they are delivered."""
+        """The denoised frame as it is delivered, (H, W) counts."""
         return as_counts(apply_steps(self._pipeline.bundle.postprocessing, self.prediction), DELIVERED)
 
     @cached_property
     def raw_findings(self) -> RawFindings:
-        """What its photons show by themselves; they are as the detector counted them."""
+        """What its recorded photons show by themselves."""
         return RawFindings.of(self.recorded, None)
 
     @property
     def support(self) -> NDArray[np.uint8]:
-        """(H, W), see `quality.support_map`."""
+        """The support map, (H, W) uint8, see `quality.support_map`."""
         return self._supported.classes
 
     @cached_property
     def measures(self) -> Measures:
-        """What was measured of it."""
+        """The figures of the frame."""
         photons = self.photons
         background, uncertain, signal = self._shares()
         at_maximum, near_maximum = shares_at_maximum(photons)
@@ -135,13 +135,14 @@ class NumpyFrame:
         )
 
     def ssim_shifted(self, before: Any, shift: Shift) -> float:
-        """Return the SSIM with another prediction (H, W), of what both show once `shift` was taken out."""
+        """Return the SSIM with another prediction (H, W), of the part that both show when aligned by
+        `shift`."""
         settings = self._pipeline.bundle.ssim
         old, new = overlap(before, self.normalised, shift)
         return ssim(old, new, data_range=settings.data_range, window=settings.window)
 
     def compare_halves(self, first: Array, second: Array) -> Agreement[NDArray[np.uint8]]:
-        """Return what the predictions of both halves (H, W) of its photons say of its own."""
+        """Compare the predictions of both halves (H, W) of its photons."""
         settings, pipeline = self._pipeline.bundle.ssim, self._pipeline
         what = "half the photons of a frame"
         halves = [pipeline.normalised(pipeline.predict(half, what)) for half in (first, second)]
@@ -151,7 +152,7 @@ class NumpyFrame:
         return Agreement(float(similarity.mean()), share, marked)
 
     def _shares(self) -> list[float]:
-        """Shares of the pixels that are background, uncertain and signal."""
+        """Shares of background, uncertain and signal pixels."""
         classes = self.support & supporting.CLASS
         kinds = supporting.BACKGROUND, supporting.UNCERTAIN, supporting.SIGNAL
         return [float((classes == kind).mean()) for kind in kinds]

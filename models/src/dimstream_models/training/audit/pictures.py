@@ -37,11 +37,11 @@ MAP_COLOURS: Final = {
 ROW_INCHES, LEGEND_INCHES = 3.2, 0.5
 LONGEST_DELAY: Final = 8
 WHITE: Final = 0.999
-"""Quantile that is shown as white."""
+"""Quantile that is white in pictures."""
 
 
 def draw_curves(audit: Audit, figures: Figures) -> bytes:
-    """Return a PNG: the ROC curve of each score, the whole and its corner."""
+    """Return a PNG: the ROC curve of each score, the whole curve and its corner."""
     figure = Figure(figsize=(13, 6), layout="constrained")
     whole, corner = figure.subplots(1, 2)
     for place, score in enumerate(SCORES):
@@ -63,7 +63,7 @@ def draw_curves(audit: Audit, figures: Figures) -> bytes:
 
 
 def draw_histograms(audit: Audit) -> bytes:
-    """Return a PNG: how the scores are distributed with and without a sample."""
+    """Return a PNG: distributions of the scores with and without a sample."""
     shown = [
         score for score in SCORES if score.key in ("structure_score", "best_ssim", "split_ssim", "decision")
     ]
@@ -86,7 +86,7 @@ def draw_histograms(audit: Audit) -> bytes:
 
 
 def draw_delays(figures: Figures) -> bytes:
-    """Return a PNG: frames until the end of a sample was noticed."""
+    """Return a PNG: frames until the end of a sample was detected."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = figure.subplots(1, 2)
     titles = {"flagged": "by the flag", "at_allowed": "by the decision score at 1 % false alarms"}
@@ -97,13 +97,13 @@ def draw_delays(figures: Figures) -> bytes:
             axes.bar(where, heights, 0.4, color=COLOURS[way], label=TITLES[way])
         labels = [*map(str, range(LONGEST_DELAY)), "later", "never"]
         axes.set_xticks(range(len(labels)), labels)
-        _axes(axes, f"ends of the sample noticed {title}", "frames too late", "movies")
+        _axes(axes, f"ends of the sample detected {title}", "frames too late", "movies")
         _legend(axes)
     return _png(figure)
 
 
 def draw_rates(rows: Sequence[RateRow], title: str) -> bytes:
-    """Return a PNG: a rate of each condition, per thousand frames, with the widest interval."""
+    """Return a PNG: a rate for each condition, per thousand frames, with the widest interval."""
     names = list(dict.fromkeys(row.name for row in rows))
     figure = Figure(figsize=(10, 1.2 + 0.28 * len(names)), layout="constrained")
     axes = figure.add_subplot()
@@ -123,7 +123,7 @@ def draw_rates(rows: Sequence[RateRow], title: str) -> bytes:
 
 
 def draw_claims(figures: Figures) -> bytes:
-    """Return a PNG: how often the stated probabilities are as small as they claim."""
+    """Return a PNG: how often the stated probabilities are at most each value."""
     figure = Figure(figsize=(14, 4.6), layout="constrained")
     for axes, (title, (name, _)) in zip(figure.subplots(1, len(CLAIMS)), CLAIMS.items(), strict=True):
         rows = [row for row in figures.claims if row.of == title]
@@ -143,9 +143,9 @@ def draw_pixels(figures: Figures) -> bytes:
     """Return a PNG: recall, precision and lost structure of the support map by dose and by background."""
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     takes: dict[str, Callable[[PixelRow], Estimate]] = {
-        "recall: invented pixels called unsupported": lambda row: row.recall,
+        "recall: invented pixels marked as unsupported": lambda row: row.recall,
         "precision: unsupported pixels that are invented": lambda row: row.precision,
-        "real pixels called unsupported": lambda row: row.real_lost,
+        "real pixels marked as unsupported": lambda row: row.real_lost,
     }
     for line, by in zip(figure.subplots(2, 3), ("dose", "background"), strict=True):
         for axes, (title, take) in zip(line, takes.items(), strict=True):
@@ -177,7 +177,7 @@ def draw_gallery(shown: Sequence[Shown]) -> bytes:
 
 
 def shown_frames(movies: Sequence[AuditedMovie]) -> list[Shown]:
-    """Return the frames of an audit that are shown."""
+    """Return the frames of an audit for the report."""
     return [movie.shown for movie in movies if movie.shown is not None]
 
 

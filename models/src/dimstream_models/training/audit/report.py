@@ -1,7 +1,4 @@
-"""The report of an audit as one HTML file that needs nothing else.
-
-What an audit's figures mean, in words.
-"""
+"""The report of an audit as one HTML file that contains its pictures and explains the figures."""
 
 from __future__ import annotations
 
@@ -21,45 +18,47 @@ from dimstream_models.training.audit.scores import SCORES
 from dimstream_models.training.audit.simulated_movies import LEAST_SHOWN
 
 CAPTIONS: Final[Mapping[str, str]] = {
-    "gallery.png": "From left to right: raw counts, the prediction, the truth (white is twice the dose) and"
-    " the support map, with what both halves of the photons disagree on where they were compared.",
-    "roc.png": "Each score as a threshold that moves. The decision is the smallest margin of all scores over"
-    " their thresholds.",
-    "histograms.png": "All frames after the first of simulated movies; the axes are logarithmic outwards.",
+    "gallery.png": "From left to right: raw counts, the prediction, the truth (white is twice the dose) and "
+    "the support map. If the halves of the photons were compared, the map includes pixels on which they "
+    "disagree.",
+    "roc.png": "ROC curves: the threshold of each score varies. The decision is the smallest margin of all "
+    "scores over their thresholds.",
+    "histograms.png": "All frames of simulated movies except the first; the axes are logarithmic away from "
+    "the middle.",
     "delays.png": "0: the first frame without the sample's light is suspect.",
-    "false_alarms.png": "Suspect frames after the first of movies that show a sample.",
+    "false_alarms.png": "Suspect frames of movies that show a sample, without the first frame.",
     "missed.png": "Frames of empty fields that are not suspect.",
-    "claims.png": "On the grey line the flag's probabilities are what they say; above it they are smaller"
-    " than they should be. Small ones are those that doubt the frame (p_signal) or believe it (p_dark).",
-    "pixels.png": "The support map against the truth, in movies that show a sample.",
+    "claims.png": "On the grey line, the flag's probabilities are correct; above it, they are too small. "
+    "Small probabilities speak against the frame (p_signal) or for it (p_dark).",
+    "pixels.png": "The support map compared with the truth, in movies that show a sample.",
 }
-"""Of each picture."""
+"""Caption of each picture."""
 
 STATEMENTS: Final[Mapping[str, str]] = {
-    "Worlds": "simulator is the one that models are trained on, with scenes of seeds of its own; other has"
-    " other samples, another point spread function, and a detector with dead time and an uneven dark rate."
-    f" Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn again."
-    " How far both worlds are apart is an uncertainty of its own that more movies do not remove.",
-    "Intervals": "95 %, by a bootstrap over whole movies. Where nothing varies it sees nothing;"
-    " next to it stands the interval as if each movie were one observation. Clopper-Pearson takes frames"
-    " for independent, which they are not. In tables, in brackets: the bootstrap's interval and the number"
-    " of movies.",
-    "Signal": f"frames after the first of movies with {ENOUGH_PHOTONS:g} photon and more on a typical"
-    " structure's peak, bleaching ones as long as that holds; saturated and dying movies are not among"
-    " them.",
-    "Decision": "the smallest of all margins over the flag's thresholds, below 0 where the flag is"
-    " suspect, but for its hysteresis and for saturation.",
-    "Flag": "as a score: suspect 0, unjudged 1/2, ok 1; its area under the curve is the mean of the shares"
-    " of both kinds that it calls right.",
-    "Noticed": f"a sample's end is noticed within {NOTICED_WITHIN} frames when one of the first"
-    f" {NOTICED_WITHIN} frames without its light is suspect; at {ALLOWED:.0%} false alarms: when the"
-    f" decision score is below what {ALLOWED:.0%} of the signal frames have.",
-    "Support map": f"predicted pixels are invented where no truth within 3 px reaches {INVENTED:g} of the"
-    f" dose, and real where it reaches {REAL:g}; those between are left out. Taken on the frames whose"
-    " photons were to be split, with the split-photon check on those where they could be. Invented ones are"
-    " few where the network is good; the precision cannot be high then.",
+    "Simulators": "simulator is the one on which models are trained, with scenes from separate seeds; other "
+    "has other samples, another point spread function, and a detector with dead time and an uneven dark rate. "
+    f"Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn again. "
+    "The difference between both simulators is an uncertainty that more movies do not reduce.",
+    "Intervals": "95 %, by a bootstrap over whole movies. If nothing varies, this interval is too narrow, "
+    "so the interval as if each movie were one observation is given as well. Clopper-Pearson assumes "
+    "independent frames, which they are not. In tables, in brackets: the bootstrap's interval and the "
+    "number of movies.",
+    "Signal": f"frames, except the first, of movies with at least {ENOUGH_PHOTONS:g} photon on a typical "
+    "structure's peak (of bleaching movies, while this holds); saturated movies, and those in which the "
+    "sample ends, are not included.",
+    "Decision": "the smallest margin over all thresholds of the flag; below 0 if the flag is suspect, apart "
+    "from hysteresis and saturation.",
+    "Flag": "the flag as a score: suspect 0, unjudged 1/2, ok 1; its area under the curve is the mean of "
+    "the shares of correct flags of both kinds.",
+    "Noticed": f"a sample's end is detected within {NOTICED_WITHIN} frames if one of the first "
+    f"{NOTICED_WITHIN} frames without its light is suspect; at {ALLOWED:.0%} false alarms: if the decision "
+    f"score is below the {ALLOWED:.0%} quantile of signal frames.",
+    "Support map": f"predicted pixels are invented if no truth within 3 px reaches {INVENTED:g} of the "
+    f"dose, and real if it reaches {REAL:g}; those between are ignored. Only frames whose photons should be "
+    "split are used; those whose photons could be split include the split-photon check. A good network has "
+    "few invented pixels, and then the precision cannot be high.",
 }
-"""How the figures were taken."""
+"""How the figures were calculated."""
 
 
 NONE: Final = "–"
@@ -81,14 +80,14 @@ def render(audit: Audit, figures: Figures, pngs: Mapping[str, bytes], provenance
     pngs : mapping
         Pictures by file name; those that are missing are left out.
     provenance : mapping
-        What the audit was made with, for the reader.
+        Versions and settings of the audit, for the reader.
     """
     parts = [
         f"<h1>{escape(audit.bundle.name)}: audit of its flags</h1>",
         _warning(audit),
         "<h2>Goals</h2>",
         _goals(goals(figures, with_split=audit.bundle.thresholds.split is not None)),
-        "<h2>What it looks like</h2>",
+        "<h2>Examples</h2>",
         *_figures(pngs, "gallery.png"),
         "<h2>Signal against empty fields</h2>",
         *_figures(pngs, "roc.png", "histograms.png"),
@@ -108,7 +107,7 @@ def render(audit: Audit, figures: Figures, pngs: Mapping[str, bytes], provenance
         _pixels(figures),
         "<h2>Recorded movies</h2>",
         _recorded(figures.recorded),
-        "<h2>How the figures were taken</h2>",
+        "<h2>How the figures were calculated</h2>",
         _definitions({**STATEMENTS, **provenance}),
     ]
     return web_page(f"{audit.bundle.id}: audit", parts, style=STYLE)
@@ -117,7 +116,8 @@ def render(audit: Audit, figures: Figures, pngs: Mapping[str, bytes], provenance
 def _warning(audit: Audit) -> str:
     if not audit.settings.quick:
         return ""
-    return '<p class="warning">A quick audit: it shows that the command runs; its figures mean little.</p>'
+    text = "A quick audit: it only checks that the command runs; its figures have little meaning."
+    return f'<p class="warning">{text}</p>'
 
 
 def _goals(found: Sequence[Goal]) -> str:
@@ -135,7 +135,7 @@ def _areas(figures: Figures) -> str:
         [score.title, *_estimate(figures.area(score.key)), _worlds(figures.area(score.key))]
         for score in SCORES
     ]
-    head = ["score", "AUC", "95 % over movies", "as if a movie were one frame", "in each world"]
+    head = ["score", "AUC", "95 % over movies", "as if each movie were one frame", "with each simulator"]
     names = list(dict.fromkeys(row.condition for row in figures.areas if row.condition is not None))
     found = {(row.score, row.condition): row.estimate for row in figures.areas}
     each = [[name, *(_with_interval(found.get((score.key, name))) for score in SCORES)] for name in names]
@@ -148,7 +148,13 @@ def _noticed(figures: Figures) -> str:
         for way, estimates in figures.noticed.items()
         for by, title in (("flagged", "by the flag"), ("at_allowed", f"at {ALLOWED:.0%} false alarms"))
     ]
-    head = [f"noticed within {NOTICED_WITHIN} frames", "share", "95 % over movies", "exact", "in each world"]
+    head = [
+        f"detected within {NOTICED_WITHIN} frames",
+        "share",
+        "95 % over movies",
+        "exact",
+        "with each simulator",
+    ]
     return _table(head, rows)
 
 
@@ -184,10 +190,10 @@ def _pixels(figures: Figures) -> str:
         "",
         "recall",
         "precision",
-        "real ones lost",
+        "real pixels lost",
         "invented ones",
-        "recall by world",
-        "lost by world",
+        "recall by simulator",
+        "lost by simulator",
     ]
     return _table(head, rows)
 
@@ -226,7 +232,7 @@ def _recorded(rows: Sequence[RecordedRow]) -> str:
         if row.note or row.refused
     }
     return (
-        "<p>Wrong is suspect for a movie of a sample, and not suspect for one without.</p>"
+        "<p>A flag is wrong if it is suspect for a movie of a sample, or not suspect for one without.</p>"
         + _table(head, wrong)
         + _table(["file", "score", "lowest", "5 %", "median", "95 %", "highest"], spread)
         + _definitions(notes)
@@ -246,7 +252,7 @@ def _definitions(entries: Mapping[str, str]) -> str:
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, marked: Sequence[bool] = ()) -> str:
-    """Return a table; rows that are `marked` stand out."""
+    """Return a table as HTML, with `marked` rows highlighted."""
     lines = []
     for place, row in enumerate(body):
         kind = ' class="no"' if place < len(marked) and marked[place] else ""

@@ -1,4 +1,4 @@
-"""The scores that flags rest on, each a number that is higher for frames that show a sample."""
+"""The scores behind the flags; each is higher for frames that show a sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BELIEVED: Final[Mapping[FlagName, float]] = {"suspect": 0.0, "unjudged": 0.5, "o
 
 @dataclass(frozen=True)
 class Score:
-    """A number that is taken of a frame; None where it has none."""
+    """A score of a frame; None if the frame has none."""
 
     key: str
     title: str
@@ -28,12 +28,12 @@ class Score:
 
 MEASURED: Final = (
     Score("ssim", "SSIM with the frame before", lambda record: record.metrics.ssim),
-    Score("best_ssim", "SSIM, aligned where that is better", lambda record: record.metrics.similarity),
+    Score("best_ssim", "SSIM, aligned if that is better", lambda record: record.metrics.similarity),
     Score("structure_score", "structure of the raw frame", lambda record: record.metrics.structure_score),
     Score("split_ssim", "SSIM of both halves of the photons", lambda record: record.metrics.split_ssim),
     Score("signal_share", "share of signal pixels", lambda record: record.signal),
 )
-"""What is measured of a frame."""
+"""The measured scores of a frame."""
 SCORES: Final = (
     *MEASURED,
     Score("decision_alone", "decision, no split check", lambda record: record.alone.margin),
@@ -45,8 +45,8 @@ SCORES: Final = (
 
 @dataclass(frozen=True)
 class AreaRow:
-    """Area under the curve of one score, over all conditions or for one of them against all of the other
-    kind."""
+    """Area under the ROC curve of one score, over all conditions, or for one condition against all of the
+    other kind."""
 
     score: str
     condition: str | None
@@ -54,7 +54,7 @@ class AreaRow:
 
 
 def signal_frames(movie: AuditedMovie) -> list[FrameRecord]:
-    """Return the frames after the first that show a sample with enough photons."""
+    """Return the frames, except the first, that show a sample with enough photons."""
     if movie.condition.kind != "signal":
         return []
     return [
@@ -65,17 +65,17 @@ def signal_frames(movie: AuditedMovie) -> list[FrameRecord]:
 
 
 def empty_frames(movie: AuditedMovie) -> list[FrameRecord]:
-    """Return the frames after the first of a field without a sample."""
+    """Return the frames, except the first, of a field without a sample."""
     return list(movie.records[1:]) if movie.condition.kind == "empty" else []
 
 
 def values(score: Score, records: Iterable[FrameRecord]) -> list[float]:
-    """Return a score of the frames that have it."""
+    """Return a score of all frames that have it."""
     return [value for record in records if (value := score.of(record)) is not None]
 
 
 def areas(movies: Sequence[AuditedMovie], *, seed: int) -> list[AreaRow]:
-    """Return the areas of all scores, over all conditions and for each."""
+    """Return the areas of all scores, over all conditions and for each condition."""
     rows = []
     for score in SCORES:
         signal = [(movie.condition.name, _scored(score, movie, signal_frames(movie))) for movie in movies]

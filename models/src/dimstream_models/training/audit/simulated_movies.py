@@ -1,9 +1,9 @@
-"""Simulated movies with their exact truth, from two microscopes that have nothing in common.
+"""Simulated movies with their exact truth, from two independent simulated microscopes.
 
-`simulator` is the one that models are trained on, with scenes that no training has seen; `other` is
-:mod:`independent_simulator`. A movie is the same for the same seed, physics, condition and number.
+`simulator` is the one on which models are trained, with scenes that were not used for training; `other` is
+:mod:`independent_simulator`. The same seed, physics, condition and number always give the same movie.
 
-What detectors and illumination add to an image that no sample causes.
+This module also adds artefacts of detectors and illumination.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.uint16]
 
 RAMP: Final = (0.2, 1.8)
-"""Of the mean background, at one end of the field and at the other."""
+"""Background at both ends of the field, relative to its mean."""
 VIGNETTED: Final = 0.8
 """Share of the light that is lost in the corners."""
 HOT_SHARE: Final = 0.002
@@ -38,34 +38,34 @@ HOT_COUNTS: Final = (1.0, 30.0)
 PATTERN: Final = 0.5
 """Standard deviation of the logarithm of a pixel's sensitivity."""
 FLICKER: Final = 0.3
-"""The same of a row's brightness, again in each frame."""
+"""The same for a row's brightness, drawn anew in each frame."""
 AFTER_PULSES: Final = 0.15
-"""Chance of a count to cause another one in the next pixel along the fast axis; avalanche photodiodes have
-some percent."""
+"""Probability that a count causes another one in the next pixel along the fast axis; for avalanche
+photodiodes, it is a few percent."""
 
 
 @dataclass(frozen=True, eq=False)
 class Blemished:
-    """One detector with its blemish: the same in all frames of a movie.
+    """One detector with its artefact, which is the same in all frames of a movie.
 
     Parameters
     ----------
     background : ndarray
-        (H, W), counts expected without any sample.
+        (H, W), expected counts without a sample.
     """
 
     blemish: Blemish
     background: Floats
 
     def expected(self, light: Floats, rng: np.random.Generator) -> Floats:
-        """Return the counts (H, W) that a frame is expected to have; `light` is the sample's, photons."""
+        """Return the expected counts (H, W) of a frame; `light` (H, W) is the sample's photons."""
         total = light + self.background
         if self.blemish == "row flicker":
             return np.asarray(total * rng.lognormal(0, FLICKER, (len(total), 1)))
         return np.asarray(total)
 
     def counted(self, counts: Counts, rng: np.random.Generator) -> Counts:
-        """Return the counts (H, W) with those that they cause themselves."""
+        """Return the counts (H, W) including after-pulses."""
         if self.blemish != "after-pulsing":
             return counts
         pulses, all_counts = counts, counts.astype(np.uint32)
@@ -77,7 +77,7 @@ class Blemished:
 
 
 def blemished(blemish: Blemish, background: Floats, rng: np.random.Generator) -> Blemished:
-    """Return a detector whose background (H, W), counts, has a blemish drawn for it."""
+    """Return a detector with background (H, W), counts, and a random artefact of this kind."""
     return Blemished(blemish, _BACKGROUNDS.get(blemish, _plain)(background, rng))
 
 
@@ -124,21 +124,21 @@ _BACKGROUNDS: Final[Mapping[Blemish, Callable[[Floats, np.random.Generator], Flo
 Physics = Literal["simulator", "other"]
 PHYSICS: Final[tuple[Physics, ...]] = ("simulator", "other")
 Field = Callable[[int], NDArray[np.float32]]
-"""Frame to noise-free image (H, W), a typical structure's peak is 1."""
+"""From frame number to noise-free image (H, W), in which a typical structure's peak is 1."""
 
 STREAM: Final = 20_271
-"""Sets the audit's random numbers apart from those of every purpose of `simulation.training_samples`."""
+"""Makes the audit's random numbers independent of those of every purpose of `simulation.training_samples`."""
 SIDES_PX: Final = (160, 256)
 LENGTHS: Final = (16, 24)
 SWING_PX: Final = 40
-"""A drifting field turns round after so many px."""
+"""A drifting field reverses after this many px."""
 INTERVAL_S: Final = 4.6
-"""Between two frames of the training simulator."""
+"""Time between two frames of the training simulator."""
 EDGE_PX: Final = 2.0
-"""Over which a half-empty field of the simulator ends."""
+"""Width of the edge of a half-empty field of the simulator."""
 LEAST_SHOWN: Final = 0.02
-"""Share of the pixels that must reach half a typical structure's peak; emptier fields are drawn again, for
-whether they show a sample is a matter of taste."""
+"""Share of the pixels that must reach half a typical structure's peak. Emptier fields are drawn again,
+because it is unclear whether they show a sample."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Extent:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedMovie:
-    """A movie and what is true of it.
+    """A movie and its truth.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class SimulatedMovie:
     doses : tuple of float
         Photons on a typical structure's peak, in each frame.
     changes_at : int or None
-        First frame without light of the sample, or of another field; None for what stays.
+        First frame without light of the sample, or of another field; None if neither happens.
     """
 
     physics: Physics
@@ -175,18 +175,18 @@ class SimulatedMovie:
 
     @property
     def died_at(self) -> int | None:
-        """First frame without light of the sample; None when it does not end."""
+        """First frame without light of the sample; None if it does not end."""
         return self.changes_at if self.condition.dies else None
 
 
 class World(Protocol):
-    """One microscope with one kind of samples."""
+    """A simulator: one microscope with its kinds of samples."""
 
     def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
         """Draw a field of view."""
 
     def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
-        """Draw how the dark rate differs over the field, (H, W) of mean 1."""
+        """Draw the relative dark rate over the field, (H, W), with mean 1."""
 
     def detector(
         self, rng: np.random.Generator
@@ -195,17 +195,17 @@ class World(Protocol):
 
 
 class TrainingWorld:
-    """The training simulator: its scenes, and a detector that is Poisson and nothing else."""
+    """The training simulator: its scenes, and a detector with only Poisson noise."""
 
     def field(self, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
-        """Draw a field of view of the kinds that training has."""
+        """Draw a field of view of a kind used in training."""
         scene = draw_er(rng, SimulationSettings(), side_px)
         if half_empty:
             scene = replace(scene, cover=_half(rng, scene.cover.shape))
         return lambda frame: scene.structure(frame * INTERVAL_S)
 
     def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
-        """Return the same dark rate everywhere: ones, (H, W), relative to the mean."""
+        """Return a uniform relative dark rate: ones, (H, W)."""
         return np.ones((side_px, side_px))
 
     def detector(
@@ -223,7 +223,7 @@ class OtherWorld:
         return OtherScene.random(rng, side_px, half_empty=half_empty).structure
 
     def darkness(self, rng: np.random.Generator, side_px: int) -> NDArray[np.float64]:
-        """Draw an uneven dark rate, (H, W), relative to the mean."""
+        """Draw an uneven relative dark rate, (H, W), with mean 1."""
         return dark_map(rng, (side_px, side_px))
 
     def detector(
@@ -245,9 +245,9 @@ def simulate(
     Parameters
     ----------
     number : int
-        Of the movie among those of its condition.
+        Number of the movie within its condition.
     extent : Extent or None
-        Bounds of its size; None: the usual ones.
+        Bounds of its size; None: the default ones.
     """
     extent = extent or Extent()
     own = (seed, STREAM, PHYSICS.index(physics), CONDITIONS.index(condition), number)
@@ -286,7 +286,7 @@ def _field(
 
 
 def _showing(condition: Condition, world: World, rng: np.random.Generator, side_px: int) -> Field:
-    """Return a field that shows enough of a sample."""
+    """Return a field in which the sample covers enough pixels."""
     while True:
         field = world.field(rng, side_px, half_empty=condition.half_empty)
         if float((field(0) >= 0.5).mean()) >= LEAST_SHOWN:
@@ -296,7 +296,7 @@ def _showing(condition: Condition, world: World, rng: np.random.Generator, side_
 def _window(
     image: NDArray[np.float32], step: NDArray[np.int_], frame: int, side_px: int
 ) -> NDArray[np.float32]:
-    """Return the part of a larger field that the drifting stage shows; it goes to and fro."""
+    """Return the part of a larger field that is in view while the stage drifts back and forth."""
     longest = max(int(np.abs(step).max()), 1)
     turn = max(SWING_PX // longest, 1)
     steps = turn - abs(frame % (2 * turn) - turn)  # 0, 1, …, turn, …, 1, 0, 1, …

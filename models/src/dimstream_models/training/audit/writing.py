@@ -1,4 +1,4 @@
-"""What is left of an audit: tables and figures for programs, pictures and a report for people."""
+"""The files of an audit: tables and figures for programs, pictures and a report for people."""
 
 from __future__ import annotations
 
@@ -72,17 +72,17 @@ COLUMNS: Final = (
 def write_audit(audit: Audit, folder: Path, *, command: str) -> Figures:
     """Write `audit.json`, `frames.csv`, the pictures and `report.html`, replacing those of an earlier audit.
 
-    The report comes last: where one is, all are whole and belong together, whenever a kill comes.
+    The report is written last: if it exists, all files are complete and belong together, even after a crash.
 
     Parameters
     ----------
     command : str
-        That made the audit, for the record.
+        Command line of the audit, for the record.
 
     Raises
     ------
     CannotEvaluate
-        When the folder cannot be written into.
+        When the folder is not writable.
     """
     figures, versions = measure(audit), package_versions() | {"onnxruntime": version("onnxruntime")}
     table = io.StringIO()
@@ -100,7 +100,7 @@ def write_audit(audit: Audit, folder: Path, *, command: str) -> Figures:
 
 
 def draw(audit: Audit, figures: Figures) -> dict[str, bytes]:
-    """Return all pictures, by the name of their file."""
+    """Return all pictures by file name."""
     pngs = {
         "roc.png": draw_curves(audit, figures),
         "histograms.png": draw_histograms(audit),
@@ -178,7 +178,7 @@ def _content(audit: Audit, figures: Figures, *, command: str, versions: Mapping[
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
-    """Return all that was measured."""
+    """Return all figures as JSON values."""
     return {
         "areas": [
             {"score": row.score, "condition": row.condition, **row.estimate.as_dict()}
@@ -217,7 +217,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
 
 
 def _recorded(figures: Figures) -> dict[str, Any]:
-    """Return what was measured of recorded movies."""
+    """Return the figures of recorded movies as JSON values."""
     return {
         "quantiles": list(QUANTILES),
         "recorded": [
@@ -247,7 +247,7 @@ def _provenance(audit: Audit, command: str, versions: Mapping[str, str]) -> dict
         "Made by": command,
         "Bundle": f"{audit.bundle.id}, weights sha256 {audit.bundle.sha256}; thresholds "
         + ", ".join(f"{name} {value}" for name, value in limits.items()),
-        "Size": f"{len(audit.simulated)} simulated movies, {frames} frames, seed {settings.seed}; photons are"
-        f" split of every n-th frame, n = {settings.split_every} (0: of none)",
+        "Size": f"{len(audit.simulated)} simulated movies, {frames} frames, seed {settings.seed}; photons "
+        f"of every n-th frame are split, n = {settings.split_every} (0: never)",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
     }

@@ -1,4 +1,4 @@
-"""How fast training and its figures of merit are, and what memory they need: `dimstream-train bench`.
+"""Speed and memory of training and of image metrics: `dimstream-train bench`.
 
-`docs/benchmarks.md` says what is measured and how to read it. Speed is asserted nowhere in the tests.
+`docs/benchmarks.md` explains what is measured and how to read it. No test asserts speed.
 """

@@ -1,4 +1,4 @@
-"""How long an analysis of a frame takes beside denoising it, frame by frame by turns."""
+"""Time of the analysis of a frame compared with denoising it, alternating frame by frame."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from dimstream_models.training.simulation.er_scenes import Scene, expose
 DOSE_PH: Final = 1.0
 DARK_COUNTS: Final = 0.01
 INTERVAL_S: Final = 4.6
-"""Of the paper's movies of seven hours."""
+"""Frame interval of the paper's movies of seven hours."""
 
 
 @dataclass(frozen=True)
 class AnalysisFigures:
-    """Frames per second of both, by the clock, and what they take of the processor.
+    """Frames per second of both, and their processor time.
 
     Parameters
     ----------
     denoised_per_s : Spread
-        By the bundle that ships, with as many threads as ONNX Runtime takes.
+        With the shipped bundle and ONNX Runtime's default number of threads.
     analysed_per_s : Spread
-        In one process: labels by the classical segmenter, network, pieces, SSIM; `run` has one for each core.
+        In one process: labels by the classical segmenter, network, pieces, SSIM; `run` uses one process per
+        core.
     ratio : Spread
-        Time of the analysis by that of denoising within a round.
+        Time of the analysis divided by that of denoising, within a round.
     analysis_processor_s : Spread
-        Processor seconds of an analysis, all threads together.
+        Processor seconds of an analysis, summed over all threads.
     analysis_s : Spread
-        Seconds by the clock.
+        Wall-clock seconds.
     """
 
     denoised_per_s: Spread
@@ -50,7 +51,7 @@ class AnalysisFigures:
 
 
 def measure_analysis(side_px: int, rounds: int) -> AnalysisFigures:
-    """Return the figures of simulated frames of the ER at one photon on a tubule's pixel.
+    """Return the figures of simulated frames of the ER at one photon per pixel on a tubule.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def measure_analysis(side_px: int, rounds: int) -> AnalysisFigures:
         adjacent_ssim(before, image)
 
     first, second = (restore(frame) for frame in _frames(side_px))
-    analyse(second, first)  # what is worked out once stays out of it
+    analyse(second, first)  # calculations that are done only once are not measured
     frame = _frames(side_px)[0]
     denoising, analysing, processor = [], [], []
     for _ in range(rounds):

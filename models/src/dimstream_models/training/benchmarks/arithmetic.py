@@ -1,7 +1,7 @@
-"""How much of the card's arithmetic a training step uses, in float32 and in mixed precision.
+"""Share of a GPU's peak arithmetic that a training step uses, in float32 and in mixed precision.
 
-The steps are the paper's largest: the published network on its largest patches, six in a step. A network of
-the published Keras code does the same arithmetic, so the share of the peak is what to compare it with.
+The steps are the paper's largest: the published network on its largest patches, six in a step. The published
+Keras code does the same arithmetic, so it can be compared by the share of the peak.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ MATRIX_PRODUCTS: Final = 10
 
 @dataclass(frozen=True)
 class ArithmeticFigures:
-    """Steps in one precision next to products of large matrices, lap by lap in turn.
+    """Steps in one precision compared with products of large matrices, alternating in rounds.
 
     Parameters
     ----------
     steps_per_s : Spread
         Whole steps: forward, backward, optimiser.
     tflop_per_step : float
-        Counted by torch, convolutions and matrix products alone.
+        Counted by torch, only convolutions and matrix products.
     tflop_per_s, peak_tflop_per_s : Spread
         Of the steps, and of products of square matrices in the same number format.
     share_of_peak : Spread
-        Their ratio within each lap.
+        Their ratio within each round.
     """
 
     steps_per_s: Spread
@@ -59,9 +59,9 @@ def measure_arithmetic(
     Raises
     ------
     NotAvailable
-        When the device does not know it.
+        When the device does not have the precision.
     OutOfMemory
-        When a step does not fit the device's memory.
+        When a step does not fit into the device's memory.
     """
     learner = Learner(recipe_of(steps, Path("none"), precision=precision), device=device, dose_ratio=70.0)
     batch = _some_batch(steps, device)
@@ -92,7 +92,7 @@ def _some_batch(steps: Steps, device: torch.device) -> Batch:
 
 
 def _rate(run: Callable[[], object], times: int, device: torch.device) -> float:
-    """Return runs per second, after one that is not timed."""
+    """Return runs per second, after one run that is not timed."""
     with _matrices_as_convolutions():
         run()
         wait(device)
@@ -105,7 +105,8 @@ def _rate(run: Callable[[], object], times: int, device: torch.device) -> float:
 
 @contextmanager
 def _matrices_as_convolutions() -> Iterator[None]:
-    """Let products of float32 matrices round as convolutions do: torch lets only these use TF32."""
+    """Let products of float32 matrices round like convolutions, because torch by default uses TF32 only for
+    these."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if torch.backends.cudnn.allow_tf32 else "highest")
     try:

@@ -1,4 +1,5 @@
-"""Does loading data ever hold the network up? Steps from the loader against steps on one batch in memory."""
+"""Whether loading data delays the network: steps from the loader compared with steps on one batch in
+memory."""
 
 from __future__ import annotations
 
@@ -20,17 +21,17 @@ from dimstream_models.training.settings import Recipe
 
 @dataclass(frozen=True)
 class LoadingFigures:
-    """Steps per second of both, their ratio within each round, and how much of the time is waiting.
+    """Steps per second of both, their ratio within each round, and the share of waiting time.
 
     Parameters
     ----------
     loaded_steps_per_s, held_steps_per_s : Spread
-        Of laps from the loader, and of laps on one batch in memory.
+        With the loader, and with one batch in memory.
     ratio : Spread
-        The first by the second within a round.
+        The first divided by the second, within a round.
     waited_share : Spread
-        Of a lap from the loader, spent on nothing but waiting for a batch. Others' work on the machine
-        blurs the ratio, but not this.
+        Share of the time with the loader that is spent waiting for a batch. Other work on the machine makes
+        the ratio uncertain, but not this.
     """
 
     loaded_steps_per_s: Spread
@@ -42,16 +43,16 @@ class LoadingFigures:
 def measure_loading(
     prepared: Prepared, plan: Plan, device: torch.device, on_step: Callable[[], object]
 ) -> LoadingFigures:
-    """Return how fast steps are from the loader and from memory, lap by lap in turn.
+    """Return the speed of steps from the loader and from memory, alternating in rounds.
 
     Parameters
     ----------
     prepared : Prepared
         Fields with low and high dose.
     plan : Plan
-        Settings, laps and their lengths.
+        Settings, number and length of measurements.
     device : torch.device
-        On which steps are taken.
+        Device of the steps.
     on_step : callable
         Called after each step.
     """
@@ -70,7 +71,9 @@ def measure_loading(
     with closing(batches(source, 0, end, device=device)) as upcoming:
         routes = {"loaded": upcoming, "held": repeat(one)}
         for turn in range(plan.rounds):
-            for route in sorted(routes, reverse=bool(turn % 2)):  # so that a drift favours neither
+            for route in sorted(
+                routes, reverse=bool(turn % 2)
+            ):  # so that a drift of the machine's speed favours neither
                 laps[route].append(_lap(routes[route], plan.lap_steps, take, device))
     pairs = zip(laps["loaded"], laps["held"], strict=True)
     return LoadingFigures(
@@ -82,7 +85,7 @@ def measure_loading(
 
 
 def open_source(recipe: Recipe, prepared: Prepared) -> PatchSource:
-    """Return the loader that `fit` would use."""
+    """Return the loader of `fit`."""
     assert recipe.pairs is not None
     assert isinstance(recipe.fit.batch, int)
     return PatchSource(
@@ -102,7 +105,7 @@ class _Lap:
 
 
 def _lap(upcoming: Iterator[Batch], steps: int, take: Callable[[Batch], None], device: torch.device) -> _Lap:
-    """Take steps; the batches that wait already are used up first, untimed."""
+    """Take timed steps, after untimed ones on the batches that are already waiting."""
     for _ in range(AHEAD):
         take(next(upcoming))
     wait(device)
@@ -117,6 +120,6 @@ def _lap(upcoming: Iterator[Batch], steps: int, take: Callable[[Batch], None], d
 
 
 def wait(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

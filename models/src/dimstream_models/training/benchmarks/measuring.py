@@ -1,8 +1,7 @@
-"""One run of the benchmark, and its figures next to their goals.
+"""One run of the benchmark, and its figures compared with their goals.
 
-Prepared fields of view of Poisson counts, as `prepare` would have stored them.
-
-What the two costly figures of merit take per image.
+It uses prepared fields of view of Poisson counts, as `prepare` would have stored them, and also times the two
+most expensive image metrics.
 """
 
 from __future__ import annotations
@@ -45,11 +44,13 @@ from dimstream_models.training.pairs.prepared import (
 )
 
 MEANS: Final = (1.0, 70.0)  # photons/px at low and high dose, 70 times apart as in the paper
-DRAWN: Final = 4  # fields; the others are these, shifted: drawing all would take longer than measuring
+DRAWN: Final = (
+    4  # different fields; the others are shifted copies, because drawing all would take longer than measuring
+)
 
 
 def write_fields(folder: Path, number: int, side_px: int) -> Prepared:
-    """Return a prepared folder with `number` training fields, (2, side, side) uint16 each."""
+    """Return a prepared folder with `number` training fields, each (2, side, side) uint16."""
     rng = np.random.default_rng(SEED)
     drawn = [_draw(rng, side_px) for _ in range(min(DRAWN, number))]
     (folder / FIELDS).mkdir(parents=True)
@@ -98,14 +99,14 @@ SKIP_PX: Final = 4
 
 @dataclass(frozen=True)
 class FigureTimes:
-    """Processor seconds per image, all threads together: what one core alone would need."""
+    """Processor seconds per image, summed over all threads: the time that one core would need."""
 
     decorrelation_s: Spread
     rolling_frc_s: Spread
 
 
 def measure_figures_of_merit(plan: Plan) -> FigureTimes:
-    """Return the times of a decorrelation analysis and of an rFRC map that has no background to skip."""
+    """Return the times of a decorrelation analysis, and of an rFRC map without background."""
     rng = np.random.default_rng(SEED)
     first, second = rng.poisson(30.0, (2, plan.side_px, plan.side_px)).astype(np.uint16)
     return FigureTimes(
@@ -115,7 +116,7 @@ def measure_figures_of_merit(plan: Plan) -> FigureTimes:
 
 
 def _times(take: Callable[[], object], repeats: int) -> list[float]:
-    take()  # what is worked out once stays out of it
+    take()  # calculations that are done only once are not measured
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -133,7 +134,7 @@ FORMAT_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Machine:
-    """On what was measured; others' work in the minute before makes figures worse."""
+    """The machine of the measurement; other work in the minute before makes figures worse."""
 
     cpu: str
     cores: int
@@ -145,7 +146,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound and what was measured; `value` and `met` are None where it was left out."""
+    """A bound and the measured value; `value` and `met` are None if it was not measured."""
 
     name: str
     bound: str
@@ -156,7 +157,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Results:
-    """All that one run measured, and why it left out what it left out."""
+    """All results of one run, and why some are missing."""
 
     created: str
     quick: bool
@@ -175,9 +176,11 @@ class Results:
         added = None if memory is None else memory.added_mib
         return [
             _at_least(
-                "steps from the loader, of steps in memory", MIN_LOADING_RATIO, self.loading.ratio.median
+                "steps from the loader relative to steps in memory",
+                MIN_LOADING_RATIO,
+                self.loading.ratio.median,
             ),
-            _at_most("memory that data add to torch's own, MiB", MAX_MEMORY_MIB, added),
+            _at_most("additional memory for data, MiB", MAX_MEMORY_MIB, added),
             _at_most("decorrelation analysis, s", MAX_DECORRELATION_S, times.decorrelation_s.median),
             _at_most("rFRC map, s", MAX_ROLLING_FRC_S, times.rolling_frc_s.median),
             _at_most(
@@ -188,13 +191,13 @@ class Results:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all figures, ready for JSON."""
+        """Return all figures as JSON values."""
         goals = [asdict(goal) for goal in self.goals()]
         return {"format_version": FORMAT_VERSION, **asdict(self), "goals": goals}
 
 
 def measure(device: torch.device, *, quick: bool) -> Results:
-    """Return what one run measures on a device; data are made up and removed again."""
+    """Return the results of one run on a device; its data are simulated and removed afterwards."""
     gpu = device.type == "cuda"
     plan, machine = make_plan(gpu=gpu, quick=quick), describe_machine(device)
     created, left_out = datetime.now(UTC).isoformat(timespec="seconds"), dict[str, str]()
@@ -205,7 +208,7 @@ def measure(device: torch.device, *, quick: bool) -> Results:
             loading = measure_loading(prepared, plan, device, bar.update)
         memory = measure_memory(prepared, plan, quick=quick)
     if memory is None:
-        left_out["memory"] = "this system has no /proc to read it from"
+        left_out["memory"] = "this operating system has no /proc, from which memory is read"
     return Results(
         created=created,
         quick=quick,
@@ -229,7 +232,7 @@ def _analysis(plan: Plan, left_out: dict[str, str]) -> AnalysisFigures | None:
 
 
 def describe_machine(device: torch.device) -> Machine:
-    """Return this machine, now."""
+    """Return a description of this machine and its present load."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return Machine(
         cpu=_cpu(),
@@ -244,7 +247,7 @@ def describe_machine(device: torch.device) -> Machine:
 def _arithmetic(plan: Plan, device: torch.device, left_out: dict[str, str]) -> dict[str, ArithmeticFigures]:
     figures: dict[str, ArithmeticFigures] = {}
     if plan.arithmetic is None:
-        left_out["arithmetic"] = "no GPU: give --device cuda where there is one"
+        left_out["arithmetic"] = "no GPU: give --device cuda on a machine with a GPU"
         return figures
     for precision in ("float32", *MIXED):
         try:

@@ -1,6 +1,6 @@
-"""What training holds in memory, measured in processes of its own: from the loader, and on one batch.
+"""Memory of training, measured in separate processes: with the loader, and with one batch.
 
-Run as a module it is such a process: `python -m … FOLDER loader|held QUICK`.
+Run as a module, this is such a process: `python -m … FOLDER loader|held QUICK`.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ STATUS: Final = Path("/proc/self/status")
 class Memory:
     """Resident memory of one process, MiB."""
 
-    imported: float  # after the imports, torch's among them
+    imported: float  # after the imports, including torch
     peak: float
 
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """What a training process held.
+    """Memory of training processes.
 
     Parameters
     ----------
     patches, stored_mib : int, float
-        Of the data set on disk.
+        Number and size of the patches on disk.
     from_loader, held : Memory
-        Steps on what the loader brings, a whole epoch of it; the same steps on one batch.
+        With steps on a whole epoch from the loader, and with the same steps on one batch.
     """
 
     patches: int
@@ -52,12 +52,13 @@ class MemoryFigures:
 
     @property
     def added_mib(self) -> float:
-        """What data add to the peak of the very same steps; a little below 0 when they add nothing."""
+        """Peak memory with the loader minus that of the same steps without; slightly below 0 if there is no
+        difference."""
         return self.from_loader.peak - self.held.peak
 
 
 def measure_memory(prepared: Prepared, plan: Plan, *, quick: bool) -> MemoryFigures | None:
-    """Return what two processes held that train on the prepared fields; None where there is no `/proc`."""
+    """Return the memory of two processes that train on the prepared fields; None without `/proc`."""
     if not STATUS.exists():
         return None
     files = [prepared.folder / field.file for field in prepared.fields]
@@ -76,7 +77,7 @@ def _in_own_process(folder: Path, what: str, *, quick: bool) -> Memory:
 
 
 def main(folder: Path, what: str, *, quick: bool) -> None:
-    """Train for some steps, load the rest of an epoch, and print what that took."""
+    """Train for some steps, load the rest of an epoch, and print the memory."""
     imported = _resident("VmRSS")
     plan, device = make_plan(gpu=False, quick=quick), torch.device("cpu")
     recipe = recipe_of(plan.memory, folder)
@@ -101,7 +102,7 @@ def _held(plan: Plan) -> Iterator[Batch]:
 
 
 def _resident(key: str) -> float:
-    """Return a line of the process's status, MiB."""
+    """Return an entry of the process's status, MiB."""
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     return float(int(lines[key].split()[0]) / 1024)
 

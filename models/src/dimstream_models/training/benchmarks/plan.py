@@ -1,7 +1,4 @@
-"""How much is measured, and with which settings.
-
-Median and quartiles: what is told of values measured several times.
-"""
+"""The size of the benchmark, and its settings; median and quartiles of repeated measurements."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Of at least one value."""
+        """Return median and quartiles of at least one value."""
         low, median, high = (float(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
         return cls(median, low, high, len(values))
 
@@ -42,7 +39,7 @@ MIXED: Final[tuple[Precision, ...]] = ("bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Steps:
-    """Training steps that are taken: a network, patches of a side, as many in each step."""
+    """Training steps of the benchmark: a network, the side of patches, and patches per step."""
 
     network: NetworkSettings
     patch_px: int
@@ -51,24 +48,24 @@ class Steps:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run of the benchmark measures.
+    """Size of one run of the benchmark.
 
     Parameters
     ----------
     loading : Steps
-        Taken from the loader and on one batch held in memory, by turns.
+        Steps for the comparison of the loader with one batch in memory.
     rounds, lap_steps : int
-        Laps of each, and timed steps in a lap.
+        Rounds, and timed steps of each kind in a round.
     memory : Steps
-        Taken while memory is watched.
+        Steps for the measurement of memory.
     fields, side_px : int
         Prepared fields of view, square.
     memory_steps : int
-        Steps taken before the rest of the epoch is only loaded.
+        Steps before the rest of the epoch is only loaded.
     figure_repeats : int
-        Times that each figure of merit is taken.
+        Repetitions of each image metric.
     arithmetic : Steps or None
-        Taken on a GPU in each precision; None: left out.
+        Steps on a GPU in each precision; None: not measured.
     """
 
     loading: Steps
@@ -83,17 +80,17 @@ class Plan:
 
 
 def make_plan(*, gpu: bool, quick: bool) -> Plan:
-    """Return the plan for a CPU or a GPU, or one that only shows that it runs."""
+    """Return the plan for a CPU or a GPU, or a quick one that only checks that the benchmark runs."""
     if quick:
         tiny = Steps(NetworkSettings(filters=(2, 3), filters_cab=2, num_rg=1, num_cab=1), 32, 2)
         return Plan(tiny, 2, 2, tiny, 3, 96, 2, 1, tiny if gpu else None)
     return Plan(
-        # the paper's batch for its patches of 128 px, or what two CPU cores train on in an hour
+        # the paper's batch for its patches of 128 px, or as much as two CPU cores train on in an hour
         loading=Steps(PUBLISHED, 128, 36) if gpu else Steps(LIGHT, 128, 8),
         rounds=8,
         lap_steps=5,
         memory=Steps(LIGHT, 304, 6),
-        fields=441,  # with four patches of 304 px in each: the paper's 1,764
+        fields=441,  # with four patches of 304 px each: the paper's 1,764
         side_px=SIDE_PX,
         memory_steps=3,
         figure_repeats=5,
@@ -102,7 +99,7 @@ def make_plan(*, gpu: bool, quick: bool) -> Plan:
 
 
 def recipe_of(steps: Steps, prepared: Path, *, precision: Precision = "float32") -> Recipe:
-    """Return the recipe that takes such steps on prepared pairs."""
+    """Return a recipe with such steps on prepared pairs."""
     return Recipe.model_validate(
         {
             "seed": SEED,

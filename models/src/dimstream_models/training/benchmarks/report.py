@@ -1,4 +1,4 @@
-"""The figures as a JSON file to compare and as short Markdown tables to read."""
+"""The results as a JSON file for comparison, and as short Markdown tables for reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dimstream_models.training.settings import NetworkSettings
 
 RESULTS: Final = "results.json"
 TABLE: Final = "results.md"
-BUSY: Final = 0.5  # processes that wanted a core in the minute before
+BUSY: Final = 0.5  # processes that needed a core in the minute before
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -25,7 +25,7 @@ def write_results(results: Results, folder: Path) -> None:
 
 
 def as_markdown(results: Results) -> str:
-    """Return the tables."""
+    """Return the results as Markdown tables."""
     machine = results.machine
     parts = [
         f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, {machine.device},"
@@ -35,10 +35,10 @@ def as_markdown(results: Results) -> str:
         *(f"Left out: {name} ({reason})." for name, reason in results.left_out.items()),
     ]
     if results.quick:
-        parts.append("`--quick` shows that it runs; its figures mean nothing.")
+        parts.append("`--quick` only checks that the benchmark runs; its figures have no meaning.")
     elif machine.load_before is not None and machine.load_before > BUSY:
         parts.append(
-            f"The machine was busy before (load {machine.load_before:.1f}): only ratios tell something."
+            f"The machine was busy before (load {machine.load_before:.1f}): only ratios are meaningful."
         )
     return "\n\n".join(parts) + "\n"
 
@@ -48,22 +48,22 @@ def _rows(results: Results) -> Iterator[tuple[str, ...]]:
     yield _spread_row("steps/s from the loader", loading.loaded_steps_per_s)
     yield _spread_row("steps/s on one batch in memory", loading.held_steps_per_s)
     yield _spread_row("ratio within a round", loading.ratio)
-    yield _spread_row("share of the time that steps wait for the loader", loading.waited_share)
+    yield _spread_row("share of time that steps wait for the loader", loading.waited_share)
     if memory is not None:
         yield (
             f"memory after the imports, MiB ({memory.patches} patches stored)",
             f"{memory.from_loader.imported:.0f}",
             "",
         )
-        yield "memory at most, from the loader, MiB", f"{memory.from_loader.peak:.0f}", ""
-        yield "memory at most, on one batch, MiB", f"{memory.held.peak:.0f}", ""
+        yield "peak memory, from the loader, MiB", f"{memory.from_loader.peak:.0f}", ""
+        yield "peak memory, on one batch, MiB", f"{memory.held.peak:.0f}", ""
     yield _spread_row("decorrelation analysis, s", times.decorrelation_s)
     yield _spread_row("rFRC map, s", times.rolling_frc_s)
     if results.analysis is not None:
         analysis = results.analysis
         yield _spread_row("frames/s denoised, all threads", analysis.denoised_per_s)
         yield _spread_row("frames/s analysed, one process", analysis.analysed_per_s)
-        yield _spread_row("analysis, of the time of denoising", analysis.ratio)
+        yield _spread_row("time of the analysis, relative to denoising", analysis.ratio)
         yield _spread_row("analysis of a frame, processor seconds", analysis.analysis_processor_s)
     for precision, figures in results.arithmetic.items():
         yield _spread_row(f"{precision}: steps/s of the paper's largest setting", figures.steps_per_s)

@@ -1,1 +1,1 @@
-"""What a trained network is told about the world: its rescaling and the thresholds of its flag."""
+"""Calibration of a trained network: its rescaling, and the thresholds of its flag."""

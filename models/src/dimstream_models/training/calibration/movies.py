@@ -1,4 +1,4 @@
-"""Recorded movies to calibrate with: of a sample, and of the detector alone."""
+"""Recorded movies for a calibration: of a sample, and of the detector alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dimstream_models.training.prediction import Denoise
 
 @dataclass(frozen=True)
 class Movies:
-    """Files of photon counts, each one movie (T, H, W); read one by one, when they are needed."""
+    """Files of photon counts, each one movie (T, H, W); they are read one by one when needed."""
 
     signal: Sequence[Path] = ()
     dark: Sequence[Path] = ()
@@ -28,20 +28,21 @@ class Movies:
     def threshold(
         self, denoise: Denoise, scale: SsimSettings, *, false_alarm_rate: float
     ) -> FlagThresholds | None:
-        """Return the SSIM threshold between both kinds; None without movies of a sample.
+        """Return the thresholds between both kinds; None without movies of a sample.
 
         Raises
         ------
         CannotCalibrate
-            When there are signal movies only, a movie is too short, or they cannot be told apart.
+            When there are only signal movies, a movie is too short, or the kinds cannot be distinguished.
         InvalidPairs
-            When a file holds no planes of counts.
+            When a file does not contain planes of counts.
         """
         if not self.signal:
             return None
         if not self.dark:
             raise CannotCalibrate(
-                "expected a dark movie next to the signal movie, got none: record the detector without sample"
+                "expected a dark movie in addition to the signal movie, got none: record the detector "
+                "without sample"
             )
         origin = Origin(
             movies="recorded movies of a sample and of recorded movies without one",
@@ -51,12 +52,12 @@ class Movies:
         return calibrate_flag(signal, dark, denoise, scale, false_alarm_rate=false_alarm_rate, origin=origin)
 
     def frames(self, most: int = 4) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """Return frames (H, W) of each movie, at equal distances, with signal and without.
+        """Return evenly chosen frames (H, W) of each movie, with signal and without.
 
         Parameters
         ----------
         most : int
-            Of one movie.
+            Most frames of one movie.
         """
         signal, dark = (
             [frame for movie in _read(paths, what) for frame in movie[:: -(-len(movie) // most)]]
@@ -66,16 +67,16 @@ class Movies:
 
     @property
     def names(self) -> str:
-        """Files and the beginnings of their hashes, for a record."""
+        """File names and the beginnings of their hashes, for a record."""
         return f"{_named(self.signal, 'signal')}; {_named(self.dark, 'dark')}"
 
     def windows(self, *, signal_min: float, rate: float) -> WindowThresholds | None:
-        """Return thresholds of the window sums that the dark movies respect; None without dark movies.
+        """Return thresholds of window sums from the dark movies; None without dark movies.
 
         Parameters
         ----------
         signal_min, rate : float
-            As `measure_windows` takes them.
+            As in `measure_windows`.
         """
         if not self.dark:
             return None
@@ -95,6 +96,6 @@ def _read(paths: Sequence[Path], what: str) -> Iterator[Movie]:
 def _named(paths: Sequence[Path], kind: str) -> str:
     for path in paths:
         if not path.is_file():
-            raise InvalidPairs(f"{path}: expected a {kind} movie, there is no such file")
+            raise InvalidPairs(f"{path}: expected a {kind} movie, but there is no such file")
     files = ", ".join(f"{path.name} (sha256 {ImageFile(path).sha256()[:16]})" for path in paths)
     return f"{kind}: {files}"

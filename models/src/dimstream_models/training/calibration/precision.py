@@ -1,7 +1,7 @@
-"""What frames are judged by whose predictions were made in a lower precision than float32.
+"""Thresholds for frames whose predictions have a lower precision than float32.
 
-A flag's thresholds lie between what movies with and without a sample give. Rounded factors change predictions
-of an empty field by a good part of their spread, so thresholds of one precision are not for another.
+A flag's thresholds are between the values of movies with and without a sample. In an empty field, rounded
+factors change predictions by a considerable part of their spread. So thresholds hold for one precision only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class PrecisionParity:
-    """How far predictions in a lower precision are from those in float32."""
+    """Difference between predictions in a lower precision and in float32."""
 
     signal: Difference
     dark: Difference
 
 
 def openvino_denoiser(content: bytes, precision: LowerPrecision, *, step: int, min_side: int) -> Denoise:
-    """Return an ONNX file as a function from counts (H, W) to its prediction, run as `openvino:cpu` runs it.
+    """Return an ONNX file as a function from counts (H, W) to its prediction (H, W), run as by
+    `openvino:cpu`.
 
     Raises
     ------
@@ -45,10 +46,11 @@ def openvino_denoiser(content: bytes, precision: LowerPrecision, *, step: int, m
 
     def predict(padded: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return np.array(network(padded))  # the network's own memory changes with the next frame
+            return np.array(network(padded))  # the network reuses its memory for the next frame
         except PrecisionUnavailable as error:
             raise NotAvailable(
-                f"{precision} cannot be calibrated here: {error}; use a machine that has it"
+                f"{precision} cannot be calibrated on this machine: {error}; use a machine with this "
+                "precision"
             ) from error
 
     return on_padded(predict, step=step, min_side=min_side)
@@ -62,20 +64,20 @@ def measure_parity(
     *,
     movies: str,
 ) -> PrecisionParity:
-    """Return how far predictions are from those in float32.
+    """Return the difference between predictions and those in float32.
 
     Parameters
     ----------
     signal, dark : iterable of (H, W) photon counts
-        Frames with a sample, whose differences are shares of the largest prediction of each, and without one,
-        whose differences are in standard deviations of the prediction of each.
+        Frames with a sample, whose differences are relative to the frame's largest prediction. Frames without
+        a sample, whose differences are in standard deviations of the frame's prediction.
     movies : str
-        Where they come from, for the record.
+        Source of the frames, for the record.
 
     Raises
     ------
     CannotCalibrate
-        When there is no frame of one kind.
+        When there is no frame of one of the kinds.
     """
     return PrecisionParity(
         _difference(signal, rounded, exact, np.max, "signal", movies),

@@ -1,18 +1,18 @@
 """Scale and offset of a model: from normalised predictions to counts of the high dose.
 
-Source: the paper's Methods, "Network training": "A scale and offset were calculated based on the pixel
-values of predicted training instances and their ground truth images; the test dataset is deliberately
-excluded from this process. A linear scaling operation was applied to the pixel values of the predicted
-images. Values above the 99th quantile and below the 1st quantile were clipped. The scale and offset
-values were determined per model".
+Source: the paper's Methods, "Network training": "A scale and offset were calculated based on the pixel values
+of predicted training instances and their ground truth images; the test dataset is deliberately excluded from
+this process. A linear scaling operation was applied to the pixel values of the predicted images. Values above
+the 99th quantile and below the 1st quantile were clipped. The scale and offset values were determined per
+model".
 
-What `clipped_quantiles` takes that to mean: over all pixels of all training images, predictions are clipped
-to their own 1st and 99th quantile, ground truths to theirs, and one straight line is fitted through the
-clipped values. So the few brightest pixels, where a hot pixel or a misregistered speck sits, have bounded
-weight in the two numbers. The images that are rescaled later are *not* clipped at quantiles: that would
-flatten the brightest percent of their structure, and quantiles of a test image are no property "per model".
-In a sparse field, where less than one percent of the pixels hold structure, the clipping removes the
-signal itself; `least_squares` takes all pixels as they are.
+`clipped_quantiles` interprets this as follows: over all pixels of all training images, predictions are
+clipped to their own 1st and 99th quantile, ground truths to theirs, and one straight line is fitted to the
+clipped values. So the few brightest pixels, such as hot pixels or misregistered specks, have limited
+influence. The images that are rescaled later are *not* clipped at quantiles: that would flatten the brightest
+percent of their structure, and quantiles of a test image are not "per model". In a sparse field, where less
+than one percent of the pixels show structure, clipping removes the signal itself; `least_squares` uses all
+pixels without clipping.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PredictedPair = tuple[NDArray[Any], NDArray[Any]]
 
 LOWEST, HIGHEST = 0.01, 0.99
 SAMPLE_PIXELS = 2**22
-"""At most so many pixels are held for quantiles; of more, this many at random (seeded)."""
+"""Most pixels that are kept for quantiles; of more pixels, a random choice (seeded)."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Rescaling:
 
 
 def fit_rescaling(pairs: Iterable[PredictedPair], method: RescalingMethod, *, data: str) -> Rescaling:
-    """Return the straight line from predictions to their ground truth, of training images only.
+    """Return the straight line from predictions to their ground truth, for training images only.
 
     Parameters
     ----------
     pairs : iterable of ((H, W) normalised prediction, (H, W) counts)
-        Taken one by one; memory does not grow with their number.
+        Read one by one; memory does not grow with their number.
     method : {"least_squares", "clipped_quantiles"}
-        See the module.
+        See the module's docstring.
     data : str
-        What the pairs are, for the record.
+        Description of the pairs, for the record.
 
     Raises
     ------
@@ -108,7 +108,7 @@ class _Sample:
         self._values: list[NDArray[np.float32]] = []
 
     def add(self, prediction: Floats, truth: Floats) -> None:
-        """Take part of an image; of what is held, throw half away when it is too much."""
+        """Add part of an image (H, W); when too many pixels are kept, drop half of them."""
         self.images += 1
         keys = self._rng.random(len(prediction), dtype=np.float32)
         values = np.stack([prediction, truth]).astype(np.float32)
@@ -121,7 +121,7 @@ class _Sample:
             self._keys = [keys[k] for keys, k in zip(self._keys, kept, strict=True)]
 
     def values(self) -> tuple[Floats, Floats]:
-        """Return predictions and truths that were kept, each (N,)."""
+        """Return the predictions and truths that were kept, each (N,)."""
         prediction, truth = np.concatenate(self._values, axis=1).astype(np.float64)
         return prediction, truth
 
@@ -152,7 +152,11 @@ def _line(moments: _Moments, method: RescalingMethod, data: str) -> Rescaling:
             f"expected predictions that rise with their ground truth, got a covariance of"
             f" {both / moments.pixels:g} and a variance of {predicted / moments.pixels:g} over"
             f" {moments.pixels} pixels of {data} ({method}): check that low and high images belong together"
-            + ("" if method == "least_squares" else ", or take least_squares, as sparse structure is clipped")
+            + (
+                ""
+                if method == "least_squares"
+                else ", or use least_squares, because clipping removes sparse structure"
+            )
         )
     gain = both / predicted
     unexplained = max(0.0, true - gain * both)

@@ -1,8 +1,8 @@
-"""Scores next to the SSIM of adjacent predictions: with a sample, without one, and with another one.
+"""Scores besides the SSIM of adjacent predictions: with a sample, without one, and with another sample.
 
-The structure score of the raw frame (`dimstream_models.quality.structure`), the SSIM of the predictions of
-both halves of its photons (`dimstream_models.quality.split_photon_check`), and the correlation of adjacent
-predictions (`dimstream_models.quality.alignment`).
+They are the structure score of the raw frame (`dimstream_models.quality.structure`), the SSIM of the
+predictions of both halves of its photons (`dimstream_models.quality.split_photon_check`), and the correlation
+of adjacent predictions (`dimstream_models.quality.alignment`).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from dimstream_models.training.calibration.separation import (
 )
 from dimstream_models.training.prediction import Denoise
 
-SMALLEST_PX = OVERVIEW_PX * SMALLEST_SIDE  # of a side: smaller frames tell no correlation
-SPLIT_EVERY = 4  # frames of a movie: a split costs two inferences
+SMALLEST_PX = OVERVIEW_PX * SMALLEST_SIDE  # smallest side for which the correlation is measured
+SPLIT_EVERY = 4  # frames of a movie that are split, because a split costs two inferences
 
 
 @dataclass(frozen=True)
 class ScoreThreshold:
-    """Frames that score less than `value` are suspect."""
+    """Threshold of a score; frames with less than `value` are suspect."""
 
     value: float
     record: ScoreCalibration
@@ -56,7 +56,7 @@ class FrameScores:
     Parameters
     ----------
     no_photons : str or None
-        Why the first frame whose photons could not be split was refused.
+        Why the photons of the first refused frame could not be split.
     """
 
     structure: list[float] = field(default_factory=list)
@@ -68,7 +68,8 @@ class FrameScores:
 
     @classmethod
     def of_movies(cls, *, one_field: bool) -> FrameScores:
-        """Return empty scores of movies that each show a field of their own, or may all show the same."""
+        """Return empty scores, for movies of different fields or, with `one_field`, possibly of the same
+        field."""
         return cls(other_frames=OtherFields(one_field), other_halves=OtherFields(one_field))
 
     def add_pairs(self, planes: Sequence[Float32]) -> None:
@@ -94,13 +95,14 @@ class FrameScores:
 
 
 def structure_threshold(signal: FrameScores, dark: FrameScores, rate: float, *, note: str) -> ScoreThreshold:
-    """Return five standard errors where they lie between both kinds, else what separates them best."""
+    """Return five standard errors if they are between both kinds, otherwise the value that separates them
+    best."""
     alike, empty = np.asarray(signal.structure), np.asarray(dark.structure)
     floor, ceiling = float(np.quantile(alike, rate)), float(np.quantile(empty, 1 - rate))
     value = FIVE_SIGMA if ceiling < FIVE_SIGMA <= floor else between(alike, [empty], rate)
     method = (
-        "structure score of the raw frames, in standard errors of noise; five where they lie between the"
-        f" empty fields' {1 - rate:g} and the signal's {rate:g} quantile"
+        "structure score of the raw frames, in standard errors of noise; five if they are between the empty "
+        f"fields' {1 - rate:g} and the signal's {rate:g} quantile"
     )
     return _threshold(value, alike, empty, method, note)
 
@@ -108,9 +110,9 @@ def structure_threshold(signal: FrameScores, dark: FrameScores, rate: float, *, 
 def split_threshold(
     signal: FrameScores, dark: FrameScores, scale: SsimSettings, rate: float, *, note: str
 ) -> ScoreThreshold | None:
-    """Return the threshold that halves of one frame are above, and those of empty or of two fields below.
+    """Return the threshold between halves of one frame, and halves of empty or of different fields.
 
-    None when the frames are no photon counts.
+    None when the frames are not photon counts.
     """
     if signal.no_photons or dark.no_photons or not signal.split or not dark.split:
         return None
@@ -129,15 +131,15 @@ def split_threshold(
 def correlation_threshold(
     signal: FrameScores, dark: FrameScores, rate: float, *, note: str
 ) -> ScoreThreshold | None:
-    """Return the threshold that pairs of one sample are above, and those of empty or of two fields below.
+    """Return the threshold between pairs of one sample, and pairs of empty or of different fields.
 
-    None when the frames are too small to tell.
+    None when the frames are too small.
     """
     if not signal.correlation or not dark.correlation:
         return None
     unrelated = signal.other_frames.compare(_correlation)
     method = (
-        "correlation of adjacent predictions, each less its local mean; halfway between the signal's"
+        "correlation of adjacent predictions, each minus its local mean; halfway between the signal's"
         f" {rate:g} quantile and the higher {1 - rate:g} quantile of empty fields and of pairs of two"
         " different fields when they leave a gap, else the signal's"
     )
@@ -146,7 +148,7 @@ def correlation_threshold(
 
 
 def _correlation(before: Float32, after: Float32) -> float:
-    """As the service takes it; 0 where two movies have too little in common to tell."""
+    """Correlation as in the server; 0 if the common part of two movies is too small."""
     old, new = Overview.of(before), Overview.of(after)
     return correlation_between(old, new, shift_between(old, new)) or 0.0
 

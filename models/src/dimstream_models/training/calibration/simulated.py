@@ -1,4 +1,4 @@
-"""Pairs and movies to calibrate with, from the scenes of a simulated recipe; no test image takes part."""
+"""Pairs and movies for a calibration, from the scenes of a simulated recipe; test images are not used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Counts = NDArray[np.uint16]
 
 
 def rescaling_of_scenes(recipe: Recipe, denoise: Denoise, *, fields: int = FIELDS) -> Rescaling:
-    """Return scale and offset, fitted on training scenes and their high-dose images."""
+    """Return scale and offset, fitted to training scenes and their high-dose images."""
     return fit_rescaling(
         _training_pairs(recipe, denoise, fields),
         recipe.calibration.rescaling,
@@ -55,7 +55,7 @@ def threshold_of_scenes(recipe: Recipe, denoise: Denoise) -> FlagThresholds:
 
 
 def frames_of_scenes(recipe: Recipe) -> tuple[list[Counts], list[Counts]]:
-    """Return the first frame (H, W) of each movie of `threshold_of_scenes`, with signal and without."""
+    """Return the first frame (H, W) of each movie of `threshold_of_scenes`, with and without signal."""
     return [movie[0] for movie in _signal_movies(recipe)], [movie[0] for movie in _dark_movies(recipe)]
 
 
@@ -97,7 +97,7 @@ def _signal_movies(recipe: Recipe) -> Iterator[Movie]:
 
 
 def _background(rng: np.random.Generator, simulation: SimulationSettings) -> float:
-    """Return counts/px that are no structure: the detector's, and in some movies stray light, as in
+    """Return the counts/px without structure: the detector's and, in some movies, stray light, as in
     training."""
     dark = float(np.exp(rng.uniform(*np.log(simulation.dark_counts))))
     if rng.random() >= simulation.background_share:
@@ -120,5 +120,5 @@ def _doses(recipe: Recipe) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 def _simulation(recipe: Recipe) -> SimulationSettings:
     if recipe.simulation is None:
-        raise CannotCalibrate("expected a recipe with simulation, got one on pairs: give movies instead")
+        raise CannotCalibrate("expected a recipe with simulation, got one with pairs: give movies instead")
     return recipe.simulation

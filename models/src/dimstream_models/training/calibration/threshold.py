@@ -1,9 +1,9 @@
-"""What makes a frame suspect, from movies with and without a sample: above all the SSIM of adjacent
-predictions.
+"""Thresholds below which a frame is suspect, from movies with and without a sample: mainly of the SSIM of
+adjacent predictions.
 
 Source: the paper's Methods, "Quality control metrics": adjacent predictions of a movie with signal are
-compared with those of a movie of the detector's dark noise. SSIM does not tell a sample from another one: two
-fields of tubules are as alike as one field that moves. Their correlation does.
+compared with those of a movie of the detector's dark noise. SSIM does not distinguish a sample from another
+one: two fields of tubules are as similar as one field that moves. Their correlation does.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Movie = NDArray[Any]
 """Photon counts, (T, H, W)."""
 
 SSIM_WINDOW = 7
-MIN_FRAMES = 3  # of a movie: two pairs
-MIN_PAIRS = 3  # of each kind: with fewer, even perfect separation may be chance
-CHANCE = 1.645  # standard deviations above 1/2 that chance alone reaches once in twenty times
+MIN_FRAMES = 3  # fewest frames of a movie: two pairs
+MIN_PAIRS = 3  # fewest pairs of each kind: with fewer, even perfect separation may be chance
+CHANCE = 1.645  # standard deviations above 1/2 that are reached by chance in 5 % of cases
 _STATISTIC: Mapping[Normalisation, str] = {
     "mean_absolute_deviation": "mean absolute deviation",
     "maximum": "maximum",
@@ -45,14 +45,15 @@ _STATISTIC: Mapping[Normalisation, str] = {
 
 @dataclass(frozen=True)
 class FlagThresholds:
-    """What makes a frame suspect: adjacent predictions less alike than `value`, and lower scores of its own.
+    """Thresholds below which a frame is suspect: `value` for the SSIM of adjacent predictions, and other
+    scores.
 
     Parameters
     ----------
     split : ScoreThreshold or None
-        None for movies that are no photon counts.
+        None for movies that are not photon counts.
     correlation : ScoreThreshold or None
-        Of adjacent predictions that show the same structures; None for frames that are too small to tell.
+        For adjacent predictions of the same structures; None for frames that are too small.
     """
 
     value: float
@@ -63,7 +64,7 @@ class FlagThresholds:
     correlation: ScoreThreshold | None
 
     def over(self, before: Thresholds) -> Thresholds:
-        """Return them in the place of a bundle's; what classes windows stays."""
+        """Return a bundle's thresholds with these values; the thresholds of window sums are kept."""
         return before.model_copy(
             update={
                 "ssim": self.value,
@@ -74,7 +75,7 @@ class FlagThresholds:
         )
 
     def records(self) -> dict[str, Calibration | ScoreCalibration | None]:
-        """Return how they were found, by the name of the record in a bundle's configuration."""
+        """Return their calibration records, by name of the record in a bundle's configuration."""
         return {
             "calibration": self.record,
             "structure_calibration": self.structure.record,
@@ -85,7 +86,7 @@ class FlagThresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where the movies come from, for the record."""
+    """Source of the movies, for the record."""
 
     movies: str  # "simulated signal movies and simulated empty fields"
     doses_photons: tuple[float, ...] = ()
@@ -104,27 +105,26 @@ def calibrate_flag(
     false_alarm_rate: float,
     origin: Origin,
 ) -> FlagThresholds:
-    """Return the thresholds between movies of a sample and movies without one.
+    """Return the thresholds between movies with and without a sample.
 
-    That of SSIM lies halfway between the dark movies' upper and the signal movies' lower quantile when
-    these leave a gap, and at the signal's quantile otherwise. Each prediction is normalised on its own,
-    before any rescaling.
+    That of SSIM is the middle between the dark movies' upper quantile and the signal movies' lower quantile,
+    or the signal's quantile if these overlap. Each prediction is normalised separately, before rescaling.
 
     Parameters
     ----------
     signal, dark : iterable of (T, H, W) photon counts
-        Taken one by one.
+        Read one by one.
     denoise : callable
         From counts to the normalised prediction.
     scale : SsimSettings
-        How SSIM is taken, here and in service.
+        How SSIM is calculated, here and in the server.
     false_alarm_rate : float
-        Share of the signal pairs that may lie below the threshold.
+        Share of the signal pairs that may be below the threshold.
 
     Raises
     ------
     CannotCalibrate
-        When a movie is too short, or the two kinds cannot be told apart better than by chance.
+        When a movie is too short, or the two kinds are not separated better than by chance.
     """
     seen, empty = FrameScores.of_movies(one_field=origin.one_field), FrameScores()
     alike = _similarities(signal, denoise, scale, "signal", seen)
@@ -160,18 +160,18 @@ def calibrate_flag(
 
 
 def ssim_settings(data_range: float) -> SsimSettings:
-    """Return how SSIM is taken: of predictions that are normalised by a robust statistic of their own.
+    """Return the settings of SSIM: each prediction is normalised by a robust statistic of its own.
 
     Parameters
     ----------
     data_range : float
-        In mean absolute deviations.
+        Data range in mean absolute deviations.
     """
     return SsimSettings(normalisation="mean_absolute_deviation", data_range=data_range, window=SSIM_WINDOW)
 
 
 def normalised_predictions(movie: Movie, denoise: Denoise, scale: SsimSettings) -> list[Float32]:
-    """Return the prediction (H, W) of each frame of a movie (T, H, W), normalised on its own."""
+    """Return the prediction (H, W) of each frame of a movie (T, H, W), normalised separately."""
     return [normalise_prediction(denoise(frame), scale.normalisation) for frame in movie]
 
 
@@ -205,13 +205,13 @@ def _similarities(
         )
     if not np.isfinite(found).all():
         raise CannotCalibrate(
-            f"expected finite predictions of the {kind} movies, the network gave nan or infinity"
+            f"expected finite predictions of the {kind} movies, but the network gave nan or infinity"
         )
     return np.asarray(found)
 
 
 def _check_separation(signal: Floats, dark: Floats, auc: float) -> None:
-    """Refuse what a coin could have told apart (normal approximation of the rank sum)."""
+    """Refuse a separation that may be chance (normal approximation of the rank sum)."""
     spread = np.sqrt((len(signal) + len(dark) + 1) / (12 * len(signal) * len(dark)))
     if auc > 0.5 + CHANCE * spread:
         return

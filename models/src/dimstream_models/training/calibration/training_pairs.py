@@ -1,4 +1,4 @@
-"""Scale and offset from real training pairs, or, where no clean image exists, from the normalisation."""
+"""Scale and offset from recorded training pairs or, without clean images, from the normalisation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from dimstream_models.training.prediction import Denoise
 
 
 def rescaling_of_pairs(pairs: Path, denoise: Denoise, method: RescalingMethod) -> Rescaling:
-    """Return scale and offset, fitted on training pairs.
+    """Return scale and offset, fitted to training pairs.
 
     Parameters
     ----------
     pairs : Path
-        As `read_pairs` takes it; of a prepared folder the training fields alone.
+        As in `read_pairs`; of a prepared folder, only the training fields.
     denoise : callable
         From counts to the normalised prediction.
     method : {"least_squares", "clipped_quantiles"}
@@ -43,19 +43,19 @@ def rescaling_of_pairs(pairs: Path, denoise: Denoise, method: RescalingMethod) -
 
 
 def rescaling_of_split_photons(divisor: float, *, gain: float | None = None) -> Rescaling:
-    """Return the gain that turns predictions of a network trained on split photons into counts.
+    """Return the gain from predictions of a network trained on split photons to counts.
 
-    The network is shown one part of each frame's photons, and its truth is the other part, scaled to the same
-    expectation and divided by `divisor`: so it gives back the light that it is shown over `divisor`. No
-    clean image exists, so nothing is fitted and the offset is 0.
+    The network's input is one part of each frame's photons. Its truth is the other part, scaled to the same
+    expectation and divided by `divisor`. So its output is the light of the input divided by `divisor`. There
+    is no clean image, so nothing is fitted, and the offset is 0.
 
     Parameters
     ----------
     divisor : float
-        Of truths in training.
+        Divisor of truths in training.
     gain : float, optional
-        Of the bundle that the network began with, so that counts mean what they meant before; by default
-        denoised counts are of the input's dose.
+        Gain of the initial bundle, so that counts keep their scale; by default, denoised counts have the
+        input's dose.
     """
     dose = "at the input's own dose" if gain is None else f"at {gain / divisor:.3g} times the input's dose"
     record = RescalingRecord(
@@ -86,6 +86,6 @@ def _described(pairs: Path) -> str:
 
 def _not_clean(pair: Pair) -> CannotCalibrate:
     return CannotCalibrate(
-        f"{pair.name}: expected a low-dose and a high-dose image, got the low dose alone; scale and offset"
-        " are fitted against clean images"
+        f"{pair.name}: expected a low-dose and a high-dose image, got only the low dose; scale and offset "
+        "need clean images"
     )

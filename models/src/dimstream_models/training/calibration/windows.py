@@ -1,9 +1,9 @@
-"""What a window sum must exceed to be more than the detector's own counts, from a movie without a sample.
+"""The window sum above which there are more than the detector's own counts, from a movie without a sample.
 
 Source: the paper's Methods, "Quality control metrics": the counts in a sliding window of 10x10 px class a
-pixel as background (up to 5), uncertain or signal (above 25); "the window size and thresholds must be
-adapted per use case". The numbers of the paper belong to its detector; a movie of the detector alone
-gives those of another.
+pixel as background (up to 5), uncertain or signal (above 25); "the window size and thresholds must be adapted
+per use case". The paper's numbers hold for its detector; a movie of another detector alone gives those of
+that detector.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from dimstream_models.bundle import Thresholds, WindowCalibration
 from dimstream_models.training.errors import CannotCalibrate
 
 WINDOW_PX = 10
-SIGNAL_CARE = 5  # so much rarer than background's false alarms are those of signal
+SIGNAL_CARE = 5  # factor by which false alarms of signal are rarer than those of background
 QUANTILES = (0.5, 0.95, 0.99, 0.995, 0.999, 1.0)
 
 
 @dataclass(frozen=True)
 class WindowThresholds:
-    """Window sums up to `background_max` are background, those above `signal_min` signal, in counts."""
+    """Thresholds of window sums, counts: up to `background_max` is background, above `signal_min` is
+    signal."""
 
     background_max: float
     signal_min: float
     record: WindowCalibration | None = None
 
     def over(self, before: Thresholds | None) -> Thresholds:
-        """Return them in the place of a bundle's; None: of one in which no frame is judged."""
+        """Return a bundle's thresholds with these values; None: a bundle without SSIM threshold."""
         own = {
             "background_max": self.background_max,
             "signal_min": self.signal_min,
@@ -46,16 +47,16 @@ class WindowThresholds:
 def measure_windows(
     dark: Iterable[NDArray[Any]], *, least: float, rate: float, note: str = ""
 ) -> WindowThresholds:
-    """Return thresholds that a field of view without a sample respects.
+    """Return thresholds that a field of view without a sample rarely exceeds.
 
     Parameters
     ----------
     dark : iterable of (T, H, W) photon counts
         Movies without a sample.
     least : float
-        What that signal must exceed at least (the paper: 25); raised where a dark movie exceeds it too often.
+        Least threshold of signal (the paper: 25); it is raised if a dark movie exceeds it too often.
     rate : float
-        Share of the dark movies' windows that may lie above `background_max`; a fifth of it above
+        Share of the dark movies' windows that may be above `background_max`; a fifth of it may be above
         `signal_min`, so that a hot pixel does not decide.
 
     Raises
@@ -101,5 +102,5 @@ def _share_up_to(values: NDArray[np.float64], shares: NDArray[np.float64], bound
 
 
 def _quantile(values: NDArray[np.float64], shares: NDArray[np.float64], q: float) -> float:
-    """Return the smallest value that at least the share `q` does not exceed."""
+    """Return the smallest value that at least a share `q` of the window sums does not exceed."""
     return float(values[min(int(np.searchsorted(shares, q - 1e-12)), len(values) - 1)])

@@ -1,1 +1,2 @@
-"""How good a bundle is: on pairs, against classical filters, against the truth's own noise."""
+"""The quality of a bundle: on pairs, compared with classical filters, and with limits by the truth's own
+noise."""

@@ -1,4 +1,4 @@
-"""A bundle next to the best-tuned classical filters: on pairs with a truth, and on movies without one."""
+"""A bundle compared with the best-tuned classical filters: on pairs with a truth, and on movies without."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from dimstream_models.training.evaluation.restoring import Restore
 
 @dataclass(frozen=True)
 class Score:
-    """How close restored images come to what judges them: means over the images.
+    """How close restored images are to their truth: means over the images.
 
     Parameters
     ----------
     errors : tuple of float
         Mean square error of each image.
     line : tuple of float
-        Gain and offset that brought them closest; (1, 0) where nothing was fitted.
+        Gain and offset of the fitted line; (1, 0) without a fit.
     tuned : tuple of str
-        A filter's strength, for each part of the images.
+        A filter's strength, for each half of the images.
     """
 
     psnr_db: float
@@ -44,7 +44,7 @@ class Score:
     tuned: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
-        """Return the means, the line and the strengths, ready for JSON."""
+        """Return the means, the line and the strengths as JSON values."""
         found: dict[str, object] = {"psnr_db": self.psnr_db, "ssim": self.ssim}
         found |= {"gain": self.line[0], "offset": self.line[1]}
         return {**found, "tuned": list(self.tuned)} if self.tuned else found
@@ -52,16 +52,16 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores by one yardstick; all but `unfitted` on the straight line that brings them closest to it.
+    """Scores by one yardstick; all except `unfitted` are after the fit of a straight line.
 
     Parameters
     ----------
     unfitted : Score or None
-        The bundle in its own counts; None where the yardstick has another scale.
+        The bundle in its own counts; None if the yardstick has another scale.
     best : str
-        The filter that was best where the filters were tuned.
+        The best filter on the images on which filters were tuned.
     tuned_on : str
-        In words.
+        Description of these images.
     """
 
     yardstick: Yardstick
@@ -74,26 +74,26 @@ class Comparison:
 
     @property
     def over_noisy(self) -> Margin:
-        """By how much the bundle is better than its own input."""
+        """Gain of the bundle over its own input."""
         return self._over(self.noisy)
 
     @property
     def over_filter(self) -> Margin:
-        """By how much it is better than the best filter."""
+        """Gain of the bundle over the best filter."""
         return self._over(self.filters[self.best])
 
     @property
     def margin_ssim(self) -> float:
-        """By how much its SSIM is above that of the best filter."""
+        """Its SSIM minus that of the best filter."""
         return self.model.ssim - self.filters[self.best].ssim
 
     def sentence(self, what: str) -> str:
-        """Return the one sentence that a reader needs; `what` is the name of one image."""
+        """Return the summary in one sentence; `what` is the name of one image."""
         strengths = " and ".join(dict.fromkeys(self.filters[self.best].tuned))
         return sentence(len(self.model.errors), what, self.over_noisy, self.over_filter, strengths)
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return the figures that a bundle keeps: closeness, fitted and not, and both margins."""
+        """Return the figures that are stored in a bundle: with and without fit, and both margins."""
         found = {f"{name}_psnr_db": round(self.model.psnr_db, 2), f"{name}_ssim": round(self.model.ssim, 4)}
         if self.unfitted is not None:
             found[f"{name}_unfitted_psnr_db"] = round(self.unfitted.psnr_db, 2)
@@ -105,7 +105,7 @@ class Comparison:
         return found
 
     def as_dict(self) -> dict[str, object]:
-        """Return everything, ready for JSON."""
+        """Return everything as JSON values."""
         return {
             "judged_by": self.yardstick.title,
             "favours": self.yardstick.favours,
@@ -126,15 +126,15 @@ class Comparison:
 def compare(restore: Restore, yardstick: Yardstick, *, same_scale: bool = False) -> Comparison:
     """Score the bundle and every filter by one yardstick.
 
-    Filters are tuned on one half of the images and judged on the other, and the other way round; a single
-    image leaves no other, so they are tuned on itself, which flatters them.
+    Filters are tuned on one half of the images and judged on the other, and vice versa. With a single image,
+    they are tuned on the image itself, so their result is too good.
 
     Parameters
     ----------
     restore : Restore
-        The bundle, as `restorer` gives it.
+        The bundle, from `restorer`.
     yardstick : Yardstick
-        Images and what judges them.
+        Images and their truth.
     same_scale : bool
         Whether the truth is in the bundle's own output counts.
     """
@@ -150,12 +150,12 @@ def compare(restore: Restore, yardstick: Yardstick, *, same_scale: bool = False)
         best=best,
         tuned_on="the other half of the images"
         if len(noisy) > 1
-        else "the judged image itself, as there is one only",
+        else "the judged image itself, because there is only one",
     )
 
 
 def _filters(noisy: Stack, truth: Stack, title: str) -> tuple[dict[str, Score], str]:
-    """Return each filter's score, tuned on the other half, and the best one where they were tuned."""
+    """Return each filter's score, tuned on the other half, and the name of the best one in tuning."""
     halves = _halves(len(noisy))
     tuned = [_tuned(noisy, truth, others) for others in reversed(halves)]
     names = [each.name for each in tuned[0]]
@@ -185,7 +185,7 @@ def _each(function: Callable[[NDArray[Any]], NDArray[Any]], images: NDArray[Any]
 
 
 def _score(images: Stack, truth: Stack, *, fitted: bool = True, tuned: tuple[str, ...] = ()) -> Score:
-    """Return PSNR and SSIM, the data range being the truth's maximum over all images."""
+    """Return PSNR and SSIM, with the truth's maximum over all images (N, H, W) as data range."""
     line = straight_line(images, truth) if fitted else (1.0, 0.0)
     shown = fit_gain_and_offset(images, truth) if fitted else images
     peak = max(float(truth.max()), 1e-12)

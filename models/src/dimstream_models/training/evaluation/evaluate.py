@@ -1,4 +1,5 @@
-"""A bundle on pairs that no choice has seen: every figure of every image, one image in memory at a time."""
+"""Evaluates a bundle on pairs that were not used for any choice: all metrics, one image in memory at a
+time."""
 
 from __future__ import annotations
 
@@ -27,31 +28,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of a bundle on some pairs, and the pairs that are shown."""
+    """All figures of a bundle on some pairs, and the pairs that the report shows."""
 
     bundle: Bundle
-    pairs: str  # where they came from
+    pairs: str  # source of the pairs
     settings: ScoringSettings
     rows: tuple[Row, ...]
-    shown: tuple[tuple[str, Shown], ...]  # why it was chosen, and what is shown
+    shown: tuple[tuple[str, Shown], ...]  # why the pair was chosen, and its images
     rivals: Rivals | None = None  # the best tuned filters
 
     @property
     def sentence(self) -> str:
-        """The one sentence that a reader needs: better or worse than the noisy image and the best filter."""
+        """The summary in one sentence: better or worse than the noisy image and the best filter."""
         if self.rivals is None or (over := self._margins()) is None:
-            return "Nothing says whether the model is better than the noisy image: no PSNR could be taken."
+            return (
+                "It is unknown whether the model is better than the noisy image: no PSNR could be calculated."
+            )
         return sentence(over[0].images, "pair", *over, str(self.rivals))
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return both margins as figures that a bundle can keep."""
+        """Return both margins as figures for a bundle."""
         over = self._margins()
         if over is None:
             return {}
         return over[0].figures(f"{name}_over_noisy") | over[1].figures(f"{name}_margin")
 
     def _margins(self) -> tuple[Margin, Margin] | None:
-        """Return the margins over the noisy image and the best filter; None where no PSNR was taken."""
+        """Return the margins over the noisy image and the best filter; None without PSNR."""
         found = [self._errors(kind) for kind in ("fitted", "noisy", "filter")]
         names = [name for name in found[0] if all(name in each for each in found)]
         if not names:
@@ -60,7 +63,7 @@ class Evaluation:
         return margin(ours, noisy), margin(ours, filtered)
 
     def _errors(self, kind: Kind) -> dict[int, float]:
-        """Return the mean square error over the squared data range, by the pair's number among those of a
+        """Return the mean square error divided by the squared data range, by number of the pair within a
         kind."""
         found = (row.figures["psnr"].value for row in self.rows if row.kind == kind)
         return {index: 10 ** (-value / 10) for index, value in enumerate(found) if value is not None}
@@ -79,26 +82,25 @@ def evaluate(
 
     Parameters
     ----------
-    bundle : Bundle
-    pairs : Path
-        Anything that `read_pairs` reads.
+    bundle : Bundle pairs : Path
+        A source for `read_pairs`.
     role : Role
-        Of the fields of a prepared folder.
+        Role of the fields of a prepared folder.
     again : Path or None
         A second recording of the same fields, in the same order.
     settings : ScoringSettings or None
         None: the defaults.
     lpips : Perceptual or None
-        None: LPIPS is not taken.
+        None: LPIPS is not calculated.
 
     Raises
     ------
     CannotEvaluate
-        When a pair has no truth, or images do not fit together; the message names the pair.
+        When a pair has no truth, or images do not match; the message names the pair.
     InvalidPairs, InvalidPrepared
         When pairs cannot be read.
     TestTensorMismatch
-        When the bundle does not do what it says of itself.
+        When the bundle does not reproduce its test output.
     """
     settings = settings or ScoringSettings()
     rivals = tune_rivals(pairs, role)
@@ -147,17 +149,16 @@ def _require_two_recordings(pair: Pair, second: Pair) -> None:
         )
     if np.array_equal(pair.low, second.low):
         raise CannotEvaluate(
-            f"expected two recordings, got the same image as {pair.name} and {second.name}: its noise agrees"
-            " with itself, and correlation tells nothing of resolution"
+            f"expected two recordings, got the same image as {pair.name} and {second.name}: its noise "
+            "correlates with itself, so this does not measure resolution"
         )
 
 
 def _chosen(rows: Sequence[Row]) -> dict[int, str]:
-    """Return the pairs to show, by number, and why: those of median, highest and lowest SSIM."""
+    """Return the pairs to show, by number, with the reason: those with median, highest and lowest SSIM."""
     found = [row.figures["ssim"].value or 0.0 for row in rows if row.kind == "fitted"]
     order = sorted(range(len(found)), key=found.__getitem__)
     why = {order[len(order) // 2]: "median", order[-1]: "highest", order[0]: "lowest"}
     return {
-        index: f"the prediction with the {what} SSIM on the line that fits it best"
-        for index, what in why.items()
+        index: f"the prediction with the {what} SSIM after the fit of a line" for index, what in why.items()
     }

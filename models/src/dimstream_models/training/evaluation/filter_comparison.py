@@ -1,4 +1,4 @@
-"""Where a model stands on pairs with a truth: against its own input, and against the best tuned filter.
+"""A model on pairs with a truth, compared with its own input and with the best tuned filter.
 
 Also the photometry: whether regions keep their brightness, on a static simulated field.
 """
@@ -25,16 +25,17 @@ SPECK_PHOTONS = 200.0
 
 @dataclass(frozen=True)
 class Photometry:
-    """Frame-to-frame variation of regions' brightness, as shares of it."""
+    """Frame-to-frame variation of regions' brightness, relative to the brightness."""
 
     jitter: float  # standard deviation over mean of the prediction, median over regions
     photon_noise: float  # the same of the counts themselves
-    worst_ratio: float  # the largest jitter over photon noise among the regions
-    speck: float  # largest change of a region's mean when a bright speck shines elsewhere
+    worst_ratio: float  # the largest ratio of jitter to photon noise among the regions
+    speck: float  # largest change of a region's mean when a bright speck is elsewhere in the field
 
 
 def measure_photometry(restore: Restore, *, seed: int, dose: float = 1.0, frames: int = 24) -> Photometry:
-    """Denoise one static field again and again, then with a bright speck that comes and goes."""
+    """Measure photometry on one static field, denoised many times, then with a bright speck in some
+    frames."""
     rng = scene_generator(seed, "validation", 0)
     structure = Scene.random(rng, (256, 256)).structure()
     counts = [expose(structure, dose=dose, dark_counts=0.01, rng=rng) for _ in range(frames)]
@@ -42,8 +43,8 @@ def measure_photometry(restore: Restore, *, seed: int, dose: float = 1.0, frames
     plain = np.stack([_regions(restore(frame)) for frame in counts])  # (T, regions)
     specked = np.stack([_regions(restore(frame + spot)) for frame in counts])
     raw = np.stack([_regions(frame.astype(np.float32)) for frame in counts])
-    lit = raw.mean(axis=0) > 0.25 * raw.mean()  # regions with something in them
-    lit[-1] = False  # the speck's own
+    lit = raw.mean(axis=0) > 0.25 * raw.mean()  # regions that contain structure
+    lit[-1] = False  # the region of the speck
     jitter, noise = (x.std(axis=0, ddof=1)[lit] / x.mean(axis=0)[lit] for x in (plain, raw))
     change = np.abs(specked.mean(axis=0) / plain.mean(axis=0) - 1)[lit]
     return Photometry(
@@ -65,14 +66,14 @@ def _speck(shape: tuple[int, ...], peak: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Standing:
-    """Margins over the noisy image and over the best filter, once each was brought to the truth's scale."""
+    """Margins over the noisy image and over the best filter, after a fit of each to the truth's scale."""
 
     noisy: Margin
     best: Margin
     tuned: TunedFilter
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return the margins as figures of a bundle, and which filter it was."""
+        """Return the margins as figures for a bundle, and the name of the filter."""
         return {
             **self.noisy.figures(f"{name}_over_noisy"),
             **self.best.figures(f"{name}_margin"),
@@ -91,23 +92,23 @@ def measure_standing(
     tuned_on: Sequence[Example],
     noise: Sequence[float] | None = None,
 ) -> Standing:
-    """Return where the model stands on some images, with filters tuned on others.
+    """Return the margins of the model on some images, with filters tuned on others.
 
     Parameters
     ----------
     restore : Restore
         The model.
     judged : iterable of (noisy, truth)
-        Taken one by one.
+        Images (H, W), read one by one.
     tuned_on : sequence of (noisy, truth)
-        What the filters are tuned on: not the judged ones.
+        Other images, on which the filters are tuned.
     noise : sequence of float, optional
-        Variance of each judged truth's own noise, where it is known and matters.
+        Variance of each judged truth's own noise, if it is known and matters.
 
     Raises
     ------
     CannotEvaluate
-        When there is nothing to judge or to tune on.
+        When there are no images to judge or to tune on.
     """
     if not tuned_on:
         raise CannotEvaluate("expected images to tune filters on, got none")

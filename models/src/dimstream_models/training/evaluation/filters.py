@@ -1,9 +1,7 @@
-"""The classical filters that a network must beat, each at its best.
+"""The classical filters with which a network is compared, each with its best strength.
 
-A filter is tuned on images with a truth that are not the judged ones, as the network was; what it gives is
-brought to the truth by a straight line, as the network's output is.
-
-The best tuned filter for each judged pair: tuned on pairs that are not the judged one.
+Like the network, a filter is tuned on images with a truth that are not the judged ones. Like the network's
+output, its result is fitted to the truth by a straight line.
 """
 
 from __future__ import annotations
@@ -27,13 +25,13 @@ Stack = Floats  # (N, H, W)
 Example = tuple[NDArray[Any], NDArray[Any]]
 """A noisy image and its truth, both (H, W)."""
 
-TUNED_ON: Final = 6  # images at most that a filter is tuned on
-TUNING_PX: Final = 256  # side of their middle that is looked at
+TUNED_ON: Final = 6  # most images for tuning a filter
+TUNING_PX: Final = 256  # side of their central part that is used
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of filter and the strengths that are tried."""
+    """A kind of filter, and the strengths to try."""
 
     title: str
     unit: str
@@ -67,12 +65,12 @@ FAMILIES: Final[Mapping[str, Family]] = {
 
 @dataclass(frozen=True)
 class TunedFilter:
-    """A filter with the strength that served it best on what it was tuned on."""
+    """A filter with the best strength on the images on which it was tuned."""
 
     name: str
     strength: float
     psnr_db: float
-    """On what it was tuned on."""
+    """PSNR on the images on which it was tuned, dB."""
 
     def __call__(self, image: NDArray[Any]) -> Floats:
         """Return the image (H, W), filtered."""
@@ -84,13 +82,13 @@ class TunedFilter:
 
 
 def tune_filters(examples: Iterable[Example]) -> list[TunedFilter]:
-    """Return each kind of filter at its best, the best first.
+    """Return each kind of filter with its best strength, the best first.
 
     Parameters
     ----------
     examples : iterable of (noisy, truth)
-        Images, (H, W) counts, that are not judged later; of more than six, six evenly spread should be
-        given. The middle of each is looked at, 256 px a side at most.
+        Images, (H, W) counts, that are not judged later; at most six, evenly chosen. Only the central part of
+        each is used, at most 256 px a side.
     """
     seen = [_middle(noisy, truth) for noisy, truth in examples]
     tuned = [_tune(name, seen) for name in FAMILIES]
@@ -98,7 +96,7 @@ def tune_filters(examples: Iterable[Example]) -> list[TunedFilter]:
 
 
 def fitted_error(image: NDArray[Any], truth: NDArray[Any]) -> float:
-    """Return the mean square error of an image on the straight line that brings it closest to its truth.
+    """Return the mean square error of an image after the fit of a straight line to its truth.
 
     Both are (H, W); the error is in squared counts of the truth.
     """
@@ -107,7 +105,7 @@ def fitted_error(image: NDArray[Any], truth: NDArray[Any]) -> float:
 
 
 def straight_line(restored: Floats, truth: Floats) -> tuple[float, float]:
-    """Return gain and offset that bring images closest to the truth; gain 0 where they are constant.
+    """Return gain and offset of the least-squares line to the truth; gain 0 for constant images.
 
     Both are (..., H, W) counts; the offset is in counts of the truth.
     """
@@ -118,18 +116,18 @@ def straight_line(restored: Floats, truth: Floats) -> tuple[float, float]:
 
 
 def fit_gain_and_offset(restored: Stack, truth: Stack) -> Stack:
-    """Return `restored` on the straight line that brings it closest to the truth."""
+    """Return `restored` (..., H, W) after the fit of a straight line to the truth."""
     gain, offset = straight_line(restored, truth)
     return np.asarray(gain * restored + offset)
 
 
 def evenly(number: int, most: int = TUNED_ON) -> list[int]:
-    """Return at most so many of the indices 0 … number - 1, evenly spread."""
+    """Return at most `most` of the indices 0 … number - 1, evenly spread."""
     return sorted({round(each) for each in np.linspace(0, number - 1, min(most, number))}) if number else []
 
 
 def _tune(name: str, examples: Sequence[tuple[Floats, Floats]]) -> TunedFilter:
-    """Climb along the strengths from their middle to the highest mean PSNR."""
+    """Return the filter with the strength of the highest mean PSNR, by hill climbing from the middle one."""
     strengths = FAMILIES[name].strengths
     known: dict[int, float] = {}
 
@@ -159,7 +157,8 @@ def _filtered(name: str, image: NDArray[Any], strength: float) -> Floats:
 
 
 def _noise(image: Floats) -> float:
-    """Return the standard deviation of the finest detail: the square root of the mean, for photon counts."""
+    """Return the standard deviation of the finest detail; for photon counts, the square root of their
+    mean."""
     power = float(np.square(along_both_axes(image, SECOND_DIFFERENCE)).mean()) / NORM
     return max(float(np.sqrt(power)), 1e-6)
 
@@ -171,12 +170,12 @@ def _middle(noisy: NDArray[Any], truth: NDArray[Any]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Best filters of two halves of the pairs; the same one twice where others than the judged ones tuned it.
+    """Best filters for two halves of the pairs; the same filter twice if it was tuned on other pairs.
 
     Parameters
     ----------
     tuned_on : str
-        In words.
+        Description of the images for tuning.
     """
 
     even: TunedFilter
@@ -184,7 +183,7 @@ class Rivals:
     tuned_on: str
 
     def of(self, index: int) -> TunedFilter:
-        """Return the filter for the pair of that number."""
+        """Return the filter for the pair with this number."""
         return self.odd if index % 2 else self.even
 
     def __str__(self) -> str:
@@ -192,15 +191,16 @@ class Rivals:
 
 
 def tune_rivals(pairs: Path, role: Role) -> Rivals | None:
-    """Return the best filters for the pairs that are judged, None where none of them has a truth.
+    """Return the best filters for the pairs that are judged; None if none of them has a truth.
 
-    Of a prepared folder they are tuned on the training fields (on the validation fields where the training
-    fields are judged); other pairs have no roles, so those of even number are tuned on the odd ones.
+    In a prepared folder, they are tuned on the training fields, or on the validation fields if the training
+    fields are judged. Other pairs have no roles: for pairs with even numbers, filters are tuned on the odd
+    ones, and vice versa.
 
     Parameters
     ----------
     pairs, role
-        As `read_pairs` takes them.
+        As in `read_pairs`.
     """
     if is_prepared(pairs):
         prepared = read_prepared(pairs)
@@ -213,7 +213,9 @@ def tune_rivals(pairs: Path, role: Role) -> Rivals | None:
         return None
     of_even = tune_filters(odd or even)[0]
     if not odd:
-        return Rivals(of_even, of_even, "the judged pair itself, as there is one only, which flatters it")
+        return Rivals(
+            of_even, of_even, "the judged pair itself, because there is only one, so its result is too good"
+        )
     return Rivals(of_even, tune_filters(even)[0], "the other half of the pairs")
 
 
@@ -226,7 +228,7 @@ def _of_role(prepared: Prepared, role: Role) -> list[Example]:
 
 
 def _sampled(pairs: Iterable[Pair]) -> tuple[list[Example], list[Example]]:
-    """Return some pairs of even and of odd number, evenly spread, whatever their number."""
+    """Return some evenly spread pairs with even and with odd numbers."""
     halves: tuple[list[Example], list[Example]] = ([], [])
     every = [1, 1]
     for index, pair in enumerate(pairs):

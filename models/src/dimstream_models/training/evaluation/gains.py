@@ -1,4 +1,4 @@
-"""By how much one way to restore images beats another, how sure that is, and the sentence that says so."""
+"""The gain of one restoration over another, its uncertainty, and a sentence about it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-FINE_DB: Final = 0.05  # standard errors below it are told to two decimals
-SURE: Final = 2.0  # standard errors from which on a difference is none of chance
+FINE_DB: Final = 0.05  # standard errors below this are given with two decimals
+SURE: Final = 2.0  # standard errors at which a difference is significant
 
 
 @dataclass(frozen=True)
 class Margin:
-    """How many decibels less error the model leaves than something else, over some images.
+    """Reduction of the model's error relative to another method, over some images, dB.
 
     Parameters
     ----------
     db : float or None
-        None where an error is no larger than the noise of what judges it.
+        None if an error is no larger than the truth's own noise.
     error_db : float or None
-        Standard error over the images; None of a single one.
+        Standard error over the images; None for a single image.
     """
 
     db: float | None
@@ -31,12 +31,12 @@ class Margin:
 
     @property
     def better(self) -> bool:
-        """Whether the model is better, and not by chance."""
+        """Whether the model is significantly better."""
         return self.db is not None and self.db > SURE * (self.error_db or 0.0)
 
     @property
     def worse(self) -> bool:
-        """Whether the model is worse, and not by chance."""
+        """Whether the model is significantly worse."""
         return self.db is not None and self.db < -SURE * (self.error_db or 0.0)
 
     def __str__(self) -> str:
@@ -45,29 +45,29 @@ class Margin:
         return f"by {_with_error(abs(self.db), self.error_db)} dB"
 
     def than(self, other: str) -> str:
-        """Return the half of a sentence: better than …, worse than …, or neither."""
+        """Return half a sentence: better than …, worse than …, or neither."""
         if self.db is None:
-            return f"not to be told from {other}, as both lie at the noise of what judges them"
+            return f"not distinguishable from {other}, because both errors are at the truth's own noise"
         if self.better or self.worse:
             return f"{'better' if self.better else 'worse'} than {other} {self}"
         return f"no different from {other} ({_with_error(self.db, self.error_db, '+')} dB)"
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return the margin as figures: `NAME_db` and `NAME_error_db`, those that there are."""
+        """Return the margin as figures: `NAME_db` and `NAME_error_db`, if they exist."""
         found = {f"{name}_db": self.db, f"{name}_error_db": self.error_db}
         return {key: round(value, 3) for key, value in found.items() if value is not None}
 
 
 def margin(ours: Sequence[float], other: Sequence[float], *, noise: Sequence[float] | None = None) -> Margin:
-    """Return by how much errors are smaller than others, image by image.
+    """Return how much smaller errors are than other errors, image by image.
 
     Parameters
     ----------
     ours, other : sequences of float
         Mean square error of each image.
     noise : sequence of float, optional
-        Variance that the truth of each image has of its own. It is taken off both, over all images together,
-        as a single one may fall below it; the standard error is then the jackknife's.
+        Variance of each truth's own noise. It is subtracted from both errors, over all images together,
+        because the error of a single image may be below it. The standard error is then from the jackknife.
     """
     first, second = np.asarray(ours, np.float64), np.asarray(other, np.float64)
     if noise is None:
@@ -79,30 +79,28 @@ def margin(ours: Sequence[float], other: Sequence[float], *, noise: Sequence[flo
 
 
 def sentence(images: int, what: str, noisy: Margin, best: Margin, filter_name: str) -> str:
-    """Return the one sentence that a reader needs: better or worse than the noisy image and the best filter.
+    """Return the summary in one sentence: better or worse than the noisy image and the best filter.
 
     Parameters
     ----------
-    images : int
-    what : str
-        One of them, such as "pair" or "frame".
+    images : int what : str
+        Name of one image, such as "pair" or "frame".
     noisy, best : Margin
-        Over the noisy image and over the best tuned filter.
+        Margins over the noisy image and over the best tuned filter.
     filter_name : str
-        Of that filter, with its parameter.
+        Name of that filter, with its parameter.
     """
     over = f"{images} {what}{'' if images == 1 else 's'}"
-    sure = "with no uncertainty to be told" if images == 1 else f"\u00b1 standard error over the {what}s"
+    sure = "with unknown uncertainty" if images == 1 else f"\u00b1 standard error over the {what}s"
     return (
         f"On {over} the model is {noisy.than('the noisy image')}, and"
-        f" {best.than(f'the best tuned filter ({filter_name})')}: PSNR once a straight line has brought"
-        f" each to"
-        f" the truth's scale, {sure}."
+        f" {best.than(f'the best tuned filter ({filter_name})')}: PSNR after a straight-line fit of each to "
+        f"the truth, {sure}."
     )
 
 
 def _with_error(value: float, error: float | None, sign: str = "") -> str:
-    """Return a number with its standard error, to as many decimals as that has."""
+    """Return a number with its standard error, both with the same decimals."""
     if error is None:
         return f"{value:{sign}.1f}"
     decimals = 1 if error >= FINE_DB else 2

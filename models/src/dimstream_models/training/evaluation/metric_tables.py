@@ -1,8 +1,7 @@
-"""Which figures are taken, of which kinds of images, and one row of the table of them.
+"""The metrics of each kind of image, rows of the table of them, and statistics over all images.
 
-All images together: quartiles, normality, and whether two kinds differ.
-
-Source: the paper's Methods, "Statistical analysis".
+The statistics are quartiles, normality, and whether two kinds differ. Source: the paper's Methods,
+"Statistical analysis".
 """
 
 from __future__ import annotations
@@ -21,19 +20,18 @@ Kind = Literal["noisy", "filter", "prediction", "fitted", "truth", "floor"]
 Unit = Literal["counts", "dB", "px", "nm", ""]
 
 KINDS: Final[Mapping[Kind, str]] = {
-    "noisy": "the noisy image, on the straight line that brings it closest to this very truth",
-    "filter": "what the best tuned classical filter makes of the noisy image, on the straight line that"
-    " brings it closest to this very truth",
-    "prediction": "the prediction as it is served, in the bundle's own counts",
-    "fitted": "the prediction, on the straight line that brings it closest to this very truth",
+    "noisy": "the noisy image, after a straight-line fit to its truth",
+    "filter": "the noisy image after the best tuned classical filter and a straight-line fit to its truth",
+    "prediction": "the prediction as delivered, in the bundle's own counts",
+    "fitted": "the prediction, after a straight-line fit to its truth",
     "truth": "the truth itself",
-    "floor": "a perfect restoration, which the truth's own photon noise keeps from perfect figures",
+    "floor": "a perfect restoration, whose figures are limited by the truth's own photon noise",
 }
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the table; lengths are kept in px and told in nm where pixels have a size."""
+    """A column of the table; lengths are stored in px, and given in nm where the pixel size is known."""
 
     key: str
     title: str
@@ -64,7 +62,7 @@ METRICS: Final = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A number, or the reason why there is none."""
+    """A number, or the reason why it is missing."""
 
     value: float | None
     reason: str = ""
@@ -81,12 +79,12 @@ class Row:
     data_range: float
     pixel_size_nm: float | None
     line: tuple[float, float] | None = None
-    """Gain and offset by which it was brought closest to its truth."""
+    """Gain and offset of the fit to its truth."""
     correlated: str = ""
-    """Which two images FRC and rolling FRC compare, those against the truth aside."""
+    """The two images that FRC and rolling FRC compare, except for the columns against the truth."""
 
     def value(self, metric: Metric, unit: Unit) -> float | None:
-        """Return the figure in the unit; None where there is none, or no pixel size to tell nm by."""
+        """Return the figure in the unit; None if it is missing, or the pixel size for nm is unknown."""
         found = self.figures.get(metric.key, Figure(None)).value
         if found is None or unit != "nm":
             return found
@@ -94,12 +92,12 @@ class Row:
 
 
 def absent(keys: Iterable[str], reason: str) -> dict[str, Figure]:
-    """Return figures that are not there, all for one reason."""
+    """Return missing figures, all with the same reason."""
     return {key: Figure(None, reason) for key in keys}
 
 
 def take(function: Callable[[], float | None], *, otherwise: str = "") -> Figure:
-    """Return a figure, or why there is none: `otherwise`, or what the metric objects to."""
+    """Return a figure, or the reason why it is missing: `otherwise`, or the metric's error message."""
     try:
         value = function()
     except CannotEvaluate as error:
@@ -108,7 +106,7 @@ def take(function: Callable[[], float | None], *, otherwise: str = "") -> Figure
 
 
 def unit_of(metric: Metric, rows: Sequence[Row]) -> Unit:
-    """Return the unit in which a metric is told of these rows: lengths in nm where every pixel has a size."""
+    """Return the unit of a metric in these rows: nm for lengths if every pixel size is known."""
     if metric.is_length and all(row.pixel_size_nm is not None for row in rows):
         return "nm"
     return metric.unit
@@ -135,7 +133,7 @@ class Summary:
     lower_quartile: float
     upper_quartile: float
     mean: float
-    sd: float | None  # of the sample; None of a single image
+    sd: float | None  # of the sample; None for a single image
     shapiro_wilk: Outcome
 
 
@@ -151,7 +149,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Absent:
-    """Why figures are missing, and of how many images."""
+    """Why figures are missing, and for how many images."""
 
     metric: Metric
     kind: Kind
@@ -160,14 +158,14 @@ class Absent:
 
 
 def values_of(rows: Sequence[Row], metric: Metric, kind: Kind) -> list[float]:
-    """Return a metric of all images of a kind that have it, in the unit in which it is told."""
+    """Return a metric of all images of a kind that have it, in the table's unit."""
     unit = unit_of(metric, rows)
     found = (row.value(metric, unit) for row in rows if row.kind == kind)
     return [value for value in found if value is not None]
 
 
 def summarise(rows: Sequence[Row]) -> list[Summary]:
-    """Return the summary of each metric and kind of which there is at least one figure."""
+    """Return the summary of each metric and kind with at least one figure."""
     return [
         _summary(metric, unit_of(metric, rows), kind, values)
         for metric in METRICS
@@ -182,7 +180,7 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
 
 
 def absences(rows: Sequence[Row]) -> list[Absent]:
-    """Return why figures are missing, by metric and kind; of several reasons the most frequent."""
+    """Return why figures are missing, by metric and kind; if there are several reasons, the most frequent."""
     return [
         Absent(metric, kind, images=sum(reasons.values()), reason=_most_frequent(reasons))
         for metric in METRICS
@@ -192,7 +190,7 @@ def absences(rows: Sequence[Row]) -> list[Absent]:
 
 
 def _reasons(rows: Sequence[Row], metric: Metric, kind: Kind) -> Counter[str]:
-    """Return why a metric is missing of images of a kind; nothing where the kind does not have it."""
+    """Return why a metric is missing for images of a kind; empty if the kind does not have this metric."""
     figures = (row.figures[metric.key] for row in rows if row.kind == kind and metric.key in row.figures)
     return Counter(figure.reason for figure in figures if figure.value is None)
 

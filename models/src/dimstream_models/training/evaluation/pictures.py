@@ -1,7 +1,4 @@
-"""The report's pictures, after the paper's figure 2: images, resolution map, line profiles, distributions.
-
-Where to draw the line along which images are compared.
-"""
+"""The report's pictures, after the paper's figure 2: images, resolution map, line profiles, distributions."""
 
 from __future__ import annotations
 
@@ -34,10 +31,10 @@ SMOOTHING_PX: Final = 1.5
 
 
 def line_through_structure(image: NDArray[Any]) -> tuple[Point, Point]:
-    """Return the horizontal or vertical line along which an image (H, W) rises and falls most.
+    """Return the horizontal or vertical line along which an image (H, W) changes most.
 
-    Of all lines of 128 px, or of the image's side if that is shorter: the one with the largest mean square
-    slope along it. The image is smoothed first, so that no line follows photon noise.
+    It is the line of 128 px, or of the image's side if that is shorter, with the largest mean square slope.
+    The image is smoothed first, so that photon noise has no influence.
     """
     smooth = gaussian_filter(np.asarray(image, np.float64), SMOOTHING_PX)
     found = [_steepest(smooth), _steepest(smooth.T)]
@@ -47,12 +44,12 @@ def line_through_structure(image: NDArray[Any]) -> tuple[Point, Point]:
 
 
 def _steepest(image: NDArray[np.float64]) -> tuple[float, int, int, int]:
-    """Return mean square slope, row, first and last column of the piece of a row that is steepest."""
+    """Return mean square slope, row, first and last column of the steepest segment of a row."""
     width = image.shape[1]
     length = min(LONGEST_PX, width)
     slope = np.diff(image, axis=1, append=image[:, -1:])
     energy = uniform_filter1d(np.square(slope), length, axis=1)
-    whole = energy[:, length // 2 : width - (length - 1) // 2]  # windows that lie inside
+    whole = energy[:, length // 2 : width - (length - 1) // 2]  # windows inside the image
     row, column = np.unravel_index(np.argmax(whole), whole.shape)
     return float(whole[row, column]), int(row), int(column), int(column) + length - 1
 
@@ -66,8 +63,8 @@ COLOURS: Final[Mapping[str, str]] = {
     "floor": "#d55e00",
 }
 BARS_NM: Final = tuple(step * 10**power for power in range(1, 7) for step in (1, 2, 5))
-BAR_SHARE: Final = 0.25  # the longest scale bar, of the image's width
-SHADES: Final = (0.001, 0.999)  # quantiles of the truth that are shown as black and white
+BAR_SHARE: Final = 0.25  # the longest scale bar, as a share of the image's width
+SHADES: Final = (0.001, 0.999)  # quantiles of the truth that are black and white
 DPI: Final = 110
 
 Plane = NDArray[Any]  # (H, W)
@@ -75,21 +72,21 @@ Plane = NDArray[Any]  # (H, W)
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of one pair."""
+    """The images and curves of one pair."""
 
     name: str
     pixel_size_nm: float | None
     truth: Plane
     noisy: Plane  # as recorded
-    prediction: Plane  # in the truth's counts
+    prediction: Plane  # on the truth's scale
     resolution_px: Plane  # rolling FRC map, nan where nothing was found
-    correlated: str  # the two images that it compares
+    correlated: str  # the two images that the map compares
     line: tuple[Point, Point]
     profiles: Mapping[str, NDArray[np.float64]]  # by kind, along the line, normalised together
 
     @property
     def unit(self) -> str:
-        """Of lengths in the picture."""
+        """Unit of lengths in the picture."""
         return "px" if self.pixel_size_nm is None else "nm"
 
     def length(self, px: Any) -> Any:
@@ -200,7 +197,7 @@ def _violin(axes: Axes, place: int, values: Sequence[float], colour: str) -> Non
         medianprops={"color": colour, "linewidth": 2},
     )
     rank = np.argsort(np.argsort(values))
-    beside = place + 0.12 * ((rank * 0.618) % 1 - 0.5)  # apart from each other, the same in each run
+    beside = place + 0.12 * ((rank * 0.618) % 1 - 0.5)  # spread out, but the same in every run
     axes.plot(beside, values, "o", color=colour, markersize=3, alpha=0.7)
 
 

@@ -1,7 +1,7 @@
-"""What judges a restored image: its truth, or, where there is none, photons that it was not made of.
+"""The truth for restored images: a recorded one or, without one, photons that were not used.
 
-For a movie without a truth there are three, and each favours something else; so they stand side by side. Each
-has photon noise of its own: a floor that no restoration gets below, and that is taken off before two
+For a movie without a truth there are three yardsticks. Each favours something different, so all are reported.
+Each has photon noise of its own, which is a limit for every restoration. It is subtracted before two
 restorations are compared.
 """
 
@@ -20,24 +20,23 @@ from dimstream_models.training.pairs.photon_split import check_photon_counts
 Stack = NDArray[np.float64]  # (N, H, W)
 
 KEPT_SHARE: Final = 0.9
-"""Of each pixel's photons: what model and filters are shown where the rest judges."""
+"""Share of each pixel's photons in the input; the rest is the truth."""
 
 
 @dataclass(frozen=True, eq=False)
 class Yardstick:
-    """Images to restore, and what judges each of them.
+    """Images to restore, and the truth of each.
 
     Parameters
     ----------
     name : str
-        In figures.
+        Name in figures.
     title : str
-        For people.
+        Name for people.
     favours : str
-        One sentence: what it is fair to, and what it rewards that is no quality.
-    noisy, truth : (N, H, W) arrays
-    noise : (N,) array or None
-        Variance of each truth's own photon noise; None: it has none, or none that is known.
+        One sentence: for what it is fair, and what it rewards that is not quality.
+    noisy, truth : (N, H, W) arrays noise : (N,) array or None
+        Variance of each truth's own photon noise; None: no noise, or unknown.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Yardstick:
 
     @property
     def floor_db(self) -> float | None:
-        """PSNR that a perfect restoration would reach: what the truth's own noise allows."""
+        """PSNR of a perfect restoration, which the truth's own noise limits, dB."""
         if self.noise is None or not (self.noise > 0).all():
             return None
         return float(np.mean(10 * np.log10(self.truth.max() ** 2 / self.noise)))
@@ -57,7 +56,7 @@ class Yardstick:
 
 @dataclass(frozen=True)
 class Absent:
-    """A yardstick that a movie does not give, and why."""
+    """A yardstick that is impossible for a movie, and why."""
 
     name: str
     title: str
@@ -76,7 +75,7 @@ def of_truth(noisy: NDArray[Any], truth: Stack) -> Yardstick:
         raise CannotEvaluate(
             f"expected a truth for each image, of its size; got noisy {noisy.shape}, truth {truth.shape}"
         )
-    favours = "It is fair as long as the truth was recorded on its own and nothing moved in between"
+    favours = "It is fair if the truth was recorded separately and nothing moved in between"
     return Yardstick("truth", "the truth", favours, noisy, np.asarray(truth, np.float64))
 
 
@@ -86,7 +85,7 @@ def of_movie(movie: NDArray[Any], *, seed: int = 0) -> list[Yardstick | Absent]:
     Raises
     ------
     CannotEvaluate
-        When there is one frame only, and its photons cannot be split.
+        When there is only one frame, and its photons cannot be split.
     """
     photons, why = _photons(movie)
     found: list[Yardstick | Absent] = [
@@ -95,11 +94,11 @@ def of_movie(movie: NDArray[Any], *, seed: int = 0) -> list[Yardstick | Absent]:
     if len(movie) > 1:
         found += [_next_frame(movie, photons=photons), _others(movie, photons=photons)]
     else:
-        one = "there is one frame only"
+        one = "there is only one frame"
         found += [Absent("next_frame", NEXT_FRAME, one), Absent("others", OTHERS, one)]
     if all(isinstance(each, Absent) for each in found):
         raise CannotEvaluate(
-            f"expected a movie of two frames or more, or photon counts, got one image; {why}: give its truth"
+            f"expected a movie of at least two frames, or photon counts, got one image; {why}: give its truth"
         )
     return found
 
@@ -110,17 +109,17 @@ OTHERS: Final = "the mean of the other frames"
 
 
 def mean_of_the_others(movie: NDArray[Any]) -> Stack:
-    """Return, for each frame of a movie (T, H, W), the mean of all others, each at this frame's brightness.
+    """Return for each frame of a movie the mean of all others, scaled to this frame's brightness, (T, H, W).
 
-    Bleaching is taken out by the frames' means.
+    Bleaching is corrected by the frames' means.
 
     Raises
     ------
     CannotEvaluate
-        When there is one frame only.
+        When there is only one frame.
     """
     if len(movie) < 2:
-        raise CannotEvaluate("expected a movie of two frames or more, got one image: give its truth")
+        raise CannotEvaluate("expected a movie of at least two frames, got one image: give its truth")
     level = movie.mean(axis=(1, 2))
     levelled = movie / level[:, None, None]
     others = (levelled.sum(axis=0) - levelled) / (len(movie) - 1)
@@ -140,8 +139,8 @@ def _set_aside(movie: NDArray[Any], seed: int) -> Yardstick:
     return Yardstick(
         "set_aside",
         SET_ASIDE,
-        "The same instant judges, and the same sample: neither blur over motion nor sharpness is favoured."
-        " Its noise is large, so it wants many frames to be sure",
+        "The truth shows the same instant, so neither blur nor sharpness is favoured. Its noise is large, "
+        "so it needs many frames",
         np.stack([each.kept for each in parts]),
         np.stack([each.truth for each in parts]),
         np.array([each.noise for each in parts]),
@@ -153,8 +152,8 @@ def _next_frame(movie: NDArray[Any], *, photons: bool) -> Yardstick:
     return Yardstick(
         "next_frame",
         NEXT_FRAME,
-        "What moved since counts against every restoration, and blur that covers where it may have gone is"
-        " rewarded a little",
+        "Motion since then counts as error for every restoration, and blur over possible positions is "
+        "rewarded a little",
         movie[:-1],
         later,
         later.mean(axis=(1, 2)) if photons else None,
@@ -166,8 +165,8 @@ def _others(movie: NDArray[Any], *, photons: bool) -> Yardstick:
     return Yardstick(
         "others",
         OTHERS,
-        "What moves is blurred in this truth, so blur is rewarded and sharpness counts against whoever has"
-        " it; fair only to a sample that stands still",
+        "Moving structures are blurred in this truth, so blur is rewarded and sharpness penalised; it is "
+        "fair only for a sample that does not move",
         movie,
         truth,
         truth.mean(axis=(1, 2)) / (len(movie) - 1) if photons else None,  # Poisson: a mean of T - 1 frames

@@ -1,8 +1,7 @@
-"""The report as one HTML file that needs nothing else: no scripts, no fonts, pictures inside.
+"""The report as one HTML file with its pictures inside, without scripts and fonts.
 
-It is well-formed XML as well, so that programs can read it.
-
-How figures were taken, in sentences, and what a reader must be warned of.
+It is also well-formed XML, so that programs can read it. It states how metrics were calculated, and warns of
+misleading figures.
 """
 
 from __future__ import annotations
@@ -35,70 +34,72 @@ from dimstream_models.training.evaluation.scoring import NO_SCALE, ScoringSettin
 from dimstream_models.training.metrics.statistics import Outcome
 
 ONE_SCALE: Final = (0.8, 1.25)
-"""Gains of the line between a prediction and its truth from which on their counts are not the same."""
+"""Range of the gain between a prediction and its truth in which both have the same scale."""
 FEW_PAIRS: Final = 5
 
 
 def statements(
     rows: Sequence[Row], settings: ScoringSettings, rivals: Rivals | None = None
 ) -> dict[str, str]:
-    """Return how each figure was taken, by the figure's name."""
+    """Return how each metric was calculated, by its name."""
     return {
         "Scale": _scale(rows),
         **_filter(rivals),
         "SSIM, PSNR": f"scikit-image's, data range {_data_range(rows, settings)}; SSIM's window is 7 px.",
         "MAE": "Mean absolute difference, in the truth's counts.",
-        "Pearson correlation": "Of the pixels. A straight line changes nothing about it.",
-        "LPIPS": "VGG16 with the published linear heads; the data range is shown as white, 0 as black.",
-        "Noise floor": "What the light behind the truth would score. The light is not known: the truth,"
-        " smoothed by the Gaussian of the smallest unbiased risk, stands in for it, and fresh photon noise on"
-        " that for the truth. Only for truths whose variance is their mean, as photon counts' is.",
-        "FRC, rolling FRC": "The detail in which two independent images of a field agree"
-        f" ({_correlated(rows)}); for a prediction, what the bundle makes of both. Threshold 1/7. A half"
-        " has half of the photons, so its figures are those of half the dose. What a network invents alike"
-        " from both agrees, too: it need not be true.",
-        "FRC, rolling FRC against the truth": "The detail in which image and truth agree. Threshold 1/7. As"
-        " long as the truth was recorded on its own, nothing that is invented counts. Two noisy halves agree"
-        " in less than a clean image and a noisy one: do not compare these figures with those above.",
-        "Rolling FRC": f"Blocks of 64 px, a value for each {settings.skip} x {settings.skip} px. Left out is"
-        f" what is not brighter than {settings.background:g} of 255, each image relative to its maximum.",
-        "Decorrelation": "Of each image alone (Descloux et al. 2019). It sees sharpness, not truth.",
-        "Tests": "Shapiro-Wilk for normality; Mann-Whitney U, two-sided, between kinds. Both kinds are of the"
-        " same fields of view, which this test, the paper's, makes no use of.",
+        "Pearson correlation": "Pearson's correlation of the pixels. A straight-line fit does not change it.",
+        "LPIPS": "VGG16 with the published linear heads; the data range is white, 0 is black.",
+        "Noise floor": "The score of the light from which the truth was counted. The light is unknown, so "
+        "it is replaced by the truth, smoothed by the Gaussian with the smallest unbiased risk, and the "
+        "truth by this light with new photon noise. Only for truths that are photon counts (variance = "
+        "mean).",
+        "FRC, rolling FRC": "The detail in which two independent images of a field agree "
+        f"({_correlated(rows)}); for a prediction, the predictions of both. Threshold 1/7. A half has half "
+        "of the photons, so its figures are those of half the dose. If a network invents the same from "
+        "both, this agrees too, although it is not true.",
+        "FRC, rolling FRC against the truth": "The detail in which image and truth agree. Threshold 1/7. If "
+        "the truth was recorded separately, invented structure does not count. Two noisy halves agree less "
+        "than a clean image and a noisy one: do not compare these figures with those above.",
+        "Rolling FRC": f"Blocks of 64 px, a value for each {settings.skip} x {settings.skip} px. Blocks "
+        f"that are not brighter than {settings.background:g} of 255, relative to the image's maximum, are "
+        "left out.",
+        "Decorrelation": "Of each single image (Descloux et al. 2019). It measures sharpness, not truth.",
+        "Tests": "Shapiro-Wilk for normality; Mann-Whitney U, two-sided, between kinds. Both kinds show the "
+        "same fields of view; this test, which the paper uses, ignores that.",
     }
 
 
 def warnings(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what a reader must know before believing the figures."""
+    """Yield warnings about misleading figures."""
     gain = _median_line(rows, "fitted")[0]
     if any(row.figures["mae"].reason == NO_SCALE for row in rows if row.kind == "prediction"):
         yield f"Kind `prediction` has no figures in counts: {NO_SCALE}."
     elif not ONE_SCALE[0] <= gain <= ONE_SCALE[1]:
         yield (
-            "The predictions are not in the truths' counts: to come closest to its truth, the median one"
-            f" wants a gain of {gain:.3g}. MAE, SSIM, PSNR and LPIPS of kind `prediction` measure that first"
-            " of all; those of kind `fitted` do not."
+            "The predictions do not have the truths' scale: the median gain of the fit to the truth is "
+            f"{gain:.3g}. MAE, SSIM, PSNR and LPIPS of kind `prediction` mainly measure this; those of kind "
+            "`fitted` do not."
         )
     yield from _too_regular(rows)
     if (pairs := number_of_pairs(rows)) < FEW_PAIRS:
-        yield f"{pairs} {'pair is' if pairs == 1 else 'pairs are'} too few to speak of a distribution."
+        yield f"{pairs} {'pair is' if pairs == 1 else 'pairs are'} too few for a distribution."
 
 
 def _too_regular(rows: Sequence[Row]) -> Iterator[str]:
-    """Warn of predictions that look sharper than the light that they were made of."""
+    """Warn if predictions agree in finer detail than their truths."""
     metric = next(each for each in METRICS if each.key == "rfrc_mean")
     prediction, truth = values_of(rows, metric, "prediction"), values_of(rows, metric, "truth")
     if prediction and truth and (finer := np.median(prediction)) < (coarser := np.median(truth)):
         unit = unit_of(metric, rows)
         yield (
-            f"The predictions of two images agree in finer detail (rolling FRC, median {finer:.3g} {unit})"
-            f" than two images of the truth do ({coarser:.3g} {unit}). That shows how regular the network's"
-            " output is, not what it resolves: go by the agreement with the truth."
+            f"The predictions of two images agree in finer detail (rolling FRC, median {finer:.3g} {unit}) "
+            f"than two images of the truth ({coarser:.3g} {unit}). This shows how regular the network's "
+            "output is, not its resolution: use the agreement with the truth instead."
         )
 
 
 def number_of_pairs(rows: Sequence[Row]) -> int:
-    """Return how many pairs the rows are of."""
+    """Return the number of pairs in the rows."""
     return sum(row.kind == "truth" for row in rows)
 
 
@@ -106,8 +107,8 @@ def _filter(rivals: Rivals | None) -> dict[str, str]:
     if rivals is None:
         return {}
     return {
-        "Best filter": "Of Gaussian, median, non-local means and total variation the one with the highest"
-        f" PSNR, at the strength that gives it: {rivals}. Tuned on {rivals.tuned_on}."
+        "Best filter": "The best of Gaussian, median, non-local means and total variation by PSNR, at its "
+        f"best strength: {rivals}. Tuned on {rivals.tuned_on}."
     }
 
 
@@ -115,11 +116,11 @@ def _scale(rows: Sequence[Row]) -> str:
     gain, offset = _median_line(rows, "fitted")
     noisy_gain, noisy_offset = _median_line(rows, "noisy")
     return (
-        "Kind `prediction` is what the service delivers: the bundle's own gain, offset and clipping,"
-        " nothing fitted to these truths. Kinds `noisy` and `fitted` are on the straight line (gain and"
-        " offset by least squares) that brings each image closest to its own truth, which flatters them."
-        f" Median lines: noisy {noisy_gain:.4g} and {noisy_offset:.4g}; prediction {gain:.4g} and"
-        f" {offset:.4g}, where 1 and 0 mean that the bundle's counts are the truth's."
+        "Kind `prediction` is what the server delivers: with the bundle's own gain, offset and clipping, "
+        "and nothing fitted to these truths. For kinds `noisy` and `fitted`, a straight line (gain and "
+        "offset by least squares) is fitted to each image's own truth, so their figures are too good. "
+        f"Median lines: noisy {noisy_gain:.4g} and {noisy_offset:.4g}; prediction {gain:.4g} and "
+        f"{offset:.4g}, where 1 and 0 mean that the bundle's counts have the truth's scale."
     )
 
 
@@ -166,15 +167,15 @@ def render(evaluation: Evaluation) -> str:
         *_pictures(evaluation),
         "<h2>Distributions</h2>",
         _distributions(rows),
-        "<h2>How the figures were taken</h2>",
+        "<h2>How the figures were calculated</h2>",
         _definitions(statements(rows, evaluation.settings, evaluation.rivals)),
         "<h2>All images together</h2>",
         _summaries(rows),
-        "<h2>Are the kinds different?</h2>",
+        "<h2>Differences between kinds</h2>",
         _differences(rows),
         "<h2>Each image</h2>",
         _images(rows),
-        "<h2>Figures that are absent</h2>",
+        "<h2>Missing figures</h2>",
         _absences(rows),
     ]
     return web_page(f"{bundle.id}: evaluation", parts, style=STYLE)
@@ -183,18 +184,18 @@ def render(evaluation: Evaluation) -> str:
 def _pictures(evaluation: Evaluation) -> Iterable[str]:
     for why, shown in evaluation.shown:
         caption = (
-            f"{shown.name}: {why}. A the truth. B the noisy image as recorded. C the prediction, in the"
-            f" truth's counts and shades. D the detail in which {shown.correlated} agree; black where there"
-            " is only background, or no such detail. K truth, noisy image and prediction along the line in A,"
-            " the latter two on the straight line that brings each closest to the truth."
+            f"{shown.name}: {why}. A the truth. B the noisy image as recorded. C the prediction, in the "
+            f"truth's counts and contrast. D the detail in which {shown.correlated} agree; black where "
+            "there is only background, or no such detail. K truth, noisy image and prediction along the "
+            "line in A, the latter two after a straight-line fit to the truth."
         )
         yield _picture(draw_pair(shown), caption)
 
 
 def _distributions(rows: Sequence[Row]) -> str:
     caption = (
-        "A point is an image; the box holds the middle half, its line is the median, the shape behind it the"
-        " density. Brackets: Mann-Whitney U."
+        "Each point is an image; the box contains the middle half, its line is the median, and the shape "
+        "behind it the density. Brackets: Mann-Whitney U."
     )
     return _picture(draw_distributions(rows, differences(rows)), caption)
 
@@ -288,7 +289,7 @@ def _absences(rows: Sequence[Row]) -> str:
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, text: Sequence[int] = ()) -> str:
-    """Return a table; columns in `text`, and the first, are set left."""
+    """Return a table as HTML; the first column, and those in `text`, are aligned left."""
 
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(

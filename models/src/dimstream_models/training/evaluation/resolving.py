@@ -1,10 +1,10 @@
-"""To what detail two images of one field agree, and what an image shows of itself.
+"""Resolution: the detail to which two images of one field agree, and that of a single image.
 
-Fourier ring correlation says something of resolution only between images that are independent in their
-noise. The program behind the paper's rolling FRC correlates two recordings, or the predictions of two inputs
-(Zhao et al. 2022, doi 10.1101/2022.12.01.518675); here, where there is no second recording, the photons of
-the one are dealt out to two. Two images made of every other pixel are not used: how well they agree hangs on
-how finely the sample is sampled, and that program calls it unstable.
+Fourier ring correlation measures resolution only between images with independent noise. The program behind
+the paper's rolling FRC correlates two recordings, or the predictions of two inputs (Zhao et al. 2022, doi
+10.1101/2022.12.01.518675). Without a second recording, the photons of one recording are split into two. Two
+images of every other pixel are not used: their agreement depends on the sampling of the sample, and that
+program calls the method unstable.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ RECORDINGS: Final = "two recordings"
 
 @dataclass(frozen=True)
 class Twins:
-    """Two images of one field, independent in their noise."""
+    """Two images of one field with independent noise."""
 
     first: Plane
     second: Plane
     how: str
 
     def restored(self, restore: Restore) -> Twins:
-        """Return what a bundle makes of both."""
+        """Return the predictions of both."""
         return Twins(restore(self.first), restore(self.second), f"the predictions of {self.how}")
 
 
 def twins(counts: Plane, again: Plane | None, rng: np.random.Generator) -> Twins:
-    """Return both recordings of a field, (H, W) counts, or where there is one, two halves of its photons.
+    """Return both recordings of a field, (H, W) counts or, if there is only one, two halves of its photons.
 
-    Each photon goes to either half with probability 1/2: of Poisson counts, both are independent Poisson
-    counts of half the light.
+    Each photon goes to either half with probability 1/2. The halves of Poisson counts are independent Poisson
+    counts with half the light.
 
     Raises
     ------
     NotPhotonCounts
-        When there is one recording and it holds no photon counts.
+        When there is only one recording, and it does not contain photon counts.
     """
     if again is not None:
         return Twins(counts, again, RECORDINGS)
@@ -70,19 +70,19 @@ class Resolving:
     skip : int
         Side of the rolling FRC's squares that get one value, px.
     background : float
-        The rolling FRC leaves out what is not brighter than this, of 255.
+        The rolling FRC ignores blocks that are not brighter than this, of 255.
     """
 
     skip: int
     background: float
 
     def alone(self, image: Plane) -> dict[str, Figure]:
-        """Return the resolution, px, that an image, (H, W) counts, shows by itself."""
+        """Return the resolution, px, of a single image, (H, W) counts."""
         found = take(lambda: decorrelation(image).resolution_px, otherwise=WHY_NONE["decorrelation"])
         return {"decorrelation": found}
 
     def of_twins(self, make: Callable[[], Twins]) -> tuple[dict[str, Figure], str]:
-        """Return the detail to which twins agree, and what they are; "" where there are none."""
+        """Return the detail to which twins agree, px, and their description; "" if there are none."""
         try:
             pair = make()
         except NotPhotonCounts as error:
@@ -102,7 +102,7 @@ class Resolving:
         }
 
     def against(self, image: Plane, truth: Plane) -> dict[str, Figure]:
-        """Return the detail, px, to which an image agrees with its truth, (H, W) both, under other names."""
+        """Return the detail, px, to which an image agrees with its truth, both (H, W), under other names."""
         return {f"truth_{key}": found for key, found in self.agreement(image, truth).items()}
 
     def map(self, first: Plane, second: Plane) -> RollingFrc:

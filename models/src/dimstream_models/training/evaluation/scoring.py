@@ -1,16 +1,13 @@
-"""All figures of one pair, and what the report shows of it.
+"""All metrics of one pair, its pictures for the report, and the best metrics that are possible.
 
-How close an image comes to its truth, and how close anything could come.
+A truth of photon counts has noise of its own, so even a perfect restoration does not have perfect metrics.
+The light behind a truth is unknown, so it is replaced by a stand-in: the truth itself, smoothed by the
+Gaussian that comes closest to the light. The stand-in with new photon noise relates to the stand-in as the
+truth relates to its light. So metrics between the two are the limit.
 
-What a perfect restoration would score: a truth of photon counts has noise of its own.
-
-The light behind a truth is not known, so a stand-in takes its place: the truth itself, smoothed by the
-Gaussian that comes closest to the light. Fresh photon noise on the stand-in gives an image that relates to
-it as the truth relates to its light, and figures between the two are the floor.
-
-The stand-in has the truth's mean, and photon noise has the mean as its variance, so the mean square error,
-and PSNR with it, is right whatever the smoothing; SSIM, MAE and Pearson follow how well it fits.
-`docs/evaluate.md` says how close they come. Nothing here depends on the bundle.
+The stand-in has the truth's mean, and the variance of photon noise is the mean. So the mean square error, and
+PSNR, is right for any smoothing; SSIM, MAE and Pearson depend on how well the stand-in fits.
+`docs/evaluate.md` says how accurate they are. Nothing here depends on the bundle.
 """
 
 from __future__ import annotations
@@ -40,11 +37,11 @@ Floats = NDArray[np.float64]
 
 
 def light_behind(counts: NDArray[Any]) -> Floats:
-    """Return an estimate (H, W) of the light that a frame of photon counts was drawn from; same mean.
+    """Return an estimate (H, W) of the light behind a frame of photon counts (H, W), with the same mean.
 
-    A Gaussian whose width minimises the unbiased estimate of the error: for a linear filter S of Poisson
-    counts T of light λ, E‖S T - λ‖² = E[‖S T - T‖² + 2 s₀ ΣT - ΣT], with s₀ the filter's central weight
-    (Chen 1975, doi 10.1214/aop/1176996359; Hudson 1978, doi 10.1214/aos/1176344065).
+    It is the frame after a Gaussian whose width minimises the unbiased estimate of the error: for a linear
+    filter S of Poisson counts T of light λ, E‖S T - λ‖² = E[‖S T - T‖² + 2 s₀ ΣT - ΣT], with s₀ the filter's
+    central weight (Chen 1975, doi 10.1214/aop/1176996359; Hudson 1978, doi 10.1214/aos/1176344065).
     """
     truth = np.asarray(counts, np.float64)
 
@@ -71,24 +68,24 @@ CLOSENESS: Final = ("ssim", "mae", "pearson", "psnr", "lpips")
 
 
 class Perceptual(Protocol):
-    """What `Lpips` is, so that nothing here needs its weights."""
+    """The protocol of `Lpips`, so that this module does not need its weights."""
 
     def __call__(self, prediction: NDArray[Any], truth: NDArray[Any], *, data_range: float) -> float:
-        """Return the distance of two images of which the data range is shown as white."""
+        """Return the distance of two images (H, W), in which the data range is white."""
         ...
 
 
 def closeness(
     image: Floats, truth: Floats, *, data_range: float, lpips: Perceptual | None
 ) -> dict[str, Figure]:
-    """Return all figures that compare an image with a truth, pixel by pixel or by what a network sees.
+    """Return all metrics that compare an image with a truth, pixel by pixel or by a network.
 
     Parameters
     ----------
     image, truth : (H, W) float64
         In the same counts.
     data_range : float
-        Of SSIM, PSNR and LPIPS.
+        Data range of SSIM, PSNR and LPIPS.
     lpips : Perceptual or None
         None: no weights were given.
     """
@@ -108,7 +105,7 @@ def closeness(
 def floor(
     truth: Floats, *, data_range: float, lpips: Perceptual | None, rng: np.random.Generator
 ) -> dict[str, Figure]:
-    """Return what a perfect restoration would score against a truth, (H, W) counts; see `noise_floor`."""
+    """Return the metrics of a perfect restoration for a truth, (H, W) counts."""
     try:
         check_photon_counts([truth[None]])
     except NotPhotonCounts as error:
@@ -127,22 +124,22 @@ LOW, HIGH, FLOOR = range(3)  # streams of random numbers of a pair
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """How figures are taken.
+    """How metrics are calculated.
 
     Parameters
     ----------
     background : float
-        The rolling FRC leaves out what is not brighter than this, of 255 (paper: 20).
+        The rolling FRC ignores blocks that are not brighter than this, of 255 (paper: 20).
     skip : int
         Side of the rolling FRC's squares that get one value, px.
     data_range : float or None
-        Of SSIM and PSNR; None: each truth's own largest minus smallest value.
+        Data range of SSIM and PSNR; None: largest minus smallest value of each truth.
     pixel_size_nm : float or None
-        None: as the pairs state it.
+        Pixel size; None: as the pairs state it.
     line : pair of points (y, x) or None
-        Along which profiles are drawn; None: where each truth rises and falls most.
+        Line of the profiles; None: where each truth changes most.
     seed : int
-        Of the dealing out of photons and of the floor's noise.
+        Seed of the splitting of photons and of the limit's noise.
     """
 
     background: float = 20.0
@@ -162,7 +159,7 @@ class ScoringSettings:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A pair, and a second recording of the same field where there is one."""
+    """A pair and, if it exists, a second recording of the same field."""
 
     index: int  # number of the pair, part of the seed
     pair: Pair
@@ -171,7 +168,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Images:
-    """A pair and its prediction, and the straight lines that bring images closest to the truth."""
+    """A pair and its prediction, and the straight-line fits to the truth."""
 
     low: Floats
     truth: Floats
@@ -181,28 +178,27 @@ class Images:
 
     @property
     def noisy(self) -> Floats:
-        """The noisy image in the truth's counts, (H, W) float64."""
+        """The noisy image on the truth's scale, (H, W) float64."""
         return self.noisy_line[0] * self.low + self.noisy_line[1]
 
     @property
     def fitted(self) -> Floats:
-        """The prediction in the truth's counts, (H, W) float64."""
+        """The prediction on the truth's scale, (H, W) float64."""
         return self.line[0] * self.prediction + self.line[1]
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Takes figures of pairs, one by one.
+    """Calculates the metrics of pairs, one by one.
 
     Parameters
     ----------
     restore : Restore
-        The bundle, as `restorer` gives it.
+        The bundle, from `restorer`.
     own_scale : bool
         Whether its predictions are in counts.
-    settings : ScoringSettings
-    lpips : Perceptual or None
-        None: no weights were given, and no LPIPS is taken.
+    settings : ScoringSettings lpips : Perceptual or None
+        None: no weights were given, so there is no LPIPS.
     rivals : Rivals or None
         The best tuned filter for each pair; None: there is none.
     """
@@ -214,12 +210,12 @@ class Scorer:
     rivals: Rivals | None = None
 
     def rows(self, recorded: Recorded) -> list[Row]:
-        """Return all figures of a pair, a row for each kind of image.
+        """Return all metrics of a pair, one row for each kind of image.
 
         Raises
         ------
         CannotEvaluate
-            When the pair has no truth that can be compared with, or the bundle predicts no numbers.
+            When the pair has no usable truth, or the bundle predicts nan or infinity.
         """
         images = self._images(recorded.pair)
         return [
@@ -232,12 +228,12 @@ class Scorer:
         ]
 
     def shown(self, recorded: Recorded) -> Shown:
-        """Return what the report shows of a pair.
+        """Return a pair's images and curves for the report.
 
         Raises
         ------
         CannotEvaluate
-            As `rows`; also when the line leaves the image.
+            As `rows`; also when the line is not inside the image.
         """
         images = self._images(recorded.pair)
         line = self.settings.line or line_through_structure(images.truth)
@@ -262,12 +258,16 @@ class Scorer:
 
     def _images(self, pair: Pair) -> Images:
         if pair.high is None:
-            raise CannotEvaluate("expected a pair with a truth at high dose, got low dose alone")
+            raise CannotEvaluate("expected a pair with a truth at high dose, got only low dose")
         if np.ptp(pair.high) == 0:
-            raise CannotEvaluate(f"expected a truth with something in it, all of it is {pair.high[0, 0]:g}")
+            raise CannotEvaluate(
+                f"expected a truth with structure, got a constant image of {pair.high[0, 0]:g}"
+            )
         low, truth = pair.low.astype(np.float64), pair.high.astype(np.float64)
         if self.settings.line is not None:
-            line_profile(truth, *self.settings.line)  # a line outside is refused now, not when it is drawn
+            line_profile(
+                truth, *self.settings.line
+            )  # a line outside is refused now, not later when it is drawn
         prediction = self.restore(pair.low).astype(np.float64)
         if not np.isfinite(prediction).all():
             raise CannotEvaluate("the bundle's prediction holds nan or infinity: train or import it again")
@@ -284,7 +284,7 @@ class Scorer:
         return near | self._detail(images.low, images.truth) | agreed, how
 
     def _of_filter(self, recorded: Recorded, images: Images) -> list[Row]:
-        """Return the row of the best tuned filter, on the straight line that brings it closest."""
+        """Return the row of the best tuned filter, after a straight-line fit to the truth."""
         if self.rivals is None:
             return []
         filtered = self.rivals.of(recorded.index)(images.low)
@@ -319,11 +319,11 @@ class Scorer:
 
     def _high_twins(self, recorded: Recorded) -> Twins:
         again = None if recorded.again is None else recorded.again.high
-        assert recorded.pair.high is not None  # `_images` has refused the pair otherwise
+        assert recorded.pair.high is not None  # otherwise, `_images` has refused the pair
         return twins(recorded.pair.high, again, self._rng(recorded, HIGH))
 
     def _mapped(self, recorded: Recorded, images: Images) -> Twins:
-        """Return the two images whose agreement is the prediction's map."""
+        """Return the two images whose agreement is mapped for the prediction."""
         try:
             return self._low_twins(recorded).restored(self.restore)
         except NotPhotonCounts:
@@ -332,7 +332,7 @@ class Scorer:
     def _resolution(self, mapped: Twins) -> Floats:
         try:
             return self._resolving.map(mapped.first, mapped.second).resolution_px.astype(np.float64)
-        except CannotEvaluate:  # the table says why
+        except CannotEvaluate:  # the table states why
             return np.full(mapped.first.shape, np.nan)
 
     def _rng(self, recorded: Recorded, stream: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""What is left of an evaluation: a table and a summary for programs, a report for people."""
+"""The files of an evaluation: a table and a summary for programs, a report for people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIRST_COLUMNS: Final = ("image", "day", "kind", "data_range", "pixel_size_nm", "
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder that the report goes into, before any work is done for it.
+    """Create the folder of the report, before any work is done.
 
     Raises
     ------
@@ -41,13 +41,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise CannotEvaluate(f"expected a folder to write the report into, got {folder}: {error}") from error
+        raise CannotEvaluate(f"expected a writable folder for the report, got {folder}: {error}") from error
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:
     """Write `figures.csv`, `summary.json` and `report.html`, replacing those of an earlier evaluation.
 
-    The report comes last: where one is, all three are whole and belong together, whenever a kill comes.
+    The report is written last: if it exists, all three files are complete and belong together, even after a
+    crash.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""The hyperparameter search of the paper: space, trials, total score, importance of the knobs."""
+"""The hyperparameter search of the paper: space, trials, total score, importance of settings."""

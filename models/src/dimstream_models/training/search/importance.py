@@ -1,23 +1,23 @@
-"""Which knobs matter, and which of their values suit: a random forest on the trials of a study.
+"""Which settings matter, and which of their values are best: a random forest on the trials of a study.
 
 Source: the paper's Methods, "Feature importance" (scikit-learn's RandomForestRegressor on the settings and
-total scores of all runs), and Results, SI tables 1 and 2. What the paper leaves open is decided here:
+total scores of all runs), and Results, SI tables 1 and 2. Details that the paper does not state:
 
-- Numbers enter the forest as their rank among the values tried, which is all that a tree sees of them (no
-  clipping is the largest bound of all); kinds enter as one column each (one-hot).
-- *Impurity importance*: how much splits on a knob lower the variance, shares of 1; a kind's columns are
-  added up. It favours knobs with many values, and is taken on the runs that the forest learned from.
-- *Permutation importance*: by how much R² falls on runs that the forest has not seen when a knob is shuffled
-  as a whole, over five folds and ten shuffles each; its spread is their standard deviation. It may be
-  negative: then the knob says nothing.
-- *Suitability* of a value: the score that the forest predicts on average when every run is given that value
-  and keeps the rest of its setting (partial dependence: Friedman 2001, doi 10.1214/aos/1013203451), scaled
-  within the knob from 0, its worst value, to 1, its best. A plain mean of scores would mix in whatever else
-  the runs with that value happened to have.
-- Runs that failed have no score and take no part; how many there were stands next to each value, and one
-  with which every run failed has suitability 0.
+- Numbers are replaced by their rank among the values tried, since a tree uses only the order (no clipping is
+  the largest bound). Categories are one-hot columns.
+- *Impurity importance*: how much splits on a setting reduce the variance, as shares of 1; the columns of a
+  category are summed. It favours settings with many values, and is measured on the training runs of the
+  forest.
+- *Permutation importance*: how much R² falls on unseen runs when a setting is shuffled, over five folds with
+  ten shuffles each; its spread is their standard deviation. If it is negative, the setting has no influence.
+- *Suitability* of a value: the mean predicted score when every run has that value and keeps its other
+  settings (partial dependence: Friedman 2001, doi 10.1214/aos/1013203451), scaled for each setting from 0,
+  its worst value, to 1, its best. A plain mean of scores would include effects of the other settings of these
+  runs.
+- Failed runs have no score and are left out. Their number is given for each value, and a value with which
+  every run failed has suitability 0.
 
-Importances and suitabilities as tables and as a chart.
+Importances and suitabilities are written as tables and as a chart.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ FOLDS: Final = 5
 SHUFFLES: Final = 10
 TREES: Final = 200
 LEAST_RUNS: Final = 2 * FOLDS
-"""So that every fold holds two runs at least, without which it has no R²."""
+"""Fewest runs, so that every fold has at least two, which R² requires."""
 MEANINGLESS_BELOW: Final = 0.3
-"""R² on unseen runs under which a reader is warned."""
+"""R² on unseen runs below which there is a warning."""
 
 Codes: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
@@ -56,90 +56,91 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ValueSuitability:
-    """One value of a knob."""
+    """One value of a setting."""
 
     value: Value
     succeeded: int
     failed: int
     mean_score: float | None
-    """Of its runs that succeeded."""
+    """Mean score of its successful runs."""
     expected_score: float | None
-    """Predicted by the forest when every run is given this value; None: all its runs failed."""
+    """Score that the forest predicts when every run has this value; None: all its runs failed."""
     suitability: float | None
-    """0 (worst of the knob) to 1 (best); None when the knob had this value alone."""
+    """0 (worst value of the setting) to 1 (best); None when this was the only value."""
 
 
 @dataclass(frozen=True)
 class KnobImportance:
-    """One knob."""
+    """Importance of one setting."""
 
     knob: str
     impurity: float
     permutation: float
     permutation_spread: float
     values: tuple[ValueSuitability, ...]
-    """In the order of size, or of name."""
+    """Sorted by size, or by name."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What the forest says, and whether it is worth listening to."""
+    """Results of the forest, and how reliable they are."""
 
     knobs: tuple[KnobImportance, ...]
     """Most important first, by permutation."""
     runs: int
     failed: int
     r_squared: float
-    """On runs that the forest has not seen (five folds)."""
+    """R² on unseen runs (five folds)."""
     r_squared_out_of_bag: float
-    """On the runs that each tree has not seen."""
+    """R² on the runs that each tree has not seen."""
 
     @property
     def verdict(self) -> str:
         """Return a sentence on how far the importances can be trusted."""
-        share = (
-            f"On runs that it has not seen, the forest explains {max(self.r_squared, 0):.0%} of the score's"
-        )
+        share = f"On unseen runs, the forest explains {max(self.r_squared, 0):.0%} of the score's"
         share += f" variance (R² {self.r_squared:.2f} over {FOLDS} folds of {self.runs} runs)"
         if self.r_squared < MEANINGLESS_BELOW:
-            return f"{share}: too little for importances and suitabilities to mean much; more runs may help."
+            return f"{share}: too little for meaningful importances and suitabilities; more runs may help."
         return f"{share}."
 
 
 def measure_importance(trials: Sequence[Trial], *, seed: int = 0) -> Importance:
-    """Return the importance of every knob and the suitability of every value.
+    """Return the importance of every setting and the suitability of every value.
 
     Parameters
     ----------
     trials : sequence of Trial
-        Of a study; those that failed are counted, those at work are left out.
+        Trials of a study; failed ones are counted, unfinished ones are left out.
     seed : int
-        Of forest, folds and shuffles.
+        Seed of forest, folds and shuffles.
 
     Raises
     ------
     SearchError
-        When fewer than ten runs succeeded, or all have one score.
+        When fewer than ten runs succeeded, or all have the same score.
     """
     finished = [(each.setting, each.outcome.figures) for each in trials if each.outcome]
     failed = [setting for setting, figures in finished if figures is None]
     if len(finished) - len(failed) < LEAST_RUNS:
         raise SearchError(
-            f"expected at least {LEAST_RUNS} runs that succeeded, got {len(finished) - len(failed)} (and"
-            f" {len(failed)} that failed): raise --trials and go on with the search"
+            f"expected at least {LEAST_RUNS} successful runs, got {len(finished) - len(failed)} (and "
+            f"{len(failed)} that failed): raise --trials and continue the search"
         )
     done = [setting for setting, figures in finished if figures]
     scores = np.array([each.total for each in total_scores([figures for _, figures in finished]) if each])
     if np.ptp(scores) == 0:
-        raise SearchError(f"expected runs that differ, got {len(done)} of one total score: nothing matters")
+        raise SearchError(
+            f"expected runs with different scores, got {len(done)} with the same total score: no setting "
+            "matters"
+        )
     return _from_forests(_Table.of(done), scores, failed, seed)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The settings as ranks among the values tried."""
+    """The settings of all runs, as ranks among the values tried."""
 
-    values: tuple[tuple[Value, ...], ...]  # of each knob, in order
+    values: tuple[tuple[Value, ...], ...]  # of each setting, in order
     codes: Codes  # (runs, knobs)
 
     @classmethod
@@ -149,11 +150,11 @@ class _Table:
         return cls(values, np.array(codes))
 
     def widths(self) -> list[int]:
-        """Return how many columns each knob takes: a kind as many as it has values."""
+        """Return the number of columns of each setting; a category has one per value."""
         return [len(v) if any(isinstance(each, str) for each in v) else 1 for v in self.values]
 
     def columns(self, codes: Codes) -> Floats:
-        """Return what the forest is given, (runs, columns)."""
+        """Return the forest's input, (runs, columns)."""
         blocks = [
             codes[:, i : i + 1] if width == 1 else np.eye(width)[codes[:, i]]
             for i, width in enumerate(self.widths())
@@ -163,7 +164,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Forest:
-    """A forest on settings."""
+    """A random forest on settings."""
 
     table: _Table
     forest: Any  # scikit-learn's
@@ -174,12 +175,13 @@ class _Forest:
         return cls(table, forest.fit(table.columns(codes), scores))
 
     def predict(self, codes: Codes) -> Floats:
-        """Return the score expected of settings, (..., knobs) to (...)."""
+        """Return the expected score of settings: from (..., settings) to (...)."""
         flat = codes.reshape(-1, codes.shape[-1])
         return np.asarray(self.forest.predict(self.table.columns(flat))).reshape(codes.shape[:-1])
 
     def impurity(self) -> Floats:
-        """Return the impurity importance of each knob, a kind's columns added up."""
+        """Return the impurity importance of each setting, (settings,); the columns of a category are
+        summed."""
         widths = self.table.widths()
         owners = np.repeat(np.arange(len(widths)), widths)
         return np.bincount(owners, self.forest.feature_importances_, len(widths)).astype(np.float64)
@@ -209,9 +211,9 @@ def _from_forests(table: _Table, scores: Floats, failed: Sequence[Setting], seed
 
 
 def _on_unseen_runs(table: _Table, scores: Floats, seed: int) -> tuple[Floats, float]:
-    """Return the falls of R² of each knob, (knobs, folds * shuffles), and R² itself.
+    """Return the falls of R² for each setting, (settings, folds * shuffles), and R² itself.
 
-    Errors are taken relative to the variance of all runs: that of a small fold is hardly known.
+    Errors are relative to the variance of all runs, because that of a small fold is uncertain.
     """
     rng, falls, errors = np.random.default_rng(seed), [], np.empty_like(scores)
     for seen, unseen in KFold(FOLDS, shuffle=True, random_state=seed).split(scores):
@@ -223,7 +225,7 @@ def _on_unseen_runs(table: _Table, scores: Floats, seed: int) -> tuple[Floats, f
 
 
 def _shuffled(codes: Codes, rng: np.random.Generator) -> Codes:
-    """Return copies of the runs with one knob shuffled in each, (knobs, shuffles, runs, knobs)."""
+    """Return copies of the runs with one setting shuffled in each, (settings, shuffles, runs, settings)."""
     knobs = codes.shape[1]
     copies = np.tile(codes, (knobs, SHUFFLES, 1, 1))
     for knob in range(knobs):
@@ -264,7 +266,8 @@ def _suitability(value: Value, expected: dict[Value, float]) -> float:
 
 
 def write_importance(importance: Importance, folder: Path) -> None:
-    """Write `importance.csv` (a line a knob), `suitability.csv` (a line a value) and `importance.png`."""
+    """Write `importance.csv` (one line per setting), `suitability.csv` (one line per value) and
+    `importance.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     shared = {
         "runs": importance.runs,
@@ -293,14 +296,14 @@ def write_importance(importance: Importance, folder: Path) -> None:
 
 
 def draw_importance(importance: Importance) -> bytes:
-    """Return a PNG: both importances of each knob, and the score expected of each of its values."""
+    """Return a PNG: both importances of each setting, and the expected score of each of its values."""
     figure = Figure(figsize=(14, 8), layout="constrained")
     figure.suptitle(importance.verdict, fontsize=10)
     [[left, right]] = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2))
     _importance_bars(left.subplots(), importance.knobs)
     for axes, knob in zip(right.subplots(2, 3, sharey=True).flat, importance.knobs, strict=True):
         _suitability_bars(axes, knob)
-    right.supylabel("expected total score; above: suitability within the knob")
+    right.supylabel("expected total score; above: suitability within the setting")
     return png(figure)
 
 

@@ -1,4 +1,4 @@
-"""What comes of one run: its figures, or why it failed."""
+"""The outcome of one run: its figures, or why it failed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Figures(Confined):
     """How well one run restores the validation fields."""
 
     ssim: float
-    """Mean over the fields; more is better."""
+    """Mean over the fields; higher is better."""
     mae: float
-    """Mean absolute error in counts of the truth, mean over the fields; less is better."""
+    """Mean absolute error in counts of the truth, mean over the fields; lower is better."""
     resolution_px: float | None
-    """Decorrelation resolution, median over the fields, px; less is better; None: most have none."""
+    """Decorrelation resolution, median over the fields, px; lower is better; None: most fields have none."""
 
 
 class Outcome(Confined):
@@ -30,7 +30,7 @@ class Outcome(Confined):
     reason: str | None
     """Why there are no figures."""
     seconds: float = Field(ge=0)
-    """Of work, in the process that finished the run."""
+    """Working time in the process that finished the run."""
 
     @model_validator(mode="after")
     def _figures_or_reason(self) -> Self:
@@ -49,7 +49,7 @@ class Outcome(Confined):
 
 
 def write_outcome(outcome: Outcome, path: Path) -> None:
-    """Write the outcome so that a kill at any moment leaves all of it or nothing."""
+    """Write the outcome; after a crash at any moment, the file is complete or missing."""
     write_whole(path, outcome.model_dump_json(indent=1).encode())
 
 
@@ -59,7 +59,7 @@ def read_outcome(path: Path) -> Outcome | None:
     Raises
     ------
     SearchError
-        When the file is there and is no outcome.
+        When the file exists but is not an outcome.
     """
     if not path.exists():
         return None

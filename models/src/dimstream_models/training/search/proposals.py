@@ -1,4 +1,4 @@
-"""Which setting comes next, as a function of those that were tried."""
+"""The next setting of a search, as a function of the settings that were tried."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dimstream_models.training.search.scoring import total_scores
 from dimstream_models.training.search.space import Setting, all_settings, name_of
 from dimstream_models.training.settings import Recipe, SearchSpace
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # else every proposal announces its study
-ATTEMPTS = 20  # proposals of settings that were tried already, before the seeded order decides
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise every proposal logs its study
+ATTEMPTS = 20  # proposals of settings that were already tried, before the seeded order is used
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A setting that is at work, has failed, or has figures."""
+    """A setting that is running, has failed, or has figures."""
 
     setting: Setting
     running: bool
@@ -28,7 +28,7 @@ class Tried:
 
 
 def next_setting(recipe: Recipe, tried: Sequence[Tried]) -> Setting | None:
-    """Return a setting that nobody has tried; None when the search, or its space, is exhausted."""
+    """Return a setting that was not tried yet; None when the search, or its space, is exhausted."""
     search = recipe.search
     names = {name_of(run.setting) for run in tried}
     untried = [each for each in all_settings(search.space, seed=recipe.seed) if name_of(each) not in names]
@@ -40,18 +40,19 @@ def next_setting(recipe: Recipe, tried: Sequence[Tried]) -> Setting | None:
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the space in Optuna's words."""
+    """Return the space as Optuna's distributions."""
     return {knob: CategoricalDistribution(values) for knob, values in space.model_dump().items()}
 
 
 def _promising(
     space: SearchSpace, tried: Sequence[Tried], untried: Sequence[Setting], *, seed: int
 ) -> Setting:
-    """Return what a tree-structured Parzen estimator proposes to raise the total score.
+    """Return the proposal of a tree-structured Parzen estimator for a higher total score.
 
-    Bergstra et al. 2011 (Algorithms for hyper-parameter optimization, NIPS 24). The score is relative to
-    the runs so far, so each proposal is made from scores taken again. A failed run counts as worse than any
-    that succeeded (Optuna's *pruned*); one at work is assumed to be poor, so that processes spread.
+    Bergstra et al. 2011 (Algorithms for hyper-parameter optimization, NIPS 24). The score is relative to the
+    runs so far, so scores are recalculated for each proposal. A failed run counts as worse than any
+    successful one (Optuna's *pruned*). An unfinished run is assumed to be poor, so that processes try
+    different settings.
     """
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True)

@@ -1,9 +1,7 @@
-"""The paper's protocol: many short runs, a total score, the best trained to convergence on everything.
+"""The paper's protocol: many short runs, a total score, and the best are trained to convergence on all data.
 
-Any number of processes may run it on one folder at once; each returns when all work is done, whoever did
-it, and takes over the work of those that die.
-
-The second half of a search: the best settings, trained to convergence on everything.
+Any number of processes may run it on one folder at the same time. Each returns when all work is done by any
+of them, and takes over the work of processes that die.
 """
 
 from __future__ import annotations
@@ -27,25 +25,25 @@ from dimstream_models.training.settings import Recipe
 
 
 class Retraining:
-    """The best trials of a study, each with the recipe's own epochs and all patches, as jobs."""
+    """Jobs: the best trials of a study, each with the recipe's own epochs and all patches."""
 
     def __init__(self, study: Study, best: Sequence[Trial], finished: Finished) -> None:
         self._study, self._best, self._finished = study, best, finished
 
     def claim(self) -> Job | None:
-        """Return a run that is this process's alone; None when there is none now."""
+        """Return a run that only this process has; None when there is none now."""
         for trial in self._best:
             if self._outcome(trial) is None and self._study.hold(_lock_of(trial.name)):
                 return Job(trial.name, with_setting(self._study.recipe, trial.setting), self._run_of(trial))
         return None
 
     def finish(self, job: Job, outcome: Outcome) -> None:
-        """Let go of a run, whose outcome lies in its folder."""
+        """Release a run, whose outcome is in its folder."""
         self._study.let_go(_lock_of(job.name))
         self._finished(f"best {self._finished_runs()} of {len(self._best)}, {job.name}: {outcome}")
 
     def done(self) -> bool:
-        """Return whether every run has finished, whoever made it."""
+        """Return whether every run has finished, in any process."""
         return self._finished_runs() == len(self._best)
 
     def ranked(self) -> tuple[Scored, ...]:
@@ -75,33 +73,33 @@ def search(
     *,
     device: str = "cpu",
     workers: Workers | None = None,
-    tell: Callable[[str], None] = partial(print, flush=True),  # noqa: B008 - it holds nothing
+    tell: Callable[[str], None] = partial(print, flush=True),  # noqa: B008 - it has no state
 ) -> Results:
     """Screen settings, train the best to convergence, and write tables, pictures and a report.
 
-    What the folder holds already is not done again; the test set is never opened.
+    Work that is already in the folder is not repeated; the test set is never opened.
 
     Parameters
     ----------
     recipe : Recipe
-        What is searched; `recipe.search` says by which protocol.
+        The recipe to search; `recipe.search` is the protocol.
     folder : Path
-        Of the study: new, or one of the same recipe, which is gone on with.
+        Folder of the study: new, or one of the same recipe, which is continued.
     device : str
-        A torch device for what is done in this process.
+        A torch device for the work in this process.
     workers : Workers, optional
-        Who makes the runs; by default this process, one after another.
+        The workers for the runs; by default this process, one run after another.
     tell : callable
-        Takes a line for each run that has finished.
+        Called with a line for each finished run.
 
     Raises
     ------
     SearchError
-        When the folder holds a study of another recipe, the data do not suit, or no trial succeeded.
+        When the folder holds a study of another recipe, the data are unsuitable, or no trial succeeded.
     InvalidRecipe
-        When values of the space do not go together with the rest of the recipe.
+        When values of the space contradict the rest of the recipe.
     InvalidPrepared
-        When the recipe's data are not as they were prepared.
+        When the recipe's data have changed since they were prepared.
     """
     prepared = read_searched(recipe)
     check_space(recipe, prepared)
@@ -115,12 +113,12 @@ def search(
 
 
 def check_space(recipe: Recipe, prepared: Prepared) -> None:
-    """Refuse a search some of whose settings could never run, before the first one does.
+    """Refuse a search with impossible settings, before the first run.
 
     Raises
     ------
     InvalidRecipe
-        When values of the space do not go together with the rest of the recipe.
+        When values of the space contradict the rest of the recipe.
     SearchError
         When there are no training or no validation fields, or one is smaller than the largest patch.
     """
@@ -131,8 +129,8 @@ def check_space(recipe: Recipe, prepared: Prepared) -> None:
         side = min((min(field.shape) for field in prepared.of(role)), default=0)
         if side < largest:
             raise SearchError(
-                f"expected {role} fields that hold search.space.patch_px {largest}, the smallest of"
-                f" {prepared.folder} has {side} px: prepare such fields or leave that value out"
+                f"expected {role} fields of at least search.space.patch_px {largest}, but the smallest of "
+                f"{prepared.folder} has {side} px: prepare larger fields or leave that value out"
             )
 
 

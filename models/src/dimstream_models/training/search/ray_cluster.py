@@ -1,8 +1,8 @@
-"""Trials on a Ray cluster: the same function as here, one task each; the ledger stays with the driver.
+"""Trials on a Ray cluster: the same function as on this machine, one task per trial.
 
-The study's folder and the prepared data must be at the same place on every machine of the cluster, and
-dimstream-models with its training extra installed there. A worker that dies has its trial tried again,
-from its checkpoint.
+Only the driver keeps the record of the study. The study's folder and the prepared data must have the same
+path on every machine of the cluster, and dimstream-models must be installed there with its training extra. If
+a worker dies, its trial is tried again from its checkpoint.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ TRIES_AFTER_DEATH: Final = 3
 
 
 class RayCluster:
-    """A cluster's workers: a trial takes one GPU of it each when the device is one, else one CPU core."""
+    """A cluster's workers: each trial uses one GPU if the device is a GPU, else one CPU core."""
 
     def __init__(self, address: str, *, device: str = "cpu") -> None:
-        """Join the cluster at `address` (host:port, ray://host:port, auto), or start one here (local).
+        """Join the cluster at `address` (host:port, ray://host:port, auto), or start one on this machine
+        (local).
 
         Raises
         ------
         SearchError
-            When there is no cluster at the address, or it has not what a trial takes.
+            When there is no cluster at the address, or it lacks the resources for a trial.
         """
-        self._device = "cpu" if device == "cpu" else "cuda"  # Ray shows each worker the GPU that is its own
+        self._device = "cpu" if device == "cpu" else "cuda"  # Ray shows each worker only its own GPU
         self._at_work: dict[Any, Job] = {}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started on this machine
         try:
             ray.init(
                 address=address,
@@ -49,26 +50,26 @@ class RayCluster:
         self._size = int(ray.cluster_resources().get(kind, 0))
         if not self._size:
             ray.shutdown()
-            raise SearchError(f"expected a Ray cluster with a {kind} for each trial, {address} has none")
+            raise SearchError(f"expected a Ray cluster with a {kind} for each trial, but {address} has none")
         gpus = 0 if kind == "CPU" else 1
         self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES_AFTER_DEATH)(_run)
 
     def free(self) -> bool:
-        """Return whether a worker has nothing to do."""
+        """Return whether a worker is idle."""
         return len(self._at_work) < self._size
 
     def start(self, job: Job) -> None:
-        """Hand the job to the cluster."""
+        """Send the job to the cluster."""
         task = self._task.remote(job.recipe.model_dump_json(), str(job.run.absolute()), self._device)
         self._at_work[task] = job
 
     def wait(self) -> tuple[Job, Outcome] | None:
-        """Return the next job that has finished; None when none is at work.
+        """Return the next finished job; None when no job is running.
 
         Raises
         ------
         SearchError
-            When a job's worker died again and again.
+            When a job's worker died repeatedly.
         """
         if not self._at_work:
             return None
@@ -94,14 +95,16 @@ def _answer(task: Any, job: Job) -> str:
         raise
     except RayError as error:
         raise SearchError(
-            f"the worker of {job.name} died {TRIES_AFTER_DEATH + 1} times, perhaps for want of memory; the"
-            f" same command goes on from its checkpoint: {error}"
+            f"the worker of {job.name} died {TRIES_AFTER_DEATH + 1} times, perhaps because of too little "
+            f"memory; give the same command to continue from its checkpoint: {error}"
         ) from error
 
 
 def _run(recipe: str, run: str, device: str) -> str:
-    """Return the outcome of a trial; JSON in and out."""
-    os.environ["TQDM_DISABLE"] = "1"  # before tqdm is imported: nobody sees a worker's progress bars
+    """Return the outcome of a trial as JSON, given its recipe as JSON."""
+    os.environ["TQDM_DISABLE"] = (
+        "1"  # before tqdm is imported, because a worker's progress bars are invisible
+    )
     from dimstream_models.training.search.trial import run_trial
     from dimstream_models.training.settings import Recipe
 

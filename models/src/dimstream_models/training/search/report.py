@@ -1,6 +1,6 @@
-"""The page on a search: one HTML file that needs nothing else.
+"""The report of a search: one HTML file that contains its pictures.
 
-Pictures of a search: score against each knob, loss curves, predictions side by side.
+Pictures of a search: score against each setting, loss curves, predictions side by side.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from dimstream_models.training.settings import Recipe
 DONE: Final = "#4c72b0"
 FAILED: Final = "#c0392b"
 SCORES: Final = matplotlib.colormaps["viridis"]
-CROP_PX: Final = 256  # of a field in the side-by-side: its middle, so that pixels can be seen
+CROP_PX: Final = 256  # central part of a field in the side-by-side, so that pixels are visible
 
 Image = NDArray[Any]
 
 
 def draw_knobs(runs: Sequence[Scored]) -> bytes:
-    """Return a PNG: the total score of each trial against each knob, medians, failed trials below 0."""
+    """Return a PNG: the total score of each trial against each setting, medians, failed trials below 0."""
     figure = Figure(figsize=(13, 7), layout="constrained")
     for axes, knob in zip(figure.subplots(2, 3, sharey=True).flat, PLACES, strict=True):
         values = in_order([run.trial.setting[knob] for run in runs])
@@ -62,7 +62,7 @@ def draw_losses(runs: Sequence[Scored]) -> bytes:
 
 
 def draw_predictions(noisy: Image, predictions: Mapping[str, Image], truth: Image) -> bytes:
-    """Return a PNG: the middle of a field, noisy, as each run restores it, and its truth.
+    """Return a PNG: the central part of a field: noisy, restored by each run, and its truth.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def _scatter(axes: Axes, runs: Sequence[Scored], knob: str, values: Sequence[Val
 
 
 def _loss(row: Epoch) -> float:
-    """Return what is drawn of an epoch; nan, which is not drawn, where no loss is a number."""
+    """Return the loss of an epoch to draw; nan, which is not drawn, if no loss is a number."""
     losses = (row.validation_loss, row.training_loss)
     return next((loss for loss in losses if math.isfinite(loss)), math.nan)
 
@@ -112,7 +112,7 @@ def _middle(image: Image) -> Image:
 
 
 def label(value: Value) -> str:
-    """Return a value of a knob, short."""
+    """Return a value of a setting as a short text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value).lower().removesuffix("_uniform")
 
 
@@ -124,15 +124,16 @@ def png(figure: Figure) -> bytes:
 
 
 CAPTIONS: Final = {
-    "knobs.png": "Total score of each trial against each knob; lines: medians; crosses: failed trials.",
+    "knobs.png": "Total score of each trial against each setting; lines: medians; crosses: failed trials.",
     "losses.png": "Validation loss of each trial, coloured by its total score.",
-    "predictions.png": "The brightest validation field: noisy, as each of the best restores it, its truth.",
+    "predictions.png": "The brightest validation field: noisy, restored by each of the best, and its truth.",
 }
 HEAD: Final = ("", *PLACES, "SSIM", "MAE, counts", "resolution, px", "resolution, nm", "total score", "run")
 SCORING: Final = (
     "SSIM and MAE are means over the validation fields, the resolution (decorrelation analysis) is their"
-    " median. Each is scaled over the runs of its kind that succeeded, 0 the worst and 1 the best; the total"
-    " score is the mean of the three. A run without a resolution has 0 for it. The test set took no part."
+    " median. Each is scaled over the successful runs of its kind, 0 for the worst and 1 for the best; the "
+    "total score is the mean of the three. A run without a resolution gets 0 for it. The test set was not "
+    "used."
 )
 
 
@@ -148,7 +149,7 @@ def render(
     Parameters
     ----------
     recipe : Recipe
-        What was searched.
+        The recipe of the search.
     screened, retrained : sequences of Scored
         Best first.
     prepared : Prepared
@@ -165,7 +166,7 @@ def render(
         f" training fields, judged on {validation} validation fields; {succeeded} succeeded. Data sha256"
         f" {prepared.sha256[:16]}.</p>",
         f"<p>{escape(SCORING)}</p>",
-        "<h2>The best, trained to convergence on everything</h2>",
+        "<h2>The best, trained to convergence on all data</h2>",
         _table(retrained, prepared.pixel_size_nm),
         "<h2>Ten best trials</h2>",
         _table(screened[:10], prepared.pixel_size_nm),

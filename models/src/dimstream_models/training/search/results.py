@@ -1,14 +1,10 @@
-"""What a search leaves in its folder next to the runs: tables, pictures, a report.
+"""The files of a finished search in its folder: tables, pictures, a report.
 
 FOLDER/
-    trials.csv          every trial, best first
-    best.csv            the best, trained to convergence, scored among themselves
-    knobs.png           score against each knob
-    losses.png          loss curves of all trials
-    predictions.png     a validation field: noisy, as the best restore it, truth
-    report.html         all of it on one page
-
-The tables of a search.
+    trials.csv          every trial, best first best.csv            the best, trained to convergence, scored
+    among themselves knobs.png           score against each setting losses.png          loss curves of all
+    trials predictions.png     a validation field: noisy, restored by the best, truth report.html         all
+    of these on one page
 """
 
 from __future__ import annotations
@@ -51,25 +47,25 @@ COLUMNS = (
 
 
 def write_table(runs: Sequence[Scored], path: Path, *, folder: Path, pixel_size_nm: float | None) -> None:
-    """Write runs, best first, as CSV; what is not known is empty.
+    """Write runs, best first, as CSV; unknown values are empty.
 
     Parameters
     ----------
     runs : sequence of Scored
         Best first.
     path : Path
-        Of the CSV.
+        Path of the CSV file.
     folder : Path
-        Of the study: run folders are named from there.
+        Folder of the study; run folders are relative to it.
     pixel_size_nm : float or None
-        Of the validation fields.
+        Pixel size of the validation fields.
     """
     rows = [_row(place, run, folder, pixel_size_nm) for place, run in enumerate(runs, 1)]
     write_whole(path, as_csv(COLUMNS, rows))
 
 
 def stated(value: Value) -> Cell:
-    """Return a knob's value as tables tell it: an empty cell would mean that it is not known."""
+    """Return a setting's value for a table, in which an empty cell means that it is unknown."""
     return "none" if value is None else value
 
 
@@ -117,21 +113,21 @@ def _state(scored: Scored) -> str:
 
 @dataclass(frozen=True)
 class Results:
-    """What a search has found, best first: its trials, and the best of them trained to convergence."""
+    """Results of a search, best first: its trials, and the best of them trained to convergence."""
 
     screened: tuple[Scored, ...]
     retrained: tuple[Scored, ...]
 
 
 def write_trials(study: Study, *, pixel_size_nm: float | None) -> None:
-    """Write the table of trials as they stand."""
+    """Write the table of all trials so far."""
     with _writing(study.folder):
         path = study.folder / "trials.csv"
         write_table(screened(study), path, folder=study.folder, pixel_size_nm=pixel_size_nm)
 
 
 def write_results(results: Results, study: Study, prepared: Prepared, *, device: str) -> None:
-    """Write tables, pictures and report of a search that has finished."""
+    """Write tables, pictures and report of a finished search."""
     write_trials(study, pixel_size_nm=prepared.pixel_size_nm)
     pictures = {
         "knobs.png": draw_knobs(results.screened),
@@ -150,7 +146,7 @@ def write_results(results: Results, study: Study, prepared: Prepared, *, device:
 
 
 def _predictions(recipe: Recipe, runs: Sequence[Scored], prepared: Prepared, device: str) -> bytes:
-    """Draw the validation field with the most light, where there is something to see."""
+    """Return a PNG of the validation field with the most light."""
     noisy, truth = max(validation_pairs(prepared), key=lambda pair: float(pair[1].mean()))
     restored = {
         _title(place, run): run_restorer(with_setting(recipe, run.trial.setting), run.run, device=device)(
@@ -167,5 +163,6 @@ def _title(place: int, run: Scored) -> str:
 
 
 def _writing(folder: Path) -> FileLock:
-    """Return the lock of who writes tables and pictures: processes that finish together take turns."""
+    """Return the lock for writing tables and pictures, since several processes may finish at the same
+    time."""
     return FileLock(folder / "locks" / "results")

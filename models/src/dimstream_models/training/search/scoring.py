@@ -1,4 +1,4 @@
-"""The total score: three figures, each scaled over the runs that succeeded, and their mean."""
+"""The total score: three figures, each scaled over the successful runs, and their mean."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Score:
 
 
 def total_scores(runs: Sequence[Figures | None]) -> list[Score | None]:
-    """Score each run among all runs; None, a run that failed, takes no part and has no score.
+    """Return the score of each run relative to all runs; a failed run (None) is ignored and has no score.
 
-    A figure in which all runs agree gives each of them 1. A run without a resolution (decorrelation finds
-    no structure in most of its predictions) is given 0 for it, the worst, and leaves the scaling of the
-    other runs' resolutions alone: whatever number stood for it would squeeze the differences between them.
+    If all runs have the same figure, each gets 1 for it. A run without a resolution (decorrelation finds no
+    structure in most of its predictions) gets 0, the worst. It does not affect the scaling of the other runs'
+    resolutions, because any number for it would reduce the differences between them.
 
     Source: the paper's Methods, "Network training" (scores linearly transformed to 0-1 across all runs,
     summed, divided by three).
@@ -46,6 +46,6 @@ def total_scores(runs: Sequence[Figures | None]) -> list[Score | None]:
 
 
 def _scale(values: Sequence[float]) -> Callable[[float], float]:
-    """Return the line through (worst, 0) and (best, 1), where more is better."""
+    """Return the line through (worst, 0) and (best, 1), where higher values are better."""
     worst, best = min(values, default=0.0), max(values, default=0.0)
     return lambda value: 1.0 if best == worst else (value - worst) / (best - worst)

@@ -1,4 +1,4 @@
-"""The first half of a search: many short runs, one for each setting that is tried."""
+"""The first half of a search: many short runs, one for each setting to try."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dimstream_models.training.search.study import Study, Trial
 from dimstream_models.training.search.workers import Job
 
 Finished = Callable[[str], None]
-"""Takes a line on a run that has finished."""
+"""Called with a line about each finished run."""
 
 
 class Screening:
-    """The trials of a study, as jobs."""
+    """Jobs: the trials of a study."""
 
     def __init__(self, study: Study, finished: Finished) -> None:
         self._study, self._finished = study, finished
         self._claimed: dict[str, Trial] = {}
 
     def claim(self) -> Job | None:
-        """Return a trial that is this process's alone; None when there is none now."""
+        """Return a trial that only this process has; None when there is none now."""
         trial = self._study.claim(self._propose)
         if trial is None:
             return None
@@ -31,13 +31,13 @@ class Screening:
         return Job(trial.name, for_screening(self._study.recipe, trial.setting), self._study.run_of(trial))
 
     def finish(self, job: Job, outcome: Outcome) -> None:
-        """Write down what came of a trial."""
+        """Record the outcome of a trial."""
         self._study.finish(self._claimed.pop(job.name), outcome)
         done = sum(trial.outcome is not None for trial in self._study.trials())
         self._finished(f"trial {done} of {planned(self._study)}, {job.name}: {outcome}")
 
     def done(self) -> bool:
-        """Return whether every trial has finished, whoever made it."""
+        """Return whether every trial has finished, in any process."""
         trials = self._study.trials()
         return self._propose(trials) is None and all(trial.outcome for trial in trials)
 
@@ -50,7 +50,7 @@ class Screening:
 
 
 def planned(study: Study) -> int:
-    """Return how many trials the search will make."""
+    """Return the number of trials of the search."""
     search = study.recipe.search
     size = len(all_settings(search.space, seed=0))
     return size if search.sampler == "grid" else min(search.trials, size)

@@ -1,4 +1,4 @@
-"""The settings that a search may try: a recipe with its knobs turned."""
+"""The settings that a search may try: a recipe with other values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dimstream_models.training.settings import Recipe, SearchSpace
 
 Value: TypeAlias = float | int | str | None
 Setting: TypeAlias = Mapping[str, Value]
-"""One value for each knob of `SearchSpace`."""
+"""One value for each field of `SearchSpace`."""
 
 PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "activation": ("network", "activation"),
@@ -24,7 +24,7 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "learning_rate": ("fit", "learning_rate"),
     "patch_px": ("fit", "patch_px"),
 }
-"""Where in a recipe each knob sits."""
+"""Place of each setting in a recipe."""
 
 _SHORT: Final[Mapping[str, str]] = {
     "activation": "",
@@ -47,12 +47,12 @@ def all_settings(space: SearchSpace, *, seed: int) -> tuple[Setting, ...]:
 
 
 def with_setting(recipe: Recipe, setting: Setting) -> Recipe:
-    """Return the recipe with the setting's values in their places, trained to its own end on everything.
+    """Return the recipe with the setting's values, with its own epochs and all patches.
 
     Raises
     ------
     InvalidRecipe
-        When the values do not go together with the rest of the recipe.
+        When the values contradict the rest of the recipe.
     """
     return _changed(recipe, {PLACES[knob]: value for knob, value in setting.items()})
 
@@ -65,7 +65,7 @@ def for_screening(recipe: Recipe, setting: Setting) -> Recipe:
     Raises
     ------
     InvalidRecipe
-        When the values do not go together with the rest of the recipe.
+        When the values contradict the rest of the recipe.
     """
     search = recipe.search
     short = {("fit", "epochs"): search.epochs, ("pairs", "max_patches"): search.instances}
@@ -73,12 +73,12 @@ def for_screening(recipe: Recipe, setting: Setting) -> Recipe:
 
 
 def name_of(setting: Setting) -> str:
-    """Return the setting as the name of a folder, the same for the same values."""
+    """Return a folder name for the setting; equal values give the same name."""
     return "_".join(f"{_SHORT[knob]}{str(setting[knob]).lower()}" for knob in PLACES)
 
 
 def in_order(values: Iterable[Value]) -> tuple[Value, ...]:
-    """Return each value once: numbers by size, none (no bound) after all of them, words by the alphabet."""
+    """Return each value once: numbers by size, then None (no bound); words in alphabetical order."""
 
     def size(value: Value) -> tuple[float, str]:
         if isinstance(value, str):
@@ -101,5 +101,5 @@ def _changed(recipe: Recipe, changes: Mapping[Any, Value]) -> Recipe:
         changed = ", ".join(f"{'.'.join(place)} {value}" for place, value in changes.items())
         why = "; ".join(each["msg"] for each in error.errors())
         raise InvalidRecipe(
-            f"expected values that go together with the rest of the recipe, got {changed}: {why}"
+            f"expected values that fit the rest of the recipe, got {changed}: {why}"
         ) from error

@@ -1,18 +1,14 @@
-"""The record of a search: a folder that several processes share, and that survives a kill of any of them.
+"""The record of a search: a folder that several processes share, and that remains valid if any of them is
+killed.
 
     FOLDER/
-        journal.log     Optuna's journal: every trial, its setting, its figures or why it failed
-        recipe.yaml     what is searched
-        trials/NAME/    run of a trial, named by its setting: checkpoints, loss curve, outcome.json
-        best/NAME/      run of one of the best, trained to convergence
-        locks/          held by the living; the kernel lets go of those of the dead
+        journal.log     Optuna's journal: every trial, its setting, its figures or why it failed recipe.yaml
+        the recipe of the search trials/NAME/    run of a trial, named by its setting: checkpoints, loss
+        curve, outcome.json best/NAME/      run of one of the best, trained to convergence locks/
+        held by running processes; the kernel releases those of dead processes
 
-A process claims a trial by holding its lock. A trial that the journal calls running and whose lock is free
-was left by a dead process: the next claim takes it up again, and its fit goes on from its checkpoint.
-
-Optuna's journal file, made safe against a kill at any moment.
-
-Locks that a killed process cannot leave behind: the kernel lets go of them when their holder dies.
+A process claims a trial by holding its lock. If the journal says that a trial is running but its lock is
+free, its process has died: the next claim continues the trial from its checkpoint.
 """
 
 from __future__ import annotations
@@ -39,8 +35,8 @@ from dimstream_models.training.settings import Recipe, write_recipe
 class FileLock:
     """An exclusive lock on a file, between processes and between locks of one process.
 
-    The file stays when the lock is let go: removing it would let two processes hold different files of
-    one name.
+    The file remains when the lock is released: if it were removed, two processes could hold different files
+    of the same name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +44,7 @@ class FileLock:
         self._file: IO[bytes] | None = None
 
     def take(self, *, wait: bool) -> bool:
-        """Take the lock; False when another holds it and `wait` is False."""
+        """Take the lock; return False if another process holds it and `wait` is False."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("ab")
         try:
@@ -60,7 +56,7 @@ class FileLock:
         return True
 
     def let_go(self) -> None:
-        """Let the next one have it."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -76,12 +72,12 @@ class FileLock:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Return the journal at `path`, new if there is none; several processes may have it open.
+    """Return the journal at `path`, and create it if necessary; several processes may use it.
 
     Raises
     ------
     SearchError
-        When the file is there and is no journal.
+        When the file exists but is not a journal.
     """
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_KernelLock(path)))
@@ -92,7 +88,7 @@ def open_journal(path: Path) -> JournalStorage:
 
 
 class _KernelLock(JournalFileOpenLock):
-    """Optuna's own locks outlive a killed process by 30 s; this one dies with it."""
+    """A lock that the kernel releases when the process dies; Optuna's own locks remain for 30 s."""
 
     def __init__(self, journal: Path) -> None:
         super().__init__(str(journal))
@@ -109,7 +105,7 @@ class _KernelLock(JournalFileOpenLock):
 
 
 def _drop_torn_line(journal: Path) -> None:
-    """Cut off a last line that was never finished: Optuna would write on behind it and never read again."""
+    """Remove an incomplete last line: Optuna would append to it, and could never read it again."""
     with journal.open("rb+") as file:
         size = file.seek(0, 2)
         if size == 0:
@@ -127,7 +123,7 @@ UNRESOLVED: Final = float("inf")  # in the journal, whose values are numbers
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting that was tried, or is at work."""
+    """A setting that was tried, or is running."""
 
     number: int
     setting: Setting
@@ -144,24 +140,24 @@ Propose = Callable[[Sequence[Trial]], Setting | None]
 
 
 class Study:
-    """The trials of a search; each process has one, over the same folder."""
+    """The trials of a search; each process has its own object for the same folder."""
 
     def __init__(self, folder: Path, recipe: Recipe, data: str) -> None:
-        """Begin a study, or go on with the one that the folder holds.
+        """Start a study, or continue the one in the folder.
 
         Parameters
         ----------
         folder : Path
-            Of the study.
+            Folder of the study.
         recipe : Recipe
-            What is searched.
+            The recipe of the search.
         data : str
             sha256 of the prepared data.
 
         Raises
         ------
         SearchError
-            When the folder holds a study of another recipe or of other data.
+            When the folder holds a study of another recipe, or with other data.
         """
         self.folder, self.recipe = folder, recipe
         self._held: dict[str, FileLock] = {}
@@ -179,12 +175,12 @@ class Study:
         return tuple(_trial(each) for each in self._journal.get_all_trials(self._id, deepcopy=False))
 
     def claim(self, propose: Propose) -> Trial | None:
-        """Return a trial that is this process's alone: one that a dead process left, or a new one.
+        """Return a trial that only this process has: one of a dead process, or a new one.
 
         Parameters
         ----------
         propose : callable
-            From all trials so far to the next setting; None when there is none.
+            Function from all trials so far to the next setting; None when there is none.
         """
         with self._claims:
             trials = self.trials()
@@ -195,7 +191,7 @@ class Study:
             return None if setting is None else self._new(setting)
 
     def finish(self, trial: Trial, outcome: Outcome) -> None:
-        """Write down what came of a trial that was claimed."""
+        """Record the outcome of a claimed trial."""
         key = self._journal.get_trial_id_from_study_id_trial_number(self._id, trial.number)
         self._journal.set_trial_user_attr(key, "outcome", outcome.model_dump(mode="json"))
         state = TrialState.FAIL if outcome.figures is None else TrialState.COMPLETE
@@ -203,7 +199,7 @@ class Study:
         self.let_go(_lock_of(trial))
 
     def hold(self, name: str) -> bool:
-        """Take a lock of the study until it is let go or this process dies; False when it is held already."""
+        """Take a lock of the study until it is released or this process dies; False if it is already held."""
         lock = FileLock(self.folder / "locks" / name)
         if name in self._held or not lock.take(wait=False):
             return False
@@ -211,11 +207,11 @@ class Study:
         return True
 
     def let_go(self, name: str) -> None:
-        """Let go of a lock that this study holds."""
+        """Release a lock that this study holds."""
         self._held.pop(name).let_go()
 
     def close(self) -> None:
-        """Let go of everything that is held: what is not finished may be taken up again."""
+        """Release all locks: other processes may continue unfinished trials."""
         while self._held:
             self._held.popitem()[1].let_go()
 
@@ -242,7 +238,7 @@ class Study:
         return key
 
     def _new(self, setting: Setting) -> Trial:
-        """Add a running trial in one write: a kill leaves all of it or nothing."""
+        """Add a running trial in one write; after a crash it is complete or missing."""
         template = create_trial(
             state=TrialState.RUNNING,
             params=dict(setting),
@@ -251,7 +247,9 @@ class Study:
         key = self._journal.create_new_trial(self._id, template)
         trial = _trial(self._journal.get_trial(key))
         if not self.hold(_lock_of(trial)):
-            raise SearchError(f"expected {_lock_of(trial)} of {self.folder} to be free, as its trial is new")
+            raise SearchError(
+                f"expected {_lock_of(trial)} of {self.folder} to be free, because its trial is new"
+            )
         return trial
 
 
@@ -261,7 +259,7 @@ def read_trials(folder: Path) -> tuple[Trial, ...]:
     Raises
     ------
     SearchError
-        When the folder holds no study.
+        When the folder does not hold a study.
     """
     path = folder / "journal.log"
     if not path.is_file():
@@ -270,7 +268,7 @@ def read_trials(folder: Path) -> tuple[Trial, ...]:
     try:
         key = journal.get_study_id_from_name(NAME)
     except KeyError as error:
-        raise SearchError(f"{path} holds no study of dimstream-train search") from error
+        raise SearchError(f"expected a study of `dimstream-train search` in {path}, got none") from error
     return tuple(_trial(each) for each in journal.get_all_trials(key, deepcopy=False))
 
 
@@ -279,7 +277,7 @@ def _lock_of(trial: Trial) -> str:
 
 
 def _trial(frozen: FrozenTrial) -> Trial:
-    """Return a trial of the journal; one whose outcome was written and not its end is not finished."""
+    """Return a trial of the journal; if its outcome but not its end was written, it is not finished."""
     done = frozen.user_attrs["outcome"] if frozen.state.is_finished() else None
     outcome = None if done is None else Outcome.model_validate(done)
     return Trial(frozen.number, frozen.params, outcome)
@@ -294,10 +292,13 @@ def _values(outcome: Outcome) -> list[float] | None:
 
 
 def _identity(recipe: Recipe, data: str) -> dict[str, Any]:
-    """Return what every trial of a study must have in common, as JSON holds it."""
+    """Return what all trials of a study must have in common, as JSON values."""
     values = recipe.model_dump(mode="json", exclude={"bundle": True, "search": {"sampler", "trials", "best"}})
     values["calibration"] = {"rescaling": recipe.calibration.rescaling}
-    values["pairs"] = {**values["pairs"], "prepared": data}  # a folder may move; its content may not change
+    values["pairs"] = {
+        **values["pairs"],
+        "prepared": data,
+    }  # a folder may be moved; its content must not change
     return values
 
 

@@ -1,4 +1,4 @@
-"""One trial: a fit, and its figures on the validation day; a function of plain data, wherever it runs."""
+"""One trial: a fit, and its figures on the validation day; a function of plain data, on any machine."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from dimstream_models.training.settings import Recipe
 
 MAX_COUNTS: Final = 65535.0
 FAILURES: Final = (Diverged, CannotCalibrate, OutOfMemory)
-"""What a setting can do to a run; any other error is the data's or ours, and stops the search."""
+"""Errors that a setting can cause; any other error is due to the data or a bug, and stops the search."""
 
 Counts = NDArray[np.uint16]
 Restore = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Noisy counts (H, W) to the denoised image (H, W) in counts of the truth."""
+"""From noisy counts (H, W) to the denoised image (H, W) in counts of the truth."""
 
 
 def run_trial(recipe: Recipe, run: Path, *, device: str = "cpu") -> Outcome:
-    """Return what comes of the recipe, with everything in the run's folder; a finished run is read.
+    """Return the outcome of a recipe, with all files in the run's folder; a finished run is only read.
 
-    A fit that was stopped goes on from its checkpoint. Two that are asked for one run take turns.
+    A stopped fit continues from its checkpoint. Two calls for the same run take turns.
 
     Raises
     ------
@@ -56,28 +56,28 @@ def run_trial(recipe: Recipe, run: Path, *, device: str = "cpu") -> Outcome:
 
 
 def read_searched(recipe: Recipe) -> Prepared:
-    """Return the recipe's prepared data without the test set: nothing that is given this can open it.
+    """Return the recipe's prepared data without the test set, so that no later code can open it.
 
     Raises
     ------
     SearchError
         When the recipe does not train on pairs, or a validation or training field lacks its clean image.
     InvalidPrepared
-        When the folder is none that `prepare` wrote.
+        When the folder is not one that `prepare` wrote.
     """
     prepared = read_prepared(_folder_of(recipe))
     searched = tuple(field for field in prepared.fields if field.role != "test")
     for field in searched:
         if not field.has_high:
             raise SearchError(
-                f"expected a clean image with each training and validation field, {field.name} of"
-                f" {prepared.folder} has none: without it no prediction can be rescaled and judged"
+                f"expected a clean image for each training and validation field, but {field.name} of "
+                f"{prepared.folder} has none: without it, predictions cannot be rescaled and judged"
             )
     return replace(prepared, index=prepared.index.model_copy(update={"fields": searched}))
 
 
 def run_restorer(recipe: Recipe, run: Path, *, device: str) -> Restore:
-    """Return the run's best network, with scale and offset fitted on the training fields alone.
+    """Return the run's best network, with scale and offset fitted only on the training fields.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def validation_pairs(prepared: Prepared) -> Iterator[tuple[Counts, Counts]]:
     """Yield (noisy, truth) of the validation fields, each (H, W) uint16, mapped from disk."""
     for field in prepared.of("validation"):
         low, high = prepared.open(field)
-        assert high is not None  # `read_searched` makes sure
+        assert high is not None  # guaranteed by `read_searched`
         yield low, high
 
 
@@ -109,8 +109,8 @@ def _attempt(recipe: Recipe, run: Path, device: str) -> tuple[Figures | None, st
 def _judge(recipe: Recipe, run: Path, device: str) -> Figures:
     """Return the figures on the validation fields.
 
-    The resolution is the median over the fields, one without any counting as the coarsest of all: the
-    analysis errs by far on single images, and not every field of view holds enough structure for it.
+    The resolution is the median over the fields; a field without resolution counts as the coarsest of all. A
+    median, because the analysis may be far off on single images, and not every field has enough structure.
     """
     pairs = list(validation_pairs(read_searched(recipe)))
     restore = run_restorer(recipe, run, device=device)
@@ -131,5 +131,7 @@ def _judge(recipe: Recipe, run: Path, device: str) -> Figures:
 
 def _folder_of(recipe: Recipe) -> Path:
     if recipe.pairs is None:
-        raise SearchError("expected a recipe with pairs: a search judges each run on their validation day")
+        raise SearchError(
+            "expected a recipe with pairs, because a search judges each run on their validation day"
+        )
     return recipe.pairs.prepared

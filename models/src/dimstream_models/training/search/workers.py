@@ -1,4 +1,4 @@
-"""The work of a search, and who does it: this process, or others."""
+"""The work of a search, and its workers: this process, or others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Final, Protocol, Self
 from dimstream_models.training.search.outcomes import Outcome
 from dimstream_models.training.settings import Recipe
 
-POLL_S: Final = 1.0  # between looks at what other processes have done
+POLL_S: Final = 1.0  # time between checks of other processes' work
 RunTrial = Callable[[Recipe, Path], Outcome]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made and judged."""
+    """A run to train and judge."""
 
     name: str
     recipe: Recipe
@@ -29,26 +29,26 @@ class Work(Protocol):
     """Jobs that several processes share."""
 
     def claim(self) -> Job | None:
-        """Return a job that is this process's alone; None when there is none now."""
+        """Return a job that only this process has; None when there is none now."""
 
     def finish(self, job: Job, outcome: Outcome) -> None:
-        """Write down what came of a job."""
+        """Record the outcome of a job."""
 
     def done(self) -> bool:
-        """Return whether every job has finished, whoever did it."""
+        """Return whether every job has finished, in any process."""
 
 
 class Workers(Protocol):
-    """Those who make runs. Ended by its context, what is at work is left to be taken up again."""
+    """Workers for runs. When the context ends, unfinished runs remain and can be continued."""
 
     def free(self) -> bool:
-        """Return whether another job would be begun at once."""
+        """Return whether another job would start immediately."""
 
     def start(self, job: Job) -> None:
-        """Give the job to someone."""
+        """Give the job to a worker."""
 
     def wait(self) -> tuple[Job, Outcome] | None:
-        """Return a job that has finished, once one has; None when none was started."""
+        """Wait until a job has finished, and return it; None when none was started."""
 
     def __enter__(self) -> Self: ...
 
@@ -58,22 +58,22 @@ class Workers(Protocol):
 
 
 class ThisProcess:
-    """One job at a time, here."""
+    """Runs one job at a time in this process."""
 
     def __init__(self, run_trial: RunTrial) -> None:
         self._run_trial = run_trial
         self._job: Job | None = None
 
     def free(self) -> bool:
-        """Return whether no job waits."""
+        """Return whether no job is waiting."""
         return self._job is None
 
     def start(self, job: Job) -> None:
-        """Keep the job; `wait` does it."""
+        """Store the job; `wait` runs it."""
         self._job = job
 
     def wait(self) -> tuple[Job, Outcome] | None:
-        """Do the job."""
+        """Run the job."""
         job, self._job = self._job, None
         return None if job is None else (job, self._run_trial(job.recipe, job.run))
 
@@ -85,7 +85,7 @@ class ThisProcess:
 
 
 def do_all(work: Work, workers: Workers) -> None:
-    """Return when every job is done; wait for those that others have, in case they die."""
+    """Run all jobs; wait for those of other processes, in case these processes die."""
     while True:
         while workers.free() and (job := work.claim()) is not None:
             workers.start(job)
