@@ -146,7 +146,7 @@ def test_a_fit_starts_from_a_bundle_and_records_it(tiny_recipe: Recipe, tmp_path
     assert read_record(tmp_path / "run").start == {bundle.id: bundle.sha256}
     fit(recipe, tmp_path / "run", stop_after=2)  # goes on without being told again
     other = replace(bundle, sha256="0" * 64)
-    with pytest.raises(CheckpointMismatch, match="began with"):
+    with pytest.raises(CheckpointMismatch, match="expected the initial bundle"):
         fit(recipe, tmp_path / "run", start=other)
 
 

@@ -110,7 +110,7 @@ def test_every_frame_says_which_weights_it_has_though_the_server_is_killed_meanw
             undo(of)
         again = adapt_live(of, wish(own, "cells-1", tiny_bundle))  # the bundle is there
         scope.wait_for(again.from_seq + 2)
-        with pytest.raises(CannotAdapt, match=r"is denoised by cells-1 .* already"):
+        with pytest.raises(CannotAdapt, match=r"already uses cells-1 "):
             adapt_live(of, wish(own, "cells-1", tiny_bundle))
         results = scope.stop()
         with pytest.raises(NotInForce, match="has ended meanwhile"):
@@ -175,7 +175,7 @@ def _unknown_stream(of: StreamOfServer, tmp_path: Path) -> StreamOfServer:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Callable[..., StreamOfServer] | None, type[Exception], str]] = {
-    "unknown": ({}, _unknown_stream, CannotAdapt, "stream that is open, got 'nobody'; open are: "),
+    "unknown": ({}, _unknown_stream, CannotAdapt, "id of an open stream, got 'nobody'; open streams: "),
     "not recorded": ({"save": False}, None, CannotAdapt, "expected a recorded stream"),
     "elsewhere": (
         {},

@@ -65,7 +65,7 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "recipe.yaml"
     path.write_text("mine")
     assert main(["init", str(path)]) == 2
-    assert f"expected a new file, {path} exists" in capsys.readouterr().err
+    assert f"expected a new file, but {path} exists" in capsys.readouterr().err
     assert path.read_text() == "mine"
 
 
@@ -103,12 +103,12 @@ def test_mistyped_values_are_refused_and_nothing_is_written(
 NAMES = {
     "too short": (
         "bundle.name=ER",
-        "bundle.name: expected 5 to 128 characters .*, not 2: say what",
+        "bundle.name: expected 5 to 128 characters .*, got 2: say what",
     ),
-    "too long": (f"bundle.name={'a' * 129}", "expected 5 to 128 characters .*, not 129"),
+    "too long": (f"bundle.name={'a' * 129}", "expected 5 to 128 characters .*, got 129"),
     "a dot": ("bundle.name=ER v1.0", "expected letters, digits, spaces, .*, got '.': leave these out"),
-    "capitals in an id": ("bundle.id=ER-1", "bundle.id: expected small letters, digits and dashes"),
-    "no id": ("bundle.id=''", "bundle.id: expected small letters"),
+    "capitals in an id": ("bundle.id=ER-1", "bundle.id: expected lower-case letters and digits"),
+    "no id": ("bundle.id=''", "bundle.id: expected lower-case letters"),
 }
 
 

@@ -128,7 +128,7 @@ def test_predictions_on_another_scale_are_warned_of(evaluation: Evaluation) -> N
     calm = list(evaluation.rows)
     assert not any("gain" in warning for warning in warnings(calm))
     far = [replace(row, line=(0.014, 0.0)) if row.kind == "fitted" else row for row in calm]
-    assert any("the median one wants a gain of 0.014" in warning for warning in warnings(far))
+    assert any("the median gain of the fit to the truth is 0.014" in warning for warning in warnings(far))
 
 
 def test_predictions_sharper_than_their_truth_are_warned_of(evaluation: Evaluation) -> None:

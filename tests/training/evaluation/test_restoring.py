@@ -40,7 +40,7 @@ def test_a_bundle_that_does_not_reproduce_its_test_output_is_refused() -> None:
 
 
 def test_a_network_with_other_axes_is_refused() -> None:
-    with pytest.raises(CannotEvaluate, match="axes bcyx in and out, er-sted-light has yx"):
+    with pytest.raises(CannotEvaluate, match="input and output axes bcyx, but er-sted-light has yx"):
         restorer(replace(read_bundle(BUNDLE), input_axes="yx"))
 
 

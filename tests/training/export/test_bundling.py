@@ -203,7 +203,7 @@ def test_pairs_that_have_changed_since_the_fit_are_refused(
     assert pairs_recipe.pairs is not None
     moved = pairs_recipe.pairs.model_copy(update={"prepared": tmp_path / "prepared"})
     write_recipe(pairs_recipe.model_copy(update={"pairs": moved}), tmp_path / "run" / "recipe.yaml")
-    with pytest.raises(InvalidPrepared, match="not what the run was trained on"):
+    with pytest.raises(InvalidPrepared, match="has changed since the run was trained"):
         export_run(tmp_path / "run", tmp_path / "out", command="")
 
 

@@ -96,7 +96,9 @@ def test_a_weight_that_float16_cannot_hold_is_refused(network: UNetRCAN) -> None
     with torch.no_grad():
         network.unet.encoder[0].conv1.weight[0, 0, 0, 0] = 70_000.0
     content = export_onnx(Denoiser(network, build_normaliser(FIXED)))
-    with pytest.raises(ParityError, match="at most 65504, got 70000: serve the float32 bundle"):
+    with pytest.raises(
+        ParityError, match="at most 65504, the range of float16, got 70000: serve the float32 bundle"
+    ):
         half_precision(content)
 
 

@@ -79,7 +79,7 @@ def test_the_record_and_the_readme_follow(old: Bundle, day: Path) -> None:
     section, validation = rest.split("## Validation")
     assert title.startswith("# Tiny\n\n## Warnings\n\n- **")
     assert f"Denoised counts are {made.gain:g} times" in section
-    assert "What this page says elsewhere was measured before." in section
+    assert "All other figures on this page were measured before." in section
     assert old.documentation.endswith(validation)
     again = recalibrate(old.source, old.source, Wanted(pairs=day))
     assert again.documentation.count("## Calibration") == 1

@@ -158,7 +158,7 @@ def test_export_says_its_warnings_last_and_strict_writes_nothing(
     out = tmp_path / "resting"
     assert main(["export", str(pairs_run), "--out", str(out), "--strict"]) == 2
     refused = capsys.readouterr().err
-    assert "expected a bundle that nothing speaks against (--strict), got one with" in refused
+    assert "expected a bundle without warnings (--strict), got one with" in refused
     assert not list(tmp_path.iterdir())
     assert main(["export", str(pairs_run), "--out", str(out)]) == 0
     lines = capsys.readouterr().err.splitlines()

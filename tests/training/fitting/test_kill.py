@@ -124,7 +124,7 @@ def test_the_command_says_that_a_run_is_finished_or_failed(
     recipe["fit"] |= {"loss_limit": 1e-6}
     recipe_file.write_text(json.dumps(recipe))
     assert main([*arguments[:-1], str(tmp_path / "failed")]) == 2
-    assert "over the limit of 1e-06: lower the learning rate" in capsys.readouterr().err
+    assert "above the limit of 1e-06: lower the learning rate" in capsys.readouterr().err
     assert main([*arguments, "--split-photons"]) == 2
     assert "splitting photons needs pairs" in capsys.readouterr().err
     assert main([*arguments, "--device", "cuda:99"]) == 2

@@ -106,7 +106,7 @@ def test_the_report_has_a_row_for_each_law_and_counts_false_forecasts(tmp_path: 
         movie(11, "steady", left=exact(9), ended=None),
     ]
     text = write_report(movies, tmp_path)
-    assert "steady movies with a forecast, which none should have: 1 of 2" in text
+    assert "movies without bleaching but with a forecast, which is wrong: 1 of 2" in text
     assert "movies that ended by lack of structure: 5 of 5" in text
     figures = json.loads((tmp_path / "forecast.json").read_text())
     assert list(figures) == ["all", *LAWS[:-1], "the other world"]

@@ -38,7 +38,7 @@ def test_a_bundle_computes_what_the_published_code_does(
     command = ["import-keras", f"{folder / tag}.h5", "--config", f"{folder / tag}.json"]
     assert main([*command, "--out", str(tmp_path / "Imported_1")]) == 0
     told = capsys.readouterr().out
-    assert "imported so (identity)" in told
+    assert "imported like that (identity)" in told
     assert "no scale and offset" in told
     bundle = read_bundle(tmp_path / "Imported_1")
     x = np.load(folder / "x_72x56.npy")[..., 0]
@@ -122,7 +122,7 @@ def test_volumes_are_refused_as_a_bundle(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "c.yml").write_text(json.dumps(network.config))
     command = ["import-keras", f"{tmp_path}/w.h5", "--config", f"{tmp_path}/c.yml", "--out"]
     assert main([*command, str(tmp_path / "b")]) == 2
-    assert "take volumes" in capsys.readouterr().err
+    assert "weights for volumes" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_ends_the_command(

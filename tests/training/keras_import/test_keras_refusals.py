@@ -125,7 +125,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "not a number": (not_finite(np.nan), "not finite"),
     "infinity": (not_finite(np.inf), "not finite"),
     "more than single precision holds": (replaced(np.full((3, 3, 1, 2), 1e300)), "not finite"),
-    "values never written": (declared((3, 3, 1, 2)), "none were ever written"),
+    "values never written": (declared((3, 3, 1, 2)), "none were written"),
     "a giant": (declared((2**20, 2**20, 1, 2), chunks=(1024, 1024, 1, 2)), "at most"),
     "a giant that fits no integer": (declared((2**31, 2**31, 2**31), chunks=(9, 9, 9)), "at most"),
     "values in another file": (
@@ -142,7 +142,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a list of names that are not there": (attribute([b"a/kernel:0"]), "cannot be read"),
     "no text": (attribute([b"\xff\xfe"]), "cannot be read"),
     "nothing": (emptied, "got nothing"),
-    "the optimiser's state": (optimiser_only, "optimiser's state only"),
+    "the optimiser's state": (optimiser_only, "only the optimiser's state"),
     "another model": (other_model, r"dense/kernel:0.*expected \(3, 3, 1, 2\), got \(4, 2\)"),
     "the U-Net alone": (half("u_net"), r"expected 100 arrays, got 58"),
     "the RCAN alone": (half("rcan"), r"expected \(3, 3, 1, 2\), got \(3, 3, 2, 2\)"),
@@ -185,7 +185,7 @@ def test_a_file_damaged_anywhere_is_read_or_refused(weights: Path) -> None:
 def test_a_tree_that_contains_itself_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file["a/b"] = file["/"]
-    with pytest.raises(InvalidKerasFile, match="no Keras weights"):
+    with pytest.raises(InvalidKerasFile, match="does not hold Keras weights"):
         read_keras_weights(tmp_path / "w.h5", CONFIG)
 
 
@@ -213,10 +213,10 @@ def test_what_is_no_hdf5_file_is_refused(tmp_path: Path) -> None:
         archive.writestr("model.weights.h5", b"")
     for name, message in {
         "saved_model": "is a folder",
-        "notes.h5": "is no HDF5 file",
-        "empty.h5": "is no HDF5 file",
-        "model.keras": r"take its model\.weights\.h5",
-        "absent.h5": "is no file",
+        "notes.h5": "is not an HDF5 file",
+        "empty.h5": "is not an HDF5 file",
+        "model.keras": r"give its model\.weights\.h5",
+        "absent.h5": "is not a file",
     }.items():
         with pytest.raises(InvalidKerasFile, match=message):
             read_keras_weights(tmp_path / name, CONFIG)
@@ -272,7 +272,7 @@ def test_volumes_have_no_activation_option(tmp_path: Path) -> None:
     write_keras2(tmp_path / "w.h5", network, network.draw())
     read = read_keras_weights(tmp_path / "w.h5", KerasConfig(activation="tanh"))
     assert read.activation == "leaky_relu"
-    assert "tanh is left aside" in read.remarks[0]
+    assert "tanh is ignored" in read.remarks[0]
 
 
 PUBLISHED_FILE = """
@@ -314,19 +314,19 @@ def test_the_published_configuration_is_read_in_every_form(tmp_path: Path, name:
 
 
 BAD_CONFIGS = {
-    "empty.yml": (b"", "no configuration"),
+    "empty.yml": (b"", "not a configuration"),
     "list.yml": (b"[1, 2]", "mapping"),
     "list.json": (b"[1, 2]", "expected a mapping"),
-    "half.json": (b'{"filters": [4', "no configuration"),
-    "deep.json": (b"[" * 100_000, "no configuration"),
+    "half.json": (b'{"filters": [4', "not a configuration"),
+    "deep.json": (b"[" * 100_000, "not a configuration"),
     "bomb.yml": (
         b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 40)),
         "expands to more than",
     ),
-    "object.yml": (b"model: !!python/object/apply:os.getcwd []", "no configuration"),
-    "binary.yml": (bytes(range(128, 256)), "no configuration"),
+    "object.yml": (b"model: !!python/object/apply:os.getcwd []", "not a configuration"),
+    "binary.yml": (bytes(range(128, 256)), "not a configuration"),
     "large.json": (b" " * 300_000, "at most"),
-    "other.yml": (b"name: something else\nepochs: 3", "configures no network"),
+    "other.yml": (b"name: something else\nepochs: 3", "does not configure a network"),
     "scalar.yml": (b"model: 3", "expected mappings"),
     "config_2D.py": (b"CFG = {}", r"\.yml, \.yaml or \.json"),
     "width.yml": (b"filters: [4, -8]", "filters.1"),
@@ -347,4 +347,4 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_normalisation_by_data_set_is_remarked(weights: Path) -> None:
     read = read_keras_weights(weights, CONFIG.model_copy(update={"normalization_type": "dataset"}))
-    assert any("one maximum for all" in remark for remark in read.remarks)
+    assert any("a common maximum" in remark for remark in read.remarks)

@@ -29,7 +29,7 @@ REFUSED = {
     "averages": (np.array([[1.0, 2.5]]), 0, "expected whole counts, got 2.5"),
     "negative": (np.array([[-1] + [5] * 999]), 0, "got -1 and 0.10% of the pixels below 0"),
     "too large": (np.array([[70000]]), 0, "expected counts up to 65535, got 70000"),
-    "an offset too large": (np.full((10, 10), 99), 100, "got -1 and 100.00% .* lie below, here 99"),
+    "an offset too large": (np.full((10, 10), 99), 100, "got -1 and 100.00% .* are below, here 99"),
 }
 
 

@@ -199,7 +199,7 @@ AVERAGES_REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "values below zero": (
         lambda day: tifffile.imwrite(day / "high" / "field-1.tif", averaged(50) - 2),
-        r"day/field-1, high dose: .*below 0 after 0 were subtracted.*here -2",
+        r"day/field-1, high dose: .*below 0 after 0 was subtracted.*here -2",
     ),
 }
 

@@ -82,7 +82,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path, content: bytes) ->
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     text = yaml.safe_dump({"pairs": PAIRS, "bundle": BUNDLE})
     (tmp_path / "recipe.yaml").write_text(f"{text}seed: 3\nseed: 4\n")
-    with pytest.raises(InvalidRecipe, match="'seed' stands twice"):
+    with pytest.raises(InvalidRecipe, match="'seed' appears twice"):
         read_recipe(tmp_path / "recipe.yaml")
 
 

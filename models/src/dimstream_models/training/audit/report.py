@@ -36,9 +36,9 @@ CAPTIONS: Final[Mapping[str, str]] = {
 
 STATEMENTS: Final[Mapping[str, str]] = {
     "Simulators": "simulator is the one on which models are trained, with scenes from separate seeds; other "
-    "has other samples, another point spread function, and a detector with dead time and an uneven dark rate. "
-    f"Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn again. "
-    "The difference between both simulators is an uncertainty that more movies do not reduce.",
+    "has other samples, another point spread function, and a detector with dead time and an uneven dark "
+    f"rate. Fields of which less than {LEAST_SHOWN:.0%} reaches half a typical structure's peak were drawn "
+    "again. The difference between both simulators is an uncertainty that more movies do not reduce.",
     "Intervals": "95 %, by a bootstrap over whole movies. If nothing varies, this interval is too narrow, "
     "so the interval as if each movie were one observation is given as well. Clopper-Pearson assumes "
     "independent frames, which they are not. In tables, in brackets: the bootstrap's interval and the "

@@ -25,6 +25,9 @@ def add(commands: Commands) -> None:
         "--documentation", type=Path, required=True, help="model card: Markdown with a section Validation"
     )
     parser.add_argument(
+        "--denoiser", type=find_bundle, help="bundle that denoises frames (default: the shipped one)"
+    )
+    parser.add_argument(
         "--scenes", type=int, default=800, help="simulated scenes, three frames each (default: %(default)s)"
     )
     parser.add_argument("--steps", type=int, default=5600, help="steps of the fit (default: %(default)s)")

@@ -1,1 +1,1 @@
-"""A standard deviation for every denoised pixel: fitted to what a bundle gets wrong, and checked."""
+"""Error bars: a standard deviation for every denoised pixel, fitted to a bundle's errors, and checked."""

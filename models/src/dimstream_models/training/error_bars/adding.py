@@ -1,4 +1,5 @@
-"""A bundle gets an error bar: a second network, its test output and its record, beside unchanged weights."""
+"""Adds an error bar to a bundle: a second network, its test output and its record; the weights are
+unchanged."""
 
 from __future__ import annotations
 
@@ -36,11 +37,12 @@ from dimstream_models.training.pairs.images import ImageFile
 
 SOURCE: Final = "error_bar.onnx"
 TEST_OUTPUT: Final = "error_bar_test.npy"
-SIDE_PX: Final = 160  # of frames to fit
-CHECK_SIDE_PX: Final = 256  # of frames to check
+SIDE_PX: Final = 160  # side of frames for the fit
+CHECK_SIDE_PX: Final = 256  # side of frames for the check
 
 Deviation = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
-"""Raw counts and network's output, (H, W) each, to the standard deviations in denoised counts, (H, W)."""
+"""From raw counts and the network's output, each (H, W), to standard deviations in denoised counts, (H,
+W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,9 @@ class Wanted:
     Parameters
     ----------
     frames, recalibrated, held_back : int
-        Simulated frames to fit to, others for the last factors, and others to check by.
+        Numbers of simulated frames for the fit, of others for the final factors, and of others for the check.
     movies : tuple of Path
-        Recorded movies of photon counts to fit to in place of simulated frames.
+        Recorded movies of photon counts for the fit, instead of simulated frames.
     """
 
     seed: int = 0
@@ -64,12 +66,12 @@ class Wanted:
 
 
 def add_error_bar(source: Path, target: Path, wanted: Wanted) -> tuple[Bundle, Sequence[Row]]:
-    """Write a bundle with an error bar, and return it and what held-back frames say of it.
+    """Write a bundle with an error bar; return it, and its coverage on held-out frames.
 
     Parameters
     ----------
     source : Path
-        Folder or zip of a bundle that dimstream wrote; an error bar that it has is replaced.
+        Folder or zip of a bundle that dimstream wrote; an existing error bar is replaced.
     target : Path
         Folder or zip; may be the source.
 
@@ -78,7 +80,7 @@ def add_error_bar(source: Path, target: Path, wanted: Wanted) -> tuple[Bundle, S
     BundleError
         When the source cannot be read, or the target may not be replaced.
     CannotEvaluate, CannotCalibrate
-        When the network takes other axes than (1, 1, y, x), or makes nothing of light.
+        When the network needs other axes than (1, 1, y, x), or its output does not depend on light.
     InvalidPairs, NotPhotonCounts
         When a movie cannot be used.
     """
@@ -94,7 +96,7 @@ def add_error_bar(source: Path, target: Path, wanted: Wanted) -> tuple[Bundle, S
 
 
 def deviation_of(content: bytes, bundle: Bundle) -> Deviation:
-    """Return a network of error bars as a function on frames of any size, as the service runs it."""
+    """Return an error-bar network as a function of frames of any size, as the server runs it."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     factor = np.float32(scale_factor(bundle.postprocessing))
 
@@ -134,7 +136,7 @@ def _record(judged: Judged, wanted: Wanted) -> ErrorBarRecord:
     if wanted.movies:
         files = ", ".join(f"{path.name} (sha256 {ImageFile(path).sha256()[:16]})" for path in wanted.movies)
         method = f"mean squared error by photons set aside of {files}, {wanted.effort.steps} steps"
-        note = "one standard deviation is the root mean square error; no truth has judged it"
+        note = "one standard deviation is the root mean square error; it was not compared with any truth"
     else:
         method = (
             f"quantiles of the distance from the truth on {wanted.frames} simulated frames of {SIDE_PX} px,"
@@ -177,7 +179,7 @@ def _written(source: Path, target: Path, content: bytes, record: ErrorBarRecord)
 def with_error_bar(
     draft: BundleDraft, bundle: Bundle, content: bytes, record: ErrorBarRecord, folder: Path
 ) -> BundleDraft:
-    """Return the draft with a network of error bars, whose files are written to `folder` first."""
+    """Return the draft with an error-bar network; its files are written to `folder`."""
     network = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
     name = network.get_inputs()[0].name
     prediction = np.asarray(network.run(None, {name: bundle.test_input.astype(np.float32)})[0])

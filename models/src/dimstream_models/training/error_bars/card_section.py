@@ -1,4 +1,4 @@
-"""What a model card says of the error bars."""
+"""The section of a model card about error bars."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 from dimstream_models.bundle import ErrorBarRecord
 
 HEADING: Final = "## Error bars"
-_GOAL: Final = "Of a normal distribution 68.3 and 95.4 % lie within one and two."
+_GOAL: Final = "For a normal distribution, these are 68.3 and 95.4 %."
 
 
 def error_bar_section(record: ErrorBarRecord | None) -> str:
-    """Return the section of a model card; nothing for a model without error bars."""
+    """Return the section of a model card; empty for a model without error bars."""
     if record is None:
         return ""
     text = (
@@ -28,12 +28,12 @@ def error_bar_section(record: ErrorBarRecord | None) -> str:
         for row in record.coverage
     )
     table = f"| photons | structure | within one, % | within two, % |\n|---|---|---|---|\n{rows}"
-    shares = f"Share of true values within one and two of them, {record.note}. {_GOAL}"
+    shares = f"Share of true values within one and two error bars, {record.note}. {_GOAL}"
     return f"{HEADING}\n\n{text} {shares}\n\n{table}"
 
 
 def with_error_bar_section(documentation: str, record: ErrorBarRecord) -> str:
-    """Return a README with the section in the place of an older one, else at its end."""
+    """Return a README with the section, which replaces an older one or is added at the end."""
     section = f"{error_bar_section(record)}\n"
     found = re.search(rf"^{HEADING}$.*?(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     if found is None:

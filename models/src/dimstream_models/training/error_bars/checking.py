@@ -1,4 +1,4 @@
-"""The error bars of a bundle against the truth of two simulated worlds, and against photons set aside."""
+"""Checks a bundle's error bars against the truth of two simulators, and against photons set aside."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dimstream_models.training.errors import CannotEvaluate
 
 WORLDS: Final[dict[str, World]] = {"other seeds": our_world, "second world": second_world}
 NAME: Final = "error_bars"
-_PICTURED: Final = (0.3, 3.0)  # photons, near which frames are shown
+_PICTURED: Final = (0.3, 3.0)  # photons; frames with similar doses are shown
 _HEADER: Final = (
     "world,lowest_photons,highest_photons,structure,frames,pixels,within_one,within_one_error,within_two,"
     "within_two_error,sd,rms_error,met\n"
@@ -32,14 +32,14 @@ _HEADER: Final = (
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found: rows of each world, and of each movie."""
+    """Results: rows for each simulator, and for each movie."""
 
     worlds: dict[str, Sequence[Row]]
     movies: Sequence[MovieRow]
 
     @property
     def text(self) -> str:
-        """All tables."""
+        """All tables as text."""
         parts = [f"{world}\n\n{coverage.as_text(rows)}" for world, rows in self.worlds.items()]
         if self.movies:
             parts.append(f"photons set aside\n\n{movies.as_text(self.movies)}")
@@ -49,16 +49,16 @@ class Checked:
 def check_error_bars(
     bundle: Bundle, out: Path, *, recorded: Sequence[Path] = (), frames: int = 300, seed: int = 1
 ) -> Checked:
-    """Write `error_bars.txt`, `.csv`, `.json` and `.png` into a folder, and return what they say.
+    """Check a bundle's error bars, and write `error_bars.txt`, `.csv`, `.json` and `.png` into a folder.
 
     Parameters
     ----------
     recorded : sequence of Path
         Movies of photon counts.
     frames : int
-        Simulated, of each world.
+        Simulated frames of each simulator.
     seed : int
-        Of frames and photons; another than that of the fit.
+        Seed of frames and photons; different from that of the fit.
 
     Raises
     ------
@@ -69,11 +69,13 @@ def check_error_bars(
     """
     if bundle.error_bar is None:
         raise CannotEvaluate(
-            f"expected a bundle with an error bar, {bundle.id} has none: give it one by `dimstream-train"
-            " error-bar`"
+            f"expected a bundle with an error bar, but {bundle.id} has none: add one with `dimstream-train "
+            "error-bar`"
         )
     if bundle.error_bar.record.seed == seed:
-        raise CannotEvaluate(f"expected another seed than that of the fit, got {seed}: give another --seed")
+        raise CannotEvaluate(
+            f"expected a different seed than that of the fit, got {seed}: give another --seed"
+        )
     judged, deviation = Judged.of(bundle), deviation_of(bundle.error_bar.onnx, bundle)
     worlds: dict[str, Sequence[Row]] = {}
     pictured: list[tuple[Sample, Deviation]] = []
@@ -114,7 +116,7 @@ def _write(out: Path, checked: Checked, bundle: Bundle, seed: int, picture: byte
 
 
 def _picture(judged: Judged, pictured: Sequence[tuple[Sample, Deviation]]) -> bytes:
-    """Return a PNG: counts, denoised, truth, error bar, and error over error bar of some frames."""
+    """Return a PNG of some frames: counts, denoised, truth, error bar, and error divided by error bar."""
     figure = Figure(figsize=(13, 2.9 * max(1, len(pictured))), layout="constrained")
     axes = figure.subplots(max(1, len(pictured)), 5, squeeze=False)
     for row, (sample, deviation) in zip(axes, pictured, strict=False):

@@ -1,4 +1,4 @@
-"""How many true values lie within one and two error bars, in bins of dose and structure."""
+"""How many true values are within one and two error bars, in bins of dose and structure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dimstream_models.training.error_bars.fitting import DOSE_EDGES, LEVELS, TOL
 from dimstream_models.training.error_bars.samples import STRUCTURES, Sample
 
 DOSES: Final = (0.1, *DOSE_EDGES, 30.0)
-"""Edges of the bins that are reported, photons on a structure; what lies outside counts in the outer ones."""
+"""Edges of the reported bins, photons per pixel on a structure; other doses count in the outer bins."""
 
 SURE: Final = 2.0
-"""Standard errors by which a share must be outside until a bin is surely missed."""
+"""Number of standard errors outside the goal at which a bin certainly misses it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
     structure : str
         One of `STRUCTURES`.
     frames, pixels : int
-        How many there were.
+        Numbers of frames and pixels.
     within_one, within_two : float
         Share of true values within one and two standard deviations.
     within_one_error, within_two_error : float
@@ -55,12 +55,12 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether both shares are as close to a normal distribution's as the goal asks."""
+        """Whether both shares are within the goal's tolerances of a normal distribution's."""
         return all(beyond <= 0 for beyond in self._beyond())
 
     @property
     def surely_missed(self) -> bool:
-        """Whether a share is outside by more than twice its standard error: not for want of frames."""
+        """Whether a share is outside by more than twice its standard error, so more frames would not help."""
         errors = (self.within_one_error, self.within_two_error)
         return any(beyond > SURE * error for beyond, error in zip(self._beyond(), errors, strict=True))
 
@@ -71,12 +71,12 @@ class Row:
 
 @dataclass
 class Coverage:
-    """Counts up frames; `rows` says what was found."""
+    """Counts pixels of frames; `rows` returns the results."""
 
     _found: dict[tuple[int, int], list[tuple[float, ...]]] = field(default_factory=dict)
 
     def add(self, sample: Sample, sd: NDArray[np.float32]) -> None:
-        """Count a frame whose error bars are `sd`, (H, W) counts."""
+        """Add a frame with error bars `sd`, (H, W) counts."""
         dose = int(np.searchsorted(DOSE_EDGES, sample.exposed.dose))
         for place in range(len(STRUCTURES)):
             here = sample.exposed.structure == place
@@ -94,7 +94,7 @@ class Coverage:
             )
 
     def rows(self) -> list[Row]:
-        """Return every bin that has pixels, by dose and structure."""
+        """Return all bins with pixels, by dose and structure."""
         return [_row(dose, place, np.array(self._found[dose, place])) for dose, place in sorted(self._found)]
 
 
@@ -115,7 +115,7 @@ def _row(dose: int, place: int, found: NDArray[np.float64]) -> Row:
 
 
 def _error_of_share(inside: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:
-    """Return the standard error of a ratio of sums, its frames being independent."""
+    """Return the standard error of a ratio of sums over independent frames."""
     if len(pixels) < 2:
         return float("nan")
     residual = inside - inside.sum() / pixels.sum() * pixels
@@ -123,7 +123,7 @@ def _error_of_share(inside: NDArray[np.float64], pixels: NDArray[np.float64]) ->
 
 
 def as_record(rows: Iterable[Row]) -> tuple[ErrorBarCoverage, ...]:
-    """Return the rows as a bundle keeps them."""
+    """Return the rows in the form of a bundle's record."""
     return tuple(
         ErrorBarCoverage(
             dose_photons=row.dose_photons,
@@ -156,14 +156,14 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def _verdict(row: Row) -> str:
-    """Return whether the goal is met, and where it is not, whether the frames suffice to say so."""
+    """Return whether the goal is met and, if not, whether this is significant."""
     if row.met:
         return "met"
     return "missed" if row.surely_missed else "missed, within two errors"
 
 
 def as_csv(rows: Sequence[Row], *, world: str) -> str:
-    """Return the rows as CSV without a header, the world first."""
+    """Return the rows as CSV without a header; the first column is the simulator."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for row in rows:

@@ -1,10 +1,11 @@
-"""The fit of the error bars: quantiles of the error, held to their levels in every bin of dose and structure.
+"""The fit of the error bars: quantiles of the error, with correct shares in every bin of dose and structure.
 
-One standard deviation is to hold 68.3 % of the true values and two 95.4 %. The loss is that of quantile
-regression (Koenker and Bassett 1978, doi 10.2307/1913643) for both at once, on the logarithm of the error.
-What a frame shows says little of some bins (a faint tubule looks like nothing), and errors have heavier tails
-than a normal distribution. So each bin has a number of its own that moves both levels, as a multiplier does
-for a constraint, until its two shares miss theirs by the same part of `TOLERANCES` in opposite directions.
+One standard deviation should contain 68.3 % of the true values, and two 95.4 %. The loss is that of quantile
+regression (Koenker and Bassett 1978, doi 10.2307/1913643) for both quantiles, on the logarithm of the error.
+Two effects make this insufficient: a frame hardly shows some bins (a faint tubule is invisible), and errors
+have heavier tails than a normal distribution. So each bin has a parameter that shifts both levels, like a
+Lagrange multiplier of a constraint. It moves until both shares miss their levels by the same part of
+`TOLERANCES`, in opposite directions.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ from dimstream_models.training.error_bars.samples import STRUCTURES, Sample
 LEVELS: Final = (math.erf(1 / math.sqrt(2)), math.erf(2 / math.sqrt(2)))
 """Shares of a normal distribution within one and two standard deviations."""
 TOLERANCES: Final = (0.05, 0.03)
-"""By which a share may miss its level: the goal."""
+"""The goal: largest difference of a share from its level."""
 DOSE_EDGES: Final = (0.3, 1.0, 3.0, 10.0)
-"""Between the bins of dose, photons on a structure."""
+"""Edges between the bins of dose, photons per pixel on a structure."""
 KINDS: Final = 2
 BINS: Final = (len(DOSE_EDGES) + 1) * len(STRUCTURES) * KINDS
-_WEIGHTS: Final = (1.0, 2.0)  # of both quantiles: the second is on few pixels
-_LEAST_ERROR: Final = 1e-5  # of the network's unit: smaller errors count as this
-_FEWEST: Final = 500  # pixels of a bin in a batch, by which its levels move
-_REACH: Final = 3.0  # of the levels' log odds around the wanted ones
-_PACE: Final = 0.01  # of the log odds, for each step and tolerance missed
-_MOST_MISSED: Final = 3.0  # tolerances that count in one step
+_WEIGHTS: Final = (1.0, 2.0)  # weights of both quantiles: the second is determined by few pixels
+_LEAST_ERROR: Final = 1e-5  # in the network's unit; smaller errors count as this
+_FEWEST: Final = 500  # fewest pixels of a bin in a batch for a change of its levels
+_REACH: Final = 3.0  # bound of the levels' log odds around the nominal ones
+_PACE: Final = 0.01  # change of the log odds per step and missed tolerance
+_MOST_MISSED: Final = 3.0  # most missed tolerances that count in one step
 _CLIP: Final = 1.0
 _RATE: Final = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long a fit takes."""
+    """Length of a fit."""
 
     steps: int = 700
     batch: int = 10
@@ -73,16 +74,16 @@ class _Stack:
 def fit_error_bars(
     samples: Sequence[Sample], *, gain: float, scale: float, offset: float, seed: int, effort: Effort
 ) -> ErrorBarNetwork:
-    """Return a network whose deviations hold the errors of the samples as a normal distribution's would.
+    """Return a network whose deviations contain the errors of the samples as for a normal distribution.
 
     Parameters
     ----------
     samples : sequence of Sample
         Frames of one size, over all doses and structures.
     gain : float
-        Counts for one unit of the denoising network's output.
+        Counts per unit of the denoising network's output.
     scale, offset : float
-        As of `ErrorBarNetwork`.
+        As in `ErrorBarNetwork`.
     """
     stack, rng = _Stack.of(samples, gain), np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -97,7 +98,7 @@ def fit_error_bars(
 
 
 def train(network: ErrorBarNetwork, loss_of: Callable[[], Tensor], effort: Effort) -> ErrorBarNetwork:
-    """Return the network after steps on what `loss_of` draws, one after the other."""
+    """Return the network after training steps on the losses of `loss_of`."""
     optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=effort.steps, pct_start=0.1)
     with tqdm(total=effort.steps, desc="error bars", unit="step") as bar:
@@ -120,7 +121,7 @@ def _bins(sample: Sample) -> NDArray[np.uint8]:
 
 
 def _draw(stack: _Stack, rng: np.random.Generator, effort: Effort) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return patches of all doses alike, (B, 1, y, x) each."""
+    """Return patches with uniformly distributed doses, each (B, 1, y, x)."""
     strata = np.array_split(stack.by_dose, effort.batch)
     chosen = [int(rng.choice(stratum)) for stratum in strata if len(stratum)]
     height, width = stack.counts.shape[1:]
@@ -134,7 +135,7 @@ def _draw(stack: _Stack, rng: np.random.Generator, effort: Effort) -> tuple[Tens
 
 
 def _loss(deviation: Tensor, error: Tensor, bins: Tensor, moved: Tensor) -> Tensor:
-    """Return the mean quantile loss, each bin of the batch alike, and move the log odds of the levels."""
+    """Return the mean quantile loss with equal weights of bins, and update the log odds of the levels."""
     number = torch.bincount(bins.ravel(), minlength=BINS).float()
     weight = 1 / number.clamp(min=_FEWEST)[bins]
     weight = weight / weight.sum()

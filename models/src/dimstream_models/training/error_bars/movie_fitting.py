@@ -1,7 +1,7 @@
-"""The fit of error bars to recorded movies alone: the squared error comes from photons set aside.
+"""The fit of error bars to recorded movies: the squared error is estimated from photons set aside.
 
-For models whose training data are not at hand, such as imported weights. Only means of squares can be had
-from noisy targets, so one error bar is the root mean square error, whatever shape its distribution has.
+This is for models without training data, such as imported weights. From noisy targets, only means of squares
+can be estimated. So one error bar is the root mean square error, whatever the shape of its distribution.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dimstream_models.training.error_bars.samples import Judged
 from dimstream_models.training.errors import CannotCalibrate
 from dimstream_models.training.pairs.photon_split import split_photons
 
-SHARES: Final = (0.5, 0.7, 0.85)  # of the photons that the bundle is shown
-DOSES: Final = (1.0, 0.5, 0.25)  # of each frame's photons, as if the sample had bleached
+SHARES: Final = (0.5, 0.7, 0.85)  # share of the photons in the bundle's input
+DOSES: Final = (1.0, 0.5, 0.25)  # range of the share of each frame's photons, as after bleaching
 
 
 @dataclass(frozen=True, eq=False)
 class Divided:
-    """What the bundle was shown, (H, W) photons, its output, and the other photons on the same scale.
+    """The bundle's input, (H, W) photons, its output, and the other photons on the same scale.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ class Divided:
 def fit_to_movies(
     judged: Judged, paths: Sequence[Path], *, seed: int, effort: Effort
 ) -> tuple[ErrorBarNetwork, Judged]:
-    """Return a network of error bars, and the bundle with the scale that these movies give it.
+    """Return an error-bar network, and the bundle with its scale measured on these movies.
 
     Raises
     ------
     CannotCalibrate
-        When the denoised counts do not follow the photons.
+        When the denoised counts do not depend on the photons.
     InvalidPairs, NotPhotonCounts
         When a movie cannot be used.
     """
@@ -91,13 +91,13 @@ def _divided(judged: Judged, path: Path, rng: np.random.Generator) -> Iterator[D
 
 
 def _counts_per_photon(judged: Judged, parts: Sequence[Divided]) -> float:
-    """Return the slope of denoised counts against light, its noise taken off."""
+    """Return the slope of denoised counts against light, corrected for noise."""
     above = sum(float((judged.denoised(part.prediction) * part.target).sum()) for part in parts)
     below = sum(float((part.target**2 - part.noise).sum()) for part in parts)
     if not (above > 0 and below > 0):
         raise CannotCalibrate(
-            "expected denoised counts that follow the movies' photons, got none that do: bring movies of a"
-            " sample that the model is for"
+            "expected denoised counts that increase with the movies' photons, but they do not: give movies "
+            "of a sample for which the model was trained"
         )
     return above / below
 
@@ -105,8 +105,8 @@ def _counts_per_photon(judged: Judged, parts: Sequence[Divided]) -> float:
 def _batch(
     judged: Judged, chosen: Sequence[Divided], gain: float, rng: np.random.Generator, patch_px: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return patches (B, 1, y, x): counts, prediction, squared error and noise, those in the network's unit
-    squared."""
+    """Return patches (B, 1, y, x): counts, prediction, squared error and noise; the last two are in the
+    network's unit squared."""
     side = min(patch_px, min(min(part.counts.shape) for part in chosen) // 8 * 8)
     photon = judged.counts_per_photon / gain
     patches = []

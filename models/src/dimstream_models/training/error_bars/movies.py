@@ -1,8 +1,9 @@
-"""Recorded movies without a truth: what half of a frame's photons says of the error on the other half.
+"""Error bars on recorded movies without a truth: half of a frame's photons measures the error on the other
+half.
 
-Both halves of a Poisson count are independent. So the squared distance between what a bundle makes of one
-half and the other half, less the photons of the latter (its own variance), is in the mean the squared error.
-One pixel says next to nothing; sums over many do.
+Both halves of a Poisson count are independent. Take the squared distance between a bundle's output for one
+half and the other half, and subtract the photons of the latter (its own variance). Its mean is the squared
+error. One pixel says almost nothing; sums over many pixels are accurate.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from dimstream_models.training.pairs.images import ImageFile, read_planes
 from dimstream_models.training.pairs.noise import check_photon_counts
 from dimstream_models.training.pairs.photon_split import split_photons
 
-FRAMES: Final = 40  # of a movie, evenly chosen
-SHARE: Final = 0.5  # of the photons that the bundle is shown
-_SMOOTH_PX: Final = 4.0  # by which a frame is divided into its brighter and its darker half
+FRAMES: Final = 40  # frames of a movie, evenly chosen
+SHARE: Final = 0.5  # share of the photons in the bundle's input
+_SMOOTH_PX: Final = 4.0  # Gaussian by which a frame is divided into a brighter and a darker half
 PARTS: Final = ("whole", "darker half", "brighter half")
-_DRAWS: Final = 60  # of the other half, by which the shares are judged
+_DRAWS: Final = 60  # random draws of the other half, for the shares
 
 
 @dataclass(frozen=True, eq=False)
 class HalfFrame:
-    """A frame of half of the photons, what the bundle makes of it, and the other half, (H, W) each."""
+    """A frame of half of the photons, the bundle's output for it, and the other half, each (H, W)."""
 
     counts: NDArray[np.float32]
     prediction: NDArray[np.float32]
@@ -43,17 +44,17 @@ class HalfFrame:
 
 @dataclass(frozen=True)
 class MovieRow:
-    """What set-aside photons say of the error bars on one part of a movie.
+    """Results of photons set aside for one part of a movie.
 
     Parameters
     ----------
     variance_ratio, ratio_error : float
-        Mean square error over mean square error bar, and its standard error over frames; 1 is right.
+        Mean square error divided by mean square error bar, and its standard error over frames; 1 is correct.
     within_one, within_two : float
-        Share of pixels whose other half lies within the central 68 and 95 % of what prediction, error bar and
-        photon noise together expect.
+        Share of pixels whose other half is within the central 68 and 95 % of the distribution that
+        prediction, error bar and photon noise predict.
     without_one, without_two : float
-        The same if the prediction had no error: how much these shares can tell.
+        The same if the prediction had no error, which shows how sensitive these shares are.
     """
 
     movie: str
@@ -69,14 +70,14 @@ class MovieRow:
 
 
 def read_movie(path: Path) -> NDArray[np.int64]:
-    """Return some frames of a movie, evenly chosen, (N, H, W) photon counts.
+    """Return evenly chosen frames of a movie, (N, H, W) photon counts.
 
     Raises
     ------
     InvalidPairs
         When the file cannot be read.
     NotPhotonCounts
-        When its values are no photon counts.
+        When its values are not photon counts.
     """
     planes = read_planes(ImageFile(path)).values
     chosen = planes[np.unique(np.linspace(0, len(planes) - 1, min(FRAMES, len(planes))).astype(int))]
@@ -105,12 +106,13 @@ def half_frames(judged: Judged, path: Path, *, seed: int) -> Iterator[HalfFrame]
 
 
 def judge_movie(judged: Judged, deviation: Any, path: Path, *, seed: int) -> list[MovieRow]:
-    """Return what set-aside photons of a movie say, of whole frames and of both halves by brightness.
+    """Return the results of photons set aside in a movie: for whole frames, and for both halves by
+    brightness.
 
     Parameters
     ----------
     deviation : callable
-        As `adding.Deviation`.
+        An `adding.Deviation`.
     """
     rng = np.random.default_rng((seed, 1))
     found = [_judge(judged, deviation, half, rng) for half in half_frames(judged, path, seed=seed)]
@@ -118,7 +120,8 @@ def judge_movie(judged: Judged, deviation: Any, path: Path, *, seed: int) -> lis
 
 
 def _judge(judged: Judged, deviation: Any, half: HalfFrame, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return of each part: pixels, photons, squared error, squared bar, four numbers of pixels inside."""
+    """Return for each part: pixels, photons, squared error, squared bar, four numbers of pixels inside; (3,
+    8)."""
     expected = half.denoised / judged.counts_per_photon  # photons
     sd = deviation(half.counts, half.prediction) / judged.counts_per_photon
     squared = (expected - half.other) ** 2 - half.other
@@ -136,7 +139,7 @@ def _rank(
     other: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return where the other half lies among draws of it, 0 to 1; ties are broken at random."""
+    """Return the rank of the other half among random draws of it, 0 to 1; ties are broken at random."""
     below = np.zeros(other.shape)
     for _ in range(_DRAWS):
         light = np.maximum(expected + sd * rng.standard_normal(sd.shape), 0)

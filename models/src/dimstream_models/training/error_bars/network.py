@@ -1,8 +1,8 @@
 """The second network of a bundle: from raw counts and prediction to the standard deviation of each pixel.
 
-Two small stacks of convolutions, one on means of 8 x 8 pixels (how bright is it here, how much structure,
-does the prediction fit the photons), one at full resolution. The deviation is a factor on a base that behaves
-like photon noise, so the same factor suits many doses.
+It has two small stacks of convolutions: one on means of 8 x 8 px (local brightness, amount of structure, fit
+of the prediction to the photons), one at full resolution. The deviation is a factor times a base that behaves
+like photon noise, so the same factor is valid for many doses.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from torch.nn import functional
 from dimstream_models.training.errors import ParityError
 from dimstream_models.training.export.onnx_export import without_traces
 
-STEP: Final = 8  # px, of the coarse means
+STEP: Final = 8  # px, side of the coarse means
 WIDTH: Final = 16
-PARITY: Final = 1e-3  # of the largest deviation, between torch and ONNX Runtime
+PARITY: Final = 1e-3  # largest difference between torch and ONNX Runtime, relative to the largest deviation
 KNOTS: Final = (
-    (-3.5, -2.5, -1.5, -0.75, 0.0, 1.0, 2.0, 3.0),  # logarithm of the predicted photons around
-    (-1.0, 0.0, 0.7),  # logarithm of the pixel's own over those around
+    (-3.5, -2.5, -1.5, -0.75, 0.0, 1.0, 2.0, 3.0),  # logarithm of the predicted photons around a pixel
+    (-1.0, 0.0, 0.7),  # logarithm of the pixel's own, relative to those around it
 )
-"""Of the table of factors; `recalibrating` says how it is found."""
+"""Knots of the table of factors; see `recalibrating`."""
 _NEAR_PX: Final = 7  # side of the window of local means
-_FLOOR: Final = 0.03  # photons that no logarithm goes below
-_BASE: Final = 0.01  # photons; of the base where nothing is
-_SLOPE: Final = 0.1  # of the LeakyReLUs
+_FLOOR: Final = 0.03  # smallest number of photons in a logarithm
+_BASE: Final = 0.01  # photons; the base in empty places
+_SLOPE: Final = 0.1  # slope of the LeakyReLUs
 _LOG_FACTOR: Final = (-9.0, 4.0)  # bounds of the factor's logarithm
 _OPSET: Final = 17
 
@@ -66,7 +66,7 @@ class ErrorBarNetwork(nn.Module):
         counts : Tensor
             (B, 1, y, x) raw photons; sides are multiples of 8.
         prediction : Tensor
-            (B, 1, y, x), what the denoising network made of them, before rescaling.
+            (B, 1, y, x), the denoising network's output for them, before rescaling.
         """
         signed = prediction * self.scale + self.offset  # photons
         photons = torch.relu(signed)
@@ -90,7 +90,7 @@ class ErrorBarNetwork(nn.Module):
         return factor * torch.sqrt(near + _BASE) / self.scale
 
     def nearest_knots(self, prediction: Tensor) -> tuple[Tensor, Tensor]:  # (B, 1, y, x)
-        """Return which knots of the table each pixel lies next to, (B, 1, y, x) int64 each."""
+        """Return the table's knots next to each pixel, each (B, 1, y, x) int64."""
         photons = torch.relu(prediction * self.scale + self.offset)
         figures = _figures(photons, _local_mean(photons))
         first, second = (
@@ -100,7 +100,7 @@ class ErrorBarNetwork(nn.Module):
         return first, second
 
     def _recalibrated(self, photons: Tensor, near: Tensor) -> Tensor:  # (B, 1, y, x)
-        """Logarithm of the factor by the table, linear between its knots."""
+        """Logarithm of the factor from the table, interpolated linearly between its knots."""
         around, own = (
             _hats(figure, knots) for figure, knots in zip(_figures(photons, near), KNOTS, strict=True)
         )
@@ -108,7 +108,7 @@ class ErrorBarNetwork(nn.Module):
         return (by_own * own).sum(dim=1, keepdim=True)
 
     def _coarse(self, counts: Tensor, photons: Tensor) -> Tensor:  # (B, WIDTH, y, x)
-        """Features of means of 8 x 8 px, enlarged again: brightness, misfit and spread."""
+        """Features from means of 8 x 8 px at full resolution: brightness, misfit and spread, (B, C, y, x)."""
         residual = (counts - photons) ** 2
         means = functional.avg_pool2d(torch.cat([photons, counts, residual, photons**2], dim=1), STEP)
         predicted, counted, misfit, square = torch.split(means, 1, dim=1)  # (B, 1, y / 8, x / 8) each
@@ -127,12 +127,12 @@ class ErrorBarNetwork(nn.Module):
 
 
 def export_error_bar(network: ErrorBarNetwork) -> bytes:
-    """Return the ONNX file of a network of error bars, for any sides divisible by 8.
+    """Return the ONNX file of an error-bar network, for any sides divisible by 8.
 
     Raises
     ------
     ParityError
-        When ONNX Runtime does not compute what torch computes.
+        When the results of ONNX Runtime differ from those of torch.
     """
     network = network.eval().cpu()
     names = ("counts", "prediction", "sd")
@@ -192,7 +192,7 @@ def _figures(photons: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _hats(figure: Tensor, knots: tuple[float, ...]) -> Tensor:  # (B, 1, y, x) -> (B, knots, y, x)
-    """Weights of the knots: 1 at one, 0 at its neighbours, linear between, constant beyond the ends."""
+    """Weights of the knots: 1 at a knot, 0 at its neighbours, linear in between, constant beyond the ends."""
     held = torch.clamp(figure, knots[0], knots[-1])
     rises = [
         torch.clamp((held - low) / (high - low), 0, 1) for low, high in pairwise(knots)

@@ -1,9 +1,9 @@
-"""The last step of a fit: a factor by predicted brightness, found on frames of another seed.
+"""The last step of a fit: a factor by predicted brightness, determined on frames with another seed.
 
-Errors on frames that were fitted to are a little smaller than on others, and a short fit does not reach
-every bin. The factor is a table over two figures of each pixel, the predicted photons around it and its own
-share of them, linear between its knots; it lies in the network's file. It is chosen so that the shares of all
-bins of dose and structure miss theirs by as few tolerances as can be.
+Errors on the frames of the fit are slightly smaller than on other frames, and a short fit is not accurate in
+every bin. The factor is a table over two figures of each pixel: the predicted photons around it, and its own
+relative to these. It is linear between its knots, and part of the network's file. It minimises the tolerances
+by which the shares of all bins of dose and structure miss their levels.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dimstream_models.training.error_bars.samples import STRUCTURES, Sample
 
 GROUPS: Final = (len(DOSE_EDGES) + 1) * len(STRUCTURES)
 RATIOS: Final = np.linspace(-4, 4, 161)
-"""Logarithm of error over error bar: edges of the histogram."""
-_RIDGE: Final = 0.3  # tolerances squared for a factor of e in one knot
+"""Edges of the histogram of log(error / error bar)."""
+_RIDGE: Final = 0.3  # penalty in squared tolerances for a factor of e in one knot
 
 
 def recalibrate_error_bars(network: ErrorBarNetwork, samples: Iterable[Sample], *, gain: float) -> None:
@@ -32,9 +32,9 @@ def recalibrate_error_bars(network: ErrorBarNetwork, samples: Iterable[Sample], 
     Parameters
     ----------
     samples : iterable of Sample
-        Of another seed than those that the network was fitted to.
+        Samples with another seed than those of the fit.
     gain : float
-        Counts for one unit of the denoising network's output.
+        Counts per unit of the denoising network's output.
     """
     shape = tuple(len(knots) for knots in KNOTS)
     found = np.zeros((*shape, GROUPS, len(RATIOS) + 1))
@@ -66,12 +66,12 @@ def _count(
 
 
 def _missed(logarithms: NDArray[np.float64], below: NDArray[np.float64]) -> float:
-    """Return the sum over the groups of the squared tolerances that they miss, and a little for the table.
+    """Return the sum of squared missed tolerances over all groups, plus a small penalty for the table.
 
     Parameters
     ----------
     below : ndarray
-        (knots, knots, groups, ratios), pixels whose ratio lies below each edge of the histogram.
+        (knots, knots, groups, ratios), numbers of pixels whose ratio is below each edge of the histogram.
     """
     factors = logarithms.reshape(below.shape[:2])
     pixels = below[..., -1].sum(axis=(0, 1))
@@ -83,7 +83,7 @@ def _missed(logarithms: NDArray[np.float64], below: NDArray[np.float64]) -> floa
 
 
 def _share(below: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return pixels whose logarithm is at most the factor's, of each knot and group, interpolated."""
+    """Return the interpolated number of pixels whose ratio is at most the factor, for each knot and group."""
     place = np.clip((factors - RATIOS[0]) / (RATIOS[1] - RATIOS[0]), 0, len(RATIOS) - 1.001)
     low = place.astype(int)
     rows, columns = np.indices(factors.shape)

@@ -1,4 +1,4 @@
-"""The error bar of a bundle whose scale is found again: deviations follow the gain."""
+"""The error bar of a bundle with a new scale: deviations are multiplied by the change of the gain."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dimstream_models.bundle.tensors import from_npy, to_npy
 
 
 def with_error_bar_rescaled(draft: BundleDraft, factor: float) -> BundleDraft:
-    """Return a draft of `open_draft` whose error bar belongs to a gain that is `factor` times as large.
+    """Return a draft of `open_draft` whose error bar fits a gain that is `factor` times as large.
 
-    Its test output is written anew, in the draft's own copy. What was measured of it in the counts of before
-    is left out.
+    Its test output is written again, in the draft's own copy. Figures that were measured in the former counts
+    are left out.
     """
     record = draft.config.error_bar
     if record is None:
@@ -26,8 +26,8 @@ def with_error_bar_rescaled(draft: BundleDraft, factor: float) -> BundleDraft:
         update={
             "photons_per_count": record.photons_per_count / abs(factor),
             "coverage": (),
-            "note": "the model's scale was found again since; measure the coverage with `dimstream-train"
-            " error-bar-check`",
+            "note": "the model's scale has changed since; measure the coverage with `dimstream-train "
+            "error-bar-check`",
         }
     )
     return replace(draft, config=draft.config.model_copy(update={"error_bar": changed}))

@@ -1,4 +1,4 @@
-"""Simulated frames, and what a bundle gets wrong on each of their pixels."""
+"""Simulated frames, and a bundle's error on each of their pixels."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Image = NDArray[np.float32]
 
 STRUCTURES: Final = ("empty", "edge", "centre")
 EMPTY: Final = 0.1
-"""Less of a typical structure's brightness than this is empty."""
+"""Pixels below this share of a typical structure's brightness are empty."""
 CENTRE: Final = 0.85
-"""Of the brightest pixel of the 7 x 7 around: from there on a pixel is the centre of a structure."""
+"""A pixel is the centre of a structure if it reaches this share of the brightest pixel in its 7 x 7 px."""
 _AROUND_PX: Final = 7
 _DOSE: Final = (0.08, 35.0)  # photons on a structure, log-uniform
 _DARK: Final = (0.001, 0.05)  # counts/px without light
 _STRAY: Final = (0.01, 3.0)  # photons/px of stray light, in half of the frames
-_OTHER_SHARE: Final = 0.4  # of the scenes: anything but the ER
+_OTHER_SHARE: Final = 0.4  # share of scenes with other structures than the ER
 _EMPTY_SHARE: Final = 0.05
-_DEAD_TIME: Final = (0.002, 0.02)  # of the second world's detector
+_DEAD_TIME: Final = (0.002, 0.02)  # dark counts of the second simulator's detector
 _SCALE_FIELDS: Final = 24
 
 
@@ -46,13 +46,13 @@ class Exposed:
     counts : ndarray
         (H, W) float32 photons.
     light : ndarray
-        (H, W) float32, photons expected of the light alone.
+        (H, W) float32, expected photons of the light.
     structure : ndarray
-        (H, W) uint8, place in `STRUCTURES`.
+        (H, W) uint8, index in `STRUCTURES`.
     dose : float
-        Photons on a typical structure.
+        Photons per pixel on a typical structure.
     kind : int
-        0: endoplasmic reticulum; 1: anything else.
+        0: endoplasmic reticulum; 1: another structure.
     """
 
     counts: Image
@@ -64,8 +64,7 @@ class Exposed:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An exposed frame, the network's output (H, W), and the distance of the denoised counts from the truth,
-    (H, W) counts."""
+    """An exposed frame, the network's output (H, W), and the error of the denoised counts, (H, W) counts."""
 
     exposed: Exposed
     prediction: Image
@@ -73,11 +72,11 @@ class Sample:
 
 
 World = Callable[[Rng, int], Exposed]
-"""Draws a frame of a side in px."""
+"""Function that draws a frame with the given side, px."""
 
 
 def our_world(rng: Rng, side_px: int) -> Exposed:
-    """Return a frame of the scenes that models are trained on, with stray light in half of them."""
+    """Return a frame of the scenes of training, half of which have stray light."""
     kind = int(rng.random() < _OTHER_SHARE)
     if kind:
         structure = draw_specimen(rng, (side_px, side_px)).structure()
@@ -95,8 +94,8 @@ def second_world(rng: Rng, side_px: int) -> Exposed:
     """Return a frame of the audit's simulator, which shares nothing with the first: other samples, optics and
     detector.
 
-    Its detector is blind for a while after each photon; the light is what it counts in the mean, as no frame
-    shows what it misses.
+    Its detector has a dead time after each photon. The light is the mean of its counts, because no frame
+    shows the photons that it misses.
     """
     scene = OtherScene.random(rng, side_px, half_empty=bool(rng.random() < 0.3))
     structure = scene.structure(0)
@@ -110,12 +109,12 @@ def second_world(rng: Rng, side_px: int) -> Exposed:
 
 
 def structure_of(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return what each pixel shows, (H, W), as a place in `STRUCTURES`.
+    """Return the structure of each pixel, (H, W), as an index in `STRUCTURES`.
 
     Parameters
     ----------
     image : ndarray
-        (H, W), noise-free; a typical structure is 1.
+        (H, W), noise-free, in units of a typical structure.
     """
     top = ndimage.maximum_filter(image, _AROUND_PX)
     return np.where(image < EMPTY, 0, np.where(image >= CENTRE * top, 2, 1)).astype(np.uint8)
@@ -123,12 +122,12 @@ def structure_of(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A bundle on frames whose truth is known.
+    """A bundle that is applied to frames with known truth.
 
     Parameters
     ----------
     counts_per_photon : float
-        Denoised counts that one photon of the raw frame stands for.
+        Denoised counts per photon of the raw frame.
     """
 
     bundle: Bundle
@@ -142,23 +141,23 @@ class Judged:
         Raises
         ------
         CannotEvaluate
-            When its network takes other axes than (1, 1, y, x), or makes nothing of light.
+            When its network needs other axes than (1, 1, y, x), or its output does not depend on light.
         """
         if (bundle.input_axes, bundle.output_axes) != ("bcyx", "bcyx") or bundle.config is None:
             raise CannotEvaluate(
-                f"expected a bundle that dimstream wrote, {bundle.id} is another software's: import or train"
-                " a model first"
+                f"expected a bundle that dimstream wrote, but other software wrote {bundle.id}: import or "
+                "train a model first"
             )
         denoise = onnx_denoiser(bundle.onnx, step=bundle.step, min_side=bundle.min_side)
         stated = _stated_ratio(bundle)
         return cls(bundle, denoise, stated or _fitted_ratio(bundle, denoise))
 
     def denoised(self, prediction: Image) -> Image:
-        """Return what is delivered for a network's output, (H, W) counts, before any rounding."""
+        """Return the delivered image for a network's output, (H, W) counts, before rounding."""
         return apply_steps(self.bundle.postprocessing, prediction).astype(np.float32, copy=False)
 
     def sample(self, exposed: Exposed) -> Sample:
-        """Return what the bundle makes of a frame, and its error."""
+        """Return the bundle's output for a frame, and its error."""
         prediction = self.denoise(apply_steps(self.bundle.preprocessing, exposed.counts))
         denoised = self.denoised(prediction)
         error = np.abs(denoised - self.counts_per_photon * exposed.light)
@@ -167,13 +166,13 @@ class Judged:
     def samples(
         self, world: World, *, seed: int, purpose: Purpose, number: int, side_px: int
     ) -> Iterator[Sample]:
-        """Yield samples of a world; the same for the same seed and purpose."""
+        """Yield samples of a simulator; the same seed and purpose give the same samples."""
         for index in tqdm(range(number), desc=f"frames of {world.__name__.replace('_', ' ')}", unit="frame"):
             yield self.sample(world(scene_generator(seed, purpose, index), side_px))
 
 
 def _stated_ratio(bundle: Bundle) -> float | None:
-    """Return the ratio of the doses that the bundle's scale was fitted for, where its record says it."""
+    """Return the dose ratio for which the bundle's scale was fitted; None if its record does not state it."""
     config = bundle.config
     made = None if config is None else config.provenance
     simulation = None if made is None else made.settings.get("simulation")
@@ -196,7 +195,9 @@ def _fitted_ratio(bundle: Bundle, denoise: Denoise) -> float:
         above += float((denoised * light).sum())
         below += float((light * light).sum())
     if not above > 0:
-        raise CannotEvaluate(f"expected denoised counts that follow the light, {bundle.id} gives none")
+        raise CannotEvaluate(
+            f"expected denoised counts that increase with the light, but those of {bundle.id} do not"
+        )
     return above / below
 
 

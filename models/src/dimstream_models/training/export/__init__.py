@@ -1,1 +1,1 @@
-"""From a finished run to a bundle that serves."""
+"""From a finished run to a bundle."""

@@ -1,4 +1,4 @@
-"""From a finished run to a bundle that serves: scale, thresholds, figures, pictures, model card."""
+"""From a finished run to a bundle: scale, thresholds, figures, pictures, model card."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ RUN_FILES = ("loss.csv", "loss.png")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What a bundle is to have besides its network.
+    """Contents of a bundle in addition to its network.
 
     Parameters
     ----------
     movies : Movies
-        Recorded movies, from which the thresholds come; a simulated recipe's otherwise come from simulated
-        ones, and a recipe on pairs has no SSIM threshold without them.
+        Recorded movies for the thresholds. Without them, a simulated recipe uses simulated movies, and a
+        recipe with pairs has no SSIM threshold.
     documentation : str, optional
-        The bundle's README, with `{figure}` for each figure that it names; one that is not there reads
-        "not measured". Without it a model card is written.
+        The bundle's README, with `{figure}` for each figure; missing figures are written as "not measured".
+        Without it, a model card is written.
     sample : Path, optional
-        A movie that goes with the bundle, under its own name; whose images may, their owner knows.
+        A movie that is added to the bundle under its own name; its owner must allow this.
     quality : mapping of str to float
-        Figures measured elsewhere (`dimstream-train compare`), kept in the bundle.
+        Figures that were measured before (`dimstream-train compare`), stored in the bundle.
     half : Path, optional
         Folder of a second bundle, in half precision, for GPUs.
     device : str
-        A torch device to calibrate on.
+        A torch device for the calibration.
     strict : bool
-        Refuse a bundle against which something speaks; see `export.warnings`.
+        Refuse a bundle with warnings; see `export.warnings`.
     """
 
     movies: Movies = field(default_factory=Movies)
@@ -72,29 +72,29 @@ class ExportOptions:
 
 
 def export_run(run: Path, folder: Path, *, command: str, options: ExportOptions = ExportOptions()) -> Bundle:
-    """Calibrate and export the run's best network into a bundle folder, replacing it.
+    """Calibrate and export the run's best network to a bundle folder, which is replaced.
 
     Parameters
     ----------
     run : Path
         Folder of the run.
     folder : Path
-        Of the bundle.
+        Folder of the bundle.
     command : str
-        The command that does this, for the record.
+        The present command line, for the record.
 
     Raises
     ------
     PoorModel
-        When something speaks against it and that is not allowed, with every reason.
+        When there are warnings and `strict` is set; the message has all of them.
     Diverged
         When the run has failed.
     InvalidPrepared
-        When the images that it was trained on have changed, or changed their roles.
+        When the training images, or their roles, have changed.
     CannotCalibrate
-        When no scale or threshold follows from the data or the movies.
+        When no scale or threshold can be determined from the data or the movies.
     ParityError, BundleError
-        When a bundle would not serve what torch computes.
+        When the bundle's results would differ from those of torch.
     """
     for each in (folder, options.half):
         if each is not None:
@@ -118,7 +118,7 @@ def export_run(run: Path, folder: Path, *, command: str, options: ExportOptions 
 def _draft(
     recipe: Recipe, data: TrainingData, network: UNetRCAN, calibrated: _Calibrated, options: ExportOptions
 ) -> NetworkDraft:
-    """All that a bundle says, but for where it comes from and the files that go with it."""
+    """Return the draft of a bundle, except for its provenance and attachments."""
     figures = {
         **options.quality,
         **threshold_figures(calibrated.threshold),
@@ -144,7 +144,7 @@ def _draft(
 def _attachments(
     scratch: Path, data: TrainingData, calibrated: _Calibrated, options: ExportOptions
 ) -> dict[str, Path]:
-    """Files that go with the bundle, some of them written into a folder that is only for that."""
+    """Return the bundle's attachments, some of which are written to a temporary folder."""
     attachments = data.attachments(scratch)
     if options.sample is not None:
         attachments[f"sample/{options.sample.name}"] = options.sample
@@ -202,7 +202,7 @@ def _provenance(recipe: Recipe, record: RunRecord, command: str) -> Provenance:
 
 
 def _without_paths(recipe: Recipe) -> dict[str, JsonValue]:
-    """Return all settings; of folders their name alone, as a bundle travels."""
+    """Return all settings; folders without their path, because a bundle may be copied elsewhere."""
     settings: dict[str, JsonValue] = recipe.model_dump(mode="json")
     if recipe.pairs is not None:
         settings["pairs"] = {

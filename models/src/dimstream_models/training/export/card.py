@@ -1,4 +1,4 @@
-"""The model card: a bundle's README, written from what the bundle records."""
+"""The model card: a bundle's README, written from the bundle's own records."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LOSS_CURVE = "training/loss.png"
 CALIBRATION = "## Calibration"
 WARNINGS = HEADING.removeprefix("## ")
 HALF_ERROR = "float16_error"
-"""Figure: largest difference to float32, as a share of the largest prediction."""
+"""Name of a figure: largest difference from float32, as a share of the largest prediction."""
 PRECISIONS = "## Lower precisions"
 MARK = "<!-- A model card of dimstream-train, which may write it again. -->"
 
 _RESCALED_BY = {
     "least_squares": "a straight line fitted by least squares through all pixels of",
     "clipped_quantiles": "a straight line fitted through the pixels, clipped at 1st and 99th quantile, of",
-    "normalisation": "by the normalisation alone, for want of a fit:",
+    "normalisation": "from the normalisation alone, without a fit:",
 }
 
 
@@ -47,7 +47,7 @@ _YARDSTICKS = {
 
 
 class _Measured(dict[str, float]):
-    """Figures by name, for a text that names some which were not measured."""
+    """Figures by name, for a text that may contain figures that were not measured."""
 
     def __missing__(self, name: str) -> str:
         return "not measured"
@@ -59,7 +59,7 @@ def read_template(path: Path) -> str:
     Raises
     ------
     InvalidRecipe
-        When there is no text in UTF-8.
+        When it is not text in UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -68,12 +68,12 @@ def read_template(path: Path) -> str:
 
 
 def fill(template: str, figures: Mapping[str, float]) -> str:
-    """Return a README whose `{figure}`s are numbers; one that is not there reads "not measured".
+    """Return a README with numbers in place of each `{figure}`; missing figures become "not measured".
 
     Raises
     ------
     InvalidRecipe
-        When braces in it are no figure's.
+        When braces in it do not contain the name of a figure.
     """
     try:
         return template.format_map(_Measured(figures))
@@ -85,7 +85,7 @@ def fill(template: str, figures: Mapping[str, float]) -> str:
 
 
 def write_card(draft: BundleDraft) -> str:
-    """Return the README of a bundle that brings none of its own."""
+    """Return the README of a bundle without its own README."""
     config = draft.config
     picture = f"![noisy, restored, truth]({FIELD_PICTURE})" if FIELD_PICTURE in draft.attachments else ""
     parts = (
@@ -109,26 +109,28 @@ def write_card(draft: BundleDraft) -> str:
 
 
 def renewed(draft: BundleDraft) -> str:
-    """Return the README of a draft calibrated again: a new card, or the old text with a new section."""
+    """Return the README of a draft after a new calibration: a new card, or the old text with a new
+    section."""
     if MARK in draft.documentation:
         return write_card(draft)
-    section = f"{calibration_section(draft)}\n\nWhat this page says elsewhere was measured before.\n\n"
+    section = f"{calibration_section(draft)}\n\nAll other figures on this page were measured before.\n\n"
     return with_warnings(with_section(draft.documentation, CALIBRATION, section, after=WARNINGS), draft)
 
 
 def with_warnings(documentation: str, draft: BundleDraft) -> str:
-    """Return a README of somebody's own with a bundle's warnings, if any, before its first section."""
+    """Return the user's own README with the bundle's warnings, if any, before its first section."""
     section = warnings_section(draft)
     return with_section(documentation, HEADING, f"{section}\n\n" if section else "")
 
 
 def with_section(documentation: str, heading: str, section: str, *, after: str = "") -> str:
-    """Return the text with a section in the place of that of the same heading, else before the first one.
+    """Return the text with a section, which replaces one with the same heading or is added before the first
+    one.
 
     Parameters
     ----------
     after : str
-        Title of a section that stays before it.
+        Title of a section that must remain before it.
     """
     found = re.search(rf"^{heading}$.*?(?=^## |\Z)", documentation, re.MULTILINE | re.DOTALL)
     first = found or re.search(rf"^## (?!{re.escape(after)}$)", documentation, re.MULTILINE)
@@ -137,7 +139,8 @@ def with_section(documentation: str, heading: str, section: str, *, after: str =
 
 
 def calibration_section(draft: BundleDraft) -> str:
-    """Return the section that says how predictions become counts, and when a frame is suspect."""
+    """Return the section on the conversion of predictions to counts, and on the criteria for suspect
+    frames."""
     config = draft.config
     parts = (
         CALIBRATION,
@@ -150,19 +153,19 @@ def calibration_section(draft: BundleDraft) -> str:
 
 
 def half_section(quality: Mapping[str, float]) -> str:
-    """Return the section on half precision; nothing for a bundle in float32."""
+    """Return the section on half precision; empty for a bundle in float32."""
     if HALF_ERROR not in quality:
         return ""
     return (
         "## Half precision\n\nFor GPUs: from the first convolution on, weights and arithmetic are float16;"
-        " input, normalisation, the means of channel attention and the output are float32. Predictions differ"
-        f" from the float32 network's by {quality[HALF_ERROR]:.2g} of the largest prediction at most, as"
-        " measured in half arithmetic on the example frame and on Poisson noise. On a CPU it is slower."
+        " input, normalisation, the means of channel attention and the output are float32. Predictions "
+        f"differ from the float32 network's by at most {quality[HALF_ERROR]:.2g} of the largest prediction, "
+        "measured in half precision on the example frame and on Poisson noise. On a CPU it is slower."
     )
 
 
 def precision_section(records: Mapping[LowerPrecision, PrecisionRecord]) -> str:
-    """Return the section on predictions whose factors are rounded; nothing where none were measured."""
+    """Return the section on predictions with rounded factors; empty if none were measured."""
     if not records:
         return ""
     return f"{PRECISIONS}\n\n" + "\n\n".join(_measured_in(name, one) for name, one in records.items())
@@ -172,9 +175,10 @@ def _measured_in(precision: str, record: PrecisionRecord) -> str:
     signal, dark = record.signal, record.dark
     emulated = ", which emulates it" if record.emulated else ""
     return (
-        f"**{precision}**, {record.runtime} on {record.processor}{emulated}. Predictions differ from float32"
-        f" by {signal.largest:.2g} of the largest prediction at most, by {signal.quantile_999:.2g} in all but"
-        f" a thousandth of the pixels and by {signal.mean:.2g} on average ({signal.frames} frames with"
+        f"**{precision}**, {record.runtime} on {record.processor}{emulated}. Predictions differ from "
+        f"float32 by at most {signal.largest:.2g} of the largest prediction, by at most "
+        f"{signal.quantile_999:.2g} in 99.9 % of the pixels, and by {signal.mean:.2g} on average "
+        f"({signal.frames} frames with"
         f" signal); those of {dark.frames} empty fields by {dark.largest:.2g}, {dark.quantile_999:.2g} and"
         f" {dark.mean:.2g} of their own standard deviation. Frames are suspect below an SSIM of"
         f" {record.thresholds.ssim:g} (area under the curve {record.calibration.auc:g})."
@@ -183,10 +187,10 @@ def _measured_in(precision: str, record: PrecisionRecord) -> str:
 
 def _usage(config: DimstreamConfig) -> Iterator[str]:
     yield (
-        f"- **Input**: photon counts, one frame, (H, W), not divided by anything. {_divided(config)}. Camera"
-        " values must be turned into photons first (minus offset, times gain)."
+        f"- **Input**: photon counts, one frame, (H, W), not normalised. {_divided(config)}. Camera values "
+        "must be converted to photons first (minus offset, divided by gain)."
     )
-    yield "- **Output**: the prediction on the scale that *Calibration* names, clipped at 0 and 65535."
+    yield "- **Output**: the prediction on the scale described in *Calibration*, clipped to 0 and 65535."
     if config.pixel_size_nm is not None:
         yield f"- **Pixels** of {config.pixel_size_nm:g} nm."
     if config.pixel_sizes_nm is not None:
@@ -198,7 +202,7 @@ def _usage(config: DimstreamConfig) -> Iterator[str]:
 
 
 def _adapted(config: DimstreamConfig) -> str:
-    """Return the section on the movies that a network was adapted to; nothing for any other."""
+    """Return the section on the movies to which a network was adapted; empty for other networks."""
     made = config.provenance
     if made is None or not made.settings.get("movies"):
         return ""
@@ -210,10 +214,10 @@ def _adapted(config: DimstreamConfig) -> str:
         if f"adapted_{kind}_gain_db" in config.quality
     )
     return (
-        f"## Adapted\n\nThe network began as {', '.join(start)} and was adapted to {', '.join(movies)}: to"
-        " the photons of two thirds of the frames, without clean images. On frames and photons that never"
-        f" trained it is better than before ({gains}). **It is for this sample, label and microscope"
-        " alone**: on another one it may be worse than the bundle that it began as."
+        f"## Adapted\n\nThe network started as {', '.join(start)} and was adapted to {', '.join(movies)}: "
+        "to the photons of two thirds of the frames, without clean images. On frames and photons that were "
+        f"not used for training, it is better than before ({gains}). **It is only for this sample, label "
+        "and microscope**: on others it may be worse than the initial bundle."
     )
 
 
@@ -235,34 +239,35 @@ def _divided(config: DimstreamConfig) -> str:
 def _rescaling(record: RescalingRecord | None, gain: float, offset: float) -> str:
     if record is None and (gain, offset) == (1.0, 0.0):
         return (
-            "There is no scale and no offset: predictions are delivered on the network's own scale, which is"
-            " none of counts. `dimstream-train calibrate --pairs` fits both."
+            "There is no scale and no offset: predictions are delivered on the network's own scale, not in "
+            "counts. `dimstream-train calibrate --pairs` fits both."
         )
     line = f"Denoised counts are {gain:g} times the prediction {offset:+g}"
     if record is None:
-        return f"{line}; how this was found is not recorded."
+        return f"{line}; the origin of this line is not recorded."
     text = f"{line}: {_RESCALED_BY[record.method]} {record.data}"
     if record.r_squared is None or record.rms_error is None:
         return f"{text}."
     return (
-        f"{text} ({record.images} images, {record.pixels} pixels; it explains {record.r_squared:.4f} of the"
-        f" variance and leaves a root mean square error of {record.rms_error:.3g} counts)."
+        f"{text} ({record.images} images, {record.pixels} pixels; it explains {record.r_squared:.4f} of the "
+        f"variance, with a root mean square error of {record.rms_error:.3g} counts)."
     )
 
 
 def _threshold(threshold: float | None, record: Calibration | None) -> str:
     if threshold is None or record is None:
         return (
-            "No frame is judged: there is no threshold of the SSIM between adjacent predictions."
-            " `dimstream-train calibrate --signal MOVIE --dark MOVIE` finds one."
+            "Frames are not judged, because there is no threshold for the SSIM of adjacent predictions. "
+            "`dimstream-train calibrate --signal MOVIE --dark MOVIE` determines one."
         )
     spreads = ", ".join(
         f"{kind} {values.get('0.05', float('nan')):.3f} to {values.get('0.95', float('nan')):.3f}"
         for kind, values in (("signal", record.signal_quantiles), ("dark", record.dark_quantiles))
     )
     return (
-        f"A frame is suspect below an SSIM of {threshold:g} to the prediction before it. {record.method}."
-        f" Nine in ten of {record.signal_pairs} signal and {record.dark_pairs} dark pairs: {spreads}."
+        f"A frame is suspect if the SSIM with the prediction before is below {threshold:g}. "
+        f"{record.method}. 5 to 95 % quantiles of {record.signal_pairs} signal and {record.dark_pairs} dark "
+        f"pairs: {spreads}."
         f" Area under the curve {record.auc:g}, false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
     )
 
@@ -270,20 +275,25 @@ def _threshold(threshold: float | None, record: Calibration | None) -> str:
 def _scores(config: DimstreamConfig) -> Iterator[str]:
     limits = config.thresholds
     stated = (
-        (limits.structure_score, config.structure_calibration, "whose raw frame has a structure score below"),
-        (limits.split, config.split_calibration, "the halves of whose photons agree by an SSIM below"),
+        (
+            limits.structure_score,
+            config.structure_calibration,
+            "if the structure score of the raw frame is below",
+        ),
+        (limits.split, config.split_calibration, "if the SSIM of both halves of its photons is below"),
         (
             limits.correlation,
             config.correlation_calibration,
-            "that correlates with the one before by less than",
+            "if its correlation with the frame before is below",
         ),
     )
     for threshold, record, what in stated:
         if threshold is not None and record is not None:
             low, high = (record.signal_quantiles.get(q, float("nan")) for q in ("0.05", "0.95"))
             yield (
-                f"So is a frame {what} {threshold:g}. {record.method}. Nine in ten of {record.signal_frames}"
-                f" signal frames: {low:.3g} to {high:.3g}; the highest of {record.dark_frames} dark frames:"
+                f"A frame is also suspect {what} {threshold:g}. {record.method}. 5 to 95 % quantiles of "
+                f"{record.signal_frames} signal frames: {low:.3g} to {high:.3g}; the highest of "
+                f"{record.dark_frames} dark frames:"
                 f" {record.dark_quantiles.get('1', float('nan')):.3g}{_others(record)}. Area under the curve"
                 f" {record.auc:g}, false alarms {record.false_alarm_rate:g}.{_note(record.note)}"
             )
@@ -294,7 +304,7 @@ def _others(record: ScoreCalibration) -> str:
         return ""
     high = record.unrelated_quantiles.get("0.995", float("nan"))
     return (
-        f"; of {record.unrelated_frames} pairs of two different fields 99.5 % lie below {high:.3g},"
+        f"; of {record.unrelated_frames} pairs of two different fields, 99.5 % are below {high:.3g},"
         f" {record.unrelated_rate:.1%} above the threshold"
     )
 
@@ -302,8 +312,8 @@ def _others(record: ScoreCalibration) -> str:
 def _windows(config: DimstreamConfig) -> str:
     limits, record = config.thresholds, config.window_calibration
     text = (
-        f"A pixel is background when the counts in the {limits.window_px}x{limits.window_px} px around it sum"
-        f" to {limits.background_max:g} at most, and signal above {limits.signal_min:g}"
+        f"A pixel is background when the counts in the {limits.window_px}x{limits.window_px} px around it "
+        f"sum to at most {limits.background_max:g}, and signal above {limits.signal_min:g}"
     )
     return f"{text}; not measured on this detector." if record is None else f"{text}. {_measured(record)}"
 
@@ -321,7 +331,7 @@ def _note(note: str) -> str:
 
 def _validation(quality: Mapping[str, float]) -> str:
     if not quality:
-        return "## Validation\n\nNothing has been measured yet: `dimstream-train evaluate` does it."
+        return "## Validation\n\nNothing has been measured yet: use `dimstream-train evaluate`."
     rows = "\n".join(f"| {name} | {value:g} |" for name, value in quality.items())
     return f"## Validation\n\n| figure | value |\n|---|---|\n{rows}"
 
@@ -329,9 +339,10 @@ def _validation(quality: Mapping[str, float]) -> str:
 def _limits(config: DimstreamConfig) -> str:
     size = "" if config.pixel_size_nm is None else f" of about {config.pixel_size_nm:g} nm"
     return (
-        "## Limits\n\nThe network knows what it was trained on: that structure, that label, that microscope,"
-        f" pixels{size}. On anything else it may invent structure that looks right. Where a frame holds no"
-        " photons the output is always invented: heed the flag, and keep the raw frames."
+        "## Limits\n\nThe network knows only its training data: that structure, that label, that "
+        f"microscope, pixels{size}. On other data, it may invent structure that looks plausible. Where a "
+        "frame has no photons, the output is always invented: pay attention to the flag, and keep the raw "
+        "frames."
     )
 
 

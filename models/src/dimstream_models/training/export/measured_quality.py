@@ -1,4 +1,4 @@
-"""The figures of merit that an export measures itself, and those that were measured before."""
+"""The figures that an export measures itself, and those that were measured before."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Restore = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def read_quality(paths: Iterable[Path]) -> dict[str, float]:
-    """Return the figures of several `dimstream-train compare` or `evaluate` files, flat.
+    """Return the figures of several files of `dimstream-train compare` or `evaluate`, by name.
 
     Raises
     ------
     CannotEvaluate
-        When a file holds no `figures`, name to number.
+        When a file has no `figures` with names and numbers.
     """
     return {name: value for path in paths for name, value in _figures(path).items()}
 
 
 def threshold_figures(threshold: FlagThresholds | None) -> dict[str, float]:
-    """Return what the flag hangs on."""
+    """Return the figures of the flag's thresholds."""
     if threshold is None:
         return {}
     scores = {"split_threshold": threshold.split, "correlation_threshold": threshold.correlation}
@@ -47,12 +47,12 @@ def threshold_figures(threshold: FlagThresholds | None) -> dict[str, float]:
 
 
 def is_margin(name: str) -> bool:
-    """Return whether a figure is a margin on a fitted scale, which hangs on no gain and offset."""
+    """Return whether a figure is a margin after a fit, which does not depend on gain and offset."""
     return bool(re.search(r"_(margin|over_noisy)(_error)?_db$|_filter_[a-z_]+$", name))
 
 
 def photometry_figures(restore: Restore, *, seed: int) -> dict[str, float]:
-    """Return how still the brightness of a static simulated field stands."""
+    """Return how stable the brightness of a static simulated field is."""
     found = measure_photometry(restore, seed=seed)
     return {
         "photometry_jitter": round(found.jitter, 5),
@@ -65,16 +65,17 @@ def photometry_figures(restore: Restore, *, seed: int) -> dict[str, float]:
 def validation_figures(
     restore: Restore, pairs: Sequence[Example], *, tuned_on: Sequence[Example]
 ) -> dict[str, float]:
-    """Return how close restored validation fields come to their clean images, and to what filters reach.
+    """Return how close restored validation fields are to their clean images, and the margins over filters.
 
-    They were watched in training, so they flatter; `dimstream-train evaluate` takes the test fields. The
-    data range is each clean image's maximum. `fitted` and the margins are taken on the straight line that
-    brings each image closest to its truth, the noisy image likewise; a mere scale is no loss of quality.
+    Validation fields were used during training, so these figures are too good; `dimstream-train evaluate`
+    uses the test fields. The data range is each clean image's maximum. `fitted` and the margins are after a
+    straight-line fit of each image, including the noisy one, to its truth; a difference of scale is not a
+    loss of quality.
 
     Parameters
     ----------
     pairs, tuned_on : sequences of (noisy, truth)
-        Of validation, and of training: on these the filters are tuned.
+        Images for validation, and training images, on which the filters are tuned.
     """
     if not pairs:
         return {}
@@ -91,14 +92,14 @@ def validation_figures(
 def split_figures(
     restore: Restore, frames: Sequence[NDArray[Any]], *, tuned_on: Sequence[NDArray[Any]], kept_share: float
 ) -> dict[str, float]:
-    """Return how well a model without clean images does by photons that it was not shown.
+    """Return the quality of a model without clean images, measured by photons that were not in its input.
 
     Parameters
     ----------
     frames, tuned_on : sequences of (H, W) photon counts
-        Of validation, and of training: on these the filters are tuned.
+        Images for validation, and training images, on which the filters are tuned.
     kept_share : float
-        Of the photons, those that model and filters are shown; the rest judges.
+        Share of the photons in the input of model and filters; the rest is the truth.
     """
     if not frames or not tuned_on:
         return {}
@@ -128,6 +129,6 @@ def _figures(path: Path) -> dict[str, float]:
         return {str(name): float(value) for name, value in figures.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CannotEvaluate(
-            f"{path}: expected JSON with figures, name to number, as `dimstream-train compare` writes it:"
-            f" {error!r}"
+            f"{path}: expected JSON with figures(names and numbers) from `dimstream-train compare`, got: "
+            f"{error!r}"
         ) from error

@@ -1,10 +1,9 @@
-"""From a trained torch network to a self-contained ONNX file that takes photon counts.
+"""From a trained torch network to a self-contained ONNX file for photon counts.
 
-A network's ONNX file in half precision, for GPUs: half the weights, the tensor cores' speed.
-
-Counts go in and predictions come out in float32, and so stays all that needs its range or its digits:
-the normalisation of the input (65,504 is the largest float16, a camera counts further) and the mean
-over the whole image in channel attention (a sum over 512x512 px overflows).
+Also its version in half precision, for GPUs: half the weights, and the speed of tensor cores. Its input and
+output remain float32, and so does everything that needs its range or precision: the normalisation of the
+input (65,504 is the largest float16, and a camera may count further) and the mean over the whole image in
+channel attention (a sum over 512x512 px overflows).
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from dimstream_models.training.errors import ParityError
 from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.normalisation import Normaliser
 
-PARITY = 1e-5  # of the largest value, between torch and ONNX Runtime
-ROUNDING = 8.0  # or of what the last bit of the weights changes, for networks that amplify rounding
-PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))  # made up to the network's step
+PARITY = 1e-5  # largest difference between torch and ONNX Runtime, relative to the largest value
+ROUNDING = 8.0  # or relative to the effect of the weights' last bit, for networks that amplify rounding
+PARITY_SHAPES = ((64, 64), (72, 56), (200, 304))  # increased to multiples of the network's step
 _OPSET = 17
 
 
 class Denoiser(nn.Module):
-    """Photon counts in, the fine output of the network out: what the ONNX file computes."""
+    """From photon counts to the fine output of the network: the computation of the ONNX file."""
 
     def __init__(self, network: UNetRCAN, normaliser: Normaliser) -> None:
         super().__init__()
@@ -42,13 +41,13 @@ class Denoiser(nn.Module):
         self.network = network
 
     def forward(self, counts: Tensor) -> Tensor:  # (B, 1, y, x)
-        """Return the normalised prediction, (B, 1, H, W), of (B, 1, H, W) photon counts."""
+        """Return the normalised prediction, (B, 1, H, W), for photon counts (B, 1, H, W)."""
         _, fine = self.network(self.normalise(counts))
         return fine  # type: ignore[no-any-return]
 
 
 def export_onnx(denoiser: Denoiser) -> bytes:
-    """Return the ONNX file, any size divisible by the network's step, after a parity check.
+    """Return the ONNX file, for any size divisible by the network's step, after a parity check.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def export_onnx(denoiser: Denoiser) -> bytes:
     denoiser = denoiser.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # the exporter without torch.dynamo: one file, the opset asked for, no source paths inside
+        # the exporter without torch.dynamo: one file, the requested opset, no source paths inside
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             denoiser,
@@ -81,8 +80,8 @@ def check_parity(denoiser: Denoiser, content: bytes) -> float:
     Raises
     ------
     ParityError
-        When it exceeds 1e-5, and 8 times what torch's output changes by when the last bit of each weight
-        does: some networks amplify the rounding of float32 beyond 1e-5, in torch as well.
+        When it exceeds 1e-5, and 8 times the change of torch's output when the last bit of each weight
+        changes: some networks amplify the rounding of float32 beyond 1e-5, also in torch.
     """
     run = OnnxRunner(content)
     worst = 0.0
@@ -122,7 +121,7 @@ def _predict(denoiser: Denoiser, counts: Tensor) -> NDArray[np.float32]:
 
 
 def parity_inputs(step: int) -> Iterator[NDArray[np.float32]]:
-    """Yield Poisson counts of three sizes that the network takes, (1, 1, y, x)."""
+    """Yield Poisson counts, (1, 1, y, x), of three sizes that the network accepts."""
     rng = np.random.default_rng(0)
     for shape in PARITY_SHAPES:
         sides = (-(-side // step) * step for side in shape)
@@ -130,14 +129,14 @@ def parity_inputs(step: int) -> Iterator[NDArray[np.float32]]:
 
 
 class OnnxRunner:
-    """Callable that runs an ONNX file on the CPU: (B, 1, y, x) float32 to the same."""
+    """Callable that runs an ONNX file on the CPU, from (B, 1, y, x) float32 to the same."""
 
     def __init__(self, content: bytes) -> None:
         self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, counts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's output."""
+        """Return the network's output, (B, 1, y, x) float32."""
         return np.asarray(self._session.run(None, {self._input: counts})[0])
 
 
@@ -153,22 +152,22 @@ def without_traces(content: bytes) -> bytes:
 
 
 FLOAT = TensorProto.FLOAT
-HALF = "/half"  # ends the name of a value's twin
+HALF = "/half"  # suffix of a value's float16 copy
 LARGEST_HALF = 65504.0
-HALF_LIMIT = 0.005  # of the largest prediction; float16 has three digits and a bit
+HALF_LIMIT = 0.005  # as a share of the largest prediction; float16 has slightly more than three digits
 IN_FLOAT32 = frozenset({"ReduceMean", "GlobalAveragePool"})
-"""Within the network: sums over whole images."""
+"""Operators of the network that sum over whole images."""
 FLOAT32_INPUTS = {"Resize": (1, 2)}
-"""Inputs that the operator takes in float32 alone: region and scales."""
+"""Inputs of operators that must be float32: region and scales."""
 
 
 def half_precision(content: bytes) -> bytes:
-    """Return an ONNX file that computes the same, from the first convolution on, in float16.
+    """Return an ONNX file with the same computation in float16 from the first convolution on.
 
     Raises
     ------
     ParityError
-        When a weight exceeds what float16 can hold.
+        When a weight is too large for float16.
     """
     model = shape_inference.infer_shapes(onnx.load_model_from_string(content))
     rewriting = _Rewriting(model.graph)
@@ -180,24 +179,24 @@ def half_precision(content: bytes) -> bytes:
 
 
 def half_error(denoiser: Denoiser, half: bytes, examples: Iterable[NDArray[Any]]) -> float:
-    """Return the largest difference to float32, as a share of the largest prediction of each image.
+    """Return the largest difference from float32, as a share of the largest prediction of each image.
 
-    Measured twice: in torch with every layer's result rounded to float16, as a GPU does, and with the ONNX
-    file on the CPU, where ONNX Runtime leaves most of the rounding out. The larger counts.
+    It is the larger of two measurements: in torch with every layer's result rounded to float16, as on a GPU,
+    and with the ONNX file on the CPU, where ONNX Runtime omits most of the rounding.
 
     Parameters
     ----------
     denoiser : Denoiser
-        In float32.
+        The float32 network.
     half : bytes
-        What `half_precision` made of it.
+        The result of `half_precision`.
     examples : iterable of (1, 1, y, x) photon counts
-        Of sizes that the network takes; measured next to Poisson noise of three sizes.
+        Images of sizes that the network accepts; Poisson noise of three sizes is used too.
 
     Raises
     ------
     ParityError
-        When the difference exceeds 0.5 %: the network is not for float16.
+        When the difference exceeds 0.5 %: the network is not suitable for float16.
     """
     denoiser = denoiser.eval().cpu()
     rounded, run = _RoundedDenoiser(denoiser).eval(), OnnxRunner(half)
@@ -210,14 +209,14 @@ def half_error(denoiser: Denoiser, half: bytes, examples: Iterable[NDArray[Any]]
     worst = float(np.max(shares))  # nan, where features overflow, stays nan
     if not worst <= HALF_LIMIT:
         raise ParityError(
-            f"expected float16 within {HALF_LIMIT:g} of the largest prediction of float32, got {worst:g}:"
-            " this network is not for half precision, serve the float32 bundle"
+            f"expected float16 within {HALF_LIMIT:g} of the largest prediction of float32, got {worst:g}: "
+            "this network is not suitable for half precision, so serve the float32 bundle"
         )
     return worst
 
 
 class _RoundedDenoiser(nn.Module):
-    """A denoiser whose network computes in float16; torch's mean adds up in float32."""
+    """A denoiser whose network computes in float16; torch's mean is summed in float32."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
@@ -230,7 +229,7 @@ class _RoundedDenoiser(nn.Module):
 
 
 class _Rewriting:
-    """One pass over a graph: nodes from the first convolution on read and write float16."""
+    """One pass over a graph, after which nodes from the first convolution on use float16."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.graph = graph
@@ -238,12 +237,12 @@ class _Rewriting:
         values = [*graph.value_info, *graph.input, *graph.output]
         self._floats = {value.name for value in values if value.type.tensor_type.elem_type == FLOAT}
         self._floats |= {name for name, tensor in self._weights.items() if tensor.data_type == FLOAT}
-        self._halves: dict[str, str] = {}  # float32 value to its twin in float16
-        self._in_network: set[str] = set()  # values that a convolution had part in
+        self._halves: dict[str, str] = {}  # from a float32 value to its copy in float16
+        self._in_network: set[str] = set()  # values that depend on a convolution
         self._nodes: list[NodeProto] = []
 
     def take(self, node: NodeProto) -> None:
-        """Add a node, in half precision when it belongs to the network."""
+        """Add a node, in half precision if it belongs to the network."""
         if node.op_type == "Identity" and node.input[0] in self._weights:  # equal weights are stored once
             twin = TensorProto()
             twin.CopyFrom(self._weights[node.input[0]])
@@ -267,7 +266,7 @@ class _Rewriting:
         self._nodes.append(node)
 
     def finish(self) -> None:
-        """Put the new nodes and weights in the place of the old."""
+        """Replace the old nodes and weights by the new ones."""
         for output in self.graph.output:
             self._cast(self._halves[output.name], output.name, FLOAT)
         del self.graph.node[:], self.graph.value_info[:], self.graph.initializer[:]
@@ -298,7 +297,7 @@ def _rounded(weight: TensorProto, name: str) -> TensorProto:
     largest = float(np.abs(values).max(initial=0.0))
     if not largest <= LARGEST_HALF:
         raise ParityError(
-            f"{weight.name}: expected weights that float16 can hold, at most {LARGEST_HALF:g}, got"
-            f" {largest:g}: serve the float32 bundle"
+            f"{weight.name}: expected weights of at most {LARGEST_HALF:g}, the range of float16, got "
+            f"{largest:g}: serve the float32 bundle"
         )
     return numpy_helper.from_array(values.astype(np.float16), name)

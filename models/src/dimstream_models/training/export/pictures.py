@@ -1,4 +1,4 @@
-"""Pictures of a bundle: its cover, and a field of view before, after and in truth."""
+"""Pictures of a bundle: its cover, and a field of view as raw, restored and true image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-BRIGHTEST = 0.998  # quantile that is shown white: a speck must not darken the rest
+BRIGHTEST = 0.998  # quantile that is white: a speck must not darken the rest
 
 
 def draw_cover(raw: NDArray[Any], restored: NDArray[Any]) -> bytes:
-    """Return a PNG, raw on the left and restored on the right, both (H, W)."""
+    """Return a PNG with the raw image on the left and the restored one on the right, both (H, W)."""
     figure = Figure(figsize=(6, 3), facecolor="black")
     for place, image in enumerate((raw, restored)):
         axes = figure.add_axes((place / 2, 0, 0.495, 1))

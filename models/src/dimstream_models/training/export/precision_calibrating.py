@@ -1,4 +1,4 @@
-"""A bundle that gets thresholds for predictions in a lower precision; all else of it stays."""
+"""Adds thresholds for predictions in a lower precision to a bundle; everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -30,46 +30,47 @@ SIMULATED = "simulated movies of the bundle's own recipe"
 
 @dataclass(frozen=True, kw_only=True)
 class WantedPrecision:
-    """Which precision is to be calibrated, and on what."""
+    """The precision to calibrate, and the data for it."""
 
     precision: LowerPrecision
     movies: Movies = field(default_factory=Movies)
-    """Signal and dark movies: for the thresholds, or, where these are simulated, to compare precisions on."""
+    """Signal and dark movies: for the thresholds or, if these are simulated, for the comparison of
+    precisions."""
     simulated: bool = False
-    """Thresholds from the scenes of the recipe that the bundle was trained by."""
+    """Whether thresholds are from the scenes of the bundle's training recipe."""
     false_alarm_rate: float = 0.005
     command: str = ""
-    """For the record."""
+    """The command line, for the record."""
 
 
 def calibrate_precision(source: Path, target: Path, wanted: WantedPrecision) -> Bundle:
-    """Write a bundle with thresholds for predictions in a lower precision; weights and pixels stay.
+    """Write a bundle with thresholds for predictions in a lower precision; weights and pixels are unchanged.
 
     Parameters
     ----------
     source : Path
         Folder or zip of a bundle that dimstream wrote.
     target : Path
-        Folder, or zip when its name ends so; it may be `source`, which is then replaced in one move.
+        Folder, or zip if its name ends in .zip. It may be `source`, which is then replaced atomically.
 
     Raises
     ------
     CannotCalibrate
-        When there are no movies, or no threshold follows from them.
+        When there are no movies, or no threshold can be determined from them.
     NotAvailable
         When this processor does not have the precision.
     InvalidPairs
         When images cannot be read.
     BundleError
-        When the bundle is none of dimstream's, or cannot be written.
+        When dimstream did not write the bundle, or it cannot be written.
     """
     if bool(wanted.movies.signal) != bool(wanted.movies.dark) or not (
         wanted.movies.signal or wanted.simulated
     ):
         raise CannotCalibrate(
             "expected movies with a sample and without one for the thresholds of a precision: give"
-            " --signal MOVIE --dark MOVIE, or --simulated, or all three, which compares precisions on the"
-            " recorded ones"
+            " --signal MOVIE --dark MOVIE, or --simulated, or all three to compare precisions on the "
+            "recorded movies"
         )
     check_bundle_target(target)
     with open_draft(source) as draft:
@@ -93,7 +94,7 @@ def _record(draft: BundleDraft, wanted: WantedPrecision) -> PrecisionRecord:
         threshold = threshold_of_scenes(recipe, rounded)
     else:
         threshold = movies.threshold(rounded, draft.config.ssim, false_alarm_rate=rate)
-    assert threshold is not None  # there are movies of both kinds
+    assert threshold is not None  # there are always movies of both kinds
     if movies.signal:
         frames, origin = movies.frames(), movies.names
     else:

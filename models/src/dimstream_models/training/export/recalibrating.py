@@ -1,4 +1,4 @@
-"""A bundle's scale, offset and thresholds, found again and written into it with the record of how."""
+"""Determines a bundle's scale, offset and thresholds again, and writes them with their records."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ SCALE_FREE = (
     "correlation_threshold",
     HALF_ERROR,
 )
-"""Figures that do not hang on scale and offset."""
+"""Figures that do not depend on scale and offset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be calibrated, and on what."""
+    """What to calibrate, and the data for it."""
 
     pairs: Path | None = None
     """Training pairs, for scale and offset."""
@@ -63,37 +63,37 @@ class Wanted:
     """Signal and dark movies, for the thresholds."""
     false_alarm_rate: float = 0.005
     simulated: bool = False
-    """Thresholds from the scenes of the recipe that the bundle was trained by."""
+    """Whether thresholds are from the scenes of the bundle's training recipe."""
     signal_min: float | None = None
-    """Least window sum of signal; None: as the bundle has it."""
+    """Least window sum of signal; None: the bundle's."""
     command: str = ""
-    """For the record."""
+    """The command line, for the record."""
     strict: bool = False
-    """Refuse a bundle against which something speaks."""
+    """Refuse a bundle with warnings."""
 
 
 def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
-    """Write a bundle with a new scale, new thresholds, or both; the network stays as it is.
+    """Write a bundle with a new scale, new thresholds, or both; the network is unchanged.
 
     Parameters
     ----------
     source : Path
         Folder or zip of a bundle that dimstream wrote.
     target : Path
-        Folder, or zip when its name ends so; it may be `source`, which is then replaced in one move.
+        Folder, or zip if its name ends in .zip. It may be `source`, which is then replaced atomically.
     wanted : Wanted
-        What to find again.
+        What to determine again.
 
     Raises
     ------
     PoorModel
-        When something speaks against what came of it, and `strict` is wanted.
+        When the new bundle has warnings, and `strict` is set.
     CannotCalibrate
-        When nothing is wanted, or no scale or threshold follows from the images.
+        When nothing is requested, or no scale or threshold can be determined from the images.
     InvalidPairs, InvalidPrepared
         When images cannot be read.
     BundleError
-        When the bundle is none of dimstream's, or cannot be written.
+        When dimstream did not write the bundle, or it cannot be written.
     """
     recorded = bool(wanted.movies.signal or wanted.movies.dark)
     if wanted.simulated == recorded and (recorded or wanted.pairs is None):
@@ -116,7 +116,7 @@ def recalibrate(source: Path, target: Path, wanted: Wanted) -> Bundle:
 
 
 def check_bundle_target(target: Path) -> None:
-    """Refuse what is there and no bundle.
+    """Refuse a target that exists but is not a bundle.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def check_bundle_target(target: Path) -> None:
     if not _is_zip(target):
         check_target(target, replace=True)
     elif target.exists():
-        read_bundle(target)  # what is no bundle is not replaced
+        read_bundle(target)  # only bundles are replaced
 
 
 def _is_zip(target: Path) -> bool:
@@ -153,13 +153,14 @@ def _calibrated(draft: BundleDraft, wanted: Wanted) -> BundleDraft:
 
 
 def _simulated(draft: BundleDraft, denoise: Denoise, rate: float) -> tuple[BundleDraft, FlagThresholds]:
-    """Return thresholds of simulated movies of the recipe in the record, which then keeps the rate."""
+    """Return the draft with the new rate in its recorded recipe, and thresholds from simulated movies of that
+    recipe."""
     draft, recipe = with_recipe(draft, rate)
     return draft, threshold_of_scenes(recipe, denoise)
 
 
 def with_recipe(draft: BundleDraft, rate: float) -> tuple[BundleDraft, Recipe]:
-    """Return the simulated recipe in the record of a bundle, and the bundle with a false alarm rate in it.
+    """Return the simulated recipe in a bundle's record, and the bundle with a new false alarm rate in it.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def with_recipe(draft: BundleDraft, rate: float) -> tuple[BundleDraft, Recipe]:
     made = draft.config.provenance
     if made is None or not made.settings.get("simulation"):
         raise CannotCalibrate(
-            f"expected a bundle with the record of a simulated recipe, {draft.id} has none: give recorded"
+            f"expected a bundle with the record of a simulated recipe, but {draft.id} has none: give recorded"
             " movies, --signal MOVIE --dark MOVIE"
         )
     settings = CalibrationSettings.model_validate(made.settings.get("calibration", {})).model_copy(
@@ -180,8 +181,8 @@ def with_recipe(draft: BundleDraft, rate: float) -> tuple[BundleDraft, Recipe]:
         recipe = Recipe.model_validate(stated)
     except ValidationError as error:
         raise CannotCalibrate(
-            f"expected the recipe that {draft.id} was trained by in its record, got what is none: {error};"
-            " give recorded movies, --signal MOVIE --dark MOVIE"
+            f"expected a valid training recipe in the record of {draft.id}, got: {error}; give recorded "
+            "movies, --signal MOVIE --dark MOVIE"
         ) from error
     given = made.model_copy(update={"settings": stated})
     config = draft.config.model_copy(update={"provenance": given})
@@ -205,7 +206,7 @@ def _with_thresholds(
 
 
 def with_command(config: DimstreamConfig, command: str) -> DimstreamConfig:
-    """Return a configuration whose record tells one command more."""
+    """Return a configuration with one more command in its record."""
     if config.provenance is None:
         return config
     given = config.provenance.model_copy(update={"command": f"{config.provenance.command}; {command}"})
@@ -215,7 +216,7 @@ def with_command(config: DimstreamConfig, command: str) -> DimstreamConfig:
 def _rescaled(
     draft: BundleDraft, rescaling: Rescaling, denoise: Denoise, example: NDArray[Any]
 ) -> BundleDraft:
-    """Return the draft with another scale, and everything that is in its counts made again or left out."""
+    """Return the draft with another scale; everything in its counts is made again or left out."""
 
     def restore(counts: NDArray[Any]) -> NDArray[Any]:
         return rescale(denoise(counts), rescaling.gain, rescaling.offset, draft.clip_min, draft.clip_max)
@@ -238,12 +239,12 @@ def _rescaled(
 
 
 def _without_counts(quality: Mapping[str, float]) -> dict[str, float]:
-    """Return the figures that do not hang on the scale; the others were measured with another one."""
+    """Return the figures that do not depend on the scale; the others were measured with the former one."""
     return {name: value for name, value in quality.items() if name in SCALE_FREE or is_margin(name)}
 
 
 def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:
-    """Return a frame for the cover: of the bundle's sample movie, or the first of the pairs."""
+    """Return a frame (H, W) for the cover: from the bundle's sample movie, or the first of the pairs."""
     if MOVIE in draft.attachments:
         with open_images(draft.attachments[MOVIE]) as movie:
             return movie.read(0)
@@ -251,7 +252,7 @@ def _example(draft: BundleDraft, pairs: Path) -> NDArray[Any]:
 
 
 def write_in_place(target: Path, draft: BundleDraft) -> Bundle:
-    """Write a folder, or a zip when the name ends so, once it has reproduced its test output.
+    """Write a folder, or a zip if the name ends in .zip, after the bundle has reproduced its test output.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The sample movie that comes with a bundle of a simulated recipe."""
+"""The sample movie in a bundle of a simulated recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM, Scene,
 from dimstream_models.training.simulation.training_samples import scene_generator
 
 FRAMES = 48
-EMPTY = slice(30, 40)  # the stage has left the cell
+EMPTY = slice(30, 40)  # frames in which the stage has left the cell
 DOSE = 1.2
 SIDE_PX = 256
 SCENE = 1
@@ -26,7 +26,7 @@ Movie = NDArray[np.uint16]
 def simulate_sample(simulation: SimulationSettings, *, seed: int) -> tuple[Movie, Movie]:
     """Return the sample movie's counts and its truth in high-dose counts, both (T, H, W) uint16.
 
-    For some frames in its midst the field of view is empty, as when the stage has moved off the cell.
+    In some frames in the middle, the field of view is empty, as if the stage had moved away from the cell.
     """
     rng = scene_generator(seed, "sample", SCENE)
     scene = Scene.random(rng, (SIDE_PX, SIDE_PX))
@@ -39,7 +39,8 @@ def simulate_sample(simulation: SimulationSettings, *, seed: int) -> tuple[Movie
 
 
 def write_sample(folder: Path, movie: Movie, truth: Movie, *, frame_interval_s: float) -> dict[str, Path]:
-    """Write both, (T, H, W) uint16 photon counts, as OME-TIFF; return them as a bundle's attachments."""
+    """Write both movies, (T, H, W) uint16 photon counts, as OME-TIFF; return them as a bundle's
+    attachments."""
     written = {}
     for name, frames in ((MOVIE, movie), (TRUTH, truth)):
         path = written[name] = folder / Path(name).name

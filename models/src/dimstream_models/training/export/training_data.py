@@ -1,4 +1,4 @@
-"""What an export takes from what a network was trained on: simulated scenes, prepared pairs or movies."""
+"""What an export needs from the training data: simulated scenes, prepared pairs or movies."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from dimstream_models.training.settings import MoviesSettings, PairsSettings, Re
 from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM
 
 DECISIVE: Final = ("set_aside", "next_frame")  # yardsticks that do not reward blur
-DECIDING: Final = 12  # frames of a movie that figures are taken on
-SCENES: Final = 12  # simulated validation fields that figures are taken on
+DECIDING: Final = 12  # frames of a movie on which figures are measured
+SCENES: Final = 12  # simulated validation fields on which figures are measured
 
 
 class TrainingData(Protocol):
-    """Data that a network was trained on."""
+    """The data on which a network was trained."""
 
     @property
     def pixel_size_nm(self) -> float | None:
@@ -57,13 +57,13 @@ class TrainingData(Protocol):
 
     @property
     def dose_photons(self) -> tuple[float, float] | None:
-        """Lowest and highest dose, photons on a structure, where it is known."""
+        """Lowest and highest dose, photons per pixel on a structure; None if unknown."""
 
     def rescaling(self, denoise: Denoise) -> Rescaling:
-        """Return scale and offset, of training images only."""
+        """Return scale and offset, from training images only."""
 
     def threshold(self, denoise: Denoise) -> FlagThresholds | None:
-        """Return the SSIM threshold that follows from the data alone; None: from recorded movies only."""
+        """Return the thresholds from these data; None if they need recorded movies."""
 
     def example(self) -> Pair:
         """Return a field of view to show."""
@@ -72,7 +72,7 @@ class TrainingData(Protocol):
         """Return figures of merit."""
 
     def attachments(self, folder: Path) -> dict[str, Path]:
-        """Write files that go with the bundle; path inside the bundle to file."""
+        """Write the bundle's attachments; return their paths inside the bundle, and the files."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +84,20 @@ class SimulatedData:
 
     @property
     def pixel_size_nm(self) -> float | None:
-        """Of the ER scenes; None where other scenes have pixels of many sizes."""
+        """Pixel size of the ER scenes; None if there are other scenes with many pixel sizes."""
         return None if self.simulation.other_share else PIXEL_SIZE_NM
 
     @property
     def dose_photons(self) -> tuple[float, float] | None:
-        """Of the calibration, which lies within the training's."""
+        """Range of doses of the calibration, which is within that of training."""
         return self.recipe.calibration.dose
 
     def rescaling(self, denoise: Denoise) -> Rescaling:
-        """Return the fit to training scenes at a high dose."""
+        """Return scale and offset, fitted to training scenes at high dose."""
         return rescaling_of_scenes(self.recipe, denoise)
 
     def threshold(self, denoise: Denoise) -> FlagThresholds | None:
-        """Return the threshold between simulated movies."""
+        """Return the thresholds from simulated movies."""
         return threshold_of_scenes(self.recipe, denoise)
 
     def example(self) -> Pair:
@@ -106,7 +106,7 @@ class SimulatedData:
         return Pair("sample", "simulated", movie[0], truth[0], self.pixel_size_nm)
 
     def figures(self, restore: Restore) -> dict[str, float]:
-        """Return the photometry on a static field, and how close validation scenes come to their truth."""
+        """Return the photometry on a static field, and how close validation scenes are to their truth."""
         judged = example_pairs(self.recipe, "validation", SCENES)
         tuned_on = example_pairs(self.recipe, "training", TUNED_ON)
         return photometry_figures(restore, seed=self.recipe.seed) | validation_figures(
@@ -114,7 +114,7 @@ class SimulatedData:
         )
 
     def attachments(self, folder: Path) -> dict[str, Path]:
-        """Write the sample movie and its truth; it shows the ER, so a model of many samples has none."""
+        """Write the sample movie and its truth. It shows the ER, so a model of many samples has none."""
         if self.simulation.other_share:
             return {}
         return write_sample(folder, *self._sample, frame_interval_s=self.simulation.frame_interval_s)
@@ -126,41 +126,43 @@ class SimulatedData:
 
 @dataclass(frozen=True)
 class PairedData:
-    """Prepared pairs, or frames alone whose photons are split; none of the images is attached."""
+    """Prepared pairs, or only frames whose photons are split; no image is attached."""
 
     recipe: Recipe
     pairs: PairsSettings
     prepared: Prepared
     dose_ratio: float
-    """Mean truth over mean counts of the training data."""
+    """Ratio of mean truth to mean counts of the training data."""
     dose_photons: tuple[float, float] | None = None
 
     @property
     def pixel_size_nm(self) -> float | None:
-        """As `prepare` found it."""
+        """Pixel size from `prepare`."""
         return self.prepared.pixel_size_nm
 
     def rescaling(self, denoise: Denoise) -> Rescaling:
-        """Return the fit to the training fields; of split photons what the normalisation implies."""
+        """Return scale and offset, fitted to the training fields; with split photons, from the
+        normalisation."""
         if not self.pairs.split_photons:
             return rescaling_of_pairs(self.prepared.folder, denoise, self.recipe.calibration.rescaling)
         truths = build_truth_normaliser(self.recipe.normalisation, dose_ratio=self.dose_ratio)
         if not isinstance(truths, FixedScale):
             raise CannotCalibrate(
-                "expected normalisation kind fixed with split photons: the parts share a scale"
+                "expected normalisation kind fixed with split photons, because the parts must have the same "
+                "scale"
             )
         return rescaling_of_split_photons(truths.scale)
 
     def threshold(self, denoise: Denoise) -> FlagThresholds | None:
-        """Return None: single images say nothing of adjacent frames."""
+        """Return None, because single images contain no adjacent frames."""
         return None
 
     def example(self) -> Pair:
-        """Return the first validation field; the first training field where there is none."""
+        """Return the first validation field, or the first training field if there is none."""
         return next(islice(read_pairs(self.prepared.folder, role=self._shown), 1))
 
     def figures(self, restore: Restore) -> dict[str, float]:
-        """Return how close validation fields come to their clean images, or to photons set aside."""
+        """Return how close validation fields are to their clean images, or to photons set aside."""
         judged, tuned_on = self.prepared.of("validation"), self.prepared.of("training")
         few = [tuned_on[index] for index in evenly(len(tuned_on))]
         self.prepared.check([*judged, *few])
@@ -178,7 +180,7 @@ class PairedData:
         return [(low, high.astype(np.float64)) for low, high in opened if high is not None]
 
     def attachments(self, folder: Path) -> dict[str, Path]:
-        """Return nothing: whose images these are, and under what licence, only their owner knows."""
+        """Return nothing, because the owner and licence of the images are unknown."""
         return {}
 
     @property
@@ -188,7 +190,7 @@ class PairedData:
 
 @dataclass(frozen=True)
 class MoviesData:
-    """The user's own movies, without clean images; none of the images is attached."""
+    """The user's own movies, without clean images; no image is attached."""
 
     recipe: Recipe
     settings: MoviesSettings
@@ -197,27 +199,28 @@ class MoviesData:
 
     @property
     def pixel_size_nm(self) -> float | None:
-        """As the movies state it."""
+        """Pixel size that the movies state."""
         return self.stored.pixel_size_nm
 
     def rescaling(self, denoise: Denoise) -> Rescaling:
-        """Return the scale of the bundle that it began with, so that counts mean the same."""
+        """Return the scale of the initial bundle, so that counts keep their scale."""
         truths = build_truth_normaliser(self.recipe.normalisation, dose_ratio=1.0)
-        assert isinstance(truths, FixedScale)  # the recipe makes sure
+        assert isinstance(truths, FixedScale)  # guaranteed by the recipe
         return rescaling_of_split_photons(truths.scale, gain=self.settings.gain)
 
     def threshold(self, denoise: Denoise) -> FlagThresholds | None:
-        """Return the thresholds between the movies' frames that never trained and simulated empty fields."""
+        """Return the thresholds between the movies' frames that were not used for training and empty
+        fields."""
         return threshold_of_movies(self.stored, self.recipe, denoise)
 
     def example(self) -> Pair:
-        """Return the first frame that never trained."""
+        """Return the first frame that was not used for training."""
         name = self.stored.index.movies[0].name
         return Pair(name, "", np.array(self.stored.deciding(0)[0]), None, self.pixel_size_nm)
 
     def figures(self, restore: Restore) -> dict[str, float]:
-        """Return how well it does beside the best tuned filters, on frames of the first movie that never
-        trained."""
+        """Return the margins over the best tuned filters, on frames of the first movie that were not used for
+        training."""
         frames = np.array(self.stored.deciding(0)[-DECIDING:])
         found: dict[str, float] = {}
         for each in of_movie(frames, seed=self.recipe.seed):
@@ -228,7 +231,7 @@ class MoviesData:
         return found
 
     def attachments(self, folder: Path) -> dict[str, Path]:
-        """Return nothing: whose images these are, only their owner knows."""
+        """Return nothing, because the owner of the images is unknown."""
         return {}
 
 
@@ -238,7 +241,7 @@ def training_data(recipe: Recipe, record: RunRecord) -> TrainingData:
     Raises
     ------
     InvalidPrepared
-        When the prepared folder is not there, or not the one that the run was trained on.
+        When the prepared folder is missing, or is not the one with which the run was trained.
     CannotAdapt
         When stored movies have changed.
     """
@@ -246,11 +249,11 @@ def training_data(recipe: Recipe, record: RunRecord) -> TrainingData:
         return SimulatedData(recipe, recipe.simulation)
     if recipe.movies is not None:
         return MoviesData(recipe, recipe.movies, read_stored(recipe.movies.stored))
-    assert recipe.pairs is not None  # the settings make sure
+    assert recipe.pairs is not None  # guaranteed by the settings
     prepared = read_prepared(recipe.pairs.prepared)
     if record.data.get("prepared") != prepared.sha256:
         raise InvalidPrepared(
-            f"{prepared.folder} is not what the run was trained on: its images or their roles have changed,"
-            " so a training field of today may be yesterday's test; restore it, or fit again"
+            f"{prepared.folder} has changed since the run was trained: its images or their roles are "
+            "different, so training and test fields may be mixed; restore it, or fit again"
         )
     return PairedData(recipe, recipe.pairs, prepared, record.dose_ratio)

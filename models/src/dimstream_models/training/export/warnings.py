@@ -1,6 +1,6 @@
-"""What speaks against a bundle, by name and number: said at the end of an export, and in the model card.
+"""Warnings about a bundle, with names and numbers: at the end of an export, and in the model card.
 
-Everything follows from what the bundle itself records, so whoever reads it finds the same.
+They are derived from the bundle's own records, so every reader of the bundle gets the same warnings.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from dimstream_models.training.settings.calibration import (
 )
 
 NEAR_CHANCE: Final = 0.9
-"""Area under the curve below which a threshold is said to be near chance; 0.5 is chance, 1 is perfect."""
+"""Area under the ROC curve below which a threshold is called near chance; 0.5 is chance, 1 is perfect."""
 SHORTEST_DESCRIPTION: Final = 20  # characters
 HEADING: Final = "## Warnings"
 _OVER_NOISY, _MARGIN = "_over_noisy_db", "_margin_db"
 
 
 def warnings(draft: BundleDraft) -> tuple[str, ...]:
-    """Return what whoever serves the bundle must know, a sentence each; nothing where nothing speaks against
-    it."""
+    """Return the warnings for users of the bundle, one sentence each; empty if there are none."""
     return (
         *_judging(draft.config),
         *_chance(draft.config),
@@ -39,7 +38,7 @@ def warnings(draft: BundleDraft) -> tuple[str, ...]:
 
 
 def warnings_of(bundle: Path) -> tuple[str, ...]:
-    """Return the warnings of a bundle on disk.
+    """Return the warnings of a stored bundle.
 
     Raises
     ------
@@ -51,24 +50,24 @@ def warnings_of(bundle: Path) -> tuple[str, ...]:
 
 
 def refuse(draft: BundleDraft) -> None:
-    """Raise an error for a bundle against which something speaks.
+    """Refuse a bundle with warnings.
 
     Raises
     ------
     PoorModel
-        With every warning.
+        When there are warnings; the message has all of them.
     """
     message = warnings(draft)
     if message:
         lines = "".join(f"\n  {each}" for each in message)
         raise PoorModel(
-            f"expected a bundle that nothing speaks against (--strict), got one with {len(message)} warnings:"
+            f"expected a bundle without warnings (--strict), got one with {len(message)} warnings:"
             f"{lines}\nNothing was written. Correct these, or export without --strict"
         )
 
 
 def warnings_section(draft: BundleDraft) -> str:
-    """Return the card's section; nothing where there are no warnings."""
+    """Return the card's section; empty without warnings."""
     message = warnings(draft)
     return "\n".join([HEADING, "", *(f"- **{each}**" for each in message)]) if message else ""
 
@@ -76,8 +75,8 @@ def warnings_section(draft: BundleDraft) -> str:
 def _judging(config: DimstreamConfig) -> Iterator[str]:
     if config.thresholds.ssim is None:
         yield (
-            "No frame is judged: there is no threshold for the likeness of adjacent predictions, so every"
-            " flag says unjudged. Record a movie of a sample and one without: --signal MOVIE --dark MOVIE."
+            "No frame is judged: there is no threshold for the similarity of adjacent predictions, so every "
+            "flag is unjudged. Record a movie of a sample and one without: --signal MOVIE --dark MOVIE."
         )
 
 
@@ -91,9 +90,10 @@ def _chance(config: DimstreamConfig) -> Iterator[str]:
     for name, area in areas.items():
         if area < NEAR_CHANCE:
             yield (
-                f"The threshold {name} is near chance: it tells a sample from an empty field with an area"
-                f" under the curve of {area:.2f}, where 0.5 is a coin's, 1 is perfect and {NEAR_CHANCE:g} is"
-                " wanted. Its flags mean little: bring movies of the dose that is used, or train longer."
+                f"The threshold {name} is near chance: it separates a sample from an empty field with an "
+                f"area under the curve of {area:.2f}, where 0.5 is chance, 1 is perfect and at least "
+                f"{NEAR_CHANCE:g} is expected. Its flags have little meaning: give movies with the dose in "
+                "use, or train longer."
             )
 
 
@@ -105,8 +105,8 @@ def _quality(quality: Mapping[str, float]) -> Iterator[str]:
         yield from _not_better(name, margin, f"the best tuned filter{_filter_of(quality, name)}")
     if not over_noisy and not over_filter:
         yield (
-            "Nothing says whether it is better than its own input or than a Gaussian filter: neither was"
-            " measured. `dimstream-train compare` does it; give what it writes with --quality."
+            "It is unknown whether it is better than its own input or than a Gaussian filter, because "
+            "neither was measured. Use `dimstream-train compare`, and give its file with --quality."
         )
 
 
@@ -115,7 +115,7 @@ def _not_better(name: str, margin: Margin, other: str) -> Iterator[str]:
         yield f"It is worse than {other} {margin} (PSNR, fitted; {name})."
     elif not margin.better:
         error = "" if margin.error_db is None else f" \u00b1 {margin.error_db:.1f}"
-        yield f"It is no better than {other} ({margin.db:+.1f}{error} dB PSNR, fitted; {name})."
+        yield f"It is not better than {other} ({margin.db:+.1f}{error} dB PSNR, fitted; {name})."
 
 
 def _margins(quality: Mapping[str, float], ending: str) -> dict[str, Margin]:
@@ -139,8 +139,8 @@ def _filter_of(quality: Mapping[str, float], name: str) -> str:
 def _scale(draft: BundleDraft) -> Iterator[str]:
     if draft.config.rescaling is None and (draft.gain, draft.offset) == (1.0, 0.0):
         yield (
-            "It has no scale: results are on the network's own scale, which is none of counts."
-            " `dimstream-train calibrate --pairs` fits one."
+            "It has no scale: results are on the network's own scale, not in counts. `dimstream-train "
+            "calibrate --pairs` fits one."
         )
 
 

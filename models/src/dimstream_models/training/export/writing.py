@@ -1,4 +1,4 @@
-"""A trained network becomes a bundle: ONNX, test tensors, cover, model card, records."""
+"""From a trained network to a bundle: ONNX, test tensors, cover, model card, records."""
 
 from __future__ import annotations
 
@@ -44,52 +44,55 @@ from dimstream_models.training.prediction import Denoise, onnx_denoiser
 from dimstream_models.training.settings import BundleSettings, CalibrationSettings, NormalisationSettings
 
 MIN_COUNTS, MAX_COUNTS = 0.0, 65535.0
-TEST_STEPS = (8, 9)  # sides of the test tensor in steps of the network: not square, so that axes show
+TEST_STEPS = (
+    8,
+    9,
+)  # sides of the test tensor in steps of the network: not square, so that swapped axes are found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NetworkDraft:
-    """A network in torch and all that its bundle is to say."""
+    """A network in torch, and the contents of its bundle."""
 
     network: UNetRCAN
     normalisation: NormalisationSettings
     bundle: BundleSettings
     example: NDArray[Any]
-    """(H, W) photon counts: shown on the cover; its most lit part is the test tensor."""
+    """(H, W) photon counts: the cover's image; its brightest part is the test tensor."""
     rescaling: Rescaling | None = None
-    """None: declared absent, predictions are delivered on the network's own scale."""
+    """None: no scale; predictions are delivered on the network's own scale."""
     threshold: FlagThresholds | None = None
     """None: no frame is judged."""
     ssim: SsimSettings | None = None
-    """How SSIM is taken where there is no threshold that says so; None: as calibrations do by default."""
+    """How SSIM is calculated if there is no threshold; None: the default of calibrations."""
     windows: WindowThresholds | None = None
-    """None: the bundle settings', which are the paper's unless told otherwise."""
+    """None: those of the bundle settings, whose default is the paper's."""
     documentation: str | None = None
-    """The README, finished; None: a model card is written from the rest."""
+    """The finished README; None: a model card is written."""
     figures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     provenance: Provenance | None = None
     pixel_size_nm: float | None = None
-    """Of the training images; what the bundle settings state goes first."""
+    """Pixel size of the training images; the bundle settings take precedence."""
     dose_photons: tuple[float, float] | None = None
     attachments: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def write_network(folder: Path, draft: NetworkDraft, *, strict: bool = False) -> Bundle:
-    """Export a network and write its bundle, replacing one that lies there.
+    """Export a network and write its bundle; an existing one is replaced.
 
     Parameters
     ----------
     strict : bool
-        Refuse a bundle against which something speaks.
+        Refuse a bundle with warnings.
 
     Raises
     ------
     PoorModel
-        When it is refused so.
+        When there are warnings and `strict` is set.
     ParityError
-        When the ONNX file does not compute what torch computes.
+        When the results of the ONNX file differ from those of torch.
     BundleError
-        When what the draft says cannot be a bundle.
+        When the draft is not a valid bundle.
     """
     made = _bundle_draft(draft)
     if strict:
@@ -100,7 +103,7 @@ def write_network(folder: Path, draft: NetworkDraft, *, strict: bool = False) ->
 def write_half(folder: Path, draft: NetworkDraft) -> Bundle:
     """Write a network's bundle in half precision, for GPUs; its id ends in ``-float16``.
 
-    Its test output is the float32 network's, and its tolerance what float16 needs.
+    Its test output is that of the float32 network, with a tolerance for float16.
 
     Raises
     ------
@@ -128,12 +131,12 @@ def write_half(folder: Path, draft: NetworkDraft) -> Bundle:
 
 
 def write_checked(folder: Path, draft: BundleDraft) -> Bundle:
-    """Write a bundle, replacing one that lies there, and let it reproduce its test output.
+    """Write a bundle, and check that it reproduces its test output; an existing one is replaced.
 
     Raises
     ------
     BundleError
-        When the draft breaks the format, or the network does not give the test output.
+        When the draft does not follow the format, or the network does not reproduce the test output.
     """
     with tempfile.TemporaryDirectory() as scratch:
         tried = write_bundle(Path(scratch) / draft.id, draft)
@@ -148,7 +151,7 @@ def restore(denoise: Denoise, rescaling: Rescaling | None, counts: NDArray[Any])
 
 
 def lit_tile(counts: NDArray[Any], step: int) -> NDArray[np.float32]:
-    """Return the part of a frame with the most counts, of a size that the network takes, (1, 1, y, x)."""
+    """Return the part of a frame with the most counts, (1, 1, y, x), with a size that the network accepts."""
     padded = _padded(counts, step)
     rows, columns = padded.shape[2:]
     height, width = min(rows, TEST_STEPS[0] * step), min(columns, TEST_STEPS[1] * step)

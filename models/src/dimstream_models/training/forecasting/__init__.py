@@ -1,1 +1,1 @@
-"""How right the forecast is, on simulated movies of samples that bleach."""
+"""The accuracy of the forecast, on simulated movies of bleaching samples."""

@@ -1,6 +1,6 @@
-"""Movies of samples that bleach until they are suspect, by laws that the forecast does not know.
+"""Movies of samples that bleach until they are suspect, by laws that the forecast does not assume.
 
-Samples and detectors are those of both worlds of the audit. They move, by themselves and some of them by a
+Samples and detectors are those of both simulators of the audit. The samples move, some of them also by a
 drift of the stage; some fields are half empty.
 """
 
@@ -22,19 +22,19 @@ Floats = NDArray[np.float64]
 Law = Literal["single", "double", "stretched", "recovery", "refocus", "steady"]
 LAWS: Final[tuple[Law, ...]] = get_args(Law)
 """Single, double and stretched exponential; one with dark states that recover in a pause; one with a focus
-that drifts away and is set again; and no bleaching at all, of which nothing should be foreseen."""
+that drifts and is corrected; and no bleaching, for which there should be no forecast."""
 
 STREAM: Final = 40_961
-"""Sets these random numbers apart from those of every other purpose."""
+"""Makes these random numbers independent of those of all other purposes."""
 SIDES_PX: Final = (112, 193)
 DOSES: Final = (0.7, 15.0)
 BACKGROUNDS: Final = (0.003, 0.8)
 LIFE_FRAMES: Final = (20.0, 90.0)
-"""About when the last photon on a structure is left, log-uniform."""
+"""Approximate time until almost no photons are left on a structure, log-uniform."""
 LAST_DOSE: Final = 0.12
-"""Photons on a structure at which most fields of this size show no structure."""
+"""Photons per pixel on a structure at which most fields of this size show no structure."""
 LONGEST: Final = 2.2
-"""Times its life, that a movie has frames at most."""
+"""Most frames of a movie, in multiples of its life."""
 MOST_FRAMES: Final = 200
 HALF_EMPTY: Final = 0.2
 DRIFTING: Final = 0.25
@@ -44,14 +44,14 @@ SWING_PX: Final = 20
 
 @dataclass(frozen=True, eq=False)
 class BleachingMovie:
-    """A movie that is drawn frame by frame.
+    """A movie whose frames are drawn one by one.
 
     Parameters
     ----------
     life_frames : float
         Decay time of the law, frames.
     light : ndarray
-        (T,), of the first frame's, as the law has it.
+        (T,), relative to the first frame, by the law.
     """
 
     law: Law
@@ -65,7 +65,7 @@ class BleachingMovie:
     _rng: np.random.Generator
 
     def frames(self) -> Iterator[NDArray[np.uint16]]:
-        """Yield its frames, (H, W) uint16 photon counts; once only."""
+        """Yield its frames, (H, W) uint16 photon counts; only once."""
         rng, world = self._rng, WORLDS[self.physics]
         half_empty, drift = rng.random() < HALF_EMPTY, _drift(rng)
         field = _showing(self.physics, rng, self.side_px + 2 * SWING_PX, half_empty=half_empty)
@@ -80,12 +80,12 @@ class BleachingMovie:
 
 
 def bleaching_movie(number: int, *, seed: int) -> BleachingMovie:
-    """Return a movie; laws, and then worlds, take turns.
+    """Return a movie; laws, and then simulators, alternate with the number.
 
     Parameters
     ----------
     number : int
-        Of the movie; the same seed and number give the same movie.
+        Number of the movie; the same seed and number give the same movie.
     """
     rng = np.random.default_rng((seed, STREAM, number))
     law = LAWS[number % len(LAWS)]
@@ -106,7 +106,7 @@ def bleaching_movie(number: int, *, seed: int) -> BleachingMovie:
 
 
 def _light(law: Law, rng: np.random.Generator, decay: float, frames: int) -> Floats:
-    """Return the light of each frame, (T,), of the first one's."""
+    """Return the light of each frame relative to the first, (T,)."""
     t = np.arange(frames, dtype=float)
     if law == "steady":
         return np.ones(frames)
@@ -124,7 +124,7 @@ def _light(law: Law, rng: np.random.Generator, decay: float, frames: int) -> Flo
 
 
 def _blur(law: Law, rng: np.random.Generator, decay: float, frames: int) -> Floats:
-    """Return by how much each frame is out of focus, (T,) px."""
+    """Return the defocus of each frame, (T,) px."""
     blur = np.zeros(frames)
     if law == "refocus":
         first = int(rng.integers(int(0.3 * decay) + 1, int(1.5 * decay) + 3))
@@ -135,7 +135,7 @@ def _blur(law: Law, rng: np.random.Generator, decay: float, frames: int) -> Floa
 
 
 def _drift(rng: np.random.Generator) -> Floats:
-    """Return by how much the stage drifts from frame to frame, (2,) px."""
+    """Return the drift of the stage from frame to frame, (2,) px."""
     if rng.random() >= DRIFTING:
         return np.zeros(2)
     angle, pixels = rng.uniform(0, 2 * np.pi), rng.uniform(*DRIFT_PX)
@@ -143,7 +143,8 @@ def _drift(rng: np.random.Generator) -> Floats:
 
 
 def _window(image: Floats, drift: Floats, frame: int) -> Floats:
-    """Return the part of a larger field that a drifting stage shows; it turns round at the field's end."""
+    """Return the part of a larger field that is in view of a drifting stage, which reverses at the field's
+    border."""
     step = float(np.abs(drift).max())
     turn = SWING_PX / step if step else 1.0
     place = SWING_PX + drift * (turn - abs(frame % (2 * turn) - turn))
@@ -153,13 +154,13 @@ def _window(image: Floats, drift: Floats, frame: int) -> Floats:
 
 
 def _to_and_fro(frame: int) -> int:
-    """Return the frame of a scene whose motion is drawn for `FRAMES` of them only."""
+    """Return the frame of a scene, whose motion is drawn for `FRAMES` frames only."""
     last = FRAMES - 1
     return last - abs(frame % (2 * last) - last)
 
 
 def _showing(physics: Physics, rng: np.random.Generator, side_px: int, *, half_empty: bool) -> Field:
-    """Return a field that shows enough of a sample."""
+    """Return a field in which the sample covers enough pixels."""
     while True:
         field = WORLDS[physics].field(rng, side_px, half_empty=half_empty)
         if float((field(0) >= 0.5).mean()) >= LEAST_SHOWN:

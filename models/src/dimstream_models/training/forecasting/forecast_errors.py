@@ -1,4 +1,4 @@
-"""Forecasts of each movie, frame by frame, compared with what happened."""
+"""Forecasts for each movie, frame by frame, compared with what happened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dimstream_models.training.errors import CannotEvaluate
 from dimstream_models.training.forecasting.bleaching import LAWS, BleachingMovie, bleaching_movie
 
 STAYS: Final = 3
-"""Suspect frames in a row after which a movie is not followed any more."""
+"""Suspect frames in a row after which a movie is not continued."""
 MOVIES: Final = "movies.jsonl"
 
 
@@ -29,11 +29,11 @@ class ForeseenMovie:
     scores : list of float
         Structure score of each frame.
     left : list
-        Of each frame `frames`, `earliest`, `latest` of its forecast; None where there is none.
+        `frames`, `earliest` and `latest` of each frame's forecast; None without a forecast.
     ended : int or None
-        Its first suspect frame; None when none was.
+        Its first suspect frame; None if there was none.
     reason : str or None
-        Why that one is.
+        Why that frame is suspect.
     """
 
     number: int
@@ -48,7 +48,7 @@ class ForeseenMovie:
     reason: str | None
 
     def forecasts(self) -> Iterator[tuple[int, tuple[float, float, float]]]:
-        """Yield frames before its end, and what was foreseen with each."""
+        """Yield the number of frames until its end, and the forecast, for each frame."""
         last = len(self.left) if self.ended is None else self.ended
         for frame, left in enumerate(self.left[:last]):
             if left is not None:
@@ -56,26 +56,26 @@ class ForeseenMovie:
 
     @classmethod
     def of_line(cls, line: str) -> Self:
-        """Return the movie of which a line of `movies.jsonl` tells."""
+        """Return the movie that a line of `movies.jsonl` describes."""
         record: dict[str, Any] = json.loads(line)
         record["left"] = [None if one is None else tuple(one) for one in record["left"]]
         return cls(**record)
 
 
 def foresee(bundle: Bundle, out: Path, *, movies: int, seed: int) -> list[ForeseenMovie]:
-    """Follow movies with a bundle, as the service judges them; what a folder has of them is not done again.
+    """Judge movies with a bundle as the server does; movies whose results are in the folder are not repeated.
 
     Parameters
     ----------
     out : Path
-        Folder in which `movies.jsonl` grows by a line for each movie.
+        Folder with `movies.jsonl`, to which a line is added for each movie.
     movies : int
-        Of each law.
+        Number of movies of each law.
 
     Raises
     ------
     CannotEvaluate
-        The folder holds movies of another bundle or seed.
+        When the folder holds movies of another bundle or seed.
     """
     done = _done(out / MOVIES, bundle, seed)
     numbers = [number for number in range(movies * len(LAWS)) if number not in done]
@@ -96,14 +96,14 @@ def _done(path: Path, bundle: Bundle, seed: int) -> dict[int, ForeseenMovie]:
     first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     if first != head:
         raise CannotEvaluate(
-            f"expected movies of this bundle and seed in {path}, got others:"
-            " name another folder, or delete it"
+            f"expected movies of this bundle and seed in {path}, got others: give another folder, or delete "
+            "it"
         )
     return {movie.number: movie for movie in map(ForeseenMovie.of_line, _whole(lines))}
 
 
 def _whole(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines up to one that was not written to its end."""
+    """Yield lines up to an incomplete one."""
     for line in lines:
         if not line.endswith("}"):
             return

@@ -1,4 +1,4 @@
-"""How right the forecasts were: a table, figures for programs, and a picture."""
+"""The accuracy of the forecasts: a table, figures for programs, and a picture."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ INTERVAL: Final = "10-90 %"
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastFigures:
-    """How right forecasts were; each movie counts once, however many frames it has.
+    """Accuracy of forecasts; each movie has the same weight, whatever its number of frames.
 
     Parameters
     ----------
     movies, with_forecast : int
         Movies that ended, and those of them with a forecast before.
     forecasts : int
-        Frames with one.
+        Frames with a forecast.
     error : float
-        Median of |frames foreseen - frames that came| / frames that came.
+        Median of |forecast frames - actual frames| / actual frames.
     error_frames : float
-        Median of |frames foreseen - frames that came|.
+        Median of |forecast frames - actual frames|.
     bias : float
-        Median of frames foreseen / frames that came.
+        Median of forecast frames / actual frames.
     before, within, after : float
         Shares of the outcomes before, within and after the interval.
     covered : float
@@ -55,7 +55,7 @@ class ForecastFigures:
 
 
 def figures_of(movies: Sequence[ForeseenMovie]) -> ForecastFigures | None:
-    """Return how right the forecasts of movies were; None when none of them ended with a forecast before."""
+    """Return the accuracy of the forecasts of movies; None if none of them ended after a forecast."""
     ended = [movie for movie in movies if movie.ended is not None]
     table = _table(ended)
     if not len(table):
@@ -78,7 +78,7 @@ def figures_of(movies: Sequence[ForeseenMovie]) -> ForecastFigures | None:
 
 
 def write_report(movies: Sequence[ForeseenMovie], out: Path) -> str:
-    """Write `forecast.txt`, `forecast.json` and `forecast.png`; returns the table."""
+    """Write `forecast.txt`, `forecast.json` and `forecast.png`, and return the table."""
     groups = {name: figures for name, choose in _groups().items() if (figures := figures_of(choose(movies)))}
     text = _text(groups, movies)
     (out / "forecast.txt").write_text(text + "\n", encoding="utf-8")
@@ -101,7 +101,7 @@ def _groups() -> dict[str, Callable[[Sequence[ForeseenMovie]], list[ForeseenMovi
 
 
 def _table(movies: Sequence[ForeseenMovie]) -> Floats:
-    """Return a row for each forecast: weight, frames that came, and the three that were foreseen, (N, 5)."""
+    """Return a row for each forecast, (N, 5): weight, actual frames, and the three forecast numbers."""
     rows = []
     for movie in movies:
         found = list(movie.forecasts())
@@ -134,7 +134,7 @@ def _text(groups: dict[str, ForecastFigures], movies: Sequence[ForeseenMovie]) -
             head,
             *rows,
             "",
-            f"steady movies with a forecast, which none should have: {alarms} of {len(steady)}",
+            f"movies without bleaching but with a forecast, which is wrong: {alarms} of {len(steady)}",
             f"movies that ended by lack of structure: {len(by_structure)} of {len(ended)}",
         ]
     )
@@ -146,7 +146,7 @@ def _picture(movies: Sequence[ForeseenMovie]) -> bytes:
     for place, law in zip(axes.flat, LAWS, strict=True):
         shown = [movie for movie in movies if movie.law == law and len(movie.left) > 1]
         if shown:
-            # of the middle length, so that nobody has chosen it
+            # the movie with the median length, so that the choice is not arbitrary
             _draw(place, sorted(shown, key=lambda movie: (len(movie.left), movie.number))[len(shown) // 2])
     axes[0, 0].legend(loc="upper right", fontsize=8)
     made = io.BytesIO()
@@ -155,7 +155,7 @@ def _picture(movies: Sequence[ForeseenMovie]) -> bytes:
 
 
 def _draw(place: Any, movie: ForeseenMovie) -> None:
-    """Draw what was foreseen of a movie, and what came, with its structure score behind."""
+    """Draw the forecasts of a movie and what happened, with its structure score in the background."""
     frames = [frame for frame, _ in movie.forecasts()]
     left = np.array([left for _, left in movie.forecasts()]).reshape(-1, 3)
     last = len(movie.left) - 1 if movie.ended is None else movie.ended

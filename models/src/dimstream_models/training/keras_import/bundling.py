@@ -1,4 +1,4 @@
-"""Weights of the published code as a bundle that serves."""
+"""From weights of the published code to a bundle."""
 
 from __future__ import annotations
 
@@ -36,48 +36,48 @@ from dimstream_models.training.simulation.er_scenes import Scene, expose
 from dimstream_models.training.simulation.training_samples import scene_generator
 
 NORMALISATION = NormalisationSettings(kind="maximum", value=None)
-"""Of the published code: each image divided by its own maximum."""
+"""Normalisation of the published code: each image is divided by its own maximum."""
 
 EXAMPLE_SIDE_PX = 192
-"""On the cover; a whole frame would cost the published network minutes on a CPU."""
+"""Side of the cover's image; for a whole frame, the published network needs minutes on a CPU."""
 EXAMPLE_DOSE, EXAMPLE_DARK_COUNTS = 1.2, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class KerasBundle:
-    """What a bundle of imported weights is to say, and how its scale is found."""
+    """Contents of a bundle of imported weights, and how its scale is determined."""
 
     weights: Path
     config: Path
     command: str
-    """That makes it, for the record."""
+    """The command line, for the record."""
     id: str | None = None
-    """On the wire and in URLs; None: after the bundle's folder."""
+    """Name in messages and URLs; None: after the bundle's folder."""
     authors: tuple[str, ...] = ("not stated",)
     licence: str | None = None
     """SPDX identifier; None: not stated."""
     pixel_size_nm: float | None = None
-    """Of the training images; None: as the pairs state it."""
+    """Pixel size of the training images; None: as the pairs state it."""
     pairs: Path | None = None
-    """Training pairs, as `read_pairs` takes them; None: scale and offset are declared absent."""
+    """Training pairs, as in `read_pairs`; None: the bundle has no scale and offset."""
     rescaling: RescalingMethod = "least_squares"
     device: str = "cpu"
-    """torch device on which training images are predicted."""
+    """torch device for predictions of training images."""
 
 
 def write_keras_bundle(read: KerasNetwork, folder: Path, stated: KerasBundle) -> Bundle:
-    """Write the bundle of an imported network, replacing one that lies there.
+    """Write the bundle of an imported network; an existing one is replaced.
 
     Raises
     ------
     UnsupportedModel
-        When the network takes volumes.
+        When the network is for volumes.
     TooLarge
-        When its weights exceed what a bundle holds.
+        When its weights are too large for a bundle.
     NotAvailable
         When torch cannot use the device.
     CannotCalibrate, InvalidPairs, InvalidPrepared
-        When no scale and offset follow from the pairs.
+        When scale and offset cannot be determined from the pairs.
     ParityError, BundleError
         As `write_network`.
     """
@@ -106,14 +106,12 @@ def write_keras_bundle(read: KerasNetwork, folder: Path, stated: KerasBundle) ->
 def _check_servable(read: KerasNetwork) -> None:
     if read.sizes.dims == 3:
         raise UnsupportedModel(
-            "these weights take volumes (b, 1, y, x, z), and a bundle serves planes (b, 1, y, x): use them"
+            "expected weights for planes (b, 1, y, x), got weights for volumes (b, 1, y, x, z): use them"
             " from Python (dimstream_models.training.keras_import), or import the weights of a 2D network"
         )
     size = sum(4 * weight.numel() for weight in read.network.parameters())
     if size > MAX_FILE_BYTES:
-        raise TooLarge(
-            f"the weights take {size} bytes, more than the {MAX_FILE_BYTES} that a bundle may hold"
-        )
+        raise TooLarge(f"the weights need {size} bytes, expected at most {MAX_FILE_BYTES}")
 
 
 def _settings(folder: Path, stated: KerasBundle) -> BundleSettings:

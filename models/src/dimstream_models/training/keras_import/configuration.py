@@ -1,6 +1,6 @@
-"""The published configuration file: what it says of the network, and what that means in the weights.
+"""The published configuration file: its settings of the network, and their meaning for the weights.
 
-The network's sizes, as the shapes of its arrays tell them.
+The sizes of the network are derived from the shapes of its arrays.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """All that the shapes of a weight file's arrays depend on."""
+    """All sizes on which the shapes of a weight file's arrays depend."""
 
     filters: tuple[int, ...]
-    """Of the U-Net, which sorts them; the first is the RCAN's."""
+    """Widths of the U-Net, which sorts them; the first is that of the RCAN."""
     filters_cab: int
     num_rg: int
     num_cab: int
@@ -50,18 +50,18 @@ class Sizes:
             )
 
     def arrays(self) -> list[tuple[str, Shape]]:
-        """Return each array's name in the network and its shape in Keras: kernels are (*sides, in, out)."""
+        """Return each array's name in the network and its shape in Keras; kernels are (*sides, in, out)."""
         parameters = self.build("identity", 0.0).named_parameters()
         return [(name, _keras_shape(tuple(parameter.shape))) for name, parameter in parameters]
 
 
 def sizes_of(shapes: Sequence[Shape]) -> Sizes | None:
-    """Return the sizes of the network whose arrays have these shapes, None when no UNet-RCAN has them.
+    """Return the sizes of the network whose arrays have these shapes; None if no UNet-RCAN has them.
 
     Parameters
     ----------
     shapes : sequence of tuple of int
-        Of kernels (*sides, in, out) and biases (out,) in turn, in the published network's order.
+        Alternating shapes of kernels (*sides, in, out) and biases (out,), in the published network's order.
     """
     try:
         sizes = _guess(shapes[::2])
@@ -71,22 +71,22 @@ def sizes_of(shapes: Sequence[Shape]) -> Sizes | None:
 
 
 def difference(sizes: Sizes, shapes: Sequence[Shape]) -> tuple[int, str] | None:
-    """Return where `shapes` first differ from those of a network of these sizes, and how; None: nowhere."""
+    """Return where and how `shapes` first differ from those of a network of these sizes; None if nowhere."""
     arrays = sizes.arrays()
     for place, ((name, expected), shape) in enumerate(zip(arrays, shapes, strict=False)):
         if shape != expected:
-            return place, f"which is to be {name}: expected {expected}, got {shape}"
+            return place, f"which should be {name}: expected {expected}, got {shape}"
     if len(shapes) != len(arrays):
         return len(shapes), f"expected {len(arrays)} arrays, got {len(shapes)}"
     return None
 
 
 def _guess(kernels: Sequence[Shape]) -> Sizes:
-    """Read each size off where it first shows; whether all shapes agree is for the caller to see."""
+    """Return each size from its first array; the caller checks whether all shapes agree."""
     if len(kernels[0]) not in (4, 5) or not all(map(all, kernels)):
         raise ValueError("kernels have two or three sides, and nothing in them is zero")
     widths = _widths(kernels)
-    unet = 10 * len(widths) + 9  # kernels: 6 a level in encoder and decoder, 4 in its CAB, 3 blocks of 3
+    unet = 10 * len(widths) + 9  # kernels: 6 per level in encoder and decoder, 4 in its CAB, 3 blocks of 3
     *groups, _, _, last = kernels[unet:]
     reduced, width = kernels[6 * len(widths) + 2][-1], last[-2]
     squeeze = (*last[:-2], width, reduced)
@@ -106,7 +106,7 @@ def _guess(kernels: Sequence[Shape]) -> Sizes:
 
 
 def _widths(kernels: Sequence[Shape]) -> list[int]:
-    """Widths of the encoder: each block begins where the one before ended, the decoder's where skips join."""
+    """Return the widths of the encoder, from the input widths of its blocks; the decoder's include skips."""
     widths: list[int] = []
     while kernels[3 * len(widths)][-2] == (widths or [1])[-1]:
         widths.append(kernels[3 * len(widths)][-1])
@@ -127,8 +127,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "identity": "identity",
     "model-code": "leaky_relu",
 }
-"""What the published code computes for each name in its configuration; `model-code` stands for the
-original repository's model files, which have no such option and always compute LeakyReLU."""
+"""Activation of the published code for each name in its configuration. `model-code` means the original
+repository's model files, which have no such option and always use LeakyReLU."""
 
 SIZE_KEYS = {
     "filters": "filters",
@@ -137,13 +137,13 @@ SIZE_KEYS = {
     "num_cab": "num_cab",
     "kernel": "kernel",
 }
-"""The configuration's names of sizes to ours."""
+"""From the configuration's names of sizes to those of `Sizes`."""
 
 
 class KerasConfig(BaseModel):
-    """Section `model` of the published configuration; the keys of its training are left aside.
+    """Section `model` of the published configuration; the keys of its training are ignored.
 
-    Sizes may be left out: they follow from the weights, and are checked against them where stated.
+    Sizes may be left out, because the weights determine them. Stated sizes are compared with the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -156,20 +156,20 @@ class KerasConfig(BaseModel):
     kernel: Annotated[int, Field(ge=1, le=31)] | None = None
     dropout: float = Field(0.2, ge=0, lt=1)
     activation: str | None = None
-    """As the published code names it; None: not stated."""
+    """Its name in the published code; None: not stated."""
     normalization_type: str = "instance"
-    """Section `data`: by each image's own maximum (`instance`), or the data set's."""
+    """Section `data`: division by each image's own maximum (`instance`), or by that of the data set."""
     normalization_range: tuple[Literal[0], Literal[1]] = (0, 1)
-    """Section `data`: other ranges are no division by the maximum, which the bundle's graph does."""
+    """Section `data`: only this range is a division by the maximum, as in the bundle's graph."""
 
     @property
     def stated_sizes(self) -> dict[str, Any]:
-        """Sizes that are stated, by the names of `Sizes`."""
+        """The stated sizes, by the names of `Sizes`."""
         stated = {name: getattr(self, name) for name in SIZE_KEYS.values()}
         return {name: size for name, size in stated.items() if size is not None}
 
     def contradictions(self, found: Sizes) -> list[str]:
-        """Return what the configuration states otherwise than the weights have it, a sentence each."""
+        """Return the differences between configuration and weights, one sentence each."""
         stated = self.stated_sizes
         return [
             f"{key} is {_plain(stated[name])} in the configuration and {_plain(has)} in the weights"
@@ -189,8 +189,8 @@ def read_keras_config(path: Path) -> KerasConfig:
     Raises
     ------
     InvalidKerasFile
-        When there is no such file, it is larger than 256 KiB or no mapping, holds a value out of range, or
-        names no key of the network.
+        When there is no such file, it is larger than 256 KiB or not a mapping, a value is out of range, or it
+        has no key of the network.
     """
     document = _read_mapping(path)
     section, data = (document.get(name, instead) for name, instead in (("model", document), ("data", {})))
@@ -198,8 +198,8 @@ def read_keras_config(path: Path) -> KerasConfig:
         raise InvalidKerasFile(f"{path}: expected mappings under model and data")
     if not {*SIZE_KEYS, "activation"} & set(section):
         raise InvalidKerasFile(
-            f"{path} configures no network: expected {', '.join(SIZE_KEYS)}, activation, at the top or under"
-            f" model, got {', '.join(map(str, list(section)[:8])) or 'nothing'}"
+            f"{path} does not configure a network: expected {', '.join(SIZE_KEYS)}, activation, at the top "
+            f"level or under model, got {', '.join(map(str, list(section)[:8])) or 'nothing'}"
         )
     normalisation = {key: value for key, value in data.items() if str(key).startswith("normalization_")}
     try:
@@ -211,7 +211,7 @@ def read_keras_config(path: Path) -> KerasConfig:
 
 
 def inner_activation(named: str) -> Activation:
-    """Return what the published code computes for an activation of that name: nothing for most."""
+    """Return the published code's activation for this name, which for most names is the identity."""
     return ACTIVATIONS.get(named, "identity")
 
 
@@ -232,7 +232,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(data) if path.suffix.lower() == ".json" else parse(data, name=str(path))
     except (ValueError, RecursionError, InvalidBundle) as error:
-        raise InvalidKerasFile(f"{path} is no configuration in YAML or JSON: {error}") from error
+        raise InvalidKerasFile(f"{path} is not a configuration in YAML or JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidKerasFile(f"{path}: expected a mapping, got a {type(value).__name__}")
     return value

@@ -1,4 +1,5 @@
-"""Weights of the published Keras code in our network, by structure and order, without TensorFlow."""
+"""Loads weights of the published Keras code into the torch network, by structure and order, without
+TensorFlow."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from dimstream_models.training.network import UNetRCAN
 from dimstream_models.training.settings import Activation
 
 MAX_WEIGHTS = 2**28
-"""1 GiB in float32, three times the published network."""
+"""Most weights: 1 GiB in float32, three times the published network."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class KerasNetwork:
     """A network with weights of the published code, ready for inference."""
 
     network: UNetRCAN
-    """Takes images (B, 1, y, x), or volumes (B, 1, y, x, z), divided by their maximum."""
+    """Its input is images (B, 1, y, x), or volumes (B, 1, y, x, z), divided by their maximum."""
     sizes: Sizes
     activation: Activation
     remarks: tuple[str, ...]
-    """What the user should know of how the configuration was understood."""
+    """Remarks for the user on the interpretation of the configuration."""
 
 
 def read_keras_weights(path: Path, config: KerasConfig, *, activation: str | None = None) -> KerasNetwork:
@@ -48,17 +49,17 @@ def read_keras_weights(path: Path, config: KerasConfig, *, activation: str | Non
     Parameters
     ----------
     path : Path
-        What `model.save_weights` wrote (`.h5`, `.weights.h5`), or a whole model in HDF5.
+        File of `model.save_weights` (`.h5`, `.weights.h5`), or a whole model in HDF5.
     config : KerasConfig
-        The configuration that the weights were trained with.
+        The configuration with which the weights were trained.
     activation : str, optional
-        Takes the place of the configuration's, in its words: `leaky_relu` means none.
+        Used in place of the configuration's, with the same names: `leaky_relu` means none.
 
     Raises
     ------
     InvalidKerasFile
-        When the file is damaged, foreign or of another network than configured, holds values that are not
-        finite, or no activation is stated.
+        When the file is damaged, is not a Keras file or that of another network than configured, holds values
+        that are not finite, or no activation is stated.
     """
     with open_weight_file(path) as arrays:
         sizes = _check_sizes(path, arrays, config)
@@ -74,16 +75,18 @@ def read_keras_weights(path: Path, config: KerasConfig, *, activation: str | Non
 def _check_sizes(path: Path, arrays: Sequence[StoredArray], config: KerasConfig) -> Sizes:
     shapes = [array.shape for array in arrays]
     if (weights := sum(map(math.prod, shapes))) > MAX_WEIGHTS:
-        raise InvalidKerasFile(f"{path}: expected at most {MAX_WEIGHTS} weights, {weights} are declared")
+        raise InvalidKerasFile(f"{path}: expected at most {MAX_WEIGHTS} weights, got {weights}")
     wanted = _configured(config, shapes)
     found = wanted if wanted and difference(wanted, shapes) is None else sizes_of(shapes)
     if found is None:
-        raise InvalidKerasFile(f"{path} holds no UNet-RCAN: {_what_is_wrong(arrays, wanted)}")
+        raise InvalidKerasFile(
+            f"expected the weights of a UNet-RCAN in {path}: {_what_is_wrong(arrays, wanted)}"
+        )
     if wrong := config.contradictions(found):
         example = _first_difference(arrays, replace(found, **config.stated_sizes))
         raise InvalidKerasFile(
-            f"{path} was not trained with this configuration: {'; '.join(wrong)} (for example {example})."
-            " Correct the configuration, or take the weights that belong to it"
+            f"{path} was not trained with this configuration: {'; '.join(wrong)} (for example {example}). "
+            "Correct the configuration, or give the weights that belong to it"
         )
     if found.kernel % 2 == 0:
         raise InvalidKerasFile(f"{path}: expected an odd kernel, got {found.kernel}: Keras pads it unevenly")
@@ -91,7 +94,7 @@ def _check_sizes(path: Path, arrays: Sequence[StoredArray], config: KerasConfig)
 
 
 def _configured(config: KerasConfig, shapes: Sequence[Shape]) -> Sizes | None:
-    """Return the network that the configuration describes, None when it leaves a size out."""
+    """Return the sizes in the configuration; None if one is missing."""
     if set(config.stated_sizes) != set(SIZE_KEYS.values()):
         return None
     return Sizes(**config.stated_sizes, dims=3 if any(len(shape) == 5 for shape in shapes) else 2)
@@ -106,7 +109,7 @@ def _what_is_wrong(arrays: Sequence[StoredArray], wanted: Sizes | None) -> str:
 
 def _first_difference(arrays: Sequence[StoredArray], wanted: Sizes) -> str:
     found = difference(wanted, [array.shape for array in arrays])
-    assert found is not None  # or they would have been accepted
+    assert found is not None  # otherwise they would have been accepted
     place, sentence = found
     return f"{arrays[place].name}, {sentence}" if place < len(arrays) else sentence
 
@@ -115,19 +118,20 @@ def _activation(config: KerasConfig, stated: str | None, sizes: Sizes) -> tuple[
     named = stated or (config.activation if sizes.dims == 2 else "model-code")
     if named is None:
         raise InvalidKerasFile(
-            "expected the activation, which the weights do not tell: state it in the configuration or with"
-            " --activation; weights of the original repository, whose configuration has none, want model-code"
+            "expected the activation, which the weights do not contain: state it in the configuration or "
+            "with --activation; weights of the original repository, whose configuration has none, want "
+            "model-code"
         )
     inner = inner_activation(named)
     if inner == "identity" and named != "identity":
         return inner, (
-            f"activation {named} matches no branch of the published code, which knows leakyrelu and tanh:"
-            " these weights were trained without an inner activation and are imported so (identity)"
+            f"activation {named} matches no branch of the published code, which knows leakyrelu and tanh: "
+            "so these weights were trained without an inner activation and are imported like that (identity)"
         )
     if sizes.dims == 3 and config.activation and inner_activation(config.activation) != inner:
         return inner, (
-            f"activation {config.activation} is left aside: the published 3D code has no such option and"
-            " always computes LeakyReLU"
+            f"activation {config.activation} is ignored: the published 3D code has no such option and "
+            "always uses LeakyReLU"
         )
     return inner, None
 
@@ -136,12 +140,12 @@ def _normalisation_remark(config: KerasConfig) -> str | None:
     if config.normalization_type == "instance":
         return None
     return (
-        f"normalization_type {config.normalization_type}: these weights were trained on images divided by one"
-        " maximum for all; each image that is served is divided by its own"
+        f"normalization_type {config.normalization_type}: these weights were trained on images divided by a "
+        "common maximum, but the server divides each image by its own"
     )
 
 
 def _to_torch(values: NDArray[np.float32]) -> Tensor:
-    """Return a kernel (*sides, in, out) as (out, in, *sides), a bias as it is."""
+    """Return a kernel (*sides, in, out) as (out, in, *sides); a bias is unchanged."""
     turned = values if values.ndim == 1 else np.moveaxis(values, (-1, -2), (0, 1))
     return torch.from_numpy(np.ascontiguousarray(turned))

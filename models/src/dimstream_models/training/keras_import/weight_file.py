@@ -1,9 +1,9 @@
-"""Arrays of a Keras weight file, in the order of the published network's layers.
+"""The arrays of a Keras weight file, in the order of the published network's layers.
 
-Keras 2 lists its arrays in attributes (`layer_names`, `weight_names`); Keras 3 keeps a tree of groups
-whose leaves are `vars/0` (kernel) and `vars/1` (bias). Names carry counters that depend on how many
-models the process had built, and sort differently as text than as numbers: only their order is used.
-Nothing is read from the file before the links in it are known to stay in it.
+Keras 2 lists its arrays in attributes (`layer_names`, `weight_names`). Keras 3 has a tree of groups whose
+leaves are `vars/0` (kernel) and `vars/1` (bias). Names contain counters that depend on the number of models
+that the process had built, and their order as text differs from that as numbers. So only the order of arrays
+is used. Nothing is read from the file before its links were checked to stay inside it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 from dimstream_models.training.errors import InvalidKerasFile
 
 MAX_LINKS = 50_000
-"""Groups and arrays in a file; the published network has 282 arrays."""
+"""Most groups and arrays in a file; the published network has 282 arrays."""
 
 H5_FAILURES = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, SystemError)
-"""What h5py raises for a damaged file; SystemError when a name is no text."""
+"""Errors of h5py for a damaged file; SystemError if a name is not text."""
 
 ORDER = (
     *("u_net", "rcan", "encoder", "decoder", "cab", "bridge1", "bridge2", "cnn_last"),
     *("rir", "RG", "rg", "cnn_block", "conv1", "conv2", "ident", "cab_conv", "conv_cab", "conv"),
 )
-"""Names in a Keras 3 tree, counters left out, such that siblings stand as Keras 2 lists them."""
+"""Names in a Keras 3 tree, without counters, in the order in which Keras 2 lists siblings."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class StoredArray:
     dataset: h5py.Dataset = field(repr=False)
 
     def read(self) -> NDArray[np.float32]:
-        """Return its values, (H, W, I, O) of kernels or (O,) of biases, without a unit.
+        """Return its values: kernels (H, W, I, O), or biases (O,), without unit.
 
         Raises
         ------
         InvalidKerasFile
-            When they cannot be read, or are no finite numbers.
+            When they cannot be read, or are not finite numbers.
         """
         with _translated(self.name), np.errstate(over="ignore"):
             self._check_kind()
@@ -69,18 +69,18 @@ class StoredArray:
         if self.dataset.dtype.kind != "f":
             raise InvalidKerasFile(f"{self.name}: expected floating-point values, got {self.dataset.dtype}")
         if not self.dataset.id.get_storage_size():
-            raise InvalidKerasFile(f"{self.name}: expected values, but none were ever written")
+            raise InvalidKerasFile(f"{self.name}: expected values, but none were written")
 
 
 @contextmanager
 def open_weight_file(path: Path) -> Iterator[tuple[StoredArray, ...]]:
-    """Give the arrays of a weight file: kernel, bias, kernel, bias, in the network's order.
+    """Yield the arrays of a weight file: kernel, bias, kernel, bias, in the network's order.
 
     Raises
     ------
     InvalidKerasFile
-        When there is no file, it is no HDF5, is damaged, reaches into other files, or Keras did not
-        write it.
+        When there is no file, or it is not HDF5, is damaged, refers to other files, or was not written by
+        Keras.
     """
     _check_kind(path)
     with _translated(path):
@@ -97,34 +97,37 @@ def _translated(what: Path | str) -> Iterator[None]:
         yield
     except H5_FAILURES as error:
         raise InvalidKerasFile(
-            f"{what} cannot be read: expected a whole HDF5 file, got: {error}; copy it again"
+            f"{what} cannot be read: expected a complete HDF5 file, got: {error}; copy it again"
         ) from error
 
 
 def _check_kind(path: Path) -> None:
-    wanted = "expected an HDF5 file, as model.save_weights('weights.h5') writes it"
+    wanted = "expected an HDF5 file, as written by model.save_weights('weights.h5')"
     if path.is_dir():
         raise InvalidKerasFile(f"{path} is a folder, such as a SavedModel: {wanted}")
     if not path.is_file():
-        raise InvalidKerasFile(f"{path} is no file: {wanted}")
+        raise InvalidKerasFile(f"{path} is not a file: {wanted}")
     try:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
         raise InvalidKerasFile(f"{path} cannot be opened: {error.strerror}") from error
     if start == b"PK\x03\x04":
-        raise InvalidKerasFile(f"{path} is a zip, such as model.keras: unpack it, take its model.weights.h5")
+        raise InvalidKerasFile(
+            f"{path} is a zip, such as model.keras: unpack it and give its model.weights.h5"
+        )
     if not h5py.is_hdf5(os.fspath(path)):
-        raise InvalidKerasFile(f"{path} is no HDF5 file: {wanted}")
+        raise InvalidKerasFile(f"{path} is not an HDF5 file: {wanted}")
 
 
 def _links(file: h5py.File, path: Path) -> list[str]:
-    """Return the path of everything in the file; refuse names of other places and trees beyond bounds."""
+    """Return the path of everything in the file; refuse links to other files, and trees that are too
+    large."""
     names: list[str] = []
 
     def take(name: str) -> bool | None:
         names.append(name)
-        return len(names) > MAX_LINKS or None  # anything but None ends the walk
+        return len(names) > MAX_LINKS or None  # any value except None ends the walk
 
     file.visit_links(take)
     if len(names) > MAX_LINKS:
@@ -132,7 +135,7 @@ def _links(file: h5py.File, path: Path) -> list[str]:
     for name in names:
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
             raise InvalidKerasFile(
-                f"{path}: {name} is a link to another place or file; expected what it names"
+                f"{path}: {name} is a link to another place or file; expected the group or array itself"
             )
     return names
 
@@ -144,9 +147,10 @@ def _arrays(file: h5py.File, names: list[str], path: Path) -> list[StoredArray]:
     if arrays := _keras3(file, names):
         return arrays
     raise InvalidKerasFile(
-        f"{path} holds no Keras weights: expected the attribute layer_names (Keras 2) or a tree that ends in"
+        f"{path} does not hold Keras weights: expected the attribute layer_names (Keras 2) or a tree that "
+        "ends in"
         f" vars/0, vars/1 (Keras 3), got {sorted(file)[:8] or 'nothing'}"
-        + ("; it holds the optimiser's state only" if "optimizer_weights" in file else "")
+        + ("; it holds only the optimiser's state" if "optimizer_weights" in file else "")
     )
 
 
@@ -159,7 +163,8 @@ def _keras2(root: h5py.Group) -> list[StoredArray]:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """Names in an attribute, which Keras cuts into `attribute0`, `attribute1`, ... when it is long."""
+    """Return the names in an attribute, which Keras divides into `attribute0`, `attribute1`, ... if it is
+    long."""
     numbered = (f"{attribute}{number}" for number in count())
     parts = [attribute] if attribute in group.attrs else list(takewhile(group.attrs.__contains__, numbered))
     if not parts:
@@ -178,11 +183,11 @@ def _stored(group: h5py.Group, name: str) -> StoredArray:
 def _keras3(file: h5py.File, names: list[str]) -> list[StoredArray]:
     layers = {}
     for name in names:
-        *parents, last = name.replace("\\", "/").split("/")  # as early Keras on Windows joins them
+        *parents, last = name.replace("\\", "/").split("/")  # early Keras on Windows joins them like this
         if last == "vars" and parents[:1] != ["optimizer"] and isinstance(group := file[name], h5py.Group):
             arrays = [_stored(group, number) for number in sorted(group, key=int)]
             if any(array.shape and array.dataset.dtype.kind == "f" for array in arrays):
-                layers[tuple(parents)] = arrays  # else a metric, or a random state
+                layers[tuple(parents)] = arrays  # otherwise it is a metric, or a random state
     same = takewhile(lambda parts: len(set(parts)) == 1, zip(*layers, strict=False))
     shared = sum(1 for _ in same)
     return [array for path in sorted(layers, key=lambda p: _rank(p[shared:])) for array in layers[path]]
@@ -199,6 +204,6 @@ def _rank(path: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 def _counted(name: str) -> tuple[str, int]:
-    """Return a name without its counter, and the counter: cab_10 comes after cab_2."""
+    """Return a name without its counter, and the counter, so that cab_10 comes after cab_2."""
     base, _, counter = name.rpartition("_")
     return (base, int(counter)) if base and counter.isdecimal() else (name, 0)

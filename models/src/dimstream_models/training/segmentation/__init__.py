@@ -1,1 +1,1 @@
-"""The small network that says what a pixel of the ER shows: its frames, its fit, its bundle."""
+"""The small network that classifies pixels of the ER: its frames, its fit, its bundle."""

@@ -1,7 +1,7 @@
 """A bundle of ERnet v2's published weights, made in the user's own clone of it.
 
-ERnet is under GPL-3: nothing of it is part of dimstream. A process of its own, in the clone, turns network
-and weights into an ONNX file (`ernet_in_clone`); here that file is checked and described.
+ERnet is under GPL-3, so nothing of it is part of dimstream. A separate process in the clone converts network
+and weights to an ONNX file (`ernet_in_clone`). This module checks and describes that file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dimstream_models.training.simulation.er_scenes import Scene
 CLASSES: Final = ("background", "sheet_tubule", "tubule", "sheet")
 STEP: Final = 2
 HALO_PX: Final = 12
-PARITY: Final = 1e-4  # of a probability, between torch and ONNX Runtime
+PARITY: Final = 1e-4  # largest difference of a probability between torch and ONNX Runtime
 PREPROCESSING: Final = (ScalePercentiles(1, 99, 1e-6), Clip(0.0, 1.0))
 ARCHITECTURES: Final = (
     "Graphical-App/pyengine/pysrc/swinir_rcab_arch.py",
@@ -53,13 +53,13 @@ _CITATION: Final = Citation(
 _README: Final = """# ERnet v2
 
 The published weights of ERnet v2, exported in a clone of <https://github.com/charlesnchr/ERnet-v2> (GPL-3) by
-`dimstream-train import-ernet`. Its licence is that of ERnet; look there before you pass this bundle on.
-Frames are scaled from their 1st to their 99th percentile to 0 to 1 and held there; ERnet also rounds to
-256 steps, which is left out here. Pixels of {pixel_nm:g} nm: stated by whoever imported it.
+`dimstream-train import-ernet`. Its licence is that of ERnet; read it before you share this bundle. Frames are
+scaled from their 1st to their 99th percentile to 0 to 1 and clipped; ERnet also rounds to 256 steps, which is
+omitted here. Pixels of {pixel_nm:g} nm, as stated at the import.
 
 ## Validation
 
-ONNX Runtime gives torch's probabilities within {parity:g}. How right it is, was not measured here.
+ONNX Runtime gives torch's probabilities within {parity:g}. Its accuracy was not measured here.
 """
 
 
@@ -70,9 +70,9 @@ class Clone:
     Parameters
     ----------
     folder, weights : Path
-        Of the repository; the released checkpoint.
+        Folder of the repository, and the released checkpoint.
     python : str
-        Interpreter with torch and what ERnet needs.
+        Interpreter with torch and ERnet's requirements.
     """
 
     folder: Path
@@ -81,21 +81,21 @@ class Clone:
 
 
 def import_ernet(clone: Clone, target: Path, *, pixel_nm: float, command: str) -> Bundle:
-    """Write the bundle, replacing one that lies there.
+    """Write the bundle; an existing one is replaced.
 
     Parameters
     ----------
     pixel_nm : float
-        Side of the pixels onto which frames are put before the network sees them.
+        Pixel size to which frames are resampled before the network.
 
     Raises
     ------
     CannotLoad
         When the clone or the weights are not ERnet v2's.
     ParityError
-        When ONNX Runtime does not compute what torch computes.
+        When the results of ONNX Runtime differ from those of torch.
     BundleError
-        When something else lies at the target.
+        When something other than a bundle exists at the target.
     """
     with tempfile.TemporaryDirectory() as scratch:
         content = _exported(clone, Path(scratch))
@@ -132,13 +132,13 @@ def import_ernet(clone: Clone, target: Path, *, pixel_nm: float, command: str) -
 
 
 def _exported(clone: Clone, scratch: Path) -> bytes:
-    """Return the ONNX file that a process in the clone made, after a parity check."""
+    """Return the ONNX file from a process in the clone, after a parity check."""
     places = [clone.folder / each for each in ARCHITECTURES]
     arch = next((place for place in places if place.is_file()), None)
     if arch is None:
         raise CannotLoad(
             f"{clone.folder}: expected a clone of ERnet v2 with {' or '.join(ARCHITECTURES)}, got neither:"
-            " clone https://github.com/charlesnchr/ERnet-v2 and name its folder"
+            " clone https://github.com/charlesnchr/ERnet-v2 and give its folder"
         )
     files = (Path(ernet_in_clone.__file__), arch, clone.weights, scratch / "network.onnx", scratch)
     words = [clone.python, *(str(each.absolute()) for each in files)]

@@ -1,7 +1,7 @@
-"""Run as a script, in the user's clone of ERnet v2: its network and weights become an ONNX file.
+"""A script that runs in the user's clone of ERnet v2 and converts its network and weights to an ONNX file.
 
-Nothing of dimstream is imported here, and nothing of ERnet elsewhere. Arguments: the file with the network's
-class, the weights, the ONNX file to write, and the folder for an input and torch's answer to it.
+It imports nothing of dimstream, and no other module imports ERnet. Arguments: the file with the network's
+class, the weights, the ONNX file to write, and the folder for an input and torch's output for it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import torch
 
 CLASSES = 4
 TABLE = "relative_position_bias_table"
-TABLE_SHAPE = (9, 8)  # of windows of 2 x 2 px, without which tiles would not equal the frame
+TABLE_SHAPE = (9, 8)  # tables of windows of 2 x 2 px; with other windows, tiles would not equal the frame
 
 
 def network_of(arch: Path) -> Any:
-    """Return the network as the released weights want it, from a file of the clone."""
+    """Return the network for the released weights, from a file of the clone."""
     sys.path.insert(0, str(arch.parent))
     sys.path.insert(0, str(arch.parent.parent))
     spec = importlib.util.spec_from_file_location("ernet_arch", arch)
-    assert spec is not None  # the file is there
+    assert spec is not None  # the file exists
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -36,7 +36,7 @@ def network_of(arch: Path) -> Any:
 
 
 def load_checked(network: Any, weights: Path) -> None:
-    """Load the weights once every name and shape was found to be the network's."""
+    """Load the weights after checking that all names and shapes are the network's."""
     state = torch.load(weights, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or "state_dict" not in state:
         raise SystemExit(f"{weights}: expected a checkpoint with the key state_dict, got none")
@@ -51,14 +51,14 @@ def load_checked(network: Any, weights: Path) -> None:
     tables = {tuple(value.shape) for name, value in state.items() if name.endswith(TABLE)}
     if tables != {TABLE_SHAPE}:
         raise SystemExit(
-            f"{weights}: expected {TABLE} of shape {TABLE_SHAPE} (windows of 2 px), got {sorted(tables)}:"
-            " another network, whose reach is not known"
+            f"{weights}: expected {TABLE} of shape {TABLE_SHAPE} (windows of 2 px), got {sorted(tables)}: "
+            "this is another network, whose halo is unknown"
         )
     network.load_state_dict(state)
 
 
 class Probabilities(torch.nn.Module):
-    """The network with a softmax behind it."""
+    """The network followed by a softmax."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Probabilities(torch.nn.Module):
 
 
 def main(arch: Path, weights: Path, target: Path, folder: Path) -> None:
-    """Write the ONNX file, and an input with torch's answer."""
+    """Write the ONNX file, and an input with torch's output."""
     network = network_of(arch)
     load_checked(network, weights)
     model = Probabilities(network.eval())

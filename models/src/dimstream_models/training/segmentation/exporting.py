@@ -1,4 +1,4 @@
-"""The fitted segmentation network as a bundle: ONNX file, example, picture, record."""
+"""From the fitted segmentation network to a bundle: ONNX file, example, picture, record."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from dimstream_models.training.segmentation.network import HALO_PX, Classifier, 
 from dimstream_models.training.simulation.er_labels import er_truth
 from dimstream_models.training.simulation.er_scenes import PIXEL_SIZE_NM, Scene
 
-PARITY: Final = 1e-4  # of a probability, between torch and ONNX Runtime
+PARITY: Final = 1e-4  # largest difference of a probability between torch and ONNX Runtime
 NORMALISATION: Final = ZeroMeanUnitVariance(1e-6)
 _OPSET: Final = 17
 _EXAMPLE_PX: Final = (128, 144)
@@ -58,16 +58,16 @@ _UNET: Final = Citation(
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What a bundle says of itself beyond its network.
+    """Contents of a bundle in addition to its network.
 
     Parameters
     ----------
     documentation : str
-        Markdown; names of figures in braces are filled in.
+        Markdown; names of figures in braces are replaced by numbers.
     command : str
-        For the record.
+        The command line, for the record.
     denoiser : Path
-        Bundle by which its frames were denoised.
+        Bundle with which its frames were denoised.
     """
 
     effort: Effort
@@ -80,14 +80,14 @@ class Described:
 
 
 def write_segmenter(folder: Path, network: SegmentationNetwork, described: Described, run: Path) -> Bundle:
-    """Export a network and write its bundle, replacing one that lies there.
+    """Export a network and write its bundle; an existing one is replaced.
 
     Raises
     ------
     ParityError
-        When ONNX Runtime does not compute what torch computes.
+        When the results of ONNX Runtime differ from those of torch.
     BundleError
-        When something else lies there.
+        When something other than a bundle exists there.
     """
     content = export_classifier(Classifier(network))
     example = _example(described)
@@ -97,8 +97,10 @@ def write_segmenter(folder: Path, network: SegmentationNetwork, described: Descr
     draft = BundleDraft(
         id=described.id,
         name=described.name,
-        description="A light U-Net that says of each pixel of a denoised frame of the endoplasmic reticulum"
-        " whether it is background, tubule or sheet, trained on simulated frames.",
+        description=(
+            "A light U-Net, trained on simulated frames, that classifies each pixel of a denoised frame of "
+            "the endoplasmic reticulum as background, tubule or sheet."
+        ),
         authors=(Author(name="the dimstream developers"),),
         licence="BSD-3-Clause",
         documentation=described.documentation.format_map(
@@ -120,7 +122,7 @@ def write_segmenter(folder: Path, network: SegmentationNetwork, described: Descr
 
 
 def validation_figures(network: SegmentationNetwork, frames: FrameLibrary) -> dict[str, float]:
-    """Return how right the network is on validation frames, by figure."""
+    """Return the network's accuracy on validation frames, by name of the figure."""
     total = Confusion.of(np.zeros(0), np.zeros(0))
     with torch.inference_mode():
         for image, labels in zip(frames.images, frames.labels, strict=True):
@@ -179,7 +181,7 @@ def _check_parity(classifier: Classifier, content: bytes) -> None:
 
 
 def _example(described: Described) -> NDArray[np.float32]:
-    """Return a denoised frame of a scene that took no part in training, (H, W) counts."""
+    """Return a denoised frame of a scene that was not used for training, (H, W) counts."""
     rng = frame_generator(described.effort.seed, "held back", 0)
     while True:
         scene = Scene.random(rng, _EXAMPLE_PX, "er")
@@ -217,7 +219,8 @@ def _config(described: Described, denoiser: Bundle) -> DimstreamConfig:
 
 
 def cover_of_labels(image: NDArray[np.float32], labels: NDArray[Any], classes: int) -> bytes:
-    """Return a PNG: a frame (H, W) of any unit on the left, its labels, below `classes`, on the right."""
+    """Return a PNG: a frame (H, W) of any unit on the left, and its labels (0 to `classes` - 1) on the
+    right."""
     figure = Figure(figsize=(6, 3), facecolor="black")
     white = float(np.quantile(image, 0.998))
     frame, found = (figure.add_axes((place / 2, 0, 0.495, 1)) for place in (0, 1))

@@ -1,4 +1,4 @@
-"""The fit of the segmentation network: it can be killed anywhere and gone on with."""
+"""The fit of the segmentation network; it can be killed and resumed at any point."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _OVERLAP_WEIGHT: Final = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """What a fit depends on.
+    """Settings of a fit.
 
     Parameters
     ----------
     seed : int
-        Of scenes, patches and weights.
+        Seed of scenes, patches and weights.
     scenes, validation_scenes : int
-        Simulated; each gives three frames.
+        Numbers of simulated scenes; each gives three frames.
     patch_px : int
         Side of the patches; a multiple of the network's step.
     bfloat16 : bool
@@ -71,21 +71,21 @@ class Progress:
 
 
 def fit_segmenter(effort: Effort, denoiser: Path, run: Path) -> tuple[SegmentationNetwork, FrameLibrary]:
-    """Return a fitted network and the frames that validated it; a stopped fit is gone on with.
+    """Return a fitted network and its validation frames; a stopped fit is continued.
 
     Parameters
     ----------
     denoiser : Path
-        Bundle by which frames are denoised.
+        Bundle that denoises frames.
     run : Path
-        Folder of the fit: new, or of the same one.
+        Folder of the fit: a new one, or that of the same fit.
 
     Raises
     ------
     CheckpointMismatch
         When the folder belongs to a fit with other settings.
     KeyboardInterrupt
-        When the process was asked to stop; the fit is kept.
+        When the process was asked to stop; the fit is saved.
     """
     check_settings(run, effort)
     frames = run / FRAMES
@@ -97,12 +97,12 @@ def fit_segmenter(effort: Effort, denoiser: Path, run: Path) -> tuple[Segmentati
 
 
 class Fit:
-    """Owns all that changes during one fit.
+    """Owns everything that changes during one fit.
 
     Parameters
     ----------
     run : Path
-        Folder of the fit; its checkpoint, if it has one, is gone on with.
+        Folder of the fit; the fit continues from its checkpoint, if there is one.
 
     Raises
     ------
@@ -125,12 +125,12 @@ class Fit:
             self._resume()
 
     def go_on(self) -> SegmentationNetwork:
-        """Take the steps that are left, and return the network.
+        """Take the remaining steps, and return the network.
 
         Raises
         ------
         KeyboardInterrupt
-            When the process was asked to stop; the fit is kept.
+            When the process was asked to stop; the fit is saved.
         """
         steps = self.effort.steps
         with (
@@ -205,7 +205,7 @@ class Fit:
 
 
 def segmentation_loss(found: Tensor, labels: Tensor) -> Tensor:  # (B, classes, y, x), (B, y, x)
-    """Return cross entropy, plus what the overlap of each class, and of the ER, lacks of being whole."""
+    """Return the cross entropy, plus 1 minus the overlap of each class, and of the ER."""
     entropy = functional.cross_entropy(found, labels)
     shares = torch.softmax(found, dim=1)
     true = functional.one_hot(labels, found.shape[1]).movedim(-1, 1).float()
@@ -215,14 +215,14 @@ def segmentation_loss(found: Tensor, labels: Tensor) -> Tensor:  # (B, classes, 
 
 
 def _lacking(found: Tensor, true: Tensor) -> Tensor:  # (B, k, y, x) each
-    """Return 1 less the mean overlap (Jaccard, of shares) of k classes over a batch."""
+    """Return 1 minus the mean overlap (Jaccard index of probabilities) of k classes over a batch."""
     both = (found * true).sum(dim=(0, 2, 3))
     either = (found + true - found * true).sum(dim=(0, 2, 3))
     return 1 - ((both + 1) / (either + 1)).mean()
 
 
 def check_settings(run: Path, effort: Effort) -> None:
-    """Note the settings of a new run; refuse a run of other settings.
+    """Store the settings of a new run; refuse a run with other settings.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def check_settings(run: Path, effort: Effort) -> None:
     if file.is_file() and file.read_text() != stated:
         raise CheckpointMismatch(
             f"{run}: expected a new folder or a fit with the same settings, got one with others: choose"
-            " another --run, or give the settings that are in its settings.json"
+            " another --run, or give the settings in its settings.json"
         )
     write_whole(file, stated.encode())
 

@@ -1,4 +1,5 @@
-"""Labelled frames of a seed, drawn once on every core and kept, so that a stopped fit goes on with them."""
+"""Labelled frames of a seed, drawn once on every core and stored, so that a stopped fit can use them
+again."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ _LEAST_DEVIATION: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class FrameLibrary:
-    """Frames, (N, H, W) float16 of mean 0 and variance 1 each, and their classes, (N, H, W) uint8."""
+    """Frames, (N, H, W) float16, each with mean 0 and variance 1, and their classes, (N, H, W) uint8."""
 
     images: NDArray[np.float16]
     labels: NDArray[np.uint8]
@@ -39,7 +40,7 @@ class FrameLibrary:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some scenes of a library, kept in one file."""
+    """Some scenes of a library, stored in one file."""
 
     denoiser: Path
     seed: int
@@ -51,7 +52,7 @@ class _Part:
 
 
 def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an image (H, W) with mean 0 and variance 1, as the bundle's `zero_mean_unit_variance` does."""
+    """Return an image (H, W) with mean 0 and variance 1, as the bundle's `zero_mean_unit_variance`."""
     deviation = float(image.std())
     return np.asarray((image - image.mean()) / (deviation + _LEAST_DEVIATION), np.float32)
 
@@ -59,12 +60,12 @@ def normalised(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def frame_library(
     folder: Path, denoiser: Path, *, seed: int, purpose: Purpose, scenes: int, side_px: int = SIDE_PX
 ) -> FrameLibrary:
-    """Return the frames of some scenes, those that a stopped call kept in the folder included.
+    """Return the frames of some scenes, including those that a stopped call stored in the folder.
 
     Parameters
     ----------
     denoiser : Path
-        Bundle by which noisy frames are denoised.
+        Bundle that denoises frames.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = [

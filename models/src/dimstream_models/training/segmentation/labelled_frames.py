@@ -1,9 +1,9 @@
-"""Simulated frames of the ER with the exact class of every pixel, as a segmenter meets them.
+"""Simulated frames of the ER with the exact class of every pixel, as input of a segmenter.
 
-A scene is seen with several pixel sizes, doses and backgrounds, denoised by a bundle as the service does it,
-and put onto the pixels that the segmenter knows. Tubules on sheets are sheets, as in the paper. Some frames
-have what real microscopes do: blur of a wide-field microscope with light that is out of focus, uneven light,
-a thick, bright part of the cell, and a detector that saturates.
+A scene is seen with several pixel sizes, doses and backgrounds, denoised by a bundle as in the server, and
+resampled to the segmenter's pixel size. Tubules on sheets are sheets, as in the paper. Some frames have
+effects of real microscopes: blur of a wide-field microscope with light that is out of focus, uneven light, a
+thick, bright part of the cell, and a detector that saturates.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ STREAMS: Final[dict[Purpose, int]] = {"training": 100, "validation": 101, "held 
 CLASSES: Final = ("background", "tubule", "sheet")
 SIDE_PX: Final = 256
 VARIANTS: Final = 3
-"""Images of each scene."""
+"""Number of images of each scene."""
 
 _KINDS: Final[dict[Kind, float]] = {"er": 0.80, "dense": 0.12, "sparse": 0.08}
-_DOSE: Final = (0.3, 12.0)  # photons on a tubule's pixel
+_DOSE: Final = (0.3, 12.0)  # photons per pixel on a tubule
 _DARK: Final = (0.002, 0.1)  # counts/px
 _PIXELS_NM: Final = (15.0, 60.0)
-_USUAL_SHARE: Final = 0.6  # of the denoised frames, with the pixels that the segmenter knows
+_USUAL_SHARE: Final = 0.6  # of the denoised frames, with the segmenter's pixel size
 _PSF_NM: Final = (45.0, 300.0)  # full width at half maximum; the upper end is a wide-field microscope's
 _FOOT_SHARE: Final = 0.5  # of the scenes of other blur, with a wide foot of the point spread function
 _FOOT: Final = (0.1, 0.5)  # share of the light in it
@@ -55,22 +55,22 @@ _LEAST_FULL_COUNTS: Final = 8.0  # no detector is full at fewer
 _RADIUS_NM: Final = (30.0, 60.0)  # of tubules
 _CLEAN_SHARE: Final = 0.2
 _EMPTY_SHARE: Final = 0.04
-_SHEET_AGAIN: Final = 0.5  # share of the scenes without a sheet that are drawn once more
-_ROUND_SHARE: Final = 0.3  # scenes with sheets of another form
+_SHEET_AGAIN: Final = 0.5  # share of the scenes without a sheet that are drawn again
+_ROUND_SHARE: Final = 0.3  # share of scenes with sheets of another shape
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledFrame:
-    """An image on the pixels that the segmenter knows, (H, W) float32 of any unit, and its classes.
+    """An image with the segmenter's pixel size, (H, W) float32 in any unit, and its classes.
 
     Parameters
     ----------
     labels : (H, W) uint8
-        Places in `CLASSES`.
+        Indices in `CLASSES`.
     dose_ph : float or None
-        Photons on a tubule's pixel before denoising; None where no noise was.
+        Photons per pixel on a tubule before denoising; None without noise.
     pixel_nm : float
-        Of the frame before it was resampled.
+        Pixel size of the frame before it was resampled.
     kind : {"er", "dense", "sparse"}
     """
 
@@ -83,7 +83,7 @@ class LabelledFrame:
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """A field of view without noise: its light, where a typical tubule's peak is 1, and its classes."""
+    """A field of view without noise: its light, in units of a typical tubule's peak, and its classes."""
 
     structure: NDArray[np.float32]
     labels: NDArray[np.uint8]
@@ -91,17 +91,17 @@ class _Field:
 
 
 def frame_generator(seed: int, purpose: Purpose, index: int) -> Rng:
-    """Return the random generator of one scene; no two purposes ever share a scene."""
+    """Return the random generator of one scene; scenes of different purposes are always different."""
     return np.random.default_rng((seed, STREAMS[purpose], index))
 
 
 def labelled_frames(rng: Rng, restore: Restore, side_px: int = SIDE_PX) -> Iterator[LabelledFrame]:
-    """Yield several images of one scene, with what each pixel of them shows.
+    """Yield several images of one scene, with the class of each pixel.
 
     Parameters
     ----------
     restore : function
-        Counts (H, W) to denoised counts (H, W) float32.
+        Function from counts (H, W) to denoised counts (H, W) float32.
     """
     drawn = _draw_field(rng, side_px)
     for _ in range(VARIANTS):
@@ -128,7 +128,7 @@ def denoised_frame(
     pixel_nm: float,
     full: float = np.inf,
 ) -> NDArray[np.float32]:
-    """Return light (H, W) as pixels of a size count it, denoised, back on its own pixels, (H, W) float32.
+    """Return light (H, W) after counting with a pixel size, denoising, and resampling back, (H, W) float32.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def denoised_frame(
 
 
 def exact_classes(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the simulator's labels (H, W) with tubules on sheets as sheets, as places in `CLASSES`."""
+    """Return the simulator's labels (H, W), with tubules on sheets as sheets, as indices in `CLASSES`."""
     return np.where(labels == SHEET_TUBULE, np.uint8(SHEET), labels)
 
 
@@ -158,7 +158,7 @@ def _draw_field(rng: Rng, side_px: int) -> _Field:
         inside = _round_sheets(rng, side_px)
         texture = 1 + rng.uniform(0, 0.25) * smooth_noise(rng, inside.shape, rng.uniform(3, 10))
         sheet = rng.uniform(0.5, 1.4) * inside * np.clip(texture, 0.2, None)
-        # a sheet lies in the tubules' place, not on top of them
+        # a sheet replaces the tubules, it is not on top of them
         covered = np.where(inside, np.minimum(structure, rng.uniform(0.2, 1.0)), structure)
         structure = covered + ndimage.gaussian_filter(sheet, scene.sigma_px, mode="nearest")
         labels = np.where(inside, np.uint8(SHEET), labels)
@@ -209,7 +209,7 @@ def _draw_scene(rng: Rng, side_px: int, kind: Kind) -> Scene:
 
 
 def _round_sheets(rng: Rng, side_px: int) -> NDArray[np.bool_]:
-    """Return where sheets of round outline lie, (H, W): joined ellipses, some with round holes."""
+    """Return the area of sheets with a round outline, (H, W): joined ellipses, some with round holes."""
     y, x = np.indices((side_px, side_px)).astype(np.float64)
     inside = np.zeros((side_px, side_px), bool)
     middle = rng.uniform(0, side_px, 2)
@@ -237,7 +237,7 @@ def _ellipse(
 
 
 def _uneven_background(rng: Rng, side_px: int) -> NDArray[np.float32]:
-    """Return light from elsewhere, (H, W), 1 is a tubule's peak: none, clouds, or a slope."""
+    """Return background light, (H, W), in units of a tubule's peak: none, clouds, or a gradient."""
     draw = rng.random()
     if draw < 0.45:
         return np.zeros((side_px, side_px), np.float32)

@@ -1,9 +1,9 @@
-"""A light U-Net that says of each pixel whether it is background, tubule or sheet.
+"""A light U-Net that classifies each pixel as background, tubule or sheet.
 
-A U-Net (Ronneberger 2015, doi 10.48550/arXiv.1505.04597) on two images: the frame, of mean 0 and variance
-1, and its contrast, less the mean around each pixel and over the deviation around it, which an uneven
-background does not change. Mean and variance of the whole frame are taken before, so that tiles with a halo
-give what the whole frame gives.
+It is a U-Net (Ronneberger 2015, doi 10.48550/arXiv.1505.04597) on two images. The first is the frame with
+mean 0 and variance 1. The second is its local contrast: minus the mean around each pixel, divided by the
+deviation around it, which an uneven background does not change. Mean and variance of the whole frame are
+calculated before, so that tiles with a halo give the same result as the whole frame.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 WIDTHS: Final = (32, 64, 64, 96)
-"""Features of each level, the finest, which has half the frame's pixels along each side, first."""
+"""Features of each level, beginning with the finest, which has half the frame's pixels along each side."""
 STEP: Final = 2 ** len(WIDTHS)
-"""Sides that the network takes are multiples of it, px."""
+"""The network accepts sides that are multiples of this, px."""
 HALO_PX: Final = 128
-"""How far away a pixel may change the class of another."""
+"""Largest distance at which a pixel affects the class of another."""
 _AROUND: Final = 9
-"""Side of the neighbourhood whose mean and deviation are taken, in squares of `STEP` / 2 px."""
+"""Side of the neighbourhood for mean and deviation, in squares of `STEP` / 2 px."""
 _LEAST_DEVIATION: Final = 0.05
 
 
@@ -31,9 +31,8 @@ class SegmentationNetwork(nn.Module):
 
     Parameters
     ----------
-    classes : int
-    widths : sequence of int
-        Features of each level, the finest first.
+    classes : int widths : sequence of int
+        Features of each level, beginning with the finest.
     """
 
     def __init__(self, classes: int = 3, widths: Sequence[int] = WIDTHS) -> None:
@@ -47,7 +46,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 1, y, x)
         """Return the logarithm of unnormalised probabilities, (B, classes, y, x)."""
-        # squares of four pixels as features: a quarter of the work, and no pixel is lost
+        # squares of four pixels as features: a quarter of the work, without loss of pixels
         x = functional.pixel_unshuffle(torch.cat([x, _local_contrast(x)], dim=1), 2)  # (B, 8, y / 2, x / 2)
         kept = []
         for number, block in enumerate(self.down):
@@ -60,19 +59,19 @@ class SegmentationNetwork(nn.Module):
 
 
 class Classifier(nn.Module):
-    """What the ONNX file computes: normalised frames in, probabilities out."""
+    """The computation of the ONNX file: from normalised frames to probabilities."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, frame: Tensor) -> Tensor:  # (B, 1, y, x)
-        """Return the probability of each class, (B, classes, y, x); they add up to 1."""
+        """Return the probability of each class, (B, classes, y, x); their sum is 1."""
         return torch.softmax(self.network(frame), dim=1)
 
 
 class _Block(nn.Module):
-    """Two convolutions; the second adds to the first."""
+    """Two convolutions; the second is added to the first."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -85,7 +84,8 @@ class _Block(nn.Module):
 
 
 def _local_contrast(x: Tensor) -> Tensor:  # (B, 1, y, x)
-    """Return the distance from the mean around, in deviations around; both from means of squares of 8 px."""
+    """Return the distance from the local mean in local deviations, both from means of squares of 8 px, (B, 1,
+    y, x)."""
     square = STEP // 2
     means = functional.avg_pool2d(torch.cat([x, x * x], dim=1), square)
     around = functional.avg_pool2d(means, _AROUND, 1, _AROUND // 2, count_include_pad=False)

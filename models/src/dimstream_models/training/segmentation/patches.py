@@ -1,4 +1,4 @@
-"""Patches of labelled frames, changed at random: turned, of another size, light and contrast."""
+"""Patches of labelled frames with random changes: turns, sizes, light and contrast."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def patch_batch(
 ) -> tuple[Tensor, Tensor]:
     """Return the patches of a step, (B, 1, y, x) float32, and their classes, (B, y, x) int64.
 
-    They hang on the seed and the step alone, so that a resumed fit equals an undisturbed one.
+    They depend only on the seed and the step, so that a resumed fit equals an uninterrupted one.
     """
     rng = np.random.default_rng((seed, _STEP_STREAM, step))
     drawn = [_patch(rng, library, side_px) for _ in range(size)]
@@ -52,7 +52,7 @@ def _patch(rng: Rng, library: FrameLibrary, side_px: int) -> tuple[NDArray[np.fl
 
 
 def _changed(rng: Rng, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the image with other contrast, light that differs over it, gain, offset and a little noise."""
+    """Return the image (H, W) with random contrast, uneven light, gain, offset and a little noise."""
     low, high = float(image.min()), float(image.max())
     values = (image - low) / max(high - low, 1e-6)
     if rng.random() < 0.5:

@@ -1,1 +1,2 @@
-"""The stress test: structures that a model may not invent, lose, merge or dim, next to a tuned Gaussian."""
+"""The stress test: structures that a model must not invent, lose, merge or dim, compared with a tuned
+Gaussian."""

@@ -1,4 +1,4 @@
-"""The cases of the stress test, and how what a restored image shows becomes one number."""
+"""The cases of the stress test, and the number that each derives from a restored image."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from dimstream_models.training.stress.scenes import (
 
 Kind = Literal["bridge", "gap", "pair", "ring", "puncta", "total", "contrast"]
 Score = Callable[[NDArray[np.float64]], float]
-DARK: Final = 0.01  # counts/px next to the structures
-PUNCTA_DARK: Final = 0.02  # the same where false detections are counted
-SEPARATED: Final = 0.735  # a valley this low between two ridges: Rayleigh's criterion
-HALF: Final = 0.5  # a gap is seen where the image falls below this share of both sides
+DARK: Final = 0.01  # background counts/px of the structures
+PUNCTA_DARK: Final = 0.02  # the same for the count of false detections
+SEPARATED: Final = 0.735  # relative height of a valley between two resolved ridges: Rayleigh's criterion
+HALF: Final = 0.5  # a gap is detected if the image falls below this share of both sides
 DOSES: Final = (0.3, 1.0, 3.0, 10.0)
 FULL: Final[tuple[tuple[Kind, tuple[float, ...]], ...]] = (
     ("bridge", (60, 80, 100, 120, 160, 200, 240)),
@@ -42,19 +42,21 @@ SHORT: Final[tuple[tuple[Kind, float, float], ...]] = (
     ("pair", 120, 3.0),
 )
 MEANING: Final[dict[Kind, str]] = {
-    "bridge": "light midway between two dots, of the height of both: what is invented between them",
+    "bridge": "light midway between two dots, relative to their height: structure invented between them",
     "gap": f"share of gaps in a tubule at which the image falls below {HALF:g} of both sides; 0 nm: no gap",
     "pair": f"share of pairs of tubules with a valley below {SEPARATED:g} of the lower one",
-    "ring": f"share of rings whose middle lies below {SEPARATED:g} of their rim's mean",
+    "ring": f"share of rings whose centre is below {SEPARATED:g} of their rim's mean",
     "puncta": "share of single puncta found at three false detections in a field of 256 x 256 px",
-    "total": "total of the restored field over the photons counted, of the same at the highest dose",
-    "contrast": "slope of the image against the truth on an even background, of the same without one",
+    "total": "total of the restored field divided by the counted photons, relative to that at the highest "
+    "dose",
+    "contrast": "slope of the image against the truth on a uniform background, relative to that without "
+    "background",
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """Structures of one kind, size and dose that are read at places."""
+    """Structures of one kind, size and dose, and how they are measured."""
 
     kind: Kind
     size_nm: float
@@ -87,27 +89,27 @@ def full_cases(pixel_nm: float) -> list[Case]:
 
 
 def short_cases(pixel_nm: float) -> list[Case]:
-    """Return the cases that a model card carries."""
+    """Return the cases of a model card."""
     return [case(kind, size, dose, pixel_nm) for kind, size, dose in SHORT]
 
 
 def spots(pixel_nm: float) -> Draw:
-    """Return how a field of single puncta is drawn."""
+    """Return a function that draws a field of single puncta."""
     return partial(puncta, sigma=SIGMA_NM / pixel_nm)
 
 
 def tubules(pixel_nm: float) -> Draw:
-    """Return how a field of tubules is drawn whose total is measured."""
+    """Return a function that draws a field of tubules, whose total is measured."""
     return partial(mesh, sigma=SIGMA_NM / pixel_nm)
 
 
 def bridge(values: NDArray[np.float64]) -> float:
-    """Return the mean between two dots over the dots' mean height; values (n, 3): dot, between, dot."""
+    """Return the mean between two dots divided by the dots' mean height; values (n, 3): dot, between, dot."""
     return float(values[:, 1].mean() / max(values[:, [0, 2]].mean(), 1e-9))
 
 
 def gap_seen(values: NDArray[np.float64]) -> float:
-    """Return the share of gaps that are seen; values (n, 3): side, gap, side."""
+    """Return the share of detected gaps; values (n, 3): side, gap, side."""
     return float(np.mean(values[:, 1] < HALF * values[:, [0, 2]].mean(axis=1)))
 
 
@@ -117,5 +119,5 @@ def separated(values: NDArray[np.float64]) -> float:
 
 
 def hollow(values: NDArray[np.float64]) -> float:
-    """Return the share of rings with a hollow middle; values (n, 1 + rim): middle, rim."""
+    """Return the share of rings with a dark centre; values (n, 1 + rim): centre, rim."""
     return float(np.mean(values[:, 0] < SEPARATED * values[:, 1:].mean(axis=1)))

@@ -1,4 +1,4 @@
-"""What a generalist should reach in the stress test, and whether it does."""
+"""The goals of a generalist model in the stress test, and whether they are reached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOTAL_WITHIN: Final = 0.03
 
 @dataclass(frozen=True)
 class Goal:
-    """One goal, what was measured, and whether it is met."""
+    """One goal, the measured value, and whether the goal is met."""
 
     text: str
     measured: str
@@ -26,10 +26,10 @@ class Goal:
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
-    """Return each goal that the rows can say something about."""
+    """Return all goals for which there are rows."""
     return [
         *_of(rows, "bridge", 160, 1.0, f"bridge at 160 nm and 1 photon at most {MOST_BRIDGE:g}", _low),
-        *_of(rows, "gap", 100, 1.0, f"gaps of 100 nm at 1 photon seen in {LEAST_GAPS:.0%}", _high),
+        *_of(rows, "gap", 100, 1.0, f"gaps of 100 nm at 1 photon detected in {LEAST_GAPS:.0%}", _high),
         *_of(
             rows,
             "puncta",

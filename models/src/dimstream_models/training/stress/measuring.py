@@ -1,4 +1,4 @@
-"""Every figure of the stress test, of a model and of a Gaussian that is tuned on other fields."""
+"""All figures of the stress test, for a model and for a Gaussian that is tuned on other fields."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from dimstream_models.training.stress.cases import (
 from dimstream_models.training.stress.scenes import SIGMA_NM, Draw, Scene
 
 FALSE_A_FIELD: Final = 3.0
-NEAR_PX: Final = 3.0  # a maximum this near to a punctum has found it
-SIGMAS: Final[tuple[float, ...]] = tuple(np.round(np.geomspace(0.5, 5, 12), 2).tolist())  # px, that are tried
-GROUPS: Final = 12  # of the jackknife
+NEAR_PX: Final = 3.0  # largest distance of a maximum that counts as detection of a punctum
+SIGMAS: Final[tuple[float, ...]] = tuple(np.round(np.geomspace(0.5, 5, 12), 2).tolist())  # widths to try, px
+GROUPS: Final = 12  # groups of the jackknife
 PUNCTA_PHOTONS: Final = (3.0, 5.0, 10.0)
 TOTAL_DOSES: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 BACKGROUNDS: Final = (0.0, 1.0, 3.0)
@@ -39,7 +39,7 @@ Shown = tuple[Scene, NDArray[np.uint16]]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: of the truth, of the model, of the tuned Gaussian."""
+    """One figure for the truth, the model and the tuned Gaussian."""
 
     kind: Kind
     size_nm: float | None
@@ -50,18 +50,18 @@ class Row:
     gaussian: float
     gaussian_error: float | None
     sigma_px: float | None
-    """Of the tuned Gaussian."""
+    """Width of the tuned Gaussian, px."""
     ideal: float | None = None
-    """What the likelihood ratio finds, which is told shape, brightness and background."""
+    """Share that the likelihood ratio finds, which is given shape, brightness and background."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The number of measurements."""
 
     cases: tuple[Case, ...]
     pixel_nm: float
-    fields: int  # of each case
+    fields: int  # fields of each case
     puncta: tuple[float, ...]
     puncta_fields: int
     totals: tuple[float, ...]
@@ -74,12 +74,12 @@ def full_plan(pixel_nm: float) -> Plan:
 
 
 def short_plan(pixel_nm: float) -> Plan:
-    """Return the plan of a model card: the figures that have goals, about 30 fields."""
+    """Return the plan of a model card: the figures with goals, about 30 fields."""
     return Plan(tuple(short_cases(pixel_nm)), pixel_nm, 2, (5.0,), 3, (0.1, 0.3, 1.0, 10.0), 2)
 
 
 def measure(restore: Restore, plan: Plan, *, seed: int, quiet: bool = False) -> list[Row]:
-    """Return every row of a plan; the same for the same seed and model."""
+    """Return all rows of a plan; the same seed and model give the same rows."""
     jobs: list[Callable[[int], Iterator[Row]]] = [
         *(_triplets(restore, case, plan.fields) for case in plan.cases),
         *(_puncta(restore, photons, plan) for photons in plan.puncta),
@@ -160,7 +160,7 @@ def _totals(restore: Restore, plan: Plan) -> Callable[[int], Iterator[Row]]:
 
         ratios = {dose: ratio(dose) for dose in plan.totals}
         highest = max(ratios[max(plan.totals)], 1e-9)
-        for dose, found in ratios.items():  # a Gaussian keeps the total
+        for dose, found in ratios.items():  # a Gaussian preserves the total
             yield Row("total", None, dose, 1.0, found / highest, None, 1.0, None, None)
 
     return run
@@ -195,7 +195,7 @@ def _slope(light: Image, made: NDArray[Any]) -> float:
 
 
 def _shown(draw: Draw, seed: int, part: int, number: int, dose: float, background: float) -> list[Shown]:
-    """Return fields and their counts; part 0 judges, part 1 tunes."""
+    """Return fields and their counts; part 0 is for the evaluation, part 1 for tuning."""
     rng = np.random.default_rng((seed, part, round(1000 * dose)))
     scenes = [draw(rng) for _ in range(number)]
     return [(scene, scene.exposed(rng, dose, background)) for scene in scenes]
@@ -207,11 +207,11 @@ def filtered(counts: NDArray[Any], sigma: float) -> Image:
 
 
 def likelihood_ratio(counts: NDArray[Any], photons: float, sigma: float) -> Image:
-    """Return, for each pixel of counts (H, W), how much likelier a punctum there is than background alone.
+    """Return for each pixel of counts (H, W) the likelihood ratio of a punctum there and background alone.
 
-    It is the logarithm, less a constant, for a punctum of `photons` and a point spread function of `sigma`
-    px, on `PUNCTA_DARK` counts. At a known place no test of these counts finds more at the same false rate
-    (Neyman and Pearson 1933, doi 10.1098/rsta.1933.0009).
+    It is the logarithm, minus a constant, for a punctum of `photons` and a point spread function of `sigma`
+    px, on `PUNCTA_DARK` counts. At a known position, no other test finds more at the same rate of false
+    detections (Neyman and Pearson 1933, doi 10.1098/rsta.1933.0009).
     """
     reach = int(np.ceil(5 * sigma))
     y, x = np.indices((2 * reach + 1, 2 * reach + 1)) - reach
@@ -221,7 +221,7 @@ def likelihood_ratio(counts: NDArray[Any], photons: float, sigma: float) -> Imag
 
 
 def _tuned(fields: Sequence[Shown], dose: float) -> float:
-    """Return the width, px, whose image comes closest to the truth on a straight line."""
+    """Return the width, px, whose image is closest to the truth after a straight-line fit."""
 
     def error(sigma: float) -> float:
         image = np.stack([filtered(counts, sigma) for _, counts in fields]).ravel()
@@ -233,14 +233,14 @@ def _tuned(fields: Sequence[Shown], dose: float) -> float:
 
 
 def _jackknife(score: Callable[[Image], float], values: Image) -> float:
-    """Return the standard error of a score over the structures, (n, k), in groups."""
+    """Return the standard error of a score over the structures, (n, k), by a jackknife over groups."""
     groups = np.arange(len(values)) % GROUPS
     left = np.array([score(values[groups != group]) for group in range(GROUPS)])
     return float(np.sqrt((GROUPS - 1) / GROUPS * np.square(left - left.mean()).sum()))
 
 
 def _maxima(image: NDArray[Any]) -> tuple[Image, Image]:
-    """Return places (m, 2) and values (m,) of an image's local maxima within 5 x 5 px."""
+    """Return positions (m, 2) and values (m,) of an image's local maxima within 5 x 5 px."""
     image = np.asarray(image, np.float64)
     top = (image == ndimage.maximum_filter(image, 5)) & (image > image.min())
     return np.argwhere(top).astype(np.float64), image[top]
@@ -251,7 +251,7 @@ def _distances(scene: Scene, places: Image) -> Image:  # (m, n)
 
 
 def _threshold(fields: Sequence[tuple[Scene, NDArray[Any]]]) -> float:
-    """Return the height that three maxima of a field exceed which lie on no punctum."""
+    """Return the height that, in each field, three maxima away from puncta exceed."""
     false: list[float] = []
     for scene, image in fields:
         places, values = _maxima(image)
@@ -262,7 +262,7 @@ def _threshold(fields: Sequence[tuple[Scene, NDArray[Any]]]) -> float:
 
 
 def _found(scene: Scene, image: NDArray[Any], threshold: float) -> NDArray[np.float64]:
-    """Return which puncta have a maximum above the threshold near them, (n,) of 0 and 1."""
+    """Return which puncta have a maximum above the threshold near them, (n,), 0 or 1."""
     places, values = _maxima(image)
     near = _distances(scene, places[values > threshold]) <= NEAR_PX  # (m, n)
     return np.asarray(near.any(axis=0), dtype=np.float64)

@@ -1,9 +1,7 @@
-"""Fields of simple structures with the places at which a restored image is read.
+"""Fields of simple structures, with the positions at which a restored image is measured.
 
-Noise-free images of simple structures, by formula: nothing here is shared with what models are trained on.
-
-Everything is blurred by one Gaussian point spread function; a structure's own peak is 1. Places are (y, x)
-in px, sizes in px.
+The noise-free images are drawn by formula; nothing is shared with the training data. Everything is blurred by
+one Gaussian point spread function, and a structure's own peak is 1. Positions are (y, x) in px, sizes in px.
 """
 
 from __future__ import annotations
@@ -57,10 +55,10 @@ def _integrated(side: int, at: float, sigma: float) -> Image:
 
 
 SIDE = 256  # px of a field
-SIGMA_NM = 31.0  # of the point spread function: 73 nm full width at half maximum
-PITCH = 42  # px between structures: neighbours do not touch
-TILE = 64  # px around each of them that is drawn
-RIM = 8  # places on a ring
+SIGMA_NM = 31.0  # sigma of the point spread function: 73 nm full width at half maximum
+PITCH = 42  # px between structures, so that neighbours do not touch
+TILE = 64  # px around each structure that are drawn
+RIM = 8  # positions on a ring
 
 Rng = np.random.Generator
 Draw = Callable[[Rng], "Scene"]
@@ -68,25 +66,26 @@ Draw = Callable[[Rng], "Scene"]
 
 @dataclass(frozen=True)
 class Scene:
-    """One field: its light for a dose of one photon, and where it is read, (n, k, 2) px: y, x."""
+    """One field: its light (H, W) for a dose of one photon, and the positions to measure, (n, k, 2) px:
+    y, x."""
 
     light: Image  # (H, W)
     places: NDArray[np.float64]
 
     def exposed(self, rng: Rng, dose: float, background: float) -> NDArray[np.uint16]:
-        """Return photon counts, (H, W), at `dose` photons on a structure's peak and `background` on each
+        """Return photon counts, (H, W), with `dose` photons on a structure's peak and `background` per
         pixel."""
         return rng.poisson(dose * self.light + background).astype(np.uint16)
 
     def read(self, image: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what a restored image shows at the places, (n, k), interpolated."""
+        """Return the interpolated values of a restored image at the positions, (n, k)."""
         points = self.places.reshape(-1, 2).T
         values = ndimage.map_coordinates(np.asarray(image, np.float64), points, order=3, mode="nearest")
         return np.asarray(values.reshape(self.places.shape[:2]))
 
 
 def dots(rng: Rng, apart: float, sigma: float) -> Scene:
-    """Return pairs of equal dots `apart` px from each other; read at one, between both, at the other."""
+    """Return pairs of equal dots, `apart` px from each other; measured at one, between both, at the other."""
 
     def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
         ends = [middle - apart / 2 * way, middle + apart / 2 * way]
@@ -97,7 +96,8 @@ def dots(rng: Rng, apart: float, sigma: float) -> Scene:
 
 
 def gaps(rng: Rng, wide: float, sigma: float, pixel_nm: float) -> Scene:
-    """Return tubules with one gap each, `wide` px (0: none); read 100 nm before it, in it, 100 nm after."""
+    """Return tubules with one gap each, `wide` px (0: none); measured 100 nm before it, in it, 100 nm
+    after."""
     beside = wide / 2 + 100 / pixel_nm
 
     def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
@@ -112,7 +112,8 @@ def gaps(rng: Rng, wide: float, sigma: float, pixel_nm: float) -> Scene:
 
 
 def tubule_pairs(rng: Rng, apart: float, sigma: float) -> Scene:
-    """Return two parallel tubules, `apart` px; read on one, between both, on the other."""
+    """Return pairs of parallel tubules, `apart` px from each other; measured on one, between both, on the
+    other."""
 
     def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
         across = np.array([way[1], -way[0]])
@@ -124,7 +125,7 @@ def tubule_pairs(rng: Rng, apart: float, sigma: float) -> Scene:
 
 
 def rings(rng: Rng, diameter: float, sigma: float) -> Scene:
-    """Return rings, `diameter` px; read in the middle and at eight places of the rim."""
+    """Return rings of `diameter` px; measured in the centre and at eight positions of the rim."""
 
     def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
         turn = np.arctan2(*way) + 2 * np.pi * np.arange(RIM) / RIM
@@ -135,7 +136,7 @@ def rings(rng: Rng, diameter: float, sigma: float) -> Scene:
 
 
 def puncta(rng: Rng, sigma: float) -> Scene:
-    """Return single puncta of one photon each; read at each of them."""
+    """Return single puncta of one photon each; measured at each of them."""
 
     def draw(middle: Place, way: Place) -> tuple[Image, list[Place]]:
         return dot((TILE, TILE), middle, sigma) / (2 * np.pi * sigma**2), [middle]
@@ -144,7 +145,7 @@ def puncta(rng: Rng, sigma: float) -> Scene:
 
 
 def mesh(rng: Rng, sigma: float) -> Scene:
-    """Return a mesh of straight tubules across the field, whose total is measured; read nowhere."""
+    """Return a mesh of straight tubules across the field; only its total is measured."""
     image = np.zeros((SIDE, SIDE))
     for _ in range(14):
         middle, angle = rng.uniform(0.1 * SIDE, 0.9 * SIDE, 2), rng.uniform(0, np.pi)
@@ -154,9 +155,9 @@ def mesh(rng: Rng, sigma: float) -> Scene:
 
 
 def _scattered(rng: Rng, draw: Callable[[Place, Place], tuple[Image, list[Place]]]) -> Scene:
-    """Return a field of one structure on each place of a grid, shifted and turned at random.
+    """Return a field with one structure at each position of a grid, shifted and turned at random.
 
-    Each is drawn in a tile of its own, whose side is `TILE` px.
+    Each is drawn in a separate tile with a side of `TILE` px.
     """
     light, places = np.zeros((SIDE + TILE, SIDE + TILE)), []
     for middle in _grid(rng):

@@ -1,4 +1,4 @@
-"""A bundle through the stress test: the table, the goals, the files."""
+"""The stress test of a bundle: its table, goals and files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dimstream_models.training.stress.goals import Goal, goals
 from dimstream_models.training.stress.measuring import Row, full_plan, measure, short_plan
 from dimstream_models.training.stress.writing import as_csv, as_dict, as_figures, as_text, draw_picture
 
-PIXEL_NM: Final = 20.0  # where a bundle does not state its own
-PIXELS_NM: Final = (5.0, 60.0)  # that show the structures
+PIXEL_NM: Final = 20.0  # if a bundle does not state its own
+PIXELS_NM: Final = (5.0, 60.0)  # with which the structures are visible
 SEED: Final = 13
 
 
 @dataclass(frozen=True)
 class Stressed:
-    """What the test found, and what it is written as."""
+    """Results of the test."""
 
     rows: Sequence[Row]
     goals: Sequence[Goal]
@@ -40,28 +40,28 @@ def stress(bundle: Bundle, out: Path, *, seed: int = SEED, pixel_nm: float | Non
     Parameters
     ----------
     bundle : Bundle
-        Run as the service runs it, on the CPU.
+        The bundle, which is run on the CPU as by the server.
     out : Path
-        Folder, made where it is missing; files of these names in it are replaced.
+        Folder, created if it is missing; files with these names are replaced.
     seed : int
-        Of all scenes and photons.
+        Seed of all scenes and photons.
     pixel_nm : float, optional
         Side of a pixel; by default the bundle's own, else 20 nm.
 
     Raises
     ------
     CannotEvaluate
-        When pixels are not 5 to 60 nm, as structures lie 60 to 240 nm apart, or the bundle takes other axes
-        than single planes.
+        When pixels are not 5 to 60 nm, because structures are 60 to 240 nm apart, or the bundle needs other
+        axes than single planes.
     TestTensorMismatch
-        When the network does not turn the bundle's test input into its test output.
+        When the network does not reproduce the bundle's test output.
     """
     own = None if bundle.config is None else bundle.config.pixel_size_nm
     pixel = pixel_nm or own or PIXEL_NM
     if not _suits(pixel):
         raise CannotEvaluate(
-            f"expected pixels of {PIXELS_NM[0]:g} to {PIXELS_NM[1]:g} nm, as the structures lie 60 to 240 nm"
-            f" apart, got {pixel:g}: give another --pixel-size-nm"
+            f"expected pixels of {PIXELS_NM[0]:g} to {PIXELS_NM[1]:g} nm, because the structures are 60 to "
+            f"240 nm apart, got {pixel:g}: give another --pixel-size-nm"
         )
     restore = restorer(bundle)
     rows = measure(restore, full_plan(pixel), seed=seed)
@@ -76,8 +76,8 @@ def stress(bundle: Bundle, out: Path, *, seed: int = SEED, pixel_nm: float | Non
 
 
 def stress_figures(restore: Restore, *, pixel_nm: float | None, seed: int = SEED) -> dict[str, float]:
-    """Return the figures of the short test, which every exported bundle carries; none for pixels of a size
-    that does not show the structures."""
+    """Return the figures of the short test, which every exported bundle contains; none for pixel sizes that
+    do not show the structures."""
     pixel = pixel_nm or PIXEL_NM
     return as_figures(measure(restore, short_plan(pixel), seed=seed)) if _suits(pixel) else {}
 

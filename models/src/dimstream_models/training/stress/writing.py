@@ -1,4 +1,4 @@
-"""The stress table as text, JSON, CSV and figures of a bundle, and a picture of what was looked at."""
+"""The stress table as text, JSON, CSV and figures of a bundle, and a picture of example fields."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ PICTURED: Final[tuple[tuple[Kind, float, float], ...]] = (
     ("ring", 160, 3.0),
 )
 _EXPLAINED: Final = (
-    "Simple structures, drawn for the purpose, and what the model makes of them next to a Gaussian filter"
-    " tuned on other fields of the same kind; `dimstream-train stress` measures more. Bridge: light midway"
-    " between two dots, of their height. Gap: share of gaps in tubules that are seen (0 nm: none is there)."
-    " Pair: share of tubules seen apart. Puncta: share found at three false ones in a field of 256 x 256 px."
-    " Total: over the photons counted, of that at 10 photons. Contrast: on an even background, of that"
-    " without."
+    "The model on simple simulated structures, compared with a Gaussian filter tuned on other fields of the "
+    "same kind; `dimstream-train stress` measures more. Bridge: light midway between two dots, relative to "
+    "their height. Gap: share of detected gaps in tubules (0 nm: no gap). Pair: share of resolved pairs of "
+    "tubules. Puncta: share found at three false ones in a field of 256 x 256 px. Total: divided by the "
+    "counted photons, relative to that at 10 photons. Contrast: on a uniform background, relative to that "
+    "without."
 )
-CROP: Final = 96  # px of a field that the picture shows
+CROP: Final = 96  # px of a field in the picture
 
 
 def as_text(rows: Sequence[Row], found: Sequence[Goal]) -> str:
-    """Return the table as aligned text, the goals below it."""
+    """Return the table as aligned text, with the goals below it."""
     lines = []
     for kind, meaning in MEANING.items():
         of_kind = [row for row in rows if row.kind == kind]
@@ -48,7 +48,7 @@ def as_text(rows: Sequence[Row], found: Sequence[Goal]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return the table as CSV, a line for each row; an empty cell is an absent figure."""
+    """Return the table as CSV, one line per row; an empty cell is a missing figure."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(Row.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
@@ -57,7 +57,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_dict(rows: Sequence[Row], found: Sequence[Goal]) -> dict[str, Any]:
-    """Return what `stress.json` holds; `figures` is what `export --quality` takes."""
+    """Return the content of `stress.json`; `figures` is the input of `export --quality`."""
     return {
         "rows": [asdict(row) for row in rows],
         "goals": [asdict(goal) for goal in found],
@@ -77,7 +77,7 @@ def as_figures(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def card_section(quality: Mapping[str, float]) -> str:
-    """Return the section of a model card; nothing where the test was not made."""
+    """Return the section of a model card; empty if there was no test."""
     names = [name for name in quality if name.startswith(PREFIX) and not name.endswith("_gaussian")]
     if not names:
         return ""
@@ -89,7 +89,7 @@ def card_section(quality: Mapping[str, float]) -> str:
 
 
 def with_stress(documentation: str, quality: Mapping[str, float]) -> str:
-    """Return a README of somebody's own with the section at its end, unless it has one."""
+    """Return the user's own README with the section at its end, unless it has one."""
     section = card_section(quality)
     return documentation if not section or HEADING in documentation else f"{documentation}\n{section}\n"
 
@@ -152,6 +152,6 @@ def _name(row: Row) -> str:
 
 
 def _words(name: str) -> str:
-    """Return the case that a figure's name says, in words."""
+    """Return a description of the case in a figure's name."""
     parts = name.removeprefix(PREFIX).replace("0_", "0.").split("_")
     return ", ".join(part.replace("nm", " nm").replace("ph", " photons") for part in parts)
