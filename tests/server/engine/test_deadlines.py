@@ -47,7 +47,7 @@ def test_what_cannot_be_in_time_is_the_raw_frame_and_says_so(engine: LocalEngine
     results, counts = _run(engine, replace(SPEC, deadline_ms=NEVER), range(3))
     for seq, result in enumerate(results):
         assert (result.seq, result.status, result.flag, result.fallback) == (seq, "done", "unjudged", True)
-        assert result.reason == "it would have been late: this is the raw frame"
+        assert result.reason == "it would have missed its deadline, so this is the raw frame"
         np.testing.assert_array_equal(result.pixels, _task(seq).pixels)
         assert (result.quality, result.fractions, result.support, result.ssim_prev) == (None,) * 4
         assert (result.plane.predicted, result.plane.fallback) == (False, True)
@@ -89,7 +89,7 @@ def test_the_frame_behind_a_raw_one_is_not_judged_by_it(engine: LocalEngine) -> 
     decided = {0: False, 1: True, 2: False, 3: False}
     results, _ = _run(engine, replace(SPEC, deadline_ms=ALWAYS), range(4), _state(engine, (), decided))
     assert [one.fallback for one in results] == [False, True, False, False]
-    assert results[2].reason == "the previous frame 1 was not denoised, for want of time"
+    assert results[2].reason == "the previous frame 1 was not denoised in time"
     assert (results[3].flag, results[3].compared_seq) == ("ok", 2)
 
 

@@ -324,7 +324,7 @@ def test_an_update_for_a_frame_that_is_done_is_refused(engine: Engine, stream: s
     _run(engine, stream, _task(0), _task(1))
     with pytest.raises(errors.BadUpdate, match="at least 2, got 1"):
         engine.update(stream, 1, model="identity").result(SECONDS)
-    with pytest.raises(errors.BadUpdate, match="named neither"):
+    with pytest.raises(errors.BadUpdate, match="got neither"):
         engine.update(stream, 5)
     with pytest.raises(errors.UnknownModel, match="no model 'none'"):
         engine.update(stream, 5, model="none")
@@ -416,7 +416,7 @@ def test_the_planes_of_all_streams_keep_bounded_bytes(tiny_bundle: BundleMaker) 
     first, second = engine.open(SPEC), engine.open(SPEC)
     _run(engine, first, _task(0, t=0, plane=(0, 0, 0)), _task(1, t=0, plane=(0, 1, 0)))
     _run(engine, second, _task(0, t=0, plane=(0, 0, 0)))
-    with pytest.raises(errors.TooManyPlanes, match="may keep"):
+    with pytest.raises(errors.TooManyPlanes, match="may use"):
         engine.submit(second, _task(1, t=0, plane=(0, 1, 0)))
     engine.close(first).result(SECONDS)
     assert _run(engine, second, _task(1, t=0, plane=(0, 1, 0)))[0].status == "done"

@@ -150,7 +150,7 @@ def test_what_does_not_do_what_it_says_is_not_served(engine: LocalEngine, tiny_b
     with pytest.raises(TestTensorMismatch):
         engine.prepare(wrong).result(SECONDS)
     assert list(engine.models()) == ["blur"]
-    with pytest.raises(errors.ModelInUse, match="the only model"):
+    with pytest.raises(errors.ModelInUse, match="the only served model"):
         engine.withdraw("blur")
     with pytest.raises(errors.UnknownModel):
         engine.withdraw("identity")

@@ -107,7 +107,7 @@ def test_a_plane_that_was_not_brought_again_is_unjudged_and_says_so(engine: Engi
     stream = engine.open(SPEC, _history(undisturbed, 4))
     result, after = _run(engine, stream, tasks[4:])
     assert (result.flag, result.ssim_prev) == ("unjudged", None)
-    assert result.reason == "the previous frame 3 was not sent again to be compared with"
+    assert result.reason == "the previous frame 3 was not sent again for the comparison"
     np.testing.assert_array_equal(result.pixels, undisturbed[4].pixels)
     assert after.ssim_prev == undisturbed[5].ssim_prev
     engine.close(stream).result(SECONDS)

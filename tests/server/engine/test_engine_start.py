@@ -42,5 +42,5 @@ def _network(operator: str) -> bytes:
 
 
 def test_two_bundles_of_one_id_are_refused(tiny_bundle: BundleMaker) -> None:
-    with pytest.raises(errors.DuplicateModel, match="both hold a model 'blur'"):
+    with pytest.raises(errors.DuplicateModel, match="both have a model 'blur'"):
         LocalEngine([tiny_bundle("blur"), tiny_bundle("blur")])

@@ -111,7 +111,7 @@ def test_values_between_whole_numbers_fail(engine: Engine, counts: NDArray[np.ui
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "silent"}, "a model that says which pixel sizes it knows"),
+        ({"model": "silent"}, "a model that states its pixel sizes"),
         ({"pixel_size_um": None}, "expected pixel_size_um"),
     ],
 )
@@ -127,7 +127,7 @@ def test_estimates_of_photons_are_not_divided(engine: Engine) -> None:
 
 def test_error_bars_of_finer_pixels_are_not_added_up(tiny_bundle: BundleMaker) -> None:
     spec = StreamSpec(**{**_given(), "deliver_sd": True})
-    with pytest.raises(CannotMatchPixels, match="do not add up"):
+    with pytest.raises(CannotMatchPixels, match="cannot be summed"):
         parts_of(spec, _bundle(tiny_bundle, "fine", (16.0, 25.0)))
 
 

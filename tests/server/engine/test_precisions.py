@@ -82,7 +82,7 @@ def test_a_network_that_rounding_spoils_is_refused(tiny_bundle: BundleMaker) -> 
     rows = np.linspace(1000, 1010, 16, dtype=np.float32)
     frame = np.broadcast_to(rows[:, None], (1, 1, 16, 16)).copy()
     exact = tiny_bundle("blur", onnx=bundle.onnx, test_input=frame, test_output=3 * (frame - 1000) + 1)
-    with pytest.raises(UnsupportedNetwork, match=r"in bfloat16 it misses its test output by .* 5% of"):
+    with pytest.raises(UnsupportedNetwork, match=r"in bfloat16 it differs from its test output by .* 5% of"):
         LocalEngine([exact], devices=["openvino:cpu@bf16"], threads=1)
 
 

@@ -58,7 +58,7 @@ def result(model: str = "er", *, failed: bool = False) -> EngineResult:
         flag="ok",
         model_id=model,
         model_sha256="0",
-        error="the prediction holds NaN" if failed else None,
+        error="the prediction contains NaN" if failed else None,
         **empty,
         t_ms=Times(1.0, 1.0, 1.0),
     )
@@ -85,7 +85,7 @@ def test_failures_in_a_row_speak_against_the_device_until_a_frame_succeeds(healt
     assert health.check() is None
     health.answered(result("another"))  # another model's success does not count
     health.answered(result(failed=True))
-    assert health.check() == f"model er failed on the last {FAILURES} frames: the prediction holds NaN"
+    assert health.check() == f"model er failed on the last {FAILURES} frames: the prediction contains NaN"
     health.answered(result())
     assert health.check() is None
 
@@ -116,7 +116,8 @@ def test_frames_that_do_not_move_are_a_stall_and_an_idle_hour_is_none(
     assert health.check() is None  # they may have come just now
     clock.now += STALL_S + 1
     assert (
-        health.check() == f"2 frames wait and none was answered for {STALL_S + 1:.0f} s; restart the server"
+        health.check()
+        == f"2 frames are waiting and none was answered for {STALL_S + 1:.0f} s; restart the server"
     )
     engine.answered += 1
     assert health.check() is None
@@ -132,7 +133,7 @@ def test_a_device_whose_frames_do_not_move_is_named_though_others_go_on(clock: C
     assert health.check() is None
     clock.now += STALL_S
     engine.answered += 1
-    said = f"3 frames wait for cpu#1 and none was answered for {STALL_S:.0f} s; restart the server"
+    said = f"3 frames are waiting for cpu#1 and none was answered for {STALL_S:.0f} s; restart the server"
     assert health.check() == said
     assert health.lost() is None
 

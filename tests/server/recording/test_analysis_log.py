@@ -75,7 +75,7 @@ def test_other_columns_get_a_file_of_their_own(folder: Path) -> None:
 
 
 def test_a_recording_that_was_deleted_stays_so(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="no recording"):
+    with pytest.raises(OSError, match="but it was deleted"):
         append(tmp_path, found(1, gaps=1))
     assert not list(tmp_path.iterdir())
 

@@ -101,7 +101,7 @@ def test_recover_refuses_what_a_server_is_writing(tmp_path: Path, capsys: pytest
     child = start(tmp_path)
     try:
         assert cli(["recover", str(tmp_path)]) == 1
-        assert "is being written by a running server" in capsys.readouterr().out
+        assert "a running server is writing" in capsys.readouterr().out
     finally:
         kill_at(child, tmp_path, 0)
 

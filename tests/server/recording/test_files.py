@@ -181,7 +181,7 @@ def test_absurd_index_gives_a_movie_that_says_so(recorder: Recorder) -> None:
     folder, _ = record(recorder, [PlaneIndex(t=0), PlaneIndex(t=2**50, z=2**40)])
     ome = metadata(folder / "raw.ome.tif")
     assert ome.images[0].pixels.size_t == 2
-    assert "as the frames came" in ome.structured_annotations.map_annotations[0].value["order"]
+    assert "in the order of arrival" in ome.structured_annotations.map_annotations[0].value["order"]
 
 
 def test_lines_tell_each_frame_and_event_in_the_words_of_the_client(recorder: Recorder) -> None:

@@ -94,7 +94,7 @@ def test_no_recording_begins_while_the_disk_is_too_far_behind(tmp_path: Path) ->
     for seq in range(2):
         recording.offer(make_frame(seq, shape=LARGE))
     for start in (recorder.begin, recorder.resume):
-        with pytest.raises(ServerBusy, match="whose disk is too slow"):
+        with pytest.raises(ServerBusy, match="because its disk is too slow"):
             start(make_spec(stream="s-2"))
     opened.set()
     recording.finish().result(60)
@@ -178,7 +178,7 @@ def test_little_room_is_told_once_and_to_readyz(small_disk: Path, caplog: pytest
     recorder._context.disk.check()
     problem = recorder.problem()
     assert problem is not None
-    assert "make room" in problem
+    assert "free some space" in problem
     recorder.close()
 
 
@@ -246,7 +246,7 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
             recorder.begin(make_spec())
         problem = recorder.problem()
         assert problem is not None
-        assert "cannot be written" in problem
+        assert "is not writable" in problem
         recorder.close()
 
 

@@ -159,7 +159,7 @@ def test_the_command_lists_and_deletes_only_when_told(
     with pytest.raises(SystemExit):
         main(["recordings", str(folder), "--delete"])
     assert main(["recordings", str(folder), "--older-than", "30", "--delete"]) == 1
-    assert ", kept: it holds a file KEEP" in capsys.readouterr().out
+    assert ", kept: it contains a file KEEP" in capsys.readouterr().out
     assert [one.is_dir() for one in (old, young, unfinished, kept)] == [False, True, True, True]
     assert main(["recordings", str(folder / "missing")]) == 2
     assert "cannot read" in capsys.readouterr().err

@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Callable[[], BundleDraft], str]] = {
     ),
     "no better than its input": (
         lambda: measured(over_noisy_db=0.1, over_noisy_error_db=0.2, margin_db=0.5),
-        "no better than its own input (+0.1 ± 0.2 dB PSNR",
+        "not better than its own input (+0.1 ± 0.2 dB PSNR",
     ),
     "worse than a filter": (
         lambda: measured(over_noisy_db=9.5, margin_db=-0.6, margin_error_db=0.1, filter_gaussian=1.3),

@@ -1,1 +1,2 @@
-"""Denoises the frames of many streams: the protocol that the endpoints see, and the engine of one device."""
+"""Denoises the frames of many streams: the protocol for the endpoints, and the engine on this machine's
+devices."""

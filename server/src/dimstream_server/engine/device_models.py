@@ -1,4 +1,4 @@
-"""The models of one device: which are ready, which are waited for, and what is in force for a stream."""
+"""The models of one device: which are ready, which are being loaded, and which model each stream uses."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from dimstream_server.pipeline.thresholds import changed
 
 
 class ModelCallbacks(Protocol):
-    """What is reported of models; each call comes from the device's thread."""
+    """Callbacks about models; each call comes from the device's thread."""
 
     def left(self, stream: str, model: str) -> None:
-        """A stream has no more to do with a model that was in force, or was to be."""
+        """A stream no longer uses a model, or will no longer change to it."""
 
     def loading(self, model: str, count: int) -> None:
-        """So many more of a model's keys are being made ready, or fewer."""
+        """The number of a model's keys that are being loaded has changed by `count`."""
 
 
 class DeviceModels:
-    """Models by key, and the changes of streams that wait for them; belongs to the device's thread.
+    """Models by key, and the changes of streams that wait for them. Only the device's thread may use it.
 
     Parameters
     ----------
     ready : mapping
-        Models to start with.
+        Models at the start.
     put : callable
-        Hands the loader's outcome to the device's thread; called from any thread.
+        Passes the loader's result to the device's thread; called from any thread.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class DeviceModels:
         self._callbacks = callbacks
         self._put = put
         self.by_key: dict[ModelKey, LoadedModel | Exception] = dict(ready)
-        """Ready models, and why others could not be made ready."""
+        """Ready models, and the errors of models that could not be loaded."""
         self._loading: set[ModelKey] = set()
 
     def model_for(self, state: StreamState, seq: int) -> LoadedModel | Exception | None:
-        """The model for frame `seq`, after the updates that are due; None when one is not ready."""
+        """Return the model for frame `seq`, after the updates that are due; None if it is not ready yet."""
         while (update := state.due_update(seq)) is not None:
             if state.key(update.in_force) not in self.by_key:
                 return None
@@ -60,7 +60,7 @@ class DeviceModels:
         return self.by_key.get(state.key(state.in_force))
 
     def change(self, state: StreamState, command: ChangeStream) -> None:
-        """Plan a change of a stream, or refuse it; it is answered once its model is ready."""
+        """Plan a change of a stream, or refuse it; it is answered when its model is ready."""
         base = state.next_in_force()
         info = base.model if command.model is None else command.model
         thresholds = base.thresholds if command.model is None else info.thresholds
@@ -81,7 +81,7 @@ class DeviceModels:
             self._settle(state, update)
 
     def _settle(self, state: StreamState, update: PendingUpdate) -> None:
-        """Say whether a planned update will happen, now that its model is or is not ready."""
+        """Answer a planned update, because its model is now ready or has failed."""
         model = self.by_key[state.key(update.in_force)]
         if isinstance(model, Exception):
             state.updates.remove(update)
@@ -92,35 +92,35 @@ class DeviceModels:
             update.future.set_result(update.in_force)
 
     def want(self, key: ModelKey) -> None:
-        """Have a model made ready, unless it is, or is being made so."""
+        """Load a model, unless it is ready or being loaded."""
         if key not in self.by_key and key not in self._loading:
             self._loading.add(key)
             self._callbacks.loading(key.model, 1)
             self._loader.load_aside(key, lambda outcome: self._put(_loaded(key, outcome)))
 
     def came(self, key: ModelKey, model: LoadedModel | Exception) -> None:
-        """Take a model that was made ready, or why it could not be."""
+        """Store a loaded model, or the error if it could not be loaded."""
         self._loading.discard(key)
         self._callbacks.loading(key.model, -1)
         self.by_key[key] = model
 
     def replace(self, model: str, ready: Mapping[ModelKey, LoadedModel]) -> None:
-        """Take what was made ready in the place of all keys of a model."""
+        """Replace all keys of a model by the loaded ones."""
         kept = {key: one for key, one in self.by_key.items() if key.model != model}
         self.by_key = {**kept, **ready}
 
     def give_up(self) -> None:
-        """Wait for no model any more: the thread ends."""
+        """Stop waiting for models, because the thread ends."""
         for key in self._loading:
             self._callbacks.loading(key.model, -1)
 
     @property
     def is_loading(self) -> bool:
-        """Whether a model is being made ready."""
+        """Whether a model is being loaded."""
         return bool(self._loading)
 
     def settle_all(self, state: StreamState) -> None:
-        """Answer the updates whose models are ready by now."""
+        """Answer the updates whose models are now ready."""
         for update in list(state.updates):
             if state.key(update.in_force) in self.by_key and not update.future.done():
                 self._settle(state, update)

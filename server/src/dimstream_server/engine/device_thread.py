@@ -1,4 +1,4 @@
-"""The thread of one device: it owns the sessions, the queues and the memories of all its streams."""
+"""The thread of one device: it owns the sessions, the queues and the state of all its streams."""
 
 from __future__ import annotations
 
@@ -42,39 +42,41 @@ from dimstream_server.engine.thread_commands import (
 from dimstream_server.errors import DeviceLost, FrameFailed, ServerError
 from dimstream_server.pipeline.device_check import DeviceCheck
 
-_FIRST_GUESS_S = 1e-7  # a pixel, before any frame was measured
+_FIRST_GUESS_S = 1e-7  # per pixel, before a frame was measured
 _LEARNING = 0.02
 
 
 class EngineCallbacks(ModelCallbacks, Protocol):
-    """What a device thread reports; each call may come from a device thread only."""
+    """Callbacks of a device thread; each call comes from a device thread only."""
 
     def answered(self, stream: str) -> None:
-        """One accepted frame is about to get its answer."""
+        """One accepted frame will be answered now."""
 
     def closed(self, stream: str) -> None:
         """A stream has ended."""
 
     def may_stop(self, device: int) -> bool:
-        """Whether no command waits, here or on other devices; when True, none will come any more."""
+        """Whether no command is waiting, on this or other devices; after True, no more commands are
+        accepted."""
 
     def lost(self, device: int, why: str, streams: Iterable[StreamState]) -> bool:
-        """The thread ends, and looks at no command any more; whether another goes on with its streams."""
+        """The thread ends and processes no more commands. Return whether another device continues its
+        streams."""
 
 
 class DeviceThread:
-    """Works off its commands and gives the streams turns of one frame each, in fair shares of its time.
+    """Processes its commands, and gives streams turns of one frame each, in fair shares of its time.
 
     Parameters
     ----------
     number : int
-        Of its device, from 0.
+        Number of its device, from 0.
     name : str
-        Of its device, for people.
+        Name of its device, for people.
     ready : mapping
-        Models to start with.
+        Models at the start.
     moves : bool
-        Whether its streams may have to go on elsewhere: then it keeps the last raw frame of each plane.
+        Whether its streams may continue on another device: then it keeps the last raw frame of each plane.
     keep_warm_s : float or None
         Seconds without work after which it denoises an empty frame while streams are open; None: never.
     """
@@ -106,12 +108,12 @@ class DeviceThread:
         self._streams: dict[str, StreamState] = {}
         self._turns = Turns()
         self.s_per_pixel = _FIRST_GUESS_S
-        """Measured; any thread may look."""
+        """Measured; any thread may read it."""
         self._drains: list[Future[None]] = []
         self._thread = threading.Thread(target=self._work, name=f"dimstream-device-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def _work(self) -> None:
@@ -140,7 +142,7 @@ class DeviceThread:
                 future.set_result(None)
 
     def _leave(self, why: str) -> None:
-        """Leave the streams to another device, or, when there is none, fail all that was promised."""
+        """Pass the streams to another device or, without another device, fail all pending futures."""
         working_on = self._working_on
         if working_on is not None and working_on.waiting and isinstance(working_on.waiting[0], Job):
             job = working_on.waiting[0]
@@ -159,14 +161,14 @@ class DeviceThread:
         return self._callbacks.may_stop(self._number)
 
     def _take_commands(self) -> None:
-        """Obey every command that waits; with no turn to take, wait for the first."""
+        """Run all waiting commands; if there is no turn to take, wait for the first command."""
         now = time.perf_counter()
         waits = [self._turns.wait_s(now), self.warm.wait_s(now), *(due - now for due in self._deadlines())]
         wait_s = min((max(0.0, each) for each in waits if each is not None), default=None)
         if wait_s != 0:
             with contextlib.suppress(Empty):
                 self._run_command(self.commands.get(timeout=wait_s))
-        while not self.commands.empty():  # this thread is the only one that takes
+        while not self.commands.empty():  # only this thread takes commands
             self._run_command(self.commands.get())
 
     def _run_command(self, command: Command) -> None:
@@ -201,7 +203,7 @@ class DeviceThread:
         self._give_turn(state)
 
     def _go_on(self) -> None:
-        """Let streams go on that may have waited for a model."""
+        """Continue streams that may have waited for a model."""
         for state in self._streams.values():
             self._models.settle_all(state)
             self._give_turn(state)
@@ -214,7 +216,7 @@ class DeviceThread:
         self._give_turn(state)
 
     def _give_turn(self, state: StreamState) -> None:
-        """Let a stream wait for its turn when it has a frame; what takes no time needs none."""
+        """Let a stream wait for a turn if it has a frame; items that take no time need no turn."""
         self._work_off_at_once(state)
         if state.waiting:
             self._turns.want(state.id, state.share, seconds=self._expected_s(state))
@@ -223,7 +225,7 @@ class DeviceThread:
         return state.turn_s or state.pixels * self.s_per_pixel
 
     def _deadlines(self) -> Iterator[float]:
-        """Until when frames that wait would have to begin to be in time."""
+        """Latest times at which waiting frames must begin to meet their deadlines."""
         for state in self._streams.values():
             if state.spec.deadline_ms is None or not state.waiting:
                 continue
@@ -232,7 +234,7 @@ class DeviceThread:
                 yield job.accepted_at + state.spec.deadline_ms / 1e3 - self._expected_s(state)
 
     def _fall_back_where_late(self, first: StreamState | None) -> None:
-        """Answer by themselves the frames that cannot be in time, after one of the stream that is `first`."""
+        """Answer frames that would miss their deadline with the raw frame; begin with the stream `first`."""
         begins = time.perf_counter() + (0.0 if first is None else self._expected_s(first))
         for state in list(self._streams.values()):
             if state.spec.deadline_ms is None or state is first:
@@ -243,19 +245,19 @@ class DeviceThread:
                 self._fall_back(state, job)
 
     def _fall_back(self, state: StreamState, job: Job) -> None:
-        self._models.model_for(state, job.task.seq)  # after which an update that is due is in force
+        self._models.model_for(state, job.task.seq)  # afterwards, an update that is due is in use
         wanted = job.future.running() or job.future.set_running_or_notify_cancel()
         self._answered(state, job, fall_back(state, job, device=self.loader.device.name) if wanted else None)
         self._work_off_at_once(state)
 
     def _measure_turn(self, state: StreamState) -> None:
-        """Take a turn and have it charged to its stream."""
+        """Take a turn, and charge its time to the stream."""
         began = time.perf_counter()
         worked = self._take_turn(state)
         seconds = time.perf_counter() - began
         if worked:
             state.turn_s = seconds
-            # A low guess is put right after one turn, a high one makes a new stream wait.
+            # A low guess is corrected after one turn; a high one would make a new stream wait.
             measured = seconds / state.pixels
             self.s_per_pixel = min(measured, self.s_per_pixel + _LEARNING * (measured - self.s_per_pixel))
         self._turns.used(state.id, state.share, seconds)
@@ -265,7 +267,7 @@ class DeviceThread:
             self._give_turn(state)
 
     def _take_turn(self, state: StreamState) -> bool:
-        """Work off a stream's queue up to and including one frame; False when none could be worked off."""
+        """Process a stream's queue up to and including one frame; False if nothing could be processed."""
         self._work_off_at_once(state)
         if not state.waiting:
             return False
@@ -274,7 +276,7 @@ class DeviceThread:
         return self._work_off(state, item)
 
     def _work_off_at_once(self, state: StreamState) -> None:
-        """Work off what stands before the next frame."""
+        """Process the items before the next frame."""
         while state.waiting and not isinstance(item := state.waiting[0], Job | RestoreReference):
             state.waiting.popleft()
             if isinstance(item, Gap):
@@ -283,7 +285,7 @@ class DeviceThread:
                 self._end(state, item)
 
     def _work_off(self, state: StreamState, item: Job | RestoreReference) -> bool:
-        """Whether the frame was worked off; False when its model is still being made ready."""
+        """Process a frame; False if its model is still being loaded."""
         model = self._models.model_for(state, item.task.seq)
         if model is None:
             return False
@@ -301,7 +303,7 @@ class DeviceThread:
         return True
 
     def _answer(self, state: StreamState, job: Job, model: LoadedModel | Exception) -> None:
-        # When it comes from another device, which was lost, it runs already.
+        # If it comes from a lost device, its future is already running.
         wanted = job.future.running() or job.future.set_running_or_notify_cancel()
         self._answered(state, job, self._result(state, job, model) if wanted else None)
 
@@ -317,7 +319,7 @@ class DeviceThread:
         return answer(state, job, model, self._beside, self._refuse_when_lost, device=self.loader.device.name)
 
     def _refuse_when_lost(self, failed: FrameFailed) -> None:
-        """Raise DeviceLost when it is not the frame that is to blame."""
+        """Raise DeviceLost if the failure was not caused by the frame."""
         if (why := self._check.why_lost()) is not None:
             raise DeviceLost(f"device {self.name} is lost: {why}") from failed
 
@@ -331,7 +333,7 @@ class DeviceThread:
             close.future.set_result(state.counts())
 
     def _abandon(self, error: ServerError) -> None:
-        """Fail every future that was promised."""
+        """Fail all pending futures."""
         while not self.commands.empty():
             break_all(of_command(self.commands.get()), error)
         for state in self._streams.values():

@@ -1,4 +1,4 @@
-"""The devices of an engine: where each stream is, and where it goes on when its device is lost."""
+"""The devices of an engine: where each stream is, and where it continues when its device is lost."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ log = logging.getLogger(__name__)
 
 
 class Devices:
-    """The threads of all devices; every method is called with the engine's lock held, and none blocks."""
+    """The threads of all devices. Every method is called with the engine's lock held, and none blocks."""
 
     def __init__(self, threads: Sequence[DeviceThread]) -> None:
         self.threads = tuple(threads)
         self.trouble: dict[int, str] = {}
         """Why devices are lost."""
         self.answered = [0] * len(self.threads)
-        """Frames that each has answered."""
+        """Frames that each device has answered."""
         self._placement = Placement(len(self.threads))
-        self._drained: set[int] = set()  # those that have nothing left to do
+        self._drained: set[int] = set()  # devices that have no work left
         self._stopped = False
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start all threads."""
         for thread in self.threads:
             thread.start()
 
@@ -52,28 +52,28 @@ class Devices:
         return self._placement.streams_on(device)
 
     def open(self, command: OpenStream, *, pixels: int) -> None:
-        """Place a stream, whose frames have so many pixels as the model is given them."""
+        """Place a stream whose frames have this number of pixels in the model's input."""
         self._place(command, pixels, batch=command.spec.priority == "batch")
 
     def put(self, command: StreamCommand) -> None:
-        """Tell a stream's device."""
+        """Send a command to the device of its stream."""
         self._put(self._placement.device_of(command.stream), command)
 
     def serve(self, bundle: Bundle, ready: Mapping[str, Mapping[ModelKey, LoadedModel]]) -> None:
-        """Serve a bundle that was made ready on each device by name."""
+        """Serve a bundle that was loaded on each device, by device name."""
         for number in self._placement.living:
             thread = self.threads[number]
             thread.loader.put(bundle)
             self._put(number, ReplaceModel(bundle.id, ready.get(thread.name, {})))
 
     def withdraw(self, model: str) -> None:
-        """Serve a model no more."""
+        """Stop serving a model."""
         for number in self._placement.living:
             self.threads[number].loader.drop(model)
             self._put(number, ReplaceModel(model, {}))
 
     def answered_of(self, stream: str) -> None:
-        """Take note that one frame of a stream was answered."""
+        """Count one answered frame of a stream."""
         self.answered[self._placement.device_of(stream)] += 1
 
     def closed(self, stream: str) -> None:
@@ -81,7 +81,7 @@ class Devices:
         self._placement.end(stream)
 
     def drain(self) -> Future[None]:
-        """Done once all devices have nothing left to do, and have stopped."""
+        """Return a future that is done when all devices have finished their work and stopped."""
         parts: list[Future[None]] = []
         for number in self._placement.living:
             parts.append(Future())
@@ -89,7 +89,7 @@ class Devices:
         return _all_of(parts)
 
     def may_stop(self, device: int) -> bool:
-        """Whether all may stop, as this one could; a stream of one that is lost may still come to others."""
+        """Whether all devices may stop. Streams of a lost device may still move to others."""
         if not self._stopped:
             self._drained.add(device)
             living = self._placement.living
@@ -101,25 +101,26 @@ class Devices:
         return True
 
     def lose(self, device: int, why: str, streams: Iterable[StreamState]) -> bool:
-        """Let the streams of a device go on elsewhere; False when there is no other device."""
+        """Continue the streams of a lost device on other devices; False if there is no other device."""
         self._placement.lose(device)
         self.trouble[device] = why
         if not self._placement.living:
             return False
         moved = [state.moved() for state in streams]
         log.error(
-            "a device is lost, others go on event=device_lost device=%s streams=%d devices_left=%d reason=%r",
+            "a device is lost, its streams continue on others event=device_lost device=%s streams=%d "
+            "devices_left=%d reason=%r",
             *(self.threads[device].name, len(moved), len(self._placement.living), why),
         )
         for state in moved:
             self._place(Adopt(state), state.pixels, device, batch=state.share.batch)
         commands = self.threads[device].commands
-        while not commands.empty():  # nobody puts anything more there, but for a loader
+        while not commands.empty():  # only a loader still puts something there
             self._pass_on(commands.get(), device)
         return True
 
     def _pass_on(self, command: Command, device: int) -> None:
-        """What waited for a device that was lost, in its order."""
+        """Pass on a command that was waiting for a lost device; commands keep their order."""
         if isinstance(command, Drain):
             command.future.set_result(None)
         elif isinstance(command, OpenStream | Adopt):
@@ -131,7 +132,8 @@ class Devices:
     def _place(
         self, command: OpenStream | Adopt, pixels: int, before: int | None = None, *, batch: bool
     ) -> None:
-        """Place a stream; one that was on a device before rather on one of its kind, for the same pixels."""
+        """Place a stream; after a device was lost, preferably on one of the same kind, to get the same
+        pixels."""
         kind = None if before is None else self.threads[before].kind
         alike = [number for number in self._placement.living if self.threads[number].kind == kind]
         device = self._placement.place(
@@ -140,7 +142,7 @@ class Devices:
         self._put(device, command)
 
     def _speeds(self) -> list[float]:
-        """What each device takes for a pixel, seconds; the same for all of one kind."""
+        """Seconds per pixel of each device; the same value for all devices of one kind."""
         kinds = [thread.kind for thread in self.threads]
         speeds = {
             kind: min(thread.s_per_pixel for thread in self.threads if thread.kind == kind) for kind in kinds
@@ -153,7 +155,7 @@ class Devices:
 
 
 def _all_of(parts: Sequence[Future[None]]) -> Future[None]:
-    """Done when all parts are; raises what one of them raises."""
+    """Return a future that is done when all parts are; it raises the error of any part."""
     whole: Future[None] = Future()
     whole.set_running_or_notify_cancel()
 

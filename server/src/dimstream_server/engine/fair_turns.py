@@ -1,11 +1,11 @@
-"""Whose turn it is on a device: shares of time, whatever a turn of each takes. No clock, no threads.
+"""Whose turn it is on a device: fair shares of time, whatever the duration of turns. No clock, no threads.
 
-Virtual-time fair queueing (Demers, Keshav and Shenker 1989, doi:10.1145/75247.75248), with weights: virtual
-time passes by the seconds that were used, divided by the weights of all that want turns. A turn lasts,
-virtually, as long as it takes divided by its key's weight. It begins when the turn before it of the same key
-has ended, but not in the past; of those that have begun, the one that would end first is next (Bennett and
-Zhang 1996, doi:10.1109/INFCOM.1996.497885). So a small frame passes large ones, a key that was idle has saved
-nothing up, nobody waits for ever, and nobody is ahead of its share by more than a turn.
+Virtual-time fair queueing (Demers, Keshav and Shenker 1989, doi:10.1145/75247.75248), with weights. Virtual
+time advances by the seconds that were used, divided by the weights of all keys that want turns. In virtual
+time, a turn lasts as long as it takes, divided by its key's weight. It begins when the previous turn of the
+same key has ended, but not in the past. Of all turns that have begun, the one that would end first is next
+(Bennett and Zhang 1996, doi:10.1109/INFCOM.1996.497885). So small frames overtake large ones, an idle key
+saves nothing, no key waits forever, and no key is ahead of its share by more than one turn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUNDING: Final = 1e-9  # virtual seconds
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """In virtual seconds."""
+    """Begin and end of a turn, virtual seconds."""
 
     begins: float
     ends: float
@@ -28,14 +28,14 @@ class _Turn:
 
 
 class FairTurns(Generic[Key]):
-    """Keys that want a turn, and which is next."""
+    """Keys that want a turn, and which one is next."""
 
     def __init__(self) -> None:
         self._now = 0.0
         self._waiting: dict[Key, _Turn] = {}
         self._ended: dict[Key, float] = {}
         self._taken = _Turn(0.0, 0.0, 1.0)
-        self._just_had: Key | None = None  # a turn, and none was taken since
+        self._just_had: Key | None = None  # has wanted a turn, and none was taken since
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -44,22 +44,23 @@ class FairTurns(Generic[Key]):
         return key in self._waiting
 
     def want(self, key: Key, *, seconds: float, weight: float = 1.0) -> None:
-        """Let a key wait for a turn that will probably take so long; nothing, when it waits already.
+        """Let a key wait for a turn of this expected duration; does nothing if the key already waits.
 
         Parameters
         ----------
         weight : float
-            Of its share, above 0: a key of weight 2 gets twice the time of one of weight 1.
+            Weight of its share, above 0: a key of weight 2 gets twice the time of one of weight 1.
         """
         if key in self._waiting:
             return
         begins = self._ended.get(key, 0.0)
-        if key != self._just_had:  # it was idle, so nothing is owed to it
+        if key != self._just_had:  # it was idle, so it has saved nothing
             begins = max(self._now, begins)
         self._waiting[key] = _Turn(begins, begins + seconds / weight, weight)
 
     def take(self) -> Key:
-        """The key whose turn it is; there must be one. `used` is to be told before the next is taken."""
+        """Return the key whose turn it is; there must be one. `used` must be called before the next one is
+        taken."""
         begun = [key for key, turn in self._waiting.items() if turn.begins <= self._now + _ROUNDING]
         key = min(begun or self._waiting, key=lambda one: self._waiting[one].ends)
         self._taken = self._waiting.pop(key)
@@ -67,15 +68,15 @@ class FairTurns(Generic[Key]):
         return key
 
     def used(self, key: Key, seconds: float) -> None:
-        """Take note of how long the turn has taken that was taken last."""
+        """Record the duration of the last turn."""
         taken = self._taken
         self._ended[key] = taken.begins + seconds / taken.weight
         self._just_had = key
         self._now += seconds / (taken.weight + sum(turn.weight for turn in self._waiting.values()))
-        if self._waiting:  # whoever comes now begins no earlier than those who wait
+        if self._waiting:  # a new key begins no earlier than those that wait
             self._now = max(self._now, min(turn.begins for turn in self._waiting.values()))
 
     def forget(self, key: Key) -> None:
-        """Forget a key that will want no more turns."""
+        """Remove a key that wants no more turns."""
         self._waiting.pop(key, None)
         self._ended.pop(key, None)

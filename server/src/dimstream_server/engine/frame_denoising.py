@@ -1,4 +1,4 @@
-"""The one answer to one frame: denoise it, assess what speaks for it, judge it, remember it."""
+"""The answer to one frame: denoise it, assess it, decide its flag, and update the stream's state."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from dimstream_server.pipeline.fused_model import FusedOutput
 log = logging.getLogger(__name__)
 
 FAILED: Final = "frame failed"
-LATE: Final = "it would have been late: this is the raw frame"
-MOST_LOST: Final = 2  # devices; then it is the frame that is to blame
+LATE: Final = "it would have missed its deadline, so this is the raw frame"
+MOST_LOST: Final = 2  # lost devices after which the frame is assumed to be the cause
 RefuseWhenLost = Callable[[FrameFailed], None]
-"""Raises DeviceLost when a failure was not the frame's, but the device's."""
-LABELLED: Final = "labels, not counts: the model says what each pixel shows, which nothing here judges"
+"""Raises DeviceLost if the device, not the frame, caused a failure."""
+LABELLED: Final = "labels, not counts: the model classifies pixels, which is not judged"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Outcome:
-    """The part of a result that does not depend on the clock."""
+    """The part of a result that does not depend on time."""
 
     flag: FlagName
     reason: str | None
@@ -54,7 +54,7 @@ class _Outcome:
 
 
 def fall_back(state: StreamState, job: Job, *, device: str) -> EngineResult:
-    """Result of a stream's next frame that is the frame itself, as there is no time to denoise it."""
+    """Return the result of a stream's next frame when there is no time to denoise it: the raw frame."""
     started = time.perf_counter()
     pixels = as_dtype(job.task.pixels, state.spec.out_dtype) if state.spec.deliver_pixels else None
     _remember(state, job.task, None, why_none=NOT_DENOISED)
@@ -64,7 +64,7 @@ def fall_back(state: StreamState, job: Job, *, device: str) -> EngineResult:
 
 
 def as_dtype(values: NDArray[Any], dtype: OutDtype) -> NDArray[Any]:
-    """Values (H, W) in another type of pixels; for uint16 they are rounded and clipped."""
+    """Return values (H, W) in another pixel type; for uint16 they are rounded and clipped."""
     if dtype == "uint16" and values.dtype == np.float32:
         values = np.clip(np.rint(values), 0, np.iinfo(np.uint16).max)
     return values.astype(dtype)
@@ -79,21 +79,21 @@ def answer(
     *,
     device: str,
 ) -> EngineResult:
-    """Result of a stream's next frame.
+    """Return the result of a stream's next frame.
 
     Parameters
     ----------
     model : LoadedModel or Exception
-        The one in force for this stream, or why it could not be made ready.
+        The stream's model, or the error if it could not be loaded.
     beside : RawFrameThread
-        Looks at the raw frame while the network runs.
+        Examines the raw frame while the network runs.
     device : str
         Name of the device, for the result.
 
     Raises
     ------
     DeviceLost
-        The frame can still be answered elsewhere: nothing of it is remembered but in the judges.
+        When the frame can still be answered on another device: only the judges have changed.
     """
     started = time.perf_counter()
     try:
@@ -106,7 +106,7 @@ def answer(
             "frame failed event=frame_failed stream=%s seq=%d reason=%s", state.id, job.task.seq, error
         )
         outcome = _failed(state, job.task, str(error))
-    except Exception as error:  # a fault of ours costs one frame, not the streams of everybody
+    except Exception as error:  # a bug costs one frame, not all streams
         log.exception("fault in the engine event=internal_error stream=%s seq=%d", state.id, job.task.seq)
         outcome = _failed(state, job.task, f"internal error ({type(error).__name__}); see the server's log")
     state.tally.update(("failed" if outcome.error else "done", outcome.flag))
@@ -117,7 +117,7 @@ def _denoise(
     state: StreamState, task: FrameTask, model: LoadedModel | Exception, beside: RawFrameThread
 ) -> _Outcome:
     if isinstance(model, Exception):
-        raise FrameFailed(f"the model could not be made ready: {model}") from model
+        raise FrameFailed(f"the model could not be loaded: {model}") from model
     if model.fused.bundle.classes:
         return _label(state, task, model)
     last = state.planes.get(task.plane)
@@ -132,7 +132,7 @@ def _denoise(
     looked_at = beside.look_at(recorded, state.spec.detector)
     output = model.fused.run(task.pixels, previous, state.in_force.thresholds)
     if not output.finite:
-        raise FrameFailed("the prediction holds NaN or infinity")
+        raise FrameFailed("the prediction contains NaN or infinity")
     if state.spec.match_pixel_size:
         output = as_recorded(output, photons, state.parts, ceiling=_ceiling(state, model))
     found = looked_at.result()
@@ -155,7 +155,8 @@ def _denoise(
 
 
 def _label(state: StreamState, task: FrameTask, model: LoadedModel) -> _Outcome:
-    """Labels of a frame: SSIM, support and window sums mean nothing of them, so nothing is told of these."""
+    """Return the labels of a frame. SSIM, support and window sums are meaningless for labels, so they are
+    left out."""
     output = model.fused.run(state.spec.photons(task.pixels), None, state.in_force.thresholds)
     _remember(state, task, None)
     state.judges[task.plane].lost()
@@ -165,14 +166,14 @@ def _label(state: StreamState, task: FrameTask, model: LoadedModel) -> _Outcome:
 def restore_reference(
     state: StreamState, task: FrameTask, model: LoadedModel | Exception, refuse_when_lost: RefuseWhenLost
 ) -> None:
-    """Make the prediction of a plane's last frame again, for its next frame to be compared with.
+    """Denoise a plane's last frame again, because its next frame is compared with it.
 
     Raises
     ------
     DeviceLost
     """
     if isinstance(model, Exception):
-        return  # which every frame of the stream will be told
+        return  # every frame of the stream reports this error
     try:
         photons = without_outliers(state.spec.photons(task.pixels))
         finer = on_finer_pixels(photons, state.parts, seq=task.seq)
@@ -180,7 +181,10 @@ def restore_reference(
     except FrameFailed as error:
         refuse_when_lost(error)
         log.warning(
-            "failed as it came again event=frame_failed stream=%s seq=%d reason=%s", state.id, task.seq, error
+            "a reference frame failed event=frame_failed stream=%s seq=%d reason=%s",
+            state.id,
+            task.seq,
+            error,
         )
         return
     last = state.planes[task.plane]
@@ -188,7 +192,8 @@ def restore_reference(
 
 
 def _on_host(assessed: AssessedFrame, parts: int) -> NDArray[np.uint8]:
-    """The support map; of a frame that shows nothing, all that is predicted is unsupported."""
+    """Return the support map (H, W) uint8; in a frame without structure, all predicted signal is
+    unsupported."""
     support = assessed.support
     on_host = support if isinstance(support, np.ndarray) else np.asarray(support.numpy())
     if parts > 1:

@@ -1,4 +1,4 @@
-"""Whether there is memory for the frames of a stream: asked before the first one comes, not by the kernel."""
+"""Whether there is enough memory for a stream's frames, checked before the first frame arrives."""
 
 import math
 from typing import Final
@@ -8,16 +8,16 @@ from dimstream_server.errors import Oversize
 from dimstream_server.pipeline.onnx_runner import LARGE_PIXELS
 
 _GB: Final = 1e9
-_SPLIT_BYTES: Final = 120  # a pixel: the halves, what is predicted of them, and both compared
+_SPLIT_BYTES: Final = 120  # per pixel: the halves, their predictions, and their comparison
 
 
 def check_memory(spec: StreamSpec, parts: int, model: ModelInfo, limits: EngineLimits) -> None:
-    """Refuse frames that would take more memory in a model's network than there is for one frame.
+    """Refuse frames that need more memory in a model's network than is available for one frame.
 
     Parameters
     ----------
     parts : int
-        Into which the side of each pixel is divided before the model sees it.
+        Finer pixels along one side of each pixel in the model's input.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def check_memory(spec: StreamSpec, parts: int, model: ModelInfo, limits: EngineL
         return
     pixels = math.prod(spec.shape) * parts**2
     per_pixel = model.bytes_per_pixel
-    if spec.split_every:  # by a network of its own, which keeps its memory too where frames are small
+    if spec.split_every:  # by a separate network, which also keeps its memory if frames are small
         per_pixel = per_pixel * (1 if pixels >= LARGE_PIXELS else 2) + _SPLIT_BYTES
     needed = pixels * per_pixel
     if needed <= limits.network_bytes:
@@ -35,8 +35,7 @@ def check_memory(spec: StreamSpec, parts: int, model: ModelInfo, limits: EngineL
     side = int(math.sqrt(limits.network_bytes / per_pixel) / parts)
     divided = f", each divided into {parts}x{parts}," if parts > 1 else ""
     raise Oversize(
-        f"frames of {spec.shape[0]}x{spec.shape[1]} px{divided} would take up to {needed / _GB:.1f} GB in "
-        f"{model.id}, and there are {limits.network_bytes / _GB:.1f} GB for a frame "
-        f"(limits.max_network_bytes); send regions of at most {side}x{side} px, or bin the pixels, or serve "
-        "on a machine with more memory"
+        f"frames of {spec.shape[0]}x{spec.shape[1]} px{divided} need up to {needed / _GB:.1f} GB in "
+        f"{model.id}, expected at most {limits.network_bytes / _GB:.1f} GB (limits.max_network_bytes); send "
+        f"regions of at most {side}x{side} px, or bin the pixels, or use a machine with more memory"
     )

@@ -1,5 +1,4 @@
-"""What speaks for and against a frame that was denoised on this device: the engine's side of
-`dimstream_models.judging.assess`."""
+"""The quality metrics of a frame on this device: the engine's part of `dimstream_models.judging.assess`."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from dimstream_server.pipeline.fused_model import FusedOutput
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AssessedFrame:
-    """The flag of a frame, what it rests on, and its support map on the device."""
+    """The flag of a frame, its metrics, and its support map on the device."""
 
     decision: FlagDecision
     quality: QualityMetrics
@@ -38,7 +37,7 @@ class AssessedFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _FrameOnDevice:
-    """A denoised frame whose prediction stays on the device, as `dimstream_models.judging` asks about it."""
+    """A denoised frame for `dimstream_models.judging`; its prediction remains on the device."""
 
     photons: NDArray[Any]
     recorded: NDArray[Any]
@@ -66,7 +65,7 @@ class _FrameOnDevice:
         return self.model.aligner.ssim(before, self.output.normalised, shift)
 
     def compare_halves(self, first: NDArray[Any], second: NDArray[Any]) -> Agreement[Any]:
-        assert self.model.split_check is not None  # loaded with every stream whose photons are split
+        assert self.model.split_check is not None  # always loaded for streams whose photons are split
         return self.model.split_check.compare(first, second, self.output)
 
 
@@ -81,23 +80,23 @@ def assess_on_device(
     *,
     recorded: NDArray[Any],
 ) -> AssessedFrame:
-    """Gather the metrics of a frame and judge it.
+    """Collect the metrics of a frame, and decide its flag.
 
     Parameters
     ----------
     task : FrameTask
-        With photons as its pixels.
+        The frame, with photons as its pixels.
     raw_findings : RawFindings
-        What they show by themselves.
+        What these photons show by themselves.
     compared : PreviousFrame or None
-        What `output.measures.ssim` was taken with; None when there is a reason in `not_comparable`.
+        The frame with which `output.measures.ssim` was calculated; None when `not_comparable` is given.
     recorded
-        (H, W), its photons before they were scattered, where they were.
+        (H, W), its photons before they were moved to finer pixels, if they were.
 
     Raises
     ------
     FrameFailed
-        ONNX Runtime raised on a comparison.
+        When ONNX Runtime fails in a comparison.
     """
     judge = state.judges[task.plane]
     frame = _FrameOnDevice(task.pixels, recorded, raw_findings, output, model)
@@ -128,7 +127,7 @@ def assess_on_device(
 
 
 def _conditions(state: StreamState, model: LoadedModel) -> Conditions:
-    """What holds for a stream's frames; made again when that changes, and not for each of them."""
+    """Return the conditions of a stream's frames; they are cached until they change."""
     only_plane = len(state.planes) == 1
     if state.conditions is not None:
         in_force, known = state.conditions

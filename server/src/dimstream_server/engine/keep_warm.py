@@ -1,4 +1,4 @@
-"""A device that waits for frames is given empty ones, so that its card does not clock down between them."""
+"""Denoises empty frames on a device that is waiting, so that its GPU does not reduce its clock rate."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KeepWarm:
-    """When to denoise an empty frame, as large as the last one; no stream hears of it. Of one thread.
+    """Decides when to denoise an empty frame of the last frame's size; streams are not affected. For one
+    thread.
 
     Parameters
     ----------
     every_s : float or None
-        Seconds without work after which it is time; None: never.
+        Seconds without work until the next empty frame; None: never.
     """
 
     def __init__(self, every_s: float | None) -> None:
@@ -31,12 +32,12 @@ class KeepWarm:
         self._last: tuple[FusedModel, NDArray[Any]] | None = None
 
     def worked(self, now: float, model: FusedModel, shape: tuple[int, int], dtype: str) -> None:
-        """Take note of a frame (H, W) that was denoised.
+        """Record a frame (H, W) that was denoised.
 
         Parameters
         ----------
         now : float
-            Seconds, of a clock that only grows.
+            Seconds of a monotonic clock.
         """
         if self._every_s is None:
             return
@@ -46,17 +47,18 @@ class KeepWarm:
             self._last = (model, np.zeros(shape, dtype))
 
     def forget(self) -> None:
-        """Let go of the model: it is replaced, or nobody uses the device any more."""
+        """Release the model, because it is replaced or the device is no longer used."""
         self._last = None
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until it is time; None: it never is."""
+        """Seconds until the next empty frame; None: never."""
         if self._every_s is None or self._last is None:
             return None
         return max(0.0, self._since + self._every_s - now)
 
     def run_when_due(self, now: float) -> None:
-        """Denoise an empty frame if it is time. Nothing of it is kept: streams keep their predictions."""
+        """Denoise an empty frame if it is due. Its result is discarded, and streams keep their
+        predictions."""
         if self.wait_s(now) != 0 or self._last is None:
             return
         model, dark = self._last

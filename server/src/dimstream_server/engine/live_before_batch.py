@@ -1,8 +1,8 @@
-"""Whose turn it is on a device: live streams by their weights, batch streams behind them. No clock.
+"""Whose turn it is on a device: live streams by their weights, then batch streams. No clock.
 
-A batch frame begins when no live frame waits, and none is expected before it would end. A frame that is being
-denoised cannot be interrupted, so a live frame that comes unexpectedly waits for one batch frame at most. So
-that batch work never stands still, one batch frame goes first after every `LIVE_BEFORE_BATCH` live ones.
+A batch frame begins when no live frame is waiting, and none is expected before the batch frame would end. A
+frame that is being denoised cannot be interrupted, so an unexpected live frame waits for at most one batch
+frame. To keep batch work moving, one batch frame goes first after every `LIVE_BEFORE_BATCH` live ones.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 from dimstream_server.engine.fair_turns import FairTurns
 from dimstream_server.engine.live_arrivals import LiveArrivals
 
-LIVE_BEFORE_BATCH: Final = 200  # so at most one live frame of 200 waits for a batch frame that was forced
+LIVE_BEFORE_BATCH: Final = 200  # so at most one live frame of 200 waits for a forced batch frame
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a stream may claim of its device.
+    """A stream's claim to time on its device.
 
     Parameters
     ----------
     batch : bool
-        Whether it stands behind all that are not.
+        Whether it has lower priority than all live streams.
     weight : int
-        Of its share of the time, among those of its kind that want turns.
+        Weight of its share of time, among streams of its kind that want turns.
     """
 
     batch: bool = False
@@ -33,22 +33,22 @@ class Share:
 
 
 class Turns:
-    """Streams that want a turn of one frame, and which is next."""
+    """Streams that want a turn of one frame, and which one is next."""
 
     def __init__(self) -> None:
         self._live: FairTurns[str] = FairTurns()
         self._batch: FairTurns[str] = FairTurns()
-        self._batch_s: dict[str, float] = {}  # how long the turns will probably take that are waited for
-        self._passed = 0  # live turns since batch work has waited
+        self._batch_s: dict[str, float] = {}  # expected durations of the turns that are waited for
+        self._passed = 0  # live turns since batch work began to wait
         self._arrivals = LiveArrivals()
 
     def came(self, stream: str, share: Share, at_s: float, *, t: int, interval_s: float | None) -> None:
-        """Take note of a frame that has come, of time point `t`; of batch work it says nothing."""
+        """Record the arrival of a frame of time point `t`; batch frames are ignored."""
         if not share.batch:
             self._arrivals.came(stream, at_s, t=t, interval_s=interval_s)
 
     def want(self, stream: str, share: Share, *, seconds: float) -> None:
-        """Let a stream wait for a turn that will probably take so long."""
+        """Let a stream wait for a turn of this expected duration."""
         if share.batch:
             self._batch_s.setdefault(stream, seconds)
             self._batch.want(stream, seconds=seconds, weight=share.weight)
@@ -56,7 +56,7 @@ class Turns:
             self._live.want(stream, seconds=seconds, weight=share.weight)
 
     def take(self, now_s: float) -> str | None:
-        """The stream whose turn it is; None while none has to be taken."""
+        """Return the stream whose turn it is; None if no turn should be taken now."""
         if self._live and not (self._batch and self._passed >= LIVE_BEFORE_BATCH):
             self._passed += bool(self._batch)
             return self._live.take()
@@ -68,7 +68,7 @@ class Turns:
         return None
 
     def wait_s(self, now_s: float) -> float | None:
-        """For how long nobody has to be given a turn, if nothing comes; None: for ever."""
+        """Return how long no turn has to be taken if no frame arrives; None: forever."""
         if self._live:
             return 0.0
         if not self._batch:
@@ -76,11 +76,11 @@ class Turns:
         return self._arrivals.free_at(now_s, max(self._batch_s.values())) - now_s
 
     def used(self, stream: str, share: Share, seconds: float) -> None:
-        """Take note of how long the turn has taken that was taken last."""
+        """Record the duration of the last turn."""
         (self._batch if share.batch else self._live).used(stream, seconds)
 
     def forget(self, stream: str) -> None:
-        """Forget a stream that has ended."""
+        """Remove a stream that has ended."""
         self._live.forget(stream)
         self._batch.forget(stream)
         self._batch_s.pop(stream, None)

@@ -1,4 +1,4 @@
-"""Bundles made ready to serve: checked, fused and warmed up, off the device thread."""
+"""Loads bundles for serving: checked, fused and warmed up, in a thread other than the device's."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from dimstream_server.pipeline.thresholds import thresholds_of
 
 _log = logging.getLogger(__name__)
 ROUNDING_MAX: Final = 0.05
-"""Of the largest prediction, by which a lower precision may miss the test output."""
+"""Largest difference of a lower precision from the test output, as a share of the largest prediction."""
 
 
 class ModelKey(NamedTuple):
-    """Names one model made ready, with or without the split-photon check and error bars."""
+    """Key of a loaded model, with or without the split-photon check and error bars."""
 
     model: str
     in_dtype: InDtype
@@ -39,7 +39,7 @@ class ModelKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """All that the frames of a stream go through; belongs to one thread at a time."""
+    """Everything that processes the frames of a stream. Only one thread at a time may use it."""
 
     fused: FusedModel
     aligner: Aligner
@@ -47,14 +47,14 @@ class LoadedModel:
 
 
 class Loader:
-    """Makes fused models on a thread of its own, one after another, while frames go on.
+    """Makes fused models in a separate thread, one after another, while frames are denoised.
 
     Parameters
     ----------
     bundles : iterable of Bundle
-        All that may be served.
+        All bundles that may be served.
     threads : int or None
-        CPU threads of one run; None: one for each core.
+        CPU threads of one run; None: one per core.
     """
 
     def __init__(self, bundles: Iterable[Bundle], device: Device, *, threads: int | None) -> None:
@@ -65,11 +65,11 @@ class Loader:
 
     @property
     def device(self) -> Device:
-        """What the models are made ready for."""
+        """The device for which the models are loaded."""
         return self._device
 
     def load(self, key: ModelKey) -> LoadedModel:
-        """Model made ready and warmed up, on the caller's thread.
+        """Load and warm up a model in the caller's thread.
 
         Raises
         ------
@@ -93,15 +93,15 @@ class Loader:
         return LoadedModel(fused, Aligner(bundle, device, threads=threads), split_check)
 
     def load_aside(self, key: ModelKey, then: Callable[[Future[LoadedModel]], None]) -> None:
-        """Load on the loader's thread and call `then` with the outcome there."""
+        """Load in the loader's thread, and call `then` with the result there."""
         self._thread.submit(self.load, key).add_done_callback(then)
 
     def prepare_aside(
         self, bundle: Bundle, pairs: Iterable[tuple[InDtype, OutDtype]]
     ) -> Future[dict[ModelKey, LoadedModel]]:
-        """Let another bundle reproduce its test output, and load it, on the loader's thread.
+        """Check that another bundle reproduces its test output, and load it, in the loader's thread.
 
-        The future raises what `check_test_tensors` and `load` do.
+        The future raises the errors of `check_networks` and `load`.
         """
         keys = [ModelKey(bundle.id, *pair) for pair in pairs]
 
@@ -112,11 +112,11 @@ class Loader:
         return self._thread.submit(prepare)
 
     def put(self, bundle: Bundle) -> None:
-        """Load models of this bundle from now on, in the place of another one of its id."""
+        """Load models of this bundle from now on; it replaces another bundle with the same id."""
         self._bundles[bundle.id] = bundle
 
     def drop(self, model: str) -> None:
-        """Load a model no more."""
+        """Do not load this model any more."""
         del self._bundles[model]
 
     def stop(self) -> None:
@@ -127,9 +127,9 @@ class Loader:
 def prepared_on_all(
     bundle: Bundle, parts: Mapping[str, Future[dict[ModelKey, LoadedModel]]]
 ) -> Future[PreparedModel]:
-    """A bundle that is ready on every device by name, but for those that are lost meanwhile.
+    """Return a future of a bundle that is loaded on every device, except devices that are lost meanwhile.
 
-    The future raises what one of the parts raises, and Draining when all were given up.
+    The future raises the error of any part, and Draining when all were cancelled.
     """
     prepared: Future[PreparedModel] = Future()
     prepared.set_running_or_notify_cancel()
@@ -153,11 +153,11 @@ def prepared_on_all(
 
 
 def model_info(bundle: Bundle) -> ModelInfo:
-    """What the endpoints see of a bundle."""
+    """Return the description of a bundle for the endpoints."""
     memory = bytes_per_pixel(bundle)
     if memory is None:
         _log.warning(
-            "a network does not tell how much memory frames take, so that too large ones are not refused "
+            "the memory that a network needs is unknown, so frames that are too large are not refused "
             "event=memory_unknown model=%s",
             bundle.id,
         )
@@ -175,9 +175,9 @@ def model_info(bundle: Bundle) -> ModelInfo:
 
 
 def check_networks(bundle: Bundle, device: Device) -> None:
-    """Let a bundle's networks reproduce their test outputs on a device.
+    """Check that a bundle's networks reproduce their test outputs on a device.
 
-    They must do so in float32 whatever its precision is, in which they must come close.
+    They must reproduce them in float32, and approximately in the device's precision.
 
     Raises
     ------
@@ -199,25 +199,26 @@ def _check_rounded(bundle: Bundle, device: Device, rounded: Array, exact: Array)
     off = float(np.abs(rounded - exact).max())
     if not off <= ROUNDING_MAX * largest:  # NaN, too
         raise UnsupportedNetwork(
-            f"{bundle.id}: in {device.precision} it misses its test output by {off:.3g}, expected at most "
-            f"{ROUNDING_MAX:.0%} of the largest prediction, {largest:.3g}; serve it in float32"
+            f"{bundle.id}: in {device.precision} it differs from its test output by {off:.3g}, expected at "
+            f"most {ROUNDING_MAX:.0%} of the largest prediction, {largest:.3g}; serve it in float32"
         )
 
 
 def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Array]:
-    """A bundle's network alone: from its inputs to its output, such as (1, 1, H, W) float32, in its unit.
+    """Return a bundle's bare network: from its inputs to its output, such as (1, 1, H, W) float32, in its own
+    unit.
 
     Parameters
     ----------
     name : str
-        Of the bundle, for messages.
+        Name of the bundle, for messages.
     """
     network = open_network(content, device, name=name)
 
     def run(*values: Array) -> Array:
         try:
             return network(*values)
-        except Exception as error:  # the runtimes' classes have no base but Exception
+        except Exception as error:  # the runtimes' error classes have no common base except Exception
             raise UnsupportedNetwork(
                 f"{name}: the network fails on its test input: {first_line(error)}; export it again"
             ) from error
@@ -226,7 +227,7 @@ def bare_network(name: str, content: bytes, device: Device) -> Callable[..., Arr
 
 
 def bundles_by_id(bundles: Iterable[Bundle]) -> dict[str, Bundle]:
-    """Bundles by their ids.
+    """Return the bundles by their ids.
 
     Raises
     ------
@@ -236,7 +237,8 @@ def bundles_by_id(bundles: Iterable[Bundle]) -> dict[str, Bundle]:
     for bundle in bundles:
         if bundle.id in found:
             raise DuplicateModel(
-                f"{found[bundle.id].source} and {bundle.source} both hold a model {bundle.id!r}; serve one"
+                f"{found[bundle.id].source} and {bundle.source} both have a model {bundle.id!r}; serve only "
+                "one"
             )
         found[bundle.id] = bundle
     return found

@@ -1,4 +1,4 @@
-"""The engine of the devices of this process."""
+"""The engine on the devices of this process."""
 
 from __future__ import annotations
 
@@ -51,20 +51,22 @@ PAIRS_AT_START: Final[tuple[tuple[InDtype, OutDtype], ...]] = (("uint16", "uint1
 
 
 class LocalEngine:
-    """The `Engine` protocol on one device or several: one thread for each owns everything that changes there.
+    """The `Engine` protocol on one or several devices; one thread per device owns everything that changes
+    there.
 
-    All bundles have reproduced their test tensors and are warmed up when the constructor returns.
+    When the constructor returns, all bundles have reproduced their test tensors and are warmed up.
 
     Parameters
     ----------
     bundles : iterable of Bundle
-        To serve; their ids differ.
+        Bundles to serve, with different ids.
     devices : sequence of str
-        See `dimstream_server.pipeline.device_name`; there is no fall-back. A CPU may come more than once.
+        See `dimstream_server.pipeline.device_name`; there is no fallback. A CPU may appear more than once.
     threads : int or None
         CPU threads of one run; None: the cores, shared by the devices.
     pairs_at_start
-        Pixel types (in, out) that are composed before the first stream; others when a stream wants them.
+        Pixel types (in, out) whose models are loaded at the start; others are loaded when a stream needs
+        them.
     keep_warm_s : float or None
         Seconds without work after which a device with streams denoises an empty frame; None: never.
 
@@ -92,7 +94,7 @@ class LocalEngine:
             for bundle in served.values():
                 check_networks(bundle, where)
         self._device = described(places, _versions(places, runtime))
-        # replaced as a whole: other threads read it
+        # always replaced as a whole, because other threads read it
         self._infos: Mapping[str, ModelInfo] = MappingProxyType(
             {id: model_info(bundle) for id, bundle in served.items()}
         )
@@ -100,7 +102,7 @@ class LocalEngine:
         self._limits = limits or EngineLimits()
         self._quotas = Quotas(self._limits, keeps_frames=len(places) > 1)
         self._trouble: str | None = None
-        # over the quotas, the devices, and so that commands are queued as they were accepted
+        # guards the quotas and devices, and keeps commands in the order of acceptance
         self._lock = threading.Lock()
         threads = threads or shared_threads(places)
         loaders = [Loader(served.values(), where, threads=threads) for where in places]
@@ -123,15 +125,15 @@ class LocalEngine:
         return {key: loader.load(key) for key in keys}
 
     def device(self) -> EngineDevice:
-        """What it runs on."""
+        """The device on which it runs."""
         return self._device
 
     def models(self) -> Mapping[str, ModelInfo]:
-        """Bundles that are served, by id."""
+        """The served models, by id."""
         return self._infos
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
-        """Make a bundle ready to be served; see `Engine.prepare`."""
+        """Load a bundle for serving; see `Engine.prepare`."""
         bundle = bundle.in_precision(self._precision)
         with self._lock:
             self._quotas.check_serving()
@@ -149,12 +151,12 @@ class LocalEngine:
         return info
 
     def withdraw(self, model: str) -> None:
-        """Serve a model no more; see `Engine.withdraw`."""
+        """Stop serving a model; see `Engine.withdraw`."""
         with self._lock:
             self._info(model)
             self._refuse_in_use(model)
             if len(self._infos) == 1:
-                raise ModelInUse(f"{model} is the only model that is served; load another one first")
+                raise ModelInUse(f"{model} is the only served model; load another one first")
             self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
             self._devices.withdraw(model)
 
@@ -165,10 +167,10 @@ class LocalEngine:
                 f"{users} streams or requests use {model}, or will; change their model, or wait for their end"
             )
         if self._quotas.loading[model]:
-            raise ModelInUse(f"{model} is being made ready for a stream that has just ended; try again")
+            raise ModelInUse(f"{model} is still being loaded for a stream that has just ended; try again")
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
-        """Id of a new stream; see `Engine.open`."""
+        """Open a stream, and return its id; see `Engine.open`."""
         with self._lock:
             info = self._info(spec.model)
             parts = check_spec(spec, info.bundle, self._limits)
@@ -179,7 +181,7 @@ class LocalEngine:
         return stream
 
     def restore_reference(self, stream: str, task: FrameTask) -> None:
-        """Bring the last frame of a plane again; see `Engine.restore_reference`."""
+        """Denoise the last frame of a plane again; see `Engine.restore_reference`."""
         with self._lock:
             spec = self._quotas.spec(stream)
         check_frame(task, spec)
@@ -188,7 +190,8 @@ class LocalEngine:
             self._devices.put(Append(stream, RestoreReference(task)))
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
-        """Result of one frame; see `Engine.submit`. Cancelled before its turn, it is not denoised."""
+        """Return the future result of one frame; see `Engine.submit`. If it is cancelled in time, the frame
+        is not denoised."""
         accepted_at = time.perf_counter()
         with self._lock:
             spec = self._quotas.spec(stream)
@@ -200,7 +203,7 @@ class LocalEngine:
         return job.future
 
     def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
-        """Take note of a gap; see `Engine.skip`."""
+        """Record a gap; see `Engine.skip`."""
         with self._lock:
             self._quotas.check_open(stream)
             self._devices.put(Append(stream, Gap(seq_from, seq_to)))
@@ -214,9 +217,9 @@ class LocalEngine:
     ) -> Future[InForce]:
         """Change model or thresholds from a frame on; see `Engine.update`."""
         if model is None and thresholds is None:
-            raise BadUpdate("an update names a model, thresholds or both; it named neither")
+            raise BadUpdate("expected a model, thresholds or both in an update, got neither")
         future: Future[InForce] = Future()
-        future.set_running_or_notify_cancel()  # too late to take back: frames may depend on it
+        future.set_running_or_notify_cancel()  # frames may depend on it, so it cannot be cancelled
         with self._lock:
             self._quotas.check_open(stream)
             info = None if model is None else self._info(model)
@@ -230,7 +233,7 @@ class LocalEngine:
         return future
 
     def close(self, stream: str) -> Future[Counts]:
-        """Take no more frames of a stream; see `Engine.close`."""
+        """Close a stream; see `Engine.close`."""
         future: Future[Counts] = Future()
         with self._lock:
             self._quotas.closing(stream)
@@ -238,7 +241,7 @@ class LocalEngine:
         return future
 
     def drain(self) -> Future[None]:
-        """Answer everything that was accepted, then stop; see `Engine.drain`."""
+        """Answer all accepted frames, then stop; see `Engine.drain`."""
         with self._lock:
             self._quotas.draining = True
             if not self._quotas.stopped:
@@ -248,15 +251,15 @@ class LocalEngine:
         return stopped
 
     def queue_length(self) -> int:
-        """Frames accepted and not yet answered."""
+        """Number of frames that were accepted but not yet answered."""
         return self._quotas.queued
 
     def trouble(self) -> str | None:
-        """Why nothing more will be answered; see `Engine.trouble`."""
+        """Why frames are no longer answered; see `Engine.trouble`."""
         return self._trouble
 
     def devices(self) -> tuple[DeviceReport, ...]:
-        """How each device is; see `Engine.devices`."""
+        """Return the state of each device; see `Engine.devices`."""
         with self._lock:
             return tuple(
                 DeviceReport(
@@ -311,13 +314,13 @@ class LocalEngine:
         info = self._infos.get(model)
         if info is None:
             raise UnknownModel(
-                f"no model {model[:100]!r} is served; served are {', '.join(sorted(self._infos))}"
+                f"no model {model[:100]!r} is served; expected one of {', '.join(sorted(self._infos))}"
             )
         return info
 
 
 def _versions(places: Iterable[Device], runtime: str) -> str:
-    """What runs the networks, and what runs the rest where that is another."""
+    """Return the runtime of the networks, and that of the other operators if it is different."""
     used = dict.fromkeys([*(runtime if one.bracket == one else one.runtime for one in places), runtime])
     emulated = dict.fromkeys(f"{one.precision} is emulated" for one in places if is_emulated(one))
     return ", ".join([*(f"{name} {version(name)}" for name in used), *emulated])

@@ -1,4 +1,4 @@
-"""The futures that a device thread has promised to complete, so that nobody waits for one that has died."""
+"""The futures that a device thread must complete, so that no caller waits for a thread that has died."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dimstream_server.errors import ServerError
 
 
 def of_command(command: Command) -> list[Future[Any]]:
-    """What whoever gave a command waits for."""
+    """Return the futures that belong to a command."""
     if isinstance(command, Append):
         return _of_item(command.item)
     if isinstance(command, Adopt):
@@ -21,13 +21,13 @@ def of_command(command: Command) -> list[Future[Any]]:
 
 
 def of_stream(state: StreamState) -> list[Future[Any]]:
-    """What is waited for of a stream."""
+    """Return the pending futures of a stream."""
     items = [future for item in state.waiting for future in _of_item(item)]
     return [*items, *(update.future for update in state.updates)]
 
 
 def break_all(futures: Iterable[Future[Any]], error: ServerError) -> None:
-    """Let those raise an error that are not done."""
+    """Fail all futures that are not done."""
     for future in futures:
         if not future.done():
             future.set_exception(error)

@@ -1,4 +1,5 @@
-"""Streams whose photons are scattered onto pixels of a size that the model knows, results binned back."""
+"""Streams whose photons are moved to finer pixels that the model knows, and whose results are binned
+again."""
 
 from __future__ import annotations
 
@@ -17,49 +18,47 @@ from dimstream_server.pipeline.fused_model import FusedOutput
 
 
 def parts_of(spec: StreamSpec, bundle: Bundle) -> int:
-    """Into how many pixels the side of a pixel is divided; 1: photons stay where they are.
+    """Return into how many finer pixels a pixel's side is divided; 1: it is not divided.
 
     Raises
     ------
     CannotMatchPixels
-        It was asked for and cannot be done.
+        When it was requested but is impossible.
     """
     if not spec.match_pixel_size:
         return 1
     known = None if bundle.config is None else bundle.config.pixel_sizes_nm
     if known is None:
         raise CannotMatchPixels(
-            f"expected a model that says which pixel sizes it knows, {bundle.id} does not; leave"
-            " match_pixel_size out, or choose another model"
+            f"expected a model that states its pixel sizes with match_pixel_size, but {bundle.id} does not; "
+            "leave match_pixel_size out, or choose another model"
         )
     if spec.pixel_size_um is None:
-        raise CannotMatchPixels(
-            "expected pixel_size_um with match_pixel_size, got none; say how large the pixels are"
-        )
+        raise CannotMatchPixels("expected pixel_size_um with match_pixel_size, got none; give the pixel size")
     if spec.detector is not None:
         raise CannotMatchPixels(
-            "expected counted photons with match_pixel_size, got offset and gain, after which values are"
-            " estimates that cannot be divided; leave match_pixel_size out"
+            "expected photon counts with match_pixel_size, got offset and gain, after which values are "
+            "estimates that cannot be divided; leave match_pixel_size out"
         )
     if spec.deliver_sd:
         raise CannotMatchPixels(
-            "expected no error bars (sd) with match_pixel_size, got both: those of finer pixels do not add up"
-            " to that of a pixel; leave one of them out"
+            "expected no error bars (sd) with match_pixel_size, got both: error bars of finer pixels cannot "
+            "be summed to that of a pixel; leave one of them out"
         )
     return finer_pixels(1e3 * spec.pixel_size_um, known)
 
 
 def on_finer_pixels(photons: NDArray[Any], parts: int, *, seq: int) -> NDArray[Any]:
-    """Photons (H, W) of frame `seq`, each on one of the finer pixels within its own.
+    """Return the photons (H, W) of frame `seq`, each moved to a finer pixel within its own.
 
     Raises
     ------
     FrameFailed
-        The values are no counts.
+        When the values are not counts.
     """
     if parts > 1 and photons.dtype.kind == "f" and ((photons < 0) | (photons != np.rint(photons))).any():
         raise FrameFailed(
-            "its photons cannot be put on finer pixels: expected whole numbers from 0, got others; send"
+            "its photons cannot be moved to finer pixels: expected whole numbers from 0, got others; send"
             " photon counts, or leave match_pixel_size out"
         )
     return scattered(photons, parts, seed=seq)
@@ -68,14 +67,14 @@ def on_finer_pixels(photons: NDArray[Any], parts: int, *, seq: int) -> NDArray[A
 def as_recorded(
     output: FusedOutput, recorded: NDArray[Any], parts: int, *, ceiling: float | None
 ) -> FusedOutput:
-    """What was made of finer pixels, as it is delivered for the frame (H, W) that was recorded.
+    """Return the output for finer pixels, converted to the pixels of the recorded frame (H, W).
 
-    Extremes of the counts are those of the frame that was recorded: scattered, none is at a ceiling.
+    Minimum and maximum are those of the recorded frame, because finer pixels cannot be saturated.
 
     Parameters
     ----------
     ceiling : float or None
-        The largest value that a delivered pixel can hold as a whole number; None: it is delivered as float32.
+        The largest value of a delivered integer pixel; None: pixels are delivered as float32.
     """
     summed = binned(output.denoised, parts)
     denoised: NDArray[Any] = summed

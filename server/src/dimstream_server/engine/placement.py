@@ -1,9 +1,9 @@
 """Which stream is on which device. No threads, no clock.
 
-A stream stays where it was placed, as what its next frame is compared with lies there; it moves only when its
-device is lost. A new stream goes where one frame of each stream, its own included, would take the least time
-together; for a live stream, to which batch streams give way, that of the live ones comes first. Where all is
-the same, it goes to the device with fewer streams, and then to the first.
+A stream remains on its device, because the prediction of its last frame is there. It moves only when its
+device is lost. A new stream goes to the device on which one frame of each stream, including the new one,
+would take the least total time. For a live stream, only the live streams count first, because batch streams
+give way. If equal, the device with fewer streams is used, and then the first one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class _Place:
 
 
 class Placement:
-    """Streams on devices, which are known by their numbers.
+    """Streams on devices; devices are identified by number.
 
     Parameters
     ----------
     devices : int
-        How many there are.
+        Number of devices.
     """
 
     def __init__(self, devices: int) -> None:
@@ -46,18 +46,18 @@ class Placement:
         batch: bool = False,
         among: Sequence[int] = (),
     ) -> int:
-        """The device of a stream from now on; one at least must live.
+        """Place a stream, and return its device; at least one device must not be lost.
 
         Parameters
         ----------
         pixels : int
-            Of a frame, as the model is given it.
+            Pixels of a frame in the model's input.
         s_per_pixel : sequence of float
-            What each device, lost ones included, takes for a pixel, seconds.
+            Seconds per pixel of each device, including lost ones.
         batch : bool
             Whether it gives way to live streams.
         among : sequence of int
-            Devices that live and are taken rather than others; none: all are as good.
+            Preferred devices, none of which is lost; empty: all are equal.
         """
         self._places.pop(stream, None)
         before = {
@@ -79,25 +79,25 @@ class Placement:
         return stream in self._places
 
     def device_of(self, stream: str) -> int:
-        """Where a stream is that was placed; perhaps on a device that was lost since."""
+        """Return the device of a placed stream, which may be lost since then."""
         return self._places[stream].device
 
     def is_batch(self, stream: str) -> bool:
-        """Whether a stream that was placed gives way to live ones."""
+        """Whether a placed stream gives way to live ones."""
         return self._places[stream].batch
 
     def pixels_of(self, stream: str) -> int:
-        """Pixels of a frame of a stream that was placed."""
+        """Return the pixels of a frame of a placed stream."""
         return self._places[stream].pixels
 
     def streams_on(self, device: int) -> list[str]:
-        """Streams of a device, in the order in which they came there."""
+        """Return the streams of a device, in the order in which they were placed there."""
         return [stream for stream, place in self._places.items() if place.device == device]
 
     def end(self, stream: str) -> None:
-        """Forget a stream."""
+        """Remove a stream."""
         self._places.pop(stream, None)
 
     def lose(self, device: int) -> None:
-        """Place nothing on a device any more; its streams are to be placed again."""
+        """Do not use a device any more; its streams must be placed again."""
         self._living.remove(device)

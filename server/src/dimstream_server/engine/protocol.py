@@ -1,9 +1,9 @@
-"""What an engine promises to the endpoints, and the data that crosses: the one call they share is `submit`.
+"""The engine's interface for the endpoints, and its data. `submit` is the method that both endpoints use.
 
-Every method may be called from any thread and returns at once. What is refused raises a
-:class:`~dimstream_server.errors.Refused` right there, and nothing of it was kept; what is accepted is
-answered exactly once through its future. Futures are completed on the device thread, so a callback must
-only hand over (``loop.call_soon_threadsafe``). One stream's futures complete in the order of submission.
+Every method may be called from any thread and returns at once. A refused call raises a
+:class:`~dimstream_server.errors.Refused` immediately and changes nothing. An accepted one is answered exactly
+once through its future. Futures are completed in the device thread, so a callback must only pass the result
+on (``loop.call_soon_threadsafe``). The futures of one stream complete in the order of submission.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Priority = Literal["live", "batch"]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One bundle that the engine serves.
+    """A bundle that the engine serves.
 
     Parameters
     ----------
     gain, offset : float or None
-        Rescaling of the bundle: its one `scale_linear` step; None when it declares none, or several.
+        Rescaling of the bundle: its only `scale_linear` step; None without one, or with several.
     bytes_per_pixel : float or None
-        Memory that a frame takes while it is denoised, at most; None when its network does not tell.
+        Largest memory that a frame needs while it is denoised, bytes per pixel; None when unknown.
     """
 
     id: str
@@ -51,7 +51,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedModel:
-    """A bundle that has reproduced its test output and is warm, for the engine that prepared it."""
+    """A bundle that has reproduced its test output and is warmed up, for the engine that prepared it."""
 
     info: ModelInfo
     ready: Mapping[str, Mapping[Any, Any]]
@@ -59,17 +59,17 @@ class PreparedModel:
 
 @dataclass(frozen=True, slots=True)
 class EngineDevice:
-    """What an engine runs on.
+    """The device or devices of an engine.
 
     Parameters
     ----------
     name : str
-        As it is written in settings, see `dimstream_server.pipeline.device_name`: "cpu", "cuda:0@tf32"; of
-        several devices their names with commas between.
+        Name as in the settings, see `dimstream_server.pipeline.device_name`: "cpu", "cuda:0@tf32"; several
+        names are separated by commas.
     precision : str
-        What factors are rounded to before they are multiplied: "float32" leaves them as they are.
+        Precision to which factors are rounded before they are multiplied; "float32": no rounding.
     runtime : str
-        What runs the networks, and its version.
+        The software that runs the networks, and its version.
     """
 
     name: str
@@ -79,18 +79,18 @@ class EngineDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """How one of an engine's devices is.
+    """State of one of an engine's devices.
 
     Parameters
     ----------
     name : str
-        "cpu", "cuda:N", or, of several alike, with a number: "cpu#2".
+        "cpu", "cuda:N" or, for several equal ones, with a number: "cpu#2".
     trouble : str or None
         Why it is lost; None while it works.
     streams : int
-        Streams that are on it.
+        Number of its streams.
     queued : int
-        Frames of them that were accepted and are not yet answered.
+        Frames of its streams that were accepted but not yet answered.
     answered : int
         Frames that it has answered.
     """
@@ -104,30 +104,30 @@ class DeviceReport:
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What a stream is opened with; all its frames have this shape (H, W) and pixel type.
+    """Settings of a stream; all its frames have this shape (H, W) and pixel type.
 
     Parameters
     ----------
     deliver_maps : bool
-        Whether results carry the support map.
+        Whether results contain the support map.
     deliver_sd : bool
-        Whether results carry the error bars; the model must have them.
+        Whether results contain the error bars; the model must have them.
     split_every : int
-        The photons of the frames of every n-th time point are split, the first (0) included; 0: of none.
+        The photons of frames of every n-th time point are split, starting with the first (0); 0: never.
     frame_interval_s : float or None
         Seconds between time points; None when unknown.
     detector : Detector or None
-        By which frames are turned into photons before anything else; None: their values are photons.
+        Offset and gain by which values are first converted to photons; None: the values are photons.
     pixel_size_um : float or None
         Side of a pixel, micrometres; None when unknown.
     match_pixel_size : bool
-        Whether photons are scattered onto finer pixels where the model knows only such.
+        Whether photons are moved to finer pixels if the model knows only smaller pixels.
     priority : str
-        "batch": its frames stand behind those of all live streams of its device.
+        "batch": its frames have lower priority than those of all live streams of its device.
     weight : int
-        Of its share of the device's time, among streams of its priority.
+        Weight of its share of the device's time, among streams of its priority.
     deadline_ms : float or None
-        A frame that cannot be answered in this time is answered by itself; None: each is denoised.
+        A frame that cannot be denoised in this time is answered with the raw frame; None: all are denoised.
     """
 
     model: str
@@ -148,40 +148,40 @@ class StreamSpec:
 
     @property
     def model_out_dtype(self) -> OutDtype:
-        """Pixel type of what the model gives; what is added up afterwards is not rounded before."""
+        """Pixel type of the model's output; values that are summed afterwards are not rounded before."""
         return "float32" if self.match_pixel_size else self.out_dtype
 
     @property
     def model_dtype(self) -> InDtype:
-        """Pixel type of the photons that the model is given."""
+        """Pixel type of the photons in the model's input."""
         return self.in_dtype if self.detector is None else "float32"
 
     @property
     def ceiling(self) -> float | None:
-        """Photons at the largest value that a pixel can have; None of float32."""
+        """Photons at the largest value of a pixel; None for float32."""
         if self.in_dtype == "float32":
             return None
         largest = np.full((1, 1), np.iinfo(self.in_dtype).max, self.in_dtype)
         return float(self.photons(largest)[0, 0])
 
     def photons(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Photons of a raw frame (H, W), of the type `model_dtype`."""
+        """Return the photons of a raw frame, (H, W), with the type `model_dtype`."""
         return pixels if self.detector is None else self.detector.photons(pixels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameTask:
-    """One frame to be denoised.
+    """One frame to denoise.
 
     Parameters
     ----------
     seq : int
-        Place in the stream; the endpoint has checked that none is missing and none comes twice.
+        Number in the stream; the endpoint has checked that no frame is missing or repeated.
     pixels : ndarray
-        (H, W) values of the detector, as they came; may be read-only and is not copied, so it must not change
-        until answered.
+        (H, W) values of the detector as received. It may be read-only and is not copied, so it must not
+        change until it is answered.
     t : int
-        Time point; a frame is compared with t - 1 of its plane. Equal to `seq` where the client names none.
+        Time point; a frame is compared with t - 1 of its plane. It equals `seq` if the client states none.
     plane : tuple of int
         (channel, z, position).
     """
@@ -194,25 +194,25 @@ class FrameTask:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EngineResult(FrameResult):
-    """The one answer to one frame.
+    """The answer to one frame.
 
-    `ssim_prev` and `compared_seq` are None whenever nothing was compared, `fractions` and `quality` for a
-    failed frame.
+    `ssim_prev` and `compared_seq` are None when nothing was compared; `fractions` and `quality` are None for
+    a failed frame.
 
     Parameters
     ----------
     pixels : ndarray or None
-        (H, W) denoised counts, of a `fallback` the values that came; None for a failed frame or when the
-        stream wants no pixels.
+        (H, W) denoised counts, or the received values for a `fallback`; None for a failed frame, or if the
+        stream does not request pixels.
     support : ndarray or None
-        (H, W) uint8, see `dimstream_models.quality.support_map`; None unless the stream wants maps.
+        (H, W) uint8, see `dimstream_models.quality.support_map`; None unless the stream requests maps.
     sd : ndarray or None
-        (H, W) float32, the standard deviation of each denoised pixel, in counts; None unless the stream wants
-        error bars.
+        (H, W) float32, the standard deviation of each denoised pixel, in counts; None unless the stream
+        requests error bars.
     error : str or None
-        Why a failed frame failed.
+        Why the frame failed.
     plane, counts
-        What the stream could go on from after this frame, see `ResumeState`.
+        State from which the stream could be resumed after this frame, see `ResumeState`.
     """
 
     pixels: NDArray[Any] | None
@@ -228,7 +228,7 @@ class EngineResult(FrameResult):
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What a stream's frames are denoised with and judged by from a sequence number on."""
+    """The model and thresholds of a stream's frames from a sequence number on."""
 
     from_seq: int
     model: ModelInfo
@@ -237,23 +237,24 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """Bounds that keep the memory flat; what goes over one is refused.
+    """Bounds of memory; calls that exceed one are refused.
 
     Parameters
     ----------
     streams : int
-        Streams open at once, refused with `too_many_streams`.
+        Most open streams (`too_many_streams`).
     queued_per_stream, queued : int
-        Frames accepted and not yet answered, of one stream (`over_credit`) and of all (`server_busy`).
+        Most frames that are accepted but not yet answered, of one stream (`over_credit`) and of all
+        (`server_busy`).
     planes_per_stream : int
-        (channel, z, position) planes that a stream may have (`too_many_planes`).
+        Most (channel, z, position) planes of a stream (`too_many_planes`).
     plane_bytes : int
-        Bytes of what all planes of all streams keep, 6 a pixel, and with several devices a raw frame each
+        Most bytes for the planes of all streams, 6 per pixel and, with several devices, a raw frame each
         (`too_many_planes`).
     frame_pixels : int
-        Pixels that a frame may have (`oversize`).
+        Most pixels of a frame (`oversize`).
     network_bytes : int or None
-        Memory that one frame may take while it is denoised (`oversize`); None: all that it takes.
+        Most memory of one frame while it is denoised (`oversize`); None: unlimited.
     """
 
     streams: int = 64
@@ -266,48 +267,47 @@ class EngineLimits:
 
 
 class Engine(Protocol):
-    """Denoises the frames of many streams, each in its own order, with fair turns."""
+    """Denoises the frames of many streams, each in order, with fair turns."""
 
     def device(self) -> EngineDevice:
-        """What it runs on."""
+        """The device on which it runs."""
 
     def devices(self) -> tuple[DeviceReport, ...]:
-        """How each device is; lost ones stay in the list."""
+        """State of each device; lost ones remain in the list."""
 
     def models(self) -> Mapping[str, ModelInfo]:
-        """Bundles that are served, by id."""
+        """The served models, by id."""
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
-        """Make a bundle ready to be served, while frames go on; nothing else changes.
+        """Load a bundle for serving while frames are denoised; nothing else changes.
 
         The future raises DeviceUnavailable, UnsupportedNetwork, TestTensorMismatch, Draining.
         """
 
     def serve(self, prepared: PreparedModel) -> ModelInfo:
-        """Serve a model from now on, in the place of another one of its id.
+        """Serve a model from now on; it replaces another model with the same id.
 
         Raises
         ------
         ModelInUse
-            A stream uses that one.
+            When a stream uses the other model.
         Draining
         """
 
     def withdraw(self, model: str) -> None:
-        """Serve a model no more, and let its memory go.
+        """Stop serving a model, and free its memory.
 
         Raises
         ------
-        UnknownModel, Draining
-        ModelInUse
-            A stream uses it, or it is the only one.
+        UnknownModel, Draining ModelInUse
+            When a stream uses it, or it is the only one.
         """
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
-        """Id of a new stream; its session is composed and warmed meanwhile, and its frames wait for it.
+        """Open a stream, and return its id; its frames wait until its model is loaded.
 
-        With a `resume_state` it goes on from there: its next frames get the results that they would have got
-        from the stream that left it, once `restore_reference` has brought the last frames of its planes.
+        With a `resume_state`, the stream continues from there. After `restore_reference` was called for the
+        last frames of its planes, its next frames get the same results as in the original stream.
 
         Raises
         ------
@@ -315,19 +315,21 @@ class Engine(Protocol):
         """
 
     def restore_reference(self, stream: str, task: FrameTask) -> None:
-        """Denoise again the last frame of a plane of the stream's `resume_state`, before its next one.
+        """Denoise the last frame of a plane of the stream's `resume_state` again, before the plane's next
+        frame.
 
-        It gets no result. Of a plane whose reference frame is not restored, the next frame is `unjudged`.
+        It has no result. If the reference frame of a plane is not restored, the plane's next frame is
+        `unjudged`.
 
         Raises
         ------
-        UnknownStream, StreamClosed, WrongShape, WrongDtype, NotFinite, Draining
-        NotWaitedFor
-            The stream does not wait for this frame.
+        UnknownStream, StreamClosed, WrongShape, WrongDtype, NotFinite, Draining NotWaitedFor
+            When the stream does not wait for this frame.
         """
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
-        """Result of one frame. A model that raises gives a result with status "failed", not an exception.
+        """Return the future result of one frame. If the model fails, the result has status "failed"; it is no
+        exception.
 
         Raises
         ------
@@ -336,7 +338,7 @@ class Engine(Protocol):
         """
 
     def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
-        """Take note that frames `seq_from` to `seq_to` (inclusive) will never come.
+        """Record that frames `seq_from` to `seq_to` (inclusive) will never arrive.
 
         Raises
         ------
@@ -350,11 +352,11 @@ class Engine(Protocol):
         model: str | None = None,
         thresholds: Mapping[str, float] | None = None,
     ) -> Future[InForce]:
-        """Change model or thresholds from frame `from_seq` on; answered when the change is sure to happen.
+        """Change model or thresholds from frame `from_seq` on; the future is done when the change is certain.
 
-        `thresholds` are put over those that a new model's bundle brings, or, without a new model, over those
-        that will be in force then. The future raises BadUpdate when `from_seq` has been denoised already, and
-        when `thresholds` contradict each other.
+        `thresholds` replace those of the new model's bundle or, without a new model, those in use at that
+        frame. The future raises BadUpdate if `from_seq` was already denoised, or if `thresholds` contradict
+        each other.
 
         Raises
         ------
@@ -362,7 +364,7 @@ class Engine(Protocol):
         """
 
     def close(self, stream: str) -> Future[Counts]:
-        """Take no more frames of this stream; answered after all that were accepted.
+        """Close this stream; the future is done after all accepted frames were answered.
 
         Raises
         ------
@@ -370,10 +372,10 @@ class Engine(Protocol):
         """
 
     def drain(self) -> Future[None]:
-        """Take nothing more, answer everything that was accepted, then stop; may be called again."""
+        """Accept nothing more, answer all accepted frames, then stop; may be called repeatedly."""
 
     def queue_length(self) -> int:
-        """Frames accepted and not yet answered."""
+        """Number of frames that were accepted but not yet answered."""
 
     def trouble(self) -> str | None:
-        """Why nothing more will be answered until the server is restarted; None while all is well."""
+        """Why frames are not answered until the server is restarted; None while it works."""

@@ -1,6 +1,6 @@
-"""What an engine has accepted and not yet answered, and the bounds on it.
+"""The frames that an engine has accepted but not yet answered, and the bounds on them.
 
-The one thing that the callers' threads and the device thread both write; the engine guards it with its lock.
+Both the callers' threads and the device thread write this data; the engine guards it with its lock.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from dimstream_server.errors import (
 )
 
 LOWEST_SIDE: Final = 8
-PLANE_BYTES: Final = 6  # a pixel: 4 of the prediction, the rest of its overview and what is made of that
+PLANE_BYTES: Final = 6  # per pixel: 4 for the prediction, the rest for its overview and derived values
 
 
 @dataclass(slots=True)
 class _StreamQuota:
     spec: StreamSpec
     keeps_frames: bool = False
-    parts: int = 1  # into which the side of a pixel is divided
+    parts: int = 1  # finer pixels along the side of a pixel
     queued: int = 0
     closing: bool = False
     planes: set[Plane] = field(default_factory=set)
-    forgotten: dict[Plane, int] = field(default_factory=dict)  # the frames that may be brought again
-    models: Counter[str] = field(default_factory=Counter)  # in force, and of updates that wait
+    forgotten: dict[Plane, int] = field(default_factory=dict)  # reference frames that may be sent again
+    models: Counter[str] = field(default_factory=Counter)  # of the present state, and of waiting updates
 
     @property
     def plane_bytes(self) -> int:
-        """Of what is remembered of one plane."""
+        """Bytes that are kept of one plane."""
         pixels = self.spec.shape[0] * self.spec.shape[1]
         raw = np.dtype(self.spec.in_dtype).itemsize if self.keeps_frames else 0
         return pixels * (PLANE_BYTES * self.parts**2 + raw)
 
 
 class Quotas:
-    """Accounts of the open streams; every method is quick and none blocks.
+    """Quotas of the open streams; every method is fast, and none blocks.
 
     Parameters
     ----------
@@ -72,18 +72,18 @@ class Quotas:
         self.queued = 0
         self.draining = False
         self.stopped = False
-        self.loading: Counter[str] = Counter()  # what is being made ready of each model
+        self.loading: Counter[str] = Counter()  # number of keys that are being loaded, by model
         self._limits = limits
         self._plane_bytes = 0
         self._streams: dict[str, _StreamQuota] = {}
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None, *, parts: int = 1) -> str:
-        """Id of a new account.
+        """Add a stream, and return its id.
 
         Parameters
         ----------
         parts : int
-            Into which the side of each pixel is divided before the model sees it.
+            Finer pixels along one side of each pixel in the model's input.
 
         Raises
         ------
@@ -92,7 +92,8 @@ class Quotas:
         self.check_serving()
         if len(self._streams) >= self._limits.streams:
             raise TooManyStreams(
-                f"{self._limits.streams} streams are open, which is the limit; close one or try again later"
+                f"{self._limits.streams} streams are open, expected at most as many; close one or try again "
+                "later"
             )
         quota = _StreamQuota(spec, self._keeps_frames, parts)
         records = () if resume_state is None else resume_state.planes
@@ -104,7 +105,7 @@ class Quotas:
         return stream
 
     def restore_reference(self, stream: str, task: FrameTask) -> None:
-        """Note that the last frame of a plane came again.
+        """Record that the last frame of a plane was sent again.
 
         Raises
         ------
@@ -117,7 +118,7 @@ class Quotas:
         del quota.forgotten[task.plane]
 
     def spec(self, stream: str) -> StreamSpec:
-        """What an open stream, closing or not, was opened with.
+        """Return the settings of a stream that is open or closing.
 
         Raises
         ------
@@ -126,7 +127,7 @@ class Quotas:
         return self._quota(stream).spec
 
     def check_parts(self, stream: str, parts: int, model: str) -> None:
-        """Refuse a model for which the pixels of a stream would be divided in another way.
+        """Refuse a model for which a stream's pixels would be divided differently.
 
         Raises
         ------
@@ -135,12 +136,12 @@ class Quotas:
         now = self._quota(stream).parts
         if parts != now:
             raise BadUpdate(
-                f"expected a model for which pixels are divided as before, {now}x{now}, for {model} it would"
-                f" be {parts}x{parts}: open a new stream"
+                f"expected a model for which pixels are divided into {now}x{now} as before, but {model} "
+                f"needs {parts}x{parts}: open a new stream"
             )
 
     def accept(self, stream: str, task: FrameTask) -> None:
-        """Note one more frame.
+        """Record one more frame.
 
         Raises
         ------
@@ -150,46 +151,52 @@ class Quotas:
         quota = self._open_quota(stream)
         limits = self._limits
         if quota.queued >= limits.queued_per_stream:
-            raise StreamQueueFull(f"{quota.queued} frames of this stream wait, which is the limit")
+            raise StreamQueueFull(
+                f"{quota.queued} frames of this stream are waiting, which is the limit; wait for results"
+            )
         if self.queued >= limits.queued:
-            raise ServerBusy(f"{self.queued} frames of all streams wait, which is the limit; try again later")
+            raise ServerBusy(
+                f"{self.queued} frames of all streams are waiting, which is the limit; try again later"
+            )
         if task.plane not in quota.planes:
             self._add_planes(quota, {task.plane})
         quota.queued += 1
         self.queued += 1
 
     def answered(self, stream: str) -> None:
-        """Note that one accepted frame has its answer."""
+        """Record that one accepted frame was answered."""
         self._streams[stream].queued -= 1
         self.queued -= 1
 
     def queued_of(self, streams: Iterable[str]) -> int:
-        """Frames of these streams that were accepted and not yet answered."""
+        """Number of frames of these streams that were accepted but not yet answered."""
         return sum(self._streams[stream].queued for stream in streams if stream in self._streams)
 
     def check_open(self, stream: str) -> None:
-        """Raise UnknownStream or StreamClosed unless the stream takes more."""
+        """Raise UnknownStream or StreamClosed unless the stream accepts frames."""
         self._open_quota(stream)
 
     def check_serving(self) -> None:
-        """Raise Draining once nothing more is taken."""
+        """Raise Draining if nothing more is accepted."""
         if self.draining:
-            raise Draining("the server is stopping and takes no new streams or frames; send them again later")
+            raise Draining(
+                "the server is stopping and accepts no new streams or frames; send them again later"
+            )
 
     def uses(self, stream: str, model: str) -> None:
-        """Note that an update will put a model in force."""
+        """Record that an update will use a model."""
         self._streams[stream].models[model] += 1
 
     def left(self, stream: str, model: str) -> None:
-        """Note that a model is in force no more, or never will be."""
+        """Record that a stream no longer uses a model, or never will."""
         self._streams[stream].models[model] -= 1
 
     def users(self, model: str) -> int:
-        """How many streams use a model, or will."""
+        """Return how many streams use a model, or will."""
         return sum(quota.models[model] > 0 for quota in self._streams.values())
 
     def closing(self, stream: str) -> None:
-        """Note that a stream takes no more.
+        """Record that a stream accepts no more frames.
 
         Raises
         ------
@@ -198,7 +205,7 @@ class Quotas:
         self._open_quota(stream).closing = True
 
     def closed(self, stream: str) -> None:
-        """Forget a stream whose frames are all answered."""
+        """Remove a stream whose frames were all answered."""
         quota = self._streams.pop(stream)
         self._plane_bytes -= quota.plane_bytes * len(quota.planes)
 
@@ -207,13 +214,14 @@ class Quotas:
         named = ", ".join(map(str, sorted(planes)[:3]))
         if len(quota.planes) + len(planes) > limits.planes_per_stream:
             raise TooManyPlanes(
-                f"a stream may have {limits.planes_per_stream} (channel, z, position) planes; "
-                f"{named} would be more: spread them over several streams"
+                f"a stream may have at most {limits.planes_per_stream} (channel, z, position) planes; "
+                f"{named} would be more: use several streams"
             )
         if self._plane_bytes + quota.plane_bytes * len(planes) > limits.plane_bytes:
             raise TooManyPlanes(
-                f"the planes of all streams may keep {limits.plane_bytes} bytes of predictions; {named} "
-                f"would be more: use fewer (channel, z, position) planes, or raise limits.max_plane_bytes"
+                f"the planes of all streams may use at most {limits.plane_bytes} bytes for predictions; "
+                f"{named} would be more: use fewer (channel, z, position) planes, or raise "
+                "limits.max_plane_bytes"
             )
         quota.planes |= planes
         self._plane_bytes += quota.plane_bytes * len(planes)
@@ -234,7 +242,7 @@ class Quotas:
 
 
 def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> int:
-    """Check what a stream wants to be opened with; into how many parts the side of a pixel is divided.
+    """Check the settings of a new stream; return into how many finer pixels a pixel's side is divided.
 
     Raises
     ------
@@ -254,14 +262,14 @@ def check_spec(spec: StreamSpec, bundle: Bundle, limits: EngineLimits) -> int:
         ("out_dtype", spec.out_dtype, get_args(OutDtype)),
     ):
         if dtype not in known:
-            raise WrongDtype(f"{name} is one of {', '.join(known)}, not {dtype!r}")
+            raise WrongDtype(f"expected {name} to be one of {', '.join(known)}, got {dtype!r}")
     lowest = max(LOWEST_SIDE, bundle.ssim.window)
     if len(spec.shape) != 2 or min(spec.shape) < lowest:
-        raise WrongShape(f"frames are (H, W) with sides of at least {lowest} px, got {spec.shape}")
+        raise WrongShape(f"expected frames (H, W) with sides of at least {lowest} px, got {spec.shape}")
     parts = parts_of(spec, bundle)
     if spec.shape[0] * spec.shape[1] * parts**2 > limits.frame_pixels:
         divided = f", each divided into {parts}x{parts}," if parts > 1 else ""
-        raise Oversize(f"frames have at most {limits.frame_pixels} pixels, {spec.shape}{divided} is more")
+        raise Oversize(f"expected frames of at most {limits.frame_pixels} pixels, got {spec.shape}{divided}")
     return parts
 
 
@@ -279,6 +287,6 @@ def check_frame(task: FrameTask, spec: StreamSpec) -> None:
         )
     if pixels.dtype != np.dtype(spec.in_dtype):
         raise WrongDtype(f"frame {task.seq} is {pixels.dtype}, its stream was opened with {spec.in_dtype}")
-    # minimum and maximum let NaN and infinity through, and no mask is made
+    # minimum and maximum are NaN or infinite if any value is, and need no mask
     if spec.in_dtype == "float32" and not np.isfinite((pixels.min(), pixels.max())).all():
-        raise NotFinite(f"frame {task.seq} holds NaN or infinity; photon counts are finite")
+        raise NotFinite(f"frame {task.seq} contains NaN or infinity; photon counts must be finite")

@@ -1,4 +1,4 @@
-"""The thread that looks at raw frames while the network runs on them."""
+"""The thread that examines raw frames while the network processes them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dimstream_models.quality.detector import Detector
 
 
 class RawFrameThread:
-    """Finds what a raw frame shows by itself; nothing that it does outlives the frame.
+    """Finds what a raw frame shows by itself; it keeps no state between frames.
 
-    The thread that asks waits for the answer before it asks again, unless its network failed on the frame. So
-    two frames are held at most.
+    The caller waits for the answer before its next call, unless its network failed on the frame. So at most
+    two frames are in memory.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dimstream-raw")
 
     def look_at(self, photons: Array, detector: Detector | None) -> Future[RawFindings]:
-        """What is found in a frame (H, W), which must not be changed meanwhile.
+        """Return the future findings of a frame (H, W), which must not be changed meanwhile.
 
         Parameters
         ----------
         detector : Detector or None
-            By which the photons were made of the detector's values; None: the values are photons.
+            Offset and gain by which the photons were calculated; None: the values are photons.
         """
         return self._thread.submit(RawFindings.of, photons, detector)
 

@@ -1,6 +1,7 @@
-"""What a stream leaves behind after each frame: little enough to be written down, enough to go on from.
+"""The state of a stream after each frame: small enough to be stored, and sufficient to resume from.
 
-Predictions are not in it: they are made again from the last raw frame of each plane, which the client keeps.
+Predictions are not part of it: they are calculated again from the last raw frame of each plane, which the
+client keeps.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Plane = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the frames of a stream."""
+    """Numbers of frames of a stream, by outcome."""
 
     done: int = 0
     failed: int = 0
@@ -29,22 +30,22 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlaneRecord:
-    """A plane after one of its frames.
+    """State of a plane after one of its frames.
 
     Parameters
     ----------
     plane : tuple of int
         (channel, z, position).
     seq, t : int
-        Of the frame.
+        Number and time point of the frame.
     model_sha256 : str
         The model that denoised it.
     predicted : bool
-        Whether there is a prediction of it; False when it failed.
+        Whether there is a prediction of it; False if it failed.
     judge : mapping
-        `dimstream_models.judging.PlaneJudge.state` after it, which JSON holds.
+        `dimstream_models.judging.PlaneJudge.state` after it, as JSON values.
     fallback : bool
-        Whether it was answered by itself, for want of time.
+        Whether it was answered with the raw frame because of the deadline.
     """
 
     plane: Plane
@@ -58,20 +59,21 @@ class PlaneRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResumeState:
-    """What a stream goes on from.
+    """The state from which a stream is resumed.
 
     Parameters
     ----------
     next_seq : int
-        The frame that comes next.
+        The next frame.
     planes : tuple of PlaneRecord
-        The last frame of each plane before it.
+        State of each plane after its last frame before that.
     counts : Counts
-        Of the frames before it.
+        Counts of the frames before that.
     thresholds : Thresholds
-        In force, with the model that the stream is opened with.
+        Present thresholds; the model is the one with which the stream is opened.
     decided : mapping
-        Of frames from `next_seq` on that were answered before, whether it was a fallback: it is again.
+        For frames from `next_seq` on that were answered before: whether they were fallbacks, which is
+        repeated.
     """
 
     next_seq: int

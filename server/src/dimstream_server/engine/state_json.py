@@ -1,4 +1,4 @@
-"""What a stream goes on from, as it travels between a gateway and its workers: JSON, checked as it comes."""
+"""The resume state of a stream as JSON, between a gateway and its workers; it is checked on arrival."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 
 class BadState(ValueError):
-    """It is no state of a stream; the text says why."""
+    """It is not a state of a stream; the text says why."""
 
 
 class _Strict(BaseModel):
@@ -66,7 +66,7 @@ _RESULT: Final = TypeAdapter(_ResultModel)
 
 
 def state_json(state: ResumeState) -> dict[str, Any]:
-    """The JSON object that tells where a stream goes on."""
+    """Return a resume state as a JSON object."""
     planes = [
         {
             "plane": list(record.plane),
@@ -89,7 +89,7 @@ def state_json(state: ResumeState) -> dict[str, Any]:
 
 
 def state_of(told: Mapping[str, Any]) -> ResumeState:
-    """The state that a JSON object tells.
+    """Return the resume state in a JSON object.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def state_of(told: Mapping[str, Any]) -> ResumeState:
 
 
 def result_json(result: EngineResult) -> dict[str, Any] | None:
-    """What the stream would go on from after a result, in as far as the result does not tell it."""
+    """Return the part of the resume state after a result that is not in the result itself."""
     plane, counts = result.plane, result.counts
     if plane is None or counts is None:
         return None
@@ -125,7 +125,7 @@ def result_json(result: EngineResult) -> dict[str, Any] | None:
 def record_of(
     told: Mapping[str, Any], *, plane: Plane, seq: int, t: int, model_sha256: str
 ) -> tuple[PlaneRecord, Counts]:
-    """What a stream goes on from after the result of a frame, by the `result_json` of a worker.
+    """Return the state of a stream after the result of a frame, from the `result_json` of a worker.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def _plane(told: list[int]) -> Plane:
 
 
 def _checked_judge(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A judge's memory, of which everything is there and of its type."""
+    """Return a judge's state, after checking that it is complete and has the right types."""
     _check_like(PlaneJudge().state(), told, "judge")
     try:
         PlaneJudge.of_state(told)
@@ -155,7 +155,7 @@ def _checked_judge(told: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_like(known: Any, told: Any, where: str) -> None:
-    """Refuse what is not built as a judge's memory before its first frame."""
+    """Refuse a value whose structure differs from a judge's initial state."""
     if isinstance(known, dict):
         if not isinstance(told, dict) or told.keys() != known.keys():
             raise BadState(f"{where}: expected an object with {', '.join(known)}")
@@ -169,7 +169,7 @@ def _check_like(known: Any, told: Any, where: str) -> None:
             raise BadState(f"{where}: expected true or false")
     elif known is None:
         if not (told is None or _is_number(told) or (isinstance(told, str) and len(told) <= _MOST_TEXT)):
-            raise BadState(f"{where}: expected a number, a text or null")
+            raise BadState(f"{where}: expected a number, text or null")
     elif not _is_number(told):
         raise BadState(f"{where}: expected a finite number")
 

@@ -1,4 +1,4 @@
-"""One stream on the device thread: what waits, what is remembered and what is in force."""
+"""The state of one stream in the device thread: its queue, its planes, and its model and thresholds."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from dimstream_server.engine.resume_state import Counts, Plane, PlaneRecord, Res
 from dimstream_server.errors import BadUpdate
 
 PENDING_UPDATES = 16
-NOT_DENOISED: Final = "was not denoised, for want of time"
+NOT_DENOISED: Final = "was not denoised in time"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A frame that was accepted.
+    """An accepted frame.
 
     Parameters
     ----------
     lost : int
-        Devices that were lost while they worked on it.
+        Number of devices that were lost while they processed it.
     """
 
     task: FrameTask
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Frames that will never come."""
+    """Frames that will never arrive."""
 
     seq_from: int
     seq_to: int
@@ -53,7 +53,7 @@ class CloseStream:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RestoreReference:
-    """The last frame of a plane, of which the stream goes on without its prediction."""
+    """The last frame of a plane whose prediction must be restored."""
 
     task: FrameTask
 
@@ -63,12 +63,12 @@ Item = Job | RestoreReference | Gap | CloseStream
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingUpdate:
-    """A change that waits for its sequence number.
+    """A change that waits for its frame.
 
     Parameters
     ----------
     names_model : bool
-        Whether it was asked for another model.
+        Whether another model was requested.
     """
 
     in_force: InForce
@@ -78,16 +78,16 @@ class PendingUpdate:
 
 @dataclass(slots=True, eq=False)
 class StreamState:
-    """All that the device thread keeps of one stream.
+    """Everything that the device thread keeps of one stream.
 
     Parameters
     ----------
     records : dict
-        Each plane after its last frame that was answered.
+        State of each plane after its last answered frame.
     last_frames : dict or None
-        That frame as it came, to be denoised again on another device; None where there is no other.
+        The raw frames of these, to denoise them again on another device; None without another device.
     conditions : tuple or None
-        What holds for its frames, with what was in force when that was put together.
+        Cached conditions of its frames, and the model and thresholds for which they hold.
     """
 
     id: str
@@ -99,16 +99,18 @@ class StreamState:
     judges: defaultdict[Plane, PlaneJudge] = field(default_factory=lambda: defaultdict(PlaneJudge))
     tally: Counter[str] = field(default_factory=Counter)
     last_seq: int = -1
-    turn_s: float = 0.0  # that its last frame took
-    parts: int = 1  # into which the side of a pixel is divided
+    turn_s: float = 0.0  # time of its last frame
+    parts: int = 1  # finer pixels along the side of a pixel
     records: dict[Plane, PlaneRecord] = field(default_factory=dict)
     last_frames: dict[Plane, FrameTask] | None = None
-    decided: Mapping[int, bool] = field(default_factory=dict)  # which frames are fallbacks, known before
+    decided: Mapping[int, bool] = field(
+        default_factory=dict
+    )  # frames that must be fallbacks again, or must not
     conditions: tuple[InForce, Conditions] | None = None
 
     @classmethod
     def begin(cls, stream: str, spec: StreamSpec, info: ModelInfo, resume_state: ResumeState | None) -> Self:
-        """A stream before its first frame, or before the next of those of its resume state."""
+        """Return a stream before its first frame, or before the next frame of its resume state."""
         parts = parts_of(spec, info.bundle)
         if resume_state is None:
             return cls(stream, spec, InForce(0, info, info.thresholds), parts=parts)
@@ -130,14 +132,14 @@ class StreamState:
         return state
 
     def settled(self, task: FrameTask, record: PlaneRecord | None) -> None:
-        """Take note of a frame that was answered, or, without a record, of one that was only made again."""
+        """Record a frame that was answered or, without a record, that was only restored."""
         if record is not None:
             self.records[task.plane] = record
         if self.last_frames is not None:
             self.last_frames[task.plane] = task
 
     def moved(self) -> Self:
-        """The stream as another device goes on with it: before the first frame that has no answer."""
+        """Return the stream for another device: before its first frame without an answer."""
         before = ResumeState(
             *(self.last_seq + 1, tuple(self.records.values()), self.counts(), self.in_force.thresholds),
             decided=self.decided,
@@ -158,7 +160,7 @@ class StreamState:
         return record is not None and record.predicted and record.model_sha256 == model_sha256
 
     def key(self, in_force: InForce) -> ModelKey:
-        """The model that this stream needs for what is in force."""
+        """Return the key of the model that this stream needs."""
         spec = self.spec
         return ModelKey(
             in_force.model.id,
@@ -170,23 +172,23 @@ class StreamState:
 
     @property
     def pixels(self) -> int:
-        """Of a frame, as the model is given it."""
+        """Pixels of a frame in the model's input."""
         return self.spec.shape[0] * self.spec.shape[1] * self.parts**2
 
     @property
     def share(self) -> Share:
-        """What it may claim of its device."""
+        """Its claim to time on its device."""
         return Share(self.spec.priority == "batch", self.spec.weight)
 
     def is_late(self, job: Job, ends_at: float) -> bool:
-        """Whether a frame is to be answered by itself, if it were denoised by then."""
+        """Whether a frame that would be denoised at `ends_at` misses its deadline."""
         if self.spec.deadline_ms is None:
             return False
         decided = self.decided.get(job.task.seq)
         return ends_at > job.accepted_at + self.spec.deadline_ms / 1e3 if decided is None else decided
 
     def counts(self) -> Counts:
-        """What became of the frames so far."""
+        """Counts of the frames so far."""
         return Counts(**self.tally)
 
     def plan(self, update: PendingUpdate) -> None:
@@ -195,7 +197,7 @@ class StreamState:
         Raises
         ------
         BadUpdate
-            When that frame is past, an update for a later frame waits, or too many wait.
+            When that frame is in the past, an update for a later frame is waiting, or too many are waiting.
         """
         from_seq = update.in_force.from_seq
         earliest = self.updates[-1].in_force.from_seq if self.updates else self.last_seq + 1
@@ -204,21 +206,23 @@ class StreamState:
                 f"from_seq must be at least {earliest}, got {from_seq}: frames before it are done"
             )
         if len(self.updates) >= PENDING_UPDATES:
-            raise BadUpdate(f"{PENDING_UPDATES} updates of this stream wait already; send their frames first")
+            raise BadUpdate(
+                f"{PENDING_UPDATES} updates of this stream are already waiting; send their frames first"
+            )
         self.updates.append(update)
 
     def next_in_force(self) -> InForce:
-        """What will be in force after all updates that wait."""
+        """Return the model and thresholds after all waiting updates."""
         return self.updates[-1].in_force if self.updates else self.in_force
 
     def due_update(self, seq: int) -> PendingUpdate | None:
-        """The first update that must happen before frame `seq`."""
+        """Return the first update that must happen before frame `seq`."""
         due = bool(self.updates) and self.updates[0].in_force.from_seq <= seq
         return self.updates[0] if due else None
 
 
 def _why_none(record: PlaneRecord) -> str:
-    """What a frame says of the prediction before it that is not there."""
+    """Return why there is no prediction of the previous frame."""
     if record.fallback:
         return NOT_DENOISED
-    return "was not sent again to be compared with" if record.predicted else "failed"
+    return "was not sent again for the comparison" if record.predicted else "failed"

@@ -1,4 +1,4 @@
-"""What the callers' threads ask of the device thread; all of it crosses by one queue."""
+"""The commands from callers' threads to the device thread; all of them pass through one queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dimstream_server.engine.stream_state import Item, StreamState
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Begin a stream, or go on with one."""
+    """Open a stream, or continue one."""
 
     stream: str
     spec: StreamSpec
@@ -24,7 +24,7 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adopt:
-    """Go on with a stream whose device was lost."""
+    """Continue a stream whose device was lost."""
 
     state: StreamState
 
@@ -36,7 +36,7 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Append:
-    """Something that waits for its turn in a stream."""
+    """An item that waits for its turn in a stream."""
 
     stream: str
     item: Item
@@ -55,7 +55,7 @@ class ChangeStream:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """The loader's outcome."""
+    """The loader's result."""
 
     key: ModelKey
     model: LoadedModel | Exception
@@ -63,7 +63,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplaceModel:
-    """Forget what was made ready of a model, which no stream uses; use this instead, which may be nothing."""
+    """Replace the loaded keys of a model that no stream uses; the new keys may be empty."""
 
     model: str
     ready: Mapping[ModelKey, LoadedModel]
@@ -71,14 +71,14 @@ class ReplaceModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drain:
-    """Answer everything, then stop."""
+    """Answer all frames, then stop."""
 
     future: Future[None]
 
 
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """See whether there is anything left to do."""
+    """Check whether there is work left."""
 
 
 StreamCommand = OpenStream | Adopt | Append | ChangeStream

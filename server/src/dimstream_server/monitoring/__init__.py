@@ -1,1 +1,1 @@
-"""What others see of the server: figures, health, and its log."""
+"""Monitoring of the server: metrics, health, and its log."""

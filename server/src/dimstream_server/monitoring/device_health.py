@@ -1,4 +1,5 @@
-"""Whether the device answers: its thread lives, frames move, and the model does not fail on all of them."""
+"""Whether the devices work: their threads are alive, frames are answered, and no model fails on all of
+them."""
 
 from __future__ import annotations
 
@@ -15,25 +16,25 @@ STALL_S: Final = 120.0
 
 
 class Watched(Protocol):
-    """The part of an engine that is looked at."""
+    """The part of an engine that is monitored."""
 
     def trouble(self) -> str | None:
-        """Why it will answer nothing more; None while it works."""
+        """Why it no longer answers; None while it works."""
 
     def devices(self) -> Sequence[DeviceReport]:
-        """How each device is."""
+        """State of each device."""
 
     def models(self) -> Collection[str]:
-        """Ids of the models that are served."""
+        """Ids of the served models."""
 
 
 class DeviceHealth:
-    """What speaks against the devices; told of every answer, by any thread.
+    """Problems of the devices; every answer is reported to it, by any thread.
 
     Parameters
     ----------
     clock : callable
-        Seconds that only grow.
+        A monotonic clock, seconds.
     """
 
     def __init__(self, engine: Watched, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +47,7 @@ class DeviceHealth:
         self._seen: dict[str, tuple[int, float]] = {}  # answers of each, and since when there were no more
 
     def answered(self, result: EngineResult) -> None:
-        """Take note of an answer."""
+        """Record an answer."""
         with self._lock:
             if result.status != "failed":
                 self._failures.pop(result.model_id, None)
@@ -55,11 +56,12 @@ class DeviceHealth:
             self._failures[result.model_id] = (row + 1, self._clock(), result.error or "")
 
     def check(self) -> str | None:
-        """Why a device is not well; None when all are. Frames that do not move are found by asking again."""
+        """Return what is wrong with a device; None if all work. Repeated calls detect frames that are not
+        answered."""
         return self._engine.trouble() or self._stall() or self._failing()
 
     def lost(self) -> str | None:
-        """Which devices are lost while others go on; None when none is."""
+        """Return which devices are lost while others work; None if none is lost."""
         devices = self._engine.devices()
         lost = [one for one in devices if one.trouble is not None]
         if not lost:
@@ -78,11 +80,12 @@ class DeviceHealth:
             one, silent_s = stalled[0], self._silent_s(stalled[0], now)
         where = f" for {one.name}" if len(devices) > 1 else ""
         return (
-            f"{one.queued} frames wait{where} and none was answered for {silent_s:.0f} s; restart the server"
+            f"{one.queued} frames are waiting{where} and none was answered for {silent_s:.0f} s; restart "
+            "the server"
         )
 
     def _silent_s(self, device: DeviceReport, now: float) -> float:
-        """For how long frames have been seen to wait while none was answered, seconds."""
+        """Return for how long frames have been waiting while none was answered, seconds."""
         if not device.queued:
             self._seen.pop(device.name, None)
             return 0.0
@@ -92,7 +95,8 @@ class DeviceHealth:
         return now - seen[1]
 
     def _failing(self) -> str | None:
-        """A failure of long ago says nothing: whoever would try again was kept away by this check."""
+        """Return which model fails. Old failures are ignored, because this check itself keeps new frames
+        away."""
         earliest, served = self._clock() - FAILURES_COUNT_S, self._engine.models()
         with self._lock:
             for model, (row, last, error) in self._failures.items():

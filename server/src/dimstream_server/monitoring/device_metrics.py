@@ -1,4 +1,4 @@
-"""Figures of each device of the engine."""
+"""Metrics of each device of the engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DeviceMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All series."""
         labels = ["device"]
-        up = GaugeMetricFamily("dimstream_device_up", "1 while the device is not lost.", labels=labels)
+        up = GaugeMetricFamily("dimstream_device_up", "1 unless the device is lost.", labels=labels)
         streams = GaugeMetricFamily("dimstream_device_streams", "Streams on the device.", labels=labels)
         queue = GaugeMetricFamily(
             "dimstream_device_queue_frames",

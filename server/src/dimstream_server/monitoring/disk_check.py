@@ -1,4 +1,4 @@
-"""A folder that is written to: can it be, and what has its disk room for? Nobody else waits for the disk."""
+"""Whether a folder is writable and its disk has enough space, without blocking any other thread."""
 
 import os
 import threading
@@ -8,17 +8,17 @@ from typing import Final
 
 LOOK_S: Final = 1.0
 SILENT_S: Final = 10.0
-"""So long a disk may take to answer, until it is not well."""
+"""Longest time for an answer of the disk, until the check fails."""
 
 
 class DiskCheck:
-    """Looks at a folder every second, on a thread of its own: a disk that does not answer stops nothing else.
+    """Checks a folder every second in a separate thread, so that a disk that does not answer blocks nothing
+    else.
 
     Parameters
     ----------
-    folder : Path
-    least_free_bytes : int
-        Below it the disk is not well.
+    folder : Path least_free_bytes : int
+        With less free space, the check fails.
     """
 
     def __init__(self, folder: Path, *, least_free_bytes: int = 0) -> None:
@@ -31,18 +31,18 @@ class DiskCheck:
         self._thread.start()
 
     def free_bytes(self) -> float:
-        """Free space; 0 when the folder cannot be reached."""
+        """Free space, bytes; 0 if the folder cannot be reached."""
         return self._free
 
     def check(self) -> str | None:
-        """Why the folder is not well; None when it is."""
+        """Return what is wrong with the folder; None if it is all right."""
         silent_s = time.monotonic() - self._looked_at
         if silent_s > SILENT_S:
             return f"the disk of {self._folder} has not answered for {silent_s:.0f} s"
         return self._problem
 
     def close(self) -> None:
-        """Look no more; a disk that does not answer is not waited for."""
+        """Stop checking, without waiting for a disk that does not answer."""
         self._is_over.set()
 
     def _run(self) -> None:
@@ -57,8 +57,8 @@ class DiskCheck:
             return 0.0, f"cannot reach {self._folder}: {error.strerror}"
         free = disk.f_bavail * disk.f_frsize
         if not os.access(self._folder, os.W_OK | os.X_OK):
-            return free, f"cannot write to {self._folder}: it is read-only, or another user's"
+            return free, f"cannot write to {self._folder}: it is read-only, or belongs to another user"
         if free < self._least_free_bytes:
             expected = f"expected at least {self._least_free_bytes}"
-            return free, f"{free} bytes are free in {self._folder}, {expected}; make room"
+            return free, f"{free} bytes are free in {self._folder}, {expected}; free some space"
         return free, None

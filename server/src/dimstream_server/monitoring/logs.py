@@ -1,18 +1,18 @@
-"""The log: one line an event on stderr, as text (logfmt) or JSON, with the same fields in the same order.
+"""The log: one line per event on stderr, as text (logfmt) or JSON, with the same fields in the same order.
 
 ::
 
     time=2026-11-25T09:30:00.125Z level=info event=opened msg=opened endpoint=zmq stream=6a2f window=8
     {"time": "2026-11-25T09:30:00.125Z", "level": "info", "event": "opened", "msg": "opened", "endpoint": …}
 
-Code tells an event through `logging`, in words, a name and fields::
+Code logs an event through `logging`, with a text, a name and fields::
 
     _log.info("disconnected event=peer_gone endpoint=zmq stream=%s next_seq=%d", stream.id, stream.next_seq)
 
-The fields are read from the template and their values from its arguments, so that a value is quoted whatever
-it holds and never becomes a second line or another field. A record without ``event=`` is a library's: event
-``log``. Pixels and keys cannot get in by accident: of bytes and arrays only the kind is written, and long
-texts are cut. ``docs/operations.md`` lists the events; a test compares it with the code.
+The fields are taken from the template and their values from its arguments. So every value is quoted, and
+cannot become a second line or another field. A record without ``event=`` is from a library: event ``log``.
+Pixels and keys cannot be logged by accident: only the type of bytes and arrays is written, and long texts are
+cut. ``docs/operations.md`` lists the events; a test compares it with the code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any, Final, Literal
 LogFormat = Literal["text", "json"]
 LONGEST_TEXT: Final = 500
 LONGEST_TRACE: Final = 8000
-_LISTED: Final = 16  # elements of a sequence
+_LISTED: Final = 16  # most elements of a sequence
 _EVENT: Final = re.compile(r"([^%=]*)\bevent=([a-z_]+)((?:\s\w+=\S+)*)")
 _FIELD: Final = re.compile(r"(\w+)=(\S+)")
 _HOLE: Final = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-z]")
@@ -44,7 +44,7 @@ Field = Plain | list[Plain] | dict[str, Plain]
 
 
 class EventFormatter(logging.Formatter):
-    """Writes a record as one line.
+    """Formats a record as one line.
 
     Parameters
     ----------
@@ -56,24 +56,25 @@ class EventFormatter(logging.Formatter):
         self._write = _as_text if form == "text" else _as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, its traceback in it as a field."""
+        """Return the record as one line, with its traceback as a field."""
         return self._write({**_head(record), **dict(_fields(record)), **dict(_failure(record))})
 
 
 def set_up_logging(level: str, form: LogFormat) -> None:
-    """Log to stderr from now on, what libraries, warnings and dying threads say included."""
+    """Log to stderr from now on, including messages of libraries, warnings and dying threads."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EventFormatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    for name in ("httpx", "httpcore"):  # they log the addresses of web hooks, which are secrets
+    for name in ("httpx", "httpcore"):  # they log the addresses of web hooks, which are secret
         logging.getLogger(name).setLevel(logging.WARNING)
     threading.excepthook = _thread_died
 
 
 def template_fields(template: str) -> tuple[str, list[tuple[str, str]]] | None:
-    """Event and (field, value or %-hole) of a message template; None when it names no event."""
+    """Return the event, and (field, value or %-placeholder) pairs, of a message template; None without an
+    event."""
     match = _EVENT.fullmatch(template)
     return None if match is None else (match[2], _FIELD.findall(match[3]))
 
@@ -114,7 +115,7 @@ def _failure(record: logging.LogRecord) -> Iterator[tuple[str, Field]]:
 
 
 def _plain(value: object) -> Field:
-    """The value as it may stand in a log: what is no number or text is told by its kind."""
+    """Return the value as it is logged: numbers and text, or only the type of other values."""
     if isinstance(value, Mapping):
         return {str(key): _scalar(one) for key, one in list(value.items())[:_LISTED]}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Figures of a running server, in a Prometheus registry of its own."""
+"""Metrics of a running server, in a separate Prometheus registry."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """Counters that both endpoints write; read through `exposition`."""
+    """Counters that both endpoints update; they are read through `exposition`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -32,15 +32,18 @@ class Metrics:
             "dimstream_refusals", "Messages and requests refused, by error code.", "endpoint", "code"
         )
         self._fallbacks = self._counter(
-            "dimstream_fallbacks", "Frames answered by themselves, for want of time.", "endpoint", "model"
+            "dimstream_fallbacks",
+            "Frames answered with the raw frame because of their deadline.",
+            "endpoint",
+            "model",
         )
         self.undeliverable = self._counter(
-            "dimstream_results_undeliverable", "Results whose peer was gone when they were ready."
+            "dimstream_results_undeliverable", "Results whose client had disconnected when they were ready."
         )
         self.requests = self._counter("dimstream_http_requests", "HTTP answers.", "route", "status")
         self._disks = Gauge(
             "dimstream_disk_free_bytes",
-            "Free space of the disk under a folder that is written to; 0 when it cannot be reached.",
+            "Free space of the disk of a folder that is written to; 0 if it cannot be reached.",
             ["folder"],
             registry=self.registry,
         )
@@ -57,13 +60,11 @@ class Metrics:
         return Counter(name, documentation, labels, registry=self.registry)
 
     def _add_quality(self) -> None:
-        """Add what is counted of the quality of frames."""
-        self._notes = self._counter(
-            "dimstream_notes", "Notes on frames: what else was seen.", "model", "note"
-        )
+        """Add the counters of the quality of frames."""
+        self._notes = self._counter("dimstream_notes", "Notes on frames.", "model", "note")
         self._split = self._counter(
             "dimstream_split",
-            "Frames whose photons were to be split: answered, or refused.",
+            "Frames whose photons should be split: answered, or refused.",
             "model",
             "outcome",
         )
@@ -85,25 +86,25 @@ class Metrics:
         self._gauges.append(gauge)
 
     def watch_disk(self, name: str, free_bytes: Callable[[], float]) -> None:
-        """Expose the free space of a disk; it is asked for on the event loop, so it must be known."""
+        """Expose the free space of a disk; `free_bytes` is called on the event loop, so it must not block."""
         self._disks.labels(name).set_function(free_bytes)
         self._free_bytes[name] = free_bytes
 
     def disk_free_bytes(self, name: str) -> float | None:
-        """Free space of a disk that is watched; None of others."""
+        """Free space of a watched disk, bytes; None for other disks."""
         free_bytes = self._free_bytes.get(name)
         return None if free_bytes is None else free_bytes()
 
     def add(self, collector: Collector) -> None:
-        """Expose what `collector` gives."""
+        """Expose the metrics of `collector`."""
         self.registry.register(collector)
 
     def observe(self, observer: Callable[[EngineResult], None]) -> None:
-        """Tell `observer` of every frame that left the engine, on whatever thread."""
+        """Call `observer` for every frame that leaves the engine, on any thread."""
         self._observers.append(observer)
 
     def answered(self, endpoint: str, result: EngineResult) -> None:
-        """Count one frame that left the engine."""
+        """Count one frame that has left the engine."""
         for observer in self._observers:
             observer(result)
         self._frames.labels(endpoint, result.model_id, result.status, result.flag).inc()
@@ -130,5 +131,5 @@ class Metrics:
         self._refusals.labels(endpoint, code).inc()
 
     def exposition(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

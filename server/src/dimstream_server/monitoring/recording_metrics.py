@@ -1,4 +1,4 @@
-"""Figures of the recordings on the disk, as Prometheus reads them."""
+"""Metrics of the recordings on the disk, for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dimstream_server.recording.retention import Retention
 
 
 class RecordingMetrics(Collector):
-    """What the last look at the recordings has found; nothing before the first."""
+    """Results of the last check of the recordings; nothing before the first check."""
 
     def __init__(self, retention: Retention) -> None:
         self._retention = retention
@@ -23,7 +23,9 @@ class RecordingMetrics(Collector):
         if stored is None:
             return
         count = GaugeMetricFamily("dimstream_recordings", "Recordings on the disk.", labels=["state"])
-        nbytes = GaugeMetricFamily("dimstream_recordings_bytes", "What they take.", labels=["state"])
+        nbytes = GaugeMetricFamily(
+            "dimstream_recordings_bytes", "Bytes of recordings on the disk.", labels=["state"]
+        )
         for state in ("complete", "unfinished"):
             count.add_metric([state], getattr(stored, state))
             nbytes.add_metric([state], getattr(stored, f"{state}_bytes"))
@@ -31,18 +33,20 @@ class RecordingMetrics(Collector):
         if stored.oldest_finished_at is not None:
             yield GaugeMetricFamily(
                 "dimstream_recordings_oldest_timestamp_seconds",
-                "When the oldest complete recording was finished.",
+                "Time at which the oldest complete recording was finished.",
                 stored.oldest_finished_at,
             )
         yield CounterMetricFamily(
             "dimstream_recordings_deleted",
-            "Recordings deleted since the start, as recording.keep_days asks for.",
+            "Recordings deleted since the start because of recording.keep_days.",
             stored.deleted,
         )
         yield CounterMetricFamily(
-            "dimstream_recordings_deleted_bytes", "What they took.", stored.deleted_bytes
+            "dimstream_recordings_deleted_bytes",
+            "Bytes of recordings deleted since the start.",
+            stored.deleted_bytes,
         )
 
     def describe(self) -> list[Metric]:
-        """Nothing ahead of time: the folder is not looked at before the server serves."""
+        """Return nothing: the folder is not read before the server is running."""
         return []

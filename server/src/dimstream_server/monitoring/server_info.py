@@ -1,4 +1,4 @@
-"""What a server is: its version, and the device and precision of its engine."""
+"""Identity of a server: its version, and the device and precision of its engine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dimstream_server.engine.protocol import Engine
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server is.
+    """Identity of a server.
 
     Parameters
     ----------
     version : str
-        Of dimstream-server.
+        Version of dimstream-server.
     device, precision, runtime : str
         `dimstream_server.engine.protocol.EngineDevice`.
     """
@@ -33,13 +33,13 @@ class ServerInfo:
 
     @classmethod
     def of(cls, engine: Engine) -> Self:
-        """What the server with this engine is."""
+        """Return the identity of the server with this engine."""
         device = engine.device()
         return cls(version("dimstream-server"), device.name, device.precision, device.runtime)
 
 
 class InfoMetrics(Collector):
-    """`dimstream_server_info`, and `dimstream_model_info` for each model that is served."""
+    """`dimstream_server_info`, and `dimstream_model_info` for each served model."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,7 +47,9 @@ class InfoMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All series; their values are 1."""
-        server = GaugeMetricFamily("dimstream_server_info", "What this server is.", labels=list(self._labels))
+        server = GaugeMetricFamily(
+            "dimstream_server_info", "Version and device of this server.", labels=list(self._labels)
+        )
         server.add_metric(list(self._labels.values()), 1)
         models = GaugeMetricFamily("dimstream_model_info", "Served models.", labels=["model", "sha256"])
         for model in self._engine.models().values():

@@ -1,4 +1,4 @@
-"""What systemd is told of the server's life, by its notify protocol (sd_notify(3)), where it asks."""
+"""Notifications to systemd about the server's state, by its notify protocol (sd_notify(3)), if requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 def notify(state: str) -> None:
-    """Send `state` to the socket that `NOTIFY_SOCKET` names; an address that begins with @ is abstract."""
+    """Send `state` to the socket in `NOTIFY_SOCKET`; an address that begins with @ is abstract."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -23,5 +23,7 @@ def notify(state: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as supervisor:
             supervisor.connect(address)
             supervisor.sendall(state.encode())
-    except OSError as error:  # the supervisor will say that it heard nothing; frames go on
+    except (
+        OSError
+    ) as error:  # the supervisor will report that it got no message; frames are denoised nevertheless
         _log.error("systemd cannot be notified event=notify_failed state=%s reason=%s", state, error)

@@ -1,4 +1,4 @@
-"""Figures of single streams: what became of their frames, by stream and client, bounded in number.
+"""Metrics of single streams: the outcome of their frames, by stream and client, limited in number.
 
 All of it belongs to the event loop: the ZeroMQ endpoint counts there, and `/metrics` is answered there.
 """
@@ -29,24 +29,24 @@ _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BOUNDS: Final = (*map(str, _SECONDS), "+Inf")
 _ER_FIGURES: Final = ("foreground", "tubule_fraction", "sheet_fraction", "junctions", "gaps", "components")
 _COUNTED: Final = {
-    "received": ("dimstream_stream_frames_received", "Frames that were taken."),
-    "denoised": ("dimstream_stream_frames_denoised", "Frames that came back denoised."),
+    "received": ("dimstream_stream_frames_received", "Frames that were accepted."),
+    "denoised": ("dimstream_stream_frames_denoised", "Frames that were denoised."),
     "failed": ("dimstream_stream_frames_failed", "Frames on which the model failed."),
-    "skipped": ("dimstream_stream_frames_skipped", "Frames that the client said will never come."),
-    "resent": ("dimstream_stream_frames_resent", "Frames that came again after a stream was resumed."),
-    "turned": ("dimstream_stream_turned_suspect", "Times that the stream turned suspect."),
-    "analysed": ("dimstream_stream_frames_analysed", "Frames whose figures an analysis has sent."),
-    "reconnects": ("dimstream_stream_reconnects", "Times that the stream was resumed."),
+    "skipped": ("dimstream_stream_frames_skipped", "Frames that the client has skipped."),
+    "resent": ("dimstream_stream_frames_resent", "Frames that were sent again after a stream was resumed."),
+    "turned": ("dimstream_stream_turned_suspect", "Number of times that the stream became suspect."),
+    "analysed": ("dimstream_stream_frames_analysed", "Frames whose figures were sent by an analysis."),
+    "reconnects": ("dimstream_stream_reconnects", "Number of times that the stream was resumed."),
 }
 
 
 class StreamMetrics:
-    """Figures of one stream.
+    """Metrics of one stream.
 
     Parameters
     ----------
     stream, client : str
-        Its id, and what its client calls itself.
+        Its id, and the name that its client states.
     """
 
     def __init__(self, stream: str, client: str) -> None:
@@ -57,34 +57,34 @@ class StreamMetrics:
         self.slots = [0] * len(_BOUNDS)
         self.seconds = 0.0
         self.heard_at: float | None = None  # of the last frame, seconds since 1970
-        self.closed_at: float | None = None  # on the table's clock
+        self.closed_at: float | None = None  # by the table's clock
         self.is_suspect = False
-        self.frames_left: dict[Plane, float] = {}  # of planes that decline
-        self.er_figures: dict[str, float] = {}  # of the frame that was analysed last
+        self.frames_left: dict[Plane, float] = {}  # of declining planes
+        self.er_figures: dict[str, float] = {}  # of the last analysed frame
         self.analysed_at: float | None = None  # seconds since 1970
         self.queue: Callable[[], int] | None = None
 
     def received(self, seq: int) -> None:
-        """Frame `seq` was taken; when it was taken before, it has come again."""
+        """Record that frame `seq` was accepted; if it was accepted before, it was sent again."""
         self.counts["received"] += 1
         self.counts["resent"] += seq <= self._last_seq
         self._last_seq = max(self._last_seq, seq)
         self.heard_at = time.time()
 
     def skipped(self, frames: int) -> None:
-        """So many frames will never come."""
+        """Record that this number of frames will never arrive."""
         self.counts["skipped"] += frames
 
     def resent(self, frames: int = 1) -> None:
-        """So many frames came again that were not taken again: only to be compared with."""
+        """Record frames that were sent again only for comparisons."""
         self.counts["resent"] += frames
 
     def reconnected(self) -> None:
-        """The stream was resumed."""
+        """Record that the stream was resumed."""
         self.counts["reconnects"] += 1
 
     def answered(self, result: EngineResult) -> None:
-        """One frame was denoised, or failed; it was flagged, and took its time."""
+        """Record the result of one frame: its status, flag and time."""
         self.counts["failed" if result.status == "failed" else "denoised"] += 1
         self.flagged(result.flag)
         self.took(result.t_ms.total / 1000)
@@ -99,29 +99,29 @@ class StreamMetrics:
             self.frames_left.pop(plane, None)
 
     def analysed(self, figures: Mapping[str, float | None], *, found_at: float) -> None:
-        """An analysis has sent the figures of a frame, in px, seconds since 1970."""
+        """Record the figures of a frame from an analysis, in px, and their time, seconds since 1970."""
         self.counts["analysed"] += 1
         known = ((name, figures.get(name)) for name in _ER_FIGURES)
         self.er_figures = {name: value for name, value in known if value is not None}
         self.analysed_at = found_at
 
     def turned(self, *, is_suspect: bool) -> None:
-        """The stream has turned suspect, or has come back."""
+        """Record that the stream has become suspect, or good again."""
         self.counts["turned"] += is_suspect
         self.is_suspect = is_suspect
 
     def flagged(self, flag: str) -> None:
-        """One frame got this flag."""
+        """Record the flag of one frame."""
         self.flags[flag] += 1
 
     def took(self, seconds: float) -> None:
-        """One frame spent this time in the engine."""
+        """Record the time of one frame in the engine."""
         self.slots[bisect.bisect_left(_SECONDS, seconds)] += 1
         self.seconds += seconds
 
 
 class _Together(StreamMetrics):
-    """Figures of streams that have no row of their own; what is of one stream alone is not followed."""
+    """Metrics of all streams without a row of their own; values of single streams are not kept."""
 
     def received(self, seq: int) -> None:
         self.counts["received"] += 1
@@ -135,16 +135,16 @@ class _Together(StreamMetrics):
 
 
 class StreamTable(Collector):
-    """The streams whose figures are shown: those that are open, and for some minutes those that were.
+    """The streams whose metrics are exposed: open ones and, for some minutes, ended ones.
 
     Parameters
     ----------
     most : int
-        Streams shown at once. What is over is counted all the same, as stream `other`.
+        Most streams that are exposed at once. Further streams are counted as stream `other`.
     keep_s : float
-        How long a stream is shown after its end, so that its last figures are scraped.
+        How long a stream is exposed after its end, so that its last values are scraped.
     clock : callable
-        Seconds that only grow.
+        A monotonic clock, seconds.
     """
 
     def __init__(
@@ -159,15 +159,18 @@ class StreamTable(Collector):
         self._clock = clock
         self._streams: dict[str, StreamMetrics] = {}
         self._other = _Together(OTHER, OTHER)
-        self.requests: StreamMetrics = _Together(REQUESTS, REQUESTS)  # one series for all, as each is short
+        self.requests: StreamMetrics = _Together(
+            REQUESTS, REQUESTS
+        )  # one series for all, because each is short
 
     def open(self, stream: str, client: str, queue: Callable[[], int]) -> StreamMetrics:
-        """Figures of a stream that was opened, or resumed: then those that it had, if they are still shown.
+        """Return the metrics of a new stream, or the existing ones of a resumed stream if they are still
+        exposed.
 
         Parameters
         ----------
         queue : callable
-            Its frames that were taken and not answered.
+            Returns the number of its frames that were accepted but not answered.
         """
         self._forget()
         found = self._streams.pop(stream, None)
@@ -180,11 +183,11 @@ class StreamTable(Collector):
         return found
 
     def of(self, stream: str) -> StreamMetrics:
-        """Figures of a stream; those of `other` when it is not shown."""
+        """Return the metrics of a stream, or those of `other` if it is not exposed."""
         return self._streams.get(stream, self._other)
 
     def close(self, stream: str) -> None:
-        """Take note that a stream has ended, or that its client is gone."""
+        """Record that a stream has ended, or that its client has disconnected."""
         found = self._streams.get(stream)
         if found is not None:
             found.closed_at, found.queue = self._clock(), None
@@ -205,7 +208,7 @@ class StreamTable(Collector):
         yield _seconds(shown)
 
     def describe(self) -> list[Metric]:
-        """Nothing ahead of time: the registry takes the names as they come."""
+        """Return nothing: the registry takes the names when they are collected."""
         return []
 
     def _forget(self) -> None:
@@ -215,7 +218,7 @@ class StreamTable(Collector):
                 del self._streams[name]
 
     def _make_room(self) -> bool:
-        """Whether a stream that has ended was forgotten before its time, the one that ended first."""
+        """Remove the stream that ended first before its time; return whether there was one."""
         ended = [(one.closed_at, name) for name, one in self._streams.items() if one.closed_at is not None]
         if not ended:
             return False
@@ -224,9 +227,7 @@ class StreamTable(Collector):
 
 
 def _flags(shown: list[StreamMetrics]) -> Iterator[Metric]:
-    flags = CounterMetricFamily(
-        "dimstream_stream_flags", "Frames that got this flag.", labels=(*_LABELS, "flag")
-    )
+    flags = CounterMetricFamily("dimstream_stream_flags", "Frames with this flag.", labels=(*_LABELS, "flag"))
     for one in shown:
         for flag, count in one.flags.items():
             flags.add_metric((*one.labels, flag), count)
@@ -235,18 +236,20 @@ def _flags(shown: list[StreamMetrics]) -> Iterator[Metric]:
 
 def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
     is_open = GaugeMetricFamily("dimstream_stream_open", "1 while the stream is open.", labels=_LABELS)
-    suspect = GaugeMetricFamily(
-        "dimstream_stream_suspect", "1 from when a stream turned suspect until it came back.", labels=_LABELS
-    )
+    suspect = GaugeMetricFamily("dimstream_stream_suspect", "1 while a stream is suspect.", labels=_LABELS)
     queue = GaugeMetricFamily(
-        "dimstream_stream_queue_frames", "Frames of an open stream, taken and not answered.", labels=_LABELS
+        "dimstream_stream_queue_frames",
+        "Frames of an open stream that were accepted but not answered.",
+        labels=_LABELS,
     )
     heard = GaugeMetricFamily(
-        "dimstream_stream_last_frame_timestamp_seconds", "When its last frame was taken.", labels=_LABELS
+        "dimstream_stream_last_frame_timestamp_seconds",
+        "Time at which its last frame was accepted.",
+        labels=_LABELS,
     )
     left = GaugeMetricFamily(
         "dimstream_stream_frames_left",
-        "Frames until the first plane of an open stream will be suspect, while one surely declines.",
+        "Frames until the first plane of an open stream will be suspect, while one certainly declines.",
         labels=_LABELS,
     )
     for one in shown:
@@ -264,11 +267,11 @@ def _gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
 def _er_gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
     found = GaugeMetricFamily(
         "dimstream_stream_er_figure",
-        "Figures of the frame that was analysed last; docs/analysis.md defines them.",
+        "Figures of the last analysed frame; docs/analysis.md defines them.",
         labels=(*_LABELS, "figure"),
     )
     at = GaugeMetricFamily(
-        "dimstream_stream_analysed_timestamp_seconds", "When the last figures came.", labels=_LABELS
+        "dimstream_stream_analysed_timestamp_seconds", "Time of the last figures.", labels=_LABELS
     )
     for one in shown:
         for name, value in one.er_figures.items():
@@ -280,7 +283,9 @@ def _er_gauges(shown: list[StreamMetrics]) -> Iterator[Metric]:
 
 def _seconds(shown: list[StreamMetrics]) -> Metric:
     seconds = HistogramMetricFamily(
-        "dimstream_stream_frame_seconds", "Time of a frame in the engine, its queue included.", labels=_LABELS
+        "dimstream_stream_frame_seconds",
+        "Time of a frame in the engine, including its queue.",
+        labels=_LABELS,
     )
     for one in shown:
         buckets = list(zip(_BOUNDS, map(float, accumulate(one.slots)), strict=True))

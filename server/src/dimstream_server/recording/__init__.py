@@ -1,4 +1,4 @@
-"""Recordings on the server: raw and denoised frames, a line for each, and how they were processed."""
+"""Recordings on the server: raw and denoised frames, one line per frame, and how they were processed."""
 
 from dimstream_server.recording.analysis_log import AnalysedFrame, AnalysisLog
 from dimstream_server.recording.recorder import Recorder

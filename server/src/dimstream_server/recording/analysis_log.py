@@ -1,7 +1,7 @@
-"""`analysis.csv` beside a recording: what an analysis found of its frames, a line each, in order of arrival.
+"""`analysis.csv` next to a recording: the figures of an analysis, one line per frame, in order of arrival.
 
-Figures come later than their frame, some after the recording was made final, and most frames may have none.
-So they have a file of their own, which no checksum covers and on which nothing waits.
+Figures arrive later than their frame, some after the recording was finalised, and most frames may have none.
+So they have a separate file, which no checksum covers and for which nothing waits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dimstream_server.recording.description import DESCRIPTION
 
 ANALYSIS_LOG: Final = "analysis.csv"
 MOST_WAITING: Final = 256
-"""Lines that wait to be written; beyond, no more figures are taken."""
+"""Most lines that wait to be written; beyond that, figures are refused."""
 _MOST_FILES: Final = 9
 _MOST_KNOWN: Final = 64
 _PLACED: Final = ("seq", "c", "z", "p", "flag", "analysed_at", "analysis")
@@ -32,18 +32,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AnalysedFrame:
-    """What an analysis found of a frame.
+    """Figures of an analysed frame.
 
     Parameters
     ----------
     plane : (int, int, int)
         Channel, z, position.
     flag : str
-        The frame's.
+        Flag of the frame.
     found_at : float
-        When its figures came, seconds since 1970.
+        Time at which its figures arrived, seconds since 1970.
     analysis : str
-        By what it was analysed, for people.
+        Description of the analysis, for people.
     figures : mapping of str to float or None
         By the names of `er_figures.FIGURES`, in px.
     """
@@ -57,25 +57,25 @@ class AnalysedFrame:
 
 
 class AnalysisLog:
-    """Writes to the recordings of a server, on one thread. Nobody waits for it but who sent the figures."""
+    """Writes to the recordings of a server, in one thread. Only the sender of the figures waits for it."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="analysis-log")
         self._waiting = 0
-        self._files: OrderedDict[Path, Path] = OrderedDict()  # of folders; the thread's
+        self._files: OrderedDict[Path, Path] = OrderedDict()  # by folder; only for the thread
 
     @property
     def is_full(self) -> bool:
-        """Whether so many lines wait that no more are taken."""
+        """Whether too many lines are waiting to accept more."""
         return self._waiting >= MOST_WAITING
 
     def append(self, folder: Path, found: AnalysedFrame, pixel_um: float | None) -> Future[None]:
-        """Append a line to the recording in `folder`; the future raises OSError where that cannot be done.
+        """Append a line to the recording in `folder`; the future raises OSError if this fails.
 
         Parameters
         ----------
         pixel_um : float or None
-            Side of a pixel, of all frames of the recording; None: not known, figures are in px.
+            Side of a pixel in the recording; None: unknown, figures are in px.
         """
         self._waiting += 1
         written = self._thread.submit(self._append, folder, found, pixel_um)
@@ -83,7 +83,7 @@ class AnalysisLog:
         return written
 
     def close(self) -> None:
-        """Let the thread end once it has written what waits."""
+        """Let the thread end after it has written all waiting lines."""
         self._thread.shutdown(wait=False)
 
     def _done(self, _: Future[None]) -> None:
@@ -97,7 +97,7 @@ class AnalysisLog:
             with path.open("ab") as file:
                 file.write(_line(_cells(found, pixel_um)))
         except OSError:
-            self._files.pop(folder, None)  # half a line is cut before the next one
+            self._files.pop(folder, None)  # an incomplete line is removed before the next one is written
             raise
 
     def _file(self, folder: Path, columns: list[str]) -> Path:
@@ -110,7 +110,7 @@ class AnalysisLog:
 
 
 def read_analysis(folder: Path, pixel_um: float | None) -> list[AnalysedFrame]:
-    """What was written of a recording, in order of arrival; lines that are not whole are left out.
+    """Return the lines of a recording, in order of arrival, without incomplete lines.
 
     Raises
     ------
@@ -126,25 +126,25 @@ def read_analysis(folder: Path, pixel_um: float | None) -> list[AnalysedFrame]:
                     found.append(_frame(row, pixel_um))
                 except (ValueError, KeyError, TypeError) as error:
                     reason = f"{path.name}: {error}"
-                    _log.warning("a line is left out event=unreadable folder=%s reason=%r", folder, reason)
+                    _log.warning("a line is ignored event=unreadable folder=%s reason=%r", folder, reason)
     return found
 
 
 def _paths(folder: Path) -> list[Path]:
-    """Where figures are: another file follows where the columns change, as a new version has others."""
+    """Return the files of figures; when columns change with a new version, another file follows."""
     stem, suffix = ANALYSIS_LOG.split(".")
     return [folder / ANALYSIS_LOG, *(folder / f"{stem}-{n}.{suffix}" for n in range(2, _MOST_FILES + 1))]
 
 
 def _opened(folder: Path, head: bytes) -> Path:
-    """The file of a recording that has these columns; it is made, or half a line of it is cut.
+    """Return the file of a recording with these columns; it is created, or an incomplete line removed.
 
     Raises
     ------
     OSError
     """
     if not (folder / DESCRIPTION).exists():
-        raise OSError(f"there is no recording {folder.name} any more")
+        raise OSError(f"expected the recording {folder.name}, but it was deleted")
     for path in _paths(folder):
         try:
             with path.open("xb") as file:
@@ -153,11 +153,13 @@ def _opened(folder: Path, head: bytes) -> Path:
         except FileExistsError:
             if _continued(path, head):
                 return path
-    raise OSError(f"expected at most {_MOST_FILES} files {ANALYSIS_LOG} in {folder.name}; remove some")
+    raise OSError(
+        f"expected at most {_MOST_FILES} files {ANALYSIS_LOG} in {folder.name}, got more; remove some"
+    )
 
 
 def _continued(path: Path, head: bytes) -> bool:
-    """Whether a file begins with this line; if so, it ends with a whole one afterwards."""
+    """Return whether a file begins with this line; if so, remove an incomplete last line."""
     with path.open("r+b") as file:
         found = file.readline(len(head))
         if found != head and not head.startswith(found):
@@ -171,7 +173,9 @@ def _continued(path: Path, head: bytes) -> bool:
         if not rest.endswith(b"\n"):
             cut = end - len(rest) + rest.rfind(b"\n") + 1
             file.truncate(cut)
-            _log.warning("an incomplete line was cut event=analysis_cut path=%s bytes=%d", path, end - cut)
+            _log.warning(
+                "an incomplete line was removed event=analysis_cut path=%s bytes=%d", path, end - cut
+            )
     return True
 
 

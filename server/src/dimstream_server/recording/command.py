@@ -1,4 +1,4 @@
-"""`dimstream-server recordings FOLDER`: what there is, how large and how old; deletes only when told."""
+"""`dimstream-server recordings FOLDER`: lists recordings with size and age; deletes only on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GB: Final = 1e9
 
 
 def main(argv: Sequence[str]) -> int:
-    """List recordings, or delete old ones; the exit code: 0, 1 when one was kept, 2 without a folder."""
+    """List recordings, or delete old ones. Return the exit code: 0, 1 if one was kept, 2 without a folder."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.delete and arguments.older_than is None:
@@ -50,7 +50,7 @@ def _state(one: StoredRecording, now: float) -> str:
 
 def _delete(one: StoredRecording) -> str:
     try:
-        return ", deleted" if delete_recording(one.folder) else ", kept: it holds a file KEEP"
+        return ", deleted" if delete_recording(one.folder) else ", kept: it contains a file KEEP"
     except (RecordingRefused, OSError) as error:
         return f", kept: {error}"
 
@@ -58,13 +58,15 @@ def _delete(one: StoredRecording) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dimstream-server recordings",
-        description="List the recordings of a folder: size, whether complete, and since when.",
+        description="List the recordings of a folder: size, whether they are complete, and since when.",
     )
-    parser.add_argument("folder", type=Path, help="the folder that holds them")
-    parser.add_argument("--older-than", type=float, metavar="DAYS", help="complete ones of this age only")
+    parser.add_argument("folder", type=Path, help="the folder of the recordings")
+    parser.add_argument(
+        "--older-than", type=float, metavar="DAYS", help="only complete recordings of this age"
+    )
     parser.add_argument(
         "--delete",
         action="store_true",
-        help="delete those that are listed; needs --older-than. Without it nothing is deleted",
+        help="delete the listed recordings; needs --older-than. Without this option, nothing is deleted",
     )
     return parser

@@ -1,5 +1,5 @@
-"""`recording.json`: what a recording is of. It is written first, and all that `recover` needs next to the
-frames and their lines."""
+"""`recording.json`: the description of a recording. It is written first, and is all that `recover` needs
+besides the frames and their lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Written(BaseModel):
 
 
 class WrittenModel(_Written):
-    """The model that was in force."""
+    """The model in use."""
 
     id: str
     name: str
@@ -47,19 +47,19 @@ class WrittenModel(_Written):
 
     @classmethod
     def of(cls, model: ModelInfo) -> Self:
-        """What is written of a model."""
+        """Return the description of a model."""
         return cls(id=model.id, name=model.name, sha256=model.sha256, gain=model.gain, offset=model.offset)
 
 
 class WrittenDetector(_Written):
-    """By which the values of the raw frames became photons: (value - offset) / gain."""
+    """Conversion of raw values to photons: (value - offset) / gain."""
 
     offset: float
     gain: float
 
 
 class InForceFrom(_Written):
-    """What frames from `from_seq` on were denoised with and judged by."""
+    """The model and thresholds for frames from `from_seq` on."""
 
     from_seq: int
     model: WrittenModel
@@ -91,7 +91,7 @@ class Description(_Written):
 
     @classmethod
     def of(cls, spec: RecordingSpec) -> Self:
-        """What is written of a spec, with the versions of what runs now."""
+        """Return the description of a spec, with the versions of the running software."""
         return cls(
             stream=spec.stream,
             opened_at=spec.opened_at,
@@ -115,17 +115,17 @@ class Description(_Written):
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """Pixel type of each kind of image that is recorded, in the order in which they are written."""
+        """Pixel type of each recorded kind of image, in the order of writing."""
         kinds = {"raw": str(self.in_dtype), "denoised": str(self.out_dtype)}
         beside = {"support": ("uint8", self.with_support), "sd": ("float32", self.with_sd)}
         return kinds | {kind: dtype for kind, (dtype, wanted) in beside.items() if wanted}
 
     def in_force(self) -> InForceFrom:
-        """What was in force at the first frame."""
+        """The model and thresholds of the first frame."""
         return InForceFrom(from_seq=0, model=self.model, thresholds=self.thresholds)
 
     def write(self, folder: Path) -> None:
-        """Write it, whole or not at all.
+        """Write it, completely or not at all.
 
         Raises
         ------
@@ -140,18 +140,18 @@ class Description(_Written):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read it again.
+        """Read it.
 
         Raises
         ------
         RecordingRefused
-            It is not there, or not of this version.
+            When it is missing, or has another version.
         """
         try:
             return cls.model_validate_json((folder / DESCRIPTION).read_bytes())
         except OSError as error:
             raise RecordingRefused(
-                f"{folder} is no recording: expected {DESCRIPTION}, got {error.strerror}"
+                f"{folder} is not a recording: expected {DESCRIPTION}, got {error.strerror}"
             ) from error
         except ValidationError as error:
             first = error.errors()[0]
@@ -161,7 +161,7 @@ class Description(_Written):
             ) from error
 
     def refuse_other(self, spec: RecordingSpec, folder: Path) -> None:
-        """Refuse to go on with frames of another kind.
+        """Refuse to continue with frames of another kind.
 
         Raises
         ------
@@ -171,23 +171,23 @@ class Description(_Written):
             expected, came = getattr(self, name), getattr(spec, name)
             if expected != came:
                 raise RecordingRefused(
-                    f"{folder} was recorded with {name} {expected!r}, got {came!r}; begin another recording"
+                    f"{folder} was recorded with {name} {expected!r}, got {came!r}; start another recording"
                 )
 
 
 def folder_name(spec: RecordingSpec) -> str:
-    """Name of a recording's folder: start time and stream, nothing that a user chose."""
+    """Return the name of a recording's folder: start time and stream, without any user input."""
     stream = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in spec.stream)
     return f"{datetime.fromtimestamp(spec.opened_at, UTC):%Y%m%dT%H%M%SZ}_{stream[:64]}"
 
 
 def utc(seconds: float) -> str:
-    """Time in ISO 8601, as OME and people read it.
+    """Return a time in ISO 8601, for OME and for people.
 
     Raises
     ------
     ValueError, OverflowError, OSError
-        No calendar reaches so far.
+        When the time is outside the calendar's range.
     """
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 

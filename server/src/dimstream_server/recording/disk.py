@@ -1,4 +1,4 @@
-"""Watches the disk that recordings are written to."""
+"""Monitors the disk of the recordings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final
 
 _log = logging.getLogger(__name__)
 LOOK_S: Final = 0.5
-"""The free space is asked for so often; in between, what is written is counted off."""
+"""Interval of reading the free space, s; in between, written bytes are subtracted."""
 
 
 class DiskWatch:
-    """Knows the free space of a folder's disk.
+    """Monitors the free space of a folder's disk.
 
     Parameters
     ----------
     reserve_bytes : int
         Free space that recordings must leave.
     warn_bytes : int
-        Free space under which a warning is logged, once each time that it falls under it.
+        Free space below which a warning is logged, once each time that it falls below.
     """
 
     def __init__(self, folder: Path, *, reserve_bytes: int, warn_bytes: int) -> None:
@@ -34,7 +34,8 @@ class DiskWatch:
         self._unwell: str | None = None
 
     def look(self, *, now: bool = False) -> int:
-        """Free bytes; asked of the system at most every `LOOK_S` seconds, unless `now`.
+        """Return the free bytes; they are read from the operating system at most every `LOOK_S` seconds,
+        unless `now`.
 
         Raises
         ------
@@ -47,32 +48,32 @@ class DiskWatch:
         return self._free - self._written
 
     def wrote(self, nbytes: int) -> None:
-        """Count off what was written since it was asked."""
+        """Subtract bytes that were written since the last reading."""
         self._written += nbytes
 
     def check(self) -> None:
-        """Find out what `problem` says; this may wait for the disk."""
+        """Check the folder for `problem`; this may wait for the disk."""
         try:
             free = self.look()
         except OSError as error:
-            self._unwell = f"the recording folder {self._folder} is gone: {error.strerror}"
+            self._unwell = f"the recording folder {self._folder} is missing: {error.strerror}"
             return
         if not os.access(self._folder, os.W_OK | os.X_OK):
-            self._unwell = f"the recording folder {self._folder} cannot be written"
+            self._unwell = f"the recording folder {self._folder} is not writable"
         elif free < self.reserve_bytes:
             self._unwell = self.below_reserve(free)
         else:
             self._unwell = None
 
     def problem(self) -> str | None:
-        """Why recordings are not well, as the last `check` found; None when they are."""
+        """Return what was wrong at the last `check`; None if nothing."""
         return self._unwell
 
     def below_reserve(self, free: int) -> str:
-        """What is said when the disk is full."""
+        """Return the message for a full disk."""
         return (
             f"the disk of {self._folder} has {free / 1e9:.2f} GB free, expected at least "
-            f"{self.reserve_bytes / 1e9:.2f} (recording.reserve_bytes); make room"
+            f"{self.reserve_bytes / 1e9:.2f} (recording.reserve_bytes); free some space"
         )
 
     def _warn(self) -> None:

@@ -1,4 +1,4 @@
-"""Make a recording final: metadata into its files, and their checksums next to them."""
+"""Finalises a recording: writes metadata into its files, and checksums next to them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dimstream_server.recording.spec import RecordedFile
 
 _CHUNK: Final = 4 * 1024 * 1024
 Progress = Callable[[int, int], None]
-"""Told the bytes that were summed, and all there are."""
+"""Called with the number of bytes processed, and the total."""
 
 
 def finalise(folder: Path, *, sync: bool, images: Images | None = None) -> RepairReport:
-    """Repair a recording whose lock is held, and put the metadata into its files.
+    """Repair a recording whose lock is held, and write the metadata into its files.
 
-    The same frames give the same bytes, however often and after whatever this is done.
+    The same frames always give the same bytes, even if this is repeated, or done after a crash.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def finalise(folder: Path, *, sync: bool, images: Images | None = None) -> Repai
 def write_checksums(
     folder: Path, *, sync: bool, on_progress: Progress | None = None
 ) -> tuple[RecordedFile, ...]:
-    """Name, checksum and size of each file of a finalised recording; also written into `SHA256SUMS`.
+    """Write `SHA256SUMS`, and return name, checksum and size of each file of a finalised recording.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def write_checksums(
 
 
 class _Progress:
-    """Passes on how far the sums are."""
+    """Reports the progress of the checksums."""
 
     def __init__(self, total: int, on_progress: Progress | None) -> None:
         self._total, self._done, self._on_progress = total, 0, on_progress
@@ -91,13 +91,14 @@ def _sha256(path: Path, progress: _Progress) -> str:
 
 
 def _listing(path: Path, progress: _Progress) -> list[tuple[str, str]]:
-    """(sha256, name) of a file, or of all files in a folder, which is a part of their names."""
+    """Return (sha256, name) of a file, or of all files in a folder, whose names include the folder."""
     files = [path] if path.is_file() else sorted(_files(path), key=lambda file: file.as_posix().encode())
     return [(_sha256(file, progress), file.relative_to(path.parent).as_posix()) for file in files]
 
 
 def _sha256_of_folder(folder: Path, listing: list[tuple[str, str]]) -> str:
-    """Of what `find . -type f | LC_ALL=C sort | xargs sha256sum` says in this folder."""
+    """Return the checksum of the output of `find . -type f | LC_ALL=C sort | xargs sha256sum` in this
+    folder."""
     listed = "".join(f"{sha256}  .{name.removeprefix(folder.name)}\n" for sha256, name in listing)
     return hashlib.sha256(listed.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The formats of recordings: OME-TIFF, or with an extra OME-Zarr."""
+"""The formats of recordings: OME-TIFF, and OME-Zarr with an extra."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from dimstream_server.recording.tiff_images import TiffImages, page_file
 def read_image(
     folder: Path, description: Description, kind: str, *, page: int, index: PlaneIndex
 ) -> NDArray[Any]:
-    """One image (H, W) of a recording, `raw`, `denoised`, `support` or `sd`, which was written already.
+    """Return one image (H, W) of a recording, `raw`, `denoised`, `support` or `sd`, that was already written.
 
     Raises
     ------
     OSError
-        It is not there, or zarr-python is not installed.
+        When it is missing, or zarr-python is not installed.
     """
     if description.format == "tiff":
         return page_file(folder, description, kind).read(page)
@@ -32,12 +32,12 @@ def read_image(
 
 
 def open_images(folder: Path, description: Description) -> Images:
-    """The images of a recording.
+    """Open the images of a recording.
 
     Raises
     ------
     RecordingRefused
-        OME-Zarr, and zarr-python is not installed.
+        When the format is OME-Zarr, but zarr-python is not installed.
     """
     if description.format == "tiff":
         return TiffImages(folder, description)
@@ -45,7 +45,7 @@ def open_images(folder: Path, description: Description) -> Images:
         from dimstream_server.recording.zarr_images import ZarrImages
     except ImportError as error:
         raise RecordingRefused(
-            f"recording as OME-Zarr needs zarr-python, which is not there ({error}); "
-            "install dimstream-server[zarr], or set recording.format to tiff"
+            f"recording as OME-Zarr needs zarr-python, which is missing ({error}); install "
+            "dimstream-server[zarr], or set recording.format to tiff"
         ) from error
     return ZarrImages(folder, description)

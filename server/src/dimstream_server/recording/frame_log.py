@@ -1,7 +1,7 @@
-"""`frames.jsonl`: one JSON object a line for each frame, and for each event between frames.
+"""`frames.jsonl`: one JSON object per line, for each frame and for each event between frames.
 
-A frame's line is written after its pixels and is what makes it recorded: a frame without a whole line was the
-one being written when the server was killed.
+A frame's line is written after its pixels, and makes the frame count as recorded. A frame without a complete
+line was being written when the server was killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dimstream_server.recording.spec import RecordedFrame
 
 FRAME_LOG: Final = "frames.jsonl"
 UNLISTED: Final = "unlisted"
-"""Status of pages that lay behind those that have lines: after a power failure, which may lose lines."""
+"""Status of pages after the last page with a line: a power failure may lose lines."""
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _UPDATE: Final = ("from_seq", "model", "thresholds")
@@ -28,24 +28,24 @@ _UPDATE: Final = ("from_seq", "model", "thresholds")
 
 @dataclass
 class FrameLog:
-    """What the lines of a recording say.
+    """Content of a recording's lines.
 
     Parameters
     ----------
     next_seq : int
         First frame that is not recorded.
     starts : list of int
-        Where the line of each page starts, bytes.
+        Offset of the line of each page, bytes.
     end : int
-        Where the last sound line ends.
+        End of the last valid line.
     size : int
-        Of the file; what lies between is half a line, or damaged.
+        Size of the file; the part after `end` is an incomplete line, or damaged.
     stopped : str or None
-        Why the recording stopped before its stream did.
+        Why the recording stopped before its stream ended.
     damaged : bool
         Whether more than the line that was being written is unreadable.
     devices : list of str
-        What denoised the frames, in the order of their first frames.
+        Devices that denoised the frames, in the order of their first frames.
     """
 
     recorded: list[PlacedPage] = field(default_factory=list)
@@ -59,12 +59,12 @@ class FrameLog:
     devices: list[str] = field(default_factory=list)
 
     def take(self, content: dict[str, Any]) -> None:
-        """Take note of a line.
+        """Add a line.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            It is none of ours.
+            When it is not a valid line.
         """
         event = content.get("event")
         if event is None:
@@ -92,7 +92,7 @@ class FrameLog:
 
 
 def read_frame_log(path: Path) -> FrameLog:
-    """Read the lines up to the first that is not whole.
+    """Read the lines up to the first incomplete one.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def read_frame_log(path: Path) -> FrameLog:
             pages = len(lines.recorded)
             try:
                 if not line.endswith(b"\n"):
-                    raise ValueError("half a line")
+                    raise ValueError("incomplete line")
                 lines.take(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
                 lines.damaged = line.endswith(b"\n")
@@ -118,7 +118,7 @@ def read_frame_log(path: Path) -> FrameLog:
 
 
 def frame_line(frame: RecordedFrame, page: int) -> bytes:
-    """The line of a frame, in the words of the lines that `dimstream stream` writes."""
+    """Return the line of a frame, with the same keys as the lines of `dimstream stream`."""
     result = frame.result
     return _line(
         {
@@ -137,29 +137,29 @@ def frame_line(frame: RecordedFrame, page: int) -> bytes:
 
 
 def unlisted_line(page: int) -> bytes:
-    """The line of a page that has none."""
+    """Return a line for a page without one."""
     return _line({"seq": None, "page": page, "index": None, "t_acq": None, "status": UNLISTED})
 
 
 def update_line(in_force: InForceFrom) -> bytes:
-    """The line of a change of model or thresholds."""
+    """Return the line of a change of model or thresholds."""
     return _line({"event": "update", **in_force.model_dump()})
 
 
 def skip_line(seq_from: int, seq_to: int, reason: str) -> bytes:
-    """The line of frames that will never come."""
+    """Return the line of frames that will never arrive."""
     return _line({"event": "skip", "seq_from": seq_from, "seq_to": seq_to, "reason": reason})
 
 
 def stopped_line(reason: str) -> bytes:
-    """The line that says why no more lines follow."""
+    """Return the line that states why no more lines follow."""
     return _line({"event": "stopped", "reason": reason})
 
 
 def _line(content: dict[str, Any]) -> bytes:
     try:
         text = _encode(content)
-    except ValueError:  # a measure of a frame of absurd counts
+    except ValueError:  # a metric of a frame with extreme counts
         text = _encode(_finite(content))
     return text.encode("utf-8", "replace") + b"\n"
 

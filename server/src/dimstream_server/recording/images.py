@@ -1,4 +1,4 @@
-"""Where the pixels of a recording go: one interface; `formats` chooses who fills it."""
+"""The interface for writing the pixels of a recording; `formats` chooses the implementation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dimstream_server.recording.spec import RecordedFrame
 
 
 class Images(Protocol):
-    """The images of one recording; used by one thread at a time."""
+    """The images of one recording. Only one thread at a time may use it."""
 
     def append(self, frame: RecordedFrame) -> None:
         """Write the frame's pixels: raw, denoised, support map, error bars.
@@ -17,14 +17,14 @@ class Images(Protocol):
         Raises
         ------
         OSError, ValueError
-            The frame must not count as recorded.
+            When writing fails; the frame must not count as recorded.
         """
 
     def repair(self, lines: FrameLog) -> int:
-        """Give up what was half written; how many whole frames there are.
+        """Remove incomplete frames, and return the number of complete frames.
 
-        When the lines name more, lines were kept that pixels were not (a power failure). When they name
-        fewer by more than one, lines were lost.
+        If there are more lines, pixels were lost in a power failure. If there are fewer lines by more than
+        one, lines were lost.
 
         Raises
         ------
@@ -32,7 +32,7 @@ class Images(Protocol):
         """
 
     def cut(self, frames: int) -> None:
-        """Keep so many frames, and be ready for the next.
+        """Keep this number of frames, and prepare for the next one.
 
         Raises
         ------
@@ -40,7 +40,7 @@ class Images(Protocol):
         """
 
     def finalise(self, lines: FrameLog) -> None:
-        """Put the metadata in.
+        """Write the metadata.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""OME-XML (2016-06) of a recording: axes, scale, times, which page is which plane, how it was processed."""
+"""OME-XML (2016-06) of a recording: axes, scale, times, the plane of each page, and the processing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dimstream_client.quality import plain
 from dimstream_server.recording.description import Description, InForceFrom, utc
 from dimstream_server.recording.frame_log import FrameLog
 
-_MOST_NAMED: Final = 1000  # numbers in a list
+_MOST_NAMED: Final = 1000  # most numbers in a list
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _TYPES: Final = {"float32": "float"}
 _IMAGES: Final = {
-    "raw": "Photon counts as they came",
+    "raw": "Photon counts as received",
     "denoised": "Denoised by the models that the annotations name; a frame that failed is a page of zeros",
     "support": "Support maps: bits 0 and 1 class (0 background, 1 uncertain, 2 signal), 4 predicted signal, "
     "8 without support",
@@ -28,7 +28,7 @@ _IMAGES: Final = {
 
 @dataclass(frozen=True)
 class _Image:
-    """What the OME-XML of one file is made of."""
+    """Data for the OME-XML of one file."""
 
     description: Description
     lines: FrameLog
@@ -39,7 +39,7 @@ class _Image:
 
     @property
     def annotations(self) -> list[tuple[str, dict[str, str]]]:
-        """(namespace, texts) of each annotation."""
+        """Return (namespace, texts) of each annotation."""
         processing = [_processing(each) for each in (self.description.in_force(), *self.lines.in_force)]
         return [
             ("urn:dimstream:recording", _recording(self)),
@@ -50,13 +50,12 @@ class _Image:
 def ome_xml(
     description: Description, lines: FrameLog, stack: Hyperstack, *, kind: str, blank: int | None
 ) -> Iterator[bytes]:
-    """The OME-XML of one file, in pieces.
+    """Yield the OME-XML of one file, in pieces.
 
     Parameters
     ----------
-    kind : {"raw", "denoised", "support", "sd"}
-    blank : int or None
-        Page of zeros that stands for planes that are missing.
+    kind : {"raw", "denoised", "support", "sd"} blank : int or None
+        Page of zeros that is used for missing planes.
     """
     started_at = start_of([each.t_acq for each in lines.recorded])
     image = _Image(description, lines, stack, kind, blank, started_at)
@@ -101,7 +100,7 @@ def _image_xml(image: _Image, n: int, series: Series) -> Iterator[bytes]:
 
 
 def _started(image: _Image) -> str:
-    """When the first frame was taken, by the sender's clock, if that makes sense and the sender knew."""
+    """Return the time of the first frame by the sender's clock, if it is known and plausible."""
     if image.started_at == 0:
         return ""
     try:
@@ -161,7 +160,7 @@ def _recording(image: _Image) -> dict[str, str]:
     if image.blank is not None:
         texts["page_for_missing_planes"] = str(image.blank)
     if image.stack.as_movie:
-        texts["order"] = "as the frames came: their index leaves too many planes out"
+        texts["order"] = "in the order of arrival, because the frames' indices leave too many planes out"
     if lines.devices:
         texts["devices"] = ", ".join(lines.devices)
     if lines.stopped:
@@ -170,7 +169,7 @@ def _recording(image: _Image) -> dict[str, str]:
 
 
 def _detector(description: Description) -> dict[str, str]:
-    """How raw values became photons; empty where they were taken as photons."""
+    """Return the conversion of raw values to photons; empty if they are photons."""
     if description.detector is None:
         return {}
     detector = description.detector

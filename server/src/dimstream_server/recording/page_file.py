@@ -1,9 +1,10 @@
-"""A BigTIFF that grows page by page and is sound at every moment: a kill leaves half a page behind its end.
+"""A BigTIFF that grows page by page and is always valid: a crash leaves at most an incomplete page after its
+end.
 
-All pages are equally large and lie one behind the other: a head of 512 bytes, which holds the page's
-directory, then its pixels. The place of page n follows from n, so a file of any length is cut or continued
-without being read. A page is written first and then linked to, so readers see whole pages only. Text that is
-put into the first page lies behind the last page. `docs/decisions/0006-own-page-writer.md` says why.
+All pages have the same size and follow each other: a head of 512 bytes, which contains the page's directory,
+then its pixels. The position of page n is calculated from n, so a file of any length can be cut or continued
+without reading it. A page is written first and linked afterwards, so readers see complete pages only. Text
+for the first page is stored after the last page. `docs/decisions/0006-own-page-writer.md` explains why.
 """
 
 from __future__ import annotations
@@ -26,18 +27,16 @@ _FRONT: Final = 64  # bytes before the first page, or before the colour table
 
 
 class PageFile:
-    """A BigTIFF of pages that are all of one kind.
+    """A BigTIFF whose pages are all of one kind.
 
     Parameters
     ----------
     path : Path
-        Made with the first page; until then there is no file.
+        Created with the first page; until then, there is no file.
     shape : tuple of int
         (H, W).
-    dtype : {"uint8", "uint16", "float32"}
-    pixel_size_um : float or None
-    colours : ndarray, optional
-        (3, 256) uint16: the colour table of uint8 pages; without, they are grey.
+    dtype : {"uint8", "uint16", "float32"} pixel_size_um : float or None colours : ndarray, optional
+        (3, 256) uint16: the colour table of uint8 pages; without it, they are grey.
     """
 
     def __init__(
@@ -76,9 +75,9 @@ class PageFile:
         Raises
         ------
         OSError
-            Nothing of the page can be seen, and the next one takes its place.
+            When writing fails; the page is not visible, and the next one takes its place.
         ValueError
-            The page is of another kind.
+            When the page is of another kind.
         """
         if pixels.shape != self._shape or pixels.dtype.newbyteorder("<") != self._dtype:
             raise ValueError(
@@ -93,12 +92,12 @@ class PageFile:
         self.pages += 1
 
     def read(self, page: int) -> NDArray[Any]:
-        """A page (H, W) that was written, by whatever process; the file is opened for it alone.
+        """Return a page (H, W) that was written by any process; the file is opened only for this.
 
         Raises
         ------
         OSError
-            There is no such page.
+            When there is no such page.
         """
         with FileIO(self.path, "r") as file:
             file.seek(self._start(page) + HEAD_BYTES)
@@ -111,7 +110,7 @@ class PageFile:
         return np.frombuffer(content, self._dtype).reshape(self._shape)
 
     def put_text(self, text: Iterable[bytes]) -> None:
-        """Put this text into the first page, in place of the one that is there.
+        """Write this text into the first page, in place of the present one.
 
         Raises
         ------
@@ -127,7 +126,8 @@ class PageFile:
         self._point(count, start)
 
     def cut(self, pages: int) -> None:
-        """Keep so many pages and nothing behind them; their first one says that the file is not closed.
+        """Keep this number of pages and nothing after them; the first page then states that the file is not
+        closed.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class PageFile:
         file.truncate(self._end(pages))
 
     def sound_pages(self, expected: int) -> int:
-        """How many whole pages the file holds, when so many are expected to be there at least.
+        """Return the number of complete pages, given how many are expected at least.
 
         Raises
         ------
@@ -175,7 +175,7 @@ class PageFile:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file; it is opened again when something is to be written."""
+        """Close the file; it is opened again for the next write."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -195,14 +195,14 @@ class PageFile:
         return self._start(pages - 1) + HEAD_BYTES + self._nbytes
 
     def _link(self, page: int, start: int) -> None:
-        """Say where `page` starts, in the page before it."""
+        """Write the start of `page` into the page before it."""
         file = self._opened()
         before = self._start(page - 1) + self._head(page - 1).link_place if page else FIRST_LINK
         file.seek(before)
         _write(file, struct.pack("<Q", start))
 
     def _point(self, count: int, start: int) -> None:
-        """Say how long the text of the first page is and where it starts."""
+        """Write length and start of the first page's text."""
         file = self._opened()
         file.seek(self._start(0) + self._first_head.text_place)
         _write(file, struct.pack("<QQ", count, start))
@@ -220,7 +220,7 @@ class PageFile:
 
 
 def sync_path(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk.
+    """Wait until a file, or a folder's directory entries, are on the disk.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def sync_path(path: Path) -> None:
 
 
 def _write(file: FileIO, content: bytes | bytearray | memoryview) -> int:
-    """Write all of it: the system may take less at a time."""
+    """Write all of it, because the operating system may write only a part at a time."""
     view = memoryview(content)
     while view.nbytes:
         view = view[file.write(view) :]

@@ -1,4 +1,4 @@
-"""The head of a page of a recorded BigTIFF: its directory, of a fixed size, with the places that change."""
+"""The head of a page of a recorded BigTIFF: its directory, of fixed size, with the positions that change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 HEADER: Final = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0)
-FIRST_LINK: Final = 8  # where the header says where the first page is
+FIRST_LINK: Final = 8  # position in the header of the first page's offset
 HEAD_BYTES: Final = 512
 _SHORT, _LONG, _LONG8, _ASCII, _RATIONAL = 3, 4, 16, 2, 5
 _CM, _NO_UNIT = 3, 1
@@ -22,23 +22,23 @@ _Tag = tuple[int, int, int, int | bytes]
 
 
 class PageHead:
-    """Makes and recognises the heads of pages that are all of one kind.
+    """Creates and recognises the heads of pages that are all of one kind.
 
     Parameters
     ----------
     first : bool
-        The first page's head has a text and says what made the file.
+        Whether this is the first page, whose head has a text and the name of the software.
     colours_at : int or None
-        Where in the file the colour table lies that all pages share; None: grey.
+        Position in the file of the colour table of all pages; None: grey.
 
     Attributes
     ----------
     link_place : int
-        Where the head says where the next page starts.
+        Position in the head of the next page's offset.
     text_place : int
-        Where it says how long its text is and where that starts, 8 bytes each.
+        Position in the head of the text's length and offset, 8 bytes each.
     own_text : tuple of int
-        Length and place, in the head, of the text of a file that is not closed.
+        Length and position, in the head, of the text of a file that is not closed.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class PageHead:
         self._first = first
 
     def at(self, start: int) -> bytearray:
-        """The head of a page that starts there and is the last one."""
+        """Return the head of a page that starts there and is the last one."""
         head = bytearray(self._bytes)
         for place, relative in self._relative:
             struct.pack_into("<Q", head, place, start + relative)
         return head
 
     def matches(self, head: bytes, start: int) -> bool:
-        """Whether this is the head of such a page, wherever its text and the next page are."""
+        """Whether this is the head of such a page, whatever the offsets of its text and the next page."""
         came, expected = bytearray(head), self.at(start)
         for changing in (came, expected):
             changing[self.link_place : self.link_place + 8] = bytes(8)
@@ -87,7 +87,7 @@ class PageHead:
         pixel_size_um: float | None,
         colours_at: int | None,
     ) -> list[_Tag]:
-        """(tag, type, count, value), in the order of the tags; what is relative to the page is 0."""
+        """Return (tag, type, count, value) in the order of tags; values relative to the page are 0."""
         height, width = shape
         unit, per_unit = _resolution(pixel_size_um)
         return [
@@ -118,7 +118,7 @@ def _packed(tag: _Tag) -> bytes:
 
 
 def _resolution(pixel_size_um: float | None) -> tuple[int, bytes]:
-    """The unit, and pixels per unit."""
+    """Return the unit, and the pixels per unit."""
     if not pixel_size_um:
         return _NO_UNIT, struct.pack("<II", 1, 1)
     per_cm = min(1e4 / pixel_size_um, 2.0**32 - 1)

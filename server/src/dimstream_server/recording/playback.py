@@ -1,4 +1,4 @@
-"""Frames of a recording read again, also while it grows: by the lines of its frames, without its metadata."""
+"""Reads frames of a recording, also while it grows: from the lines of its frames, without its metadata."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class PlayedFrame:
     Parameters
     ----------
     line : dict
-        What `frames.jsonl` says of it.
+        Its line in `frames.jsonl`.
     images : dict
-        `raw`, `denoised` and, where they are recorded, `support` and `sd`: (H, W). A frame that failed has no
-        denoised one.
+        `raw`, `denoised` and, if they are recorded, `support` and `sd`: (H, W). A failed frame has no
+        denoised image.
     """
 
     line: dict[str, Any]
@@ -37,17 +37,17 @@ class PlayedFrame:
 
 
 class Playback:
-    """One recording. It belongs to one thread at a time; whoever writes the recording is not held up.
+    """One recording. Only one thread at a time may use it; the writer of the recording is not delayed.
 
     Parameters
     ----------
     folder : Path
-        Of the recording.
+        Folder of the recording.
 
     Raises
     ------
     RecordingRefused
-        There is none.
+        When there is none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +58,7 @@ class Playback:
         self._starts = array("q")  # of their lines
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Lines of frames that were written since this was last asked, in order.
+        """Yield the lines of frames that were written since the last call, in order.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Playback:
         with (self._folder / FRAME_LOG).open("rb") as file:
             file.seek(self._end)
             for text in file:
-                if not text.endswith(b"\n"):  # it is being written
+                if not text.endswith(b"\n"):  # the line is still being written
                     return
                 start, self._end = self._end, self._end + len(text)
                 line = json.loads(text)
@@ -77,7 +77,7 @@ class Playback:
                     yield line
 
     def frame(self, seq: int) -> PlayedFrame | None:
-        """A frame; None when it is not recorded.
+        """Return a frame; None if it is not recorded.
 
         Raises
         ------
@@ -100,6 +100,6 @@ class Playback:
         return PlayedFrame(line, images)
 
     def _place(self, seq: int) -> int | None:
-        """Where a frame stands among the lines: they are in order."""
+        """Return the index of a frame's line; the lines are in order."""
         place = bisect.bisect_left(self._seqs, seq)
         return place if place < len(self._seqs) and self._seqs[place] == seq else None

@@ -1,4 +1,5 @@
-"""Records the streams of a server: one folder, one thread that writes, one queue that credit bounds."""
+"""Records the streams of a server: one folder, one writing thread, and one queue that is bounded by
+credit."""
 
 from __future__ import annotations
 
@@ -21,32 +22,32 @@ from dimstream_server.recording.spec import Fsync, RecordingSpec
 from dimstream_server.recording.writing_queue import WritingQueue
 
 LEAST_FRAMES: Final = 100
-"""There must be room for so many frames when a recording begins."""
+"""There must be space for this number of frames when a recording begins."""
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Begins recordings in a folder and writes them.
+    """Starts recordings in a folder, and writes them.
 
     Parameters
     ----------
     folder : Path
-        Made when it is missing.
+        Created if it is missing.
     most_queued_bytes : int
-        Memory of frames that wait to be written, of all recordings, at which no recording begins or goes on.
+        Memory of all frames that wait to be written, at which no recording is started or resumed.
     reserve_bytes : int
-        Free space that recordings leave; at that point they stop in order.
+        Free space that recordings leave; at that point they stop.
     warn_bytes : int
-        Free space under which a warning is logged.
+        Free space below which a warning is logged.
     fsync : {"never", "close", "frame"}
-        When to wait until the disk has it: see `docs/recording.md`.
+        When to wait until data are on the disk: see `docs/recording.md`.
     least_frames : int
-        There must be room for so many when a recording begins.
+        There must be space for this number of frames when a recording begins.
 
     Raises
     ------
     RecordingRefused
-        The folder cannot be made.
+        When the folder cannot be created.
     """
 
     def __init__(
@@ -80,20 +81,20 @@ class Recorder:
         self._thread.start()
 
     def begin(self, spec: RecordingSpec, *, on_written: Callable[[int], None] | None = None) -> Recording:
-        """Begin a recording. This makes files: call it in a worker thread where the disk may be slow.
+        """Start a recording. This creates files, so call it in a worker thread.
 
         Parameters
         ----------
         on_written : callable, optional
-            Called with the number of each frame once it is on the disk, or once the recording has stopped
-            and will not have it; on the writer's thread. It must only hand over.
+            Called in the writer's thread with the number of each frame when it is on the disk, or when the
+            recording has stopped without it. It must only pass the number on.
 
         Raises
         ------
         RecordingRefused
-            The folder cannot be written, the disk will not hold it, or there is such a recording.
+            When the folder is not writable, the disk is too small, or there is already such a recording.
         ServerBusy
-            The disk is too far behind.
+            When the disk is too slow.
         """
         self._refuse_behind()
         self._refuse_without_room(spec)
@@ -101,25 +102,25 @@ class Recorder:
         try:
             folder.mkdir()
         except FileExistsError:
-            raise RecordingRefused(f"there is a recording {folder} already; resume it") from None
+            raise RecordingRefused(f"the recording {folder} already exists; resume it") from None
         except OSError as error:
             raise _refused(folder, error) from error
         try:
             return self._made(folder, spec, on_written)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # it holds no frame yet
+            shutil.rmtree(folder, ignore_errors=True)  # it has no frames yet
             raise
 
     def resume(self, spec: RecordingSpec, *, on_written: Callable[[int], None] | None = None) -> Recording:
-        """Go on with a recording after a crash; `next_seq` of it says from which frame on.
+        """Continue a recording after a crash, from its `next_seq` on.
 
-        Every frame that has a line is kept, what was half written is cut. One that is open in this recorder
-        is given as it is. One whose folder is gone is begun again. Parameters are those of `begin`.
+        Every frame with a line is kept; incomplete data are removed. If the recording is still open, it is
+        returned unchanged. If its folder is missing, it is started again. Parameters are those of `begin`.
 
         Raises
         ------
         RecordingRefused
-            As `begin`; it was recorded with another shape or type; or another server writes it.
+            As `begin`; also when it was recorded with another shape or type, or another server writes it.
         ServerBusy
             As `begin`.
         """
@@ -133,17 +134,17 @@ class Recorder:
         return self._made(folder, spec, on_written)
 
     def problem(self) -> str | None:
-        """Why recordings are not well, found out within the last second; None when they are."""
+        """Return what is wrong with recordings, checked within the last second; None if nothing."""
         if not self._thread.is_alive():
             return "the thread that writes recordings has ended; restart the server"
         return self._context.disk.problem()
 
     def queued_bytes(self) -> int:
-        """Memory that frames hold that wait to be written."""
+        """Memory of the frames that wait to be written, bytes."""
         return self._context.queue.held_bytes
 
     def close(self) -> None:
-        """Write all that was queued, and close the files so that they can be read and resumed."""
+        """Write everything in the queue, and close the files so that they can be read and resumed."""
         self._context.queue.close()
         self._thread.join()
         self._context.closer.shutdown()
@@ -184,17 +185,17 @@ class Recorder:
         if free < needed:
             raise RecordingRefused(
                 f"expected {needed / 1e9:.2f} GB free in {self.folder} to record {self._least_frames} frames "
-                f"(with {disk.reserve_bytes / 1e9:.2f} in reserve), got {free / 1e9:.2f}; make room, or OPEN "
-                "with save false"
+                f"(with {disk.reserve_bytes / 1e9:.2f} in reserve), got {free / 1e9:.2f}; free some space, "
+                "or OPEN with save false"
             )
 
     def _refuse_behind(self) -> None:
-        """So that clients which come and go cannot pile up more than those that stay."""
+        """Refuse new recordings while too many frames wait to be written."""
         held = self._context.queue.held_bytes
         if held >= self._most_queued_bytes:
             raise ServerBusy(
-                f"{held} bytes of frames wait to be written to {self.folder}, whose disk is too slow; try "
-                "again later"
+                f"{held} bytes of frames are waiting to be written to {self.folder}, because its disk is "
+                "too slow; try again later"
             )
 
     def _forget(self, folder: Path) -> None:
@@ -216,11 +217,11 @@ class Recorder:
             except Exception:
                 _log.exception("cannot record event=internal_error")
             queue.done(job)
-            del job  # or the last frame would be held while nothing comes
+            del job  # otherwise the last frame would stay in memory until the next one
 
 
 def _refused(folder: Path, error: OSError) -> RecordingRefused:
     return RecordingRefused(
-        f"expected a folder that can be written for recordings, got {error.strerror} for {folder}; "
-        "correct recording.folder or its permissions, or OPEN with save false"
+        f"expected a writable folder for recordings, got {error.strerror} for {folder}; correct "
+        "recording.folder or its permissions, or OPEN with save false"
     )

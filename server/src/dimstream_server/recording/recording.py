@@ -1,4 +1,4 @@
-"""One recording that is being made: offered frames from an endpoint, written by the recorder's thread."""
+"""One active recording: an endpoint offers frames, and the recorder's thread writes them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RecorderContext:
-    """What all recordings of a recorder share.
+    """The resources that all recordings of a recorder share.
 
     Parameters
     ----------
     closer : Executor
-        Makes recordings final, one after the other, next to the thread that writes frames.
+        Finalises recordings, one after the other, separately from the thread that writes frames.
     forget : callable
-        Told the folder of a recording that is final.
+        Called with the folder of a finalised recording.
     """
 
     queue: WritingQueue
@@ -46,9 +46,9 @@ class RecorderContext:
 
 
 class Recording:
-    """The recording of one stream; made by `Recorder.begin` and `Recorder.resume`.
+    """The recording of one stream, created by `Recorder.begin` and `Recorder.resume`.
 
-    `offer`, `update`, `skip` and `finish` belong to the endpoint's thread; they never wait.
+    `offer`, `update`, `skip` and `finish` are for the endpoint's thread; they never wait.
     """
 
     def __init__(
@@ -77,35 +77,36 @@ class Recording:
 
     @property
     def next_seq(self) -> int:
-        """First frame that is not recorded yet: its client still has to keep it. Those below are ignored."""
+        """First frame that is not recorded yet, which its client must still keep. Frames below it are
+        ignored."""
         return self._next_seq
 
     @property
     def state(self) -> str | None:
-        """Why the recording stopped, or None while it is well; a stopped one ignores what it is offered."""
+        """Why the recording stopped; None while it works. A stopped recording ignores all frames."""
         return self._failure
 
     def offer(self, frame: RecordedFrame) -> None:
-        """Queue a frame, unless it is queued already. Nothing is copied."""
+        """Queue a frame, unless it is already queued. Nothing is copied."""
         with self._lock:
             if self._failure is None and self._final is None and frame.seq >= self._wanted:
                 self._put(lambda: self._write(frame), frame.nbytes)
                 self._wanted = frame.seq + 1
 
     def update(self, from_seq: int, model: ModelInfo, thresholds: Thresholds) -> None:
-        """Take note of what frames from `from_seq` on are denoised with and judged by."""
+        """Record the model and thresholds for frames from `from_seq` on."""
         in_force = InForceFrom(from_seq=from_seq, model=WrittenModel.of(model), thresholds=thresholds)
         self._put(lambda: self._write_update(in_force))
 
     def skip(self, seq_from: int, seq_to: int, reason: str) -> None:
-        """Take note that frames `seq_from` to `seq_to` (inclusive) will never come."""
+        """Record that frames `seq_from` to `seq_to` (inclusive) will never arrive."""
         self._put(lambda: self._write_skip(seq_from, seq_to, reason))
 
     def finish(self) -> Future[tuple[RecordedFile, ...]]:
-        """Make the files final, after all that was queued; they are told with their checksums.
+        """Finalise the files after everything in the queue; the future returns them with their checksums.
 
-        The future raises RecordingFailed when the recording stopped before, or cannot be made final; its
-        `files` are those that were kept. Files of gigabytes take seconds to be summed.
+        The future raises RecordingFailed if the recording stopped before, or cannot be finalised; its `files`
+        are those that were kept. The checksums of gigabytes take seconds.
         """
         with self._lock:
             if self._final is None:
@@ -114,7 +115,8 @@ class Recording:
             return self._final
 
     def leave(self) -> None:
-        """Close the files so that every reader opens them, but without their checksums: it may go on."""
+        """Close the files so that all readers can open them, but without checksums, because it may be
+        continued."""
         if self._final is None:
             try:
                 finalise(self.folder, sync=self._context.fsync != "never", images=self._images)
@@ -158,7 +160,7 @@ class Recording:
             self._commit(lambda: skip_line(seq_from, seq_to, reason), after=seq_to)
 
     def _commit(self, make_line: Callable[[], bytes], *, after: int | None) -> None:
-        """Write a line, and stop the recording when that fails."""
+        """Write a line, and stop the recording if this fails."""
         if self._failure is not None:
             return
         try:
@@ -174,13 +176,13 @@ class Recording:
 
     def _write_line(self, line: bytes) -> None:
         if (written := self._file.write(line)) != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes of a line were taken")
+            raise OSError(f"only {written} of {len(line)} bytes of a line were written")
         if self._context.fsync == "frame":
             os.fsync(self._file.fileno())
         self._end += len(line)
 
     def _stop(self, reason: str) -> None:
-        """Keep what is whole and take nothing more; the stream goes on."""
+        """Keep all complete frames and ignore further ones; the stream continues."""
         self._failure = reason
         _log.error(
             "recording stopped event=recording_stopped folder=%s frames=%d next_seq=%d reason=%r",
@@ -194,7 +196,9 @@ class Recording:
             os.truncate(self._file.fileno(), self._end)
             self._write_line(stopped_line(reason))
         except OSError as error:
-            _log.warning("half a frame remains event=recording_uncut folder=%s reason=%s", self.folder, error)
+            _log.warning(
+                "an incomplete frame remains event=recording_uncut folder=%s reason=%s", self.folder, error
+            )
 
     # --- the closer's thread
 
@@ -208,7 +212,8 @@ class Recording:
         except Exception as error:
             _log.exception("cannot finish a recording event=recording_unfinished folder=%s", self.folder)
             failure = failure or (
-                f"its files could not be completed ({error}); make room, then `dimstream-server recover`"
+                f"its files could not be completed ({error}); free some space, then run `dimstream-server "
+                "recover`"
             )
         finally:
             self._file.close()

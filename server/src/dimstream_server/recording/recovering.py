@@ -1,4 +1,4 @@
-"""`dimstream-server recover FOLDER`: finish recordings that a crash or a full disk left."""
+"""`dimstream-server recover FOLDER`: finishes recordings after a crash or a full disk."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ _GB: Final = 1e9
 
 
 def main(argv: Sequence[str]) -> int:
-    """Finish what is unfinished; the exit code: 0, 1 when a recording was left as it is, 2 without any."""
+    """Finish unfinished recordings. Return the exit code: 0, 1 if one was left unchanged, 2 without any."""
     parser = argparse.ArgumentParser(
         prog="dimstream-server recover",
-        description="Finish recordings that a crash or a full disk left: cut half frames, add the metadata "
-        "and the checksums. No frame that was recorded is lost, and nothing is done twice.",
+        description=(
+            "Finish recordings after a crash or a full disk: remove incomplete frames, and add metadata and "
+            "checksums. No recorded frame is lost, and nothing is done twice."
+        ),
     )
-    parser.add_argument("folder", type=Path, help="a recording, or the folder that holds them")
+    parser.add_argument("folder", type=Path, help="a recording, or the folder of all recordings")
     folder: Path = parser.parse_args(argv).folder
     found = [folder] if (folder / DESCRIPTION).exists() else sorted(each.parent for each in _below(folder))
     if not found:
@@ -41,18 +43,18 @@ def main(argv: Sequence[str]) -> int:
         try:
             print(recover(each, on_progress=_progress_printer() if sys.stderr.isatty() else None), flush=True)
         except (ServerError, OSError) as error:
-            print(f"left as it is: {error}", flush=True)
+            print(f"left unchanged: {error}", flush=True)
             left += 1
     return EXIT_LEFT if left else 0
 
 
 def recover(folder: Path, *, on_progress: Progress | None = None) -> str:
-    """Finish one recording; what was found and done, for people.
+    """Finish one recording; return a summary for people.
 
     Raises
     ------
     RecordingRefused
-        It is being written, or cannot be read.
+        When it is being written, or cannot be read.
     OSError
     """
     with lock_frame_log(folder):
@@ -68,7 +70,7 @@ def recover(folder: Path, *, on_progress: Progress | None = None) -> str:
 def _stated(repaired: RepairReport) -> list[str]:
     stated = []
     if repaired.cut_frames or repaired.cut_bytes:
-        stated.append(f"cut the frame that was being written (after frame {repaired.lines.next_seq - 1})")
+        stated.append(f"removed the frame that was being written (after frame {repaired.lines.next_seq - 1})")
     if repaired.unlisted:
         stated.append(
             f"{repaired.unlisted} frames had lost their lines and got new ones without their numbers"

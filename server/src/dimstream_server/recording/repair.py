@@ -1,8 +1,8 @@
-"""Bring a recording's files to one state: each line has its pixels, and nothing half written follows.
+"""Makes a recording's files consistent: each line has its pixels, and there is no incomplete data after them.
 
-What a kill leaves is at most the frame being written, which has no line yet and is cut. A power failure may
-lose more, of lines or of pixels: then nothing whole is thrown away. Pages without a line get one that says
-so, and lines without pixels are put aside.
+After a crash, at most the frame that was being written is incomplete; it has no line yet and is removed. A
+power failure may lose more lines or pixels. Then nothing complete is deleted: pages without a line get one
+that states this, and lines without pixels are moved to another file.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ LOST: Final = "frames.lost.jsonl"
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What there was and what became of it.
+    """Results of a repair.
 
     Parameters
     ----------
     lines : FrameLog
-        As they are now.
+        The present lines.
     cut_bytes : int
-        Of a line that was half written.
+        Bytes of an incomplete line that was removed.
     cut_frames : int
-        The frame that was being written: 0 or 1.
+        Number of incomplete frames that were removed: 0 or 1.
     unlisted : int
-        Pages that got a line, having lost their own.
+        Pages that had lost their line and got a new one.
     lost : int
-        FrameLog that were put aside, having lost their pixels.
+        Lines that had lost their pixels and were moved to another file.
     """
 
     lines: FrameLog
@@ -48,14 +48,14 @@ class RepairReport:
 
 
 def lock_frame_log(folder: Path) -> FileIO:
-    """`frames.jsonl`, opened, which nobody else has open to write; made when it is missing.
+    """Open `frames.jsonl` with an exclusive lock; it is created if it is missing.
 
-    The kernel lets go of the lock when its holder dies.
+    The kernel releases the lock when the process dies.
 
     Raises
     ------
     RecordingRefused
-        A server is writing there.
+        When a server is writing there.
     OSError
     """
     file = FileIO(folder / FRAME_LOG, "a+")
@@ -64,7 +64,7 @@ def lock_frame_log(folder: Path) -> FileIO:
     except BlockingIOError:
         file.close()
         raise RecordingRefused(
-            f"{folder} is being written by a running server; close its stream, or stop the server, first"
+            f"a running server is writing {folder}; first close its stream, or stop the server"
         ) from None
     except BaseException:
         file.close()
@@ -73,7 +73,7 @@ def lock_frame_log(folder: Path) -> FileIO:
 
 
 def repair(folder: Path, images: Images) -> RepairReport:
-    """Repair a recording whose lock is held; afterwards `images` is ready for the next frame.
+    """Repair a recording whose lock is held; afterwards, `images` is ready for the next frame.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def repair(folder: Path, images: Images) -> RepairReport:
 
 
 def _put_aside(folder: Path, start: int) -> int:
-    """Move the lines from here on into another file; how many there were."""
+    """Move the lines from here on to another file, and return their number."""
     with (folder / FRAME_LOG).open("r+b") as file:
         file.seek(start)
         rest = file.read()

@@ -1,7 +1,7 @@
-"""What recordings take on the disk, how old they are, and which may be deleted.
+"""The size and age of recordings, and which of them may be deleted.
 
-Nothing is deleted unless an age was set. Then only what is complete and older goes: a recording that is being
-written, was not finished, or holds a file named `KEEP` stays, and so does everything that is no recording.
+Nothing is deleted unless an age was set. Then only complete recordings of that age are deleted. A recording
+that is being written, was not finished, or contains a file named `KEEP` remains, and so do all other files.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class StoredRecording:
     Parameters
     ----------
     nbytes : int
-        Of all its files.
+        Size of all its files.
     finished_at : float or None
-        When its checksums were written, seconds since 1970; None: it is not complete.
+        Time at which its checksums were written, seconds since 1970; None: it is not complete.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class StoredRecording:
     finished_at: float | None
 
     def age_s(self, now: float) -> float:
-        """Seconds since it was finished; 0 when it was not.
+        """Seconds since it was finished; 0 if it was not.
 
         Parameters
         ----------
@@ -56,18 +56,18 @@ class StoredRecording:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """All recordings of a folder, summed up.
+    """Totals over all recordings of a folder.
 
     Parameters
     ----------
     complete, unfinished : int
         Recordings with and without checksums.
     complete_bytes, unfinished_bytes : int
-        What they take.
+        Their size.
     oldest_finished_at : float or None
-        When the oldest complete one was finished, seconds since 1970; None: there is none.
+        Time at which the oldest complete one was finished, seconds since 1970; None: there is none.
     deleted, deleted_bytes : int
-        What has been deleted since the server was started.
+        Number and size of recordings deleted since the start of the server.
     """
 
     complete: int = 0
@@ -80,12 +80,12 @@ class Stored:
 
 
 class Retention:
-    """Looks at a folder of recordings once a minute, on a thread of its own, and deletes what is to go.
+    """Checks a folder of recordings once a minute, in a separate thread, and deletes old ones.
 
     Parameters
     ----------
     keep_days : float or None
-        Complete recordings that were finished longer ago are deleted; None: never.
+        Complete recordings of a greater age are deleted; None: never.
     clock : callable
         Seconds since 1970.
     """
@@ -94,27 +94,27 @@ class Retention:
         self, folder: Path, *, keep_days: float | None, clock: Callable[[], float] = time.time
     ) -> None:
         self.stored: Stored | None = None
-        """As of the last look; None before the first."""
+        """Results of the last check; None before the first."""
         self._folder = folder
         self._keep_s = None if keep_days is None else keep_days * DAY_S
         self._clock = clock
-        self._sizes: dict[Path, tuple[int, int]] = {}  # of complete ones, which change no more
+        self._sizes: dict[Path, tuple[int, int]] = {}  # of complete recordings, which no longer change
         self._deleted, self._deleted_bytes = 0, 0
-        self._kept: set[Path] = set()  # that could not be deleted
+        self._kept: set[Path] = set()  # recordings that could not be deleted
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recording-retention", daemon=True)
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start checking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; a deletion that has begun is finished."""
+        """Stop checking; a deletion in progress is finished."""
         self._stop.set()
         self._thread.join()
 
     def look(self) -> Stored:
-        """Delete what is to go, and sum up what is left; what cannot be read is left out."""
+        """Delete old recordings, and return the totals of the others; unreadable ones are ignored."""
         if self._keep_s is not None:
             _finish_deletions(self._folder)
         kept = []
@@ -141,7 +141,7 @@ class Retention:
         while not self._stop.is_set():
             try:
                 self.look()
-            except Exception:  # whatever is odd in the folder, the next look may find it right
+            except Exception:  # whatever is wrong in the folder, the next check may succeed
                 _log.exception("cannot check recordings event=internal_error folder=%s", self._folder)
             self._stop.wait(LOOK_S)
 
@@ -163,14 +163,14 @@ class Retention:
         return self._keep_s is not None and one.age_s(self._clock()) > self._keep_s
 
     def _delete(self, one: StoredRecording) -> bool:
-        """Whether it is gone."""
+        """Delete a recording; return whether this succeeded."""
         try:
             if not delete_recording(one.folder):
                 return False
         except (OSError, RecordingRefused) as error:
-            if one.folder not in self._kept:  # it is tried again, and said once
+            if one.folder not in self._kept:  # it is tried again, but logged only once
                 _log.warning(
-                    "a recording was to be deleted event=recording_kept folder=%s reason=%s",
+                    "a recording could not be deleted event=recording_kept folder=%s reason=%s",
                     one.folder,
                     error,
                 )
@@ -189,7 +189,7 @@ class Retention:
 
 
 def list_recordings(folder: Path) -> list[StoredRecording]:
-    """The recordings of a folder, by their names, thus their starts.
+    """Return the recordings of a folder, sorted by name, and so by start.
 
     Raises
     ------
@@ -199,14 +199,15 @@ def list_recordings(folder: Path) -> list[StoredRecording]:
 
 
 def delete_recording(folder: Path) -> bool:
-    """Delete a complete recording; False when it is to be kept (it holds a file `KEEP`).
+    """Delete a complete recording; return False if it must be kept (it contains a file `KEEP`).
 
-    It is renamed first, so that no half of it is taken for a recording. Links are removed, never followed.
+    It is renamed first, so that a partly deleted one is not taken for a recording. Links are removed, never
+    followed.
 
     Raises
     ------
     RecordingRefused
-        A server is writing it, or it is not complete.
+        When a server is writing it, or it is not complete.
     OSError
     """
     if (folder / KEEP).exists():
@@ -221,14 +222,14 @@ def delete_recording(folder: Path) -> bool:
 
 
 def _finish_deletions(folder: Path) -> None:
-    """Delete what a server that was killed meanwhile had begun to."""
+    """Finish deletions that a killed server had begun."""
     for doomed in folder.glob(f"{_DELETED}*"):
         if not doomed.is_symlink():
             shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """Folders in this one that hold a recording; links are none."""
+    """Return the folders in this one that contain a recording, without links."""
     with os.scandir(folder) as entries:
         found = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     named = (path for path in sorted(found) if not path.name.startswith("."))
@@ -252,6 +253,6 @@ def _bytes_below(folder: Path) -> int:
         for name in names:
             try:
                 total += os.lstat(os.path.join(root, name)).st_size
-            except FileNotFoundError:  # one that was renamed meanwhile
+            except FileNotFoundError:  # a recording that was renamed meanwhile
                 continue
     return total

@@ -1,4 +1,4 @@
-"""What a recording is begun with, what it is offered, and the files that come of it."""
+"""The settings of a recording, its input, and its final files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Fsync = Literal["never", "close", "frame"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingSpec:
-    """What stands in the metadata of a recording.
+    """Metadata of a recording.
 
     Parameters
     ----------
     stream : str
-        The server's name for the stream; with `opened_at` it names the recording's folder.
+        Id of the stream; together with `opened_at`, it is the name of the recording's folder.
     model, thresholds
-        In force at the first frame.
+        Those of the first frame.
     shape : tuple of int
         (H, W) of every frame.
     pixel_size_um, frame_interval_s : float or None
@@ -35,15 +35,15 @@ class RecordingSpec:
     channels : tuple of str
         Names, in the order of the index; may be empty.
     client, user
-        Who asked for the stream, for the metadata alone.
+        Who requested the stream, only for the metadata.
     opened_at : float
         Seconds since 1970.
     with_support : bool
         Whether the support maps are recorded, too.
     with_sd : bool
-        Whether the error bars are.
+        Whether the error bars are recorded, too.
     detector : Detector or None
-        By which frames became photons; None: their values were taken as photons.
+        Offset and gain by which photons were calculated; None: the values are photons.
     """
 
     stream: str
@@ -72,22 +72,22 @@ class RecordingSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RecordedFrame:
-    """One frame and its answer; nothing of it is copied, so its pixels must not change until written.
+    """One frame and its result. Nothing is copied, so its pixels must not change until they are written.
 
     Parameters
     ----------
     raw : ndarray
-        (H, W) values of the detector, as they came.
+        (H, W) values of the detector as received.
     result : EngineResult
-        Its `pixels` must be there unless the frame failed, whatever the client wants delivered.
+        It must have `pixels` unless the frame failed, whatever the client requests.
     index : PlaneIndex
-        Where the frame belongs. `t` is the time point by which the frame was judged.
+        Index of the frame. `t` is the time point by which the frame was judged.
     t_acq : float or None
         Seconds since 1970 by the sender's clock.
     meta : mapping
-        What the sender said of the frame.
+        The sender's metadata of the frame.
     gain, offset : float or None
-        Rescaling of the model that was in force.
+        Rescaling of the model that was used.
     """
 
     raw: NDArray[Any]
@@ -100,17 +100,17 @@ class RecordedFrame:
 
     @property
     def seq(self) -> int:
-        """Place in the stream."""
+        """Number of the frame in the stream."""
         return self.result.seq
 
     @property
     def nbytes(self) -> int:
-        """Memory that its pixels hold."""
+        """Memory of its pixels, bytes."""
         held = (self.raw, self.result.pixels, self.result.support, self.result.sd)
         return sum(pixels.nbytes for pixels in held if pixels is not None)
 
     def pixels_of(self, kinds: Iterable[str]) -> Iterator[tuple[str, NDArray[Any] | None]]:
-        """(kind, (H, W) pixels), in the order in which they are written; None: the frame has none."""
+        """Yield (kind, (H, W) pixels) in the order of writing; None if the frame has none."""
         answer = self.result
         pixels = {"raw": self.raw, "denoised": answer.pixels, "support": answer.support, "sd": answer.sd}
         return ((kind, pixels[kind]) for kind in kinds)
@@ -125,7 +125,7 @@ class RecordedFile:
     name : str
         Relative to the folder of all recordings, with forward slashes.
     sha256 : str
-        Of the file; of an OME-Zarr, which is a folder, of the listing that `docs/recording.md` describes.
+        Checksum of the file or, for an OME-Zarr folder, of the listing that `docs/recording.md` describes.
     nbytes : int
     """
 

@@ -1,4 +1,4 @@
-"""The images of a recording as OME-TIFF: BigTIFF files with a page for each frame."""
+"""The images of a recording as OME-TIFF: BigTIFF files with one page per frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dimstream_server.recording.spec import RecordedFrame
 
 
 def page_file(folder: Path, description: Description, kind: str) -> PageFile:
-    """The file of one kind of image of a recording."""
+    """Return the file of one kind of image of a recording."""
     return PageFile(
         folder / f"{kind}.ome.tif",
         shape=description.shape,
@@ -27,15 +27,15 @@ def page_file(folder: Path, description: Description, kind: str) -> PageFile:
 
 
 class TiffImages:
-    """`raw.ome.tif`, `denoised.ome.tif` and, where they are wanted, the maps in `support.ome.tif`, the error
-    bars in `sd.ome.tif`.
+    """`raw.ome.tif`, `denoised.ome.tif` and, if requested, the maps in `support.ome.tif` and the error bars
+    in `sd.ome.tif`.
 
-    Page n of each belongs to the same frame; one without a prediction has a page of zeros.
+    Page n of each file belongs to the same frame; a frame without a prediction has a page of zeros.
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
         self._folder, self._description = folder, description
-        self._names_synced = False  # that the folder names the files is on the disk
+        self._names_synced = False  # whether the folder's entries of the files are on the disk
         self._files = {kind: page_file(folder, description, kind) for kind in description.dtypes}
 
     def append(self, frame: RecordedFrame) -> None:

@@ -1,6 +1,6 @@
-"""What waits to be written: filled without waiting, emptied by one thread.
+"""The queue of data to write: adding to it never waits, and one thread empties it.
 
-Credit bounds it: a frame that waits here has its result withheld, and no client has more frames on their way
+Credit bounds it: the result of a frame in this queue is held back, and no client has more frames under way
 than its window.
 """
 
@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 
 class Job(NamedTuple):
-    """Something for the writer thread.
+    """A task for the writer thread.
 
     Parameters
     ----------
     run : callable
-        Called on the writer thread.
+        Called in the writer thread.
     nbytes : int
-        Memory that is held until it was run.
+        Memory that is in use until it has run.
     """
 
     run: Callable[[], None]
@@ -28,7 +28,7 @@ class Job(NamedTuple):
 
 
 class WritingQueue:
-    """Jobs in their order."""
+    """Jobs in order."""
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
@@ -38,7 +38,7 @@ class WritingQueue:
 
     @property
     def held_bytes(self) -> int:
-        """Memory that waiting jobs hold, and the one that is run."""
+        """Memory of waiting jobs and the running job, bytes."""
         return self._held
 
     def put(self, job: Job) -> None:
@@ -49,24 +49,24 @@ class WritingQueue:
             self._changed.notify()
 
     def take(self, timeout_s: float) -> Job | None:
-        """The next job; None when none came in time, or none will come."""
+        """Return the next job; None if none arrived in time, or none will arrive."""
         with self._changed:
             if not self._jobs and not self._closed:
                 self._changed.wait(timeout_s)
             return self._jobs.popleft() if self._jobs else None
 
     def done(self, job: Job) -> None:
-        """Let go of what a job held."""
+        """Release the memory of a job."""
         with self._changed:
             self._held -= job.nbytes
 
     def close(self) -> None:
-        """Let `take` give what there is and then nothing more."""
+        """Let `take` return the waiting jobs, and then nothing more."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     @property
     def is_over(self) -> bool:
-        """Whether it was closed and everything was taken."""
+        """Whether it was closed, and all jobs were taken."""
         return self._closed and not self._jobs

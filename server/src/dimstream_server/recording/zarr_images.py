@@ -18,15 +18,15 @@ from dimstream_server.recording.frame_log import FrameLog
 from dimstream_server.recording.spec import RecordedFrame
 
 _ARRAY: Final = "0"
-_AHEAD: Final = 64  # time points that an array grows at once
-_MOST: Final = 2**31  # chunks along an axis
+_AHEAD: Final = 64  # time points by which an array grows at a time
+_MOST: Final = 2**31  # most chunks along an axis
 
 
 class ZarrImages:
     """`raw.ome.zarr` and `denoised.ome.zarr` (`….p1.ome.zarr` for position 1, and so on).
 
-    Each holds one array (t, c, z, y, x) with a chunk for each frame. A chunk is written under another name
-    and then renamed, so it is there whole or not at all; zeros stand for planes that are missing.
+    Each contains one array (t, c, z, y, x) with one chunk per frame. A chunk is written under another name
+    and then renamed, so it is complete or missing; missing planes are zeros.
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
@@ -47,13 +47,13 @@ class ZarrImages:
                 array[frame.index.t, frame.index.c, frame.index.z] = pixels
 
     def repair(self, lines: FrameLog) -> int:
-        """See `Images`: chunks do not say in which order they came, so the lines are believed."""
+        """See `Images`: chunks do not contain their order of arrival, so the lines are used."""
         for path in self._folder.glob("*.ome.zarr/**/*.partial"):
             path.unlink()
         return len(lines.recorded)
 
     def cut(self, frames: int) -> None:
-        """See `Images`: what has no line is written again, in its place."""
+        """See `Images`: frames without a line are written again, at the same place."""
 
     def finalise(self, lines: FrameLog) -> None:
         """See `Images`."""
@@ -67,7 +67,7 @@ class ZarrImages:
             group.attrs.put(self._attributes(kind, lines))
 
     def sync(self) -> None:
-        """See `Images`: zarr-python does not wait for the disk, the file system is asked to."""
+        """See `Images`: zarr-python does not wait for the disk, so the file system is synchronised."""
         os.sync()
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class ZarrImages:
         )
 
     def _attributes(self, kind: str, lines: FrameLog) -> dict[str, Any]:
-        """OME's metadata and, next to it, what was done."""
+        """Return OME's metadata and the processing."""
         description = self._description
         pixel_um, interval_s = description.pixel_size_um, description.frame_interval_s
         space: dict[str, str] = {"type": "space", **({"unit": "micrometer"} if pixel_um else {})}
@@ -134,12 +134,12 @@ class ZarrImages:
 
 
 def read_plane(folder: Path, kind: str, index: PlaneIndex) -> NDArray[Any]:
-    """One image (H, W) of a recording.
+    """Return one image (H, W) of a recording.
 
     Raises
     ------
     OSError
-        There is no such array.
+        When there is no such array.
     """
     array = zarr.open_array(_path_of(folder, kind, index.p) / _ARRAY, mode="r")
     return np.asarray(array[index.t, index.c, index.z])
@@ -155,7 +155,7 @@ def _kind_of(path: Path) -> tuple[str, int]:
 
 
 def _resize(array: zarr.Array[Any], sizes: tuple[int, ...]) -> None:
-    """Change the lengths of t, c and z; no chunk lies outside, so none is looked for."""
+    """Change the lengths of t, c and z; no chunk is outside, so none must be deleted."""
     shape = (*sizes, *array.shape[3:])
     if shape != array.shape:
         sync(array.async_array.resize(shape, delete_outside_chunks=False))

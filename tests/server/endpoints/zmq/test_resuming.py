@@ -124,7 +124,7 @@ def test_a_client_without_the_context_gets_an_unjudged_frame_that_says_why(serve
     result = peer.ask(_frame(opened, 3))
     assert (result.flag, result.reason) == (
         "unjudged",
-        "the previous frame 2 was not sent again to be compared with",
+        "the previous frame 2 was not sent again for the comparison",
     )
 
 
