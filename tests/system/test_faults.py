@@ -354,11 +354,11 @@ def test_a_journal_whose_files_are_taken_away_is_written_anew(
             second = Server(bundle, tmp_path / "second", state=server.state)
             second.begin()
             assert second.status(PATIENCE_S) == 2
-            assert "another server has it" in second.log
+            assert "another server uses it" in second.log
 
         at = {30: take_away, 40: start_a_second, 60: killed(server)}
         same(undisturbed, stream(server.endpoint, Movie(), at))
-        assert "was deleted or replaced by somebody else" in server.log
+        assert "was deleted or replaced by another program" in server.log
 
 
 def test_a_folder_that_another_server_took_meanwhile_is_left_to_it(bundle: Path, tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_stream_stays_on_the_kind_of_device_on_which_it_began(
     engine.set_workers((other.addresses.zmq,))
     waiting = [engine.submit(stream, task) for task in tasks[5:9]]
     until(lambda: [one["device"] for one in engine.workers()] == ["openvino:cpu"])
-    until(lambda: "1 streams wait for a worker that can have them, begun on cpu" in str(engine.lost()))
+    until(lambda: "1 streams are waiting for a suitable worker, begun on cpu" in str(engine.lost()))
     assert not any(future.done() for future in waiting)
     engine.set_workers((other.addresses.zmq, first.addresses.zmq))
     results += [future.result(SECONDS) for future in waiting]

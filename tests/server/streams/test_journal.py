@@ -111,7 +111,7 @@ def test_it_stays_small_and_still_reaches_back_to_what_was_acknowledged(path: Pa
 
 def test_one_server_at_a_time(path: Path) -> None:
     journal = Journal(path)
-    with pytest.raises(JournalError, match="another server has it"):
+    with pytest.raises(JournalError, match="another server uses it"):
         Journal(path)
     journal.close()
     Journal(path).close()

@@ -59,7 +59,7 @@ def test_the_limit_grows_only_when_a_result_is_handed_over() -> None:
     accept(stream, 0)
     accept(stream, 1)
     assert (stream.limit, stream.in_flight) == (2, 2)
-    with pytest.raises(RequestRefused, match="over the credit") as caught:
+    with pytest.raises(RequestRefused, match="exceeds the credit") as caught:
         stream.task(frame(2))
     assert (caught.value.code, caught.value.expected) == ("over_credit", {"seq": 2, "limit": 2})
     assert stream.result(result(0)).limit == 3
@@ -76,7 +76,7 @@ def test_a_skip_raises_the_limit_by_the_frames_skipped() -> None:
     assert stream.skipped(5).limit == 7
     assert (stream.next_seq, stream.limit) == (6, 7)
     accept(stream, 6)
-    with pytest.raises(RequestRefused, match="over the credit"):
+    with pytest.raises(RequestRefused, match="exceeds the credit"):
         stream.task(frame(7))
     stream.handed_over(0)
     assert stream.limit == 8
@@ -226,7 +226,7 @@ def test_the_book_bounds_the_bytes_that_are_promised() -> None:
     book.add(make_stream(window=4, id="b"))
     book.remove(book.find(b"peer", "a"))
     book.add(make_stream(window=15, id="c"))
-    with pytest.raises(TooManyStreams, match="bytes for frames in flight 912 are promised"):
+    with pytest.raises(TooManyStreams, match="bytes for frames in flight, 912 are in use"):
         window_in(book, out_dtype="float32", client=b"other")
 
 

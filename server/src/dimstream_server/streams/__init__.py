@@ -1,8 +1,8 @@
-"""Streams whatever they come by: opened, fed, resumed, recorded and watched; no sockets, no HTTP.
+"""Streams, independent of the endpoint: opened, fed, resumed, recorded and watched; no sockets, no HTTP.
 
-`service` is what endpoints ask. `stream` is one stream and its credit, `registry` all of them; `opening`,
-`resuming` and `journal` bring one to life, again if need be; `stream_recording` writes it down;
-`requests` are streams that one request feeds, `subscribers` who watch.
+`service` is the interface for endpoints. `stream` is one stream with its credit, `registry` all streams.
+`opening`, `resuming` and `journal` open and resume streams, `stream_recording` records them.
+`request_streams` are streams that one request feeds, and `subscribers` are those who watch.
 """
 
 from dimstream_server.streams.flag_watch import FlagChange

@@ -1,4 +1,4 @@
-"""Which bundles may be loaded while the server runs: those in the folders that its settings name, by name."""
+"""Which bundles may be loaded while the server runs: those in the folders of its settings, by name."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ _LISTED: Final = 20
 
 
 def find_bundle(folders: Sequence[Path], name: str) -> Path:
-    """The bundle of this name: a folder, or a file, right in one of these folders; the first that has it.
+    """Return the bundle with this name: a folder or file directly inside one of these folders; the first one
+    wins.
 
-    Names have no separators, so no path can be given; a link is followed only within its folder.
+    Names have no separators, so no path can be given. A link is followed only within its folder.
 
     Raises
     ------
     RequestRefused
-        not_supported: there are no such folders; bad_field: it is no name.
+        not_supported: there are no such folders; bad_field: it is not a valid name.
     UnknownBundle
-        No folder has it.
+        When no folder contains it.
     """
     if not folders:
         raise RequestRefused(
             "not_supported",
-            "this server loads no bundles while it runs, as server.bundle_folders is not set; "
-            "name the bundle in server.bundles and restart the server",
+            "this server cannot load bundles while it runs, because server.bundle_folders is not set; name "
+            "the bundle in server.bundles and restart the server",
         )
     if not _NAME.fullmatch(name):
         raise RequestRefused(
             "bad_field",
-            "expected the name of a folder or zip in one of server.bundle_folders, without its path: "
+            "expected the name of a folder or zip in one of server.bundle_folders, without a path: "
             f"letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name[:200]!r}",
         )
     for folder in folders:
@@ -49,11 +50,12 @@ def find_bundle(folders: Sequence[Path], name: str) -> Path:
 
 
 def _within(folder: Path, name: str) -> Path | None:
-    """What `name` is in this folder, without links; None where that is nothing, or lies elsewhere."""
+    """Return the path of `name` in this folder, with links resolved; None if it does not exist or is
+    elsewhere."""
     try:
         inside = folder.resolve()
         found = (inside / name).resolve()
-    except (OSError, RuntimeError):  # links that lead to each other
+    except (OSError, RuntimeError):  # links that refer to each other
         return None
     is_inside = found.is_relative_to(inside) and found != inside
     return found if is_inside and (found.is_dir() or found.is_file()) else None

@@ -1,4 +1,4 @@
-"""How a stream is closed: first the engine answers all its frames, then its files are made final."""
+"""Closing of streams: first the engine answers all their frames, then their files are finalised."""
 
 import logging
 from collections.abc import Callable
@@ -19,16 +19,16 @@ _log = logging.getLogger(__name__)
 
 
 class Closing:
-    """Takes streams to their end, and gives each one's channel its CLOSED.
+    """Closes streams, and sends CLOSED to the channel of each.
 
     Parameters
     ----------
     on_loop : callable
-        Has a function called on the loop with a future that is done.
+        Calls a function on the loop when a future is done.
     ended : callable
-        Called with a stream before its CLOSED is sent, and with what sends it once that may be done.
+        Called with a stream before its CLOSED is sent, and with a function that sends it.
     failed : callable
-        Called with a stream that the engine could not close, and why.
+        Called with a stream that the engine could not close, and the reason.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Closing:
         self._failed = failed
 
     def begin(self, stream: ServerStream) -> None:
-        """Close a stream that takes nothing more."""
+        """Close a stream that accepts nothing more."""
         future = self._engine.close(stream.engine_id)
         self.pending += 1
         future.add_done_callback(partial(self._on_loop, partial(self._answered, stream)))
 
     def _answered(self, stream: ServerStream, future: Future[Counts]) -> None:
-        if future.exception() is not None:  # the engine is broken
+        if future.exception() is not None:  # the engine has failed
             self.pending -= 1
             self._failed(stream, "the engine could not close it")
             return

@@ -1,4 +1,4 @@
-"""Reports when a whole stream turns suspect, or comes back: to the log, the figures and subscribers."""
+"""Reports when a whole stream becomes suspect, or good again: to the log, the metrics and subscribers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class FlagEvents:
-    """Follows the flags of all streams that are open, or can be resumed. All of it belongs to the loop.
+    """Tracks the flags of all streams that are open, or can be resumed. Only the event loop may use it.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class FlagEvents:
         self._streams: dict[str, FlagWatch] = {}
 
     def is_suspect(self, stream_id: str) -> bool:
-        """Whether a stream has turned suspect, and has not come back."""
+        """Whether a stream is suspect now."""
         watch = self._streams.get(stream_id)
         return watch is not None and watch.is_suspect
 
     def answered(self, stream: ServerStream, task: FrameTask, result: EngineResult) -> None:
-        """Take a frame's flag."""
+        """Record a frame's flag."""
         watch = self._streams.get(stream.id)
         if watch is None:
             watch = self._streams[stream.id] = FlagWatch(self._after)
@@ -55,7 +55,7 @@ class FlagEvents:
             )
 
     def forget(self, stream_id: str) -> None:
-        """Forget a stream that is over."""
+        """Remove a stream that has ended."""
         self._streams.pop(stream_id, None)
 
     def _report(self, change: FlagChange) -> None:
@@ -69,7 +69,7 @@ class FlagEvents:
             )
         else:
             _log.info(
-                "a stream is not suspect any more event=stream_well stream=%s client=%r model=%s seq=%d "
+                "a stream is no longer suspect event=stream_well stream=%s client=%r model=%s seq=%d "
                 "suspect_planes=%d planes=%d",
                 *where,
             )

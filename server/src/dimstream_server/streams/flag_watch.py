@@ -1,8 +1,7 @@
-"""When a whole stream turns suspect, and when it comes back: what an operator is told of its flags.
+"""When a whole stream becomes suspect, and when it is good again, for the operator.
 
-A single suspect frame happens in good movies, too, and the edge planes of a z-stack are suspect for good. So
-a plane counts as suspect after several judged frames in a row, and a stream when more than half of its planes
-do.
+Good movies have single suspect frames too, and the edge planes of a z-stack are always suspect. So a plane
+counts as suspect after several judged frames in a row, and a stream when more than half of its planes do.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from dimstream_server.engine.resume_state import Plane
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """A stream has turned suspect, or has come back.
+    """A stream has become suspect, or good again.
 
     Parameters
     ----------
     stream, client, model : str
-        Its id, whose it is, and what denoises it.
+        Its id, its client, and its model.
     is_suspect : bool
-        Whether it has turned suspect.
+        Whether it has become suspect.
     seq : int
         The frame with which it changed.
     reason : str or None
         Why that frame is suspect.
     suspect_planes, planes : int
-        How many (channel, z, position) planes are suspect, of how many.
+        Number of suspect (channel, z, position) planes, and of all planes.
     at : float
-        Seconds since 1970.
+        Time of the change, seconds since 1970.
     """
 
     stream: str
@@ -47,11 +46,11 @@ class FlagChange:
 @dataclass(slots=True)
 class _PlaneRun:
     is_suspect: bool = False
-    against: int = 0  # judged frames in a row that say the opposite
+    against: int = 0  # judged frames in a row with the opposite flag
 
 
 class FlagWatch:
-    """Follows the flags of one stream; frames that come again after a resumption are passed over.
+    """Tracks the flags of one stream; frames that are sent again after a resumption are ignored.
 
     Parameters
     ----------
@@ -68,11 +67,11 @@ class FlagWatch:
 
     @property
     def planes(self) -> int:
-        """Planes of which a frame was judged."""
+        """Number of planes with a judged frame."""
         return len(self._planes)
 
     def judged(self, seq: int, plane: Plane, flag: FlagName) -> bool:
-        """Take a frame's flag; whether the stream has turned suspect, or come back, with it."""
+        """Record a frame's flag; return whether the stream has become suspect, or good again, with it."""
         if seq <= self._last_seq:
             return False
         self._last_seq = seq

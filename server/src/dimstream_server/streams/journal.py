@@ -1,9 +1,9 @@
-"""What open streams go on from, on disk, so that neither a lost connection nor a dead server ends one.
+"""The resume state of open streams on disk, so that streams survive lost connections and a dead server.
 
 A SQLite database in write-ahead mode, locked for one server. Everything about a frame is written before its
-RESULT is sent, so whatever result a client holds, the server can go on behind it. Writes reach the operating
-system at once and survive a server that is killed; they are synced to the disk at checkpoints only, so a
-power failure may take the last of them, which costs an ``unjudged`` and no frame.
+RESULT is sent, so the server can always continue after any result that a client has. Writes reach the
+operating system at once, and survive if the server is killed. They are synced to the disk only at
+checkpoints. So a power failure may lose the last ones, which causes an ``unjudged`` flag but loses no frame.
 """
 
 import json
@@ -47,24 +47,24 @@ _DUMP: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A stream as it was opened.
+    """A stream with its settings at opening.
 
     Parameters
     ----------
     token : bytes
-        SHA-256 of its resume token, which itself is nowhere kept.
+        SHA-256 of its resume token, which itself is not stored.
     owner : str
-        Public key of the client that may resume it; empty where clients have none.
+        Public key of the client that may resume it; empty without keys.
     opened : bytes
         The header of its OPEN.
     model, model_sha256, codec
-        What was granted.
+        Model and codec that were granted.
     opened_at : float
         Seconds since 1970.
     acknowledged : int
-        First result that its client does not hold safely.
+        First result that its client has not stored safely.
     precision : str or None
-        What factors were rounded to before they were multiplied; None: an older server did not say.
+        Precision of its predictions; None: written by an older server.
     """
 
     id: str
@@ -81,12 +81,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class UpdateEntry:
-    """What an UPDATE, or an operator, has put in force from a frame on.
+    """A change of model or thresholds from a frame on, by an UPDATE or an operator.
 
     Parameters
     ----------
     by : str or None
-        Name of the operator; None: the stream's client has asked for it.
+        Name of the operator; None: the stream's client.
     """
 
     from_seq: int
@@ -103,13 +103,13 @@ class StreamSnapshot:
     Parameters
     ----------
     planes : tuple of PlaneRecord
-        The last frame of each plane before it; none when not `complete`.
+        State of each plane before it; empty unless `complete`.
     indexed : bool
-        Whether a frame before it said where it belongs.
+        Whether an earlier frame stated its index.
     complete : bool
         Whether everything before it is known.
     decided : mapping
-        Of later frames that were answered, in a stream with a deadline, whether it was a fallback.
+        For later frames that were answered, in a stream with a deadline: whether they were fallbacks.
     """
 
     planes: tuple[PlaneRecord, ...]
@@ -121,21 +121,21 @@ class StreamSnapshot:
 
 
 class Journal:
-    """The journal of one server; whoever made it is the one thread that may use it.
+    """The journal of one server. Only the thread that created it may use it.
 
-    A journal that cannot be written hinders no frame: it goes on in memory, `problem` says why, and the
-    disk is tried again and again. Files that somebody deletes or replaces
-    are written again. Only a server that ends meanwhile has forgotten what came since.
+    If the journal cannot be written, frames are not affected: it continues in memory, `problem` states the
+    reason, and the disk is tried again regularly. Deleted or replaced files are written again. Entries are
+    lost only if the server ends meanwhile.
 
     Parameters
     ----------
     path : Path or None
-        Of the database; None keeps it in memory, where it ends with the server.
+        Path of the database; None: it is in memory, and ends with the server.
 
     Raises
     ------
     JournalError
-        It cannot be made or written, is of another version, or another server has it.
+        When it cannot be created or written, has another version, or another server uses it.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -143,29 +143,29 @@ class Journal:
         self._database = JournalDatabase(path, _TABLES)
         self._write, self._read = self._database.write, self._database.read
         self.streams = frozenset(stream for (stream,) in self._read("SELECT id FROM streams", ()))
-        """Ids of all streams that are kept. Never changed but replaced, so any thread may look."""
+        """Ids of all stored streams. It is never changed but replaced, so any thread may read it."""
 
     @property
     def problem(self) -> str | None:
-        """Why streams would not survive this server at present; None while they would."""
+        """Why streams would not survive a crash of this server now; None while they would."""
         return self._database.problem
 
     def look(self) -> None:
-        """Look at the files, which may be deleted while nobody writes; do it about every second."""
+        """Check the files, which may have been deleted; call it about every second."""
         self._database.look()
 
     def together(self) -> AbstractContextManager[None]:
-        """Commit what is written meanwhile at once, at the end."""
+        """Commit all writes in this context together, at its end."""
         return self._database.together()
 
     def close(self) -> None:
-        """Write everything out and close."""
+        """Write everything and close."""
         self._database.close()
 
     # --- streams
 
     def begin(self, entry: Entry) -> None:
-        """Enter a stream that was opened."""
+        """Add a new stream."""
         granted = {
             name: getattr(entry, name)
             for name in ("model", "model_sha256", "codec", "opened_at", "precision")
@@ -177,7 +177,7 @@ class Journal:
         self.streams |= {entry.id}
 
     def find(self, stream: str) -> Entry | None:
-        """The entry of a stream; None when there is none."""
+        """Return the entry of a stream; None if there is none."""
         columns = "token, owner, opened, granted, acknowledged"
         rows = self._read(f"SELECT {columns} FROM streams WHERE id = ?", (stream,))
         if not rows:
@@ -186,26 +186,27 @@ class Journal:
         return Entry(stream, token, owner, opened, acknowledged=acknowledged, **json.loads(granted))
 
     def returned(self, stream: str) -> None:
-        """Begin the lease of a stream again: its client is back."""
+        """Reset the lease of a stream, because its client is back."""
         self._write("UPDATE streams SET away_s = 0, closed = 0 WHERE id = ?", (stream,))
 
     def closed(self, stream: str) -> None:
-        """Keep a stream that was closed only for a while, in case that its last results did not arrive."""
+        """Keep a closed stream for a short time, in case its last results did not arrive."""
         self._write("UPDATE streams SET closed = 1 WHERE id = ?", (stream,))
 
     def forget(self, stream: str) -> None:
-        """Forget a stream for good."""
+        """Delete a stream."""
         self._write("DELETE FROM streams WHERE id = ?", (stream,))
         for table in _BELONGING:
             self._write(f"DELETE FROM {table} WHERE stream = ?", (stream,))
         self.streams -= {stream}
 
     def pass_time(self, seconds: float, *, in_use: Collection[str], lease_s: float, most: int) -> list[str]:
-        """Let time pass for streams whose clients are away; forget those whose lease ends, return which.
+        """Advance the time of streams whose clients are away; delete those whose lease has ended, and return
+        their ids.
 
-        Time is what this server has counted, so neither its own absence nor a clock that is set ends a lease.
-        Of streams that are more than `most`, the owner with most of them loses a closed one, or what was
-        away longest.
+        Only the running time of servers counts, so neither downtime nor a change of the clock ends a lease.
+        If there are more than `most` streams, the owner with most of them loses a closed one, or the one that
+        was away longest.
         """
         away = f"id NOT IN ({', '.join('?' * len(in_use))})"
         self._write(f"UPDATE streams SET away_s = away_s + ? WHERE {away}", (seconds, *in_use))
@@ -227,7 +228,7 @@ class Journal:
     # --- frames
 
     def answered(self, stream: str, result: EngineResult, *, indexed: bool) -> None:
-        """Keep what a stream would go on from after this result."""
+        """Store the state from which a stream would continue after this result."""
         plane = result.plane
         if plane is None or result.counts is None:
             return
@@ -244,17 +245,19 @@ class Journal:
             "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
             (stream, plane.seq, *plane.plane, _DUMP(record)),
         )
-        if result.fallback is not None:  # the clock has decided: whoever resumes is to get the same again
+        if (
+            result.fallback is not None
+        ):  # this depended on time; after a resumption, it must be the same again
             self._write(
                 "INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", (stream, result.seq, result.fallback)
             )
 
     def skipped(self, stream: str, seq_from: int, seq_to: int) -> None:
-        """Keep that these frames will never come."""
+        """Store that these frames will never arrive."""
         self._write("INSERT OR REPLACE INTO gaps VALUES (?, ?, ?)", (stream, seq_from, seq_to))
 
     def updated(self, stream: str, update: UpdateEntry) -> None:
-        """Keep what will be in force from a frame on, in the place of what was to be from that frame on."""
+        """Store a change from a frame on; it replaces an earlier change from the same frame."""
         self._write("DELETE FROM updates WHERE stream = ? AND from_seq = ?", (stream, update.from_seq))
         self._write(
             "INSERT INTO updates SELECT ?, coalesce(max(number) + 1, 0), ?, ? FROM updates WHERE stream = ?",
@@ -262,7 +265,7 @@ class Journal:
         )
 
     def update_at(self, stream: str, from_seq: int) -> UpdateEntry | None:
-        """What an UPDATE has put in force from this frame on; None when none has."""
+        """Return the change from this frame on; None if there is none."""
         rows = self._read(
             "SELECT in_force FROM updates WHERE stream = ? AND from_seq = ? ORDER BY number DESC LIMIT 1",
             (stream, from_seq),
@@ -270,7 +273,7 @@ class Journal:
         return _update_entry(rows[0][0]) if rows else None
 
     def needs(self) -> dict[str, list[str]]:
-        """Streams that could be resumed only with a model, by its id."""
+        """Return the streams that can be resumed only with a model, by model id."""
         found: dict[str, list[str]] = {}
         for stream, granted, acknowledged in self._read("SELECT id, granted, acknowledged FROM streams", ()):
             rows = self._read("SELECT in_force FROM updates WHERE stream = ? ORDER BY number", (stream,))
@@ -282,7 +285,7 @@ class Journal:
         return found
 
     def acknowledged(self, stream: str, next_result: int) -> None:
-        """Forget what only results that the client holds safely would need."""
+        """Delete everything that is needed only for results that the client has stored safely."""
         self._write(
             "UPDATE streams SET acknowledged = max(acknowledged, ?) WHERE id = ?", (next_result, stream)
         )
@@ -304,7 +307,8 @@ class Journal:
         )
 
     def snapshot(self, stream: str, next_seq: int) -> StreamSnapshot:
-        """A stream as it was before frame `next_seq`; what came behind will come again and is forgotten."""
+        """Return a stream as it was before frame `next_seq`; later data are deleted, because these frames are
+        sent again."""
         for table, column in (("frames", "seq"), ("gaps", "seq_from")):
             self._write(f"DELETE FROM {table} WHERE stream = ? AND {column} >= ?", (stream, next_seq))
         rows = self._read(

@@ -1,7 +1,7 @@
-"""The SQLite file under the journal, which goes on in memory while the file cannot be used.
+"""The SQLite file of the journal, which continues in memory while the file cannot be used.
 
-Files can be deleted or replaced while they are open, and SQLite does not notice: what is written then is gone
-with the process. So they are looked at again and again, and written again from what is still held open.
+Files can be deleted or replaced while they are open, and SQLite does not notice: later writes are lost when
+the process ends. So the files are checked regularly, and written again from the open database if necessary.
 """
 
 import logging
@@ -21,7 +21,7 @@ Write = tuple[str, tuple[Any, ...]]
 """A statement and its values."""
 _TRY_DISK_S: Final = 0.05
 _REST_S: Final = 2.0
-_VERSION: Final = 2  # 1: planes without what is known of their counts
+_VERSION: Final = 2  # version 1 had planes without their counts
 _WAL: Final = "-wal"
 _log = logging.getLogger(__name__)
 
@@ -31,19 +31,19 @@ class JournalError(Exception):
 
 
 class JournalDatabase:
-    """A database of one server; whoever made it is the one thread that may use it.
+    """A database of one server. Only the thread that created it may use it.
 
     Parameters
     ----------
     path : Path or None
-        None keeps it in memory.
+        None: it is in memory.
     tables : str
-        SQL that makes the tables where they are missing.
+        SQL that creates missing tables.
 
     Raises
     ------
     JournalError
-        It cannot be made or written, is of another version, or another server has it.
+        When it cannot be created or written, has another version, or another server uses it.
     """
 
     def __init__(self, path: Path | None, tables: str) -> None:
@@ -52,8 +52,10 @@ class JournalDatabase:
         self._tables = tables
         self._lock: FolderLock | None = None
         self._file: sqlite3.Connection | None = None
-        self._memory: sqlite3.Connection | None = None  # while the file cannot be used
-        self._together: list[Write] | None = None  # what is committed together; None: each by itself
+        self._memory: sqlite3.Connection | None = None  # used while the file cannot be used
+        self._together: list[Write] | None = (
+            None  # writes to commit together; None: each is committed separately
+        )
         self._stamps: tuple[tuple[int, int] | None, ...] = ()
         self._try_disk_at = self._returned_at = self._looked_at = -math.inf
         if path is None:
@@ -66,7 +68,7 @@ class JournalDatabase:
             if self._lock is not None:
                 self._lock.release()
             taken = isinstance(error, FolderIsLocked) or "locked" in str(error)
-            why = "another server has it" if taken else str(error)
+            why = "another server uses it" if taken else str(error)
             raise JournalError(f"cannot open the journal {path}: {why}") from error
 
     def close(self) -> None:
@@ -86,7 +88,7 @@ class JournalDatabase:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Commit what is written meanwhile at once, at the end: the disk is asked once for all of it."""
+        """Commit all writes in this context together, at its end, with only one access to the disk."""
         self._look_now_and_then()
         writes = self._together = []
         try:
@@ -96,7 +98,7 @@ class JournalDatabase:
             self._commit(writes)
 
     def write(self, statement: str, values: tuple[Any, ...]) -> None:
-        """Change something; when the file cannot be written, in memory."""
+        """Execute a write, in memory if the file cannot be written."""
         if self._together is None:
             self._look_now_and_then()
             writes = [(statement, values)]
@@ -118,7 +120,7 @@ class JournalDatabase:
             self._cannot_write(error, writes)
 
     def _cannot_write(self, error: sqlite3.Error, writes: list[Write]) -> None:
-        """Do in memory what could not be written, with all that was to be committed together with it."""
+        """Execute in memory what could not be written, with all writes of the same commit."""
         problem = f"cannot write {self.path}: {error}"
         if self._memory is not None:
             self.problem = problem
@@ -141,7 +143,7 @@ class JournalDatabase:
             self._return_to_disk()
 
     def read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Rows; none when they cannot be read."""
+        """Return rows; none if they cannot be read."""
         try:
             return self._in_use.execute(statement, values).fetchall()
         except sqlite3.Error as error:
@@ -149,12 +151,12 @@ class JournalDatabase:
             return []
 
     def look(self) -> None:
-        """Find out whether the files are still those that were opened; if not, write them again."""
+        """Check whether the files are still those that were opened; if not, write them again."""
         self._looked_at = time.monotonic()
         if self.path is None:
             return
         if self._memory is None and self._stamps != _stamps(self.path):
-            self._go_to_memory(f"{self.path} was deleted or replaced by somebody else")
+            self._go_to_memory(f"{self.path} was deleted or replaced by another program")
             self._try_disk_at = -math.inf
         if self._is_in_memory():
             self._return_to_disk()
@@ -183,7 +185,7 @@ class JournalDatabase:
         run("PRAGMA locking_mode = EXCLUSIVE")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
-        run("BEGIN IMMEDIATE")  # takes the lock, and finds out whether this can be written at all
+        run("BEGIN IMMEDIATE")  # takes the lock, and checks whether it is writable
         run("COMMIT")
         version = run("PRAGMA user_version").fetchone()[0]
         if version not in (0, _VERSION):
@@ -200,7 +202,7 @@ class JournalDatabase:
         return memory
 
     def _go_to_memory(self, why: str) -> None:
-        """Go on in memory, as long as the file cannot be used."""
+        """Continue in memory while the file cannot be used."""
         _log.error("cannot write event=journal_failed path=%s reason=%r", self.path, why)
         self.problem = why
         assert self._file is not None
@@ -210,7 +212,7 @@ class JournalDatabase:
         except sqlite3.Error:  # it cannot be read either
             memory = self._empty()
         self._memory = memory
-        # A disk with room for a little and no more is left alone for longer.
+        # If the disk has too little space, wait longer before the next attempt.
         now = time.monotonic()
         has_just_failed = now - self._returned_at < _REST_S
         self._try_disk_at = now + (_REST_S if has_just_failed else _TRY_DISK_S)
@@ -238,20 +240,22 @@ class JournalDatabase:
         _log.warning("can write again event=journal_well path=%s", self.path)
 
     def _open_again(self, path: Path) -> None:
-        """Open the file that now has the journal's name, an empty one in the place of somebody else's."""
+        """Open the file that now has the journal's name; a file of another program is replaced by an empty
+        one."""
         assert self._lock is not None
         self._lock.renew()
         if _stamps(path)[0] not in (None, self._stamps[0]):
             _set_aside(path)
         if self._file is not None:
             with suppress(sqlite3.Error):
-                self._file.close()  # not before: it deletes what has the name of its write-ahead file
+                self._file.close()  # only now: it deletes the file with the name of its write-ahead file
             self._file = None
         self._file = self._opened(path)
 
 
 def _stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Which files have the names of the database and of its write-ahead file; None where there is none."""
+    """Return the identities of the files with the names of the database and its write-ahead file; None if
+    missing."""
     return tuple(_stamp(one) for one in (path, path.with_name(path.name + _WAL)))
 
 

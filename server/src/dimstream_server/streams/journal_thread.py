@@ -1,7 +1,7 @@
-"""The thread of the journal: nobody else waits for its disk.
+"""The thread of the journal, so that no other thread waits for its disk.
 
-What is to be read and written is done in the order in which it was asked for. All that waits is committed
-together, and who asked hears of it behind the commit: what is answered then survives a server that is killed.
+Jobs are done in the order of their requests. All waiting jobs are committed together, and callers are
+notified after the commit. So a confirmed job survives if the server is killed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dimstream_server.streams.journal import Journal
 from dimstream_server.streams.journal_database import LOOK_S
 
 NAME: Final = "dimstream-journal"
-_MOST_TOGETHER: Final = 64  # in one commit, for which the first of them waits
+_MOST_TOGETHER: Final = 64  # most jobs in one commit, for which the first of them waits
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 class _Job(NamedTuple):
-    """What is to be done, and who is told on the loop: `then` what it gave, `failed` what it raised."""
+    """A job, and its callbacks on the loop: `then` gets the result, `failed` the error."""
 
     work: Callable[[Journal], Any] | None
     then: Callable[[Any], object] | None
@@ -37,19 +37,18 @@ class _Job(NamedTuple):
 class JournalThread:
     """Owns the journal of a server, from opening to closing.
 
-    Its queue is bounded by what can be under way: a frame in flight has one job, a message that its sender
-    waits for one, a stream that is opened or closed two or three, and an UPDATE one, of which a stream has a
-    limited number.
+    Its queue is bounded: a frame in flight has one job, and so has a message for which its sender waits. A
+    stream that is opened or closed has two or three jobs, and each UPDATE one; their number is limited.
 
     Parameters
     ----------
     path : Path or None
-        Of the database; None keeps it in memory, where it ends with the server.
+        Path of the database; None: it is in memory, and ends with the server.
 
     Raises
     ------
     JournalError
-        It cannot be made or written, is of another version, or another server has it.
+        When it cannot be created or written, has another version, or another server uses it.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -62,16 +61,16 @@ class JournalThread:
         self._journal = opened.result()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tell on this loop, from now on, what was done."""
+        """Call the callbacks on this loop from now on."""
         self._loop = loop
 
     @property
     def problem(self) -> str | None:
-        """Why streams would not survive this server at present; None while they would."""
+        """Why streams would not survive a crash of this server now; None while they would."""
         return self._journal.problem
 
     def keeps(self, stream: str) -> bool:
-        """Whether a stream can be resumed, as far as what was asked for has been done."""
+        """Whether a stream can be resumed, after all jobs so far."""
         return stream in self._journal.streams
 
     def put(
@@ -80,19 +79,21 @@ class JournalThread:
         then: Callable[[T], object] | None = None,
         failed: Callable[[Exception], object] | None = None,
     ) -> None:
-        """Have something done, from any thread; never waits.
+        """Add a job, from any thread; never waits.
 
         Parameters
         ----------
         work : callable or None
-            Called with the journal, on its thread. None: only `then` is wanted, in its order.
+            Called with the journal, in its thread. None: only `then` is called, in order.
         then, failed : callable, optional
-            Called on the loop once all before it is committed: with what `work` gave, or with what it raised.
+            Called on the loop after all earlier jobs are committed: with the result of `work`, or with its
+            error.
         """
         self._jobs.put(_Job(work, then, failed))
 
     async def ask(self, work: Callable[[Journal], T]) -> T:
-        """What `work` gives, once that is committed. The work is done even if nobody waits any more."""
+        """Return the result of `work` after it is committed. The work is done even if the caller no longer
+        waits."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.put(
             work,
@@ -102,7 +103,7 @@ class JournalThread:
         return await answer
 
     def close(self) -> None:
-        """Do all that was asked for, and close the journal."""
+        """Do all waiting jobs, and close the journal."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -122,7 +123,8 @@ class JournalThread:
             journal.close()
 
     def _waiting(self) -> list[_Job | None]:
-        """What waits to be done; empty when nothing came for a while. None: nothing will come any more."""
+        """Return the waiting jobs; empty if none arrived for a while. None in the list: there will be no more
+        jobs."""
         jobs: list[_Job | None] = []
         with suppress(Empty):
             jobs.append(self._jobs.get(timeout=LOOK_S))
@@ -131,7 +133,7 @@ class JournalThread:
         return jobs
 
     def _work(self, journal: Journal, waiting: list[_Job | None]) -> bool:
-        """Do it all, and tell; False when that was the last."""
+        """Do all these jobs, and call their callbacks; return False after the last job."""
         jobs = [job for job in waiting if job is not None]
         try:
             if not jobs:
@@ -140,19 +142,19 @@ class JournalThread:
                 with journal.together():
                     done = [_done(job, journal) for job in jobs]
                 self._tell(done)
-        except Exception as error:  # the next jobs may go well
+        except Exception as error:  # the next jobs may succeed
             _log.exception("the journal failed event=internal_error")
             self._tell([_failed(job, error) for job in jobs])
         return None not in waiting
 
     def _tell(self, callbacks: list[Callable[[], object]]) -> None:
         assert self._loop is not None
-        with suppress(RuntimeError):  # the loop has ended: nobody waits
+        with suppress(RuntimeError):  # the loop has ended, so nothing waits
             self._loop.call_soon_threadsafe(_call_all, callbacks)
 
 
 def _done(job: _Job, journal: Journal) -> Callable[[], object]:
-    """Do a job; gives what is to be called once that is committed."""
+    """Do a job; return the callback for after the commit."""
     try:
         given = None if job.work is None else job.work(journal)
     except Exception as error:
@@ -168,12 +170,12 @@ def _failed(job: _Job, error: Exception) -> Callable[[], object]:
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing, for jobs without a callback."""
 
 
 def _call_all(callbacks: list[Callable[[], object]]) -> None:
     for callback in callbacks:
         try:
             callback()
-        except Exception:  # of one stream; the others are told all the same
+        except Exception:  # of one stream; the callbacks of others are called nevertheless
             _log.exception("a fault of the service event=internal_error")

@@ -1,4 +1,4 @@
-"""How long streams whose clients are away are kept."""
+"""How long streams are kept whose clients are away."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -7,20 +7,20 @@ from typing import Final
 from dimstream_server.streams.journal import Journal
 from dimstream_server.streams.journal_thread import JournalThread
 
-SWEEP_S: Final = 30.0  # how often leases are looked at
+SWEEP_S: Final = 30.0  # interval of checking leases
 
 
 class Leases:
-    """Lets time pass for streams that are in the journal and not open.
+    """Counts the time of streams that are in the journal but not open.
 
     Parameters
     ----------
     in_use : callable
-        Gives the ids of the streams that are open, or being resumed.
+        Returns the ids of the streams that are open, or being resumed.
     lease_s : float
         How long a stream can be resumed.
     most : int
-        Streams that are kept at once.
+        Most streams that are kept.
     ended : callable
         Called with the id of each stream whose lease has ended.
     """
@@ -42,13 +42,13 @@ class Leases:
         self._ended = ended
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count time from now on."""
+        """Start counting."""
         self._loop = loop
         self._looked_at = loop.time()
         self._sweep = loop.call_later(self._sweep_s, self._pass_time)
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         self._sweep.cancel()
 
     def _pass_time(self) -> None:

@@ -1,4 +1,4 @@
-"""Models that come and go while streams run; no stream loses the one that it needs."""
+"""Loading and unloading of models while streams run; no stream loses a model that it needs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _log = logging.getLogger(__name__)
 
 
 class ModelLoading:
-    """Loads and unloads models, one at a time. All of it belongs to the event loop.
+    """Loads and unloads models, one at a time. Only the event loop may use it.
 
-    A model is needed by a stream that is open and would use it, and by one that could be resumed only with
-    it: its client is away, or has not acknowledged the frames before it changed to another.
+    A model is needed by open streams that use it, or will. It is also needed by streams that can be resumed
+    only with it: their client is away, or has not acknowledged the frames before a change of model.
 
     Parameters
     ----------
     is_open : callable
-        Whether the client of a stream is there.
+        Whether the client of a stream is connected.
     refuse_when_draining : callable
-        Raises Draining once nothing more is taken.
+        Raises Draining if nothing more is accepted.
     """
 
     def __init__(
@@ -55,23 +55,23 @@ class ModelLoading:
         self._first = served[0] if len(served) == 1 else None
 
     def default(self) -> str | None:
-        """Id of the model of who names none: the only one, or the only one that there was at the start."""
+        """Id of the model for requests without one: the only model, or the only one at the start."""
         served = self.served()
         if len(served) == 1:
             return next(iter(served))
         return self._first if self._first in served else None
 
     def served(self) -> Mapping[str, ModelInfo]:
-        """Models that are served, by id."""
+        """The served models, by id."""
         return self._engine.models()
 
     async def load(self, name: str, *, by: str) -> tuple[ModelInfo, bool]:
-        """The model of a bundle in one of `server.bundle_folders`, and whether it was not served before.
+        """Load a bundle from one of `server.bundle_folders`; return its model, and whether it is new.
 
         Parameters
         ----------
         by : str
-            Who wants it, for the log.
+            Who requests it, for the log.
 
         Raises
         ------
@@ -80,19 +80,19 @@ class ModelLoading:
         return await self.load_from(await asyncio.to_thread(find_bundle, self._folders, name), by=by)
 
     async def load_from(self, path: Path, *, by: str) -> tuple[ModelInfo, bool]:
-        """Serve the bundle at `path`, in the place of another one of its id; else as `load`.
+        """Serve the bundle at `path`, which replaces another one with the same id; otherwise as `load`.
 
         Raises
         ------
         BundleRefused
-            It cannot be read, or does not reproduce its test tensor.
+            When it cannot be read, or does not reproduce its test tensor.
         ModelInUse
-            A stream needs the one that is served under its id.
+            When a stream needs the served model with the same id.
         TooManyModels, ServerBusy, Draining
         """
         self._refuse_when_draining()
         if self._is_loading:
-            raise ServerBusy("another bundle is being loaded; try again once that is done")
+            raise ServerBusy("another bundle is being loaded; try again later")
         self._is_loading = True
         try:
             bundle = await asyncio.to_thread(_read, path)
@@ -110,12 +110,12 @@ class ModelLoading:
         return model, True
 
     async def unload(self, model_id: str, *, even_if_away: bool, by: str) -> None:
-        """Serve a model no more.
+        """Stop serving a model.
 
         Parameters
         ----------
         even_if_away : bool
-            Also when only streams need it whose clients are away. They can be resumed once it is back.
+            Also if streams need it whose clients are away. They can be resumed when it is loaded again.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class ModelLoading:
         self._refuse_when_draining()
         await self._refuse_needed(model_id, even_if_away=even_if_away)
         self._engine.withdraw(model_id)
-        _log.info("a model is not served any more event=model_unloaded model=%s by=%r", model_id, by)
+        _log.info("a model is no longer served event=model_unloaded model=%s by=%r", model_id, by)
 
     async def _prepare_and_serve(self, bundle: Bundle) -> ModelInfo:
         try:
@@ -135,7 +135,7 @@ class ModelLoading:
         return self._engine.serve(prepared)
 
     async def _refuse(self, model_id: str) -> None:
-        """Refuse to serve another model under this id, or one more than there may be."""
+        """Refuse to serve another model with this id, or more models than allowed."""
         models = self._engine.models()
         if model_id in models:
             await self._refuse_needed(model_id)
@@ -145,19 +145,20 @@ class ModelLoading:
             )
 
     async def _refuse_needed(self, model_id: str, *, even_if_away: bool = False) -> None:
-        """Refuse what streams need. Those that are opened meanwhile the engine knows, and refuses as well."""
+        """Refuse to remove a model that streams need. For streams that are opened meanwhile, the engine
+        refuses."""
         needs = await self._journal.ask(lambda journal: journal.needs())
         streams = [one for one in needs.get(model_id, []) if not even_if_away or self._is_open(one)]
         if streams:
             shown = ", ".join(streams[:_SHOWN]) + (", …" if len(streams) > _SHOWN else "")
             raise ModelInUse(
-                f"{len(streams)} streams need {model_id}, as they run, or could be resumed only with it: "
+                f"{len(streams)} streams need {model_id}, because they run, or can be resumed only with it: "
                 f"{shown}; change their model, or wait until they have ended"
             )
 
 
 def is_same(one: Bundle, other: Bundle) -> bool:
-    """Whether two bundles are alike in all but where they lie."""
+    """Whether two bundles are equal except for their path."""
     names = [field.name for field in fields(Bundle) if field.name != "source"]
     return all(_equal(getattr(one, name), getattr(other, name)) for name in names)
 

@@ -1,4 +1,4 @@
-"""What OPEN asks for, before there is a stream."""
+"""The content of an OPEN request, before there is a stream."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ FRAME_CODECS = ("none", "zlib")
 
 
 def choose_codec(offered: tuple[str, ...]) -> str:
-    """The first codec on the client's list that this server reads.
+    """Return the first codec in the client's list that this server can read.
 
     Raises
     ------
     RequestRefused
-        It reads none of them.
+        When it can read none of them.
     """
     for codec in offered:
         if codec in FRAME_CODECS:
@@ -29,7 +29,7 @@ def choose_codec(offered: tuple[str, ...]) -> str:
 
 
 def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
-    """Refuse a stream whose frames would all be too large.
+    """Refuse a stream whose frames would be too large.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def check_frame_bytes(message: Open, max_frame_bytes: int) -> None:
 
 
 def spec_of(message: Open, *, model: str) -> StreamSpec:
-    """What the engine is asked to open; it checks shape and pixel types itself."""
+    """Return the settings of a stream for the engine, which checks shape and pixel types itself."""
     options: dict[str, Any] = {"in_dtype": message.dtype, "out_dtype": message.out_dtype}
     options["priority"] = message.priority or "live"
     return StreamSpec(

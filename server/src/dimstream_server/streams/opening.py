@@ -1,4 +1,4 @@
-"""Opens streams, and goes on with those that were broken off: engine, journal, recording, credit, OPENED."""
+"""Opens streams, and resumes interrupted ones: engine, journal, recording, credit, OPENED."""
 
 import asyncio
 import contextlib
@@ -44,18 +44,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks for a stream.
+    """The client that requests a stream.
 
     Parameters
     ----------
     peer : bytes
-        What its endpoint calls the connection.
+        Id of the connection in its endpoint.
     key : str
-        Public key of its client; empty where clients have none.
+        Public key of its client; empty without keys.
     channel : Channel
-        Where the answers are to go.
+        Channel for the answers.
     name : str
-        Of its client's key, for people; empty where clients have none.
+        Name of its client's key, for people; empty without keys.
     """
 
     peer: bytes
@@ -65,24 +65,24 @@ class Requester:
 
     @property
     def client(self) -> str | bytes:
-        """Whom limits for each client count: by its key, or else by its connection."""
+        """The client's identity for limits: its key or, without keys, its connection."""
         return self.key or self.peer
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A stream that has its place, and lacks its entry in the journal, if it is new, and its recording.
+    """A stream in the registry that still needs its entry in the journal, if it is new, and its recording.
 
     Parameters
     ----------
     message : Open
-        What it was first opened with.
+        The first OPEN of the stream.
     codec : str
-        What OPENED will grant.
+        The codec for OPENED.
     opened_at : float
         Seconds since 1970.
     token : str or None
-        That resumes it; None: it is new and will get one.
+        Its resume token; None: it is new and will get one.
     complete : bool
         Whether everything before its next frame is known.
     """
@@ -96,24 +96,24 @@ class Opening:
 
     @property
     def resumed(self) -> bool:
-        """Whether it was there before."""
+        """Whether the stream existed before."""
         return self.token is not None
 
 
 class StreamOpener:
-    """Makes streams and enters them into the registry.
+    """Creates streams and adds them to the registry.
 
-    What changes the registry or the engine is done at once; then journal and recording are written on other
-    threads, while the stream keeps its place.
+    The registry and the engine are changed at once. Then journal and recording are written in other threads,
+    while the stream keeps its place.
 
     Parameters
     ----------
     boot_id : str
         Changes with every start of the server.
     default_model : callable
-        Id of the model that an OPEN gets that names none; None: it is refused.
+        Returns the id of the model for an OPEN without one; None: the OPEN is refused.
     release : callable
-        Takes a stream from the connection that holds it, and says why.
+        Releases a stream from its connection, with a reason.
     """
 
     def __init__(
@@ -141,16 +141,16 @@ class StreamOpener:
         self._one_at_a_time = asyncio.Lock()
 
     def in_use(self) -> set[str]:
-        """Ids of streams that are open, or that somebody asks for: their leases do not run out."""
+        """Ids of streams that are open or being resumed, whose leases do not expire."""
         return self._resuming | {stream.id for stream in self._registry if not stream.is_request}
 
     async def begin(self, requester: Requester, message: Open) -> Opening:
-        """Give a stream its place; whoever held the one that is resumed loses it.
+        """Add a stream to the registry; if it is resumed, its present connection loses it.
 
         Raises
         ------
         ServerError
-            Of a new stream nothing was kept; the other can be resumed again.
+            When it is refused; nothing of a new stream is kept, and a resumed one can be resumed again.
         """
         stream_id, token = message.stream, message.resume_token
         if stream_id is None and token is None:
@@ -161,7 +161,9 @@ class StreamOpener:
             )
         if message.state is not None:
             raise RequestRefused("bad_field", "expected a state or a stream to resume, got both")
-        async with self._one_at_a_time:  # or two that resume the same stream would both have it
+        async with (
+            self._one_at_a_time
+        ):  # otherwise two clients that resume the same stream would both have it
             self._resuming.add(stream_id)
             try:
                 return await self._resume(requester, message, stream_id, token)
@@ -171,7 +173,7 @@ class StreamOpener:
     async def _resume(self, requester: Requester, message: Open, stream_id: str, token: str) -> Opening:
         entry = await look_up(self._journal, stream_id, token, owner=requester.key)
         held = self._registry.of_id(stream_id)
-        if held is not None:  # from now on nothing more of it is written down
+        if held is not None:  # from now on, nothing more of it is written to the journal
             self._release(held, "its client resumes it")
         precision = self._engine.device().precision
         models = self._engine.models()
@@ -179,7 +181,8 @@ class StreamOpener:
         return self._with_room(lambda: self._begin_again(requester, token, plan))
 
     def _with_room(self, begin: Callable[[], Opening]) -> Opening:
-        """What `begin` gives; for want of room, streams give theirs up whose peers do not answer."""
+        """Return the result of `begin`; if there are too many streams, release those whose clients do not
+        answer."""
         try:
             return begin()
         except TooManyStreams:
@@ -221,7 +224,7 @@ class StreamOpener:
         )
         try:
             stream.engine_id = self._engine.open(spec, plan.resume_state)
-        except TooManyPlanes as error:  # it had room before: what it left is still being cleared away
+        except TooManyPlanes as error:  # it fitted before, so its former state is still being removed
             raise ServerBusy(f"{error}; or try again later") from error
         try:
             for update in plan.later:
@@ -234,12 +237,12 @@ class StreamOpener:
         return Opening(stream, plan.opened, entry.codec, entry.opened_at, token, complete)
 
     async def finish(self, opening: Opening) -> Opened:
-        """Write it down, open the recording where one is wanted, and say what was granted.
+        """Write it to the journal, open the recording if requested, and return what was granted.
 
         Raises
         ------
         ServerError
-            Of a new stream nothing was kept; a resumed one can be resumed again.
+            When this fails; nothing of a new stream is kept, and a resumed one can be resumed again.
         """
         stream = opening.stream
         try:
@@ -256,8 +259,8 @@ class StreamOpener:
                 await self._journal.ask(lambda journal: journal.returned(stream.id))
             if stream not in self._registry:
                 raise UnknownStream(
-                    f"stream {stream.id} was let go while it was being opened: its connection has ended, "
-                    "or another one has resumed it; resume it from there"
+                    f"stream {stream.id} was released while it was being opened: its connection has ended, "
+                    "or another one has resumed it; resume it again"
                 )
         except BaseException:
             await self._undo(opening)
@@ -271,7 +274,7 @@ class StreamOpener:
         return self._opened(opening, token)
 
     async def _enter(self, opening: Opening) -> str:
-        """Write a new stream down; gives the token that resumes it."""
+        """Write a new stream to the journal, and return its resume token."""
         stream = opening.stream
         return await enter(
             self._journal,
@@ -287,9 +290,9 @@ class StreamOpener:
         stream = opening.stream
         if stream in self._registry:
             self._registry.remove(stream)
-            with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
+            with contextlib.suppress(ServerError):  # a stopped engine has already closed it
                 self._engine.close(stream.engine_id)
-        if not opening.resumed:  # nobody was told its token
+        if not opening.resumed:  # its token was not sent to anyone
             self._recordings.finish(stream.id)
             await self._journal.ask(lambda journal: journal.forget(stream.id))
 
@@ -298,7 +301,7 @@ class StreamOpener:
         if model_id is None:
             model_id = self._default_model()
         if model_id is None or model_id not in models:
-            asked = "OPEN names no model" if model_id is None else f"there is no model {model_id!r}"
+            asked = "OPEN names no model" if model_id is None else f"model {model_id!r} does not exist"
             raise UnknownModel(f"{asked}; expected one of {', '.join(sorted(models))}")
         return models[model_id]
 
@@ -326,7 +329,7 @@ class StreamOpener:
 
 
 def _go_on_from(stream: ServerStream, message: Open, model_sha256: str) -> ResumeState:
-    """What a gateway's stream goes on from; the stream is brought there.
+    """Return the resume state of a gateway's stream, and set the stream to it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How many requests one client may make in a second: a bucket of tokens for each, refilled all the time."""
+"""How many requests one client may make per second: a token bucket for each client."""
 
 import time
 from collections.abc import Hashable
@@ -10,12 +10,12 @@ _MOST_CLIENTS: Final = 4096
 
 
 class RateLimit:
-    """Refuses clients that ask too often. One thread owns it.
+    """Refuses clients that send too many requests. Only one thread may use it.
 
     Parameters
     ----------
     per_s : int
-        Requests of one client in a second, and as many at once.
+        Most requests of one client per second, and at once.
     """
 
     def __init__(self, per_s: int) -> None:
@@ -28,14 +28,14 @@ class RateLimit:
         Raises
         ------
         ServerBusy
-            It asks too often; this request is not counted.
+            When it sends too many requests; this request is not counted.
         """
         now = time.monotonic()
         left, since = self._left.get(client, (float(self._per_s), now))
         left = min(self._per_s, left + (now - since) * self._per_s)
         if left < 1:
             raise ServerBusy(
-                f"this client asks more than {self._per_s} times a second "
+                f"this client sends more than {self._per_s} requests per second "
                 "(limits.max_requests_per_s_per_client); wait, then try again"
             )
         if client not in self._left and len(self._left) >= _MOST_CLIENTS:
@@ -43,5 +43,5 @@ class RateLimit:
         self._left[client] = left - 1, now
 
     def _forget_idle(self, now: float) -> None:
-        """Forget those whose buckets are full again, which is the same as having none."""
+        """Remove clients whose buckets are full again, which is equivalent to having none."""
         self._left = {client: stated for client, stated in self._left.items() if now - stated[1] < 1}

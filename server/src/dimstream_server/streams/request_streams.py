@@ -1,4 +1,5 @@
-"""Streams that one request feeds: listed, counted and seen like any other; not resumed, not recorded."""
+"""Streams that one request feeds: listed, counted and visible like other streams, but not resumed or
+recorded."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from dimstream_server.streams.subscribers import Subscribers
 
 
 class Requests:
-    """Opens the streams of requests, and keeps them in the registry, the figures and before who watches.
+    """Opens the streams of requests, and keeps registry, metrics and subscribers up to date.
 
-    All but `open` belongs to the loop's thread.
+    All methods except `open` are for the loop's thread.
     """
 
     def __init__(
@@ -32,11 +33,11 @@ class Requests:
         self._subscribers = subscribers
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have all of it on this loop from now on."""
+        """Use this loop from now on."""
         self._loop = loop
 
     def open(self, spec: StreamSpec, *, endpoint: str, client: str, window: int) -> RequestStream:
-        """A stream of the thread that calls this.
+        """Return a stream for the calling thread.
 
         Raises
         ------
@@ -57,16 +58,16 @@ class Requests:
         return RequestStream(self._engine, stream, self, self._loop.call_soon_threadsafe)
 
     def opened(self, stream: ServerStream) -> None:
-        """Enter a stream."""
+        """Add a stream."""
         self._registry.add(stream)
 
     def accepted(self, stream: ServerStream, frame: Frame, future: Future[EngineResult]) -> None:
-        """Take note of a frame."""
+        """Record a frame."""
         stream.accept(frame, future)
         self._metrics.streams.requests.received(frame.seq)
 
     def answered(self, stream: ServerStream, frame: Frame, result: EngineResult) -> None:
-        """Count and show a result, which the request has already."""
+        """Count and publish a result, which the request already has."""
         stream.handed_over(frame.seq)
         stream.counts = result.counts or stream.counts
         self._metrics.answered(stream.endpoint, result)
@@ -74,22 +75,22 @@ class Requests:
         self._subscribers.publish(stream.id, frame, result, source=stream)
 
     def ended(self, stream: ServerStream) -> None:
-        """Take a stream out."""
+        """Remove a stream."""
         self._registry.remove(stream)
         self._subscribers.end(stream.id)
 
 
 class RequestStream:
-    """A stream of a thread that may wait; a context manager that ends it.
+    """A stream for a thread that may wait; a context manager that ends the stream.
 
-    Its methods belong to that thread. What the loop has to know is posted to it, and never waited for.
+    Its methods are for that thread. Messages for the loop are posted to it without waiting.
 
     Parameters
     ----------
     stream : ServerStream
-        The loop's, from now on.
+        The stream, which only the loop may use from now on.
     post : callable
-        Has a function called on the loop, in order.
+        Calls a function on the loop, in order.
     """
 
     def __init__(
@@ -106,20 +107,20 @@ class RequestStream:
 
     @property
     def id(self) -> str:
-        """Of the stream."""
+        """Id of the stream."""
         return self._stream.id
 
     def __len__(self) -> int:
-        """Frames that were submitted and not taken back."""
+        """Number of frames that were submitted and whose results were not taken."""
         return len(self._waiting)
 
     @property
     def is_full(self) -> bool:
-        """Whether a result has to be taken before the next frame."""
+        """Whether a result must be taken before the next frame."""
         return len(self._waiting) >= self._stream.window
 
     def submit(self, frame: Frame) -> None:
-        """Hand over the next frame; its `index.t` is the time point that it is judged by.
+        """Submit the next frame; its `index.t` is the time point by which it is judged.
 
         Raises
         ------
@@ -128,13 +129,15 @@ class RequestStream:
         index = frame.index
         task = FrameTask(frame.seq, frame.pixels, t=index.t, plane=(index.c, index.z, index.p))
         future = self._engine.submit(self._engine_id, task)
-        # Its pixels are part of a body, which no watcher may keep in memory; the network runs meanwhile.
+        # Its pixels are part of a body, which no watcher may keep in memory. The copy is made while the
+        # network runs.
         shown = replace(frame, pixels=frame.pixels.copy())
         self._waiting.append((shown, future))
         self._post(self._requests.accepted, self._stream, shown, future)
 
     def take(self) -> tuple[Frame, EngineResult]:
-        """The oldest frame that was submitted, its pixels a copy, and its result; waits for it."""
+        """Wait for the result of the oldest submitted frame; return the frame, with copied pixels, and the
+        result."""
         frame, future = self._waiting.popleft()
         result = future.result()
         self._post(self._requests.answered, self._stream, frame, result)

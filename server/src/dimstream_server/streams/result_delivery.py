@@ -1,4 +1,4 @@
-"""What becomes of a result of the engine: written to the journal, recorded, sent, counted, shown."""
+"""The steps of a result from the engine: journal, recording, sending, metrics, subscribers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 
 class Answering:
-    """Takes results from the engine to the channels of their streams; on the loop, but for `from_engine`.
+    """Takes results from the engine to the channels of their streams; on the loop, except `from_engine`.
 
     Parameters
     ----------
     release : callable
-        Lets go of the connection of a stream, and says why.
+        Releases the connection of a stream, with a reason.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Answering:
         self._release = release
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work on this loop from now on, from its thread."""
+        """Use this loop from now on; called in its thread."""
         self._loop = loop
 
     def from_engine(
         self, stream: ServerStream, seq: int, indexed: bool, future: Future[EngineResult]
     ) -> None:
-        """Called on the device thread, in the order of the frames, which the journal keeps."""
+        """Called in the device thread in the order of frames, which the journal keeps."""
         self._journal.put(
             partial(keep_result, stream, indexed, future),
             lambda _: self._answered(stream, seq, future),
@@ -67,12 +67,14 @@ class Answering:
         )
 
     def _answered(self, stream: ServerStream, seq: int, future: Future[EngineResult]) -> None:
-        """Show a result that was written down, and send it as soon as it is where it has to be."""
+        """Publish a result after it was written to the journal, and send it after it was recorded."""
         if future.cancelled():
-            self._metrics.undeliverable.inc()  # its peer is gone, and will send it again
+            self._metrics.undeliverable.inc()  # its client has disconnected, and will send it again
             return
         problem = future.exception()
-        if problem is not None:  # an engine answers even a failed frame with a result: it is broken
+        if (
+            problem is not None
+        ):  # an engine returns a result even for a failed frame, so the engine itself has failed
             _log.error("no result event=internal_error stream=%s seq=%d", stream.id, seq, exc_info=problem)
             self._release(stream, "the engine lost a frame, which its client still has")
             return

@@ -1,7 +1,7 @@
-"""Streams that outlive a connection and the server: who may go on with which, and from where.
+"""Streams that survive a connection and the server: who may resume which, and from where.
 
-Every resumption is the same, whether a cable was pulled or the server died: the stream is made again from the
-journal, as it was before the first result that its client lacks.
+Every resumption is the same, whether a cable was pulled or the server died. The stream is restored from the
+journal, as it was before the first result that its client does not have.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ from dimstream_server.streams.journal_thread import JournalThread
 from dimstream_server.streams.stream import LAST_SEQ, ServerStream
 
 _TOKEN_BYTES: Final = 16
-# What may differ from the OPEN that a stream was first opened with.
+# Fields that may differ from the first OPEN of a stream.
 _MAY_DIFFER: Final = ("client", "user", "window", "next_result", "stream", "resume_token")
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A stream that may go on.
+    """A stream that may be resumed.
 
     Parameters
     ----------
     opened : Open
-        What it was first opened with.
+        The first OPEN of the stream.
     model, thresholds
-        In force at its next frame.
+        Those of its next frame.
     later : tuple of UpdateEntry
-        What was announced for frames behind that.
+        Changes for later frames.
     by_operators : tuple of UpdateEntry
-        What operators have changed for that frame or later ones, of which the client may not have read.
+        Operators' changes for that frame or later ones, which the client may not know yet.
     """
 
     entry: Entry
@@ -55,7 +55,7 @@ class Resumption:
 
     @property
     def resume_state(self) -> ResumeState:
-        """What the engine goes on from."""
+        """The resume state for the engine."""
         snapshot = self.snapshot
         return ResumeState(
             *(self.next_seq, snapshot.planes, snapshot.counts, self.thresholds), decided=snapshot.decided
@@ -72,12 +72,12 @@ async def enter(
     codec: str,
     opened_at: float,
 ) -> str:
-    """Write a new stream down; return the token that resumes it.
+    """Write a new stream to the journal, and return its resume token.
 
     Raises
     ------
     ServerBusy
-        The journal cannot be written, so the stream could not be resumed.
+        When the journal cannot be written, so that the stream could not be resumed.
     """
     token = secrets.token_hex(_TOKEN_BYTES)
     entry = Entry(
@@ -94,13 +94,13 @@ async def enter(
     await journal.ask(lambda opened: opened.begin(entry))
     if journal.problem is not None:
         raise ServerBusy(
-            f"the stream could not be resumed, as the server {journal.problem}; correct that first"
+            f"the stream could not be resumed, because the server {journal.problem}; correct that first"
         )
     return token
 
 
 async def look_up(journal: JournalThread, stream: str, token: str, *, owner: str) -> Entry:
-    """The entry of the stream that an OPEN resumes.
+    """Return the entry of the stream that an OPEN resumes.
 
     Raises
     ------
@@ -109,16 +109,16 @@ async def look_up(journal: JournalThread, stream: str, token: str, *, owner: str
     entry = await journal.ask(lambda opened: opened.find(stream))
     if entry is None and journal.problem is not None:
         raise ServerBusy(
-            f"the stream cannot be looked up, as the server {journal.problem}; correct that first"
+            f"the stream cannot be looked up, because the server {journal.problem}; correct that first"
         )
-    # One answer for all that is wrong: nobody learns which streams there are.
+    # The same answer for all errors, so that no client can find out which streams exist.
     known = b"\0" * hashlib.sha256().digest_size if entry is None else entry.token
     fits = hmac.compare_digest(known, _digest(token))
     if entry is None or not fits or entry.owner != owner:
         raise RequestRefused(
             "bad_token",
-            f"expected a stream of this server with its token and its client's key, got {stream!r}: "
-            "its lease has ended, its journal is gone, or it is somebody else's; open a new stream",
+            f"expected a stream of this server with its token and its client's key, got {stream!r}: its "
+            "lease has ended, the journal was deleted, or it belongs to another client; open a new stream",
         )
     return entry
 
@@ -131,28 +131,28 @@ async def plan_resumption(
     *,
     precision: str,
 ) -> Resumption:
-    """Where a stream goes on; what the journal holds behind that is forgotten.
+    """Return where a stream continues; later entries of the journal are deleted.
 
-    Nobody may hold the stream meanwhile.
+    No connection may have the stream meanwhile.
 
     Parameters
     ----------
     served : mapping
-        Models by their ids.
+        Models by id.
     precision : str
-        Of the predictions of this server.
+        Precision of this server's predictions.
 
     Raises
     ------
     RequestRefused
-        OPEN asks for something else than the first time, or for results that the client had acknowledged.
+        When OPEN differs from the first one, or requests results that the client had acknowledged.
     UnknownModel
-        The model that denoised it is not served any more, or in another precision.
+        When the stream's model is no longer served, or has another precision.
     """
     if entry.precision not in (None, precision):
         raise UnknownModel(
-            f"the stream was denoised in {entry.precision}, this server multiplies in {precision}, which "
-            "gives other pixels and has other thresholds; start it with that precision, or open a new stream"
+            f"the stream was denoised in {entry.precision}, but this server uses {precision}, which gives "
+            f"different pixels and thresholds; start the server with {entry.precision}, or open a new stream"
         )
     opened = _first_open(entry)
     _refuse_other_wishes(opened, message)
@@ -160,7 +160,7 @@ async def plan_resumption(
     if not entry.acknowledged <= next_seq <= LAST_SEQ:
         raise RequestRefused(
             "bad_field",
-            f"expected next_result from {entry.acknowledged}, which was acknowledged, got {next_seq}",
+            f"expected next_result of at least {entry.acknowledged}, which was acknowledged, got {next_seq}",
             expected={"next_result": entry.acknowledged},
         )
     snapshot = await journal.ask(lambda opened: opened.snapshot(entry.id, next_seq))
@@ -190,7 +190,7 @@ async def plan_resumption(
 
 
 def wanted_references(planes: Iterable[PlaneRecord], model_sha256: str) -> dict[int, Plane]:
-    """Frames that are to be sent again, in their order, and their planes: those that can be compared with."""
+    """Return the frames to be sent again for comparisons, in order, and their planes."""
     return {
         record.seq: record.plane
         for record in sorted(planes, key=lambda record: record.seq)
@@ -199,19 +199,19 @@ def wanted_references(planes: Iterable[PlaneRecord], model_sha256: str) -> dict[
 
 
 def keep_result(stream: ServerStream, indexed: bool, future: Future[EngineResult], journal: Journal) -> None:
-    """Write down what a stream would go on from after a result; of what nobody waits for, nothing.
+    """Write the resume state after a result to the journal, unless the stream was released.
 
     Parameters
     ----------
     indexed : bool
-        Whether the frame, or one before it, said where it belongs.
+        Whether this or an earlier frame stated its index.
     """
     if not stream.released and not future.cancelled() and future.exception() is None:
         journal.answered(stream.id, future.result(), indexed=indexed)
 
 
 def keep_update(stream: ServerStream, future: Future[InForce], by: str | None, journal: Journal) -> None:
-    """Write down what the engine has put in force, and which operator wanted it; None: the client."""
+    """Write a change in the engine to the journal, with the operator who requested it; None: the client."""
     if not stream.released and future.exception() is None:
         in_force = future.result()
         model = in_force.model
@@ -221,13 +221,13 @@ def keep_update(stream: ServerStream, future: Future[InForce], by: str | None, j
 
 
 def keep_end(stream: ServerStream, journal: Journal) -> None:
-    """Write down that a stream was closed."""
+    """Write to the journal that a stream was closed."""
     if not stream.released:
         journal.closed(stream.id)
 
 
 def thresholds_again(update: UpdateEntry) -> Mapping[str, float]:
-    """Thresholds that put those of an update in force, whatever was before."""
+    """Return thresholds that set all of an update's values, whatever was set before."""
     return {name: value for name, value in plain(update.thresholds).items() if value is not None}
 
 
@@ -244,8 +244,8 @@ def _refuse_other_wishes(opened: Open, message: Open) -> None:
         if before != now:
             raise RequestRefused(
                 "bad_field",
-                f"expected {field.name} {before!r}, with which the stream was opened, got {now!r}; "
-                "resume it with the same, or open another",
+                f"expected {field.name} {before!r}, with which the stream was opened, got {now!r}; resume "
+                "it with the same value, or open a new stream",
                 expected={"field": field.name},
             )
 

@@ -1,7 +1,7 @@
-"""The streams of a server, whatever endpoint they come by: admission, credit, journal, recording, figures.
+"""The streams of a server, whatever their endpoint: admission, credit, journal, recording, metrics.
 
-Endpoints translate. They find a stream here, hand over what came for it, and send what their `Channel` is
-given. Everything belongs to the event loop's thread, unless it says otherwise.
+Endpoints only translate. They find a stream here, submit what arrives for it, and send what their `Channel`
+gets. Everything is for the event loop's thread, unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class StreamService:
     Parameters
     ----------
     boot_id : str
-        Changes with every start of the server, so that a client can tell.
+        Changes with every start of the server, so that a client can detect a restart.
     recorder : Recorder or None
-        None: nothing is recorded here.
+        None: this server does not record.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class StreamService:
             is_open=lambda stream_id: self._registry.of_id(stream_id) is not None,
             refuse_when_draining=self.refuse_when_draining,
         )
-        """Which models are served; for operators."""
+        """Loading and unloading of models, for operators."""
         self._opener = StreamOpener(
             *(engine, self._registry, journal, self._recordings, settings),
             boot_id=boot_id,
@@ -104,55 +104,55 @@ class StreamService:
     # --- its life
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work on this loop from now on, from its thread."""
+        """Use this loop from now on; called in its thread."""
         self._answering.start(loop)
         self._journal.start(loop)
         self._requests.start(loop)
         self._leases.start(loop)
 
     def begin_drain(self) -> None:
-        """Take no more streams and frames; what was accepted is still answered."""
+        """Accept no more streams and frames; accepted ones are still answered."""
         self._draining = True
 
     @property
     def is_drained(self) -> bool:
-        """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered; requests answer theirs."""
+        """Whether every accepted frame, OPEN, UPDATE and CLOSE was answered; requests handle their own."""
         return not (
             self._registry.in_flight() or self._unanswered or self._updating.pending or self._closing.pending
         )
 
     async def stop(self) -> None:
-        """Let go of what it holds; nobody may ask it for anything more."""
+        """Release all resources; nothing may be called afterwards."""
         self._leases.stop()
         self._subscribers.close()
         await self._recordings.close()
 
     def refuse_when_draining(self) -> None:
-        """Raise Draining once nothing more is taken."""
+        """Raise Draining if nothing more is accepted."""
         if self._draining:
-            raise Draining("the server is shutting down and takes nothing new; try again when it is back")
+            raise Draining("the server is shutting down and accepts nothing new; try again when it is back")
 
     # --- which streams there are
 
     def streams(self) -> list[ServerStream]:
-        """Streams that are open."""
+        """The open streams."""
         return list(self._registry)
 
     def recording_of(self, stream: ServerStream) -> Recording | None:
-        """The recording of a stream; None when it is not recorded, or its files are not open yet."""
+        """Return the recording of a stream; None if it is not recorded, or its files are not open yet."""
         one = self._recordings.of(stream.id)
         return None if one is None else one.recording
 
     def is_suspect(self, stream: ServerStream) -> bool:
-        """Whether a stream has turned suspect, and has not come back."""
+        """Whether a stream is suspect now."""
         return self._flags.is_suspect(stream.id)
 
     def streams_of(self, peer: bytes) -> list[ServerStream]:
-        """Open streams of one connection."""
+        """Return the open streams of one connection."""
         return self._registry.of_peer(peer)
 
     def find(self, peer: bytes, stream_id: str, *, owner: str = "") -> ServerStream:
-        """The stream of this id, when this connection opened it, with this key.
+        """Return the stream with this id, if this connection opened it with this key.
 
         Raises
         ------
@@ -161,25 +161,26 @@ class StreamService:
         return self._registry.find(peer, stream_id, owner=owner)
 
     def next_seq_of(self, peer: bytes, stream_id: str) -> int | None:
-        """Which frame a stream of this connection expects next; None when there is no such stream."""
+        """Return the next frame that a stream of this connection expects; None if there is no such stream."""
         stream = self._registry.get(peer, stream_id)
         return None if stream is None else stream.next_seq
 
     def payload_bytes(self, peer: bytes) -> int:
-        """Most bytes that the pixels of a frame of this connection may take; 0 while it has no stream."""
+        """Return the largest size of the pixels of a frame of this connection, bytes; 0 while it has no
+        stream."""
         return self._registry.payload_bytes(peer)
 
     def queue_length(self) -> int:
-        """Frames of all streams that the engine has not answered."""
+        """Number of frames of all streams that the engine has not answered."""
         return self._engine.queue_length()
 
     def subscribe(self, stream_id: str | None, *, capacity: int = DEFAULT_CAPACITY) -> Subscription:
-        """Watch one stream, or all; end it when nobody reads it any more.
+        """Return a subscription to one stream, or to all; close it when it is no longer read.
 
         Raises
         ------
         UnknownStream
-            There is no such stream, neither open nor to be resumed.
+            When there is no such stream, neither open nor resumable.
         """
         if stream_id is not None and not self.exists(stream_id):
             raise UnknownStream(f"expected an open stream, or None for all, got {stream_id!r}")
@@ -192,7 +193,7 @@ class StreamService:
     # --- from the endpoints
 
     async def open(self, requester: Requester, message: Open) -> tuple[ServerStream, Opened]:
-        """Open a stream, or resume the one that OPEN names; whoever held that one loses it.
+        """Open a stream, or resume the one that OPEN names, whose present connection then loses it.
 
         Raises
         ------
@@ -214,7 +215,7 @@ class StreamService:
         return stream, opened
 
     def open_request(self, spec: StreamSpec, *, endpoint: str, client: str, window: int) -> RequestStream:
-        """A stream for one request, which feeds it from the thread that calls this.
+        """Return a stream for one request, which feeds it from the calling thread.
 
         Raises
         ------
@@ -223,7 +224,7 @@ class StreamService:
         return self._requests.open(spec, endpoint=endpoint, client=client, window=window)
 
     def check(self, stream: ServerStream, seq: int, shape: tuple[int, ...], dtype: str) -> None:
-        """Refuse a frame by its header, so that no work goes into pixels that nobody waits for.
+        """Refuse a frame by its header, before its pixels are read.
 
         Raises
         ------
@@ -233,12 +234,12 @@ class StreamService:
         stream.check(seq, shape, dtype)
 
     def submit(self, stream: ServerStream, frame: Frame) -> None:
-        """Take the next frame; its result goes to the stream's channel.
+        """Accept the next frame; its result goes to the stream's channel.
 
         Raises
         ------
         ServerError
-            It was not taken.
+            When it was not accepted.
         """
         self.refuse_when_draining()
         task = stream.task(frame)
@@ -255,9 +256,9 @@ class StreamService:
         future.add_done_callback(partial(self._answering.from_engine, stream, frame.seq, stream.indexed))
 
     async def skip(self, stream: ServerStream, skip: Skip) -> Credit:
-        """Take note that frames will never come; gives the credit that this leaves, once it is written down.
+        """Record that frames will never arrive; return the new credit after this is in the journal.
 
-        Until then the stream's next message has to wait.
+        Until then, the stream's next message must wait.
 
         Raises
         ------
@@ -276,9 +277,9 @@ class StreamService:
         return stream.skipped(skip.seq_to)
 
     async def acknowledge(self, stream: ServerStream, ack: Ack) -> None:
-        """Forget what only results that the client holds safely would need.
+        """Delete everything that is needed only for results that the client has stored safely.
 
-        Until that is done the stream's next message has to wait.
+        Until that is done, the stream's next message must wait.
 
         Raises
         ------
@@ -288,7 +289,7 @@ class StreamService:
         await self._journal.ask(lambda journal: journal.acknowledged(stream.id, ack.next_result))
 
     def update(self, stream: ServerStream, update: Update) -> None:
-        """Change model or thresholds from a frame on; the channel gets UPDATED, or why not.
+        """Change model or thresholds from a frame on; the channel gets UPDATED, or the error.
 
         Raises
         ------
@@ -298,7 +299,7 @@ class StreamService:
         self._updating.update(stream, update)
 
     def close(self, stream: ServerStream, message: Close) -> None:
-        """Take no more frames; the channel gets CLOSED once all were answered and the files are final.
+        """Accept no more frames; the channel gets CLOSED after all were answered and the files are final.
 
         Raises
         ------
@@ -308,27 +309,27 @@ class StreamService:
             self._closing.begin(stream)
 
     def delivered(self, stream: ServerStream, seq: int) -> None:
-        """Take note that a result was handed over, which gives credit back."""
+        """Record that a result was delivered, which frees credit."""
         stream.handed_over(seq)
 
     def undeliverable(self, stream: ServerStream, seq: int) -> None:
-        """Take note that a result never can be handed over."""
+        """Record that a result can never be delivered."""
         self._metrics.undeliverable.inc()
         stream.handed_over(seq)
         self.release(stream, "a result could not be delivered")
 
     def forget(self, stream: ServerStream) -> None:
-        """Take a stream out whose CLOSED has gone out, or never can."""
+        """Remove a stream whose CLOSED was sent, or can never be sent."""
         self._registry.remove(stream)
 
     def release_peer(self, peer: bytes, why: str) -> None:
-        """Let go of the streams of a connection that has ended; what it has closed ends in order."""
+        """Release the streams of a connection that has ended; streams that it has closed end normally."""
         for stream in self._registry.of_peer(peer):
             if not stream.closing:
                 self.release(stream, why)
 
     def release(self, stream: ServerStream, why: str) -> None:
-        """Let go of the connection of a stream, which can be resumed within its lease."""
+        """Release a stream from its connection; it can be resumed within its lease."""
         if stream not in self._registry:
             return
         self._registry.remove(stream)
@@ -341,7 +342,7 @@ class StreamService:
         if (recording := self._recordings.of(stream.id)) is not None:
             recording.break_off()
         if not stream.closing:
-            with contextlib.suppress(ServerError):  # an engine that has stopped has closed it
+            with contextlib.suppress(ServerError):  # a stopped engine has already closed it
                 self._engine.close(stream.engine_id)
 
     # --- from operators
@@ -359,19 +360,19 @@ class StreamService:
         stream = self._registry.of_id(stream_id)
         if stream is None or stream.is_request:
             raise UnknownStream(
-                f"expected the id of an open stream, as GET /v1/streams lists them, got {stream_id[:100]!r}"
+                f"expected the id of an open stream from GET /v1/streams, got {stream_id[:100]!r}"
             )
         return await self._updating.change(stream, model, thresholds, by=by)
 
     # --- from the engine and the recorder
 
     def _in_order(self, then: Callable[[Any], None], future: Future[Any]) -> None:
-        """Have `then` called on the loop, behind all that was asked of the journal before."""
+        """Call `then` on the loop, after all earlier jobs of the journal."""
         self._journal.put(None, lambda _: then(future))
 
     def _ended(self, stream: ServerStream, tell: Callable[[], None]) -> None:
         def then(_: object) -> None:
-            if stream in self._registry:  # else it may have been resumed meanwhile
+            if stream in self._registry:  # otherwise it may have been resumed meanwhile
                 self._metrics.streams.close(stream.id)
                 self._subscribers.end(stream.id)
                 self._flags.forget(stream.id)
@@ -380,7 +381,7 @@ class StreamService:
         self._journal.put(partial(keep_end, stream), then, then)
 
     def _lease_ended(self, stream_id: str) -> None:
-        _log.warning("stream forgotten event=lease_ended stream=%s", stream_id)
+        _log.warning("stream deleted event=lease_ended stream=%s", stream_id)
         self._recordings.finish(stream_id)
         self._subscribers.end(stream_id)
         self._flags.forget(stream_id)

@@ -1,6 +1,6 @@
-"""One stream without sockets: which frame may come next, and what credit that leaves.
+"""One stream without sockets: which frame may come next, and how much credit there is.
 
-The engine knows streams too, but neither peers, sequence numbers nor credit: those live here.
+The engine knows streams too, but not connections, sequence numbers or credit: these are handled here.
 """
 
 from __future__ import annotations
@@ -36,82 +36,82 @@ from dimstream_server.problem_details import RequestRefused, error_message
 from dimstream_server.recording import RecordedFile
 from dimstream_server.streams.wire_values import wire_update
 
-LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # beyond it a limit would be no integer of DIM1
+LAST_SEQ = MAX_INTEGER - MAX_WINDOW  # larger limits are not valid integers in DIM1
 
 
 class Channel(Protocol):
-    """Where the answers of streams go: their endpoint. Called on the loop's thread; no method may wait."""
+    """The endpoint's channel for the answers of streams. Called in the loop's thread; no method may wait."""
 
     @property
     def endpoint(self) -> str:
-        """Its name, for logs and figures."""
+        """Its name, for logs and metrics."""
 
     def result(self, stream: ServerStream, result: EngineResult) -> None:
-        """Send a result; then report to the service that it was delivered, or never can be."""
+        """Send a result; then report to the service that it was delivered, or can never be."""
 
     def updated(self, stream: ServerStream, message: Updated) -> None:
-        """Send what is in force from when on."""
+        """Send the new model and thresholds, and their first frame."""
 
     def closed(self, stream: ServerStream, message: Closed) -> None:
-        """Send the end; then let the service forget the stream, whether or not it could be sent."""
+        """Send the end; then let the service remove the stream, whether or not it could be sent."""
 
     def refused(self, stream: ServerStream, problem: BaseException) -> None:
-        """Send why an UPDATE that was taken will not be done."""
+        """Send why an accepted UPDATE will not happen."""
 
     def is_absent(self, peer: bytes) -> bool:
-        """Whether a connection does not answer, though it has not ended."""
+        """Whether a connection does not answer although it has not ended."""
 
 
 @dataclass(eq=False)
 class ServerStream:
-    """One open stream: the frames that it may send, and the results that it is owed.
+    """One open stream: the frames that its client may send, and the results to be sent.
 
     Parameters
     ----------
     id : str
-        Its name on the wire, for ever.
+        Its permanent id in messages.
     engine_id : str
-        The engine's name for it, until it is resumed.
+        Its id in the engine, until it is resumed.
     peer : bytes
-        ROUTER identity of the peer that opened it; nobody else may use it.
+        ROUTER identity of its connection; no other connection may use it.
     owner : str
-        Public key of that peer; empty where clients have none.
+        Public key of its client; empty without keys.
     client : str
-        Whose it is: the name of its client's key; without keys what its client calls itself; of a request
-        the name of its token, or its address.
+        Its client: the name of the client's key or, without keys, the name that the client states; for a
+        request, the name of its token, or its address.
     program : str
-        What its client calls itself.
+        The name that its client states.
     counts : Counts
-        What became of its frames, as of its last result.
+        Counts of its frames, up to its last result.
     window : int
         Frames that may be in flight.
     thresholds : Thresholds
-        In force, as far as its peer was told.
+        The present thresholds that were reported to its client.
     channel : Channel or None
-        Where its answers go; None: a request's, which takes them itself.
+        Channel for its answers; None for a request, which takes them itself.
     endpoint : str
-        By which endpoint it came, for logs and figures.
+        Its endpoint, for logs and metrics.
     is_request : bool
-        Whether one request feeds it: it has no part in the credit of the others, and cannot be resumed.
+        Whether one request feeds it: it does not use the credit of other streams, and cannot be resumed.
     references : dict
-        Frames that were answered before it was resumed and are waited for again, and their planes.
+        Frames, and their planes, that were answered before a resumption and are expected again.
     submitted : dict
-        Frames that the engine has not answered, as they came and as the engine was given them.
+        Frames that the engine has not answered, as received and as submitted to the engine.
     indexed : bool
-        Whether a frame said where it belongs.
+        Whether a frame stated its index.
     hands_state : bool
-        Whether its results tell what it would go on from: its client is a gateway.
+        Whether its results contain the resume state, because its client is a gateway.
     pixel_size_um : float or None
         None when unknown.
     channels : tuple of str
         Names, in the order of the index; may be empty.
     released : bool
-        Whether its connection was let go of: then nothing more of it is written into the journal, and whoever
-        resumes it goes on from what is there. Set on the loop, also read by the journal's thread.
+        Whether it was released from its connection. Then nothing more of it is written to the journal, from
+        which it can be resumed. Set on the loop, also read by the journal's thread.
     unanswered_updates : int
-        Changes of model or thresholds that were asked for and are not answered.
+        Requested changes of model or thresholds that are not answered.
     unread_changes : tuple of Updated
-        What an operator has changed before the stream was resumed, and its client perhaps has not read.
+        Operators' changes before a resumption, which its client may not know yet.
     """
 
     id: str
@@ -148,7 +148,7 @@ class ServerStream:
 
     @property
     def limit(self) -> int:
-        """First sequence number that may not be sent yet; it only ever grows."""
+        """First sequence number that may not be sent yet; it never decreases."""
         return self.next_seq + self.window - len(self._owed)
 
     @property
@@ -158,32 +158,34 @@ class ServerStream:
 
     @property
     def payload_bytes(self) -> int:
-        """Most bytes that the pixels of a frame may take on their way here, packed or not."""
+        """Largest size of the pixels of a received frame, compressed or not, bytes."""
         raw = self.spec.shape[0] * self.spec.shape[1] * np.dtype(self.spec.in_dtype).itemsize
-        return raw + raw // 256 + 1024  # what zlib makes of noise is a little larger
+        return raw + raw // 256 + 1024  # zlib makes noise slightly larger
 
     @property
     def in_flight(self) -> int:
-        """Frames accepted whose results were not handed over."""
+        """Number of accepted frames whose results were not delivered."""
         return len(self._owed)
 
     def task(self, frame: Frame) -> FrameTask:
-        """The engine's task for a frame that is in turn, within the credit and of the stream's kind.
+        """Return the engine's task for a frame that is the next one, within the credit and of the stream's
+        kind.
 
         Raises
         ------
         StreamClosed, RequestRefused, WrongShape, WrongDtype
-            Nothing changed; `next_seq` is still what is expected.
+            When it is not; nothing was changed, and `next_seq` is still expected.
         """
         self.check(frame.seq, frame.pixels.shape, frame.pixels.dtype.name)
         index = frame.index
-        # A sender that never says where its frames belong has one plane, and time is its sequence.
+        # Without indices, a stream has one plane, and time is its sequence.
         named = self.indexed or index != PlaneIndex()
         time_point = index.t if named else frame.seq
         return FrameTask(frame.seq, frame.pixels, t=time_point, plane=(index.c, index.z, index.p))
 
     def check(self, seq: int, shape: tuple[int, ...], dtype: str) -> None:
-        """Refuse a frame that is not in turn, over the credit or not of the stream's kind, by its header.
+        """Refuse a frame by its header if it is not the next one, exceeds the credit or is not of the
+        stream's kind.
 
         Raises
         ------
@@ -195,21 +197,20 @@ class ServerStream:
             if seq >= self.limit:
                 raise RequestRefused(
                     "over_credit",
-                    f"frame {seq} is over the credit: only those below {self.limit} may be sent; "
-                    "wait for a RESULT",
+                    f"frame {seq} exceeds the credit: expected a frame below {self.limit}; wait for a RESULT",
                     expected={"seq": self.next_seq, "limit": self.limit},
                 )
         self._refuse_other_kind(shape, dtype)
 
     def accept(self, frame: Frame, future: Future[EngineResult]) -> None:
-        """Take note that the engine has taken this frame, which is owed a RESULT from now on."""
+        """Record that the engine has accepted this frame, so that a RESULT must follow."""
         self._owed[frame.seq] = frame.index
         self._futures[frame.seq] = future
         self.indexed = self.indexed or frame.index != PlaneIndex()
         self.next_seq = frame.seq + 1
 
     def check_skip(self, skip: Skip) -> None:
-        """Refuse a SKIP that is out of turn.
+        """Refuse a SKIP that does not begin with the next frame.
 
         Raises
         ------
@@ -221,16 +222,16 @@ class ServerStream:
             raise RequestRefused("bad_field", f"expected seq_to of at most {LAST_SEQ}, got {skip.seq_to}")
 
     def skipped(self, seq_to: int) -> Credit:
-        """The answer to a SKIP that was taken: the limit, raised by as many frames as were skipped."""
+        """Return the answer to an accepted SKIP: the limit, raised by the number of skipped frames."""
         self.next_seq = seq_to + 1
         return self.credit()
 
     def credit(self) -> Credit:
-        """The present limit, which may be told any number of times."""
+        """Return the present limit, which may be sent any number of times."""
         return Credit(stream=self.id, limit=self.limit)
 
     def result(self, result: EngineResult) -> Result:
-        """RESULT of the oldest frame that is owed one; its limit counts it as handed over."""
+        """Return the RESULT of the oldest frame without one; its limit already counts it as delivered."""
         failed = result.status == "failed"
         return Result(
             **parts_of(result),
@@ -245,12 +246,13 @@ class ServerStream:
         )
 
     def handed_over(self, seq: int) -> None:
-        """Take note that the RESULT of `seq` was handed to the socket, or never can be."""
+        """Record that the RESULT of `seq` was sent, or can never be sent."""
         del self._owed[seq]
         self._futures.pop(seq, None)
 
     def break_off(self) -> None:
-        """Let the engine work off nothing more of what its peer will send again, and keep nothing more."""
+        """Cancel all frames in the engine that its client will send again, and write nothing more to the
+        journal."""
         self.released = True
         for future in self._futures.values():
             future.cancel()
@@ -258,7 +260,7 @@ class ServerStream:
         self.submitted.clear()
 
     def acknowledge(self, ack: Ack) -> None:
-        """Take note of what the client holds safely; a resumed stream will start from there.
+        """Record what the client has stored safely; a resumption starts from there.
 
         Raises
         ------
@@ -271,7 +273,7 @@ class ServerStream:
         self.acknowledged = max(self.acknowledged, ack.next_result)
 
     def new_thresholds(self, update: Update) -> Mapping[str, float] | None:
-        """Thresholds that an UPDATE names; None when it names none.
+        """Return the thresholds of an UPDATE; None if it has none.
 
         Raises
         ------
@@ -281,18 +283,18 @@ class ServerStream:
         return update.thresholds
 
     def updated(self, in_force: InForce, *, by: str | None = None) -> Updated:
-        """UPDATED, once the engine has said what is in force from when on.
+        """Return UPDATED, after the engine has confirmed a change.
 
         Parameters
         ----------
         by : str or None
-            The operator who changed it; None: its client has asked for it.
+            The operator who requested it; None: the client.
         """
         self.model, self.thresholds = in_force.model.id, in_force.thresholds
         return wire_update(self.id, in_force, by=by)
 
     def close(self, message: Close) -> bool:
-        """Whether CLOSE is new; it is refused while frames up to its `last_seq` are missing.
+        """Return whether CLOSE is new; it is refused while frames up to its `last_seq` are missing.
 
         Raises
         ------
@@ -302,7 +304,7 @@ class ServerStream:
         if last is not None and last != self.next_seq - 1:
             raise RequestRefused(
                 "sequence_gap" if last >= self.next_seq else "bad_field",
-                f"CLOSE names {last} as the last frame, but {self.next_seq} is expected next",
+                f"CLOSE states {last} as the last frame, but {self.next_seq} is expected next",
                 expected={"seq": self.next_seq},
             )
         already, self.closing = self.closing, True
@@ -311,7 +313,7 @@ class ServerStream:
     def closed(
         self, counts: Counts, files: tuple[RecordedFile, ...] = (), error: Problem | None = None
     ) -> Closed:
-        """CLOSED, once the files are final; `error` says why they do not hold everything."""
+        """Return CLOSED, after the files are final; `error` states why they are incomplete."""
         return Closed(
             stream=self.id,
             counts={name: getattr(counts, name) for name in Counts.__dataclass_fields__},
@@ -320,40 +322,40 @@ class ServerStream:
         )
 
     def refuse_when_closing(self) -> None:
-        """Raise StreamClosed once CLOSE was taken."""
+        """Raise StreamClosed after CLOSE was accepted."""
         if self.closing:
-            raise StreamClosed(f"stream {self.id} has been closed and takes nothing more; open a new one")
+            raise StreamClosed(f"stream {self.id} was closed and accepts nothing more; open a new one")
 
     def _refuse_out_of_turn(self, seq: int) -> None:
         if seq > self.next_seq:
             raise RequestRefused(
                 "sequence_gap",
-                f"expected frame {self.next_seq}, got {seq}; send from {self.next_seq} on, "
-                "or name the gap in a SKIP",
+                f"expected frame {self.next_seq}, got {seq}; send frames from {self.next_seq} on, or state "
+                "the gap in a SKIP",
                 expected={"seq": self.next_seq},
             )
         if seq < self.next_seq:
             raise RequestRefused(
                 "duplicate",
-                f"frame {seq} was taken before; {self.next_seq} is expected next",
+                f"frame {seq} was already accepted; {self.next_seq} is expected next",
                 expected={"seq": self.next_seq},
             )
 
     def _refuse_other_kind(self, shape: tuple[int, ...], dtype: str) -> None:
         if shape != self.spec.shape:
             raise WrongShape(
-                f"expected a frame of shape {list(self.spec.shape)} (height, width), as the stream was "
-                f"opened, got {list(shape)}; open another stream for another shape"
+                f"expected a frame of shape {list(self.spec.shape)} (height, width) as in OPEN, got "
+                f"{list(shape)}; open another stream for another shape"
             )
         if dtype != self.spec.in_dtype:
             raise WrongDtype(
-                f"expected {self.spec.in_dtype} pixels, as the stream was opened, "
-                f"got {dtype}; open another stream for another pixel type"
+                f"expected {self.spec.in_dtype} pixels as in OPEN, got {dtype}; open another stream for "
+                "another pixel type"
             )
 
 
 def largest_frame_bytes(kind: Open | StreamSpec) -> int:
-    """Bytes of one frame of a stream, raw or denoised, whichever is more, and of its maps."""
+    """Return the bytes of one frame of a stream: raw or denoised, whichever is more, and its maps."""
     if isinstance(kind, Open):
         dtype, beside = kind.dtype, kind.maps + 4 * bool(kind.sd)
     else:

@@ -1,6 +1,6 @@
-"""Joins streams to the recorder: a RESULT goes out once its frame is on the disk.
+"""Connects streams to the recorder: a RESULT is sent only after its frame is on the disk.
 
-So whatever frame a client has let go of is in the recording, whenever the server is killed.
+So every frame that a client has released is in the recording, even if the server is killed.
 """
 
 import asyncio
@@ -20,19 +20,21 @@ from dimstream_server.settings import RecordingTable
 
 
 class StreamRecording:
-    """The recording of one stream, for as long as it is open, over all its connections.
+    """The recording of one stream while it is open, over all its connections.
 
-    Its methods belong to the loop's thread.
+    Its methods are for the loop's thread.
     """
 
     def __init__(self) -> None:
-        self.recording: Recording | None = None  # the recorder wants this one's callbacks before it gives it
+        self.recording: Recording | None = (
+            None  # the recorder needs the callbacks of this object before it returns the recording
+        )
         self._waiting: deque[tuple[RecordedFrame, Callable[[], None]]] = deque()
 
     def record(
         self, frame: Frame, task: FrameTask, result: EngineResult, model: ModelInfo, then: Callable[[], None]
     ) -> None:
-        """Record a result, and do `then` once it is on the disk, or if the recording has stopped."""
+        """Record a result, and call `then` when it is on the disk, or if the recording has stopped."""
         recorded = RecordedFrame(
             raw=frame.pixels,
             result=result,
@@ -48,21 +50,21 @@ class StreamRecording:
             self.go_on()
 
     def opened(self, recording: Recording) -> None:
-        """Record by this from now on, with what came of a client that did not wait for its OPENED."""
+        """Use this recording from now on; also record frames that arrived before OPENED was sent."""
         self.recording = recording
         for recorded, _ in self._waiting:
             recording.offer(recorded)
         self.go_on()
 
     def go_on(self) -> None:
-        """Let go what the recording has written, or never will."""
+        """Release results that the recording has written, or never will."""
         recording = self.recording
         while recording is not None and self._waiting and _is_done(recording, self._waiting[0][0].seq):
             _, then = self._waiting.popleft()
             then()
 
     def break_off(self) -> None:
-        """Forget whom results would go to; what was offered is still written."""
+        """Drop all waiting results; frames in the queue are still written."""
         self._waiting.clear()
 
 
@@ -71,12 +73,12 @@ def _is_done(recording: Recording, seq: int) -> bool:
 
 
 class StreamRecordings:
-    """The recordings of all streams that are recorded. Files are opened on a thread of its own, in order.
+    """The recordings of all recorded streams. Files are opened in a separate thread, in order.
 
     Parameters
     ----------
     recorder : Recorder or None
-        None: nothing is recorded here.
+        None: this server does not record.
     """
 
     def __init__(self, recorder: Recorder | None, settings: RecordingTable) -> None:
@@ -86,11 +88,11 @@ class StreamRecordings:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="recording-opener")
 
     def of(self, stream_id: str) -> StreamRecording | None:
-        """The recording of a stream, when there is one."""
+        """Return the recording of a stream; None if there is none."""
         return self._streams.get(stream_id)
 
     def refuse_unless_recording(self, message: Open) -> None:
-        """Refuse an OPEN that wants what cannot be had.
+        """Refuse an OPEN with save if this server does not record.
 
         Raises
         ------
@@ -99,7 +101,7 @@ class StreamRecordings:
         if message.save and self._recorder is None:
             raise RequestRefused(
                 "not_supported",
-                "this server does not record, as recording.folder is not set; OPEN with save false",
+                "this server does not record, because recording.folder is not set; OPEN with save false",
             )
 
     async def begin(
@@ -112,7 +114,7 @@ class StreamRecordings:
         opened_at: float,
         again: bool,
     ) -> None:
-        """Begin to record a stream, or go on where its recording ends.
+        """Start to record a stream, or continue its recording.
 
         Raises
         ------
@@ -121,7 +123,7 @@ class StreamRecordings:
         if not message.save or self._recorder is None:
             return
         spec = self._spec(stream_id, message, model, thresholds, opened_at)
-        # Entered before it is waited for: whoever resumes the stream meanwhile goes on with the same one.
+        # Stored before waiting, so that a resumption meanwhile uses the same recording.
         one = self._streams.setdefault(stream_id, StreamRecording())
         loop = asyncio.get_running_loop()
 
@@ -141,17 +143,17 @@ class StreamRecordings:
             recording.finish()
 
     def updated(self, stream_id: str, in_force: InForce) -> None:
-        """Take note of what a stream's frames are denoised with and judged by from a frame on."""
+        """Record the model and thresholds of a stream from a frame on."""
         if (recording := self._recording(stream_id)) is not None:
             recording.update(in_force.from_seq, in_force.model, in_force.thresholds)
 
     def skipped(self, stream_id: str, seq_from: int, seq_to: int, reason: str) -> None:
-        """Take note that frames will never come."""
+        """Record that frames will never arrive."""
         if (recording := self._recording(stream_id)) is not None:
             recording.skip(seq_from, seq_to, reason)
 
     def finish(self, stream_id: str) -> Future[tuple[RecordedFile, ...]] | None:
-        """Make the files of a stream final; None when it is not recorded."""
+        """Finalise the files of a stream; None if it is not recorded."""
         one = self._streams.pop(stream_id, None)
         return None if one is None or one.recording is None else one.recording.finish()
 
@@ -171,7 +173,7 @@ class StreamRecordings:
             model=model,
             thresholds=thresholds,
             shape=message.shape,
-            in_dtype=message.dtype,  # type: ignore[arg-type]  # the wire and the engine have checked it
+            in_dtype=message.dtype,  # type: ignore[arg-type] # checked by the protocol and the engine
             out_dtype=message.out_dtype,  # type: ignore[arg-type]
             opened_at=opened_at,
             pixel_size_um=message.pixel_size_um,

@@ -1,7 +1,8 @@
-"""Who watches streams without being their client: a bounded queue each, in which the newest wins.
+"""Subscribers who watch streams without being their client: each has a bounded queue, in which the newest
+wins.
 
-All of it belongs to the event loop. A watcher that is slow, or reads nothing, loses frames of its own; it
-holds up neither the stream nor any other watcher, and never holds more than its queue.
+Everything is for the event loop. A subscriber that is slow, or reads nothing, loses frames. It delays neither
+the stream nor other subscribers, and never holds more than its queue.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ DEFAULT_CAPACITY: Final = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenFrame:
-    """A frame that the engine has answered. A resumed stream may show one again.
+    """A frame that the engine has answered. After a resumption, a frame may be repeated.
 
     Parameters
     ----------
     stream : str
         Id of its stream.
     frame : Frame
-        As it came; `frame.pixels` is (H, W), the values of the detector. It is shared: do not change it.
+        The frame as received; `frame.pixels` (H, W) are the values of the detector. It is shared, so do not
+        change it.
     result : EngineResult
-        Its pixels are there if the stream's client wants them, or the stream is recorded.
+        It has pixels if the stream's client requests them, or the stream is recorded.
     source : ServerStream or None
-        Its stream, to be read only.
+        Its stream, which must only be read.
     """
 
     stream: str
@@ -45,7 +47,7 @@ class SeenFrame:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """A stream is over: it was closed, or nobody has resumed it within its lease."""
+    """A stream has ended: it was closed, or not resumed within its lease."""
 
     stream: str
 
@@ -54,16 +56,16 @@ Seen = SeenFrame | FlagChange | StreamEnded
 
 
 class Subscription:
-    """What one watcher has not read yet, oldest first; a context manager that ends it.
+    """Unread items of one subscriber, oldest first; a context manager that ends the subscription.
 
     Parameters
     ----------
     stream : str or None
-        The stream that is watched; None: all.
+        The stream to watch; None: all.
     capacity : int
-        Most frames that it holds.
+        Most frames in the queue.
     leave : callable
-        Called with it once, when it is ended.
+        Called once with the subscription, when it ends.
     """
 
     def __init__(self, stream: str | None, capacity: int, leave: Callable[[Subscription], None]) -> None:
@@ -84,7 +86,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Seen:
-        """The oldest that was not read; waits for one. Stops at the end of the stream, or of this."""
+        """Wait for the oldest unread item; stops at the end of the stream, or of the subscription."""
         while not self._queue:
             if self._is_over:
                 raise StopAsyncIteration
@@ -93,16 +95,16 @@ class Subscription:
         return self._queue.popleft()
 
     def take(self) -> Seen | None:
-        """The oldest that was not read; None when there is none now."""
+        """Return the oldest unread item; None if there is none now."""
         return self._queue.popleft() if self._queue else None
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come than what is held."""
+        """Whether there will be no more items than those in the queue."""
         return self._is_over
 
     def close(self) -> None:
-        """Watch no more, and let go of what is held."""
+        """End the subscription, and drop its queue."""
         self._queue.clear()
         self._stop()
 
@@ -115,18 +117,18 @@ class Subscription:
         self.close()
 
     def put(self, seen: Seen) -> None:
-        """Add what was seen, in place of the oldest frame when it is full."""
+        """Add an item; if the queue is full, it replaces the oldest frame."""
         if len(self._queue) >= self._capacity:
             self._drop_oldest()
         self._queue.append(seen)
         self._changed.set()
 
     def end(self) -> None:
-        """Take note that the one stream that is watched is over."""
+        """Record that the watched stream has ended."""
         self._stop()
 
     def _drop_oldest(self) -> None:
-        """Frames first: who misses an end would wait for that stream for ever."""
+        """Drop the oldest frame; ends are kept, because a subscriber without one would wait forever."""
         frame = next((seen for seen in self._queue if isinstance(seen, SeenFrame)), self._queue[0])
         self._queue.remove(frame)
         self.dropped += 1
@@ -139,7 +141,7 @@ class Subscription:
 
 
 class Subscribers:
-    """All subscriptions, by the stream that they watch."""
+    """All subscriptions, by watched stream."""
 
     def __init__(self) -> None:
         self._by_stream: dict[str | None, list[Subscription]] = {}
@@ -148,7 +150,7 @@ class Subscribers:
         return sum(map(len, self._by_stream.values()))
 
     def add(self, stream: str | None, capacity: int) -> Subscription:
-        """A subscription to a stream, or to all."""
+        """Return a subscription to a stream, or to all."""
         subscription = Subscription(stream, capacity, self._leave)
         self._by_stream.setdefault(stream, []).append(subscription)
         return subscription
@@ -161,7 +163,7 @@ class Subscribers:
         *,
         source: ServerStream | None = None,
     ) -> None:
-        """Show a frame to whoever watches its stream.
+        """Send a frame to the subscribers of its stream.
 
         Parameters
         ----------
@@ -175,19 +177,19 @@ class Subscribers:
                 subscription.put(seen)
 
     def announce(self, change: FlagChange) -> None:
-        """Report that a stream has turned suspect, or has come back, to whoever watches it."""
+        """Report to a stream's subscribers that it has become suspect, or good again."""
         for subscription in self._watching(change.stream):
             subscription.put(change)
 
     def end(self, stream: str) -> None:
-        """Take note that a stream is over."""
+        """Record that a stream has ended."""
         for subscription in tuple(self._by_stream.get(stream, ())):
             subscription.end()
         for subscription in self._by_stream.get(None, ()):
             subscription.put(StreamEnded(stream))
 
     def close(self) -> None:
-        """End all subscriptions; what they hold can still be read."""
+        """End all subscriptions; their queues can still be read."""
         for subscription in [one for group in self._by_stream.values() for one in group]:
             subscription.end()
 

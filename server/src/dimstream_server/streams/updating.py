@@ -1,4 +1,4 @@
-"""Other thresholds or another model for a stream, from a frame on, as its client or an operator asks."""
+"""Changes of a stream's thresholds or model from a frame on, requested by its client or an operator."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from dimstream_server.streams.stream import ServerStream
 from dimstream_server.streams.stream_recording import StreamRecordings
 from dimstream_server.streams.wire_values import wire_update
 
-MOST_UNANSWERED: Final = 16  # changes of one stream; more are refused
+MOST_UNANSWERED: Final = 16  # most unanswered changes of one stream; more are refused
 _log = logging.getLogger(__name__)
 
 
 class Updating:
-    """Has the engine change what is in force between two frames, and keeps that in journal and recording."""
+    """Lets the engine change model or thresholds between two frames, and writes this to journal and
+    recording."""
 
     def __init__(self, engine: Engine, journal: JournalThread, recordings: StreamRecordings) -> None:
         self.pending = 0
-        """Updates that are not answered."""
+        """Number of unanswered updates."""
         self._engine = engine
         self._journal = journal
         self._recordings = recordings
 
     def update(self, stream: ServerStream, update: Update) -> None:
-        """Do what a client asks for; the channel gets UPDATED, or why not.
+        """Make a client's change; the channel gets UPDATED, or the error.
 
         Raises
         ------
         ServerBusy
-            As many are unanswered as a stream may have.
+            When the stream already has the maximum of unanswered changes.
         ServerError
         """
         thresholds = stream.new_thresholds(update)
@@ -50,7 +51,7 @@ class Updating:
         if update.from_seq >= stream.next_seq:
             ask()
             return
-        self._count(stream, 1)  # perhaps it was done before, and its UPDATED was lost
+        self._count(stream, 1)  # it may have been done before, and its UPDATED was lost
         self._journal.put(
             lambda journal: journal.update_at(stream.id, update.from_seq),
             partial(self._found, stream, ask),
@@ -70,24 +71,24 @@ class Updating:
     def _answer_again(self, stream: ServerStream, known: UpdateEntry) -> None:
         model = self._engine.models().get(known.model)
         if model is None:  # the stream has changed to another since
-            _refuse(stream, UnknownModel(f"{known.model}, which was in force then, is not served any more"))
+            _refuse(stream, UnknownModel(f"{known.model}, which was used then, is no longer served"))
         else:
             _send(stream, wire_update(stream.id, InForce(known.from_seq, model, known.thresholds)))
 
     async def change(
         self, stream: ServerStream, model: str | None, thresholds: Mapping[str, float] | None, *, by: str
     ) -> InForce:
-        """Do what an operator asks for, from the first frame on that has not come yet.
+        """Make an operator's change, from the next frame on.
 
         Parameters
         ----------
         by : str
-            Who asks, for the log.
+            Name of the operator, for the log.
 
         Raises
         ------
         ServerBusy
-            As many are unanswered as a stream may have.
+            When the stream already has the maximum of unanswered changes.
         ServerError
         """
         stream.refuse_when_closing()
@@ -118,7 +119,7 @@ class Updating:
         by: str | None,
         future: Future[InForce],
     ) -> None:
-        """Called on the device thread, in order with the frames."""
+        """Called in the device thread, in order with the frames."""
         self._journal.put(
             partial(keep_update, stream, future, by),
             lambda _: self._done(stream, then, future),
@@ -144,8 +145,8 @@ class Updating:
 def _refuse_when_busy(stream: ServerStream) -> None:
     if stream.unanswered_updates >= MOST_UNANSWERED:
         raise ServerBusy(
-            f"{MOST_UNANSWERED} changes of stream {stream.id} are not answered yet, and more are not taken; "
-            "wait for an UPDATED, then ask again"
+            f"{MOST_UNANSWERED} changes of stream {stream.id} are not answered yet, which is the limit; "
+            "wait for an UPDATED, then try again"
         )
 
 

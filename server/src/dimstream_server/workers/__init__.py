@@ -1,6 +1,6 @@
-"""The engine of a gateway: its frames are denoised by workers, which are other dimstream servers.
+"""The engine of a gateway: workers, which are other dimstream servers, denoise its frames.
 
-See docs/scale.md, and docs/decisions for why it is an engine.
+See docs/scale.md, and docs/decisions for the reasons.
 """
 
 from dimstream_server.workers.workers_engine import WorkersEngine

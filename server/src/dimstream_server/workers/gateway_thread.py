@@ -1,4 +1,4 @@
-"""The thread of a gateway: it owns the connections to the workers, and all that is known of the streams."""
+"""The thread of a gateway: it owns the connections to the workers, and the state of all streams."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ from dimstream_server.workers.streams_at_workers import StreamsAtWorkers
 from dimstream_server.workers.worker import Link, Worker
 
 POLL_MS: Final = 100
-PROBE_S: Final = 2.0  # between two questions whether a worker serves a model by now
+PROBE_S: Final = 2.0  # interval of asking a worker whether it now serves a model
 _PROBE_SIDE: Final = 64  # px
 _log = logging.getLogger(__name__)
 
 
 class EngineCallbacks(Protocol):
-    """What the thread reports; each call may come from that thread only."""
+    """Callbacks of the thread; each call comes from that thread only."""
 
     def answered(self, stream: str) -> None:
-        """One accepted frame is about to get its answer."""
+        """One accepted frame will be answered now."""
 
     def closed(self, stream: str) -> None:
         """A stream has ended."""
 
     def left(self, stream: str, model: str) -> None:
-        """A stream has no more to do with a model that was in force, or was to be."""
+        """A stream no longer uses a model, or will no longer change to it."""
 
     def models(self) -> Mapping[str, ModelInfo]:
-        """Bundles that are served, by id."""
+        """The served models, by id."""
 
     def may_stop(self) -> bool:
-        """Whether no command waits; when True, none will come any more."""
+        """Whether no command is waiting; after True, no more commands are accepted."""
 
     def broken(self, error: BaseException) -> None:
-        """The thread dies of an error."""
+        """The thread ends because of an error."""
 
     def stopped(self) -> None:
-        """The thread ends; nothing is sent to workers any more."""
+        """The thread ends; nothing more is sent to workers."""
 
 
 class GatewayThread:
-    """Does what it is asked, answers what workers say, and looks after them.
+    """Processes commands and messages of workers, and supervises the workers.
 
     Parameters
     ----------
     keys : CurveKeys, optional
-        Without them nothing is encrypted.
+        Without keys, nothing is encrypted.
     """
 
     def __init__(
@@ -77,24 +77,24 @@ class GatewayThread:
         self._wake_lock = threading.Lock()
         self._is_woken = False
         self.workers: tuple[Worker, ...] = ()
-        """Never changed but replaced, so that any thread may look."""
+        """It is never changed but replaced, so that any thread may read it."""
         self.streams = StreamsAtWorkers(callbacks, lambda: self.workers)
         self._drains: list[Future[None]] = []
         self._looked_at = 0.0
-        self._named: frozenset[str] = frozenset()  # addresses of the workers that were not taken out
+        self._named: frozenset[str] = frozenset()  # addresses of the workers that were not removed
         self._thread = threading.Thread(target=self._run, name="dimstream-gateway", daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def has_commands(self) -> bool:
-        """Whether something was posted and not done."""
+        """Whether a command was posted but not done."""
         return not self._commands.empty()
 
     def post(self, command: Callable[[], None]) -> None:
-        """Have something done on the thread; from any thread, in order."""
+        """Post a command to the thread, from any thread, in order."""
         self._commands.put(command)
         with self._wake_lock:
             if not self._is_woken:
@@ -104,12 +104,12 @@ class GatewayThread:
     # --- commands; on the thread
 
     def set_workers(self, addresses: tuple[str, ...]) -> None:
-        """Use these workers from now on; streams of others move, once what those have of them is answered."""
+        """Use these workers from now on; streams of others move after their frames there are answered."""
         known = {worker.address: worker for worker in self.workers}
         for address, worker in known.items():
             if address not in addresses:
                 worker.is_leaving = True
-                worker.trouble = "it was taken out; its streams are moving"
+                worker.trouble = "it was removed; its streams are moving"
                 for stream in self.streams.of(worker):
                     self.streams.leave(stream)
         added = [Worker(address, self._link) for address in addresses if address not in known]
@@ -122,7 +122,7 @@ class GatewayThread:
         self._named = frozenset(addresses)
 
     def find_model(self, model: str, sha256: str, future: Future[bool]) -> None:
-        """Ask all workers for a model; whether one serves it."""
+        """Ask all workers for a model; the future returns whether one serves it."""
         asked = [worker for worker in self.workers if worker.is_up and not worker.is_leaving]
         left = len(asked)
 
@@ -138,7 +138,7 @@ class GatewayThread:
             self._probe(worker, model, partial(probed, worker))
 
     def drain(self, future: Future[None]) -> None:
-        """Stop once everything is answered."""
+        """Stop after everything is answered."""
         self._drains.append(future)
 
     # --- the thread
@@ -193,7 +193,7 @@ class GatewayThread:
             try:
                 message = worker.receive(now)
             except DimstreamError as error:
-                self._lose(worker, f"it said what cannot be read: {error.detail}", now)
+                self._lose(worker, f"it sent an invalid message: {error.detail}", now)
                 return
             if message is None:
                 break
@@ -221,7 +221,7 @@ class GatewayThread:
             self.streams.move(stream, f"its worker {worker.address} is lost: {why}")
 
     def _look_after(self, now: float) -> None:
-        """Drop workers that were taken out and have nothing left; ask again for models; place streams."""
+        """Drop removed workers without streams, ask again for models, and place streams."""
         gone = [one for one in self.workers if one.address not in self._named and not one.placed]
         for worker in gone:
             worker.hang_up(now)
@@ -239,12 +239,12 @@ class GatewayThread:
                 self._probe(worker, info.id, self._probed)
 
     def _probed(self) -> None:
-        """See whether streams should move, now that a worker may serve more than before."""
+        """Check whether streams should move, because a worker may serve more than before."""
         self.streams.place_waiting(time.monotonic())
         self.streams.spread()
 
     def _probe(self, worker: Worker, model: str, then: Callable[[], object]) -> None:
-        """Find out whether a worker serves a model, by a stream without frames."""
+        """Check whether a worker serves a model, with a stream without frames."""
 
         def answer(answered: Opened | Error) -> None:
             if isinstance(answered, Opened):
@@ -265,28 +265,29 @@ class GatewayThread:
             for worker in self.workers:
                 worker.hang_up(0.0)
         with self._wake_lock:
-            self._is_woken = True  # nobody sends any more
+            self._is_woken = True  # nothing is sent any more
         self._context.destroy(linger=0)
 
 
 def _why_not_served(answered: Opened | Error, info: ModelInfo | None) -> str | None:
-    """Why a worker cannot have streams of a model; None where it can. Without `info` any weights will do."""
+    """Return why a worker cannot have streams of a model; None if it can. Without `info`, any weights are
+    accepted."""
     if isinstance(answered, Error):
         return answered.detail
     if info is None:
         return None
     if answered.model.sha256 != info.sha256:
-        return f"expected weights with sha256 {info.sha256}, it has {answered.model.sha256}"
+        return f"expected weights with sha256 {info.sha256}, but it has {answered.model.sha256}"
     if answered.thresholds != info.thresholds:
         return (
-            f"expected that it judges by {info.thresholds}, it does by {answered.thresholds}: "
-            "let it run the same bundle with the same precision"
+            f"expected thresholds {info.thresholds}, but it has {answered.thresholds}: let it run the same "
+            "bundle with the same precision"
         )
     return None
 
 
 def describe(worker: Worker, streams: int) -> dict[str, Any]:
-    """A worker as operators are shown it."""
+    """Return the description of a worker for operators."""
     return {
         "address": worker.address,
         "is_up": worker.is_up,

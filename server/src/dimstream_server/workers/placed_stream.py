@@ -1,4 +1,4 @@
-"""One stream of a gateway: what waits for an answer, what it goes on from, and the worker that has it."""
+"""One stream of a gateway: its unanswered frames, its resume state, and its worker."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from dimstream_server.workers.worker import Worker
 
 CLIENT: Final = "dimstream gateway"
-WINDOW: Final = 8  # frames that a worker has of one stream
+WINDOW: Final = 8  # most frames of one stream at a worker
 Item = Job | Gap | CloseStream
 
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """An update of what is in force: asked for, or settled and waiting for its frame."""
+    """A change of model or thresholds: requested, or confirmed and waiting for its frame."""
 
     in_force: InForce
     future: Future[InForce]
     names_model: bool
 
     def message(self, remote: str) -> Update:
-        """UPDATE that puts this in force, whatever was before."""
+        """Return the UPDATE that sets this, whatever was set before."""
         return Update(
             remote,
             self.in_force.from_seq,
@@ -50,17 +50,17 @@ class Place:
     Parameters
     ----------
     remote : str
-        The worker's name for the stream; empty until it is open there.
+        The stream's id at the worker; empty until it is open there.
     limit : int
-        First frame that the worker does not take yet.
+        First frame that the worker does not accept yet.
     references : set of int
-        Frames that the worker waits for again.
+        Frames that the worker expects again.
     acknowledged : int
-        First result that the worker was not told to forget.
+        First result that was not acknowledged to the worker.
     unanswered : deque of Change
         Updates that the worker has not answered.
     is_left : bool
-        Whether no further frames are sent there: the stream moves once the others are answered.
+        Whether no further frames are sent there, because the stream moves after the others are answered.
     """
 
     worker: Worker
@@ -74,28 +74,28 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class PlacedStream:
-    """All that a gateway keeps of one stream; belongs to one thread.
+    """Everything that a gateway keeps of one stream. Only one thread may use it.
 
     Parameters
     ----------
     next_seq : int
         First frame that is not answered.
     records, counts
-        What it goes on from, as of the frame before.
+        Its resume state after the frame before that.
     raw : dict
         The last answered frame of each plane, with which the next one is compared.
     waiting : deque of Job, Gap or CloseStream
-        What is not answered, in order.
+        Unanswered items, in order.
     sent : int
-        How many of these the worker has.
+        Number of these that the worker has.
     avoided : dict
         Workers that have refused it, and until when they are not asked again.
     refusals : dict
-        Workers that cannot have it for good, and why.
+        Workers that can never have it, and why.
     moves : int
-        How often it was placed since its last result.
+        Number of placements since its last result.
     device : str or None
-        What its frames are denoised on, as `device_kind` has it; None before its first result.
+        Kind of device of its frames, from `device_kind`; None before its first result.
     """
 
     id: str
@@ -118,7 +118,7 @@ class PlacedStream:
     def begin(
         cls, stream: str, spec: StreamSpec, in_force: InForce, state: ResumeState | None
     ) -> PlacedStream:
-        """A stream before its first frame, or before the next of those of its resume state."""
+        """Return a stream before its first frame, or before the next frame of its resume state."""
         if state is None:
             return cls(stream, spec, in_force)
         return cls(
@@ -132,18 +132,18 @@ class PlacedStream:
 
     @property
     def pixels(self) -> int:
-        """Of a frame."""
+        """Pixels of a frame."""
         return self.spec.shape[0] * self.spec.shape[1]
 
     @property
     def models(self) -> dict[str, str]:
-        """Models that it needs, now and by changes that are settled, and their SHA-256."""
+        """Models that it needs, now and after confirmed changes, and their SHA-256."""
         settled = [change.in_force for change in self.changes if change.future.done()]
         return {one.model.id: one.model.sha256 for one in (self.in_force, *settled)}
 
     @property
     def has_unsettled(self) -> bool:
-        """Whether a change that was asked for is not answered."""
+        """Whether a requested change is not answered."""
         return any(not change.future.done() for change in self.changes)
 
     def plan(self, change: Change) -> None:
@@ -152,7 +152,7 @@ class PlacedStream:
         Raises
         ------
         BadUpdate
-            That frame is past, a change for a later frame waits, or too many wait.
+            When that frame is in the past, a change for a later frame is waiting, or too many are waiting.
         """
         from_seq = change.in_force.from_seq
         earliest = self.changes[-1].in_force.from_seq if self.changes else self.next_seq
@@ -161,15 +161,17 @@ class PlacedStream:
                 f"from_seq must be at least {earliest}, got {from_seq}: frames before it are done"
             )
         if len(self.changes) >= PENDING_UPDATES:
-            raise BadUpdate(f"{PENDING_UPDATES} updates of this stream wait already; send their frames first")
+            raise BadUpdate(
+                f"{PENDING_UPDATES} updates of this stream are already waiting; send their frames first"
+            )
         self.changes.append(change)
 
     def next_in_force(self) -> InForce:
-        """What will be in force after all changes that wait."""
+        """Return the model and thresholds after all waiting changes."""
         return self.changes[-1].in_force if self.changes else self.in_force
 
     def open_message(self) -> Open:
-        """OPEN that lets a worker go on with it."""
+        """Return the OPEN with which a worker continues it."""
         spec, detector = self.spec, self.spec.detector
         state = ResumeState(
             self.next_seq, tuple(self.records.values()), self.counts, self.in_force.thresholds
@@ -197,7 +199,7 @@ class PlacedStream:
         )
 
     def skip(self, gap: Gap) -> None:
-        """Go on behind frames that will never come, which stand before all others."""
+        """Skip frames that will never arrive, which are first in the queue."""
         self.waiting.popleft()
         self.sent -= 1
         self.next_seq = gap.seq_to + 1
@@ -205,12 +207,12 @@ class PlacedStream:
         self.counts = replace(self.counts, skipped=skipped)
 
     def answer(self, job: Job, result: Result, now: float) -> EngineResult:
-        """What becomes of a worker's result; the stream goes on behind it.
+        """Return the engine's result for a worker's result, and advance the stream.
 
         Raises
         ------
         BadState
-            The worker has not told what the stream goes on from.
+            When the worker did not send a valid resume state.
         """
         task = job.task
         record, counts = record_of(
@@ -235,12 +237,13 @@ class PlacedStream:
 
 
 def device_kind(device: str) -> str:
-    """What decides on pixels of a device's name: runtime and precision, not which card of several it is."""
+    """Return the part of a device's name that determines pixels: runtime and precision, without the device's
+    number."""
     return re.sub(r"cuda:\d+", "cuda", device)
 
 
 def frame_message(remote: str, task: FrameTask) -> Frame:
-    """FRAME of a task; its time point is always named."""
+    """Return the FRAME of a task; its time point is always stated."""
     channel, z, position = task.plane
     return Frame(remote, task.seq, task.pixels, PlaneIndex(task.t, channel, z, position))
 

@@ -9,15 +9,16 @@ from dimstream_server.workers.worker import Worker
 
 
 def load_of(worker: Worker) -> tuple[int, int]:
-    """What a worker has to do: pixels of the frames that it has, and of one frame of each of its streams."""
+    """Return the load of a worker: pixels of its unanswered frames, and of one frame of each of its
+    streams."""
     waiting = sum(stream.pixels * stream.sent for stream in worker.placed)
     return waiting + sum(stream.pixels for stream in worker.placed), len(worker.placed)
 
 
 def serves(worker: Worker, stream: PlacedStream) -> bool:
-    """Whether a worker takes streams, and has what this one needs: the same weights, the same kind of device.
+    """Whether a worker accepts streams and has what this one needs: the same weights and kind of device.
 
-    Of a worker that has answered no frame the device is not known.
+    The device of a worker is unknown until it has answered a frame.
     """
     takes = worker.is_up and not worker.is_leaving and worker not in stream.refusals
     if worker.device is not None and stream.device not in (None, device_kind(worker.device)):
@@ -26,13 +27,14 @@ def serves(worker: Worker, stream: PlacedStream) -> bool:
 
 
 def choose(workers: Iterable[Worker], stream: PlacedStream, now: float) -> Worker | None:
-    """The least loaded worker that serves what a stream needs, and has not just refused it."""
+    """Return the worker with the least load that serves what a stream needs, and has not just refused it."""
     fit = [one for one in workers if serves(one, stream) and stream.avoided.get(one, 0.0) <= now]
     return min(fit, key=load_of, default=None)
 
 
 def surplus(workers: Iterable[Worker], streams: Iterable[PlacedStream]) -> list[PlacedStream]:
-    """Streams that should move, so that no worker has two more than another that could take them."""
+    """Return the streams that should move, so that no worker has two more than another one that could have
+    them."""
     spare: list[PlacedStream] = []
     up = [worker for worker in workers if worker.is_up and not worker.is_leaving]
     counts = {worker: len(worker.placed) for worker in up}

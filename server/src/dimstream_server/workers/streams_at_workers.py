@@ -1,4 +1,4 @@
-"""The streams of a gateway at its workers: placed, fed, answered, moved. On the gateway's thread."""
+"""The streams of a gateway at its workers: placed, fed, answered, moved. For the gateway's thread."""
 
 from __future__ import annotations
 
@@ -35,41 +35,40 @@ from dimstream_server.workers.placed_stream import (
 from dimstream_server.workers.placement import choose, surplus
 from dimstream_server.workers.worker import Worker
 
-MOST_MOVES: Final = 20  # of a stream without a result: what it waits for is not answered anywhere
-FOR_GOOD: Final = ("oversize", "not_supported")  # why a worker will never take a stream
-AVOID_S: Final = 0.5  # before a worker that has refused a stream is asked again
+MOST_MOVES: Final = 20  # placements without a result, after which a frame is given up
+FOR_GOOD: Final = ("oversize", "not_supported")  # refusals after which a worker can never have a stream
+AVOID_S: Final = 0.5  # time before a worker that has refused a stream is asked again
 ACK_EVERY: Final = 16  # results
 _log = logging.getLogger(__name__)
 
 
 class Reports(Protocol):
-    """What becomes of streams."""
+    """Callbacks about streams."""
 
     def answered(self, stream: str) -> None:
-        """One accepted frame is about to get its answer."""
+        """One accepted frame will be answered now."""
 
     def closed(self, stream: str) -> None:
         """A stream has ended."""
 
     def left(self, stream: str, model: str) -> None:
-        """A stream has no more to do with a model."""
+        """A stream no longer uses a model."""
 
 
 class StreamsAtWorkers:
-    """Every stream of a gateway.
+    """All streams of a gateway.
 
     Parameters
     ----------
-    reports : Reports
-    workers : callable
-        All workers, at present.
+    reports : Reports workers : callable
+        Returns the present workers.
     """
 
     def __init__(self, reports: Reports, workers: Callable[[], Iterable[Worker]]) -> None:
         self._reports = reports
         self._workers = workers
         self._streams: dict[str, PlacedStream] = {}
-        self._remote: dict[tuple[Worker, str], PlacedStream] = {}  # by what workers call them
+        self._remote: dict[tuple[Worker, str], PlacedStream] = {}  # by their ids at workers
 
     @property
     def is_idle(self) -> bool:
@@ -77,33 +76,33 @@ class StreamsAtWorkers:
         return not any(stream.waiting or stream.has_unsettled for stream in self._streams.values())
 
     def waiting_on(self) -> list[str | None]:
-        """Of each stream that no worker has, the kind of device on which it began; from any thread."""
+        """Return, for each stream without a worker, the kind of device on which it began; from any thread."""
         return [stream.device for stream in tuple(self._streams.values()) if stream.place is None]
 
     def of(self, worker: Worker) -> list[PlacedStream]:
-        """The streams that a worker has."""
+        """Return the streams of a worker."""
         return [one for one in self._streams.values() if one.place is not None and one.place.worker is worker]
 
     def spread(self) -> None:
-        """Let streams move, so that no worker has two more than another that could take them."""
+        """Move streams, so that no worker has two more than another one that could have them."""
         for stream in surplus(self._workers(), self._streams.values()):
             self.leave(stream)
 
-    # --- what the engine was asked
+    # --- commands of the engine
 
     def open(self, stream: PlacedStream) -> None:
-        """Take a stream, and find a worker for it."""
+        """Add a stream, and find a worker for it."""
         self._streams[stream.id] = stream
         self._place(stream)
 
     def append(self, stream_id: str, item: Item) -> None:
-        """Take something that waits for its turn."""
+        """Add an item that waits for its turn."""
         stream = self._streams[stream_id]
         stream.waiting.append(item)
         self._pump(stream)
 
     def restore(self, stream_id: str, task: FrameTask) -> None:
-        """Take the last frame of a plane again."""
+        """Add a reference frame: the last frame of a plane."""
         stream = self._streams[stream_id]
         stream.raw[task.plane] = task
         if stream.place is not None and task.seq in stream.place.references:
@@ -117,7 +116,7 @@ class StreamsAtWorkers:
         thresholds: Mapping[str, float] | None,
         future: Future[InForce],
     ) -> None:
-        """Change what is in force from a frame on."""
+        """Change model or thresholds from a frame on."""
         stream = self._streams[stream_id]
         base = stream.next_in_force()
         info = base.model if model is None else model
@@ -138,7 +137,7 @@ class StreamsAtWorkers:
     # --- places
 
     def place_waiting(self, now: float) -> None:
-        """Try to find a worker for each stream that has none."""
+        """Try to find a worker for each stream without one."""
         for stream in tuple(self._streams.values()):
             if stream.place is None:
                 self._place(stream, now)
@@ -155,8 +154,8 @@ class StreamsAtWorkers:
         worker.ask(stream.open_message(), lambda answer: self._placed(stream, place, answer))
 
     def _placed(self, stream: PlacedStream, place: Place, answer: Opened | Error) -> None:
-        """Take the answer to an OPEN."""
-        if stream.place is not place:  # it has moved meanwhile, or ended
+        """Process the answer to an OPEN."""
+        if stream.place is not place:  # it has moved or ended meanwhile
             if isinstance(answer, Opened):
                 place.worker.say(Close(answer.stream))
             return
@@ -202,18 +201,18 @@ class StreamsAtWorkers:
         stream.place, stream.sent = None, 0
 
     def forget(self, worker: Worker) -> None:
-        """Ask a worker again, which may come back with more memory."""
+        """Forget refusals of a worker, which may come back with more memory."""
         for stream in self._streams.values():
             stream.refusals.pop(worker, None)
 
     def leave(self, stream: PlacedStream) -> None:
-        """Move a stream between two frames: once its worker has answered those that it has."""
+        """Move a stream between two frames: after its worker has answered the frames that it has."""
         if stream.place is not None:
             stream.place.is_left = True
             self._pump(stream)
 
     def move(self, stream: PlacedStream, why: str) -> None:
-        """Move a stream at once; what its worker has of it is sent again to another."""
+        """Move a stream at once; frames at its worker are sent again to another one."""
         place = stream.place
         if place is None:
             return
@@ -230,7 +229,7 @@ class StreamsAtWorkers:
         self._place(stream)
 
     def _give_up(self, stream: PlacedStream, why: str) -> None:
-        """Fail the frame that no worker answers, so that its client sends it again, or learns of it."""
+        """Fail a frame that no worker answers, so that its client is informed."""
         item = stream.waiting[0]
         _log.error("a frame is not answered event=frame_lost stream=%s reason=%r", stream.id, why)
         stream.moves = 0
@@ -252,17 +251,17 @@ class StreamsAtWorkers:
         place.worker.say(change.message(place.remote))
 
     def _pump(self, stream: PlacedStream) -> None:
-        """Send what may be sent."""
+        """Send all items that may be sent."""
         place = stream.place
         if place is not None and place.remote and not place.is_left:
             while stream.sent < len(stream.waiting) and self._send(stream, place):
                 stream.sent += 1
         self._settle(stream)
         if place is not None and place.is_left and stream.place is place and not stream.sent:
-            self.move(stream, "its worker is to have fewer streams")
+            self.move(stream, "its worker must have fewer streams")
 
     def _send(self, stream: PlacedStream, place: Place) -> bool:
-        """Send the next item; False when it has to wait."""
+        """Send the next item; return False if it must wait."""
         item = stream.waiting[stream.sent]
         if isinstance(item, Job) and item.future.cancelled():
             self._reports.answered(stream.id)
@@ -277,7 +276,7 @@ class StreamsAtWorkers:
         return True
 
     def _settle(self, stream: PlacedStream) -> None:
-        """Work off what stands before the next frame."""
+        """Process the items before the next frame."""
         while stream.waiting:
             item = stream.waiting[0]
             if isinstance(item, Gap) and stream.sent:
@@ -305,7 +304,7 @@ class StreamsAtWorkers:
     # --- from the workers
 
     def take(self, worker: Worker, message: Message) -> None:
-        """Take what a worker says of a stream; of one that it has no more, nothing."""
+        """Process a worker's message about a stream; ignore it if the worker no longer has the stream."""
         stream = self._remote.get((worker, getattr(message, "stream", None) or ""))
         place = None if stream is None else stream.place
         if stream is None or place is None:
@@ -325,16 +324,18 @@ class StreamsAtWorkers:
     def _result(self, stream: PlacedStream, place: Place, result: Result) -> None:
         job = stream.waiting[0] if stream.sent else None
         if not isinstance(job, Job) or job.task.seq != result.seq:
-            self.move(stream, f"its worker answers frame {result.seq}, which it does not owe")
+            self.move(stream, f"its worker answers frame {result.seq}, which it does not have")
             return
         if not self._is_alike(stream, place.worker, result.device):
-            self.move(stream, f"its worker denoises on {result.device}, the stream began on {stream.device}")
+            self.move(
+                stream, f"its worker denoises on {result.device}, but the stream began on {stream.device}"
+            )
             return
         self._put_in_force(stream, result.seq)
         try:
             answer = stream.answer(job, result, time.perf_counter())
         except BadState as error:
-            self.move(stream, f"its worker tells a state that is none: {error}")
+            self.move(stream, f"its worker sent an invalid state: {error}")
             return
         stream.waiting.popleft()
         stream.sent -= 1
@@ -347,7 +348,8 @@ class StreamsAtWorkers:
         self._pump(stream)
 
     def _is_alike(self, stream: PlacedStream, worker: Worker, device: str | None) -> bool:
-        """Whether a result is of the kind of device on which the stream began: others give other pixels."""
+        """Whether a result is from the kind of device on which the stream began, because others give other
+        pixels."""
         if device is None:  # an older server
             return True
         worker.device, kind = device, device_kind(device)
@@ -355,7 +357,7 @@ class StreamsAtWorkers:
         return stream.device == kind
 
     def _pump_before(self, stream: PlacedStream, place: Place) -> None:
-        """Let the worker go on, before anybody deals with its result."""
+        """Send the worker its next item before its result is processed."""
         if not place.is_left:
             while stream.sent < len(stream.waiting) and self._send(stream, place):
                 stream.sent += 1
@@ -382,8 +384,8 @@ class StreamsAtWorkers:
             self.move(stream, f"its worker refuses frame {error.seq}: {error.code}: {error.detail}")
         elif place.unanswered:
             change = place.unanswered.popleft()
-            if change.future.done():  # it was settled at another worker, and has to hold here, too
-                self.move(stream, f"its worker does not take a change: {error.detail}")
+            if change.future.done():  # it was confirmed by another worker, and must hold here too
+                self.move(stream, f"its worker refuses a change: {error.detail}")
                 return
             stream.changes.remove(change)
             if change.names_model:
@@ -392,7 +394,7 @@ class StreamsAtWorkers:
             change.future.set_exception(problem(error.detail))
 
     def abandon(self, error: ServerError) -> None:
-        """Fail everything that was promised."""
+        """Fail all pending futures."""
         for stream in self._streams.values():
             futures: list[Future[Any]] = [change.future for change in stream.changes]
             futures += [item.future for item in stream.waiting if isinstance(item, Job | CloseStream)]

@@ -1,4 +1,4 @@
-"""One worker as its gateway sees it: a connection, whether it lives, what it serves, which streams it has."""
+"""One worker of a gateway: its connection, whether it is alive, its models, and its streams."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from dimstream_client.keys import CurveKeys
 from dimstream_client.messages import Error, Message, Opened, Ping, Pong
 from dimstream_client.wire import decode, encode
 
-PING_SHARE: Final = 0.25  # of the patience with a silent worker passes before it is asked
-AGAIN_S: Final = 0.5  # before a worker that was lost is tried again
+PING_SHARE: Final = 0.25  # share of the time limit for silence after which it is pinged
+AGAIN_S: Final = 0.5  # time before a lost worker is tried again
 _log = logging.getLogger(__name__)
 Answer = Callable[[Opened | Error], None]
 
 
 class StreamThere(Protocol):
-    """A stream as the load of its worker counts it."""
+    """A stream's contribution to the load of its worker."""
 
     sent: int
-    """Frames that the worker has of it."""
+    """Number of its frames at the worker."""
 
     @property
     def pixels(self) -> int:
-        """Of a frame."""
+        """Pixels of a frame."""
 
 
 class Link(NamedTuple):
-    """What all connections to workers have in common.
+    """Settings of all connections to workers.
 
     Parameters
     ----------
     largest_bytes : int
-        A larger part of a message ends the connection.
+        Largest part of a message; a larger one ends the connection.
     silence_s : float
-        A worker of which nothing was heard for so long is lost.
+        A worker that sends nothing for this time is lost.
     """
 
     context: zmq.Context[zmq.Socket[bytes]]
@@ -51,24 +51,24 @@ class Link(NamedTuple):
 
 
 class Worker:
-    """One worker; belongs to the gateway's thread.
+    """One worker. Only the gateway's thread may use it.
 
     Attributes
     ----------
     is_up : bool
         Whether it has answered on this connection.
     is_leaving : bool
-        Whether it takes no more streams: it stops, or was taken out.
+        Whether it accepts no more streams, because it is stopping or was removed.
     models : dict
         Ids of the models that it is known to serve, and their SHA-256.
     placed : set
-        The streams that it has, those too that are being opened.
+        Its streams, including those that are being opened.
     trouble : str or None
         Why it cannot be used.
     answered : int
         Frames that it has answered.
     device : str or None
-        What denoised the last frame that it has answered; None where that is not known yet.
+        Device of the last frame that it has answered; None if unknown.
     """
 
     def __init__(self, address: str, link: Link) -> None:
@@ -90,11 +90,12 @@ class Worker:
 
     @property
     def sockets(self) -> tuple[Any, ...]:
-        """What is to be polled."""
+        """Sockets to poll."""
         return () if self._dealer is None else (self._dealer.socket, self._dealer.monitor)
 
     def look(self, now: float) -> str | None:
-        """Connect where there is no connection, ping who is silent; why the worker is lost, where it is."""
+        """Connect if there is no connection, and ping if it is silent; return why the worker is lost, if it
+        is."""
         if self._dealer is None:
             if now - self._tried_at >= AGAIN_S:
                 return self._connect(now)
@@ -106,7 +107,7 @@ class Worker:
             return "its connection has ended"
         silent_s = now - self._heard
         if silent_s > self._link.silence_s:
-            return f"nothing was heard of it for {self._link.silence_s:g} s"
+            return f"it sent nothing for {self._link.silence_s:g} s"
         if silent_s > self._link.silence_s * PING_SHARE and self._pinged <= self._heard:
             self._ping(now)
         return None
@@ -126,19 +127,19 @@ class Worker:
         self.say(Ping(time.time()))
 
     def hang_up(self, now: float) -> None:
-        """Close the connection; whoever waits for an answer on it is forgotten."""
+        """Close the connection, and drop all pending requests."""
         if self._dealer is not None:
             self._dealer.close()
         self._dealer, self._tried_at = None, now
         self.is_up = self.is_leaving = False
-        self.device = None  # it may come back with another
+        self.device = None  # it may come back with another one
         self.models.clear()
         self._asked.clear()
 
     def lacks(self, model: str, why: str) -> None:
-        """Take note that it does not serve a model."""
+        """Record that it does not serve a model."""
         self.models.pop(model, None)
-        trouble = f"it cannot be given {model}: {why}"
+        trouble = f"it cannot have streams of {model}: {why}"
         if self.trouble != trouble:
             _log.warning(
                 "a worker lacks a model event=worker_lacks worker=%s model=%s reason=%r",
@@ -151,32 +152,32 @@ class Worker:
     # --- messages
 
     def say(self, message: Message) -> None:
-        """Send a message; where that fails, the worker is found to be lost."""
+        """Send a message; if this fails, the worker is lost."""
         if self._dealer is None:
             return
         try:
-            # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
+            # Copying a frame is cheaper than pyzmq's bookkeeping of a borrowed buffer.
             self._dealer.socket.send_multipart(encode(message), zmq.NOBLOCK, copy=True)
         except zmq.ZMQError as error:
             _log.warning("cannot send event=worker_socket worker=%s reason=%s", self.address, error.strerror)
 
     def ask(self, message: Message, answer: Answer) -> None:
-        """Send an OPEN; they are answered in order."""
+        """Send an OPEN; answers arrive in order."""
         self._asked.append(answer)
         self.say(message)
 
     def receive(self, now: float) -> Message | None:
-        """The next message that is not the answer to an OPEN or a ping; None when there is none.
+        """Return the next message that is not the answer to an OPEN or a ping; None if there is none.
 
         Raises
         ------
         dimstream_client.errors.DimstreamError
-            It cannot be read.
+            When it is not valid.
         """
         while self._dealer is not None:
             try:
                 parts = self._dealer.receive()
-            except zmq.ZMQError:  # zmq.Again, or a socket that has failed, which `look` finds
+            except zmq.ZMQError:  # zmq.Again, or a socket error, which `look` detects
                 return None
             self._heard = now
             message = decode(parts, max_payload_bytes=self._link.largest_bytes)

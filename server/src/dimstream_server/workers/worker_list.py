@@ -1,4 +1,4 @@
-"""Which workers a gateway has, by its settings."""
+"""The workers of a gateway, from its settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_WORKERS: Final = 256
 
 
 def named_workers(settings: Settings) -> tuple[str, ...]:
-    """Endpoints of the workers that settings name, and of those in the file that they name.
+    """Return the endpoints of the workers in the settings, and in the file that these name.
 
     Raises
     ------
     SettingsError
-        The file cannot be read, or an address is none or must not be spoken to without keys.
+        When the file cannot be read, or an address is not valid or not allowed without keys.
     """
     table = settings.workers
     try:
@@ -32,7 +32,7 @@ def named_workers(settings: Settings) -> tuple[str, ...]:
 
 
 def check_workers(addresses: tuple[str, ...], settings: Settings) -> None:
-    """Refuse more workers than there may be, and those that would be sent frames unencrypted.
+    """Refuse too many workers, and workers that would get frames unencrypted.
 
     Raises
     ------
@@ -48,11 +48,11 @@ def _listed(path: Path) -> tuple[str, ...]:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
         if len(content) > LARGEST_BYTES:
-            raise ValueError(f"{path} has more than {LARGEST_BYTES} bytes; expected a list of workers")
+            raise ValueError(f"expected a list of workers in {path}, got more than {LARGEST_BYTES} bytes")
         lines = content.decode().splitlines()
     except OSError as error:
         raise ValueError(f"cannot read the list of workers {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text; expected a list of workers, one a line") from None
+        raise ValueError(f"expected a list of workers in {path}, one per line, but it is not text") from None
     named = [line.strip() for line in lines]
     return tuple(check_worker(line) for line in named if line and not line.startswith("#"))

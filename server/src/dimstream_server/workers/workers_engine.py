@@ -1,4 +1,4 @@
-"""The engine of a gateway: the `Engine` protocol, with workers that denoise."""
+"""The engine of a gateway: the `Engine` protocol, implemented by workers that denoise."""
 
 from __future__ import annotations
 
@@ -43,39 +43,40 @@ _LARGEST_ITEM: Final = 4  # bytes of a pixel
 
 
 class Cluster(Protocol):
-    """What places workers, where they are not only named."""
+    """Starts workers in a cluster, in addition to named ones."""
 
     def trouble(self) -> str | None:
-        """Why some workers are not placed at present; None when all are."""
+        """Why some workers are not running; None if all are."""
 
     def resize(self, count: int) -> None:
-        """Have so many workers from now on."""
+        """Set the number of workers."""
 
     def close(self) -> None:
-        """End them all."""
+        """Stop all workers."""
 
 
 class WorkersEngine:
-    """Gives each stream to a worker, and to another when that is lost: no frame is, and no pixel differs.
+    """Gives each stream to a worker, and to another one when it is lost, without losing frames or changing
+    pixels.
 
-    It holds of each stream the frames that are not answered, which the limits bound, and the last raw frame
-    of each plane.
+    Of each stream, it keeps the unanswered frames, which the limits bound, and the last raw frame of each
+    plane.
 
     Parameters
     ----------
     bundles : iterable of Bundle
-        What is served; a worker gets a stream when it serves the same weights under the same id.
+        Bundles to serve; a worker gets a stream if it serves the same weights with the same id.
     workers : tuple of str
-        Their ZeroMQ endpoints, ``tcp://HOST:PORT``.
+        ZeroMQ endpoints of the workers, ``tcp://HOST:PORT``.
     keys : CurveKeys, optional
-        Without them nothing is encrypted.
+        Without keys, nothing is encrypted.
     silence_s : float
-        A worker of which nothing was heard for so long is lost.
+        A worker that sends nothing for this time is lost.
 
     Attributes
     ----------
     cluster : Cluster or None
-        Places workers besides those that are named; closed when the engine has stopped.
+        Starts workers in addition to named ones; it is closed when the engine has stopped.
 
     Raises
     ------
@@ -94,15 +95,15 @@ class WorkersEngine:
         infos: dict[str, ModelInfo] = {}
         for bundle in bundles:
             if bundle.id in infos:
-                raise DuplicateModel(f"two bundles have the id {bundle.id}; serve one of them")
+                raise DuplicateModel(f"two bundles have the id {bundle.id}; serve only one of them")
             infos[bundle.id] = model_info(bundle)
-        self._infos: Mapping[str, ModelInfo] = MappingProxyType(infos)  # replaced: other threads read it
+        self._infos: Mapping[str, ModelInfo] = MappingProxyType(
+            infos
+        )  # always replaced as a whole, because other threads read it
         self._limits = limits or EngineLimits()
         self._quotas = Quotas(self._limits, keeps_frames=True)
         self._trouble: str | None = None
-        self._lock = (
-            threading.Lock()
-        )  # over the quotas, and so that commands are queued as they were accepted
+        self._lock = threading.Lock()  # guards the quotas, and keeps commands in the order of acceptance
         largest = _LARGEST_ITEM * self._limits.frame_pixels + _SLACK_BYTES
         self._thread = GatewayThread(self, keys=keys, largest_bytes=largest, silence_s=silence_s)
         self._streams = self._thread.streams
@@ -116,7 +117,7 @@ class WorkersEngine:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Endpoints of the workers that it was told to use."""
+        """Endpoints of the named workers."""
         return self._addresses
 
     def set_workers(self, addresses: tuple[str, ...]) -> None:
@@ -126,7 +127,7 @@ class WorkersEngine:
             self._use_workers()
 
     def set_placed(self, addresses: tuple[str, ...]) -> None:
-        """The same of those that the cluster has placed, next to those that are named."""
+        """The same for workers that the cluster has started, in addition to named ones."""
         with self._lock:
             self._placed = addresses
             self._use_workers()
@@ -137,11 +138,11 @@ class WorkersEngine:
             self._thread.post(partial(self._thread.set_workers, addresses))
 
     def workers(self) -> list[dict[str, Any]]:
-        """All workers, as operators are shown them."""
+        """Return the descriptions of all workers for operators."""
         return [describe(worker, len(worker.placed)) for worker in self._thread.workers]
 
     def shortage(self) -> str | None:
-        """Which models no worker serves at present, and why; None when there is one for each."""
+        """Return which models no worker serves now, and why; None if there is a worker for each."""
         usable = [worker for worker in self._thread.workers if worker.is_up and not worker.is_leaving]
         lacking = [
             info.id
@@ -156,24 +157,25 @@ class WorkersEngine:
         return f"no worker serves {', '.join(lacking)}; {'; '.join(reasons) or 'there are no workers'}"
 
     def lost(self) -> str | None:
-        """Which workers cannot be used while others go on, and how many streams wait; None: all is well."""
+        """Return which workers cannot be used while others work, and how many streams are waiting; None if
+        all work."""
         workers = self._thread.workers
         lost = [f"{worker.address}: {worker.trouble}" for worker in workers if worker.trouble is not None]
         said = [f"{len(lost)} of {len(workers)} workers are lost: {'; '.join(lost)}"] if lost else []
         if waiting := self._streams.waiting_on():
             devices = ", ".join(sorted({device for device in waiting if device is not None}))
             began = f", begun on {devices}" if devices else ""
-            said.append(f"{len(waiting)} streams wait for a worker that can have them{began}")
+            said.append(f"{len(waiting)} streams are waiting for a suitable worker{began}")
         return "; ".join(said) or None
 
     # --- the engine
 
     def device(self) -> EngineDevice:
-        """What it runs on."""
+        """The device on which it runs."""
         return EngineDevice("workers", "as the workers", "dimstream gateway")
 
     def devices(self) -> tuple[DeviceReport, ...]:
-        """How each worker is."""
+        """Return the state of each worker."""
         return tuple(
             DeviceReport(
                 worker.address,
@@ -186,7 +188,7 @@ class WorkersEngine:
         )
 
     def models(self) -> Mapping[str, ModelInfo]:
-        """Bundles that are served, by id."""
+        """The served models, by id."""
         return self._infos
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
@@ -220,12 +222,12 @@ class WorkersEngine:
         return info
 
     def withdraw(self, model: str) -> None:
-        """Serve a model no more; see `Engine.withdraw`."""
+        """Stop serving a model; see `Engine.withdraw`."""
         with self._lock:
             self._info(model)
             self._refuse_in_use(model)
             if len(self._infos) == 1:
-                raise ModelInUse(f"{model} is the only model that is served; load another one first")
+                raise ModelInUse(f"{model} is the only served model; load another one first")
             self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
 
     def _refuse_in_use(self, model: str) -> None:
@@ -236,12 +238,12 @@ class WorkersEngine:
             )
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
-        """Id of a new stream; see `Engine.open`.
+        """Open a stream, and return its id; see `Engine.open`.
 
         Raises
         ------
         ServerBusy
-            No worker serves its model at present, and it is new: a stream that is resumed waits for one.
+            When no worker serves its model now and it is new; a resumed stream waits for a worker.
         """
         info = self._info(spec.model)
         parts = check_spec(spec, info.bundle, self._limits)
@@ -258,7 +260,7 @@ class WorkersEngine:
         return any(worker.models.get(info.id) == info.sha256 for worker in self._thread.workers)
 
     def restore_reference(self, stream: str, task: FrameTask) -> None:
-        """Bring the last frame of a plane again; see `Engine.restore_reference`."""
+        """Denoise the last frame of a plane again; see `Engine.restore_reference`."""
         with self._lock:
             spec = self._quotas.spec(stream)
         check_frame(task, spec)
@@ -267,7 +269,7 @@ class WorkersEngine:
             self._thread.post(partial(self._streams.restore, stream, task))
 
     def submit(self, stream: str, task: FrameTask) -> Future[EngineResult]:
-        """Result of one frame; see `Engine.submit`."""
+        """Return the future result of one frame; see `Engine.submit`."""
         accepted_at = time.perf_counter()
         with self._lock:
             spec = self._quotas.spec(stream)
@@ -279,7 +281,7 @@ class WorkersEngine:
         return job.future
 
     def skip(self, stream: str, seq_from: int, seq_to: int) -> None:
-        """Take note of a gap; see `Engine.skip`."""
+        """Record a gap; see `Engine.skip`."""
         with self._lock:
             self._quotas.check_open(stream)
             self._thread.post(partial(self._streams.append, stream, Gap(seq_from, seq_to)))
@@ -293,9 +295,9 @@ class WorkersEngine:
     ) -> Future[InForce]:
         """Change model or thresholds from a frame on; see `Engine.update`."""
         if model is None and thresholds is None:
-            raise BadUpdate("an update names a model, thresholds or both; it named neither")
+            raise BadUpdate("expected a model, thresholds or both in an update, got neither")
         future: Future[InForce] = Future()
-        future.set_running_or_notify_cancel()  # too late to take back: frames may depend on it
+        future.set_running_or_notify_cancel()  # frames may depend on it, so it cannot be cancelled
         with self._lock:
             self._quotas.check_open(stream)
             info = None if model is None else self._info(model)
@@ -307,7 +309,7 @@ class WorkersEngine:
         return future
 
     def close(self, stream: str) -> Future[Counts]:
-        """Take no more frames of a stream; see `Engine.close`."""
+        """Close a stream; see `Engine.close`."""
         future: Future[Counts] = Future()
         with self._lock:
             self._quotas.closing(stream)
@@ -315,7 +317,7 @@ class WorkersEngine:
         return future
 
     def drain(self) -> Future[None]:
-        """Answer everything that was accepted, then stop; see `Engine.drain`."""
+        """Answer all accepted frames, then stop; see `Engine.drain`."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
@@ -327,17 +329,17 @@ class WorkersEngine:
         return future
 
     def queue_length(self) -> int:
-        """Frames accepted and not yet answered."""
+        """Number of frames that were accepted but not yet answered."""
         return self._quotas.queued
 
     def trouble(self) -> str | None:
-        """Why nothing more will be answered; see `Engine.trouble`."""
+        """Why frames are no longer answered; see `Engine.trouble`."""
         return self._trouble
 
     # --- called by the gateway's thread
 
     def answered(self, stream: str) -> None:
-        """One accepted frame is about to get its answer."""
+        """One accepted frame will be answered now."""
         with self._lock:
             self._quotas.answered(stream)
 
@@ -347,18 +349,18 @@ class WorkersEngine:
             self._quotas.closed(stream)
 
     def left(self, stream: str, model: str) -> None:
-        """A stream has no more to do with a model."""
+        """A stream no longer uses a model."""
         with self._lock:
             self._quotas.left(stream, model)
 
     def may_stop(self) -> bool:
-        """Whether no command waits; when True, none will come any more."""
+        """Whether no command is waiting; after True, no more commands are accepted."""
         with self._lock:
             self._quotas.stopped = not self._thread.has_commands
             return self._quotas.stopped
 
     def broken(self, error: BaseException) -> None:
-        """The thread dies."""
+        """The thread has failed."""
         with self._lock:
             self._quotas.draining = self._quotas.stopped = True
             self._trouble = f"the gateway's thread died ({error!r}); its error is in the log: restart it"
@@ -372,6 +374,6 @@ class WorkersEngine:
         info = self._infos.get(model)
         if info is None:
             raise UnknownModel(
-                f"no model {model[:100]!r} is served; served are {', '.join(sorted(self._infos))}"
+                f"no model {model[:100]!r} is served; expected one of {', '.join(sorted(self._infos))}"
             )
         return info

@@ -228,7 +228,7 @@ def test_another_precision_is_no_substitute(
     rounding = start_server(server={"state": tmp_path / "state", "device": ("openvino:cpu@bf16",)})
     refusal = connect(rounding).ask(_again(opened, 1))
     assert refusal.code == "unknown_model"
-    assert "denoised in float32, this server multiplies in bfloat16" in refusal.detail
+    assert "denoised in float32, but this server uses bfloat16" in refusal.detail
     rounding.begin_stop()
     rounding.wait_stopped()
     assert connect(durable()).ask(_again(opened, 1)).next_seq == 1
