@@ -31,22 +31,22 @@ _log = logging.getLogger("dimstream")
 class Client:
     """A connection to a dimstream server.
 
-    Use it as a context manager. Its one I/O thread owns the socket; nothing here blocks longer than told.
+    Use it as a context manager. One I/O thread owns the socket. No call blocks longer than its timeout.
 
     Parameters
     ----------
     endpoint : str
         ``tcp://HOST:PORT`` of the server's ZeroMQ endpoint.
     timeout_s : float
-        How long calls block by default, and how long a server that owes an answer may be silent.
+        Seconds that calls block by default, and that a server may be silent while an answer is due.
     outage_s : float
-        How long streams wait for a server that is lost, before they end with `ConnectionLost`; for ever by
-        default. 0: not at all.
+        Seconds that streams wait for a lost server, before they end with `ConnectionLost`; without limit by
+        default. 0: they do not wait.
     name : str
-        Shown by the server.
+        Name that the server shows for this client.
     server_key, key : path, optional
-        Files of the server's public key and of the client's own secret key; both or neither. With them the
-        connection is encrypted (CURVE), and each side knows the other. Without, it is neither.
+        Files of the server's public key and of the client's secret key; both or neither. With them, the
+        connection is encrypted and both sides are authenticated (CURVE).
 
     Examples
     --------
@@ -59,10 +59,10 @@ class Client:
     Raises
     ------
     ConnectionLost
-        The endpoint is none. Whether a server is there, and takes the key (`NotAdmitted`), is found out by
-        the first call.
+        When the endpoint is not valid. Whether a server runs there and accepts the key (`NotAdmitted`) is
+        known only after the first call.
     KeyFileError, ArgumentError
-        A key cannot be read, or one of the two is missing; a time or the name is none.
+        When a key cannot be read, one of the two is missing, or a time or the name is not valid.
     """
 
     def __init__(
@@ -117,68 +117,70 @@ class Client:
         deadline_ms: Number | None = None,
         user: str | None = None,
     ) -> Stream:
-        """Open a stream for frames of `shape` (H, W) and `dtype`, and send frames to it as they come.
+        """Open a stream for frames of `shape` (H, W) and `dtype`; send its frames with `Stream.send`.
 
-        None takes the default. `docs/wire-protocol.md`, OPEN, says more of each setting.
+        None selects the default. `docs/wire-protocol.md`, OPEN, describes each setting in more detail.
 
         Parameters
         ----------
         shape, dtype
-            Of every frame, as arrays have them; dtype is uint8, uint16 or float32.
+            Shape (H, W) and data type of every frame; dtype is uint8, uint16 or float32.
         on_result : callable, optional
-            Called with each result, on the I/O thread: be quick. Otherwise take `Stream.results`.
+            Called with each result on the I/O thread, so it must return quickly. Without it, use
+            `Stream.results`.
         buffer_bytes : int, optional
-            Frames in memory, until their results were taken, before `Stream.send` has to wait.
+            Bytes of frames in memory whose results were not taken yet; with more, `Stream.send` waits.
         spool : Spool or path of a folder, optional
-            Frames are kept there until their results were taken: `Stream.send` does not wait, and a program
-            that is killed goes on by `resume`.
+            Where frames are stored until their results were taken. `Stream.send` then does not wait, and a
+            program that was killed can continue with `resume`.
         model : str, optional
-            Id of the model; needed where a server has several.
+            Id of the model; required if the server has several.
         mode : {"lossless", "latest"}, optional
-            Whether each frame gets a result, or the newest goes before those that wait.
+            ``"lossless"``: each frame gets a result. ``"latest"``: the newest frame replaces waiting ones.
         axes : str, optional
-            Of the acquisition, such as ``"TZYX"``; informative.
+            Axes of the acquisition, such as ``"TZYX"``; for information only.
         out_dtype : {"uint16", "float32"}, optional
-            Of the denoised pixels.
+            Data type of the denoised pixels.
         deliver : {"result", "flags"}, optional
             ``"flags"``: results without pixels.
         save : bool, optional
             Whether the server records the stream.
         codecs : sequence of str, and checksum : {"none", "crc32"}, optional
-            How frames can be packed, most wanted first; whether frames and results carry a checksum.
+            Codecs for frames, the preferred one first; checksum of frames and results.
         window : int, optional
             Frames in flight, 1 to 1,024.
         pixel_size_um, frame_interval_s : float, optional
-            Side of a pixel, micrometres; seconds between time points.
+            Side length of a pixel in micrometres; seconds between time points.
         channels : sequence of str, optional
-            Their names, in the order of `PlaneIndex.c`.
+            Names of the channels, in the order of `PlaneIndex.c`.
         maps, sd : bool, optional
-            Whether results carry the support map; the error bars, where the model has them.
+            Whether results include the support map, and the error bars (only for models that have them).
         split_every : int, optional
-            The photons of every n-th time point are split and compared; 0: of none.
+            Split and compare the photons of every n-th time point; 0: never.
         offset, gain : float, optional
-            Of the detector: photon counts are ``(value - offset) / gain``.
+            Detector offset and gain: photon counts are ``(value - offset) / gain``.
         match_pixel_size : bool, optional
-            Whether photons are scattered onto finer pixels where the model knows only such, and the results
-            binned back.
+            Whether photons are distributed onto finer pixels if the model was trained only on those, and
+            results are binned back.
         priority : {"live", "batch"}, optional
-            ``"batch"``: work that may wait; its frames give way to those of all live streams.
+            ``"batch"``: frames of all live streams are processed first.
         weight : int, optional
             1 to 16: a stream of weight 2 gets twice the server's time of one of weight 1.
         deadline_ms : float, optional
-            A frame that cannot be answered within so many milliseconds of its arrival at the server is
-            answered by itself, as it came: its result says `fallback` and is ``unjudged``.
+            Milliseconds from arrival at the server. A frame that cannot be answered in time is returned raw:
+            its result has `fallback` and the flag ``unjudged``.
         user : str, optional
-            For the server's log and recordings.
+            Name of the user for the server's log and recordings.
 
         Raises
         ------
         ArgumentError
-            An argument cannot be sent; nothing was.
+            When an argument cannot be sent; nothing was sent.
+
         StreamError
-            The server refused: unknown_model, too_many_streams, draining ...
+            When the server refuses: unknown_model, too_many_streams, draining ...
         SpoolError
-            The spool cannot be used, or holds a stream.
+            When the spool cannot be used, or already holds a stream.
         Timeout, ConnectionLost
         """
         request = arguments.open_request(
@@ -239,22 +241,22 @@ class Client:
     def resume(
         self, spool: Spool | FilePath, *, settled: Integer | None = None, on_result: OnResult | None = None
     ) -> Stream:
-        """Continue a stream that another program, or this one before it was killed, has left in a spool.
+        """Continue the stream in a spool that was left by a program that was killed.
 
-        Results come from the first that was not dealt with; frames are sent again as far as needed.
+        Results start with the first one that was not processed; frames are sent again where needed.
 
         Parameters
         ----------
         settled : int, optional
-            First result that was not dealt with, where the program knows (its last may have been written
-            down without `Stream.take` having been called again). By default what the spool says.
+            First result that was not processed, if the program knows it better than the spool: the last
+            result may have been saved without another call of `Stream.take`. By default from the spool.
 
         Raises
         ------
         SpoolError
-            There is no stream, or another program has it.
+            When the spool has no stream, or another program uses it.
         StreamError
-            bad_token: the server does not know the stream any more; its frames stay in the spool.
+            bad_token: the server no longer has the stream; its frames stay in the spool.
         Timeout, ConnectionLost
         """
         arguments.callback("on_result", on_result)
@@ -281,16 +283,16 @@ class Client:
         frame_of: Callable[[int], Frame | None],
         on_result: OnResult | None = None,
     ) -> Stream:
-        """Continue a stream whose frames the program can supply again; otherwise use `resume`.
+        """Continue a stream whose frames the program can supply again; without them, use `resume`.
 
         Parameters
         ----------
         resume_handle : ResumeHandle
             `Stream.resume_handle` of the stream.
         next_result : int
-            First result that was not dealt with; frames are to be sent from there on.
+            First result that was not processed; send frames from this one on.
         frame_of : callable
-            Gives a frame before that, for the server to compare the next with; called on the I/O thread.
+            Returns an earlier frame, with which the server compares the next one; called on the I/O thread.
 
         Raises
         ------
@@ -336,22 +338,21 @@ class Client:
         deadline_ms: Number | None = None,
         user: str | None = None,
     ) -> StreamedResults:
-        """Send every frame and iterate over the results, in order, as they come.
+        """Send every frame and iterate over the results in order.
 
-        Frames are taken from the iterable on a thread of their own, so a slow camera delays no result.
+        A separate thread takes frames from the iterable, so a slow camera does not delay results.
 
         Parameters
         ----------
-        frames : iterable of (H, W) ndarray, or of pairs of such an array and its `PlaneIndex`
-        copy : bool
-            False when the arrays will not be changed any more.
+        frames : iterable of (H, W) ndarray, or of pairs of such an array and its `PlaneIndex` copy : bool
+            False if the arrays will not be changed after they were sent.
         buffer_bytes, spool, model, ..., user
             As for `open`.
 
         Raises
         ------
         StreamError
-            From ``next``: a frame was refused, see its `seq`; the iterator goes on after it.
+            From ``next``: when a frame was refused, see `seq`; the iterator can still be used.
         """
 
         def open_for(pixels: npt.NDArray[Any]) -> Stream:
@@ -386,7 +387,7 @@ class Client:
         return StreamedResults(frames, open_for, copy=arguments.boolean("copy", copy))
 
     def ping(self, *, timeout_s: Number | None = None) -> Pong:
-        """Ask whether the server is there.
+        """Check that the server answers.
 
         Raises
         ------
@@ -398,7 +399,7 @@ class Client:
         return wait(self._connection.ping(), patience, what)
 
     def close(self) -> None:
-        """Close the connection; streams that are open end with `ConnectionLost`, their spools stay."""
+        """Close the connection. Open streams end with `ConnectionLost`; their spools stay."""
         self._connection.stop()
         for spool in self._spools:
             spool.close(done=False)
@@ -410,7 +411,7 @@ class Client:
 
     @contextlib.contextmanager
     def _letting_go(self, kept: Spool | None, given: object) -> Iterator[None]:
-        """On failure let go of a folder that was opened for this call, so that it can be tried again."""
+        """On failure, release a folder that was opened for this call, so that it can be used again."""
         try:
             yield
         except BaseException:

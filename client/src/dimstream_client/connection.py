@@ -1,7 +1,7 @@
-"""The I/O thread of a client: it alone owns the DEALER socket and what is said over it.
+"""The I/O thread of a client: only this thread uses the DEALER socket and the protocol.
 
-A socket whose server is silent or gone is given up for a new one. ZeroMQ's own reconnection is not relied on,
-as it drops what was on its way without a word.
+A socket whose server is silent or gone is replaced by a new one. ZeroMQ's own reconnection is not used,
+because it silently drops messages.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from dimstream_client.stream_sending import FreshItem
 from dimstream_client.wire import encode
 
 _POLL_MS: Final = 100
-_PING_SHARE: Final = 0.25  # of the patience with a silent server passes before it is asked
-_USUAL_BYTES: Final = 64 * 2**20  # of a part of a message, as long as no stream needs more
+_PING_SHARE: Final = 0.25  # fraction of the time limit for a silent server, after which it gets a PING
+_USUAL_BYTES: Final = 64 * 2**20  # bytes of a part of a message, unless a stream needs more
 _SLACK_BYTES: Final = 2**20
-_HANG_UP_SHARE: Final = 0.5  # of it passes before a server that hangs up on each handshake is given up
+_HANG_UP_SHARE: Final = 0.5  # of it passes before a server that breaks off each handshake counts as lost
 
 
 class _Command(NamedTuple):
-    """What the I/O thread is to do, and who is told when that fails."""
+    """A task for the I/O thread, and the future that gets its failure."""
 
     run: Callable[[], None]
     failed: Callable[[DimstreamError], None]
@@ -69,16 +69,16 @@ class Connection:
     endpoint : str
         ``tcp://HOST:PORT``.
     timeout_s : float
-        A server that owes an answer and is silent for so long is taken for lost.
+        A server counts as lost when an answer is due and it is silent for this number of seconds.
     outage_s : float
-        So long streams wait for a server that is lost, before they are given up.
+        Seconds that streams wait for a lost server, before they end.
     keys : CurveKeys, optional
-        Without them nothing is encrypted.
+        Without keys, nothing is encrypted.
 
     Raises
     ------
     ConnectionLost
-        The endpoint is none.
+        When the endpoint is not valid.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Connection:
         self.timeout_s = timeout_s
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._wake_up_sent = False
-        self._ended: ConnectionLost | None = None  # why nothing is done any more
-        self._lock = threading.Lock()  # of what is above: no command comes after the end
+        self._ended: ConnectionLost | None = None  # why no more commands are accepted
+        self._lock = threading.Lock()  # for the attributes above: no command comes after the end
         self._failure: ConnectionLost | None = None  # of the socket
         self._context = zmq.Context()
         self._wake_up_sender = self._context.socket(zmq.PAIR)
@@ -120,12 +120,12 @@ class Connection:
     def open(
         self, request: Open, receiver: Receiver, *, reference_of: ReferenceOf | None = None
     ) -> Future[Opened]:
-        """Send OPEN; what happens on the stream goes to `receiver` from then on.
+        """Send OPEN; from then on, `receiver` gets all events of the stream.
 
         Parameters
         ----------
         reference_of : callable, optional
-            Gives frames that were answered before, of a stream that another connection has opened.
+            Returns frames that were answered earlier, for a stream that another connection has opened.
         """
         encode(request)
         future: Future[Opened] = Future()
@@ -133,7 +133,7 @@ class Connection:
         return future
 
     def update(self, request: Update) -> Future[Updated]:
-        """Send UPDATE, behind the frames that were offered before it."""
+        """Send UPDATE after the frames that were offered before it."""
         encode(request)
         future: Future[Updated] = Future()
         pending = PendingRequest(request, Updated.TYPE, request.stream, future, None)
@@ -153,7 +153,7 @@ class Connection:
         Raises
         ------
         ProtocolError
-            It cannot be encoded; nothing was sent.
+            When it cannot be encoded; nothing was sent.
         ConnectionLost
         """
         # Others were encoded when they were written to disk.
@@ -161,18 +161,18 @@ class Connection:
         self._call(lambda: self._protocol.offer(item, fresh), self._ends(item.stream))
 
     def look_again(self, stream: str) -> None:
-        """See whether frames can go: there is room for their results now."""
+        """Send frames that waited for room for their results."""
         with contextlib.suppress(ConnectionLost):
             self._call(lambda: self._protocol.look_again(stream), self._ends(stream))
 
     def close_stream(self, stream: str, *, drop: bool) -> Future[Closed]:
-        """Send CLOSE once every frame is answered; with `drop` those that were not sent are dropped."""
+        """Send CLOSE after every frame is answered; with `drop`, first drop the frames that were not sent."""
         future: Future[Closed] = Future()
         self._call(lambda: self._protocol.close_stream(stream, future, drop=drop), partial(fail, future))
         return future
 
     def stop(self) -> None:
-        """End the thread and close the socket; what was not sent is dropped."""
+        """End the thread and close the socket; drop what was not sent."""
         with contextlib.suppress(ConnectionLost):
             self._call(self._stop, lambda error: None)
         if threading.current_thread() is not self._thread:
@@ -199,7 +199,7 @@ class Connection:
                 self._turn(dict(poller.poll(_POLL_MS if self._waits_for_something() else None)))
                 if dealer is not self._dealer:
                     dealer, poller = self._dealer, self._poller()
-        except BaseException as error:  # nobody may wait for this thread in vain
+        except BaseException as error:  # no caller may wait forever for this thread
             _log.critical("the client's I/O thread failed, all its streams end", exc_info=error)
             self._end(
                 ConnectionLost(f"the client's I/O thread failed, make another and report this: {error!r}")
@@ -216,7 +216,7 @@ class Connection:
         if self._dealer.socket in ready:
             self._receive()
         self._note_debts()
-        # The monitor is asked when it has something to say, and when something failed, for it knows why.
+        # The monitor is read when it has an event, and after a failure, because it has the reason.
         is_told = self._dealer.monitor in ready or self._failure is not None
         lost = (
             (self._dealer.refusal() if is_told else None)
@@ -230,7 +230,7 @@ class Connection:
         self._protocol.retry()
 
     def _end(self, why: ConnectionLost) -> None:
-        """Take no more commands; tell everybody who waits, those that were not heard yet included."""
+        """Accept no more commands; fail all waiting ones, also those that were not handled yet."""
         with self._lock:
             self._ended = self._ended or why
         self._protocol.fail_all(why)
@@ -244,7 +244,7 @@ class Connection:
     def _open(
         self, request: Open, receiver: Receiver, reference_of: ReferenceOf | None, future: Future[Opened]
     ) -> None:
-        """Ask for a stream, over a connection that takes results as large as its own."""
+        """Send a request for a stream, over a connection that accepts results of its size."""
         needed = largest_result_bytes(request) + _SLACK_BYTES
         taken = self._dealer.max_message_bytes
         if taken is not None and taken < needed:
@@ -271,7 +271,7 @@ class Connection:
                 return
             try:
                 command.run()
-            except Exception as error:  # of one request or stream, and no other
+            except Exception as error:  # affects only one request or stream
                 _log.exception("a fault of the client")
                 command.failed(DimstreamError(Code.INTERNAL, f"a fault of the client: {error!r}"))
 
@@ -285,7 +285,7 @@ class Connection:
             self._note_failure(error)
 
     def _send(self, parts: list[Part]) -> None:
-        """Send a message; of a socket that fails its streams learn when it is given up."""
+        """Send a message; if the socket fails, its streams are notified when it is replaced."""
         try:
             self._dealer.connect(
                 max_message_bytes=max(_USUAL_BYTES, self._protocol.largest_result_bytes) + _SLACK_BYTES
@@ -293,7 +293,7 @@ class Connection:
             # One copy of a frame costs less than pyzmq's bookkeeping of a buffer that it borrows.
             self._dealer.socket.send_multipart(parts, zmq.NOBLOCK, copy=True)
         except zmq.Again:
-            pass  # a refused socket has no way out and would block for ever; why is asked next
+            pass  # a refused socket would block forever; the reason is read next
         except zmq.ZMQError as error:
             self._note_failure(error)
         except ConnectionLost as error:
@@ -308,14 +308,14 @@ class Connection:
         return self._owed_since is not None or self._protocol.has_lost
 
     def _note_debts(self) -> None:
-        """Remember since when the server owes an answer, if it does."""
+        """Note since when an answer of the server is due, if one is."""
         if not self._protocol.is_owed:
             self._owed_since = self._ping_sent = None
         elif self._owed_since is None:
             self._owed_since = time.monotonic()
 
     def _silence(self) -> ConnectionLost | None:
-        """Ask a silent server whether it is there; return what it has been silent for too long means."""
+        """Send a PING to a silent server; return the error if it has been silent for too long."""
         if self._owed_since is None:
             return None
         now = time.monotonic()
@@ -339,7 +339,7 @@ class Connection:
         )
 
     def _hang_up(self, error: ConnectionLost) -> None:
-        """Give up the old socket for a new one."""
+        """Replace the socket by a new one."""
         self._protocol.hang_up(error)
         self._new_dealer()
 
@@ -349,4 +349,4 @@ class Connection:
         self._dealer = DealerSocket(self._context, self.endpoint, self._keys)
 
     def _stop(self) -> None:
-        self._end(ConnectionLost("the client was closed; make another"))
+        self._end(ConnectionLost("the client was closed; open another one"))

@@ -1,23 +1,20 @@
-"""Every error of the client, and every error code that crosses the network.
+"""All errors of the client, and all error codes of the network protocols.
 
 ::
 
-    DimstreamError            .code
-    ├── ArgumentError         an argument that cannot be sent, also a ValueError; nothing has changed
-    ├── ProtocolError         bytes that are not DIM1; .stream and .seq where the header told them
-    │   └── FrameError        a well-formed header whose pixels do not fit it, or do not fit the stream
-    ├── StreamError           the server refused something; .problem is what it said
-    ├── ConnectionLost        the server is silent or gone
-    │   └── NotAdmitted       the server does not take the client's key, or the client's lack of one
-    ├── KeyFileError          a file of keys or tokens that cannot be read or written
-    ├── SpoolError            the spool cannot be used, or a file in it is damaged
-    │   └── SpoolFull         no more frames can be kept; nothing was sent
-    ├── Timeout               a call took longer than it was allowed to; nothing is half done
-    ├── ImspectorError        Imspector is not there, or a measurement of it cannot be read
-    ├── TiffError             a file that cannot be read as a stack of counts
-    └── RecordError           what cannot be read as the flags of a z-stack's planes
+    DimstreamError            .code ├── ArgumentError         an argument that cannot be sent, also a
+    ValueError; nothing has changed ├── ProtocolError         bytes that are not DIM1; .stream and .seq if the
+    header had them │   └── FrameError        a well-formed header whose pixels do not fit it, or do not fit
+    the stream ├── StreamError           the server refused something; .problem is what it said ├──
+    ConnectionLost        the server is silent or gone │   └── NotAdmitted       the server does not accept
+    the client's key, or expects one ├── KeyFileError          a file of keys or tokens that cannot be read or
+    written ├── SpoolError            the spool cannot be used, or a file in it is damaged │   └── SpoolFull
+    no more frames can be kept; nothing was sent ├── Timeout               a call took longer than allowed;
+    nothing was sent in part ├── ImspectorError        Imspector does not run, or its measurement cannot be
+    read ├── TiffError             a file that cannot be read as a stack of counts └── RecordError records
+    that are not the flags of the planes of a z-stack
 
-The codes are stable: programs act on them. `docs/wire-protocol.md` says what a client must do on each.
+The codes are stable, because programs use them. `docs/wire-protocol.md` says how clients must react to each.
 """
 
 from __future__ import annotations
@@ -48,7 +45,7 @@ __all__ = [
 
 
 class Code:
-    """Error codes as they travel on the wire."""
+    """Error codes of the network protocols."""
 
     BAD_MAGIC: Final = "bad_magic"
     BAD_HEADER: Final = "bad_header"
@@ -82,7 +79,7 @@ class Code:
     INTERNAL: Final = "internal"
     # HTTP and files only
     BAD_IMAGE: Final = "bad_image"
-    # these never travel: the client says them of itself
+    # these are never sent: only the client uses them
     CONNECTION_LOST: Final = "connection_lost"
     TIMEOUT: Final = "timeout"
     BAD_KEY_FILE: Final = "bad_key_file"
@@ -91,7 +88,7 @@ class Code:
 
 
 class Meaning(NamedTuple):
-    """What a code always says: its title, its HTTP status, whether the same message may be sent again."""
+    """Title and HTTP status of a code, and whether the same message may be sent again."""
 
     title: str
     status: int
@@ -137,14 +134,14 @@ P = TypeVar("P", bound="Problem")
 
 @dataclass(frozen=True)
 class Problem:
-    """What went wrong: the members of RFC 9457 and dimstream's own.
+    """Description of an error: the members of RFC 9457 and those of dimstream.
 
     Parameters
     ----------
     type : str
         ``urn:dimstream:error:`` and the code.
     title : str
-        The same for every problem of one code.
+        Title of the code.
     status : int
         HTTP status code.
     detail : str
@@ -154,9 +151,9 @@ class Problem:
     retryable : bool
         Whether the refused message may be sent again unchanged.
     stream, seq
-        What was refused, where that is known.
+        Refused stream and frame, if known.
     expected : mapping, optional
-        What the server would have taken, for example ``{"seq": 7}`` or ``{"shape": [600, 600]}``.
+        Values that the server expected, for example ``{"seq": 7}`` or ``{"shape": [600, 600]}``.
     """
 
     type: str
@@ -196,7 +193,7 @@ class Problem:
 
 
 class DimstreamError(Exception):
-    """Root of the tree; `code` is one of `Code`."""
+    """Base class of all errors; `code` is one of `Code`."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -208,11 +205,11 @@ class DimstreamError(Exception):
 
 
 class ArgumentError(DimstreamError, ValueError):
-    """An argument that cannot be sent; it was refused in the call, and nothing has changed."""
+    """An argument cannot be sent; the call had no effect."""
 
 
 class ProtocolError(DimstreamError):
-    """The bytes are not a DIM1 message; `stream` and `seq` are given where the header told them."""
+    """The bytes are not a DIM1 message; `stream` and `seq` are set if the header had them."""
 
     def __init__(
         self,
@@ -239,7 +236,7 @@ class FrameError(ProtocolError):
 
 
 class StreamError(DimstreamError):
-    """The server refused a message; `problem` is what it said."""
+    """The server refused a message; `problem` describes why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code, problem.detail)
@@ -247,7 +244,7 @@ class StreamError(DimstreamError):
 
     @property
     def seq(self) -> int | None:
-        """The frame that was refused, or None when it was something else."""
+        """Number of the refused frame; None when another message was refused."""
         return self.problem.seq
 
 
@@ -259,7 +256,8 @@ class ConnectionLost(DimstreamError):
 
 
 class NotAdmitted(ConnectionLost):
-    """The server expects a key and got none or an unknown one, has removed the key, or expects none."""
+    """The server got no key, or does not accept the key: it is unknown or was removed, or the server uses
+    none."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -267,7 +265,7 @@ class NotAdmitted(ConnectionLost):
 
 
 class KeyFileError(DimstreamError):
-    """A key file that lacks what was expected, or that cannot be written; the text has no secret."""
+    """A key file has wrong content or cannot be written; the text contains no secret."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.BAD_KEY_FILE, detail)
@@ -296,7 +294,7 @@ class Timeout(DimstreamError):
 
 
 class ImspectorError(DimstreamError):
-    """Imspector is not there, or a measurement of it cannot be read."""
+    """Imspector does not run, or its measurement cannot be read."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.BAD_FIELD, detail)

@@ -1,4 +1,4 @@
-"""A stack streamed like a microscope would: denoised OME-TIFF, one JSON line a frame, maps, error bars."""
+"""Stream a stack from a file, and write a denoised OME-TIFF, one JSON line per frame, maps and error bars."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dimstream_client.stream import Stream
 from dimstream_client.suspect_watch import SuspectWatch
 
 BESIDE: Mapping[str, tuple[str, str]] = {"maps": ("support", "uint8"), "sd": ("sd", "float32")}
-"""Settings of a stream that ask for images beside the denoised one: field of the result, and pixel type."""
+"""Settings of a stream that request further images: field of the result and pixel type of each."""
 _FLAGS = ("ok", "suspect", "unjudged")
 
 _log = logging.getLogger("dimstream")
@@ -44,9 +44,9 @@ class StreamingOptions:
     Parameters
     ----------
     interval_s : float
-        Seconds between frames; 0: as fast as the server.
+        Seconds between frames; 0: as fast as the server denoises.
     fail_on_suspect : int or None
-        See `SuspectWatch`; None: never stop.
+        Number of consecutive suspect frames; see `SuspectWatch`. None: never stop.
     """
 
     interval_s: float
@@ -56,20 +56,20 @@ class StreamingOptions:
 
 @dataclass
 class Tally:
-    """How many frames have which flag or none, and the last run of suspect ones.
+    """Number of frames with each flag and without a result, and the last run of suspect frames.
 
     Parameters
     ----------
     suspect_since, suspect_to : int or None
-        First frame of that run, and its last, None while it lasts.
+        First and last frame of the last run of suspect frames; `suspect_to` is None during the run.
     thresholds : Thresholds or None
-        What the server judged by.
+        Thresholds that the server used.
     model_sha256 : str or None
-        Of the weights that were used.
+        SHA-256 of the weights that were used.
     closed : Closed or None
-        What the server said in the end.
+        The server's answer to CLOSE.
     first_missing : str or None
-        Which frame is the first without a result, and why.
+        The first frame without a result, and the reason.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_FLAGS, "missing"), 0))
@@ -83,7 +83,7 @@ class Tally:
     _seq: int = 0
 
     def follow(self, result: Result) -> None:
-        """Take note of the next result."""
+        """Count the next result."""
         plane = replace(result.index, t=0)
         if result.flag == "suspect":
             self._plane, self._seq, self.suspect_to = plane, result.seq, None
@@ -92,14 +92,14 @@ class Tally:
             self.suspect_to = self._seq
 
     def recount(self, flags: Path, frames: int) -> None:
-        """Count the first frames of a file of flags, which were written before it was broken off."""
+        """Count the frames that were written to the file of flags before an interruption."""
         with flags.open(encoding="utf-8") as lines:
             for line in islice(lines, frames):
                 record = json.loads(line)
                 self.count(record, is_missing=record["status"] != "done")
 
     def count(self, record: dict[str, Any], *, is_missing: bool) -> None:
-        """Count a frame by its line."""
+        """Count a frame from its line in the file of flags."""
         self.counts["missing" if is_missing else record["flag"]] += 1
         if is_missing and self.first_missing is None:
             self.first_missing = f"frame {record['seq']}: {record.get('error') or record['reason']}"
@@ -124,12 +124,13 @@ def image_path(out: Path, setting: str) -> Path:
 
 
 def images_beside(settings: Mapping[str, Any]) -> list[str]:
-    """Return which of `BESIDE` a stream is asked for."""
+    """Return which settings of `BESIDE` are used."""
     return [name for name in BESIDE if settings.get(name)]
 
 
 def resume_path(out: Path) -> Path:
-    """Return where ``OUT.ome.tif`` says what resumes it, while it is not finished: ``OUT.resume.json``."""
+    """Return the path of the resume file of ``OUT.ome.tif``: ``OUT.resume.json``. It exists until all is
+    written."""
     return out.with_name(stem_of(out.name) + ".resume.json")
 
 
@@ -145,22 +146,22 @@ def stream_file(
 ) -> Tally:
     """Stream `stack`, of the file `source`, and write its results to `out` and `flags_path(out)`.
 
-    Maps and error bars, where asked for, go to `image_path(out, ...)`; until it is finished,
-    `resume_path(out)` says what resumes it.
+    Maps and error bars, if requested, are written to `image_path(out, ...)`. Until all is written, the data
+    for resuming are in `resume_path(out)`.
 
-    A frame without a result (it cannot be read, was refused, failed, or replaced in mode ``latest``) is a
-    page of zeros, so that pages keep their places, and counted as ``missing``; its line in the flags says
-    what happened.
+    A frame has no result if it cannot be read, was refused, failed, or was replaced in mode ``latest``. Its
+    page has zeros, so that pages keep their places; it is counted as ``missing``, and its line gives the
+    reason.
 
     Parameters
     ----------
     resume : bool
-        Go on where `out` was broken off.
+        Whether to continue an interrupted `out`.
 
     Raises
     ------
     SpoolError
-        There is nothing to be resumed, or the source or the options have changed.
+        When there is nothing to resume, or the source or the options have changed.
     StayedSuspect, TiffError, StreamError, ConnectionLost, Timeout, OSError
     """
     options = _options_of(stack, streaming)
@@ -174,7 +175,7 @@ def stream_file(
     try:
         tally = _record(stream, stack, source, out, streaming, options, on_frame, done)
     except StreamError as error:
-        if error.code in FINAL_CODES:  # the server has given the stream up: nothing can be resumed
+        if error.code in FINAL_CODES:  # the server no longer has the stream: it cannot be resumed
             resume_path(out).unlink(missing_ok=True)
         raise
     resume_path(out).unlink(missing_ok=True)
@@ -182,7 +183,7 @@ def stream_file(
 
 
 def _options_of(stack: ImageStack, streaming: StreamingOptions) -> dict[str, Any]:
-    """What must be the same when a stream is resumed."""
+    """Options that must be the same when a stream is resumed."""
     settings = {name: streaming.settings.get(name) for name in ("out_dtype", "maps")}
     if streaming.settings.get("sd"):
         settings["sd"] = True
@@ -199,7 +200,7 @@ def _record(
     on_frame: Callable[[dict[str, int]], None],
     done: int,
 ) -> Tally:
-    """Send what is not done, and write what comes; when that is broken off, the stream can be resumed."""
+    """Send the remaining frames and write their results; after an interruption the stream can be resumed."""
     with ExitStack() as files:
         pages = files.enter_context(Pages(out, stack, streaming.settings["out_dtype"], done))
         beside = {}
@@ -226,7 +227,7 @@ def _record(
 
 
 def _take_all(stream: Stream, recorder: ResultRecorder) -> None:
-    """Write every result in its place, and remember why frames have none."""
+    """Write every result in its place, and the reason for each missing one."""
     while True:
         try:
             result = stream.take()
@@ -241,7 +242,8 @@ def _take_all(stream: Stream, recorder: ResultRecorder) -> None:
 
 
 def frames_done(out: Path, beside: Sequence[str]) -> int:
-    """Frames of which everything was written; what was written of the next is cut off."""
+    """Return the number of frames of which everything was written; cut off what was written of the next
+    one."""
     if not flags_path(out).exists() or not out.exists():
         return 0
     written = [count_lines(flags_path(out))]
@@ -251,7 +253,7 @@ def frames_done(out: Path, beside: Sequence[str]) -> int:
 
 
 def _frame_of(stack: ImageStack, stream: str, times: list[float] | None, seq: int) -> Frame | None:
-    """A frame that the server wants again; None where it cannot be read."""
+    """Return a frame that the server requests again; None if it cannot be read."""
     try:
         return Frame(stream, seq, stack.read(seq), stack.index(seq), times[seq] if times else None)
     except TiffError:
@@ -267,23 +269,23 @@ def stem_of(name: str) -> str:
 
 
 class SentFrames(Protocol):
-    """What is known of the frames that were sent."""
+    """Data of the frames that were sent."""
 
     unreadable: dict[int, str]
-    """Why frames, by their number, cannot be read."""
+    """Frames that cannot be read, with the reason."""
 
     def handed_over(self, n: int) -> tuple[float | None, float | None]:
-        """Return the time of acquisition of frame `n`, and by the stopwatch when it was sent; once."""
+        """Return, only once, when frame `n` was acquired and when it was sent (`time.perf_counter`)."""
 
     def index_of(self, n: int) -> PlaneIndex:
-        """Return where frame `n` belongs."""
+        """Return the position of frame `n`."""
 
     def fields_of(self, n: int) -> Mapping[str, Any]:
-        """Return what else stands in the line of frame `n`."""
+        """Return further fields for the line of frame `n`."""
 
 
 class Pages:
-    """An OME-TIFF with the axes and scale of a stack, and a page of zeros for each frame that has none."""
+    """An OME-TIFF with the axes and scale of a stack; frames without a result have a page of zeros."""
 
     def __init__(
         self,
@@ -317,7 +319,7 @@ class ResultRecorder:
     Parameters
     ----------
     done : int
-        Frames that are written already.
+        Number of frames that are already written.
     """
 
     def __init__(
@@ -361,14 +363,14 @@ class ResultRecorder:
             self.watch.follow(result)
 
     def _warn(self, result: Result) -> None:
-        """Say once that values are no photon counts, while there is time to stop."""
+        """Warn once, early, if the values are not photon counts."""
         if self._warned or result.quality is None or "not_photons" not in result.quality.notes:
             return
         self._warned = True
         _log.warning("%s", warning_of(result.reason) or "the values are no photon counts")
 
     def set_error(self, seq: int, why: str) -> None:
-        """Remember why a frame will have no result."""
+        """Store why a frame will have no result."""
         self._refusals[seq] = why
 
     def fill_up_to(self, seq: int) -> None:
@@ -393,7 +395,7 @@ class ResultRecorder:
         for name, images in self._beside.items():
             images.write(getattr(result, name) if result else None)
         line.update(self._sent.fields_of(line["seq"]))
-        self._lines.write(json.dumps(line) + "\n")  # last: what has its line is whole
+        self._lines.write(json.dumps(line) + "\n")  # last, so that a frame with a line is complete
         self._lines.flush()
         self.tally.count(line, is_missing=result is None or result.pixels is None)
         self._next += 1

@@ -1,7 +1,7 @@
-"""Streams that the server does not know at present, until they are resumed or given up.
+"""Streams that must be resumed, until they are resumed or ended.
 
-A cut cable, a server that was restarted, a damaged answer and one that does not fit lead here: a stream goes
-on from the first result that did not come.
+Reasons are a broken network, a restarted server, and an answer that is damaged or does not fit. A stream
+continues from the first missing result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dimstream_client.stream_channel import PendingRequest, StreamChannel, fail
 from dimstream_client.stream_sending import Sender
 
 _PAUSE_S: Final = 0.2  # between two connections
-_MOVE_S: Final = 10.0  # that resuming at a server that is there may take on top of the outage allowed
+_MOVE_S: Final = 10.0  # for resuming at a server that answers, in addition to the allowed outage
 _REFUSED_S: Final = 1.0  # before a stream is tried again that could not be resumed yet
 _REPORT_EVERY_S: Final = 60.0
 # Why a stream cannot be resumed yet; it is kept, and tried again.
@@ -32,16 +32,16 @@ _log = logging.getLogger("dimstream")
 
 
 class LostStreams:
-    """Loses streams, resumes them, and ends them.
+    """Marks streams as lost, and resumes or ends them.
 
     Parameters
     ----------
     endpoint : str
-        For messages.
+        Endpoint for error messages.
     outage_s : float
-        So long streams wait for a server that is lost, before they are given up.
+        Seconds that streams wait for a lost server, before they end.
     lines : dict
-        All streams, by name; those that end are taken out.
+        All streams, by name; those that end are removed.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class LostStreams:
         self._sender = sender
 
     def distrust(self, channel: StreamChannel, what: str) -> None:
-        """Ask again for what a server sent that does not fit."""
+        """Request an answer again that does not fit."""
         detail = f"the server at {self._endpoint} sent an answer that does not fit: {what}"
         self.ask_again(channel, ProtocolError(Code.BAD_FIELD, detail, stream=channel.stream))
 
     def ask_again(self, channel: StreamChannel, error: ProtocolError) -> None:
-        """Resume a stream from the first result that did not come, unless that was tried often enough."""
+        """Resume a stream from the first missing result, unless this was tried too often."""
         channel.damaged += 1
         if channel.damaged > MAX_RETRIES:
             self.end(channel, error)
@@ -73,7 +73,7 @@ class LostStreams:
             self.lose(channel, error)
 
     def retry(self, channel: StreamChannel) -> None:
-        """Try to resume a stream when it is time to; give it up after the outage that was allowed."""
+        """Try to resume a stream when it is due; end it after the allowed outage."""
         now = time.monotonic()
         if channel.lost_since is None:
             return
@@ -88,24 +88,24 @@ class LostStreams:
             )
 
     def postpone(self, channel: StreamChannel, pending: PendingRequest) -> None:
-        """Keep a request for when its stream is resumed."""
+        """Keep a request until its stream is resumed."""
         if pending.answer == Updated.TYPE:
             channel.unanswered.append(pending)
         elif pending.answer == Closed.TYPE:
-            channel.closing = pending.future  # CLOSE is sent again once nothing is owed
+            channel.closing = pending.future  # CLOSE is sent again after all answers came
 
     def _postpone_requests(self, channel: StreamChannel) -> None:
         for pending in self._pending.of(channel.stream):
             self.postpone(channel, pending)
 
     def resume(self, channel: StreamChannel, *, after_s: float = 0.0) -> None:
-        """Resume a stream though its server is there: that is no outage."""
+        """Resume a stream at a server that answers; this does not count as an outage."""
         self._postpone_requests(channel)
         channel.resume_at = time.monotonic() + after_s
         channel.lost_since = channel.resume_at + _MOVE_S
 
     def lose(self, channel: StreamChannel, error: DimstreamError) -> None:
-        """Take note that the server does not know a stream any more."""
+        """Mark a stream as lost."""
         now = time.monotonic()
         self._postpone_requests(channel)
         if channel.lost_since is None:
@@ -135,7 +135,7 @@ class LostStreams:
         self._sender.pump(channel)
 
     def not_resumed(self, channel: StreamChannel, error: StreamError) -> None:
-        """Take the refusal of a resumption: it can be tried later, or the stream ends."""
+        """Handle a refused resumption: try it later, or end the stream."""
         if error.code in _NOT_YET:
             self.lose(channel, error)
             if channel.is_lost:
@@ -144,7 +144,7 @@ class LostStreams:
             self.end(channel, error)
 
     def end(self, channel: StreamChannel, error: DimstreamError) -> None:
-        """Give a stream up, with all frames that are not answered."""
+        """End a stream, with all frames that are not answered."""
         self._channels.pop(channel.stream, None)
         self._postpone_requests(channel)
         for pending in channel.unanswered:
@@ -154,6 +154,6 @@ class LostStreams:
         try:
             channel.report_refusals(wait=False)
             channel.receiver.fail(error, frames=channel.session.frames, is_final=True)
-        except Exception:  # other streams end, too, and have to learn of it
+        except Exception:  # other streams end too, and must be notified
             _log.exception("stream %s ended without being closed", channel.stream)
         channel.receiver.end()

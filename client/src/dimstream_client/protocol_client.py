@@ -1,7 +1,7 @@
-"""What a client and its server say to each other: requests and their answers, streams, and their outages.
+"""The client's side of the protocol: requests and answers, streams, and lost connections.
 
-A connection that is lost ends no stream: every stream is resumed on the next one. Sockets and threads are the
-connection's; all here is called on its I/O thread.
+When a connection is lost, every stream is resumed on the next one. Sockets and threads belong to
+`connection`; everything here is called on its I/O thread.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ _log = logging.getLogger("dimstream")
 
 
 class ProtocolClient:
-    """Requests and streams of one client, over as many connections as it takes.
+    """Requests and streams of one client, over one or more consecutive connections.
 
     Parameters
     ----------
     endpoint : str
-        For messages.
+        Endpoint for error messages.
     outage_s : float
-        So long streams wait for a server that is lost, before they are given up.
+        Seconds that streams wait for a lost server, before they end.
     send : callable
         Sends the parts of a message.
 
     Attributes
     ----------
     expelled : ConnectionLost or None
-        Why nothing good can come on this connection any more.
+        Why this connection is no longer usable.
     """
 
     def __init__(self, endpoint: str, *, outage_s: float, send: Callable[[list[Part]], None]) -> None:
@@ -73,29 +73,29 @@ class ProtocolClient:
         self._lost = LostStreams(
             endpoint, outage_s=outage_s, channels=self._channels, pending=self._pending, sender=self._sender
         )
-        self._garbled = 0  # messages in a row that nobody could read
+        self._garbled = 0  # consecutive messages that could not be read
 
     @property
     def is_owed(self) -> bool:
-        """Whether the server owes an answer."""
+        """Whether an answer of the server is due."""
         return bool(self._pending) or not all(
             channel.is_lost or channel.session.is_idle for channel in self._channels.values()
         )
 
     @property
     def has_lost(self) -> bool:
-        """Whether there are streams that the server does not know at present."""
+        """Whether some streams must be resumed."""
         return any(channel.is_lost for channel in self._channels.values())
 
     @property
     def largest_result_bytes(self) -> int:
-        """How large a payload may come."""
+        """Largest payload of a result, bytes."""
         return max((channel.result_bytes for channel in self._channels.values()), default=0)
 
     # --- from the server
 
     def handle(self, parts: Sequence[Part]) -> None:
-        """Take a message; whatever is wrong with it harms no other stream than its own."""
+        """Handle a message; an error in it affects only its own stream."""
         try:
             message = decode(parts, max_payload_bytes=self.largest_result_bytes)
         except Exception as error:
@@ -116,7 +116,7 @@ class ProtocolClient:
         elif isinstance(message, (Opened, Updated, Closed, Pong)) and getattr(message, "by", None) is None:
             self._answered(message)
         elif channel is None or channel.is_lost:
-            return  # of before it was lost
+            return  # from before the loss
         elif isinstance(message, Updated):
             channel.receiver.changed(message)
         elif isinstance(message, Result):
@@ -148,7 +148,7 @@ class ProtocolClient:
         self._sender.pump(channel)
 
     def _misunderstood(self, kind: str, error: ProtocolError) -> None:
-        """What is damaged is asked for again; what nobody asked for is passed over."""
+        """Request a damaged message again; ignore a message that was not requested."""
         channel = self._channels.get(error.stream or "")
         pending = self._pending.answered(kind, None if channel is None else channel.stream)
         if channel is not None and (pending is not None or kind == Result.TYPE):
@@ -166,9 +166,9 @@ class ProtocolClient:
         self._garbled += 1
         if self._garbled == 1:
             _log.warning("a message of the server at %s is ignored: %s", self.endpoint, error)
-        if not self._channels:  # nobody is harmed when who asks learns of it at once
+        if not self._channels:  # no harm: the caller can ask again
             self._give_up_requests(error)
-        if kind == Result.TYPE:  # one is missing now, of whatever stream
+        if kind == Result.TYPE:  # a result of an unknown stream is now missing
             for channel in list(self._channels.values()):
                 if channel.session.owed and not channel.is_lost:
                     self._lost.lose(channel, error)
@@ -177,7 +177,7 @@ class ProtocolClient:
             self.expelled = ConnectionLost(f"{self.endpoint} is no dimstream server: {error.detail}")
 
     def fault(self, channel: StreamChannel | str | None, error: BaseException) -> None:
-        """End one stream because of a fault of this program; the others go on."""
+        """End one stream because of a fault of this program; the others continue."""
         found = self._channels.get(channel) if isinstance(channel, str) else channel
         _log.error("a fault of the client, stream %s", found and found.stream, exc_info=error)
         if found is not None:
@@ -185,7 +185,7 @@ class ProtocolClient:
             self._lost.end(found, DimstreamError(Code.INTERNAL, detail))
 
     def _refused(self, error: Error, channel: StreamChannel | None) -> None:
-        if error.code == Code.NOT_ADMITTED:  # whatever it was said of: nothing else will be answered
+        if error.code == Code.NOT_ADMITTED:  # no matter what it is about: nothing else will be answered
             self.expelled = NotAdmitted(error.detail)
             return
         if channel is not None and error.code == Code.UNKNOWN_STREAM:
@@ -227,7 +227,7 @@ class ProtocolClient:
             return
         wanted = pending.future.set_running_or_notify_cancel()
         if isinstance(message, Opened) and not wanted:
-            self._sender.say(Close(message.stream))  # it came too late for who asked
+            self._sender.say(Close(message.stream))  # it came too late for the caller
             return
         try:
             if pending.then is not None:
@@ -247,7 +247,7 @@ class ProtocolClient:
     def open(
         self, request: Open, receiver: Receiver, reference_of: ReferenceOf | None, future: Future[Opened]
     ) -> None:
-        """Ask for a stream."""
+        """Send a request for a stream."""
         if request.stream in self._channels:
             what = f"stream {request.stream} is open in this client; use that one, or close it first"
             fail(future, ArgumentError(Code.BAD_FIELD, what))
@@ -260,7 +260,7 @@ class ProtocolClient:
         self._sender.ask(pending)
 
     def say(self, message: Message) -> None:
-        """Send what is not answered."""
+        """Send a message that has no answer."""
         self._sender.say(message)
 
     def update(self, pending: PendingRequest) -> None:
@@ -292,10 +292,10 @@ class ProtocolClient:
         self._sender.send_references(channel)
 
     def offer(self, item: Item, fresh: FreshItem | None = None) -> None:
-        """Send a frame or SKIP as soon as there is credit; `fresh` is how it travels unpacked."""
+        """Send a frame or SKIP as soon as there is credit; `fresh` is its message without compression."""
         channel = self._channels.get(item.stream)
         if channel is None:
-            return  # the stream has failed, which its receiver was told
+            return  # the stream has failed, and its receiver knows
         if channel.session.over is not None:
             channel.refusals.append((channel.session.over, 1))
             channel.report_refusals()
@@ -304,7 +304,7 @@ class ProtocolClient:
         self._sender.pump(channel, fresh)
 
     def retry(self) -> None:
-        """Try again to resume what is lost."""
+        """Try again to resume lost streams."""
         for channel in list(self._channels.values()):
             try:
                 self._lost.retry(channel)
@@ -312,13 +312,13 @@ class ProtocolClient:
                 self.fault(channel, error)
 
     def look_again(self, stream: str) -> None:
-        """See whether frames can go: there is room for their results now."""
+        """Send frames that waited for room for their results."""
         channel = self._channels.get(stream)
         if channel is not None:
             self._sender.pump(channel)
 
     def close_stream(self, stream: str, future: Future[Closed], *, drop: bool) -> None:
-        """Send CLOSE once every frame is answered; with `drop` those that were not sent are dropped."""
+        """Send CLOSE after every frame is answered; with `drop`, first drop the frames that were not sent."""
         channel = self._channels.get(stream)
         if channel is None:
             fail(future, ConnectionLost(f"stream {stream} ended before it could be closed"))
@@ -335,30 +335,30 @@ class ProtocolClient:
     # --- a server that is lost, and comes back
 
     def hang_up(self, error: ConnectionLost) -> None:
-        """Take note that the connection is lost, and every stream until it is resumed on the next one."""
+        """Mark the connection and all its streams as lost; they are resumed on the next connection."""
         self._give_up_requests(error)
         for channel in list(self._channels.values()):
             self._lost.lose(channel, error)
         self.expelled = None
 
     def move(self) -> None:
-        """Take note that this connection is left for another, and every stream resumed on that at once."""
+        """Leave this connection for another one, on which every stream is resumed at once."""
         for channel in list(self._channels.values()):
             self._lost.resume(channel)
         self.expelled = None
 
     def ask_again(self) -> None:
-        """Send requests again that are about no stream: the connection that they went over was left."""
+        """Send the requests that concern no stream again, on the new connection."""
         for pending in self._pending.of_none():
             self._sender.ask(pending)
 
     def _give_up_requests(self, error: DimstreamError) -> None:
-        """Fail what belongs to no stream."""
+        """Fail the requests that concern no stream."""
         for pending in self._pending.of_none():
             fail(pending.future, error)
 
     def fail_all(self, error: DimstreamError) -> None:
-        """Give everything up."""
+        """Fail all requests and streams."""
         self._give_up_requests(error)
         for channel in list(self._channels.values()):
             self._lost.end(channel, error)

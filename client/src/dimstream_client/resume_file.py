@@ -1,4 +1,4 @@
-"""A streamed file that was broken off: ``OUT.resume.json`` next to it says by what it is gone on with."""
+"""The resume file of a streamed file: ``OUT.resume.json`` next to it, until all is written."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dimstream_client.spool_file import open_private
 
 @dataclass(frozen=True)
 class ResumeInfo:
-    """What a streamed file is gone on with, and the source that it was made of.
+    """What is needed to resume a streamed file: its stream, source and options.
 
     Parameters
     ----------
     size, changed_ns : int
-        Of the files of the source: bytes of all, and when the last of them was written.
+        Size of all files of the source in bytes, and time of their last change in nanoseconds.
     options : dict
-        How the source was understood and what is written: the same is wanted of who goes on.
+        How the source is read and what is written; must be the same when resumed.
     """
 
     resume_handle: ResumeHandle
@@ -36,13 +36,13 @@ class ResumeInfo:
     def of(
         cls, resume_handle: ResumeHandle, source: Path, files: Sequence[Path], options: dict[str, Any]
     ) -> ResumeInfo:
-        """Return the note of a stream that is made of `source`, of these files."""
+        """Return the information for a stream of `source`, which has these files."""
         stats = [path.stat() for path in files or (source,)]
         changed_ns = max(stat.st_mtime_ns for stat in stats)
         return cls(resume_handle, str(source), sum(stat.st_size for stat in stats), changed_ns, options)
 
     def write(self, path: Path) -> None:
-        """Write it, whole or not at all, for its owner only: it resumes the stream.
+        """Write it atomically, readable only by its owner, because it allows resuming the stream.
 
         Raises
         ------
@@ -65,12 +65,12 @@ class ResumeInfo:
 
 
 def read_resume_info(path: Path, source: Path, files: Sequence[Path], options: dict[str, Any]) -> ResumeInfo:
-    """Return the note of a stream that is made of `source`, of these files.
+    """Return the information for resuming a stream of `source`, which has these files.
 
     Raises
     ------
     SpoolError
-        There is none, the source is another or has changed, or the options are others.
+        When there is no such file, the source has changed, or the options differ.
     OSError
     """
     if not path.exists():
@@ -110,7 +110,7 @@ def read_resume_info(path: Path, source: Path, files: Sequence[Path], options: d
 
 
 def keep_lines(path: Path, most: int) -> int:
-    """Cut a file of lines after its first `most` whole ones; return how many it has then.
+    """Cut a file after its first `most` complete lines; return the number of lines left.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def keep_lines(path: Path, most: int) -> int:
 
 
 def count_lines(path: Path) -> int:
-    """Return how many whole lines a file has.
+    """Return the number of complete lines of a file.
 
     Raises
     ------

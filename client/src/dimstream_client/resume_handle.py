@@ -1,4 +1,4 @@
-"""What resumes a stream, as a file."""
+"""What is needed to resume a stream, and its JSON form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ResumeHandle:
     Parameters
     ----------
     request : Open
-        With which it was opened.
+        The request that opened it.
     """
 
     endpoint: str
@@ -26,7 +26,7 @@ class ResumeHandle:
     request: Open
 
     def resumption(self, next_result: int) -> Open:
-        """Return the OPEN that resumes the stream from this result on."""
+        """Return the OPEN that resumes the stream from result `next_result` on."""
         return replace(
             self.request, stream=self.stream, resume_token=self.resume_token, next_result=next_result
         )
@@ -44,7 +44,7 @@ class ResumeHandle:
         Raises
         ------
         SpoolError
-            It is none.
+            When the text is not a resume handle.
         """
         try:
             fields = json.loads(text)

@@ -1,7 +1,7 @@
-"""The client's side of one stream, without sockets: what may be sent now, and what an answer means.
+"""The client's side of one stream, without sockets: which frames may be sent, and the effect of each answer.
 
-One thread calls it. Frames are kept until their RESULT has come, and of each plane one more as context, so
-that a server that has lost its memory can judge the next; what resuming needs besides is in `opened`.
+Only one thread may call it. Frames are kept until their RESULT comes. For each plane, the last answered frame
+is also kept, so that a restarted server can compare the next one with it. `opened` has what resuming needs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Item = Union[KeptFrame, Skip]
 
 MAX_RETRIES: Final = 5
 FINAL_CODES: Final = frozenset({Code.STREAM_CLOSED, Code.BAD_TOKEN})
-PATIENT_CODES: Final = frozenset({Code.SERVER_BUSY, Code.DRAINING})  # tried again until the server takes it
+PATIENT_CODES: Final = frozenset({Code.SERVER_BUSY, Code.DRAINING})  # tried again until the server accepts it
 
 
 class Refusal(NamedTuple):
-    """What follows from a refusal.
+    """The consequences of a refusal.
 
     Parameters
     ----------
     given_up : StreamError or None
-        Why a frame, or the stream, gets no result; None when nothing was given up.
+        Why a frame or the stream gets no result; None if it will be tried again.
     resume : bool
-        Whether the stream is to be resumed.
+        Whether the stream must be resumed.
     """
 
     given_up: StreamError | None = None
@@ -42,9 +42,9 @@ class Session:
     Parameters
     ----------
     opened : Opened
-        What the server granted.
+        The server's answer to OPEN.
     latest : bool
-        Whether the newest frame replaces the one that waits to be sent.
+        Whether the newest frame replaces a waiting one.
     """
 
     def __init__(self, opened: Opened, *, latest: bool) -> None:
@@ -56,25 +56,25 @@ class Session:
         self._latest = latest
         self._unsent: deque[Item] = deque()
         self._sent: deque[Item] = deque()
-        self._sent_to = opened.next_seq - 1  # the last number that was ever sent
-        self._skipped_to = opened.next_seq - 1  # SKIPs up to here have raised the limit already
-        self._refused = (-1, 0)  # the frame that was refused last, and how often
+        self._sent_to = opened.next_seq - 1  # the highest number that was sent
+        self._skipped_to = opened.next_seq - 1  # SKIPs up to here have already raised the limit
+        self._refused = (-1, 0)  # the frame that was refused last, and the number of refusals
         self._last_seq: int | None = None
 
     @property
     def owed(self) -> int:
-        """Frames that were sent and not answered."""
+        """Number of frames that were sent and not answered."""
         return sum(not isinstance(item, Skip) for item in self._sent)
 
     @property
     def oldest_seq(self) -> int | None:
-        """Number of the oldest frame that was taken and not answered."""
+        """Number of the oldest frame that was accepted here and not answered."""
         items = (*self._sent, *self._unsent)
         return next((item.seq for item in items if not isinstance(item, Skip)), None)
 
     @property
     def frames(self) -> int:
-        """Frames that were taken and not answered."""
+        """Number of frames that were accepted here and not answered."""
         return self.owed + sum(not isinstance(item, Skip) for item in self._unsent)
 
     @property
@@ -84,11 +84,11 @@ class Session:
 
     @property
     def last_seq(self) -> int | None:
-        """The last number that a frame or a SKIP used up."""
+        """The last number used by a frame or a SKIP."""
         return self._last_seq
 
     def offer(self, item: Item) -> None:
-        """Take a frame, or a SKIP, that is to be sent."""
+        """Accept a frame or a SKIP for sending."""
         if self.over is not None:
             raise self.over
         self._last_seq = _last(item)
@@ -99,7 +99,7 @@ class Session:
         self._unsent.append(item)
 
     def outgoing(self, *, free_capacity: int) -> list[Item]:
-        """Return what may be sent now, in order, with at most `room` frames."""
+        """Return what may be sent now, in order, with at most `free_capacity` frames."""
         ready: list[Item] = []
         while self._unsent and self._may_send(free_capacity=free_capacity):
             item = self._unsent.popleft()
@@ -113,35 +113,35 @@ class Session:
         return ready
 
     def drop_unsent(self) -> None:
-        """Forget what was not sent yet."""
+        """Drop what was not sent yet."""
         if self._unsent:
             self._last_seq = _first(self._unsent[0]) - 1 if _first(self._unsent[0]) else None
             self._unsent.clear()
 
     def credit(self, credit: Credit) -> None:
-        """Take a new limit."""
+        """Set a new limit."""
         self._raise_limit(credit.limit)
 
     def why_not_limit(self, limit: int) -> str | None:
-        """Return why a server that counts right cannot have set this limit; None when it can."""
+        """Return why this limit is not possible; None if it is."""
         most = self._sent_to + 1 + self.opened.window
         return None if limit <= most else f"its limit is {limit}, expected at most {most}"
 
     @property
     def oldest(self) -> KeptFrame | None:
-        """The frame whose RESULT comes next; None when none is owed."""
+        """The frame whose RESULT comes next; None if none is due."""
         return next((item for item in self._sent if not isinstance(item, Skip)), None)
 
     def result(self, result: Result) -> None:
-        """Take the answer to the oldest frame that is owed one."""
+        """Handle the answer to the oldest unanswered frame."""
         self._raise_limit(result.limit)
         self._answered(result.seq)
 
     def refused(self, error: Error) -> Refusal:
-        """Take a refusal of a frame or SKIP.
+        """Handle a refusal of a frame or SKIP.
 
-        Whatever was sent behind it is refused as well. So the stream is resumed, as after an outage, from the
-        first result that did not come; what cannot be sent again becomes a SKIP before that.
+        The server also refuses all that was sent after it. So the stream is resumed from the first missing
+        result, as after an outage; what cannot be sent again is first replaced by a SKIP.
         """
         seq, code = error.seq, error.code
         assert seq is not None
@@ -159,7 +159,7 @@ class Session:
         return Refusal(given_up=StreamError(error), resume=True)
 
     def end(self, error: StreamError) -> StreamError | None:
-        """Give up the stream, and every frame that is not answered; None when that was done before."""
+        """End the stream and drop all unanswered frames; None if that was done before."""
         if self.over is not None:
             return None
         self.over = error
@@ -169,7 +169,7 @@ class Session:
         return self.over
 
     def resumed(self, opened: Opened) -> None:
-        """Begin again where the server goes on: everything that is not answered is to be sent again."""
+        """Continue from where the server continues: everything unanswered is sent again."""
         self.opened = opened
         self.limit = opened.limit
         self._sent_to = self._skipped_to = opened.next_seq - 1
@@ -179,18 +179,18 @@ class Session:
             self._unsent.popleft()
 
     def unreadable(self, seq: int) -> None:
-        """Name the hole that a frame leaves which was to be sent, but cannot be read any more."""
+        """Replace a frame that can no longer be read by a SKIP."""
         while self._sent and _first(self._sent[-1]) >= seq:
             self._unsent.appendleft(self._sent.pop())
         item = self._unsent.popleft()
         self._unsent.appendleft(Skip(item.stream, seq, seq, "the frame could not be read from the spool"))
 
     def reference(self, seq: int) -> KeptFrame | None:
-        """Return an answered frame that is kept to be compared with; None when it is not."""
+        """Return an answered frame that was kept for comparison; None if it was not."""
         return next((frame for frame in self.contexts.values() if frame.seq == seq), None)
 
     def _may_retry(self, seq: int) -> bool:
-        """Whether the frame was not refused too often already."""
+        """Whether the frame may be tried again after a refusal."""
         refused, times = self._refused
         self._refused = seq, times + 1 if refused == seq else 1
         return self._refused[1] <= MAX_RETRIES
@@ -204,7 +204,7 @@ class Session:
 
     def _raise_limit(self, limit: int) -> None:
         self.limit = max(self.limit, limit)
-        # A SKIP is behind us once the limit could not be so high without it.
+        # A SKIP was accepted if the limit could not be this high without it.
         while (
             self._sent
             and isinstance(skip := self._sent[0], Skip)
@@ -221,13 +221,14 @@ class Session:
             self._unsent.append(skip)
 
     def _fresh(self, item: Item) -> int:
-        """Return by how much sending this raises the limit."""
+        """Return by how much sending this item raises the limit."""
         if not isinstance(item, Skip):
             return 0
         return max(0, item.seq_to - max(item.seq_from - 1, self._skipped_to))
 
     def _may_send(self, *, free_capacity: int) -> bool:
-        """Whether the next frame, and the SKIPs before it, may go; SKIPs wait so that they can grow."""
+        """Whether the next frame and the SKIPs before it may be sent; SKIPs wait so that they can be
+        merged."""
         limit = self.limit
         for item in self._unsent:
             if not isinstance(item, Skip):

@@ -1,14 +1,13 @@
-"""Frames on disk until their results are safe, so that neither a dead program nor a long outage loses one.
+"""Frames on disk until their results are processed, so that a crash or a long outage loses none.
 
 A spool is a folder for one stream::
 
-    stream.json            what resumes the stream: endpoint, OPEN, the server's name for it, its token
-    settled                first result that the program has not dealt with yet
-    000000000042.frame     frame 42, or the SKIP that begins there
-    lock                   held by the program that uses the folder
+    stream.json            what resumes the stream: endpoint, OPEN, its id at the server, its token settled
+    first result that the program has not processed 000000000042.frame     frame 42, or the SKIP that begins
+    there lock                   held by the program that uses the folder
 
-A frame is in its file before `Stream.send` returns. Files are not synced: they outlive the program, but
-after a power failure one may be damaged, which is found out by its checksum, and said.
+A frame is in its file before `Stream.send` returns. Files are not synced: they survive a crash of the
+program. After a power failure one may be damaged; its checksum shows this, and an error reports it.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ class Spool:
     Parameters
     ----------
     folder : path
-        Made when it is not there.
+        Created if missing.
     max_bytes : int
-        Frames may take so much.
+        Limit for all frames, bytes.
     reserve_bytes : int
-        So much of the disk is left free.
+        Free disk space that is kept, bytes.
     memory_bytes : int
-        Frames that were not sent yet are also kept in memory, up to so much, so that they need not be read.
+        Frames that were not sent yet are also kept in memory up to this size, to avoid reading them.
 
     Raises
     ------
     SpoolError
-        The folder cannot be used, or another program uses it.
+        When the folder cannot be used, or another program uses it.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Spool:
         self._mutex = threading.Lock()
         self._sizes: dict[int, int] = {}
         self._unsettled: deque[int] = deque()
-        self._planes: dict[int, Plane] = {}  # of the frames that are not settled
+        self._planes: dict[int, Plane] = {}  # of the frames whose results were not processed
         self._references: dict[Plane, int] = {}
         with self._errors("be used"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +114,7 @@ class Spool:
         Raises
         ------
         SpoolError
-            There is one already, or the folder cannot be written.
+            When it already has a stream, or the folder cannot be written.
         """
         with self._errors("be written"):
             unfinished = self.folder / ".stream.json"
@@ -126,19 +125,19 @@ class Spool:
         self._open_counter()
 
     def recover(self, settled: int | None = None) -> list[SpoolError]:
-        """Find the frames that must be sent again, `items`; return what was wrong with files in between.
+        """Find the frames that must be sent again (`items`); return the errors of damaged files between them.
 
-        A file that the program's end has cut short is the last, and its frame was never promised to be kept.
+        A file that a crash has truncated is the last one; `Stream.send` had not returned for its frame.
 
         Parameters
         ----------
         settled : int, optional
-            First result that the program has not dealt with, when it knows better than `settled`.
+            First result that the program has not processed, if it knows better than the file ``settled``.
 
         Raises
         ------
         SpoolError
-            The folder holds no stream, or cannot be read; or frames from `settled` on are gone.
+            When the folder holds no stream or cannot be read, or frames from `settled` on are missing.
         """
         if self.resume_handle is None:
             raise SpoolError(
@@ -166,7 +165,7 @@ class Spool:
         self.close(done=False)
 
     def close(self, *, done: bool) -> None:
-        """Release the folder; remove it when everything is `done`."""
+        """Release the folder; remove it if `done`."""
         with self._mutex:
             if self._lock.closed:
                 return
@@ -184,9 +183,9 @@ class Spool:
         Raises
         ------
         SpoolFull
-            The limit is reached, or the disk would be full; nothing was kept.
+            When the limit is reached, or the disk would be full; nothing was kept.
         SpoolError
-            The disk cannot be written; nothing was kept.
+            When the disk cannot be written; nothing was kept.
         """
         self._write(frame.seq, encode(frame))
         plane = (frame.index.c, frame.index.z, frame.index.p)
@@ -207,7 +206,7 @@ class Spool:
         self._write(skip.seq_from, encode(skip))
 
     def take_back(self, seq: int) -> None:
-        """Forget the last frame, or SKIP, that was kept: it was not sent."""
+        """Remove the last frame or SKIP again, because it was not sent."""
         with self._mutex:
             if self._unsettled and self._unsettled[-1] == seq:
                 self._unsettled.pop()
@@ -220,7 +219,7 @@ class Spool:
         Raises
         ------
         SpoolError
-            Its file is damaged or gone.
+            When its file is damaged or missing.
         """
         with self._mutex:
             fresh = self._take_fresh(seq)
@@ -234,19 +233,20 @@ class Spool:
         return message
 
     def find(self, seq: int) -> Frame | None:
-        """Read a frame that was settled; None when it was dropped.
+        """Read a frame whose result was processed; None when it was deleted.
 
         Raises
         ------
         SpoolError
-            Its file is damaged.
+            When its file is damaged.
         """
         return self.load(seq) if seq in self._sizes else None
 
     def settle(self, next_result: int) -> None:
-        """Record that the program has used all results before this one, and delete what is not needed.
+        """Record that the program has processed all results before this one; delete frames that are not
+        needed.
 
-        The last settled frame of each plane stays: the server may want to compare the next with it.
+        The last of these frames stays for each plane, because the server may compare the next one with it.
         """
         with self._mutex:
             self.settled = max(self.settled, next_result)
@@ -293,7 +293,8 @@ class Spool:
     def _check_room(self, nbytes: int) -> None:
         if self.bytes + nbytes > self.max_bytes:
             raise SpoolFull(
-                f"the spool {self.folder} has {self.bytes} bytes, one more frame would exceed its limit of "
+                f"the spool {self.folder} has {self.bytes} bytes, and one more frame would exceed its limit "
+                "of "
                 f"{self.max_bytes}; see why no results come, or allow it more"
             )
         with self._errors("be looked at"):
@@ -309,7 +310,7 @@ class Spool:
             return
         self.bytes -= self._sizes.pop(seq)
         self._take_fresh(seq)
-        with contextlib.suppress(OSError):  # a file too many is no loss
+        with contextlib.suppress(OSError):  # a file that is not deleted does no harm
             self._path(seq).unlink()
 
     def _take_fresh(self, seq: int) -> Frame | None:
@@ -318,7 +319,7 @@ class Spool:
         return fresh
 
     def _restart(self) -> None:
-        """Forget what an earlier try to recover has found."""
+        """Forget what an earlier recovery has found."""
         for found in (self.items, self._sizes, self._unsettled, self._planes, self._references, self._fresh):
             found.clear()
         self.bytes = self._fresh_bytes = 0

@@ -1,4 +1,4 @@
-"""One frame, or SKIP, in a file: a head of 24 bytes, the header of its DIM1 message, its pixels."""
+"""Files with one frame or SKIP: a prefix of 24 bytes, the header of its DIM1 message, and its pixels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LARGEST: Final = 2**40
 
 
 def size_of(parts: list[Any]) -> int:
-    """Return the bytes that a file of these message parts will have."""
+    """Return the size in bytes of a file with these message parts."""
     return _HEAD.size + sum(len(part) for part in parts[1:])
 
 
 def write(path: Path, parts: list[Any]) -> None:
-    """Write a file of these message parts.
+    """Write a file with these message parts.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def parse(content: bytes, *, where: str) -> Frame | Skip:
     Raises
     ------
     SpoolError
-        It is cut short, damaged, or no such file.
+        When it is truncated, damaged, or not such a file.
     """
     if len(content) < _HEAD.size:
         raise SpoolError(f"{where} is cut short")
@@ -67,6 +67,6 @@ def parse(content: bytes, *, where: str) -> Frame | Skip:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file again that only its owner can read: it holds images, or a token."""
+    """Create or replace a file that only its owner can read, because it holds images or a token."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600), "wb")

@@ -1,4 +1,4 @@
-"""One open stream as a program holds it: frames in, results out."""
+"""One open stream of a program: send frames, receive results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["Stream"]
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """What a program gives with a frame, as it can travel."""
+    """Data of a frame in a form that can be sent."""
 
     pixels: npt.NDArray[Any]
     index: PlaneIndex | None
@@ -49,13 +49,14 @@ class _Given:
 
 
 class Stream:
-    """An open stream; made by `Client.open`. Send from one thread; take results in the same or another.
+    """An open stream, made by `Client.open`. Send from one thread; take results in the same or another
+    thread.
 
-    At most twice the window of frames is between `send` and the taking of their results, or as many as fit
-    into `buffer_bytes`, so memory is bounded: who sends without taking results (by `results`, or by a
-    callback) is made to wait or, in mode ``latest``, has frames replaced. With a spool nobody waits.
+    Memory is bounded: at most twice the window of frames, or as many as fit into `buffer_bytes`, can be sent
+    without taking their results. Then `send` waits or, in mode ``latest``, frames are replaced. With a spool,
+    `send` never waits.
 
-    A server that is lost ends no stream: frames are kept, and go on to it when it is back.
+    When the connection is lost, the stream stays open: frames are kept and sent when the server is back.
     """
 
     def __init__(
@@ -109,33 +110,35 @@ class Stream:
 
     @property
     def next_seq(self) -> int:
-        """Sequence number of the next frame; after resuming, the one with which sending continues."""
+        """Sequence number of the next frame; after resuming, the first one that must be sent."""
         return self._next_seq
 
     @property
     def backlog(self) -> int:
-        """Frames that were sent here and are not answered."""
+        """Number of frames that were passed to `send` and are not answered."""
         return self._next_seq - self._buffer.answered
 
     @property
     def resume_handle(self) -> ResumeHandle:
-        """What resumes the stream, by `Client.resume_with`; keep it secret."""
+        """The handle for `Client.resume_with`; keep it secret."""
         opened = self.opened
         return ResumeHandle(self._connection.endpoint, opened.stream, opened.resume_token, self.request)
 
     @property
     def id(self) -> str:
-        """The server's name for it."""
+        """The server's id of the stream."""
         return self.opened.stream
 
     @property
     def refused_results(self) -> int:
-        """Results that were damaged or did not fit the request, and were requested again."""
+        """Number of results that were requested again, because they were damaged or did not fit the
+        request."""
         return self._buffer.refused
 
     @property
     def operator_change(self) -> Updated | None:
-        """The last change of this stream by an operator of the server, also logged; None: no change."""
+        """The last change of this stream by an operator of the server (also logged); None if there was
+        none."""
         return self._buffer.operator_change
 
     # --- frames
@@ -155,32 +158,32 @@ class Stream:
         Parameters
         ----------
         pixels : (H, W) ndarray
-            Counts, of the stream's shape and dtype.
+            Detector values with the stream's shape and dtype.
         index : PlaneIndex, or mapping with t, c, z, p, optional
-            Where it belongs; by default time point `seq`. Axes that a mapping does not name are 0.
+            Position of the frame; by default time point `seq`. Axes that a mapping does not name are 0.
         t_acq : float, datetime or numpy.datetime64, optional
-            Seconds since 1970-01-01 UTC at acquisition; by default now. A datetime without a time zone is
-            local time, as Python has it; a datetime64 is UTC (and a Timestamp without one, as pandas has it).
+            Time of acquisition, seconds since 1970-01-01 UTC; by default now. As in Python, a datetime
+            without time zone is local time. A datetime64, and a pandas Timestamp without time zone, are UTC.
         meta : mapping, optional
-            Anything that JSON holds. Numpy's scalars and arrays, enums, dates and paths are written as
-            numbers, lists and texts.
+            Any JSON values. NumPy scalars and arrays, enums, dates and paths are written as numbers, lists
+            and texts.
         timeout_s : float, optional
-            How long this may block, 0 for not at all; the client's by default. Mode ``latest`` never blocks.
+            Longest time to block, seconds; by default the client's. Mode ``latest`` never blocks.
         copy : bool
-            False when the array will not be changed any more.
+            False if the array will not be changed afterwards.
 
         Raises
         ------
         FrameError
             wrong_shape or wrong_dtype; nothing was sent.
         ArgumentError
-            An argument cannot be sent, or together they are too large for a header; nothing was sent.
+            When an argument cannot be sent, or the arguments are too large for a header; nothing was sent.
         Timeout
-            Nothing was sent: too many results are still to come, or to be taken.
+            When too many results are missing or not taken; nothing was sent.
         SpoolError
-            With a spool, nothing was sent: it is full (`SpoolFull`), or its disk cannot be written.
+            When the spool is full (`SpoolFull`) or its disk cannot be written; nothing was sent.
         StreamError, ConnectionLost
-            The stream is over; or, with a callback, what was refused earlier.
+            When the stream has ended; with a callback, also for an earlier refusal.
         """
         patience = self._patience(timeout_s)
         copies = arguments.boolean("copy", copy)
@@ -209,7 +212,7 @@ class Stream:
             raise
 
     def _offer(self, given: _Given, *, copy: bool) -> int:
-        """Number a frame and pass it on; what cannot be kept or encoded leaves the number unused."""
+        """Number a frame and pass it on. If it cannot be stored or encoded, the number stays unused."""
         seq = self._next_seq
         frame = Frame(
             stream=self.id,
@@ -232,14 +235,15 @@ class Stream:
         return seq
 
     def skip(self, frames: Integer = 1, *, reason: str) -> None:
-        """Report that the next `frames` frames will never come, so that the server knows of the gap.
+        """Report to the server that the next `frames` frames will not be sent.
 
         Raises
         ------
         ArgumentError
-            `frames` is no integer of at least 1, or so large that no number is left; `reason` is no text.
+            When `frames` is not an integer of at least 1, or exceeds the numbers left; when `reason` is not
+            text.
         SpoolError, StreamError, ConnectionLost
-            As of `send`.
+            As for `send`.
         """
         number = arguments.integer("frames", frames, least=1)
         text = arguments.field("SKIP", "reason", reason)
@@ -260,24 +264,24 @@ class Stream:
     # --- results
 
     def results(self, *, timeout_s: Number | None = None) -> Results:
-        """Return an iterator over results as they come; it ends when the stream is closed.
+        """Return an iterator over results; it ends when the stream is closed.
 
-        An error is raised by ``next`` in the place of its result; after the refusal of one frame the iterator
-        can be used on. With `timeout_s`, ``next`` raises `Timeout` when nothing came for so long.
+        For a frame without a result, ``next`` raises the error; after the refusal of one frame the iterator
+        can still be used. With `timeout_s`, ``next`` raises `Timeout` when no result came for that time.
         """
         return Results(self.take, timeout_s=timeout_s)
 
     def take(self, *, timeout_s: Number | None = None) -> Result | None:
-        """Return the next result; None when the stream is closed and everything was taken.
+        """Return the next result; None when the stream is closed and all results were taken.
 
         Raises
         ------
         Timeout
-            None came; `timeout_s` None waits for ever.
+            When no result came in time; with `timeout_s` None it waits without limit.
         StreamError
-            A frame was refused, see its `seq`.
+            When a frame was refused, see `seq`.
         FrameError
-            A result came damaged.
+            When a result was damaged.
         ConnectionLost
         """
         if self._buffer.on_result is not None:
@@ -292,7 +296,7 @@ class Stream:
                 self._connection.look_again(self.id)
 
     def _all_is_done(self) -> None:
-        """Remove the spool once its last result was dealt with; what failed stays there."""
+        """Remove the spool after its last result was processed; after a failure it stays."""
         if self._spool is None or self._closing is None or self._buffer.first_failed is not None:
             return
         # CLOSED ends the results a moment before it is the answer to `close`.
@@ -311,20 +315,21 @@ class Stream:
         thresholds: Thresholds | Mapping[str, Number] | None = None,
         timeout_s: Number | None = None,
     ) -> Updated:
-        """Change the model or thresholds for the frames sent from now on; return what is in force then.
+        """Change the model or thresholds for the frames sent from now on; return the model and thresholds
+        then used.
 
         Parameters
         ----------
         thresholds : Thresholds or mapping, optional
-            A mapping changes what it names, such as ``{"ssim": 0.3}``. `Thresholds` are all put in force, but
-            for those that are None.
+            A mapping changes the thresholds that it names, such as ``{"ssim": 0.3}``. `Thresholds` change all
+            that are not None.
 
         Raises
         ------
         ArgumentError
-            An argument cannot be sent.
+            When an argument cannot be sent.
         StreamError
-            unknown_model or another refusal; nothing has changed.
+            When the server refuses, such as unknown_model; nothing has changed.
         Timeout, ConnectionLost
         """
         named = None if model is None else arguments.field("UPDATE", "model", model)
@@ -336,15 +341,15 @@ class Stream:
         return wait(updated, patience, "no UPDATED came")
 
     def finish(self) -> None:
-        """Send no more frames; results still come, then the iterator ends."""
+        """State that no more frames will be sent. Results still come; then the iterator ends."""
         self._close(drop=False)
 
     def abandon(self) -> None:
-        """Drop what was not sent and close without waiting."""
+        """Drop frames that were not sent, and close without waiting."""
         self._close(drop=True)
 
     def _close(self, *, drop: bool) -> Future[Closed]:
-        """The one answer to the one CLOSE, whichever thread asks first."""
+        """The answer to CLOSE, which is sent only once even if several threads close the stream."""
         with self._lock:
             if self._closing is None:
                 self._closing = self._connection.close_stream(self.id, drop=drop)
@@ -353,13 +358,13 @@ class Stream:
     def close(self, *, timeout_s: Number | None = None) -> Closed:
         """Wait until every frame is answered and the server has closed the stream.
 
-        Results that were not taken yet can be taken afterwards; but with a spool or a buffer, which may hold
-        any number of frames, they have to be taken meanwhile (until `take` returns None) for it to go on.
+        Results can be taken afterwards. With a spool or a buffer, which can hold any number of frames, take
+        them meanwhile (until `take` returns None); else the close does not finish.
 
         Raises
         ------
         StreamError
-            With a callback: a frame was refused.
+            With a callback: when a frame was refused.
         Timeout, ConnectionLost
         """
         patience = self._patience(timeout_s)

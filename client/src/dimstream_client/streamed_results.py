@@ -1,4 +1,4 @@
-"""The results of a movie, as an iterator, while a thread of its own sends the frames."""
+"""An iterator over the results of a movie, while a separate thread sends its frames."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FrameLike = Union["npt.NDArray[Any]", "tuple[npt.NDArray[Any], Index | None]"]
 
 
 class StreamedResults:
-    """Iterator over the results of `Client.stream`; `stream` is the stream once the first frame came.
+    """Iterator over the results of `Client.stream`; `stream` is set after the first frame.
 
     Parameters
     ----------
     frames : iterable of (H, W) arrays
-        Detector values, or pairs of one and its index.
+        Detector values, or pairs of a frame and its index.
     open_stream : callable
-        Gives the stream for frames like the first.
+        Returns a stream for frames like the first one.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class StreamedResults:
         return result
 
     def start(self) -> None:
-        """Take the first frame and open the stream now, instead of with the first result.
+        """Take the first frame and open the stream now, not with the first result.
 
         Raises
         ------
         StreamError
-            The server refused the stream.
+            When the server refuses the stream.
         FrameError, Timeout, ConnectionLost
         """
         if not self._started:
@@ -94,12 +94,12 @@ class StreamedResults:
             )
         self.stream = self._open_stream(pixels)
         self._feeder = _Feeder(self.stream, first, self._frames, copy=self._copy)
-        # A loop that is left early leaves no thread and no stream behind.
+        # After an early end of the loop, no thread and no stream stay.
         weakref.finalize(self, self._feeder.stop)
 
 
 class _Feeder:
-    """Sends frames on a thread of its own, so that results are taken while the next frame is waited for."""
+    """Sends frames on a separate thread, so that results can be taken while the next frame is awaited."""
 
     def __init__(self, stream: Stream, first: FrameLike, rest: Iterator[FrameLike], *, copy: bool) -> None:
         self._stream = stream
@@ -112,7 +112,7 @@ class _Feeder:
     def stop(self) -> None:
         """Send no more."""
         self._stopped.set()
-        with contextlib.suppress(ConnectionLost):  # then the stream is gone already
+        with contextlib.suppress(ConnectionLost):  # the stream has already ended
             self._stream.abandon()
 
     def raise_failure(self) -> None:
@@ -123,7 +123,7 @@ class _Feeder:
 
     def _run(self) -> None:
         try:
-            # What ends the stream is found among its results.
+            # The results contain the error that ends the stream.
             with contextlib.suppress(StreamError, ConnectionLost):
                 self._send(self._first)
                 for frame in self._rest:
