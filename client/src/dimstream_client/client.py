@@ -344,7 +344,8 @@ class Client:
 
         Parameters
         ----------
-        frames : iterable of (H, W) ndarray, or of pairs of such an array and its `PlaneIndex` copy : bool
+        frames : iterable of (H, W) ndarray, or of pairs of such an array and its `PlaneIndex`
+        copy : bool
             False if the arrays will not be changed after they were sent.
         buffer_bytes, spool, model, ..., user
             As for `open`.

@@ -26,7 +26,8 @@ class Figure:
         Name of the column, without its unit.
     title : str
         Name for people.
-    definition : str source : str
+    definition : str
+    source : str
         Publication; empty for our own figures.
     dimension : int
         Dimension as a power of length: 1 a length, 2 an area, -2 a number per area.

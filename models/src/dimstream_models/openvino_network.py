@@ -79,7 +79,8 @@ class OpenVinoNetwork:
 
         Raises
         ------
-        PrecisionUnavailable RuntimeError
+        PrecisionUnavailable
+        RuntimeError
             When OpenVINO fails.
         """
         try:

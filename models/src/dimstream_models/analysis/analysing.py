@@ -40,7 +40,8 @@ class AnalysisSettings:
 
     Parameters
     ----------
-    frame : FrameSettings reach_um : float
+    frame : FrameSettings
+    reach_um : float
         How far a junction may move from one frame to the next.
     reach_px : float
         The same, px, where the size of pixels is unknown.
@@ -74,7 +75,8 @@ def analyse_movie(
 
     Parameters
     ----------
-    source : Segmenter or GivenLabels folder : Path
+    source : Segmenter or GivenLabels
+    folder : Path
         A new one, or that of the same analysis.
     workers : int, optional
         Number of processes; by default one per core.

@@ -38,7 +38,8 @@ class Persistence:
 
     Parameters
     ----------
-    tubule, sheet : (H, W) int64 frames : int
+    tubule, sheet : (H, W) int64
+    frames : int
     """
 
     tubule: NDArray[np.int64]

@@ -21,7 +21,8 @@ class EdgeBounds(Confined):
 
     Parameters
     ----------
-    world : str outward, inward : float
+    world : str
+    outward, inward : float
         Intersection over union with the ER whose edge is half a pixel further out, or further in.
     at_edge : float
         Pixels at the edge, on both sides of it, as a share of the ER's pixels.

@@ -45,7 +45,8 @@ class Comparison:
     ----------
     cells : (int, int)
         Number of cells that have the figure.
-    medians : (float or None, float or None) normal_p : (float or None, float or None)
+    medians : (float or None, float or None)
+    normal_p : (float or None, float or None)
         p of Shapiro and Wilk's test; None with too few cells, or when all are equal.
     p, q : float or None
         p of Mann and Whitney's U test, and q after Benjamini and Hochberg's correction for all tests of the

@@ -64,7 +64,8 @@ class LiveAnalysis:
         ``http://HOST:PORT``, or ``https``.
     token : str or None
         Token that the server requires.
-    make_segmenter : callable say : callable
+    make_segmenter : callable
+    say : callable
         Called with each message for people.
 
     Raises

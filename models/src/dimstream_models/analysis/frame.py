@@ -40,7 +40,9 @@ class FrameFindings:
     ----------
     labels : (H, W) uint8
         Background, tubule or sheet; tubules on sheets were counted as one of these.
-    graph : networkx.MultiGraph gaps : Pieces figures : dict of str to float or None
+    graph : networkx.MultiGraph
+    gaps : Pieces
+    figures : dict of str to float or None
         By the names of `er_figures.FIGURES`, in px; SSIM is not among them.
     """
 

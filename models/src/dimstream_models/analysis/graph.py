@@ -88,7 +88,8 @@ def ernet_graph(labels: Labels, *, least_piece_px: int = 50) -> nx.Graph:
 
     Parameters
     ----------
-    labels : (H, W) of `Structure` least_piece_px : int
+    labels : (H, W) of `Structure`
+    least_piece_px : int
         Pieces of tubules with fewer pixels are omitted.
     """
     tubules = without_small(labels == Structure.TUBULE, least_piece_px)

@@ -24,7 +24,8 @@ class Pieces:
     ----------
     numbers : (H, W) int32
         The piece of each pixel, from 1 on; 0 is none.
-    area_px, perimeter_px : (n,) float middle : (n, 2) float
+    area_px, perimeter_px : (n,) float
+    middle : (n, 2) float
         Mean position (y, x), px.
     """
 

@@ -54,7 +54,8 @@ class Skeleton:
         Centre (y, x) of each node, px.
     radius_px : (n,) float
         Largest distance from a pixel of each node to the edge of the mask.
-    paths : tuple of Path tubule_radius_px : float
+    paths : tuple of Path
+    tubule_radius_px : float
         Median distance from the skeleton to the edge of the mask; 0 without a skeleton.
     """
 

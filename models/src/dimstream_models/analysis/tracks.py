@@ -25,7 +25,9 @@ class Track:
         Number of the track, from 1 on.
     first, last : int
         First and last frame; the track exists in all frames between them.
-    beginning : {"unseen", "born", "split"} ending : {"unseen", "lost", "merged"} y_px, x_px, size : float
+    beginning : {"unseen", "born", "split"}
+    ending : {"unseen", "lost", "merged"}
+    y_px, x_px, size : float
         Its last position; its degree, or its area in px.
     """
 

@@ -132,7 +132,8 @@ def preprocessing(tensor: Tensor) -> tuple[Step, ...]:
 
     Raises
     ------
-    UnknownProcessing UnsupportedModel
+    UnknownProcessing
+    UnsupportedModel
         When the network's input is not float32.
     """
     where = "inputs.0.preprocessing"

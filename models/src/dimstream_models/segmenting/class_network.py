@@ -26,7 +26,8 @@ class ClassNetwork:
 
     Parameters
     ----------
-    bundle : Bundle run : function
+    bundle : Bundle
+    run : function
         The bare network, from (1, 1, y, x) float32 to (1, C, y, x).
     """
 

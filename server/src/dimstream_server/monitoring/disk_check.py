@@ -17,7 +17,8 @@ class DiskCheck:
 
     Parameters
     ----------
-    folder : Path least_free_bytes : int
+    folder : Path
+    least_free_bytes : int
         With less free space, the check fails.
     """
 

@@ -54,7 +54,8 @@ def ome_xml(
 
     Parameters
     ----------
-    kind : {"raw", "denoised", "support", "sd"} blank : int or None
+    kind : {"raw", "denoised", "support", "sd"}
+    blank : int or None
         Page of zeros that is used for missing planes.
     """
     started_at = start_of([each.t_acq for each in lines.recorded])

@@ -35,7 +35,9 @@ class PageFile:
         Created with the first page; until then, there is no file.
     shape : tuple of int
         (H, W).
-    dtype : {"uint8", "uint16", "float32"} pixel_size_um : float or None colours : ndarray, optional
+    dtype : {"uint8", "uint16", "float32"}
+    pixel_size_um : float or None
+    colours : ndarray, optional
         (3, 256) uint16: the colour table of uint8 pages; without it, they are grey.
     """
 

@@ -60,7 +60,8 @@ class StreamsAtWorkers:
 
     Parameters
     ----------
-    reports : Reports workers : callable
+    reports : Reports
+    workers : callable
         Returns the present workers.
     """
 

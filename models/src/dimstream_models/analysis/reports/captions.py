@@ -14,7 +14,8 @@ class Caption:
 
     Parameters
     ----------
-    letter, title, text : str figures : tuple of str
+    letter, title, text : str
+    figures : tuple of str
         Figures that it describes.
     """
 

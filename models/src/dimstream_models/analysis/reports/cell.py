@@ -54,7 +54,8 @@ class FlagSpan:
 
     Parameters
     ----------
-    first, last : int flag : str
+    first, last : int
+    flag : str
     """
 
     first: int
@@ -72,11 +73,13 @@ class AnalysedCell:
         Name of the folder.
     movie : Path
         The denoised frames that were analysed.
-    pixel_um : float or None segmenter : str or None
+    pixel_um : float or None
+    segmenter : str or None
         Its text; None when another program made the labels.
     labels : str
         How the labels were made, for people.
-    graph : GraphSettings analysed, pairs : int
+    graph : GraphSettings
+    analysed, pairs : int
         Number of frames, and of frames that were compared with the one before.
     left_out : dict of str to int
         Number of frames by flag.
@@ -84,7 +87,8 @@ class AnalysedCell:
         Area of a frame, µm² or px.
     frames : dict of str to list
         Columns of the table `frames`.
-    means, rates : dict of str to Mean lifetimes : dict of str to Lifetimes
+    means, rates : dict of str to Mean
+    lifetimes : dict of str to Lifetimes
     """
 
     name: str

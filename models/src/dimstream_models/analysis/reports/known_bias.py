@@ -19,7 +19,8 @@ class KnownBias:
         Photons per pixel on a tubule before denoising.
     model : str
         The denoising model.
-    scenes : int effects : dict of str to Effect
+    scenes : int
+    effects : dict of str to Effect
         Empty if nothing was measured for the labels of a cell.
     """
 

@@ -27,7 +27,8 @@ class ShownFrame:
 
     Parameters
     ----------
-    number : int image : (H, W)
+    number : int
+    image : (H, W)
         Denoised frame, in the movie's unit.
     labels : (H, W) uint8
     """

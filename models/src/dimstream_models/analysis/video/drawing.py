@@ -44,7 +44,9 @@ class Layout:
         Height and width of a frame, px.
     kinds : tuple of str
         Panels, from left to right.
-    pixel_um : float or None contrasts : dict of str to Contrast graph : GraphSettings
+    pixel_um : float or None
+    contrasts : dict of str to Contrast
+    graph : GraphSettings
         Settings with which the movie was analysed.
     """
 

@@ -23,7 +23,8 @@ class VideoFile:
 
     Parameters
     ----------
-    path : Path frames_per_s : float
+    path : Path
+    frames_per_s : float
         Playback speed.
     """
 

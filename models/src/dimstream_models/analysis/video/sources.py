@@ -42,7 +42,10 @@ class Pictures:
 
     Parameters
     ----------
-    record : FrameRecord raw : (H, W) or None denoised : (H, W) labels : (H, W) uint8 or None
+    record : FrameRecord
+    raw : (H, W) or None
+    denoised : (H, W)
+    labels : (H, W) uint8 or None
         None without an analysis, and for frames that it left out.
     """
 
@@ -59,7 +62,8 @@ class Sources:
     ----------
     movie : Movie
         The denoised movie.
-    raw : Path, optional cell : Path, optional
+    raw : Path, optional
+    cell : Path, optional
         Folder of its analysis.
 
     Raises

@@ -22,7 +22,8 @@ class VideoWritten:
 
     Parameters
     ----------
-    frames : int size : (int, int)
+    frames : int
+    size : (int, int)
         Width and height of the pictures.
     contrasts : dict of str to Contrast
     """

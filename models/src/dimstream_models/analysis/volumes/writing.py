@@ -36,7 +36,8 @@ class VolumeSettings:
 
     Parameters
     ----------
-    channel, position : int times : tuple of int
+    channel, position : int
+    times : tuple of int
         Time points; if empty, four that are spread over the series.
     plane, row, column : int or None
         Positions of slices; by default the middle.

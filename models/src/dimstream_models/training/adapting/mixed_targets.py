@@ -91,7 +91,8 @@ class MixedSource:
     ----------
     stored : Stored
         Movies, of which the training photons are used.
-    settings : MoviesSettings batch, patch_px : int
+    settings : MoviesSettings
+    batch, patch_px : int
         Patches per step and their side.
     seed : int
         Seed of the run.

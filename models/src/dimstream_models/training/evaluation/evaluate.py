@@ -82,7 +82,8 @@ def evaluate(
 
     Parameters
     ----------
-    bundle : Bundle pairs : Path
+    bundle : Bundle
+    pairs : Path
         A source for `read_pairs`.
     role : Role
         Role of the fields of a prepared folder.

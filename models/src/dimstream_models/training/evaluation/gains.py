@@ -83,7 +83,8 @@ def sentence(images: int, what: str, noisy: Margin, best: Margin, filter_name: s
 
     Parameters
     ----------
-    images : int what : str
+    images : int
+    what : str
         Name of one image, such as "pair" or "frame".
     noisy, best : Margin
         Margins over the noisy image and over the best tuned filter.

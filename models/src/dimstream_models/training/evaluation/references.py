@@ -35,7 +35,8 @@ class Yardstick:
         Name for people.
     favours : str
         One sentence: for what it is fair, and what it rewards that is not quality.
-    noisy, truth : (N, H, W) arrays noise : (N,) array or None
+    noisy, truth : (N, H, W) arrays
+    noise : (N,) array or None
         Variance of each truth's own photon noise; None: no noise, or unknown.
     """
 

@@ -197,7 +197,8 @@ class Scorer:
         The bundle, from `restorer`.
     own_scale : bool
         Whether its predictions are in counts.
-    settings : ScoringSettings lpips : Perceptual or None
+    settings : ScoringSettings
+    lpips : Perceptual or None
         None: no weights were given, so there is no LPIPS.
     rivals : Rivals or None
         The best tuned filter for each pair; None: there is none.

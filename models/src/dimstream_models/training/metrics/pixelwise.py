@@ -44,7 +44,8 @@ def psnr(prediction: Image, truth: Image, *, data_range: float) -> float | None:
 
     Parameters
     ----------
-    prediction, truth : (H, W) or (Z, H, W) data_range : float
+    prediction, truth : (H, W) or (Z, H, W)
+    data_range : float
         The peak: difference between the smallest and the largest possible value of the truth.
 
     Raises
@@ -64,7 +65,8 @@ def ssim(prediction: Image, truth: Image, *, data_range: float) -> float:
 
     Parameters
     ----------
-    prediction, truth : (H, W) or (Z, H, W) data_range : float
+    prediction, truth : (H, W) or (Z, H, W)
+    data_range : float
         Difference between the smallest and the largest possible value of the truth.
 
     Raises

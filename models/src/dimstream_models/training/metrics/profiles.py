@@ -23,7 +23,8 @@ def line_profile(image: Image, start: Point, end: Point, *, width_px: int = 1) -
 
     Parameters
     ----------
-    image : (H, W) start, end : (row, column), px
+    image : (H, W)
+    start, end : (row, column), px
         Inside the image; between pixels, values are interpolated bilinearly.
     width_px : int
         Pixels across the line that are averaged; beyond its edge, the image is mirrored.

@@ -31,7 +31,8 @@ class Outcome:
 
     Parameters
     ----------
-    statistic, p : float or None why_none : str or None
+    statistic, p : float or None
+    why_none : str or None
         Why the samples do not suffice; None when there is a result.
     """
 

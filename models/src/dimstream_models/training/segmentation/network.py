@@ -31,7 +31,8 @@ class SegmentationNetwork(nn.Module):
 
     Parameters
     ----------
-    classes : int widths : sequence of int
+    classes : int
+    widths : sequence of int
         Features of each level, beginning with the finest.
     """
 
