@@ -523,7 +523,7 @@ def test_what_was_understood_is_printed_before_it_is_sent(tmp_path, peer, capsys
     command = ["stream", str(tmp_path / "in.tif"), str(tmp_path / "o.tif"), "--model", "none", "--server"]
     assert main([*command, peer().endpoint]) == 4
     assert capsys.readouterr().out.splitlines() == [
-        f"{tmp_path / 'in.tif'}: ZYX 5x8x8 uint16, pixel size not known, z step not known",
+        f"{tmp_path / 'in.tif'}: ZYX 5x8x8 uint16, pixel size unknown, z step unknown",
         "  note: no pixel size was found in the file",
         "  note: no z step was found in the file",
     ]

@@ -1,6 +1,6 @@
-"""Whether an answer is one to what was asked: a client does not trust its server with wrong pixels.
+"""Checks that an answer fits its request, so that wrong pixels are not delivered.
 
-Each function returns what is wrong in words, or None. What they refuse is not delivered, and asked for again.
+Each function returns a description of the error, or None. A refused answer is requested again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dimstream_client.messages import Open, Opened, PlaneIndex, Result
 
 
 def why_not_opened(request: Open, opened: Opened) -> str | None:
-    """Return why OPENED does not fit the OPEN that it answers."""
+    """Return why OPENED does not fit its OPEN; None if it fits."""
     asked = {
         "next_seq": (request.next_result, opened.next_seq),
         "stream": (request.stream or opened.stream, opened.stream),
@@ -31,7 +31,7 @@ def why_not_opened(request: Open, opened: Opened) -> str | None:
 
 
 def why_not_result(request: Open, index: PlaneIndex, result: Result) -> str | None:
-    """Return why RESULT does not fit the frame, with this index, that it answers."""
+    """Return why RESULT does not fit the frame with this index; None if it fits."""
     done = result.status == "done"
     if result.index != index:
         return f"it is of {result.index}, expected {index}"

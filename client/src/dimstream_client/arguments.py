@@ -1,9 +1,9 @@
-"""What programs pass, turned into what the wire holds, or refused in the caller's call.
+"""Arguments of programs, converted into header fields or refused in the call.
 
-Everything that a program gives to a stream goes through here before anything changes: no number is used up,
-nothing is in the spool, nothing has reached the I/O thread. Numpy scalars and arrays, dtypes, mappings,
-enums, paths and datetimes are taken. Afterwards each value passes the very check of its header field that the
-receiver will run (`headers.HEADERS`), so the bounds stand in one place.
+All arguments of a stream are checked here before anything changes: no number is used, nothing is in the
+spool, and the I/O thread has nothing. NumPy scalars and arrays, dtypes, mappings, enums, paths and datetimes
+are accepted. Then each value must pass the same check as at the receiver (`headers.HEADERS`), so limits are
+defined only once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _AXES: Final = ("t", "c", "z", "p")
 
 
 def open_request(*, client: str, shape: Any, dtype: Any, **settings: Any) -> Open:
-    """Return the OPEN that asks for a stream; settings that are None take the default.
+    """Return the OPEN message for a stream; settings that are None take the default.
 
     Raises
     ------
@@ -66,14 +66,14 @@ def _setting(name: str, value: Any) -> Any:
 
 
 def frame_of(frame: Any, *, stream: str, seq: int, request: Open) -> Frame:
-    """Return a frame that a program gives again, as it can travel.
+    """Return the message for a frame that a program supplies again.
 
     Raises
     ------
     ArgumentError
-        It is none, or another than `seq`, or its place, time or meta cannot travel.
+        When it is not a frame or not number `seq`, or its index, time or meta cannot be sent.
     FrameError
-        It has another shape or dtype than its stream.
+        When its shape or dtype differ from those of its stream.
     """
     if not isinstance(frame, Frame) or frame.seq != seq:
         number = f" {short(frame.seq)}" if isinstance(frame, Frame) else ""
@@ -95,12 +95,12 @@ def frame_of(frame: Any, *, stream: str, seq: int, request: Open) -> Frame:
 
 
 def field(message: str, name: str, value: Any) -> Any:
-    """Return `value` as field `name` of a message of this TYPE holds it.
+    """Return `value` as field `name` of a message.
 
     Raises
     ------
     ArgumentError
-        It may not stand there.
+        When the field cannot have this value.
     """
     return _checked(name, value, HEADERS[message][name])
 
@@ -124,18 +124,18 @@ def boolean(name: str, value: Boolean) -> bool:
     Raises
     ------
     ArgumentError
-        It is neither.
+        When it is neither.
     """
     return bool(_checked(name, value, HEADERS["OPEN"]["maps"]))
 
 
 def last_skipped(first: int, frames: int) -> int:
-    """Return the last of so many numbers from `first` on.
+    """Return the last of `frames` numbers from `first` on.
 
     Raises
     ------
     ArgumentError
-        It is so large that limits would be no integers of DIM1 any more.
+        When it is so large that limits would exceed the integers of DIM1.
     """
     last = first + frames - 1
     if last > MAX_INTEGER - MAX_WINDOW:
@@ -144,12 +144,12 @@ def last_skipped(first: int, frames: int) -> int:
 
 
 def seconds(name: str, value: Number) -> float:
-    """Return how long a call may wait: any number, infinity too; below 0 is 0.
+    """Return a time to wait in seconds: any number, also infinity; negative numbers become 0.
 
     Raises
     ------
     ArgumentError
-        It is no number, or NaN.
+        When it is not a number, or NaN.
     """
     try:
         number = float(value) if not isinstance(value, (str, bytes, bool)) else math.nan
@@ -161,17 +161,18 @@ def seconds(name: str, value: Number) -> float:
 
 
 def waiting_s(timeout_s: float) -> float:
-    """Return `timeout_s`, or the longest wait that a lock takes."""
+    """Return `timeout_s`, or the longest timeout of a lock if that is shorter."""
     return min(timeout_s, threading.TIMEOUT_MAX)
 
 
 def dtype_name(value: Any, name: str) -> str:
-    """Return the name of a numpy dtype, however it is told: "uint16", np.uint16, array.dtype.
+    """Return the name of a NumPy dtype, given in any form: "uint16", np.uint16, array.dtype.
 
     Raises
     ------
     ArgumentError
-        wrong_dtype: numpy knows no such type. Whether the stream can have it is for its field's check.
+        wrong_dtype: when NumPy has no such type. The check of the field refuses types that streams cannot
+        have.
     """
     if value is not None:  # numpy takes None for float64
         try:
@@ -185,12 +186,12 @@ def dtype_name(value: Any, name: str) -> str:
 
 
 def plane_index(value: Index | None) -> PlaneIndex | None:
-    """Return where a frame belongs; axes that a mapping does not name are 0.
+    """Return the index of a frame; axes that a mapping does not name are 0.
 
     Raises
     ------
     ArgumentError
-        It names another axis than t, c, z, p, or a place that is no integer from 0.
+        When it names an axis other than t, c, z, p, or a value that is not an integer from 0.
     """
     if value is None:
         return None
@@ -222,13 +223,13 @@ def _axis(key: Any) -> str:
 def posix_seconds(value: AcquisitionTime) -> float:
     """Return a time as seconds since 1970-01-01 UTC.
 
-    A datetime with a time zone is exact; one without is local time, as Python has it, and UTC where it is of
-    pandas. numpy.datetime64 is UTC.
+    A datetime without a time zone is local time, as in Python, but a pandas Timestamp is UTC.
+    numpy.datetime64 is UTC.
 
     Raises
     ------
     ArgumentError
-        It is no time, or not finite.
+        When it is not a time, or not finite.
     """
     time: Any = unwrapped(value)
     try:
@@ -236,7 +237,7 @@ def posix_seconds(value: AcquisitionTime) -> float:
             time = math.nan if np.isnat(time) else (time - np.datetime64(0, "s")) / np.timedelta64(1, "s")
         elif isinstance(time, datetime.datetime):
             time = time.timestamp()
-    except (ValueError, OverflowError, OSError, TypeError):  # outside what the system's clock can say
+    except (ValueError, OverflowError, OSError, TypeError):  # outside the range of the system's clock
         time = math.nan
     if isinstance(time, float) and not math.isfinite(time):
         refuse("t_acq", "a finite number of seconds, or a datetime", value)
@@ -244,7 +245,7 @@ def posix_seconds(value: AcquisitionTime) -> float:
 
 
 def meta(value: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return what a frame carries next to its pixels, as JSON's own types.
+    """Return the metadata of a frame as JSON types.
 
     Raises
     ------
@@ -259,7 +260,7 @@ def meta(value: Mapping[Any, Any] | None) -> dict[str, Any]:
 
 
 def new_thresholds(value: Thresholds | Mapping[str, Number] | None) -> Mapping[str, float] | None:
-    """Return the thresholds of an UPDATE: those of a mapping, or all of an object but those that are None.
+    """Return the thresholds of an UPDATE: those of a mapping, or all of an object that are not None.
 
     Raises
     ------
@@ -277,7 +278,7 @@ def pixels_of(pixels: Any, request: Open) -> npt.NDArray[Any]:
     Raises
     ------
     FrameError
-        wrong_shape or wrong_dtype; or pixels are masked, which cannot travel.
+        wrong_shape or wrong_dtype; also for masked pixels, which cannot be sent.
     """
     array = image(pixels)
     if array.shape != request.shape:
@@ -294,12 +295,12 @@ def pixels_of(pixels: Any, request: Open) -> npt.NDArray[Any]:
 
 
 def image(pixels: Any) -> npt.NDArray[Any]:
-    """Return a frame as an array, (H, W) detector values of any type; an array is not copied.
+    """Return a frame as an array (H, W) of detector values of any type; an array is not copied.
 
     Raises
     ------
     FrameError
-        It cannot be one, or pixels are masked.
+        When it is not an image, or has masked pixels.
     """
     if isinstance(pixels, np.ma.MaskedArray) and np.ma.is_masked(pixels):
         raise FrameError(
@@ -319,7 +320,7 @@ def folder(name: str, value: Any) -> Path:
     Raises
     ------
     ArgumentError
-        It is no path.
+        When it is not a path.
     """
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path or "\0" in path:
@@ -328,7 +329,7 @@ def folder(name: str, value: Any) -> Path:
 
 
 def callback(name: str, value: Any, *, optional: bool = True) -> Any:
-    """Return a callable; or None, where it is optional.
+    """Return a callable; also None if it is optional.
 
     Raises
     ------

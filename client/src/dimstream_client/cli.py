@@ -33,7 +33,7 @@ _DESCRIPTION: Final = "Send microscopy frames to a dimstream server and get them
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said in one line
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # errors of files are reported in one line
     run = arguments.run
     try:
         return int(run(arguments))

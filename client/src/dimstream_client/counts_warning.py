@@ -1,4 +1,4 @@
-"""What a terminal says of values that are no photon counts, from what the server says of them."""
+"""Warnings about values that are not photon counts, made from the server's reasons."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _PROPOSAL: Final = re.compile(r"they look like offset (-?[0-9.e+-]+), gain ([0-9
 
 
 def warning_of(words: str | None) -> str | None:
-    """Return a sentence for a terminal; None where the words of a flag's reason say nothing of it.
+    """Return a warning for the terminal; None if the reason of a flag does not mention it.
 
     Parameters
     ----------
     words : str or None
-        Reason of a frame's flag, in which it may stand behind another one.
+        Reason of a frame's flag; it can contain several reasons.
     """
     if words is None or _START not in words:
         return None

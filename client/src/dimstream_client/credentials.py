@@ -1,4 +1,4 @@
-"""Keys and tokens of the command ``dimstream``: options, environment variables, ``keygen``."""
+"""Keys and tokens of the program ``dimstream``: options, environment variables, ``keygen``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TOKEN_FILE: Final = "DIMSTREAM_TOKEN_FILE"
 
 
 def add_keys(command: argparse.ArgumentParser) -> None:
-    """Add the options of a command that speaks ZeroMQ."""
+    """Add the options for keys of a command that uses ZeroMQ."""
     _add(command, "--key", _KEY, "NAME.key", "your secret key, for a server that expects keys")
     _add(command, "--server-key", _SERVER_KEY, "server.pub", "the server's public key")
 
 
 def add_token(command: argparse.ArgumentParser) -> None:
-    """Add the option of a command that speaks HTTP."""
+    """Add the option for a token of a command that uses HTTP."""
     _add(command, "--token-file", _TOKEN_FILE, "NAME.token", "your token, for a server that expects one")
 
 
@@ -32,7 +32,10 @@ def add_keygen(commands: Any) -> None:
     keygen = commands.add_parser(
         "keygen",
         help="make a key, for a server that expects keys",
-        description="Make NAME.key, your secret, and NAME.pub, for the server. Nothing is overwritten.",
+        description=(
+            "Make NAME.key, your secret key, and NAME.pub, for the server. Existing files are not "
+            "overwritten."
+        ),
     )
     keygen.add_argument("folder", type=Path, metavar="FOLDER")
     keygen.add_argument(
@@ -42,7 +45,7 @@ def add_keygen(commands: Any) -> None:
 
 
 def client_of(arguments: argparse.Namespace, *, outage_s: float = 0) -> Client:
-    """Return the client that the options of `add_keys` ask for.
+    """Return a client with the keys of the options of `add_keys`.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def client_of(arguments: argparse.Namespace, *, outage_s: float = 0) -> Client:
 
 
 def http_client_of(arguments: argparse.Namespace) -> HttpClient:
-    """Return the HTTP endpoint that the option of `add_token` asks for.
+    """Return a client of the HTTP endpoint with the token of the option of `add_token`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sends the frames of an open file to a stream, at its pace, on a thread of its own."""
+"""Send the frames of an open file to a stream, at a given rate, on a separate thread."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PATIENCE_S = 0.5  # of one attempt to send, before it is looked whether to stop
 
 
 def times_of(stack: ImageStack) -> list[float] | None:
-    """Return when each frame was taken, as `Frame.t_acq` has it; None where the file does not say.
+    """Return the acquisition time of each frame, for `Frame.t_acq`; None if the file has no times.
 
-    Seconds since 1970 where the file tells a date, else since its start. They are those of the planes, where
-    all have one; else they follow from the time step.
+    Seconds since 1970 if the file has a date, else since its start. The times of the planes are used if all
+    have one; else they are calculated from the time step.
     """
     times = [stack.t_acq(n) for n in range(len(stack))]
     known = [time for time in times if time is not None]
@@ -30,7 +30,7 @@ def times_of(stack: ImageStack) -> list[float] | None:
 
 
 class FrameFeeder:
-    """Reads frames and sends them; a frame that cannot be read is skipped, and the others go on.
+    """Reads frames and sends them; a frame that cannot be read is skipped.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class FrameFeeder:
     Attributes
     ----------
     unreadable : dict
-        Why frames, by their number, cannot be read. A reason is there before the skip is sent.
+        Frames that cannot be read, with the reason. It is set before the skip is sent.
     """
 
     def __init__(self, stream: Stream, stack: ImageStack, *, first: int, interval_s: float) -> None:
@@ -56,15 +56,15 @@ class FrameFeeder:
         self._thread.start()
 
     def handed_over(self, n: int) -> tuple[float | None, float | None]:
-        """Return the time of acquisition of frame `n`, and by the stopwatch when it was sent; once."""
+        """Return, only once, when frame `n` was acquired and when it was sent (`time.perf_counter`)."""
         return self._handed.pop(n, (self._times[n] if self._times else None, None))
 
     def index_of(self, n: int) -> PlaneIndex:
-        """Return where frame `n` belongs."""
+        """Return the index of frame `n`."""
         return self._stack.index(n)
 
     def fields_of(self, n: int) -> dict[str, Any]:
-        """Return nothing: a line says no more of a frame."""
+        """Return no further fields for the line of a frame."""
         return {}
 
     def stop(self) -> None:
@@ -73,14 +73,14 @@ class FrameFeeder:
         self._thread.join(timeout=10 * _PATIENCE_S)
 
     def raise_failure(self) -> None:
-        """Raise what ended the reading of the file, once."""
+        """Raise, only once, the error that ended the reading of the file."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
     def _run(self) -> None:
         try:
-            # What ends the stream is found among its results.
+            # The results contain the error that ends the stream.
             with contextlib.suppress(StreamError, ConnectionLost):
                 self._feed()
                 if not self._stopped.is_set():

@@ -1,4 +1,4 @@
-"""What may stand in each header field: checks that turn JSON values into message fields, or refuse them."""
+"""Checks of header fields: convert JSON values to message fields, or refuse them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dimstream_client.quality import FLAGS, STATUSES, FrameResult, Thresholds, f
 
 Check = Callable[[Any], Any]
 
-MAX_INTEGER: Final = 2**53 - 1  # the largest that every JSON reader keeps exact
+MAX_INTEGER: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_SIDE: Final = 65_535
 MAX_TEXT: Final = 1_024
 MAX_WINDOW: Final = 1_024
@@ -28,7 +28,7 @@ CHECKSUMS: Final = ("none", "crc32")
 
 
 class Refused(ValueError):
-    """A header value that may not stand there."""
+    """A header value that is not allowed."""
 
     def __init__(self, expected: str, code: str = Code.BAD_FIELD) -> None:
         super().__init__(expected)
@@ -36,12 +36,12 @@ class Refused(ValueError):
 
 
 def short(value: Any) -> str:
-    """Return `value` as ASCII text fit for an error message."""
+    """Return `value` as ASCII text for an error message."""
     if isinstance(value, (str, bytes)):
         value = value[:60]
     try:
         shown = ascii(value)
-    except (RecursionError, ValueError):  # nested almost too deeply to be decoded; thousands of digits
+    except (RecursionError, ValueError):  # nested almost too deeply to be decoded, or thousands of digits
         shown = f"a {type(value).__name__} that is too large to be shown"
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -59,7 +59,7 @@ def text(value: Any) -> str:
 
 
 def detail(value: Any) -> str:
-    """Accept text of any length that a header can hold."""
+    """Accept text of any length that fits into a header."""
     if not isinstance(value, str):
         raise Refused("text")
     return value.encode("utf-8", "replace").decode()
@@ -95,7 +95,7 @@ def positive(value: Any) -> float:
 
 
 def offset(value: Any) -> float:
-    """Accept the value that a detector gives without light, from -1e9 to 1e9."""
+    """Accept the value of a detector without light, from -1e9 to 1e9."""
     result = number(value)
     if abs(result) > MAX_OFFSET:
         raise Refused(f"a number from -{MAX_OFFSET:g} to {MAX_OFFSET:g}")
@@ -174,7 +174,7 @@ def texts(value: Any) -> tuple[str, ...]:
 
 
 def codecs(value: Any) -> tuple[str, ...]:
-    """Accept a list of codec names, one of which is "none"; names that are not known here are kept."""
+    """Accept a list of codec names that contains "none"; unknown names are kept."""
     names = texts(value)
     if "none" not in names:
         raise Refused('a list of codec names that holds "none"', Code.BAD_CODEC)
@@ -189,7 +189,7 @@ def seqs(value: Any) -> tuple[int, ...]:
 
 
 def free(value: Any) -> Mapping[str, Any]:
-    """Accept any JSON object that can be written again."""
+    """Accept any JSON object that can be written as JSON."""
     if not isinstance(value, dict):
         raise Refused("a JSON object")
     if value:

@@ -1,4 +1,4 @@
-"""The server's HTTP endpoint, by the standard library: models, and whole files denoised in one request."""
+"""A client of the HTTP endpoint, with the standard library only: list models, denoise whole files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DONE = (HTTPStatus.OK, HTTPStatus.CREATED)
 
 
 class Answer(NamedTuple):
-    """A file that the server made, the flags of its frames, and what is wrong with its values, for people."""
+    """A denoised file, the flags of its frames, and a warning about its values for users."""
 
     file: bytes
     flags: str
@@ -31,16 +31,16 @@ class HttpClient:
     Parameters
     ----------
     server : str
-        ``http://HOST:PORT`` or ``https://HOST:PORT``, with the path under which a proxy has it.
+        ``http://HOST:PORT`` or ``https://HOST:PORT``, with the path if a proxy adds one.
     timeout_s : float
-        How long it may be silent.
+        Seconds to wait for an answer.
     token : str, optional
-        Sent with each request. By ``http`` to another machine everyone on the way can read it.
+        Sent with each request. With ``http``, others in the network can read it.
 
     Raises
     ------
     ConnectionLost
-        The address is none.
+        When the address is not valid.
     """
 
     def __init__(self, server: str, *, timeout_s: float, token: str | None = None) -> None:
@@ -60,27 +60,26 @@ class HttpClient:
         self._prefix = parts.path.rstrip("/")
 
     def models(self) -> list[dict[str, Any]]:
-        """Return the models that are served."""
+        """Return the served models."""
         _, body = self._request("GET", "/v1/models", None, {})
         return list(json.loads(body)["models"])
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON that the server answers.
+        """Return the JSON of the server's answer.
 
         Parameters
         ----------
         method, path : str
-            Such as ``GET`` and ``/v1/streams``, see `docs/http-api.md`.
+            For example ``GET`` and ``/v1/streams``; see `docs/http-api.md`.
         body : mapping, optional
             Sent as JSON.
 
         Raises
         ------
         StreamError
-            The server refused it, see its code and its status.
-        ConnectionLost
-        ProtocolError
-            What answers is no dimstream server.
+            When the server refuses; see the code and status.
+        ConnectionLost ProtocolError
+            When the answer is not from a dimstream server.
         """
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
@@ -103,7 +102,7 @@ class HttpClient:
         Raises
         ------
         StreamError
-            The server refused the file, see its code.
+            When the server refuses the file; see the code.
         ConnectionLost
         """
         path = f"/v1/models/{quote(self._default_model() if model is None else model, safe='')}/denoise"

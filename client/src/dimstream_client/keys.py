@@ -1,13 +1,13 @@
-"""Keys and tokens in files: one a line, told apart by its first word, so that none is taken for another.
+"""Keys and tokens in files: one per line; the first word is its kind, so that kinds cannot be confused.
 
 ::
 
-    dimstream-public rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7 microscope-3
-    dimstream-secret JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6 microscope-3
-    dimstream-token 2n2IuT3ckKPfqDjz0xWZxW0ZyhGm1Oi2uB2g0fM1nQc microscope-3
+    dimstream-public rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7 microscope-3 dimstream-secret
+    JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6 microscope-3 dimstream-token
+    2n2IuT3ckKPfqDjz0xWZxW0ZyhGm1Oi2uB2g0fM1nQc microscope-3
 
-Keys are those of CURVE, 32 bytes in Z85; a token is 256 random bits, in base64url. What follows is a name for
-people. Empty lines and lines that begin with ``#`` are passed over. Secrets never stand in a message.
+Keys are CURVE keys, 32 bytes in Z85; a token is 256 random bits in base64url. The last word is a name for
+people. Empty lines and lines that begin with ``#`` are ignored. Messages never contain secrets.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _Z85: Final = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}", re.ASCII)
 _BEARER: Final = re.compile(r"[0-9a-zA-Z._~+/=-]{43,256}", re.ASCII)
 _FORMS: Final = {PUBLIC: _Z85, SECRET: _Z85, TOKEN: _BEARER}
 _NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_LARGEST: Final = 1_000_000  # bytes; what is larger is no file of keys
+_LARGEST: Final = 1_000_000  # bytes; a larger file is not a file of keys
 _OURS_ONLY: Final = 0o600
 _EVERYBODYS: Final = 0o644
 _OUR_FOLDER: Final = 0o700
 
 
 class Entry(NamedTuple):
-    """A key or token, and whose it is."""
+    """A key or token, and the name of its owner."""
 
     value: str
     name: str
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class CurveKeys:
-    """What a client proves itself with, and the key by which it knows the server; all of them Z85."""
+    """The client's keys, and the server's public key; all in Z85."""
 
     server: bytes
     public: bytes
@@ -65,7 +65,7 @@ def read_entries(path: FilePath, kind: str) -> list[Entry]:
     Raises
     ------
     KeyFileError
-        The file cannot be read, or holds a line of another kind.
+        When the file cannot be read, or contains a line of another kind.
     """
     return list(_entries(Path(path), kind))
 
@@ -76,7 +76,7 @@ def read_only_entry(path: FilePath, kind: str) -> Entry:
     Raises
     ------
     KeyFileError
-        As `read_entries`, or there is not exactly one.
+        As for `read_entries`, and when there is not exactly one.
     """
     entries = read_entries(path, kind)
     if len(entries) != 1:
@@ -85,7 +85,7 @@ def read_only_entry(path: FilePath, kind: str) -> Entry:
 
 
 def read_secret(path: FilePath) -> tuple[bytes, bytes]:
-    """Return the public and the secret key of a secret key's file.
+    """Return the public and the secret key from a file of a secret key.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def read_secret(path: FilePath) -> tuple[bytes, bytes]:
 
 
 def choose_curve_keys(*, server_key: FilePath | None, key: FilePath | None) -> CurveKeys | None:
-    """Return what a client needs for an encrypted connection; None where it is told no keys.
+    """Return the keys for an encrypted connection; None if no keys are given.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def choose_curve_keys(*, server_key: FilePath | None, key: FilePath | None) -> C
     Raises
     ------
     KeyFileError
-        A key cannot be read, or only one of the two is told.
+        When a key cannot be read, or only one of the two is given.
     """
     if server_key is None and key is None:
         return None
@@ -123,12 +123,12 @@ def choose_curve_keys(*, server_key: FilePath | None, key: FilePath | None) -> C
 
 
 def make_pair(folder: FilePath, name: str) -> tuple[Path, Path]:
-    """Make a key pair, NAME.key (for its owner alone) and NAME.pub; return their paths.
+    """Make a key pair, NAME.key (readable only by its owner) and NAME.pub; return their paths.
 
     Raises
     ------
     KeyFileError
-        One of the files exists already, the name is none, or the folder cannot be written.
+        When one of the files exists, the name is not valid, or the folder cannot be written.
     """
     _check_name(name)
     secret_path, public_path = Path(folder) / f"{name}.key", Path(folder) / f"{name}.pub"
@@ -140,12 +140,12 @@ def make_pair(folder: FilePath, name: str) -> tuple[Path, Path]:
 
 
 def make_token(folder: FilePath, name: str) -> Path:
-    """Make a token for HTTP, NAME.token (for its owner and the server alone); return its path.
+    """Make a token for HTTP, NAME.token (only for its owner and the server); return its path.
 
     Raises
     ------
     KeyFileError
-        The file exists already, the name is none, or the folder cannot be written.
+        When the file exists, the name is not valid, or the folder cannot be written.
     """
     _check_name(name)
     path = Path(folder) / f"{name}.token"
@@ -155,7 +155,7 @@ def make_token(folder: FilePath, name: str) -> Path:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may enter, whatever the umask; one that exists is left as it is.
+    """Make a folder that only its owner can access, independent of the umask; an existing one is not changed.
 
     Raises
     ------
@@ -215,10 +215,10 @@ def _refuse_existing(*paths: Path) -> None:
 def _write(path: Path, kind: str, entry: Entry, mode: int) -> None:
     try:
         make_private_folder(path.parent)
-        # O_EXCL: whoever comes second does not overwrite; the mode holds from the first byte on
+        # O_EXCL: an existing file is not overwritten; the mode applies from the first byte on
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(number, "w", encoding="ascii", newline="\n") as file:
-            os.chmod(path, mode)  # what the umask took away
+            os.chmod(path, mode)  # permissions that the umask removed
             file.write(f"{kind} {entry.value} {entry.name}\n")
     except OSError as error:
         raise KeyFileError(f"cannot write {path}: {error.strerror}") from None

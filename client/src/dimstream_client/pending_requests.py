@@ -1,4 +1,4 @@
-"""The requests that a server has not answered yet, in the order in which they were sent."""
+"""The requests that the server has not answered, in the order in which they were sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dimstream_client.stream_channel import PendingRequest
 
 
 class PendingRequests:
-    """Requests without an answer; DIM1 answers those of one kind in their order."""
+    """Unanswered requests; DIM1 answers requests of one kind in order."""
 
     def __init__(self) -> None:
         self._pending: deque[PendingRequest] = deque()
@@ -18,23 +18,23 @@ class PendingRequests:
         return bool(self._pending)
 
     def add(self, pending: PendingRequest) -> None:
-        """Take note that a request was sent."""
+        """Add a request that was sent."""
         self._pending.append(pending)
 
     def answered(self, kind: str, stream: str | None) -> PendingRequest | None:
-        """Take out the oldest request that a message of this TYPE answers; None when nobody asked."""
+        """Remove and return the oldest request that a message of this TYPE answers; None if there is none."""
         return self._take(next((a for a in self._pending if a.answer == kind and a.stream == stream), None))
 
     def refused(self, stream: str | None) -> PendingRequest | None:
-        """Take out the request that an ERROR without `seq` refuses."""
+        """Remove and return the request that an ERROR without `seq` refuses."""
         return self._take(next((a for a in self._pending if a.answer != Pong.TYPE and a.names(stream)), None))
 
     def of(self, stream: str) -> list[PendingRequest]:
-        """Take out all requests about an open stream."""
+        """Remove and return all requests about an open stream."""
         return self._take_all([pending for pending in self._pending if pending.stream == stream])
 
     def of_none(self) -> list[PendingRequest]:
-        """Take out all requests that are about no open stream."""
+        """Remove and return all requests that concern no open stream."""
         return self._take_all([pending for pending in self._pending if pending.stream is None])
 
     def _take(self, pending: PendingRequest | None) -> PendingRequest | None:

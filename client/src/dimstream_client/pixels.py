@@ -1,4 +1,4 @@
-"""Pixels on the wire: arrays to payload bytes and back, checked before anything is allocated."""
+"""Conversion of arrays to payload bytes and back, with checks before memory is allocated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAMES: Final = {np.dtype(name): name for name in checks.DTYPES}  # numpy makes 
 
 
 class Layout(NamedTuple):
-    """How a payload is packed, as its header says."""
+    """Shape, type and compression of a payload, from its header."""
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
@@ -37,12 +37,12 @@ class Layout(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels, unpacked."""
+        """Size of the unpacked pixels, bytes."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
 
 def largest_result_bytes(request: Open) -> int:
-    """Return how large the payload of a stream's results can be; what does not shrink when packed grows."""
+    """Return the largest payload of a stream's results, bytes; packing can make data larger."""
     widest = max(np.dtype(request.out_dtype).itemsize, 4 if request.sd else 1)
     raw = request.shape[0] * request.shape[1] * widest
     return raw + raw // 256 + 1024
@@ -81,7 +81,7 @@ def pack(pixels: npt.NDArray[Any], *, codec: str, checksum: bool) -> tuple[dict[
 
 
 MAPS: Final[Mapping[str, str]] = {"support": "uint8", "sd": "float32"}
-"""What may come beside the pixels of a RESULT, and its pixel type, which the header therefore leaves out."""
+"""Further images of a RESULT and their pixel types, which are therefore not in the header."""
 
 
 def pack_map(
@@ -167,13 +167,13 @@ def check_size(layout: Layout, payload: Part, *, max_bytes: int) -> None:
     if size > max_bytes:
         raise FrameError(
             Code.OVERSIZE,
-            f"{size} bytes of pixels came, at most {max_bytes} are taken",
+            f"{size} bytes of pixels came, expected at most {max_bytes}",
             expected={"max_frame_bytes": max_bytes},
         )
 
 
 def layout_of(header: Mapping[str, Any]) -> Layout:
-    """Return how the payload is packed.
+    """Return the layout of the payload.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where the I/O thread leaves the results of one stream, and where who sends waits for room."""
+"""The buffer between the I/O thread and a program: results of one stream, and room for new frames."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from dimstream_client.session import FINAL_CODES
 OnResult = Callable[[Result], None]
 
 _END: Final = None
-_MOST_PENDING: Final = 64  # errors that wait to be told
+_MOST_PENDING: Final = 64  # errors that were not raised yet
 _log = logging.getLogger("dimstream")
 
 
 class _Event(NamedTuple):
     what: Result | DimstreamError | None
-    frames: int  # that leave the stream with it
+    frames: int  # of errors that leave the stream open
 
 
 class ResultBuffer:
-    """Results and errors of one stream, of bounded number.
+    """A bounded buffer of the results and errors of one stream.
 
-    `deliver`, `fail`, `end` and `free_capacity` are called on the I/O thread, the others by the program.
-    Each counter has one writer.
+    `deliver`, `fail`, `end` and `free_capacity` are called on the I/O thread, the others by the program. Each
+    counter has one writer.
 
     Parameters
     ----------
     on_result : callable, optional
-        Called on the I/O thread with each result; then nothing is left here to be taken.
+        Called on the I/O thread with each result; then no results are stored here.
 
     Attributes
     ----------
     on_settled : callable or None
-        Told the first result that the program has not dealt with yet.
+        Called with the number of the first result that the program has not processed.
     answered : int
-        The first frame whose result has not come.
+        Number of the first frame whose result has not come.
     is_long : bool
-        Whether more frames may wait to be sent than results to be taken.
+        Whether more frames may wait for sending than results for being taken.
     refused : int
-        Results that came and did not fit what was asked.
+        Number of results that did not fit their request.
     first_failed : int or None
-        The first result on which `on_result` failed; it and those behind it are not dealt with.
+        The first result on which `on_result` failed; it and later ones count as not processed.
     operator_change : Updated or None
-        What an operator of the server has changed last; None: nothing.
+        The last change by an operator of the server; None: no change.
     """
 
     def __init__(self, on_result: OnResult | None) -> None:
@@ -74,7 +74,7 @@ class ResultBuffer:
     # --- the I/O thread
 
     def deliver(self, result: Result) -> None:
-        """Take a result."""
+        """Add a result."""
         self.answered = result.seq + 1
         if self.on_result is None:
             self._delivered += 1
@@ -82,13 +82,13 @@ class ResultBuffer:
             return
         try:
             self.on_result(result)
-        except BaseException as error:  # the program's own fault, which no other stream may feel
+        except BaseException as error:  # a fault of the program, which must not affect other streams
             self._note_failed_callback(result.seq, error)
         self._settle(result.seq + 1)
         self._free.release()
 
     def _note_failed_callback(self, seq: int, error: BaseException) -> None:
-        """Tell it at the program's next call; the result counts as not dealt with, nor do those behind it."""
+        """Raise it at the program's next call; this result and later ones count as not processed."""
         detail = f"on_result failed on frame {seq}: {error!r}"
         _log.error("%s", detail, exc_info=error)
         problem = DimstreamError(Code.INTERNAL, detail)
@@ -100,16 +100,16 @@ class ResultBuffer:
     def _remember(self, error: DimstreamError) -> None:
         if len(self._errors) < _MOST_PENDING:
             self._errors.append(error)
-        else:  # a program that never calls learns nothing; the log has it
+        else:  # also logged, for programs that make no more calls
             _log.error("%s", error)
 
     def fail(self, error: DimstreamError, *, frames: int, is_final: bool = False) -> None:
-        """Take an error; `frames` frames will get no result because of it."""
+        """Add an error, because of which `frames` frames get no result."""
         failed_before = self._failure is not None
         is_final = is_final or error.code in FINAL_CODES
         if is_final and not failed_before:
             self._failure = error
-            for _ in range(self.capacity):  # nobody may wait for room any more
+            for _ in range(self.capacity):  # no caller may wait for room any more
                 self._free.release()
         if self.on_result is None and not failed_before:
             if not frames and not is_final and self._events.qsize() > _MOST_PENDING + self._results_capacity:
@@ -123,7 +123,7 @@ class ResultBuffer:
                 self._free.release()
 
     def changed(self, updated: Updated) -> None:
-        """Take note of what an operator has changed; it may come again when the stream is resumed."""
+        """Store a change by an operator; it can come again when the stream is resumed."""
         if updated == self.operator_change:
             return
         self.operator_change = updated
@@ -133,21 +133,21 @@ class ResultBuffer:
         )
 
     def end(self) -> None:
-        """Take note that nothing more comes."""
+        """Mark the end of the results."""
         self._events.put(_Event(_END, 0))
 
     def free_capacity(self) -> int:
-        """Return for how many frames, not answered yet, there is room."""
+        """Return how many unanswered frames fit."""
         return self._results_capacity - (self._delivered - self._taken)
 
     def settled(self) -> int:
-        """Return the number of the first result that the program has not dealt with yet."""
+        """Return the number of the first result that the program has not processed."""
         return self._settled
 
     # --- the program
 
     def grant(self, capacity: int, *, results: int, settled: int) -> None:
-        """Allow so many frames between sending and taking, and so many results that are not taken."""
+        """Set how many frames may be between sending and taking, and how many results may be stored."""
         self.capacity = capacity
         self._results_capacity = results
         self._settled = self.answered = settled
@@ -155,30 +155,30 @@ class ResultBuffer:
             self._free.release()
 
     def wait_for_capacity(self, timeout_s: float) -> bool:
-        """Wait until one more frame may be sent; False when the time is up."""
+        """Wait until one more frame may be sent; return False after the timeout."""
         if timeout_s <= 0:
             return self._free.acquire(blocking=False)
         return self._free.acquire(timeout=waiting_s(timeout_s))
 
     def release_capacity(self) -> None:
-        """Take note that a frame for which there was room was not sent."""
+        """Release the room of a frame that was not sent."""
         self._free.release()
 
     def raise_pending(self) -> None:
-        """Raise what a program that takes results by callback was not told yet."""
+        """Raise errors that were not raised yet, for a program that takes results by callback."""
         if self._errors:
             raise self._errors.popleft()
 
     def raise_errors(self) -> None:
-        """Raise what was not told yet, or why the stream is over."""
+        """Raise an error that was not raised yet, or the error that ended the stream."""
         self.raise_pending()
         if self._failure is not None:
             raise self._failure
 
     def take(self, timeout_s: float | None) -> Result | None:
-        """Return the next result, or None when nothing more comes; raise an error in its place.
+        """Return the next result, or None at the end; raise an error in its place.
 
-        Who comes for the next has dealt with the one before.
+        With this call, the result before counts as processed.
         """
         if self._taken_last is not None:
             self._settle(self._taken_last + 1)

@@ -1,4 +1,4 @@
-"""What a connection knows of each open stream, and of each request that is not answered yet."""
+"""State of each open stream and each unanswered request of a connection."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from dimstream_client.session import Session
 
 
 class Receiver(Protocol):
-    """Takes what happens on one stream; called on the I/O thread.
+    """Receives the events of one stream; called on the I/O thread.
 
     Attributes
     ----------
     is_long : bool
-        Whether more frames may wait to be sent than results to be taken.
+        Whether more frames may wait for sending than results for being taken.
     refused : int
-        Results that came and did not fit what was asked.
+        Number of results that did not fit their request.
     """
 
     is_long: bool
     refused: int
 
     def deliver(self, result: Result) -> None:
-        """Take a result."""
+        """Receive a result."""
 
     def fail(self, error: DimstreamError, *, frames: int, is_final: bool = False) -> None:
-        """Take an error; `frames` frames will get no result because of it, and if final, none later."""
+        """Receive an error: `frames` frames get no result, and later ones neither if it is final."""
 
     def changed(self, updated: Updated) -> None:
-        """Take note of what an operator of the server has changed."""
+        """Receive a change by an operator of the server."""
 
     def free_capacity(self) -> int:
-        """Return for how many frames, not answered yet, there is room."""
+        """Return how many unanswered frames fit."""
 
     def settled(self) -> int:
-        """Return the number of the first result that the program has not dealt with yet."""
+        """Return the number of the first result that the program has not processed."""
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Receive the end of the stream."""
 
 
 class PendingRequest(NamedTuple):
-    """A request that is to be answered by a message of this TYPE, or by ERROR."""
+    """A request that is answered by a message of this TYPE, or by ERROR."""
 
     message: Message
     answer: str
@@ -58,7 +58,7 @@ class PendingRequest(NamedTuple):
     then: Callable[[Any], None] | None
 
     def names(self, stream: str | None) -> bool:
-        """Whether it is about this stream, if only as one that another connection has opened."""
+        """Whether it concerns this stream, also if another connection has opened it."""
         return stream in (self.stream, getattr(self.message, "stream", None))
 
 
@@ -68,18 +68,18 @@ ReferenceOf = Callable[[int], Optional[Frame]]
 
 @dataclass
 class StreamChannel:
-    """One open stream, as the I/O thread sees it; its times are by time.monotonic.
+    """State of one open stream for the I/O thread; its times are of `time.monotonic`.
 
     Parameters
     ----------
     request : Open
-        With which it was opened.
+        Request that opened it.
     reference_of : callable
-        Gives a frame that was answered before, when the server wants it again; None when it is not kept.
+        Returns an answered frame that the server requests again; None if it was not kept.
     lost_since : float or None
-        Since when the server does not know it; None while it does.
+        Time at which the stream was lost; None while it is not lost.
     resume_at : float or None
-        When to try to resume it; None while that is being tried, or is not needed.
+        Time of the next attempt to resume it; None during an attempt, or if not needed.
     """
 
     request: Open
@@ -91,14 +91,14 @@ class StreamChannel:
     closing: Future[Closed] | None = None
     lost_since: float | None = None
     resume_at: float | None = None
-    reported_at: float = 0.0  # when it was last said that the server is away
-    damaged: int = 0  # answers in a row that came damaged, or did not fit what was asked
-    unanswered: list[PendingRequest] = field(default_factory=list)  # UPDATEs that are to be sent again
+    reported_at: float = 0.0  # when the loss of the server was last logged
+    damaged: int = 0  # consecutive answers that were damaged or did not fit
+    unanswered: list[PendingRequest] = field(default_factory=list)  # UPDATEs to send again
     refusals: deque[tuple[StreamError, int]] = field(default_factory=deque)
 
     @property
     def is_lost(self) -> bool:
-        """Whether the server does not know it at present."""
+        """Whether it must be resumed."""
         return self.lost_since is not None
 
     def resumption(self) -> Open:
@@ -112,7 +112,7 @@ class StreamChannel:
         )
 
     def report_refusals(self, *, wait: bool = True) -> None:
-        """Pass refusals on in the place of their results: behind those of the frames before."""
+        """Report refusals in the order of results: after those of the frames before."""
         oldest = self.session.oldest_seq if wait else None
         while self.refusals and (oldest is None or (self.refusals[0][0].seq or 0) < oldest):
             refusal, frames = self.refusals.popleft()
@@ -120,18 +120,18 @@ class StreamChannel:
 
     @property
     def stream(self) -> str:
-        """The server's name for it."""
+        """The server's id of the stream."""
         return self.session.opened.stream
 
 
 def fail(future: Future[Any], error: DimstreamError) -> None:
-    """Give the future an error, unless nobody wants it any more."""
+    """Set an error on the future, unless it was cancelled."""
     if future.set_running_or_notify_cancel():
         future.set_exception(error)
 
 
 def wait(future: Future[T], timeout_s: float, what: str, *, keep: bool = False) -> T:
-    """Return what the future holds, or raise `Timeout` and want it no more, unless it is to be kept."""
+    """Return the result of the future; after `Timeout` it is cancelled, except with `keep`."""
     try:
         return future.result(waiting_s(timeout_s))
     except FutureTimeout:

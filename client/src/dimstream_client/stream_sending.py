@@ -1,4 +1,4 @@
-"""What goes out on one stream: frames and SKIPs while there is credit, ACKs, CLOSE at the end."""
+"""Send the messages of one stream: frames and SKIPs while there is credit, ACKs, CLOSE at the end."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _log = logging.getLogger("dimstream")
 
 
 class FreshItem(NamedTuple):
-    """What a program has just given, and its parts as they travel where nothing is packed."""
+    """A new frame of a program, and its message parts without compression."""
 
     item: Item
     parts: list[Part]
 
 
 class Sender:
-    """Encodes and sends; what cannot be sent costs its own frame alone.
+    """Encodes and sends messages; an item that cannot be sent fails only its own frame.
 
     Parameters
     ----------
     send : callable
         Sends the parts of a message.
     pending : PendingRequests
-        Where requests that were sent are kept.
+        Store of the requests that were sent.
     forget : callable
         Called with the stream that was closed.
     """
@@ -61,18 +61,18 @@ class Sender:
         self.say(pending.message)
 
     def pump(self, channel: StreamChannel, fresh: FreshItem | None = None) -> None:
-        """Send what may be sent now, `fresh` without encoding it again; CLOSE when nothing is left."""
+        """Send what may be sent now, `fresh` without encoding it again; send CLOSE when nothing is left."""
         channel.report_refusals()
         if channel.is_lost:
             return
         session = channel.session
-        # Who closes need not take results first, as long as those are few.
+        # Before closing, results need not be taken if they are few.
         is_free = channel.closing is not None and not channel.receiver.is_long
         free_capacity = MAX_WINDOW if is_free else channel.receiver.free_capacity() - session.owed
         for item in session.outgoing(free_capacity=free_capacity):
             try:
                 self._say_item(channel, item, fresh)
-            except Exception as error:  # of this frame alone: its file, or what it holds
+            except Exception as error:  # affects only this frame: its file or content
                 self._unreadable(channel, item, error)
                 return
         settled = min(channel.receiver.settled(), session.next_result)

@@ -1,4 +1,4 @@
-"""When a stream has been suspect for so long that whoever feeds it wants to stop."""
+"""Stop a stream when its frames have been suspect for too long."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ class StayedSuspect(Exception):
 
 @dataclass
 class SuspectWatch:
-    """Follows the flags of a stream, plane by plane; frames that were not judged count neither way.
+    """Counts consecutive suspect frames for each plane of a stream; unjudged frames are ignored.
 
     Parameters
     ----------
     frames : int
-        Suspect frames of a plane in a row after which it has stayed suspect.
+        Number of consecutive suspect frames after which a plane counts as suspect.
     """
 
     frames: int
     _runs: dict[PlaneIndex, int] = field(default_factory=dict)
 
     def follow(self, result: Result) -> None:
-        """Take the next result.
+        """Count the next result.
 
         Raises
         ------
         StayedSuspect
-            With this frame more than half of the planes that were judged have stayed suspect, as the server
-            tells of streams: the dark ends of a z-stack alone are no reason to stop.
+            When more than half of the judged planes now count as suspect. The server uses the same rule for
+            streams, so the dark ends of a z-stack alone do not stop it.
         """
         if result.flag == "unjudged":
             return

@@ -1,4 +1,4 @@
-"""DIM1 on the wire: messages to message parts and back. Opens no socket.
+"""Conversion of DIM1 messages to message parts and back, without sockets.
 
 A message is ``[b"DIM1" + TYPE, header, payload, map, sd]``: the header is a JSON object in UTF-8, the payload
 the pixels, little-endian, row by row, the map the support map of a RESULT, sd its error bars. Parts at the
@@ -54,16 +54,16 @@ def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> 
     ----------
     message : Message
     codec : {"none", "zlib"}
-        How pixels and map are packed.
+        Compression of pixels and map.
     checksum : bool
-        Whether the header carries the crc32 of both.
+        Whether the header has the crc32 of both.
 
     Raises
     ------
     FrameError
-        wrong_dtype or wrong_shape: the pixels cannot travel.
+        wrong_dtype or wrong_shape: when the pixels cannot be sent.
     ProtocolError
-        bad_field or oversize: the header cannot be written.
+        bad_field or oversize: when the header cannot be written.
     """
     payloads: list[Part] = []
     beside: dict[str, Part] = {}
@@ -89,20 +89,20 @@ def encode(message: Message, *, codec: str = "none", checksum: bool = False) -> 
 
 
 def decode(parts: Sequence[Part], *, max_payload_bytes: int) -> Message:
-    """Return the message that `parts` carry; its pixels and map are read-only views of them.
+    """Return the message in `parts`; its pixels and map are read-only views of them.
 
     Parameters
     ----------
     parts : sequence of bytes or memoryview
     max_payload_bytes : int
-        Neither a payload nor what is unpacked from it may be larger.
+        Limit for a payload, packed and unpacked.
 
     Raises
     ------
     ProtocolError
-        The bytes are not DIM1; its `code` says what is wrong, `stream` and `seq` where.
+        When the bytes are not DIM1; see its `code`, `stream` and `seq`.
     FrameError
-        The pixels or the map do not fit the header.
+        When the pixels or the map do not fit the header.
     """
     message = decode_packed(parts, max_payload_bytes=max_payload_bytes)
     return message.unpack(max_bytes=max_payload_bytes) if isinstance(message, PackedFrame) else message
@@ -115,7 +115,7 @@ class PackedFrame:
     Parameters
     ----------
     layout : Layout
-        What the header says of the pixels.
+        Shape, type and compression of the pixels, from the header.
     """
 
     stream: str
@@ -127,13 +127,13 @@ class PackedFrame:
 
     @property
     def work_bytes(self) -> int:
-        """Bytes that unpacking has to look at; 0 when the pixels are taken as they came."""
+        """Bytes that unpacking must process; 0 if the pixels are not packed."""
         if self.layout.codec != "none":
             return self.layout.nbytes
         return 0 if self.layout.crc32 is None else len(self._payload)
 
     def unpack(self, *, max_bytes: int) -> messages.Frame:
-        """Return the FRAME; its pixels are a read-only view of the payload unless that was packed.
+        """Return the FRAME; its pixels are a read-only view of the payload if it was not packed.
 
         Raises
         ------
@@ -146,12 +146,12 @@ class PackedFrame:
 
 
 def decode_packed(parts: Sequence[Part], *, max_payload_bytes: int) -> Message | PackedFrame:
-    """Return the message that `parts` carry, a FRAME with its pixels still packed.
+    """Return the message in `parts`; a FRAME with its pixels still packed.
 
     Raises
     ------
     ProtocolError, FrameError
-        As `decode`; what is wrong with the bytes of the pixels shows when they are unpacked.
+        As for `decode`; errors in the bytes of the pixels are found when they are unpacked.
     """
     name = _type_of(parts)
     header = _header_of(name, parts)
@@ -193,7 +193,7 @@ _WITHIN: Final[dict[type[Any], tuple[str, ...] | None]] = {}
 
 
 def _fields_within(kind: type[Any]) -> tuple[str, ...] | None:
-    """Names of the fields of a dataclass, found once; None where it is none."""
+    """Names of the fields of a dataclass (cached); None for other types."""
     if kind not in _WITHIN:
         _WITHIN[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
     return _WITHIN[kind]
@@ -302,7 +302,7 @@ def _packed_frame(
 def _images_of_result(
     header: Mapping[str, Any], payloads: Sequence[Part], max_bytes: int
 ) -> dict[str, npt.NDArray[Any] | None]:
-    """Pixels, and what came beside them; a part is empty when it has nothing and one behind it has."""
+    """Return the pixels and further images; a missing one has an empty part if a later one exists."""
     images: dict[str, npt.NDArray[Any] | None] = {"pixels": None}
     last = max((n for n, key in enumerate(_BESIDE.values(), 1) if header.get(key) is not None), default=0)
     if len(payloads) > last + 1:
@@ -338,13 +338,13 @@ def _image_beside(
 
 
 class _naming:
-    """Let refusals of pixels say what they are of, and the message's stream and seq; cheap to enter."""
+    """Add the name of the image, and stream and seq of the message, to refusals of pixels; cheap to enter."""
 
     def __init__(self, what: str, header: Mapping[str, Any]) -> None:
         self._what, self._header = what, header
 
     def __enter__(self) -> None:
-        """Nothing is prepared."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FrameError):

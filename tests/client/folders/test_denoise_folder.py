@@ -84,7 +84,7 @@ def test_every_image_is_denoised_in_natural_order_and_told(night, capsys):
     assert [float(row["t_acq"]) for row in frames] == [0.0, 0.5, 1.0] * 3
     assert {(row["flag"], row["structure_score"], row["status"]) for row in frames} == {("ok", "9.5", "done")}
     told = capsys.readouterr().out
-    assert "not read, since they are no images: 1 .txt" in told
+    assert "not read, because they are not images: 1 .txt" in told
     assert "[1/3] img2.tif: TYX 3x8x8 uint16, pixels 0.02 um, 0.5 s between time points" in told
     assert "files: 3 done; frames: 9 ok" in told
 
@@ -245,8 +245,8 @@ def test_hidden_files_and_links_to_folders_are_passed_over(night):
 @pytest.mark.parametrize(
     ("source", "out", "code", "says"),
     [
-        ("in", "in", 2, "the folder that is read"),
-        ("in/sub", "in", 2, "holds the folder that is read"),
+        ("in", "in", 2, "the input folder"),
+        ("in/sub", "in", 2, "contains the input folder"),
         ("in", "file", 2, "is a file"),
         ("void", "out", 3, "no images"),
         ("in", "file/out", 3, "Not a directory"),

@@ -106,7 +106,7 @@ def test_what_a_killed_computer_had_acquired_is_finished_by_resume(folder, peer,
     server.until = float("inf")
     resumed_where_it_was(server)
     assert resume(server, "run") == 0
-    assert "nothing is left" in capfd.readouterr().out
+    assert "there is nothing to resume" in capfd.readouterr().out
     sent_again_to_a_server_that_knows_nothing(peer())
     assert "sent again, as a stream of their own" in capfd.readouterr().err
 

@@ -1,1 +1,1 @@
-"""The commands of ``dimstream``, one module each; `dimstream_client.cli` joins them."""
+"""The commands of ``dimstream``, one module each; `dimstream_client.cli` makes one program of them."""

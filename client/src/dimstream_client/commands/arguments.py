@@ -1,4 +1,4 @@
-"""Options that several commands have, and what their values must be."""
+"""Options of several commands, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dimstream_client.header_checks import MAX_GAIN, MAX_OFFSET, MIN_GAIN
 
 
 def add_files(command: argparse.ArgumentParser, *, is_out_needed: bool = True) -> None:
-    """Add what is read, what is written, and what the server does between."""
+    """Add the options for input, output and denoising."""
     if is_out_needed:
         command.add_argument("source", type=some_path, metavar="IN", help="an image file, or a folder")
         command.add_argument(
@@ -43,16 +43,19 @@ def add_files(command: argparse.ArgumentParser, *, is_out_needed: bool = True) -
     command.add_argument("--gain", type=gain, metavar="G", help="detector units per photon (default: 1)")
     command.add_argument(
         "--match-pixel-size", action="store_true",
-        help="scatter photons onto finer pixels where the model knows only such, and bin the results back",
+        help=(
+            "distribute photons onto finer pixels if the model was trained only on those, and bin the "
+            "results back"
+        ),
     )  # fmt: skip
     command.add_argument(
         "--batch", action="store_true",
-        help="work that may wait: frames give way to those of all live streams of the server",
+        help="work that can wait: the server processes the frames of all live streams first",
     )  # fmt: skip
 
 
 def add_timeout(command: argparse.ArgumentParser, default_s: float | None, text: str = "%(default)s") -> None:
-    """Add how long a server may be silent."""
+    """Add the option for the time to wait for an answer."""
     command.add_argument(
         "--timeout", type=patience, default=default_s, metavar="S",
         help=f"seconds to wait for an answer of the server (default: {text})",
@@ -60,7 +63,7 @@ def add_timeout(command: argparse.ArgumentParser, default_s: float | None, text:
 
 
 def add_outage(command: argparse.ArgumentParser) -> None:
-    """Add how long a server that was there is waited for."""
+    """Add the option for the time to wait after the connection is lost."""
     command.add_argument(
         "--outage", type=patience, default=math.inf, metavar="S",
         help="seconds to wait when the connection to the server is lost (default: without limit)",
@@ -86,7 +89,7 @@ def patience(text: str) -> float:
     """Return how many seconds to wait, more than 0."""
     value = seconds(text)
     if not value:
-        raise argparse.ArgumentTypeError("no server answers within 0 seconds")
+        raise argparse.ArgumentTypeError("expected more than 0 seconds")
     return value
 
 
@@ -110,7 +113,7 @@ def time_step(text: str) -> float:
     """Return the seconds between two time points, more than 0."""
     value = seconds(text)
     if not value:
-        raise argparse.ArgumentTypeError("time points lie more than 0 seconds apart")
+        raise argparse.ArgumentTypeError("expected more than 0 seconds between time points")
     return value
 
 

@@ -1,4 +1,4 @@
-"""``dimstream denoise``: an image file, or all images of a folder, overnight."""
+"""``dimstream denoise``: denoise an image file, or all images of a folder."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> int:
-    """Denoise a file in one request."""
+    """Denoise a file with one HTTP request."""
     http = http_client_of(arguments)
     check_out(arguments.out, arguments.source, replaces=arguments.overwrite)
-    stamps = stamps_of([arguments.source])  # before it is opened: it may be growing
+    stamps = stamps_of([arguments.source])  # before it is opened, because it may still be written
     with ExitStack() as files:
         stack = files.enter_context(open_source(arguments, arguments.source))
         stamps = {**stamps_of(stack.files), **stamps}
@@ -142,7 +142,7 @@ def _write(stack: ImageStack, path: Path) -> None:
 
 
 def query_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the query of a request: what the server is to do. How the file is read was done here."""
+    """Return the query parameters of a request. Options for reading the file are applied here, not sent."""
     options = {
         **{name: getattr(arguments, name) for name in _QUERY},
         "split_every": arguments.split_every or None,
@@ -154,6 +154,6 @@ def query_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _counts(flags: str) -> dict[str, int]:
-    """The numbers in ``ok=98, unjudged=1, suspect=1``."""
+    """Return the numbers in ``ok=98, unjudged=1, suspect=1``."""
     pairs = (part.strip().partition("=") for part in flags.partition(";")[0].split(","))
     return {name: int(number) for name, _, number in pairs if number.isdecimal()}

@@ -1,4 +1,4 @@
-"""Exit codes of ``dimstream``, and the line on stderr that says why."""
+"""Exit codes of ``dimstream``, and error messages on stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DONE, INCOMPLETE, USAGE, UNREADABLE, REFUSED, SUSPECT, INTERRUPTED = 0, 1, 2, 3,
 
 
 class CommandRefused(Exception):
-    """What was asked for cannot be done; the command ends with `code`."""
+    """The command cannot do what was requested; it ends with exit code `code`."""
 
     def __init__(self, text: str, code: int = USAGE) -> None:
         super().__init__(text)

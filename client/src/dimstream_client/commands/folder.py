@@ -28,7 +28,7 @@ _RESULT_OPTIONS: Final = (
     *("model", "out_dtype", "split_every", "offset", "gain", "match_pixel_size", "output"),
     *("series", "axes", "incomplete", "pixel_size", "z_step", "frame_interval"),
 )
-"""Options on which the outputs depend."""
+"""Options that affect the outputs."""
 _LISTED: Final = 50
 
 
@@ -51,7 +51,7 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
             f"there are no images in {source}: {_passed_over(found) or 'it is empty'}", UNREADABLE
         )
     with ExitStack() as open_things:
-        route = _route(arguments, open_things, by_stream=by_stream)  # asks whether the server is there
+        route = _route(arguments, open_things, by_stream=by_stream)  # checks that the server answers
         record = open_things.enter_context(
             FolderRecord(out, options_of(arguments, _RESULT_OPTIONS), from_scratch=arguments.overwrite)
         )
@@ -73,27 +73,29 @@ def denoise_folder(arguments: argparse.Namespace, *, by_stream: bool) -> int:
 
 
 def check_folders(source: Path, out: Path) -> None:
-    """Refuse an output folder that is, or holds, the folder that is read.
+    """Refuse an output folder that is or contains the input folder.
 
     Raises
     ------
     CommandRefused
     """
     if out.exists() and not out.is_dir():
-        raise CommandRefused(f"{source} is a folder, so the output is one too; {out} is a file: name another")
+        raise CommandRefused(
+            f"{source} is a folder, so the output must be a folder; {out} is a file: name another"
+        )
     here, there = source.resolve(), out.resolve()
     if here == there:
-        raise CommandRefused(f"{out} is the folder that is read; name another, it may lie in it")
+        raise CommandRefused(f"{out} is the input folder; name another one, for example a folder in it")
     if there in here.parents:
         raise CommandRefused(
-            f"{out} holds the folder that is read, {source}: outputs could lie among inputs; name another"
+            f"{out} contains the input folder {source}: outputs could lie among inputs; name another"
         )
 
 
 def _route(arguments: argparse.Namespace, open_things: ExitStack, *, by_stream: bool) -> Route:
     if not by_stream:
         http = http_client_of(arguments)
-        models = http.models()  # a wrong address is told now, and not after a night
+        models = http.models()  # a wrong address is reported at once, and not after hours
         del models
         patience = Patience(http.models, arguments.outage, tqdm.write)
         from dimstream_client.commands.denoise import query_of
@@ -107,15 +109,17 @@ def _route(arguments: argparse.Namespace, open_things: ExitStack, *, by_stream: 
 
 
 def options_of(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options on which outputs depend, as JSON gives them back."""
+    """Return the options that affect the outputs, as read back from JSON."""
     given = {name: getattr(arguments, name) for name in names}
     if not given.get("match_pixel_size"):
-        given.pop("match_pixel_size", None)  # folders that were begun before there was such an option go on
+        given.pop(
+            "match_pixel_size", None
+        )  # folders that were begun before this option existed can be continued
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 class Progress:
-    """Prints a line for each file, and how far the frames of the present one are."""
+    """Prints a line for each file, and the progress in the current one."""
 
     def __init__(self, files: int, *, quiet: bool) -> None:
         self._files, self._quiet = files, quiet
@@ -155,7 +159,7 @@ class Progress:
 
 
 class ProgressOfSeveral(Progress):
-    """The same, with one bar for the frames of all files that were opened."""
+    """The same for several files at once, with one bar for all their frames."""
 
     def __init__(self, files: int, *, quiet: bool) -> None:
         super().__init__(files, quiet=quiet)
@@ -196,15 +200,15 @@ def _print_found(source: Path, found: Scan) -> None:
 
 
 def _passed_over(found: Scan) -> str:
-    """What lies there and is no image."""
+    """Return a description of the files that are not images."""
     if not found.others:
         return ""
     kinds = ", ".join(f"{n} {ending}" for ending, n in found.others.most_common(_LISTED))
-    return f"not read, since they are no images: {kinds}"
+    return f"not read, because they are not images: {kinds}"
 
 
 def print_summary(out: Path, states: list[FileState], *, flags: str = FLAGS, summary: str = SUMMARY) -> None:
-    """Print what is not well, file by file, and how many are; `summary.csv` has every file."""
+    """Print the files that failed or are incomplete, and the totals; `summary.csv` has every file."""
     not_well = [state for state in states if not state.is_well]
     for state in not_well[:_LISTED]:
         print(f"{state.file}: {state.state}{f': {state.reason}' if state.reason else ''}")
@@ -223,7 +227,7 @@ def print_summary(out: Path, states: list[FileState], *, flags: str = FLAGS, sum
 
 
 def exit_code(states: list[FileState], summary: Path) -> int:
-    """Return whether something is not well, which the table of files says."""
+    """Return the exit code: whether a file failed or is incomplete."""
     if not_well := sum(not state.is_well for state in states):
         return say(f"{not_well} of {len(states)} files failed or are incomplete; see {summary}", INCOMPLETE)
     return DONE

@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 _DESCRIPTION: Final = """\
 Run an acquisition of Micro-Manager and send every frame to a dimstream server while it runs. CONFIG is
-Micro-Manager's configuration file, or a movie (TIFF, NPY ...) that is played in a camera's place.
+Micro-Manager's configuration file, or a movie (TIFF, NPY ...) that is played instead of a camera.
 
-The acquisition waits for nothing. With --out the denoised frames go to FOLDER/run-0001.ome.tif, and a JSON
-line for each to FOLDER/run-0001.flags.jsonl; another image begins where the frame size changes in mid-run.
-Without --out, lines alone are written, to --flags. The decisions of --feedback go to --decisions. With --save
-the server records raw and denoised frames.
+The acquisition never waits for the server. With --out, denoised frames are written to
+FOLDER/run-0001.ome.tif, and a JSON line for each to FOLDER/run-0001.flags.jsonl. When the frame size
+changes during the run, a new image begins. Without --out, only the lines are written, to --flags. The
+decisions of --feedback are written to --decisions. With --save, the server records raw and denoised frames.
 
-What a run that was killed had acquired and not finished is finished by --resume, which acquires nothing."""
+After a run was killed, --resume completes the frames that it had acquired. It acquires nothing."""
 _EXAMPLES: Final = """\
 examples:
   dimstream micromanager scope.cfg --mda plan.yaml --out run --server tcp://127.0.0.1:5570
@@ -88,7 +88,7 @@ def add(commands: Any) -> None:
 def _add_plan(command: argparse.ArgumentParser) -> None:
     plan = command.add_mutually_exclusive_group()
     plan.add_argument("--mda", type=some_path, metavar="PLAN", help="sequence of useq, .yaml or .json")
-    plan.add_argument("--frames", type=count, metavar="N", help="so many time points of one plane")
+    plan.add_argument("--frames", type=count, metavar="N", help="number of time points of one plane")
     command.add_argument(
         "--interval-s", type=seconds, default=0.0, metavar="S", help="seconds between --frames (default: 0)"
     )
@@ -100,7 +100,7 @@ def _add_plan(command: argparse.ArgumentParser) -> None:
         help="folder of Micro-Manager's device adapters (default: where pymmcore-plus finds them)",
     )  # fmt: skip
     command.add_argument(
-        "--raw", type=some_path, metavar="NAME.ome.zarr", help="let pymmcore-plus write the raw frames there"
+        "--raw", type=some_path, metavar="NAME.ome.zarr", help="have pymmcore-plus write the raw frames there"
     )
 
 
@@ -114,7 +114,7 @@ def _add_stream(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--resume", action="store_true",
-        help="finish what an interrupted run has left in --out and --spool; acquire nothing",
+        help="complete an interrupted run from --out and --spool; acquire nothing",
     )  # fmt: skip
     command.add_argument(
         "--flags", type=some_path, metavar="FILE",
@@ -178,10 +178,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what does not fit together, and fill in what follows from the rest."""
+    """Refuse options that exclude each other, and set those that follow from others."""
     if arguments.out is not None:
         if arguments.flags is not None:
-            raise CommandRefused("with --out each image has its flags beside it; leave --flags out")
+            raise CommandRefused("with --out, each image has its flags next to it; leave --flags out")
         if not find_spec("tifffile"):
             raise CommandRefused('--out needs tifffile: pip install "dimstream-client[tiff,micromanager]"')
         arguments.spool = arguments.spool or arguments.out / "spool"
@@ -213,7 +213,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _results(arguments: argparse.Namespace, stack: ExitStack, plan: Any) -> OnSentResult:
-    """What takes the results: a folder of images, or a file of lines."""
+    """Return the writer of the results: a folder of images, or a file of lines."""
     from dimstream_client.micromanager.result_folder import ResultFolder, line_of
 
     if arguments.out is not None:
@@ -235,7 +235,7 @@ def _results(arguments: argparse.Namespace, stack: ExitStack, plan: Any) -> OnSe
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    """Finish what is left; nothing is acquired."""
+    """Complete an interrupted run; acquire nothing."""
     from tqdm import tqdm
 
     from dimstream_client.micromanager import ResultFolder
@@ -245,7 +245,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(ResultFolder(arguments.out, spool=arguments.spool))
         if not folder.is_unfinished:
-            print(f"{arguments.out}: nothing is left to be resumed")
+            print(f"{arguments.out}: there is nothing to resume")
             return DONE
         client = stack.enter_context(client_of(arguments, outage_s=arguments.outage))
         client.ping()
@@ -308,7 +308,7 @@ class _Acquisition:
 def _acquire(
     arguments: argparse.Namespace, core: Any, stream: MdaStream, plan: Any, driver: MdaDriver
 ) -> _Acquisition:
-    """Run the plan to its end; Ctrl-C ends it early, and what was taken is still answered."""
+    """Run the plan to its end. Ctrl-C ends it early; frames that were taken are still answered."""
     from tqdm import tqdm
 
     stream.connect()
@@ -319,7 +319,7 @@ def _acquire(
     def acquire() -> None:
         try:
             core.mda.run(feed, output=raw)
-        except Exception as error:  # of a device; told in the end
+        except Exception as error:  # of a device; reported at the end
             ended.error = error
 
     thread = threading.Thread(target=acquire, name="acquisition")
@@ -337,7 +337,7 @@ def _acquire(
 
 
 def _finish(bar: Any, stream: MdaStream) -> None:
-    """Wait until all results came, for as long as it takes; Ctrl-C leaves them in the spool."""
+    """Wait without limit until all results came; Ctrl-C leaves the frames in the spool."""
     stream.disconnect()
     while True:
         try:
@@ -355,12 +355,12 @@ def _show(bar: Any, stream: MdaStream) -> None:
 
 
 def _report(arguments: argparse.Namespace, stream: MdaStream, ended: _Acquisition) -> int:
-    """Print what became of the frames, and return the exit code."""
+    """Print the totals of the frames, and return the exit code."""
     code = _tell(arguments, stream.reports)
     if ended.error is not None:
         return say(f"the acquisition failed: {ended.error}", INCOMPLETE)
     if ended.is_interrupted:
-        return say("interrupted; every frame that was taken is answered", INTERRUPTED)
+        return say("interrupted; every frame that was taken has been answered", INTERRUPTED)
     return code if stream.reports else say("frames have no result", INCOMPLETE)
 
 

@@ -1,4 +1,4 @@
-"""What ``dimstream micromanager`` acquires with: a plan, and a core of Micro-Manager."""
+"""The acquisition plan and the Micro-Manager core of ``dimstream micromanager``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dimstream_client.commands.exit_codes import UNREADABLE, CommandRefused
 
 
 def plan_of(arguments: argparse.Namespace) -> Any:
-    """Return the sequence that is to be acquired.
+    """Return the sequence to acquire.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def plan_of(arguments: argparse.Namespace) -> Any:
 
 @contextmanager
 def open_core(arguments: argparse.Namespace) -> Iterator[Any]:
-    """Give the microscope, or the camera that plays a movie.
+    """Return the core with the microscope, or with a camera that plays a movie.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def open_core(arguments: argparse.Namespace) -> Iterator[Any]:
         yield core
     finally:
         core.unloadAllDevices()
-        core.__del__()  # takes its callback away: called while Python ends, it would abort the program
+        core.__del__()  # removes its callback, which would abort the program if called while Python ends
 
 
 def _microscope(arguments: argparse.Namespace) -> Any:

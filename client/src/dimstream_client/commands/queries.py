@@ -1,4 +1,4 @@
-"""``dimstream models`` and ``dimstream ping``: what a server has, and whether it is there."""
+"""``dimstream models`` and ``dimstream ping``: list a server's models, and check that it answers."""
 
 from __future__ import annotations
 

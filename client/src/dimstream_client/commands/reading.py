@@ -1,4 +1,4 @@
-"""How the commands read an image: the options that overrule the file, and what is said before it is sent."""
+"""How the commands read an image: options that replace metadata of the file, and notes before it is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTED: Final = 8
 
 
 def add_reading(command: argparse.ArgumentParser) -> None:
-    """Add the options that say how the image is understood."""
+    """Add the options for reading the image."""
     group = command.add_argument_group("how the image is read (by default, as the file says)")
     group.add_argument(
         "--series", metavar="NAME", help="which image of a file with several: its name, or its number from 0"
@@ -33,7 +33,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--incomplete",
         action="store_true",
-        help="take the planes that are there, where the file declares more or fewer",
+        help="use the planes in the file, even if it declares more or fewer",
     )
     group.add_argument(
         "--pixel-size", type=pixel_size, metavar="UM", help="micrometres, X,Y where pixels are not square"
@@ -57,7 +57,7 @@ def reading_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_source(path: Path) -> None:
-    """Refuse an input that is not there, before anything is said of the output.
+    """Refuse a missing input, before the output is checked.
 
     Raises
     ------
@@ -80,31 +80,31 @@ def open_source(arguments: argparse.Namespace, path: Path) -> ImageStack:
 
 
 def stamps_of(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Return what tells whether files were changed: size and time, of those that are there."""
+    """Return size and time of change of the files that exist, to see later whether they were changed."""
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()}
 
 
 def changed_since(stamps: dict[Path, tuple[int, int]]) -> str | None:
-    """Return a line on the first file that is not as it was: there may be more of it now."""
+    """Return a message about the first file that has changed; it may have more frames now."""
     now = stamps_of(stamps)
     changed = next((path for path, stamp in stamps.items() if now.get(path) != stamp), None)
-    return None if changed is None else f"{changed} changed while it was read: do it again when it is whole"
+    return None if changed is None else f"{changed} changed while it was read: try again when it is complete"
 
 
 def description_of(stack: ImageStack) -> str:
-    """Return the axes, shape and scale that were understood."""
+    """Return the axes, shape and scale of a stack as text."""
     scale, lengths = stack.scale, dict(zip(stack.axes, stack.shape))
     parts = [f"{stack.axes} {'x'.join(map(str, stack.shape))} {stack.dtype}"]
     if scale.pixel_size_um is None:
-        parts.append("pixel size not known")
+        parts.append("pixel size unknown")
     else:
         x, y = scale.pixel_size_um
         parts.append(f"pixels {x:g} um" if scale.square_pixel_um else f"pixels {x:g} x {y:g} um")
     if "Z" in lengths:
-        parts.append("z step not known" if scale.z_step_um is None else f"z step {scale.z_step_um:g} um")
+        parts.append("z step unknown" if scale.z_step_um is None else f"z step {scale.z_step_um:g} um")
     if "T" in lengths:
         step = scale.frame_interval_s
-        parts.append("time step not known" if step is None else f"{step:g} s between time points")
+        parts.append("time step unknown" if step is None else f"{step:g} s between time points")
     if scale.channels:
         more = f" and {len(scale.channels) - _LISTED} more" if len(scale.channels) > _LISTED else ""
         parts.append("channels " + ", ".join(scale.channels[:_LISTED]) + more)
@@ -112,27 +112,28 @@ def description_of(stack: ImageStack) -> str:
 
 
 def remarks_on(stack: ImageStack) -> Iterator[str]:
-    """Yield what was not found in the file, or is doubtful, and what is sent of it."""
+    """Yield notes on missing or doubtful metadata, and on how it is sent."""
     yield from stack.remarks
     if stack.scale.pixel_size_um is not None and stack.square_pixel_um is None:
-        yield "the output keeps both sides of a pixel; the server, which knows square ones only, gets none"
+        yield "the output keeps both pixel sizes; the server gets none, as it supports only square pixels"
 
 
 def show(path: Path, stack: ImageStack) -> None:
-    """Print what was understood, before anything is sent."""
+    """Print the axes, shape, scale and notes of a stack, before anything is sent."""
     print(f"{path}: {description_of(stack)}")
     for remark in remarks_on(stack):
         print(f"  note: {remark}", flush=True)
 
 
 def movie_hint(axes: str, counts: dict[str, int]) -> str | None:
-    """Return what to do about a z-stack of which no plane could be judged; None where that is not so."""
+    """Return advice for a z-stack of which no plane could be judged; None for others."""
     others = sum(n for flag, n in counts.items() if flag != "unjudged")
     if "Z" not in axes or "T" in axes or others or not counts.get("unjudged"):
         return None
     stated = axes.replace("Z", "T")
     return (
-        "no plane could be judged: frames are compared over time, and this is read as a z-stack. It may be a "
+        "no plane could be judged: frames are compared over time, but this was read as a z-stack. It may be "
+        "a "
         f"movie that was saved as a z-stack: then give --axes {stated}. Judge a z-stack by --split-every 1"
     )
 

@@ -1,4 +1,4 @@
-"""``dimstream stream``: an image file, or a folder of single images, frame by frame as a microscope sends."""
+"""``dimstream stream``: send an image file or a folder of single images frame by frame, like a microscope."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ONLY_HERE: Final = {
     "deadline_ms": None,
     "fail_on_suspect": None,
 }
-"""Options that `dimstream denoise` does not have, as they are without being given."""
+"""Options that `dimstream denoise` does not have, with their defaults."""
 
 
 def add(commands: Any) -> None:
@@ -86,7 +86,7 @@ def add(commands: Any) -> None:
     )
     stream.add_argument(
         "--deadline-ms", type=milliseconds, metavar="MS",
-        help="answer a frame by itself, marked as a fallback, where its answer would come later than this",
+        help="return a frame raw, marked as fallback, if its answer would come later than this",
     )  # fmt: skip
     stream.add_argument(
         "--mode",
@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not find_spec("tifffile") or not find_spec("tqdm"):
         return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
-    # Only here: the rest of the client works without them.
+    # Imported only here: the rest of the client works without them.
     from dimstream_client.file_streaming import flags_path, image_path, images_beside, resume_path
 
     out = arguments.out
@@ -141,10 +141,11 @@ def run(arguments: argparse.Namespace) -> int:
     if resume_path(out).exists() and not arguments.resume:
         if not arguments.overwrite:
             raise CommandRefused(
-                f"{out} is of an interrupted stream: continue with --resume, or start again with --overwrite"
+                f"{out} belongs to an interrupted stream: continue with --resume, or start again with "
+                "--overwrite"
             )
         resume_path(out).unlink()
-    stamps = stamps_of([arguments.source])  # before it is opened: it may be growing
+    stamps = stamps_of([arguments.source])  # before it is opened, because it may still be written
     with _open(arguments, [out, *beside]) as stack:
         stamps = {**stamps_of(stack.files), **stamps}
         show(arguments.source, stack)
@@ -157,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace, outputs: list[Path]) -> ImageStack:
-    """The image, or the images of a folder as one movie."""
+    """Open the image, or the images of a folder as one movie."""
     if not arguments.source.is_dir():
         return open_source(arguments, arguments.source)
     from dimstream_client.folders.movie import open_folder
@@ -166,7 +167,8 @@ def _open(arguments: argparse.Namespace, outputs: list[Path]) -> ImageStack:
     if arguments.axes is not None:
         if arguments.axes[:1].upper() != "T":
             raise CommandRefused(
-                f"the axes of a folder begin with T, a time point a file, not {arguments.axes!r}"
+                "expected axes that begin with T, because each file of a folder is a time point, got "
+                f"{arguments.axes!r}"
             )
         one.axes = arguments.axes[1:]
     return open_folder(

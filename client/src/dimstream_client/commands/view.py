@@ -1,4 +1,4 @@
-"""The command ``dimstream view``: show denoised z-stacks, and crop them to planes that can be trusted.
+"""``dimstream view``: draw denoised z-stacks, and crop them to planes that can be trusted.
 
 `docs/volumes.md` explains what it shows.
 """
@@ -24,7 +24,7 @@ from dimstream_client.volumes.crop_proposal import crop_line, rules
 from dimstream_client.volumes.judging import VolumeReport, judge_volumes
 from dimstream_client.volumes.plane_records import index_of, read_records
 
-if TYPE_CHECKING:  # it needs the extra, and the rest of the client works without
+if TYPE_CHECKING:  # it needs the extra; the rest of the client works without it
     from dimstream_client.volumes.files import VolumeFile
 
 
@@ -34,7 +34,7 @@ _FLAGS_ENDING: Final = ".flags.jsonl"
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the flags of the stack say; `thresholds_from` names where the thresholds are from."""
+    """Result of the flags of the stack; `thresholds_from` is the source of the thresholds."""
 
     report: VolumeReport
     thresholds_from: str
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
     """Add the command to the subparsers of ``dimstream``."""
     view = commands.add_parser(
         "view",
-        help="draw a denoised z-stack, and say which of its planes can be trusted",
+        help="draw a denoised z-stack, and find the planes that can be trusted",
         description="Draw orthogonal slices (OUT.orthogonal.png) and the maximum projection "
         "(OUT.projection.png) of a denoised z-stack, and propose a crop from its flags "
         "(OUT.volume.json). All numbers count from 0.",
@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
     view.add_argument("--flags", type=Path, metavar="OUT.flags.jsonl", help="default: next to OUT.ome.tif")
     view.add_argument("--out-dir", type=Path, metavar="DIR", help="default: next to OUT.ome.tif")
     view.add_argument("--crop", type=Path, metavar="CROPPED.ome.tif", help="write the cropped stack")
-    view.add_argument("--axes", metavar="TZYX", help="axes, in place of those in the file")
+    view.add_argument("--axes", metavar="TZYX", help="axes, instead of those in the file")
     times = view.add_mutually_exclusive_group()
     times.add_argument("--time", type=int, default=0, metavar="T", help="time point to draw (default: 0)")
     times.add_argument("--all-times", action="store_true", help="draw each time point, on one scale")
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _view(arguments: argparse.Namespace) -> int:
-    # Only here: the rest of the client works without the extra.
+    # Imported only here: the rest of the client works without the extra.
     from dimstream_client.files import open_images
     from dimstream_client.volumes.files import VolumeFile
 
@@ -134,7 +134,8 @@ def _check_places(arguments: argparse.Namespace, file: VolumeFile) -> None:
 
 
 def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
-    """Judge the planes by their flags; None, and a note, where nobody told the flags and there are none."""
+    """Judge the planes by their flags; print a note and return None if --flags is not given and there are
+    none."""
     path = arguments.flags or _flags_of(arguments.source)
     if arguments.flags is None and not path.exists():
         if arguments.crop:
@@ -157,7 +158,7 @@ def _judge(arguments: argparse.Namespace, file: VolumeFile) -> _Judged | None:
 def _choose_thresholds(
     arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]
 ) -> tuple[Thresholds, str]:
-    """The thresholds, and where they are from."""
+    """Return the thresholds and their source."""
     stated = {name: value for name in _THRESHOLDS if (value := getattr(arguments, name)) is not None}
     names = [f"--{name.replace('_', '-')}" for name in stated]
     if not arguments.server:
@@ -175,7 +176,7 @@ def _choose_thresholds(
 
 
 def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The server's description of the model that denoised the stack."""
+    """Return the server's description of the model that denoised the stack."""
     models = credentials.http_client_of(arguments).models()
     used = sorted({str(record["model_sha256"]) for record in records if record.get("model_sha256")})
     matching = [model for model in models if [model["sha256"]] == used]
@@ -189,7 +190,7 @@ def _model_of(arguments: argparse.Namespace, records: Sequence[Mapping[str, Any]
 
 
 def _draw(arguments: argparse.Namespace, file: VolumeFile, judged: _Judged | None) -> Iterator[Path]:
-    """Write the pictures, and give their paths."""
+    """Write the pictures, and return their paths."""
     c, p = arguments.channel, arguments.position
     series = None if judged is None else judged.report.of(c, p)
     kept = None if series is None else series.kept(file.depth)

@@ -1,4 +1,4 @@
-"""``dimstream watch``: the images of a folder, denoised as a microscope writes them."""
+"""``dimstream watch``: denoise the images of a folder while a microscope writes them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from dimstream_client.watching.watch_job import WatchJob, WatchOptions
 
 _DESCRIPTION: Final = """\
-Denoise the images of a folder, and of the folders inside, as they appear: TIFF and OME-TIFF, Imspector's .msr
-and .obf, ImSwitch's HDF5, NPY. The folder is looked at again and again, so network shares work.
+Denoise the images of a folder, and of the folders inside, as they appear: TIFF and OME-TIFF, Imspector's
+.msr and .obf, ImSwitch's HDF5, NPY. The folder is checked repeatedly, so network shares work.
 
-Without OUT, NAME.denoised.ome.tif is written next to each image; else NAME.ome.tif into the folder OUT. Each
-has its flags next to it (NAME.flags.jsonl).
+Without OUT, NAME.denoised.ome.tif is written next to each image; else NAME.ome.tif into the folder OUT.
+Each has its flags next to it (NAME.flags.jsonl).
 
-A file is read when it has not changed for a while (--settle-s) and can be read. Of a TIFF movie that grows,
-every frame but the last is denoised while it grows. Files whose names differ in their time number alone are
-one time series: each is compared with the one before. The time number is the last number behind t, time, tp,
-frame or f (img_t012.tif), else the last number that is not behind c, ch, z, p, pos or the like, else a time
-of day; another rule: --time-number.
+A file is read when it has not changed for a while (--settle-s) and can be read. A growing TIFF movie is
+denoised while it grows, except its last frame. Files whose names differ only in their time number are one
+time series: each is compared with the one before. The time number is the last number after t, time, tp,
+frame or f (img_t012.tif), else the last number that is not after c, ch, z, p, pos or similar, else a time
+of day. --time-number sets another rule.
 
-Files that are there already are denoised first. End it by Ctrl-C, or by --until-quiet-s; the same command
-continues where it ended."""
+Existing files are denoised first. End the command with Ctrl-C or --until-quiet-s. Give the same command
+again to continue."""
 _EXAMPLES: Final = """\
 examples:
   dimstream watch D:\\data\\today --server tcp://127.0.0.1:5570
@@ -50,7 +50,7 @@ _RESULT_OPTIONS: Final = (
     *("model", "out_dtype", "split_every", "offset", "gain", "match_pixel_size", "time_number", "order"),
     *("series", "axes", "incomplete", "pixel_size", "z_step", "frame_interval"),
 )
-"""Options on which the outputs depend."""
+"""Options that affect the outputs."""
 
 
 def add(commands: Any) -> None:
@@ -86,8 +86,10 @@ def _add_watching(watch: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--time-number", metavar="REGEX",
-        help="which number of a name counts time points: a regular expression with one group around it; "
-        "none: every file is a series by itself",
+        help=(
+            "regular expression for the time number of a file name, with one group around it; none: every "
+            "file is a series of its own"
+        ),
     )  # fmt: skip
     group.add_argument(
         "--poll-s",
@@ -119,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not find_spec("tifffile") or not find_spec("tqdm"):
         return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
-    # Only here: the rest of the client works without them.
+    # Imported only here: the rest of the client works without them.
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from dimstream_client.commands.folder import check_folders, exit_code, print_summary
@@ -127,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     source: Path = arguments.source
     if not source.is_dir():
-        raise CommandRefused(f"{source}: there is no such folder to be watched", UNREADABLE)
+        raise CommandRefused(f"{source}: expected a folder to watch, there is none", UNREADABLE)
     out: Path = source if arguments.out is None else arguments.out
     if out != source:
         check_folders(source, out)
@@ -218,14 +220,14 @@ def _job(
 
 @contextmanager
 def _ending_at_sigterm() -> Iterator[None]:
-    """End as by Ctrl-C when the system asks the program to end."""
+    """End on SIGTERM in the same way as on Ctrl-C."""
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
     try:
         before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread: whoever runs it there ends it
+    except ValueError:  # not the main thread: its caller ends it
         yield
         return
     try:

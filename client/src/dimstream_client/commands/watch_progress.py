@@ -1,4 +1,4 @@
-"""What ``dimstream watch`` prints: a line for each file that is done or failed, and what it waits for."""
+"""Output of ``dimstream watch``: a line for each file that is done or failed, and what it waits for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dimstream_client.folders.tables import FileState
 
 
 class WatchProgress:
-    """Prints what is done; the first file of a kind is described, and what is doubtful about it."""
+    """Prints finished files; describes the first file of each kind, with notes on doubtful metadata."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -49,7 +49,7 @@ class WatchProgress:
         self.say(f"{state.file}: {state.state}{', ' if flags else ''}{flags}{why}")
 
     def warn(self, text: str) -> None:
-        """See `WatchProgress` of the job: on stderr, with the time, also when quiet."""
+        """Print a warning on stderr with the time, also with --quiet."""
         tqdm.write(f"{time.strftime('%H:%M:%S')} dimstream: {text}", file=sys.stderr)
 
     def say(self, text: str) -> None:

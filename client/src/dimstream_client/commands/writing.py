@@ -1,4 +1,4 @@
-"""What the commands check of the files that they will write, before anything is sent."""
+"""Checks of output files, before anything is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENDINGS: Final = (".tif", ".tiff", ".btf")
 
 
 def check_name(out: Path, source: Path) -> None:
-    """Refuse an output that is no TIFF by its name.
+    """Refuse an output whose name is not that of a TIFF.
 
     Raises
     ------
@@ -25,19 +25,18 @@ def check_name(out: Path, source: Path) -> None:
 
 
 def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replaces: bool = False) -> None:
-    """Refuse an output that cannot be written, is no TIFF by its name, or would destroy what is there.
+    """Refuse an output that cannot be written, has no TIFF name, or would overwrite data.
 
     Parameters
     ----------
     beside : tuple of Path
-        Other files that are written.
+        Other files that will be written.
     replaces : bool
-        Whether anything may be replaced, but the source.
+        Whether existing files may be replaced; never the source.
 
     Raises
     ------
-    CommandRefused
-    OSError
+    CommandRefused OSError
     """
     check_name(out, source)
     if not out.parent.is_dir():
@@ -53,7 +52,7 @@ def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replace
 
 
 def is_replaceable(out: Path) -> bool:
-    """Return whether nothing is lost: there is no such file, it is empty, or a result of dimstream."""
+    """Return whether a file can be replaced without loss: it is missing, empty, or a result of dimstream."""
     if not out.is_file() or out.stat().st_size == 0:
         return True
     import tifffile
@@ -61,13 +60,13 @@ def is_replaceable(out: Path) -> bool:
     try:
         with tifffile.TiffFile(out) as file:
             text = file.pages.first.description
-    except Exception:  # whatever tifffile raises: it is not ours
+    except Exception:  # whatever tifffile raises: the file is not of dimstream
         return False
     return "<OME" in text and 'Creator="dimstream' in text
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that gets its name only when it is whole, so that a full disk leaves no half of it.
+    """Write a file atomically: it gets its name when it is complete, so a full disk leaves no partial file.
 
     Raises
     ------
@@ -86,7 +85,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_writable(out: Path) -> None:
-    """Raise OSError now, and not when the answer has come."""
+    """Raise OSError now if a file cannot be written, and not after the answer came."""
     existed = out.exists()
     out.open("ab").close()
     if not existed:
