@@ -78,7 +78,8 @@ class HttpClient:
         ------
         StreamError
             When the server refuses; see the code and status.
-        ConnectionLost ProtocolError
+        ConnectionLost
+        ProtocolError
             When the answer is not from a dimstream server.
         """
         content = None if body is None else json.dumps(body, allow_nan=False).encode()

@@ -230,7 +230,7 @@ def test_outputs_are_not_read_where_they_lie_in_the_folder(night, tmp_path, caps
     for out in ("in/a", "in/b", "in/b"):
         assert night(out=out) == 0
         assert len(states(tmp_path / out)) == 3
-    assert "a holds the outputs of an earlier run and was not read" in capsys.readouterr().out
+    assert "a contains the outputs of an earlier run and was not read" in capsys.readouterr().out
 
 
 def test_hidden_files_and_links_to_folders_are_passed_over(night):

@@ -57,8 +57,8 @@ def test_images_come_in_natural_order_with_their_names(stream, capsys):
     assert [line["t_acq"] for line in lines] == [0.0, 0.5, 1.0]
     said = capsys.readouterr().out
     assert "one movie of 3 files, from img1.tif to img10.tif" in said
-    assert "1 images in folders inside are not taken" in said
-    assert "1 files that are no images are not taken" in said
+    assert "1 images in subfolders are not used" in said
+    assert "1 files that are not images are not used" in said
     assert stream.server.opened[0].pixel_size_um is None  # the server knows square pixels only
 
 
@@ -76,11 +76,11 @@ def test_dates_that_do_not_fit_the_names_are_told(tmp_path):
     for n, seconds in enumerate((0, 10, 3)):
         dated(tmp_path / "in" / f"img{n}.ome.tif", seconds)
     with open_folder(tmp_path / "in", open_images) as stack:
-        assert "the dates in the files do not rise in the order of their names" in stack.remarks
+        assert "the dates in the files do not increase in the order of their names" in stack.remarks
     single(tmp_path / "in" / "img9.tif")
     with open_folder(tmp_path / "in", open_images) as stack:
         assert stack.t_acq(0) is None
-        assert "some files tell no date, so the times of all are left out" in stack.remarks
+        assert "some files have no date, so the times of all are left out" in stack.remarks
 
 
 def test_z_stacks_are_time_points(stream):

@@ -241,8 +241,8 @@ def test_a_folder_that_goes_away_is_waited_for(day, capsys):
     assert day.watch(beside=True) == 0
     assert (day.folder / "img2.denoised.ome.tif").exists()
     told = capsys.readouterr().err
-    assert "cannot be listed, waiting" in told
-    assert "is back" in told
+    assert "cannot be listed; waiting" in told
+    assert "is available again" in told
     assert len(day.server.seqs()) == 2
 
 
@@ -412,7 +412,7 @@ def test_a_movie_that_is_written_again_while_it_grows_is_done_again(day, growing
     growing.append = lambda n: n < 5 and Growing.append(growing, n)
     assert day.watch("--settle-s", "30") == 0
     np.testing.assert_array_equal(tifffile.imread(day.out / "movie.ome.tif"), other.data)
-    assert "is not what it holds; it is done again" in capsys.readouterr().out
+    assert "have changed since they were read; it is denoised again" in capsys.readouterr().out
 
 
 def test_a_frame_that_cannot_be_taken_is_named(day):

@@ -36,7 +36,8 @@ def check_out(out: Path, source: Path, *, beside: tuple[Path, ...] = (), replace
 
     Raises
     ------
-    CommandRefused OSError
+    CommandRefused
+    OSError
     """
     check_name(out, source)
     if not out.parent.is_dir():

@@ -1,7 +1,7 @@
 """Feedback: rules that turn the server's results into advice, or into changes of a running acquisition.
 
-`Advisor` decides and touches nothing. `FeedbackLoop` writes each decision down and, in the mode ``act``, has
-a `Driver` do it; `dimstream_client.micromanager` has the driver of pymmcore-plus. See docs/feedback.md.
+`Advisor` decides and changes nothing. `FeedbackLoop` logs each decision and, in the mode ``act``, lets a
+`Driver` carry it out; `dimstream_client.micromanager` has the driver for pymmcore-plus. See docs/feedback.md.
 """
 
 from dimstream_client.feedback.actions import Action, Change, Limits, Note, Pause, Stop

@@ -1,4 +1,4 @@
-"""What a rule does, and the limits of it."""
+"""Actions of rules, and their limits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Action", "Change", "Limits", "Note", "Pause", "Stop"]
 
 @dataclass(frozen=True)
 class Note:
-    """Say so, in the log of decisions and to whoever listens."""
+    """Only report, in the log of decisions and to the callback."""
 
     KIND: ClassVar[str] = "note"
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Pause the acquisition; a person lets it go on."""
+    """Pause the acquisition until a person continues it."""
 
     KIND: ClassVar[str] = "pause"
 
@@ -32,16 +32,16 @@ class Stop:
 
 @dataclass(frozen=True)
 class Change:
-    """Set the exposure, or a property such as a laser's power, for the events to come.
+    """Set the exposure, or a property such as laser power, for the next events.
 
     Parameters
     ----------
     what : str
         ``exposure_ms``, or ``DEVICE/PROPERTY`` as Micro-Manager names it.
     factor : float
-        The new value is the present one times this.
+        Factor of the new value: current value * `factor` + `step`.
     step : float
-        This is added afterwards.
+        Step of the new value, in its unit.
     """
 
     KIND: ClassVar[str] = "change"
@@ -50,7 +50,7 @@ class Change:
     step: float = 0.0
 
     def wanted(self, now: float) -> float:
-        """Return the value that this asks for."""
+        """Return the new value for the current value."""
         return now * self.factor + self.step
 
 
@@ -60,20 +60,20 @@ ACTIONS: tuple[type[Action], ...] = (Note, Pause, Stop, Change)
 
 @dataclass(frozen=True)
 class Limits:
-    """What rules may do at most; needed for the mode ``act``.
+    """Limits of all rules; required for the mode ``act``.
 
     Parameters
     ----------
     actions : int
-        Most actions in one run, notes aside.
+        Most actions in one run, without notes.
     ranges : mapping of str to (float, float)
-        Least and largest value of each thing that may be changed, by the name that `Change.what` has.
+        Least and largest value of each setting that may be changed, by its name in `Change.what`.
     """
 
     actions: int
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def clipped(self, what: str, value: float) -> float:
-        """Return the value, or the end of its range that is nearest."""
+        """Return the value, or the nearest end of its range."""
         least, largest = self.ranges[what]
         return min(max(value, least), largest)

@@ -1,4 +1,4 @@
-"""Decides what is to be done about a frame. It reads no clock, writes nothing and touches no device."""
+"""Decide which actions follow from a frame, without clock, files or devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Advisor", "Mode", "Rule"]
 
 MODES: Final = get_args(Mode)
 _SAME: Final = 0.01  # relative: cameras round their exposures
-_LATE_FRAMES: Final = 3  # frames whose events had been handed out before a change
+_LATE_FRAMES: Final = 3  # frames whose events were queued before a change
 _OUTCOMES: Final[Mapping[str, Outcome]] = {"advise": "advised", "rehearse": "rehearsed", "act": "due"}
 
 
@@ -27,12 +27,12 @@ _Setting = tuple[str, Optional[int]]  # what, and the channel
 
 @dataclass(frozen=True)
 class Rule:
-    """When something is found for `when.frames` frames of a plane in a row, do something.
+    """An action after a condition was met for `when.frames` consecutive frames of a plane.
 
     Parameters
     ----------
     wait_frames : int
-        So many frames of the plane are not looked at after the rule has spoken.
+        Number of frames of the plane that are ignored after the rule applied.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Rule:
 
 @dataclass
 class _Watch:
-    """One rule and one plane: frames in a row that meet the condition, and frames still to be passed over."""
+    """State of one rule and plane: consecutive frames that met the condition, and frames still to ignore."""
 
     met: int = 0
     waiting: int = 0
@@ -51,7 +51,7 @@ class _Watch:
 
 @dataclass
 class _Commanded:
-    """A value that was set, since when, and frames that were taken since then and do not have it."""
+    """A value that was set, its time, and the number of later frames without it."""
 
     value: float
     since: float
@@ -59,22 +59,23 @@ class _Commanded:
 
 
 class Advisor:
-    """Applies rules to the frames of one run after the other.
+    """Applies rules to the frames of consecutive runs.
 
-    Frames that were taken before the last action, such as those that waited while the server was away, count
-    for no rule: they say nothing of what was done about them.
+    Frames that were taken before the last action are ignored, because they do not show its effect. This
+    includes frames that waited for a lost server.
 
     Parameters
     ----------
     mode : {"advise", "rehearse", "act"}
-        ``advise`` says what a person might do. ``rehearse`` checks and says what ``act`` would have done.
+        ``advise`` only advises. ``rehearse`` also checks the limits, and reports what ``act`` would do.
     limits : Limits, optional
-        Needed for ``act``. In the other modes changes are held within them where they are given.
+        Required for ``act``. In the other modes they also apply if given.
 
     Raises
     ------
     ArgumentError
-        ``act`` without limits, or a change without a range; two rules of one name; no such mode.
+        For ``act`` without limits or a change without a range; for two rules with one name or an unknown
+        mode.
     """
 
     def __init__(self, rules: Sequence[Rule], *, mode: Mode = "advise", limits: Limits | None = None) -> None:
@@ -83,7 +84,7 @@ class Advisor:
         self.begin_run()
 
     def begin_run(self) -> None:
-        """Forget the frames and actions of the run before."""
+        """Discard the frames and actions of the previous run."""
         self._watches: dict[tuple[str, Plane], _Watch] = {}
         self._commanded: dict[_Setting, _Commanded] = {}
         self._not_taken: set[_Setting] = set()
@@ -92,9 +93,9 @@ class Advisor:
         self._stopped = False
 
     def observe(self, seen: Observation, *, now: float) -> list[Decision]:
-        """Return what is decided because of a frame; `now` is in seconds since 1970.
+        """Return the decisions that follow from a frame; `now` is in seconds since 1970.
 
-        In the mode ``act`` what is ``due`` is to be done, and `did` to be told.
+        In the mode ``act``, the caller must carry out decisions that are ``due`` and then call `did`.
         """
         decisions = self._not_in_force(seen, now)
         if self._stopped or (seen.t_acq is not None and seen.t_acq <= self._last_action):
@@ -112,7 +113,7 @@ class Advisor:
         return decisions
 
     def did(self, decision: Decision) -> None:
-        """Take note that something which was ``due`` has been done at `decision.time`."""
+        """Record that a decision that was ``due`` was carried out at `decision.time`."""
         self._last_action = max(self._last_action, decision.time)
         if decision.action == "stop":
             self._stopped = True
@@ -121,7 +122,7 @@ class Advisor:
             self._commanded[setting] = _Commanded(decision.new, decision.time)
 
     def _reason(self, rule: Rule, seen: Observation) -> str | None:
-        """Why the rule applies now; None when it does not, or does not yet."""
+        """Return why the rule applies now; None if it does not, or not yet."""
         watch = self._watches.setdefault((rule.name, seen.plane), _Watch())
         if watch.waiting:
             watch.waiting -= 1
@@ -177,7 +178,7 @@ class Advisor:
         return replace(decision, detail=f"{wanted:g} was wanted" if new != wanted else "")
 
     def _not_in_force(self, seen: Observation, now: float) -> list[Decision]:
-        """Say once of a value that was set and that frames do not have."""
+        """Report once that frames do not have a value that was set."""
         found: list[Decision] = []
         for setting, set_to in list(self._commanded.items()):
             what, value = setting[0], seen.settings.get(setting[0])
@@ -203,7 +204,7 @@ class Advisor:
 
 
 def _setting(what: str, index: PlaneIndex) -> _Setting:
-    """Each channel has an exposure of its own; a property is the same for all."""
+    """Return the key of a setting: each channel has its own exposure; a property is common to all."""
     return what, index.c if what == EXPOSURE else None
 
 

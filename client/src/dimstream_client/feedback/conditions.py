@@ -1,4 +1,4 @@
-"""When a rule applies. Each condition looks at one frame and says what it found, or None."""
+"""Conditions of rules. Each one checks one frame and returns a description of what it found, or None."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Condition", "Fading", "LowDose", "Moved", "Saturated", "Suspect"]
 
 @dataclass(frozen=True)
 class Suspect:
-    """The plane is suspect for `frames` frames in a row. Frames that are unjudged do not count."""
+    """The plane is suspect for `frames` consecutive frames. Unjudged frames are ignored."""
 
     KIND: ClassVar[str] = "suspect"
     frames: int = 3
 
     def says_nothing(self, seen: Observation) -> bool:
-        """Whether the frame neither confirms nor denies it."""
+        """Whether the frame neither meets nor fails the condition."""
         return seen.flag is None or seen.flag == "unjudged"
 
     def found(self, seen: Observation) -> str | None:
@@ -32,14 +32,14 @@ class Suspect:
 
 @dataclass(frozen=True)
 class LowDose:
-    """The raw frames have fewer than `photons` photons per pixel on average, `frames` frames in a row."""
+    """The raw frames have a mean below `photons` photons per pixel, for `frames` consecutive frames."""
 
     KIND: ClassVar[str] = "low_dose"
     photons: float
     frames: int = 3
 
     def says_nothing(self, seen: Observation) -> bool:
-        """Whether the frame neither confirms nor denies it."""
+        """Whether the frame neither meets nor fails the condition."""
         return seen.mean_photons is None
 
     def found(self, seen: Observation) -> str | None:
@@ -51,14 +51,14 @@ class LowDose:
 
 @dataclass(frozen=True)
 class Fading:
-    """The forecast says that the plane will be suspect within `minutes`, or `within_frames` of its frames.
+    """The plane is forecast to be suspect within `minutes`, or within `within_frames` of its frames.
 
-    Minutes are not known where the stream has no frame interval.
+    Minutes are unknown if the stream has no frame interval.
 
     Raises
     ------
     ArgumentError
-        Neither is given.
+        When neither is given.
     """
 
     KIND: ClassVar[str] = "fading"
@@ -71,7 +71,7 @@ class Fading:
             raise ArgumentError(Code.BAD_FIELD, "fading needs minutes or within_frames")
 
     def says_nothing(self, seen: Observation) -> bool:
-        """Whether the frame neither confirms nor denies it; without a decline there is no forecast."""
+        """Whether the frame neither meets nor fails the condition; without a decline there is no forecast."""
         return seen.flag is None
 
     def found(self, seen: Observation) -> str | None:
@@ -87,13 +87,13 @@ class Fading:
 
 @dataclass(frozen=True)
 class Saturated:
-    """Pixels sit at the detector's ceiling (the server's note ``saturated``), `frames` frames in a row."""
+    """Pixels are saturated (the server's note ``saturated``), for `frames` consecutive frames."""
 
     KIND: ClassVar[str] = "saturated"
     frames: int = 1
 
     def says_nothing(self, seen: Observation) -> bool:
-        """Whether the frame neither confirms nor denies it."""
+        """Whether the frame neither meets nor fails the condition."""
         return seen.flag is None
 
     def found(self, seen: Observation) -> str | None:
@@ -103,14 +103,14 @@ class Saturated:
 
 @dataclass(frozen=True)
 class Moved:
-    """The sample moved by at least `pixels` since the frame before, `frames` frames in a row."""
+    """The sample moved by at least `pixels` since the previous frame, for `frames` consecutive frames."""
 
     KIND: ClassVar[str] = "moved"
     pixels: float = 1.0
     frames: int = 1
 
     def says_nothing(self, seen: Observation) -> bool:
-        """Whether the frame neither confirms nor denies it."""
+        """Whether the frame neither meets nor fails the condition."""
         return seen.shift_px is None
 
     def found(self, seen: Observation) -> str | None:

@@ -1,4 +1,4 @@
-"""What was decided for a frame, why, and what became of it; one JSON line each."""
+"""Decisions about frames, with reason and outcome; one JSON line each."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Decision:
     Parameters
     ----------
     time : float
-        When it was made, seconds since 1970.
+        Time of the decision, seconds since 1970.
     rule, reason
-        Which rule, and what it rests on.
+        Name of the rule, and why it applied.
     action : str
         ``note``, ``pause``, ``stop`` or ``change``.
     what, old, new
-        Of a change: the thing, its value at the frame, and the value for the events to come.
+        For a change: the setting, its value at the frame, and its value for the next events.
     outcome : str
-        ``noted``; ``advised``, to a person; ``rehearsed``: checked, and not done; ``due``: about to be done;
-        ``done``; ``refused`` by the limits or before anything was touched; ``failed``.
+        ``noted``; ``advised``; ``rehearsed``: checked but not done; ``due``: will be done now; ``done``;
+        ``refused`` because of the limits or by the driver, without an effect; ``failed``.
     detail : str
-        More about the outcome.
+        Further details of the outcome.
     """
 
     time: float
@@ -61,18 +61,18 @@ class Decision:
 
 
 def line_of(decision: Decision) -> str:
-    """Return a decision as a JSON line, without its end."""
+    """Return a decision as a JSON line, without a newline."""
     time = datetime.fromtimestamp(decision.time, timezone.utc).isoformat(timespec="milliseconds")
     return json.dumps({**plain(decision), "time": time})
 
 
 class DecisionLog:
-    """A file of JSON lines; lines are added to one that is there.
+    """A file of JSON lines; lines are appended to an existing file.
 
     Raises
     ------
     ArgumentError
-        The file cannot be opened.
+        When the file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -85,7 +85,7 @@ class DecisionLog:
             ) from error
 
     def write(self, decision: Decision) -> None:
-        """Add a line, which is in the file when this returns.
+        """Append a line; it is in the file when this returns.
 
         Raises
         ------

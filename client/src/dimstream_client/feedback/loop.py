@@ -1,4 +1,4 @@
-"""Observe, decide, write down, and in the mode ``act`` do. Nothing here is raised into an acquisition."""
+"""Observe frames, decide, log, and act in the mode ``act``, without errors in the acquisition."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _log = logging.getLogger("dimstream")
 
 
 class ActionRefused(Exception):
-    """A driver's reason for not doing something; nothing was touched."""
+    """A driver refuses an action; nothing was changed."""
 
 
 class Driver(Protocol):
-    """What can act on an acquisition."""
+    """Carries out actions on an acquisition."""
 
     def check(self, decision: Decision) -> None:
-        """Find out whether it could be done, and touch nothing.
+        """Check whether a decision could be carried out, without changes.
 
         Raises
         ------
@@ -32,7 +32,7 @@ class Driver(Protocol):
         """
 
     def do(self, decision: Decision) -> None:
-        """Do it, without waiting for the devices.
+        """Carry out a decision, without waiting for the devices.
 
         Raises
         ------
@@ -41,12 +41,12 @@ class Driver(Protocol):
 
 
 class FeedbackLoop:
-    """Applies an `Advisor` to one frame after the other; called by one thread.
+    """Applies an `Advisor` to consecutive frames; called by one thread.
 
     Parameters
     ----------
     driver : Driver, optional
-        Needed for anything but ``advise``.
+        Required for all modes except ``advise``.
     log : DecisionLog, optional
         Gets every decision.
     on_decision : callable, optional
@@ -67,23 +67,23 @@ class FeedbackLoop:
 
     @property
     def watched(self) -> frozenset[str]:
-        """Names of the properties that rules change, so that their values are to be observed."""
+        """Names of the properties that rules change, whose values must be observed."""
         changes = [rule.then for rule in self.advisor.rules if isinstance(rule.then, Change)]
         return frozenset(change.what for change in changes) - {EXPOSURE}
 
     def begin_run(self) -> None:
-        """Forget the run before."""
+        """Discard the previous run."""
         self.advisor.begin_run()
 
     def observe(self, seen: Observation) -> list[Decision]:
-        """Return what was decided because of a frame, and what became of it. Raises nothing."""
+        """Return the decisions that follow from a frame, with their outcomes. Never raises."""
         decided = [self._settle(one) for one in self.advisor.observe(seen, now=self._clock())]
         for decision in decided:
             self._tell(decision)
         return decided
 
     def _settle(self, decision: Decision) -> Decision:
-        """Do or check what was decided; say what became of it."""
+        """Carry out or check a decision; return it with its outcome."""
         if decision.outcome not in ("due", "rehearsed"):
             return decision
         try:
@@ -95,7 +95,7 @@ class FeedbackLoop:
             self._driver.do(decision)
         except ActionRefused as refusal:
             return replace(decision, outcome="refused", detail=str(refusal))
-        except Exception as error:  # of a device: the acquisition and the other rules go on
+        except Exception as error:  # of a device: the acquisition and the other rules continue
             return replace(decision, outcome="failed", detail=repr(error))
         done = replace(decision, outcome="done", time=self._clock())
         self.advisor.did(done)
@@ -110,4 +110,4 @@ class FeedbackLoop:
             if self._on_decision is not None:
                 self._on_decision(decision)
         except Exception as error:  # a full disk, or the program's own fault
-            _log.error("a decision was not told: %r", error, exc_info=error)
+            _log.error("a decision was not logged: %r", error, exc_info=error)

@@ -1,4 +1,4 @@
-"""What a rule looks at: the server's verdict on a frame, and what the frame was taken with."""
+"""Input of rules: the server's assessment of a frame, and the settings of its acquisition."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ Plane = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Observation:
-    """One frame, as rules see it.
+    """One frame, as input of rules.
 
     Parameters
     ----------
     seq : int
         Number of the frame in its stream.
     t_acq : float or None
-        When it was taken, seconds since 1970.
+        Time of acquisition, seconds since 1970.
     flag, reason, notes
-        The server's verdict; None where the frame failed.
+        The server's assessment; None if the frame failed.
     shift_px : (int, int) or None
-        Motion since the frame before: rows, columns, pixels.
+        Motion since the previous frame: rows and columns, pixels.
     mean_photons : float or None
-        Mean of the raw frame, photons per pixel; None where it is not known.
+        Mean of the raw frame, photons per pixel; None if unknown.
     minutes_left, frames_left : float or None
-        Forecast: until the plane will be suspect; None while it does not surely decline. Minutes also where
-        nobody knows how far apart the frames are.
+        Forecast of the time until the plane is suspect; None without a significant decline. Minutes are also
+        None if the frame interval is unknown.
     settings : mapping of str to float
-        What it was taken with: ``exposure_ms`` in milliseconds, ``DEVICE/PROPERTY`` in the device's unit.
+        Settings of the acquisition: ``exposure_ms`` in milliseconds, ``DEVICE/PROPERTY`` in the device's
+        unit.
     """
 
     seq: int
@@ -50,7 +51,7 @@ class Observation:
 
     @property
     def plane(self) -> Plane:
-        """Channel, z plane and position: each has its own past."""
+        """Channel, z plane and position; each plane has its own history."""
         return self.index.c, self.index.z, self.index.p
 
 
@@ -62,7 +63,7 @@ def observation_of(
     mean_photons: float | None = None,
     settings: Mapping[str, float] | None = None,
 ) -> Observation:
-    """Return what rules see of a frame and its result."""
+    """Return the input of rules for a frame and its result."""
     quality = result.quality
     forecast = None if quality is None else quality.forecast
     return Observation(

@@ -1,4 +1,4 @@
-"""Rules and limits from a TOML or YAML file, refused when anything in it is mistyped."""
+"""Read rules and limits from a TOML or YAML file, with strict checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_FRAMES: Final = 1_000_000
 
 @dataclass(frozen=True)
 class RuleSet:
-    """What a file holds."""
+    """Content of a file of rules."""
 
     rules: tuple[Rule, ...]
     limits: Limits | None = None
@@ -35,8 +35,8 @@ def read_rules(path: str | os.PathLike[str]) -> RuleSet:
     Raises
     ------
     ArgumentError
-        The file cannot be read, or something in it is not as docs/feedback.md says; or YAML (before Python
-        3.11 also TOML) without the extra ``micromanager``.
+        When the file cannot be read or does not follow docs/feedback.md; for YAML (before Python 3.11 also
+        TOML) also without the extra ``micromanager``.
     """
     file = Path(path)
     try:
@@ -84,7 +84,7 @@ def _yaml(content: bytes) -> Any:
 
 
 def rules_of(content: Any) -> RuleSet:
-    """Return the rules and limits that parsed text holds.
+    """Return the rules and limits of parsed text.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def _kind(where: str, key: str, given: Mapping[str, Any], kinds: Mapping[str, ty
 
 
 def _made(where: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """A condition or an action, each of its fields checked."""
+    """Return a condition or an action, with all fields checked."""
     values = {}
     for one in fields(kind):
         if one.name in given:

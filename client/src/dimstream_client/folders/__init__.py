@@ -1,1 +1,1 @@
-"""Folders of images: denoised over night, or taken as one movie. Needs the extra ``tiff``."""
+"""Folders of images: denoised file by file, or read as one movie. Needs the extra ``tiff``."""

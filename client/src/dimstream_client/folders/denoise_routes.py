@@ -1,4 +1,4 @@
-"""The two ways in which a file of a folder is denoised: streamed by ZeroMQ, or sent in a request by HTTP."""
+"""The two ways to denoise a file of a folder: as a stream over ZeroMQ, or with an HTTP request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLOSED_CODES: Final = frozenset({Code.BAD_TOKEN, Code.UNKNOWN_STREAM, Code.STRE
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the frames of a file."""
+    """Result of a file: the numbers of its frames by flag."""
 
     counts: dict[str, int]
     suspect_since: int | None
@@ -31,7 +31,7 @@ class Outcome:
 
 
 class Route(Protocol):
-    """A way to a server."""
+    """A way to denoise a file."""
 
     def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
         """Denoise an open file into `part`, and its flags into `flags_path(part)`.
@@ -39,18 +39,18 @@ class Route(Protocol):
         Raises
         ------
         DimstreamError
-            `ConnectionLost`: the server is lost, and was waited for.
+            `ConnectionLost`: when the server is lost for longer than it was waited for.
         OSError
         """
 
 
 class StreamRoute:
-    """Streams frame by frame: movies of any length, and one that was broken off is gone on with.
+    """Streams frame by frame: for movies of any length; an interrupted file can be continued.
 
     Parameters
     ----------
     settings_of : callable
-        Gives the settings of the stream for a stack.
+        Returns the stream's settings for a stack.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class StreamRoute:
     def _streamed(
         self, source: Path, stack: ImageStack, part: Path, streaming: StreamingOptions, on_frame: OnFrame
     ) -> Tally:
-        """Go on where an earlier run was broken off, or begin."""
+        """Continue an interrupted run, or begin a new one."""
         if resume_path(part).exists():
             try:
                 return stream_file(
@@ -88,14 +88,14 @@ class StreamRoute:
 
 
 class RequestRoute:
-    """Sends whole files: for a server of which only the HTTP endpoint can be reached.
+    """Sends whole files: for a server whose HTTP endpoint alone can be reached.
 
     Flags and pixels are two requests, so it takes twice as long as streaming.
 
     Parameters
     ----------
     query : dict
-        Of both requests, see `docs/http-api.md`.
+        Query parameters of both requests, see `docs/http-api.md`.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class RequestRoute:
 
     def denoise(self, source: Path, stack: ImageStack, part: Path, on_frame: OnFrame) -> Outcome:
         """See `Route`."""
-        stack.check()  # so that nothing is refused when half of it is denoised
+        stack.check()  # so that a refusal comes before anything is denoised
         with tempfile.TemporaryDirectory(prefix="dimstream-") as folder:
             sent = Path(folder) / "stack.ome.tif"
             write_stack(stack, sent)

@@ -1,4 +1,4 @@
-"""A folder denoised over night: every file once, whatever happens to one of them or to the server."""
+"""Denoise a folder: every file once, even if a file fails or the server is lost for a while."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from dimstream_client.folders.scanning import Scan
 from dimstream_client.folders.tables import FLAGS, SUMMARY, FileState, write_flags, write_summary
 
 OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
-"""What the server refuses of every file."""
+"""Codes of refusals that apply to every file."""
 _SUMMARY_EVERY_S: Final = 5.0
 
 
 class Watcher(Protocol):
-    """Is told how a job goes on, by one thread at a time."""
+    """Receives the progress of a job; called by one thread at a time."""
 
     def begin(self, n: int, name: str, stack: ImageStack) -> None:
-        """The n-th file is opened."""
+        """The n-th file was opened."""
 
     def frame(self, counts: dict[str, int]) -> None:
-        """A frame of it, or of another file that was opened, is done."""
+        """A frame of an opened file is done."""
 
     def end(self, n: int, state: FileState) -> None:
-        """It is done, failed, or was done before."""
+        """A file is done, has failed, or was done before."""
 
     def say(self, text: str) -> None:
-        """Something else is to be known."""
+        """Another message."""
 
 
 @dataclass
 class _Begun:
-    """A file that was opened, and is to be denoised."""
+    """A file that was opened for denoising."""
 
     name: str
     source: Path
@@ -67,17 +67,17 @@ class _Begun:
 
 @dataclass
 class FolderJob:
-    """Denoises the images of a folder into another.
+    """Denoises the images of a folder into another folder.
 
     Parameters
     ----------
     source, out : Path
     open_image : callable
-        Opens an image as the options say.
+        Opens an image with the options of the command.
     replaces : bool
-        Whether outputs may take the place of files that were not made here.
+        Whether outputs may replace files that were not made by this command.
     at_once : int
-        Files that are denoised at the same time, each on a thread of its own.
+        Number of files that are denoised at the same time, each on its own thread.
     """
 
     source: Path
@@ -93,18 +93,20 @@ class FolderJob:
     _stems: Counter[str] = field(default_factory=Counter)
     _members: dict[str, str] = field(default_factory=dict)
     _summary_at: float = 0.0
-    _lock: threading.RLock = field(default_factory=threading.RLock)  # over all but what is being denoised
+    _lock: threading.RLock = field(
+        default_factory=threading.RLock
+    )  # protects all except the denoising itself
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> list[FileState]:
-        """Denoise what is not done, and return what became of each file.
+        """Denoise the files that are not done, and return the state of each file.
 
         Raises
         ------
         ConnectionLost, StreamError
-            The server is lost for too long, or refuses every file: the others were not reached.
+            When the server is lost for too long, or refuses every file; the other files were not reached.
         OSError
-            An output or a table cannot be written.
+            When an output or a table cannot be written.
         """
         names = [name.as_posix() for name in self.scan.files]
         self._stems = Counter(stem_of_path(name).casefold() for name in names)
@@ -126,7 +128,7 @@ class FolderJob:
         return list(self.states.values())
 
     def _work_off(self, turns: Iterator[tuple[int, str]]) -> None:
-        """Do one file after another until there is none left."""
+        """Denoise one file after the other until none is left."""
         while True:
             with self._lock:
                 self._refuse_when_stopped()
@@ -165,20 +167,20 @@ class FolderJob:
             return FileState(name, "failed", str(error))
 
     def _taken(self, done: Done) -> FileState:
-        """The state of a file that was denoised; the others of its set are not to be read again."""
+        """Return the state of a denoised file; mark the other files of its set as read."""
         self._members.update({member: done.file for member, _, _ in done.sources if member != done.file})
         missing = done.counts.get("missing", 0)
         state = "incomplete" if missing else "done"
         frames = "1 frame has" if missing == 1 else f"{missing} frames have"
-        reason = f"{frames} no result; {FLAGS} says why" if missing else ""
+        reason = f"{frames} no result; see {FLAGS} for the reason" if missing else ""
         return FileState(done.file, state, reason, done)
 
     def _begin(self, n: int, name: str) -> _Begun:
-        """Open a file; the others of its set are not to be read by themselves."""
+        """Open a file; mark the other files of its set, so that they are not read on their own."""
         source, since = self.source / name, time.monotonic()
         with ExitStack() as opened:
             try:
-                first = stamp_of(self.source, name)  # before it is opened: it may be growing
+                first = stamp_of(self.source, name)  # before it is opened, because it may still be written
                 stack = opened.enter_context(self.open_image(source))
                 others = files_of(self.source, name, stack)[1:]
                 sources = (first, *(stamp_of(self.source, each) for each in others))
@@ -186,7 +188,7 @@ class FolderJob:
                 raise OutputError(f"cannot be read: {error.strerror or error}") from error
             out = self._out_of(name)
             self.watcher.begin(n, name, stack)
-            if self.at_once > 1:  # else another thread would take one of them meanwhile
+            if self.at_once > 1:  # else another thread could take one of them meanwhile
                 self._members.update(dict.fromkeys(others, name))
             return _Begun(name, source, stack, sources, out, opened.pop_all(), since)
 
@@ -209,12 +211,13 @@ class FolderJob:
             self.watcher.frame(counts)
 
     def _out_of(self, name: str) -> str:
-        """The name of the output: ``sub/img.ome.tif`` of ``sub/img.tif``, longer where two would be one.
+        """Return the name of the output: ``sub/img.ome.tif`` for ``sub/img.tif``, longer if two would be
+        equal.
 
         Raises
         ------
         OutputError
-            A file of this name is there that was not made here.
+            When a file with this name exists that was not made by this command.
         """
         if (done := self.record.done.get(name)) is not None:
             return done.out
@@ -230,7 +233,7 @@ class FolderJob:
 
     @contextlib.contextmanager
     def _discarding(self, part: Path) -> Iterator[None]:
-        """Remove what is unfinished, unless it can be gone on with: when the server or this program went."""
+        """Remove an unfinished output, unless it can be continued: after a lost server or an interruption."""
         try:
             yield
         except (DimstreamError, OSError, OutputError) as error:
@@ -242,7 +245,7 @@ class FolderJob:
             raise
 
     def _show_summary(self) -> None:
-        """Write the table of files now and then; a program that has it open does not end the night."""
+        """Write the table of files from time to time; a program that has it open does not end the job."""
         if time.monotonic() - self._summary_at < _SUMMARY_EVERY_S:
             return
         self._summary_at = time.monotonic()

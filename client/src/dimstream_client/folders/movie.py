@@ -1,4 +1,4 @@
-"""Single images of a folder as one movie: a time point for each file, in natural order."""
+"""Single images of a folder as one movie: each file is a time point, in natural order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OpenImage = Callable[[Path], ImageStack]
 
 
 class FolderPlanes:
-    """Planes of the files of a folder, one file behind the other; one file is open at once.
+    """Planes of the files of a folder, one file after the other; only one file is open at a time.
 
     Parameters
     ----------
     per_file : int
-        Planes of each.
+        Number of planes of each file.
     """
 
     def __init__(self, files: Sequence[Path], open_image: OpenImage, per_file: int) -> None:
@@ -50,7 +50,7 @@ class FolderPlanes:
             raise TiffError(error.code, f"{self._files[number].name}: {error.detail}") from error
 
     def check(self, k: int) -> bool:
-        """Return True: only reading shows whether the plane can be taken."""
+        """Return True: only reading shows whether the plane is valid."""
         return True
 
     def paths(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class FolderPlanes:
         return tuple(map(str, self._files))
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the open file."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
@@ -80,21 +80,21 @@ def open_folder(
     without: Sequence[Path] = (),
     frame_interval_s: float | None = None,
 ) -> ImageStack:
-    """Open the images of a folder as one movie, after a look at each of them.
+    """Open the images of a folder as one movie, after a check of each one.
 
     Parameters
     ----------
     open_image : callable
         Opens one file.
     without : sequence of Path
-        Files that are not taken: the outputs.
+        Files that are left out: the outputs.
     frame_interval_s : float, optional
         Seconds from file to file.
 
     Raises
     ------
     TiffError
-        There are no images, one cannot be read, is a movie itself, or is not like the first.
+        When there are no images, or an image cannot be read, is a movie itself, or differs from the first.
     OSError
     """
     found = scan(folder)
@@ -108,15 +108,15 @@ def open_folder(
         raise TiffError(Code.BAD_IMAGE, f"expected images in {folder}, there are none")
     first = open_image(files[0])
     if len(first.files) > 1 and {path.resolve() for path in files} <= {p.resolve() for p in first.files}:
-        return first  # the files are a set: they say themselves how they belong together
+        return first  # the files are a set: their metadata say how they belong together
     with first:
         stacks = [_like(first, path, open_image) for path in files]
     deeper = len(found.files) - sum(len(name.parts) == 1 for name in found.files)
     remarks = [f"one movie of {len(files)} files, from {files[0].name} to {files[-1].name}"]
     if deeper:
-        remarks.append(f"{deeper} images in folders inside are not taken")
+        remarks.append(f"{deeper} images in subfolders are not used")
     if found.others:
-        remarks.append(f"{sum(found.others.values())} files that are no images are not taken")
+        remarks.append(f"{sum(found.others.values())} files that are not images are not used")
     delta_t_s, started_s, doubt = _times(stacks)
     return ImageStack(
         axes="T" + first.axes,
@@ -136,7 +136,7 @@ def open_folder(
 
 
 def _like(first: ImageStack, path: Path, open_image: OpenImage) -> tuple[float | None, list[float | None]]:
-    """When a file was begun, and the times of its planes; it is refused where it is not like the first."""
+    """Return the start of a file and the times of its planes; refuse it if it differs from the first file."""
     try:
         stack = open_image(path)
     except TiffError as error:
@@ -162,11 +162,11 @@ def _like(first: ImageStack, path: Path, open_image: OpenImage) -> tuple[float |
 def _times(
     stacks: list[tuple[float | None, list[float | None]]],
 ) -> tuple[npt.NDArray[np.float64] | None, float | None, list[str]]:
-    """Seconds since the first file was begun, when that was, and what is doubtful about it."""
+    """Return the seconds since the start of the first file, this start, and a note if they are doubtful."""
     starts = [start for start, _ in stacks]
     known = [start for start in starts if start is not None]
     if len(known) < len(starts):
-        return None, None, [] if not known else ["some files tell no date, so the times of all are left out"]
+        return None, None, [] if not known else ["some files have no date, so the times of all are left out"]
     begun = known[0]
     times = [
         start - begun + (delta or 0.0)
@@ -174,5 +174,5 @@ def _times(
         for delta in deltas
     ]
     falls = any(b < a for a, b in zip(known, known[1:]))
-    doubt = ["the dates in the files do not rise in the order of their names"] if falls else []
+    doubt = ["the dates in the files do not increase in the order of their names"] if falls else []
     return np.asarray(times), begun, doubt

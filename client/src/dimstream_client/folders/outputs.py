@@ -1,4 +1,4 @@
-"""Outputs of a folder: hidden while they are written, named once they are whole and in the record."""
+"""Outputs of a folder: hidden while they are written; named when complete and in the record."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from dimstream_client.folders.denoise_routes import Outcome
 from dimstream_client.folders.record import Done, FolderRecord, Stamp, stamp_of
 
 OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
-"""What the disk refuses of every output."""
+"""Errors of the disk that apply to every output."""
 
 
 def refuse_changed(folder: Path, sources: tuple[Stamp, ...]) -> None:
-    """Refuse what was being written while it was read: there may be more of it now.
+    """Refuse files that changed while they were read; they may have more frames now.
 
     Raises
     ------
     OutputError
     OSError
-        One of them is no longer there.
+        When one of them no longer exists.
     """
     for name, *stamp in sources:
         if (name, *stamp) != stamp_of(folder, name):
-            raise OutputError(f"{name} changed while it was read; when it is whole, run the same again")
+            raise OutputError(
+                f"{name} changed while it was read; run the same command again when it is complete"
+            )
 
 
 def files_of(folder: Path, name: str, stack: ImageStack) -> list[str]:
-    """Return the file, and the others of its set, relative to the folder."""
+    """Return the file and the other files of its set, relative to the folder."""
     others = [Path(os.path.relpath(path, folder)).as_posix() for path in stack.files]
     return list(dict.fromkeys([name, *others]))
 
 
 class OutputError(Exception):
-    """A file of this one image cannot be read or written; the others may."""
+    """A file of this image cannot be read or written; other images are not affected."""
 
 
 def done_of(
@@ -49,7 +51,7 @@ def done_of(
     part: Path,
     seconds: float,
 ) -> Done:
-    """Return the line of the record for an output that is whole."""
+    """Return the line of the record for a complete output."""
     return Done(
         file=name,
         out=out,
@@ -66,7 +68,8 @@ def done_of(
 
 
 def publish(record: FolderRecord, part: Path, done: Done) -> None:
-    """Give an output its name; it is written down before, so that a kill between leaves no stranger.
+    """Give an output its name. It is first added to the record, so that after a crash every output is in the
+    record.
 
     Raises
     ------
@@ -86,11 +89,11 @@ def stem_of_path(name: str) -> str:
 
 
 def part_of(out: Path) -> Path:
-    """Return where an output is written until it is whole: hidden, next to it."""
+    """Return the hidden path, next to the output, where it is written until it is complete."""
     return out.with_name(f".{stem_of(out.name)}.part.ome.tif")
 
 
 def sync(path: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Wait until a file is on the disk (fsync)."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

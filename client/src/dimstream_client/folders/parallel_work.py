@@ -1,4 +1,4 @@
-"""Several threads that work off one list, and end together."""
+"""Several threads that process one list, and end together."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-_LOOK_EVERY_S: Final = 0.2  # so that Ctrl-C is heard
-_END_S: Final = 10.0  # that the others have to end in; one that waits for a server may take longer
+_LOOK_EVERY_S: Final = 0.2  # so that Ctrl-C is handled
+_END_S: Final = 10.0  # seconds for the others to end; one that waits for a server may take longer
 
 
 class Stopped(BaseException):
-    """Another thread has failed, or the program is interrupted: what is begun stays to be gone on with."""
+    """Another thread has failed, or the program was interrupted; unfinished outputs stay for continuation."""
 
 
 def work_together(threads: int, work: Callable[[], None], stop: threading.Event) -> None:
-    """Have so many threads work until there is nothing left; raise what the first that fails raises.
+    """Run `work` on several threads until nothing is left; raise the first error of a thread.
 
     Parameters
     ----------
     work : callable
-        Works until nothing is left; once `stop` is set it raises `Stopped`.
+        Works until nothing is left; raises `Stopped` after `stop` was set.
     """
     failures: list[BaseException] = []
 
@@ -29,11 +29,11 @@ def work_together(threads: int, work: Callable[[], None], stop: threading.Event)
             work()
         except Stopped:
             pass
-        except BaseException as error:  # raised again on the thread that waits
+        except BaseException as error:  # raised again on the waiting thread
             failures.append(error)
             stop.set()
 
-    # daemons: one that waits for a server for ever would keep an interrupted program
+    # daemons: a thread that waits for a server without limit would keep an interrupted program alive
     workers = [threading.Thread(target=run, name=f"dimstream-file-{n}", daemon=True) for n in range(threads)]
     for worker in workers:
         worker.start()

@@ -1,8 +1,8 @@
-"""The record of a folder that is denoised: which files are done, from what, and into what.
+"""The record of a denoised folder: finished files, with their sources and outputs.
 
-It is a hidden file of JSON lines in the output folder, the first of which holds the options. A line is
-written before its output gets its name, so an output without a line was not made here, and a line whose
-output is not there, or of another size, is of a file that is to be done again.
+It is a hidden file of JSON lines in the output folder; the first line has the options. A line is written
+before its output gets its name, so an output without a line was made by another program. A line whose output
+is missing or has another size means that the file must be denoised again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dimstream_client.folders.scanning import RECORD
 VERSION: Final = 1
 LOCK: Final = ".dimstream-folder.lock"
 Stamp = tuple[str, int, int]
-"""(name, bytes, when it was last written in ns) of a file that was read."""
+"""(name, size in bytes, time of last change in ns) of a file that was read."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Done:
     Parameters
     ----------
     file, out : str
-        Relative to their folders, with ``/``.
+        Paths relative to their folders, with ``/``.
     sources : tuple of Stamp
-        The files that were read: more than one of a set.
+        The files that were read; several for a set.
     out_bytes : int
     counts : dict
-        How many frames have which flag, or none (``missing``).
+        Number of frames with each flag, and without one (``missing``).
     """
 
     file: str
@@ -55,33 +55,33 @@ class Done:
 
     @property
     def frames(self) -> int:
-        """How many frames it has."""
+        """Number of its frames."""
         return sum(self.counts.values())
 
 
 class FolderInUse(SpoolError):
-    """Another program works on the folder."""
+    """Another program uses the folder."""
 
 
 class FolderRecord:
-    """The record of an output folder, held by one program at a time.
+    """The record of an output folder; used by one program at a time.
 
     Parameters
     ----------
     options : dict
-        What outputs depend on, as JSON has it.
+        Options that affect the outputs, as JSON types.
     from_scratch : bool
-        Forget what is done, and take other options.
+        Discard the finished files, and use other options.
 
     Attributes
     ----------
     done : dict of Done
-        By name of the file.
+        Finished files by name.
 
     Raises
     ------
     SpoolError
-        The record is none, or of other options.
+        When it is not a record, or has other options.
     FolderInUse
     OSError
     """
@@ -110,13 +110,13 @@ class FolderRecord:
         path = self.folder / RECORD
         end = self._read(path, options, from_scratch=from_scratch) if path.exists() else 0
         if end:
-            os.truncate(path, end)  # behind it is half a line of a program that was killed
+            os.truncate(path, end)  # after it is a partial line of a program that was killed
         self._file = path.open("ab", buffering=0)
         if not end or self._options != options:
             self._write({"version": VERSION, "options": options})
 
     def _read(self, path: Path, options: dict[str, Any], *, from_scratch: bool) -> int:
-        """Take in the whole lines; return where they end."""
+        """Read the complete lines; return the position of their end."""
         end = 0
         with path.open("rb") as lines:
             for line in lines:
@@ -155,7 +155,7 @@ class FolderRecord:
         self._ours.add(done.out)
 
     def add(self, done: Done) -> None:
-        """Write down that a file is done; its output gets its name right behind this.
+        """Add a finished file; its output gets its name immediately after this.
 
         Raises
         ------
@@ -166,11 +166,12 @@ class FolderRecord:
         self._ours.add(done.out)
 
     def is_ours(self, out: str) -> bool:
-        """Return whether an output of this name was made here, and so may be replaced."""
+        """Return whether an output with this name is in the record, and so may be replaced."""
         return out in self._ours
 
     def is_done(self, file: str, source_folder: Path) -> bool:
-        """Return whether a file is done: its output is there and whole, and it was not changed since."""
+        """Return whether a file is done: its output exists and is complete, and the file was not changed
+        since."""
         done = self.done.get(file)
         if done is None:
             return False
@@ -184,7 +185,7 @@ class FolderRecord:
             return False
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         self._file.close()
         self._lock.close()
 
@@ -203,12 +204,12 @@ class FolderRecord:
             os.fsync(self._file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                self._file.truncate(end)  # no line is written behind half of one
+                self._file.truncate(end)  # no line may follow a partial one
             raise
 
 
 def stamp_of(folder: Path, name: str) -> Stamp:
-    """Return what tells whether a file was changed.
+    """Return name, size and time of last change of a file, to detect changes.
 
     Raises
     ------

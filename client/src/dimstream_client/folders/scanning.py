@@ -1,4 +1,4 @@
-"""Which files of a folder are images to be denoised, in natural order, and what else lies there."""
+"""Find the images in a folder, in natural order, and list its other files."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from dimstream_client.files import hdf5
 from dimstream_client.files.formats import ENDINGS, MICROSCOPES
 
 RECORD: Final = ".dimstream-folder.jsonl"
-"""A folder that holds it is the output of `dimstream denoise`, and is not read."""
+"""Name of the record; a folder with it is an output of `dimstream denoise` and is not read."""
 RESULT_ENDING: Final = ".denoised.ome.tif"
-"""What `dimstream watch` calls its outputs that lie next to the images; they are not read."""
+"""Ending of outputs of `dimstream watch` that are next to the images; they are not read."""
 IMAGES: Final = frozenset((*ENDINGS, *hdf5.ENDINGS, *MICROSCOPES))
-"""Endings of images, also of those that are not read: the reader says how they are exported."""
+"""Endings of images, also of unsupported ones, for which the reader's error says how to export them."""
 Key = tuple[tuple[Union[str, int], ...], ...]
 
 
 @dataclass
 class Scan:
-    """What a folder holds.
+    """The content of a folder.
 
     Parameters
     ----------
     files : list of Path
         Images, relative to the folder, in natural order: img2 before img10.
     others : Counter
-        Endings of files that are no images, and how often each was met.
+        Endings of files that are not images, with their number.
     notes : list of str
-        What else was not read, and why.
+        Other files and folders that were not read, with the reason.
     unreadable : dict
-        Folders that cannot be listed, and why.
+        Folders that cannot be listed, with the reason.
     results : int
-        Outputs that lie next to the images.
+        Number of outputs that are next to the images.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -48,24 +48,24 @@ class Scan:
 
 
 def natural_key(path: PurePath) -> Key:
-    """Return what sorts paths as people do: numbers by their value, letters whatever their case."""
+    """Return a sort key for natural order: numbers by value, letters without case."""
     parts = []
     for part in (*path.parts[:-1], path.stem):
         pieces: list[str | int] = list(re.split(r"([0-9]+)", part.casefold()))
         pieces[1::2] = [int(digits) for digits in pieces[1::2]]
         parts.append(tuple(pieces))
-    return (*parts, (str(path),))  # of names that differ in case, or in leading zeros
+    return (*parts, (str(path),))  # for names that differ only in case or in leading zeros
 
 
 def scan(folder: Path, *, without: Path | None = None) -> Scan:
-    """Look for images in a folder and all folders in it.
+    """Find images in a folder and its subfolders.
 
-    Hidden files and folders, links to folders, `without`, and outputs of earlier runs are passed over.
+    Hidden files and folders, links to folders, `without`, and outputs of earlier runs are skipped.
 
     Raises
     ------
     OSError
-        The folder itself cannot be listed.
+        When the folder itself cannot be listed.
     """
     os.listdir(folder)  # raises
     found = Scan()
@@ -84,7 +84,7 @@ def scan(folder: Path, *, without: Path | None = None) -> Scan:
 
 
 def _walk(folder: Path, without: Path | None, found: Scan) -> Iterator[Path]:
-    """The visible files, relative to the folder."""
+    """Yield the visible files, relative to the folder."""
 
     def note(error: OSError) -> None:
         where = Path(error.filename or folder)
@@ -106,6 +106,6 @@ def _is_entered(folder: Path, inner: Path, without: Path | None, found: Scan) ->
         found.notes.append(f"{name} is a link to a folder and was not entered")
         return False
     if (inner / RECORD).exists():
-        found.notes.append(f"{name} holds the outputs of an earlier run and was not read")
+        found.notes.append(f"{name} contains the outputs of an earlier run and was not read")
         return False
     return True

@@ -29,12 +29,12 @@ SUMMARY_COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class FileState:
-    """What became of a file.
+    """The state of a file.
 
     Parameters
     ----------
     state : {"done", "incomplete", "failed", "part of a set", "not reached"}
-        Of an incomplete one frames have no result.
+        ``incomplete``: some frames have no result.
     """
 
     file: str
@@ -44,12 +44,12 @@ class FileState:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing of it is missing."""
+        """Whether nothing is missing."""
         return self.state in ("done", "part of a set")
 
 
 def write_summary(path: Path, states: Iterable[FileState]) -> None:
-    """Write what became of each file.
+    """Write the table with the state of each file.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def write_summary(path: Path, states: Iterable[FileState]) -> None:
 
 
 def write_flags(path: Path, folder: Path, files: Iterable[Done]) -> None:
-    """Write the flags of all frames of these files, which lie in JSON lines next to their outputs.
+    """Write the table of the flags of all frames of these files, from the JSON lines next to their outputs.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _records(folder: Path, done: Done) -> Iterator[dict[str, Any]]:
 
 
 def _flag_row(file: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a frame, from its line in `OUT.flags.jsonl`."""
+    """Return the row of a frame, from its line in `OUT.flags.jsonl`."""
     quality, fractions = record.get("quality") or {}, record.get("fractions") or {}
     index = record.get("index") or {}
     return {

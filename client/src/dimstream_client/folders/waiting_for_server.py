@@ -1,4 +1,4 @@
-"""Waits for a server that is away or busy, and tells that from a file with which it cannot deal."""
+"""Wait for a server that is lost or busy, and detect files that it cannot process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dimstream_client.errors import (
 
 T = TypeVar("T")
 ATTEMPTS: Final = 3
-"""Of what ends without an answer although the server is there: then it is the file that does it."""
+"""Attempts without an answer of a running server, after which the file counts as the cause."""
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 
 
 class Unanswered(DimstreamError):
-    """The server is there, and gave no answer to one file several times."""
+    """The server runs, but several times gave no answer for one file."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Code.TIMEOUT, detail)
@@ -32,16 +32,16 @@ class Unanswered(DimstreamError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for, and who is told.
+    """Waits for a server, up to a limit.
 
     Parameters
     ----------
     ask : callable
-        Asks whether the server is there; raises `ConnectionLost` or `Timeout`.
+        Checks that the server answers; raises `ConnectionLost` or `Timeout`.
     for_s : float
-        Of one absence; infinity: for ever.
+        Longest wait, seconds; infinity: without limit.
     say : callable
-        Told when an absence begins.
+        Called with a message when a wait begins.
     """
 
     ask: Callable[[], object]
@@ -49,15 +49,14 @@ class Patience:
     say: Callable[[str], None]
 
     def do(self, action: Callable[[], T]) -> T:
-        """Return what the action gives; try again when the server was away, or too busy.
+        """Return the result of the action; try again if the server was lost or too busy.
 
         Raises
         ------
         ConnectionLost
-            The server was away for too long, or does not know the key.
-        Unanswered
-        DimstreamError, OSError
-            What else the action raises.
+            When the server is lost for too long, or does not accept the key.
+        Unanswered DimstreamError, OSError
+            Other errors of the action.
         """
         attempts, busy_since = 0, None
         pause_s = _FIRST_PAUSE_S

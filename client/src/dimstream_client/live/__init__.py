@@ -1,6 +1,6 @@
-"""Watch the streams of a server as its live view shows them: newest frames, the timeline, any frame again.
+"""Follow the streams of a server as in its live view: newest frames, timeline, and earlier frames.
 
-Needs the package `websockets`, which the extras `live` and `napari` bring.
+Needs the package `websockets`, which is in the extras `live` and `napari`.
 """
 
 from dimstream_client.live.connection import LiveConnection

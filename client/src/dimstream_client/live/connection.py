@@ -1,4 +1,4 @@
-"""A connection to the live view's WebSocket of a server."""
+"""A connection to the WebSocket of a server's live view."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from dimstream_client.live.messages import LiveMessage, decode
 PROTOCOL: Final = Subprotocol("dimstream-live-1")
 _LARGEST_MESSAGE: Final = 2**30
 _OPEN_S: Final = 10.0
-_BYTES_PER_S: Final = 5000  # of wishes; the server takes 8192 a second of everything that a viewer says
+_BYTES_PER_S: Final = (
+    5000  # seconds between requests; the server accepts at most 8192 bytes per second from a viewer
+)
 _BURST_S: Final = 0.4
 _REFUSED: Final = (401, 403)
 
@@ -35,14 +37,13 @@ class LiveConnection:
     server : str
         ``http://HOST:PORT`` or ``https://HOST:PORT``.
     token : str, optional
-        For a server that has tokens.
+        Required if the server uses tokens.
 
     Raises
     ------
     NotAdmitted
-        The server wants a token, or does not know this one.
-    ConnectionLost
-        There is no such server.
+        When the server requires a token, or does not accept this one. ConnectionLost
+            When there is no such server.
     """
 
     def __init__(self, server: str, *, token: str | None = None) -> None:
@@ -62,7 +63,7 @@ class LiveConnection:
         self.close()
 
     def watch(self, views: Sequence[dict[str, Any]]) -> None:
-        """Say which views are wanted from now on, in the words of docs/live-view.md; any thread may.
+        """Request these views from now on (format: docs/live-view.md). Can be called by any thread.
 
         Raises
         ------
@@ -75,14 +76,14 @@ class LiveConnection:
             self._paid_until = max(self._paid_until, time.monotonic()) + len(text) / _BYTES_PER_S
 
     def receive(self, timeout_s: float) -> LiveMessage | None:
-        """Return the next message and acknowledge it; None when none came in time. One thread receives.
+        """Return the next message and acknowledge it; None if none came in time. Only one thread may receive.
 
         Raises
         ------
         ConnectionLost
-            The connection has ended.
+            When the connection has ended.
         ProtocolError
-            What came is no message of the live view.
+            When the data are not a message of the live view.
         """
         try:
             message = self._socket.recv(timeout_s)
@@ -127,22 +128,22 @@ def _connecting(server: str, token: str | None) -> Iterator[ClientConnection]:
                 max_size=_LARGEST_MESSAGE,
                 open_timeout=_OPEN_S,
                 proxy=None,
-                compression=None,  # pixels of noise: it costs time and saves nothing
+                compression=None,  # noisy pixels: compression takes time and saves nothing
             )
             socket = stack.enter_context(connection)
         except InvalidStatus as error:
             status = error.response.status_code
             if status in _REFUSED:
                 raise NotAdmitted(
-                    f"{server} does not let us watch (HTTP {status}): give one of its tokens,"
-                    " see docs/security.md"
+                    f"{server} refuses the connection (HTTP {status}): give one of its tokens, see "
+                    "docs/security.md"
                 ) from None
             raise ConnectionLost(
-                f"{server} has no live view to offer (HTTP {status}): all viewers' places may be taken"
+                f"{server} accepts no viewer (HTTP {status}): the limit of viewers may be reached"
             ) from None
         except (OSError, ValueError, WebSocketException) as error:
             raise ConnectionLost(
-                f"no live view at {server} ({error}); check the address (port 8570 where nothing else is"
-                " set), and that a server runs there"
+                f"no live view at {server} ({error}); check the address (default port: 8570), and that a "
+                "server runs there"
             ) from None
         yield socket

@@ -1,4 +1,4 @@
-"""Follows one stream of a server on its own thread: the newest frame, the timeline, and any frame again."""
+"""Follow one stream of a server on a separate thread: newest frame, timeline, and earlier frames."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _NEWEST: Final = 0  # number of its view
 
 @dataclass(frozen=True)
 class FollowedStream:
-    """What the server says of a stream.
+    """Description of a stream by the server.
 
     Parameters
     ----------
     id : str
     client : str
-        Who sends it.
+        Name of the client that sends it.
     shape : (int, int)
-        Of a frame, (H, W).
+        Shape of a frame, (H, W).
     dtype, out_dtype : str
-        Of raw and of denoised pixels.
+        Data types of raw and denoised pixels.
     pixel_size_um : float or None
     planes : tuple of (int, int, int)
-        Channel, z and position, in the order in which they came.
+        Channel, z and position of each plane, in the order of their first frames.
     state : str
         `open`, `away` or `ended`.
     endpoint : str
-        `zmq`, or `http`: a file that one HTTP request sends.
+        `zmq`, or `http` for a file in one HTTP request.
     frames : int
-        That the server has answered.
+        Number of answered frames.
     newest_seq : int
-        The newest of them, of any plane.
+        Number of the newest answered frame of all planes.
     delivers_pixels : bool
-        Whether there are denoised frames, or flags alone.
+        Whether there are denoised frames, or only flags.
     """
 
     id: str
@@ -98,15 +98,15 @@ class FollowedStream:
 
 @dataclass(frozen=True)
 class ShownFrame:
-    """A frame as the live view has it.
+    """A frame of the live view.
 
     Parameters
     ----------
     images : mapping
-        `raw`, `denoised` and `support`, as far as there are such, (H, W).
+        The available images of `raw`, `denoised` and `support`, (H, W).
     flag, reason : str or None
     figures : mapping
-        All that the message says of it, see docs/live-view.md.
+        All fields of the message, see docs/live-view.md.
     """
 
     stream: str
@@ -144,7 +144,7 @@ class ShownFrame:
 
 
 class StreamFollower:
-    """Follows a stream until it is closed; a server that cannot be reached is tried again.
+    """Follows a stream until `close` is called; reconnects when the server cannot be reached.
 
     Parameters
     ----------
@@ -152,10 +152,10 @@ class StreamFollower:
         ``http://HOST:PORT``.
     token : str, optional
     cache_bytes : int
-        Frames that were shown are kept, to be shown again without asking, as far as they take so much.
+        Memory for frames that were shown, bytes, so that they need not be requested again.
 
-    `problem` says in a sentence why nothing comes at present; None: it is connected. `version` grows with
-    every change. All methods may be called by any thread.
+    `problem` is a sentence that says why no frames come now; None: it is connected. `version` increases with
+    every change. All methods can be called by any thread.
     """
 
     def __init__(self, server: str, *, token: str | None = None, cache_bytes: int = 2**28) -> None:
@@ -187,12 +187,13 @@ class StreamFollower:
         self._thread.join(timeout=10)
 
     def streams(self) -> list[FollowedStream]:
-        """Return the streams that the server has told of."""
+        """Return the streams that the server has reported."""
         with self._changed:
             return list(self._streams.values())
 
     def follow(self, stream: str, plane: tuple[int, int, int] | None = None) -> None:
-        """Follow this stream from now on; of several planes this one (channel, z, position), None: all."""
+        """Follow this stream from now on, either one plane (channel, z, position) or, for None, all
+        planes."""
         with self._changed:
             self._stream, self._plane = stream, plane
             self._timeline, self._newest, self._asked = Timeline(), None, None
@@ -203,7 +204,7 @@ class StreamFollower:
 
     @property
     def stream(self) -> FollowedStream | None:
-        """The stream that is followed, once the server has told of it."""
+        """The followed stream; None until the server has reported it."""
         with self._changed:
             return self._streams.get(self._stream or "")
 
@@ -223,11 +224,11 @@ class StreamFollower:
             return self._timeline.of_plane(number)
 
     def seqs(self) -> npt.NDArray[np.int64]:
-        """Return the numbers of the frames in the timeline, (N,)."""
+        """Return the sequence numbers of the frames in the timeline, (N,)."""
         return np.asarray(self.columns().get("seq", ()), np.int64)
 
     def frame(self, seq: int, *, timeout_s: float = 5.0) -> ShownFrame | None:
-        """Return frame `seq`; None when it is neither in memory nor recorded, or did not come in time."""
+        """Return frame `seq`; None if it is neither in memory nor recorded, or did not come in time."""
         with self._changed:
             if seq in self._cache or seq in self._missing or self.problem is not None:
                 return self._cached(seq)
@@ -260,7 +261,7 @@ class StreamFollower:
     def _begin(self, connection: LiveConnection) -> None:
         with self._changed:
             self._connection, self.problem = connection, None
-            self._missing.clear()  # another server, or the same after a restart, may have it
+            self._missing.clear()  # another server, or the same one after a restart, may have it
             self.version += 1
         self._watch()
 
@@ -304,7 +305,7 @@ class StreamFollower:
             self._cache.popitem(last=False)
 
     def _watch(self) -> None:
-        """Tell the server what is wanted; while there is no connection, that waits for the next one."""
+        """Send the requested views to the server, or keep them for the next connection."""
         with self._changed:
             connection, stream, asked = self._connection, self._stream, self._asked
             plane = None if self._plane is None else list(self._plane)

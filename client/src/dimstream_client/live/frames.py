@@ -1,4 +1,4 @@
-"""The frames of a followed stream as one array that grows, for programs that scrub: napari, and others."""
+"""The frames of a followed stream as one growing array, for viewers such as napari."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dimstream_client.live.follower import ShownFrame, StreamFollower
 class FollowedFrames:
     """Raw or denoised frames, or support maps, (T, H, W); T grows as frames come.
 
-    Pixels are requested from the server when they are read. A frame that it cannot show again (it is neither
-    in its memory nor recorded) reads as zeros, and `unavailable` has its number.
+    Pixels are requested from the server when they are read. A frame that is neither in its memory nor
+    recorded is read as zeros, and its number is in `unavailable`.
 
     Parameters
     ----------
     follower : StreamFollower
-        Of a stream that the server has told of.
+        Follower of a stream that the server has reported.
     part : str
         `raw`, `denoised` or `support`.
     """
@@ -36,7 +36,7 @@ class FollowedFrames:
         self.dtype: np.dtype[Any] = np.dtype(dtypes[part])
         self.unavailable: set[int] = set()
         self.length = 1
-        """T: set by `grow` alone, so that it does not change while somebody reads."""
+        """Number of frames (T). Only `grow` changes it, so it is constant during reading."""
         self.grow()
 
     @property
@@ -53,13 +53,13 @@ class FollowedFrames:
         return self.length
 
     def grow(self) -> bool:
-        """Take in frames that came meanwhile, and return whether there were any."""
+        """Add the frames that came meanwhile, and return whether there were any."""
         before = self.length
         self.length = max(1, len(self._follower.seqs()))
         return self.length != before
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
-        """Return pixels as of a numpy array; the first axis takes a number or a slice."""
+        """Return pixels, indexed like a NumPy array; the first index is a number or a slice."""
         first, *rest = key if isinstance(key, tuple) else (key,)
         if first is Ellipsis:
             first, rest = slice(None), [Ellipsis, *rest]
@@ -70,11 +70,11 @@ class FollowedFrames:
         return np.asarray(self._pixels(operator.index(first))[tuple(rest)])
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        """Return all frames: each one is asked of the server."""
+        """Return all frames; each one is requested from the server."""
         return np.asarray(self[:], dtype)
 
     def shown(self, t: int) -> ShownFrame | None:
-        """Return frame `t` of the array, from 0 on, with its figures; None: it cannot be had."""
+        """Return frame `t` of the array, from 0, with its figures; None if it is not available."""
         seqs = self._follower.seqs()
         if not 0 <= t < len(seqs):
             return None

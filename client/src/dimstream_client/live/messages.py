@@ -37,7 +37,7 @@ def decode(message: bytes) -> LiveMessage:
     Raises
     ------
     ProtocolError
-        The bytes are not such a message.
+        When the bytes are not such a message.
     """
     try:
         (length,) = struct.unpack_from("<I", message)
@@ -54,7 +54,7 @@ def decode(message: bytes) -> LiveMessage:
 
 @contextmanager
 def reading(message: LiveMessage) -> Iterator[None]:
-    """While the header of a message is read: what it lacks is a ProtocolError."""
+    """Context in which missing or wrong fields of a message's header become a ProtocolError."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What is known of every frame of a stream so far: the rows of the live view's timeline."""
+"""The rows of the live view's timeline: the figures of every frame of a stream so far."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 import numpy.typing as npt
 
 FLAGS: Final = ("ok", "unjudged", "failed", "suspect")
-"""By the number that stands for them in a row."""
+"""Flags; their index is the number in a row."""
 
 
 class Timeline:
-    """Rows, one for each frame; of a very long stream, one for several.
+    """Rows of the timeline, one for each frame; in very long streams one for several frames.
 
-    `columns` has, by name, (N,) arrays as docs/live-view.md lists them: `seq`, `time`, `plane`, `flag`,
-    `ssim` and others.
+    `columns` has (N,) arrays by name: `seq`, `time`, `plane`, `flag`, `ssim` and others, see
+    docs/live-view.md.
     """
 
     def __init__(self) -> None:
         self.columns: dict[str, npt.NDArray[Any]] = {}
         self.every = 1
-        """Of so many frames one has a row."""
+        """Number of frames per row."""
         self._generation: int | None = None
 
     def __len__(self) -> int:
         return len(self.columns.get("seq", ()))
 
     def take(self, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take note of a message `rows`."""
+        """Add the rows of a message `rows`."""
         first = int(header["first"])
         if header["generation"] != self._generation:
             self._generation, self.every, self.columns = header["generation"], int(header["every"]), {}
@@ -40,7 +40,7 @@ class Timeline:
         }
 
     def of_plane(self, plane: int | None) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns of the frames of one plane, by its number; None: of all."""
+        """Return the columns of the frames of one plane, given by its number; None: of all planes."""
         if plane is None or not len(self):
             return dict(self.columns)
         chosen = self.columns["plane"] == plane

@@ -1,1 +1,1 @@
-"""A folder that a microscope fills: its images are denoised as they appear. Needs the extra ``tiff``."""
+"""Denoise the images of a folder while a microscope writes them. Needs the extra ``tiff``."""

@@ -1,4 +1,4 @@
-"""The clock by which a folder is watched; tests have one of their own."""
+"""The clock of a watched folder; tests replace it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time and lets it pass."""
+    """A clock that also waits."""
 
     def now(self) -> float:
-        """Return seconds by a stopwatch that never goes back."""
+        """Return the seconds of a monotonic clock."""
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds."""
+        """Wait for this number of seconds."""
 
 
 class SystemClock:

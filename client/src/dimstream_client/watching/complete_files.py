@@ -1,4 +1,4 @@
-"""Which files of a folder have come to rest, which still grow: told from one look at it to the next."""
+"""Find the files of a folder that no longer change, and those that grow, by comparing consecutive scans."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FileState = tuple[int, int]
-"""(bytes, when it was last written in ns)."""
+"""(size in bytes, time of last change in ns)."""
 
 
 @dataclass(frozen=True)
@@ -17,22 +17,22 @@ class _Sighting:
 
 
 class Arrivals:
-    """What was seen of each file; times are those of a stopwatch, in seconds.
+    """Observed state of each file; times are of a monotonic clock, in seconds.
 
     Parameters
     ----------
     settle_s : float
-        A file is at rest when its size and time have not changed for so long.
+        A file is at rest when its size and time have not changed for this number of seconds.
     """
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
         self._seen: dict[str, _Sighting] = {}
         self.last_change: float | None = None
-        """When something was seen that had changed."""
+        """Time of the last observed change."""
 
     def look(self, found: Mapping[str, FileState], now: float) -> None:
-        """Take in what lies there now."""
+        """Record the current files."""
         for name in self._seen.keys() - found.keys():
             del self._seen[name]
             self.last_change = now
@@ -45,16 +45,16 @@ class Arrivals:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What was there at the last look."""
+        """Return the names of the files at the last scan."""
         return tuple(self._seen)
 
     def state_of(self, name: str) -> FileState | None:
-        """Return size and time of a file at the last look; None where it was not there."""
+        """Return size and time of a file at the last scan; None if it did not exist."""
         seen = self._seen.get(name)
         return None if seen is None else seen.state
 
     def quiet_s(self, name: str, now: float) -> float:
-        """Return for how long a file has not changed; 0 of one that is not there."""
+        """Return for how many seconds a file has not changed; 0 if it does not exist."""
         seen = self._seen.get(name)
         return 0.0 if seen is None else now - seen.since
 

@@ -1,4 +1,4 @@
-"""Files that are done, in the order of their series, and the names of their outputs."""
+"""Finished files in the order of their series, and the names of their outputs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dimstream_client.watching.time_series import NamingRule
 
 Key = tuple[Any, ...]
 KeyOf = Callable[[str, int], Key]
-"""Gives what sorts files, from a name and when it was last written in ns."""
+"""Returns a sort key for a file's name and time of last change (ns)."""
 
 
 def by_name(name: str, written_ns: int) -> Key:
-    """Return what sorts files by name: img2 before img10."""
+    """Return a sort key for natural order of names: img2 before img10."""
     return natural_key(PurePosixPath(name))
 
 
 def by_time(name: str, written_ns: int) -> Key:
-    """Return what sorts files by when they were last written."""
+    """Return a sort key for the time of last change."""
     return (written_ns, natural_key(PurePosixPath(name)))
 
 
@@ -32,12 +32,12 @@ ORDERS: Final[dict[str, KeyOf]] = {"name": by_name, "time": by_time}
 
 
 class DoneFiles:
-    """The files of the record, series by series.
+    """The finished files of the record, by series.
 
     Parameters
     ----------
     done : iterable of Done
-        What the record holds.
+        Content of the record.
     """
 
     def __init__(self, rule: NamingRule, key_of: KeyOf, done: Iterable[Done]) -> None:
@@ -48,20 +48,20 @@ class DoneFiles:
             self.add(each)
 
     def add(self, done: Done) -> None:
-        """Take in a file; a movie belongs to no series of files."""
+        """Add a file; a movie does not belong to a series of files."""
         self.remove(done.file)
         self._files[done.file] = done
         if is_time_point(done.axes):
             insort(self._series[self._rule.place_of(done.file).series], (self._key(done), done.file))
 
     def remove(self, name: str) -> None:
-        """Forget a file."""
+        """Remove a file."""
         done = self._files.pop(name, None)
         if done is not None and is_time_point(done.axes):
             self._series[self._rule.place_of(name).series].remove((self._key(done), name))
 
     def before(self, name: str, written_ns: int) -> tuple[Done | None, int]:
-        """Return the file before this one in its series, None for the first, and how many are before it."""
+        """Return the previous file of the series (None for the first), and the number of earlier files."""
         series = self._series[self._rule.place_of(name).series]
         others = [each for each in series if each[1] != name]
         place = bisect_left(others, (self._key_of(name, written_ns), name))
@@ -73,23 +73,23 @@ class DoneFiles:
 
 
 def is_time_point(axes: str) -> bool:
-    """Return whether an image is one time point, and so may be one of a series of files."""
+    """Return whether an image is one time point, and so can belong to a series of files."""
     return not {"T", "P"} & set(axes)
 
 
 class OutputNames:
-    """What outputs are called: ``sub/img.ome.tif``, or ``sub/img.denoised.ome.tif`` next to the image.
+    """Names of outputs: ``sub/img.ome.tif``, or ``sub/img.denoised.ome.tif`` next to the image.
 
     Parameters
     ----------
     folder : Path
-        Of the outputs.
+        Folder of the outputs.
     is_beside : bool
-        Whether they lie next to the images.
+        Whether outputs are next to the images.
     done : iterable of Done
-        Whose names are taken.
+        Finished files, whose names are used.
     replaces : bool
-        Whether files that were not made here may be replaced.
+        Whether files that were not made by this command may be replaced.
     """
 
     def __init__(self, folder: Path, *, is_beside: bool, done: Iterable[Done], replaces: bool) -> None:
@@ -98,12 +98,12 @@ class OutputNames:
         self._owners = {out.casefold(): name for name, out in self._names.items()}
 
     def name_of(self, name: str) -> str:
-        """Return the name of an output, which from now on is that of this file; longer where it is taken.
+        """Return and reserve the name of the output of a file; it is longer if the short name is used.
 
         Raises
         ------
         OutputError
-            A file of this name is there that was not made here.
+            When a file with this name exists that was not made by this command.
         """
         if name in self._names:
             return self._names[name]

@@ -1,4 +1,4 @@
-"""The frames of one file through the stream of its series, and their results into its output."""
+"""Send the frames of one file over the stream of its series, and write the results into its output."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _CLOSED_CODES: Final = frozenset({Code.BAD_TOKEN, Code.UNKNOWN_STREAM, Code.STRE
 
 @dataclass(frozen=True)
 class Errand:
-    """A file on its way through the stream of its series.
+    """A file that is denoised with the stream of its series.
 
     Parameters
     ----------
     name, series : str
     stack : ImageStack
     part : Path
-        Where the results are written.
+        Unfinished output, where the results are written.
     stop : int
-        Frames that are denoised now: all, or those that are there of a file that grows.
+        Number of frames to denoise now: all, or the existing ones of a growing file.
     first_t : int
-        Time points of the series before the file.
+        Number of time points of the series before the file.
     position : Position or None
-        What the file follows in its series.
+        Position in the series that the file follows.
     references : callable
-        Gives the frames with which its first time point is compared.
+        Returns the frames with which its first time point is compared.
     written_s : float
-        When the file was written: the time of a single image that says none itself, seconds since 1970.
+        Time of the file, seconds since 1970; used for a single image without its own time.
     """
 
     name: str
@@ -64,22 +64,22 @@ class Errand:
 
     @property
     def may_continue(self) -> bool:
-        """Whether what is written of it is continued: of a movie, time point by time point."""
+        """Whether a partial output is continued: only for movies, by time points."""
         return self.stack.axes.startswith("T")
 
     @property
     def planes(self) -> int:
-        """Frames of one time point of a movie."""
+        """Number of frames of one time point of a movie."""
         return len(self.stack) // self.stack.shape[0]
 
     def index_of(self, n: int) -> PlaneIndex:
-        """Return where frame `n` of the file belongs in its series."""
+        """Return the index of frame `n` of the file in its series."""
         index = self.stack.index(n)
         return replace(index, t=index.t + self.first_t)
 
 
 class SeriesRoute:
-    """Sends frames in the order of the file, and writes what comes back."""
+    """Sends frames in the order of the file, and writes the results."""
 
     def __init__(self, streams: SeriesStreams, out_dtype: str, patience: Patience) -> None:
         self._streams, self._out_dtype, self._patience = streams, out_dtype, patience
@@ -90,7 +90,7 @@ class SeriesRoute:
         Raises
         ------
         DimstreamError
-            `ConnectionLost`: the server is lost, and was waited for.
+            `ConnectionLost`: when the server is lost for longer than it was waited for.
         OSError
         """
         tally = self._patience.do(lambda: self._denoised(errand, on_frame))
@@ -129,7 +129,7 @@ class SeriesRoute:
 
 
 class _Sent:
-    """What is known of the frames of a file; see `SentFrames`."""
+    """Data of the frames of a file; see `SentFrames`."""
 
     def __init__(self, errand: Errand) -> None:
         self.unreadable: dict[int, str] = {}
@@ -140,7 +140,7 @@ class _Sent:
         self._is_movie = "T" in errand.stack.axes
 
     def t_acq(self, n: int) -> float | None:
-        """Return when frame `n` was taken; None where nothing says it."""
+        """Return the acquisition time of frame `n`; None if unknown."""
         if self._times is not None:
             return self._times[n]
         return None if self._is_movie else self._errand.written_s
@@ -159,7 +159,7 @@ class _Sent:
 
 
 class _Exchange:
-    """Keeps the window of the stream full, and takes every result."""
+    """Keeps the window of the stream filled, and takes every result."""
 
     def __init__(
         self, stream: Stream, errand: Errand, sent: _Sent, recorder: ResultRecorder, first: int
@@ -213,7 +213,7 @@ class _Exchange:
 
 
 def _in_file(result: Result, base: int) -> Result:
-    """The result with frames counted from the first of the file; those before it are negative."""
+    """Return the result with frame numbers from the first frame of the file; earlier ones are negative."""
     quality = result.quality
     if quality is not None and quality.suspect_since is not None:
         quality = replace(quality, suspect_since=quality.suspect_since - base)
@@ -222,12 +222,12 @@ def _in_file(result: Result, base: int) -> Result:
 
 
 def _frames_before(errand: Errand, done: int) -> list[ReferenceFrame]:
-    """The last time point of a movie before frame `done`."""
+    """Return the last time point of a movie before frame `done`."""
     frames: list[ReferenceFrame] = []
     for n in range(max(done - errand.planes, 0), done):
         try:
             frames.append((errand.stack.read(n), errand.index_of(n)))
-        except TiffError:  # it was skipped the first time, too
+        except TiffError:  # it was also skipped the first time
             continue
     return frames
 
@@ -238,7 +238,7 @@ def checksum_of(pixels: npt.NDArray[Any]) -> int:
 
 
 def frames_alike(stack: ImageStack, part: Path) -> bool:
-    """Return whether the frames that were denoised already are those of the stack, by their checksums."""
+    """Return whether the denoised frames are those of the stack, by their checksums."""
     flags = flags_path(part)
     if not flags.exists():
         return True

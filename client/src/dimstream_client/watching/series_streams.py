@@ -1,4 +1,4 @@
-"""One stream for each time series, so that the first frame of a file is compared with the file before."""
+"""One stream for each time series, so that the first frame of a file is compared with the previous file."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from dimstream_client.messages import PlaneIndex
 from dimstream_client.stream import Stream
 
 MOST_OPEN: Final = 4
-"""Streams that are kept open; the one that was not used for longest is closed first."""
+"""Most open streams; the least recently used one is closed first."""
 _CLOSING_S: Final = 5.0
 Position = tuple[str, int]
-"""A file, and how many of its frames went through the stream."""
+"""A file, and the number of its frames that were sent."""
 ReferenceFrame = tuple["npt.NDArray[Any]", PlaneIndex]
 
 
 @dataclass
 class OpenSeries:
-    """An open stream, what its frames are, and how far it is.
+    """An open stream, the kind of its frames, and its position.
 
     Parameters
     ----------
     is_whole : bool
-        Whether every frame that was sent came back and was written; else it is not used again.
+        Whether the results of all frames came and were written; else the stream is not used again.
     """
 
     stream: Stream
@@ -40,17 +40,17 @@ class OpenSeries:
     is_whole: bool = False
 
     def follows(self, kind: tuple[Any, ...], position: Position | None) -> bool:
-        """Return whether frames of this kind, which follow that position, can be sent."""
+        """Return whether frames of this kind that follow this position can be sent."""
         return self.is_whole and (self.kind, self.position) == (kind, position)
 
 
 class SeriesStreams:
-    """The open streams, by name of their series.
+    """The open streams, by series.
 
     Parameters
     ----------
     settings_of : callable
-        Gives the settings of the stream for a stack.
+        Returns the stream's settings for a stack.
     """
 
     def __init__(self, client: Client, settings_of: Callable[[ImageStack], dict[str, Any]]) -> None:
@@ -64,15 +64,15 @@ class SeriesStreams:
         position: Position | None,
         references: Callable[[], Sequence[ReferenceFrame]],
     ) -> OpenSeries:
-        """Return the stream of a series for the frames of a stack, opened now where there is none.
+        """Return the stream of a series for the frames of a stack; open it if there is none.
 
         Parameters
         ----------
         position : Position or None
-            What the frames follow; a stream that is elsewhere is replaced by another one.
+            Position that the frames follow; a stream with another position is replaced.
         references : callable
-            Gives the frames before them, (H, W) each. Another stream gets them first, and their results are
-            dropped: the next frames of their planes are compared with them.
+            Returns the frames before them, (H, W) each. A new stream gets them first, so that the next frames
+            of their planes are compared with them; their results are dropped.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class SeriesStreams:
             opened = self._open[series] = OpenSeries(stream, kind)
             self._refer(stream, stack, references())
         self._open.move_to_end(series)
-        opened.is_whole = False  # until what is sent now has come back
+        opened.is_whole = False  # until the results of the frames that are sent now came
         return opened
 
     def _refer(self, stream: Stream, stack: ImageStack, frames: Sequence[ReferenceFrame]) -> None:
@@ -101,7 +101,7 @@ class SeriesStreams:
                 stream.take()
 
     def close(self, series: str) -> None:
-        """Close the stream of a series, where it has one; a server that is away is not waited for."""
+        """Close the stream of a series, if any, without waiting for a lost server."""
         opened = self._open.pop(series, None)
         if opened is None:
             return

@@ -1,4 +1,4 @@
-"""Which files are time points of one series: those whose names differ in their time number alone."""
+"""Find the files of one time series: their names differ only in the time number."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Final
 from dimstream_client.folders.outputs import stem_of_path
 
 TIME_LABELS: Final = frozenset({"t", "time", "timepoint", "tp", "frame", "f"})
-"""Letters right before a number that say that it counts time points."""
+"""Labels directly before a number of time points."""
 OTHER_LABELS: Final = frozenset(
     {
         *("c", "ch", "channel", "w", "wl", "z", "slice", "plane", "p", "pos", "position"),
         *("s", "series", "scene", "xy", "m", "tile", "well", "r", "region", "row", "col"),
     }
 )
-"""Letters right before a number that say that it counts something else."""
+"""Labels directly before a number of something else."""
 NO_SERIES: Final = "none"
 _STAMP: Final = re.compile(
     r"(?<![0-9])(?:[0-9]{1,2}h[0-9]{1,2}m[0-9]{1,2}(?:s[0-9]+[mu]s|s)?"
     r"|(?:19|20)[0-9]{2}[-_.]?[0-9]{2}[-_.]?[0-9]{2}[T _.-]+[0-9]{2}[-_.h]?[0-9]{2}[-_.m]?[0-9]{2}"
     r"(?:[-_.,][0-9]{3,6})?)(?![0-9])"
 )
-"""A time of day, alone (12h40m31s) or behind a date (2026-11-30_12-40-31)."""
+"""A time of day, alone (12h40m31s) or after a date (2026-11-30_12-40-31)."""
 _NUMBER: Final = re.compile(r"([A-Za-z]*)([0-9]+)")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file belongs.
+    """The series of a file and its time number.
 
     Parameters
     ----------
     series : str
-        Name of the time series: that of the file, with ``#`` in the place of its time number.
+        Name of the time series: the file name with ``#`` instead of the time number.
     number : int or None
         The time number; None: the file is a series of its own.
     """
@@ -45,11 +45,11 @@ class Place:
 
 
 class NamingRule:
-    """Finds the time number in the names of files.
+    """Finds the time number in file names.
 
-    It is the last number with a label of `TIME_LABELS`; else the last one without a label of
-    `OTHER_LABELS`; else a time of day. A label is all letters right before the number: ``ch`` of
-    ``cell2_t07_ch1``. Numbers of a time of day, or of its date, are no others.
+    It is the last number with a label of `TIME_LABELS`; else the last one without a label of `OTHER_LABELS`;
+    else a time of day. A label is all letters directly before the number: ``ch`` in ``cell2_t07_ch1``.
+    Numbers in a time of day or its date are not used otherwise.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class NamingRule:
     Raises
     ------
     ValueError
-        The pattern is none.
+        When the pattern is not valid.
     """
 
     def __init__(self, pattern: str | None = None) -> None:
@@ -94,7 +94,7 @@ class NamingRule:
         return Place(series, int(re.sub("[^0-9]", "", path.name[begin:end])))
 
     def _span(self, stem: str) -> tuple[int, int] | None:
-        """Where the time number stands in a name."""
+        """Return the position of the time number in a name."""
         if self._pattern is not None:
             match = self._pattern.search(stem)
             return match.span(1) if match and match.group(1).isdecimal() else None

@@ -1,4 +1,4 @@
-"""Looks at a folder again and again, and has its images denoised as they come to rest."""
+"""Check a folder repeatedly, and denoise its images when they no longer change."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from dimstream_client.watching.watched_files import NotYet, WatchedFiles
 _OF_ALL_FILES: Final = frozenset({Code.UNKNOWN_MODEL, Code.BAD_TOKEN})
 _SUMMARY_EVERY_S: Final = 5.0
 _DISK_AGAIN_S: Final = 10.0
-_SHARE_OF_TIME: Final = 0.2  # that looking at the folder may take
+_SHARE_OF_TIME: Final = 0.2  # for scanning the folder
 
 
 class WatchProgress(Protocol):
-    """Is told how the watching goes on."""
+    """Receives the progress of watching."""
 
     def end(self, n: int, state: FileState) -> None:
-        """A file is done, failed, or was done before."""
+        """A file is done, has failed, or was done before."""
 
     def say(self, text: str) -> None:
-        """Something else is to be known."""
+        """Another message."""
 
     def warn(self, text: str) -> None:
-        """Something is waited for, or is over again: said also to who wants no progress."""
+        """A wait has begun or ended; also shown without progress."""
 
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """How a folder is watched.
+    """Settings of watching a folder.
 
     Parameters
     ----------
     poll_s : float
-        Seconds between two looks at the folder.
+        Seconds between scans of the folder.
     settle_s : float
-        A file is read when it has not changed for so long.
+        Seconds that a file must not have changed before it is read.
     give_up_s : float
-        A file that still cannot be read when it has not changed for so long has failed.
+        Seconds without change after which a file that cannot be read has failed.
     until_quiet_s : float, optional
-        End when everything is done and nothing has changed for so long; None: never.
+        End when everything is done and nothing has changed for this number of seconds; None: never.
     flags, summary : str
         Names of the tables.
     """
@@ -70,14 +70,14 @@ class WatchOptions:
 
 @dataclass
 class WatchJob:
-    """Watches a folder until it is told to stop, or nothing comes any more.
+    """Watches a folder until it is stopped, or nothing has changed for long enough.
 
     Parameters
     ----------
     source, out : Path
-        The folder that is watched; where outputs go.
+        The watched folder, and the folder of outputs.
     open_record : callable
-        Opens the record of the output folder again, after the folder was away.
+        Opens the record of the output folder again after the folder was not available.
     """
 
     source: Path
@@ -108,11 +108,11 @@ class WatchJob:
         Raises
         ------
         ConnectionLost, StreamError
-            The server is lost for too long, or refuses every file.
+            When the server is lost for too long, or refuses every file.
         SpoolError
-            Another program has taken the folder while it was away.
+            When another program uses the folder after it was not available.
         OSError
-            A table cannot be written.
+            When a table cannot be written.
         """
         self._active_at = self.clock.now()
         try:
@@ -125,7 +125,7 @@ class WatchJob:
             self._write_tables()
 
     def _write_tables(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # the folder is away
+        with contextlib.suppress(FileNotFoundError):  # the folder is not available
             write_summary(self.out / self.options.summary, self._sorted_states())
             done = [state.done for state in self._sorted_states() if state.done is not None]
             write_flags(self.out / self.options.flags, self.out, done)
@@ -134,7 +134,7 @@ class WatchJob:
         return [self.states[name] for name in sorted(self.states, key=lambda n: self.options.key_of(n, 0))]
 
     def _has_ended(self) -> bool:
-        """Whether everything is done, and nothing has come for long enough."""
+        """Whether everything is done and nothing has changed for long enough."""
         if self.options.until_quiet_s is None:
             return False
         last = max(self._active_at, self._arrivals.last_change or 0.0)
@@ -144,7 +144,7 @@ class WatchJob:
     # -- one look
 
     def _look(self) -> None:
-        """List the folder, and denoise what is due until it is time to list it again."""
+        """Scan the folder, and denoise the files that are due until the next scan."""
         listing = self._listing()
         if listing is None:
             self._active_at = self.clock.now()
@@ -163,27 +163,27 @@ class WatchJob:
         self._show_summary()
 
     def _listing(self) -> dict[str, Stamp] | None:
-        """Size and time of each image; None while the folder, or that of the outputs, is away."""
+        """Return size and time of each image; None while the folder or the output folder is not available."""
         try:
             without = self.out if self.out != self.source else None
             names = [name.as_posix() for name in scan(self.source, without=without).files]
         except OSError as error:
-            self._say("folder", f"{self.source} cannot be listed, waiting: {error.strerror or error}")
+            self._say("folder", f"{self.source} cannot be listed; waiting: {error.strerror or error}")
             return None
         if not (self.out / RECORD).is_file():
-            self._say("folder", f"{self.out} is away, or its record was removed; waiting for it")
+            self._say("folder", f"{self.out} is not available, or its record was removed; waiting for it")
             return None
         if "folder" in self._said and not self._is_back():
             return None
         listing = {}
         for name in names:
-            with contextlib.suppress(OSError):  # it is gone already
+            with contextlib.suppress(OSError):  # it no longer exists
                 stat = os.stat(self.source / name)
                 listing[name] = (stat.st_size, stat.st_mtime_ns)
         return listing
 
     def _is_back(self) -> bool:
-        """Open the record again: what was open is of a folder that was away meanwhile."""
+        """Open the record again, because the folder was not available meanwhile."""
         with contextlib.suppress(OSError):
             self.files.record.close()
         try:
@@ -193,17 +193,17 @@ class WatchJob:
         except OSError:
             return False
         self._said.pop("folder")
-        self.progress.warn(f"{self.source} is back")
+        self.progress.warn(f"{self.source} is available again")
         return True
 
     def _say(self, what: str, text: str) -> None:
-        """Say something once, until it is over."""
+        """Print a message once while a problem lasts."""
         if self._said.get(what) != text:
             self._said[what] = text
             self.progress.warn(text)
 
     def _due(self, now: float) -> Iterator[tuple[str, bool]]:
-        """Yield files in their order, at rest or growing; none before an earlier one of its series."""
+        """Yield files that are at rest or growing, in order; none before an earlier one of its series."""
         self._blocked = set()
         key_of, arrivals = self.options.key_of, self._arrivals
 
@@ -223,7 +223,7 @@ class WatchJob:
                     yield name, False
 
     def _is_over(self, name: str) -> bool:
-        """Whether nothing is to be done about a file, as it is now."""
+        """Return whether a file needs no work in its current state."""
         state = self._arrivals.state_of(name)
         if state is not None and self._over.get(name) == state:
             return True
@@ -259,7 +259,7 @@ class WatchJob:
             self._end(name, _state_of(done))
 
     def _note_members(self, done: Done) -> None:
-        """The other files of a set are not to be read again."""
+        """Mark the other files of a set as read."""
         self._members.update({member: done.file for member, _, _ in done.sources if member != done.file})
 
     def _follow(self, name: str) -> None:
@@ -269,17 +269,17 @@ class WatchJob:
             self._failed(name, error)
 
     def _failed(self, name: str, error: Exception) -> None:
-        """Note what has failed, unless it is the server, the folder or the disk and not the file."""
+        """Record a failed file, unless the server, the folder or the disk was the cause."""
         self._blocked.add(self.options.rule.place_of(name).series)
         if isinstance(error, ConnectionLost) or getattr(error, "code", None) in _OF_ALL_FILES:
             raise error
         if isinstance(error, OSError) and error.errno in OF_THE_DISK:
-            self._say("disk", f"{name} waits, its output cannot be written: {error.strerror} ({self.out})")
+            self._say("disk", f"{name} waits; its output cannot be written: {error.strerror} ({self.out})")
             self._active_at = self.clock.now()
             self._disk_at = self._active_at + _DISK_AGAIN_S
             return
         if self._is_away() or not (self.source / name).exists():
-            return  # the next look says what is there
+            return  # the next scan finds what exists
         reason = f"{error.filename or name}: {error.strerror}" if isinstance(error, OSError) else str(error)
         self._end(name, FileState(name, "failed", reason))
 
@@ -287,7 +287,7 @@ class WatchJob:
         return not self.source.is_dir() or not (self.out / RECORD).is_file()
 
     def _end(self, name: str, state: FileState) -> None:
-        """Note what became of a file; it is looked at again when it changes."""
+        """Record the state of a file; it is read again when it changes."""
         self._active_at = self.clock.now()
         self._waiting.discard(name)
         seen = self._arrivals.state_of(name)
@@ -300,7 +300,7 @@ class WatchJob:
         self.progress.end(len(self.states), state)
 
     def _show_summary(self) -> None:
-        """Write the table of files now and then; a program that has it open ends nothing."""
+        """Write the table of files from time to time; a program that has it open does not end the job."""
         now = self.clock.now()
         if now - self._summary_at < _SUMMARY_EVERY_S or self._active_at <= self._summary_at:
             return
@@ -316,4 +316,6 @@ def _state_of(done: Done) -> FileState:
     if not missing:
         return FileState(done.file, "done", done=done)
     frames = "1 frame has" if missing == 1 else f"{missing} frames have"
-    return FileState(done.file, "incomplete", f"{frames} no result; the table of flags says why", done)
+    return FileState(
+        done.file, "incomplete", f"{frames} no result; see the table of flags for the reason", done
+    )

@@ -1,4 +1,4 @@
-"""One file of a watched folder: through the stream of its series, into its output, into the record."""
+"""Denoise one file of a watched folder, and add it to the record."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ OpenImage = Callable[[Path], ImageStack]
 
 
 class NotYet(Exception):
-    """The file, or another of its set, cannot be read yet; the text says why."""
+    """The file, or another one of its set, cannot be read yet; the message says why."""
 
 
 @dataclass
 class WatchedFiles:
-    """Denoises files, each once it is whole, or what is there of a movie that grows.
+    """Denoises files when they are complete, or the existing part of a growing movie.
 
     Parameters
     ----------
     source : Path
-        The folder that is watched.
+        The watched folder.
     open_image, open_growing : callable
-        Opens an image as the options say; the other one takes what is there of it.
+        Open an image with the options of the command; the second one also opens a growing file.
     """
 
     source: Path
@@ -59,16 +59,16 @@ class WatchedFiles:
         Parameters
         ----------
         n : int
-            Of the file, for progress.
+            Number of the file, for progress.
         is_at_rest : callable
-            Tells it of another file of its set.
+            Returns whether another file of its set is at rest.
 
         Raises
         ------
         NotYet
-            It cannot be read, or a file of its set is not at rest.
+            When it cannot be read, or a file of its set is not at rest.
         OutputError
-            Its output cannot be written, or it changed meanwhile.
+            When its output cannot be written, or it changed meanwhile.
         DimstreamError, OSError
         """
         start = self._begun.setdefault(name, time.monotonic())
@@ -79,7 +79,9 @@ class WatchedFiles:
             self.watcher.begin(n, name, stack)
             part.parent.mkdir(parents=True, exist_ok=True)
             if not frames_alike(stack, part):
-                self.watcher.say(f"{name}: what was read of it before is not what it holds; it is done again")
+                self.watcher.say(
+                    f"{name}: its first frames have changed since they were read; it is denoised again"
+                )
                 remove_unfinished(part)
             with _discarding(part):
                 outcome = self._sent(name, stack, part, len(stack), sources[0])
@@ -102,7 +104,7 @@ class WatchedFiles:
         self, name: str, opened: ExitStack, is_at_rest: Callable[[str], bool]
     ) -> tuple[ImageStack, tuple[Stamp, ...]]:
         try:
-            first = stamp_of(self.source, name)  # before it is opened: it may be growing
+            first = stamp_of(self.source, name)  # before it is opened, because it may still be written
             stack = opened.enter_context(self.open_image(self.source / name))
             others = files_of(self.source, name, stack)[1:]
             sources = (first, *(stamp_of(self.source, each) for each in others))
@@ -112,11 +114,11 @@ class WatchedFiles:
             raise NotYet(f"cannot be read: {error.strerror or error}") from error
         for each in others:
             if not is_at_rest(each):
-                raise NotYet(f"{each}, which belongs to it, still changes")
+                raise NotYet(f"{each}, which belongs to it, is still changing")
         return stack, sources
 
     def follow(self, name: str) -> int:
-        """Denoise what is there of a movie that grows, but its last time point; return how many frames.
+        """Denoise a growing movie up to its last but one time point; return the number of frames.
 
         Raises
         ------
@@ -133,7 +135,7 @@ class WatchedFiles:
             part = part_of(self.record.folder / self.names.name_of(name))
             if name not in self._begun:
                 self._begun[name] = time.monotonic()
-                if not frames_alike(stack, part):  # those that another run has left
+                if not frames_alike(stack, part):  # those of an earlier run
                     remove_unfinished(part)
             first = count_lines(flags_path(part)) if flags_path(part).exists() else 0
             stop = _readable(stack, first, len(stack) - len(stack) // stack.shape[0])
@@ -164,7 +166,7 @@ class WatchedFiles:
         return self.route.denoise(errand, self.watcher.frame)
 
     def _frames_of(self, done: Done, t: int) -> list[ReferenceFrame]:
-        """The frames of a file that is done; none where it is not there any more, or was changed."""
+        """Return the frames of a finished file; none if it no longer exists or was changed."""
         try:
             if any(stamp_of(self.source, stamp[0]) != stamp for stamp in done.sources):
                 return []
@@ -182,7 +184,8 @@ def _planes(stack: ImageStack, t: int) -> Iterator[ReferenceFrame]:
 
 
 def _readable(stack: ImageStack, first: int, stop: int) -> int:
-    """Where the frames end that are there; what cannot be taken for another reason is there."""
+    """Return the end of the existing frames; frames that cannot be used for other reasons count as
+    existing."""
     for n in range(first, stop):
         try:
             stack.read(n)
@@ -194,7 +197,7 @@ def _readable(stack: ImageStack, first: int, stop: int) -> int:
 
 @contextlib.contextmanager
 def _discarding(part: Path) -> Iterator[None]:
-    """Remove what is unfinished, unless the server was lost: then it is continued."""
+    """Remove an unfinished output, unless the server was lost: then it is continued."""
     try:
         yield
     except (DimstreamError, OSError) as error:
@@ -204,7 +207,7 @@ def _discarding(part: Path) -> Iterator[None]:
 
 
 def remove_unfinished(part: Path) -> None:
-    """Remove an output that is not whole."""
+    """Remove an incomplete output."""
     for path in (part, flags_path(part)):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
