@@ -1,4 +1,4 @@
-"""The one reader of images: of the client's commands, the HTTP endpoint and training.
+"""The reader of image files for the client's commands, the HTTP endpoint and training.
 
 Needs the extra ``tiff`` (tifffile, imagecodecs), and for Imspector's files ``msr`` (msr-reader).
 """

@@ -1,4 +1,4 @@
-"""Which files of a folder are read together: a set is given by any of its files, and counts once."""
+"""Find the files that are read together: a set can be given by any of its files, and counts once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dimstream_client.files.tiff import find_tiff
 
 
 def files_of_set(path: Path) -> tuple[Path, ...]:
-    """Return the files that are read together with this one, itself among them; alone where it is of no set.
+    """Return the files of the set of this file, including itself; only itself if it belongs to no set.
 
-    What cannot be read is of no set: the refusal comes when it is opened.
+    A file that cannot be read belongs to no set; it is refused when it is opened.
     """
 
     try:
@@ -34,7 +34,7 @@ def files_of_set(path: Path) -> tuple[Path, ...]:
 
 
 def _as_given(member: Path, given: Path) -> Path:
-    """Return a file of a set by the name and in the folder in which the set was given, link or not."""
+    """Return the path of a file of a set in the folder of the given path, even if that is a link."""
     if member.name == given.name or member.resolve() == given.resolve():
         return given
     beside = given.parent / member.name
@@ -42,9 +42,9 @@ def _as_given(member: Path, given: Path) -> Path:
 
 
 def group_sets(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
-    """Return the files, those of a set together, in the order in which their first one was given.
+    """Return the files grouped by set, in the order of the first given file of each.
 
-    Files of a set that were not given are in it all the same: they are read with the others.
+    A set also includes its files that were not given, because they are read with the others.
     """
     groups: list[tuple[Path, ...]] = []
     grouped: set[Path] = set()

@@ -1,4 +1,4 @@
-"""Which kind of file it is, by its first bytes; and how other makers' files are exported."""
+"""Detect the kind of a file by its first bytes, and say how to export unsupported files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MICROSCOPES: Final = (
     *(".czi", ".zvi", ".nd2", ".lif", ".xlef", ".lof", ".oir", ".oib", ".oif", ".vsi", ".ims", ".dv", ".r3d"),
     *(".sld", ".sldy", ".sif", ".spe", ".mrc", ".ics"),
 )
-"""Endings of microscopes' files that are not read; each is among `_OTHERS`."""
+"""Endings of unsupported files of microscopes; each is in `_OTHERS`."""
 _FIJI: Final = "in Fiji: File > Import > Bio-Formats, then File > Save As > OME-TIFF"
 _OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     ".czi": ("Zeiss", f"in ZEN: Export as OME-TIFF; or {_FIJI}"),
@@ -71,12 +71,12 @@ _MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return tiff, npy, imspector, png, hdf5, ome or an ending of another maker; None for what is not known.
+    """Return tiff, npy, imspector, png, hdf5, ome or the ending of an unsupported format; None if unknown.
 
     Parameters
     ----------
     head : bytes
-        At least the first `HEAD_BYTES`, or all.
+        At least the first `HEAD_BYTES` bytes, or the whole file.
     """
     if head.startswith(tiff.MAGICS):
         return "tiff"
@@ -91,7 +91,7 @@ def kind_of(head: bytes) -> str | None:
 
 
 def refuse_others(name: str, kind: str | None) -> None:
-    """Refuse the files of other makers by name, and say how they are exported.
+    """Refuse unsupported files of other makers by name, and say how to export them.
 
     Raises
     ------

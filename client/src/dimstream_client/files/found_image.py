@@ -1,4 +1,4 @@
-"""One image of a file as it was found: its axes, where its planes lie, and what of it is not there."""
+"""One image of a file: its axes, the location of its planes, and missing planes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import numpy.typing as npt
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.scale import Scale
 
-UNNAMED = "QI"  # letters for an axis that the file does not name
+UNNAMED = "QI"  # letters for axes that the file does not name
 
 
 class Planes(Protocol):
-    """Planes of one shape and type, by number."""
+    """Numbered planes of one shape and type."""
 
     def __len__(self) -> int: ...
 
     def stored(self, k: int) -> npt.NDArray[Any]:
-        """Return plane `k` as the file stores it, (H, W)."""
+        """Return plane `k` as stored in the file, (H, W)."""
 
     def check(self, k: int) -> bool:
-        """Raise TiffError where plane `k` cannot be there; return whether only reading shows that it is."""
+        """Raise TiffError if plane `k` is missing; return whether only reading shows whether it exists."""
 
     def paths(self) -> tuple[str, ...]:
-        """Return the paths of the TIFF files that the planes lie in, where they have paths."""
+        """Return the paths of the TIFF files with the planes, if they have paths."""
 
     def close(self) -> None:
         """Close the files."""
@@ -43,25 +43,25 @@ class FoundImage:
     Parameters
     ----------
     axes, shape
-        In the order in which the file declares them, slowest first, ending in ``YX``; `UNNAMED` letters for
-        axes without a name.
+        Axes and their lengths in the order of the file, slowest first, ending in ``YX``; axes without a name
+        have `UNNAMED` letters.
     dtype : numpy.dtype
-        As stored.
+        Data type as stored.
     where : (N,) int, optional
-        Number in `planes` of each plane in the order of `axes`, -1 where it is not there; None: all are, in
-        that order.
+        Number in `planes` of each plane in the order of `axes`, -1 if it is missing; None: all exist, in this
+        order.
     delta_t_s : (N,) float, optional
-        Seconds from the start of the acquisition, NaN where the file does not say.
+        Time of each plane, seconds from the start of the acquisition; NaN if unknown.
     started_s : float, optional
-        When the acquisition started, seconds since 1970.
+        Start of the acquisition, seconds since 1970.
     labels : sequence of str
-        Of the planes in the order of `axes`, or none.
+        Labels of the planes in the order of `axes`, or none.
     spare : int
-        Pages that are there and belong to no plane that is declared.
+        Number of pages that belong to no declared plane.
     absent_files : tuple of str
-        Names of files that hold planes of this image and are not there.
+        Names of missing files with planes of this image.
     offset : int
-        What the file adds to each count.
+        Offset that the file adds to each count.
     """
 
     axes: str
@@ -84,17 +84,17 @@ class FoundImage:
 
     @property
     def numbers(self) -> npt.NDArray[np.int64]:
-        """Number in `planes` of each plane, (N,), -1 where it is not there."""
+        """Number in `planes` of each plane, (N,); -1 if it is missing."""
         return np.arange(len(self)) if self.where is None else self.where
 
     @property
     def kind(self) -> tuple[str, tuple[int, ...], str, int]:
-        """What images must share to be one stack."""
+        """Properties that images of one stack must share."""
         return self.axes, self.shape, self.dtype.name, self.offset
 
 
 def truncated(n: int) -> TiffError:
-    """Return the error of a file that ends before plane `n` does."""
+    """Return the error for a file that ends before the end of plane `n`."""
     return TiffError(
         Code.BAD_IMAGE, f"the file is truncated: frame {n} ends beyond its end; copy or save it again"
     )
@@ -120,26 +120,26 @@ class ArrayPlanes:
         return plane
 
     def check(self, k: int) -> bool:
-        """Return False: all are there."""
+        """Return False: all planes exist."""
         return False
 
     def paths(self) -> tuple[str, ...]:
-        """Return none: it is in memory."""
+        """Return no paths, because the array is in memory."""
         return ()
 
     def close(self) -> None:
-        """Let go of the array."""
+        """Release the array."""
         del self._array
 
 
 def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what would hold the reader up for ever when it is opened: a pipe, a device, a socket.
+    """Refuse a pipe, a device or a socket, on which opening could block without end.
 
     Raises
     ------
     TiffError
     OSError
-        It is not there.
+        When the file does not exist.
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):

@@ -1,7 +1,8 @@
-"""Recordings of ImSwitch (HDF5), through h5py, each data set an image.
+"""Read recordings of ImSwitch (HDF5) with h5py; each data set is an image.
 
-They are read by path only: HDF5's library is not meant for bytes that a stranger sends. A data set of
-ImSwitch names its detector or the size of its elements; what has neither is somebody else's, and refused.
+They are read only by path, because the HDF5 library is not safe for untrusted bytes. A data set of ImSwitch
+has the name of its detector or the size of its elements; one with neither is from another program and is
+refused.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class DataSetPlanes:
         Raises
         ------
         TiffError
-            It cannot be read.
+            When it cannot be read.
         """
         try:
             return np.asarray(self._array[np.unravel_index(k, self._array.shape[:-2])])
@@ -58,11 +59,11 @@ class DataSetPlanes:
             ) from error
 
     def check(self, k: int) -> bool:
-        """Return True: whether it is there, reading shows."""
+        """Return True: only reading shows whether the plane exists."""
         return True
 
     def paths(self) -> tuple[str, ...]:
-        """Return none: no set of files."""
+        """Return no paths, because there are no sets of files."""
         return ()
 
     def close(self) -> None:
@@ -76,7 +77,8 @@ def find_hdf5(path: Path | None) -> list[FoundImage]:
     Raises
     ------
     TiffError
-        bad_image: h5py is not installed, the file is damaged, still open in ImSwitch, or of somebody else.
+        bad_image: h5py is not installed, or the file is damaged, still open in ImSwitch, or of another
+        program.
     """
     if path is None:
         raise TiffError(
@@ -124,7 +126,7 @@ def _found(file: Any, h5py: Any) -> list[FoundImage]:
 
 
 def _image(file: Any, array: Any) -> FoundImage:
-    """One data set; its axes before YX have no names."""
+    """Return the image of one data set; its axes before YX have no names."""
     if array.is_virtual or array.external or array.compression not in _FILTERS:
         raise TiffError(
             Code.BAD_IMAGE,
@@ -147,7 +149,8 @@ def _image(file: Any, array: Any) -> FoundImage:
 
 
 def _pixel_size(sizes: Any) -> tuple[float, float] | None:
-    """Sides of a pixel along x and y; ImSwitch gives z, y and x, and a z step that it does not know."""
+    """Return the sides of a pixel along x and y. ImSwitch gives z, y and x, but its z step is not
+    reliable."""
     try:
         values = [float(each) for each in np.ravel(sizes)]
     except (TypeError, ValueError):

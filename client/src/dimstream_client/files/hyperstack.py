@@ -1,4 +1,4 @@
-"""Which page is which plane of a hyperstack: frames come in any order, with holes, some of them twice."""
+"""Assign pages to the planes of a hyperstack; frames can come in any order, with gaps and repetitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from dimstream_client.messages import PlaneIndex
 
 ORDERS: Final = ("XYCZT", "XYZCT", "XYZTC", "XYCTZ", "XYTCZ", "XYTZC")
-"""Orders that OME knows, the first varying fastest; that of most microscopes first."""
+"""Dimension orders of OME, the fastest axis first; the order of most microscopes is first."""
 _MOST_HOLES: Final = 10_000
 _HOLES_PER_FRAME: Final = 10
 
@@ -18,14 +18,14 @@ Place = tuple[int, int, int]
 
 
 class PlacedPage(NamedTuple):
-    """What is known of one page.
+    """Data of one page.
 
     Parameters
     ----------
     seq, at : int and PlaneIndex, or None
-        None for a page of which no line tells.
+        Number and index of the frame; None for a page without a line.
     has_image : bool
-        Whether the frame was denoised; else its denoised page is zeros.
+        Whether the frame was denoised; else its page has zeros.
     """
 
     page: int
@@ -42,9 +42,9 @@ class Series:
     Parameters
     ----------
     planes : dict
-        Which page each is, by (t, c, z).
+        Page of each plane, by (t, c, z).
     first_page : int or None
-        When its planes are all there and lie in the order of the hyperstack, page behind page.
+        First page, if all planes exist and are consecutive in the order of the hyperstack.
     """
 
     position: int
@@ -54,20 +54,20 @@ class Series:
 
 @dataclass(frozen=True)
 class Hyperstack:
-    """How the pages of a file make a hyperstack, or several.
+    """Arrangement of the pages of a file as one or several hyperstacks.
 
     Parameters
     ----------
     sizes : tuple of int
         (T, C, Z) of each series.
     order : str
-        One of `ORDERS`: that of the pages, where they have one.
+        One of `ORDERS`: the order of the pages, if they have one.
     holes : bool
-        Whether planes are missing, for which a page of zeros has to stand.
+        Whether planes are missing, which are replaced by a page of zeros.
     as_movie : bool
-        The index makes no sense as a hyperstack (far more holes than frames): pages are shown as they came.
+        Whether pages are shown in the order of arrival, because there are far more gaps than frames.
     without_place : tuple of int
-        Pages that are no plane: a later page has their place, or nothing is known of them.
+        Pages that are not used: a later page has the same index, or their index is unknown.
     """
 
     sizes: tuple[int, int, int]
@@ -78,12 +78,12 @@ class Hyperstack:
     without_place: tuple[int, ...]
 
     def places(self, order: str) -> list[Place]:
-        """Every (t, c, z), the first axis of `order` varying fastest."""
+        """Return every (t, c, z), the first axis of `order` varying fastest."""
         return places(self.sizes, order)
 
 
 def arrange(pages: Sequence[PlacedPage]) -> Hyperstack:
-    """How these pages make a hyperstack."""
+    """Return the arrangement of these pages."""
     listed = [each for each in pages if each.at is not None]
     last = {_where(each.at): each for each in listed if each.at is not None}
     sizes, positions = _extent(list(last))
@@ -107,7 +107,7 @@ def arrange(pages: Sequence[PlacedPage]) -> Hyperstack:
 
 
 def places(sizes: tuple[int, int, int], order: str) -> list[Place]:
-    """Every (t, c, z), the first axis of `order` varying fastest."""
+    """Return every (t, c, z), the first axis of `order` varying fastest."""
     lengths = dict(zip("TCZ", sizes))
     slow, middle, fast = reversed(order[2:])
     return [
@@ -131,7 +131,7 @@ def _extent(indexes: list[tuple[int, int, int, int]]) -> tuple[tuple[int, int, i
 
 
 def _order(shown: list[PlacedPage], *, as_movie: bool) -> str:
-    """The first of `ORDERS` in which the pages of each position ascend; else the first."""
+    """Return the first of `ORDERS` in which the pages of each position ascend; else the first one."""
     if as_movie:
         return ORDERS[0]
     by_page = sorted(shown)

@@ -1,4 +1,4 @@
-"""Images of one kind as one, along an axis that is slower than all of theirs."""
+"""Join images of one kind into one image, along an axis slower than all of theirs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dimstream_client.files.tiff_pages import PagePlanes
 
 
 def join(axis: str, images: list[FoundImage]) -> FoundImage:
-    """Return images of one kind as one, along an axis that is slower than all of theirs."""
+    """Return images of one kind as one image, along an axis slower than all of theirs."""
     first = images[0]
     planes = JoinedPlanes([image.planes for image in images])
     where = []
@@ -36,7 +36,7 @@ def join(axis: str, images: list[FoundImage]) -> FoundImage:
 
 
 def _since(image: FoundImage, first: FoundImage) -> Any:
-    """The times of an image, in seconds since the first one started."""
+    """Return the times of an image, in seconds since the start of the first one."""
     assert image.delta_t_s is not None
     if image.started_s is None or first.started_s is None:
         return image.delta_t_s
@@ -44,7 +44,7 @@ def _since(image: FoundImage, first: FoundImage) -> Any:
 
 
 class JoinedPlanes:
-    """Planes of several images, one behind the other."""
+    """Planes of several images, one after the other."""
 
     def __init__(self, parts: list[Planes]) -> None:
         self._parts = parts
@@ -58,12 +58,12 @@ class JoinedPlanes:
         return self._parts[part], k - int(self.starts[part])
 
     def stored(self, k: int) -> Any:
-        """Return plane `k` as its file stores it, (H, W)."""
+        """Return plane `k` as stored in its file, (H, W)."""
         part, within = self._part(k)
         return part.stored(within)
 
     def check(self, k: int) -> bool:
-        """Raise TiffError where plane `k` cannot be there."""
+        """Raise TiffError if plane `k` is missing."""
         part, within = self._part(k)
         return part.check(within)
 
@@ -73,7 +73,7 @@ class JoinedPlanes:
         return part.place(within) if isinstance(part, PagePlanes) else (0, k)
 
     def paths(self) -> tuple[str, ...]:
-        """Return the paths of the files that the planes lie in, where they have paths."""
+        """Return the paths of the files with the planes, if they have paths."""
         return tuple(dict.fromkeys(path for part in self._parts for path in part.paths()))
 
     def close(self) -> None:

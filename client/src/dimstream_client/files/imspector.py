@@ -1,4 +1,4 @@
-"""Stacks of Imspector's files (``.msr``, ``.obf``), through msr-reader; declared sizes are checked first."""
+"""Read stacks of Imspector files (``.msr``, ``.obf``) with msr-reader; declared sizes are checked first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_STACKS: Final = 10_000
 
 
 class LazyPlanes:
-    """Planes of a stack that is unpacked when the first of them is read."""
+    """Planes of a stack that is unpacked when the first plane is read."""
 
     def __init__(self, file: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._file, self._index, self._shape, self._dtype = file, index, shape, dtype
@@ -36,11 +36,11 @@ class LazyPlanes:
         return self._array.stored(k)
 
     def check(self, k: int) -> bool:
-        """Return True: whether all is there, unpacking shows."""
+        """Return True: only unpacking shows whether all planes exist."""
         return True
 
     def paths(self) -> tuple[str, ...]:
-        """Return none: no set of files."""
+        """Return no paths, because there are no sets of files."""
         return ()
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ def _open(source: Any) -> Any:
         ) from error
 
     class Bounded(OBFFile):  # type: ignore[misc]
-        """The file of an open handle; a chain of stacks that bites its tail ends in an error."""
+        """An open file, in which a circular chain of stacks ends in an error."""
 
         def __init__(self, fd: Any) -> None:
             self.fd = fd
@@ -104,7 +104,7 @@ def _open(source: Any) -> Any:
     try:
         fd.seek(0)
         return Bounded(fd)
-    except Exception as error:  # whatever damaged bytes make msr-reader raise
+    except Exception as error:  # any error of msr-reader on damaged bytes
         if is_path:
             fd.close()
         raise TiffError(
@@ -148,7 +148,7 @@ def _found(file: Any, index: int) -> FoundImage:
 
 
 def _letters(labels: list[str], units: list[Any], rank: int) -> list[str]:
-    """One letter for each dimension, the fastest first: XY, then by its label and its unit."""
+    """Return one letter for each dimension, the fastest first: XY, then by label and unit."""
     letters = ["X", "Y"]
     for k in range(2, rank):
         label = labels[k].strip().upper() if k < len(labels) else ""
@@ -161,7 +161,7 @@ def _letters(labels: list[str], units: list[Any], rank: int) -> list[str]:
 
 
 def _power(unit: Any, name: str) -> Fraction:
-    """The power of a base unit where it is the only one; 0 where it is not."""
+    """Return the power of a base unit if it is the only unit; else 0."""
     if unit is None:
         return Fraction(0)
     powers = {
@@ -190,7 +190,7 @@ def _seconds(step: Any) -> float | None:
 
 
 def _unpacked(file: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The pixels of a stack; no more is unpacked than its sizes say."""
+    """Return the pixels of a stack; at most its declared size is unpacked."""
     header = file.stack_headers[index]
     wanted = math.prod(shape) * dtype.itemsize
     file.fd.seek(header.data_position)

@@ -1,7 +1,7 @@
-"""Codes of LZW that a decoder may trust.
+"""Check the codes of LZW data before decoding.
 
-imagecodecs (2026.3.6) takes the code behind a CLEAR as it comes: one above 255 stands for an entry of the
-table that was never written, and is followed into whatever memory it names. So these are looked at first.
+imagecodecs (2026.3.6) does not check the code after a CLEAR. A code above 255 refers to a table entry that
+was never written, so the decoder would read arbitrary memory. So these codes are checked first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CLEAR, _END, _FIRST_FREE, _LONGEST = 256, 257, 258, 12
 
 
 def _widths(n: int) -> npt.NDArray[np.int64]:
-    """Bits of the first `n` codes behind a CLEAR: one more when 511, 1,023 and 2,047 entries are taken."""
+    """Return the bits of the first `n` codes after a CLEAR: one more after 511, 1,023 and 2,047 entries."""
     taken = _FIRST_FREE + np.maximum(np.arange(n) - 1, 0)  # when code k is read
     return 9 + np.searchsorted([511, 1023, 2047], taken, side="right").astype(np.int64)
 
@@ -28,12 +28,12 @@ _FULL_STARTS: Final = _LONGEST * np.arange(_BLOCK + 1)
 
 
 def check_lzw(data: bytes) -> None:
-    """Refuse LZW in which a CLEAR is followed by anything but a byte, another CLEAR or the end.
+    """Refuse LZW data in which a CLEAR is followed by a code other than a byte, another CLEAR or the end.
 
     Parameters
     ----------
     data : bytes
-        A strip or tile, in the order of bits that TIFF 6.0 has.
+        A strip or tile, in the bit order of TIFF 6.0.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_lzw(data: bytes) -> None:
 def _codes(
     data: npt.NDArray[np.uint32], places: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """The numbers that lie at these bits, highest bit first."""
+    """Return the numbers at these bits, highest bit first."""
     first = places >> 3
     three = data[first] << 16 | data[first + 1] << 8 | data[first + 2]
     codes: npt.NDArray[np.int64] = (three.astype(np.int64) >> (24 - (places & 7) - widths)) & (

@@ -1,4 +1,4 @@
-"""Images that Micro-Manager wrote without OME-XML: its index, or the pages, say which plane is which."""
+"""Read images of Micro-Manager without OME-XML, with the planes from its index or the pages."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Place = Mapping[str, int]
 def find_micromanager(
     file: tifffile.TiffFile, offsets: Sequence[int], path: Path | None
 ) -> FoundImage | None:
-    """Return the image of an acquisition, with its other files where there is a path; None where it is none.
+    """Return the image of an acquisition, with its other files if a path is given; None for other TIFF files.
 
     Parameters
     ----------
     offsets : sequence of int
-        Where the pages of `file` lie.
+        Positions of the pages of `file`, bytes.
     """
     stated = _header(file, {"Summary"})
     summary = stated.get("Summary")
@@ -69,7 +69,7 @@ def find_micromanager(
 
 
 def page_metadata(page: Any) -> Mapping[str, Any]:
-    """Return what Micro-Manager wrote of a page; nothing where it wrote nothing."""
+    """Return Micro-Manager's metadata of a page; empty if there are none."""
     tag = page.tags.get(PAGE_TAG)
     value = tag.value if tag is not None else None
     return value if isinstance(value, dict) else {}
@@ -78,7 +78,7 @@ def page_metadata(page: Any) -> Mapping[str, Any]:
 def _header(file: tifffile.TiffFile, keys: set[str]) -> Mapping[str, Any]:
     try:
         return dict(tifffile.tifffile.read_micromanager_metadata(file.filehandle, keys))
-    except Exception:  # whatever a file of another kind makes tifffile raise
+    except Exception:  # any error of tifffile on a file of another kind
         return {}
 
 
@@ -88,7 +88,7 @@ def _is_ndtiff(file: tifffile.TiffFile) -> bool:
 
 
 def _neighbours(path: Path) -> list[Path]:
-    """The other files of an acquisition: those of stage positions, and those behind 4 GB."""
+    """Return the other files of an acquisition: of other stage positions, and continuations after 4 GB."""
     stem, mark, _ = path.name.partition("_MMStack")
     if not mark:
         return []
@@ -101,7 +101,7 @@ def _neighbours(path: Path) -> list[Path]:
 def _of_pages(
     files: FileSet, number: int, offsets: Sequence[int], names: list[str]
 ) -> list[tuple[tuple[int, int], Place]]:
-    """Pages of a file, and the place of each: by its index, or by what stands at the pages."""
+    """Return the pages of a file with the index of each, from its index map or the pages' metadata."""
     with as_tiff_errors("the file"):
         tiff = files.tiff(number)
         rows = _header(tiff, {"IndexMap"}).get("IndexMap")
@@ -118,7 +118,7 @@ def _of_pages(
 
 
 def _place(stated: Mapping[str, Any], names: list[str]) -> Place | None:
-    """The place of a page; None where nothing tells it. `names` gets the channels that have names."""
+    """Return the index of a page; None if unknown. Channel names are added to `names`."""
     axes = stated.get("Axes")
     if isinstance(axes, dict):
         return _numbered(axes, names)
@@ -144,7 +144,7 @@ def _numbered(axes: Mapping[str, Any], names: list[str]) -> Place | None:
 
 
 def _of_index(files: FileSet, path: Path, names: list[str]) -> list[tuple[tuple[int, int], Place]]:
-    """Pages of all files that an NDTiff index names: they lie in its order."""
+    """Return the pages of all files in an NDTiff index, in its order."""
     found: list[tuple[tuple[int, int], Place]] = []
     numbers, pages = {path.name: 0}, Counter[str]()
     for axes, name, *_ in tifffile.tifffile.read_ndtiff_index(path.parent / INDEX):
@@ -196,7 +196,7 @@ def _image(
 
 
 def _size(axis: str, first: Place, found: Any, summary: Mapping[str, Any]) -> int:
-    """How many places an axis has: as many as are met, or as were to be taken."""
+    """Return the length of an axis: as found, or as planned if that is larger."""
     met = int(max(place.get(axis, 0) for _, place in found)) - first[axis] + 1
     stated = summary.get(_COUNTS.get(axis, ""), 1)
     return max(met, int(stated) if isinstance(stated, int) else 1)

@@ -1,4 +1,4 @@
-"""What of a stack is there: refused with both numbers when it is not all, or taken as far as it goes."""
+"""Handle incomplete stacks: refuse them with both numbers, or use the existing planes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _LISTED: Final = 20  # names in a message
 
 
 def some(names: Iterable[Any], between: str = ", ") -> str:
-    """Return the names as a list for a message, which ends when it becomes too long."""
+    """Return the names as a list for a message, shortened if it is too long."""
     names = [str(name) for name in names]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return between.join(names[:_LISTED]) + more
 
 
 def arranged(image: FoundImage, order: Sequence[int], kept: Sequence[npt.NDArray[np.int64]]) -> FoundImage:
-    """Return the image with its axes before YX in another order, and the places of each that are kept.
+    """Return the image with its axes before YX in another order, and only the kept indices of each.
 
     Parameters
     ----------
     order : sequence of int
-        Each new axis' number among the old ones.
+        Number of each new axis among the old ones.
     kept : sequence of (N,) int64
-        For each old axis the indices along it that stay.
+        For each old axis, the indices that are kept.
     """
     before = image.shape[:-2]
 
@@ -50,12 +50,12 @@ def arranged(image: FoundImage, order: Sequence[int], kept: Sequence[npt.NDArray
 
 
 def complete(image: FoundImage, *, take_incomplete: bool) -> FoundImage:
-    """Return the image where all of its planes are there and no page more, or what is there of it.
+    """Return the complete image, or its existing planes if `take_incomplete`.
 
     Raises
     ------
     TiffError
-        bad_image: it is not all there, or more.
+        bad_image: planes are missing, or there are more than declared.
     """
     there = int((image.numbers >= 0).sum())
     declared = len(image)
@@ -94,20 +94,21 @@ def _incomplete(image: FoundImage, declared: int, there: int) -> TiffError:
 
 
 def whole_box(there: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
-    """Return the places of each axis of a box that has all of its planes; the emptiest go first.
+    """Return the indices along each axis of a box without missing planes, removing the emptiest indices
+    first.
 
     Parameters
     ----------
     there : (T, C, Z) bool, or any other axes before YX
-        Whether each plane is in the file.
+        Whether each plane exists.
 
     Returns
     -------
     list of (N,) int64
-        For each axis the indices along it that stay.
+        For each axis, the indices that are kept.
     """
     kept = [np.arange(side) for side in there.shape]
-    for axis in range(there.ndim):  # places with nothing at all go first, all at once
+    for axis in range(there.ndim):  # indices without any plane are removed first, all at once
         others = tuple(k for k in range(there.ndim) if k != axis)
         kept[axis] = np.flatnonzero(there.any(axis=others))
     there = there[np.ix_(*kept)]

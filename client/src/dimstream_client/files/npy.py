@@ -1,4 +1,4 @@
-"""Arrays in ``.npy`` files: the header is read and checked before anything of its size is taken."""
+"""Read arrays in ``.npy`` files; the header is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ _HEADS: Final[Mapping[tuple[int, int], Callable[[Any], Any]]] = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _HEAD_BYTES: Final = 65_536
-_MAX_SIDE: Final = 2**40  # there is no memory for more, and a number of thousands of digits cannot be printed
+_MAX_SIDE: Final = (
+    2**40
+)  # more does not fit into memory, and a number of thousands of digits cannot be printed
 _COLOURS: Final = (2, 3, 4)
 _AXES_OF_NDIM: Final = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TZCYX"}
 
 
 def read_npy(source: Any, *, axes: str | None, max_bytes: int | None) -> FoundImage:
-    """Return the image in an NPY file; pixels are a view of the bytes, or of the file on the disk.
+    """Return the image in an NPY file; pixels are a view of the bytes or of the file.
 
     Parameters
     ----------
     source : path, binary file or bytes
     axes : str, optional
-        Where they are told, arrays of any number of axes are taken.
+        Axes; if given, arrays with any number of axes are accepted.
 
     Raises
     ------
     TiffError
-        bad_image: no NPY, pickled objects, cut short; oversize; wrong_dtype.
+        bad_image: not an NPY file, pickled objects, truncated; oversize; wrong_dtype.
     """
     start, size = _start(source)
     shape, fortran, dtype = _head(start)
@@ -81,7 +83,7 @@ def read_npy(source: Any, *, axes: str | None, max_bytes: int | None) -> FoundIm
 
 
 def _start(source: Any) -> tuple[io.BytesIO, int]:
-    """The beginning of the file, and its size."""
+    """Return the beginning of the file, and its size."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(bytes(source[:_HEAD_BYTES])), len(source)
     if isinstance(source, (str, os.PathLike)):

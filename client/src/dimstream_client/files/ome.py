@@ -1,4 +1,4 @@
-"""What OME-XML says: images, their scale, where each plane lies, and when it was taken."""
+"""Read OME-XML: images, their scale, and the location and time of each plane."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import numpy.typing as npt
 from dimstream_client.errors import Code, TiffError
 from dimstream_client.files.scale import Scale, magnitude, micrometres, pair, positive, seconds
 
-MAX_PLANES: Final = 1_000_000  # more take minutes only to be listed
+MAX_PLANES: Final = 1_000_000  # more would take minutes to list
 MAX_XML: Final = 64 * 2**20  # characters
 MAX_ELEMENTS: Final = 1_000_000  # tags of OME-XML: some seconds, and some 100 MB
 LABELS: Final = "urn:dimstream:labels"
-"""Namespace of the annotation that holds the labels of planes: OME has no place of its own for them."""
+"""Namespace of the annotation with the labels of planes, for which OME has no element."""
 _AXES: Final = "TCZ"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where planes of an image lie: `count` pages of a file from `ifd` on, None: all that it has."""
+    """Location of planes of an image: `count` pages of a file from `ifd` on; None: all pages."""
 
     first: tuple[int, int, int]  # (t, c, z)
     ifd: int
@@ -62,11 +62,11 @@ class OmeImage:
 
     @property
     def planes(self) -> int:
-        """How many planes are declared."""
+        """Number of declared planes."""
         return math.prod(self.sizes.values())
 
     def number(self, t: int, c: int, z: int) -> int:
-        """Return which plane in the order of `axes` this is, -1 where it is none."""
+        """Return the number of a plane in the order of `axes`; -1 if it does not exist."""
         at = {"T": t, "C": c, "Z": z}
         number = 0
         for axis in self.order:
@@ -76,7 +76,7 @@ class OmeImage:
         return number
 
     def places(self, piece: Piece, count: int) -> Iterator[int]:
-        """Yield the number of each plane of a piece: they run on in the order of the axes."""
+        """Yield the number of each plane of a piece, in the order of the axes."""
         start = self.number(*piece.first)
         for k in range(count):
             number = start + k
@@ -85,18 +85,19 @@ class OmeImage:
 
 @dataclass(frozen=True)
 class Ome:
-    """What OME-XML says."""
+    """Content of OME-XML."""
 
     uuid: str
     images: tuple[OmeImage, ...]
     master: tuple[str, str] | None = None  # name and UUID of the file that has the metadata
     modulo: tuple[str, ...] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
-    """Of pages, by their number, as dimstream writes them."""
+    """Labels of pages, by page number, as written by dimstream."""
 
 
 def xml_text(data: bytes) -> str:
-    """Return the text of an XML file: UTF-16 by its mark, else UTF-8 where it is that, else Latin-1."""
+    """Return the text of an XML file: UTF-16 if it has a byte order mark, else UTF-8 if valid, else
+    Latin-1."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
     try:
@@ -106,7 +107,7 @@ def xml_text(data: bytes) -> str:
 
 
 def check_text(xml: str) -> None:
-    """Refuse OME-XML whose tree of objects, tens of times as large as the text, would fill the memory."""
+    """Refuse OME-XML that is too large: its object tree needs tens of times the memory of the text."""
     elements = xml.count("<")
     if len(xml) > MAX_XML or elements > MAX_ELEMENTS:
         raise TiffError(
@@ -117,7 +118,7 @@ def check_text(xml: str) -> None:
 
 
 def check_planes(declared: float) -> None:
-    """Refuse more planes than can be listed."""
+    """Refuse too many planes."""
     if not declared <= MAX_PLANES:  # nor NaN, which is neither
         raise TiffError(
             Code.OVERSIZE,
@@ -126,14 +127,14 @@ def check_planes(declared: float) -> None:
 
 
 def read_ome(xml: str) -> Ome:
-    """Return what OME-XML says, its sizes checked first.
+    """Return the content of OME-XML, after a check of its sizes.
 
     Raises
     ------
     TiffError
         oversize.
     xml.etree.ElementTree.ParseError, ValueError, KeyError
-        It is none.
+        When it is not OME-XML.
     """
     check_text(xml)
     root = ElementTree.fromstring(xml)
@@ -151,7 +152,7 @@ def read_ome(xml: str) -> Ome:
 
 
 def _labels(root: ElementTree.Element) -> dict[int, str]:
-    """The labels of pages, by their number."""
+    """Return the labels of pages, by page number."""
     annotated = (a for s in _named(root, "StructuredAnnotations") for a in _named(s, "MapAnnotation"))
     values = (v for a in annotated if a.get("Namespace") == LABELS for v in _named(a, "Value"))
     entries = (entry for value in values for entry in _named(value, "M"))
@@ -159,7 +160,7 @@ def _labels(root: ElementTree.Element) -> dict[int, str]:
 
 
 def _declared(root: ElementTree.Element) -> float:
-    """How many planes it declares: of all images, of all their entries, or along a lifetime axis."""
+    """Return the number of declared planes: of all images, of all their entries, or along a lifetime axis."""
     images, entries, along = 0.0, 0.0, 0.0
     for node in root.iter():
         name = _tag(node)
@@ -230,7 +231,7 @@ def _scale(
     x, y = (_measure(pixels, f"PhysicalSize{axis}", micrometres, "µm") for axis in "XY")
     if x is not None and "PhysicalSizeY" not in pixels.attrib:
         y = x
-        remarks += ("the file states the width of a pixel alone: pixels are taken as square",)
+        remarks += ("the file states only the width of a pixel: pixels are assumed to be square",)
     return (
         Scale(
             pair(x, y),
@@ -243,7 +244,7 @@ def _scale(
 
 
 def _scale_of_2003(image: ElementTree.Element) -> Scale:
-    """Return what the first versions of OME say at the image, in micrometres and seconds."""
+    """Return the scale at the image in early versions of OME, in micrometres and seconds."""
     x, y, z, t = (positive(image.get(f"PixelSize{axis}"), 1.0) for axis in "XYZT")
     return Scale(pair(x, y), z, t)
 
@@ -255,7 +256,7 @@ def _measure(pixels: ElementTree.Element, name: str, factor: Any, default: str) 
 def _delta_t(
     image: OmeImage, pixels: ElementTree.Element
 ) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
-    """The time of each plane, and what is odd about them."""
+    """Return the time of each plane, and notes on doubtful times."""
     times = np.full(image.planes, np.nan)
     unknown = ""
     for node in _named(pixels, "Plane"):
@@ -276,25 +277,25 @@ def _delta_t(
 def known_times(
     times: npt.NDArray[np.float64], remarks: tuple[str, ...] = ()
 ) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
-    """Return the times of planes, (N,) s with NaN where unknown; None where none is known, or all are one."""
+    """Return the times of planes, (N,) s, NaN if unknown; None if all are unknown or equal."""
     times = np.where(np.isfinite(times) & (np.abs(times) < 1e12), times, np.nan)
     known = times[~np.isnan(times)]
     if not len(known) or (len(times) > 1 and len(known) > 1 and np.ptp(known) == 0):
         if len(known) > 1:
-            remarks += ("all planes have one time in the file, which is passed over",)
+            remarks += ("all planes have the same time in the file, which is ignored",)
         return None, remarks
     return times, remarks
 
 
 def steady_interval(delta_t_s: npt.NDArray[np.float64], axes: str, shape: tuple[int, ...]) -> float | None:
-    """Return the seconds from one time point to the next; None where they differ by more than a tenth.
+    """Return the seconds between time points; None if they vary by more than a tenth.
 
     Parameters
     ----------
     delta_t_s : (N,) float64
-        Time of each plane, s, in the order of the axes before YX.
+        Time of each plane, seconds, in the order of the axes before YX.
     axes, shape
-        Of the whole image.
+        Axes and shape of the whole image.
     """
     if "T" not in axes:
         return None
@@ -307,7 +308,7 @@ def steady_interval(delta_t_s: npt.NDArray[np.float64], axes: str, shape: tuple[
 
 
 def _started(node: ElementTree.Element) -> float | None:
-    """When it was taken, seconds since 1970; a time without a zone is read as UTC."""
+    """Return the time of acquisition, seconds since 1970; a time without a zone is read as UTC."""
     date = next((child.text for child in node if _tag(child) in ("AcquisitionDate", "AcquiredDate")), None)
     return since_1970(date)
 

@@ -1,4 +1,4 @@
-"""OME-XML of pages that came in any order: for each plane, which page it is."""
+"""Write OME-XML for pages in any order, with the page of each plane."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dimstream_client.files.scale import Scale
 def hyperstack_xml(
     stack: Hyperstack, *, shape: tuple[int, int], dtype: str, scale: Scale, blank: int | None
 ) -> bytes:
-    """Return the OME-XML of a file of such pages; each position is an image.
+    """Return the OME-XML of a file with such pages; each position is an image.
 
     Parameters
     ----------
     shape : tuple of int
         (H, W)
     blank : int or None
-        Page of zeros that stands for planes that are missing.
+        Page of zeros that is used for missing planes.
     """
     times, channels, depth = stack.sizes
     sizes = {"Y": shape[0], "X": shape[1], "T": times, "C": channels, "Z": depth}
@@ -50,13 +50,13 @@ def hyperstack_xml(
 
 
 def start_of(times: list[float | None]) -> float | None:
-    """Return what the times of planes count from: the first, or 0 where the sender knew no date."""
+    """Return the start of the times of planes: the first time, or 0 if the sender had no date."""
     first = min((time for time in times if time is not None), default=None)
     return 0.0 if first is not None and is_undated(first) else first
 
 
 def tiff_data(stack: Hyperstack, series: Series, blank: int | None) -> Iterator[str]:
-    """Yield the elements that say which page each plane is."""
+    """Yield the elements with the page of each plane."""
     if series.first_page is not None:
         yield f'<TiffData IFD="{series.first_page}" PlaneCount="{len(series.planes)}"/>'
         return
@@ -68,7 +68,7 @@ def tiff_data(stack: Hyperstack, series: Series, blank: int | None) -> Iterator[
 
 
 def plane_times(series: Series, started_at: float | None) -> Iterator[str]:
-    """Yield the elements that say when each plane was taken, in seconds after `started_at`."""
+    """Yield the elements with the time of each plane, in seconds after `started_at`."""
     for (t, c, z), placed in sorted(series.planes.items()):
         if placed.t_acq is not None and started_at is not None:
             after = placed.t_acq - started_at

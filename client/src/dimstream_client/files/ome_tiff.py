@@ -1,4 +1,4 @@
-"""Images of OME-TIFF files: which page of which file is which plane, and what of it is missing."""
+"""Read images of OME-TIFF files: assign pages of one or several files to planes, and find missing ones."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from dimstream_client.files.tiff_pages import (
     unknown_samples,
 )
 
-MAX_NEIGHBOURS: Final = 10_000  # files of a folder in which an UUID is looked for
+MAX_NEIGHBOURS: Final = 10_000  # files of a folder in which a UUID is searched
 TIFF_ENDINGS: Final = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
 
 
 class SetOfFiles:
-    """Finds the files of a set that OME-XML names, in the folder of the file that was opened.
+    """Finds the files of a set that OME-XML names, in the folder of the opened file.
 
     Parameters
     ----------
     tiff : TiffFile
-        The file that was opened, number 0.
+        The opened file, number 0.
     path : Path, optional
-        Where it lies; without it there are no neighbours.
+        Its path; without it, no other files are found.
     """
 
     def __init__(self, tiff: tifffile.TiffFile, path: Path | None, ome: Ome) -> None:
@@ -54,7 +54,7 @@ class SetOfFiles:
         self._is_one_file = len({uuid or file for uuid, file in named}) <= 1
 
     def number(self, piece: Piece) -> int | None:
-        """Return which file holds a piece; None where it is not there."""
+        """Return the number of the file with a piece; None if it is missing."""
         key = (piece.uuid, piece.file)
         if key not in self._numbers:
             found = 0 if self._is_this(piece) else self._neighbour(piece)
@@ -74,7 +74,7 @@ class SetOfFiles:
     def _neighbour(self, piece: Piece) -> int | None:
         if self._path is None:
             return None
-        name = os.path.basename(piece.file.replace("\\", "/"))  # never out of the folder
+        name = os.path.basename(piece.file.replace("\\", "/"))  # never outside the folder
         path = self._path.parent / name if name else None
         if path is None or not path.is_file() or not _fits(path, piece.uuid):
             renamed = self._renamed(piece.uuid)
@@ -107,29 +107,29 @@ def _fits(path: Path, uuid: str) -> bool:
 
 
 def ome_of(path: Path) -> Ome | None:
-    """Return what the OME-XML of a TIFF or companion file says; None where it has none."""
+    """Return the content of the OME-XML of a TIFF or companion file; None if it has none."""
     try:
         if not path.name.lower().endswith(TIFF_ENDINGS):
             return read_ome(xml_text(path.read_bytes()))
         with open_tiff(path) as tiff:
             return read_ome(tiff.ome_metadata) if tiff.ome_metadata else None
-    except Exception:  # whatever a damaged neighbour makes tifffile raise: it is none of the set
+    except Exception:  # any error of tifffile on a damaged file: it does not belong to the set
         return None
 
 
 def root_uuid(path: Path) -> str:
-    """Return the UUID of an OME-TIFF file; empty where it has none."""
+    """Return the UUID of an OME-TIFF file; empty if it has none."""
     ome = ome_of(path)
     return "" if ome is None else ome.uuid
 
 
 def with_master(ome: Ome, path: Path | None, *, alone: bool) -> Ome:
-    """Return the metadata of the file that has them, where this one only names it.
+    """Return the metadata, from another file if this one only refers to it.
 
     Raises
     ------
     TiffError
-        It is not there.
+        When the other file is missing.
     """
     if ome.images or ome.master is None:
         return ome
@@ -151,7 +151,7 @@ def with_master(ome: Ome, path: Path | None, *, alone: bool) -> Ome:
 def images_of_ome(
     tiff: tifffile.TiffFile, ome: Ome, path: Path | None, *, axes: str | None
 ) -> list[FoundImage]:
-    """Return the images that OME-XML declares, with the pages that are there.
+    """Return the images that OME-XML declares, with the existing pages.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def images_of_ome(
 
 
 def _labels(ome: Ome, refs: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    """The labels of an image's planes; none where none has one."""
+    """Return the labels of an image's planes; empty if no plane has one."""
     labels = (
         tuple(ome.labels.get(int(ifd), "") if file == 0 else "" for file, ifd in refs) if ome.labels else ()
     )
@@ -193,7 +193,7 @@ def _labels(ome: Ome, refs: npt.NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def _pieces(ome: Ome) -> Iterator[tuple[Piece, ...]]:
-    """Where the planes of each image lie; those of images that do not say it follow each other."""
+    """Return the location of the planes of each image; images without locations follow each other."""
     start = 0
     for image in ome.images:
         if image.pieces:
@@ -206,7 +206,7 @@ def _pieces(ome: Ome) -> Iterator[tuple[Piece, ...]]:
 def _locate(
     image: OmeImage, pieces: tuple[Piece, ...], files: SetOfFiles, used: Counter[tuple[int, int]]
 ) -> npt.NDArray[np.int64]:
-    """File and page of each plane, (N, 2), -1 where it is not there."""
+    """Return file and page of each plane, (N, 2); -1 if it is missing."""
     refs = np.full((image.planes, 2), -1, np.int64)
     looked_at = 0
     for piece in pieces:
@@ -220,7 +220,7 @@ def _locate(
         for k, place in enumerate(image.places(piece, max(count, 0))):
             ifd = piece.ifd + k
             if 0 <= ifd < pages and place >= 0:
-                if refs[place, 0] >= 0:  # of two pages for one plane the last counts, the other is spare
+                if refs[place, 0] >= 0:  # of two pages for one plane the last one is used
                     used[int(refs[place, 0]), int(refs[place, 1])] -= 1
                 refs[place] = number, ifd
                 used[number, ifd] += 1
@@ -228,7 +228,7 @@ def _locate(
 
 
 def _spare(files: SetOfFiles, used: Counter[tuple[int, int]]) -> tuple[int, int]:
-    """How many pages belong to no plane, and how many of those are only reduced copies."""
+    """Return the number of pages that belong to no plane, and how many of those are only reduced copies."""
     spare = reduced = 0
     for number, pages in files.pages.items():
         unused = [ifd for ifd in range(pages) if not used[number, ifd]]

@@ -17,24 +17,24 @@ from dimstream_client.files.scale import Scale
 
 NAMESPACE: Final = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 MOST_PLANES: Final = 100_000
-"""Planes beyond which times and labels of single planes are left out: readers need minutes for them."""
+"""Most planes with their own times and labels; readers would need minutes for more."""
 UNDATED_BEFORE: Final = 365 * 86_400.0
-"""A time of acquisition in 1970 is no date: its sender knew only the seconds after its start."""
+"""A time of acquisition in 1970 is not a date: its sender knew only the seconds after its start."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
 class PlaneNotes:
-    """What is known of single planes; each list is empty, or has an entry for every plane of the stack.
+    """Times and labels of single planes; each list is empty, or has an entry for every plane of the stack.
 
     Parameters
     ----------
     times_s : sequence of (float or None)
         Seconds after the start of the acquisition.
     labels : sequence of str
-        As Fiji shows them above the slices; "" for none.
+        Labels that Fiji shows above the slices; "" for none.
     started_at : float or None
-        When the acquisition started, seconds since 1970; None where nobody knows.
+        Start of the acquisition, seconds since 1970; None if unknown.
     """
 
     times_s: Sequence[float | None] = ()
@@ -73,7 +73,7 @@ def ome_xml(
 
 
 def document(content: str) -> bytes:
-    """Return the whole document around its images and annotations."""
+    """Return the complete document for its images and annotations."""
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{NAMESPACE}" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
@@ -82,7 +82,7 @@ def document(content: str) -> bytes:
 
 
 def pixels_attributes(order: str, sizes: Mapping[str, int], dtype: str, scale: Scale) -> str:
-    """Return the attributes of an image; `order` has the first varying axis first, behind XY."""
+    """Return the attributes of an image; `order` has the fastest axis first, after XY."""
     attributes = {
         "DimensionOrder": order,
         "Type": {"float32": "float"}.get(dtype, dtype),
@@ -98,7 +98,7 @@ def pixels_attributes(order: str, sizes: Mapping[str, int], dtype: str, scale: S
 
 
 def channels_xml(position: int, n: int, names: tuple[str, ...]) -> str:
-    """Return the channels of an image, with names where all have one."""
+    """Return the channels of an image, with names if all have one."""
     named = names if len(names) == n else (None,) * n
     return "".join(
         f'<Channel ID="Channel:{position}:{c}" SamplesPerPixel="1"'
@@ -108,7 +108,7 @@ def channels_xml(position: int, n: int, names: tuple[str, ...]) -> str:
 
 
 def date_of(started_at: float | None) -> str | None:
-    """Return a date as OME has it; None where there is none, or none that a calendar has."""
+    """Return a date in the format of OME; None if unknown, or outside the calendar."""
     try:
         when = None if started_at is None else _EPOCH + timedelta(seconds=started_at)
     except (OverflowError, ValueError):
@@ -117,18 +117,18 @@ def date_of(started_at: float | None) -> str | None:
 
 
 def is_undated(t_acq: float) -> bool:
-    """Return whether a time of acquisition is only seconds after a start of which no date is known."""
+    """Return whether a time of acquisition is only in seconds after a start without a known date."""
     return abs(t_acq) < UNDATED_BEFORE
 
 
 def plane_xml(place: Mapping[str, int], time_s: float) -> str:
-    """Return the element that says when a plane was taken; `place` has T, C and Z."""
+    """Return the element with the time of a plane; `place` has T, C and Z."""
     where = " ".join(f'The{axis}="{place[axis]}"' for axis in "TCZ")
     return f'<Plane {where} DeltaT="{round(time_s, 6)!r}" DeltaTUnit="s"/>'
 
 
 def printable(text: str) -> str:
-    """Return the text with what XML cannot hold replaced."""
+    """Return the text with characters replaced that XML does not allow."""
     return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
 
 
@@ -138,7 +138,7 @@ def quoted(text: str) -> str:
 
 
 def _planes(stored: str, sizes: Mapping[str, int], notes: PlaneNotes, *, first: int, n: int) -> Iterator[str]:
-    """The times of the planes of one position, where they are known."""
+    """Return the times of the planes of one position, if known."""
     if len(notes.times_s) > MOST_PLANES:
         return
     lengths = tuple(sizes[axis] for axis in stored)
@@ -170,7 +170,7 @@ def _image(
 
 
 def _labels(notes: PlaneNotes, n_planes: int) -> str:
-    """The labels of all planes, by the number of their page."""
+    """Return the labels of all planes, by page number."""
     if not any(notes.labels) or n_planes > MOST_PLANES:
         return ""
     values = "".join(

@@ -1,4 +1,4 @@
-"""Open an image file of any kind that is read, choose one of its images, and name its axes."""
+"""Open an image file of any supported format, choose one of its images, and name its axes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FRAME_AXES: Final = "PTCZ"
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image of a file is, without its pixels."""
+    """Description of an image of a file, without its pixels."""
 
     name: str
     axes: str
@@ -70,34 +70,34 @@ def open_images(
     z_step_um: float | None = None,
     frame_interval_s: float | None = None,
 ) -> ImageStack:
-    """Open one image of a file as a stack of counts; only its first frame is read now.
+    """Open one image of a file as a stack of counts; at first, only its first frame is read.
 
     Parameters
     ----------
     source : path, binary file or bytes
-        TIFF of every dialect, NPY, Imspector's files, grey PNG. Files of a set are read together where
-        there is a path. A binary file must be able to seek, is read from its start, and stays open when the
-        stack is closed.
+        TIFF of all dialects, NPY, Imspector files, grey PNG. Files of a set are read together if a path is
+        given. A binary file must be seekable; it is read from its start, and stays open when the stack is
+        closed.
     series : int or str, optional
-        Which image, by its number in `list_images` or its name; needed where a file holds images of several
-        kinds. Images of one kind are taken together as stage positions.
+        Number in `list_images` or name of the image; required if a file has images of several kinds. Images
+        of one kind are read together as stage positions.
     axes : str, optional
-        Overrules what the file says of its axes: ``"TYX"`` for a movie that was saved as slices.
+        Axes that replace those of the file: for example ``"TYX"`` for a movie that was saved as slices.
     max_bytes : int, optional
-        Largest size of the whole stack, unpacked; a file that declares more is refused before
-        memory is taken.
+        Largest size of the whole unpacked stack; a file that declares more is refused before memory is
+        allocated.
     take_incomplete : bool
-        Take what is there of a stack that declares more or fewer planes.
+        Whether to use the existing planes of a stack that declares more or fewer.
     below_zero : bool
-        Take values below zero: a detector's offset is to be subtracted, or was.
+        Whether to accept values below zero, for which a detector offset is or was subtracted.
     pixel_size_um, z_step_um, frame_interval_s : float, optional
-        Overrule what the file says; a pixel size is one number, or (x, y).
+        Values that replace those of the file; a pixel size is one number, or (x, y).
 
     Raises
     ------
     TiffError
-        bad_image: no image that is read, no frames, truncated, unknown compression, colour, several images,
-        incomplete, axes that are not among P, T, C, Z, Y, X; oversize; wrong_dtype; not_finite.
+        bad_image: not a supported image, no frames, truncated, unknown compression, colour, several images,
+        incomplete, or axes other than P, T, C, Z, Y, X; oversize; wrong_dtype; not_finite.
     FileNotFoundError, PermissionError, IsADirectoryError
     """
     with as_tiff_errors("the file"):
@@ -116,7 +116,7 @@ def open_images(
 
 
 def _look_at_first(stack: ImageStack) -> None:
-    """Refuse a file whose first frame cannot be read; NaN in one frame of several is no reason."""
+    """Refuse a file whose first frame cannot be read; NaN in one of several frames is accepted here."""
     try:
         stack.read(0)
     except TiffError as error:
@@ -130,7 +130,7 @@ def _look_at_first(stack: ImageStack) -> None:
 def _find(
     source: Source, *, axes: str | None, max_bytes: int | None, alone: bool = False
 ) -> list[FoundImage]:
-    """Return the images of a file; `alone` also of one whose metadata stand in another that is not there."""
+    """Return the images of a file; with `alone`, also if its metadata are in a missing file."""
     path = Path(source) if isinstance(source, (str, os.PathLike)) else None
     head, size = _head(source)
     if size == 0:
@@ -174,9 +174,9 @@ def _head(source: Any) -> tuple[bytes, int]:
 
 
 def _find_companion(path: Path | None, axes: str | None) -> list[FoundImage]:
-    """The images whose metadata alone are in the file: the first of their files is opened."""
+    """Return the images of a file that has only metadata: the first of their files is opened."""
     if path is None:
-        raise TiffError(Code.BAD_IMAGE, "the file holds metadata alone, expected an image: send its TIFF")
+        raise TiffError(Code.BAD_IMAGE, "the file holds only metadata, expected an image: send its TIFF")
     ome: Ome = read_ome(xml_text(path.read_bytes()))
     names = [
         os.path.basename(p.file.replace("\\", "/")) for image in ome.images for p in image.pieces if p.file
@@ -215,7 +215,7 @@ def _chosen(found: list[FoundImage], series: int | str | None) -> FoundImage:
 
 
 def _are_positions(found: list[FoundImage]) -> bool:
-    """Whether images of one kind are planes of one experiment: the files of Imspector hold detectors."""
+    """Return whether images of one kind are stage positions; in Imspector files they are detectors."""
     return not any(type(image.planes).__name__ == "LazyPlanes" for image in found)
 
 
@@ -255,13 +255,13 @@ def _named(image: FoundImage, stated: str | None) -> FoundImage:
 
 
 def _without_unnamed_ones(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """The axes and their lengths, but those without a name that are 1 long."""
+    """Return the axes and their lengths, without unnamed axes of length 1."""
     kept = [k for k, axis in enumerate(axes) if axis not in UNNAMED or shape[k] > 1]
     return "".join(axes[k] for k in kept), tuple(shape[k] for k in kept)
 
 
 def _relabelled(image: FoundImage, stated: str | None) -> tuple[str, tuple[int, ...]]:
-    """The axes that were told, and the shape that they belong to."""
+    """Return the given axes, and the shape that they belong to."""
     if stated is None:
         return image.axes, image.shape
     axes = stated.upper()
@@ -276,7 +276,7 @@ def _relabelled(image: FoundImage, stated: str | None) -> tuple[str, tuple[int, 
 
 
 def _lie_in_order(image: FoundImage, axes: str) -> bool:
-    """Whether the pages of the file follow each other in the order of these axes."""
+    """Return whether the pages of the file are in the order of these axes."""
     place_of = getattr(image.planes, "place", None)
     if place_of is None or (image.numbers < 0).any():
         return False
@@ -298,7 +298,7 @@ def _positions_first(image: FoundImage) -> FoundImage:
 
 
 def _timed(image: FoundImage) -> FoundImage:
-    """The image with the time step of its planes' times, where they are even and the file states none."""
+    """Return the image with the time step from its planes' times, if they are even and the file has none."""
     if image.scale.frame_interval_s is not None or image.delta_t_s is None:
         return image
     interval = steady_interval(image.delta_t_s, image.axes, image.shape)
@@ -350,7 +350,7 @@ def _stack(image: FoundImage, *, below_zero: bool) -> ImageStack:
 
 
 def _not_found(scale: Scale, image: FoundImage) -> list[str]:
-    """What the file does not say."""
+    """Yield notes on missing metadata."""
     missing = []
     if scale.pixel_size_um is None:
         missing.append("pixel size")

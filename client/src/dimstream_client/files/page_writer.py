@@ -1,4 +1,4 @@
-"""Writes a TIFF page by page, so that each page outlives the program. Needs the extra ``tiff``."""
+"""Write a TIFF page by page, so that pages are kept after a crash. Needs the extra ``tiff``."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Source = Union[str, "os.PathLike[str]", BinaryIO]
 
 
 class PageWriter:
-    """Append pages of one shape and type, uncompressed.
+    """Appends uncompressed pages of one shape and type.
 
     Parameters
     ----------
     target : path or binary file
-        A path is created or overwritten; a file must be able to seek and stays open.
+        A path is created or overwritten; a binary file must be seekable and stays open.
     shape : tuple of int
         (H, W) of each page.
     dtype : {"uint8", "uint16", "float32"}
     pixel_size_um : tuple of float, optional
         Sides of a pixel along (x, y), micrometres.
     is_support : bool
-        Whether these are support maps: they get a colour table, so that viewers show more than black.
+        Whether these are support maps, which get a colour table so that viewers do not show them black.
     is_big : bool
         Whether it is a BigTIFF, which may have more than 4 GiB.
     written : int
-        Pages that are in a file already which was broken off; it is gone on with behind them.
+        Number of pages in an interrupted file, after which writing continues.
 
     Raises
     ------
     OSError, tifffile.TiffFileError
-        A file that was broken off cannot be read.
+        When an interrupted file cannot be read.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class PageWriter:
             per_cm = tuple(1e4 / side for side in pixel_size_um)
             if max(per_cm) <= _LARGEST_RATIONAL:  # else OME-XML alone says it
                 self._kind.update(resolution=per_cm, resolutionunit="CENTIMETER")
-        # Pages behind those are of a frame that was being written: it comes again, and is put there.
+        # Pages after those belong to an incomplete frame, which comes again and is written there.
         self._there = page_offsets(target) if written else []
         self._writer = tifffile.TiffWriter(
             target, bigtiff=is_big, ome=False, append="force" if written else False
         )
 
     def write(self, pixels: npt.NDArray[Any], *, description: bytes | None = None, label: str = "") -> None:
-        """Append one frame, (H, W); `label` in the letters that TIFF has.
+        """Append one frame, (H, W); `label` must be ASCII.
 
         Raises
         ------
         OSError
-            ENOSPC: the disk is full, or what the user may write is.
+            ENOSPC: when the disk or the user's quota is full.
         """
         if pixels.shape != self._shape or pixels.dtype.name != self._dtype:
             raise ValueError(f"frame of {pixels.shape} {pixels.dtype}, expected {self._shape} {self._dtype}")
@@ -90,7 +90,7 @@ class PageWriter:
             options["extratags"] = [(_PAGE_NAME, "s", 0, label, True)]
         with _as_full_disk(self._target):
             self._writer.write(pixels, metadata=None, **options)
-            self._writer.filehandle.flush()  # so that it outlives this program
+            self._writer.filehandle.flush()  # so that it is kept after a crash
         self.written += 1
 
     def _put_in_place(self, pixels: npt.NDArray[Any]) -> None:
@@ -102,7 +102,7 @@ class PageWriter:
         self.written += 1
 
     def close(self, *, description: bytes | None = None) -> None:
-        """Close the file, and describe it anew."""
+        """Close the file with a new description."""
         self._writer.close()
         if description is not None:
             with tifffile.TiffFile(self._target, mode="r+") as file:
@@ -111,7 +111,7 @@ class PageWriter:
 
 @contextmanager
 def _as_full_disk(target: Source) -> Iterator[None]:
-    """Say that the disk is full where NumPy only says that fewer bytes were written than were given."""
+    """Raise ENOSPC where NumPy only reports that fewer bytes were written than given."""
     try:
         yield
     except OSError as error:
@@ -122,12 +122,12 @@ def _as_full_disk(target: Source) -> Iterator[None]:
 
 
 def page_offsets(source: Source) -> list[int]:
-    """Return where the pixels of each page begin, of a file of uncompressed pages; half a page is none.
+    """Return the positions of the pixels of each complete page in a file of uncompressed pages, bytes.
 
     Raises
     ------
     OSError, tifffile.TiffFileError
-        The file cannot be read.
+        When the file cannot be read.
     """
     with tifffile.TiffFile(source) as file:
         size = file.filehandle.size

@@ -1,4 +1,4 @@
-"""Grey PNG images of 8 or 16 bits; the declared size is checked before anything is unpacked."""
+"""Read grey PNG images of 8 or 16 bits; the declared size is checked before unpacking."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ _COLOUR_CODE: Final = np.array([65536, 256, 1])  # of red, green and blue, to on
 def find_png(source: Any, *, max_bytes: int | None) -> list[FoundImage]:
     """Return the image of a PNG file.
 
-    Colours that are all grey are taken, as nothing is lost; of a colour table of counts the numbers.
+    Colour images that are all grey are accepted, without loss. Of a colour table for counts, the numbers are
+    read.
 
     Raises
     ------
     TiffError
-        bad_image: colours, transparency, bits that are no counts, damaged; oversize.
+        bad_image: colours, transparency, unsupported bit depth, damaged; oversize.
     """
     data = _bytes_of(source)
     if len(data) < _HEADER or data[12:16] != b"IHDR":
@@ -71,12 +72,12 @@ def _unpacked(data: bytes) -> npt.NDArray[Any]:
 
     try:
         return np.asarray(imagecodecs.png_decode(data))
-    except Exception as error:  # whatever damaged bytes make the codec raise
+    except Exception as error:  # any error of the codec on damaged bytes
         raise TiffError(Code.BAD_IMAGE, f"the PNG cannot be read ({error}); copy it again") from error
 
 
 def _grey(values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """The plane of an image whose colours are all grey and opaque, so that nothing is lost."""
+    """Return the plane of an image whose colours are all grey and opaque."""
     if values.ndim == 2:
         return values
     planes = list(np.moveaxis(values, -1, 0))
@@ -86,9 +87,9 @@ def _grey(values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
 
 
 def _indices(values: npt.NDArray[Any], data: bytes) -> npt.NDArray[Any] | None:
-    """The numbers behind a colour table, as they were counted; None for a table of mere colours.
+    """Return the numbers of a colour table for counts; None for a table of other colours.
 
-    A table that shows counts grows brighter with the count, and gives each its own colour.
+    In a table for counts, brightness increases with the count, and each count has its own colour.
     """
     table = _table(data).astype(np.int64)
     codes = table @ _COLOUR_CODE
@@ -101,7 +102,7 @@ def _indices(values: npt.NDArray[Any], data: bytes) -> npt.NDArray[Any] | None:
 
 
 def _table(data: bytes) -> npt.NDArray[np.uint8]:
-    """The colours of the table, (N, 3); none where there is no table."""
+    """Return the colours of the table, (N, 3); empty if there is no table."""
     at = len(MAGIC)
     while at + 8 <= len(data):
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]

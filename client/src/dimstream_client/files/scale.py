@@ -1,4 +1,4 @@
-"""What one step along the axes means, and how writers spell units of length and time."""
+"""Step sizes along the axes, and the spellings of units of length and time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-SQUARE: Final = 0.01  # sides of a pixel that differ by no more than this share are equal
-PRINTED_UM: Final = 10.0  # coarser than this, a resolution tag is meant for a printer
+SQUARE: Final = 0.01  # sides of a pixel that differ by less than this fraction are equal
+PRINTED_UM: Final = 10.0  # a coarser resolution tag is for printing
 
 _MICROMETRES: Final[Mapping[str, float]] = {
     **dict.fromkeys(("um", "µm", "mic", "micron", "microns", "micrometer", "micrometers"), 1.0),
@@ -37,7 +37,7 @@ _SECONDS: Final[Mapping[str, float]] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """What one step along the axes means; None where nothing says it.
+    """Step sizes along the axes; None if unknown.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Scale:
         Sides of a pixel along (x, y) in micrometres.
     z_step_um, frame_interval_s : float, optional
     channels : tuple of str
-        Names of the channels; empty where not all have one.
+        Names of the channels; empty if not all have one.
     """
 
     pixel_size_um: tuple[float, float] | None = None
@@ -55,7 +55,7 @@ class Scale:
 
     @property
     def square_pixel_um(self) -> float | None:
-        """Side of a square pixel in micrometres; None where pixels are not square, or nothing says it."""
+        """Side of a square pixel in micrometres; None if pixels are not square or the size is unknown."""
         if self.pixel_size_um is None:
             return None
         x, y = self.pixel_size_um
@@ -64,7 +64,7 @@ class Scale:
         return x if x == y else nine_digits((x + y) / 2)
 
     def filled(self, other: Scale) -> Scale:
-        """Return this scale with what it lacks taken from another."""
+        """Return this scale, with missing values from another one."""
         return Scale(
             self.pixel_size_um or other.pixel_size_um,
             self.z_step_um or other.z_step_um,
@@ -74,17 +74,17 @@ class Scale:
 
 
 def micrometres(unit: object) -> float | None:
-    """Return how many micrometres a unit of length is; None for what is none (``pixel``), or not known."""
+    """Return the micrometres of a unit of length; None for other or unknown units (``pixel``)."""
     return _MICROMETRES.get(plain_unit(unit))
 
 
 def seconds(unit: object) -> float | None:
-    """Return how many seconds a unit of time is; None for what is none (``frame``), or not known."""
+    """Return the seconds of a unit of time; None for other or unknown units (``frame``)."""
     return _SECONDS.get(plain_unit(unit))
 
 
 def plain_unit(unit: object) -> str:
-    """Return a unit in lower case with one kind of micro sign, whatever it was escaped or damaged by."""
+    """Return a unit in lower case with one form of the micro sign, also if it was escaped or damaged."""
     text = str(unit).strip().strip("\0'").strip()
     text = re.sub(r"\\+[uU]([0-9a-fA-F]{4})", lambda match: chr(int(match.group(1), 16)), text)
     text = re.sub(r"\\+x([0-9a-fA-F]{2})", lambda match: chr(int(match.group(1), 16)), text)
@@ -118,12 +118,12 @@ def _repaired(text: str) -> str:
 
 
 def nine_digits(value: float) -> float:
-    """Return the value without the noise of a conversion of units."""
+    """Return the value rounded to nine digits, without rounding errors of unit conversions."""
     return float(f"{value:.9g}")
 
 
 def positive(value: Any, factor: float | None = 1.0) -> float | None:
-    """Return `value` * `factor` where that is a finite number above 0; else None."""
+    """Return `value` * `factor` if it is a finite number above 0; else None."""
     try:
         number = float(value) * float("nan" if factor is None else factor)
     except (TypeError, ValueError, OverflowError):
@@ -132,7 +132,7 @@ def positive(value: Any, factor: float | None = 1.0) -> float | None:
 
 
 def magnitude(value: Any, factor: float | None = 1.0) -> float | None:
-    """Return the same of a step whose sign only tells its direction."""
+    """Return the same for the absolute value of a step whose sign is only its direction."""
     try:
         return positive(abs(float(value)), factor)
     except (TypeError, ValueError):
@@ -145,7 +145,7 @@ def pair(x: float | None, y: float | None) -> tuple[float, float] | None:
 
 
 def of_resolution(x_per_unit: float | None, y_per_unit: float | None, unit: int) -> Scale:
-    """Return the scale of a TIFF's resolution tags; those that only a printer means are passed over."""
+    """Return the scale of a TIFF's resolution tags; resolutions for printing are ignored."""
     per_unit_um = {2: 25_400.0, 3: 10_000.0}.get(unit)
     if per_unit_um is None or not x_per_unit or not y_per_unit:
         return Scale()

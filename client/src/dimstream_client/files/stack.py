@@ -1,4 +1,4 @@
-"""An open stack of counts: its axes, its scale, when its planes were taken, and its frames one by one."""
+"""An open stack of counts: its axes, scale and times, and access to its frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dimstream_client.files.scale import Scale
 from dimstream_client.messages import PlaneIndex
 
 EXACT_FLOAT32: Final = 2**24
-# What the frames are given as: the smallest type of counts that holds all values that are taken.
+# Data type of the returned frames: the smallest one that holds all accepted values.
 _GIVEN_AS: Final = {
     "bool": "uint8",
     "uint8": "uint8",
@@ -38,17 +38,17 @@ class ImageStack:
         One letter for each axis, slowest first, P before all others, ending in ``YX``: ``"TZYX"``.
     shape : tuple of int
     dtype : {"uint8", "uint16", "float32"}
-        Of the frames that `read` returns.
+        Data type of the frames that `read` returns.
     name : str
-        Of the image, where the file gives it one.
+        Name of the image, if it has one.
     scale : Scale
-        Pixel size, z step, frame interval and channel names where the file says them.
+        Pixel size, z step, frame interval and channel names, if the file has them.
     labels : tuple of str
-        Of the frames, or none.
+        Labels of the frames, or none.
     started_s : float, optional
-        When the acquisition started, seconds since 1970.
+        Start of the acquisition, seconds since 1970.
     remarks : tuple of str
-        Sentences: what was not found, or is doubtful, or was left out.
+        Sentences about missing, doubtful or ignored data.
     """
 
     axes: str
@@ -67,12 +67,12 @@ class ImageStack:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The TIFF files that the frames lie in, several of a set; none where the source is no path."""
+        """The TIFF files with the frames (several for a set); empty if the source is not a path."""
         return tuple(map(Path, self._planes.paths()))
 
     @property
     def square_pixel_um(self) -> float | None:
-        """Side of a square pixel in micrometres; None where it is not known, or pixels are not square."""
+        """Side of a square pixel in micrometres; None if unknown, or pixels are not square."""
         return self.scale.square_pixel_um
 
     @property
@@ -89,19 +89,20 @@ class ImageStack:
         return math.prod(self.shape[:-2])
 
     def index(self, n: int) -> PlaneIndex:
-        """Return where frame `n` belongs, in the order of `axes`."""
+        """Return the index of frame `n`; frames are in the order of `axes`."""
         places = np.unravel_index(n, self.shape[:-2]) if len(self.shape) > 2 else ()
         return PlaneIndex(**{axis.lower(): int(place) for axis, place in zip(self.axes, places)})
 
     def delta_t_s(self, n: int) -> float | None:
-        """Return when frame `n` was taken, seconds from the start; None where the file does not say."""
+        """Return the acquisition time of frame `n`, seconds from the start; None if unknown."""
         time = float("nan") if self._delta_t_s is None else float(self._delta_t_s[n])
         return None if math.isnan(time) else time
 
     def t_acq(self, n: int) -> float | None:
-        """Return when frame `n` was taken: seconds since 1970 where the start is known, else since the start.
+        """Return the acquisition time of frame `n`, seconds since 1970 if the start is known, else since the
+        start.
 
-        None where the file does not say it of each frame.
+        None if the file does not have the times of all frames.
         """
         time = self.delta_t_s(n)
         return time if time is None or self.started_s is None else time + self.started_s
@@ -112,8 +113,8 @@ class ImageStack:
         Raises
         ------
         TiffError
-            bad_image: truncated or damaged; not_finite; wrong_dtype: below zero, or counts that the type of
-            the frames does not hold.
+            bad_image: truncated or damaged; not_finite; wrong_dtype: values below zero, or beyond the range
+            of the frames' type.
         """
         return self._counts(self._planes.stored(int(self._numbers[n])), n)
 
@@ -122,21 +123,21 @@ class ImageStack:
         return (self.read(n) for n in range(len(self)))
 
     def asarray(self) -> npt.NDArray[Any]:
-        """Return the whole stack, (T, Z, H, W) or whatever `axes` says, in the unit of the file."""
+        """Return the whole stack with the axes of `axes`, such as (T, Z, H, W), in the unit of the file."""
         out = np.empty((len(self), *self.frame_shape), self.dtype)
         for n in range(len(self)):
             out[n] = self.read(n)
         return out.reshape(self.shape)
 
     def check(self) -> None:
-        """Look at all frames, so that nothing is refused when half of them were sent.
+        """Check all frames, so that no frame is refused after others were sent.
 
-        Frames of unpacked uint8 and uint16 are not read: whether they are there is enough.
+        For unpacked uint8 and uint16, only the existence of frames is checked.
 
         Raises
         ------
         TiffError
-            As `read` would, of the first frame that cannot be taken.
+            The error of `read` for the first frame that is refused.
         """
         only_by_reading = not self._holds_any_value()
         for n in range(len(self)):
@@ -144,7 +145,7 @@ class ImageStack:
                 self.read(n)
 
     def close(self) -> None:
-        """Close what was opened for it."""
+        """Close the files that were opened for it."""
         self._planes.close()
 
     def __enter__(self) -> ImageStack:
@@ -154,7 +155,7 @@ class ImageStack:
         self.close()
 
     def _holds_any_value(self) -> bool:
-        """Whether frames of the stored type cannot hold what is refused."""
+        """Whether frames of the stored type have only accepted values."""
         stored = self._planes.stored(int(self._numbers[0])).dtype
         return stored.kind in "bu" and stored.itemsize <= 2 and not self._offset
 
@@ -199,12 +200,12 @@ class ImageStack:
 
 
 def given_as(dtype: np.dtype[Any], offset: int, *, below_zero: bool) -> str:
-    """Return the type of the frames that are stored as `dtype`.
+    """Return the type of the returned frames for the stored type `dtype`.
 
     Raises
     ------
     TiffError
-        wrong_dtype: values of that type are no counts.
+        wrong_dtype: when values of this type are not counts.
     """
     stored = "int16" if offset else dtype.name
     given = _GIVEN_AS.get(stored)

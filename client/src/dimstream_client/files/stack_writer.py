@@ -1,4 +1,4 @@
-"""Writes an open stack as it was understood, or what was made of its frames, with all that is known of it."""
+"""Write an open stack, or frames made from it, with all its metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dimstream_client.files.tiff_writer import Source, StackWriter
 
 
 def notes_of(stack: ImageStack, frames: Sequence[int] | None = None) -> PlaneNotes:
-    """Return the times and labels of a stack's frames, or of some of them."""
+    """Return the times and labels of all or some frames of a stack."""
     chosen = range(len(stack)) if frames is None else frames
     times = [stack.delta_t_s(n) for n in chosen]
     known = any(time is not None for time in times)
@@ -28,16 +28,16 @@ def writer_of(
     written: int = 0,
     may_grow: bool = False,
 ) -> StackWriter:
-    """Return what writes frames of `dtype` with the axes, scale, times and labels of a stack.
+    """Return a writer for frames of `dtype` with the axes, scale, times and labels of a stack.
 
     Parameters
     ----------
     is_support : bool
-        Whether they are support maps.
+        Whether the frames are support maps.
     written : int
-        Pages that are in a file already which was broken off.
+        Number of pages in an interrupted file.
     may_grow : bool
-        Whether the stack may have more frames when the file is gone on with.
+        Whether the stack can have more frames when the file is continued.
 
     Raises
     ------
@@ -57,12 +57,12 @@ def writer_of(
 
 
 def write_stack(stack: ImageStack, path: Path) -> None:
-    """Write a stack as it was understood, as an OME-TIFF that every reader understands the same.
+    """Write a stack as an OME-TIFF with explicit metadata.
 
     Raises
     ------
     TiffError
-        A frame cannot be read.
+        When a frame cannot be read.
     OSError
     """
     with writer_of(stack, path, dtype=stack.dtype) as writer:

@@ -1,4 +1,4 @@
-"""The colours of support maps: a colour table for their files, so that viewers show more than black."""
+"""The colour table for files of support maps, without which viewers show them black."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy.typing as npt
 Colour = tuple[int, int, int]
 
 NOT_PREDICTED: Final[tuple[Colour, ...]] = ((0, 0, 0), (70, 70, 70), (60, 90, 170), (255, 255, 255))
-"""Background, uncertain, signal by its photons; the class 3 does not exist."""
+"""Colours of background, uncertain and signal by photons; class 3 does not exist."""
 SUPPORTED: Final[tuple[Colour, ...]] = ((0, 110, 60), (40, 170, 80), (120, 255, 120), (255, 255, 255))
-"""The same where signal is predicted, and photons speak for it: green."""
+"""The same for predicted signal that photons support: green."""
 UNSUPPORTED: Final[tuple[Colour, ...]] = ((230, 0, 90), (255, 90, 0), (255, 200, 0), (255, 255, 255))
-"""The same where signal is predicted without support: red to yellow."""
+"""The same for predicted signal without support: red to yellow."""
 
 
 def support_colours() -> npt.NDArray[np.uint16]:
-    """Return the colour table of a support map's file, (3, 256) uint16: red, green and blue of each value."""
+    """Return the colour table for a file of support maps, (3, 256) uint16: red, green and blue of each
+    value."""
     table = np.full((256, 3), 255, np.uint16)
     for value in range(16):
         colours = NOT_PREDICTED if not value & 4 else UNSUPPORTED if value & 8 else SUPPORTED

@@ -1,4 +1,4 @@
-"""Images of TIFF files of every dialect: OME, Micro-Manager, tifffile's own, ImageJ, LSM, STK, plain."""
+"""Read images of TIFF files of all dialects: OME, Micro-Manager, tifffile, ImageJ, LSM, STK, plain."""
 
 from __future__ import annotations
 
@@ -41,17 +41,16 @@ _SERIES: Final = ("lsm", "fluoview", "stk", "sis", "scanimage", "nih")
 def find_tiff(
     source: PathOrFile, path: Path | None, *, axes: str | None, alone: bool = False
 ) -> list[FoundImage]:
-    """Return the images of a TIFF file, and of those of its set that lie next to `path`.
+    """Return the images of a TIFF file, and of the files of its set next to `path`.
 
     Parameters
     ----------
     alone : bool
-        Whether a file is taken as mere pages when the file that has its metadata is not there.
+        Whether a file is read as plain pages when the file with its metadata is missing.
 
     Raises
     ------
-    TiffError
-    FileNotFoundError, PermissionError, IsADirectoryError
+    TiffError FileNotFoundError, PermissionError, IsADirectoryError
     """
     file = open_tiff(source)
     try:
@@ -73,9 +72,9 @@ def _find(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: b
 
 
 def _ome(file: tifffile.TiffFile, path: Path | None, axes: str | None, alone: bool) -> Ome | None:
-    """What the OME-XML of a file says; None where it has none, or a damaged one and axes are told."""
+    """Return the content of a file's OME-XML; None if there is none, or it is damaged and axes are given."""
     description = str(file.pages.first.description)
-    if description.startswith(("ÿþ", "þÿ")):  # UTF-16, which tifffile takes for Latin-1
+    if description.startswith(("ÿþ", "þÿ")):  # UTF-16, which tifffile reads as Latin-1
         raw = description.encode("latin-1", "replace")  # without the zeros at its end
         description = xml_text(raw + bytes(len(raw) % 2))
     xml = file.ome_metadata or (description if "<OME" in description[:2000] else "")
@@ -110,9 +109,10 @@ def _without_ome(
 
 
 def _completed(image: FoundImage, file: tifffile.TiffFile, *, by_ome: bool = False) -> FoundImage:
-    """Fill in the scale and the times that stand in tags, where the description does not say them.
+    """Return the image with scale and times from tags, if the description does not have them.
 
-    Next to OME-XML other tags hold defaults: Bio-Formats and Bruker write some where they know no pixel size.
+    With OME-XML, other tags can be only defaults, which Bio-Formats and Bruker write if the pixel size is
+    unknown.
     """
     if image.dtype.kind not in "buif":
         raise TiffError(
@@ -127,7 +127,7 @@ def _completed(image: FoundImage, file: tifffile.TiffFile, *, by_ome: bool = Fal
 
 
 def _shaped(file: tifffile.TiffFile, pages: int, stated_axes: bool) -> list[FoundImage]:
-    """Each page with a description begins an image; images of one kind are frames that a script wrote."""
+    """Return images, each from a page with a description on; images of one kind are frames of a script."""
     files, (numbers, copies) = FileSet(file), _without_copies(file, pages)
     begin = [k for k, n in enumerate(numbers) if k == 0 or _is_described(file.pages.get(n, aspage=True))]
     found = []
@@ -138,7 +138,7 @@ def _shaped(file: tifffile.TiffFile, pages: int, stated_axes: bool) -> list[Foun
 
 
 def _without_copies(file: tifffile.TiffFile, pages: int) -> tuple[list[int], int]:
-    """The pages that are no copies of others, and how many copies there are."""
+    """Return the pages that are not copies of others, and the number of copies."""
     first = file.pages.first
     numbers = [n for n in range(pages) if n == 0 or not is_copy(file.pages.get(n, aspage=True), first)]
     return numbers, pages - len(numbers)
@@ -200,12 +200,12 @@ def _shaped_image(
 
 
 def _check_no_picture(page: Any) -> None:
-    """Refuse what may be a coloured picture: of three or four frames tifffile makes RGB, untold."""
+    """Refuse possible colour images: tifffile writes three or four frames as RGB unless told otherwise."""
     check_grey(page, samples_are_planes=page.dtype.name != "uint8" and page.planarconfig == 2, inverted=False)
 
 
 def _virtual(image: FoundImage, files: FileSet, page: Any, declared: int) -> FoundImage:
-    """The image of one page that stands for all of its planes, which lie behind it."""
+    """Return the image of a single page with all planes after it."""
     height, width = page.shape[-2:]
     dtype = page.dtype.newbyteorder(files.tiff(0).byteorder)
     start = page.dataoffsets[0]
@@ -216,7 +216,7 @@ def _virtual(image: FoundImage, files: FileSet, page: Any, declared: int) -> Fou
 
 
 def _counted(image: FoundImage, there: int) -> FoundImage:
-    """The image, of whose planes so many are there from the first on."""
+    """Return the image with only its first `there` planes."""
     declared = len(image)
     if there < declared:
         where = np.arange(declared)
@@ -259,7 +259,8 @@ def _imagej(file: tifffile.TiffFile, pages: int) -> FoundImage:
 
 
 def _imagej_axes(stated: Mapping[str, Any], sizes: dict[str, int], pages: int) -> tuple[str, int]:
-    """Axes before YX that are longer than 1, and their product; `sizes` gets what is unnamed."""
+    """Return the axes before YX that are longer than 1, and their product; unnamed ones are added to
+    `sizes`."""
     order = {"ctz": "ZTC", "zct": "TCZ", "ztc": "CTZ", "tcz": "ZCT", "tzc": "CZT"}
     axes = "".join(axis for axis in order.get(str(stated.get("order", "")).lower(), "TZC") if sizes[axis] > 1)
     named, images = math.prod(sizes.values()), max(int(stated.get("images", 1)), 1)
@@ -280,7 +281,7 @@ def _labels(stated: Mapping[str, Any], planes: int) -> tuple[str, ...]:
 
 
 def _imagej_offset(stated: Mapping[str, Any]) -> int:
-    """What the file adds to each count: ImageJ stores signed 16 bit with 32,768 added."""
+    """Return the offset that the file adds to each count: ImageJ adds 32,768 to signed 16 bit."""
     if "cf" not in stated:
         return 0
     if (stated["cf"], stated.get("c0"), stated.get("c1")) == _SIGNED:
@@ -294,7 +295,7 @@ def _imagej_offset(stated: Mapping[str, Any]) -> int:
 
 
 def _main_series(file: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
-    """The series of a file but those of reduced pages."""
+    """Return the series of a file, without those of reduced pages."""
     whole = [series for series in file.series if not series.keyframe.subfiletype & REDUCED]
     return whole or list(file.series)
 
@@ -315,7 +316,7 @@ def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: 
     check_planes(math.prod(float(side) for side in shape[:-2]))
     depth = math.prod(page.shape[:-2])
     numbers = [None if each is None else each.index for each in series.pages]
-    if file.is_lsm:  # every second page is a thumbnail, unless somebody saved the file without them
+    if file.is_lsm:  # every second page is a thumbnail, unless the file was saved without them
         numbers = [n for n in range(pages) if not _is_reduced(file, n)]
     image = FoundImage(
         axes=axes,
@@ -340,7 +341,7 @@ def _of_series(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, pages: 
 
 
 def _plain(file: tifffile.TiffFile, pages: int, stated_axes: bool) -> list[FoundImage]:
-    """Pages of one kind are frames; reduced ones are left out."""
+    """Return pages of one kind as frames, without reduced ones."""
     files = FileSet(file)
     kinds: dict[Any, list[int]] = {}
     whole, copies = _without_copies(file, pages)
@@ -356,7 +357,7 @@ def _plain(file: tifffile.TiffFile, pages: int, stated_axes: bool) -> list[Found
 
 
 def _one_kind(files: FileSet, page: Any, pages: Sequence[int], stated_axes: bool) -> FoundImage:
-    """Pages of one kind, one behind the other along an axis without a name."""
+    """Return pages of one kind as an image, along an axis without a name."""
     if page.dtype is None:
         raise unknown_samples(page, 0)
     planar = page.samplesperpixel > 1 and page.planarconfig == 2
@@ -374,7 +375,7 @@ def _one_kind(files: FileSet, page: Any, pages: Sequence[int], stated_axes: bool
 
 
 def _joined(images: list[FoundImage]) -> list[FoundImage]:
-    """The images, those of one kind and one name joined along an axis without a name."""
+    """Return the images; those of one kind and one name are joined along an axis without a name."""
     kinds: dict[Any, list[FoundImage]] = {}
     for image in images:
         kinds.setdefault((image.kind, image.name), []).append(image)
@@ -382,7 +383,7 @@ def _joined(images: list[FoundImage]) -> list[FoundImage]:
 
 
 def _frames(images: list[FoundImage]) -> FoundImage:
-    """Images that a script wrote one after the other, as time points."""
+    """Return images that a script wrote one after the other, as time points."""
     joined = replace(join("I", images), spare=sum(image.spare for image in images))
     if len(joined.shape) == 3:
         return joined

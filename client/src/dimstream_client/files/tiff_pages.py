@@ -1,4 +1,4 @@
-"""Pages of TIFF files, each checked before it is unpacked: extents, kind, and a codec that is bounded."""
+"""Read pages of TIFF files, after a check of size, kind and codec."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LZW: Final = 5
 GREY_INVERTED, GREY, RGB, PALETTE = 0, 1, 2, 3
 REDUCED: Final = 1  # bit of NewSubfileType: a smaller copy of another page
 MASK: Final = 4  # and: which pixels of another page are transparent
-# Codecs that are told how much they may unpack. The others (JPEG, PNG, JPEG 2000 ...) take as much memory as
+# Codecs with a limit of unpacked bytes. The others (JPEG, PNG, JPEG 2000 ...) take as much memory as
 # their own headers say: 700 bytes can stand for gigabytes.
 _BOUNDED_CODECS: Final[Mapping[int, str]] = {
     1: "none",
@@ -44,7 +44,7 @@ PathOrFile = Union[str, "os.PathLike[str]", BinaryIO]
 
 
 class as_tiff_errors:
-    """Translate whatever damaged bytes make tifffile and its codecs raise, and what is built on them."""
+    """Convert errors of tifffile and its codecs on damaged bytes into TiffError."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -68,7 +68,7 @@ class as_tiff_errors:
 
 
 def open_tiff(source: PathOrFile) -> tifffile.TiffFile:
-    """Return the open file; tifffile looks at no neighbours of it."""
+    """Return the open file; tifffile does not open other files next to it."""
     if isinstance(source, (str, os.PathLike)):
         check_is_file(source)
     with as_tiff_errors("the file"):
@@ -76,7 +76,7 @@ def open_tiff(source: PathOrFile) -> tifffile.TiffFile:
 
 
 def page_offsets(file: tifffile.TiffFile) -> list[int]:
-    """Return where each page lies; refuse a broken chain, of which tifffile takes the sound part."""
+    """Return the position of each page, bytes; refuse a broken chain, of which tifffile reads a part."""
     layout, handle = file.tiff, file.filehandle
     order: Literal["little", "big"] = "little" if file.byteorder == "<" else "big"
     handle.seek(8 if layout.is_bigtiff else 4)
@@ -97,7 +97,7 @@ def page_offsets(file: tifffile.TiffFile) -> list[int]:
 
 
 class FileSet:
-    """The TIFF files of a set, of which few are open at once; the first stays open."""
+    """The TIFF files of a set. Only a few are open at a time; the first stays open."""
 
     def __init__(self, first: tifffile.TiffFile, paths: Sequence[str] = ()) -> None:
         self._first = first
@@ -122,7 +122,7 @@ class FileSet:
         return self._open[number]
 
     def path(self, number: int) -> str:
-        """Return the path of the file of this number; empty where it has none."""
+        """Return the path of the file of this number; empty if it has none."""
         return str(self._first.filehandle.path or "") if number == 0 else self._paths[number - 1]
 
     def close(self) -> None:
@@ -133,14 +133,14 @@ class FileSet:
 
 
 class PagePlanes:
-    """Planes that are pages, or lie several in a page.
+    """Planes that are pages, or several planes per page.
 
     Parameters
     ----------
     refs : (N, 2) int
         File and page of each.
     depth : int
-        Planes in a page, one behind the other.
+        Number of planes in a page, one after the other.
     """
 
     def __init__(self, files: FileSet, refs: npt.NDArray[np.int64], depth: int = 1) -> None:
@@ -152,7 +152,7 @@ class PagePlanes:
         return len(self._refs) * self._depth
 
     def stored(self, k: int) -> npt.NDArray[Any]:
-        """Return plane `k` as the file stores it, (H, W)."""
+        """Return plane `k` as stored in the file, (H, W)."""
         n, within = divmod(k, self._depth)
         if self._depth == 1:
             return self._pixels(n)
@@ -162,7 +162,7 @@ class PagePlanes:
         return plane
 
     def check(self, k: int) -> bool:
-        """Raise TiffError where plane `k` cannot be there; return whether it is packed."""
+        """Raise TiffError if plane `k` is missing; return whether it is packed."""
         return bool(self._checked(k // self._depth, k).compression != 1)
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class PagePlanes:
 
 
 class ContiguousPlanes:
-    """Planes that lie one behind the other behind a single page, as ImageJ stores more than 4 GB."""
+    """Planes stored one after the other after a single page, as ImageJ stores more than 4 GB."""
 
     def __init__(
         self, files: FileSet, start: int, dtype: np.dtype[Any], shape: tuple[int, int], n: int
@@ -221,7 +221,7 @@ class ContiguousPlanes:
         return self._n
 
     def stored(self, k: int) -> npt.NDArray[Any]:
-        """Return plane `k` as the file stores it, (H, W)."""
+        """Return plane `k` as stored in the file, (H, W)."""
         self.check(k)
         size = math.prod(self._shape)
         at = self._start + k * size * self._dtype.itemsize
@@ -230,7 +230,7 @@ class ContiguousPlanes:
         return np.asarray(read).reshape(self._shape)
 
     def check(self, k: int) -> bool:
-        """Raise TiffError where the file ends before plane `k` does."""
+        """Raise TiffError if the file ends before the end of plane `k`."""
         end = self._start + (k + 1) * math.prod(self._shape) * self._dtype.itemsize
         if end > self._files.tiff(0).filehandle.size:
             raise truncated(k)
@@ -253,7 +253,7 @@ def _check_codes(page: Any) -> None:
 
 
 def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int, of: str = "") -> None:
-    """Raise TiffError unless the page has pixels of this shape and type, whole and of a bounded codec."""
+    """Raise TiffError unless the page is complete, has this shape and type, and a codec with a limit."""
     if (page.shape, page.dtype) != kind:
         raise TiffError(
             Code.BAD_IMAGE,
@@ -277,20 +277,20 @@ def check_page(page: Any, kind: tuple[Any, Any], file_size: int, k: int, of: str
 
 
 def _stored_bytes(page: Any) -> int:
-    """How many bytes an unpacked page takes in the file; the bits of a row may not fill its last byte."""
+    """Return the bytes of an unpacked page in the file; rows are padded to whole bytes."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     samples = math.prod(page.shape) // max(page.imagewidth, 1)  # rows of all planes and samples
     return int(samples * ((page.imagewidth * bits + 7) // 8))
 
 
 def is_copy(page: Any, first: Any) -> bool:
-    """Return whether a page is only a smaller copy of another one, or the mask of its transparent pixels."""
+    """Return whether a page is only a reduced copy of another one, or a transparency mask."""
     kind = int(page.subfiletype)
     return bool(kind & MASK or (kind & REDUCED and page.shape != first.shape))
 
 
 def unknown_samples(page: Any, k: int) -> TiffError:
-    """Return the error of a page whose pixels are of a type that there is not."""
+    """Return the error for a page with an unknown pixel type."""
     return TiffError(
         Code.BAD_IMAGE,
         f"frame {k} has samples of {page.bitspersample} bits, format {page.sampleformat}, that cannot "
@@ -299,7 +299,7 @@ def unknown_samples(page: Any, k: int) -> TiffError:
 
 
 def check_grey(page: Any, *, samples_are_planes: bool, inverted: bool) -> None:
-    """Refuse colours: a page of a pixel with several samples, unless each sample is a plane."""
+    """Refuse colours: pages with several samples per pixel, unless each sample is a plane."""
     grey = page.photometric in (GREY, PALETTE) or (page.photometric == GREY_INVERTED and inverted)
     if (grey or (samples_are_planes and page.photometric == RGB)) and (
         page.samplesperpixel == 1 or samples_are_planes

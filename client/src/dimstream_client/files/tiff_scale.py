@@ -1,4 +1,4 @@
-"""Scale and times that stand in the tags of TIFF files, in the dialects of their writers."""
+"""Read scale and times from the tags of TIFF files of different writers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_TIMED_PAGES: Final = 20_000  # whose own metadata are read for their times
 
 
 def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
-    """Return the scale that tags and descriptions state, and what was met and not understood."""
+    """Return the scale of tags and descriptions, and notes on what was not understood."""
     scale = Scale()
     remarks: tuple[str, ...] = ()
     if file.is_lsm:
@@ -53,7 +53,7 @@ def scale_of_tiff(file: tifffile.TiffFile) -> tuple[Scale, tuple[str, ...]]:
 
 
 def _per_unit(file: tifffile.TiffFile) -> tuple[float | None, float | None]:
-    """Pixels in a unit of the resolution tags, along x and y."""
+    """Return the pixels per unit of the resolution tags, along x and y."""
     found = []
     for name in ("XResolution", "YResolution"):
         tag = file.pages.first.tags.get(name)
@@ -71,7 +71,7 @@ def _resolution_unit(file: tifffile.TiffFile) -> int:
 def of_imagej(
     stated: Mapping[str, Any], x_per_unit: float | None, y_per_unit: float | None, resolution_unit: int
 ) -> tuple[Scale, tuple[str, ...]]:
-    """Return the scale that ImageJ wrote, and what of it is not understood.
+    """Return the scale that ImageJ wrote, and notes on what was not understood.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def of_imagej(
     """
     unit = stated.get("unit", "")
     x, y, z = (micrometres(stated.get(name, unit)) for name in ("unit", "yunit", "zunit"))
-    if unit == "um" and resolution_unit == CENTIMETRE:  # so writes Micro-Manager, and so reads ImageJ
+    if unit == "um" and resolution_unit == CENTIMETRE:  # as Micro-Manager writes it and ImageJ reads it
         x = y = micrometres("cm")
     interval = positive(stated.get("finterval"), seconds(stated.get("tunit", "s")))
     remarks = []
@@ -103,7 +103,7 @@ def of_imagej(
 
 
 def of_micromanager(file: tifffile.TiffFile) -> Scale:
-    """Return the scale that Micro-Manager wrote next to the pages; none of another program's file."""
+    """Return the scale that Micro-Manager wrote at the pages; empty for files of other programs."""
     if PAGE_TAG not in file.pages.first.tags and not file.is_micromanager:
         return Scale()
     summary = (file.micromanager_metadata or {}).get("Summary") or {}
@@ -171,7 +171,7 @@ def _of_fluoview(stated: Mapping[str, Any]) -> Scale:
 
 
 def times_of_pages(file: tifffile.TiffFile, image: FoundImage) -> npt.NDArray[np.float64] | None:
-    """Return the times that the pages state, (N,) seconds since the first; None where they state none."""
+    """Return the times of the pages, (N,) seconds since the first; None if they have none."""
     page_of = getattr(image.planes, "page", None)
     if page_of is None or len(image) > MAX_TIMED_PAGES or len(image.planes) == 0:
         return None
@@ -203,7 +203,7 @@ def _metaseries_time(page: Any) -> float | None:
     try:
         stated = tifffile.tifffile.metaseries_description_metadata(page.description)
         date = stated["PlaneInfo"]["acquisition-time-local"]
-    except Exception:  # whatever a description of another kind makes tifffile raise
+    except Exception:  # any error of tifffile on a description of another kind
         return None
     if isinstance(date, datetime.datetime):
         return date.replace(tzinfo=date.tzinfo or datetime.timezone.utc).timestamp()

@@ -16,29 +16,29 @@ __all__ = ["Source", "StackWriter", "page_offsets"]
 
 
 class StackWriter:
-    """Write an OME-TIFF page by page; Fiji, napari and tifffile open it with its axes and pixel size.
+    """Writes an OME-TIFF page by page; Fiji, napari and tifffile open it with its axes and pixel size.
 
     Parameters
     ----------
     target : path or binary file
-        A path is created or overwritten; a file must be able to seek and stays open.
+        A path is created or overwritten; a binary file must be seekable and stays open.
     axes, shape
-        As of an `ImageStack`; P, where there is one, comes first.
+        As of an `ImageStack`; P, if there is one, is first.
     dtype : {"uint8", "uint16", "float32"}
     scale : Scale
     notes : PlaneNotes
         Times and labels of single planes.
     is_support : bool
-        Whether these are support maps: they get a colour table, so that viewers show more than black.
+        Whether these are support maps, which get a colour table so that viewers do not show them black.
     written : int
-        Pages that are in a file already which was broken off; it is gone on with behind them.
+        Number of pages in an interrupted file, after which writing continues.
     may_grow : bool
-        Whether there may be more frames than `shape` has, when it is gone on with: then it is a BigTIFF.
+        Whether frames beyond `shape` can be added later, for which a BigTIFF is written.
 
     Raises
     ------
     OSError, tifffile.TiffFileError
-        A file that was broken off cannot be read.
+        When an interrupted file cannot be read.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class StackWriter:
         Raises
         ------
         OSError
-            ENOSPC: the disk is full, or what the user may write is.
+            ENOSPC: when the disk or the user's quota is full.
         """
         is_first = self._pages.written == 0
         self._pages.write(
@@ -87,7 +87,7 @@ class StackWriter:
         )
 
     def _label(self) -> str:
-        """The label of the next page, in the letters that TIFF has."""
+        """Return the label of the next page, in ASCII."""
         labels, n = self._notes.labels, self._pages.written
         label = labels[n] if n < len(labels) else ""
         return label.replace("\0", " ").encode("ascii", "replace").decode()
@@ -96,9 +96,9 @@ class StackWriter:
         return ome_xml(axes, shape, self._dtype, self._scale, self._notes)
 
     def close(self) -> None:
-        """Close the file; one that got fewer frames than declared says so in its metadata.
+        """Close the file; if it has fewer frames than declared, correct its metadata.
 
-        Such a file is declared as a movie of the frames that were written.
+        Such a file is declared as a movie of the written frames.
         """
         written = self._pages.written
         if 0 < written < math.prod(self._shape[:-2]):
