@@ -169,7 +169,7 @@ CHECKS = {
     "no such property": ("Camera/Power", 1.0, "no such property"),
     "read-only": ("Camera/CCDTemperature RO", 1.0, "cannot be set"),
     "not a number": ("Camera/PixelType", 1.0, "expected a number"),
-    "beyond the device": ("Camera/Gain", 9.0, "the device takes -5 to 8, not 9"),
+    "beyond the device": ("Camera/Gain", 9.0, "expected -5 to 8, got 9"),
     "no exposure": ("exposure_ms", 0.0, "above 0 ms"),
 }
 

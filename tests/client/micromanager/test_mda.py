@@ -194,7 +194,7 @@ def test_as_an_output_beside_one_that_raises_the_loss_and_the_end_are_found(repl
     assert report.end == "finished"
     assert report.seen + report.missing == 10
     assert report.missing >= 9
-    assert any("nobody told the end" in one for one in report.problems)
+    assert any("no signal came for the end" in one for one in report.problems)
 
 
 def fail(*_):

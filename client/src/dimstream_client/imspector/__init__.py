@@ -1,7 +1,7 @@
-"""Frames of a measurement that runs in Imspector, by specpy: line by line counted, copied, streamed.
+"""Stream the frames of a running measurement in Imspector with specpy.
 
-Needs specpy, which is imported when `connect` is called: that of Imspector's own installation, or the extra
-``imspector``. `docs/imspector.md` says what was never tried on the real program.
+Needs specpy, from Imspector's own installation or the extra ``imspector``; it is imported by `connect`.
+`docs/imspector.md` lists what was not tested with the real program.
 """
 
 from dimstream_client.imspector.following import follow

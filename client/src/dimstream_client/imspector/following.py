@@ -1,4 +1,4 @@
-"""The frames of a measurement through a stream, from its first to its last."""
+"""Stream all frames of a measurement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def follow(frames: ImspectorFrames, client: Client, *, on_result: OnResult, **se
     frames : ImspectorFrames
         Entered.
     on_result : callable
-        Called with each result, on the client's thread: be quick. It may call `ImspectorFrames.stop`.
+        Called with each result on the client's thread, so it must return quickly. It may call
+        `ImspectorFrames.stop`.
     **settings
         Of `Client.open`, such as ``model``, ``spool`` or ``save``. With a spool no frame waits for the
         server.
@@ -28,9 +29,9 @@ def follow(frames: ImspectorFrames, client: Client, *, on_result: OnResult, **se
     Raises
     ------
     ImspectorError
-        A frame could not be read.
+        When a frame could not be read.
     DimstreamError
-        As of `Client.open` and `Stream.send`.
+        As for `Client.open` and `Stream.send`.
     """
     given = {"pixel_size_um": frames.pixel_size_um, "channels": frames.channels, **settings}
     with client.open(frames.shape, frames.dtype, on_result=on_result, **given) as stream:

@@ -1,4 +1,4 @@
-"""The frames of a measurement that runs, copied as soon as their last line is scanned."""
+"""The frames of a running measurement, copied as soon as their last line is scanned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GIVEN_AS: Final = {
     "float64": "float32",
 }
 _EXACT_FLOAT32: Final = 2**24
-_LONGEST_PIXEL_UM: Final = 1_000.0  # longer: the length is no length in metres
+_LONGEST_PIXEL_UM: Final = 1_000.0  # longer: the length is not in metres
 _POLL_S: Final = 0.2
 
 
@@ -42,11 +42,11 @@ class ScannedFrame:
     pixels : (H, W) ndarray
         A copy.
     index : PlaneIndex
-        `c` counts the stacks that were asked for.
+        Index of the frame; `c` is the number of the requested stack.
     t_acq : float
-        When its last line came, seconds since 1970.
+        Time of its last line, seconds since 1970.
     lost_before : int
-        Frames right before it that were dropped, since nobody took them in time.
+        Number of frames directly before it that were dropped, because they were not taken in time.
     """
 
     pixels: npt.NDArray[Any]
@@ -58,28 +58,28 @@ class ScannedFrame:
 class ImspectorFrames:
     """Iterator over the frames of Imspector's active measurement; use it as a context manager.
 
-    On entering, the callbacks are connected and, where it is asked for, the measurement starts; on leaving
-    it is paused, where it was started here, and the callbacks are disconnected. Imspector never waits: when
-    `queue_frames` frames were not taken, those that follow are dropped, counted and logged.
+    On entering, the callbacks are connected and, if requested, the measurement is started. On leaving, a
+    measurement that was started here is paused, and the callbacks are disconnected. Imspector never waits:
+    when `queue_frames` frames were not taken, later ones are dropped, counted and logged.
 
     Parameters
     ----------
     imspector : Imspector
-        As `connect` gives it.
+        The result of `connect`.
     stacks : sequence of int or str
         Numbers or names of the detectors' stacks; several are channels.
     loop : bool, optional
-        Whether to start a loop, or a single measurement; None: it is started by hand in Imspector.
+        Whether to start a loop or a single measurement; None: the user starts it in Imspector.
     pause_s : float
         Seconds to wait after each call that changes something in Imspector.
     queue_frames : int
     lines_per_frame : int, optional
-        Needed for frames that are not square.
+        Required for frames that are not square.
 
     Raises
     ------
     ImspectorError
-        There is no such stack, or what it holds cannot be sent.
+        When there is no such stack, or its data cannot be sent.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class ImspectorFrames:
         Raises
         ------
         ImspectorError
-            A frame could not be read.
+            When a frame could not be read.
         """
         was_idle = False
         while True:
@@ -158,26 +158,27 @@ class ImspectorFrames:
                 was_idle = self._imspector.is_measuring() is False
 
     def _is_over(self, was_idle: bool) -> bool:
-        """Whether a single measurement has ended, or the loop was paused: idle at two looks in a row."""
+        """Return whether a single measurement has ended or the loop was paused: idle at two consecutive
+        checks."""
         if self._loop is False and self._ended.is_set():
             return True
         return self._loop is not None and was_idle and self._imspector.is_measuring() is False
 
     @property
     def lost_at_end(self) -> int:
-        """Frames behind the last one that were dropped."""
+        """Number of frames that were dropped after the last one."""
         return self._lost
 
     def stop(self) -> None:
-        """Pause the measurement; the frames that are there are still given."""
+        """Pause the measurement; existing frames are still returned."""
         self._call(self._imspector.application.pause)
 
     def _call(self, call: Callable[[], Any]) -> None:
-        """Ask Imspector for something, and leave it time to do it."""
+        """Call Imspector, and wait so that it can finish."""
         call()
         time.sleep(self._pause_s)
 
-    # -- on specpy's thread: quick, and nothing is raised
+    # -- called on specpy's thread: must be quick and not raise
 
     def _on_line(self, *_: object) -> None:
         place = self._counter.end_of_line()
@@ -225,7 +226,7 @@ def _stacks_of(imspector: Imspector, stacks: Sequence[int | str]) -> list[Stack]
 
 
 def _dtype_of(stacks: Sequence[Stack]) -> str:
-    """The type of frames that are sent."""
+    """Return the data type of the sent frames."""
     stored = {np.asarray(stack.data()).dtype.name for stack in stacks}
     given = {_GIVEN_AS.get(name) for name in stored}
     if len(given) != 1 or None in given:
@@ -234,7 +235,8 @@ def _dtype_of(stacks: Sequence[Stack]) -> str:
 
 
 def _pixel_size_um(stack: Stack, width: int, height: int) -> float | None:
-    """Side of a square pixel in micrometres; None where the lengths are none, or pixels are not square."""
+    """Return the side of a square pixel in micrometres; None if the lengths are not valid, or pixels not
+    square."""
     x, y = (1e6 * float(length) / side for length, side in zip(stack.lengths(), (width, height)))
     if not 0 < x < _LONGEST_PIXEL_UM or abs(x - y) > 0.01 * x:
         return None
@@ -242,7 +244,7 @@ def _pixel_size_um(stack: Stack, width: int, height: int) -> float | None:
 
 
 def _frame(stack: Stack, place: FramePlace, shape: tuple[int, int], dtype: str) -> npt.NDArray[Any]:
-    """A copy of a frame, (H, W) of `dtype`.
+    """Return a copy of a frame, (H, W) of `dtype`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What of specpy is called, and how Imspector is found."""
+"""Protocols of the used parts of specpy, and the connection to Imspector."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from dimstream_client.errors import ImspectorError
 
 MEASUREMENT, STEP = 0, 1
-"""Which end `connect_end` tells of: of the whole measurement, or of one step, which is a line of the scan."""
+"""Events of `connect_end`: end of the whole measurement, or of one step, which is a line of the scan."""
 
 
 class Stack(Protocol):
     """Pixels of one detector; dimensions are x, y, z, t, the fastest first."""
 
     def data(self) -> Any:
-        """Return the pixels, (t, z, y, x); Imspector goes on writing into them."""
+        """Return the pixels, (t, z, y, x); Imspector continues to write into them."""
 
     def lengths(self) -> Any:
         """Return the length of each dimension, metres and seconds."""
@@ -39,30 +39,30 @@ class Application(Protocol):
     """Imspector, as specpy shows it."""
 
     def active_measurement(self) -> Measurement:
-        """Return the measurement that is shown."""
+        """Return the displayed measurement."""
 
     def connect_end(self, callback: Callable[[], None], flag: int) -> Any:
-        """Call back at each end of a kind, on a thread of specpy's."""
+        """Register a callback for each end of a kind; it is called on a thread of specpy."""
 
     def disconnect_end(self, callback: Callable[[], None], flag: int) -> Any:
-        """Call back no more."""
+        """Remove a callback."""
 
     def enable_loop(self, is_on: bool) -> Any:
-        """Measure again and again, or once."""
+        """Measure repeatedly, or once."""
 
     def start(self) -> Any:
-        """Begin to measure, and return at once."""
+        """Start to measure, and return at once."""
 
     def pause(self) -> Any:
         """Stop measuring."""
 
     def value_at(self, path: str, root: Any) -> Any:
-        """Return a value of the program's tree of settings."""
+        """Return a value from the program's tree of settings."""
 
 
 @dataclass(frozen=True)
 class Imspector:
-    """A program that runs.
+    """A running Imspector.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Imspector:
     status_root: Any
 
     def is_measuring(self) -> bool | None:
-        """Return whether a measurement runs; None where the program does not say it."""
+        """Return whether a measurement runs; None if unknown."""
         try:
             progress = self.application.value_at("Measurement/timing/progress", self.status_root).get()
             return bool(progress["active"])
@@ -89,7 +89,7 @@ def connect(host: str | None = None) -> Imspector:
     Raises
     ------
     ImspectorError
-        specpy is not installed, or there is no Imspector.
+        When specpy is not installed, or Imspector is not found.
     """
     try:
         import specpy
@@ -109,6 +109,7 @@ def connect(host: str | None = None) -> Imspector:
 
 
 def shape_of(stack: Any) -> tuple[int, ...]:
-    """Return the sides of a stack along x, y, z, t; what it is called changed with specpy's version."""
+    """Return the lengths of a stack along x, y, z, t; the name of this function depends on specpy's
+    version."""
     sides = stack.shape() if callable(getattr(stack, "shape", None)) else stack.sizes()
     return tuple(int(side) for side in sides)

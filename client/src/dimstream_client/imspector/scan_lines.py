@@ -1,4 +1,4 @@
-"""Lines of a scan, counted to frames: Imspector tells of the end of each line, and of no frame."""
+"""Count the lines of a scan to find frames, because Imspector reports only the end of each line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FramePlace:
-    """Where a frame lies in the stacks of a measurement, and what it counts.
+    """Position of a frame in the stacks of a measurement.
 
     Parameters
     ----------
     z, slot : int
-        Its plane, and its place along the stacks' own time axis, where a loop writes over it.
+        Its plane, and its index along the time axis of the stacks, which a loop overwrites.
     t : int
-        Time point since the start.
+        Number of the time point since the start.
     """
 
     z: int
@@ -23,12 +23,12 @@ class FramePlace:
 
 
 class LineCounter:
-    """Counts lines; z runs faster than time.
+    """Counts lines; z is faster than time.
 
     Parameters
     ----------
     lines_per_frame, planes, slots : int
-        Lines of a frame, planes of a time point, time points that the stacks hold.
+        Number of lines of a frame, planes of a time point, and time points in the stacks.
     """
 
     def __init__(self, lines_per_frame: int, planes: int, slots: int) -> None:
@@ -47,7 +47,7 @@ class LineCounter:
         return FramePlace(z, t % self._slots, t)
 
     def end_of_measurement(self) -> int:
-        """Begin with the next frame of a time point; return the lines of the frame that was broken off."""
+        """Start the next frame; return the number of lines of the incomplete frame."""
         lines, self._line = self._line, 0
         if lines:
             self._frame += 1

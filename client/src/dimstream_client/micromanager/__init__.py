@@ -1,7 +1,7 @@
 """Micro-Manager's frames through pymmcore-plus: multi-dimensional acquisitions, Live mode, feedback.
 
-Needs the extra ``micromanager``. Nothing here imports pymmcore-plus: the program that has a core gives it.
-See docs/micromanager.md.
+Needs the extra ``micromanager``. Nothing here imports pymmcore-plus: the program passes its core. See
+docs/micromanager.md.
 """
 
 from dimstream_client.micromanager.driver import MdaDriver

@@ -1,4 +1,4 @@
-"""Frames as the microscope gave them, with what is known of each."""
+"""Frames from the microscope, with their metadata."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _OTHER_AXES: Final = ("t", "c", "z", "cam")
 
 @dataclass(frozen=True, eq=False)
 class CameraFrame:
-    """One frame on its way to the server.
+    """One frame that will be sent to the server.
 
     Parameters
     ----------
     pixels : (H, W) ndarray
-        Counts as the camera gave them; a copy.
+        Counts of the camera; a copy.
     key : EventKey
         Index of its event.
     t_acq : float
-        Seconds since 1970.
+        Time of acquisition, seconds since 1970.
     pixel_size_um : float or None
-        Side of a pixel; None where the microscope does not know it.
+        Side of a pixel; None if unknown.
     meta : mapping
-        What travels with it.
+        Metadata that are sent with it.
     settings : mapping of str to float
-        What it was taken with, as rules name it.
+        Settings of the acquisition, by their names in rules.
     """
 
     pixels: npt.NDArray[Any]
@@ -46,15 +46,15 @@ class CameraFrame:
 
 
 class PlaneNumbers:
-    """Gives each event's index its place in the stream: t, c, z, p.
+    """Maps the index of each event to the index in the stream: t, c, z, p.
 
-    Cameras are channels of their own. Grids and other axes are numbered as positions, in the order in which
+    Each camera has its own channels. Grids and other axes are numbered as positions, in the order in which
     they come.
 
     Parameters
     ----------
     cameras : int
-        How many give a frame each event.
+        Number of cameras that give a frame at each event.
     """
 
     def __init__(self, cameras: int = 1) -> None:
@@ -62,7 +62,7 @@ class PlaneNumbers:
         self._positions: dict[EventKey, int] = {}
 
     def index_of(self, key: EventKey) -> PlaneIndex:
-        """Return the place of an event's frame."""
+        """Return the index in the stream of an event's frame."""
         index = dict(key)
         place = tuple((axis, n) for axis, n in key if axis not in _OTHER_AXES)
         is_plain = all(axis == "p" for axis, _ in place)
@@ -72,7 +72,7 @@ class PlaneNumbers:
 
 
 def meta_of(event: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what travels with a frame: its event's index, exposure, position, channel and properties."""
+    """Return the metadata of a frame: its event's index, exposure, position, channel and properties."""
     found: dict[str, Any] = {"event": {str(axis): int(n) for axis, n in event.index.items()}}
     channel = getattr(event, "channel", None)
     values = {
@@ -86,7 +86,7 @@ def meta_of(event: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
         "hardware_triggered": meta.get("hardware_triggered"),
     }
     found.update({name: value for name, value in values.items() if value is not None})
-    if "position_um" not in found:  # of frames that the hardware triggers nobody asks the stages
+    if "position_um" not in found:  # for frames triggered by hardware, the stages are not read
         planned = {axis: getattr(event, f"{axis}_pos", None) for axis in "xyz"}
         found["planned_position_um"] = {axis: um for axis, um in planned.items() if um is not None}
     properties = {f"{one['dev']}/{one['prop']}": one["val"] for one in meta.get("property_values") or ()}
@@ -98,7 +98,7 @@ def meta_of(event: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(event: Any, meta: Mapping[str, Any]) -> dict[str, float]:
-    """Return the exposure and the properties that are numbers, as the frame was taken with them."""
+    """Return the exposure and the numeric properties of a frame's acquisition."""
     found: dict[str, float] = {}
     _add_number(found, EXPOSURE, meta.get(EXPOSURE))
     for one in meta.get("property_values") or ():
@@ -109,13 +109,13 @@ def settings_of(event: Any, meta: Mapping[str, Any]) -> dict[str, float]:
 
 
 def pixel_size_of(meta: Mapping[str, Any]) -> float | None:
-    """Return the side of a pixel, micrometres; None where it is not known (Micro-Manager then says 0)."""
+    """Return the side of a pixel, micrometres; None if unknown (0 in Micro-Manager)."""
     size = meta.get("pixel_size_um")
     return float(size) if size and size > 0 else None
 
 
 def is_grey(pixels: npt.NDArray[Any]) -> bool:
-    """Whether a stream can have an array (H, W) of this shape and type."""
+    """Whether an array of this shape and type can be a frame (H, W) of a stream."""
     return pixels.ndim == 2 and pixels.dtype in (np.uint8, np.uint16, np.float32)
 
 

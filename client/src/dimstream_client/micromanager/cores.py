@@ -1,4 +1,5 @@
-"""What is used of pymmcore-plus. Nothing here imports it: a core is given by the program that has one."""
+"""Protocols of the parts of pymmcore-plus that are used. Nothing here imports it: the program passes a
+core."""
 
 from __future__ import annotations
 
@@ -31,10 +32,10 @@ class Runner(Protocol):
         """A snapshot."""
 
     def is_running(self) -> bool:
-        """Whether a run is on."""
+        """Whether a run is in progress."""
 
     def set_paused(self, paused: bool) -> None:
-        """Pause, or go on."""
+        """Pause or continue."""
 
     def cancel(self) -> None:
         """End the run."""
@@ -51,22 +52,22 @@ class Event(Protocol):
 
     @property
     def index(self) -> Mapping[str, int]:
-        """Where it belongs."""
+        """Index of the event."""
 
     @property
     def min_start_time(self) -> float | None:
-        """Seconds of the run's clock before which it may not start."""
+        """Earliest start in seconds of the run's clock."""
 
     @property
     def reset_event_timer(self) -> bool:
-        """Whether the clock begins anew with it."""
+        """Whether it resets the clock."""
 
     @property
     def properties(self) -> Any:
-        """What it sets: triples of device, property, value."""
+        """Properties that it sets: triples of device, property, value."""
 
     def model_copy(self, *, update: Mapping[str, Any]) -> Any:
-        """Return it with other values."""
+        """Return a copy with other values."""
 
 
 class Core(Protocol):
@@ -84,7 +85,7 @@ class Core(Protocol):
         """Milliseconds."""
 
     def getPixelSizeUm(self, cached: bool, /) -> float:
-        """Micrometres, 0 where it is not known."""
+        """Pixel size in micrometres, 0 if unknown."""
 
     def getCameraDevice(self) -> str:
         """Label of the camera."""
@@ -108,7 +109,7 @@ class Core(Protocol):
         """Largest value."""
 
     def getProperty(self, device: str, name: str, /) -> str:
-        """Value, asked of the device."""
+        """Value, read from the device."""
 
     def getPropertyFromCache(self, device: str, name: str, /) -> str:
         """Value that was last set or read."""

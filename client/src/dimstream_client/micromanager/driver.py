@@ -1,4 +1,4 @@
-"""Lets feedback act on a run of pymmcore-plus: pause, end, and the events to come."""
+"""Actions of feedback on a run of pymmcore-plus: pause, end, and change the next events."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dimstream_client.micromanager.photon_scale import property_number
 
 
 class MdaDriver:
-    """What `FeedbackLoop` acts by.
+    """The driver of `FeedbackLoop` for pymmcore-plus.
 
     Parameters
     ----------
     core : pymmcore_plus.CMMCorePlus
-        The one that acquires.
+        The core that acquires.
     feed : EventFeed, optional
-        Of the run; needed for changes. It can be set later.
+        Feed of the run's events; required for changes. It can be set later.
     """
 
     def __init__(self, core: Core, feed: EventFeed | None = None) -> None:
@@ -27,7 +27,7 @@ class MdaDriver:
         self.feed = feed
 
     def check(self, decision: Decision) -> None:
-        """Find out whether it could be done, and touch nothing.
+        """Check whether a decision could be carried out, without changes.
 
         Raises
         ------
@@ -40,7 +40,7 @@ class MdaDriver:
         if self.feed is None:
             raise ActionRefused("the events of this run cannot be changed: they do not come from a feed")
         if decision.what is None or decision.new is None:
-            raise ActionRefused("it is not known what is to be changed")
+            raise ActionRefused("the decision does not say what to change")
         if decision.what == EXPOSURE:
             if decision.new <= 0:
                 raise ActionRefused(f"expected an exposure above 0 ms, got {decision.new:g}")
@@ -60,10 +60,10 @@ class MdaDriver:
         least = self._core.getPropertyLowerLimit(device, prop)
         largest = self._core.getPropertyUpperLimit(device, prop)
         if not least <= value <= largest:
-            raise ActionRefused(f"{name}: the device takes {least:g} to {largest:g}, not {value:g}")
+            raise ActionRefused(f"{name}: expected {least:g} to {largest:g}, got {value:g}")
 
     def do(self, decision: Decision) -> None:
-        """Do it; nothing waits for a device.
+        """Carry out a decision, without waiting for a device.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The events of a run, each handed out as late as it can be, with what feedback has changed."""
+"""The events of a run with the changes of feedback; each is handed out as late as possible."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any, Final
 from dimstream_client.feedback.observations import EXPOSURE
 from dimstream_client.micromanager.cores import Core, device_and_property
 
-_LOOK_S: Final = 0.01  # between two looks at the runner while an event is held back
+_LOOK_S: Final = 0.01  # seconds between checks of the runner while an event is held back
 
 
 class EventFeed(Iterator[Any]):
-    """Iterator over events. It never blocks a run that is paused or ended.
+    """Iterator over events. It never blocks a paused or ended run.
 
     Parameters
     ----------
     core : pymmcore_plus.CMMCorePlus
-        The one that runs them.
+        The core that runs them.
     events : iterable of MDAEvent, or Queue of them
-        The plan; or a queue that gets them while the run goes on, and None at its end.
+        The plan; or a queue that gets events during the run, and None at its end.
     lead_s : float
-        So long before its time each event is handed out; until then it can be changed.
+        Seconds before its time at which each event is handed out; until then it can be changed.
 
     Attributes
     ----------
     handed_out : int
-        Events that the runner has got.
+        Number of events that the runner has received.
     """
 
     def __init__(self, core: Core, events: Iterable[Any] | Queue[Any], *, lead_s: float) -> None:
@@ -43,9 +43,9 @@ class EventFeed(Iterator[Any]):
         self.handed_out = 0
 
     def change(self, what: str, value: float, *, channel: int) -> None:
-        """Have all events from the next on set this; the exposure only those of the channel.
+        """Set this in all events from the next one on; an exposure only in those of the channel.
 
-        Any thread may call it.
+        Any thread can call it.
         """
         with self._lock:
             if what == EXPOSURE:
@@ -66,7 +66,8 @@ class EventFeed(Iterator[Any]):
     def _from(self, events: Queue[Any]) -> Any:
         """Return the next event of a queue.
 
-        When the run is about to end, the one before again: the runner does not run it, and ends as canceled.
+        If the run is about to end, return the previous event again: the runner does not run it, and ends as
+        canceled.
         """
         while True:
             try:
@@ -80,7 +81,7 @@ class EventFeed(Iterator[Any]):
             return event
 
     def _hold(self, event: Any) -> None:
-        """Wait until shortly before the event's time; not while the run is paused or about to end."""
+        """Wait until shortly before the event's time, except while the run is paused or about to end."""
         if event.reset_event_timer or not event.min_start_time:
             return
         runner = self._core.mda

@@ -1,4 +1,4 @@
-"""Which frames a run should give, so that one that never came is found by its event's index."""
+"""Expected frames of a run, by which missing ones are found from their event's index."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MOST_AHEAD: Final = 100_000
 
 
 def key_of(index: Mapping[str, int]) -> EventKey:
-    """Return an event's index as something that can be compared."""
+    """Return an event's index as a key that can be compared."""
     return tuple(sorted((str(axis), int(place)) for axis, place in index.items()))
 
 
 def planned_keys(events: Iterable[Any], *, cameras: int = 1) -> Iterator[EventKey]:
-    """Yield the keys of the frames that events will give, in order; autofocus and the like give none."""
+    """Yield the keys of the frames of events, in order; events such as autofocus give none."""
     for event in events:
         action = getattr(event, "action", None)
         if action is not None and getattr(action, "type", "acquire_image") != "acquire_image":
@@ -27,22 +27,22 @@ def planned_keys(events: Iterable[Any], *, cameras: int = 1) -> Iterator[EventKe
 
 
 class ExpectedEvents:
-    """Compares the frames that come with those that were planned.
+    """Compares received frames with the planned ones.
 
-    Without a plan (events that are made while the run goes on) a gap is found where the time points of a
-    plane are not in a row.
+    Without a plan (events are made during the run), a gap is found where the time points of a plane are not
+    consecutive.
 
     Parameters
     ----------
     keys : iterable of EventKey, optional
-        Of the frames in the plan; taken as they are needed.
+        Keys of the planned frames; iterated lazily.
 
     Attributes
     ----------
     unexpected : int
-        Frames that the plan did not have.
+        Number of frames that are not in the plan.
     late : int
-        Frames that came after others which the plan had later.
+        Number of frames that came after later ones of the plan.
     """
 
     def __init__(self, keys: Iterable[EventKey] | None = None) -> None:
@@ -58,7 +58,7 @@ class ExpectedEvents:
         return self._keys is not None
 
     def missing_before(self, key: EventKey) -> int:
-        """Take note of a frame; return how many should have come before it, and did not."""
+        """Record a frame; return the number of frames missing before it."""
         if self._keys is None:
             return self._missing_time_points(key)
         if not self._is_ahead(key):
@@ -75,7 +75,7 @@ class ExpectedEvents:
         return missing
 
     def left(self) -> int:
-        """Return how many planned frames have not come after the last that did; 100,000 stand for more."""
+        """Return the number of planned frames missing after the last received one, at most 100,000."""
         return len(self._ahead) + sum(1 for _ in islice(self._keys or (), _MOST_AHEAD - len(self._ahead)))
 
     def _is_ahead(self, key: EventKey) -> bool:

@@ -1,8 +1,8 @@
-"""Sends the frames of Micro-Manager's runs on a thread of its own, so that the acquisition waits for nothing.
+"""Send the frames of Micro-Manager's runs on a separate thread, so that the acquisition never waits.
 
-A run becomes a stream, and another where the size of its frames or pixels changes. While the server is away,
-frames wait in the spool, or without one in memory up to a limit; what finds no room there is counted, and
-becomes a hole with a reason.
+Each run becomes a stream; a new one begins if the size of its frames or pixels changes. While the server is
+lost, frames wait in the spool, or without one in memory up to a limit. Frames beyond the limit are counted,
+and become a gap with a reason.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from dimstream_client.micromanager.stream_opening import StreamOpener
 
 MEMORY_BYTES: Final = 2**29
 QUIET_S: Final = 10.0
-_PATIENCE_S: Final = 0.2  # between two looks at whether the run is over
+_PATIENCE_S: Final = 0.2  # seconds between checks whether the run has ended
 _AT_EXIT_S: Final = 10.0
 _MOST_RUNS: Final = 1000
 _log = logging.getLogger("dimstream")
@@ -71,15 +71,15 @@ class FrameSender:
     Parameters
     ----------
     spool : path, optional
-        Folder in which each stream has one of its own, see `Client.open`.
+        Folder with one subfolder for each stream, see `Client.open`.
     on_result : callable, optional
-        Called with each result and what is known of its frame, on a thread of the stream.
+        Called with each result and the data of its frame, on a thread of the stream.
     feedback : FeedbackLoop, optional
         Gets each result.
     max_bytes : int
-        Frames that wait in memory take at most so much.
+        Limit for frames that wait in memory.
     quiet_s : float
-        A run whose end nobody told is over when its runner is, and nothing has come for so long.
+        A run without an end signal has ended if its runner has, and no frame came for this number of seconds.
     """
 
     def __init__(
@@ -118,42 +118,42 @@ class FrameSender:
         self._thread.start()
         atexit.register(self._at_exit)
 
-    # --- the acquisition's threads; nothing here waits
+    # --- called on the acquisition's threads; nothing here waits
 
     def begin_run(self, plan: Plan) -> None:
-        """Take note that a run begins."""
+        """Record the start of a run."""
         self._intake.put(plan)
 
     def has_room(self, nbytes: int) -> bool:
-        """Whether a frame of so many bytes may wait in memory."""
+        """Whether a frame of `nbytes` bytes fits into memory."""
         return self._intake.has_room(nbytes)
 
     def offer(self, frame: CameraFrame) -> None:
-        """Take a frame, whose pixels nobody else changes."""
+        """Accept a frame; its pixels must not be changed afterwards."""
         if not self._intake.put(frame, frame.pixels.nbytes):
             self.lose(frame.key)
 
     def lose(self, key: EventKey) -> None:
-        """Take note of a frame for which there was no room."""
+        """Record a frame for which there was no room."""
         self._intake.put(_NoRoom(key))
 
     def passed_over(self, frames: int) -> None:
-        """Take note of images that were not looked at in Live mode."""
+        """Record images that were skipped in Live mode."""
         self._intake.put(_PassedOver(frames))
 
     def end_run(self, how: str) -> None:
-        """Take note that a run ended."""
+        """Record the end of a run."""
         self._intake.put(_RunEnded(how))
 
     # --- the program
 
     @property
     def reports(self) -> list[RunReport]:
-        """Of the last runs, also the one that goes on."""
+        """Reports of the last runs, including the current one."""
         return [run.report for run in list(self._runs)]
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until every frame that came was sent, and each stream that was finished has its results.
+        """Wait until all frames were sent, and all finished streams have their results.
 
         Raises
         ------
@@ -169,12 +169,12 @@ class FrameSender:
             raise Timeout(f"{unsent} frames were not sent, and {frames} have no result; these are {where}")
 
     def close(self, timeout_s: float) -> list[RunReport]:
-        """End the run that goes on, wait for all results, and return the reports.
+        """End the current run, wait for all results, and return the reports.
 
         Raises
         ------
         Timeout
-            Results are still to come. Frames in the spool stay there.
+            When results are still missing. Frames in the spool stay there.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -189,7 +189,7 @@ class FrameSender:
         return self.reports
 
     def _at_exit(self) -> None:
-        """A program that ends without closing: let what waits in memory reach the spool, and say so."""
+        """At exit without `close`: write frames from memory to the spool, and log a warning."""
         unsent = self._intake.wait_until_settled(0.0 if self._spool is None else _AT_EXIT_S)
         unanswered = sum(one.stream.backlog for one in self._streams())
         if unsent or (unanswered and self._spool is None):
@@ -215,7 +215,7 @@ class FrameSender:
                 return
             try:
                 self._handle(item)
-            except Exception as error:  # of one frame: the others go on
+            except Exception as error:  # affects one frame: the others continue
                 _log.error("a frame was not sent", exc_info=error)
                 if self._run is not None:
                     self._run.report.note(f"{type(error).__name__}: {error}")
@@ -262,7 +262,7 @@ class FrameSender:
             run.end(how)
 
     def _look_for_the_end(self) -> None:
-        """Find the end of a run that nobody told: signals are lost when another listener fails."""
+        """Find the end of a run without a signal: signals are lost when another listener fails."""
         if self._run is None or self._run.plan.is_live:
             return
         if time.monotonic() - self._last_item < self._quiet_s:
@@ -270,7 +270,7 @@ class FrameSender:
         status = self._core.mda.status
         if str(status.phase) in ("idle", "finishing"):
             reason = str(getattr(status, "finish_reason", None) or "over")
-            self._run.report.note(f"nobody told the end of the run; its runner is {status.phase}")
+            self._run.report.note(f"no signal came for the end of the run; its runner is {status.phase}")
             self._end("finished" if reason == "completed" else reason)
 
     # --- the threads that take results
@@ -292,6 +292,6 @@ class FrameSender:
                 self._on_result(result, sent)
             except ResultNotKept:
                 raise
-            except Exception as error:  # the program's own fault: the other results go on
+            except Exception as error:  # a fault of the program: the other results continue
                 run.report.add(not_delivered=1)
                 run.report.note(f"on_result failed on frame {result.seq}: {error!r}")

@@ -1,4 +1,4 @@
-"""The queue between the acquisition and the thread that sends. Who puts something in never waits."""
+"""The queue between the acquisition and the sending thread. Adding an item never waits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _MOST_ITEMS: Final = 1_000_000
 
 
 class Intake(Generic[T]):
-    """Items in order, of bounded size; one thread takes them. What finds no room is refused.
+    """A bounded queue, emptied by one thread. Items that do not fit are refused.
 
     Parameters
     ----------
     max_bytes : int
-        Frames that wait may take so much memory.
+        Limit for the memory of waiting frames.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -29,12 +29,12 @@ class Intake(Generic[T]):
         self._changed = threading.Condition()
 
     def has_room(self, nbytes: int) -> bool:
-        """Whether so many bytes more may wait. One item may always wait, however large."""
+        """Whether `nbytes` more bytes fit. One item always fits, however large."""
         with self._changed:
             return self._has_room(nbytes)
 
     def put(self, item: T, nbytes: int = 0) -> bool:
-        """Take an item; False when there is no room for it."""
+        """Add an item; return False if it does not fit."""
         with self._changed:
             if not self._has_room(nbytes) or len(self._items) >= _MOST_ITEMS:
                 return False
@@ -46,7 +46,7 @@ class Intake(Generic[T]):
             return True
 
     def take(self, timeout_s: float) -> T | None:
-        """Return the next item; None when none came. `settle` is to be called once it was dealt with."""
+        """Return the next item; None if none came. Call `settle` after it was processed."""
         with self._changed:
             if not self._changed.wait_for(lambda: bool(self._items), timeout_s):
                 return None
@@ -56,14 +56,14 @@ class Intake(Generic[T]):
             return item
 
     def settle(self) -> None:
-        """Say that the item last taken was dealt with."""
+        """Mark the last taken item as processed."""
         with self._changed:
             self._unsettled -= 1
             self._frames -= self._taken_bytes > 0
             self._changed.notify_all()
 
     def wait_until_settled(self, timeout_s: float) -> int:
-        """Wait until everything was dealt with; return how many frames were not when the time was up."""
+        """Wait until all items were processed; return the number of unprocessed frames after the timeout."""
         with self._changed:
             self._changed.wait_for(lambda: not self._unsettled, timeout_s)
             return self._frames

@@ -1,9 +1,9 @@
-"""How long the loop takes: from a frame to the next event with another exposure.
+"""Measure the latency of feedback: from a frame to the next event with another exposure.
 
 python -m dimstream_client.micromanager.latency --server tcp://HOST:PORT [--frames 100] [--size 600]
 
-A camera in Python plays frames of 1 photon per pixel; a rule asks for a little more exposure after each, and
-the next event is made once that was decided. Needs the extra ``micromanager`` and a server.
+A camera in Python plays frames of 1 photon per pixel. A rule increases the exposure slightly after each
+frame, and the next event is made after the decision. Needs the extra ``micromanager`` and a server.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ ROWS: Final = {
 
 @dataclass
 class Times:
-    """When things happened to each frame, seconds by the stopwatch; `server` in seconds.
+    """Times of the steps of each frame, seconds of `time.perf_counter`; `server` is a duration in seconds.
 
-    Frame n is the one of event t = n; its change is in force with event n + 1.
+    Frame n belongs to event t = n; its change applies from event n + 1 on.
     """
 
     frame: dict[int, float] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Times:
     event: dict[int, float] = field(default_factory=dict)
 
     def table(self) -> dict[str, list[float]]:
-        """Return the milliseconds of each step, by frame; the first frames are left out."""
+        """Return the milliseconds of each step for each frame, without the first frames."""
         done = sorted(
             self.frame.keys() & self.result.keys() & self.decision.keys() & {n - 1 for n in self.event}
         )
@@ -72,7 +72,7 @@ class Times:
 
 
 class _Observed(FeedbackLoop):
-    """Notes when each result arrived."""
+    """Records when each result arrived."""
 
     times: Times
 

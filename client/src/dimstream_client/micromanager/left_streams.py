@@ -1,4 +1,4 @@
-"""Streams that a program which ended early has left in the spool, and how they are finished."""
+"""Streams that an interrupted program left in the spool, and their completion."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _NOT_OPENED_WITH: Final = ("client", "shape", "dtype", "next_result", "stream", 
 
 
 class LeftStream:
-    """One stream that is left.
+    """One stream of an interrupted program.
 
     Parameters
     ----------
     folder : Path
-        Its own in the spool.
+        Its folder in the spool.
     number : int
-        Of its report.
+        Number of its report.
 
     Raises
     ------
     SpoolError
-        Another program uses it, or it cannot be read.
+        When another program uses it, or it cannot be read.
     """
 
     def __init__(self, client: Client, folder: Path, *, number: int) -> None:
@@ -48,12 +48,12 @@ class LeftStream:
         self.report = RunReport(number)
 
     def finish(self, keep: OnSentResult, *, next_result: int | None) -> RunReport:
-        """Send what is left, give each result to `keep`, and return the report.
+        """Send the remaining frames, pass each result to `keep`, and return the report.
 
         Parameters
         ----------
         next_result : int or None
-            First result that was not kept; None where none was.
+            First result that was not kept; None if none was kept.
         """
         settled = self._kept.settled
         first = max(settled, next_result or 0)
@@ -77,7 +77,7 @@ class LeftStream:
         return self.report
 
     def _sent_again(self, why: StreamError) -> Stream:
-        """Send the frames into a stream of their own, which has another folder of the spool."""
+        """Send the frames over a new stream, which has another folder of the spool."""
         old = self._kept
         self.report.note(f"{why}; the frames without a result are sent again, as a stream of their own")
         settings = {
@@ -92,7 +92,7 @@ class LeftStream:
             _send_all(stream, old.items)
         except BaseException:
             stream.abandon()
-            self._kept.close(done=True)  # all of them are in the old folder still
+            self._kept.close(done=True)  # all of them are still in the old folder
             raise
         old.close(done=True)
         return stream
@@ -135,7 +135,7 @@ def _mean_photons(frame: Frame, request: Open) -> float:
 
 
 def _settings_of(meta: Mapping[str, Any]) -> dict[str, float]:
-    """The exposure and the properties that are numbers, as far as they travelled with the frame."""
+    """Return the exposure and the numeric properties in the metadata of the frame."""
     found: dict[str, float] = {}
     for name, value in {EXPOSURE: meta.get(EXPOSURE), **(meta.get("properties") or {})}.items():
         try:

@@ -1,4 +1,4 @@
-"""The frames of Live mode, which has no events: the newest image is looked at again and again."""
+"""The frames of Live mode, which has no events: the newest image is read repeatedly."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _log = logging.getLogger("dimstream")
 
 
 class LiveStream:
-    """Sends what the camera shows in Live mode: the newest image; those between two looks are passed over.
+    """Sends the newest image of the camera in Live mode; images between two reads are skipped.
 
-    From `connect` on, each time that Live mode is on is a stream of its own.
+    After `connect`, each period of Live mode is a stream of its own.
 
     Parameters
     ----------
     core, client, settings, scale, on_result
         As for `MdaStream`.
     poll_s : float
-        Seconds between two looks.
+        Seconds between reads of the newest image.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LiveStream:
     ) -> None:
         self._core, self._timeout_s = core, client.timeout_s
         self._poll_s = arguments.seconds("poll_s", poll_s)
-        self._sender = FrameSender(  # without a spool: nobody resumes what was shown
+        self._sender = FrameSender(  # without a spool: shown images are not resumed
             core, client, settings=settings, scale=scale, on_result=on_result, max_bytes=max_bytes
         )
         self._stops: threading.Event | None = None
@@ -60,7 +60,7 @@ class LiveStream:
         self._is_connected = False
 
     def connect(self) -> None:
-        """Follow Live mode from now on; also when it is on already."""
+        """Follow Live mode from now on, also if it is already on."""
         if self._is_connected:
             return
         self._core.events.continuousSequenceAcquisitionStarted.connect(self._started)
@@ -70,7 +70,7 @@ class LiveStream:
             self._started()
 
     def disconnect(self) -> None:
-        """Follow it no more."""
+        """Stop following Live mode."""
         if self._is_connected:
             self._core.events.continuousSequenceAcquisitionStarted.disconnect(self._started)
             self._core.events.sequenceAcquisitionStopped.disconnect(self._stopped)
@@ -79,11 +79,11 @@ class LiveStream:
 
     @property
     def reports(self) -> list[RunReport]:
-        """What became of the frames, one report each time that Live mode was on."""
+        """Reports on the frames, one for each period of Live mode."""
         return self._sender.reports
 
     def close(self, *, timeout_s: Number | None = None) -> list[RunReport]:
-        """Follow it no more, wait for the results, and return the reports.
+        """Stop following Live mode, wait for the results, and return the reports.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class LiveStream:
     ) -> None:
         self.close(timeout_s=None if kind is None else 0)
 
-    # --- what pymmcore-plus calls; nothing here waits or raises
+    # --- called by pymmcore-plus; nothing here waits or raises
 
     def _started(self) -> None:
         self._stopped()
@@ -132,14 +132,14 @@ class LiveStream:
                 if not self._core.isSequenceRunning():
                     break
                 last = self._look(last)
-            except Exception as error:  # no image yet, or a camera that fails for a moment
+            except Exception as error:  # no image yet, or a temporary failure of the camera
                 if repr(error) not in told:
                     told.add(repr(error))
                     _log.info("no image in Live mode: %r", error)
         self._sender.end_run("finished")
 
     def _look(self, last: int | None) -> int | None:
-        """Send the newest image unless it was sent; return its number."""
+        """Send the newest image unless it was already sent; return its number."""
         image, tags = self._core.getLastImageAndMD()
         number = int(tags[_NUMBER]) if _NUMBER in tags else None
         if number is not None and number == last:

@@ -1,4 +1,4 @@
-"""The frames of multi-dimensional acquisitions: as an ``output=`` handler, or on the acquisition's events."""
+"""Send the frames of multi-dimensional acquisitions, as an ``output=`` handler or from their signals."""
 
 from __future__ import annotations
 
@@ -32,39 +32,38 @@ _log = logging.getLogger("dimstream")
 
 
 class MdaStream:
-    """Sends every frame of the acquisitions of a core, and waits for nothing.
+    """Sends every frame of the acquisitions of a core, without delaying them.
 
-    Either connect it once (`connect`), which sees every frame also when another output fails; or give it to
-    ``core.run_mda(..., output=...)``. Not both. Keep a reference: pymmcore-plus keeps none.
+    Either call `connect` once, which receives all frames even if another output fails; or pass it to
+    ``core.run_mda(..., output=...)``, but not both. Keep a reference, because pymmcore-plus keeps none.
 
     Parameters
     ----------
     core : pymmcore_plus.CMMCorePlus
-        The one that acquires.
+        The core that acquires.
     client : Client
         The connection to the server.
     settings : StreamSettings, optional
-        Of the streams.
+        Settings of the streams.
     scale : PhotonScale, optional
-        How the camera's values become photons.
+        Conversion of the camera's values to photons.
     spool : path, optional
-        Folder in which frames are kept until their results were taken; without it, in memory alone.
+        Folder in which frames are kept until their results were taken; without it, only in memory.
     on_result : callable, optional
         Called with each `Result` and its `SentFrame`, on a thread of the stream.
     feedback : FeedbackLoop, optional
         Gets each result.
     max_bytes : int
-        Frames that wait in memory take at most so much; those that find no room are counted and become holes.
+        Limit for frames that wait in memory; frames beyond it are counted and become gaps.
     quiet_s : float
-        A run whose end nobody told is over when its runner is, and nothing has come for so long.
+        A run without an end signal has ended if its runner has, and no frame came for this number of seconds.
 
     Examples
     --------
     ::
 
         with Client("tcp://127.0.0.1:5570") as client, MdaStream(core, client, spool="D:/spool") as stream:
-            stream.connect()
-            core.run_mda(sequence, block=True)
+            stream.connect() core.run_mda(sequence, block=True)
     """
 
     def __init__(
@@ -98,10 +97,10 @@ class MdaStream:
         self._watched = frozenset() if feedback is None else feedback.watched
         self._is_connected = False
 
-    # --- what pymmcore-plus calls; nothing here waits or raises
+    # --- called by pymmcore-plus; nothing here waits or raises
 
     def sequenceStarted(self, sequence: Any, meta: Mapping[str, Any]) -> None:
-        """Take note that a run begins."""
+        """Record the start of a run."""
         try:
             fed, self._fed = self._fed, None
             self._clock = None
@@ -111,7 +110,7 @@ class MdaStream:
             _log.error("the start of a run was not understood", exc_info=error)
 
     def frameReady(self, image: npt.NDArray[np.generic], event: Any, meta: Mapping[str, Any]) -> None:
-        """Take a frame, (H, W) counts."""
+        """Receive a frame, (H, W) counts."""
         try:
             key = key_of(event.index)
             if not self._sender.has_room(image.nbytes):
@@ -131,11 +130,11 @@ class MdaStream:
             _log.error("a frame was not taken", exc_info=error)
 
     def sequenceCanceled(self, sequence: Any) -> None:
-        """Take note that the run was ended early."""
+        """Record that the run was canceled."""
         self._end("canceled")
 
     def sequenceFinished(self, sequence: Any) -> None:
-        """Take note that the run is over."""
+        """Record the end of the run."""
         self._end("finished")
 
     def _end(self, how: str) -> None:
@@ -146,17 +145,17 @@ class MdaStream:
             _log.error("the end of a run was not understood", exc_info=error)
 
     def _watched_settings(self) -> dict[str, float]:
-        """What rules may change, as it was last set."""
+        """Return the settings that rules may change, as last set."""
         found: dict[str, float] = {}
         for name in self._watched:
             try:
                 found[name] = float(self._core.getPropertyFromCache(*device_and_property(name)))
             except (RuntimeError, ValueError):
-                continue  # the rule says that it is not known
+                continue  # the rule reports that it is unknown
         return found
 
     def _time_of(self, meta: Mapping[str, Any]) -> float:
-        """When a frame was taken: the runner's clock, put on the computer's once a run."""
+        """Return the time of a frame: the runner's clock, aligned with the computer's clock once per run."""
         runner_ms = meta.get("runner_time_ms")
         if runner_ms is None or runner_ms < 0:
             return time.time()
@@ -167,41 +166,41 @@ class MdaStream:
     # --- the program
 
     def connect(self) -> None:
-        """Take the frames of every run from now on, from the core's own signals."""
+        """Receive the frames of every run from now on, from the core's signals."""
         if not self._is_connected:
             for name in _SIGNALS:
                 getattr(self._core.mda.events, name).connect(getattr(self, name))
             self._is_connected = True
 
     def disconnect(self) -> None:
-        """Take no more frames from the core's signals."""
+        """Stop receiving frames from the core's signals."""
         if self._is_connected:
             for name in _SIGNALS:
                 getattr(self._core.mda.events, name).disconnect(getattr(self, name))
             self._is_connected = False
 
     def feed(self, events: Iterable[Any] | Queue[Any], *, lead_s: Number = 0.05) -> EventFeed:
-        """Return an iterator over the events of the next run, which feedback may change until they start.
+        """Return an iterator over the events of the next run, which feedback can change until they start.
 
-        Give it to ``core.run_mda``. A list or MDASequence would be merged by hardware sequencing.
+        Pass it to ``core.run_mda``. A list or MDASequence could be merged by hardware sequencing.
 
         Parameters
         ----------
         events : MDASequence, iterable of MDAEvent, or Queue of them
-            The plan; or a queue that gets events while the run goes on, and None at its end.
+            The plan; or a queue that gets events during the run, and None at its end.
         lead_s : float
-            So long before its time each event is handed to the runner.
+            Seconds before its time at which each event is passed to the runner.
         """
         self._fed = events if hasattr(events, "used_axes") else None
         return EventFeed(self._core, events, lead_s=arguments.seconds("lead_s", lead_s))
 
     @property
     def reports(self) -> list[RunReport]:
-        """What became of the frames of the last runs, also of the one that goes on."""
+        """Reports on the frames of the last runs, including the current one."""
         return self._sender.reports
 
     def wait(self, *, timeout_s: Number | None = None) -> None:
-        """Wait until every frame that came was sent, and each run that is over has its results.
+        """Wait until all frames were sent, and all ended runs have their results.
 
         Raises
         ------
@@ -210,12 +209,12 @@ class MdaStream:
         self._sender.wait(self._patience(timeout_s))
 
     def close(self, *, timeout_s: Number | None = None) -> list[RunReport]:
-        """Take no more frames, wait for the results of those that came, and return the reports.
+        """Stop receiving frames, wait for all results, and return the reports.
 
         Raises
         ------
         Timeout
-            Results are still to come. Frames in the spool stay there, see `resume_spools`.
+            When results are still missing. Frames in the spool stay there, see `resume_spools`.
         """
         self.disconnect()
         return self._sender.close(self._patience(timeout_s))

@@ -1,4 +1,4 @@
-"""How a camera's values become photons: numbers that are given, or properties of a device that are named."""
+"""Conversion of a camera's values to photons, with given numbers or named properties of a device."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dimstream_client.micromanager.cores import Core, device_and_property
 
 @dataclass(frozen=True)
 class PhotonScale:
-    """Photons are ``(value - offset) / gain``; without any of this, values are taken as photons.
+    """Photons are ``(value - offset) / gain``; by default, values are photons.
 
-    What Micro-Manager calls *Gain* is often a step of the amplifier and no number of counts per photon. So no
-    property is used that you do not name.
+    In Micro-Manager, *Gain* is often a step of the amplifier and not the counts per photon. So only
+    properties are used that you name.
 
     Parameters
     ----------
     offset, gain : float, optional
-        Value without light; detector units per photon.
+        Value without light, and detector units per photon.
     offset_property, gain_property : str, optional
-        ``DEVICE/PROPERTY`` that holds it, read when a stream is opened; instead of the number.
+        ``DEVICE/PROPERTY`` that has the number; read when a stream is opened.
     """
 
     offset: float | None = None
@@ -45,12 +45,12 @@ class PhotonScale:
                 )
 
     def read(self, core: Core) -> tuple[float | None, float | None]:
-        """Return offset and gain as they are now.
+        """Return the current offset and gain.
 
         Raises
         ------
         ArgumentError
-            A device has no such property, or its value is no number that can be one.
+            When a device has no such property, or its value is not valid.
         """
         return (
             self._read(core, "offset", self.offset, self.offset_property),
@@ -70,7 +70,7 @@ def property_number(core: Core, name: str, read: Callable[[str, str], Any]) -> f
     Raises
     ------
     ArgumentError
-        There is no such device or property, or its value is no number.
+        When there is no such device or property, or its value is not a number.
     """
     device, prop = device_and_property(name)
     if device not in core.getLoadedDevices() or not core.hasProperty(device, prop):

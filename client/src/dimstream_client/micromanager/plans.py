@@ -1,4 +1,4 @@
-"""What is known of a run before its first frame, and the settings of its streams."""
+"""The plan of a run before its first frame, and the settings of its streams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """Settings of the streams, as `Client.open` has them."""
+    """Settings of the streams, as in `Client.open`."""
 
     model: str | None = None
     out_dtype: str | None = None
@@ -25,18 +25,18 @@ class StreamSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is known of a run when it begins.
+    """Data of a run at its start.
 
     Parameters
     ----------
     events : iterable or None
-        The planned events, in order; None where they are made while it goes on.
+        The planned events, in order; None if they are made during the run.
     cameras : int
-        How many give a frame each event.
+        Number of cameras that give a frame at each event.
     axes, channels, frame_interval_s
-        As `Client.open` has them; None where they are not known.
+        As in `Client.open`; None if unknown.
     is_live : bool
-        Live mode: only the newest frames matter, and what is passed over is no fault.
+        Live mode: only the newest frames matter, and skipped images are not errors.
     """
 
     events: Iterable[Any] | None = None
@@ -53,11 +53,11 @@ def plan_of(sequence: Any, summary: Mapping[str, Any]) -> Plan:
     Parameters
     ----------
     summary : mapping
-        What ``sequenceStarted`` tells of the microscope.
+        Summary of the microscope from ``sequenceStarted``.
     """
     infos: Sequence[Mapping[str, Any]] = summary.get("image_infos") or ({},)
     cameras = int(infos[0].get("num_camera_adapter_channels", 1))
-    if not getattr(sequence, "axis_order", ()):  # stands for events that are made while the run goes on
+    if not getattr(sequence, "axis_order", ()):  # means that events are made during the run
         return Plan(cameras=cameras)
     used = [str(getattr(axis, "value", axis)) for axis in sequence.used_axes]
     names = [channel.config for channel in sequence.channels]

@@ -1,4 +1,4 @@
-"""A camera that plays a movie, so that rules and plans are rehearsed without a sample."""
+"""A camera that plays a movie, to test rules and plans without a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CAMERA = "Replay"
 
 
 def replay_core(movie: npt.NDArray[np.generic], *, exposure_ms: float = 10.0, repeats: bool = True) -> Any:
-    """Return a core whose only device is a camera that gives the frames of a movie, one after the other.
+    """Return a core whose only device is a camera that returns the frames of a movie one after the other.
 
     Each frame takes as long as its exposure.
 
@@ -24,9 +24,9 @@ def replay_core(movie: npt.NDArray[np.generic], *, exposure_ms: float = 10.0, re
     movie : (T, H, W) ndarray
         Counts, uint8 or uint16.
     exposure_ms : float
-        Exposure at which the movie was taken. At another one its frames are brighter or darker in proportion.
+        Exposure of the movie. At another exposure, the brightness of its frames changes in proportion.
     repeats : bool
-        Whether it begins anew after its last frame; otherwise the last stands.
+        Whether it starts again after its last frame; otherwise the last frame is repeated.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def replay_core(movie: npt.NDArray[np.generic], *, exposure_ms: float = 10.0, re
     Raises
     ------
     FrameError
-        It is no such movie.
+        When it is not such a movie.
     ModuleNotFoundError
         Without the extra ``micromanager``.
     """
@@ -69,11 +69,11 @@ def _replay_camera(movie: npt.NDArray[np.generic], exposure_ms: float, *, repeat
             self._next = 0
 
         def get_exposure(self) -> float:
-            """Return it in milliseconds."""
+            """Return the exposure in milliseconds."""
             return self._exposure_ms
 
         def set_exposure(self, exposure: float) -> None:
-            """Set it in milliseconds."""
+            """Set the exposure in milliseconds."""
             self._exposure_ms = exposure
 
         def sensor_shape(self) -> tuple[int, int]:
@@ -81,7 +81,7 @@ def _replay_camera(movie: npt.NDArray[np.generic], exposure_ms: float, *, repeat
             return movie.shape[1], movie.shape[2]
 
         def dtype(self) -> npt.DTypeLike:
-            """Return that of the movie."""
+            """Return the data type of the movie."""
             return movie.dtype
 
         def snap(self, buffer: npt.NDArray[Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A folder of results: each stream's denoised frames as an OME-TIFF, with a line for each."""
+"""A folder of results: the denoised frames of each stream as an OME-TIFF, with a JSON line for each frame."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ LOCK: Final = ".dimstream-results.lock"
 class ResultFolder:
     """Writes the results of `MdaStream`: ``run-0001.ome.tif`` and ``run-0001.flags.jsonl`` for each stream.
 
-    Give `take` as ``on_result``. What a program that was killed has left is finished by `resume`.
+    Pass `take` as ``on_result``. After a crash, `resume` completes unfinished streams.
 
     Parameters
     ----------
     folder : path
-        Made when it is not there. One program at a time writes into it.
+        Created if missing. Only one program at a time can write into it.
     spool : path
-        That of the `MdaStream`.
+        Spool of the `MdaStream`.
     z_step_um : float, optional
-        Between the planes of z-stacks.
+        Distance between the planes of z-stacks, micrometres.
 
     Raises
     ------
     SpoolError
-        Another program writes there, or a note of an unfinished image is none.
+        When another program writes there, or the note of an unfinished image is not valid.
     OSError
 
     Examples
@@ -57,8 +57,8 @@ class ResultFolder:
     ::
 
         with Client("tcp://127.0.0.1:5570") as client, ResultFolder("D:/run", spool="D:/spool") as results:
-            results.resume(client)
-            with MdaStream(core, client, spool="D:/spool", on_result=results.take) as stream:
+            results.resume(client) with MdaStream(core, client, spool="D:/spool", on_result=results.take) as
+            stream:
                 core.run_mda(sequence, output=stream, block=True)
     """
 
@@ -90,16 +90,16 @@ class ResultFolder:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a program that ended early has left something to be resumed."""
+        """Whether an interrupted program left something to resume."""
         return bool(self._images or left_in(self._spool))
 
     def take(self, result: Result, sent: SentFrame) -> None:
-        """Write a result; while the disk is full, wait until it is not.
+        """Write a result; while the disk is full, wait.
 
         Raises
         ------
         ResultNotKept
-            The folder was closed meanwhile.
+            When the folder was closed meanwhile.
         """
         images = self._images_of(sent)
         if not images.put(result.pixels, line_of(result, sent), gives_up=self._gives_up):
@@ -108,14 +108,14 @@ class ResultFolder:
     def resume(
         self, client: Client, *, on_result: Callable[[Result], object] | None = None
     ) -> list[RunReport]:
-        """Send what is left in the spool, write its results, and return a report for each stream.
+        """Send the remaining frames of the spool, write their results, and return a report for each stream.
 
-        Streams that the server does not know any more are sent again, as streams of their own.
+        Streams that the server no longer has are sent again as new streams.
 
         Raises
         ------
         SpoolError
-            Another program uses the spool.
+            When another program uses the spool.
         StreamError, Timeout, ConnectionLost
         """
         reports = []
@@ -132,7 +132,7 @@ class ResultFolder:
         return reports
 
     def close(self) -> None:
-        """Put in which plane each page is; what is left in the spool can be resumed.
+        """Close the files and write the plane of each page; frames in the spool can be resumed.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class ResultFolder:
 
 
 def line_of(result: Result, sent: SentFrame) -> dict[str, Any]:
-    """Return what is written of a result, as JSON has it."""
+    """Return the JSON line of a result."""
     line = {name: plain(value) for name, value in parts_of(result).items()}
     line.update(index=plain(sent.index), event=dict(sent.event), t_acq=sent.t_acq)
     line.update(mean_photons=sent.mean_photons, settings=dict(sent.settings))
@@ -190,7 +190,7 @@ def line_of(result: Result, sent: SentFrame) -> dict[str, Any]:
 
 
 def name_of(folder: Path) -> str:
-    """Return the server's name of the stream of a spool; empty where its note cannot be read."""
+    """Return the server's id of the stream of a spool; empty if its note cannot be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads((folder / "stream.json").read_text("utf-8"))["stream"])
     return ""

@@ -1,8 +1,8 @@
-"""The results of one stream on the disk: an OME-TIFF of the denoised frames, and a line for each of them.
+"""The results of one stream on the disk: an OME-TIFF of the denoised frames, and a JSON line for each.
 
 ``NAME.ome.tif`` has a page for each line of ``NAME.flags.jsonl``, in the order of the frames. The line is
-written behind the page, so that what has its line is whole. Which plane a page is, is put in at the end.
-``NAME.resume.json`` is there until then.
+written after the page, so a page with a line is complete. The plane of each page is written at the end; until
+then, ``NAME.resume.json`` exists.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _log = logging.getLogger("dimstream")
 
 @dataclass(frozen=True)
 class ImageNote:
-    """What is known of all frames of a stream.
+    """Common data of all frames of a stream.
 
     Parameters
     ----------
     stream : str
-        The server's name of it.
+        The server's id of the stream.
     shape : tuple of int
         (H, W) of each frame.
     dtype : str
-        Of the denoised pixels.
+        Data type of the denoised pixels.
     pixel_size_um, z_step_um : float or None
         Micrometres.
     frame_interval_s : float or None
     channels : tuple of str
-        Their names.
+        Names of the channels.
     """
 
     stream: str
@@ -70,7 +70,7 @@ class ImageNote:
         Raises
         ------
         SpoolError
-            It is none.
+            When it is not such a note.
         OSError
         """
         try:
@@ -82,7 +82,7 @@ class ImageNote:
             raise SpoolError(f"{path}: expected the note of an unfinished image, got: {error}") from None
 
     def write(self, path: Path) -> None:
-        """Write it, whole or not at all.
+        """Write the note atomically.
 
         Raises
         ------
@@ -95,19 +95,19 @@ class ImageNote:
 
     @property
     def scale(self) -> Scale:
-        """What one step along the axes means."""
+        """Step sizes along the axes."""
         side = self.pixel_size_um
         sides = None if side is None else (side, side)
         return Scale(sides, self.z_step_um, self.frame_interval_s, self.channels)
 
 
 class ResultImages:
-    """The files of one stream; those of one that was broken off are gone on with.
+    """The files of one stream; those of an interrupted stream are continued.
 
     Parameters
     ----------
     stem : Path
-        Folder and name, to which the endings are added.
+        Path without the endings.
 
     Raises
     ------
@@ -128,12 +128,12 @@ class ResultImages:
     def put(
         self, pixels: npt.NDArray[Any] | None, line: Mapping[str, Any], *, gives_up: threading.Event
     ) -> bool:
-        """Write a result; while the disk is full, or away, wait for it. False: nobody waits any more.
+        """Write a result; wait while the disk is full or not available. Return False if waiting was ended.
 
         Parameters
         ----------
         pixels : (H, W) ndarray or None
-            Denoised counts; None where the frame failed, which makes a page of zeros.
+            Denoised counts; None if the frame failed, for which a page of zeros is written.
         """
         with self._lock:
             while True:
@@ -151,7 +151,7 @@ class ResultImages:
                     return False
 
     def describe(self) -> None:
-        """Close the files, and put in which plane each page is.
+        """Close the files, and write the plane of each page.
 
         Raises
         ------
@@ -168,13 +168,13 @@ class ResultImages:
             text = hyperstack_xml(stack, shape=note.shape, dtype=note.dtype, scale=note.scale, blank=blank)
             writer = self._page_writer()
             try:
-                if blank is not None:  # a frame that comes after all takes its place
+                if blank is not None:  # a later frame for this plane replaces it
                     writer.write(self._blank)
             finally:
                 writer.close(description=text)
 
     def forget_note(self) -> None:
-        """Say that nothing more will come."""
+        """Mark the images as complete: remove the note."""
         path_of(self.stem, NOTE).unlink()
 
     def _write(self, pixels: npt.NDArray[Any] | None, line: Mapping[str, Any]) -> None:
@@ -204,7 +204,7 @@ class ResultImages:
         )
 
     def _let_go(self) -> None:
-        """Close the files as they are; what is half written is cut off when they are opened again."""
+        """Close the files as they are; a partial page is cut off when they are opened again."""
         pages, lines, self._pages, self._lines = self._pages, self._lines, None, None
         for file in (pages, lines):
             if file is not None:
@@ -212,7 +212,7 @@ class ResultImages:
                     file.close()
 
     def _whole(self) -> int:
-        """Results of which everything was written; half a line is cut off."""
+        """Return the number of completely written results; cut off a partial line."""
         from dimstream_client.files.page_writer import page_offsets
 
         image, lines = path_of(self.stem, IMAGE), path_of(self.stem, LINES)

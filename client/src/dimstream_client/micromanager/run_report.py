@@ -1,4 +1,4 @@
-"""What became of the frames of one run."""
+"""Report on the frames of one run."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ class RunReport:
     Parameters
     ----------
     number : int
-        Runs are counted from 1.
+        Number of the run, from 1.
     seen : int
-        Frames that came from the microscope.
+        Number of frames from the microscope.
     sent : int
-        Of these, how many a stream took.
+        Number of these that were sent.
     no_room : int
-        How many came while the queue in memory was full; they are holes in the stream.
+        Number of frames that came while the queue in memory was full; they are gaps in the stream.
     refused : int
-        How many the server or the client refused.
+        Number of frames that the server or the client refused.
     missing : int
-        Frames of the plan that never came here; holes, too.
+        Number of planned frames that did not come; also gaps.
     not_taken : int
-        Frames of the plan that were not taken, because the run was ended early.
+        Number of planned frames that were not taken because the run was ended early.
     passed_over : int
-        In Live mode: images of the camera between two that were sent.
+        In Live mode: number of images between those that were sent.
     unexpected, late : int
-        Frames that the plan does not have, and that came after later ones of the plan. They are sent, too.
+        Number of frames that are not in the plan, and that came after later ones of the plan. They are also
+        sent.
     not_delivered : int
-        Results that came and on which `on_result` failed.
+        Number of results on which `on_result` failed.
     flags : dict of str to int
-        How many results had each flag, or status ``failed``.
+        Number of results with each flag, or with status ``failed``.
     streams : list of str
-        The server's names of the streams.
+        The server's ids of the streams.
     end : str
-        ``finished``, ``canceled``, or how else the end was found; empty while the run goes on.
+        ``finished``, ``canceled``, or how the end was found otherwise; empty during the run.
     problems : list of str
-        What went wrong, the first 64.
+        The first 64 errors.
     """
 
     number: int
@@ -68,23 +69,23 @@ class RunReport:
 
     @property
     def answered(self) -> int:
-        """Results that came."""
+        """Number of results."""
         return sum(self.flags.values())
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame that came, and every one that was planned and taken, has its result."""
+        """Whether all received frames, and all planned frames that were taken, have a result."""
         lost = self.no_room + self.refused + self.missing + self.not_delivered
         return not lost and self.answered == self.sent == self.seen
 
     def add(self, **counts: int) -> None:
-        """Add to counts, from any thread."""
+        """Add to counts; can be called by any thread."""
         with self._lock:
             for name, n in counts.items():
                 setattr(self, name, getattr(self, name) + n)
 
     def note(self, problem: str) -> None:
-        """Keep and log what went wrong."""
+        """Store and log an error."""
         _log.error("run %d: %s", self.number, problem)
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)

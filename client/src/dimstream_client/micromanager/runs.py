@@ -1,4 +1,4 @@
-"""One run: its plan, its streams, and what became of its frames. Belongs to the sender's thread."""
+"""One run: its plan, its streams and its report. Used only by the sending thread."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from dimstream_client.micromanager.sent_stream import SentFrame, SentStream
 from dimstream_client.micromanager.stream_opening import StreamOpener
 from dimstream_client.session import FINAL_CODES
 
-_PATIENCE_S: Final = 0.2  # of one attempt to send, before it is looked whether to stop
+_PATIENCE_S: Final = 0.2  # seconds of one attempt to send, before a check whether to stop
 _RETRY_S: Final = 0.5  # before a full disk is tried again
 _log = logging.getLogger("dimstream")
 
 
 class Run:
-    """Sends the frames of one run, and names the holes between them.
+    """Sends the frames of one run, and reports the gaps between them.
 
     Parameters
     ----------
     opener : StreamOpener
-        Gives the streams.
+        Opens the streams.
     deliver : callable
-        Gets each result with its frame, on the thread of its stream.
+        Called with each result and its frame, on the thread of its stream.
     gives_up : Event
-        When it is set, nobody waits for a frame to be sent any more.
+        When set, sending no longer waits.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Run:
         self._is_refused = False
 
     def frame(self, frame: CameraFrame) -> None:
-        """Send a frame; wait as long as it takes."""
+        """Send a frame; wait without limit."""
         self.report.add(seen=1)
         self._find_gap(frame.key)
         if not is_grey(frame.pixels):
@@ -65,7 +65,7 @@ class Run:
                 f"{frame.pixels.dtype}; set the camera to grey values"
             )
             return
-        for _ in range(2):  # the second time for a stream that turned out to be over
+        for _ in range(2):  # the second time if the stream had ended
             sent = self._stream_for(frame)
             if sent is None:
                 break
@@ -74,13 +74,13 @@ class Run:
         self.report.add(refused=1)
 
     def no_room(self, key: EventKey) -> None:
-        """Take note of a frame that was not kept."""
+        """Record a frame that was not kept."""
         self._find_gap(key)
         self.report.add(seen=1, no_room=1)
         self._holes.append((1, "no room: frames came faster than they could be kept"))
 
     def end(self, how: str) -> None:
-        """Finish its stream, and say what is missing."""
+        """Finish its stream, and report missing frames."""
         left = self._expected.left()
         if how == "finished" and left:
             self.report.add(missing=left)
@@ -110,7 +110,7 @@ class Run:
         self._holes.append((1, why))
 
     def _stream_for(self, frame: CameraFrame) -> SentStream | None:
-        """Return the stream that takes frames of this kind; None where there can be none."""
+        """Return the stream for frames of this kind; None if none can be opened."""
         kind = (frame.pixels.shape, frame.pixels.dtype.name, frame.pixel_size_um)
         if self._sent is not None and (self._kind != kind or self._sent.is_over.is_set()):
             what = f"frames changed from {self._kind} to {kind}" if self._kind != kind else "the stream ended"
@@ -129,7 +129,8 @@ class Run:
         return self._sent
 
     def _send(self, sent: SentStream, frame: CameraFrame) -> bool:
-        """Send what is missing, and a frame. False when the stream is over, or nobody waits any more."""
+        """Report missing frames, and send a frame. Return False if the stream has ended, or waiting was
+        ended."""
         index = self._numbers.index_of(frame.key)
         is_told = False
         while not self._gives_up.is_set():

@@ -1,4 +1,4 @@
-"""One stream of a run, and the thread that takes its results."""
+"""One stream of a run, with a thread that takes its results."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _MOST_REPLACED: Final = 4096  # frames of mode latest of which something is know
 
 @dataclass(frozen=True)
 class SentFrame:
-    """What is known of a frame that was sent, for whoever gets its result.
+    """Data of a sent frame, passed on with its result.
 
     Parameters
     ----------
     run : int
         Number of its run.
     stream : str
-        The server's name of its stream.
+        The server's id of its stream.
     index : PlaneIndex
-        Its place in the stream.
+        Its index in the stream.
     event : mapping of str to int
-        Index of its event, as Micro-Manager has it.
+        Index of its Micro-Manager event.
     t_acq : float
-        Seconds since 1970.
+        Time of acquisition, seconds since 1970.
     mean_photons : float
-        Photons per pixel.
+        Mean of the raw frame, photons per pixel.
     settings : mapping of str to float
-        Exposure and properties, as rules name them.
+        Exposure and properties, by their names in rules.
     request : Open
-        With which its stream was opened.
+        Request that opened its stream.
     """
 
     run: int
@@ -53,14 +53,14 @@ class SentFrame:
 
 
 class ResultNotKept(Exception):
-    """A program could not keep a result: no more are taken, so that it comes again after resuming."""
+    """A program could not store a result: no more are taken, so that it comes again after resuming."""
 
 
 OnSentResult = Callable[[Result, SentFrame], object]
 
 
 class SentStream:
-    """A stream, what was sent into it, and a thread that gives each result to `deliver` with its frame."""
+    """A stream with its sent frames, and a thread that passes each result with its frame to `deliver`."""
 
     def __init__(
         self, stream: Stream, report: RunReport, deliver: Callable[[Result, SentFrame], None]
@@ -113,7 +113,7 @@ class SentStream:
             raise
 
     def finish(self) -> None:
-        """Say that no frame comes any more; results still come."""
+        """State that no more frames will come; results still come."""
         try:
             self.stream.finish()
         except DimstreamError as error:
@@ -123,13 +123,13 @@ class SentStream:
         try:
             while self._take():
                 pass
-        except Exception as error:  # nobody else would hear of it
+        except Exception as error:  # otherwise it would not be reported
             self._report.note(f"stream {self.stream.id} is over: {error}")
         finally:
             self.is_over.set()
 
     def _take(self) -> bool:
-        """Take one result; False when no more come."""
+        """Take one result; return False if no more come."""
         result: Any = None
         try:
             result = self.stream.take()
@@ -154,7 +154,8 @@ class SentStream:
             self._sent.pop(seq, None)
 
     def _sent_of(self, seq: int) -> SentFrame | None:
-        """Return what was sent under this number. Results are in order: what is before it gets none."""
+        """Return the frame with this number. Results are in order, so earlier frames get none and are
+        dropped."""
         with self._sent_lock:
             while self._sent and next(iter(self._sent)) < seq:
                 del self._sent[next(iter(self._sent))]

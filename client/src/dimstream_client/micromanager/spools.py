@@ -1,4 +1,4 @@
-"""What programs that ended without closing have left in the spool."""
+"""Resume streams that interrupted programs left in the spool."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _log = logging.getLogger("dimstream")
 def resume_spools(
     client: Client, spool: FilePath, *, on_result: Callable[[Result], object] | None = None
 ) -> dict[Path, int]:
-    """Go on with every stream that is left in a spool, and wait for its results.
+    """Resume every stream in a spool, and wait for its results.
 
     Parameters
     ----------
     spool : path
-        The folder that `MdaStream` had.
+        The spool folder of `MdaStream`.
     on_result : callable, optional
         Called with each result.
 
     Returns
     -------
     dict of Path to int
-        How many results came for the stream in each folder.
+        Number of results for the stream in each folder.
 
     Raises
     ------
     SpoolError
-        Another program uses it.
+        When another program uses it.
     StreamError
-        bad_token: the server does not know a stream any more. Its frames stay where they are.
+        bad_token: when the server no longer has a stream. Its frames stay in the spool.
     Timeout, ConnectionLost
     """
     arguments.callback("on_result", on_result)
@@ -48,17 +48,17 @@ def resume_spools(
 
 
 def left_in(spool: Path) -> list[Path]:
-    """Return the folders of the streams that are left in a spool."""
+    """Return the folders of the streams in a spool."""
     return sorted(path.parent for path in spool.glob("*/stream.json"))
 
 
 def results_of(stream: Stream, refused: Callable[[StreamError], object]) -> Iterator[Result]:
-    """Take the results of a stream until its end; `refused` is called for each frame that was refused.
+    """Take the results of a stream until its end; call `refused` for each refused frame.
 
     Raises
     ------
     StreamError
-        The stream itself has failed.
+        When the stream itself has failed.
     Timeout, ConnectionLost
     """
     while True:

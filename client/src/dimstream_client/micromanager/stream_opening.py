@@ -1,4 +1,4 @@
-"""Opens the stream of a run; while the server is away or full, again and again."""
+"""Open the stream of a run; try again while the server is lost or full."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class StreamOpener:
     Parameters
     ----------
     spool : Path, optional
-        Folder in which each stream gets one of its own.
+        Folder with one subfolder for each stream.
     gives_up : Event
-        When it is set, nothing is tried any more.
+        When set, no more attempts are made.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StreamOpener:
         self._gives_up = gives_up
 
     def open(self, frame: CameraFrame, plan: Plan, report: RunReport) -> Stream | None:
-        """Return a stream for frames like this one; None when it is refused or nobody waits any more."""
+        """Return a stream for frames like this one; None if it is refused or waiting was ended."""
         told: set[str] = set()
         while not self._gives_up.is_set():
             try:
@@ -77,14 +77,14 @@ class StreamOpener:
 
 
 def _is_passing(error: DimstreamError) -> bool:
-    """Whether it may pass: the server is away, has no room, or does not know our key yet."""
+    """Return whether an error can be temporary: the server is lost, is full, or does not know the key yet."""
     if isinstance(error, (Timeout, ConnectionLost)):
         return True
     return isinstance(error, StreamError) and error.problem.retryable
 
 
 def free_folder(spool: Path) -> Path:
-    """Return a folder for another stream, which is not there yet."""
+    """Return an unused folder for another stream."""
     number = 1
     while (folder := spool / f"run-{number:04d}").exists():
         number += 1

@@ -39,7 +39,7 @@ _PERCENTILES: Final = (0.1, 99.9)
 
 
 class DenoiseWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
-    """Sends the frames of an image layer to a server, and shows the denoised ones as a layer as they come."""
+    """Sends the frames of an image layer to a server, and shows the denoised frames in a new layer."""
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class DenoiseWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
             form.addRow(field)
 
     def list_layers(self, event: Any = None) -> None:
-        """List the image layers of the viewer, and keep the choice."""
+        """List the image layers of the viewer, and keep the selection."""
         chosen = self.layer.currentText()
         self.layer.clear()
         self.layer.addItems([layer.name for layer in self._viewer.layers if isinstance(layer, Image)])
@@ -156,7 +156,7 @@ class DenoiseWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
 
 
 class _Run:
-    """One run: its thread, its layers, and what became of the frames."""
+    """One run: its thread, layers, and the results of its frames."""
 
     def __init__(
         self, viewer: Any, layer: Any, stack: StackFrames, client: Client, options: dict[str, Any]
@@ -176,7 +176,7 @@ class _Run:
         self._is_canceled = False
 
     def frames(self) -> Iterator[DenoisedFrame]:
-        """Yield what becomes of each frame; runs on the worker's thread."""
+        """Yield the result of each frame; runs on the worker's thread."""
         yield from self._denoising.frames()
 
     def cancel(self) -> None:
@@ -207,7 +207,7 @@ class _Run:
 
     @property
     def summary(self) -> str:
-        """What became of the frames so far, in a sentence."""
+        """Return a sentence about the results so far."""
         flags = self._rows["flag"]
         told = ", ".join(f"{flags.count(flag)} {flag}" for flag in dict.fromkeys(flags))
         words = f"{len(flags)} of {len(self._stack)} frames: {told}." if flags else ""

@@ -1,4 +1,4 @@
-"""Denoises a stack by a stream, frame by frame, until it is done or canceled. Knows nothing of napari."""
+"""Denoise a stack with a stream, frame by frame, until it is done or canceled. Independent of napari."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dimstream_client.napari_plugin.stack_frames import StackFrames
 
 @dataclass(frozen=True)
 class DenoisedFrame:
-    """What became of one frame.
+    """The result of one frame.
 
     Parameters
     ----------
     pixels, support : ndarray or None
-        (H, W); None where the frame has no result.
+        Images (H, W); None if the frame has no result.
     """
 
     seq: int
@@ -39,7 +39,7 @@ class Denoising:
     Parameters
     ----------
     options : keywords
-        Of `Client.stream`.
+        Settings of `Client.stream`.
     """
 
     def __init__(self, client: Client, stack: StackFrames, **options: Any) -> None:
@@ -47,12 +47,12 @@ class Denoising:
         self._canceled = threading.Event()
 
     def cancel(self) -> None:
-        """End the run at once; any thread may."""
+        """End the run at once; can be called by any thread."""
         self._canceled.set()
         self._client.close()
 
     def frames(self) -> Iterator[DenoisedFrame]:
-        """Yield what becomes of each frame, in order; after `cancel` no more.
+        """Yield the result of each frame, in order, until `cancel`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The layers of a stream that is followed: raw, denoised, support map, and the flag as text over them."""
+"""The layers of a followed stream: raw, denoised, support map, and the flag as a text overlay."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PERCENTILES: Final = (0.1, 99.9)
 
 
 class FollowLayers:
-    """Adds the layers of the stream that a follower follows to a viewer, and keeps them as long as it is.
+    """Adds the layers of a followed stream to a viewer, and extends them with new frames.
 
-    `is_following` says whether the viewer goes to each new frame.
+    `is_following` is whether the viewer goes to each new frame.
     """
 
     def __init__(self, viewer: Any, follower: StreamFollower) -> None:
@@ -29,7 +29,7 @@ class FollowLayers:
         self.is_following = True
 
     def update(self) -> None:
-        """Take in what has come. Called by the thread of the window."""
+        """Add the new frames. Called by the GUI thread."""
         newest = self._follower.newest
         if not self._layers:
             if newest is None or self._follower.stream is None or not len(self._follower.seqs()):
@@ -47,20 +47,20 @@ class FollowLayers:
         self.show_text()
 
     def remove(self) -> None:
-        """Take the layers out of the viewer."""
+        """Remove the layers from the viewer."""
         for layer in self._layers.values():
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
         self._viewer.canvas.overlays.text.visible = False
 
     def show_text(self) -> None:
-        """Write flag and figures of the frame that is looked at over the image."""
+        """Show flag and figures of the displayed frame over the image."""
         overlay = self._viewer.canvas.overlays.text
         overlay.visible = True
         overlay.text = self.text()
 
     def text(self) -> str:
-        """Return the flag of the frame that is looked at, its reason and figures."""
+        """Return the flag of the displayed frame, with its reason and figures."""
         if not self._layers:
             return ""
         t = self.current_step
@@ -81,12 +81,12 @@ class FollowLayers:
 
     @property
     def current_step(self) -> int:
-        """Number of the frame that is looked at."""
+        """Number of the displayed frame."""
         return int(self._viewer.dims.current_step[self._time_axis])
 
     @property
     def is_at_the_end(self) -> bool:
-        """Whether the newest frame is looked at."""
+        """Whether the newest frame is displayed."""
         return not self._layers or self.current_step >= len(self._any) - 1
 
     @property

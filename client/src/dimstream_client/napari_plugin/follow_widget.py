@@ -13,12 +13,12 @@ from dimstream_client.keys import TOKEN, read_only_entry
 from dimstream_client.live import FollowedStream, StreamFollower
 from dimstream_client.napari_plugin.follow_layers import FollowLayers
 
-_LOOK_MS: Final = 50  # napari draws no faster; slower looks like a slide show
+_LOOK_MS: Final = 50  # napari cannot draw faster; less would not look continuous
 _ALL_PLANES: Final = "all planes"
 
 
 class FollowWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
-    """Follows a stream of a server in two layers, raw and denoised, while it runs and after it."""
+    """Follows a stream of a server in layers, while it runs and afterwards."""
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class FollowWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         form.addRow(self.status)
 
     def connect_to_server(self) -> None:
-        """Connect to the server whose address is written in the field."""
+        """Connect to the server at the address in the field."""
         self.end()
         self._forget_layers()
         try:
@@ -71,7 +71,8 @@ class FollowWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         self._timer.start()
 
     def end(self) -> None:
-        """End the connection; the layers stay until the next one. Frames not shown before read as zeros."""
+        """End the connection; the layers stay until the next one. Frames that were not shown before are
+        zeros."""
         self._timer.stop()
         self._open.close()
         self._followed = None
@@ -158,7 +159,7 @@ class FollowWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
 
 
 class _Open:
-    """What has to be closed with the widget."""
+    """Objects that must be closed with the widget."""
 
     def __init__(self) -> None:
         self.follower: StreamFollower | None = None

@@ -1,4 +1,4 @@
-"""Pixel sizes as napari's layers have them."""
+"""Conversion of pixel sizes from and to napari layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 
 def pixel_size_um(layer: Any) -> float | None:
-    """Return the side of a layer's pixel in µm; None where it has no length, or pixels are not square."""
+    """Return the side of a layer's pixel in µm; None without a unit of length, or if pixels are not
+    square."""
     (y, x), units = layer.scale[-2:], layer.units[-2:]
     if y <= 0 or abs(y - x) > 1e-6 * y or not all(unit.dimensionality == {"[length]": 1} for unit in units):
         return None

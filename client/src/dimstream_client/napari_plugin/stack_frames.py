@@ -13,7 +13,7 @@ from dimstream_client.errors import Code, FrameError
 from dimstream_client.messages import PlaneIndex
 
 AXES: Final = {2: ("YX",), 3: ("TYX", "ZYX", "CYX"), 4: ("TZYX", "TCYX", "CZYX"), 5: ("TCZYX", "TZCYX")}
-"""What the axes of an array can mean, by their number; the first is proposed."""
+"""Possible axes of an array by their number; the first one is the default."""
 _EXACT: Final = 2**24  # whole numbers up to here are exact in float32
 
 
@@ -23,14 +23,14 @@ class StackFrames:
     Parameters
     ----------
     data : array
-        (..., H, W), photon counts or what a detector gives.
+        (..., H, W), photon counts or detector values.
     axes : str
         One of `AXES`.
 
     Raises
     ------
     FrameError
-        The array is no stack of grey images.
+        When the array is not a stack of grey images.
     """
 
     def __init__(self, data: Any, axes: str) -> None:
@@ -52,16 +52,16 @@ class StackFrames:
         return math.prod(self.shape[:-2])
 
     def place(self, seq: int) -> tuple[int, ...]:
-        """Return where frame `seq` lies in the array, without y and x."""
+        """Return the index of frame `seq` in the array, without y and x."""
         return tuple(int(at) for at in np.unravel_index(seq, self.shape[:-2])) if self._data.ndim > 2 else ()
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], PlaneIndex]]:
-        """Yield each plane, (H, W), and where it belongs.
+        """Yield each plane, (H, W), and its index.
 
         Raises
         ------
         FrameError
-            Values that cannot be sent, with the number of the frame.
+            When values cannot be sent; with the number of the frame.
         """
         for seq in range(len(self)):
             place = self.place(seq)

@@ -19,7 +19,7 @@ COLOURS: Final = {
     0: (0.0, 0.0, 0.0, 0.0),
     1: (0.5, 0.5, 0.5, 1.0),
     2: (0.34, 0.71, 0.91, 1.0),
-    3: (0.0, 0.45, 0.70, 1.0),  # blue and orange: told apart by people who do not see red and green
+    3: (0.0, 0.45, 0.70, 1.0),  # blue and orange: distinguishable with red-green colour blindness
     4: (0.90, 0.62, 0.0, 1.0),
 }
 _CLASS, _PREDICTED, _UNSUPPORTED = 3, 4, 8  # bits, see docs/wire-protocol.md
@@ -35,7 +35,7 @@ def labels(support: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 class LabelFrames:
-    """The support maps of an array that grows, (T, H, W), as labels."""
+    """The support maps of a growing array, (T, H, W), as labels."""
 
     ndim = 3
     dtype = np.dtype(np.uint8)

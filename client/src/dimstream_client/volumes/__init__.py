@@ -1,1 +1,1 @@
-"""z-stacks: which planes can be trusted, the crop that follows, and pictures of them."""
+"""z-stacks: find the planes that can be trusted, propose a crop, and draw pictures."""

@@ -1,4 +1,4 @@
-"""What is proposed to keep of a denoised z-stack, in a line for people."""
+"""The proposed crop of a denoised z-stack as a line of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dimstream_client.volumes.plane_records import read_records
 
 
 def crop_line(series: Series, *, several: bool) -> str:
-    """Return what is proposed of one channel and position, which is named where there are several."""
+    """Return the proposal for one channel and position, which are named if there are several."""
     which = f"channel {series.c}, position {series.p}: " if several else ""
     crop = series.crop
     if crop is None:
@@ -25,14 +25,14 @@ def crop_line(series: Series, *, several: bool) -> str:
 
 
 def stream_line(flags: Path, thresholds: Thresholds) -> str:
-    """Return which planes of a streamed z-stack can be trusted, by its flags.
+    """Return a line about the planes of a streamed z-stack that can be trusted, from its flags.
 
     Parameters
     ----------
     flags : Path
         JSON lines of `dimstream stream`.
     thresholds : Thresholds
-        Of the stream.
+        Thresholds of the stream.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def stream_line(flags: Path, thresholds: Thresholds) -> str:
 
 
 def rules(thresholds: Thresholds) -> str:
-    """Return the thresholds that planes are judged by, in words."""
+    """Return the thresholds for planes as text."""
     ssim, split = ("none" if one is None else f"{one:g}" for one in (thresholds.ssim, thresholds.split))
     return f"ssim {ssim}, structure score {thresholds.structure_score:g}, split {split}"
 

@@ -1,4 +1,4 @@
-"""The z-stacks of a TIFF file: read one at a time, drawn, and written again without the planes that are cut.
+"""The z-stacks of a TIFF file: read one at a time, and write a cropped copy.
 
 Needs the extra ``tiff`` (tifffile, imagecodecs).
 """
@@ -20,7 +20,7 @@ from dimstream_client.volumes.views import Brightness, Contrast
 
 
 def aspect_of(scale: Scale) -> float | None:
-    """Return z step / pixel size; None where the file does not say both, or pixels are not square."""
+    """Return z step / pixel size; None if one is unknown, or pixels are not square."""
     side = scale.square_pixel_um
     return None if scale.z_step_um is None or side is None else scale.z_step_um / side
 
@@ -40,12 +40,12 @@ class VolumeFile:
     shape : tuple of int
         (Z, H, W) of one z-stack.
     aspect : float or None
-        z step / pixel size; None where the file does not say both.
+        z step / pixel size; None if one is unknown.
 
     Raises
     ------
     TiffError
-        bad_image: it has no planes along z.
+        bad_image: when it has no planes along z.
     """
 
     def __init__(self, stack: ImageStack) -> None:
@@ -67,7 +67,7 @@ class VolumeFile:
         Raises
         ------
         TiffError
-            A frame cannot be read.
+            When a frame cannot be read.
         """
         out = np.empty(self.shape, self._stack.dtype)
         for z in range(self.depth):
@@ -83,16 +83,16 @@ class VolumeFile:
         return brightness.contrast()
 
     def holds(self, at: PlaneIndex) -> bool:
-        """Return whether the file has such a plane."""
+        """Return whether the file has this plane."""
         return at.t < self.times and at.c < self.channels and at.p < self.positions and at.z < self.depth
 
     def write_cropped(self, path: Path, first: int, last: int) -> None:
-        """Write the stack again with the planes from `first` to `last` alone; its scale is kept.
+        """Write the stack with only the planes from `first` to `last`; its scale is kept.
 
         Raises
         ------
         TiffError
-            A frame cannot be read.
+            When a frame cannot be read.
         OSError
         """
         stack = self._stack
@@ -112,7 +112,7 @@ class VolumeFile:
                 writer.write(stack.read(n))
 
     def _number(self, at: PlaneIndex) -> int:
-        """Return which frame of the file this is."""
+        """Return the frame number of a plane."""
         axes, shape = self._stack.axes[:-2], self._stack.shape[:-2]
         places = tuple(getattr(at, axis.lower()) for axis in axes)
         return int(np.ravel_multi_index(places, shape))

@@ -1,8 +1,8 @@
-"""Which planes of denoised z-stacks can be trusted, and how to crop the stacks so that they can.
+"""Find the planes of denoised z-stacks that can be trusted, and propose a crop to these planes.
 
-At the ends of a z-stack the sample ends, and what is predicted there is invented (the paper crops peripheral
-frames for it: Methods, "Post processing volumetric data"). `docs/volumes.md` explains the rule to the people
-who use it.
+At the ends of a z-stack the sample ends, and predicted structures there are not real. The paper therefore
+crops peripheral frames (Methods, "Post processing volumetric data"). `docs/volumes.md` explains the rule to
+users.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ __all__ = [
 ]
 
 UNTRUSTED_PLANES: Final = 1
-"""Planes in a row that are not trusted and yet do not end a crop."""
+"""Largest number of consecutive untrusted planes within a crop."""
 SHARE_OF_TIMES: Final = 0.9
-"""Of the time points, in which a plane must be trusted to be in the series' crop."""
+"""Fraction of the time points in which a plane must be trusted to be in the crop of the series."""
 
 
 @dataclass(frozen=True)
 class Plane(PlaneRecord):
-    """One plane of a z-stack: what is known of it, and whether it is trusted.
+    """One plane of a z-stack: its figures, and whether it is trusted.
 
     Parameters
     ----------
     ssim_below : float or None
-        SSIM with the prediction of z + 1 at the same time; None where nothing was compared.
+        SSIM with the prediction of z + 1 at the same time; None if not compared.
     why_not : str or None
-        What speaks against it; None when it is trusted.
+        Why it is not trusted; None if it is.
     """
 
     ssim_below: float | None
@@ -56,11 +56,11 @@ class Crop:
     Parameters
     ----------
     first, last : int
-        Both kept, and trusted.
+        First and last kept plane; both are trusted.
     untrusted : tuple of int
-        Planes between them that are not trusted; they are named, not cut.
+        Untrusted planes between them; they are reported, not removed.
     left_out : tuple of int
-        Planes outside that are trusted: too far from the others.
+        Trusted planes outside, which are too far from the others.
     """
 
     first: int
@@ -69,7 +69,7 @@ class Crop:
     left_out: tuple[int, ...] = ()
 
     def keeps(self, z: int) -> bool:
-        """Return whether plane `z` is inside and trusted."""
+        """Return whether plane `z` is in the crop and trusted."""
         return self.first <= z <= self.last and z not in self.untrusted
 
 
@@ -91,13 +91,13 @@ class Series:
     Parameters
     ----------
     times : int
-        Time points.
+        Number of time points.
     planes : tuple of int
-        The z that there are.
+        The existing z.
     trusted_share : tuple of float
-        Share of the time points in which each of `planes` is trusted.
+        Fraction of the time points in which each of `planes` is trusted.
     crop : Crop or None
-        One for all time points, of the planes that are trusted in at least `SHARE_OF_TIMES` of them.
+        Common crop of all time points, to planes that are trusted in at least `SHARE_OF_TIMES` of them.
     """
 
     c: int
@@ -114,20 +114,20 @@ class Series:
 
 @dataclass(frozen=True)
 class VolumeReport:
-    """What is to be said of the z-stacks of a file."""
+    """Report on the z-stacks of a file."""
 
     thresholds: Thresholds
     series: tuple[Series, ...]
     volumes: tuple[Volume, ...]
 
     def of(self, c: int, p: int) -> Series | None:
-        """Return the series of a channel and position; None where no frame was recorded."""
+        """Return the series of a channel and position; None if no frame was recorded."""
         return next((one for one in self.series if (one.c, one.p) == (c, p)), None)
 
     def shared_crop(self) -> Crop | None:
-        """Return the planes that every channel and position keeps; None when there are none.
+        """Return the crop that all channels and positions share; None if there is none.
 
-        A file has one length along z. Holes are those of any of them.
+        A file has one length along z. Untrusted planes are those of any channel and position.
         """
         crops = [one.crop for one in self.series if one.crop is not None]
         if not crops or len(crops) < len(self.series):
@@ -137,12 +137,12 @@ class VolumeReport:
         return Crop(first, last, tuple(untrusted)) if first <= last else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as what `json.dumps` takes."""
+        """Return the report as JSON types."""
         return asdict(self)
 
 
 def judge_volumes(records: Iterable[Mapping[str, Any]], thresholds: Thresholds) -> VolumeReport:
-    """Return which planes are trusted, and the crop of each z-stack and of each series.
+    """Return the trusted planes, and the crop of each z-stack and each series.
 
     Parameters
     ----------
@@ -150,14 +150,15 @@ def judge_volumes(records: Iterable[Mapping[str, Any]], thresholds: Thresholds) 
         One for each frame, as `dimstream stream` writes them: ``index``, ``flag``, ``reason``, and
         ``quality`` where the frame has a result. The frames of the HTTP report are the same.
     thresholds : Thresholds
-        Of SSIM with a neighbour in depth, of the structure score and of the split-photon check.
+        Thresholds of SSIM with a neighbour in depth, of the structure score and of the split-photon check.
 
     Raises
     ------
     RecordError
-        They are no such records, tell one plane twice, or are of a movie without z.
+        When they are not such records, contain one plane twice, or are of a movie without z.
+
     ValueError
-        There is no threshold of SSIM.
+        When there is no threshold of SSIM.
     """
     if thresholds.ssim is None:
         raise ValueError("expected a threshold `ssim`, and the model has none; give --ssim")
@@ -171,10 +172,10 @@ def judge_volumes(records: Iterable[Mapping[str, Any]], thresholds: Thresholds) 
 
 
 def propose_crop(trusted: Iterable[int]) -> Crop | None:
-    """Return the longest run of trusted planes, given by their z; None when there are none.
+    """Return the longest run of trusted planes, given by their z; None if there are none.
 
-    A run goes on over up to `UNTRUSTED_PLANES` planes that are not trusted. The longest is the one with the
-    most trusted planes, the first of several.
+    A run can contain up to `UNTRUSTED_PLANES` consecutive untrusted planes. The longest run has the most
+    trusted planes; of several, the first is returned.
     """
     runs: list[list[int]] = []
     ordered = sorted(set(trusted))
@@ -220,7 +221,7 @@ def _judged(record: PlaneRecord, below: float | None, thresholds: Thresholds) ->
 
 
 def _why_not(plane: PlaneRecord, below: float | None, thresholds: Thresholds) -> str | None:
-    """The first rule that speaks against a plane, the surest first; None when none does."""
+    """Return why a plane is not trusted, from the first rule that it fails; None if it fails none."""
     if plane.structure_score is None:
         return f"no result: {plane.reason or 'none is recorded'}"
     if plane.structure_score < thresholds.structure_score:
@@ -232,10 +233,10 @@ def _why_not(plane: PlaneRecord, below: float | None, thresholds: Thresholds) ->
             return None
         return f"the halves of its photons disagree: SSIM {plane.split_ssim:.2f} below {thresholds.split:g}"
     known = [ssim for ssim in (plane.ssim_above, below) if ssim is not None]
-    if not known:  # then the comparison in time has the word
+    if not known:  # then the comparison in time decides
         return None if plane.flag == "ok" else "nothing confirms it: it was compared with no other frame"
     least = thresholds.ssim
-    assert least is not None  # `judge_volumes` has seen to that
+    assert least is not None  # ensured by `judge_volumes`
     if max(known) >= least:
         return None
     return f"unlike its neighbours in depth: SSIM {max(known):.2f} below {least:g}"

@@ -1,4 +1,4 @@
-"""What is known of each plane of a z-stack: the records that `dimstream stream` writes, read again."""
+"""Read the records of each plane of a z-stack that `dimstream stream` writes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _REPAIR: Final = "give the lines that `dimstream stream` writes"
 
 @dataclass(frozen=True)
 class PlaneRecord:
-    """What the server said of one plane.
+    """The server's figures of one plane.
 
     Parameters
     ----------
     flag, reason : str
         `reason` is None when the flag is "ok"; of a frame without a result it says why.
     structure_score, unsupported_fraction : float or None
-        Of the frame; None when it has no result.
+        Figures of the frame; None if it has no result.
     ssim_above : float or None
-        SSIM with the prediction of z - 1 at the same time; None where nothing was compared.
+        SSIM with the prediction of z - 1 at the same time; None if not compared.
     split_ssim : float or None
         SSIM of the predictions of both halves of the photons; None when they were not split.
     """
@@ -42,12 +42,12 @@ class PlaneRecord:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file: JSON lines, or the JSON report that the HTTP endpoint gives.
+    """Return the records of a file: JSON lines, or the JSON report of the HTTP endpoint.
 
     Raises
     ------
     RecordError
-        It is neither.
+        When it is neither.
     OSError
     """
     content = path.read_bytes()
@@ -71,7 +71,7 @@ def _json(text: bytes) -> Any:
 
 
 def _of_report(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The records of an HTTP report, each told its model."""
+    """Return the records of an HTTP report, with the model added to each."""
     frames = report["frames"]
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise RecordError(f"expected a list of objects as `frames`, got {short(frames)}; {_REPAIR}")
@@ -79,7 +79,7 @@ def _of_report(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def index_of(record: Mapping[str, Any]) -> PlaneIndex:
-    """Return where the frame of a record belongs.
+    """Return the index of the frame of a record.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def index_of(record: Mapping[str, Any]) -> PlaneIndex:
 
 
 def plane_of(record: Mapping[str, Any]) -> PlaneRecord:
-    """Return what a record says of its plane.
+    """Return the figures of the plane of a record.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Pictures of a z-stack: orthogonal slices, as figure 4A of the paper shows them, and a projection.
 
-Stacks are (Z, H, W), pictures (H, W) uint8. Planes are as thick as they are: in units of the pixel size,
-`aspect` = z step / pixel size, drawn by nearest neighbour, which invents nothing between them.
+Stacks are (Z, H, W), pictures (H, W) uint8. Planes are drawn with their real thickness in units of the pixel
+size, `aspect` = z step / pixel size. They are drawn by nearest neighbour, without interpolation.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ __all__ = [
 
 LOW_SHARE: Final = 0.001
 HIGH_SHARE: Final = 0.999
-"""Quantiles of the counts that are drawn black and white."""
+"""Quantiles of the counts that are drawn black and white, respectively."""
 SAMPLED_PIXELS: Final = 2**22
-"""The quantiles are exact for up to so many pixels, and of about so many of a larger series."""
+"""The quantiles are exact up to this number of pixels; for larger series about this number is sampled."""
 GAP_PX: Final = 6
 GAP_GREY: Final = 64
-"""Between the panels; white ticks in it show where they cut each other."""
+"""Grey value of the gap between the panels; white ticks in it show the positions of the slices."""
 WHITE: Final = 255
 DIMMED: Final = 0.4
-"""Of their brightness have planes that are to be cropped."""
+"""Relative brightness of planes outside the crop."""
 MAX_DEPTH_PX: Final = 16_384
-"""Rows of a side view."""
+"""Largest number of rows of a side view."""
 
 Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Counts drawn black and white: one pair for all panels and time points, so that they can be compared."""
+    """Counts that are drawn black and white; the same for all panels and time points, so that they are
+    comparable."""
 
     black: float
     white: float
@@ -60,12 +61,12 @@ class Contrast:
 
 
 class Brightness:
-    """Looks at the frames of a series, one after the other, and gives the contrast of all.
+    """Calculates the contrast of a series from its frames.
 
     Parameters
     ----------
     frames : int
-        How many there will be.
+        Number of frames.
     shape : tuple of int
         (H, W) of each.
     """
@@ -78,7 +79,7 @@ class Brightness:
         self._samples: list[npt.NDArray[Any]] = []
 
     def add(self, frame: npt.NDArray[Any]) -> None:
-        """Look at a frame, (H, W) counts."""
+        """Add a frame, (H, W) counts."""
         self._samples.append(frame.reshape(-1)[:: self._step].astype(np.float32))
 
     def contrast(self) -> Contrast:
@@ -89,7 +90,7 @@ class Brightness:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the slices lie: of plane z, row y and column x."""
+    """Position of the slices: plane z, row y and column x."""
 
     plane: int
     row: int
@@ -97,7 +98,7 @@ class Place:
 
 
 def middle(shape: tuple[int, ...], kept: Sequence[bool] | None = None) -> Place:
-    """Return the middle of a stack (Z, H, W), in depth that of the planes that are kept."""
+    """Return the middle of a stack (Z, H, W), in depth the middle of the kept planes."""
     planes = [z for z in range(shape[0]) if kept is None or kept[z]] or list(range(shape[0]))
     return Place(planes[len(planes) // 2], shape[1] // 2, shape[2] // 2)
 
@@ -110,7 +111,7 @@ def orthogonal(
     aspect: float = 1.0,
     kept: Sequence[bool] | None = None,
 ) -> Image:
-    """Return xy, right of it yz and under it xz, of the slices through one place.
+    """Return a picture of the slices through one position: xy, right of it yz, and below it xz.
 
     Parameters
     ----------
@@ -119,12 +120,12 @@ def orthogonal(
     aspect : float
         z step / pixel size.
     kept : sequence of bool, optional
-        By z: planes that are not to be kept are dimmed, and a line ends the run of those that are.
+        By z: planes that are not kept are dimmed, and a line marks the limits of the kept ones.
 
     Raises
     ------
     ValueError
-        The place lies outside, or the side views would be too deep.
+        When the position is outside the stack, or the side views would have too many rows.
     """
     _check_place(stack.shape, place)
     height, width = stack.shape[1:]
@@ -141,15 +142,14 @@ def orthogonal(
 
 
 def projection(stack: npt.NDArray[Any], contrast: Contrast, *, kept: Sequence[bool] | None = None) -> Image:
-    """Return the maximum along z of the planes that are kept; of all planes when none is.
+    """Return the maximum along z of the kept planes; of all planes if none is kept.
 
     Parameters
     ----------
     stack : ndarray
         (Z, H, W) counts.
     kept : sequence of bool, optional
-        By z. In a projection nobody sees which plane a pixel is of, so those that are not trusted are
-        left out.
+        By z. A projection does not show the plane of a pixel, so untrusted planes are left out.
     """
     chosen = stack[np.asarray(kept, bool)] if kept is not None and any(kept) else stack
     return contrast.drawn(chosen.max(axis=0))
@@ -174,7 +174,7 @@ def plane_of_rows(n_planes: int, aspect: float) -> npt.NDArray[np.intp]:
     Raises
     ------
     ValueError
-        There would be more than `MAX_DEPTH_PX` rows.
+        When there would be more than `MAX_DEPTH_PX` rows.
     """
     depth = n_planes * aspect
     if not 0 < depth <= MAX_DEPTH_PX:
@@ -187,7 +187,8 @@ def plane_of_rows(n_planes: int, aspect: float) -> npt.NDArray[np.intp]:
 
 
 def _side(slices: Image, planes: npt.NDArray[np.intp], shown: Sequence[bool]) -> Image:
-    """Side view (rows, W) of one line of each plane (Z, W); a line in the first row that is cut."""
+    """Return the side view (rows, W) of one line of each plane (Z, W), with a line in the first cropped
+    row."""
     dark = ~np.asarray(shown, bool)
     view: Image = np.where(dark[:, None], _dimmed(slices), slices)[planes]
     trusted = np.flatnonzero(~dark[planes])
@@ -203,7 +204,7 @@ def _dimmed(image: Image) -> Image:
 
 
 def _add_ticks(under: Image, beside: Image, place: Place, of_plane: npt.NDArray[np.bool_]) -> None:
-    """White ticks in the gap under the front view, and in that next to it."""
+    """Draw white ticks in the gaps below and next to the front view."""
     under[:, place.column] = WHITE
     beside[place.row] = WHITE
     depth = len(of_plane)
