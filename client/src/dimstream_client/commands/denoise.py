@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dimstream_client import credentials
 from dimstream_client.commands import stream
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, files_at_once
-from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, CommandRefused, say
+from dimstream_client.commands.extras import check_installed
 from dimstream_client.commands.reading import (
     add_reading,
     changed_since,
@@ -89,8 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     ------
     CommandRefused, DimstreamError, OSError
     """
-    if not find_spec("tifffile") or not find_spec("tqdm"):
-        return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
+    check_installed("tifffile", "tqdm", extras="tiff")
     by_stream = arguments.server.startswith("tcp:")
     if arguments.timeout is None:
         arguments.timeout = 10.0 if by_stream else 300.0

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,10 +26,10 @@ from dimstream_client.commands.exit_codes import (
     INCOMPLETE,
     INTERRUPTED,
     UNREADABLE,
-    USAGE,
     CommandRefused,
     say,
 )
+from dimstream_client.commands.extras import check_installed
 from dimstream_client.commands.micromanager_setup import open_core, plan_of
 from dimstream_client.credentials import client_of
 from dimstream_client.errors import ArgumentError, Timeout
@@ -168,8 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
     ------
     CommandRefused, DimstreamError, OSError
     """
-    if any(not find_spec(name) for name in ("pymmcore_plus", "tqdm", "yaml")):
-        return say('this needs pymmcore-plus: pip install "dimstream-client[tiff,micromanager]"', USAGE)
+    check_installed("pymmcore_plus", "tqdm", "yaml", extras="tiff,micromanager")
     _check(arguments)
     try:
         return _resume(arguments) if arguments.resume else _run(arguments)
@@ -182,8 +180,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         if arguments.flags is not None:
             raise CommandRefused("with --out, each image has its flags next to it; leave --flags out")
-        if not find_spec("tifffile"):
-            raise CommandRefused('--out needs tifffile: pip install "dimstream-client[tiff,micromanager]"')
+        check_installed("tifffile", extras="tiff,micromanager")
         arguments.spool = arguments.spool or arguments.out / "spool"
     arguments.flags = arguments.flags or Path(_FLAGS)
     if arguments.resume:

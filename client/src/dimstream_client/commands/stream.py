@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,8 @@ from dimstream_client.commands.arguments import (
     seconds,
     window,
 )
-from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, USAGE, CommandRefused, say
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, CommandRefused, say
+from dimstream_client.commands.extras import check_installed
 from dimstream_client.commands.reading import (
     add_reading,
     changed_since,
@@ -127,8 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     ------
     CommandRefused, DimstreamError, OSError
     """
-    if not find_spec("tifffile") or not find_spec("tqdm"):
-        return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
+    check_installed("tifffile", "tqdm", extras="tiff")
     # Imported only here: the rest of the client works without them.
     from dimstream_client.file_streaming import flags_path, image_path, images_beside, resume_path
 

@@ -9,12 +9,12 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
-from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, USAGE, CommandRefused, say
+from dimstream_client.commands.exit_codes import DONE, INCOMPLETE, UNREADABLE, CommandRefused, say
+from dimstream_client.commands.extras import check_installed
 from dimstream_client.errors import RecordError
 from dimstream_client.header_checks import Refused
 from dimstream_client.header_checks import thresholds as checked
@@ -85,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     ------
     CommandRefused, DimstreamError, OSError
     """
-    if not find_spec("tifffile") or not find_spec("imagecodecs"):
-        return say('this needs tifffile and imagecodecs: pip install "dimstream-client[tiff]"', USAGE)
+    check_installed("tifffile", "imagecodecs", extras="tiff")
     try:
         return _view(arguments)
     except RecordError as error:

@@ -7,13 +7,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dimstream_client import credentials
 from dimstream_client.commands.arguments import add_files, add_outage, add_timeout, patience, window
-from dimstream_client.commands.exit_codes import UNREADABLE, USAGE, CommandRefused, say
+from dimstream_client.commands.exit_codes import UNREADABLE, CommandRefused
+from dimstream_client.commands.extras import check_installed
 from dimstream_client.commands.reading import add_reading, open_source
 from dimstream_client.credentials import client_of
 
@@ -119,8 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     ------
     CommandRefused, DimstreamError, OSError
     """
-    if not find_spec("tifffile") or not find_spec("tqdm"):
-        return say('this needs tifffile and tqdm: pip install "dimstream-client[tiff]"', USAGE)
+    check_installed("tifffile", "tqdm", extras="tiff")
     # Imported only here: the rest of the client works without them.
     from tqdm.contrib.logging import logging_redirect_tqdm
 
