@@ -3,14 +3,13 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked, forked
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.fitting.record import read_record
@@ -28,23 +27,25 @@ def recipe_file(tiny_recipe: Recipe, tmp_path: Path) -> Path:
     settings = tiny_recipe.model_dump()
     settings["simulation"] |= {"side_px": 64, "steps_per_epoch": 20}
     settings["network"]["dropout"] = 0.2
-    settings["fit"] |= {"epochs": 4, "checkpoint_every_s": 0.02}
+    settings["fit"] |= {"epochs": 3, "checkpoint_every_s": 0.02}
     write_recipe(Recipe.model_validate({**settings, "fine_tuning": None}), tmp_path / "recipe.yaml")
     return tmp_path / "recipe.yaml"
 
 
-def command(recipe: Path, run: Path) -> subprocess.Popen[str]:
-    program = "import torch; torch.set_num_threads(1); from dimstream_models.training.cli import main;"
-    arguments = ["fit", str(recipe), "--run", str(run)]
-    return subprocess.Popen(
-        [sys.executable, "-c", f"{program} raise SystemExit(main({arguments!r}))"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def fit_in_one_thread(words: list[str]) -> int:
+    """The command, in a process that is forked for it."""
+    torch.set_num_threads(1)
+    return main(words)
 
 
-def writes(path: Path, process: subprocess.Popen[str]) -> Iterator[int]:
+def command(recipe: Path, run: Path) -> Forked:
+    """Start a fit into `run`; what it says is in `run.log`."""
+    words = ["fit", str(recipe), "--run", str(run)]
+    name = "training.fitting.test_kill"
+    return forked(name).start(f"{name}:fit_in_one_thread", words, out=run.with_suffix(".log"))
+
+
+def writes(path: Path, process: Forked) -> Iterator[int]:
     """Yield the time of each write of a file that is seen, until the process ends."""
     seen = None
     while process.poll() is None:
@@ -67,17 +68,19 @@ def test_a_run_that_is_killed_again_and_again_is_an_undisturbed_one(
                 time.sleep(rng.uniform(0, 0.03))
                 process.send_signal(number)
                 break
-        output, _ = process.communicate(timeout=60)
-        broken += process.returncode != 0
-        if number != signal.SIGKILL and process.returncode:
-            assert process.returncode == 130, output
+        status = process.wait(60)
+        broken += status != 0
+        if number != signal.SIGKILL and status:
+            output = killed.with_suffix(".log").read_text()
+            assert status == 130, output
             assert "give the same command to continue" in output
             assert read_record(killed).state == "stopped"
             assert (killed / "loss.png").exists()
     assert broken == len(KILLS)  # none came too late to disturb anything
     recipe = read_recipe(recipe_file)
     fit(recipe, killed)
-    fit(recipe, tmp_path / "undisturbed")
+    rarely = recipe.fit.model_copy(update={"checkpoint_every_s": 1000.0})
+    fit(recipe.model_copy(update={"fit": rarely}), tmp_path / "undisturbed")
     weights = [load_best(recipe, run).state_dict() for run in (killed, tmp_path / "undisturbed")]
     last = [torch.load(run / "last.pt", weights_only=True) for run in (killed, tmp_path / "undisturbed")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -99,7 +102,7 @@ def test_a_kill_while_scenes_are_drawn_leaves_no_process_behind(recipe_file: Pat
         workers = [int(pid) for pid in tasks.read_text().split() if b"spawn_main" in cmdline(int(pid))]
         time.sleep(0.05)
     process.kill()
-    process.communicate(timeout=60)
+    process.wait(60)
     while any(b"spawn_main" in cmdline(pid) for pid in workers):
         time.sleep(0.05)  # the test's own time limit is the bound
 
