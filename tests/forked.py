@@ -36,6 +36,12 @@ class Forked:
         self._words = list(words)
         self._has_ended = threading.Event()
 
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
     def poll(self) -> int | None:
         """Its exit status (a signal's number is negative); None while it runs."""
         return self.returncode

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from server_starts import starts_are_forks
 from shipped import BUNDLE
 
 from dimstream_client.files import open_images
@@ -19,7 +20,7 @@ from dimstream_server.server_process import RunningServer, running_server
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """A running server."""
-    with running_server(BUNDLE) as running:
+    with starts_are_forks(), running_server(BUNDLE) as running:
         yield running
 
 

@@ -68,7 +68,8 @@ def by_java(
 ) -> list[tuple[str, int, dict[str, Any]]]:
     """TYPE, checksum of the pixels and header of each answer."""
     numbers = map(str, (FRAMES, *shape, pause_ms, heartbeat_ms))
-    command = ["java", "-cp", str(JAR), str(PROGRAM), server.endpoint, *numbers]
+    lightly = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # it lives for seconds
+    command = ["java", *lightly, "-cp", str(JAR), str(PROGRAM), server.endpoint, *numbers]
     if keys:
         curve = choose_curve_keys(**keys)
         assert isinstance(curve, CurveKeys)

@@ -91,7 +91,7 @@ def _running(words: Sequence[str]) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
         started = time.perf_counter()
-        with subprocess.Popen(_command(words, ready)) as process:
+        with _start(words, ready) as process:
             try:
                 _wait_until_ready(process, ready)
                 took_s = time.perf_counter() - started
@@ -102,9 +102,13 @@ def _running(words: Sequence[str]) -> Iterator[RunningServer]:
                 process.kill()
 
 
-def _command(words: Sequence[str], ready: Path) -> list[str]:
+def _start(words: Sequence[str], ready: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "dimstream_server.cli", *_on_free_ports(words, ready)])
+
+
+def _on_free_ports(words: Sequence[str], ready: Path) -> list[str]:
     free = ["--zmq", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file", str(ready)]
-    return [sys.executable, "-m", "dimstream_server.cli", *words, *free, "--log-level", "warning"]
+    return [*words, *free, "--log-level", "warning"]
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path) -> None:

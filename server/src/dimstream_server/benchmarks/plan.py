@@ -126,10 +126,10 @@ def make_plan(frames: int, *, quick: bool) -> Plan:
         return Plan(
             ModelPlan(2, 4, starts=1),
             ModelPlan(2, 4, starts=1, checksums=False),
-            memory_frames=2 * SAMPLES,
+            memory_frames=SAMPLES,
             flag_rounds=1,
             flag_frames=2,
-            durability_rounds=2,
+            durability_rounds=1,
             viewing_rounds={"shipped": 1},
             devices=DevicePlan(2, 1, shape=(64, 72), matrix_side=64, products=1),
             batch_rounds=1,
