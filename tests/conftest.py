@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -29,6 +29,16 @@ hypothesis.settings.load_profile(os.environ.get("DIMSTREAM_HYPOTHESIS", "short")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipLimit())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Nearly all that is made meanwhile stays: the garbage collector would look through it for nothing."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

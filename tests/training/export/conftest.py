@@ -9,6 +9,7 @@ import tifffile
 from scipy import ndimage
 
 from dimstream_models.bundle import Bundle
+from dimstream_models.training.cli import main
 from dimstream_models.training.export.bundling import ExportOptions, export_run
 from dimstream_models.training.fitting.trainer import fit
 from dimstream_models.training.pairs.prepare_folder import prepare
@@ -91,3 +92,16 @@ def pairs_run(pairs_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) ->
     run = tmp_path_factory.mktemp("pairs-run")
     fit(pairs_recipe, run)
     return run
+
+
+@pytest.fixture(scope="session")
+def _exports(pairs_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exports")
+    assert main(["export", str(pairs_run), "--out", str(folder / "resting"), "--float16"]) == 0
+    return folder
+
+
+@pytest.fixture
+def exports(_exports: Path, tmp_path: Path) -> Path:
+    """`resting` and `resting-float16`: the run on pairs, exported without movies; they may be spoiled."""
+    return Path(shutil.copytree(_exports, tmp_path / "exports"))

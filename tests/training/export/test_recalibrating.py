@@ -127,19 +127,17 @@ def test_the_scenes_of_the_recipe_give_the_thresholds_of_the_export(old: Bundle,
     assert "structure score" in made.documentation
 
 
-def test_scenes_are_not_made_up_for_a_bundle_without_their_recipe(pairs_run: Path, tmp_path: Path) -> None:
-    assert main(["export", str(pairs_run), "--out", str(tmp_path / "resting")]) == 0
+def test_scenes_are_not_made_up_for_a_bundle_without_their_recipe(exports: Path) -> None:
     with pytest.raises(CannotCalibrate, match="resting has none: give recorded movies"):
-        recalibrate(tmp_path / "resting", tmp_path / "resting", Wanted(simulated=True))
+        recalibrate(exports / "resting", exports / "resting", Wanted(simulated=True))
 
 
-def test_a_card_is_written_anew(old: Bundle, pairs_run: Path, day: Path, tmp_path: Path) -> None:
-    assert main(["export", str(pairs_run), "--out", str(tmp_path / "resting")]) == 0
-    uncalibrated = read_bundle(tmp_path / "resting")
+def test_a_card_is_written_anew(exports: Path, day: Path) -> None:
+    uncalibrated = read_bundle(exports / "resting")
     assert "No frame is judged" in uncalibrated.documentation
     movies = ["--signal", str(day / "signal.ome.tif"), "--dark", str(day / "dark.ome.tif")]
-    assert main(["calibrate", str(tmp_path / "resting"), "--pairs", str(day), *movies]) == 0
-    card = read_bundle(tmp_path / "resting").documentation
+    assert main(["calibrate", str(exports / "resting"), "--pairs", str(day), *movies]) == 0
+    card = read_bundle(exports / "resting").documentation
     assert "No frame is judged" not in card
     assert "all pairs of day" in card
     assert "validation_psnr_db" not in card  # measured with another scale
@@ -159,9 +157,8 @@ def test_a_zip_stays_a_zip(old: Bundle, day: Path, tmp_path: Path) -> None:
     assert "all pairs of" in made.config.rescaling.data
 
 
-def test_a_float16_bundle_keeps_its_share_of_tolerance(pairs_run: Path, day: Path, tmp_path: Path) -> None:
-    assert main(["export", str(pairs_run), "--out", str(tmp_path / "resting"), "--float16"]) == 0
-    made = recalibrate(tmp_path / "resting-float16", tmp_path / "new", Wanted(pairs=day))
+def test_a_float16_bundle_keeps_its_share_of_tolerance(exports: Path, day: Path, tmp_path: Path) -> None:
+    made = recalibrate(exports / "resting-float16", tmp_path / "new", Wanted(pairs=day))
     assert made.absolute_tolerance == pytest.approx(0.005 * made.test_output.max(), rel=1e-3)
     assert made.config is not None
     assert "float16_error" in made.config.quality

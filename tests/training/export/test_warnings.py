@@ -184,11 +184,8 @@ def test_calibrating_with_movies_takes_the_warning_away(bundle: Bundle, day: Pat
 
 
 @pytest.mark.slow
-def test_the_margins_of_an_export_are_those_of_its_own_pixels(
-    pairs_run: Path, prepared: Path, tmp_path: Path
-) -> None:
-    assert main(["export", str(pairs_run), "--out", str(tmp_path / "out")]) == 0
-    made = read_bundle(tmp_path / "out")
+def test_the_margins_of_an_export_are_those_of_its_own_pixels(exports: Path, prepared: Path) -> None:
+    made = read_bundle(exports / "resting")
     assert made.config is not None
     from dimstream_models.training.evaluation.restoring import restorer
     from dimstream_models.training.pairs.pair_reader import read_pairs

@@ -31,8 +31,8 @@ def light(seed: int = 0) -> Image:
 
 def averaged(frames: int, *, first: Image | None = None) -> Image:
     """The mean of so many exposures, the first of them given or not."""
-    rng = np.random.default_rng(5)
-    exposures = [rng.poisson(light()) for _ in range(frames)]
+    rng, expected = np.random.default_rng(5), light()
+    exposures = [rng.poisson(expected) for _ in range(frames)]
     if first is not None:
         exposures[0] = first
     return np.mean(exposures, axis=0, dtype=np.float32)
