@@ -251,7 +251,7 @@ def test_bad_data_stop_the_search_and_once_mended_it_goes_on(tiny_search: Recipe
 def test_a_space_that_could_never_run_is_refused_before_it_begins(
     tiny_search: Recipe, tmp_path: Path
 ) -> None:
-    with pytest.raises(SearchError, match=r"patch_px 80, the smallest.*has 72 px"):
+    with pytest.raises(SearchError, match=r"patch_px 80, but the smallest.*has 72 px"):
         search(_changed(tiny_search, {"patch_px": [32, 80]}), tmp_path)
     deep = _changed(tiny_search, {"patch_px": [32, 40]})
     network = deep.network.model_copy(update={"filters": (2, 2, 2, 2)})
