@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Final
 
 SHIPPED_MODEL: Final = "er-sted-light"
+SHIPPED_GENERALIST: Final = "generalist-sted-light"
 SHIPPED_SEGMENTER: Final = "er-segmenter-light"
 
-__all__ = ["SHIPPED_MODEL", "SHIPPED_SEGMENTER", "find_bundle", "shipped_bundle", "shipped_segmenter"]
+__all__ = [
+    "SHIPPED_GENERALIST",
+    "SHIPPED_MODEL",
+    "SHIPPED_SEGMENTER",
+    "find_bundle",
+    "shipped_bundle",
+    "shipped_segmenter",
+]
 
 
 def shipped_bundle() -> Path:
@@ -35,5 +43,5 @@ def find_bundle(place: str | PathLike[str], folder: Path = Path()) -> Path:
         Where a relative path begins.
     """
     path = folder / place
-    ships = str(place) in (SHIPPED_MODEL, SHIPPED_SEGMENTER)
+    ships = str(place) in (SHIPPED_MODEL, SHIPPED_GENERALIST, SHIPPED_SEGMENTER)
     return Path(__file__).parent / place if ships and not path.exists() else path
