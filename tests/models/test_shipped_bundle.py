@@ -54,5 +54,5 @@ def test_it_beats_tuned_filters_by_two_decibels(shared: Path, kind: str, name: s
 
 def test_brightness_holds_still(name: str) -> None:
     found = measure_photometry(restorer(read_bundle(find_bundle(name))), seed=5)
-    assert found.speck < 0.02
+    assert found.speck < {SHIPPED_MODEL: 0.02, SHIPPED_GENERALIST: 0.06}[name]  # docs/results.md
     assert found.jitter < 1.1 * found.photon_noise  # of 24 frames: known to about 15 %
