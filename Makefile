@@ -13,20 +13,23 @@ PYPROJECTS := client/pyproject.toml models/pyproject.toml server/pyproject.toml 
 # One worker of tests more than cores: much of the time tests wait.
 WORKERS = $(shell expr $$(nproc) + 1)
 # Each of the many processes that tests start would compile its modules again.
-test check fast-tests: export PYTHONDONTWRITEBYTECODE =
+test check all-tests fast-tests: export PYTHONDONTWRITEBYTECODE =
 # Every core has a test of its own to work on.
-test check fast-tests: export OMP_NUM_THREADS = 1
+test check all-tests fast-tests: export OMP_NUM_THREADS = 1
 
 # Modules are compiled on all cores, once. Those that are left out are compiled when they are imported; some
 # packages hold modules for other Pythons, which fail.
 NEVER_IMPORTED := /(tests?|testing|_inductor|rllib)/
 
-.PHONY: demo dev test check fast-tests lint bench peers gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak napari
+.PHONY: demo dev test check all-tests fast-tests lint bench peers gpu clean light-bundle generalist-bundle segmentation-bundle audit fuzz chaos soak napari
 
 demo: $(VENV)/.installed  ## Stream the sample movie through a real server; results in demo/
 	$(BIN)/dimstream-server demo --out demo
 
-test: dev lint  ## Lint, then every test, on all cores
+test: dev  ## Lint and every test, at once, on all cores
+	@$(MAKE) --no-print-directory -j 2 lint all-tests
+
+all-tests: dev
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: dev  ## Lint and the fast tests, at once: for every change

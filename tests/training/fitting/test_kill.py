@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import Forked, forked
+from forked import Forked
+from training.forked_training import start_training
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.fitting.record import read_record
@@ -32,17 +33,9 @@ def recipe_file(tiny_recipe: Recipe, tmp_path: Path) -> Path:
     return tmp_path / "recipe.yaml"
 
 
-def fit_in_one_thread(words: list[str]) -> int:
-    """The command, in a process that is forked for it."""
-    torch.set_num_threads(1)
-    return main(words)
-
-
 def command(recipe: Path, run: Path) -> Forked:
     """Start a fit into `run`; what it says is in `run.log`."""
-    words = ["fit", str(recipe), "--run", str(run)]
-    name = "training.fitting.test_kill"
-    return forked(name).start(f"{name}:fit_in_one_thread", words, out=run.with_suffix(".log"))
+    return start_training(["fit", str(recipe), "--run", str(run)], out=run.with_suffix(".log"))
 
 
 def writes(path: Path, process: Forked) -> Iterator[int]:

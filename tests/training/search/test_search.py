@@ -1,11 +1,8 @@
 """A whole search on real networks and real files: complete, killed, failing, refused."""
 
 import csv
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training.forked_training import start_training
 
 from dimstream_models.training.cli import main
 from dimstream_models.training.errors import InvalidPrepared, InvalidRecipe, SearchError
@@ -28,7 +26,6 @@ from dimstream_models.training.settings import Recipe, read_recipe, write_recipe
 
 pytestmark = pytest.mark.slow
 
-COMMAND = "from dimstream_models.training.cli import main; raise SystemExit(main())"
 Finished = tuple[Path, Results, list[str]]
 OUTPUTS = (
     "trials.csv",
@@ -151,34 +148,26 @@ def test_a_search_that_is_stopped_and_killed_ends_as_an_undisturbed_one(
     study = tmp_path / "study"
     command = ["search", str(tmp_path / "recipe.yaml"), "--study", str(study)]
 
-    def interrupt(number: int, when: Callable[[], bool]) -> subprocess.CompletedProcess[str]:
-        """Run the command and send it a signal in the midst of things."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *command],
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-            },  # as here: sums in another order have other last digits
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def interrupt(number: int, when: Callable[[], bool]) -> tuple[int, str]:
+        """Run the command and send it a signal in the midst of things; its exit status, and what it said."""
+        said = tmp_path / "said"
+        said.unlink(missing_ok=True)
+        process = start_training(command, out=said)
         deadline = time.monotonic() + 100
         while not when() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(number)
-        out, errors = process.communicate(timeout=150)
-        return subprocess.CompletedProcess(command, process.returncode, out, errors)
+        return process.wait(150), said.read_text()
 
     def begun(part: str, runs: int) -> Callable[[], bool]:
         return lambda: len(list(study.glob(f"{part}/*/last.pt"))) >= runs
 
-    killed = interrupt(signal.SIGKILL, begun("trials", 2))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    status, said = interrupt(signal.SIGKILL, begun("trials", 2))
+    assert status == -signal.SIGKILL, said
     assert [trial.outcome is None for trial in read_trials(study)].count(True) <= 1
-    stopped = interrupt(signal.SIGINT, begun("best", 1))
-    assert stopped.returncode == 130, stopped.stderr
-    assert "is kept, including unfinished runs: give the same command" in stopped.stdout
+    status, said = interrupt(signal.SIGINT, begun("best", 1))
+    assert status == 130, said
+    assert "is kept, including unfinished runs: give the same command" in said
     assert main(command) == 0
 
     undisturbed = finished[1]
