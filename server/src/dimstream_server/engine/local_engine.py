@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import version
-from types import MappingProxyType
 from typing import Final
 
 from dimstream_models.bundle import Bundle
@@ -21,7 +20,6 @@ from dimstream_server.engine.loading import (
     ModelKey,
     bundles_by_id,
     check_networks,
-    model_info,
     prepared_on_all,
 )
 from dimstream_server.engine.protocol import (
@@ -39,9 +37,10 @@ from dimstream_server.engine.protocol import (
 )
 from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
+from dimstream_server.engine.served_models import ServedModels
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job, RestoreReference, StreamState
 from dimstream_server.engine.thread_commands import Append, ChangeStream, OpenStream
-from dimstream_server.errors import BadUpdate, ModelInUse, UnknownModel
+from dimstream_server.errors import BadUpdate
 from dimstream_server.pipeline.device_check import DeviceCheck
 from dimstream_server.pipeline.device_name import Device
 from dimstream_server.pipeline.device_probe import is_emulated, probe
@@ -94,13 +93,10 @@ class LocalEngine:
             for bundle in served.values():
                 check_networks(bundle, where)
         self._device = described(places, _versions(places, runtime))
-        # always replaced as a whole, because other threads read it
-        self._infos: Mapping[str, ModelInfo] = MappingProxyType(
-            {id: model_info(bundle) for id, bundle in served.items()}
-        )
         self._pairs = tuple(pairs_at_start)
         self._limits = limits or EngineLimits()
         self._quotas = Quotas(self._limits, keeps_frames=len(places) > 1)
+        self._models = ServedModels(served.values(), self._quotas)
         self._trouble: str | None = None
         # guards the quotas and devices, and keeps commands in the order of acceptance
         self._lock = threading.Lock()
@@ -121,7 +117,7 @@ class LocalEngine:
         self._devices.start()
 
     def _ready(self, loader: Loader) -> dict[ModelKey, LoadedModel]:
-        keys = [ModelKey(model, *pair) for model in self._infos for pair in self._pairs]
+        keys = [ModelKey(model, *pair) for model in self._models.infos for pair in self._pairs]
         return {key: loader.load(key) for key in keys}
 
     def device(self) -> EngineDevice:
@@ -130,7 +126,7 @@ class LocalEngine:
 
     def models(self) -> Mapping[str, ModelInfo]:
         """The served models, by id."""
-        return self._infos
+        return self._models.infos
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
         """Load a bundle for serving; see `Engine.prepare`."""
@@ -145,34 +141,20 @@ class LocalEngine:
         """Serve a prepared model; see `Engine.serve`."""
         info = prepared.info
         with self._lock:
-            self._refuse_in_use(info.id)
-            self._infos = MappingProxyType({**self._infos, info.id: info})
+            self._models.add(info)
             self._devices.serve(info.bundle, prepared.ready)
         return info
 
     def withdraw(self, model: str) -> None:
         """Stop serving a model; see `Engine.withdraw`."""
         with self._lock:
-            self._info(model)
-            self._refuse_in_use(model)
-            if len(self._infos) == 1:
-                raise ModelInUse(f"{model} is the only served model; load another one first")
-            self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
+            self._models.remove(model)
             self._devices.withdraw(model)
-
-    def _refuse_in_use(self, model: str) -> None:
-        self._quotas.check_serving()
-        if users := self._quotas.users(model):
-            raise ModelInUse(
-                f"{users} streams or requests use {model}, or will; change their model, or wait for their end"
-            )
-        if self._quotas.loading[model]:
-            raise ModelInUse(f"{model} is still being loaded for a stream that has just ended; try again")
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
         """Open a stream, and return its id; see `Engine.open`."""
         with self._lock:
-            info = self._info(spec.model)
+            info = self._models.find(spec.model)
             parts = check_spec(spec, info.bundle, self._limits)
             check_memory(spec, parts, info, self._limits)
             stream = self._quotas.open(spec, resume_state, parts=parts)
@@ -222,7 +204,7 @@ class LocalEngine:
         future.set_running_or_notify_cancel()  # frames may depend on it, so it cannot be cancelled
         with self._lock:
             self._quotas.check_open(stream)
-            info = None if model is None else self._info(model)
+            info = None if model is None else self._models.find(model)
             if info is not None:
                 spec = self._quotas.spec(stream)
                 parts = check_spec(spec, info.bundle, self._limits)
@@ -309,14 +291,6 @@ class LocalEngine:
             others = "; no other device is left" if len(self._devices.threads) > 1 else ""
             self._trouble = f"{why}{others}: restart the server"
             return False
-
-    def _info(self, model: str) -> ModelInfo:
-        info = self._infos.get(model)
-        if info is None:
-            raise UnknownModel(
-                f"no model {model[:100]!r} is served; expected one of {', '.join(sorted(self._infos))}"
-            )
-        return info
 
 
 def _versions(places: Iterable[Device], runtime: str) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from dimstream_client.keys import CurveKeys
@@ -26,15 +25,9 @@ from dimstream_server.engine.protocol import (
 )
 from dimstream_server.engine.quotas import Quotas, check_frame, check_spec
 from dimstream_server.engine.resume_state import Counts, ResumeState
+from dimstream_server.engine.served_models import ServedModels
 from dimstream_server.engine.stream_state import CloseStream, Gap, Job
-from dimstream_server.errors import (
-    BadUpdate,
-    DeviceUnavailable,
-    DuplicateModel,
-    ModelInUse,
-    ServerBusy,
-    UnknownModel,
-)
+from dimstream_server.errors import BadUpdate, DeviceUnavailable, ServerBusy
 from dimstream_server.workers.gateway_thread import GatewayThread, describe
 from dimstream_server.workers.placed_stream import PlacedStream
 
@@ -92,16 +85,9 @@ class WorkersEngine:
         keys: CurveKeys | None = None,
         silence_s: float = 10.0,
     ) -> None:
-        infos: dict[str, ModelInfo] = {}
-        for bundle in bundles:
-            if bundle.id in infos:
-                raise DuplicateModel(f"two bundles have the id {bundle.id}; serve only one of them")
-            infos[bundle.id] = model_info(bundle)
-        self._infos: Mapping[str, ModelInfo] = MappingProxyType(
-            infos
-        )  # always replaced as a whole, because other threads read it
         self._limits = limits or EngineLimits()
         self._quotas = Quotas(self._limits, keeps_frames=True)
+        self._models = ServedModels(bundles, self._quotas)
         self._trouble: str | None = None
         self._lock = threading.Lock()  # guards the quotas, and keeps commands in the order of acceptance
         largest = _LARGEST_ITEM * self._limits.frame_pixels + _SLACK_BYTES
@@ -146,7 +132,7 @@ class WorkersEngine:
         usable = [worker for worker in self._thread.workers if worker.is_up and not worker.is_leaving]
         lacking = [
             info.id
-            for info in self._infos.values()
+            for info in self._models.infos.values()
             if not any(worker.models.get(info.id) == info.sha256 for worker in usable)
         ]
         if not lacking:
@@ -189,7 +175,7 @@ class WorkersEngine:
 
     def models(self) -> Mapping[str, ModelInfo]:
         """The served models, by id."""
-        return self._infos
+        return self._models.infos
 
     def prepare(self, bundle: Bundle) -> Future[PreparedModel]:
         """Find a worker that serves a bundle; see `Engine.prepare`."""
@@ -217,25 +203,13 @@ class WorkersEngine:
         """Serve a prepared model; see `Engine.serve`."""
         info = prepared.info
         with self._lock:
-            self._refuse_in_use(info.id)
-            self._infos = MappingProxyType({**self._infos, info.id: info})
+            self._models.add(info)
         return info
 
     def withdraw(self, model: str) -> None:
         """Stop serving a model; see `Engine.withdraw`."""
         with self._lock:
-            self._info(model)
-            self._refuse_in_use(model)
-            if len(self._infos) == 1:
-                raise ModelInUse(f"{model} is the only served model; load another one first")
-            self._infos = MappingProxyType({id: info for id, info in self._infos.items() if id != model})
-
-    def _refuse_in_use(self, model: str) -> None:
-        self._quotas.check_serving()
-        if users := self._quotas.users(model):
-            raise ModelInUse(
-                f"{users} streams or requests use {model}, or will; change their model, or wait for their end"
-            )
+            self._models.remove(model)
 
     def open(self, spec: StreamSpec, resume_state: ResumeState | None = None) -> str:
         """Open a stream, and return its id; see `Engine.open`.
@@ -245,7 +219,7 @@ class WorkersEngine:
         ServerBusy
             When no worker serves its model now and it is new; a resumed stream waits for a worker.
         """
-        info = self._info(spec.model)
+        info = self._models.find(spec.model)
         parts = check_spec(spec, info.bundle, self._limits)
         if resume_state is None and not self._is_served(info):
             raise ServerBusy(f"{self.shortage() or 'no worker is there'}; try again later")
@@ -300,7 +274,7 @@ class WorkersEngine:
         future.set_running_or_notify_cancel()  # frames may depend on it, so it cannot be cancelled
         with self._lock:
             self._quotas.check_open(stream)
-            info = None if model is None else self._info(model)
+            info = None if model is None else self._models.find(model)
             if info is not None:
                 parts = check_spec(self._quotas.spec(stream), info.bundle, self._limits)
                 self._quotas.check_parts(stream, parts, info.id)
@@ -369,11 +343,3 @@ class WorkersEngine:
         """The thread has ended."""
         if self.cluster is not None:
             self.cluster.close()
-
-    def _info(self, model: str) -> ModelInfo:
-        info = self._infos.get(model)
-        if info is None:
-            raise UnknownModel(
-                f"no model {model[:100]!r} is served; expected one of {', '.join(sorted(self._infos))}"
-            )
-        return info
