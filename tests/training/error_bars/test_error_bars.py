@@ -180,6 +180,6 @@ def test_what_cannot_be_checked_is_refused(
     assert "has none" in capsys.readouterr().err
     made, _ = add_error_bar(identity.source, tmp_path / "new", QUICK)
     assert main(["error-bar-check", str(made.source), "--out", str(tmp_path / "r"), "--seed", "0"]) == 2
-    assert "another seed" in capsys.readouterr().err
+    assert "a different seed than that of the fit" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
     assert read_bundle(identity.source).error_bar is None

@@ -294,7 +294,7 @@ def test_of_several_reasons_the_most_frequent_is_told() -> None:
 
 REFUSED: Mapping[str, tuple[dict[str, NDArray[np.float64] | None], type[Exception], str]] = {
     "no truth": ({"high": None}, CannotEvaluate, "expected a pair with a truth"),
-    "flat truth": ({"high": np.full((64, 64), 3.0)}, CannotEvaluate, "all of it is 3"),
+    "flat truth": ({"high": np.full((64, 64), 3.0)}, CannotEvaluate, "a constant image of 3"),
     "unequal": ({"high": np.eye(65)}, InvalidPairs, "one shape"),
     "not finite": ({"low": np.full((64, 64), np.nan)}, InvalidPairs, "finite"),
 }

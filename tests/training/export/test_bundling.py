@@ -143,7 +143,7 @@ def test_the_model_card_shows_what_was_measured(resting: Bundle) -> None:
         "# Resting ER",
         "![noisy, restored, truth](pictures/field.png)",
         "![loss curve](training/loss.png)",
-        f"suspect below an SSIM of {config.thresholds.ssim:g}",
+        f"suspect if the SSIM with the prediction before is below {config.thresholds.ssim:g}",
         f"Denoised counts are {resting.gain:g} times the prediction",
         f"| validation_psnr_db | {config.quality['validation_psnr_db']:g} |",
         "| fit.learning_rate | 0.01 |",
