@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults.clusters import processes
 from ray.cluster_utils import Cluster
 
 from dimstream_models.training.errors import SearchError
@@ -31,23 +32,8 @@ def cluster() -> Iterator[Cluster]:
         assert not _at_work()
 
 
-def _descendants() -> dict[int, str]:
-    """Return the processes that this one began, and theirs, by what they call themselves."""
-    known = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            known[int(place.name)] = parent, (place / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:  # it has just ended
-            continue
-    ours = {os.getpid()}
-    while more := {pid for pid, (parent, _) in known.items() if parent in ours and pid not in ours}:
-        ours |= more
-    return {pid: known[pid][1] for pid in ours & set(known)}
-
-
 def _at_work() -> list[int]:
-    return [pid for pid, name in _descendants().items() if name.startswith("ray::_run")]
+    return processes("ray::_run")
 
 
 def test_trials_run_on_both_nodes_and_one_whose_worker_dies_is_tried_again(
